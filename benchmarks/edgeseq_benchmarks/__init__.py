@@ -1,0 +1,1 @@
+"""The device half: loads bundles through a TFLite runtime and measures them."""

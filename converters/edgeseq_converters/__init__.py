@@ -1,0 +1,1 @@
+"""The workstation half: training, distillation, conversion to TFLite and its checks."""

@@ -1,0 +1,270 @@
+"""The bundle: the folder that travels to a device. Data only; loading one runs no code from it.
+
+    BUNDLE/model.tflite     one signature, inputs and outputs bound by its names
+    BUNDLE/tokenizer.json   a `tokenizers` file
+    BUNDLE/labels.json      the classes in the order of the outputs
+    BUNDLE/golden.json      a few inputs with the float model's outputs
+    BUNDLE/eval.jsonl       the test examples that are scored on the device, one JSON a line
+    BUNDLE/bundle.json      this module's `BundleManifest`, with size and SHA-256 of every file
+
+Version history of the schema: 1, the first.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from edgeseq.data.examples import TextExample
+from edgeseq.errors import BundleError
+from edgeseq.files import read_bytes, read_json, sha256_file
+from edgeseq.model_folder import Arch
+
+SCHEMA_VERSION = 1
+RecipeName = Literal["float32", "float16", "dynamic_wi8_afp32"]
+Lowering = Literal["loop", "encoder"]
+MANIFEST_LIMIT_BYTES = 4 << 20
+MODEL_LIMIT_BYTES = 2 << 30
+TEXT_LIMIT_BYTES = 512 << 20
+
+
+class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Size and SHA-256 of one file of the bundle."""
+
+    size_bytes: int
+    sha256: str
+
+
+class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One input or output of the signature; −1 in `shape` is an axis left open."""
+
+    name: str
+    dtype: Literal["int32", "float32"]
+    shape: tuple[int, ...]
+
+
+class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The model's one signature.
+
+    A text classifier has the input `input_ids` int32 [1, −1] and the output `logits` float32
+    [1, labels]; the sequence axis is open, so a text is given at its real length and the cost
+    follows it.
+    """
+
+    key: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+class Fidelity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The conversion's comparison with the float model over the development set.
+
+    `max_abs_error` and `cosine` (smallest) are over logits; `label_agreement` is the fraction of
+    equal labels; `bound` is what the recipe promises for `max_abs_error` relative to the largest
+    logit (None: the recipe promises agreement only).
+    """
+
+    n_examples: int
+    max_abs_error: float
+    cosine: float
+    label_agreement: float
+    float_score: float | None = None
+    score: float | None = None
+
+
+class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the bundle comes from; enough to make it again."""
+
+    created_utc: str
+    source: str
+    source_sha256: str
+    data_name: str
+    data_sha256: str
+    tool_versions: dict[str, str]
+    training: dict[str, Any] = {}
+    teacher: str | None = None
+    conversion_seconds: float | None = None
+    converter_peak_memory_bytes: int | None = None
+
+
+class BundleManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`bundle.json`.
+
+    `parameters` counts the weights of the source model; `max_tokens` is the longest input in
+    tokens, special ones included: longer texts are cut there and the result counts them.
+    """
+
+    name: str
+    task: str
+    arch: Arch
+    recipe: RecipeName
+    lowering: Lowering
+    parameters: int
+    vocabulary_size: int
+    max_tokens: int
+    signature: Signature
+    fidelity: Fidelity
+    provenance: Provenance
+    files: dict[str, FileEntry]
+    min_runtime_version: str | None = None
+    schema_version: int = SCHEMA_VERSION
+
+
+class GoldenExample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One input with the float model's answer: `logits` [labels]."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    logits: tuple[float, ...]
+
+
+class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`golden.json`: `tolerance` is the largest |difference| of a logit that the recipe allows
+    on these examples (set from the conversion's own comparison, see the converter)."""
+
+    examples: tuple[GoldenExample, ...]
+    tolerance: float
+
+
+FILES = ("model.tflite", "tokenizer.json", "labels.json", "golden.json", "eval.jsonl")
+
+
+class Bundle(msgspec.Struct, frozen=True):
+    """A bundle that has been read and checked; big files stay on disk at `path`."""
+
+    path: Path
+    manifest: BundleManifest
+    labels: tuple[str, ...]
+    golden: Golden
+
+    @property
+    def model_path(self) -> Path:
+        return self.path / "model.tflite"
+
+    @property
+    def tokenizer_path(self) -> Path:
+        return self.path / "tokenizer.json"
+
+    @property
+    def model_sha256(self) -> str:
+        return self.manifest.files["model.tflite"].sha256
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that a device must store to use the model: model, tokenizer and labels."""
+        names = ("model.tflite", "tokenizer.json", "labels.json")
+        return sum(self.manifest.files[name].size_bytes for name in names)
+
+    def read_examples(self) -> tuple[TextExample, ...]:
+        """The examples of `eval.jsonl`; raises `BundleError` naming the line that is wrong."""
+        path = self.path / "eval.jsonl"
+        content = read_bytes(path, error=BundleError, limit_bytes=TEXT_LIMIT_BYTES)
+        examples = []
+        for number, line in enumerate(content.splitlines(), start=1):
+            try:
+                example = msgspec.json.decode(line, type=TextExample)
+            except (msgspec.DecodeError, UnicodeDecodeError) as failure:
+                raise BundleError(
+                    "is not an example", where=f"{path}:{number}", found=str(failure)
+                ) from failure
+            if example.label not in self.labels:
+                raise BundleError(
+                    "unknown label",
+                    where=f"{path}:{number}",
+                    found=repr(example.label),
+                    expected=" or ".join(self.labels),
+                )
+            examples.append(example)
+        return tuple(examples)
+
+
+def read_bundle(path: Path, *, verify_hashes: bool = True) -> Bundle:
+    """Reads a bundle folder and checks everything that can be checked without a runtime.
+
+    Raises `BundleError` when a file is missing, foreign, a link, of another size or hash, or when
+    the manifest, labels and golden examples do not fit together.
+    """
+    if not path.is_dir():
+        what = "is not a bundle folder" if path.exists() else "no such bundle"
+        raise BundleError(what, where=path, fix="name what `edgeseq convert` wrote")
+    manifest = read_json(
+        path / "bundle.json", BundleManifest, error=BundleError, limit_bytes=MANIFEST_LIMIT_BYTES
+    )
+    if manifest.schema_version != SCHEMA_VERSION:
+        raise BundleError(
+            "unknown schema version",
+            where=path / "bundle.json",
+            found=manifest.schema_version,
+            expected=SCHEMA_VERSION,
+            fix="update edgeseq or convert again",
+        )
+    if set(manifest.files) != set(FILES):
+        raise BundleError(
+            "lists other files than a bundle has",
+            where=path / "bundle.json",
+            found=", ".join(sorted(manifest.files)) or "none",
+            expected=", ".join(FILES),
+            fix="convert again",
+        )
+    for name, entry in manifest.files.items():
+        _check_file(path / name, entry, verify_hashes=verify_hashes)
+    labels = read_json(
+        path / "labels.json", tuple[str, ...], error=BundleError, limit_bytes=MANIFEST_LIMIT_BYTES
+    )
+    golden = read_json(
+        path / "golden.json", Golden, error=BundleError, limit_bytes=MANIFEST_LIMIT_BYTES
+    )
+    _check_golden(path / "golden.json", golden, manifest, len(labels))
+    return Bundle(path=path, manifest=manifest, labels=labels, golden=golden)
+
+
+def _check_file(path: Path, entry: FileEntry, *, verify_hashes: bool) -> None:
+    if path.is_symlink() or not path.is_file():
+        raise BundleError(
+            "is missing or not an ordinary file", where=path, fix="copy or convert the bundle again"
+        )
+    size_bytes = path.stat().st_size
+    if size_bytes != entry.size_bytes or size_bytes > MODEL_LIMIT_BYTES:
+        raise BundleError(
+            "has another size than bundle.json says",
+            where=path,
+            found=f"{size_bytes} bytes",
+            expected=f"{entry.size_bytes} bytes",
+            fix="copy or convert the bundle again",
+        )
+    if verify_hashes and (found := sha256_file(path)) != entry.sha256:
+        raise BundleError(
+            "has another SHA-256 than bundle.json says",
+            where=path,
+            found=found,
+            expected=entry.sha256,
+            fix="copy or convert the bundle again",
+        )
+
+
+def _check_golden(path: Path, golden: Golden, manifest: BundleManifest, n_labels: int) -> None:
+    if not golden.examples:
+        raise BundleError("holds no example", where=path, expected="at least 1")
+    for number, example in enumerate(golden.examples):
+        if len(example.logits) != n_labels:
+            raise BundleError(
+                "has another number of logits than there are labels",
+                where=f"{path}: example {number}",
+                found=len(example.logits),
+                expected=n_labels,
+            )
+        if not 0 < len(example.token_ids) <= manifest.max_tokens:
+            raise BundleError(
+                "has a number of tokens that the model does not take",
+                where=f"{path}: example {number}",
+                found=len(example.token_ids),
+                expected=f"1 to {manifest.max_tokens}",
+            )
+        if not all(0 <= token_id < manifest.vocabulary_size for token_id in example.token_ids):
+            raise BundleError(
+                "has a token id outside of the vocabulary",
+                where=f"{path}: example {number}",
+                expected=f"0 to {manifest.vocabulary_size - 1}",
+            )

@@ -1,0 +1,91 @@
+"""What the command line shows: progress bars, tables, one-line errors, JSON for machines."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from edgeseq.progress import Progress as ProgressReport
+from edgeseq.progress import Report
+
+out = Console(highlight=False)
+"""Answers: what a command was asked for."""
+err = Console(stderr=True, highlight=False)
+"""Everything else: progress, warnings, errors."""
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
+
+
+def print_json(value: Any) -> None:
+    """Prints a struct or plain value as JSON, indented, without any styling."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+
+
+def print_error(line: str) -> None:
+    """Prints the one line of an error to stderr; nothing in it is taken as markup."""
+    err.print(f"[bold red]error:[/] {escape(line)}", soft_wrap=True)
+
+
+def print_note(line: str) -> None:
+    """Prints a remark to stderr."""
+    err.print(escape(line), soft_wrap=True)
+
+
+@contextmanager
+def progress_bars() -> Iterator[Report]:
+    """Gives a `Report` that shows one bar a stage on stderr; on a dumb terminal, a line a stage."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    if not err.is_terminal:
+        yield _line_a_stage()
+        return
+    with Progress(*columns, console=err, transient=False) as bars:
+        tasks: dict[str, Any] = {}
+
+        def report(progress: ProgressReport) -> None:
+            if progress.stage not in tasks:
+                tasks[progress.stage] = bars.add_task(progress.stage, total=None, note="")
+            bars.update(
+                tasks[progress.stage],
+                completed=progress.done,
+                total=progress.total,
+                note=escape(progress.note),
+            )
+
+        yield report
+
+
+def _line_a_stage() -> Report:
+    begun: set[str] = set()
+    ended: set[str] = set()
+
+    def report(progress: ProgressReport) -> None:
+        if progress.stage not in begun:
+            begun.add(progress.stage)
+            print_note(f"{progress.stage} …")
+        if progress.done == progress.total and progress.stage not in ended:
+            ended.add(progress.stage)
+            print_note(f"{progress.stage}: done {progress.note}".rstrip())
+
+    return report

@@ -1,0 +1,34 @@
+"""How long work reports its progress without knowing who listens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """One report: `done` of `total` units of the work called `stage`; `note` is a short text.
+
+    `total` is None when it is not known. A stage ends with a report in which done == total.
+    """
+
+    stage: str
+    done: float = 0
+    total: float | None = None
+    note: str = ""
+
+
+Report = Callable[[Progress], None]
+"""What long-running functions take as `report`; it must be cheap and must not raise."""
+
+
+class SupportsReport(Protocol):
+    """Anything with a `report` method; the command line's progress bars are one."""
+
+    def report(self, progress: Progress, /) -> None: ...
+
+
+def silent(progress: Progress, /) -> None:
+    """Listens to nothing: the default `report`."""

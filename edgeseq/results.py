@@ -1,0 +1,255 @@
+"""The result record: what one `edgeseq bench` measured on one device, raw.
+
+Only what was observed is stored; every statistic (`edgeseq.report.rows`) is derived from it, so
+that the two cannot disagree. Columns of equal length stand for tables.
+
+Version history of the schema: 1, the first.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from edgeseq.bundle import Lowering, RecipeName
+from edgeseq.errors import ResultError
+from edgeseq.files import read_json
+from edgeseq.model_folder import Arch
+
+SCHEMA_VERSION = 1
+
+
+class DeviceInfo(msgspec.Struct, frozen=True):
+    """The machine that was measured. `emulated` times are never latencies.
+
+    `cpu_features` are the kernel's flag names that decide which kernels run (avx2, avx512_vnni,
+    asimddp, …); `memory_bytes` is the machine's physical memory.
+    """
+
+    name: str
+    machine: str
+    cpu_model: str
+    cpu_features: tuple[str, ...]
+    cores: int
+    memory_bytes: int
+    kernel: str
+    os: str
+    emulated: bool = False
+
+
+class RuntimeInfo(msgspec.Struct, frozen=True):
+    """The TFLite runtime that ran the models, and the Python that ran it."""
+
+    package: Literal["ai-edge-litert", "tflite-runtime", "tensorflow"]
+    version: str
+    python: str
+    delegate: str = "xnnpack"
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What a run was asked to do (or did: `effective`)."""
+
+    threads: int
+    quick: bool
+    min_queries: int
+    min_duration_s: float
+    rounds: int
+    cold_starts: int
+    memory_limits_bytes: tuple[int, ...] = ()
+    cpus: float | None = None
+
+
+class MachineState(msgspec.Struct, frozen=True):
+    """The machine before, during or after a run; None where the machine does not say.
+
+    `load_other_cores` is CPU time of other processes over wall time, in cores; `steal_cores` is
+    the same for time that a hypervisor took away; `throttled` holds the reasons that a board gives.
+    """
+
+    when: Literal["before", "during", "after"]
+    load_other_cores: float | None = None
+    steal_cores: float | None = None
+    swap_used_bytes: int | None = None
+    governor: str | None = None
+    temperature_c: float | None = None
+    throttled: tuple[str, ...] = ()
+
+
+class Queries(msgspec.Struct, frozen=True):
+    """Columns of equal length, one entry a query in the order in which they were made.
+
+    `example` is the index into the bundle's test examples, `tokens` the length that was run,
+    `round` the interleaving round. `total_ns` is tokenize + inference + decode as timed around
+    all three (clock: `time.perf_counter_ns`); `inference_ns` holds resizing, copying the input,
+    invoking and copying the output.
+    """
+
+    example: tuple[int, ...]
+    round: tuple[int, ...]
+    tokens: tuple[int, ...]
+    tokenize_ns: tuple[int, ...]
+    inference_ns: tuple[int, ...]
+    decode_ns: tuple[int, ...]
+    total_ns: tuple[int, ...]
+
+
+class LengthPoint(msgspec.Struct, frozen=True):
+    """Inference alone at one length in tokens (real sentences joined and cut to it)."""
+
+    tokens: int
+    inference_ns: tuple[int, ...]
+
+
+PhaseName = Literal[
+    "runtime_imported",
+    "tokenizer_loaded",
+    "model_loaded",
+    "tensors_allocated",
+    "first_answer",
+    "steady",
+]
+
+
+class MemoryPhase(msgspec.Struct, frozen=True):
+    """Memory of the measured process at the end of a phase, in bytes.
+
+    `peak_bytes` is the highest resident set since the phase began (`VmHWM` after a reset through
+    `/proc/self/clear_refs`), None where the kernel does not allow the reset.
+    """
+
+    phase: PhaseName
+    rss_bytes: int
+    pss_bytes: int | None
+    anonymous_bytes: int
+    file_bytes: int
+    peak_bytes: int | None
+    minor_faults: int
+    major_faults: int
+
+
+class ColdStart(msgspec.Struct, frozen=True):
+    """One fresh process: from its start to its first answer."""
+
+    import_ns: int
+    load_ns: int
+    first_answer_ns: int
+    total_ns: int
+
+
+class Predictions(msgspec.Struct, frozen=True):
+    """The answers over all test examples, by class number, through the timed interpreter.
+
+    `sources` names each example's source ("" when the set has none); `truncated` counts texts
+    cut at the model's longest input; `unknown_only` counts texts without a known token.
+    """
+
+    gold: tuple[int, ...]
+    predicted: tuple[int, ...]
+    sources: tuple[str, ...]
+    truncated: int
+    unknown_only: int
+    examples_sha256: str
+
+
+LimitedStatus = Literal["answered", "killed", "timed_out", "failed"]
+
+
+class LimitedRun(msgspec.Struct, frozen=True):
+    """The model run inside a hard memory limit on its whole process.
+
+    `phase` is the last phase that was reached; `total_ns` the queries answered within the time
+    allowed; `mechanism` what enforced the limit; `files` how its file pages were made its own.
+    """
+
+    limit_bytes: int
+    status: LimitedStatus
+    phase: str
+    total_ns: tuple[int, ...]
+    major_faults: int
+    peak_bytes: int | None
+    mechanism: Literal["cgroup-v1", "cgroup-v2"]
+    files: str
+    message: str = ""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """Something that a reader of the numbers must know. `invalid` takes the run out of verdicts."""
+
+    code: str
+    severity: Literal["invalid", "warning", "note"]
+    message: str
+
+
+class BundleIdentity(msgspec.Struct, frozen=True):
+    """Which bundle was measured."""
+
+    name: str
+    task: str
+    arch: Arch
+    recipe: RecipeName
+    lowering: Lowering
+    parameters: int
+    labels: tuple[str, ...]
+    size_bytes: int
+    model_size_bytes: int
+    model_sha256: str
+    data_name: str
+    data_sha256: str
+    max_tokens: int
+    provenance: dict[str, str] = {}
+
+
+class Run(msgspec.Struct, frozen=True):
+    """Everything measured of one bundle."""
+
+    bundle: BundleIdentity
+    warmup: Queries
+    queries: Queries
+    lengths: tuple[LengthPoint, ...]
+    memory: tuple[MemoryPhase, ...]
+    cold_starts: tuple[ColdStart, ...]
+    predictions: Predictions | None
+    limited: tuple[LimitedRun, ...]
+    findings: tuple[Finding, ...]
+
+
+class Result(msgspec.Struct, frozen=True):
+    """A result file: one device, one runtime, one or more bundles measured in one run."""
+
+    created_utc: str
+    edgeseq_version: str
+    command: tuple[str, ...]
+    device: DeviceInfo
+    runtime: RuntimeInfo
+    requested: Settings
+    effective: Settings
+    machine: tuple[MachineState, ...]
+    runs: tuple[Run, ...]
+    findings: tuple[Finding, ...] = ()
+    git_state: str | None = None
+    schema_version: int = SCHEMA_VERSION
+
+
+def read_result(path: Path) -> Result:
+    """Reads a result file; raises `ResultError` naming the place that does not fit."""
+    result = read_json(path, Result, error=ResultError)
+    if result.schema_version != SCHEMA_VERSION:
+        raise ResultError(
+            "unknown schema version",
+            where=path,
+            found=result.schema_version,
+            expected=SCHEMA_VERSION,
+            fix="update edgeseq or measure again",
+        )
+    for run in result.runs:
+        lengths = {len(getattr(run.queries, name)) for name in run.queries.__struct_fields__}
+        if len(lengths) != 1:
+            raise ResultError(
+                f"columns of {run.bundle.name} have different lengths",
+                where=path,
+                found=sorted(lengths),
+                fix="measure again",
+            )
+    return result
