@@ -10,7 +10,8 @@
     ├── OutputError       exit 2   the place to write to does not take it (full, read-only)
     ├── ConversionError   exit 3   the converter cannot make this model, or made a wrong one
     ├── RefusedError      exit 3   the honest answer is no: nothing fits, a gate failed
-    └── DeviceError       exit 4   a device cannot be reached, was lost, or lacks something
+    ├── DeviceError       exit 4   a device cannot be reached, was lost, or lacks something
+    └── StepError         exit 1   a step of a run died without saying why: a bug, or no memory
 
 A message is one line that says what, where, what was found, what was expected and what to do.
 The command line prints that line and exits with `exit_code`; nothing below it prints or exits.
@@ -105,3 +106,9 @@ class DeviceError(EdgeseqError):
     """A device cannot be reached, was lost, or lacks what a run needs."""
 
     exit_code = 4
+
+
+class StepError(EdgeseqError):
+    """A step that runs in a process of its own died without an error of its own."""
+
+    exit_code = 1

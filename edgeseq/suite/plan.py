@@ -1,0 +1,143 @@
+"""From a suite to its steps: data → train → convert → bench → report."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from edgeseq.suite.schema import DataSection, ModelSection, Suite
+from edgeseq.suite.steps import Step
+
+DATA_FILE = Path("data.json")
+RESULT_FILE = Path("result.json")
+REPORT_FOLDER = Path("report")
+
+
+def data_step(data: DataSection, *, task: str, suite_path: Path, data_dir: Path | None) -> Step:
+    """The step that reads the data set and writes what it holds to `data.json`.
+
+    It is repeated on every run (a second), so that a changed file of the user's is noticed: its
+    hash is part of every later step's fingerprint.
+    """
+    arguments: dict[str, Any] = {
+        "task": task,
+        "data": data_arguments(data, suite_path),
+        "data_dir": None if data_dir is None else str(data_dir.resolve()),
+        "out": str(DATA_FILE),
+    }
+    return Step(name="data", title="data", job="read_data", arguments=arguments, output=DATA_FILE)
+
+
+def data_arguments(data: DataSection, suite_path: Path) -> dict[str, Any]:
+    """`[data]` with its paths made absolute (they are relative to the suite file)."""
+    given = {name: getattr(data, name) for name in data.__struct_fields__}
+    for name in ("train", "dev", "test"):
+        if given[name] is not None:
+            given[name] = str((suite_path.parent / given[name]).resolve())
+    return given
+
+
+def plan(
+    suite: Suite, *, data: Step, data_sha256: str, root: Path, runtime_identity: dict[str, str]
+) -> list[Step]:
+    """All steps after `data`, in an order in which each one's inputs stand before it.
+
+    Paths in arguments are relative to `root`, where the steps are run, so that a folder of
+    results can be moved and still be resumed; `Step.output` is absolute.
+    """
+    steps: list[Step] = []
+    trained: dict[str, Step] = {}
+    common = {"data": data.arguments, "data_sha256": data_sha256}
+    for model in suite.models:
+        step = _train_step(model, suite.task, common, trained, root)
+        trained[model.name] = step
+        steps.append(step)
+    converted: list[Step] = []
+    for model in suite.models:
+        for recipe in model.recipes:
+            converted.append(_convert_step(model, recipe, common, trained[model.name], root))
+    steps.extend(converted)
+    bench = Step(
+        name="bench",
+        title="bench",
+        job="bench",
+        arguments={
+            "bundles": [step.arguments["out"] for step in converted],
+            "quick": suite.bench.quick,
+            "threads": suite.bench.threads,
+            "memory_limits": list(suite.bench.memory_limits),
+            "memory_curve": [f"bundles/{name}" for name in suite.bench.memory_curve],
+            "out": str(RESULT_FILE),
+            # Measurements of one machine or runtime do not stand for another.
+            "identity": runtime_identity,
+        },
+        output=root / RESULT_FILE,
+        after=tuple(converted),
+    )
+    report = Step(
+        name="report",
+        title="report",
+        job="report",
+        arguments={
+            "results": [str(RESULT_FILE)],
+            "bundles": [step.arguments["out"] for step in converted],
+            "budget": suite.report.budget,
+            "out": str(REPORT_FOLDER),
+        },
+        output=root / REPORT_FOLDER,
+        after=(bench,),
+    )
+    return [*steps, bench, report]
+
+
+def _train_step(
+    model: ModelSection,
+    task: str,
+    common: dict[str, Any],
+    trained: dict[str, Step],
+    root: Path,
+) -> Step:
+    out = f"models/{model.name}"
+    after: tuple[Step, ...] = ()
+    arguments = {**common, "name": model.name, "task": task, "settings": model.train, "out": out}
+    if model.arch == "bert":
+        arguments["checkpoint"] = model.checkpoint
+        arguments["checkpoint_sha256"] = _folder_sha256(model.checkpoint)
+    elif model.teacher is not None:
+        arguments["teacher"] = f"models/{model.teacher}"
+        after = (trained[model.teacher],)
+    return Step(
+        name=f"train-{model.name}",
+        title=f"train {model.name}",
+        job=f"train_{model.arch}",
+        arguments=arguments,
+        output=root / out,
+        after=after,
+    )
+
+
+def _folder_sha256(checkpoint: str | None) -> str | None:
+    """Identity of a local checkpoint: sizes and times of its files (its gigabytes are not read)."""
+    if checkpoint is None or not Path(checkpoint).is_dir():
+        return None
+    digest = hashlib.sha256()
+    for path in sorted(Path(checkpoint).rglob("*")):
+        status = path.stat()
+        digest.update(f"{path.name}:{status.st_size}:{status.st_mtime_ns};".encode())
+    return digest.hexdigest()
+
+
+def _convert_step(
+    model: ModelSection, recipe: str, common: dict[str, Any], train: Step, root: Path
+) -> Step:
+    name = f"{model.name}-{recipe}"
+    out = f"bundles/{name}"
+    return Step(
+        name=f"convert-{name}",
+        title=f"convert {name}",
+        job="convert",
+        arguments={**common, "source": train.arguments["out"], "recipe": recipe, "out": out},
+        output=root / out,
+        after=(train,),
+    )

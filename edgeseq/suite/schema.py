@@ -1,0 +1,156 @@
+"""The suite file: TOML, read strictly. `edgeseq/suites/demo.toml` is the commented example."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from edgeseq.bundle import RecipeName
+from edgeseq.errors import InputError
+from edgeseq.files import read_bytes
+from edgeseq.model_folder import Arch
+from edgeseq.tasks import get_task
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SUITE_LIMIT_BYTES = 1 << 20
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class DataSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[data]`: a registered name, or the user's own files (paths relative to the suite file)."""
+
+    name: str | None = None
+    train: str | None = None
+    dev: str | None = None
+    test: str | None = None
+    text_column: str | None = None
+    label_column: str | None = None
+
+
+class ModelSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[[model]]`: one model to train, and the recipes that it is converted with.
+
+    `checkpoint` (bert) is `all-MiniLM-L6-v2`, a folder or a hub id; `teacher` (lstm) names
+    another model of the suite; `train` holds settings of the training, by the names that
+    `edgeseq train` has for them.
+    """
+
+    name: str
+    arch: Arch
+    recipes: tuple[RecipeName, ...] = ("float32", "dynamic_wi8_afp32")
+    checkpoint: str | None = None
+    teacher: str | None = None
+    train: dict[str, Any] = {}
+
+
+class BenchSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[bench]`: how the bundles are measured.
+
+    `memory_limits` are whole-process limits that every bundle is run under; `memory_curve` names
+    the bundles (MODEL-RECIPE) whose latency is followed over shrinking limits.
+    """
+
+    quick: bool = False
+    threads: int = 1
+    memory_limits: tuple[str, ...] = ()
+    memory_curve: tuple[str, ...] = ()
+
+
+class ReportSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[report]`: the limits that the verdict is given under."""
+
+    budget: str = ""
+
+
+class Suite(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"models": "model"}):
+    """A suite file's content."""
+
+    name: str
+    task: str
+    models: tuple[ModelSection, ...]
+    data: DataSection
+    bench: BenchSection = BenchSection()
+    report: ReportSection = ReportSection()
+    schema_version: Literal[1] = 1
+
+    def bundle_names(self) -> tuple[str, ...]:
+        """MODEL-RECIPE for every bundle of the suite, in order."""
+        return tuple(f"{m.name}-{recipe}" for m in self.models for recipe in m.recipes)
+
+
+def read_suite(path: Path) -> Suite:
+    """Reads and checks a suite file.
+
+    Raises `InputError` naming the file and the key when it is missing, not TOML, has an unknown
+    key or value, names a model twice, or refers to something that it does not hold.
+    """
+    content = read_bytes(path, limit_bytes=SUITE_LIMIT_BYTES)
+    try:
+        table = tomllib.loads(content.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as failure:
+        raise InputError("is not TOML", where=path, found=str(failure), fix="mend it") from failure
+    try:
+        suite = msgspec.convert(table, Suite)
+    except msgspec.ValidationError as failure:
+        raise InputError(
+            "is not a suite", where=path, found=str(failure), fix="compare with the demo's suite"
+        ) from failure
+    _check(path, suite)
+    return suite
+
+
+def _check(path: Path, suite: Suite) -> None:
+    get_task(suite.task)
+    if not suite.models:
+        raise InputError("has no [[model]]", where=path, expected="at least 1")
+    for name in (suite.name, *(model.name for model in suite.models)):
+        if not _NAME.fullmatch(name):
+            raise InputError(
+                "is not a name",
+                where=path,
+                found=repr(name),
+                expected="letters, digits, '.', '_' and '-', at most 64",
+            )
+    if (suite.data.name is None) == (suite.data.train is None):
+        raise InputError("[data] needs either a name or a train file", where=path)
+    seen: dict[str, ModelSection] = {}
+    for model in suite.models:
+        _check_model(path, model, seen)
+        seen[model.name] = model
+    for name in suite.bench.memory_curve:
+        if name not in suite.bundle_names():
+            raise InputError(
+                "memory_curve names no bundle of this suite",
+                where=path,
+                found=repr(name),
+                expected=" or ".join(suite.bundle_names()),
+            )
+
+
+def _check_model(path: Path, model: ModelSection, seen: dict[str, ModelSection]) -> None:
+    where = f"{path}: model {model.name!r}"
+    if model.name in seen:
+        raise InputError("stands twice", where=where, fix="rename one")
+    if not model.recipes or len(set(model.recipes)) != len(model.recipes):
+        raise InputError("needs recipes, each once", where=where, found=list(model.recipes))
+    if model.checkpoint is not None and model.arch != "bert":
+        raise InputError("a checkpoint goes with arch = 'bert' only", where=where)
+    if model.teacher is not None and model.arch != "lstm":
+        raise InputError("a teacher goes with arch = 'lstm' only", where=where)
+    if model.teacher is not None and (
+        model.teacher not in seen or seen[model.teacher].arch != "bert"
+    ):
+        raise InputError(
+            "the teacher must be a BERT model that stands before it",
+            where=where,
+            found=repr(model.teacher),
+            expected=" or ".join(n for n, m in seen.items() if m.arch == "bert") or "none yet",
+        )

@@ -1,0 +1,82 @@
+"""What makes a step finished: its output is there, and was made from the same inputs.
+
+A step's fingerprint is the SHA-256 of its settings, of the fingerprints of the steps it builds
+on, and of the version of edgeseq. The record is written after the output stands at its place,
+so an interrupted step has no record and is done again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import edgeseq
+from edgeseq.files import write_json
+
+
+class StepRecord(msgspec.Struct, frozen=True):
+    """`steps/NAME.json`: that a step finished, from what, and how long it took."""
+
+    name: str
+    fingerprint: str
+    seconds: float
+    answer: dict[str, Any]
+    peak_memory_bytes: int | None = None
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One step of a suite.
+
+    `job` is the name of a function in `edgeseq.suite.jobs`, `arguments` what it is called with;
+    `after` are the steps whose outputs it reads; `output` is the path that it makes.
+    """
+
+    name: str
+    title: str
+    job: str
+    arguments: dict[str, Any]
+    output: Path
+    after: tuple[Step, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over everything that the output depends on."""
+        content = {
+            "edgeseq": edgeseq.__version__,
+            "job": self.job,
+            "arguments": self.arguments,
+            "after": [step.fingerprint for step in self.after],
+        }
+        return hashlib.sha256(msgspec.json.encode(content, order="deterministic")).hexdigest()
+
+    def record_path(self, folder: Path) -> Path:
+        """Where the record of this step is kept below the suite's output folder."""
+        return folder / "steps" / f"{self.name}.json"
+
+    def finished(self, folder: Path) -> StepRecord | None:
+        """The record of an earlier run with the same fingerprint whose output is still there."""
+        path = self.record_path(folder)
+        if not path.is_file() or not self.output.exists():
+            return None
+        try:
+            record = msgspec.json.decode(path.read_bytes(), type=StepRecord)
+        except msgspec.DecodeError:
+            return None  # a damaged record is no record: the step is done again
+        return record if record.fingerprint == self.fingerprint else None
+
+    def finish(
+        self, folder: Path, *, seconds: float, answer: dict[str, Any], peak: int | None
+    ) -> StepRecord:
+        """Writes the record; raises `OutputError` when that cannot be done."""
+        record = StepRecord(
+            name=self.name,
+            fingerprint=self.fingerprint,
+            seconds=seconds,
+            answer=answer,
+            peak_memory_bytes=peak,
+        )
+        write_json(self.record_path(folder), record)
+        return record

@@ -1,0 +1,92 @@
+"""The suite file is read strictly, and every refusal names what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import edgeseq
+from edgeseq.errors import InputError
+from edgeseq.suite.schema import read_suite
+
+GOOD = """
+schema_version = 1
+name = "mine"
+task = "sentiment"
+[data]
+train = "texts.csv"
+text_column = "text"
+label_column = "label"
+[[model]]
+name = "teacher"
+arch = "bert"
+[[model]]
+name = "student"
+arch = "lstm"
+teacher = "teacher"
+recipes = ["float32"]
+"""
+
+
+def _read(tmp_path: Path, content: str) -> object:
+    path = tmp_path / "suite.toml"
+    path.write_text(content, encoding="utf-8")
+    return read_suite(path)
+
+
+def test_the_demo_suite_is_valid() -> None:
+    suite = read_suite(Path(edgeseq.__file__).parent / "suites" / "demo.toml")
+    archs = [model.arch for model in suite.models for _ in model.recipes]
+    assert archs.count("lstm") >= 2
+    assert archs.count("bert") >= 3
+
+
+def test_bundle_names_are_model_and_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "suite.toml"
+    path.write_text(GOOD, encoding="utf-8")
+    assert read_suite(path).bundle_names() == (
+        "teacher-float32",
+        "teacher-dynamic_wi8_afp32",
+        "student-float32",
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("schema_version = 1", "schema_version = 9"), "schema_version"),
+        (('task = "sentiment"', 'task = "weather"'), "unknown task"),
+        (('arch = "bert"', 'arch = "gpt"'), "$.model[0].arch"),
+        (('name = "student"', 'name = "teacher"'), "stands twice"),
+        (('teacher = "teacher"', 'teacher = "nobody"'), "'nobody'"),
+        (('teacher = "teacher"', 'checkpoint = "x"'), "checkpoint"),
+        (('recipes = ["float32"]', 'recipes = ["int3"]'), "$.model[1].recipes[0]"),
+        (('recipes = ["float32"]', 'recipes = ["float32", "float32"]'), "each once"),
+        (('name = "student"', 'name = "../student"'), "is not a name"),
+        (('train = "texts.csv"', 'tarin = "texts.csv"'), "tarin"),
+        (('train = "texts.csv"\n', ""), "[data]"),
+        (("[data]", "[bench]\nmemory_curve = ['x']\n[data]"), "memory_curve"),
+        (("[data]", "[data"), "is not TOML"),
+    ],
+)
+def test_refusals_name_the_place(tmp_path: Path, change: tuple[str, str], says: str) -> None:
+    assert change[0] in GOOD
+    with pytest.raises(InputError) as caught:
+        _read(tmp_path, GOOD.replace(*change, 1))
+    line = str(caught.value)
+    assert says in line
+    assert "suite.toml" in line or says == "unknown task"
+    assert "\n" not in line
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        read_suite(tmp_path / "none.toml")
+
+
+def test_bytes_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "suite.toml"
+    path.write_bytes(b"name = '\xff'")
+    with pytest.raises(InputError, match="is not TOML"):
+        read_suite(path)
