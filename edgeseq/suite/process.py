@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,6 +27,7 @@ from edgeseq.files import os_errors_as_output_errors
 from edgeseq.progress import Progress, Report, silent
 
 GRACE_S = 10.0
+JOBS = (sys.executable, "-m", "edgeseq.suite.jobs")
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -52,9 +54,16 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def run_job(
-    job: Job, *, log: Path, cwd: Path, report: Report = silent
+    job: Job,
+    *,
+    log: Path,
+    cwd: Path,
+    report: Report = silent,
+    command: Sequence[str] = JOBS,
 ) -> tuple[dict[str, Any], int | None]:
     """Runs `job` in a child started in `cwd`; gives its answer and its peak memory in bytes.
+
+    `command` starts the child, which must speak as `ChildSide` does.
 
     Raises the child's own `EdgeseqError`, `StepError` when it died or ended without an answer
     (naming the log), `OutputError` when the log cannot be written, and `KeyboardInterrupt` after
@@ -64,7 +73,7 @@ def run_job(
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as chatter:
             child = subprocess.Popen(
-                [sys.executable, "-m", "edgeseq.suite.jobs"],
+                list(command),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=chatter,

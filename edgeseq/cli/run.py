@@ -1,0 +1,92 @@
+"""`edgeseq run` and `edgeseq demo`: a whole comparison, from text to report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeseq.cli.console import JsonOption, err, out, print_json, progress_bars
+
+if TYPE_CHECKING:
+    from edgeseq.suite.engine import StepEvent
+
+DataDirOption = Annotated[
+    Path | None,
+    typer.Option("--data-dir", envvar="EDGESEQ_DATA", help="Folder with local copies of data."),
+]
+OnOption = Annotated[str, typer.Option("--on", help="Device to measure on; `local` is this one.")]
+
+
+def run(
+    suite: Annotated[Path, typer.Argument(help="Suite file (TOML).")],
+    out_dir: Annotated[
+        Path | None, typer.Option("--out", help="Folder for everything; default: the suite's name.")
+    ] = None,
+    data_dir: DataDirOption = None,
+    on: OnOption = "local",
+    json: JsonOption = False,
+) -> None:
+    """Run a whole comparison described in one file; running it again resumes.
+
+    Example: edgeseq run my-suite.toml --out runs/mine
+    """
+    from edgeseq.suite.schema import read_suite
+
+    root = out_dir if out_dir is not None else Path(read_suite(suite).name)
+    _run(suite, root, data_dir=data_dir, on=on, json=json)
+
+
+def demo(
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder for everything.")] = Path(
+        "edgeseq-demo"
+    ),
+    data_dir: DataDirOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Run the main job: customer-feedback sentiment, an LSTM and a distilled BERT, to a report.
+
+    Example: edgeseq demo --out edgeseq-demo
+    """
+    import edgeseq
+
+    suite = Path(edgeseq.__file__).parent / "suites" / "demo.toml"
+    _run(suite, out_dir, data_dir=data_dir, on="local", json=json)
+
+
+def _run(suite: Path, root: Path, *, data_dir: Path | None, on: str, json: bool) -> None:
+    from edgeseq.errors import InputError
+    from edgeseq.suite.engine import run_suite
+
+    if on != "local":
+        raise InputError("unknown device", where="--on", found=repr(on), expected="local")
+    with progress_bars() as report:
+        finished = run_suite(suite, root, data_dir=data_dir, report=report, on_step=_say)
+    answer = finished.answer("report")
+    if json:
+        print_json(
+            {
+                "root": str(root),
+                "seconds": finished.seconds,
+                "steps": finished.events,
+                "verdict": answer["verdict"],
+            }
+        )
+        return
+    peaks = [event.peak_memory_bytes or 0 for event in finished.events]
+    out.print()
+    out.print(answer["sentence"], markup=False, style="bold", soft_wrap=True)
+    out.print()
+    out.print(f"report   {root / 'report' / 'report.html'}", markup=False, soft_wrap=True)
+    out.print(f"         {root / 'report' / 'report.md'}", markup=False, soft_wrap=True)
+    out.print(
+        f"took     {finished.seconds / 60:.1f} min, at most {max(peaks) / 1e9:.1f} GB of memory",
+        markup=False,
+    )
+
+
+def _say(event: StepEvent) -> None:
+    note = event.answer.get("note", "")
+    state = "kept" if event.kept else f"{event.seconds:.0f} s"
+    err.print(f"[green]✓[/] {event.title}  [dim]{state}  {note}[/]", soft_wrap=True)
