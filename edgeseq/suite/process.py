@@ -145,7 +145,10 @@ class ChildSide:
         threading.Thread(target=self._end_with_parent, daemon=True).start()
 
     def _end_with_parent(self) -> None:
-        sys.stdin.buffer.read()
+        # The descriptor, not `sys.stdin`: a thread that holds the buffer's lock when the
+        # interpreter shuts down makes it abort.
+        while os.read(0, 1 << 12):
+            pass
         os.kill(os.getpid(), signal.SIGINT)
 
     def send(self, message: Message) -> None:
