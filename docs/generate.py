@@ -1,0 +1,126 @@
+"""Writes the pages that would rot if a person kept them: `formats.md` and `commands.md`.
+
+python docs/generate.py            writes both
+python docs/generate.py --check    exits 1 if one is out of date (a test does this)
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import typer.main
+
+import edgeseq.bundle
+import edgeseq.data.examples
+import edgeseq.model_folder
+import edgeseq.results
+import edgeseq.suite.schema
+from edgeseq.cli.app import app
+
+HERE = Path(__file__).parent
+HEAD = "<!-- Written by docs/generate.py; change the docstrings instead. -->\n"
+FORMATS = (
+    ("Suite file", edgeseq.suite.schema),
+    ("Trained-model folder", edgeseq.model_folder),
+    ("Examples", edgeseq.data.examples),
+    ("Bundle", edgeseq.bundle),
+    ("Result file", edgeseq.results),
+)
+
+
+def formats() -> str:
+    """Every file format: the module's docstring, then its structs with their fields."""
+    parts = [HEAD, "# File formats\n"]
+    for title, module in FORMATS:
+        parts.append(f"## {title}\n\n{_prose(module.__doc__)}\n")
+        for name, struct in vars(module).items():
+            own = inspect.isclass(struct) and struct.__module__ == module.__name__
+            if own and issubclass(struct, msgspec.Struct):
+                parts.append(f"### `{name}`\n\n{_prose(struct.__doc__)}\n\n{_fields(struct)}")
+    return "\n".join(parts)
+
+
+def _prose(doc: str | None) -> str:
+    """A docstring as Markdown: dedented; four-space blocks stay code."""
+    return inspect.cleandoc(doc or "").replace("\n\n\n", "\n\n")
+
+
+def _fields(struct: type[msgspec.Struct]) -> str:
+    hints = typing.get_type_hints(struct)
+    lines = ["| field | type | default |", "|---|---|---|"]
+    for field in msgspec.structs.fields(struct):
+        default = "" if field.required else f"`{_default(field)}`"
+        kind = _type_name(hints[field.name]).replace("|", "\\|")
+        lines.append(f"| `{field.encode_name}` | `{kind}` | {default} |")
+    return "\n".join(lines) + "\n"
+
+
+def _default(field: msgspec.structs.FieldInfo) -> str:
+    value = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
+    if isinstance(value, msgspec.Struct):
+        return f"{type(value).__name__}()"
+    return repr(value)
+
+
+def _type_name(hint: object) -> str:
+    name = hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
+    return re.sub(r"\b(?:typing|edgeseq(?:\.\w+)*|pathlib)\.", "", name)
+
+
+def commands() -> str:
+    """Every command's own help: what it does, its arguments and options."""
+    group = typer.main.get_command(app)
+    parts = [HEAD, "# Commands\n"]
+    for path, command in _walk("edgeseq", group):
+        text = inspect.cleandoc(command.help or "")
+        parts.append(f"## `{path}`\n\n{text}\n")
+        rows = [row for row in map(_parameter, command.params) if row]
+        if rows:
+            parts.append("\n".join(["| parameter | meaning | default |", "|---|---|---|", *rows]))
+            parts.append("")
+    return "\n".join(parts)
+
+
+def _walk(path: str, command: typing.Any) -> Iterator[tuple[str, typing.Any]]:
+    yield path, command
+    for name, child in getattr(command, "commands", {}).items():
+        yield from _walk(f"{path} {name}", child)
+
+
+def _parameter(parameter: typing.Any) -> str | None:
+    if parameter.name == "help" or getattr(parameter, "hidden", False):
+        return None
+    names = ", ".join(f"`{name}`" for name in parameter.opts) or parameter.name
+    if parameter.param_type_name == "argument":
+        names = f"`{parameter.name.upper()}`"
+    default = parameter.default
+    shown = "" if default in (None, False) or callable(default) else f"`{default}`"
+    meaning = (getattr(parameter, "help", None) or "").replace("|", "\\|")
+    return f"| {names} | {meaning} | {shown} |"
+
+
+def main() -> int:
+    """Writes the pages, or with `--check` says which is out of date."""
+    pages = {HERE / "formats.md": formats(), HERE / "commands.md": commands()}
+    if "--check" in sys.argv[1:]:
+        stale = [
+            path.name
+            for path, page in pages.items()
+            if not path.is_file() or path.read_text(encoding="utf-8") != page
+        ]
+        if stale:
+            sys.stderr.write(f"{', '.join(stale)}: run `python docs/generate.py`\n")
+        return bool(stale)
+    for path, page in pages.items():
+        path.write_text(page, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
