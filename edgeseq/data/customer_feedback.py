@@ -8,9 +8,9 @@ reviews, tweets and newspaper editorials, 23,703 in all, each rated from -4 to 4
 What is made of them, in this order:
 
 1. Cleaning: HTML entities are decoded (`&amp;`, `&lt;`, `&gt;`: 262 of them), twice, since some
-   were encoded twice (`&amp;amp;`, `&amp;#38;`); runs of white space become one space. Nothing else is touched. A few film snippets have a `?` where an apostrophe
-   was lost before publication; what was there is unknown, so they stay. No text is empty, all are
-   valid UTF-8.
+   were encoded twice (`&amp;amp;`, `&amp;#38;`); runs of white space become one space. Nothing
+   else is touched. A few film snippets have a `?` where an apostrophe was lost before
+   publication; what was there is unknown, so they stay. No text is empty, all are valid UTF-8.
 2. Class: negative for a mean <= -0.5, positive for >= 0.5, neutral between.
 3. Part: 80, 10 and 10 % by the hash of the group (`parts.part_of_group`); a group is a review or
    an editorial, so its sentences are never divided. A film snippet or tweet is its own group.
@@ -20,7 +20,7 @@ What is made of them, in this order:
    parts, would let a model be tested on what it was trained on. So texts with the same
    `leakage_key` (the words without case, punctuation and intensifiers) are taken once: the one in
    test, else the one in dev, else the one in train; the first where there are several. That leaves
-   out 273 of 23,703 (`load_with_counts` reports the numbers by part).
+   out 274 of 23,703 (`load_with_counts` reports the numbers by part).
 
 The film snippets come from the same review site as the Stanford Sentiment Treebank: a model
 trained on one of the two must not be scored on the other.
@@ -71,8 +71,8 @@ _LIMIT_BYTES = 16 << 20
 """The inner archive holds 2.3 MB, the four files 2.8 MB."""
 
 _INTENSIFIERS = frozenset(
-    ("absolutely", "especially", "extremely", "fucking", "major", "really")
-    + ("seriously", "super", "uber", "very")
+    {"absolutely", "especially", "extremely", "fucking", "major"}
+    | {"really", "seriously", "super", "uber", "very"}
 )
 """The degree words that the rewritten tweets gained or lost."""
 
