@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import edgeseq
+from edgeseq.cli import data
 
 app = typer.Typer(
     name="edgeseq",
@@ -34,3 +35,6 @@ def edgeseq_command(
     ] = False,
 ) -> None:
     """Which text model fits your small device, measured on that device."""
+
+
+app.add_typer(data.app)

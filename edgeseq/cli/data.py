@@ -1,0 +1,180 @@
+"""`edgeseq data`: which data sets there are, fetching one, and looking into it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeseq.cli.console import JsonOption, out, print_json, progress_bars
+
+if TYPE_CHECKING:
+    from edgeseq.data.examples import Dataset
+    from edgeseq.data.summary import Summary
+
+app = typer.Typer(
+    name="data",
+    help="Data sets: where each comes from, its licence, what stands in it.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+NameArgument = Annotated[
+    str,
+    typer.Argument(help="customer-feedback, sst3, a .csv/.tsv/.jsonl file, or hf:NAME[:CONFIG]."),
+]
+DataDirOption = Annotated[
+    Path | None,
+    typer.Option("--data-dir", envvar="EDGESEQ_DATA", help="Folder with local copies of data."),
+]
+TextColumnOption = Annotated[
+    str | None,
+    typer.Option("--text-column", help="Column of the text: a name, or a number from 1."),
+]
+LabelColumnOption = Annotated[
+    str | None,
+    typer.Option("--label-column", help="Column of the label: a name, or a number from 1."),
+]
+
+
+@app.command("list")
+def list_data(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
+    """List the data sets that can be named.
+
+    Example: edgeseq data list
+    """
+    from edgeseq.data.registry import entries
+
+    known = entries(data_dir)
+    if json:
+        print_json(known)
+        return
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table()
+    for column in ("name", "task", "train / dev / test", "licence", "here", "what and where from"):
+        table.add_column(column, overflow="fold")
+    for entry in known:
+        sizes = " / ".join(f"{size:,}" for size in entry.sizes) if entry.sizes else "-"
+        what = f"{entry.title}; {entry.origin}"
+        here = "yes" if entry.here else "no"
+        table.add_row(*map(escape, (entry.name, entry.task, sizes, entry.licence, here, what)))
+    out.print(table)
+
+
+@app.command()
+def get(
+    name: NameArgument,
+    *,
+    out_dir: Annotated[
+        Path | None, typer.Option("--out", help="Also write train, dev and test.jsonl to it.")
+    ] = None,
+    data_dir: DataDirOption = None,
+    text_column: TextColumnOption = None,
+    label_column: LabelColumnOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Fetch a data set, check it, and keep it for later runs.
+
+    Example: edgeseq data get customer-feedback
+    """
+    import msgspec
+
+    from edgeseq.files import new_folder
+
+    dataset = _load(name, data_dir, text_column, label_column)
+    parts = {"train": dataset.train, "dev": dataset.dev, "test": dataset.test}
+    if out_dir is not None:
+        with new_folder(out_dir) as draft:
+            for part, examples in parts.items():
+                lines = msgspec.json.Encoder().encode_lines(examples)
+                (draft / f"{part}.jsonl").write_bytes(lines)
+    sizes = {part: len(examples) for part, examples in parts.items()}
+    if json:
+        print_json({"name": dataset.name, "sizes": sizes, "sha256": dataset.sha256})
+        return
+    counted = ", ".join(f"{size:,} {part}" for part, size in sizes.items())
+    out.print(f"{dataset.name}: {counted}; sha256 {dataset.sha256}", markup=False, soft_wrap=True)
+    if out_dir is not None:
+        out.print(f"written to {out_dir}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def show(
+    name: NameArgument,
+    *,
+    data_dir: DataDirOption = None,
+    text_column: TextColumnOption = None,
+    label_column: LabelColumnOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show class balance, lengths and a few samples of a data set.
+
+    Example: edgeseq data show reviews.csv --text-column body --label-column stars
+    """
+    from edgeseq.data.summary import summarize
+
+    summary = summarize(_load(name, data_dir, text_column, label_column))
+    if json:
+        print_json(summary)
+    else:
+        _print_summary(summary)
+
+
+def _load(
+    name: str, data_dir: Path | None, text_column: str | None, label_column: str | None
+) -> Dataset:
+    from edgeseq.data.registry import load_dataset
+    from edgeseq.data.tables import Columns
+
+    columns = Columns(text=_column(text_column or "text"), label=_column(label_column or "label"))
+    with progress_bars() as report:
+        return load_dataset(name, data_dir=data_dir, columns=columns, report=report)
+
+
+def _column(given: str) -> str | int:
+    return int(given) if given.isascii() and given.isdigit() else given
+
+
+def _print_summary(summary: Summary) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    def line(text: str) -> None:
+        out.print(text, markup=False, soft_wrap=True)
+
+    line(f"{summary.name}: {summary.task}")
+    line(f"from {summary.origin}")
+    line(f"licence: {summary.licence}; sha256 {summary.sha256}")
+
+    balance = Table(title="class balance", title_justify="left")
+    for column in ("part", "source", "examples", *summary.labels):
+        balance.add_column(
+            escape(column), justify="left" if column in ("part", "source") else "right"
+        )
+    for row in summary.balance:
+        shares = [f"{count:,} ({count / max(row.total, 1):.0%})" for count in row.by_label.values()]
+        source = row.source or "all"
+        balance.add_row(row.part, escape(source), f"{row.total:,}", *shares)
+    out.print(balance)
+
+    lengths = Table(title="lengths", title_justify="left")
+    lengths.add_column("part")
+    for unit in ("words", "characters"):
+        for statistic in ("median", "95 % up to", "longest"):
+            lengths.add_column(f"{unit}, {statistic}", justify="right")
+    for own in summary.lengths:
+        words = (own.words_p50, own.words_p95, own.words_max)
+        characters = (own.characters_p50, own.characters_p95, own.characters_max)
+        lengths.add_row(own.part, *(f"{number:,}" for number in (*words, *characters)))
+    out.print(lengths)
+    line(f"texts of test that also stand in train: {summary.test_texts_in_train}")
+
+    samples = Table(title="samples of train", title_justify="left")
+    for column in ("label", "id", "text"):
+        samples.add_column(column, overflow="fold")
+    for one in summary.samples:
+        samples.add_row(escape(one.label), escape(one.id), escape(one.text))
+    out.print(samples)
