@@ -54,14 +54,19 @@ def list_data(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
     from rich.table import Table
 
     table = Table()
-    for column in ("name", "task", "train / dev / test", "licence", "here", "what and where from"):
-        table.add_column(column, overflow="fold")
+    table.add_column("name", no_wrap=True)
+    table.add_column("what")
+    table.add_column("train / dev / test", no_wrap=True)
+    table.add_column("here")
     for entry in known:
         sizes = " / ".join(f"{size:,}" for size in entry.sizes) if entry.sizes else "-"
-        what = f"{entry.title}; {entry.origin}"
         here = "yes" if entry.here else "no"
-        table.add_row(*map(escape, (entry.name, entry.task, sizes, entry.licence, here, what)))
+        table.add_row(*map(escape, (entry.name, entry.title, sizes, here)))
     out.print(table)
+    for entry in known:
+        _line(f"{entry.name}: from {entry.origin}; licence: {entry.licence}")
+        if entry.citation:
+            _line(f"  cite: {entry.citation}")
 
 
 @app.command()
@@ -69,7 +74,8 @@ def get(
     name: NameArgument,
     *,
     out_dir: Annotated[
-        Path | None, typer.Option("--out", help="Also write train, dev and test.jsonl to it.")
+        Path | None,
+        typer.Option("--out", help="Also write train, dev and test.jsonl to this new folder."),
     ] = None,
     data_dir: DataDirOption = None,
     text_column: TextColumnOption = None,
@@ -96,9 +102,9 @@ def get(
         print_json({"name": dataset.name, "sizes": sizes, "sha256": dataset.sha256})
         return
     counted = ", ".join(f"{size:,} {part}" for part, size in sizes.items())
-    out.print(f"{dataset.name}: {counted}; sha256 {dataset.sha256}", markup=False, soft_wrap=True)
+    _line(f"{dataset.name}: {counted}; sha256 {dataset.sha256}")
     if out_dir is not None:
-        out.print(f"written to {out_dir}", markup=False, soft_wrap=True)
+        _line(f"written to {out_dir}")
 
 
 @app.command()
@@ -134,6 +140,10 @@ def _load(
         return load_dataset(name, data_dir=data_dir, columns=columns, report=report)
 
 
+def _line(text: str) -> None:
+    out.print(text, markup=False, soft_wrap=True)
+
+
 def _column(given: str) -> str | int:
     return int(given) if given.isascii() and given.isdigit() else given
 
@@ -142,12 +152,9 @@ def _print_summary(summary: Summary) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    def line(text: str) -> None:
-        out.print(text, markup=False, soft_wrap=True)
-
-    line(f"{summary.name}: {summary.task}")
-    line(f"from {summary.origin}")
-    line(f"licence: {summary.licence}; sha256 {summary.sha256}")
+    _line(f"{summary.name}: {summary.task}")
+    _line(f"from {summary.origin}")
+    _line(f"licence: {summary.licence}; sha256 {summary.sha256}")
 
     balance = Table(title="class balance", title_justify="left")
     for column in ("part", "source", "examples", *summary.labels):
@@ -162,15 +169,15 @@ def _print_summary(summary: Summary) -> None:
 
     lengths = Table(title="lengths", title_justify="left")
     lengths.add_column("part")
-    for unit in ("words", "characters"):
-        for statistic in ("median", "95 % up to", "longest"):
-            lengths.add_column(f"{unit}, {statistic}", justify="right")
+    lengths.add_column("words: median / 95 % up to / longest", justify="right")
+    lengths.add_column("characters: the same", justify="right")
     for own in summary.lengths:
         words = (own.words_p50, own.words_p95, own.words_max)
         characters = (own.characters_p50, own.characters_p95, own.characters_max)
-        lengths.add_row(own.part, *(f"{number:,}" for number in (*words, *characters)))
+        cells = (" / ".join(f"{number:,}" for number in row) for row in (words, characters))
+        lengths.add_row(own.part, *cells)
     out.print(lengths)
-    line(f"texts of test that also stand in train: {summary.test_texts_in_train}")
+    _line(f"texts of test that also stand in train: {summary.test_texts_in_train}")
 
     samples = Table(title="samples of train", title_justify="left")
     for column in ("label", "id", "text"):
