@@ -49,7 +49,14 @@ class RuntimeInfo(msgspec.Struct, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What a run was asked to do (or did: `effective`)."""
+    """What a run was asked to do (or did: `effective`).
+
+    Each model makes at least `min_queries` queries, answers every test example at least once and
+    is busy for at least `min_duration_s`, but repeats no more once it has made `max_queries`.
+    `limited_duration_s` bounds the answering under each of `memory_limits_bytes`, and
+    `curve_budget_s` the whole memory curve of a model; the curve is made of every bundle with
+    `memory_curve`, or of those named in `memory_curve_bundles`.
+    """
 
     threads: int
     quick: bool
@@ -59,6 +66,15 @@ class Settings(msgspec.Struct, frozen=True):
     cold_starts: int
     memory_limits_bytes: tuple[int, ...] = ()
     cpus: float | None = None
+    max_queries: int = 50_000
+    memory_curve: bool = False
+    memory_curve_bundles: tuple[str, ...] = ()
+    limited_duration_s: float = 20.0
+    limited_queries: int = 100
+    curve_budget_s: float = 120.0
+    length_tokens: tuple[int, ...] = (8, 16, 32, 64, 128, 256)
+    length_samples: int = 30
+    seed: int = 0
 
 
 class MachineState(msgspec.Struct, frozen=True):
@@ -93,6 +109,22 @@ class Queries(msgspec.Struct, frozen=True):
     inference_ns: tuple[int, ...]
     decode_ns: tuple[int, ...]
     total_ns: tuple[int, ...]
+
+
+class Slice(msgspec.Struct, frozen=True):
+    """What the measured process went through in one round of its queries.
+
+    `cpu_ns` is its processor time within `wall_ns`; `waiting_ns` the time in which it was ready
+    to run but other processes had the processor (None where the kernel does not say).
+    """
+
+    round: int
+    wall_ns: int
+    cpu_ns: int
+    waiting_ns: int | None
+    minor_faults: int
+    major_faults: int
+    rss_bytes: int
 
 
 class LengthPoint(msgspec.Struct, frozen=True):
@@ -130,7 +162,11 @@ class MemoryPhase(msgspec.Struct, frozen=True):
 
 
 class ColdStart(msgspec.Struct, frozen=True):
-    """One fresh process: from its start to its first answer."""
+    """One fresh process: from its start to its first answer, its files in the page cache.
+
+    `import_ns` runs from the start of the process until the runtime is imported, `load_ns` until
+    the tensors are allocated, `first_answer_ns` until the first text is answered.
+    """
 
     import_ns: int
     load_ns: int
@@ -202,7 +238,11 @@ class BundleIdentity(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, frozen=True):
-    """Everything measured of one bundle."""
+    """Everything measured of one bundle.
+
+    `predictions` is None when the process was lost before every example was answered;
+    `threads_started` counts the threads that the runtime added to the process's own.
+    """
 
     bundle: BundleIdentity
     warmup: Queries
@@ -213,10 +253,15 @@ class Run(msgspec.Struct, frozen=True):
     predictions: Predictions | None
     limited: tuple[LimitedRun, ...]
     findings: tuple[Finding, ...]
+    slices: tuple[Slice, ...] = ()
+    threads_started: int | None = None
 
 
 class Result(msgspec.Struct, frozen=True):
-    """A result file: one device, one runtime, one or more bundles measured in one run."""
+    """A result file: one device, one runtime, one or more bundles measured in one run.
+
+    `findings` are about the machine and the run as a whole: they hold for every run in it.
+    """
 
     created_utc: str
     edgeseq_version: str
