@@ -25,14 +25,17 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class DataSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[data]`: a registered name, or the user's own files (paths relative to the suite file)."""
+    """`[data]`: a registered name, or the user's own files (paths relative to the suite file).
+
+    Columns are names, or numbers from 1; they are for own files and `hf:` data sets.
+    """
 
     name: str | None = None
     train: str | None = None
     dev: str | None = None
     test: str | None = None
-    text_column: str | None = None
-    label_column: str | None = None
+    text_column: str | int = "text"
+    label_column: str | int = "label"
 
 
 class ModelSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
