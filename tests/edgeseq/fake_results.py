@@ -167,7 +167,9 @@ def make_result(fake: Fake = Fake()) -> Result:  # noqa: B008 - frozen
     difficulty = rng.random(fake.n_examples)
     tokens = np.clip(rng.lognormal(3.0, 0.5, fake.n_examples), 4, 128).astype(int)
     families: dict[str, np.ndarray] = {}
-    runs = tuple(_run(fake, model, rng, gold, difficulty, tokens, families) for model in fake.models)
+    runs = tuple(
+        _run(fake, model, rng, gold, difficulty, tokens, families) for model in fake.models
+    )
     settings = Settings(
         threads=fake.threads,
         quick=fake.quick,
@@ -319,11 +321,10 @@ def _ledger(model: FakeModel, *, peaks: bool) -> tuple[MemoryPhase, ...]:
 
 
 def _cold_start(model: FakeModel, rng: np.random.Generator) -> ColdStart:
-    start = int(95e6 * np.exp(rng.normal(0, 0.04)))
+    imported = int(155e6 * np.exp(rng.normal(0, 0.04)))
     load = int((2e6 + model.size_mb * 0.9e6) * np.exp(rng.normal(0, 0.06)))
     first = int(model.inference_ms * 2.2e6 * np.exp(rng.normal(0, 0.08)))
-    python = int(60e6 * np.exp(rng.normal(0, 0.03)))
-    return ColdStart(start, load, first, python + start + load + first)
+    return ColdStart(imported, load, first, imported + load + first)
 
 
 def _predictions(

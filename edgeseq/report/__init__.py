@@ -1,0 +1,1 @@
+"""The deployment report: result records in; a page, Markdown with pictures and a summary out."""

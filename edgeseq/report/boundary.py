@@ -1,0 +1,158 @@
+"""Under which memory and latency limits an LSTM wins, a BERT wins, or nothing fits.
+
+Winners change only where a limit passes a row's own value, so deciding once between each two
+neighbouring values covers every limit there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from edgeseq.budgets import Budget
+from edgeseq.model_folder import Arch
+from edgeseq.report.rows import Row
+from edgeseq.report.verdict import Gaps, blocking_reasons, decide
+from edgeseq.units import format_bytes, format_duration_ms, format_share
+
+Corner = tuple[int, int]
+LEFT_OUT = frozenset({"memory", "p95"})
+_A_MODEL: dict[Arch, str] = {"lstm": "an LSTM", "bert": "a BERT"}
+
+
+class WinnerMap(msgspec.Struct, frozen=True):
+    """`winners[i][j]` ships when memory may reach `memory_bytes[i]` and p95 `p95_ms[j]` (and not
+    the next larger value of either); None where nothing fits.
+
+    An axis that some row lacks has one entry, None: it is not asked for.
+    """
+
+    memory_bytes: tuple[int | None, ...]
+    p95_ms: tuple[float | None, ...]
+    winners: tuple[tuple[str | None, ...], ...]
+
+
+def winner_map(rows: Sequence[Row], budget: Budget, gaps: Gaps) -> WinnerMap:
+    """Decides under every combination of limits; the budget's other limits hold throughout."""
+    able = [row for row in rows if not blocking_reasons(row, budget, leave_out=LEFT_OUT)]
+    memory_bytes: tuple[int | None, ...] = (None,)
+    p95_ms: tuple[float | None, ...] = (None,)
+    if able and all(row.peak_process_bytes for row in able):
+        memory_bytes = tuple(sorted({row.peak_process_bytes or 0 for row in able}))
+    if able and all(row.p95_ms for row in able):
+        p95_ms = tuple(sorted({row.p95_ms or 0.0 for row in able}))
+    return WinnerMap(
+        memory_bytes=memory_bytes,
+        p95_ms=p95_ms,
+        winners=tuple(
+            tuple(
+                decide(
+                    able,
+                    msgspec.structs.replace(budget, memory_bytes=memory, p95_ms=p95),
+                    gaps,
+                ).winner
+                for p95 in p95_ms
+            )
+            for memory in memory_bytes
+        ),
+    )
+
+
+def boundary_sentence(rows: Sequence[Row], winners: WinnerMap) -> str:
+    """The map in words, with the numbers at which the answer changes."""
+    by_name = {row.bundle: row for row in rows}
+    cells = {
+        (i, j): by_name[winner].arch
+        for i, column in enumerate(winners.winners)
+        for j, winner in enumerate(column)
+        if winner is not None
+    }
+    if not cells:
+        return "No memory or latency limit makes a model fit: see the reasons for each."
+    top_corner = (len(winners.memory_bytes) - 1, len(winners.p95_ms) - 1)
+    top = cells[top_corner]
+    lowest = _say_corners(winners, _corners(set(cells)))
+    region = {cell for cell, arch in cells.items() if arch == top}
+    others = sorted({row.arch for row in rows} - {top})
+    if len(region) == len(cells):
+        sentence = f"From {lowest} on, {_A_MODEL[top]} is what to ship; below that nothing fits."
+        if others:
+            sentence += f" No limit makes {_A_MODEL[others[0]]} the better choice."
+        return sentence
+    if not _upward_closed(region, top_corner):
+        return _walks(winners, cells)
+    other = others[0]
+    below = next(
+        winners.winners[i][j] for (i, j), arch in sorted(cells.items(), reverse=True) if arch != top
+    )
+    best = by_name[winners.winners[-1][-1] or ""]
+    instead = by_name[below or ""]
+    points = 100 * ((best.score or 0.0) - (instead.score or 0.0))
+    gained = f", {points:.1f} points better ({_share(best)} against {_share(instead)})"
+    return (
+        f"{_capital(_A_MODEL[top])} is what to ship from {_say_corners(winners, _corners(region))}"
+        f" on{gained if points > 0 else ''}. Below that {_A_MODEL[other]} is, down to {lowest}; "
+        "under that nothing fits."
+    )
+
+
+def _corners(region: set[Corner]) -> list[Corner]:
+    """The cells of a region that no other of its cells undercuts on both axes."""
+    return sorted(
+        cell
+        for cell in region
+        if not any(o != cell and o[0] <= cell[0] and o[1] <= cell[1] for o in region)
+    )
+
+
+def _upward_closed(region: set[Corner], top: Corner) -> bool:
+    return all(
+        (i, j) in region
+        for low in _corners(region)
+        for i in range(low[0], top[0] + 1)
+        for j in range(low[1], top[1] + 1)
+    )
+
+
+def _say_corners(winners: WinnerMap, corners: Sequence[Corner]) -> str:
+    said = [_say_corner(winners.memory_bytes[i], winners.p95_ms[j]) for i, j in corners]
+    return " or from ".join(said)
+
+
+def _say_corner(memory: int | None, p95: float | None) -> str:
+    parts = [] if memory is None else [f"{format_bytes(memory)} of process memory"]
+    parts += [] if p95 is None else [f"a p95 of {format_duration_ms(p95)}"]
+    return " and ".join(parts) or "any limit"
+
+
+def _walks(winners: WinnerMap, cells: dict[Corner, Arch]) -> str:
+    """Each axis alone, the other without a limit: true whatever shape the regions have."""
+    columns, rows = len(winners.memory_bytes), len(winners.p95_ms)
+    memory = [(winners.memory_bytes[i], cells.get((i, rows - 1))) for i in range(columns)]
+    latency = [(winners.p95_ms[j], cells.get((columns - 1, j))) for j in range(rows)]
+    sentences = []
+    if memory[0][0] is not None:
+        steps = _steps([(format_bytes(value or 0), arch) for value, arch in memory])
+        sentences.append(f"With any latency allowed: {steps}.")
+    if latency[0][0] is not None:
+        steps = _steps([(format_duration_ms(value or 0.0), arch) for value, arch in latency])
+        sentences.append(f"With any memory allowed: {steps}.")
+    return " ".join(sentences)
+
+
+def _steps(walk: Sequence[tuple[str, Arch | None]]) -> str:
+    said, last = [], None
+    for value, arch in walk:
+        if arch is not None and arch != last:
+            said.append(f"{_A_MODEL[arch]} from {value}")
+            last = arch
+    return ", ".join(said)
+
+
+def _share(row: Row) -> str:
+    return "not measured" if row.score is None else format_share(row.score)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

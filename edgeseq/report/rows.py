@@ -1,0 +1,225 @@
+"""One row a model and device, derived from the raw records: what `summary.json` lists.
+
+Nothing here is stored with the measurements, so that a number and its samples cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from edgeseq.bundle import Lowering, RecipeName
+from edgeseq.errors import ResultError
+from edgeseq.model_folder import Arch
+from edgeseq.percentiles import median
+from edgeseq.report.evidence import Ci95, ClassScore, SourceScore, scores, timing
+from edgeseq.results import (
+    DeviceInfo,
+    Finding,
+    MemoryPhase,
+    Result,
+    Run,
+    RuntimeInfo,
+    Settings,
+    read_result,
+)
+from edgeseq.tasks import TASKS
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A row of `summary.json` (version 1); None is "not measured", never zero.
+
+    `p50_ms`, `p95_ms` are of a whole query (tokenize + inference + decode), `inference_*` of the
+    inference in it; a percentile below its sample floor is None, and so is every time of an
+    emulated device. `cold_start_ms` is the median over fresh processes. `peak_memory_bytes` is
+    what comes on top of the bare runtime: the highest peak over the phases after
+    `runtime_imported` minus the resident set at the end of that phase. `peak_process_bytes` is
+    the highest peak of the whole process. Scores are fractions in 0..1.
+    """
+
+    bundle: str
+    task: str
+    arch: Arch
+    recipe: RecipeName
+    lowering: Lowering
+    device: str
+    threads: int
+    parameters: int
+    size_bytes: int
+    metric: str
+    score: float | None
+    score_ci95: Ci95 | None
+    n_examples: int
+    p50_ms: float | None
+    p95_ms: float | None
+    cold_start_ms: float | None
+    peak_memory_bytes: int | None
+    peak_process_bytes: int | None
+    valid: bool
+    invalid_reasons: tuple[str, ...]
+    n_queries: int = 0
+    p50_ms_ci95: Ci95 | None = None
+    p95_ms_ci95: Ci95 | None = None
+    inference_p50_ms: float | None = None
+    inference_p95_ms: float | None = None
+    macro_f1: float | None = None
+    per_class: tuple[ClassScore, ...] = ()
+    per_source: tuple[SourceScore, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A row with the run that it was derived from."""
+
+    row: Row
+    run: Run
+
+
+class Group(msgspec.Struct, frozen=True):
+    """Models that may be compared: one device, one runtime, equal settings, the same examples."""
+
+    device: DeviceInfo
+    runtime: RuntimeInfo
+    effective: Settings
+    task: str
+    data_name: str
+    data_sha256: str
+    entries: tuple[Entry, ...]
+    results: tuple[Result, ...]
+    files: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        threads = f"{self.effective.threads} thread" + "s" * (self.effective.threads != 1)
+        title = f"{self.device.name}, {threads}"
+        if self.effective.cpus is not None:
+            title += f", {self.effective.cpus:g} CPUs"
+        return title + (", quick run" if self.effective.quick else "")
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        return tuple(entry.row for entry in self.entries)
+
+
+_Key = tuple[DeviceInfo, RuntimeInfo, int, bool, float | None, str, str, tuple[str, ...], str]
+
+
+def read_groups(paths: Sequence[Path]) -> tuple[Group, ...]:
+    """Reads result files and puts together what may be compared, in the order of the files.
+
+    Raises `ResultError` for a file that does not fit, for no file, and where one model was
+    measured twice under equal conditions: the two would have to be one.
+    """
+    if not paths:
+        raise ResultError("no result file given", fix="name what `edgeseq bench` wrote")
+    members: dict[_Key, list[tuple[Run, Result, Path]]] = {}
+    for path in paths:
+        result = read_result(path)
+        for run in result.runs:
+            members.setdefault(_key(result, run), []).append((run, result, path))
+    return tuple(_group(found) for found in members.values())
+
+
+def _key(result: Result, run: Run) -> _Key:
+    examples = run.predictions.examples_sha256 if run.predictions else ""
+    effective, bundle = result.effective, run.bundle
+    return (
+        result.device, result.runtime, effective.threads, effective.quick, effective.cpus,
+        bundle.task, bundle.data_sha256, bundle.labels, examples,
+    )  # fmt: skip
+
+
+def _group(found: Sequence[tuple[Run, Result, Path]]) -> Group:
+    seen: dict[str, Path] = {}
+    for run, _, path in found:
+        name = run.bundle.name
+        if name in seen:
+            raise ResultError(
+                f"{name} was measured twice under equal conditions",
+                where=path,
+                found=f"also in {seen[name]}",
+                fix="give one of the two, or use `edgeseq compare OLD NEW`",
+            )
+        seen[name] = path
+    first_run, first, _ = found[0]
+    results = tuple(dict.fromkeys(id(result) for _, result, _ in found))
+    by_id = {id(result): result for _, result, _ in found}
+    return Group(
+        device=first.device,
+        runtime=first.runtime,
+        effective=first.effective,
+        task=first_run.bundle.task,
+        data_name=first_run.bundle.data_name,
+        data_sha256=first_run.bundle.data_sha256,
+        entries=tuple(Entry(derive_row(result, run), run) for run, result, _ in found),
+        results=tuple(by_id[key] for key in results),
+        files=tuple(dict.fromkeys(path.name for _, _, path in found)),
+    )
+
+
+def derive_row(result: Result, run: Run) -> Row:
+    """The row of one run on the device and with the settings of its result."""
+    bundle = run.bundle
+    findings = (*run.findings, *result.findings)
+    reasons = tuple(finding.message for finding in findings if finding.severity == "invalid")
+    emulated = result.device.emulated
+    total = timing(() if emulated else run.queries.total_ns)
+    inference = timing(() if emulated else run.queries.inference_ns)
+    cold_ns = [] if emulated else [start.total_ns for start in run.cold_starts]
+    found = scores(run)
+    return Row(
+        bundle=bundle.name,
+        task=bundle.task,
+        arch=bundle.arch,
+        recipe=bundle.recipe,
+        lowering=bundle.lowering,
+        device=result.device.name,
+        threads=result.effective.threads,
+        parameters=bundle.parameters,
+        size_bytes=bundle.size_bytes,
+        metric=TASKS[bundle.task].metric if bundle.task in TASKS else "accuracy",
+        score=found.score if found else None,
+        score_ci95=found.score_ci95 if found else None,
+        n_examples=len(run.predictions.gold) if run.predictions else 0,
+        p50_ms=total.p50_ms,
+        p95_ms=total.p95_ms,
+        cold_start_ms=median(cold_ns) / 1e6 if cold_ns else None,
+        peak_memory_bytes=peak_beyond_runtime(run.memory),
+        peak_process_bytes=peak_of_process(run.memory),
+        valid=not reasons,
+        invalid_reasons=reasons,
+        n_queries=len(run.queries.total_ns),
+        p50_ms_ci95=total.p50_ci95,
+        p95_ms_ci95=total.p95_ci95,
+        inference_p50_ms=inference.p50_ms,
+        inference_p95_ms=inference.p95_ms,
+        macro_f1=found.macro_f1 if found else None,
+        per_class=found.per_class if found else (),
+        per_source=found.per_source if found else (),
+        findings=findings,
+    )
+
+
+def peak_of_process(phases: Sequence[MemoryPhase]) -> int | None:
+    """The highest resident set of the whole process, in bytes.
+
+    None when a phase has no peak: the end of a phase is only a lower bound of it.
+    """
+    peaks = [phase.peak_bytes for phase in phases]
+    known = [peak for peak in peaks if peak is not None]
+    return max(known) if known and len(known) == len(peaks) else None
+
+
+def peak_beyond_runtime(phases: Sequence[MemoryPhase]) -> int | None:
+    """The highest peak after `runtime_imported` minus the resident set at its end, in bytes.
+
+    None without that phase, or when a later phase has no peak.
+    """
+    names = [phase.phase for phase in phases]
+    if "runtime_imported" not in names:
+        return None
+    start = names.index("runtime_imported")
+    peak = peak_of_process(phases[start + 1 :])
+    return None if peak is None else max(0, peak - phases[start].rss_bytes)

@@ -1,0 +1,235 @@
+"""How charts look: colours, shapes and names of models, and where their labels go.
+
+One hue family an architecture, in every chart: orange for LSTMs, blue for BERTs. The pair, from
+Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), stays apart under the common kinds of
+colour blindness; within a family the lightness differs, and so do shape and dash.
+
+A chart holds the light colours; in the page each becomes a CSS variable, so that dark mode and
+printing need no second chart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from edgeseq.model_folder import Arch
+
+Spec = dict[str, Any]
+
+PICTURE_WIDTH_PX = 680
+NARROW_WIDTH_PX = 330
+"""Labels are placed twice: for a page or picture of at least the first width, and for a phone."""
+AXIS_WIDTH_PX = 58
+CHARACTER_WIDTH_PX = 6.3
+LABEL_HEIGHT_PX = 13
+
+# token: (light, dark)
+PALETTE: dict[str, tuple[str, str]] = {
+    "ink": ("#16202c", "#e8edf3"),
+    "muted": ("#5a6675", "#9eabba"),
+    "grid": ("#e3e8ee", "#2b3542"),
+    "paper": ("#ffffff", "#141b24"),
+    "bad": ("#b3123c", "#ff7d96"),
+    "none": ("#d5dbe2", "#3a4553"),
+    "lstm-0": ("#7a2e01", "#ffdcc0"),
+    "lstm-1": ("#a84301", "#ffc08c"),
+    "lstm-2": ("#d55e01", "#fb9a4b"),
+    "lstm-3": ("#ea8433", "#e57a22"),
+    "lstm-4": ("#f2a65e", "#c4600f"),
+    "bert-0": ("#003c67", "#d4ecff"),
+    "bert-1": ("#005a97", "#a3d4fb"),
+    "bert-2": ("#0078c3", "#66b5f0"),
+    "bert-3": ("#3d9ee1", "#3a95db"),
+    "bert-4": ("#7fbfee", "#2077ba"),
+}
+_SPREAD = {1: (2,), 2: (1, 3), 3: (0, 2, 3), 4: (0, 1, 2, 3)}
+_RECIPE_ORDER = ("float32", "float16", "dynamic_wi8_afp32")
+_SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down")
+_DASHES = ((1, 0), (7, 3), (2, 2), (8, 2, 2, 2), (4, 4), (12, 3))
+ARCH_TITLES: dict[Arch, str] = {"lstm": "LSTM", "bert": "BERT"}
+_RECIPE_TITLES = {"dynamic_wi8_afp32": "dynamic int8"}
+
+
+def colour(token: str) -> str:
+    """The light colour of a token of the palette."""
+    return PALETTE[token][0]
+
+
+def arch_colour(arch: Arch) -> str:
+    """The colour that stands for a whole architecture."""
+    return colour(f"{arch}-2")
+
+
+class Style(NamedTuple):
+    """How one model is drawn and called in every chart."""
+
+    label: str
+    colour: str
+    shape: str
+    dash: tuple[int, ...]
+
+
+def styles_of(models: Sequence[tuple[str, Arch, str]]) -> dict[str, Style]:
+    """A style for each (bundle, architecture, recipe), by bundle.
+
+    Within an architecture the darkest colour is the largest recipe; a family of more than four
+    repeats its colours with another shape.
+    """
+    labels = _short_labels(models)
+    styles: dict[str, Style] = {}
+    for arch in sorted({arch for _, arch, _ in models}):
+        family = [(bundle, recipe) for bundle, arch_, recipe in models if arch_ == arch]
+        family.sort(key=lambda item: (_recipe_rank(item[1]), item[0]))
+        shades = _SPREAD.get(len(family), (0, 1, 2, 3, 4))
+        for index, (bundle, recipe) in enumerate(family):
+            rank = _recipe_rank(recipe) if len(family) <= len(_RECIPE_ORDER) else index
+            styles[bundle] = Style(
+                label=labels[bundle],
+                colour=colour(f"{arch}-{shades[index % len(shades)]}"),
+                shape=_SHAPES[rank % len(_SHAPES)],
+                dash=_DASHES[rank % len(_DASHES)],
+            )
+    return {bundle: styles[bundle] for bundle, _, _ in models}
+
+
+def _recipe_rank(recipe: str) -> int:
+    return _RECIPE_ORDER.index(recipe) if recipe in _RECIPE_ORDER else len(_RECIPE_ORDER)
+
+
+def _short_labels(models: Sequence[tuple[str, Arch, str]]) -> dict[str, str]:
+    """`MODEL-RECIPE` as `MODEL recipe in words`, at most 32 characters, unique or left alone."""
+    labels = {}
+    for bundle, _, recipe in models:
+        title = _RECIPE_TITLES.get(recipe, recipe)
+        stem = bundle.removesuffix(recipe).rstrip("-_ ")
+        label = f"{stem} {title}" if stem and stem != bundle else bundle
+        labels[bundle] = label if len(label) <= 32 else f"{label[:17]}…{label[-14:]}"
+    if len(set(labels.values())) < len(labels):
+        return {bundle: f"{index}. {bundle[:28]}" for index, bundle in enumerate(labels, 1)}
+    return labels
+
+
+def config() -> Spec:
+    """The Vega-Lite `config` that all charts share."""
+    text = {"labelColor": colour("muted"), "titleColor": colour("ink")}
+    font = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
+    return {
+        "background": None,
+        "font": font,
+        "view": {"stroke": None},
+        "axis": {
+            **text,
+            "gridColor": colour("grid"),
+            "domainColor": colour("none"),
+            "tickColor": colour("none"),
+            "labelFontSize": 11,
+            "titleFontSize": 12,
+            "titleFontWeight": 600,
+            "titlePadding": 8,
+        },
+        "legend": {
+            **text,
+            "orient": "top",
+            "labelFontSize": 12,
+            "titleFontSize": 12,
+            "labelLimit": 260,
+            "symbolSize": 90,
+            "columns": {"expr": "narrow ? 1 : 3"},
+        },
+        "text": {"color": colour("ink"), "fontSize": 11},
+        "rule": {"color": colour("muted")},
+    }
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Ticks 1, 2, 5 of each decade within [low, high]; only 1 when there would be more than 9."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1,)):
+        ticks = [float(f"{step * 10.0**decade:.6g}") for decade in decades for step in steps]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) <= 9:
+            return ticks
+    return ticks
+
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom in px."""
+
+
+class Placed(NamedTuple):
+    """Where a label goes: offset in px from its point, and its alignment there."""
+
+    dx: float
+    dy: float
+    align: str
+
+
+def place_labels(
+    points: Sequence[tuple[float, float]],
+    texts: Sequence[str],
+    *,
+    obstacles: Sequence[Box] = (),
+    width_px: float,
+    height_px: float,
+) -> list[Placed]:
+    """Offsets that keep labels off each other, off points and obstacles, inside the picture.
+
+    `points` are in px from the upper left corner. Greedy: each label takes the nearest free
+    place around its point, or the one with the least overlap.
+    """
+    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in points] + list(obstacles)
+    placed = []
+    for (x, y), text in zip(points, texts, strict=True):
+        options = []
+        for distance, candidate in _candidates():
+            box = _label_box(x, y, candidate, len(text) * CHARACTER_WIDTH_PX)
+            outside = max(0, -box[0]) + max(0, box[2] - width_px)
+            outside += max(0, -box[1]) + max(0, box[3] - height_px)
+            cost = sum(_overlap(box, other) for other in taken) + 40 * outside + distance
+            options.append((cost, candidate, box))
+        _, candidate, box = min(options, key=lambda option: option[0])
+        taken.append(box)
+        placed.append(candidate)
+    return placed
+
+
+def _label_box(x: float, y: float, place: Placed, length_px: float) -> Box:
+    left = x + place.dx - {"left": 0.0, "center": 0.5, "right": 1.0}[place.align] * length_px
+    top = y + place.dy - LABEL_HEIGHT_PX / 2
+    return (left, top, left + length_px, top + LABEL_HEIGHT_PX)
+
+
+def _candidates() -> list[tuple[float, Placed]]:
+    places = []
+    for dy in (0, -14, 14, -28, 28, -42, 42, -56, 56):
+        places += [(abs(dy), Placed(10, dy, "left")), (abs(dy) + 1, Placed(-10, dy, "right"))]
+        if dy:
+            places.append((abs(dy) + 2, Placed(0, dy, "center")))
+    return places
+
+
+def _overlap(one: Box, other: Box) -> float:
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    return width * height if width > 0 and height > 0 else 0.0
+
+
+def with_css_variables(value: Any) -> Any:
+    """A chart with every colour of the palette replaced by its CSS variable (for SVG in a page)."""
+    if isinstance(value, str):
+        return _VARIABLES.get(value, value)
+    if isinstance(value, Mapping):
+        return {key: with_css_variables(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [with_css_variables(item) for item in value]
+    return value
+
+
+_VARIABLES = {light: f"var(--{token})" for token, (light, _) in PALETTE.items()}
+
+
+def css_variables(*, dark: bool) -> str:
+    """The palette as CSS declarations."""
+    return "".join(f"--{token}:{pair[dark]};" for token, pair in PALETTE.items())
