@@ -1,1 +1,13 @@
-"""The device half: loads bundles through a TFLite runtime and measures them."""
+"""The device half: loads bundles through a TFLite runtime and measures them.
+
+    runtimes, texts      a model and its tokenizer, as an application would use them
+    protocol, worker     the measured process and the language it speaks with its parent
+    children             the parent's side: start, ask, wait without using the processor, end
+    timing, memory       what the measured process observes of itself
+    machine, validity    what the machine did meanwhile, and what that means for the numbers
+    limits, own_files,
+    limited, curve       the model inside a hard memory limit
+    bench, predict       the two things that the command line asks for
+
+Importing the package loads no runtime; only the measured process does.
+"""

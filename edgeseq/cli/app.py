@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import edgeseq
-from edgeseq.cli import data
+from edgeseq.cli import bench, data, predict
 
 app = typer.Typer(
     name="edgeseq",
@@ -38,3 +38,5 @@ def edgeseq_command(
 
 
 app.add_typer(data.app)
+app.command("bench")(bench.bench)
+app.command("predict")(predict.predict)

@@ -47,8 +47,11 @@ def print_note(line: str) -> None:
 
 
 @contextmanager
-def progress_bars() -> Iterator[Report]:
-    """Gives a `Report` that shows one bar a stage on stderr; on a dumb terminal, a line a stage."""
+def progress_bars(*, still: bool = False) -> Iterator[Report]:
+    """Gives a `Report` that shows one bar a stage on stderr; on a dumb terminal, a line a stage.
+
+    With `still`, bars move only when something is reported: no clock ticks beside what is measured.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -60,7 +63,7 @@ def progress_bars() -> Iterator[Report]:
     if not err.is_terminal:
         yield _line_a_stage()
         return
-    with Progress(*columns, console=err, transient=False) as bars:
+    with Progress(*columns, console=err, transient=False, auto_refresh=not still) as bars:
         tasks: dict[str, Any] = {}
 
         def report(progress: ProgressReport) -> None:
@@ -72,6 +75,8 @@ def progress_bars() -> Iterator[Report]:
                 total=progress.total,
                 note=escape(progress.note),
             )
+            if still:
+                bars.refresh()
 
         yield report
 

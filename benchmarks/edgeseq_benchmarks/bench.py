@@ -1,0 +1,204 @@
+"""The benchmark: every bundle measured on this machine, one result record."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+
+import edgeseq
+from edgeseq.bundle import read_bundle
+from edgeseq.errors import InputError
+from edgeseq.progress import Report, silent
+from edgeseq.results import Result, RuntimeInfo, Settings
+from edgeseq_benchmarks import stages, validity
+from edgeseq_benchmarks.checks import check_signature, check_tokenizer
+from edgeseq_benchmarks.limits import Hierarchy, find_hierarchy
+from edgeseq_benchmarks.machine import Watch, device_info
+from edgeseq_benchmarks.stages import Timeouts
+from edgeseq_benchmarks.subject import Subject
+
+# MLPerf Mobile (`assets/tasks.pbtxt`): normal runs take at least 1,024 queries and 60 s.
+MIN_QUERIES = 1024
+_FULL_DURATION_S = 60.0
+_QUICK_DURATION_S = 5.0
+_QUIET_S = 0.5
+
+
+def default_settings(
+    *,
+    quick: bool = False,
+    threads: int = 1,
+    memory_limits_bytes: Sequence[int] = (),
+    memory_curve: bool = False,
+    memory_curve_bundles: Sequence[str] = (),
+) -> Settings:
+    """The settings of a full or a quick run.
+
+    Raises `InputError` for less than one thread.
+    """
+    if threads < 1:
+        raise InputError("is not a number of threads", where="threads", found=threads)
+    return Settings(
+        threads=threads,
+        quick=quick,
+        min_queries=MIN_QUERIES,
+        min_duration_s=_QUICK_DURATION_S if quick else _FULL_DURATION_S,
+        rounds=20,
+        cold_starts=5,
+        memory_limits_bytes=tuple(memory_limits_bytes),
+        memory_curve=memory_curve,
+        memory_curve_bundles=tuple(memory_curve_bundles),
+        limited_duration_s=8.0 if quick else 20.0,
+        curve_budget_s=25.0 if quick else 120.0,
+    )
+
+
+def bench(
+    bundles: Sequence[Path],
+    *,
+    settings: Settings,
+    report: Report = silent,
+    command: Sequence[str] = (),
+    timeouts: Timeouts | None = None,
+) -> Result:
+    """Measures the bundles on this machine; `command` is kept in the result as it was given.
+
+    Raises `BundleError` when a bundle is damaged or none can be loaded, `InputError` for two
+    bundles of one name, `DeviceError` when a limit was asked for that this machine cannot set. A
+    bundle whose process dies or hangs later keeps what was measured, with an invalid finding.
+    Whatever ends the run, no process and no control group is left behind.
+    """
+    timeouts = timeouts or Timeouts()
+    subjects = _subjects(bundles, settings)
+    hierarchy = _hierarchy(subjects, settings)
+    created_utc = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    watch = Watch()
+    time.sleep(_QUIET_S)
+    states = [watch.read("before")]
+    with _sigterm_as_interrupt():
+        stages.measure_memory(subjects, settings, timeouts, report)
+        stages.measure_cold_starts(subjects, settings, timeouts, report)
+        measured = stages.measure_rounds(subjects, settings, timeouts, watch, report)
+        states += measured.states
+        if hierarchy is not None:
+            stages.measure_limited(subjects, settings, hierarchy, report)
+    watch.read("after")
+    time.sleep(_QUIET_S)
+    states.append(watch.read("after"))
+    device = device_info()
+    effective = _effective(subjects, settings)
+    return Result(
+        created_utc=created_utc,
+        edgeseq_version=edgeseq.__version__,
+        command=tuple(command),
+        device=device,
+        runtime=_runtime(subjects),
+        requested=settings,
+        effective=effective,
+        machine=tuple(states),
+        runs=tuple(subject.run(effective) for subject in subjects),
+        findings=(
+            *validity.machine_findings(states, device),
+            *validity.settings_findings(effective, measured.overhead_ns),
+            *validity.batch_findings(len(subjects), measured.together),
+        ),
+        git_state=_git_state(),
+    )
+
+
+def _subjects(bundles: Sequence[Path], settings: Settings) -> list[Subject]:
+    if not bundles:
+        raise InputError("no bundle to measure", fix="name at least one bundle folder")
+    subjects = []
+    for path in bundles:
+        bundle = read_bundle(path)
+        check_signature(bundle)
+        check_tokenizer(bundle.tokenizer_path, bundle.manifest.vocabulary_size)
+        subjects.append(Subject(bundle, settings))
+    names = [subject.name for subject in subjects]
+    for subject in subjects:
+        if names.count(subject.name) > 1:
+            raise InputError(
+                "another bundle has the same name",
+                where=subject.bundle.path,
+                found=subject.name,
+                fix="name each bundle once, or convert one again under another name",
+            )
+    unknown = set(settings.memory_curve_bundles) - set(names)
+    if unknown:
+        raise InputError(
+            "no such bundle for a memory curve",
+            found=", ".join(sorted(unknown)),
+            expected=" or ".join(names),
+        )
+    return subjects
+
+
+def _hierarchy(subjects: Sequence[Subject], settings: Settings) -> Hierarchy | None:
+    """The memory controller, looked for before anything is measured; None when not needed."""
+    if not (settings.memory_limits_bytes or settings.memory_curve or settings.memory_curve_bundles):
+        return None
+    return find_hierarchy() if subjects else None
+
+
+def _effective(subjects: Sequence[Subject], settings: Settings) -> Settings:
+    """The settings as they turned out: the threads that were used, the queries that there are."""
+    started = [subject.loaded.threads_started for subject in subjects if subject.loaded]
+    examples = max(len(subject.examples) for subject in subjects)
+    return msgspec.structs.replace(
+        settings,
+        threads=min(settings.threads, 1 + max(started, default=0)),
+        min_queries=max(settings.min_queries, examples),
+    )
+
+
+def _runtime(subjects: Sequence[Subject]) -> RuntimeInfo:
+    loaded = next(subject.loaded for subject in subjects if subject.loaded is not None)
+    try:
+        version = metadata.version(loaded.package)
+    except metadata.PackageNotFoundError:
+        version = "unknown"
+    return RuntimeInfo(package=loaded.package, version=version, python=loaded.python)
+
+
+def _git_state() -> str | None:
+    """What git says about the toolkit's own source, None when it is not run from a checkout."""
+    here = Path(__file__).resolve().parent
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty"],  # noqa: S607
+            capture_output=True,
+            check=False,
+            timeout=5,
+            text=True,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Lets SIGTERM end the run like Ctrl-C, so that processes and groups are cleaned up."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,86 @@
+"""What is checked by the parent before a measured process sees it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from edgeseq.bundle import Bundle
+from edgeseq.errors import BundleError, DataError
+from edgeseq.files import read_bytes
+
+TOKENIZER_LIMIT_BYTES = 256 << 20
+
+
+class _AddedToken(msgspec.Struct):
+    id: int
+
+
+class _TokenizerModel(msgspec.Struct):
+    vocab: dict[str, int] | list[tuple[str, float]]
+
+
+class _TokenizerFile(msgspec.Struct):
+    """The part of `tokenizer.json` that says which ids can come out."""
+
+    model: _TokenizerModel
+    added_tokens: list[_AddedToken] = []
+
+
+def check_tokenizer(path: Path, vocabulary_size: int) -> None:
+    """Checks that `tokenizer.json` can only give ids from 0 to `vocabulary_size` − 1.
+
+    A larger one makes the model read outside of its table. Raises `BundleError` for that, and
+    when the file is no tokenizer.
+    """
+    content = read_bytes(path, error=BundleError, limit_bytes=TOKENIZER_LIMIT_BYTES)
+    try:
+        tokenizer = msgspec.json.decode(content, type=_TokenizerFile)
+    except (msgspec.DecodeError, UnicodeDecodeError) as failure:
+        raise BundleError(
+            "is not a tokenizer", where=path, found=str(failure), fix="convert the bundle again"
+        ) from failure
+    vocabulary = tokenizer.model.vocab
+    ids = range(len(vocabulary)) if isinstance(vocabulary, list) else vocabulary.values()
+    largest = max((*ids, *(token.id for token in tokenizer.added_tokens)), default=-1)
+    smallest = min((*ids, *(token.id for token in tokenizer.added_tokens)), default=-1)
+    if smallest < 0 or largest >= vocabulary_size:
+        raise BundleError(
+            "has token ids that the model has no row for",
+            where=path,
+            found=f"{smallest} to {largest}",
+            expected=f"0 to {vocabulary_size - 1}",
+            fix="convert the bundle again",
+        )
+
+
+def check_text(text: str, *, where: str) -> None:
+    """Refuses what a person cannot have meant: raises `DataError` for an empty or broken text."""
+    if not text.strip():
+        raise DataError("is empty", where=where, fix="give a text with at least one word")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as failure:
+        raise DataError(
+            "is not valid Unicode", where=where, found=failure.reason, fix="write it as UTF-8"
+        ) from failure
+
+
+def check_signature(bundle: Bundle) -> None:
+    """Checks that the bundle promises what `runtimes.Model` takes: raises `BundleError`."""
+    signature = bundle.manifest.signature
+    found = [
+        *(f"{tensor.name} {tensor.dtype} {list(tensor.shape)}" for tensor in signature.inputs),
+        "to",
+        *(f"{tensor.name} {tensor.dtype} {list(tensor.shape)}" for tensor in signature.outputs),
+    ]
+    shapes = [(tensor.dtype, tensor.shape) for tensor in (*signature.inputs, *signature.outputs)]
+    if shapes != [("int32", (1, -1)), ("float32", (1, len(bundle.labels)))]:
+        raise BundleError(
+            "has another signature than a text classifier",
+            where=bundle.path / "bundle.json",
+            found=" ".join(found),
+            expected=f"one int32 [1, -1] to one float32 [1, {len(bundle.labels)}]",
+            fix="update edgeseq or convert again",
+        )

@@ -1,0 +1,81 @@
+"""A bundle's answers to texts, for a person to try."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from edgeseq.bundle import read_bundle
+from edgeseq.errors import BundleError
+from edgeseq_benchmarks import protocol
+from edgeseq_benchmarks.checks import check_signature, check_text, check_tokenizer
+from edgeseq_benchmarks.children import Child, load_command, lost_while_loading
+
+_TIMEOUT_S = 180.0
+
+
+class Prediction(msgspec.Struct, frozen=True):
+    """One text's answer: `label` is the likeliest, `probabilities` are by label, in 0..1.
+
+    `tokens` is the length that was run; `truncated` says that the text was longer than the
+    model's longest input, `unknown_only` that it holds no token that the model knows.
+    """
+
+    text: str
+    label: str
+    probabilities: dict[str, float]
+    tokens: int
+    truncated: bool
+    unknown_only: bool
+
+
+def predict(path: Path, texts: Sequence[str], *, threads: int = 1) -> tuple[Prediction, ...]:
+    """The answers of the bundle at `path`, in the order of `texts`.
+
+    The model runs in a process of its own, because native code may crash on a damaged one.
+    Raises `DataError` for an empty text and `BundleError` for a bundle that cannot be used.
+    """
+    for number, text in enumerate(texts, start=1):
+        check_text(text, where=f"text {number}")
+    bundle = read_bundle(path)
+    check_signature(bundle)
+    check_tokenizer(bundle.tokenizer_path, bundle.manifest.vocabulary_size)
+    with Child(bundle.manifest.name) as child, lost_while_loading(bundle):
+        load = load_command(bundle, child, threads=threads, first_text=texts[0])
+        child.ask(load, protocol.Loaded, timeout_s=_TIMEOUT_S)
+        answered = child.ask(
+            protocol.AnswerTexts(tuple(texts)), protocol.Answered, timeout_s=_TIMEOUT_S
+        )
+    return tuple(
+        Prediction(
+            text=text,
+            label=max(probabilities, key=lambda label: probabilities[label]),
+            probabilities=probabilities,
+            tokens=len(answer.token_ids),
+            truncated=answer.truncated,
+            unknown_only=answer.unknown_only,
+        )
+        for text, answer in zip(texts, answered.answers, strict=True)
+        for probabilities in [_probabilities(path, bundle.labels, answer.logits)]
+    )
+
+
+def _probabilities(
+    path: Path, labels: Sequence[str], logits: Sequence[float | None]
+) -> dict[str, float]:
+    """Softmax of the logits [labels] by label."""
+    numbers = [logit for logit in logits if logit is not None and math.isfinite(logit)]
+    if len(numbers) != len(labels):
+        raise BundleError(
+            "the model answers with what is no number",
+            where=path,
+            found=list(logits),
+            fix="convert it again with another recipe",
+        )
+    largest = max(numbers)  # subtracted, so that no exponential overflows
+    exponentials = [math.exp(logit - largest) for logit in numbers]
+    total = sum(exponentials)
+    return {label: value / total for label, value in zip(labels, exponentials, strict=True)}

@@ -1,0 +1,220 @@
+"""One bundle in a benchmark: what is to be run on it, and what has been observed so far."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from edgeseq.bundle import Bundle
+from edgeseq.data.examples import TextExample
+from edgeseq.errors import BundleError, DeviceError, OutputError
+from edgeseq.results import (
+    BundleIdentity,
+    ColdStart,
+    Finding,
+    LengthPoint,
+    LimitedRun,
+    MemoryPhase,
+    Predictions,
+    Queries,
+    Run,
+    Settings,
+    Slice,
+)
+from edgeseq_benchmarks import validity
+from edgeseq_benchmarks.children import ChildLostError
+from edgeseq_benchmarks.protocol import Columns, Loaded, SliceDone, unpack
+
+_COLUMNS = ("tokens", "tokenize_ns", "inference_ns", "decode_ns", "total_ns")
+
+
+class QueryTable:
+    """Queries in the order in which they were made, as columns."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, list[int]] = {name: [] for name in ("example", "round", *_COLUMNS)}
+
+    def add(self, columns: Columns, examples: Sequence[int], number: int) -> None:
+        """Appends the columns of one reply; `examples` are the indices of the command's texts."""
+        texts = unpack(columns.text)
+        self._columns["example"] += [examples[text] for text in texts]
+        self._columns["round"] += [number] * len(texts)
+        for name in _COLUMNS:
+            self._columns[name] += unpack(getattr(columns, name))
+
+    def queries(self) -> Queries:
+        """The columns as the result stores them."""
+        return Queries(**{name: tuple(column) for name, column in self._columns.items()})
+
+
+class Subject:
+    """A bundle under measurement."""
+
+    def __init__(self, bundle: Bundle, settings: Settings) -> None:
+        """Reads the test examples; raises `BundleError` when there is none or a line is wrong."""
+        self.bundle = bundle
+        self.name = bundle.manifest.name
+        self.examples: tuple[TextExample, ...] = bundle.read_examples()
+        if not self.examples:
+            raise BundleError(
+                "holds no test example",
+                where=bundle.path / "eval.jsonl",
+                fix="convert the bundle again from a data set with a test part",
+            )
+        self.order = list(range(len(self.examples)))
+        # One fixed order for every model that has the same examples.
+        random.Random(settings.seed).shuffle(self.order)  # noqa: S311
+        self.lost = False
+        self.loaded: Loaded | None = None
+        self.slowest_ns = 0
+        self.warmup, self.table = QueryTable(), QueryTable()
+        self.slices: list[Slice] = []
+        self.lengths: dict[int, list[int]] = {}
+        self.memory: list[MemoryPhase] = []
+        self.cold_starts: list[ColdStart] = []
+        self.limited: list[LimitedRun] = []
+        self.findings: list[Finding] = []
+        self._predicted: dict[int, int] = {}
+        self._varied: set[int] = set()
+        self._truncated: set[int] = set()
+        self._unknown_only: set[int] = set()
+
+    def texts(self, examples: Sequence[int]) -> tuple[str, ...]:
+        """The texts of test examples given by index."""
+        return tuple(self.examples[number].text for number in examples)
+
+    def slice_of_round(self, number: int, rounds: int) -> list[int]:
+        """The examples of one round: every `rounds`-th of the fixed order, at least one."""
+        return self.order[number::rounds] or [self.order[number % len(self.order)]]
+
+    def joined_texts(self, tokens: int, count: int) -> tuple[str, ...]:
+        """`count` texts of at least `tokens` words each, made of test sentences joined."""
+        texts, position = [], 0
+        for _ in range(count):
+            words: list[str] = []
+            for _ in range(tokens):  # a text without a word must not keep this from ending
+                words += self.examples[self.order[position % len(self.order)]].text.split()
+                position += 1
+                if len(words) >= tokens:
+                    break
+            texts.append(" ".join(words))
+        return tuple(texts)
+
+    def take_slice(self, done: SliceDone, examples: Sequence[int], number: int) -> None:
+        """Takes in what one round has observed; `examples` are those of the slice."""
+        self.table.add(done.queries, examples, number)
+        for text, predicted in zip(
+            unpack(done.queries.text), unpack(done.queries.predicted), strict=True
+        ):
+            example = examples[text]
+            if self._predicted.setdefault(example, predicted) != predicted:
+                self._varied.add(example)
+        self._truncated |= {examples[text] for text in done.truncated}
+        self._unknown_only |= {examples[text] for text in done.unknown_only}
+        self.slices.append(
+            Slice(
+                round=number,
+                wall_ns=done.wall_ns,
+                cpu_ns=done.cpu_ns,
+                waiting_ns=done.waiting_ns,
+                minor_faults=done.minor_faults,
+                major_faults=done.major_faults,
+                rss_bytes=done.rss_bytes,
+            )
+        )
+
+    @contextmanager
+    def survives(self, stage: str) -> Iterator[None]:
+        """A stage whose failure costs this bundle's measurement, and no other's."""
+        try:
+            yield
+        except (ChildLostError, BundleError, DeviceError) as error:
+            self.lost = True
+            self.findings.append(
+                Finding("process-lost", "invalid", f"not measured to the end ({stage}): {error}")
+            )
+
+    @contextmanager
+    def goes_without(self, stage: str) -> Iterator[None]:
+        """A stage without which everything else that was measured still holds."""
+        try:
+            yield
+        except (ChildLostError, BundleError, DeviceError, OutputError) as error:
+            self.findings.append(
+                Finding("stage-failed", "warning", f"not measured to the end ({stage}): {error}")
+            )
+
+    def predictions(self) -> Predictions | None:
+        """The answers, once every test example has one."""
+        if len(self._predicted) < len(self.examples):
+            return None
+        labels = self.bundle.labels
+        return Predictions(
+            gold=tuple(labels.index(example.label) for example in self.examples),
+            predicted=tuple(self._predicted[number] for number in range(len(self.examples))),
+            sources=tuple(example.source for example in self.examples),
+            truncated=len(self._truncated),
+            unknown_only=len(self._unknown_only),
+            examples_sha256=self.bundle.manifest.files["eval.jsonl"].sha256,
+        )
+
+    def run(self, settings: Settings) -> Run:
+        """Everything observed, with what it means."""
+        queries = self.table.queries()
+        findings = list(self.findings)
+        if queries.total_ns:
+            findings += validity.timing_findings(queries, self.slices, settings)
+            findings += validity.answer_findings(
+                len(self._varied),
+                len(self._truncated),
+                len(self._unknown_only),
+                len(self.examples),
+            )
+        if self.loaded is not None:
+            findings += validity.thread_findings(settings.threads, self.loaded.threads_started)
+        return Run(
+            bundle=_identity(self.bundle),
+            warmup=self.warmup.queries(),
+            queries=queries,
+            lengths=tuple(
+                LengthPoint(tokens=tokens, inference_ns=tuple(times_ns))
+                for tokens, times_ns in sorted(self.lengths.items())
+            ),
+            memory=tuple(self.memory),
+            cold_starts=tuple(self.cold_starts),
+            predictions=self.predictions(),
+            limited=tuple(self.limited),
+            findings=tuple(findings),
+            slices=tuple(self.slices),
+            threads_started=None if self.loaded is None else self.loaded.threads_started,
+        )
+
+
+def _identity(bundle: Bundle) -> BundleIdentity:
+    manifest = bundle.manifest
+    provenance = {
+        "created_utc": manifest.provenance.created_utc,
+        "source": manifest.provenance.source,
+        "source_sha256": manifest.provenance.source_sha256,
+        "teacher": manifest.provenance.teacher,
+        "float_label_agreement": manifest.fidelity.label_agreement,
+        "float_max_abs_error": manifest.fidelity.max_abs_error,
+        "float_score": manifest.fidelity.float_score,
+    }
+    return BundleIdentity(
+        name=manifest.name,
+        task=manifest.task,
+        arch=manifest.arch,
+        recipe=manifest.recipe,
+        lowering=manifest.lowering,
+        parameters=manifest.parameters,
+        labels=bundle.labels,
+        size_bytes=bundle.size_bytes,
+        model_size_bytes=manifest.files["model.tflite"].size_bytes,
+        model_sha256=bundle.model_sha256,
+        data_name=manifest.provenance.data_name,
+        data_sha256=manifest.provenance.data_sha256,
+        max_tokens=manifest.max_tokens,
+        provenance={name: str(value) for name, value in provenance.items() if value is not None},
+    )

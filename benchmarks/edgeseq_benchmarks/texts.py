@@ -1,0 +1,55 @@
+"""From a text to token ids, as an application on the device would do it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Encoded(NamedTuple):
+    """A text's token ids; `unknown_only`: none of them stands for a known piece of the text."""
+
+    token_ids: list[int]
+    truncated: bool
+    unknown_only: bool
+
+
+class TextEncoder:
+    """A bundle's tokenizer, cutting at `max_tokens` (special tokens included)."""
+
+    def __init__(self, path: str, max_tokens: int) -> None:
+        """Loads `tokenizer.json`; check it with `check_tokenizer` first, errors are not caught."""
+        from tokenizers import Tokenizer
+
+        self._tokenizer: Any = Tokenizer.from_file(path)
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(max_length=max_tokens)
+        self._max_tokens = max_tokens
+        unknown = getattr(self._tokenizer.model, "unk_token", None)
+        self._unknown_id = None if unknown is None else self._tokenizer.token_to_id(unknown)
+
+    def token_ids(self, text: str) -> list[int]:
+        """The ids of one text, never empty: what is timed as tokenizing."""
+        return self._tokenizer.encode(text).ids or self._nothing()
+
+    def _nothing(self) -> list[int]:
+        # A tokenizer without special tokens makes nothing of an empty text, and no model takes
+        # an input of length 0; it reads as one unknown token.
+        return [self._unknown_id or 0]
+
+    def encode(self, text: str) -> Encoded:
+        """The same ids with what happened to the text."""
+        encoding = self._tokenizer.encode(text)
+        known = any(
+            not special and token_id != self._unknown_id
+            for token_id, special in zip(encoding.ids, encoding.special_tokens_mask, strict=True)
+        )
+        return Encoded(encoding.ids or self._nothing(), bool(encoding.overflowing), not known)
+
+    def exactly(self, text: str, tokens: int) -> list[int] | None:
+        """The ids of `text` cut to exactly `tokens`; None when it is shorter."""
+        self._tokenizer.enable_truncation(max_length=tokens)
+        try:
+            token_ids: list[int] = self._tokenizer.encode(text).ids
+        finally:
+            self._tokenizer.enable_truncation(max_length=self._max_tokens)
+        return token_ids if len(token_ids) == tokens else None

@@ -1,0 +1,370 @@
+"""What the observations mean for the numbers: findings, each with its reason.
+
+`invalid` takes a run out of every verdict, `warning` and `note` are shown with it. The functions
+only look at what was observed, so each can be tested without a machine that misbehaves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from statistics import median
+
+from edgeseq.bundle import Bundle
+from edgeseq.results import DeviceInfo, Finding, MachineState, Queries, Settings, Slice
+from edgeseq.units import format_bytes, format_duration_ns, format_share
+
+Logits = Sequence[Sequence[float | None]]
+
+# Half a core: on the smallest machines that are measured (2 cores, 1 thread) the scheduler still
+# finds the measured thread a core, but cache, memory and clock are shared for much of the time. A
+# tenth is what an idle system with its services shows at most. Both are means over all rounds.
+LOAD_INVALID_CORES = 0.5
+LOAD_WARNING_CORES = 0.1
+# Ready to run, but waiting for a processor. p95 looks at the slowest twentieth of the queries:
+# once a tenth of the time is somebody else's, it no longer speaks of the model.
+WAITING_INVALID_SHARE = 0.10
+WAITING_WARNING_SHARE = 0.02
+# Two halves of the same texts in the same order of rounds; pyperf calls a benchmark unstable
+# when its spread is beyond 10 % of its mean.
+DRIFT_WARNING_SHARE = 0.10
+GROWTH_WARNING_SHARE = 0.10
+GROWTH_WARNING_BYTES = 2_000_000
+# Same input, same kernels, same process: equal to the last bit as far as it is known; what is
+# allowed is a rounding in float32.
+SAME_ANSWER_TOLERANCE = 1e-5
+
+
+def golden_findings(bundle: Bundle, logits: Logits) -> list[Finding]:
+    """Whether the golden examples are answered as the float model did, within the tolerance."""
+    golden = bundle.golden
+    errors = [
+        _distance(found, example.logits)
+        for found, example in zip(logits, golden.examples, strict=True)
+    ]
+    worst = max(errors)
+    if worst <= golden.tolerance:
+        return []
+    wrong = sum(error > golden.tolerance for error in errors)
+    return [
+        Finding(
+            "golden-differs",
+            "invalid",
+            f"{wrong} of {len(errors)} golden examples are answered differently here than where "
+            f"the model was converted: a logit is off by {worst:.3g}, allowed are "
+            f"{golden.tolerance:.3g}",
+        )
+    ]
+
+
+def token_findings(bundle: Bundle, token_ids: Sequence[tuple[int, ...]]) -> list[Finding]:
+    """Whether the tokenizer cuts the golden texts into the tokens that the converter saw."""
+    wrong = sum(
+        found != example.token_ids
+        for found, example in zip(token_ids, bundle.golden.examples, strict=True)
+    )
+    if not wrong:
+        return []
+    return [
+        Finding(
+            "tokenizer-differs",
+            "invalid",
+            f"{wrong} of {len(token_ids)} golden texts get other token ids here than where the "
+            "model was converted: install the same version of `tokenizers`",
+        )
+    ]
+
+
+def leak_findings(first: Logits, again: Logits) -> list[Finding]:
+    """Whether inputs are answered the same after other inputs as before them."""
+    worst = max((_distance(a, b) for a, b in zip(first, again, strict=True)), default=0.0)
+    scale = max((abs(value) for row in first for value in row if value is not None), default=1.0)
+    if worst <= SAME_ANSWER_TOLERANCE * max(1.0, scale):
+        return []
+    return [
+        Finding(
+            "state-leaks",
+            "invalid",
+            "the same text is answered differently after other texts: state leaks from one to "
+            f"the next (a logit changed by {worst:.3g})",
+        )
+    ]
+
+
+def _distance(found: Sequence[float | None], expected: Sequence[float | None]) -> float:
+    """The largest difference of two rows of logits; infinite where one is no number."""
+    if len(found) != len(expected):
+        return math.inf
+    return max(
+        math.inf if a is None or b is None else abs(a - b)
+        for a, b in zip(found, expected, strict=True)
+    )
+
+
+def answer_findings(varied: int, truncated: int, unknown_only: int, examples: int) -> list[Finding]:
+    """What is to be said about the answers over the test examples (counts of examples)."""
+    findings = []
+    if varied:
+        findings.append(
+            Finding(
+                "answers-vary",
+                "invalid",
+                f"{varied} of {examples} test examples got another class when they were repeated",
+            )
+        )
+    if truncated:
+        findings.append(
+            Finding(
+                "texts-truncated",
+                "note",
+                f"{truncated} of {examples} test examples are longer than the model's longest "
+                "input and were cut",
+            )
+        )
+    if unknown_only:
+        findings.append(
+            Finding(
+                "texts-unknown",
+                "note",
+                f"{unknown_only} of {examples} test examples hold no token that the model knows",
+            )
+        )
+    return findings
+
+
+def timing_findings(queries: Queries, slices: Sequence[Slice], settings: Settings) -> list[Finding]:
+    """What is to be said about a model's times: too few, drifting, disturbed."""
+    findings = _sample_findings(queries, slices, settings)
+    rounds = sorted(set(queries.round))
+    if len(rounds) >= 2:
+        middle = rounds[len(rounds) // 2]
+        pairs = list(zip(queries.round, queries.total_ns, strict=True))
+        first = median(total_ns for number, total_ns in pairs if number < middle)
+        second = median(total_ns for number, total_ns in pairs if number >= middle)
+        if abs(second / first - 1) > DRIFT_WARNING_SHARE:
+            findings.append(
+                Finding(
+                    "unstable",
+                    "warning",
+                    f"the median went from {format_duration_ns(first)} in the first half of the "
+                    f"rounds to {format_duration_ns(second)} in the second: let the machine cool "
+                    "down or end other programs, and measure again",
+                )
+            )
+    findings += _waiting_findings(slices)
+    growth = _growth_bytes(slices)
+    if growth is not None:
+        findings.append(
+            Finding(
+                "memory-grows",
+                "warning",
+                f"the process grew by {format_bytes(growth)} from the first round to the last",
+            )
+        )
+    return findings
+
+
+def _sample_findings(
+    queries: Queries, slices: Sequence[Slice], settings: Settings
+) -> list[Finding]:
+    # Imported late: the parent must not keep numpy's files mapped while limits are measured.
+    from edgeseq.percentiles import min_samples
+
+    made = len(queries.total_ns)
+    findings = []
+    for percent in (90, 95, 99):
+        if made < min_samples(percent):
+            findings.append(
+                Finding(
+                    "few-samples",
+                    "warning" if percent < 99 else "note",
+                    f"{made} queries are too few for a p{percent}, which takes "
+                    f"{min_samples(percent)}",
+                )
+            )
+            break
+    busy_s = sum(part.wall_ns for part in slices) / 1e9
+    if made >= min_samples(99) and busy_s < settings.min_duration_s:
+        findings.append(
+            Finding(
+                "query-cap",
+                "note",
+                f"stopped repeating after {made} queries in {busy_s:.1f} s, which is enough of "
+                "them, spread over all rounds",
+            )
+        )
+    return findings
+
+
+def _waiting_findings(slices: Sequence[Slice]) -> list[Finding]:
+    known = [part for part in slices if part.waiting_ns is not None]
+    wall_ns = sum(part.wall_ns for part in known)
+    if not wall_ns:
+        return []
+    share = sum(part.waiting_ns or 0 for part in known) / wall_ns
+    if share <= WAITING_WARNING_SHARE:
+        return []
+    invalid = share > WAITING_INVALID_SHARE
+    return [
+        Finding(
+            "processor-shared",
+            "invalid" if invalid else "warning",
+            f"the model waited for a processor in {format_share(share)} of the measured time, "
+            f"because other programs had it; more than {format_share(WAITING_INVALID_SHARE)} "
+            "is no longer a latency of the model: end them and measure again",
+        )
+    ]
+
+
+def _growth_bytes(slices: Sequence[Slice]) -> int | None:
+    # The first round may still meet the longest text; growth after it is the process's own.
+    if len(slices) < 3:
+        return None
+    first, last = slices[1].rss_bytes, slices[-1].rss_bytes
+    grown = last - first
+    if grown > GROWTH_WARNING_BYTES and grown > GROWTH_WARNING_SHARE * first:
+        return grown
+    return None
+
+
+def machine_findings(states: Iterable[MachineState], device: DeviceInfo) -> list[Finding]:
+    """What is to be said about the machine, from its states in the order of time."""
+    findings = []
+    if device.emulated:
+        findings.append(
+            Finding(
+                "emulated",
+                "invalid",
+                "the processor is emulated: its times are no latencies (memory and answers hold)",
+            )
+        )
+    states = list(states)
+    during = [state for state in states if state.when == "during"]
+    findings += _load_findings(during)
+    findings += _throttle_findings(states)
+    swap = [state.swap_used_bytes for state in states if state.swap_used_bytes is not None]
+    if swap and swap[-1] > swap[0]:
+        findings.append(
+            Finding(
+                "swap-grew",
+                "warning",
+                f"swap in use grew from {format_bytes(swap[0])} to {format_bytes(swap[-1])}: "
+                "the machine is short of memory",
+            )
+        )
+    governors = {state.governor for state in states if state.governor}
+    if governors - {"performance"}:
+        findings.append(
+            Finding(
+                "governor",
+                "note",
+                f"the clock follows the load (governor {', '.join(sorted(governors))}): the first "
+                "queries of a round may be slower",
+            )
+        )
+    return findings
+
+
+def _load_findings(during: Sequence[MachineState]) -> list[Finding]:
+    findings = []
+    for code, what, loads in (
+        ("background-load", "other programs used", [s.load_other_cores for s in during]),
+        ("stolen-time", "the hypervisor took", [s.steal_cores for s in during]),
+    ):
+        known = [load for load in loads if load is not None]
+        if not known:
+            continue
+        mean = sum(known) / len(known)
+        if mean <= LOAD_WARNING_CORES:
+            continue
+        invalid = mean > LOAD_INVALID_CORES
+        findings.append(
+            Finding(
+                code,
+                "invalid" if invalid else "warning",
+                f"{what} {mean:.2f} of a core on average while models were measured (at most "
+                f"{max(known):.2f}); more than {LOAD_INVALID_CORES} is not accepted: end them "
+                "and measure again",
+            )
+        )
+    return findings
+
+
+def _throttle_findings(states: Sequence[MachineState]) -> list[Finding]:
+    if not states:
+        return []
+    before = set(states[0].throttled)
+    # "since boot" bits that were set before the run are history; set during it, they are not.
+    reasons = {
+        reason
+        for state in states
+        for reason in state.throttled
+        if "since boot" not in reason or reason not in before
+    }
+    if reasons:
+        return [
+            Finding(
+                "throttled",
+                "invalid",
+                f"the board slowed itself down ({', '.join(sorted(reasons))}): cool it or give it "
+                "a stronger power supply, and measure again",
+            )
+        ]
+    if before:
+        return [
+            Finding(
+                "throttled-before",
+                "note",
+                f"the board has slowed itself down before this run ({', '.join(sorted(before))})",
+            )
+        ]
+    return []
+
+
+def settings_findings(settings: Settings, overhead_ns: Sequence[int]) -> list[Finding]:
+    """What is to be said about how it was measured."""
+    findings = []
+    if settings.quick:
+        findings.append(
+            Finding(
+                "quick",
+                "note",
+                "a quick run: fewer samples and a shorter time than a full one, good for a look",
+            )
+        )
+    if overhead_ns:
+        findings.append(
+            Finding(
+                "loop-overhead",
+                "note",
+                f"the measuring loop itself adds {median(overhead_ns):.0f} ns to each query",
+            )
+        )
+    return findings
+
+
+def thread_findings(requested: int, started: int) -> list[Finding]:
+    """Whether the runtime started the threads that it was asked for (itself and `started`)."""
+    if started + 1 >= requested:
+        return []
+    return [
+        Finding(
+            "threads-ignored",
+            "note",
+            f"{requested} threads were asked for, the runtime used {started + 1} for this model",
+        )
+    ]
+
+
+def batch_findings(models: int, together: int) -> list[Finding]:
+    """Whether all models were interleaved with each other."""
+    if together >= models:
+        return []
+    return [
+        Finding(
+            "not-interleaved",
+            "note",
+            f"at most {together} of {models} models were held in memory and interleaved at a "
+            "time: the others failed to load or did not fit beside them",
+        )
+    ]

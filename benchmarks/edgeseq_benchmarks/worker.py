@@ -1,0 +1,274 @@
+"""The measured process: holds one model, answers the parent's commands, ends when it is alone.
+
+Started as `python -m edgeseq_benchmarks.worker`, one JSON line a command on stdin, one a reply on
+the stdout that it was started with. It ends when stdin does, and the kernel kills it when the
+parent dies first (prctl(2), PR_SET_PDEATHSIG): a process deep in page faults reads no stdin.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from typing import IO
+
+import msgspec
+
+from edgeseq.errors import BundleError, DeviceError
+from edgeseq_benchmarks import memory, protocol
+from edgeseq_benchmarks.protocol import AnyCommand, AnyReply, Memory, Phase
+from edgeseq_benchmarks.runtimes import Model, Runtime, find_runtime
+from edgeseq_benchmarks.texts import TextEncoder
+from edgeseq_benchmarks.timing import Recorder, collector_off, time_overhead, time_texts
+
+_PR_SET_PDEATHSIG = 1
+# Answers within the limit are reported at most this often: reporting takes time too.
+_REPORT_INTERVAL_NS = 100_000_000
+
+
+class _Worker:
+    """The state of the process: the loaded model, and the phase that memory is read for."""
+
+    def __init__(self, replies: IO[bytes]) -> None:
+        self._replies = replies
+        self._encoder = msgspec.json.Encoder()
+        self._peak_is_of_phase = False
+        self._model: Model | None = None
+        self._texts: TextEncoder | None = None
+
+    def send(self, reply: AnyReply) -> None:
+        self._replies.write(self._encoder.encode(reply) + b"\n")
+        self._replies.flush()
+
+    @property
+    def model(self) -> Model:
+        if self._model is None:
+            raise DeviceError("no model is loaded", fix="send `load` first")
+        return self._model
+
+    @property
+    def texts(self) -> TextEncoder:
+        if self._texts is None:
+            raise DeviceError("no tokenizer is loaded", fix="send `load` first")
+        return self._texts
+
+    def load(self, command: protocol.Load) -> protocol.Loaded:
+        ledger: list[Memory] = []
+
+        def ended(phase: Phase) -> None:
+            if command.announce:
+                self.send(protocol.Reached(phase))
+            if command.ledger:
+                ledger.append(self.read_memory(phase))
+
+        runtime = _import_everything()
+        imported_ns = time.perf_counter_ns()
+        threads = memory.count_threads()
+        if command.ledger:
+            memory.trim()
+            # The first phase began with the process: its peak needs no reset.
+            self._peak_is_of_phase = True
+        ended("runtime_imported")
+        begun_ns = time.perf_counter_ns()
+        self._texts = TextEncoder(command.tokenizer_path, command.max_tokens)
+        ended("tokenizer_loaded")
+        self._model = Model(
+            runtime,
+            command.model_path,
+            signature_key=command.signature_key,
+            input_name=command.input_name,
+            output_name=command.output_name,
+            labels=command.labels,
+            threads=command.threads,
+        )
+        ended("model_loaded")
+        self._model.allocate(len(self._texts.token_ids(command.first_text)))
+        ended("tensors_allocated")
+        loaded_ns = time.perf_counter_ns()
+        _class_number(self._model.answer(self._texts.token_ids(command.first_text)))
+        answered_ns = time.perf_counter_ns()
+        ended("first_answer")
+        return protocol.Loaded(
+            package=runtime.package,
+            python=".".join(str(part) for part in sys.version_info[:3]),
+            import_ns=imported_ns - command.spawned_ns,
+            load_ns=loaded_ns - begun_ns,
+            first_answer_ns=answered_ns - loaded_ns,
+            total_ns=answered_ns - command.spawned_ns,
+            threads_started=memory.count_threads() - threads,
+            memory=tuple(ledger),
+            mapped_files=memory.mapped_files() if command.ledger else (),
+        )
+
+    def read_memory(self, phase: Phase) -> Memory:
+        reading = memory.read_memory(phase, peak_is_of_phase=self._peak_is_of_phase)
+        self._peak_is_of_phase = memory.reset_peak()
+        return reading
+
+    def run_slice(self, command: protocol.RunSlice) -> protocol.SliceDone:
+        tokenize, infer = self.texts.token_ids, self.model.answer
+        warmup, queries = Recorder(), Recorder()
+        with collector_off():
+            time_texts(command.warmup_texts, tokenize, infer, _class_number, warmup)
+            faults, waiting_ns = memory.read_faults(), memory.read_waiting_ns()
+            cpu_ns, begun_ns = time.process_time_ns(), time.perf_counter_ns()
+            while True:
+                time_texts(command.texts, tokenize, infer, _class_number, queries)
+                made, took_ns = len(queries.total_ns), time.perf_counter_ns() - begun_ns
+                enough = made >= command.min_queries and took_ns >= command.min_duration_ns
+                if enough or made + len(command.texts) > command.max_queries:
+                    break
+            cpu_ns = time.process_time_ns() - cpu_ns
+            waited_ns, faults_after = memory.read_waiting_ns(), memory.read_faults()
+        encoded = [self.texts.encode(text) for text in command.texts]
+        return protocol.SliceDone(
+            warmup=warmup.columns(),
+            queries=queries.columns(),
+            wall_ns=took_ns,
+            cpu_ns=cpu_ns,
+            waiting_ns=(
+                None if waiting_ns is None or waited_ns is None else waited_ns - waiting_ns
+            ),
+            minor_faults=faults_after[0] - faults[0],
+            major_faults=faults_after[1] - faults[1],
+            rss_bytes=memory.read_memory("steady", peak_is_of_phase=False).rss_bytes,
+            truncated=tuple(number for number, text in enumerate(encoded) if text.truncated),
+            unknown_only=tuple(number for number, text in enumerate(encoded) if text.unknown_only),
+        )
+
+    def run_length(self, command: protocol.RunLength) -> protocol.LengthDone:
+        cut = (self.texts.exactly(text, command.tokens) for text in command.texts)
+        inputs = [token_ids for token_ids in cut if token_ids is not None]
+        times_ns: list[int] = []
+        if inputs:
+            self.model.answer(inputs[0])  # resizing belongs to no sample
+            clock = time.perf_counter_ns
+            with collector_off():
+                first_ns = clock()
+                while len(times_ns) < command.max_samples:
+                    begun_ns = clock()
+                    self.model.answer(inputs[len(times_ns) % len(inputs)])
+                    ended_ns = clock()
+                    times_ns.append(ended_ns - begun_ns)
+                    took_ns = ended_ns - first_ns
+                    enough = len(times_ns) >= command.min_samples
+                    if took_ns >= command.max_duration_ns or (
+                        enough and took_ns >= command.min_duration_ns
+                    ):
+                        break
+        return protocol.LengthDone(protocol.pack(times_ns))
+
+    def run_limited(self, command: protocol.RunLimited) -> None:
+        clock = time.perf_counter_ns
+        first_ns = reported_ns = clock()
+        some_ns: list[int] = []
+        for text in command.texts:
+            begun_ns = clock()
+            _class_number(self.model.answer(self.texts.token_ids(text)))
+            ended_ns = clock()
+            some_ns.append(ended_ns - begun_ns)
+            if ended_ns - first_ns >= command.max_duration_ns:
+                break
+            if ended_ns - reported_ns >= _REPORT_INTERVAL_NS:
+                self.send(protocol.LimitedSome(tuple(some_ns), done=False))
+                some_ns.clear()
+                reported_ns = clock()
+        self.send(protocol.LimitedSome(tuple(some_ns), done=True))
+
+    def answer_texts(self, command: protocol.AnswerTexts) -> protocol.Answered:
+        answers = []
+        for text in command.texts:
+            encoded = self.texts.encode(text)
+            logits = self.model.answer(encoded.token_ids)
+            answers.append(
+                protocol.TextAnswer(
+                    token_ids=tuple(encoded.token_ids),
+                    truncated=encoded.truncated,
+                    unknown_only=encoded.unknown_only,
+                    logits=tuple(logits.tolist()),
+                )
+            )
+        return protocol.Answered(tuple(answers))
+
+    def answer_tokens(self, command: protocol.AnswerTokens) -> protocol.Logits:
+        return protocol.Logits(
+            tuple(tuple(self.model.answer(ids).tolist()) for ids in command.token_ids)
+        )
+
+    def do(self, command: AnyCommand) -> None:
+        """Does one command and sends what it is answered by."""
+        if isinstance(command, protocol.Load):
+            self.send(self.load(command))
+        elif isinstance(command, protocol.RunSlice):
+            self.send(self.run_slice(command))
+        elif isinstance(command, protocol.RunLength):
+            self.send(self.run_length(command))
+        elif isinstance(command, protocol.RunLimited):
+            self.run_limited(command)
+        elif isinstance(command, protocol.AnswerTexts):
+            self.send(self.answer_texts(command))
+        elif isinstance(command, protocol.AnswerTokens):
+            self.send(self.answer_tokens(command))
+        elif isinstance(command, protocol.ReadMemory):
+            self.send(self.read_memory(command.phase))
+        elif isinstance(command, protocol.MeasureOverhead):
+            self.send(protocol.Overhead(time_overhead(command.queries).tobytes()))
+
+
+def _class_number(logits: object) -> int:
+    """The class of a text: the largest logit. This is what is timed as decoding."""
+    return int(logits.argmax())  # type: ignore[attr-defined]
+
+
+def _import_everything() -> Runtime:
+    """Imports what every model of this runtime needs: the baseline of the memory ledger."""
+    import numpy as np
+    import tokenizers
+
+    # Named, so that nobody takes the imports for unused.
+    del np, tokenizers
+    return find_runtime()
+
+
+def _refusal(error: BundleError | DeviceError) -> protocol.Refused:
+    return protocol.Refused(
+        kind="bundle" if isinstance(error, BundleError) else "device",
+        what=error.what,
+        where=error.where,
+        found=None if error.found is None else str(error.found),
+        expected=None if error.expected is None else str(error.expected),
+        fix=error.fix,
+    )
+
+
+def _die_with_parent(parent: int) -> None:
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "prctl"):
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # The parent may have died before the kernel was told.
+    if os.getppid() != parent:
+        sys.exit(0)
+
+
+def main() -> None:
+    """Serves commands until `finish` or the end of stdin."""
+    _die_with_parent(int(sys.argv[1]))
+    # Whatever native code prints to stdout goes to stderr; only replies go where it went.
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    worker = _Worker(replies)
+    decoder = msgspec.json.Decoder(AnyCommand)
+    for line in sys.stdin.buffer:
+        command = decoder.decode(line)
+        if isinstance(command, protocol.Finish):
+            break
+        try:
+            worker.do(command)
+        except (BundleError, DeviceError) as error:
+            worker.send(_refusal(error))
+
+
+if __name__ == "__main__":
+    main()

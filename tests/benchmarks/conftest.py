@@ -1,0 +1,195 @@
+"""Small real bundles, made once a session, for real worker processes and a real TFLite runtime."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from edgeseq_benchmarks import protocol
+from edgeseq_benchmarks.bench import default_settings
+from edgeseq_benchmarks.children import Child, load_command
+from edgeseq_benchmarks.limits import Hierarchy, find_hierarchy
+
+from edgeseq.bundle import (
+    FILES,
+    BundleManifest,
+    Fidelity,
+    FileEntry,
+    Golden,
+    GoldenExample,
+    Provenance,
+    Signature,
+    TensorSpec,
+    read_bundle,
+)
+from edgeseq.data.examples import TextExample
+from edgeseq.files import sha256_file, write_json
+from edgeseq.results import Settings
+
+LABELS = ("bad", "fair", "good")
+WORDS = (
+    *("the", "a", "it", "is", "was", "very", "not", "really", "kettle", "lamp", "bicycle", "soup"),
+    *("carpet", "window", "arrived", "late", "broke", "works", "shines", "leaks", "smells"),
+    *("great", "poor", "fine", "loud", "quiet", "cheap", "warm", "cold", "again", "never"),
+)
+MAX_TOKENS = 48
+VOCABULARY_SIZE = 64
+MakeBundle = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the models of `make_models.py`."""
+    folder = tmp_path_factory.mktemp("models")
+    script = Path(__file__).with_name("make_models.py")
+    subprocess.run(
+        [sys.executable, str(script), str(folder)], check=True, capture_output=True, timeout=120
+    )
+    return folder
+
+
+def write_tokenizer(path: Path) -> None:
+    """A word-level tokenizer over `WORDS`, with one special token in front."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    vocabulary = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2}
+    vocabulary |= {word: number for number, word in enumerate(WORDS, start=3)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A", special_tokens=[("[CLS]", 2)]
+    )
+    tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]"])
+    tokenizer.save(str(path))
+
+
+def some_examples(count: int) -> list[TextExample]:
+    """Invented sentences of 3 to 14 words, the same ones each time."""
+    examples = []
+    for number in range(count):
+        words = [WORDS[(number * 7 + place * 5) % len(WORDS)] for place in range(3 + number % 12)]
+        label = LABELS[number % 3]
+        source = ("shop", "forum")[number % 2]
+        examples.append(
+            TextExample(id=str(number), text=" ".join(words), label=label, source=source)
+        )
+    return examples
+
+
+def _golden(path: Path) -> Golden:
+    """Golden examples as the model itself answers them in a fresh process."""
+    texts = ("the kettle leaks again", "a very quiet lamp", "soup")
+    with Child("golden") as child:
+        command = load_command(read_bundle(path), child, threads=1, first_text=texts[0])
+        child.ask(command, protocol.Loaded, timeout_s=60)
+        answers = child.ask(protocol.AnswerTexts(texts), protocol.Answered, timeout_s=60).answers
+    return Golden(
+        examples=tuple(
+            GoldenExample(
+                text=text,
+                token_ids=answer.token_ids,
+                logits=tuple(float(logit or 0.0) for logit in answer.logits),
+            )
+            for text, answer in zip(texts, answers, strict=True)
+        ),
+        tolerance=1e-3,
+    )
+
+
+def seal(path: Path, **changes: Any) -> None:
+    """Writes `bundle.json` with the sizes and hashes of the files as they are now."""
+    manifest = BundleManifest(
+        name=path.name,
+        task="sentiment",
+        arch="lstm",
+        recipe="float32",
+        lowering="loop",
+        parameters=536,
+        vocabulary_size=VOCABULARY_SIZE,
+        max_tokens=MAX_TOKENS,
+        signature=Signature(
+            key="serving_default",
+            inputs=(TensorSpec("input_ids", "int32", (1, -1)),),
+            outputs=(TensorSpec("logits", "float32", (1, len(LABELS))),),
+        ),
+        fidelity=Fidelity(n_examples=3, max_abs_error=0.0, cosine=1.0, label_agreement=1.0),
+        provenance=Provenance(
+            created_utc="2025-01-01T00:00:00+00:00",
+            source="test",
+            source_sha256="0" * 64,
+            data_name="invented",
+            data_sha256="1" * 64,
+            tool_versions={},
+        ),
+        files={
+            name: FileEntry((path / name).stat().st_size, sha256_file(path / name))
+            for name in FILES
+        },
+    )
+    write_json(path / "bundle.json", msgspec.structs.replace(manifest, **changes))
+
+
+@pytest.fixture
+def make_bundle(models: Path, tmp_path: Path) -> MakeBundle:
+    """Makes a bundle: `make_bundle("name", model="bag", examples=60)`."""
+
+    def make(
+        name: str,
+        *,
+        model: str = "bag",
+        examples: int | list[TextExample] = 60,
+        content: bytes | None = None,
+        golden: Golden | None = None,
+        **changes: Any,
+    ) -> Path:
+        path = tmp_path / name
+        path.mkdir()
+        model_content = (models / f"{model}.tflite").read_bytes() if content is None else content
+        (path / "model.tflite").write_bytes(model_content)
+        write_tokenizer(path / "tokenizer.json")
+        write_json(path / "labels.json", LABELS)
+        rows = some_examples(examples) if isinstance(examples, int) else examples
+        lines = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
+        (path / "eval.jsonl").write_bytes(lines)
+        blank = GoldenExample(text="soup", token_ids=(2, 3), logits=(0.0,) * len(LABELS))
+        write_json(path / "golden.json", golden or Golden(examples=(blank,), tolerance=1e-3))
+        seal(path, **changes)
+        if golden is None and content is None:
+            write_json(path / "golden.json", _golden(path))
+            seal(path, **changes)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def brief() -> Settings:
+    """Settings of a run that takes a moment."""
+    return msgspec.structs.replace(
+        default_settings(quick=True),
+        min_duration_s=0.0,
+        min_queries=40,
+        max_queries=400,
+        rounds=4,
+        cold_starts=1,
+        length_tokens=(8, 16),
+        length_samples=3,
+        limited_duration_s=2.0,
+        limited_queries=20,
+    )
+
+
+@pytest.fixture(scope="session")
+def hierarchy() -> Hierarchy:
+    """The memory controller; skips the test where it may not be used."""
+    from edgeseq.errors import DeviceError
+
+    try:
+        return find_hierarchy()
+    except DeviceError as error:
+        pytest.skip(str(error))
