@@ -12,6 +12,7 @@ import io
 import os
 import shutil
 import stat
+import struct
 import tarfile
 import tempfile
 import zipfile
@@ -32,6 +33,12 @@ SCAN_LIMIT_BYTES = 1 << 28
 forged header (an endless name) can make the reader hold."""
 
 _COPY_BYTES = 1 << 20
+# gzip raises BadGzipFile, an OSError, and EOFError for an archive that was cut off; zipfile raises
+# NotImplementedError, ValueError and struct.error for a directory whose numbers make no sense.
+_DAMAGE = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, struct.error),
+    *(EOFError, OSError, ValueError, NotImplementedError),
+)
 _SUPPORTED_ZIP = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
@@ -198,8 +205,7 @@ class _BoundedReader(io.RawIOBase):
 def _damage_as_fetch_error(label: str) -> Iterator[None]:
     try:
         yield
-    # gzip raises BadGzipFile, an OSError, and EOFError for an archive that was cut off.
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+    except _DAMAGE as error:
         raise FetchError(
             "cannot be unpacked",
             where=label,
