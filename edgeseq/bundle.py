@@ -63,13 +63,14 @@ class Fidelity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `max_abs_error` and `cosine` (smallest) are over logits; `label_agreement` is the fraction of
     equal labels; `bound` is what the recipe promises for `max_abs_error` relative to the largest
-    logit (None: the recipe promises agreement only).
+    |logit|; `float_score` and `score` are the task's metric of both models on these examples.
     """
 
     n_examples: int
     max_abs_error: float
     cosine: float
     label_agreement: float
+    bound: float | None = None
     float_score: float | None = None
     score: float | None = None
 

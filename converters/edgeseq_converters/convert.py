@@ -1,0 +1,237 @@
+"""From a trained-model folder to a checked bundle."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import platform
+import re
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import edgeseq
+from edgeseq.bundle import (
+    FILES,
+    BundleManifest,
+    FileEntry,
+    Golden,
+    GoldenExample,
+    Lowering,
+    Provenance,
+    Signature,
+    read_bundle,
+)
+from edgeseq.data.examples import Dataset
+from edgeseq.errors import ConversionError, DataError, StepError
+from edgeseq.files import new_folder, sha256_file, write_bytes, write_json
+from edgeseq.model_folder import TrainedModel, read_model_folder
+from edgeseq.progress import Progress, Report, silent
+from edgeseq.suite.process import Job, run_job
+from edgeseq.tflite_file import TfliteFile, read_tflite
+from edgeseq_converters import fidelity, graphs
+from edgeseq_converters.inspection import check_converted
+from edgeseq_converters.recipes import Recipe, get_recipe
+from edgeseq_converters.texts import Compared, Texts, choose_compared
+
+WORKER = (sys.executable, "-m", "edgeseq_converters.worker")
+STAGE = "convert to TFLite"
+_TOOLS = ("tensorflow", "ai-edge-litert", "numpy", "tokenizers", "safetensors")
+
+
+class Converted(msgspec.Struct, frozen=True):
+    """What the converter's process made, and what it took."""
+
+    model: TfliteFile
+    signature: Signature
+    seconds: float
+    peak_memory_bytes: int | None
+
+
+class _Place(msgspec.Struct, frozen=True):
+    """Where a conversion reads and writes; `out` is what its errors name."""
+
+    model_dir: Path
+    draft: Path
+    out: Path
+
+
+def convert(
+    model_dir: Path,
+    out: Path,
+    *,
+    recipe: str,
+    dataset: Dataset,
+    lowering: str = "auto",
+    report: Report = silent,
+    replace: bool = False,
+) -> BundleManifest:
+    """Converts the trained model in `model_dir` and writes the bundle `out`, whole or not at all.
+
+    The file is checked to be what the recipe says and compared with the float model on
+    development examples of `dataset`, whose test examples go into the bundle. Several calls may
+    run at the same time; each converts in a process of its own.
+
+    Raises `InputError` for an unknown recipe or lowering, `CheckpointError` for a damaged model,
+    `DataError` when the data set's labels are not the model's, `ConversionError` when the
+    converter crashed, changed nothing, or made a model beyond the recipe's bound, and
+    `OutputError` when `out` exists (without `replace`) or cannot be written.
+    """
+    chosen = get_recipe(recipe)
+    model = read_model_folder(model_dir)
+    how = graphs.choose_lowering(model.manifest.arch, lowering)
+    _check_dataset(dataset, model)
+    texts = Texts(model, _vocabulary_size(model))
+    compared = choose_compared(dataset, texts)
+    with new_folder(out, replace=replace) as draft:
+        place = _Place(model_dir=model_dir.absolute(), draft=draft.absolute(), out=out)
+        converted = _run_converter(place, model, chosen, how, report=report)
+        comparison = _compare(place, compared, report=report)
+        labels = [dataset.labels.index(example.label) for example in compared.examples]
+        measured = fidelity.measure(comparison, labels, chosen)
+        fidelity.check(measured, comparison, chosen, where=out / "model.tflite")
+        tolerance = fidelity.golden_tolerance(comparison, compared.n_golden, chosen)
+        _write_texts(draft, model, dataset)
+        write_json(draft / "golden.json", _golden(compared, comparison, tolerance))
+        manifest = BundleManifest(
+            name=f"{model.manifest.name}-{chosen.name}",
+            task=model.manifest.task,
+            arch=model.manifest.arch,
+            recipe=chosen.name,
+            lowering=how,
+            parameters=model.parameters,
+            vocabulary_size=_vocabulary_size(model),
+            max_tokens=model.manifest.max_tokens,
+            signature=converted.signature,
+            fidelity=measured,
+            provenance=_provenance(model_dir, model, dataset, converted),
+            files={name: _entry(draft / name) for name in FILES},
+            min_runtime_version=converted.model.min_runtime_version,
+        )
+        write_json(draft / "bundle.json", manifest)
+        read_bundle(draft, verify_hashes=False)
+    return manifest
+
+
+def _vocabulary_size(model: TrainedModel) -> int:
+    config = model.manifest.lstm or model.manifest.bert
+    return 0 if config is None else config.vocabulary_size
+
+
+def _check_dataset(dataset: Dataset, model: TrainedModel) -> None:
+    if dataset.labels != model.manifest.labels:
+        raise DataError(
+            f"has other labels than the model {model.manifest.name}",
+            where=dataset.name,
+            found=", ".join(dataset.labels),
+            expected=", ".join(model.manifest.labels),
+            fix="name the data that the model was trained on",
+        )
+    if not dataset.test:
+        raise DataError("has no test examples to score on a device", where=dataset.name)
+
+
+def _run_converter(
+    place: _Place, model: TrainedModel, recipe: Recipe, lowering: Lowering, *, report: Report
+) -> Converted:
+    report(Progress(STAGE, 0, 1))
+    begin = time.monotonic()
+    path = place.draft / "model.tflite"
+    arguments = {"model_dir": str(place.model_dir), "out": str(path)}
+    arguments |= {"recipe": recipe.name, "lowering": lowering}
+    _, peak = _in_worker(Job("convert", arguments), where=place.out, report=silent)
+    content = read_tflite(path)
+    labels = len(model.manifest.labels)
+    signature = check_converted(content, recipe, labels=labels, where=place.out / "model.tflite")
+    seconds = time.monotonic() - begin
+    report(Progress(STAGE, 1, 1, f"{content.size_bytes / 1e6:.2f} MB in {seconds:.0f} s"))
+    return Converted(content, signature, seconds, peak)
+
+
+def _compare(place: _Place, compared: Compared, *, report: Report) -> fidelity.Comparison:
+    with tempfile.TemporaryDirectory(prefix="edgeseq-compare-") as folder:
+        sample = Path(folder) / "sample.json"
+        write_json(sample, fidelity.Sample(compared.token_ids))
+        arguments = {"model_dir": str(place.model_dir), "sample": str(sample)}
+        arguments["tflite"] = str(place.draft / "model.tflite")
+        answer, _ = _in_worker(Job("compare", arguments), where=place.out, report=report)
+    return msgspec.convert(answer, fidelity.Comparison)
+
+
+def _in_worker(job: Job, *, where: Path, report: Report) -> tuple[dict[str, Any], int | None]:
+    """Runs one job in a process; its death becomes a `ConversionError` with the last words."""
+    with tempfile.TemporaryDirectory(prefix="edgeseq-worker-") as folder:
+        log = Path(folder) / "log"
+        try:
+            return run_job(job, log=log, cwd=Path(folder), report=report, command=WORKER)
+        except StepError as failure:
+            raise ConversionError(
+                failure.what.replace("the step", "the process to"),
+                where=where,
+                found=_last_words(log),
+                fix="choose another --recipe or --lowering",
+            ) from failure
+
+
+def _last_words(log: Path) -> str | None:
+    """Why a process died, from what it wrote: the compiler's first error, else the last line."""
+    if not log.is_file():
+        return None
+    text = log.read_text(encoding="utf-8", errors="replace")
+    if said := re.search(r"^loc\(.*?\berror: (.+)$|^\w*(?:Error|Exception): (.+)$", text, re.M):
+        return (said[1] or said[2])[:300]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else None
+
+
+def _write_texts(draft: Path, model: TrainedModel, dataset: Dataset) -> None:
+    write_bytes(draft / "tokenizer.json", model.tokenizer_json.encode())
+    write_json(draft / "labels.json", model.manifest.labels)
+    lines = b"".join(msgspec.json.encode(example) + b"\n" for example in dataset.test)
+    write_bytes(draft / "eval.jsonl", lines)
+
+
+def _golden(compared: Compared, comparison: fidelity.Comparison, tolerance: float) -> Golden:
+    return Golden(
+        examples=tuple(
+            GoldenExample(
+                text=compared.examples[place].text,
+                token_ids=compared.token_ids[place],
+                logits=comparison.reference[place],
+            )
+            for place in range(compared.n_golden)
+        ),
+        tolerance=tolerance,
+    )
+
+
+def _entry(path: Path) -> FileEntry:
+    return FileEntry(size_bytes=path.stat().st_size, sha256=sha256_file(path))
+
+
+def _provenance(
+    model_dir: Path, model: TrainedModel, dataset: Dataset, converted: Converted
+) -> Provenance:
+    versions = {"edgeseq": edgeseq.__version__, "python": platform.python_version()}
+    for tool in _TOOLS:
+        try:
+            versions[tool] = importlib.metadata.version(tool)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # TensorFlow comes under other names too (tensorflow-cpu)
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return Provenance(
+        created_utc=now.isoformat(timespec="seconds"),
+        source=model_dir.name,
+        source_sha256=sha256_file(model_dir / "weights.safetensors"),
+        data_name=dataset.name,
+        data_sha256=dataset.sha256,
+        tool_versions=versions,
+        training=msgspec.to_builtins(model.manifest.training),
+        teacher=model.manifest.training.teacher,
+        conversion_seconds=round(converted.seconds, 3),
+        converter_peak_memory_bytes=converted.peak_memory_bytes,
+    )

@@ -1,0 +1,118 @@
+"""What a converted file must be before anything is measured with it: read off the file itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeseq.bundle import Signature, TensorSpec
+from edgeseq.errors import ConversionError
+from edgeseq.tflite_file import Tensor, TfliteFile, is_table
+from edgeseq_converters.recipes import MIN_QUANTIZED_ELEMENTS, Recipe
+
+PRODUCTS = ("FULLY_CONNECTED", "BATCH_MATMUL", "CONV_2D")
+"""Operators whose second input is a weight."""
+WEIGHT_DTYPES = {"float32": "FLOAT32", "float16": "FLOAT16", "int8": "INT8"}
+TABLE_DTYPES = WEIGHT_DTYPES | {"float16": "INT16"}
+"""Tables hold float16 numbers as bits (`edgeseq_converters.graphs.rows`)."""
+
+
+def check_converted(model: TfliteFile, recipe: Recipe, *, labels: int, where: Path) -> Signature:
+    """Checks that the file is what was asked for and gives its signature.
+
+    Raises `ConversionError` when it has not exactly one signature from `input_ids` to `logits`,
+    holds an operator from outside TFLite, or its weights are not of the recipe's type.
+    """
+    _check_operators(model, where)
+    _check_weights(model, recipe, where)
+    if len(model.signatures) != 1:
+        raise ConversionError(
+            "has not exactly one signature",
+            where=where,
+            found=", ".join(one.key for one in model.signatures) or "none",
+            expected=1,
+        )
+    entry = model.signatures[0]
+    signature = Signature(
+        key=entry.key, inputs=_specs(entry.inputs, where), outputs=_specs(entry.outputs, where)
+    )
+    expected = Signature(
+        key=entry.key,
+        inputs=(TensorSpec("input_ids", "int32", (1, -1)),),
+        outputs=(TensorSpec("logits", "float32", (1, labels)),),
+    )
+    if signature != expected:
+        raise ConversionError(
+            "has another signature than a text classifier",
+            where=where,
+            found=f"{signature.inputs} to {signature.outputs}",
+            expected=f"{expected.inputs} to {expected.outputs}",
+        )
+    return signature
+
+
+def _specs(tensors: dict[str, Tensor], where: Path) -> tuple[TensorSpec, ...]:
+    specs = []
+    for name, tensor in tensors.items():
+        if tensor.dtype == "INT32":
+            specs.append(TensorSpec(name, "int32", tensor.shape))
+        elif tensor.dtype == "FLOAT32":
+            specs.append(TensorSpec(name, "float32", tensor.shape))
+        else:
+            raise ConversionError(
+                f"{name} has a type that no input or output has",
+                where=where,
+                found=tensor.dtype,
+                expected="INT32 or FLOAT32",
+            )
+    return tuple(specs)
+
+
+def _check_operators(model: TfliteFile, where: Path) -> None:
+    foreign = sorted({use.name for use in model.operator_uses() if ":" in use.name})
+    if foreign:
+        raise ConversionError(
+            "needs operators from outside TFLite",
+            where=where,
+            found=", ".join(foreign),
+            expected="builtin operators only",
+            fix="this is a fault of the lowering: choose another with --lowering",
+        )
+
+
+def _check_weights(model: TfliteFile, recipe: Recipe, where: Path) -> None:
+    """Every weight of a product and every looked-up table, if not small, must have the type."""
+    wanted = other = 0
+    example = ""
+    for tensor, readers in model.constants():
+        table = is_table(tensor, readers)
+        weight = ("DEQUANTIZE", 0) in readers or not _WEIGHT_PLACES.isdisjoint(readers)
+        # A table of one column holds row scales.
+        if tensor.elements < MIN_QUANTIZED_ELEMENTS or not (weight or table):
+            continue
+        if table and tensor.shape[1] == 1:
+            continue
+        expected = (TABLE_DTYPES if table else WEIGHT_DTYPES)[recipe.weights]
+        if tensor.dtype == expected:
+            wanted += tensor.elements
+        else:
+            other += tensor.elements
+            found = f"{tensor.name} is {tensor.dtype} {list(tensor.shape)}, not {expected}"
+            example = example or found
+    if other:
+        raise ConversionError(
+            f"the recipe {recipe.name} changed only {wanted / (wanted + other):.0%} of the weights",
+            where=where,
+            found=example,
+            expected="every array of at least 1024 elements",
+            fix="choose another --recipe or --lowering",
+        )
+    if not wanted and recipe.weights != "float32":
+        raise ConversionError(
+            f"the recipe {recipe.name} changes nothing: no weight has enough elements",
+            where=where,
+            expected=f"{MIN_QUANTIZED_ELEMENTS} in one array",
+            fix="use the recipe float32",
+        )
+
+
+_WEIGHT_PLACES = frozenset((name, 1) for name in PRODUCTS)

@@ -1,0 +1,100 @@
+"""Recipes: how a model's numbers are stored and computed in the .tflite, as frozen data.
+
+Names follow ai-edge-quantizer's grammar: what is done, weight type, activation type
+(`dynamic_wi8_afp32`: int8 weights, float activations that are quantized while running).
+
+A weight with fewer than `MIN_QUANTIZED_ELEMENTS` elements stays float32 under
+`dynamic_wi8_afp32`: TensorFlow's converter leaves it so (`minimum_elements_for_weights`, 1024 in
+tensorflow/lite/tools/optimize/quantize_weights.h), and it would save less than 4 KB. A head of
+few classes over a small state is such a weight; its size counts for nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import msgspec
+
+from edgeseq.bundle import RecipeName
+from edgeseq.errors import InputError
+
+MIN_QUANTIZED_ELEMENTS = 1024
+
+Storage = Literal["float32", "float16", "int8"]
+
+
+class Bound(msgspec.Struct, frozen=True):
+    """What a recipe promises against the float model, and why.
+
+    `relative_error` is the largest allowed |difference of a logit| over the largest |logit| of
+    the float model on the same examples; `label_agreement` the smallest allowed fraction of equal
+    labels. `slack` is what another runtime or processor may add to the error, relative to the
+    largest |logit|: kernels sum in another order, and a dynamically quantized activation that
+    lands on the other side of a rounding step moves by 1/127 of its row's range.
+    """
+
+    relative_error: float
+    label_agreement: float
+    slack: float
+    reason: str
+
+
+class Recipe(msgspec.Struct, frozen=True):
+    """One way to store and compute; `weights` is the type of matrix weights and embedding rows."""
+
+    name: RecipeName
+    weights: Storage
+    title: str
+    bound: Bound
+
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            name="float32",
+            weights="float32",
+            title="nothing rounded",
+            bound=Bound(
+                relative_error=1e-3,
+                label_agreement=0.998,
+                slack=1e-3,
+                reason="only the order of sums differs: about 1e-7 an operation, 1e-5 a model",
+            ),
+        ),
+        Recipe(
+            name="float16",
+            weights="float16",
+            title="weights stored in 16 bits, computed in float32",
+            bound=Bound(
+                relative_error=2e-2,
+                label_agreement=0.985,
+                slack=2e-3,
+                reason="a weight is rounded by at most 2^-11 = 0.05 %; layers add up",
+            ),
+        ),
+        Recipe(
+            name="dynamic_wi8_afp32",
+            weights="int8",
+            title="int8 weights, activations quantized while running",
+            bound=Bound(
+                relative_error=0.25,
+                label_agreement=0.9,
+                slack=2e-2,
+                reason="weights and activations are rounded by up to 0.4 % of their row's range",
+            ),
+        ),
+    )
+}
+
+
+def get_recipe(name: str) -> Recipe:
+    """The recipe called `name`; raises `InputError` listing the known ones."""
+    if name not in RECIPES:
+        raise InputError(
+            "unknown recipe",
+            found=repr(name),
+            expected=" or ".join(get_args(RecipeName)),
+            fix="name one of these",
+        )
+    return RECIPES[name]

@@ -1,0 +1,121 @@
+"""The process in which one conversion or comparison runs (`-m edgeseq_converters.worker`).
+
+TensorFlow's converter can crash its process (a full-integer graph with WHILE does) and leaks
+memory on every call (tensorflow/tensorflow#122598), so each conversion has a process of its own.
+The child speaks the protocol of `edgeseq.suite.process`: one job on stdin, messages on stdout.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgeseq.errors import ConversionError, EdgeseqError
+from edgeseq.files import read_json, write_bytes
+from edgeseq.model_folder import read_model_folder
+from edgeseq.progress import Progress, Report
+from edgeseq.suite.process import ChildSide, Failure, Message
+from edgeseq_converters.recipes import Recipe, get_recipe
+
+Answer = dict[str, Any]
+
+
+def convert(*, model_dir: str, out: str, recipe: str, lowering: str, report: Report) -> Answer:
+    """Writes the .tflite file of a trained-model folder to `out`."""
+    begin = time.monotonic()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    from edgeseq_converters import graphs
+
+    model = read_model_folder(Path(model_dir))
+    chosen = graphs.choose_lowering(model.manifest.arch, lowering)
+    report(Progress("build the graph", 0, 1))
+    module = graphs.build(model, get_recipe(recipe), chosen)
+    report(Progress("build the graph", 1, 1))
+    content = to_tflite(module, get_recipe(recipe))
+    write_bytes(Path(out), content)
+    return {"seconds": time.monotonic() - begin, "size_bytes": len(content)}
+
+
+def to_tflite(module: Any, recipe: Recipe) -> bytes:
+    """The .tflite content of a module of `edgeseq_converters.graphs`.
+
+    Only TFLite's own operators are allowed, so that nothing outside of a plain runtime is needed.
+    Dynamic-range quantization is per channel for dense layers: those run as quantized
+    FULLY_CONNECTED in XNNPACK, in the body of a WHILE too.
+    """
+    import tensorflow as tf
+
+    functions = [module.signature.get_concrete_function()]
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(functions, module)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    # Writes one row of a TensorArray in place of copying all of it; without this attribute the
+    # file is slower but right.
+    converter._experimental_enable_dynamic_update_slice = True
+    if recipe.weights != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if recipe.weights == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    return bytes(converter.convert())
+
+
+def compare(*, model_dir: str, tflite: str, sample: str, report: Report) -> Answer:
+    """Logits of the float reference and of the converted model over a sample of texts."""
+    from edgeseq_converters.fidelity import Comparison, Sample, converted_logits
+    from edgeseq_converters.reference import reference_logits
+
+    texts = read_json(Path(sample), Sample, error=ConversionError).token_ids
+    converted = converted_logits(Path(tflite), texts, report=report)
+    reference = reference_logits(read_model_folder(Path(model_dir)), texts)
+    comparison = Comparison(
+        reference=tuple(map(tuple, reference.tolist())),
+        converted=tuple(map(tuple, converted.tolist())),
+    )
+    answer: Answer = msgspec.to_builtins(comparison)
+    return answer
+
+
+JOBS: dict[str, Callable[..., Answer]] = {"convert": convert, "compare": compare}
+
+
+def main() -> int:
+    """The child's whole life: one job, its answer or its error, and its peak memory."""
+    side = ChildSide()
+    try:
+        answer = JOBS[side.job.name](report=side.report, **side.job.arguments)
+    except EdgeseqError as error:
+        side.send(Message(failure=Failure(type(error).__name__, str(error))))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except Exception:  # noqa: BLE001 - the last stop of a process: the parent reads the log's end
+        traceback.print_exc()
+        return 1
+    side.send(Message(answer=answer, peak_memory_bytes=peak_memory_bytes()))
+    return 0
+
+
+def peak_memory_bytes() -> int | None:
+    """Highest resident set of this process so far; None where the kernel does not say.
+
+    `VmHWM` and not `ru_maxrss`: the latter is inherited from the process that started this one.
+    """
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    for line in status.splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
