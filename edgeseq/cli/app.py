@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import edgeseq
-from edgeseq.cli import bench, data, predict
+from edgeseq.cli import bench, convert, data, inspect, predict, run
 
 app = typer.Typer(
     name="edgeseq",
@@ -37,6 +37,10 @@ def edgeseq_command(
     """Which text model fits your small device, measured on that device."""
 
 
+app.command("demo")(run.demo)
+app.command("run")(run.run)
 app.add_typer(data.app)
 app.command("bench")(bench.bench)
 app.command("predict")(predict.predict)
+app.command("convert")(convert.convert)
+app.command("inspect")(inspect.inspect)

@@ -17,11 +17,13 @@ from typing import Any
 import msgspec
 
 from edgeseq.data.examples import Dataset
-from edgeseq.errors import EdgeseqError, InputError
+from edgeseq.errors import DataError, DeviceError, EdgeseqError, InputError
 from edgeseq.files import write_json
 from edgeseq.progress import Report
+from edgeseq.results import Finding
 from edgeseq.suite.process import ChildSide, Failure, Message
 from edgeseq.suite.schema import DataSection
+from edgeseq.units import format_bytes, format_share, parse_bytes
 
 Answer = dict[str, Any]
 
@@ -48,6 +50,14 @@ def _load(data: dict[str, Any], report: Report) -> Dataset:
     return load_dataset(section.name, data_dir=data_dir, columns=columns, report=report)
 
 
+def _load_same(data: dict[str, Any], sha256: str, report: Report) -> Dataset:
+    """The data set again, refused when it changed since the data step read it."""
+    dataset = _load(data, report)
+    if dataset.sha256 != sha256:
+        raise DataError("the data set changed while the suite ran", fix="run the suite again")
+    return dataset
+
+
 def read_data(*, report: Report, **data: Any) -> Answer:
     """Reads the data set; writes what it holds, not its text, to `out`."""
     dataset = _load(data, report)
@@ -64,8 +74,78 @@ def read_data(*, report: Report, **data: Any) -> Answer:
     return {**answer, "note": f"{dataset.name}: {sizes} texts"}
 
 
+def convert(
+    *, source: str, recipe: str, out: str, data: dict[str, Any], data_sha256: str, report: Report
+) -> Answer:
+    """Converts a trained model by one recipe and writes its bundle to `out`."""
+    from edgeseq_converters.convert import convert as convert_model
+
+    dataset = _load_same(data, data_sha256, report)
+    manifest = convert_model(
+        Path(source), Path(out), recipe=recipe, dataset=dataset, report=report, replace=True
+    )
+    fidelity = manifest.fidelity
+    size = format_bytes(manifest.files["model.tflite"].size_bytes)
+    return {
+        "size_bytes": manifest.files["model.tflite"].size_bytes,
+        "label_agreement": fidelity.label_agreement,
+        "max_abs_error": fidelity.max_abs_error,
+        "note": f"{size}, {format_share(fidelity.label_agreement)} of the float model's labels",
+    }
+
+
+def bench(
+    *,
+    bundles: list[str],
+    quick: bool,
+    threads: int,
+    memory_limits: list[str],
+    memory_curve: list[str],
+    out: str,
+    identity: dict[str, str],  # noqa: ARG001 - part of the step's fingerprint, not of the work
+    report: Report,
+) -> Answer:
+    """Measures the bundles and writes the result record to `out`.
+
+    On a machine that cannot limit memory the limited runs are left out and the result says so.
+    """
+    from edgeseq_benchmarks.bench import bench as measure
+    from edgeseq_benchmarks.bench import default_settings
+    from edgeseq_benchmarks.limits import find_hierarchy
+
+    missing: tuple[Finding, ...] = ()
+    if memory_limits or memory_curve:
+        try:
+            find_hierarchy()
+        except DeviceError as error:
+            missing = (Finding(code="no-memory-limits", severity="warning", message=str(error)),)
+    settings = default_settings(
+        quick=quick,
+        threads=threads,
+        memory_limits_bytes=[] if missing else [parse_bytes(limit) for limit in memory_limits],
+        memory_curve_bundles=[] if missing else memory_curve,
+    )
+    command = ["edgeseq", "bench", *bundles, "--threads", str(threads), "--out", out]
+    command += ["--quick"] if quick else []
+    for limit in memory_limits:
+        command += ["--memory", limit]
+    result = measure(
+        [Path(path) for path in bundles], settings=settings, report=report, command=command
+    )
+    result = msgspec.structs.replace(result, findings=(*result.findings, *missing))
+    write_json(Path(out), result)
+    invalid = sum(
+        any(finding.severity == "invalid" for finding in run.findings) for run in result.runs
+    )
+    n_queries = sum(len(run.queries.total_ns) for run in result.runs)
+    note = f"{n_queries:,} answers of {len(result.runs)} models"
+    return {"note": f"{note}, {invalid} of them invalid" if invalid else note}
+
+
 JOBS: dict[str, Callable[..., Answer]] = {
     "read_data": read_data,
+    "convert": convert,
+    "bench": bench,
 }
 
 

@@ -67,7 +67,7 @@ def plan(
             "quick": suite.bench.quick,
             "threads": suite.bench.threads,
             "memory_limits": list(suite.bench.memory_limits),
-            "memory_curve": [f"bundles/{name}" for name in suite.bench.memory_curve],
+            "memory_curve": list(suite.bench.memory_curve),
             "out": str(RESULT_FILE),
             # Measurements of one machine or runtime do not stand for another.
             "identity": runtime_identity,
