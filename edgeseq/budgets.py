@@ -55,9 +55,10 @@ def format_over(value: float, limit: float, *, unit: Literal["bytes", "ms"]) -> 
     """`31.2 ms > 20 ms`: both numbers, with enough digits to be told apart."""
     shown = format_bytes(value) if unit == "bytes" else format_duration_ms(value)
     against = format_limit(limit, unit=unit)
-    if float(shown.split()[0]) == float(against.split()[0]) and shown[-2:] == against[-2:]:
+    (number, unit_name), (limit_number, limit_unit) = shown.split(), against.split()
+    if float(number) == float(limit_number) and unit_name == limit_unit:
         exact = "B" if unit == "bytes" else "ms"
-        return f"{_plain(value)} {exact} > {_plain(limit)} {exact}"
+        return f"{_plain(value)} {exact} > {against}"
     return f"{shown} > {against}"
 
 

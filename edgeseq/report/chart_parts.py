@@ -59,7 +59,7 @@ def values(records: Sequence[Mapping[str, Any]]) -> alt.InlineData:
 
 
 def finish(
-    chart: alt.LayerChart | alt.Chart,
+    chart: alt.LayerChart | alt.FacetChart | alt.Chart,
     *,
     height_px: int,
     description: str,
@@ -122,7 +122,7 @@ def dash_by_model(styles: Mapping[str, Style], *, legend: bool) -> alt.StrokeDas
 
 def limit_rule(axis: str) -> alt.Chart:
     """A line at the parameter `limit_x` or `limit_y`, absent while it is 0."""
-    chart = (
+    chart: alt.Chart = (
         alt.Chart(values([{}]))
         .transform_calculate(limit=f"limit_{axis}")
         .transform_filter("datum.limit > 0")

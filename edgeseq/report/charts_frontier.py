@@ -21,8 +21,8 @@ from edgeseq.report.chart_parts import (
 from edgeseq.report.rows import Group, Row
 from edgeseq.report.theme import (
     AXIS_WIDTH_PX,
+    LABEL_WIDTH_PX,
     NARROW_WIDTH_PX,
-    PICTURE_WIDTH_PX,
     Style,
     colour,
     place_labels,
@@ -50,7 +50,7 @@ def frontier(
     low, high = max(0.0, min(scores) - margin), min(100.0, max(scores) + margin)
     height_px = 320
     records = _frontier_records(rows, styles, over)
-    for suffix, width_px in (("", PICTURE_WIDTH_PX), ("_narrow", NARROW_WIDTH_PX)):
+    for suffix, width_px in (("", LABEL_WIDTH_PX), ("_narrow", NARROW_WIDTH_PX)):
         inner_px = width_px - AXIS_WIDTH_PX
         points = [
             (x.px(r["x"], inner_px), height_px * (high - r["y"]) / (high - low)) for r in records
@@ -99,7 +99,7 @@ def frontier(
                 alt.Tooltip("y_text:N", title=rows[0].metric),
             ],
         ),
-        _labels(base, styles),
+        *_labels(base, styles),
     ).add_params(alt.param(name="limit_x", value=_shown_limit(limit, over)))
     said = "latency" if over == "p95" else "memory"
     return Figure(
@@ -162,25 +162,25 @@ def _frontier_records(
     return records
 
 
-def _labels(base: alt.Chart, styles: Mapping[str, Style]) -> alt.LayerChart:
+def _labels(base: alt.Chart, styles: Mapping[str, Style]) -> list[alt.Chart]:
     """Labels beside their points, one place for wide pictures and one for narrow ones."""
     marks = []
     for suffix, condition in (("", "!narrow"), ("_narrow", "narrow")):
-        place = {
-            "align": alt.ExprRef(f"datum.align{suffix}"),
-            "dx": alt.ExprRef(f"datum.dx{suffix}"),
-            "dy": alt.ExprRef(f"datum.dy{suffix}"),
-            "baseline": "middle",
-            "fontWeight": 600,
-        }
         text = base.transform_filter(condition).encode(text="model:N")
-        # A halo keeps a label readable where it has to cross a line.
-        halo = {"stroke": colour("paper"), "strokeWidth": 3, "strokeJoin": "round"}
-        marks += [
-            text.mark_text(**place, **halo),
-            text.mark_text(**place).encode(color=by_model(styles, legend=False)),
-        ]
-    return alt.layer(*marks)
+        # A halo of the paper's colour keeps a label readable where it has to cross a line.
+        for halo in (True, False):
+            mark = text.mark_text(
+                align=alt.ExprRef(f"datum.align{suffix}"),
+                dx=alt.ExprRef(f"datum.dx{suffix}"),
+                dy=alt.ExprRef(f"datum.dy{suffix}"),
+                baseline="middle",
+                fontWeight=600,
+                stroke=colour("paper") if halo else alt.Undefined,
+                strokeWidth=3 if halo else 0,
+                strokeJoin="round",
+            )
+            marks.append(mark if halo else mark.encode(color=by_model(styles, legend=False)))
+    return marks
 
 
 def pareto(rows: Sequence[Row], over: str) -> list[Row]:

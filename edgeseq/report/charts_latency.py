@@ -225,8 +225,8 @@ def cold_start(
         label = styles[entry.row.bundle].label
         median = sorted(starts, key=lambda start: start.total_ns)[(len(starts) - 1) // 2]
         parts = (median.import_ns, median.load_ns, median.first_answer_ns)
-        for order, ((part, _), part_ns) in enumerate(zip(_PARTS, parts, strict=True)):
-            records.append({"model": label, "part": part, "order": order, "ms": part_ns / 1e6})
+        for place, ((part, _), part_ns) in enumerate(zip(_PARTS, parts, strict=True)):
+            records.append({"model": label, "part": part, "order": place, "ms": part_ns / 1e6})
         totals += [{"model": label, "ms": start.total_ns / 1e6} for start in starts]
     if not totals:
         return None
@@ -248,7 +248,7 @@ def cold_start(
                     symbolType="square",
                     symbolFillColor=colour("ink"),
                     symbolStrokeWidth=0,
-                    columns=alt.ExprRef("narrow ? 1 : 3"),  # type: ignore[arg-type]
+                    columns=alt.ExprRef("narrow ? 1 : 3"),
                 ),
             ),
             order="order:Q",

@@ -15,8 +15,8 @@ from edgeseq.report.theme import (
     ARCH_TITLES,
     AXIS_WIDTH_PX,
     CHARACTER_WIDTH_PX,
+    LABEL_WIDTH_PX,
     NARROW_WIDTH_PX,
-    PICTURE_WIDTH_PX,
     Style,
     arch_colour,
     colour,
@@ -152,7 +152,7 @@ def _names(winners: WinnerMap, x: Axis, y: Axis, styles: Mapping[str, Style]) ->
     memory = [value / MB for value in winners.memory_bytes if value is not None]
     p95 = [value for value in winners.p95_ms if value is not None]
     charts = []
-    for width_px, condition in ((PICTURE_WIDTH_PX, "!narrow"), (NARROW_WIDTH_PX, "narrow")):
+    for width_px, condition in ((LABEL_WIDTH_PX, "!narrow"), (NARROW_WIDTH_PX, "narrow")):
         xs = [x.px(v, width_px - AXIS_WIDTH_PX) for v in (x.low, *memory, x.high)]
         ys = [y.px(v, HEIGHT_PX) for v in (y.low, *p95, y.high)]
         grid = [[None] * (len(ys) - 1)] + [[None, *column] for column in winners.winners]

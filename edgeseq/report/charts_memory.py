@@ -134,15 +134,15 @@ def cliff(group: Group, styles: Mapping[str, Style]) -> Figure | None:
     for entry in () if group.device.emulated else group.entries:
         label = styles[entry.row.bundle].label
         for run in entry.run.limited:
-            x = run.limit_bytes / MB
+            limit_mb = run.limit_bytes / MB
             if run.status != "answered" or not run.total_ns:
                 status = STATUS_TITLES.get(run.status, "failed")
-                failures.append({"model": label, "x": x, "what": status})
+                failures.append({"model": label, "x": limit_mb, "what": status})
                 continue
             for name, q in (("median", 50), ("p95", 95)):
-                value = percentile_ms(run.total_ns, q)
-                if value is not None:
-                    lines.append({"model": label, "x": x, "ms": value, "which": name})
+                time_ms = percentile_ms(run.total_ns, q)
+                if time_ms is not None:
+                    lines.append({"model": label, "x": limit_mb, "ms": time_ms, "which": name})
     if not lines and not failures:
         return None
     limits = [record["x"] for record in (*lines, *failures)]

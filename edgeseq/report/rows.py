@@ -144,8 +144,8 @@ def _group(found: Sequence[tuple[Run, Result, Path]]) -> Group:
             )
         seen[name] = path
     first_run, first, _ = found[0]
-    results = tuple(dict.fromkeys(id(result) for _, result, _ in found))
-    by_id = {id(result): result for _, result, _ in found}
+    # One entry a result, whatever number of its runs belongs here.
+    sources = {id(result): (result, path.name) for _, result, path in found}.values()
     return Group(
         device=first.device,
         runtime=first.runtime,
@@ -154,8 +154,8 @@ def _group(found: Sequence[tuple[Run, Result, Path]]) -> Group:
         data_name=first_run.bundle.data_name,
         data_sha256=first_run.bundle.data_sha256,
         entries=tuple(Entry(derive_row(result, run), run) for run, result, _ in found),
-        results=tuple(by_id[key] for key in results),
-        files=tuple(dict.fromkeys(path.name for _, _, path in found)),
+        results=tuple(result for result, _ in sources),
+        files=tuple(name for _, name in sources),
     )
 
 

@@ -19,8 +19,9 @@ from edgeseq.model_folder import Arch
 Spec = dict[str, Any]
 
 PICTURE_WIDTH_PX = 680
+LABEL_WIDTH_PX = 560
 NARROW_WIDTH_PX = 330
-"""Labels are placed twice: for a page or picture of at least the first width, and for a phone."""
+"""Labels are placed twice: for pictures of at least the first width, and for a phone."""
 AXIS_WIDTH_PX = 58
 CHARACTER_WIDTH_PX = 6.3
 LABEL_HEIGHT_PX = 13
@@ -202,7 +203,7 @@ def _label_box(x: float, y: float, place: Placed, length_px: float) -> Box:
 
 
 def _candidates() -> list[tuple[float, Placed]]:
-    places = []
+    places: list[tuple[float, Placed]] = []
     for dy in (0, -14, 14, -28, 28, -42, 42, -56, 56):
         places += [(abs(dy), Placed(10, dy, "left")), (abs(dy) + 1, Placed(-10, dy, "right"))]
         if dy:

@@ -1,0 +1,136 @@
+"""The report as one HTML page that loads nothing: scripts, styles and charts are inside.
+
+Three lines of defence against hostile names and texts: the template escapes everything; the data
+for the script is JSON without a character that HTML could take as markup; and a content security
+policy lets only the two scripts of this module run, by their hashes, and nothing be fetched.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any, NamedTuple
+
+import jinja2
+import msgspec
+import vl_convert
+from markupsafe import Markup
+
+import edgeseq
+from edgeseq.budgets import LIMITS, Budget, describe_budget
+from edgeseq.report.boundary import LEFT_OUT
+from edgeseq.report.page_data import decision_data
+from edgeseq.report.parts import Part
+from edgeseq.report.summary import Decided
+from edgeseq.report.theme import config, css_variables, with_css_variables
+from edgeseq.report.view import GroupView
+
+
+class PageGroup(NamedTuple):
+    """A group of the page."""
+
+    decided: Decided
+    view: GroupView
+    parts: Sequence[Part]
+
+
+def render(title: str, overall: str, groups: Sequence[PageGroup], budget: Budget) -> str:
+    """The page; `overall` is the sentence over several groups."""
+    decisions = {
+        f"g{number}": decision_data(group.decided.group.rows, budget, group.decided.gaps)
+        for number, group in enumerate(groups, start=1)
+    }
+    specs = {
+        f"g{number}-{figure.name}": with_css_variables(figure.spec)
+        for number, group in enumerate(groups, start=1)
+        for part in group.parts
+        for figure in part.figures
+    }
+    script, bundle = _template_text("report.js"), _vega_bundle()
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False
+    )
+    template = environment.from_string(_template_text("report.html.jinja"))
+    return template.render(
+        title=title,
+        overall=overall,
+        version=edgeseq.__version__,
+        groups=[
+            _group(f"g{number}", group, decisions[f"g{number}"], budget)
+            for number, group in enumerate(groups, start=1)
+        ],
+        policy=_policy(bundle, script),
+        palette=Markup(_palette()),  # noqa: S704 - made of constants
+        css=Markup(_template_text("report.css")),  # noqa: S704 - a file of this package
+        data=json_in_html(
+            {"groups": decisions, "specs": specs, "config": with_css_variables(config())}
+        ),
+        bundle=Markup(bundle),  # noqa: S704 - Vega, from vl-convert
+        script=Markup(script),  # noqa: S704 - a file of this package
+    )
+
+
+def _group(
+    group_id: str, group: PageGroup, decision: Mapping[str, Any], budget: Budget
+) -> dict[str, Any]:
+    points = f"{budget.drop_points:g} point{'s' * (budget.drop_points != 1)}"
+    fixed = msgspec.structs.replace(budget, memory_bytes=None, p95_ms=None)
+    return {
+        "id": group_id,
+        "view": group.view,
+        "parts": group.parts,
+        "index": {row["bundle"]: number for number, row in enumerate(decision["rows"])},
+        "sliders": [
+            {
+                "key": limit.key,
+                "title": limit.title,
+                "at": slider["at"],
+                "max": len(slider["stops"]) - 1,
+                "label": slider["labels"][slider["at"]],
+            }
+            for limit in LIMITS
+            if limit.key in LEFT_OUT and len((slider := decision["limits"][limit.key])["stops"]) > 1
+        ],
+        "fixed": "" if fixed == Budget(drop_points=budget.drop_points) else describe_budget(fixed),
+        "drop": points,
+    }
+
+
+def json_in_html(value: Any) -> Markup:
+    """JSON for a `<script type="application/json">`: no text in it can end the element."""
+    text = msgspec.json.encode(value).decode()
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)  # noqa: S704 - nothing in it can be markup any more
+
+
+def _policy(*scripts: str) -> str:
+    hashes = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+        for script in scripts
+    )
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _palette() -> str:
+    light, dark = css_variables(dark=False), css_variables(dark=True)
+    return (
+        f":root{{{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}"
+        f"@media print{{:root{{{light}}}}}\n"
+    )
+
+
+def _template_text(name: str) -> str:
+    return (resources.files("edgeseq.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+@functools.cache
+def _vega_bundle() -> str:
+    """Vega, Vega-Lite and vega-embed as one script, in a scope of its own (about 900 kB)."""
+    return f"(()=>{{{vl_convert.javascript_bundle()}}})();"

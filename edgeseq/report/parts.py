@@ -1,0 +1,138 @@
+"""The parts of a report below the verdict: which pictures and tables, in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from edgeseq.data.examples import TextExample
+from edgeseq.errors import InputError
+from edgeseq.report.rows import Entry, Group
+from edgeseq.report.summary import Decided
+from edgeseq.report.theme import styles_of
+
+if TYPE_CHECKING:
+    from edgeseq.report.chart_parts import Figure
+
+MAX_TEXTS = 6
+MAX_TEXT_CHARACTERS = 240
+
+
+class Table(msgspec.Struct, frozen=True):
+    """A plain table; every line has as many cells as `head`."""
+
+    head: tuple[str, ...]
+    lines: tuple[tuple[str, ...], ...]
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A section of the report; without a title it continues the one before."""
+
+    title: str
+    figures: tuple[Figure, ...] = ()
+    tables: tuple[Table, ...] = ()
+
+
+def parts_of(decided: Decided, examples: Sequence[TextExample] | None) -> tuple[Part, ...]:
+    """All parts that the measurements have something for; needs the extra `report`."""
+    from edgeseq.report import (
+        charts_accuracy,
+        charts_frontier,
+        charts_latency,
+        charts_map,
+        charts_memory,
+    )
+
+    group, verdict = decided.group, decided.summary.verdict
+    budget = verdict.budget
+    styles = styles_of([(row.bundle, row.arch, row.recipe) for row in group.rows])
+    pair = charts_accuracy.pair_to_compare(group, verdict.winner)
+    winners = charts_map.winner_chart(
+        group, decided.summary.winner_map, styles, budget, decided.summary.boundary
+    )
+    frontier = charts_frontier.frontier
+    drawn: tuple[tuple[str, list[Figure | None]], ...] = (
+        ("", [winners]),
+        (
+            "What a point of accuracy costs",
+            [
+                frontier(group, styles, over="p95", limit=budget.p95_ms),
+                frontier(group, styles, over="memory", limit=budget.memory_bytes),
+            ],
+        ),
+        (
+            "Latency",
+            [
+                charts_latency.distribution(group, styles, limit_ms=budget.p95_ms),
+                charts_latency.lengths(group, styles),
+                charts_latency.cold_start(group, styles, limit_ms=budget.cold_start_ms),
+            ],
+        ),
+        ("Memory", [charts_memory.cliff(group, styles), charts_memory.ledger(group, styles)]),
+        (
+            "Accuracy",
+            [
+                charts_accuracy.classes(group, styles),
+                charts_accuracy.sources(group, styles),
+                charts_accuracy.confusion(*pair, styles) if pair else None,
+            ],
+        ),
+    )
+    tables = texts_that_differ(*pair, examples) if pair and examples is not None else ()
+    parts = [
+        Part(title, tuple(figure for figure in figures if figure is not None))
+        for title, figures in drawn
+    ]
+    parts[-1] = msgspec.structs.replace(parts[-1], tables=tables)
+    return tuple(part for part in parts if part.figures or part.tables)
+
+
+def check_examples(group: Group, examples: Sequence[TextExample]) -> None:
+    """Raises `InputError` unless the examples are those that the answers were given for."""
+    for entry in group.entries:
+        found, labels = entry.run.predictions, entry.run.bundle.labels
+        if found is None:
+            continue
+        if len(found.gold) != len(examples):
+            raise InputError(
+                "these are not the examples that were measured",
+                where="examples",
+                found=f"{len(examples)} examples",
+                expected=f"{len(found.gold)}, as {entry.row.bundle} answered",
+                fix="name a bundle that was in the run",
+            )
+        for number, (gold, example) in enumerate(zip(found.gold, examples, strict=True), start=1):
+            if labels[gold] != example.label:
+                raise InputError(
+                    "these are not the examples that were measured",
+                    where=f"examples: number {number}",
+                    found=f"label {example.label!r}",
+                    expected=f"{labels[gold]!r}, as in the result of {entry.row.bundle}",
+                    fix="name a bundle that was in the run",
+                )
+
+
+def texts_that_differ(
+    first: Entry, second: Entry, examples: Sequence[TextExample]
+) -> tuple[Table, ...]:
+    """Texts that only one of two models got right, a few each way, in the order of the data."""
+    one, two = first.run.predictions, second.run.predictions
+    if one is None or two is None:
+        return ()
+    labels = first.run.bundle.labels
+    lines: list[tuple[str, ...]] = []
+    for right, wrong, name in ((one, two, first), (two, one, second)):
+        found = 0
+        for example, gold, a, b in zip(
+            examples, right.gold, right.predicted, wrong.predicted, strict=True
+        ):
+            if a == gold != b and found < MAX_TEXTS:
+                found += 1
+                text = " ".join(example.text.split())
+                if len(text) > MAX_TEXT_CHARACTERS:
+                    text = text[: MAX_TEXT_CHARACTERS - 1] + "…"
+                lines.append((text, labels[gold], labels[b], name.row.bundle))
+    head = ("text", "right answer", "the other says", "only right")
+    return (Table(head, tuple(lines)),) if lines else ()
