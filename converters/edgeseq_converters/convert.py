@@ -29,17 +29,17 @@ from edgeseq.bundle import (
 from edgeseq.data.examples import Dataset
 from edgeseq.errors import ConversionError, DataError, StepError
 from edgeseq.files import new_folder, sha256_file, write_bytes, write_json
-from edgeseq.model_folder import TrainedModel, read_model_folder
+from edgeseq.model_folder import TrainedModel
 from edgeseq.progress import Progress, Report, silent
 from edgeseq.suite.process import Job, run_job
 from edgeseq.tflite_file import TfliteFile, read_tflite
 from edgeseq_converters import fidelity, graphs
 from edgeseq_converters.inspection import check_converted
 from edgeseq_converters.recipes import Recipe, get_recipe
+from edgeseq_converters.sources import read_source
 from edgeseq_converters.texts import Compared, Texts, choose_compared
 
 WORKER = (sys.executable, "-m", "edgeseq_converters.worker")
-STAGE = "convert to TFLite"
 _TOOLS = ("tensorflow", "ai-edge-litert", "numpy", "tokenizers", "safetensors")
 
 
@@ -82,7 +82,7 @@ def convert(
     `OutputError` when `out` exists (without `replace`) or cannot be written.
     """
     chosen = get_recipe(recipe)
-    model = read_model_folder(model_dir)
+    model = read_source(model_dir)
     how = graphs.choose_lowering(model.manifest.arch, lowering)
     _check_dataset(dataset, model)
     texts = Texts(model, _vocabulary_size(model))
@@ -90,7 +90,7 @@ def convert(
     with new_folder(out, replace=replace) as draft:
         place = _Place(model_dir=model_dir.absolute(), draft=draft.absolute(), out=out)
         converted = _run_converter(place, model, chosen, how, report=report)
-        comparison = _compare(place, compared, report=report)
+        comparison = _compare(place, compared, chosen, report=report)
         labels = [dataset.labels.index(example.label) for example in compared.examples]
         measured = fidelity.measure(comparison, labels, chosen)
         fidelity.check(measured, comparison, chosen, where=out / "model.tflite")
@@ -138,7 +138,8 @@ def _check_dataset(dataset: Dataset, model: TrainedModel) -> None:
 def _run_converter(
     place: _Place, model: TrainedModel, recipe: Recipe, lowering: Lowering, *, report: Report
 ) -> Converted:
-    report(Progress(STAGE, 0, 1))
+    stage = f"convert {model.manifest.name} to {recipe.name}"
+    report(Progress(stage, 0, 1))
     begin = time.monotonic()
     path = place.draft / "model.tflite"
     arguments = {"model_dir": str(place.model_dir), "out": str(path)}
@@ -148,15 +149,18 @@ def _run_converter(
     labels = len(model.manifest.labels)
     signature = check_converted(content, recipe, labels=labels, where=place.out / "model.tflite")
     seconds = time.monotonic() - begin
-    report(Progress(STAGE, 1, 1, f"{content.size_bytes / 1e6:.2f} MB in {seconds:.0f} s"))
+    report(Progress(stage, 1, 1, f"{content.size_bytes / 1e6:.2f} MB in {seconds:.0f} s"))
     return Converted(content, signature, seconds, peak)
 
 
-def _compare(place: _Place, compared: Compared, *, report: Report) -> fidelity.Comparison:
+def _compare(
+    place: _Place, compared: Compared, recipe: Recipe, *, report: Report
+) -> fidelity.Comparison:
     with tempfile.TemporaryDirectory(prefix="edgeseq-compare-") as folder:
         sample = Path(folder) / "sample.json"
         write_json(sample, fidelity.Sample(compared.token_ids))
         arguments = {"model_dir": str(place.model_dir), "sample": str(sample)}
+        arguments["stage"] = f"compare {recipe.name} with the float model"
         arguments["tflite"] = str(place.draft / "model.tflite")
         answer, _ = _in_worker(Job("compare", arguments), where=place.out, report=report)
     return msgspec.convert(answer, fidelity.Comparison)

@@ -15,8 +15,6 @@ from edgeseq.progress import Progress, Report, silent
 from edgeseq_converters.arrays import FloatArray
 from edgeseq_converters.recipes import Recipe
 
-STAGE = "compare with the float model"
-
 
 class Sample(msgspec.Struct, frozen=True):
     """The texts to compare on, as token ids."""
@@ -32,7 +30,7 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 def converted_logits(
-    path: Path, texts: Sequence[Sequence[int]], *, threads: int = 1, report: Report = silent
+    path: Path, texts: Sequence[Sequence[int]], *, stage: str = "ask", report: Report = silent
 ) -> FloatArray:
     """Logits [texts, labels] of a .tflite file, one text at a time at its real length.
 
@@ -43,19 +41,19 @@ def converted_logits(
     from ai_edge_litert.interpreter import Interpreter
 
     try:
-        interpreter: Any = Interpreter(model_path=str(path), num_threads=threads)
+        interpreter: Any = Interpreter(model_path=str(path), num_threads=1)
         runner = interpreter.get_signature_runner()
         answers = []
         for number, token_ids in enumerate([*texts, texts[0]]):
             given = np.asarray([token_ids], np.int32)
             answers.append(np.array(runner(input_ids=given)["logits"][0], np.float32))
             if number % 16 == 0:
-                report(Progress(STAGE, number, len(texts)))
+                report(Progress(stage, number, len(texts)))
     except (ValueError, RuntimeError) as failure:
         raise ConversionError(
             "the runtime does not run the model", where=path, found=failure
         ) from failure
-    report(Progress(STAGE, len(texts), len(texts)))
+    report(Progress(stage, len(texts), len(texts)))
     if not np.array_equal(answers[0], answers.pop()):
         raise ConversionError(
             "answers the same text differently after other texts: it keeps state", where=path

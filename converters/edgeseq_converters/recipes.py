@@ -20,6 +20,9 @@ from edgeseq.errors import InputError
 
 MIN_QUANTIZED_ELEMENTS = 1024
 
+DEFAULT: RecipeName = "dynamic_wi8_afp32"
+"""What a device gets unless something else is asked for: smallest and fastest of the three."""
+
 Storage = Literal["float32", "float16", "int8"]
 
 

@@ -66,13 +66,13 @@ def to_tflite(module: Any, recipe: Recipe) -> bytes:
     return bytes(converter.convert())
 
 
-def compare(*, model_dir: str, tflite: str, sample: str, report: Report) -> Answer:
+def compare(*, model_dir: str, tflite: str, sample: str, stage: str, report: Report) -> Answer:
     """Logits of the float reference and of the converted model over a sample of texts."""
     from edgeseq_converters.fidelity import Comparison, Sample, converted_logits
     from edgeseq_converters.reference import reference_logits
 
     texts = read_json(Path(sample), Sample, error=ConversionError).token_ids
-    converted = converted_logits(Path(tflite), texts, report=report)
+    converted = converted_logits(Path(tflite), texts, stage=stage, report=report)
     reference = reference_logits(read_model_folder(Path(model_dir)), texts)
     comparison = Comparison(
         reference=tuple(map(tuple, reference.tolist())),
