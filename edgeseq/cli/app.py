@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import edgeseq
-from edgeseq.cli import bench, convert, data, inspect, predict, run
+from edgeseq.cli import bench, convert, data, inspect, predict, run, train
 
 app = typer.Typer(
     name="edgeseq",
@@ -40,6 +40,7 @@ def edgeseq_command(
 app.command("demo")(run.demo)
 app.command("run")(run.run)
 app.add_typer(data.app)
+app.command("train")(train.train)
 app.command("bench")(bench.bench)
 app.command("predict")(predict.predict)
 app.command("convert")(convert.convert)

@@ -61,7 +61,8 @@ def _run(suite: Path, root: Path, *, data_dir: Path | None, on: str, json: bool)
 
     if on != "local":
         raise InputError("unknown device", where="--on", found=repr(on), expected="local")
-    with progress_bars() as report:
+    # Nothing may move on the screen by itself while a model is measured.
+    with progress_bars(still=True) as report:
         finished = run_suite(suite, root, data_dir=data_dir, report=report, on_step=_say)
     answer = finished.answer("report")
     if json:
@@ -71,12 +72,15 @@ def _run(suite: Path, root: Path, *, data_dir: Path | None, on: str, json: bool)
                 "seconds": finished.seconds,
                 "steps": finished.events,
                 "verdict": answer["verdict"],
+                "boundaries": answer["boundaries"],
             }
         )
         return
     peaks = [event.peak_memory_bytes or 0 for event in finished.events]
     out.print()
-    out.print(answer["sentence"], markup=False, style="bold", soft_wrap=True)
+    out.print(answer["verdict"]["why"], markup=False, style="bold", soft_wrap=True)
+    for boundary in answer["boundaries"]:
+        out.print(boundary, markup=False, soft_wrap=True)
     out.print()
     out.print(f"report   {root / 'report' / 'report.html'}", markup=False, soft_wrap=True)
     out.print(f"         {root / 'report' / 'report.md'}", markup=False, soft_wrap=True)

@@ -16,7 +16,7 @@ from edgeseq.progress import Progress, Report, silent
 from edgeseq.suite.identity import machine_identity
 from edgeseq.suite.plan import data_step, plan
 from edgeseq.suite.process import Job, run_job
-from edgeseq.suite.schema import read_suite
+from edgeseq.suite.schema import Suite, read_suite
 from edgeseq.suite.steps import Step, StepRecord
 
 PARALLEL_CONVERSIONS = 2
@@ -61,6 +61,7 @@ def run_suite(
     """
     began = time.monotonic()
     suite = read_suite(suite_path)
+    _check_training(suite)
     _claim(root, suite_path)
     runner = _Runner(root, report, on_step)
     data = data_step(suite.data, task=suite.task, suite_path=suite_path, data_dir=data_dir)
@@ -79,6 +80,17 @@ def run_suite(
         elif step is conversions[0]:
             runner.run_all(conversions)
     return SuiteRun(root=root, events=tuple(runner.events), seconds=time.monotonic() - began)
+
+
+def _check_training(suite: Suite) -> None:
+    """Settings of every training, before the first one has taken its minutes."""
+    from edgeseq_converters.train.settings import BertSettings, LstmSettings, read_settings
+
+    for model in suite.models:
+        if model.arch == "bert":
+            read_settings(model.train, BertSettings)
+        else:
+            read_settings(model.train, LstmSettings)
 
 
 def _claim(root: Path, suite_path: Path) -> None:

@@ -16,9 +16,11 @@ from typing import Any
 
 import msgspec
 
+from edgeseq.bundle import read_bundle
 from edgeseq.data.examples import Dataset
 from edgeseq.errors import DataError, DeviceError, EdgeseqError, InputError
 from edgeseq.files import write_json
+from edgeseq.model_folder import TrainedModel
 from edgeseq.progress import Report
 from edgeseq.results import Finding
 from edgeseq.suite.process import ChildSide, Failure, Message
@@ -46,8 +48,7 @@ def _load(data: dict[str, Any], report: Report) -> Dataset:
         )
     if section.name is None:  # the suite's schema excludes this
         raise InputError("[data] needs either a name or a train file")
-    data_dir = None if data["data_dir"] is None else Path(data["data_dir"])
-    return load_dataset(section.name, data_dir=data_dir, columns=columns, report=report)
+    return load_dataset(section.name, data_dir=_data_dir(data), columns=columns, report=report)
 
 
 def _load_same(data: dict[str, Any], sha256: str, report: Report) -> Dataset:
@@ -72,6 +73,77 @@ def read_data(*, report: Report, **data: Any) -> Answer:
     write_json(Path(data["out"]), answer)
     sizes = " / ".join(f"{size:,}" for size in answer["sizes"].values())
     return {**answer, "note": f"{dataset.name}: {sizes} texts"}
+
+
+def train_bert(
+    *,
+    name: str,
+    task: str,  # noqa: ARG001 - part of the step's fingerprint; the data set carries it
+    checkpoint: str | None,
+    checkpoint_sha256: str | None,  # noqa: ARG001 - part of the step's fingerprint
+    settings: dict[str, Any],
+    out: str,
+    data: dict[str, Any],
+    data_sha256: str,
+    report: Report,
+) -> Answer:
+    """Fine-tunes a BERT checkpoint and writes the trained-model folder `out`."""
+    from edgeseq_converters.checkpoint import DEFAULT_CHECKPOINT
+    from edgeseq_converters.train.finetune import train_bert as train
+    from edgeseq_converters.train.settings import BertSettings, read_settings
+
+    model = train(
+        _load_same(data, data_sha256, report),
+        Path(out),
+        checkpoint=DEFAULT_CHECKPOINT if checkpoint is None else checkpoint,
+        settings=read_settings(settings, BertSettings),
+        name=name,
+        data_dir=_data_dir(data),
+        replace=True,
+        report=report,
+    )
+    return _trained(model)
+
+
+def train_lstm(
+    *,
+    name: str,
+    task: str,  # noqa: ARG001 - part of the step's fingerprint; the data set carries it
+    settings: dict[str, Any],
+    out: str,
+    data: dict[str, Any],
+    data_sha256: str,
+    report: Report,
+    teacher: str | None = None,
+) -> Answer:
+    """Trains an LSTM, distilled from `teacher` if there is one, and writes the folder `out`."""
+    from edgeseq_converters.train.distil import train_lstm as train
+    from edgeseq_converters.train.settings import LstmSettings, read_settings
+
+    model = train(
+        _load_same(data, data_sha256, report),
+        Path(out),
+        teacher=None if teacher is None else Path(teacher),
+        settings=read_settings(settings, LstmSettings),
+        name=name,
+        data_dir=_data_dir(data),
+        replace=True,
+        report=report,
+    )
+    return _trained(model)
+
+
+def _data_dir(data: dict[str, Any]) -> Path | None:
+    return None if data["data_dir"] is None else Path(data["data_dir"])
+
+
+def _trained(model: TrainedModel) -> Answer:
+    score = model.manifest.training.dev_score
+    return {
+        "parameters": model.parameters,
+        "dev_score": score,
+        "note": f"{model.parameters / 1e6:.1f} M parameters, {format_share(score)} on dev",
+    }
 
 
 def convert(
@@ -142,10 +214,34 @@ def bench(
     return {"note": f"{note}, {invalid} of them invalid" if invalid else note}
 
 
+def write_report(
+    *, results: list[str], bundles: list[str], budget: str, out: str, report: Report
+) -> Answer:
+    """Writes the report of the results to the folder `out`."""
+    from edgeseq.budgets import parse_budget
+    from edgeseq.report.write import write_report as write
+
+    summary = write(
+        [Path(path) for path in results],
+        Path(out),
+        budget=parse_budget(budget),
+        examples=read_bundle(Path(bundles[0]), verify_hashes=False).read_examples(),
+        report=report,
+    )
+    return {
+        "verdict": msgspec.to_builtins(summary.verdict),
+        "boundaries": [group.boundary for group in summary.groups],
+        "note": out,
+    }
+
+
 JOBS: dict[str, Callable[..., Answer]] = {
     "read_data": read_data,
+    "train_bert": train_bert,
+    "train_lstm": train_lstm,
     "convert": convert,
     "bench": bench,
+    "report": write_report,
 }
 
 

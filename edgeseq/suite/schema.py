@@ -9,11 +9,13 @@ from typing import Any, Literal
 
 import msgspec
 
+from edgeseq.budgets import parse_budget
 from edgeseq.bundle import RecipeName
 from edgeseq.errors import InputError
 from edgeseq.files import read_bytes
 from edgeseq.model_folder import Arch
 from edgeseq.tasks import get_task
+from edgeseq.units import parse_bytes
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -128,6 +130,9 @@ def _check(path: Path, suite: Suite) -> None:
     for model in suite.models:
         _check_model(path, model, seen)
         seen[model.name] = model
+    parse_budget(suite.report.budget)
+    for limit in suite.bench.memory_limits:
+        parse_bytes(limit, where=f"{path}: memory_limits")
     for name in suite.bench.memory_curve:
         if name not in suite.bundle_names():
             raise InputError(
