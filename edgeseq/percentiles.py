@@ -138,9 +138,9 @@ def percentile_interval(
     estimate = float(ordered[_rank(percent, n) - 1])
     shares = _bootstrap_shares(values, estimate, level, resamples, np.random.default_rng(seed))
     low, high = np.quantile(shares, [(1 - level) / 2, (1 + level) / 2])
-    # One rank further out on both sides: the true share lies between two ranks.
-    first = max(math.floor((percent / 100 + low) * n), 1)
-    last = min(math.ceil((percent / 100 + high) * n) + 1, n)
+    # x₍ₐ₎ <= percentile < x₍b₎ holds when at least a and at most b - 1 samples lie below it.
+    first = max(round((percent / 100 + low) * n), 1)
+    last = min(round((percent / 100 + high) * n) + 1, n)
     return Interval(
         estimate=estimate,
         low=min(float(ordered[first - 1]), estimate),
@@ -235,10 +235,13 @@ def _bootstrap_shares(
     length = int(min(math.ceil(_LENGTHENING * block_length(below)), max(1, n // 4)))
     total = np.concatenate([[0], np.cumsum(np.concatenate([below, below[: length - 1]]))])
     in_block = total[length:] - total[:-length]
-    # A resample is a set of blocks drawn with replacement, of which only the counts matter.
     blocks = math.ceil(n / length)
-    chances = np.bincount(in_block, minlength=length + 1) / n
-    drawn = rng.multinomial(blocks, chances, size=resamples) @ np.arange(length + 1)
+    if blocks <= length:
+        drawn = in_block[rng.integers(0, n, (resamples, blocks))].sum(axis=1)
+    else:
+        # Only how often each count comes up matters, which is multinomial and cheaper to draw.
+        chances = np.bincount(in_block, minlength=length + 1) / n
+        drawn = rng.multinomial(blocks, chances, size=resamples) @ np.arange(length + 1)
     deviation = drawn / (blocks * length) - below.mean()
     z, *terms = _CRITICAL_VALUES[level]
     share = length / n
