@@ -73,8 +73,8 @@ def finish(
             autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
             description=description,
         )
-        .add_params(alt.param(name="narrow", value=False))
-        .to_dict()
+        .add_params(alt.param(name="room", value=PICTURE_WIDTH_PX))
+        .to_dict(validate=False)  # each part was validated when it was made
     )
     # The address of the schema is of no use here, and a page should hold none.
     del spec["$schema"]
@@ -116,7 +116,9 @@ def dash_by_model(styles: Mapping[str, Style], *, legend: bool) -> alt.StrokeDas
             domain=[style.label for style in styles.values()],
             range=[list(style.dash) for style in styles.values()],
         ),
-        legend=alt.Legend(title=None, symbolType="stroke", symbolOpacity=1) if legend else None,
+        legend=alt.Legend(title=None, symbolType="stroke", symbolOpacity=1, symbolSize=500)
+        if legend
+        else None,
     )
 
 

@@ -175,7 +175,7 @@ def confusion(first: Entry, second: Entry, styles: Mapping[str, Style]) -> Figur
         ),
         spec=finish(
             chart,
-            height_px=max(120, 52 * len(labels)),
+            height_px=max(200, 52 * len(labels)),
             description="Answers of two models against each other",
         ),
     )

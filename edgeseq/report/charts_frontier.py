@@ -21,6 +21,7 @@ from edgeseq.report.chart_parts import (
 from edgeseq.report.rows import Group, Row
 from edgeseq.report.theme import (
     AXIS_WIDTH_PX,
+    IS_NARROW,
     LABEL_WIDTH_PX,
     NARROW_WIDTH_PX,
     Style,
@@ -63,7 +64,7 @@ def frontier(
         placed = place_labels(
             points,
             [record["model"] for record in records],
-            obstacles=bars,
+            bars=bars,
             width_px=inner_px,
             height_px=height_px,
         )
@@ -165,7 +166,7 @@ def _frontier_records(
 def _labels(base: alt.Chart, styles: Mapping[str, Style]) -> list[alt.Chart]:
     """Labels beside their points, one place for wide pictures and one for narrow ones."""
     marks = []
-    for suffix, condition in (("", "!narrow"), ("_narrow", "narrow")):
+    for suffix, condition in (("", f"!({IS_NARROW})"), ("_narrow", IS_NARROW)):
         text = base.transform_filter(condition).encode(text="model:N")
         # A halo of the paper's colour keeps a label readable where it has to cross a line.
         for halo in (True, False):

@@ -20,7 +20,7 @@ from edgeseq.report.chart_parts import (
 )
 from edgeseq.report.evidence import percentile_ms
 from edgeseq.report.rows import Entry, Group
-from edgeseq.report.theme import Style, colour
+from edgeseq.report.theme import IS_NARROW, Style, colour
 from edgeseq.units import format_duration_ms
 
 _GRID = [*range(1, 90), *range(90, 96), *(96, 97, 98, 99)]
@@ -230,25 +230,30 @@ def cold_start(
         totals += [{"model": label, "ms": start.total_ns / 1e6} for start in starts]
     if not totals:
         return None
+    longest = 1.04 * max([limit_ms or 0.0, *(record["ms"] for record in totals)])
     order = [style.label for style in styles.values()]
     y = alt.Y("model:N", title=None, sort=order, axis=alt.Axis(labelLimit=150))
     chart = alt.layer(
         alt.Chart(values(records))
         .mark_bar(height=alt.RelativeBandSize(0.62))
         .encode(
-            x=alt.X("sum(ms):Q", title="from the start of a process to its first answer, ms"),
+            x=alt.X(
+                "sum(ms):Q",
+                title="from the start of a process to its first answer, ms",
+                scale=alt.Scale(domain=[0, longest], nice=False),
+                axis=alt.Axis(tickCount=8),
+            ),
             y=y,
             color=by_model(styles, legend=False),
             opacity=alt.Opacity(
-                "part:N",
+                "part:O",
                 scale=alt.Scale(domain=[p for p, _ in _PARTS], range=[o for _, o in _PARTS]),
-                sort=[p for p, _ in _PARTS],
                 legend=alt.Legend(
                     title=None,
                     symbolType="square",
                     symbolFillColor=colour("ink"),
                     symbolStrokeWidth=0,
-                    columns=alt.ExprRef("narrow ? 1 : 3"),
+                    columns=alt.ExprRef(f"{IS_NARROW} ? 1 : 3"),
                 ),
             ),
             order="order:Q",

@@ -15,6 +15,7 @@ from edgeseq.report.theme import (
     ARCH_TITLES,
     AXIS_WIDTH_PX,
     CHARACTER_WIDTH_PX,
+    IS_NARROW,
     LABEL_WIDTH_PX,
     NARROW_WIDTH_PX,
     Style,
@@ -38,7 +39,7 @@ class _Rectangle(NamedTuple):
 
 
 def winner_chart(
-    group: Group, winners: WinnerMap, styles: Mapping[str, Style], budget: Budget, sentence: str
+    group: Group, winners: WinnerMap, styles: Mapping[str, Style], budget: Budget, ships: str | None
 ) -> Figure | None:
     """The map; None unless both memory and p95 of some model that could ship were measured."""
     memory = [value / MB for value in winners.memory_bytes if value is not None]
@@ -100,7 +101,7 @@ def winner_chart(
             x="x:Q",
             y="y:Q",
             shape=alt.Shape("shape:N", scale=None, legend=None),
-            color=alt.Color("colour:N", scale=None, legend=None),
+            fill=alt.Fill("colour:N", scale=None, legend=None),
             tooltip=[
                 alt.Tooltip("bundle:N", title="model"),
                 alt.Tooltip("memory:N", title="process memory"),
@@ -121,7 +122,8 @@ def winner_chart(
     return Figure(
         name="winners",
         title="Who wins under which limits",
-        caption=f"{sentence} Each mark is a model at what it needs.",
+        caption=f"Under this report's limits {ships or 'nothing'} ships. Each mark is a model at "
+        "what it needs, the dashed lines are the limits; in the page a click sets both.",
         spec=finish(
             chart,
             height_px=HEIGHT_PX,
@@ -152,7 +154,7 @@ def _names(winners: WinnerMap, x: Axis, y: Axis, styles: Mapping[str, Style]) ->
     memory = [value / MB for value in winners.memory_bytes if value is not None]
     p95 = [value for value in winners.p95_ms if value is not None]
     charts = []
-    for width_px, condition in ((LABEL_WIDTH_PX, "!narrow"), (NARROW_WIDTH_PX, "narrow")):
+    for width_px, condition in ((LABEL_WIDTH_PX, f"!({IS_NARROW})"), (NARROW_WIDTH_PX, IS_NARROW)):
         xs = [x.px(v, width_px - AXIS_WIDTH_PX) for v in (x.low, *memory, x.high)]
         ys = [y.px(v, HEIGHT_PX) for v in (y.low, *p95, y.high)]
         grid = [[None] * (len(ys) - 1)] + [[None, *column] for column in winners.winners]

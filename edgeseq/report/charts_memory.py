@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import altair as alt
-import numpy as np
 
+from edgeseq.percentiles import median
 from edgeseq.report.chart_parts import (
     MB,
     Axis,
     Figure,
     by_model,
+    capital,
     dash_by_model,
     finish,
     log_axis,
@@ -20,7 +21,7 @@ from edgeseq.report.chart_parts import (
 )
 from edgeseq.report.evidence import percentile_ms
 from edgeseq.report.rows import Entry, Group
-from edgeseq.report.theme import Style, colour
+from edgeseq.report.theme import ARCH_TITLES, Style, colour
 from edgeseq.results import LimitedRun
 from edgeseq.units import format_bytes, format_duration_ms
 
@@ -76,7 +77,7 @@ def ledger(group: Group, styles: Mapping[str, Style]) -> Figure | None:
             yOffset=offset,
             color=by_model(styles, legend=True),
             opacity=alt.Opacity(
-                "kind:N",
+                "kind:O",
                 scale=alt.Scale(domain=[k for k, _ in _KINDS], range=[o for _, o in _KINDS]),
                 legend=alt.Legend(
                     title=None,
@@ -227,32 +228,38 @@ def knee_bytes(entry: Entry) -> int | None:
     )
     knee: LimitedRun | None = None
     for run in answered:
-        if np.median(run.total_ns) >= CLIFF_FACTOR * np.median(answered[0].total_ns):
+        if median(run.total_ns) >= CLIFF_FACTOR * median(answered[0].total_ns):
             break
         knee = run
     return None if knee is None else knee.limit_bytes
 
 
 def _cliff_caption(group: Group) -> str:
+    """The model of each architecture that keeps its speed under the smallest limit."""
     said = []
-    for entry in group.entries:
-        answered = [run for run in entry.run.limited if run.status == "answered" and run.total_ns]
-        if not entry.run.limited:
-            continue
-        if not answered:
-            said.append((0, f"{entry.row.bundle} answered under none of its limits"))
-            continue
-        smallest = min(answered, key=lambda run: run.limit_bytes)
-        knee = knee_bytes(entry) or 0
-        slow = float(np.median(smallest.total_ns)) / 1e6
-        text = f"{entry.row.bundle} keeps its speed down to {format_bytes(knee)}"
-        if smallest.limit_bytes < knee:
-            text += (
-                f" and last answers at {format_bytes(smallest.limit_bytes)}, in a median of "
-                f"{format_duration_ms(slow)}"
-            )
-        said.append((knee, text))
-    said.sort(key=lambda item: item[0])
-    # The two ends tell the story; the lines between them are in the picture.
-    chosen = [said[0][1]] + ([said[-1][1]] if len(said) > 1 else [])
-    return f"{'; '.join(chosen)}. Thin lines are p95; marks on top are limits without an answer."
+    for arch in ("lstm", "bert"):
+        entries = [e for e in group.entries if e.row.arch == arch and e.run.limited]
+        knees = [(knee, entry) for entry in entries if (knee := knee_bytes(entry)) is not None]
+        if knees:
+            knee, entry = min(knees, key=lambda item: item[0])
+            said.append(_cliff_words(entry, knee))
+        elif entries:
+            said.append(f"no {ARCH_TITLES[entries[0].row.arch]} answered under any limit")
+    text = "; ".join(said)
+    return f"{capital(text)}. Thin lines are p95; marks on top are limits without an answer."
+
+
+def _cliff_words(entry: Entry, knee: int) -> str:
+    answered = [run for run in entry.run.limited if run.status == "answered" and run.total_ns]
+    smallest = min(answered, key=lambda run: run.limit_bytes)
+    failed = [run.limit_bytes for run in entry.run.limited if run.status != "answered"]
+    text = f"{entry.row.bundle} keeps its speed down to a limit of {format_bytes(knee)}"
+    if smallest.limit_bytes < knee:
+        slow_ms = median(smallest.total_ns) / 1e6
+        text += (
+            f", slows to a median of {format_duration_ms(slow_ms)} at "
+            f"{format_bytes(smallest.limit_bytes)}"
+        )
+    if failed:
+        text += f" and gives no answer at {format_bytes(max(failed))}"
+    return text

@@ -183,7 +183,7 @@ def paired_gaps(runs: Sequence[Run], *, allowed_points: float) -> Callable[[str,
         for name, run in by_name.items()
         if run.predictions and run.predictions.gold
     }
-    known: dict[tuple[str, str], Gap] = {}
+    known = {(name, name): Gap(0.0, 0.0, not_worse=True) for name in by_name}
 
     def between(best: str, other: str) -> Gap:
         if (best, other) not in known:

@@ -50,7 +50,7 @@ def parts_of(decided: Decided, examples: Sequence[TextExample] | None) -> tuple[
     styles = styles_of([(row.bundle, row.arch, row.recipe) for row in group.rows])
     pair = charts_accuracy.pair_to_compare(group, verdict.winner)
     winners = charts_map.winner_chart(
-        group, decided.summary.winner_map, styles, budget, decided.summary.boundary
+        group, decided.summary.winner_map, styles, budget, verdict.winner
     )
     frontier = charts_frontier.frontier
     drawn: tuple[tuple[str, list[Figure | None]], ...] = (

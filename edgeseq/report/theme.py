@@ -21,7 +21,9 @@ Spec = dict[str, Any]
 PICTURE_WIDTH_PX = 680
 LABEL_WIDTH_PX = 560
 NARROW_WIDTH_PX = 330
-"""Labels are placed twice: for pictures of at least the first width, and for a phone."""
+IS_NARROW = "room < 520"
+"""Labels are placed twice: for pictures of at least `LABEL_WIDTH_PX`, and for a phone. `room` is
+a chart's parameter: the width in px that the page has for it."""
 AXIS_WIDTH_PX = 58
 CHARACTER_WIDTH_PX = 6.3
 LABEL_HEIGHT_PX = 13
@@ -137,7 +139,9 @@ def config() -> Spec:
             "titleFontSize": 12,
             "labelLimit": 260,
             "symbolSize": 90,
-            "columns": {"expr": "narrow ? 1 : 3"},
+            # Two legends of one chart stand below each other: beside, a phone would cut one off.
+            "layout": {"top": {"direction": "vertical", "anchor": "start", "margin": 4}},
+            "columns": {"expr": "room < 420 ? 1 : room < 640 ? 2 : 3"},
         },
         "text": {"color": colour("ink"), "fontSize": 11},
         "rule": {"color": colour("muted")},
@@ -171,20 +175,25 @@ def place_labels(
     points: Sequence[tuple[float, float]],
     texts: Sequence[str],
     *,
-    obstacles: Sequence[Box] = (),
+    bars: Sequence[Box],
     width_px: float,
     height_px: float,
 ) -> list[Placed]:
-    """Offsets that keep labels off each other, off points and obstacles, inside the picture.
+    """Offsets that keep labels off each other, off points and error bars, inside the picture.
 
-    `points` are in px from the upper left corner. Greedy: each label takes the nearest free
-    place around its point, or the one with the least overlap.
+    `points` are in px from the upper left corner, and so is the error bar of each. Greedy: each
+    label takes the nearest free place around its point or at an end of its bar, or the one with
+    the least overlap.
     """
-    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in points] + list(obstacles)
+    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in points] + list(bars)
     placed = []
-    for (x, y), text in zip(points, texts, strict=True):
+    for (x, y), text, bar in zip(points, texts, bars, strict=True):
+        ends = [
+            (6.0, Placed(0, bar[1] - 9 - y, "center")),
+            (6.0, Placed(0, bar[3] + 9 - y, "center")),
+        ]
         options = []
-        for distance, candidate in _candidates():
+        for distance, candidate in [*_candidates(), *ends]:
             box = _label_box(x, y, candidate, len(text) * CHARACTER_WIDTH_PX)
             outside = max(0, -box[0]) + max(0, box[2] - width_px)
             outside += max(0, -box[1]) + max(0, box[3] - height_px)

@@ -153,19 +153,18 @@ def worse_reason(best: Row, row: Row, gap: Gap, budget: Budget) -> str:
 
 
 def cost_reason(winner: Row, row: Row) -> str:
-    """Why a row that is good enough is not the cheapest, with both numbers of what costs more."""
+    """Why a row that is good enough does not ship, with both numbers of what costs more."""
     pairs = (
         ("p95", row.p95_ms, winner.p95_ms, format_duration_ms),
         ("process memory", row.peak_process_bytes, winner.peak_process_bytes, format_bytes),
         ("size", row.size_bytes, winner.size_bytes, format_bytes),
     )
     dearer = [
-        f"{name} {show(value)} against {show(other)}"
+        f"{name} {show(value)} > {show(other)}"
         for name, value, other, show in pairs
         if value is not None and other is not None and value > other
     ]
-    costs = ", ".join(dearer) or "no less than the one chosen"
-    return f"good enough, but costs more than {winner.bundle}: {costs}"
+    return f"good enough, but dearer: {', '.join(dearer) or 'no cheaper in anything'}"
 
 
 def why(winner: Row, best: Row, gap: Gap, budget: Budget, limits: str) -> str:
@@ -182,7 +181,7 @@ def why(winner: Row, best: Row, gap: Gap, budget: Budget, limits: str) -> str:
         return f"It is the cheapest of those with the best score {within} ({score})."
     bound = "" if gap.worst_points is None else f", at most {gap.worst_points:.1f} points lower"
     return (
-        f"It is the cheapest {within} that is not worse than the best one by more than "
+        f"It is the cheapest {within} that is not worse than the best by more than "
         f"{drop} {point}: {score} against {_share(best)} of {best.bundle}{bound}."
     )
 

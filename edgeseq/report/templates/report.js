@@ -4,7 +4,6 @@
 (() => {
   "use strict";
   const data = JSON.parse(document.getElementById("report-data").textContent);
-  const NARROW_PX = 520;
   const views = [];
 
   // ---- The decision ------------------------------------------------------------------------
@@ -167,7 +166,7 @@
     const spec = structuredClone(data.specs[holder.dataset.spec]);
     const width = Math.floor(holder.clientWidth);
     spec.width = width;
-    spec.params.find((param) => param.name === "narrow").value = width < NARROW_PX;
+    spec.params.find((param) => param.name === "room").value = width;
     const limits = spec.usermeta && spec.usermeta.limits;
     const made = await vegaEmbed(holder, spec, {
       mode: "vega-lite", actions: false, renderer: "svg", ast: true, defaultStyle: false,
