@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import edgeseq
-from edgeseq.cli import bench, convert, data, inspect, predict, run, train
+from edgeseq.cli import bench, convert, data, inspect, predict, recommend, report, run, train
 
 app = typer.Typer(
     name="edgeseq",
@@ -45,3 +45,5 @@ app.command("bench")(bench.bench)
 app.command("predict")(predict.predict)
 app.command("convert")(convert.convert)
 app.command("inspect")(inspect.inspect)
+app.command("report")(report.report)
+app.command("recommend")(recommend.recommend)
