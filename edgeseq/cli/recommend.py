@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 def recommend(
     results: ResultsArgument,
+    *,
     memory: Annotated[
         str | None, typer.Option(help="Peak of the whole process, like 64MB or 61MiB.")
     ] = None,
@@ -40,7 +41,7 @@ def recommend(
     Exits with 3 when no model fits. Example:
     edgeseq recommend result.json --memory 64MB --p95 20ms --max-drop 1
     """
-    from edgeseq.budgets import parse_budget
+    from edgeseq.budgets import describe_budget, parse_budget
     from edgeseq.errors import RefusedError
     from edgeseq.report.summary import read_and_decide, summarize
 
@@ -57,13 +58,15 @@ def recommend(
         for one in decided:
             print_verdict(one.summary, several=len(decided) > 1)
             _print_models(one)
-    refused = [one.summary for one in decided if one.summary.verdict.winner is None]
+    refused = [one.summary.title for one in decided if one.summary.verdict.winner is None]
     if refused or not decided:
-        why = [group.verdict.why for group in refused] or ["Nothing was measured."]
-        raise RefusedError(" ".join(why), fix="loosen a limit or bring another model")
+        where = ", ".join(refused) or None
+        what = f"no model fits {describe_budget(budget)}" if decided else "nothing was measured"
+        raise RefusedError(what, where=where, fix="loosen a limit or bring another model")
 
 
 def _print_models(decided: Decided) -> None:
+    from rich.box import SIMPLE
     from rich.markup import escape
     from rich.table import Table
 
@@ -71,19 +74,24 @@ def _print_models(decided: Decided) -> None:
 
     verdict = decided.summary.verdict
     reasons = {refusal.bundle: refusal.reasons for refusal in verdict.refused}
-    table = Table()
-    table.add_column("model", overflow="fold")
+    table = Table(box=SIMPLE)
+    table.add_column("model", no_wrap=True)
     for name in ("score", "p95", "memory", "size"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("decision", overflow="fold", ratio=1)
-    for row in sorted(decided.group.rows, key=lambda row: (-(row.score or 0.0), row.bundle)):
-        ships = row.bundle == verdict.winner
+    table.add_column("")
+    rows = sorted(decided.group.rows, key=lambda row: (-(row.score or 0.0), row.bundle))
+    for row in rows:
         table.add_row(
             escape(row.bundle),
             "–" if row.score is None else format_share(row.score),
             "–" if row.p95_ms is None else format_duration_ms(row.p95_ms),
             "–" if row.peak_process_bytes is None else format_bytes(row.peak_process_bytes),
             format_bytes(row.size_bytes),
-            "[bold green]ships[/]" if ships else escape("; ".join(reasons.get(row.bundle, ()))),
+            "[bold green]ships[/]" if row.bundle == verdict.winner else "refused",
         )
     out.print(table)
+    # Below the table and not in it: reasons are long, and a terminal may be 80 columns wide.
+    for row in rows:
+        if row.bundle in reasons:
+            said = escape("; ".join(reasons[row.bundle]))
+            out.print(f"[bold]{escape(row.bundle)}[/]: {said}", soft_wrap=True)

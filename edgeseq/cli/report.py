@@ -19,6 +19,7 @@ ResultsArgument = Annotated[
 
 def report(
     results: ResultsArgument,
+    *,
     out_folder: Annotated[
         Path, typer.Option("--out", help="Folder to write; an earlier report in it is replaced.")
     ],
