@@ -45,6 +45,7 @@ def _load(data: dict[str, Any], report: Report) -> Dataset:
             dev=None if section.dev is None else Path(section.dev),
             test=None if section.test is None else Path(section.test),
             columns=columns,
+            name=section.name,
         )
     if section.name is None:  # the suite's schema excludes this
         raise InputError("[data] needs either a name or a train file")

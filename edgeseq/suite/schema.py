@@ -29,6 +29,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 class DataSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[data]`: a registered name, or the user's own files (paths relative to the suite file).
 
+    With own files `name` is what they are called in results; the train file's name otherwise.
+
     Columns are names, or numbers from 1; they are for own files and `hf:` data sets.
     """
 
@@ -124,7 +126,7 @@ def _check(path: Path, suite: Suite) -> None:
                 found=repr(name),
                 expected="letters, digits, '.', '_' and '-', at most 64",
             )
-    if (suite.data.name is None) == (suite.data.train is None):
+    if suite.data.name is None and suite.data.train is None:
         raise InputError("[data] needs either a name or a train file", where=path)
     seen: dict[str, ModelSection] = {}
     for model in suite.models:
