@@ -1,0 +1,252 @@
+"""A BERT classifier to be trained in Keras, filled from a checkpoint and turned back into arrays.
+
+The graph is BERT's (Devlin et al. 2019) with a linear head on the mean of the states, or on the
+first one. It is written for batches of texts of about the same length on a CPU: tokens of a batch
+are the rows of one matrix, and query, key and value are one product. The embedding tables are
+never trained: they are half of MiniLM's parameters, would need Adam's two moments for each, and
+a word that the training texts lack would be left behind by those that move.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from edgeseq.errors import InputError
+from edgeseq.model_folder import BertConfig
+from edgeseq_converters.arrays import FloatArray
+from edgeseq_converters.checkpoint import encoder_shapes
+
+_NEGATIVE = -1e9
+"""Added to the attention scores of padding: exp(-1e9) is 0 in float32."""
+
+
+class EncoderLayer(keras.layers.Layer):  # type: ignore[misc, unused-ignore]
+    """One layer: self-attention and feed-forward, each with residual and layer norm after it."""
+
+    def __init__(self, config: BertConfig, *, dropout: float, seed: int, trainable: bool) -> None:
+        super().__init__(trainable=trainable)
+        self.config = config
+        size, inner = config.hidden_size, config.intermediate_size
+        shapes = {
+            "query_key_value": (size, 3 * size),
+            "projected": (size, size),
+            "up": (size, inner),
+            "down": (inner, size),
+        }
+        self.kernels = {}
+        self.biases = {}
+        for name, shape in shapes.items():
+            self.kernels[name] = self.add_weight(shape=shape, name=f"{name}_kernel")
+            self.biases[name] = self.add_weight(shape=shape[1:], name=f"{name}_bias")
+        self.scales = {}
+        self.shifts = {}
+        for name in ("attention_norm", "norm"):
+            self.scales[name] = self.add_weight(shape=(size,), name=f"{name}_scale")
+            self.shifts[name] = self.add_weight(shape=(size,), name=f"{name}_shift")
+        # Without a rate there is no layer: even a dropout of 0 would cost a random mask.
+        self.drop = [keras.layers.Dropout(dropout, seed=seed + n) for n in (0, 1) if dropout > 0]
+        self.built = True
+
+    def call(self, states: Any, mask_bias: Any, training: bool = False) -> Any:
+        """States [batch·length, hidden] → the same; `mask_bias` is [batch, 1, 1, length]."""
+        attended = self._dense(self._attention(states, mask_bias), "projected")
+        states = self._norm(states + self._dropped(attended, 0, training), "attention_norm")
+        hidden = _activation(self.config, self._dense(states, "up"))
+        output = self._dense(hidden, "down")
+        return self._norm(states + self._dropped(output, 1, training), "norm")
+
+    def _attention(self, states: Any, mask_bias: Any) -> Any:
+        heads = self.config.attention_heads
+        size = self.config.hidden_size // heads
+        batch, length = tf.shape(mask_bias)[0], tf.shape(mask_bias)[3]
+
+        def by_head(rows: Any) -> Any:
+            return tf.transpose(tf.reshape(rows, [batch, length, heads, size]), [0, 2, 1, 3])
+
+        # Split, not indexed: the gradient of an index fills a whole tensor for each part.
+        parts = tf.split(self._dense(states, "query_key_value"), 3, axis=1)
+        query, key, value = (by_head(part) for part in parts)
+        scores = tf.matmul(query, key, transpose_b=True) * (1 / math.sqrt(size)) + mask_bias
+        attended = tf.matmul(tf.nn.softmax(scores), value)
+        return tf.reshape(tf.transpose(attended, [0, 2, 1, 3]), [-1, heads * size])
+
+    def _dense(self, inputs: Any, name: str) -> Any:
+        product = tf.matmul(inputs, tf.convert_to_tensor(self.kernels[name]))
+        return tf.nn.bias_add(product, tf.convert_to_tensor(self.biases[name]))
+
+    def _norm(self, inputs: Any, name: str) -> Any:
+        return _layer_norm(inputs, self.scales[name], self.shifts[name], self.config.layer_norm_eps)
+
+    def _dropped(self, inputs: Any, place: int, training: bool) -> Any:
+        return self.drop[place](inputs, training=training) if self.drop else inputs
+
+
+class BertClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
+    """Encoder and head.
+
+    `weights_by_name` holds the arrays of `encoder_shapes(config)`, and optionally
+    `classifier.weight` [labels, hidden] and `classifier.bias` [labels] (else the head starts at
+    0, so that the first steps move it and not the encoder). The lowest `frozen_layers` layers,
+    and with any of them the embedding's layer norm, are not trained.
+    """
+
+    def __init__(
+        self,
+        config: BertConfig,
+        labels: int,
+        weights_by_name: dict[str, FloatArray],
+        *,
+        frozen_layers: int = 0,
+        dropout: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        require_tensorflow_backend()
+        self.config = config
+        self.frozen_layers = frozen_layers
+        self.arrays_at_start = {name: weights_by_name[name] for name in encoder_shapes(config)}
+        size = config.hidden_size
+        free = frozen_layers == 0
+        self.words = self.add_weight(
+            shape=(config.vocabulary_size, size), name="words", trainable=False
+        )
+        self.positions = self.add_weight(
+            shape=(config.max_position_embeddings, size), name="positions", trainable=False
+        )
+        self.norm_scale = self.add_weight(shape=(size,), name="norm_scale", trainable=free)
+        self.norm_shift = self.add_weight(shape=(size,), name="norm_shift", trainable=free)
+        self.encoder_layers = [
+            EncoderLayer(
+                config,
+                dropout=0.0 if number < frozen_layers else dropout,
+                seed=seed + 10 * number,
+                trainable=number >= frozen_layers,
+            )
+            for number in range(config.layers)
+        ]
+        self.head_kernel = self.add_weight(shape=(size, labels), name="head_kernel")
+        self.head_bias = self.add_weight(shape=(labels,), name="head_bias")
+        self.built = True
+        self._fill(weights_by_name, labels)
+
+    def pooled(self, ids: Any, mask: Any, training: bool = False) -> Any:
+        """Ids and mask [batch, length] → pooled states [batch, hidden].
+
+        `mask` is float32 with 1 for real tokens, all of which stand before the padding.
+        """
+        batch, length = tf.shape(ids)[0], tf.shape(ids)[1]
+        states = tf.gather(tf.convert_to_tensor(self.words), ids)
+        states += tf.convert_to_tensor(self.positions)[:length]
+        states = tf.reshape(states, [-1, self.config.hidden_size])
+        states = _layer_norm(states, self.norm_scale, self.norm_shift, self.config.layer_norm_eps)
+        mask_bias = ((1 - mask) * _NEGATIVE)[:, None, None, :]
+        for number, layer in enumerate(self.encoder_layers):
+            if number == self.frozen_layers and number:
+                states = tf.stop_gradient(states)
+            states = layer(states, mask_bias, training=training)
+        states = tf.reshape(states, [batch, length, self.config.hidden_size])
+        if self.config.pooling == "first":
+            return states[:, 0]
+        total = tf.reduce_sum(states * mask[:, :, None], 1)
+        return total / tf.reduce_sum(mask, 1, keepdims=True)
+
+    def head(self, pooled: Any) -> Any:
+        """Pooled states [batch, hidden] → logits [batch, labels]."""
+        return tf.matmul(pooled, tf.convert_to_tensor(self.head_kernel)) + self.head_bias
+
+    def call(self, ids: Any, mask: Any, training: bool = False) -> Any:
+        """Ids and mask [batch, length] → logits [batch, labels]."""
+        return self.head(self.pooled(ids, mask, training))
+
+    def arrays(self) -> dict[str, FloatArray]:
+        """All weights under the names of `edgeseq.model_folder.BertConfig`, linear [out, in]."""
+        arrays = dict(self.arrays_at_start)
+        arrays["embeddings.LayerNorm.weight"] = _array(self.norm_scale)
+        arrays["embeddings.LayerNorm.bias"] = _array(self.norm_shift)
+        for number, layer in enumerate(self.encoder_layers):
+            for array_name, variable, part in _variables(layer, number):
+                array = _array(variable)
+                if part is not None:
+                    array = np.split(array, 3, axis=-1)[part]
+                arrays[array_name] = np.ascontiguousarray(array.T)
+        arrays["classifier.weight"] = np.ascontiguousarray(_array(self.head_kernel).T)
+        arrays["classifier.bias"] = _array(self.head_bias)
+        return arrays
+
+    def _fill(self, arrays: dict[str, FloatArray], labels: int) -> None:
+        self.words.assign(arrays["embeddings.word_embeddings.weight"])
+        # One segment only: its embedding is the same for every token.
+        segment = arrays["embeddings.token_type_embeddings.weight"][0]
+        self.positions.assign(arrays["embeddings.position_embeddings.weight"] + segment)
+        self.norm_scale.assign(arrays["embeddings.LayerNorm.weight"])
+        self.norm_shift.assign(arrays["embeddings.LayerNorm.bias"])
+        for number, layer in enumerate(self.encoder_layers):
+            fused: dict[str, list[FloatArray]] = {}
+            for array_name, variable, part in _variables(layer, number):
+                if part is None:
+                    variable.assign(arrays[array_name].T)
+                else:
+                    fused.setdefault(array_name.rsplit(".", 1)[1], []).append(arrays[array_name].T)
+            layer.kernels["query_key_value"].assign(np.concatenate(fused["weight"], axis=-1))
+            layer.biases["query_key_value"].assign(np.concatenate(fused["bias"], axis=-1))
+        size = self.config.hidden_size
+        kernel = arrays.get("classifier.weight", np.zeros((labels, size), np.float32))
+        self.head_kernel.assign(kernel.T)
+        self.head_bias.assign(arrays.get("classifier.bias", np.zeros(labels, np.float32)))
+
+
+def require_tensorflow_backend() -> None:
+    """Raises `InputError` when Keras was told to compute with something else than TensorFlow."""
+    if keras.config.backend() != "tensorflow":
+        raise InputError(
+            "Keras computes with another backend",
+            where="KERAS_BACKEND",
+            found=keras.config.backend(),
+            expected="tensorflow",
+            fix="unset KERAS_BACKEND and set no backend in ~/.keras/keras.json",
+        )
+
+
+def _variables(layer: EncoderLayer, number: int) -> list[tuple[str, Any, int | None]]:
+    """Array name, variable and, for query, key and value, the third of it that the array is."""
+    prefix = f"encoder.layer.{number}."
+    dense: list[tuple[str, str, int | None]] = [
+        ("attention.self.query", "query_key_value", 0),
+        ("attention.self.key", "query_key_value", 1),
+        ("attention.self.value", "query_key_value", 2),
+        ("attention.output.dense", "projected", None),
+        ("intermediate.dense", "up", None),
+        ("output.dense", "down", None),
+    ]
+    found: list[tuple[str, Any, int | None]] = []
+    for array_name, name, part in dense:
+        found.append((f"{prefix}{array_name}.weight", layer.kernels[name], part))
+        found.append((f"{prefix}{array_name}.bias", layer.biases[name], part))
+    for array_name, name in (("attention.output", "attention_norm"), ("output", "norm")):
+        found.append((f"{prefix}{array_name}.LayerNorm.weight", layer.scales[name], None))
+        found.append((f"{prefix}{array_name}.LayerNorm.bias", layer.shifts[name], None))
+    return found
+
+
+def _array(variable: Any) -> FloatArray:
+    return np.array(variable.numpy(), dtype=np.float32)
+
+
+def _layer_norm(inputs: Any, scale: Any, shift: Any, epsilon: float) -> Any:
+    """Ba et al. 2016: (x − mean)/√(variance + ε) · scale + shift over the last axis."""
+    centred = inputs - tf.reduce_mean(inputs, -1, keepdims=True)
+    variance = tf.reduce_mean(centred * centred, -1, keepdims=True)
+    normal = centred * tf.math.rsqrt(variance + epsilon)
+    return normal * tf.convert_to_tensor(scale) + tf.convert_to_tensor(shift)
+
+
+def _activation(config: BertConfig, inputs: Any) -> Any:
+    """`gelu` is the exact one (erf), `gelu_new` the tanh form, as in Hugging Face's names."""
+    if config.hidden_act == "relu":
+        return tf.nn.relu(inputs)
+    return tf.nn.gelu(inputs, approximate=config.hidden_act == "gelu_new")

@@ -1,0 +1,248 @@
+"""Trains an LSTM on a data set, alone or distilled from a BERT that was fine-tuned on it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import tensorflow as tf
+
+from edgeseq.data.examples import Dataset
+from edgeseq.errors import CheckpointError
+from edgeseq.model_folder import (
+    LstmConfig,
+    ModelManifest,
+    TrainedModel,
+    read_model_folder,
+    write_model_folder,
+)
+from edgeseq.progress import Report, silent
+from edgeseq_converters.arrays import FloatArray
+from edgeseq_converters.bert import BertClassifier
+from edgeseq_converters.checkpoint import DEFAULT_CHECKPOINT, read_checkpoint
+from edgeseq_converters.lstm import LstmClassifier
+from edgeseq_converters.train.loop import Predictor, StepFunction, make_step, train_epochs
+from edgeseq_converters.train.optimizer import AdamW
+from edgeseq_converters.train.place import check_place
+from edgeseq_converters.train.record import training_record
+from edgeseq_converters.train.settings import LstmSettings
+from edgeseq_converters.train.texts import encode_part, encode_texts, one_hot
+from edgeseq_converters.vocabulary import trim_wordpiece
+
+EMBEDDING_DEVIATION = 0.1
+"""Standard deviation of the starting embedding."""
+
+
+class Start(msgspec.Struct, frozen=True):
+    """What the LSTM starts from: its tokenizer, and its embedding table [V, E] if not random."""
+
+    tokenizer_json: str
+    table: Any
+    vocabulary_size: int
+    identity: str | None
+
+
+def train_lstm(
+    data: Dataset,
+    out: Path,
+    *,
+    teacher: Path | None = None,
+    checkpoint: str | Path = DEFAULT_CHECKPOINT,
+    settings: LstmSettings | None = None,
+    name: str | None = None,
+    data_dir: Path | None = None,
+    replace: bool = False,
+    report: Report = silent,
+) -> TrainedModel:
+    """Trains an LSTM on `data.train` and writes the trained-model folder `out`.
+
+    With `teacher`, a BERT's trained-model folder, it learns the teacher's logits and starts from
+    its tokenizer and word-piece table; without one, it learns the labels and takes tokenizer and
+    table from `checkpoint`. The epoch with the best accuracy on `data.dev` is kept; `data.test`
+    is not looked at. The same seed gives the same weights on the same machine.
+
+    Raises `OutputError` when `out` is in the way or cannot be written, `CheckpointError` when the
+    teacher is no BERT, has other labels or a damaged file, `FetchError` when the checkpoint
+    cannot be had, `InputError` when training diverges. An interrupt leaves nothing at `out`.
+    """
+    began = time.monotonic()
+    settings = settings or LstmSettings()
+    check_place(out, replace=replace)
+    name = name or out.name
+    guide = None if teacher is None else read_teacher(teacher, data)
+    start = _start(data, guide, settings, checkpoint=checkpoint, data_dir=data_dir, report=report)
+    config = LstmConfig(
+        vocabulary_size=start.vocabulary_size,
+        embedding_size=settings.embedding_size,
+        hidden_size=settings.hidden_size,
+        layers=settings.layers,
+        bidirectional=settings.bidirectional,
+        pooling=settings.pooling,
+    )
+    train = encode_part(data, "train", start.tokenizer_json, settings.max_tokens)
+    dev = encode_part(data, "dev", start.tokenizer_json, settings.max_tokens)
+    targets = one_hot(train.labels, len(data.labels))
+    if guide is not None:
+        logits = teacher_logits(guide, [example.text for example in data.train], report=report)
+        targets = np.concatenate([targets, logits], axis=1)
+    model = LstmClassifier(
+        config,
+        len(data.labels),
+        dropout=settings.dropout,
+        token_dropout=settings.token_dropout,
+        seed=settings.seed,
+    )
+    if start.table is not None:
+        model.table.assign(start.table)
+
+    predictor = Predictor(model)
+
+    def evaluate() -> float:
+        predicted = predictor(dev.ids).argmax(axis=1)
+        return float(np.mean(predicted == dev.labels))
+
+    outcome = train_epochs(
+        model,
+        _make_step(model, targets, len(data.labels), settings),
+        train.ids,
+        evaluate,
+        settings,
+        seed=settings.seed,
+        stage=f"train {name}",
+        report=report,
+    )
+    trained = TrainedModel(
+        manifest=ModelManifest(
+            name=name,
+            task=data.task,
+            arch="lstm",
+            labels=data.labels,
+            max_tokens=settings.max_tokens,
+            training=training_record(
+                data,
+                settings,
+                outcome,
+                seconds=time.monotonic() - began,
+                teacher=None if guide is None else guide.manifest.name,
+                initial_weights=start.identity,
+            ),
+            lstm=config,
+        ),
+        weights=model.arrays(),
+        tokenizer_json=start.tokenizer_json,
+    )
+    write_model_folder(out, trained, replace=replace)
+    return trained
+
+
+def read_teacher(folder: Path, data: Dataset) -> TrainedModel:
+    """The teacher in `folder`; raises `CheckpointError` when it cannot teach this data set."""
+    teacher = read_model_folder(folder)
+    if teacher.manifest.bert is None:
+        raise CheckpointError(
+            "cannot be a teacher", where=folder, found=teacher.manifest.arch, expected="bert"
+        )
+    if teacher.manifest.labels != data.labels:
+        raise CheckpointError(
+            "the teacher was trained for other labels",
+            where=folder,
+            found=", ".join(teacher.manifest.labels),
+            expected=", ".join(data.labels),
+            fix="fine-tune it on this data set",
+        )
+    return teacher
+
+
+def teacher_logits(
+    teacher: TrainedModel, texts: list[str], *, report: Report = silent
+) -> FloatArray:
+    """The teacher's logits [texts, labels]."""
+    config = teacher.manifest.bert
+    if config is None:
+        raise CheckpointError("cannot be a teacher", where=teacher.manifest.name, expected="bert")
+    model = BertClassifier(
+        config,
+        len(teacher.manifest.labels),
+        teacher.weights,
+        frozen_layers=config.layers,
+    )
+    ids = encode_texts(teacher.tokenizer_json, texts, teacher.manifest.max_tokens)
+    return Predictor(model)(ids, stage=f"ask {teacher.manifest.name}", report=report)
+
+
+def project_table(table: FloatArray, size: int, *, seed: int = 0) -> FloatArray:
+    """A word-piece table [V, H] on its first `size` principal components: [V, size].
+
+    The rows are centred, turned, and scaled to the deviation that the table had, so that the
+    embedding starts at the size of the teacher's. Where the table has fewer dimensions than
+    `size`, the others start as small random numbers.
+    """
+    centred = table - table.mean(axis=0)
+    covariance = centred.T.astype(np.float64) @ centred / len(centred)
+    values, vectors = np.linalg.eigh(covariance)
+    first = vectors[:, np.argsort(values)[::-1][:size]]
+    # An eigenvector's sign is arbitrary: fix it, so that every machine starts alike.
+    first *= np.sign(first[np.abs(first).argmax(axis=0), np.arange(first.shape[1])])
+    projected = centred @ first
+    projected *= EMBEDDING_DEVIATION / max(float(projected.std()), 1e-12)
+    missing = size - projected.shape[1]
+    generator = np.random.default_rng(seed)
+    rest = generator.normal(0, EMBEDDING_DEVIATION, (len(table), missing))
+    return np.concatenate([projected, rest], axis=1).astype(np.float32)
+
+
+def _start(
+    data: Dataset,
+    teacher: TrainedModel | None,
+    settings: LstmSettings,
+    *,
+    checkpoint: str | Path,
+    data_dir: Path | None,
+    report: Report,
+) -> Start:
+    if teacher is not None:
+        tokenizer_json, weights = teacher.tokenizer_json, teacher.weights
+        identity = teacher.manifest.name
+    else:
+        source = read_checkpoint(checkpoint, data_dir=data_dir, report=report)
+        tokenizer_json, weights, identity = source.tokenizer_json, source.weights, source.identity
+    table = weights["embeddings.word_embeddings.weight"]
+    if settings.min_piece_count:
+        texts = [example.text for example in data.train]
+        trimmed = trim_wordpiece(tokenizer_json, texts, min_count=settings.min_piece_count)
+        tokenizer_json, table = trimmed.tokenizer_json, table[trimmed.kept_ids]
+    return Start(
+        tokenizer_json=tokenizer_json,
+        table=project_table(table, settings.embedding_size, seed=settings.seed)
+        if settings.teacher_embedding
+        else None,
+        vocabulary_size=len(table),
+        identity=identity if settings.teacher_embedding else None,
+    )
+
+
+def _make_step(
+    model: LstmClassifier, targets: FloatArray, labels: int, settings: LstmSettings
+) -> StepFunction:
+    """Squared error to the teacher's logits plus cross-entropy, or cross-entropy alone."""
+    with_teacher = targets.shape[1] > labels
+
+    def loss(ids: Any, mask: Any, rows: Any) -> Any:
+        logits = model(ids, mask, training=True)
+        hard = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(rows[:, :labels], logits))
+        if not with_teacher:
+            return hard
+        soft = tf.reduce_mean(tf.square(logits - rows[:, labels:]))
+        return soft + settings.hard_weight * hard
+
+    variables = list(model.trainable_variables)
+    optimizer = AdamW(
+        variables,
+        factors=[1.0] * len(variables),
+        weight_decay=settings.weight_decay,
+        clip_norm=settings.clip_norm,
+    )
+    return make_step(variables, optimizer, loss, targets)

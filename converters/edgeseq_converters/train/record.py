@@ -1,0 +1,39 @@
+"""What is written down about every training, the same for both families."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import msgspec
+
+from edgeseq.data.examples import Dataset
+from edgeseq.model_folder import Training
+from edgeseq_converters.train.loop import Outcome
+from edgeseq_converters.train.settings import BertSettings, LstmSettings
+
+_TOOLS = ("tensorflow", "keras", "numpy", "tokenizers")
+
+
+def training_record(
+    data: Dataset,
+    settings: BertSettings | LstmSettings,
+    outcome: Outcome,
+    *,
+    seconds: float,
+    teacher: str | None = None,
+    initial_weights: str | None = None,
+) -> Training:
+    """The `training` part of `model.json`; `seconds` is wall-clock time, all of it."""
+    return Training(
+        data_name=data.name,
+        data_sha256=data.sha256,
+        n_train=len(data.train),
+        seed=settings.seed,
+        epochs=outcome.epochs,
+        settings={**msgspec.to_builtins(settings), "best_epoch": outcome.best_epoch},
+        seconds=round(seconds, 1),
+        dev_score=outcome.dev_score,
+        teacher=teacher,
+        initial_weights=initial_weights,
+        tool_versions={name: version(name) for name in _TOOLS},
+    )

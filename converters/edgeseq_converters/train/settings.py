@@ -1,0 +1,97 @@
+"""Settings of a training, with the defaults of `edgeseq demo`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+
+from edgeseq.errors import InputError
+
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Fraction = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+Weight = Annotated[float, msgspec.Meta(ge=0)]
+Rate = Annotated[float, msgspec.Meta(gt=0, le=1)]
+
+
+class BertSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a BERT is fine-tuned.
+
+    The defaults train MiniLM on 19,000 sentences in four minutes on two cores.
+
+    - `frozen_layers`: the lowest layers, which stay as they are; None: a third of them. Their
+      gradients need not be computed: of 18 units of work (a layer forward 1, backward 2) two
+      frozen layers of six save 4.
+    - `head_rate_factor`: the head starts at nothing and learns this much faster.
+    - `score_weight`: where all training examples have a score (the raters' mean), a second head
+      that is dropped after training learns it too: a score says more than the class made of it.
+    - `max_tokens`: longer texts are cut, the special tokens included in the count.
+    """
+
+    epochs: Count = 1
+    batch_size: Count = 32
+    learning_rate: Rate = 2e-4
+    head_rate_factor: Weight = 5.0
+    warmup: Fraction = 0.06
+    weight_decay: Weight = 0.01
+    clip_norm: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    dropout: Fraction = 0.0
+    frozen_layers: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    score_weight: Weight = 0.5
+    pooling: Literal["mean", "first"] = "mean"
+    max_tokens: Annotated[int, msgspec.Meta(ge=8)] = 128
+    patience: Count = 2
+    seed: int = 0
+
+
+class LstmSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How an LSTM is trained, alone or from a teacher.
+
+    - `hard_weight`: with a teacher the loss is the mean squared error to its logits, plus this
+      much of the cross-entropy to the labels (Tang et al. 2019, "Distilling Task-Specific
+      Knowledge from BERT into Simple Neural Networks").
+    - `teacher_embedding`: the embedding starts as the teacher's word-piece table, projected to
+      `embedding_size` by principal components; else at random.
+    - `min_piece_count`: pieces rarer in the training texts leave the vocabulary; 0 keeps all.
+    - `patience`: epochs without a better development score before training ends.
+    """
+
+    epochs: Count = 6
+    batch_size: Count = 64
+    learning_rate: Rate = 2e-3
+    warmup: Fraction = 0.05
+    weight_decay: Weight = 0.0
+    clip_norm: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    dropout: Fraction = 0.3
+    token_dropout: Fraction = 0.1
+    embedding_size: Count = 128
+    hidden_size: Count = 128
+    layers: Count = 1
+    bidirectional: bool = True
+    pooling: Literal["max", "mean", "last"] = "max"
+    hard_weight: Weight = 0.3
+    teacher_embedding: bool = True
+    min_piece_count: Annotated[int, msgspec.Meta(ge=0)] = 1
+    max_tokens: Annotated[int, msgspec.Meta(ge=8)] = 128
+    patience: Count = 3
+    seed: int = 0
+
+
+Settings = TypeVar("Settings", BertSettings, LstmSettings)
+
+
+def read_settings(values: Mapping[str, Any], kind: type[Settings]) -> Settings:
+    """Settings from a table of a suite file or from options; what is not named is the default.
+
+    Raises `InputError` naming the setting that is unknown or out of range.
+    """
+    try:
+        return msgspec.convert(dict(values), kind)
+    except msgspec.ValidationError as failure:
+        raise InputError(
+            "a training setting is not what was expected",
+            where="train",
+            found=str(failure),
+            expected="settings among " + ", ".join(kind.__struct_fields__),
+        ) from failure

@@ -1,0 +1,147 @@
+"""Trims a WordPiece vocabulary to the pieces that a corpus uses.
+
+An LSTM's size is mostly its embedding table, and a corpus of short texts uses less than half of
+a BERT's 30,522 pieces. WordPiece takes the longest known piece at each place of a word (Wu et al.
+2016, "Google's Neural Machine Translation System", section 4.1; the greedy form is BERT's), so a
+word whose pieces are all kept is split exactly as before. All single characters stay as well,
+at the start and inside of words: whatever the full vocabulary could spell, the trimmed one can,
+and nothing new becomes the unknown token.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from edgeseq.errors import CheckpointError
+
+
+class TrimmedVocabulary(msgspec.Struct, frozen=True):
+    """A trimmed tokenizer.
+
+    `kept_ids` [new size] holds the old id of each new id, ascending: `table[kept_ids]` is the
+    trimmed embedding table.
+    """
+
+    tokenizer_json: str
+    kept_ids: npt.NDArray[np.int64]
+
+
+def trim_wordpiece(
+    tokenizer_json: str, texts: Sequence[str], *, min_count: int = 1
+) -> TrimmedVocabulary:
+    """Keeps special tokens, single characters, and pieces that occur `min_count` times in `texts`.
+
+    Raises `CheckpointError` when the tokenizer is not WordPiece or its ids have gaps.
+    """
+    from tokenizers import Tokenizer
+
+    content = msgspec.json.decode(tokenizer_json, type=dict[str, Any])
+    vocabulary, specials = _vocabulary(content)
+    tokenizer = Tokenizer.from_str(tokenizer_json)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    counts: Counter[int] = Counter()
+    for encoding in tokenizer.encode_batch(list(texts)):
+        counts.update(encoding.ids)
+    prefix = content["model"].get("continuing_subword_prefix", "##")
+    kept = [
+        old
+        for piece, old in sorted(vocabulary.items(), key=lambda item: item[1])
+        if counts[old] >= min_count or piece in specials or len(piece.removeprefix(prefix)) == 1
+    ]
+    new_ids = {old: new for new, old in enumerate(kept)}
+    return TrimmedVocabulary(
+        tokenizer_json=_rewrite(content, vocabulary, new_ids),
+        kept_ids=np.asarray(kept, dtype=np.int64),
+    )
+
+
+def _vocabulary(content: Mapping[str, Any]) -> tuple[dict[str, int], set[str]]:
+    """Piece → id with the added tokens in it, and the pieces that must stay."""
+    model = content.get("model") or {}
+    if model.get("type") != "WordPiece":
+        raise CheckpointError(
+            "only a WordPiece vocabulary can be trimmed",
+            where="tokenizer.json",
+            found=model.get("type"),
+            expected="WordPiece",
+            fix="train without trimming (min_piece_count = 0)",
+        )
+    added = content.get("added_tokens") or []
+    vocabulary = {**model["vocab"], **{token["content"]: token["id"] for token in added}}
+    if sorted(vocabulary.values()) != list(range(len(vocabulary))):
+        raise CheckpointError(
+            "ids are not numbered without gaps",
+            where="tokenizer.json",
+            found=f"{len(vocabulary)} pieces up to id {max(vocabulary.values())}",
+            fix="train without trimming (min_piece_count = 0)",
+        )
+    return vocabulary, {model["unk_token"], *(token["content"] for token in added)}
+
+
+def _rewrite(
+    content: dict[str, Any], vocabulary: Mapping[str, int], new_ids: Mapping[int, int]
+) -> str:
+    """The tokenizer with new ids wherever it holds ids."""
+    model = dict(content["model"])
+    model["vocab"] = {
+        piece: new_ids[vocabulary[piece]]
+        for piece in model["vocab"]
+        if vocabulary[piece] in new_ids
+    }
+    added = [{**token, "id": new_ids[token["id"]]} for token in content.get("added_tokens") or []]
+    trimmed = {
+        **content,
+        "model": model,
+        "added_tokens": added,
+        "post_processor": _renumber(content.get("post_processor"), new_ids),
+        "truncation": None,
+        "padding": None,
+    }
+    return msgspec.json.encode(trimmed).decode()
+
+
+def _renumber(processor: Any, new_ids: Mapping[int, int]) -> Any:
+    """A post-processor with new ids: the kinds that tokenizers has and BERT's family uses."""
+    if processor is None:
+        return None
+    kind = processor["type"]
+    if kind == "TemplateProcessing":
+        tokens = {
+            name: {**token, "ids": _renumbered(token["ids"], new_ids)}
+            for name, token in processor["special_tokens"].items()
+        }
+        return {**processor, "special_tokens": tokens}
+    if kind in ("BertProcessing", "RobertaProcessing"):
+        ends = {
+            end: [processor[end][0], *_renumbered([processor[end][1]], new_ids)]
+            for end in ("sep", "cls")
+        }
+        return {**processor, **ends}
+    if kind == "Sequence":
+        parts = [_renumber(part, new_ids) for part in processor["processors"]]
+        return {**processor, "processors": parts}
+    if kind == "ByteLevel":
+        return processor
+    raise CheckpointError(
+        "unknown post-processor", where="tokenizer.json", found=kind, fix="train without trimming"
+    )
+
+
+def _renumbered(old_ids: Iterable[int], new_ids: Mapping[int, int]) -> list[int]:
+    """New ids of special tokens; one that is no added token has not been kept."""
+    try:
+        return [new_ids[old] for old in old_ids]
+    except KeyError as missing:
+        raise CheckpointError(
+            "the post-processor uses an id that is no special token",
+            where="tokenizer.json",
+            found=missing.args[0],
+            fix="train without trimming (min_piece_count = 0)",
+        ) from missing
