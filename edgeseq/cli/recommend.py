@@ -41,7 +41,7 @@ def recommend(
     Exits with 3 when no model fits. Example:
     edgeseq recommend result.json --memory 64MB --p95 20ms --max-drop 1
     """
-    from edgeseq.budgets import describe_budget, parse_budget
+    from edgeseq.budgets import describe_budget, limits_of, parse_budget
     from edgeseq.errors import RefusedError
     from edgeseq.report.summary import read_and_decide, summarize
 
@@ -60,8 +60,11 @@ def recommend(
             _print_models(one)
     refused = [one.summary.title for one in decided if one.summary.verdict.winner is None]
     if refused or not decided:
-        where = ", ".join(refused) or None
-        what = f"no model fits {describe_budget(budget)}" if decided else "nothing was measured"
+        where = "; ".join(refused) or None
+        limits = describe_budget(budget) if limits_of(budget) else "can be recommended"
+        what = "nothing was measured"
+        if decided:
+            what = f"no model {'fits ' if limits_of(budget) else ''}{limits}"
         raise RefusedError(what, where=where, fix="loosen a limit or bring another model")
 
 
@@ -74,7 +77,7 @@ def _print_models(decided: Decided) -> None:
 
     verdict = decided.summary.verdict
     reasons = {refusal.bundle: refusal.reasons for refusal in verdict.refused}
-    table = Table(box=SIMPLE)
+    table = Table(box=SIMPLE, pad_edge=False)
     table.add_column("model", no_wrap=True)
     for name in ("score", "p95", "memory", "size"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -87,7 +90,7 @@ def _print_models(decided: Decided) -> None:
             "–" if row.p95_ms is None else format_duration_ms(row.p95_ms),
             "–" if row.peak_process_bytes is None else format_bytes(row.peak_process_bytes),
             format_bytes(row.size_bytes),
-            "[bold green]ships[/]" if row.bundle == verdict.winner else "refused",
+            "[bold green]ships[/]" if row.bundle == verdict.winner else "no",
         )
     out.print(table)
     # Below the table and not in it: reasons are long, and a terminal may be 80 columns wide.

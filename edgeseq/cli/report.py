@@ -68,7 +68,7 @@ def print_verdict(group: GroupSummary, *, several: bool) -> None:
 
     verdict = group.verdict
     if several:
-        out.print(f"[bold]{escape(group.title)}, {escape(group.task)}[/]", soft_wrap=True)
+        out.print(f"[bold]{escape(group.title)}, {escape(group.data)}[/]", soft_wrap=True)
     style, headline = ("green", f"Ship {verdict.winner}") if verdict.winner else (
         "red", "Nothing to ship"
     )  # fmt: skip

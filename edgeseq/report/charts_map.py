@@ -92,7 +92,7 @@ def winner_chart(
             "p95": format_duration_ms(row.p95_ms or 0.0),
         }
         for row in group.rows
-        if row.peak_process_bytes and row.p95_ms and row.valid
+        if row.peak_process_bytes and row.p95_ms
     ]
     points = (
         alt.Chart(values(models))

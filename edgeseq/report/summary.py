@@ -56,7 +56,12 @@ class Decided(msgspec.Struct, frozen=True):
 def decide_group(group: Group, budget: Budget) -> Decided:
     """The verdict over one group, and the map of verdicts over all other limits."""
     gaps = paired_gaps([entry.run for entry in group.entries], allowed_points=budget.drop_points)
-    winners = winner_map(group.rows, budget, gaps)
+    rows, intro = group.rows, ""
+    if rows and not any(row.valid for row in rows):
+        # Nothing may ship then, but what the numbers point to need not be hidden.
+        rows = tuple(msgspec.structs.replace(r, valid=True, invalid_reasons=()) for r in rows)
+        intro = "No measurement is valid. Taken as they stand, the numbers say: "
+    winners = winner_map(rows, budget, gaps)
     summary = GroupSummary(
         title=group.title,
         device=group.device.name,
@@ -65,7 +70,7 @@ def decide_group(group: Group, budget: Budget) -> Decided:
         data=group.data_name,
         files=group.files,
         verdict=decide(group.rows, budget, gaps),
-        boundary=boundary_sentence(group.rows, winners),
+        boundary=intro + boundary_sentence(rows, winners),
         winner_map=winners,
     )
     return Decided(group, summary, gaps)
@@ -89,7 +94,7 @@ def _verdict(groups: Sequence[GroupSummary], budget: Budget) -> Verdict:
         return Verdict(winner=None, why="Nothing was measured.", budget=budget)
     winners = {group.verdict.winner for group in groups}
     said = "; ".join(
-        f"{group.title}, {group.task}: {group.verdict.winner or 'nothing fits'}" for group in groups
+        f"{group.title}, {group.data}: {group.verdict.winner or 'nothing fits'}" for group in groups
     )
     agreed = winners.pop() if len(winners) == 1 else None
     intro = "The same on each" if agreed else "Not the same everywhere"

@@ -98,7 +98,7 @@ def blocking_reasons(
     row: Row, budget: Budget, *, leave_out: frozenset[str] = frozenset()
 ) -> list[str]:
     """Why a row cannot ship whatever the others do; limits in `leave_out` (keys) are not asked."""
-    reasons = [f"not valid: {reason}" for reason in row.invalid_reasons]
+    reasons = [f"not valid: {_first_clause(reason)}" for reason in row.invalid_reasons]
     if not row.valid and not reasons:
         reasons.append("not valid")
     if row.score is None:
@@ -107,6 +107,11 @@ def blocking_reasons(
         if limit.key not in leave_out and (reason := over_reason(row, limit, allowed)):
             reasons.append(reason)
     return reasons
+
+
+def _first_clause(message: str) -> str:
+    """What is wrong, without what to do about it: that is said once, where validity is."""
+    return message.split("; ", maxsplit=1)[0].split(": ", maxsplit=1)[0]
 
 
 def over_reason(row: Row, limit: Limit, allowed: float) -> str | None:
