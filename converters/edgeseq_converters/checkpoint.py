@@ -153,19 +153,19 @@ def _read_folder(
 ) -> BertCheckpoint:
     stage = f"read {name}"
     report(Progress(stage, 0, 1))
+    # The configuration first: an architecture that is not supported is the news, whatever the
+    # format of its weights.
+    files = {_CONFIG: read_bytes(folder / _CONFIG, error=CheckpointError)}
+    parse_config(files[_CONFIG], pooling=pooling, where=folder / _CONFIG)
     if not (folder / _WEIGHTS).exists():
-        others = sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".h5", ".json"))
-        hint = "load it once with transformers and save it with save_pretrained, which writes it"
+        others = sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".h5"))
         raise CheckpointError(
             f"has no {_WEIGHTS}",
             where=folder,
-            found=", ".join(others) or "neither weights nor configuration",
-            fix=hint if others else "name a folder with a checkpoint",
+            found=", ".join(others) or "no weights",
+            fix="load it once with transformers and save it with save_pretrained, which writes it",
         )
-    files = {
-        name: read_bytes(folder / name, error=CheckpointError, limit_bytes=_LIMIT_BYTES)
-        for name in (_CONFIG, _WEIGHTS)
-    }
+    files[_WEIGHTS] = read_bytes(folder / _WEIGHTS, error=CheckpointError, limit_bytes=_LIMIT_BYTES)
     if (folder / _TOKENIZER).exists():
         files[_TOKENIZER] = read_bytes(folder / _TOKENIZER, error=CheckpointError)
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
+import shutil
 import signal
 import subprocess
 import sysconfig
@@ -152,6 +152,7 @@ def _check_other_commands(root: Path) -> None:
     answer = _edgeseq("predict", bundle, "The lamp broke within a week.", "--json")
     assert answer.returncode == 0, answer.stderr
     assert "negative" in answer.stdout
+    _check_odd_texts(bundle)
     seen = _edgeseq("inspect", bundle)
     assert seen.returncode == 0, seen.stderr
     assert "WHILE" in seen.stdout
@@ -161,4 +162,27 @@ def _check_other_commands(root: Path) -> None:
     assert json.loads(again.read_text(encoding="utf-8"))["runs"]
     no = _edgeseq("recommend", again, "--memory", "1MB")
     assert no.returncode == 3, no.stderr
-    assert os.linesep not in no.stderr.strip() or "Traceback" not in no.stderr
+    assert "Traceback" not in no.stderr
+
+
+def _check_odd_texts(bundle: Path) -> None:
+    """A very long text and one without a known token are answered, with a remark; "" is not."""
+    long = _edgeseq("predict", bundle, "lamp " * 10_000)
+    assert long.returncode == 0, long.stderr
+    assert "cut" in long.stdout + long.stderr
+    unknown = _edgeseq("predict", bundle, "\u65e5\u672c")
+    assert unknown.returncode == 0, unknown.stderr
+    assert "known" in unknown.stdout + unknown.stderr
+    empty = _edgeseq("predict", bundle, "")
+    assert empty.returncode == 2
+    assert len(empty.stderr.strip().splitlines()) == 1
+    broken = bundle.parent / "broken"
+    shutil.copytree(bundle, broken)
+    model = broken / "model.tflite"
+    model.write_bytes(model.read_bytes()[:1000])
+    for command in (("predict", broken, "lamp"), ("inspect", broken), ("inspect", model)):
+        refused = _edgeseq(*command)
+        assert refused.returncode == 2, refused.stderr
+        assert str(model) in refused.stderr
+        assert len(refused.stderr.strip().splitlines()) == 1
+    shutil.rmtree(broken)
