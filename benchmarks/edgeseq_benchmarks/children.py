@@ -64,6 +64,7 @@ class Child:
         self._decoder = msgspec.json.Decoder(AnyReply)
         self._encoder = msgspec.json.Encoder()
         self._received = bytearray()
+        self._out_of_hand = False
         self.spawned_ns = time.perf_counter_ns()
         self._process = subprocess.Popen(
             wrap(command) if wrap else command,
@@ -116,7 +117,7 @@ class Child:
             except BlockingIOError:
                 continue
             except BrokenPipeError:
-                raise self._lost("ended before it was done") from None
+                raise self._lost("ended before it was done", ended=True) from None
 
     def receive(self, reply: type[R], *, deadline: float) -> R:
         """The next reply, which must be one of `reply` (see `ask`)."""
@@ -140,7 +141,7 @@ class Child:
             self._wait(self._stdout, select.POLLIN, deadline)
             content = os.read(self._stdout, 1 << 20)
             if not content:
-                raise self._lost("ended before it was done")
+                raise self._lost("ended before it was done", ended=True)
             self._received += content
             if len(self._received) > REPLY_LIMIT_BYTES:
                 raise self._lost("answers without end")
@@ -160,9 +161,10 @@ class Child:
                 return
         raise self._lost("did not answer in time", hung=True)
 
-    def _lost(self, what: str, *, hung: bool = False) -> ChildLostError:
-        if not hung:
-            # It has closed its end or talks nonsense: wait for its exit status, then make sure.
+    def _lost(self, what: str, *, hung: bool = False, ended: bool = False) -> ChildLostError:
+        # What no longer listens or talks nonsense is not asked to finish.
+        self._out_of_hand = not ended
+        if ended:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_END_TIMEOUT_S)
         returncode = self._process.poll()
@@ -194,6 +196,8 @@ class Child:
 
     def end(self) -> None:
         """Asks the process to finish, and kills it when it does not."""
+        if self._out_of_hand:
+            self.kill()
         if self._process.poll() is None:
             with contextlib.suppress(ChildLostError):
                 self.send(protocol.Finish(), deadline=time.monotonic() + 0.2)

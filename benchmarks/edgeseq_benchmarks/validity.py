@@ -184,7 +184,7 @@ def _sample_findings(
             )
             break
     busy_s = sum(part.wall_ns for part in slices) / 1e9
-    if made >= min_samples(99) and busy_s < settings.min_duration_s:
+    if made >= min_samples(99) and busy_s < 0.95 * settings.min_duration_s:
         findings.append(
             Finding(
                 "query-cap",

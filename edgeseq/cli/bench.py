@@ -76,7 +76,10 @@ def _table(result: Result) -> Table:
 
     table = Table()
     for name in ("model", "p50", "p95", "accuracy", "memory*", "cold start", "limits"):
-        table.add_column(name, justify="left" if name in ("model", "limits") else "right")
+        words = name in ("model", "limits")
+        table.add_column(
+            name, justify="left" if words else "right", no_wrap=not words, overflow="fold"
+        )
     for run in result.runs:
         table.add_row(escape(run.bundle.name), *_cells(run))
     table.caption = "* at its peak, beyond the bare runtime"

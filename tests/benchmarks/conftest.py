@@ -81,8 +81,18 @@ def some_examples(count: int) -> list[TextExample]:
     return examples
 
 
+_GOLDEN: dict[str, Golden] = {}
+
+
 def _golden(path: Path) -> Golden:
-    """Golden examples as the model itself answers them in a fresh process."""
+    """Golden examples as the model itself answers them in a fresh process; asked once a model."""
+    key = sha256_file(path / "model.tflite")
+    if key not in _GOLDEN:
+        _GOLDEN[key] = _ask_golden(path)
+    return _GOLDEN[key]
+
+
+def _ask_golden(path: Path) -> Golden:
     texts = ("the kettle leaks again", "a very quiet lamp", "soup")
     with Child("golden") as child:
         command = load_command(read_bundle(path), child, threads=1, first_text=texts[0])
@@ -168,8 +178,9 @@ def make_bundle(models: Path, tmp_path: Path) -> MakeBundle:
 
 
 @pytest.fixture
-def brief() -> Settings:
-    """Settings of a run that takes a moment."""
+def brief(monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings of a run that takes a moment; the machine is not watched while it is idle."""
+    monkeypatch.setattr("edgeseq_benchmarks.bench._QUIET_S", 0.0)
     return msgspec.structs.replace(
         default_settings(quick=True),
         min_duration_s=0.0,

@@ -4,7 +4,7 @@
 
     bag.tflite        mean of embeddings and one dense layer; vocabulary 64
     counting.tflite   adds a counter that it keeps between calls: a model that leaks state
-    large.tflite      the same as bag with a table of 40 MB
+    wide.tflite       needs a tensor of 40,000,000 bytes to answer
 """
 
 from __future__ import annotations
@@ -43,6 +43,13 @@ class Counting(Bag):
         return {"logits": self.logits(input_ids) + self.calls}
 
 
+class Wide(Bag):
+    @tf.function(input_signature=[tf.TensorSpec([1, None], tf.int32, name="input_ids")])
+    def serve(self, input_ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        mean = tf.reduce_mean(self.logits(input_ids), axis=1, keepdims=True)
+        return {"logits": self.logits(input_ids) + tf.reduce_max(tf.tile(mean, [1, 10_000_000]))}
+
+
 def write(model: Bag, path: Path) -> None:
     saved = path.with_suffix(".saved")
     tf.saved_model.save(model, str(saved), signatures={"serving_default": model.serve})
@@ -55,4 +62,4 @@ if __name__ == "__main__":
     folder = Path(sys.argv[1])
     write(Bag(VOCABULARY, EMBEDDING), folder / "bag.tflite")
     write(Counting(VOCABULARY, EMBEDDING), folder / "counting.tflite")
-    write(Bag(10_000, 1_000), folder / "large.tflite")
+    write(Wide(VOCABULARY, EMBEDDING), folder / "wide.tflite")
