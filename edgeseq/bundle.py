@@ -184,31 +184,14 @@ class Bundle(msgspec.Struct, frozen=True):
 def read_bundle(path: Path, *, verify_hashes: bool = True) -> Bundle:
     """Reads a bundle folder and checks everything that can be checked without a runtime.
 
-    Raises `BundleError` when a file is missing, foreign, a link, of another size or hash, or when
-    the manifest, labels and golden examples do not fit together.
+    Without `verify_hashes` the content of the large files is taken on trust: sizes and the small
+    files are still checked. Raises `BundleError` naming the file that is missing, foreign, a
+    link, damaged, of another size or hash, or that does not fit the others.
     """
     if not path.is_dir():
         what = "is not a bundle folder" if path.exists() else "no such bundle"
         raise BundleError(what, where=path, fix="name what `edgeseq convert` wrote")
-    manifest = read_json(
-        path / "bundle.json", BundleManifest, error=BundleError, limit_bytes=MANIFEST_LIMIT_BYTES
-    )
-    if manifest.schema_version != SCHEMA_VERSION:
-        raise BundleError(
-            "unknown schema version",
-            where=path / "bundle.json",
-            found=manifest.schema_version,
-            expected=SCHEMA_VERSION,
-            fix="update edgeseq or convert again",
-        )
-    if set(manifest.files) != set(FILES):
-        raise BundleError(
-            "lists other files than a bundle has",
-            where=path / "bundle.json",
-            found=", ".join(sorted(manifest.files)) or "none",
-            expected=", ".join(FILES),
-            fix="convert again",
-        )
+    manifest = _read_manifest(path / "bundle.json")
     for name, entry in manifest.files.items():
         _check_file(path / name, entry, verify_hashes=verify_hashes)
     labels = read_json(
@@ -217,8 +200,66 @@ def read_bundle(path: Path, *, verify_hashes: bool = True) -> Bundle:
     golden = read_json(
         path / "golden.json", Golden, error=BundleError, limit_bytes=MANIFEST_LIMIT_BYTES
     )
+    _check_labels(path, labels, manifest)
     _check_golden(path / "golden.json", golden, manifest, len(labels))
     return Bundle(path=path, manifest=manifest, labels=labels, golden=golden)
+
+
+def _read_manifest(path: Path) -> BundleManifest:
+    if path.is_symlink():
+        raise BundleError("is a link", where=path, fix="copy the bundle itself")
+    try:
+        manifest = read_json(
+            path, BundleManifest, error=BundleError, limit_bytes=MANIFEST_LIMIT_BYTES
+        )
+    except RecursionError as failure:
+        raise BundleError("is nested too deeply", where=path, fix="convert again") from failure
+    if manifest.schema_version != SCHEMA_VERSION:
+        raise BundleError(
+            "unknown schema version",
+            where=path,
+            found=manifest.schema_version,
+            expected=SCHEMA_VERSION,
+            fix="update edgeseq or convert again",
+        )
+    # Exactly these names: no other file, and no path out of the folder, is ever opened.
+    if set(manifest.files) != set(FILES):
+        raise BundleError(
+            "lists other files than a bundle has",
+            where=path,
+            found=", ".join(sorted(manifest.files))[:200] or "none",
+            expected=", ".join(FILES),
+            fix="convert again",
+        )
+    if min(manifest.max_tokens, manifest.vocabulary_size) < 1:
+        raise BundleError(
+            "says that the model takes no input",
+            where=path,
+            found=f"max_tokens {manifest.max_tokens}, vocabulary {manifest.vocabulary_size}",
+            expected="at least 1",
+            fix="convert again",
+        )
+    return manifest
+
+
+def _check_labels(path: Path, labels: tuple[str, ...], manifest: BundleManifest) -> None:
+    if len(set(labels)) != len(labels) or len(labels) < 2:
+        raise BundleError(
+            "holds no set of classes",
+            where=path / "labels.json",
+            found=", ".join(labels)[:200] or "none",
+            expected="at least 2, all different",
+            fix="convert again",
+        )
+    shapes = [output.shape for output in manifest.signature.outputs]
+    if shapes != [(1, len(labels))]:
+        raise BundleError(
+            "lists another number of classes than the model's outputs",
+            where=path / "labels.json",
+            found=len(labels),
+            expected=f"outputs {shapes}",
+            fix="convert again",
+        )
 
 
 def _check_file(path: Path, entry: FileEntry, *, verify_hashes: bool) -> None:
@@ -246,8 +287,14 @@ def _check_file(path: Path, entry: FileEntry, *, verify_hashes: bool) -> None:
 
 
 def _check_golden(path: Path, golden: Golden, manifest: BundleManifest, n_labels: int) -> None:
-    if not golden.examples:
-        raise BundleError("holds no example", where=path, expected="at least 1")
+    if not golden.examples or not golden.tolerance >= 0:
+        raise BundleError(
+            "holds nothing to compare with",
+            where=path,
+            found=f"{len(golden.examples)} examples, tolerance {golden.tolerance}",
+            expected="at least 1 example and a tolerance of at least 0",
+            fix="convert again",
+        )
     for number, example in enumerate(golden.examples):
         if len(example.logits) != n_labels:
             raise BundleError(
@@ -269,3 +316,36 @@ def _check_golden(path: Path, golden: Golden, manifest: BundleManifest, n_labels
                 where=f"{path}: example {number}",
                 expected=f"0 to {manifest.vocabulary_size - 1}",
             )
+
+
+def check_model(bundle: Bundle) -> None:
+    """Checks that model.tflite is whole and has the signature that the manifest promises.
+
+    Apart from `read_bundle` because it walks through the whole graph: tenths of a second, and
+    memory that a process that is measured should not hold. Raises `BundleError`.
+    """
+    from edgeseq.tflite_file import read_tflite
+
+    promised = bundle.manifest.signature
+    expected = [
+        (
+            promised.key,
+            tuple((one.name, one.dtype, one.shape) for one in promised.inputs),
+            tuple((one.name, one.dtype, one.shape) for one in promised.outputs),
+        )
+    ]
+    found = []
+    for entry in read_tflite(bundle.model_path).signatures:
+        inputs, outputs = (
+            tuple((name, one.dtype.lower(), one.shape) for name, one in tensors.items())
+            for tensors in (entry.inputs, entry.outputs)
+        )
+        found.append((entry.key, inputs, outputs))
+    if found != expected:
+        raise BundleError(
+            "has another signature than bundle.json says",
+            where=bundle.model_path,
+            found=str(found)[:300],
+            expected=expected,
+            fix="convert again",
+        )

@@ -153,7 +153,9 @@ def read_tflite(path: Path) -> TfliteFile:
     try:
         with path.open("rb") as file:
             if not path.stat().st_size:
-                raise BundleError("is empty", where=path, fix="copy or convert it again")
+                raise BundleError(
+                    "is empty, no runtime can load it", where=path, fix="copy or convert it again"
+                )
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as failure:
         raise BundleError("cannot be read", where=path, found=failure.strerror) from failure
@@ -167,7 +169,7 @@ def parse_tflite(content: bytes | mmap.mmap, *, where: str | Path) -> TfliteFile
     """
     if len(content) < 8 or content[4:8] != IDENTIFIER:
         raise BundleError(
-            "is not a .tflite file",
+            "is not a .tflite file that a runtime can load",
             where=where,
             found=f"file identifier {bytes(content[4:8])!r}",
             expected=repr(IDENTIFIER),
@@ -178,7 +180,10 @@ def parse_tflite(content: bytes | mmap.mmap, *, where: str | Path) -> TfliteFile
     except _MALFORMED as failure:
         found = str(failure) or type(failure).__name__
         raise BundleError(
-            "is damaged", where=where, found=found, fix="copy or convert it again"
+            "is damaged, no runtime can load it",
+            where=where,
+            found=found,
+            fix="copy or convert it again",
         ) from failure
 
 

@@ -24,6 +24,7 @@ from edgeseq.bundle import (
     Lowering,
     Provenance,
     Signature,
+    check_model,
     read_bundle,
 )
 from edgeseq.data.examples import Dataset
@@ -113,7 +114,7 @@ def convert(
             min_runtime_version=converted.model.min_runtime_version,
         )
         write_json(draft / "bundle.json", manifest)
-        read_bundle(draft, verify_hashes=False)
+        check_model(read_bundle(draft, verify_hashes=False))
     return manifest
 
 

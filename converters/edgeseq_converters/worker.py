@@ -87,6 +87,9 @@ JOBS: dict[str, Callable[..., Answer]] = {"convert": convert, "compare": compare
 
 def main() -> int:
     """The child's whole life: one job, its answer or its error, and its peak memory."""
+    # One thread: OpenBLAS's threads spin while they wait, and on a machine with other work (a
+    # second conversion) two of them were 6 times slower than one. Read when NumPy is imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     side = ChildSide()
     try:
         answer = JOBS[side.job.name](report=side.report, **side.job.arguments)

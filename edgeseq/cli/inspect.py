@@ -26,11 +26,13 @@ def inspect(
 
     Example: edgeseq inspect bundles/lstm
     """
-    from edgeseq.bundle import read_bundle
+    from edgeseq.bundle import check_model, read_bundle
     from edgeseq.tflite_file import read_tflite
     from edgeseq.tflite_runtimes import runtime_support
 
     bundle = read_bundle(path) if path.is_dir() else None
+    if bundle:
+        check_model(bundle)
     model = read_tflite(bundle.model_path if bundle else path)
     support = runtime_support(model)
     if json:
