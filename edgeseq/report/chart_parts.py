@@ -108,17 +108,19 @@ def shape_by_model(styles: Mapping[str, Style], *, legend: bool) -> alt.Shape:
     )
 
 
-def dash_by_model(styles: Mapping[str, Style], *, legend: bool) -> alt.StrokeDash:
-    """Dash by the field `model`, in one legend with the colour."""
+def dash_by_model(styles: Mapping[str, Style], *, points: bool = False) -> alt.StrokeDash:
+    """Dash by the field `model`, in one legend with the colour; `points` if it shows shapes too."""
     return alt.StrokeDash(
         "model:N",
         scale=alt.Scale(
             domain=[style.label for style in styles.values()],
             range=[list(style.dash) for style in styles.values()],
         ),
-        legend=alt.Legend(title=None, symbolType="stroke", symbolOpacity=1, symbolSize=500)
-        if legend
-        else None,
+        legend=(
+            alt.Legend(title=None, symbolOpacity=1)
+            if points
+            else alt.Legend(title=None, symbolOpacity=1, symbolType="stroke", symbolSize=500)
+        ),
     )
 
 

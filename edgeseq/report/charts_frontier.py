@@ -43,8 +43,10 @@ def frontier(
         return None
     title = "p95 latency of a whole query, ms" if over == "p95" else "peak process memory, MB"
     edges = [edge for row in rows for edge in _cost_interval(row, over)]
-    if limit is not None:
-        edges.append(_shown_limit(limit, over))
+    shown_limit = _shown_limit(limit, over)
+    # A limit near the models belongs in the picture; one far off would squeeze them.
+    if min(edges) / 3 < shown_limit < max(edges) * 3:
+        edges.append(shown_limit)
     x = log_axis(over, title, edges)
     scores = [100 * edge for row in rows for edge in (row.score_ci95 or (row.score or 0.0,) * 2)]
     margin = max(1.0, 0.12 * (max(scores) - min(scores)))
@@ -101,7 +103,7 @@ def frontier(
             ],
         ),
         *_labels(base, styles),
-    ).add_params(alt.param(name="limit_x", value=_shown_limit(limit, over)))
+    ).add_params(alt.param(name="limit_x", value=shown_limit))
     said = "latency" if over == "p95" else "memory"
     return Figure(
         name=f"frontier-{said}",

@@ -53,9 +53,7 @@ def distribution(
     chart = alt.layer(
         alt.Chart(values([{"y": 95}])).mark_rule(color=colour("none")).encode(y="y:Q"),
         limit_rule("x"),
-        base.mark_line(strokeWidth=2.2, clip=True).encode(
-            strokeDash=dash_by_model(styles, legend=True)
-        ),
+        base.mark_line(strokeWidth=2.2, clip=True).encode(strokeDash=dash_by_model(styles)),
     ).add_params(alt.param(name="limit_x", value=limit_ms or 0.0))
     return Figure(
         name="latency-distribution",
@@ -129,7 +127,7 @@ def lengths(group: Group, styles: Mapping[str, Style]) -> Figure | None:
             y=alt.Y("low:Q", title=y.title, scale=y.scale(), axis=y.axis()), y2="high:Q"
         ),
         base.mark_line(strokeWidth=2.2).encode(
-            y="mid:Q", strokeDash=dash_by_model(styles, legend=True)
+            y="mid:Q", strokeDash=dash_by_model(styles, points=True)
         ),
         base.mark_point(filled=True, size=45, opacity=1).encode(
             y="mid:Q",

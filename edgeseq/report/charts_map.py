@@ -123,7 +123,7 @@ def winner_chart(
         name="winners",
         title="Who wins under which limits",
         caption=f"Under this report's limits {ships or 'nothing'} ships. Each mark is a model at "
-        "what it needs, the dashed lines are the limits; in the page a click sets both.",
+        "what it needs; limits within the picture are dashed, and in the page a click sets both.",
         spec=finish(
             chart,
             height_px=HEIGHT_PX,

@@ -72,7 +72,11 @@ def ledger(group: Group, styles: Mapping[str, Style]) -> Figure | None:
         alt.Chart(values(bars))
         .mark_bar()
         .encode(
-            x=alt.X("sum(mb):Q", title="resident memory of the process, MB"),
+            x=alt.X(
+                "sum(mb):Q",
+                title="resident memory of the process, MB",
+                axis=alt.Axis(tickCount=8),
+            ),
             y=y,
             yOffset=offset,
             color=by_model(styles, legend=True),
@@ -173,7 +177,7 @@ def cliff(group: Group, styles: Mapping[str, Style]) -> Figure | None:
             x=x_channel,
             y=alt.Y("ms:Q", title=y.title, scale=whole.scale(), axis=y.axis()),
             color=by_model(styles, legend=True),
-            strokeDash=dash_by_model(styles, legend=True),
+            strokeDash=dash_by_model(styles),
             tooltip=[
                 "model:N",
                 alt.Tooltip("x:Q", title="limit, MB"),

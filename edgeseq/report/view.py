@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -241,7 +241,7 @@ def _provenance(group: Group) -> tuple[tuple[str, tuple[tuple[str, str], ...]], 
                     ("file", file),
                     ("edgeseq", f"{result.edgeseq_version}, git {result.git_state or 'unknown'}"),
                     *_settings(result.requested, result.effective),
-                    *(_state(state) for state in result.machine),
+                    *_states(result.machine),
                 ],
             )
         )
@@ -274,18 +274,33 @@ def _settings(requested: Settings, effective: Settings) -> Pairs:
     return pairs
 
 
-def _state(state: MachineState) -> tuple[str, str]:
-    known: Mapping[str, object] = {
-        "load of others": None if state.load_other_cores is None
-        else f"{state.load_other_cores:.2f} cores",
-        "stolen": None if state.steal_cores is None else f"{state.steal_cores:.2f} cores",
-        "swap": None if state.swap_used_bytes is None else format_bytes(state.swap_used_bytes),
-        "governor": state.governor,
-        "temperature": None if state.temperature_c is None else f"{state.temperature_c:.1f} °C",
-        "throttled": ", ".join(state.throttled) or None,
-    }  # fmt: skip
-    said = ", ".join(f"{name} {value}" for name, value in known.items() if value is not None)
-    return (f"machine {state.when}", said or "says nothing of itself")
+def _states(states: Sequence[MachineState]) -> Pairs:
+    """What the machine said of itself before, during and after, each in one line."""
+    pairs = []
+    for when in ("before", "during", "after"):
+        own = [state for state in states if state.when == when]
+        known = {
+            "load of others": _span([s.load_other_cores for s in own], "{:.2f} cores"),
+            "stolen": _span([s.steal_cores for s in own], "{:.2f} cores"),
+            "temperature": _span([s.temperature_c for s in own], "{:.1f} °C"),
+            "swap": ", ".join(dict.fromkeys(
+                format_bytes(s.swap_used_bytes) for s in own if s.swap_used_bytes is not None
+            )),
+            "governor": ", ".join(dict.fromkeys(s.governor for s in own if s.governor)),
+            "throttled": ", ".join(dict.fromkeys(why for s in own for why in s.throttled)),
+        }  # fmt: skip
+        said = ", ".join(f"{name} {value}" for name, value in known.items() if value)
+        if said:
+            pairs.append((f"machine {when}", said))
+    return pairs
+
+
+def _span(values: Sequence[float | None], form: str) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return ""
+    low, high = form.format(min(known)), form.format(max(known))
+    return low if low == high else f"{low} to {high}"
 
 
 def report_command(files: Sequence[str], budget_text: str) -> str:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from edgeseq.bundle import Lowering, RecipeName
 from edgeseq.files import write_json
@@ -33,6 +35,8 @@ from edgeseq.results import (
     Settings,
 )
 
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 MB = 1_000_000
 BARE_RUNTIME_BYTES = 48 * MB
 LABELS = ("negative", "neutral", "positive")
@@ -160,13 +164,13 @@ class Fake:
     quick: bool = False
 
 
-def make_result(fake: Fake = Fake()) -> Result:  # noqa: B008 - frozen
+def make_result(fake: Fake = Fake()) -> Result:
     """A made-up result of all `fake.models` on one device."""
     rng = np.random.default_rng(fake.seed)
     gold = rng.choice(len(fake.labels), size=fake.n_examples, p=_priors(len(fake.labels)))
     difficulty = rng.random(fake.n_examples)
     tokens = np.clip(rng.lognormal(3.0, 0.5, fake.n_examples), 4, 128).astype(int)
-    families: dict[str, np.ndarray] = {}
+    families: dict[str, Floats] = {}
     runs = tuple(
         _run(fake, model, rng, gold, difficulty, tokens, families) for model in fake.models
     )
@@ -197,26 +201,27 @@ def make_result(fake: Fake = Fake()) -> Result:  # noqa: B008 - frozen
     )
 
 
-def write_result(path: Path, fake: Fake = Fake()) -> Path:  # noqa: B008 - frozen
+def write_result(path: Path, fake: Fake = Fake()) -> Path:
     """Writes `make_result(fake)` to `path` and gives `path` back."""
     write_json(path, make_result(fake))
     return path
 
 
-def _priors(n: int) -> np.ndarray:
+def _priors(n: int) -> Floats:
     weights = np.linspace(1.0, 1.6, n)
     return np.asarray(weights / weights.sum())
 
 
-def _run(
-    fake: Fake,
-    model: FakeModel,
-    rng: np.random.Generator,
-    gold: np.ndarray,
-    difficulty: np.ndarray,
-    tokens: np.ndarray,
-    families: dict[str, np.ndarray],
-) -> Run:
+class _Texts(NamedTuple):
+    """What all models of a result share: the examples, and what each family answers."""
+
+    gold: Ints
+    difficulty: Floats
+    tokens: Ints
+    families: dict[str, Ints]
+
+
+def _run(fake: Fake, model: FakeModel, rng: np.random.Generator, texts: _Texts) -> Run:
     empty = Queries((), (), (), (), (), (), ())
     return Run(
         bundle=BundleIdentity(
@@ -236,25 +241,23 @@ def _run(
             provenance={"source": "trained here", "tensorflow": "2.21.0"},
         ),
         warmup=empty,
-        queries=_queries(model, rng, tokens, fake.n_queries) if fake.n_queries else empty,
+        queries=_queries(model, rng, texts.tokens, fake.n_queries) if fake.n_queries else empty,
         lengths=_lengths(model, rng) if fake.lengths else (),
         memory=_ledger(model, peaks=fake.peaks),
         cold_starts=tuple(_cold_start(model, rng) for _ in range(fake.cold_starts)),
-        predictions=(
-            _predictions(fake, model, rng, gold, difficulty, families) if fake.accuracy else None
-        ),
+        predictions=(_predictions(fake, model, rng, texts) if fake.accuracy else None),
         limited=tuple(_limited(model, rng, mb) for mb in LIMITS_MB) if fake.limited else (),
         findings=model.findings,
     )
 
 
-def _scale(model: FakeModel, tokens: np.ndarray) -> np.ndarray:
+def _scale(model: FakeModel, tokens: Ints) -> Floats:
     """Cost relative to 24 tokens; the BERT's has a part that grows with the square."""
     x = tokens / 24.0
     return np.asarray(0.1 + 0.8 * x + 0.1 * x**2 if model.arch == "bert" else 0.15 + 0.85 * x)
 
 
-def _queries(model: FakeModel, rng: np.random.Generator, tokens: np.ndarray, n: int) -> Queries:
+def _queries(model: FakeModel, rng: np.random.Generator, tokens: Ints, n: int) -> Queries:
     example = np.arange(n) % len(tokens)
     noise = np.empty(n)
     state = 0.0
@@ -328,13 +331,9 @@ def _cold_start(model: FakeModel, rng: np.random.Generator) -> ColdStart:
 
 
 def _predictions(
-    fake: Fake,
-    model: FakeModel,
-    rng: np.random.Generator,
-    gold: np.ndarray,
-    difficulty: np.ndarray,
-    families: dict[str, np.ndarray],
+    fake: Fake, model: FakeModel, rng: np.random.Generator, texts: _Texts
 ) -> Predictions:
+    gold, difficulty, _, families = texts
     n, k = len(gold), len(fake.labels)
     sources = np.array([fake.sources[i % len(fake.sources)] for i in range(n)])
     if model.family not in families or not model.family:
