@@ -16,7 +16,7 @@ import pytest
 from edgeseq_benchmarks.bench import bench
 from edgeseq_benchmarks.stages import Timeouts
 
-from edgeseq.bundle import Golden, GoldenExample
+from edgeseq.bundle import Golden, GoldenExample, read_bundle
 from edgeseq.data.examples import TextExample
 from edgeseq.errors import BundleError, DeviceError, InputError
 from edgeseq.files import write_json
@@ -173,7 +173,13 @@ def test_a_truncated_model_is_refused(
 def test_a_model_that_cannot_be_loaded_does_not_stop_the_others(
     make_bundle: MakeBundle, brief: Settings
 ) -> None:
-    paths = [make_bundle("broken", content=b"nothing of the kind"), make_bundle("sound")]
+    golden = Golden(
+        examples=(GoldenExample(text="soup", token_ids=(2, 3), logits=(0.0, 0.0, 0.0)),),
+        tolerance=0.01,
+    )
+    sound_path = make_bundle("sound")
+    signature = msgspec.structs.replace(read_bundle(sound_path).manifest.signature, key="other")
+    paths = [make_bundle("broken", golden=golden, signature=signature), sound_path]
     broken, sound = bench(paths, settings=brief).runs
     assert codes(broken) == {"process-lost"}
     assert broken.queries.total_ns == ()
