@@ -11,7 +11,7 @@ import numpy as np
 from edgeseq.report.chart_parts import Figure, by_model, finish, shape_by_model, values
 from edgeseq.report.evidence import disagreement
 from edgeseq.report.rows import Entry, Group
-from edgeseq.report.theme import Style, arch_colour
+from edgeseq.report.theme import Style, arch_colour, plain
 from edgeseq.units import format_share
 
 MAX_LABELS = 24
@@ -23,7 +23,7 @@ def classes(group: Group, styles: Mapping[str, Style]) -> Figure | None:
     records = [
         {
             "model": styles[row.bundle].label,
-            "what": score.label,
+            "what": plain(score.label),
             "y": 100 * score.recall,
             "low": 100 * score.recall_ci95[0],
             "high": 100 * score.recall_ci95[1],
@@ -48,7 +48,7 @@ def sources(group: Group, styles: Mapping[str, Style]) -> Figure | None:
     records = [
         {
             "model": styles[row.bundle].label,
-            "what": score.source or "(no source)",
+            "what": plain(score.source),
             "y": 100 * score.score,
             "low": 100 * score.score_ci95[0],
             "high": 100 * score.score_ci95[1],
@@ -120,7 +120,7 @@ def disagreement_counts(first: Entry, second: Entry) -> list[dict[str, Any]]:
     one, two = first.run.predictions, second.run.predictions
     if one is None or two is None:
         return []
-    labels = first.run.bundle.labels
+    labels = [plain(label) for label in first.run.bundle.labels]
     counts: dict[tuple[int, int], int] = {}
     for a, b in zip(one.predicted, two.predicted, strict=True):
         counts[a, b] = counts.get((a, b), 0) + 1
@@ -134,7 +134,7 @@ def disagreement_counts(first: Entry, second: Entry) -> list[dict[str, Any]]:
 def confusion(first: Entry, second: Entry, styles: Mapping[str, Style]) -> Figure | None:
     """The answers of two models against each other, over all test examples."""
     records = disagreement_counts(first, second)
-    labels = list(first.run.bundle.labels)
+    labels = [plain(label) for label in first.run.bundle.labels]
     found = disagreement(first.run, second.run)
     if found is None or len(labels) > MAX_LABELS:
         return None

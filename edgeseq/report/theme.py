@@ -97,6 +97,12 @@ def styles_of(models: Sequence[tuple[str, Arch, str]]) -> dict[str, Style]:
     return {bundle: styles[bundle] for bundle, _, _ in models}
 
 
+def plain(text: str) -> str:
+    """`text` on one line of printable characters: Vega-Lite puts sorted names into expressions,
+    which a line separator (U+2028) would break."""
+    return "".join(c if c.isprintable() else " " for c in " ".join(text.split())) or "(empty)"
+
+
 def _recipe_rank(recipe: str) -> int:
     return _RECIPE_ORDER.index(recipe) if recipe in _RECIPE_ORDER else len(_RECIPE_ORDER)
 
@@ -106,11 +112,12 @@ def _short_labels(models: Sequence[tuple[str, Arch, str]]) -> dict[str, str]:
     labels = {}
     for bundle, _, recipe in models:
         title = _RECIPE_TITLES.get(recipe, recipe)
-        stem = bundle.removesuffix(recipe).rstrip("-_ ")
-        label = f"{stem} {title}" if stem and stem != bundle else bundle
+        name = plain(bundle)
+        stem = name.removesuffix(recipe).rstrip("-_ ")
+        label = f"{stem} {title}" if stem and stem != name else name
         labels[bundle] = label if len(label) <= 32 else f"{label[:17]}…{label[-14:]}"
     if len(set(labels.values())) < len(labels):
-        return {bundle: f"{index}. {bundle[:28]}" for index, bundle in enumerate(labels, 1)}
+        return {bundle: f"{index}. {plain(bundle)[:28]}" for index, bundle in enumerate(labels, 1)}
     return labels
 
 

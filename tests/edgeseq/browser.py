@@ -64,7 +64,7 @@ class Browser:
         )
         self._call("Page.navigate", url=page.as_uri())
         deadline = time.monotonic() + TIMEOUT_S
-        while self.evaluate("document.documentElement.dataset.ready || ''") != "yes":
+        while self.evaluate("document.documentElement?.dataset.ready || ''") != "yes":
             if self.problems or time.monotonic() > deadline:
                 raise AssertionError(f"the page was not drawn: {self.problems}")
             time.sleep(0.1)

@@ -170,10 +170,8 @@ def make_result(fake: Fake = Fake()) -> Result:
     gold = rng.choice(len(fake.labels), size=fake.n_examples, p=_priors(len(fake.labels)))
     difficulty = rng.random(fake.n_examples)
     tokens = np.clip(rng.lognormal(3.0, 0.5, fake.n_examples), 4, 128).astype(int)
-    families: dict[str, Floats] = {}
-    runs = tuple(
-        _run(fake, model, rng, gold, difficulty, tokens, families) for model in fake.models
-    )
+    texts = _Texts(gold, difficulty, tokens, {})
+    runs = tuple(_run(fake, model, rng, texts) for model in fake.models)
     settings = Settings(
         threads=fake.threads,
         quick=fake.quick,
