@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
 
 from edgeseq.errors import EdgeseqError
 from edgeseq.progress import Progress, Report
-from edgeseq.results import ColdStart, MachineState, MemoryPhase, Settings
+from edgeseq.results import ColdStart, LimitedRun, MachineState, MemoryPhase, Settings
+from edgeseq.units import format_bytes
 from edgeseq_benchmarks import protocol, validity
 from edgeseq_benchmarks.children import Child, load_command, lost_while_loading
 from edgeseq_benchmarks.curve import memory_curve
@@ -298,14 +300,23 @@ def measure_limited(
         curve = settings.memory_curve or subject.name in settings.memory_curve_bundles
         if subject.lost or subject.loaded is None:
             continue
-        report(Progress("memory limits", done, len(subjects), subject.name))
+
+        def note(words: str, done: int = done) -> None:
+            report(Progress("memory limits", done, len(subjects), words))
+
+        note(subject.name)
         with subject.goes_without("memory limits"):
-            _measure_limited(subject, settings, hierarchy, curve=curve)
+            _measure_limited(subject, settings, hierarchy, note, curve=curve)
     report(Progress("memory limits", len(subjects), len(subjects)))
 
 
 def _measure_limited(
-    subject: Subject, settings: Settings, hierarchy: Hierarchy, *, curve: bool
+    subject: Subject,
+    settings: Settings,
+    hierarchy: Hierarchy,
+    note: Callable[[str], None],
+    *,
+    curve: bool,
 ) -> None:
     if subject.loaded is None or not (curve or settings.memory_limits_bytes):
         return
@@ -320,17 +331,21 @@ def _measure_limited(
             # Libraries come from the disk, not from the page cache: five times the usual start.
             load_timeout_s=settings.limited_duration_s + 5 * cold_s,
         )
-        for limit_bytes in settings.memory_limits_bytes:
-            subject.limited.append(run_limited(hierarchy, task, limit_bytes))
-        if not curve:
-            return
         # A curve is a dozen runs: each gets a share of the time, the last ones hang for all of it.
         share_s = settings.curve_budget_s / 12
         short = task._replace(duration_s=share_s, load_timeout_s=share_s + 5 * cold_s)
-        peak_bytes = max(phase.peak_bytes or phase.rss_bytes for phase in subject.memory)
-        subject.limited += memory_curve(
-            lambda limit_bytes: run_limited(hierarchy, short, limit_bytes),
-            start_bytes=round(peak_bytes * 1.1),
-            budget_s=settings.curve_budget_s,
-            known=tuple(subject.limited),
-        )
+
+        def under(limit_bytes: int, *, task: LimitedTask) -> LimitedRun:
+            run = run_limited(hierarchy, task, limit_bytes)
+            note(f"{subject.name}: {format_bytes(limit_bytes)} {run.status}")
+            return run
+
+        subject.limited += [under(limit, task=task) for limit in settings.memory_limits_bytes]
+        if curve:
+            peak_bytes = max(phase.peak_bytes or phase.rss_bytes for phase in subject.memory)
+            subject.limited += memory_curve(
+                partial(under, task=short),
+                start_bytes=round(peak_bytes * 1.1),
+                budget_s=settings.curve_budget_s,
+                known=tuple(subject.limited),
+            )

@@ -12,7 +12,7 @@ from statistics import median
 
 from edgeseq.bundle import Bundle
 from edgeseq.results import DeviceInfo, Finding, MachineState, Queries, Settings, Slice
-from edgeseq.units import format_bytes, format_duration_ns, format_share
+from edgeseq.units import format_bytes, format_share
 
 Logits = Sequence[Sequence[float | None]]
 
@@ -25,9 +25,9 @@ LOAD_WARNING_CORES = 0.1
 # once a tenth of the time is somebody else's, it no longer speaks of the model.
 WAITING_INVALID_SHARE = 0.10
 WAITING_WARNING_SHARE = 0.02
-# Two halves of the same texts in the same order of rounds; pyperf calls a benchmark unstable
-# when its spread is beyond 10 % of its mean.
+# pyperf calls a benchmark unstable when its spread is beyond 10 % of its mean.
 DRIFT_WARNING_SHARE = 0.10
+# Beyond what the first long texts and the allocator's own rounding explain.
 GROWTH_WARNING_SHARE = 0.10
 GROWTH_WARNING_BYTES = 2_000_000
 # Same input, same kernels, same process: equal to the last bit as far as it is known; what is
@@ -135,22 +135,17 @@ def answer_findings(varied: int, truncated: int, unknown_only: int, examples: in
 def timing_findings(queries: Queries, slices: Sequence[Slice], settings: Settings) -> list[Finding]:
     """What is to be said about a model's times: too few, drifting, disturbed."""
     findings = _sample_findings(queries, slices, settings)
-    rounds = sorted(set(queries.round))
-    if len(rounds) >= 2:
-        middle = rounds[len(rounds) // 2]
-        pairs = list(zip(queries.round, queries.total_ns, strict=True))
-        first = median(total_ns for number, total_ns in pairs if number < middle)
-        second = median(total_ns for number, total_ns in pairs if number >= middle)
-        if abs(second / first - 1) > DRIFT_WARNING_SHARE:
-            findings.append(
-                Finding(
-                    "unstable",
-                    "warning",
-                    f"the median went from {format_duration_ns(first)} in the first half of the "
-                    f"rounds to {format_duration_ns(second)} in the second: let the machine cool "
-                    "down or end other programs, and measure again",
-                )
+    drift = _drift(queries)
+    if drift is not None and abs(drift - 1) > DRIFT_WARNING_SHARE:
+        findings.append(
+            Finding(
+                "unstable",
+                "warning",
+                f"texts of the same length took {drift:.2f} times as long in the second half of "
+                "the rounds as in the first: let the machine cool down or end other programs, "
+                "and measure again",
             )
+        )
     findings += _waiting_findings(slices)
     growth = _growth_bytes(slices)
     if growth is not None:
@@ -162,6 +157,32 @@ def timing_findings(queries: Queries, slices: Sequence[Slice], settings: Setting
             )
         )
     return findings
+
+
+def _drift(queries: Queries) -> float | None:
+    """How many times longer the second half of the rounds took; None when they share no length.
+
+    Halves are compared at equal lengths in tokens (the geometric mean of the ratios of medians,
+    weighted by queries): each round has other texts, and a text's length decides its time.
+    """
+    rounds = sorted(set(queries.round))
+    if len(rounds) < 2:
+        return None
+    middle = rounds[len(rounds) // 2]
+    halves: tuple[dict[int, list[int]], dict[int, list[int]]] = ({}, {})
+    for number, tokens, total_ns in zip(
+        queries.round, queries.tokens, queries.total_ns, strict=True
+    ):
+        halves[number >= middle].setdefault(tokens, []).append(total_ns)
+    first, second = halves
+    weights, logarithms = [], []
+    for tokens in first.keys() & second.keys():
+        weights.append(min(len(first[tokens]), len(second[tokens])))
+        logarithms.append(math.log(median(second[tokens]) / median(first[tokens])))
+    if not weights:
+        return None
+    mean = sum(w * ratio for w, ratio in zip(weights, logarithms, strict=True)) / sum(weights)
+    return math.exp(mean)
 
 
 def _sample_findings(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +13,7 @@ from edgeseq.cli.console import JsonOption, err, out, print_json, print_note, pr
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgeseq.results import Finding, Result, Run
+    from edgeseq.results import Finding, Run
 
 
 def bench(
@@ -60,62 +60,80 @@ def bench(
     with progress_bars(still=True) as report:
         measured = measure(bundles, settings=settings, report=report, command=sys.argv)
     write_json(result, measured)
+    rows = [_row(run) for run in measured.runs]
     if json:
-        print_json(measured)
+        print_json({"result": str(result), "rows": rows, "findings": measured.findings})
         return
-    out.print(_table(measured))
+    out.print(_table(rows))
     for run in measured.runs:
         _print_findings(run.findings, run.bundle.name)
     _print_findings(measured.findings, "this run")
     print_note(f"written to {result}; next: edgeseq report {result} --out report")
 
 
-def _table(result: Result) -> Table:
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table()
-    for name in ("model", "p50", "p95", "accuracy", "memory*", "cold start", "limits"):
-        words = name in ("model", "limits")
-        table.add_column(
-            name, justify="left" if words else "right", no_wrap=not words, overflow="fold"
-        )
-    for run in result.runs:
-        table.add_row(escape(run.bundle.name), *_cells(run))
-    table.caption = "* at its peak, beyond the bare runtime"
-    return table
-
-
-def _cells(run: Run) -> tuple[str, ...]:
+def _row(run: Run) -> dict[str, Any]:
+    """What is shown of a model; None where it was not measured or there are too few samples."""
     from statistics import median
 
     from edgeseq.percentiles import percentile
-    from edgeseq.units import format_bytes, format_duration_ns, format_share
 
     total_ns = run.queries.total_ns
     p50_ns = percentile(total_ns, 50) if total_ns else None
     p95_ns = percentile(total_ns, 95) if total_ns else None
-    score = memory = cold = "–"
+    row: dict[str, Any] = {
+        "model": run.bundle.name,
+        "p50_ms": None if p50_ns is None else p50_ns / 1e6,
+        "p95_ms": None if p95_ns is None else p95_ns / 1e6,
+        "accuracy": None,
+        "peak_memory_bytes": None,
+        "cold_start_ms": None,
+        "limits": [(limited.limit_bytes, limited.status) for limited in run.limited],
+        "findings": run.findings,
+    }
     if run.predictions is not None:
-        pairs = zip(run.predictions.gold, run.predictions.predicted, strict=True)
-        right = sum(gold == predicted for gold, predicted in pairs)
-        score = format_share(right / len(run.predictions.gold))
+        pairs = list(zip(run.predictions.gold, run.predictions.predicted, strict=True))
+        row["accuracy"] = sum(gold == predicted for gold, predicted in pairs) / len(pairs)
     if run.memory:
         peak_bytes = max(phase.peak_bytes or phase.rss_bytes for phase in run.memory)
-        memory = format_bytes(peak_bytes - run.memory[0].rss_bytes)
+        row["peak_memory_bytes"] = peak_bytes - run.memory[0].rss_bytes
     if run.cold_starts:
-        cold = format_duration_ns(median(start.total_ns for start in run.cold_starts))
-    limits = ", ".join(
-        f"{format_bytes(limited.limit_bytes)} {limited.status}" for limited in run.limited
-    )
-    return (
-        "–" if p50_ns is None else format_duration_ns(p50_ns),
-        "–" if p95_ns is None else format_duration_ns(p95_ns),
-        score,
-        memory,
-        cold,
-        limits,
-    )
+        row["cold_start_ms"] = median(start.total_ns for start in run.cold_starts) / 1e6
+    return row
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from edgeseq.units import format_bytes, format_duration_ms, format_share
+
+    table = Table(caption="memory: at its peak, beyond the bare runtime")
+    table.add_column("model", overflow="fold")
+    for name in ("p50", "p95", "accuracy", "memory", "cold start"):
+        table.add_column(name, justify="right", no_wrap=True)
+    limited = any(row["limits"] for row in rows)
+    if limited:
+        table.add_column("smallest limit")
+    for row in rows:
+        cells = [
+            "–" if row[key] is None else write(row[key])
+            for key, write in (
+                ("p50_ms", format_duration_ms),
+                ("p95_ms", format_duration_ms),
+                ("accuracy", format_share),
+                ("peak_memory_bytes", format_bytes),
+                ("cold_start_ms", format_duration_ms),
+            )
+        ]
+        if limited:
+            answered = [limit for limit, status in row["limits"] if status == "answered"]
+            refused = [limit for limit, status in row["limits"] if status != "answered"]
+            words = f"answers in {format_bytes(min(answered))}" if answered else ""
+            if refused:
+                words += f"{', ' if words else ''}not in {format_bytes(max(refused))}"
+            cells.append(words)
+        table.add_row(escape(row["model"]), *cells)
+    return table
 
 
 def _print_findings(findings: tuple[Finding, ...], whose: str) -> None:
