@@ -30,7 +30,7 @@ from .browser import CHROMIUM, Browser, browser
 from .fake_results import DEVICE, LABELS, MODELS, Fake, make_result, write_result
 
 BUDGET = parse_budget("memory=64MB p95=20ms")
-SMALL = Fake(n_queries=300)
+SMALL = Fake(n_queries=300, models=(MODELS[0], MODELS[2], MODELS[5]))
 # Row fields that version 1 of the summary promises.
 ROW_FIELDS = [
     *("bundle", "task", "arch", "recipe", "lowering", "device", "threads", "parameters"),
@@ -206,8 +206,9 @@ def test_captions_say_what_the_numbers_say(report: Path) -> None:
 
 def test_hostile_names_stay_text(hostile: Path) -> None:
     content, tags = page_of(hostile)
-    assert "<img" not in content
-    assert "alert(1)</script>" not in content
+    markup = re.sub(r"<script.*?</script>", "", content, flags=re.DOTALL)
+    assert "<img" not in markup
+    assert "alert(1)<" not in content
     assert len([tag for tag, _ in tags.tags if tag == "script"]) == 3
     assert "49" not in re.findall(r"\{\{7\*7\}\}|\b49ü", content)
     assert HOSTILE.split("\u2028", maxsplit=1)[0] in tags.text
@@ -253,7 +254,7 @@ def test_markdown_escapes() -> None:
         ),
         ({"peaks": False}, {"winners", "frontier-memory"}, {"memory-ledger", "frontier-latency"}),
         ({"models": MODELS[5:]}, {"disagreement"}, {"winners", "accuracy-classes"}),
-        ({"models": MODELS[3:], "sources": ("",)}, {"accuracy-sources"}, {"disagreement"}),
+        ({"models": MODELS[4:], "sources": ("",)}, {"accuracy-sources"}, {"disagreement"}),
     ],
 )
 def test_what_was_not_measured_leaves_no_empty_picture(
@@ -297,7 +298,7 @@ def test_two_devices_are_two_groups_with_their_own_verdicts(tmp_path: Path) -> N
     fake = replace(SMALL, limited=False, lengths=False)
     paths = [
         write_result(tmp_path / "pi.json", fake),
-        write_result(tmp_path / "phone.json", replace(fake, device=phone, models=MODELS[:3])),
+        write_result(tmp_path / "phone.json", replace(fake, device=phone, models=MODELS[:2])),
     ]
     summary = write_report(paths, tmp_path / "out", budget=BUDGET)
     assert [group.device for group in summary.groups] == ["kitchen-pi", "phone"]
@@ -306,7 +307,7 @@ def test_two_devices_are_two_groups_with_their_own_verdicts(tmp_path: Path) -> N
     assert summary.verdict.winner is None
     assert "Not the same everywhere" in summary.verdict.why
     assert "phone, 1 thread, feedback: nothing fits" in summary.verdict.why
-    assert len(summary.rows) == 9
+    assert len(summary.rows) == 5
     _, tags = page_of(tmp_path / "out")
     assert [a["id"] for t, a in tags.tags if t == "section"] == ["g1", "g2"]
     assert (tmp_path / "out" / PICTURES / "2-frontier-memory.png").exists()
