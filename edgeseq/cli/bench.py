@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -42,7 +43,7 @@ def bench(
     from edgeseq_benchmarks.bench import bench as measure
     from edgeseq_benchmarks.bench import default_settings
 
-    from edgeseq.errors import InputError
+    from edgeseq.errors import InputError, OutputError
     from edgeseq.files import write_json
     from edgeseq.units import parse_bytes
 
@@ -50,6 +51,9 @@ def bench(
         raise InputError("is not a device", where="--on", found=repr(on), expected="local")
     if not result.parent.is_dir():
         raise InputError("no such folder", where=result.parent, fix="make it, or change --out")
+    if not os.access(result.parent, os.W_OK):
+        # Better now than after minutes of measuring.
+        raise OutputError("may not be written to", where=result.parent, fix="change --out")
     settings = default_settings(
         quick=quick,
         threads=threads,
