@@ -9,7 +9,7 @@ def main() -> None:
     """Entry point of `edgeseq`: runs a command and turns its errors into a line and an exit code.
 
     Exit codes: 0 done; 1 a bug; 2 bad input or usage; 3 the honest answer is no; 4 a device
-    cannot be reached or was lost; 130 interrupted.
+    cannot be reached or was lost; 130 interrupted (typer's own doing).
     """
     from edgeseq.cli.app import app
     from edgeseq.cli.console import print_error
@@ -20,6 +20,3 @@ def main() -> None:
     except EdgeseqError as error:
         print_error(str(error))
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print_error("interrupted; finished steps are kept")
-        sys.exit(130)

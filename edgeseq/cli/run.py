@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeseq.cli.console import JsonOption, err, out, print_json, progress_bars
+from edgeseq.cli.console import JsonOption, err, out, print_error, print_json, progress_bars
 
 if TYPE_CHECKING:
     from edgeseq.suite.engine import StepEvent
@@ -62,8 +62,12 @@ def _run(suite: Path, root: Path, *, data_dir: Path | None, on: str, json: bool)
     if on != "local":
         raise InputError("unknown device", where="--on", found=repr(on), expected="local")
     # Nothing may move on the screen by itself while a model is measured.
-    with progress_bars(still=True) as report:
-        finished = run_suite(suite, root, data_dir=data_dir, report=report, on_step=_say)
+    try:
+        with progress_bars(still=True) as report:
+            finished = run_suite(suite, root, data_dir=data_dir, report=report, on_step=_say)
+    except KeyboardInterrupt:
+        print_error(f"interrupted; finished steps are kept below {root}: run it again to go on")
+        raise typer.Exit(130) from None
     answer = finished.answer("report")
     if json:
         print_json(

@@ -101,6 +101,7 @@ def test_a_suite_is_interrupted_killed_resumed_and_reported(
     _, said = second.communicate(timeout=120)
     assert second.returncode == 130, said
     assert "Traceback" not in said
+    assert "interrupted; finished steps are kept" in said
     assert not (root / "report").exists()
 
     third = _edgeseq("run", suite, "--out", root, "--json")
