@@ -134,26 +134,37 @@ class BertClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
         self.built = True
         self._fill(weights_by_name, labels)
 
-    def pooled(self, ids: Any, mask: Any, training: bool = False) -> Any:
-        """Ids and mask [batch, length] → pooled states [batch, hidden].
+    def lower(self, ids: Any, mask: Any) -> Any:
+        """Ids and mask [batch, length] → states after the frozen layers [batch, length, hidden].
 
-        `mask` is float32 with 1 for real tokens, all of which stand before the padding.
+        `mask` is float32 with 1 for real tokens, all of which stand before the padding. Without
+        frozen layers these are the embeddings after their layer norm.
         """
         batch, length = tf.shape(ids)[0], tf.shape(ids)[1]
         states = tf.gather(tf.convert_to_tensor(self.words), ids)
         states += tf.convert_to_tensor(self.positions)[:length]
         states = tf.reshape(states, [-1, self.config.hidden_size])
         states = _layer_norm(states, self.norm_scale, self.norm_shift, self.config.layer_norm_eps)
-        mask_bias = ((1 - mask) * _NEGATIVE)[:, None, None, :]
-        for number, layer in enumerate(self.encoder_layers):
-            if number == self.frozen_layers and number:
-                states = tf.stop_gradient(states)
-            states = layer(states, mask_bias, training=training)
+        for layer in self.encoder_layers[: self.frozen_layers]:
+            states = layer(states, _mask_bias(mask))
+        states = tf.reshape(states, [batch, length, self.config.hidden_size])
+        return tf.stop_gradient(states) if self.frozen_layers else states
+
+    def upper(self, states: Any, mask: Any, training: bool = False) -> Any:
+        """What `lower` gave, through the trained layers → pooled states [batch, hidden]."""
+        batch, length = tf.shape(states)[0], tf.shape(states)[1]
+        states = tf.reshape(states, [-1, self.config.hidden_size])
+        for layer in self.encoder_layers[self.frozen_layers :]:
+            states = layer(states, _mask_bias(mask), training=training)
         states = tf.reshape(states, [batch, length, self.config.hidden_size])
         if self.config.pooling == "first":
             return states[:, 0]
         total = tf.reduce_sum(states * mask[:, :, None], 1)
         return total / tf.reduce_sum(mask, 1, keepdims=True)
+
+    def pooled(self, ids: Any, mask: Any, training: bool = False) -> Any:
+        """Ids and mask [batch, length] → pooled states [batch, hidden]."""
+        return self.upper(self.lower(ids, mask), mask, training)
 
     def head(self, pooled: Any) -> Any:
         """Pooled states [batch, hidden] → logits [batch, labels]."""
@@ -231,6 +242,11 @@ def _variables(layer: EncoderLayer, number: int) -> list[tuple[str, Any, int | N
         found.append((f"{prefix}{array_name}.LayerNorm.weight", layer.scales[name], None))
         found.append((f"{prefix}{array_name}.LayerNorm.bias", layer.shifts[name], None))
     return found
+
+
+def _mask_bias(mask: Any) -> Any:
+    """Mask [batch, length] → what is added to attention scores [batch, 1, 1, length]."""
+    return ((1 - mask) * _NEGATIVE)[:, None, None, :]
 
 
 def _array(variable: Any) -> FloatArray:

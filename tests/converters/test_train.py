@@ -9,7 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edgeseq_converters.train.batching import pad, shuffled_batches, sorted_batches
+from edgeseq_converters.train import finetune
+from edgeseq_converters.train.batching import (
+    StateTexts,
+    TokenTexts,
+    shuffled_batches,
+    sorted_batches,
+)
 from edgeseq_converters.train.distil import project_table, train_lstm
 from edgeseq_converters.train.finetune import train_bert
 from edgeseq_converters.train.optimizer import learning_rate
@@ -269,9 +275,53 @@ def test_prediction_batches_respect_the_limit() -> None:
 
 
 def test_padding() -> None:
-    batch = pad([[1, 2, 3], [4], [5, 6]], np.array([1, 2]))
-    np.testing.assert_array_equal(batch.ids, [[4, 0], [5, 6]])
+    texts = TokenTexts([[1, 2, 3], [4], [5, 6]])
+    batch = texts.batch(np.array([1, 2]))
+    np.testing.assert_array_equal(batch.inputs, [[4, 0], [5, 6]])
     np.testing.assert_array_equal(batch.mask, [[1, 0], [1, 1]])
+
+
+def test_states_come_back_where_they_were_put() -> None:
+    texts = TokenTexts([[1, 2, 3], [4], [5, 6]])
+    states = StateTexts(texts.lengths, 2)
+    for index in ([0, 2], [1]):
+        batch = texts.batch(np.array(index))
+        states.put(batch, np.stack([batch.inputs, -batch.inputs], axis=-1).astype(np.float32))
+    again = states.batch(np.array([2, 1]))
+    np.testing.assert_array_equal(again.inputs[:, :, 0], [[5, 6], [4, 0]])
+    np.testing.assert_array_equal(again.inputs[:, :, 1], [[-5, -6], [-4, 0]])
+    np.testing.assert_array_equal(again.mask, [[1, 1], [1, 0]])
+    assert StateTexts.size_bytes(texts.lengths, 2) == 6 * 2 * 2
+
+
+def test_keeping_the_frozen_states_trains_the_same(
+    small_bert_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = make_data(64)
+    settings = BertSettings(epochs=2, frozen_layers=1)
+    stages: list[set[str]] = []
+    models = []
+    for limit in (finetune.STATES_LIMIT_BYTES, 0):
+        monkeypatch.setattr(finetune, "STATES_LIMIT_BYTES", limit)
+        reports: list[Progress] = []
+        models.append(
+            train_bert(
+                data,
+                tmp_path / str(limit),
+                checkpoint=small_bert_checkpoint,
+                settings=settings,
+                report=reports.append,
+            )
+        )
+        stages.append({report.stage for report in reports})
+    assert "run the frozen layers" in stages[0]
+    assert "run the frozen layers" not in stages[1]
+    kept, again = (model.weights for model in models)
+    name = "encoder.layer.0.output.dense.weight"
+    np.testing.assert_array_equal(kept[name], again[name])
+    for name, array in kept.items():
+        # The kept states are rounded to float16.
+        np.testing.assert_allclose(array, again[name], atol=2e-3, err_msg=name)
 
 
 def test_learning_rate_rises_and_falls() -> None:

@@ -3,27 +3,101 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int32]
+IndexArray = npt.NDArray[np.int64]
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Padded texts: `ids` [batch, length], `mask` [batch, length] with 1 for real tokens, and
-    `index` [batch], the texts' places in the sequence that they were taken from."""
+    """Padded texts.
 
-    ids: IntArray
+    `inputs` is what the model takes: ids [batch, length] int32, or states [batch, length, hidden]
+    float32; `mask` [batch, length] has 1 for real tokens, all of which stand before the padding;
+    `index` [batch] holds the texts' places in the collection that they were taken from.
+    """
+
+    inputs: Any
     mask: FloatArray
-    index: npt.NDArray[np.int64]
+    index: IndexArray
+
+
+class Texts(Protocol):
+    """A collection of texts that batches are taken from."""
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of each text [texts]."""
+        ...
+
+    def batch(self, index: IndexArray) -> Batch:
+        """The texts at the places `index` [batch], padded to the longest of them."""
+        ...
+
+
+class TokenTexts:
+    """Texts as token ids."""
+
+    def __init__(self, ids: Sequence[Sequence[int]]) -> None:
+        self._ids = ids
+        self.lengths = np.array([len(one) for one in ids], dtype=np.int64)
+
+    def batch(self, index: IndexArray) -> Batch:
+        """Ids [batch, length], padded with 0."""
+        mask = _mask(self.lengths[index])
+        ids = np.zeros(mask.shape, dtype=np.int32)
+        for row, place in enumerate(index):
+            ids[row, : self.lengths[place]] = self._ids[place]
+        return Batch(inputs=ids, mask=mask, index=index)
+
+
+class StateTexts:
+    """Texts as the states of their tokens, held in float16: [all tokens, hidden].
+
+    The states come out of a layer norm, so they are of the order of 1 and float16 rounds them by
+    less than 0.05 %. `put` must be called for every place before it is asked for.
+    """
+
+    def __init__(self, lengths: npt.NDArray[np.int64], hidden: int) -> None:
+        self.lengths = lengths
+        self._starts = np.concatenate([[0], np.cumsum(lengths)])
+        self._values = np.zeros((int(lengths.sum()), hidden), dtype=np.float16)
+
+    def put(self, batch: Batch, states: FloatArray) -> None:
+        """Keeps `states` [batch, length, hidden] of the texts of `batch`."""
+        for row, place in enumerate(batch.index):
+            start, end = self._starts[place], self._starts[place + 1]
+            self._values[start:end] = states[row, : end - start]
+
+    def batch(self, index: IndexArray) -> Batch:
+        """States [batch, length, hidden] in float32, padded with 0."""
+        mask = _mask(self.lengths[index])
+        states = np.zeros((*mask.shape, self._values.shape[1]), dtype=np.float32)
+        for row, place in enumerate(index):
+            start, end = self._starts[place], self._starts[place + 1]
+            states[row, : end - start] = self._values[start:end]
+        return Batch(inputs=states, mask=mask, index=index)
+
+    @staticmethod
+    def size_bytes(lengths: npt.NDArray[np.int64], hidden: int) -> int:
+        """Memory that texts of these lengths need."""
+        return int(lengths.sum()) * hidden * 2
+
+
+def _mask(lengths: npt.NDArray[np.int64]) -> FloatArray:
+    """Lengths [batch] → mask [batch, longest]."""
+    places = np.arange(int(lengths.max()))
+    mask: FloatArray = (places[None, :] < lengths[:, None]).astype(np.float32)
+    return mask
 
 
 def shuffled_batches(
-    lengths: Sequence[int], size: int, generator: np.random.Generator, *, window_batches: int = 32
-) -> list[npt.NDArray[np.int64]]:
+    lengths: npt.ArrayLike, size: int, generator: np.random.Generator, *, window_batches: int = 32
+) -> list[IndexArray]:
     """Places of the texts of each batch, all texts once, in random order.
 
     Texts are shuffled, sorted by length inside windows of `window_batches` batches, and the
@@ -41,7 +115,7 @@ def shuffled_batches(
     return [batches[place] for place in generator.permutation(len(batches))]
 
 
-def sorted_batches(lengths: Sequence[int], tokens: int) -> list[npt.NDArray[np.int64]]:
+def sorted_batches(lengths: npt.ArrayLike, tokens: int) -> list[IndexArray]:
     """Places of the texts of each batch, longest texts first, for prediction.
 
     A batch holds at most `tokens` tokens with padding, or one text.
@@ -54,15 +128,3 @@ def sorted_batches(lengths: Sequence[int], tokens: int) -> list[npt.NDArray[np.i
         batches.append(order[start : start + size])
         start += size
     return batches
-
-
-def pad(texts: Sequence[Sequence[int]], index: npt.NDArray[np.int64]) -> Batch:
-    """The texts at the places `index` [batch] as one batch, padded with 0 to the longest."""
-    longest = max(len(texts[place]) for place in index)
-    ids = np.zeros((len(index), longest), dtype=np.int32)
-    mask = np.zeros((len(index), longest), dtype=np.float32)
-    for row, place in enumerate(index):
-        count = len(texts[place])
-        ids[row, :count] = texts[place]
-        mask[row, :count] = 1
-    return Batch(ids=ids, mask=mask, index=index)

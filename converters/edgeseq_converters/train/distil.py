@@ -24,6 +24,7 @@ from edgeseq_converters.arrays import FloatArray
 from edgeseq_converters.bert import BertClassifier
 from edgeseq_converters.checkpoint import DEFAULT_CHECKPOINT, read_checkpoint
 from edgeseq_converters.lstm import LstmClassifier
+from edgeseq_converters.train.batching import TokenTexts
 from edgeseq_converters.train.loop import Predictor, StepFunction, make_step, train_epochs
 from edgeseq_converters.train.optimizer import AdamW
 from edgeseq_converters.train.place import check_place
@@ -98,16 +99,16 @@ def train_lstm(
     if start.table is not None:
         model.table.assign(start.table)
 
-    predictor = Predictor(model)
+    predictor, dev_texts = Predictor(model.call), TokenTexts(dev.ids)
 
     def evaluate() -> float:
-        predicted = predictor(dev.ids).argmax(axis=1)
+        predicted = predictor(dev_texts).argmax(axis=1)
         return float(np.mean(predicted == dev.labels))
 
     outcome = train_epochs(
         model,
         _make_step(model, targets, len(data.labels), settings),
-        train.ids,
+        TokenTexts(train.ids),
         evaluate,
         settings,
         seed=settings.seed,
@@ -170,7 +171,9 @@ def teacher_logits(
         frozen_layers=config.layers,
     )
     ids = encode_texts(teacher.tokenizer_json, texts, teacher.manifest.max_tokens)
-    return Predictor(model)(ids, stage=f"ask {teacher.manifest.name}", report=report)
+    return Predictor(model.call)(
+        TokenTexts(ids), stage=f"ask {teacher.manifest.name}", report=report
+    )
 
 
 def project_table(table: FloatArray, size: int, *, seed: int = 0) -> FloatArray:

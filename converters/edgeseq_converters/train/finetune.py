@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,22 @@ from edgeseq.model_folder import ModelManifest, TrainedModel, write_model_folder
 from edgeseq.progress import Report, silent
 from edgeseq_converters.bert import BertClassifier
 from edgeseq_converters.checkpoint import DEFAULT_CHECKPOINT, BertCheckpoint, read_checkpoint
-from edgeseq_converters.train.batching import FloatArray
-from edgeseq_converters.train.loop import Predictor, StepFunction, make_step, train_epochs
+from edgeseq_converters.train.batching import FloatArray, StateTexts, Texts, TokenTexts
+from edgeseq_converters.train.loop import (
+    TOKEN_IDS,
+    Predictor,
+    StepFunction,
+    make_step,
+    train_epochs,
+)
 from edgeseq_converters.train.optimizer import AdamW
 from edgeseq_converters.train.place import check_place
 from edgeseq_converters.train.record import training_record
 from edgeseq_converters.train.settings import BertSettings
 from edgeseq_converters.train.texts import Part, encode_part, one_hot
+
+STATES_LIMIT_BYTES = 1 << 30
+"""What the frozen layers' states of all texts may take: 1 GiB is 1.4 million tokens of MiniLM."""
 
 
 def train_bert(
@@ -65,16 +75,23 @@ def train_bert(
         seed=settings.seed,
     )
 
-    predictor = Predictor(model)
+    shortened = _lower_states(model, [train, dev], settings, report)
+    train_texts: Texts
+    dev_texts: Texts
+    train_texts, dev_texts = shortened or (TokenTexts(train.ids), TokenTexts(dev.ids))
+    answer = _upper_logits(model) if shortened else model.call
+    inputs = _states_spec(source) if shortened else TOKEN_IDS
+    predictor = Predictor(answer, inputs=inputs)
 
     def evaluate() -> float:
-        predicted = predictor(dev.ids).argmax(axis=1)
+        predicted = predictor(dev_texts).argmax(axis=1)
         return float(np.mean(predicted == dev.labels))
 
+    pooled = model.upper if shortened else model.pooled
     outcome = train_epochs(
         model,
-        _make_step(model, train, len(data.labels), settings),
-        train.ids,
+        _make_step(model, pooled, train, settings, inputs=inputs),
+        train_texts,
         evaluate,
         settings,
         seed=settings.seed,
@@ -119,10 +136,49 @@ def _frozen_layers(settings: BertSettings, source: BertCheckpoint) -> int:
     return settings.frozen_layers
 
 
+def _lower_states(
+    model: BertClassifier, parts: list[Part], settings: BertSettings, report: Report
+) -> list[StateTexts] | None:
+    """The frozen layers' states of each part's texts, computed once for all epochs.
+
+    None where that saves nothing (one epoch, no frozen layer) or needs too much memory.
+    """
+    hidden = model.config.hidden_size
+    texts = [TokenTexts(part.ids) for part in parts]
+    size_bytes = sum(StateTexts.size_bytes(one.lengths, hidden) for one in texts)
+    if settings.epochs == 1 or not model.frozen_layers or size_bytes > STATES_LIMIT_BYTES:
+        return None
+    lower = Predictor(model.lower)
+    kept = []
+    for one in texts:
+        states = StateTexts(one.lengths, hidden)
+        for batch, values in lower.batches(one, stage="run the frozen layers", report=report):
+            states.put(batch, values)
+        kept.append(states)
+    return kept
+
+
+def _upper_logits(model: BertClassifier) -> Callable[[Any, Any], Any]:
+    def answer(states: Any, mask: Any) -> Any:
+        return model.head(model.upper(states, mask))
+
+    return answer
+
+
+def _states_spec(source: BertCheckpoint) -> Any:
+    return tf.TensorSpec([None, None, source.config.hidden_size], tf.float32)
+
+
 def _make_step(
-    model: BertClassifier, train: Part, labels: int, settings: BertSettings
+    model: BertClassifier,
+    pooled: Callable[..., Any],
+    train: Part,
+    settings: BertSettings,
+    *,
+    inputs: Any,
 ) -> StepFunction:
     """Cross-entropy, plus the squared error of the second head where there are scores."""
+    labels = model.head_kernel.shape[1]
     targets = one_hot(train.labels, labels)
     variables = list(model.trainable_variables)
     heads = [model.head_kernel, model.head_bias]
@@ -134,13 +190,13 @@ def _make_step(
         heads += [score_kernel, score_bias]
         variables += [score_kernel, score_bias]
 
-    def loss(ids: Any, mask: Any, rows: Any) -> Any:
-        pooled = model.pooled(ids, mask, training=True)
+    def loss(values: Any, mask: Any, rows: Any) -> Any:
+        features = pooled(values, mask, training=True)
         value = tf.reduce_mean(
-            tf.nn.softmax_cross_entropy_with_logits(rows[:, :labels], model.head(pooled))
+            tf.nn.softmax_cross_entropy_with_logits(rows[:, :labels], model.head(features))
         )
         if with_scores:
-            scores = tf.matmul(pooled, score_kernel.value) + score_bias.value
+            scores = tf.matmul(features, score_kernel.value) + score_bias.value
             value += settings.score_weight * tf.reduce_mean(tf.square(scores - rows[:, labels:]))
         return value
 
@@ -152,4 +208,4 @@ def _make_step(
         clip_norm=settings.clip_norm,
     )
     contiguous: FloatArray = np.ascontiguousarray(targets, dtype=np.float32)
-    return make_step(variables, optimizer, loss, contiguous)
+    return make_step(variables, optimizer, loss, contiguous, inputs=inputs)

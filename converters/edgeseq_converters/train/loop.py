@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from edgeseq.errors import InputError
@@ -15,11 +14,17 @@ from edgeseq.progress import Progress, Report, silent
 from edgeseq_converters.train.batching import (
     Batch,
     FloatArray,
-    pad,
+    IndexArray,
+    Texts,
     shuffled_batches,
     sorted_batches,
 )
 from edgeseq_converters.train.optimizer import AdamW, learning_rate
+
+TOKEN_IDS = tf.TensorSpec([None, None], tf.int32)
+"""Specification of ids [batch, length]."""
+
+_MASK = tf.TensorSpec([None, None], tf.float32)
 
 PREDICT_TOKENS = 2048
 """Tokens a batch of prediction: enough for full speed, and the activations stay in the cache."""
@@ -57,28 +62,31 @@ def make_step(
     optimizer: AdamW,
     loss: Callable[[Any, Any, Any], Any],
     targets: FloatArray,
+    *,
+    inputs: Any = TOKEN_IDS,
 ) -> StepFunction:
     """One compiled update of `variables` (Keras') for batches of any size and length.
 
-    `loss(ids, mask, rows)` gives a scalar tensor; its rows are those of `targets` [texts, n] at
-    the batch's places.
+    `loss(inputs, mask, rows)` gives a scalar tensor; its rows are those of `targets` [texts, n]
+    at the batch's places. `inputs` is the specification of the batches' inputs.
     """
     raw = [variable.value for variable in variables]
 
-    def update(ids: Any, mask: Any, rows: Any, rate: Any, step: Any) -> Any:
+    def update(values: Any, mask: Any, rows: Any, rate: Any, step: Any) -> Any:
         with tf.GradientTape() as tape:
-            value = loss(ids, mask, rows)
+            value = loss(values, mask, rows)
         optimizer.apply(tape.gradient(value, raw), rate, step)
         return value
 
     scalar = tf.TensorSpec([], tf.float32)
-    pair = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None, None], tf.float32)]
     rows = tf.TensorSpec([None, targets.shape[1]], tf.float32)
-    compiled = tf.function(update, autograph=False, input_signature=[*pair, rows, scalar, scalar])
+    compiled = tf.function(
+        update, autograph=False, input_signature=[inputs, _MASK, rows, scalar, scalar]
+    )
 
     def run(batch: Batch, rate: float, step: int) -> float:
         rows = targets[batch.index]
-        return float(compiled(batch.ids, batch.mask, rows, np.float32(rate), np.float32(step)))
+        return float(compiled(batch.inputs, batch.mask, rows, np.float32(rate), np.float32(step)))
 
     return run
 
@@ -86,7 +94,7 @@ def make_step(
 def train_epochs(
     model: Any,
     step: StepFunction,
-    texts: Sequence[Sequence[int]],
+    texts: Texts,
     evaluate: Callable[[], float],
     plan: Plan,
     *,
@@ -100,8 +108,9 @@ def train_epochs(
     epochs without a better one. Raises `InputError` when the loss is no number any more.
     """
     generator = np.random.default_rng(seed)
-    lengths = [len(text) for text in texts]
-    epochs = [shuffled_batches(lengths, plan.batch_size, generator) for _ in range(plan.epochs)]
+    epochs = [
+        shuffled_batches(texts.lengths, plan.batch_size, generator) for _ in range(plan.epochs)
+    ]
     total = sum(map(len, epochs))
     done, best, best_epoch = 0, -1.0, 0
     kept: list[FloatArray] = []
@@ -111,7 +120,7 @@ def train_epochs(
         for index in batches:
             done += 1
             rate = learning_rate(done, total, peak=plan.learning_rate, warmup=plan.warmup)
-            losses.append(step(pad(texts, index), rate, done))
+            losses.append(step(texts.batch(index), rate, done))
             if not np.isfinite(losses[-1]):
                 raise _diverged(plan, done, losses[-1])
             if done < total:
@@ -131,28 +140,35 @@ def train_epochs(
 
 
 class Predictor:
-    """A model's answers, compiled once; without dropout, whatever the order of lengths."""
+    """A function of (inputs, mask) over many texts, compiled once.
 
-    def __init__(self, model: Any) -> None:
-        pair = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None, None], tf.float32)]
-        self._answer = tf.function(model.call, autograph=False, input_signature=pair)
+    `function` is `model.call` for logits; `inputs` is the specification of the batches' inputs.
+    """
 
-    def __call__(
-        self, texts: Sequence[Sequence[int]], *, stage: str = "", report: Report = silent
-    ) -> FloatArray:
-        """Token ids of texts → logits [texts, labels]; reports only when there is a `stage`."""
-        logits: list[FloatArray] = []
-        order: list[npt.NDArray[np.int64]] = []
+    def __init__(self, function: Callable[..., Any], *, inputs: Any = TOKEN_IDS) -> None:
+        self._function = tf.function(function, autograph=False, input_signature=[inputs, _MASK])
+
+    def batches(
+        self, texts: Texts, *, stage: str = "", report: Report = silent
+    ) -> Iterator[tuple[Batch, FloatArray]]:
+        """Each batch with its answers [batch, …]; reports only when there is a `stage`."""
         done = 0
-        for index in sorted_batches([len(text) for text in texts], PREDICT_TOKENS):
-            batch = pad(texts, index)
-            logits.append(self._answer(batch.ids, batch.mask).numpy())
-            order.append(index)
+        for index in sorted_batches(texts.lengths, PREDICT_TOKENS):
+            batch = texts.batch(index)
+            yield batch, self._function(batch.inputs, batch.mask).numpy()
             done += len(index)
             if stage:
-                report(Progress(stage, done, len(texts)))
-        result = np.empty((len(texts), logits[0].shape[1]), dtype=np.float32)
-        result[np.concatenate(order)] = np.concatenate(logits)
+                report(Progress(stage, done, len(texts.lengths)))
+
+    def __call__(self, texts: Texts, *, stage: str = "", report: Report = silent) -> FloatArray:
+        """The answers [texts, n], in the order of the texts."""
+        answers: list[FloatArray] = []
+        order: list[IndexArray] = []
+        for batch, rows in self.batches(texts, stage=stage, report=report):
+            answers.append(rows)
+            order.append(batch.index)
+        result = np.empty((len(texts.lengths), answers[0].shape[1]), dtype=np.float32)
+        result[np.concatenate(order)] = np.concatenate(answers)
         return result
 
 
