@@ -163,7 +163,13 @@ def budget_text(budget: Budget) -> str:
     """The text that `parse_budget` reads back as `budget`, exactly."""
     items = []
     for limit, value in limits_of(budget):
-        items.append(f"{limit.key}={_plain(value)}{'B' if limit.unit == 'bytes' else 'ms'}")
+        number, unit = format_limit(value, unit=limit.unit).split()
+        short = f"{number}{unit}"
+        exact = f"{_plain(value)}{'B' if limit.unit == 'bytes' else 'ms'}"
+        readable = float(number) > 0 and unit != "TB"
+        items.append(
+            f"{limit.key}={short if readable and _parse(limit, short) == value else exact}"
+        )
     if budget.drop_points != DEFAULT_DROP_POINTS:
         items.append(f"drop={_plain(budget.drop_points)}")
     return " ".join(items)

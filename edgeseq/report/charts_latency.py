@@ -237,7 +237,7 @@ def cold_start(
         .encode(
             x=alt.X(
                 "sum(ms):Q",
-                title="from the start of a process to its first answer, ms",
+                title="process start to first answer, ms",
                 scale=alt.Scale(domain=[0, longest], nice=False),
                 axis=alt.Axis(tickCount=8),
             ),

@@ -7,13 +7,13 @@ from typing import Any
 
 import altair as alt
 
+from edgeseq.budgets import format_limit
 from edgeseq.percentiles import median
 from edgeseq.report.chart_parts import (
     MB,
     Axis,
     Figure,
     by_model,
-    capital,
     dash_by_model,
     finish,
     log_axis,
@@ -74,7 +74,7 @@ def ledger(group: Group, styles: Mapping[str, Style]) -> Figure | None:
         .encode(
             x=alt.X(
                 "sum(mb):Q",
-                title="resident memory of the process, MB",
+                title="resident memory, MB",
                 axis=alt.Axis(tickCount=8),
             ),
             y=y,
@@ -151,7 +151,7 @@ def cliff(group: Group, styles: Mapping[str, Style]) -> Figure | None:
     if not lines and not failures:
         return None
     limits = [record["x"] for record in (*lines, *failures)]
-    x = log_axis("memory", "hard limit on the whole process, MB", limits, low=1.08, high=1.08)
+    x = log_axis("memory", "hard limit on the process, MB", limits, low=1.08, high=1.08)
     times = [record["ms"] for record in lines] or [1.0]
     y = log_axis("ms", "time of a whole query, ms", times, low=1.5, high=1.5)
     ticks = sorted({round(limit, 1) for limit in limits})
@@ -248,22 +248,24 @@ def _cliff_caption(group: Group) -> str:
             knee, entry = min(knees, key=lambda item: item[0])
             said.append(_cliff_words(entry, knee))
         elif entries:
-            said.append(f"no {ARCH_TITLES[entries[0].row.arch]} answered under any limit")
+            said.append(f"No {ARCH_TITLES[entries[0].row.arch]} answered under any limit")
     text = "; ".join(said)
-    return f"{capital(text)}. Thin lines are p95; marks on top are limits without an answer."
+    return f"{text}. Thin lines are p95; marks on top are limits without an answer."
 
 
 def _cliff_words(entry: Entry, knee: int) -> str:
     answered = [run for run in entry.run.limited if run.status == "answered" and run.total_ns]
     smallest = min(answered, key=lambda run: run.limit_bytes)
     failed = [run.limit_bytes for run in entry.run.limited if run.status != "answered"]
-    text = f"{entry.row.bundle} keeps its speed down to a limit of {format_bytes(knee)}"
+    text = (
+        f"{entry.row.bundle} keeps its speed down to a limit of {format_limit(knee, unit='bytes')}"
+    )
     if smallest.limit_bytes < knee:
         slow_ms = median(smallest.total_ns) / 1e6
         text += (
             f", slows to a median of {format_duration_ms(slow_ms)} at "
-            f"{format_bytes(smallest.limit_bytes)}"
+            f"{format_limit(smallest.limit_bytes, unit='bytes')}"
         )
     if failed:
-        text += f" and gives no answer at {format_bytes(max(failed))}"
+        text += f" and gives no answer at {format_limit(max(failed), unit='bytes')}"
     return text
