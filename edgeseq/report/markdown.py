@@ -9,7 +9,8 @@ from typing import NamedTuple
 from edgeseq.report.parts import Part, Table
 from edgeseq.report.view import GroupView
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#|~&!$])")
+# An underscore inside of a word is no markup, and names like dynamic_wi8_afp32 stay readable.
+_SPECIAL = re.compile(r"[\\`*\[\]#|~$]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")
 
 
 class MarkdownGroup(NamedTuple):
@@ -22,7 +23,8 @@ class MarkdownGroup(NamedTuple):
 
 def escape(text: str) -> str:
     """`text` on one line, so that no character of it is taken as markup or HTML."""
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+    return _SPECIAL.sub(lambda found: f"\\{found[0]}", text)
 
 
 def render(title: str, overall: str, groups: Sequence[MarkdownGroup], *, pictures: str) -> str:
