@@ -37,6 +37,7 @@ from edgeseq.tflite_file import TfliteFile, read_tflite
 from edgeseq_converters import fidelity, graphs
 from edgeseq_converters.inspection import check_converted
 from edgeseq_converters.recipes import Recipe, get_recipe
+from edgeseq_converters.reference import reference_logits
 from edgeseq_converters.sources import read_source
 from edgeseq_converters.texts import Compared, Texts, choose_compared
 
@@ -86,6 +87,7 @@ def convert(
     model = read_source(model_dir)
     how = graphs.choose_lowering(model.manifest.arch, lowering)
     _check_dataset(dataset, model)
+    reference_logits(model, [[0]])  # every array is there and sound: known in a moment
     texts = Texts(model, _vocabulary_size(model))
     compared = choose_compared(dataset, texts)
     with new_folder(out, replace=replace) as draft:

@@ -29,13 +29,14 @@ def quantize_rows(
     table: FloatArray,
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float16], float]:
     """`table` [rows, size] as int8 [rows, size], row scales float16 [rows, 1] in 0..1, and the
-    scale of scales: table ≈ rows · scales · unit. A row of zeros has the scale 1."""
-    largest = np.abs(table).max(axis=1, keepdims=True)
-    unit = float(largest.max()) / INT8_LIMIT or 1.0
-    scales = (largest / INT8_LIMIT / unit).astype(np.float16)
-    # A fraction below float16's smallest normal number would lose its precision; zero has none.
-    scales = np.maximum(scales, np.finfo(np.float16).tiny)
-    rows = np.rint(table / (scales.astype(np.float32) * np.float32(unit)))
+    scale of scales: table ≈ rows · scales · unit."""
+    values = table.astype(np.float64)
+    largest = np.abs(values).max(axis=1, keepdims=True) / INT8_LIMIT
+    # Not below float32's smallest normal number, which is what the unit is stored as.
+    unit = float(np.float32(max(largest.max(), np.finfo(np.float32).tiny)))
+    # Nor a fraction below float16's: rows that small are zero beside the largest one.
+    scales = np.maximum((largest / unit).astype(np.float16), np.finfo(np.float16).tiny)
+    rows = np.rint(values / (scales.astype(np.float64) * unit))
     return np.clip(rows, -INT8_LIMIT, INT8_LIMIT).astype(np.int8), scales, unit
 
 
