@@ -522,7 +522,7 @@ def test_a_click_into_the_map_sets_both_limits(report: Path, chromium: Browser) 
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("width_px", [360, 768, 1280])
+@pytest.mark.parametrize("width_px", [360, 768, 1141, 1280])
 def test_nothing_is_wider_than_the_screen(report: Path, chromium: Browser, width_px: int) -> None:
     chromium.open(report / "report.html", width_px=width_px)
     assert chromium.evaluate("document.documentElement.scrollWidth") <= width_px
@@ -530,6 +530,9 @@ def test_nothing_is_wider_than_the_screen(report: Path, chromium: Browser, width
       svg.getBoundingClientRect().right > svg.closest(".chart").getBoundingClientRect().right + 1
     ).length""")
     assert cut == 0
+    hidden = chromium.evaluate("""[...document.querySelectorAll(".table-card, .card")].filter(
+      (card) => card.scrollWidth > card.clientWidth + 1).length""")
+    assert hidden == 0
     assert chromium.problems == []
 
 
