@@ -61,10 +61,11 @@ def recommend(
     refused = [one.summary.title for one in decided if one.summary.verdict.winner is None]
     if refused or not decided:
         where = "; ".join(refused) or None
-        limits = describe_budget(budget) if limits_of(budget) else "can be recommended"
         what = "nothing was measured"
         if decided:
-            what = f"no model {'fits ' if limits_of(budget) else ''}{limits}"
+            limited = limits_of(budget)
+            ending = f"fits {describe_budget(budget)}" if limited else "can be recommended"
+            what = f"no model {ending}"
         raise RefusedError(what, where=where, fix="loosen a limit or bring another model")
 
 
