@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -22,6 +23,8 @@ from rich.progress import (
 
 from edgeseq.progress import Progress as ProgressReport
 from edgeseq.progress import Report
+
+LINE_INTERVAL_S = 30.0
 
 out = Console(highlight=False)
 """Answers: what a command was asked for."""
@@ -82,15 +85,22 @@ def progress_bars(*, still: bool = False) -> Iterator[Report]:
 
 
 def _line_a_stage() -> Report:
-    begun: set[str] = set()
+    """A line when a stage begins and ends, and every `LINE_INTERVAL_S` while it lasts."""
+    said_at: dict[str, float] = {}
     ended: set[str] = set()
 
     def report(progress: ProgressReport) -> None:
-        if progress.stage not in begun:
-            begun.add(progress.stage)
-            print_note(f"{progress.stage} …")
-        if progress.done == progress.total and progress.stage not in ended:
-            ended.add(progress.stage)
-            print_note(f"{progress.stage}: done {progress.note}".rstrip())
+        stage, now = progress.stage, time.monotonic()
+        if progress.done == progress.total:
+            if stage not in ended:
+                ended.add(stage)
+                print_note(f"{stage}: done {progress.note}".rstrip())
+        elif stage not in said_at:
+            said_at[stage] = now
+            print_note(f"{stage} …")
+        elif now - said_at[stage] >= LINE_INTERVAL_S:
+            said_at[stage] = now
+            share = f"{progress.done / progress.total:.0%}" if progress.total else progress.done
+            print_note(f"{stage}: {share} {progress.note}".rstrip())
 
     return report
