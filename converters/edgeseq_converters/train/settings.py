@@ -18,25 +18,27 @@ Rate = Annotated[float, msgspec.Meta(gt=0, le=1)]
 class BertSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How a BERT is fine-tuned.
 
-    The defaults train MiniLM on 19,000 sentences in four minutes on two cores.
+    Accuracy on the development part of `customer-feedback` (MiniLM-L6, 19,000 training texts),
+    and work, counting a layer's forward pass as 1 and its backward pass as 2: two epochs above 2
+    frozen layers 77.1 % for 26 (the defaults), two above 3 frozen 76.1 % for 21, one above 2
+    frozen 75.9 % for 14. Each is one run; 1 point is about the standard error.
 
-    - `frozen_layers`: the lowest layers, which stay as they are; None: a third of them. Their
-      gradients need not be computed: of 18 units of work (a layer forward 1, backward 2) two
-      frozen layers of six save 4.
+    - `frozen_layers`: the lowest layers, which stay as they are; None: a third of them. They have
+      no gradient, and with more than one epoch they are run once for all.
     - `head_rate_factor`: the head starts at nothing and learns this much faster.
     - `score_weight`: where all training examples have a score (the raters' mean), a second head
       that is dropped after training learns it too: a score says more than the class made of it.
     - `max_tokens`: longer texts are cut, the special tokens included in the count.
     """
 
-    epochs: Count = 1
+    epochs: Count = 2
     batch_size: Count = 32
     learning_rate: Rate = 2e-4
     head_rate_factor: Weight = 5.0
     warmup: Fraction = 0.06
     weight_decay: Weight = 0.01
     clip_norm: Annotated[float, msgspec.Meta(gt=0)] = 1.0
-    dropout: Fraction = 0.0
+    dropout: Fraction = 0.05
     frozen_layers: Annotated[int, msgspec.Meta(ge=0)] | None = None
     score_weight: Weight = 0.5
     pooling: Literal["mean", "first"] = "mean"
