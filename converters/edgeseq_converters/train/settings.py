@@ -56,6 +56,7 @@ class LstmSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     - `teacher_embedding`: the embedding starts as the teacher's word-piece table, projected to
       `embedding_size` by principal components; else at random.
     - `min_piece_count`: pieces rarer in the training texts leave the vocabulary; 0 keeps all.
+      With 1 the int8 model of `customer-feedback` has 3.2 MB.
     - `patience`: epochs without a better development score before training ends.
     """
 
@@ -74,7 +75,7 @@ class LstmSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     pooling: Literal["max", "mean", "last"] = "max"
     hard_weight: Weight = 0.3
     teacher_embedding: bool = True
-    min_piece_count: Annotated[int, msgspec.Meta(ge=0)] = 1
+    min_piece_count: Annotated[int, msgspec.Meta(ge=0)] = 2
     max_tokens: Annotated[int, msgspec.Meta(ge=8)] = 128
     patience: Count = 3
     seed: int = 0
