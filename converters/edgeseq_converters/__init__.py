@@ -1,1 +1,7 @@
 """The workstation half: training, distillation, conversion to TFLite and its checks."""
+
+import os
+
+# TensorFlow reads this when it is imported, and by itself says yes only to processors with
+# AVX-512 VNNI; with AVX2 alone, fine-tuning MiniLM takes a tenth less time with it, too.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

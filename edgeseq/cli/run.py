@@ -82,7 +82,9 @@ def _run(suite: Path, root: Path, *, data_dir: Path | None, on: str, json: bool)
         return
     peaks = [event.peak_memory_bytes or 0 for event in finished.events]
     out.print()
-    out.print(answer["verdict"]["why"], markup=False, style="bold", soft_wrap=True)
+    winner = answer["verdict"]["winner"]
+    headline = f"Ship {winner}." if winner else "Nothing to ship."
+    out.print(f"{headline} {answer['verdict']['why']}", markup=False, style="bold", soft_wrap=True)
     for boundary in answer["boundaries"]:
         out.print(boundary, markup=False, soft_wrap=True)
     out.print()

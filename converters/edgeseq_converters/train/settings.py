@@ -61,8 +61,8 @@ class LstmSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """
 
     epochs: Count = 6
-    batch_size: Count = 64
-    learning_rate: Rate = 2e-3
+    batch_size: Count = 128
+    learning_rate: Rate = 3e-3
     warmup: Fraction = 0.05
     weight_decay: Weight = 0.0
     clip_norm: Annotated[float, msgspec.Meta(gt=0)] = 1.0
