@@ -124,6 +124,7 @@ def test_lstm_learns_from_the_teacher(teacher: Path, data: Dataset, tmp_path: Pa
 def test_lstm_learns_alone(data: Dataset, small_bert_checkpoint: Path, tmp_path: Path) -> None:
     settings = LstmSettings(
         epochs=6,
+        batch_size=64,  # the corpus is small: enough steps
         hidden_size=16,
         embedding_size=40,  # more than the table has: the others start at random
         learning_rate=1e-2,

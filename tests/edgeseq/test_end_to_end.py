@@ -38,7 +38,13 @@ name = "tiny-lstm"
 arch = "lstm"
 teacher = "tiny-bert"
 recipes = ["float32", "dynamic_wi8_afp32"]
-train = {{ epochs = 10, learning_rate = 2e-2, hidden_size = 16, embedding_size = 16 }}
+
+[model.train]
+epochs = 10
+batch_size = 32
+learning_rate = 2e-2
+hidden_size = 16
+embedding_size = 16
 
 [bench]
 quick = true
