@@ -179,7 +179,7 @@ def _check_odd_texts(bundle: Path) -> None:
     assert "cut" in long.stdout + long.stderr
     unknown = _edgeseq("predict", bundle, "\u65e5\u672c")
     assert unknown.returncode == 0, unknown.stderr
-    assert "known" in unknown.stdout + unknown.stderr
+    assert "knows" in unknown.stdout + unknown.stderr
     empty = _edgeseq("predict", bundle, "")
     assert empty.returncode == 2
     assert len(empty.stderr.strip().splitlines()) == 1
