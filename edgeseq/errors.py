@@ -112,3 +112,22 @@ class StepError(EdgeseqError):
     """A step that runs in a process of its own died without an error of its own."""
 
     exit_code = 1
+
+
+_EXTRA_OF = {
+    **dict.fromkeys(("tensorflow", "keras", "transformers", "safetensors"), "convert"),
+    **dict.fromkeys(("altair", "vl_convert", "jinja2", "scipy"), "report"),
+    **dict.fromkeys(("ai_edge_litert", "tflite_runtime"), "device"),
+}
+
+
+def missing_extra(error: ModuleNotFoundError) -> InputError | None:
+    """What to install for a module that only an extra brings; None for any other module."""
+    module = (error.name or "").split(".")[0]
+    if module not in _EXTRA_OF:
+        return None
+    extra = _EXTRA_OF[module]
+    return InputError(
+        f"this needs {module}, which is not installed",
+        fix=f"install the extra `{extra}`: pip install 'edgeseq[{extra}]'",
+    )

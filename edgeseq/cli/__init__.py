@@ -13,10 +13,16 @@ def main() -> None:
     """
     from edgeseq.cli.app import app
     from edgeseq.cli.console import print_error
-    from edgeseq.errors import EdgeseqError
+    from edgeseq.errors import EdgeseqError, missing_extra
 
     try:
         app(prog_name="edgeseq")
     except EdgeseqError as error:
         print_error(str(error))
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        missing = missing_extra(error)
+        if missing is None:
+            raise
+        print_error(str(missing))
+        sys.exit(missing.exit_code)

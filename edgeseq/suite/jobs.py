@@ -18,7 +18,7 @@ import msgspec
 
 from edgeseq.bundle import read_bundle
 from edgeseq.data.examples import Dataset
-from edgeseq.errors import DataError, DeviceError, EdgeseqError, InputError
+from edgeseq.errors import DataError, DeviceError, EdgeseqError, InputError, missing_extra
 from edgeseq.files import write_json
 from edgeseq.model_folder import TrainedModel
 from edgeseq.progress import Report
@@ -254,6 +254,12 @@ def main() -> int:
     except EdgeseqError as error:
         side.send(Message(failure=Failure(type(error).__name__, str(error))))
         return error.exit_code
+    except ModuleNotFoundError as error:
+        missing = missing_extra(error)
+        if missing is None:
+            raise
+        side.send(Message(failure=Failure(type(missing).__name__, str(missing))))
+        return missing.exit_code
     except KeyboardInterrupt:
         return 130
     except Exception:  # noqa: BLE001 - the last stop of a process: the traceback goes to the log

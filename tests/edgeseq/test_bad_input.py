@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import sysconfig
 from collections.abc import Callable
 from pathlib import Path
@@ -193,3 +194,28 @@ def test_every_command_refuses_what_is_not_there(
     monkeypatch.chdir(tmp_path)
     _assert_refused(_edgeseq(*arguments))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_command_whose_extra_is_not_installed_says_what_to_install(
+    tmp_path: Path, invented_corpus: Path
+) -> None:
+    code = (
+        "import sys; sys.modules['tensorflow'] = sys.modules['keras'] = None\n"
+        "from edgeseq.cli import main; main()"
+    )
+    arguments = [
+        "train",
+        "sentiment",
+        "--arch",
+        "lstm",
+        "--data",
+        str(invented_corpus / "train.csv"),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments, "--out", str(tmp_path / "out")],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    _assert_refused(done, "pip install 'edgeseq[convert]'")
