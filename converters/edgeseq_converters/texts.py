@@ -29,7 +29,7 @@ class Texts:
         where = f"{model.manifest.name}: tokenizer.json"
         try:
             self._tokenizer: Any = Tokenizer.from_str(model.tokenizer_json)
-        except Exception as failure:
+        except Exception as failure:  # tokenizers raises a bare Exception, nothing finer
             raise CheckpointError(
                 "is not a tokenizer file", where=where, found=failure, fix="train again"
             ) from failure

@@ -21,7 +21,8 @@ class BertSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     Accuracy on the development part of `customer-feedback` (MiniLM-L6, 19,000 training texts),
     and work, counting a layer's forward pass as 1 and its backward pass as 2: two epochs above 2
     frozen layers 77.1 % for 26 (the defaults), two above 3 frozen 76.1 % for 21, one above 2
-    frozen 75.9 % for 14. Each is one run; 1 point is about the standard error.
+    frozen 75.9 % for 14. Each is one run, the last two before copies were left out of the set;
+    1 point is about the standard error.
 
     - `frozen_layers`: the lowest layers, which stay as they are; None: a third of them. They have
       no gradient, and with more than one epoch they are run once for all.
