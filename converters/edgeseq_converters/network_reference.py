@@ -6,8 +6,10 @@ It shares no code with the lowerings, so an error in one of them cannot hide in 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edgeseq_converters.arrays import FloatArray
 from edgeseq_converters.network import (
@@ -66,7 +68,7 @@ def _batches(texts: Sequence[Sequence[int]]) -> Iterator[list[int]]:
             yield places[start : start + BATCH]
 
 
-def _run(network: Network, ids: FloatArray, observe: Observe) -> FloatArray:
+def _run(network: Network, ids: npt.NDArray[np.int64], observe: Observe) -> FloatArray:
     """Ids [batch, n] → answers [batch, outputs] or [batch, n, outputs]."""
     values: FloatArray = network.embedding.table[ids]
     observe(f"{network.embedding.name}/output", values)
@@ -135,7 +137,7 @@ def _gru(cell: Cell, inputs: FloatArray, name: str, observe: Observe) -> FloatAr
     projected = inputs @ cell.kernel + cell.bias
     states = np.zeros((batch, steps + 1, size), np.float32)
     for t in range(steps):
-        h = states[:, t]
+        h: FloatArray = states[:, t]
         x_z, x_r, x_h = np.split(projected[:, t], 3, axis=-1)
         if cell.recurrent_bias is not None:
             h_z, h_r, h_h = np.split(h @ cell.recurrent_kernel + cell.recurrent_bias, 3, axis=-1)
@@ -174,6 +176,6 @@ def apply(function: Function, values: FloatArray) -> FloatArray:
     return sigmoid(values) if function == "sigmoid" else values
 
 
-def sigmoid(values: FloatArray) -> FloatArray:
+def sigmoid(values: npt.NDArray[np.floating[Any]]) -> FloatArray:
     """1 / (1 + e^−x), by tanh, which does not overflow for large negative numbers."""
     return np.asarray(0.5 * np.tanh(0.5 * values) + 0.5, np.float32)
