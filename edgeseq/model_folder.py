@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 Arch = Literal["lstm", "bert"]
+Family = Literal["bert", "distilbert", "electra", "roberta", "mobilebert", "albert"]
+BertHead = Literal["classes", "tokens", "vocabulary", "embedding"]
 
 
 class LstmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,11 +44,39 @@ class LstmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BertConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Dimensions of a BERT encoder with a linear head over the pooled states.
+    """Dimensions of an encoder of the BERT family and its head.
 
-    Arrays carry the Hugging Face names without the leading `bert.` (`embeddings.word_embeddings.
-    weight`, `encoder.layer.0.attention.self.query.weight`, …; linear weights are [out, in]), and
-    `classifier.weight` [labels, hidden], `classifier.bias` [labels].
+    The fields describe the computation; `family` says only where the weights come from. Texts have
+    one segment, number 0. Per token:
+
+        states = norm(word + position + segment), then projected where `embedding_size` is set
+        states = norm(project(next word, word, previous word) + position + segment) with `trigram`
+
+    - `embedding_size`: width of the tables where it is not the hidden size (ELECTRA, ALBERT).
+    - `trigram` (MobileBERT): the rows of the next, this and the previous token (0 beyond the ends)
+      are joined and projected; positions and segments have the hidden size and are added then.
+    - `norm`: `layer` is layer norm, `scale` a product and a sum alone (MobileBERT's "NoNorm").
+    - `layer_sources`: for each layer the number that its arrays carry (ALBERT shares them); empty
+      when each has its own.
+    - `bottleneck_size` (MobileBERT): a layer works on states narrowed to this size, queries and
+      keys on another narrowing of their own, values on the wide states; widened again at its end.
+    - `feed_forwards`: feed-forward parts in a layer, each with residual and norm.
+    - `head`: `classes` one answer a text from the pooled states; `tokens` one a token;
+      `vocabulary` the masked word at every token; `embedding` the pooled states themselves,
+      scaled to length 1 if `normalized`.
+    - `head_act`: `classes`: null, or the activation of a dense layer before the classifier;
+      `vocabulary`: the activation of the transform before its layer norm.
+    - `tied_decoder`: whether the vocabulary's decoder is the table of words.
+
+    Arrays carry the Hugging Face names of BERT without the leading `bert.`, for every family
+    (linear weights are [out, in]): `embeddings.word_embeddings.weight`, `encoder.layer.0.
+    attention.self.query.weight`, …; and `embeddings.project`, `encoder.layer.0.bottleneck.
+    {input,attention}.{dense,LayerNorm}`, `encoder.layer.0.ffn.0.{intermediate.dense,output.dense,
+    output.LayerNorm}` and `encoder.layer.0.output.bottleneck.{dense,LayerNorm}` as MobileBERT has
+    them. Heads: `classifier.weight` [labels, hidden], `classifier.bias` [labels], before them
+    `pooler.dense`; `transform.dense`, `transform.LayerNorm`, `decoder.bias` [vocabulary] and,
+    unless tied, `decoder.weight` [vocabulary, transform].
+    `edgeseq_converters.bert_arrays` lists them all with their shapes.
     """
 
     vocabulary_size: int
@@ -59,6 +89,17 @@ class BertConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hidden_act: Literal["gelu", "gelu_new", "relu"]
     layer_norm_eps: float
     pooling: Literal["mean", "first"]
+    family: Family = "bert"
+    head: BertHead = "classes"
+    embedding_size: int | None = None
+    trigram: bool = False
+    norm: Literal["layer", "scale"] = "layer"
+    layer_sources: tuple[int, ...] = ()
+    bottleneck_size: int | None = None
+    feed_forwards: int = 1
+    head_act: Literal["gelu", "gelu_new", "relu", "tanh"] | None = None
+    normalized: bool = False
+    tied_decoder: bool = True
 
 
 class Training(msgspec.Struct, frozen=True):
