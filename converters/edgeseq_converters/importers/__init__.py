@@ -1,0 +1,1 @@
+"""Reads recurrent models from other places into a `Network`."""

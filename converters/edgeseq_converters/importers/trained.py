@@ -1,0 +1,42 @@
+"""Our own trained-model folder as a network."""
+
+from __future__ import annotations
+
+from edgeseq.model_folder import TrainedModel
+from edgeseq_converters.arrays import LstmCell, lstm_cells, lstm_config, take
+from edgeseq_converters.network import Cell, Dense, Embedding, Layer, Network, Pool, Recurrent
+
+
+def network_of(model: TrainedModel) -> Network:
+    """The LSTM classifier as layers `lstm.0`, …, `pool`, `dense`; it answers logits [labels].
+
+    Pooling `last` is the last recurrent layer without `sequences` (each direction's own last
+    state), the others a `Pool`. No id is padding: such a model is given each text at its length.
+
+    Raises `CheckpointError` for another architecture and for arrays that are missing or do not
+    fit the configuration.
+    """
+    config = lstm_config(model)
+    table = take(model, "embedding.weight", config.vocabulary_size, config.embedding_size)
+    layers: list[Layer] = []
+    for number, directions in enumerate(lstm_cells(model)):
+        forward, *backward = (_cell(direction) for direction in directions)
+        layers.append(
+            Recurrent(
+                name=f"lstm.{number}",
+                forward=forward,
+                backward=backward[0] if backward else None,
+                sequences=number + 1 < config.layers or config.pooling != "last",
+            )
+        )
+    if config.pooling != "last":
+        layers.append(Pool("pool", config.pooling))
+    features = config.hidden_size * (2 if config.bidirectional else 1)
+    labels = len(model.manifest.labels)
+    head = take(model, "dense.kernel", features, labels), take(model, "dense.bias", labels)
+    layers.append(Dense("dense", *head))
+    return Network(model.manifest.name, Embedding("embedding", table), tuple(layers))
+
+
+def _cell(arrays: LstmCell) -> Cell:
+    return Cell("lstm", arrays.kernel, arrays.recurrent_kernel, arrays.bias)
