@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeseq.errors import CheckpointError
-from edgeseq.model_folder import BertConfig, LstmConfig, TrainedModel
+from edgeseq.model_folder import LstmConfig, TrainedModel
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -40,28 +40,6 @@ def lstm_config(model: TrainedModel) -> LstmConfig:
     if model.manifest.lstm is None:
         raise CheckpointError("is not an LSTM", where=model.manifest.name)
     return model.manifest.lstm
-
-
-def bert_config(model: TrainedModel) -> BertConfig:
-    """The encoder's dimensions; raises `CheckpointError` for another architecture, for heads that
-    do not divide the hidden size, and for `max_tokens` beyond the position table."""
-    config = model.manifest.bert
-    if config is None:
-        raise CheckpointError("is not a BERT", where=model.manifest.name)
-    if config.hidden_size % config.attention_heads:
-        raise CheckpointError(
-            "attention heads do not divide the hidden size",
-            where=model.manifest.name,
-            found=f"{config.attention_heads} heads of {config.hidden_size}",
-        )
-    if model.manifest.max_tokens > config.max_position_embeddings:
-        raise CheckpointError(
-            "takes longer texts than it has positions for",
-            where=model.manifest.name,
-            found=f"max_tokens {model.manifest.max_tokens}",
-            expected=f"<= {config.max_position_embeddings}",
-        )
-    return config
 
 
 class LstmCell:

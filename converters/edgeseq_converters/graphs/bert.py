@@ -19,7 +19,8 @@ import numpy as np
 import tensorflow as tf
 
 from edgeseq.model_folder import BertConfig, TrainedModel
-from edgeseq_converters.arrays import FloatArray, bert_config, take
+from edgeseq_converters.arrays import FloatArray, take
+from edgeseq_converters.bert_arrays import bert_config
 from edgeseq_converters.graphs import rows
 from edgeseq_converters.recipes import Recipe
 
