@@ -15,8 +15,10 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import IO, Any
 
 import msgspec
@@ -26,7 +28,10 @@ from edgeseq.errors import EdgeseqError, StepError
 from edgeseq.files import os_errors_as_output_errors
 from edgeseq.progress import Progress, Report, silent
 
-GRACE_S = 10.0
+GRACE_S = 5.0
+"""What a child may take to end once it was interrupted, before it is killed."""
+STEP_GRACE_S = 2 * GRACE_S
+"""The same for a step of a suite, which may have a child of its own to end first."""
 JOBS = (sys.executable, "-m", "edgeseq.suite.jobs")
 
 
@@ -53,6 +58,94 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     peak_memory_bytes: int | None = None
 
 
+class Answered(msgspec.Struct, frozen=True):
+    """The end of a job: what the child answered, and its peak memory if it said so."""
+
+    answer: dict[str, Any]
+    peak_memory_bytes: int | None
+
+
+class Child:
+    """A job in a process of its own, as its parent sees it; `stop` must be called in the end.
+
+    `fileno` makes it something to wait for with `selectors`, several at a time.
+    """
+
+    def __init__(self, job: Job, *, log: Path, cwd: Path, command: Sequence[str] = JOBS) -> None:
+        """Starts the child in `cwd` and hands it the job.
+
+        Raises `OutputError` when the log cannot be written.
+        """
+        self.name = job.name
+        self._log = log
+        self._received = bytearray()
+        self._asked_to_stop = False
+        with os_errors_as_output_errors(log):
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with log.open("ab") as chatter:
+                self._process = subprocess.Popen(
+                    list(command),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=chatter,
+                    cwd=cwd,
+                    bufsize=0,
+                )
+        self._stdin, self._stdout = _pipes(self._process)
+        with contextlib.suppress(BrokenPipeError):  # one that died at once is noticed by `listen`
+            self._stdin.write(msgspec.json.encode(job) + b"\n")
+
+    def fileno(self) -> int:
+        """The descriptor that is readable when there is something to `listen` to."""
+        return self._stdout.fileno()
+
+    def listen(self, report: Report = silent) -> Answered | None:
+        """Waits until the child says something; passes progress on, gives its answer if it came.
+
+        Raises the child's own `EdgeseqError`, and `StepError` when it died or ended without an
+        answer (naming the log).
+        """
+        chunk = os.read(self.fileno(), 1 << 16)
+        if not chunk:
+            raise self._death()
+        *lines, rest = (bytes(self._received) + chunk).split(b"\n")
+        self._received[:] = rest
+        for line in lines:
+            message = msgspec.json.decode(line, type=Message)
+            if message.progress is not None:
+                report(message.progress)
+            elif message.failure is not None:
+                raise _rebuild(message.failure)
+            elif message.answer is not None:
+                return Answered(message.answer, message.peak_memory_bytes)
+        return None
+
+    def ask_to_stop(self) -> None:
+        """Interrupts a child that still runs, once; it cleans up and ends."""
+        if not self._asked_to_stop and self._process.poll() is None:
+            self._asked_to_stop = True
+            self._process.send_signal(signal.SIGINT)
+
+    def stop(self, *, grace_s: float = GRACE_S) -> None:
+        """Ends a child that still runs: asked first, killed after a grace period."""
+        self.ask_to_stop()
+        try:
+            self._process.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for pipe in (self._stdin, self._stdout):
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+
+    def _death(self) -> StepError:
+        code = self._process.wait()
+        cause = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        if code == -signal.SIGKILL:
+            cause += " (out of memory?)"
+        return StepError(f"the step {self.name} died: {cause}", fix=f"see {self._log}")
+
+
 def run_job(
     job: Job,
     *,
@@ -69,42 +162,23 @@ def run_job(
     (naming the log), `OutputError` when the log cannot be written, and `KeyboardInterrupt` after
     the child has been stopped.
     """
-    with os_errors_as_output_errors(log):
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as chatter:
-            child = subprocess.Popen(
-                list(command),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=chatter,
-                cwd=cwd,
-            )
+    child = Child(job, log=log, cwd=cwd, command=command)
     try:
-        return _converse(child, job, log, report)
+        while (answered := child.listen(report)) is None:
+            pass
     finally:
-        _stop(child)
+        child.stop()
+    return answered.answer, answered.peak_memory_bytes
 
 
-def _converse(
-    child: subprocess.Popen[bytes], job: Job, log: Path, report: Report
-) -> tuple[dict[str, Any], int | None]:
-    stdin, stdout = _pipes(child)
-    with contextlib.suppress(BrokenPipeError):  # a child that died at once is reported below
-        stdin.write(msgspec.json.encode(job) + b"\n")
-        stdin.flush()
-    for line in stdout:
-        message = msgspec.json.decode(line, type=Message)
-        if message.progress is not None:
-            report(message.progress)
-        elif message.failure is not None:
-            raise _rebuild(message.failure)
-        elif message.answer is not None:
-            return message.answer, message.peak_memory_bytes
-    code = child.wait()
-    cause = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    if code == -signal.SIGKILL:
-        cause += " (out of memory?)"
-    raise StepError(f"the step {job.name} died: {cause}", fix=f"see {log}")
+def stop_all(children: Iterable[Child], *, grace_s: float = STEP_GRACE_S) -> None:
+    """Ends children that still run, all within one grace period."""
+    todo = list(children)
+    for child in todo:
+        child.ask_to_stop()
+    deadline = time.monotonic() + grace_s
+    for child in todo:
+        child.stop(grace_s=max(0.0, deadline - time.monotonic()))
 
 
 def _pipes(child: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
@@ -120,27 +194,14 @@ def _rebuild(failure: Failure) -> EdgeseqError:
     return class_(failure.line)
 
 
-def _stop(child: subprocess.Popen[bytes]) -> None:
-    """Ends a child that still runs: asked first (it cleans up), killed after a grace period."""
-    if child.poll() is None:
-        child.send_signal(signal.SIGINT)
-        try:
-            child.wait(GRACE_S)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-    for pipe in (child.stdin, child.stdout):
-        if pipe is not None:
-            with contextlib.suppress(BrokenPipeError):
-                pipe.close()
-
-
 class ChildSide:
     """The child's end: takes stdout for messages and sends everything else to stderr."""
 
     def __init__(self) -> None:
         self._messages = os.fdopen(os.dup(1), "wb")
         os.dup2(2, 1)  # whatever libraries print on stdout, native code too, goes to the log
+        # Ctrl-C reaches this process from the terminal and again from its parent.
+        signal.signal(signal.SIGINT, _interrupt_once)
         self.job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
         threading.Thread(target=self._end_with_parent, daemon=True).start()
 
@@ -150,6 +211,8 @@ class ChildSide:
         while os.read(0, 1 << 12):
             pass
         os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(STEP_GRACE_S)
+        os._exit(130)  # native code that does not let itself be interrupted
 
     def send(self, message: Message) -> None:
         """Sends one line; a parent that is gone is noticed by the thread on stdin."""
@@ -160,3 +223,10 @@ class ChildSide:
     def report(self, progress: Progress) -> None:
         """A `Report` that passes on to the parent."""
         self.send(Message(progress=progress))
+
+
+def _interrupt_once(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    """Raises `KeyboardInterrupt`; what is then cleaned up is not interrupted again."""
+    # A function and not SIG_IGN, which a process that is started meanwhile would inherit.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    raise KeyboardInterrupt

@@ -13,7 +13,7 @@ import pytest
 
 from edgeseq.errors import DataError, OutputError, StepError
 from edgeseq.progress import Progress
-from edgeseq.suite.process import Job, run_job
+from edgeseq.suite.process import Child, Job, run_job, stop_all
 
 CHILD = """
 import os, signal, sys, time
@@ -37,7 +37,36 @@ elif name == "exit":
 elif name == "wait":
     open(side.job.arguments["begun"], "w").write(str(os.getpid()))
     time.sleep(60)
+elif name == "clean":
+    try:
+        open(side.job.arguments["begun"], "w").write(str(os.getpid()))
+        time.sleep(60)
+    finally:
+        time.sleep(0.3)
+        open(side.job.arguments["cleaned"], "w").close()
+elif name == "deaf":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    open(side.job.arguments["begun"], "w").write(str(os.getpid()))
+    time.sleep(60)
 """
+
+
+def _begun(path: Path) -> int:
+    """The process id that a child wrote, once it did."""
+    for _ in range(6000):
+        if path.exists() and (text := path.read_text()):
+            return int(text)
+        time.sleep(0.01)
+    pytest.fail("the child did not begin")
+
+
+def _start(name: str, tmp_path: Path, **arguments: str) -> Child:
+    return Child(
+        Job(name, {"begun": str(tmp_path / name), **arguments}),
+        log=tmp_path / "step.log",
+        cwd=tmp_path,
+        command=(sys.executable, "-c", CHILD),
+    )
 
 
 def _run(name: str, tmp_path: Path, **arguments: str) -> tuple[dict[str, object], int | None]:
@@ -87,6 +116,29 @@ def test_a_log_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> None
     (tmp_path / "log").write_text("in the way")
     with pytest.raises(OutputError):
         _run("answer", tmp_path)
+
+
+def test_cleaning_up_is_not_interrupted_again(tmp_path: Path) -> None:
+    # Ctrl-C reaches a child from the terminal and from its parent.
+    child = _start("clean", tmp_path, cleaned=str(tmp_path / "cleaned"))
+    pid = _begun(tmp_path / "clean")
+    os.kill(pid, signal.SIGINT)
+    time.sleep(0.1)
+    child.stop()
+    assert (tmp_path / "cleaned").exists()
+
+
+def test_children_that_do_not_listen_are_killed_within_one_grace_period(tmp_path: Path) -> None:
+    children = []
+    for number in range(2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        children.append(_start("deaf", folder))
+    pids = [_begun(tmp_path / str(number) / "deaf") for number in range(2)]
+    stop_all(children, grace_s=0.2)
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
 
 
 def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
