@@ -58,6 +58,7 @@ def demo(
 def _run(suite: Path, root: Path, *, data_dir: Path | None, on: str, json: bool) -> None:
     from edgeseq.errors import InputError
     from edgeseq.suite.engine import run_suite
+    from edgeseq.suite.times import peak_memory_bytes
 
     if on != "local":
         raise InputError("unknown device", where="--on", found=repr(on), expected="local")
@@ -80,7 +81,7 @@ def _run(suite: Path, root: Path, *, data_dir: Path | None, on: str, json: bool)
             }
         )
         return
-    peaks = [event.peak_memory_bytes or 0 for event in finished.events]
+    peak_bytes = peak_memory_bytes(finished.events)
     out.print()
     winner = answer["verdict"]["winner"]
     headline = f"Ship {winner}." if winner else "Nothing to ship."
@@ -91,7 +92,7 @@ def _run(suite: Path, root: Path, *, data_dir: Path | None, on: str, json: bool)
     out.print(f"report   {root / 'report' / 'report.html'}", markup=False, soft_wrap=True)
     out.print(f"         {root / 'report' / 'report.md'}", markup=False, soft_wrap=True)
     out.print(
-        f"took     {finished.seconds / 60:.1f} min, at most {max(peaks) / 1e9:.1f} GB of memory",
+        f"took     {finished.seconds / 60:.1f} min, at most {peak_bytes / 1e9:.1f} GB of memory",
         markup=False,
     )
 

@@ -1,10 +1,9 @@
-"""Runs a suite: its steps one after the other, finished ones kept, conversions two at a time."""
+"""Runs a suite: finished steps are kept, the others run as soon as their inputs are there."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,16 @@ from edgeseq.files import os_errors_as_output_errors, write_bytes
 from edgeseq.progress import Progress, Report, silent
 from edgeseq.suite.identity import machine_identity
 from edgeseq.suite.plan import data_step, plan
-from edgeseq.suite.process import Job, run_job
+from edgeseq.suite.scheduler import run_steps
 from edgeseq.suite.schema import Suite, read_suite
 from edgeseq.suite.steps import Step, StepRecord
 
-PARALLEL_CONVERSIONS = 2
-
 
 class StepEvent(msgspec.Struct, frozen=True):
-    """What happened to a step: it was kept from an earlier run, or it finished now."""
+    """What happened to a step: it was kept from an earlier run, or it finished now.
+
+    `began_unix_s` and `seconds` say when and for how long it ran; steps may overlap.
+    """
 
     step: str
     title: str
@@ -31,10 +31,11 @@ class StepEvent(msgspec.Struct, frozen=True):
     seconds: float
     answer: dict[str, Any]
     peak_memory_bytes: int | None
+    began_unix_s: float | None
 
 
 class SuiteRun(msgspec.Struct, frozen=True):
-    """What a run of a suite made: its folder and one event a step, in order."""
+    """What a run of a suite made: its folder and one event a step, in the plan's order."""
 
     root: Path
     events: tuple[StepEvent, ...]
@@ -55,8 +56,8 @@ def run_suite(
 ) -> SuiteRun:
     """Runs the suite at `suite_path` with its output below `root`, and resumes what is there.
 
-    `data_dir` holds local copies of data sets; `report` hears the progress of the step at work,
-    `on_step` every step that is kept or finished. Raises `InputError` for a bad suite, and
+    `data_dir` holds local copies of data sets; `report` hears the progress of the steps at work,
+    `on_step` every step when it is kept or finished. Raises `InputError` for a bad suite, and
     whatever the step that failed raised; finished steps are kept and the next run goes on.
     """
     began = time.monotonic()
@@ -65,21 +66,20 @@ def run_suite(
     _claim(root, suite_path)
     runner = _Runner(root, report, on_step)
     data = data_step(suite.data, task=suite.task, suite_path=suite_path, data_dir=data_dir)
-    runner.run(data, always=True)
+    runner.run([data], always=True)
     steps = plan(
         suite,
         data=data,
-        data_sha256=str(runner.events[0].answer["sha256"]),
+        data_sha256=str(runner.events[data.name].answer["sha256"]),
         root=root,
         runtime_identity=machine_identity(),
     )
-    conversions = [step for step in steps if step.job == "convert"]
-    for step in steps:
-        if step.job != "convert":
-            runner.run(step)
-        elif step is conversions[0]:
-            runner.run_all(conversions)
-    return SuiteRun(root=root, events=tuple(runner.events), seconds=time.monotonic() - began)
+    runner.run(steps)
+    return SuiteRun(
+        root=root,
+        events=tuple(runner.events[step.name] for step in (data, *steps)),
+        seconds=time.monotonic() - began,
+    )
 
 
 def _check_training(suite: Suite) -> None:
@@ -112,46 +112,43 @@ class _Runner:
         self.root = root
         self.report = report
         self.on_step = on_step
-        self.events: list[StepEvent] = []
+        self.events: dict[str, StepEvent] = {}
+        self._conversions = 0
+        self._converted = 0
 
-    def run(self, step: Step, *, always: bool = False) -> None:
-        """Runs one step unless an earlier run finished it."""
-        record = None if always else step.finished(self.root)
-        kept = record is not None
-        self._note(step, record or self._work(step, self.report), kept=kept)
-
-    def run_all(self, steps: Sequence[Step]) -> None:
-        """Runs independent steps, two at a time; the first error is raised when all have ended."""
-        todo = [step for step in steps if step.finished(self.root) is None]
-        title = "convert"
-        done = 0
-        if todo:
-            self.report(Progress(title, 0, len(todo)))
-        # Two conversions fit in memory side by side, and most of a conversion has one thread.
-        with ThreadPoolExecutor(PARALLEL_CONVERSIONS) as pool:
-            futures = {step.name: pool.submit(self._work, step, silent) for step in todo}
-            try:
-                for step in todo:
-                    futures[step.name].result()
-                    done += 1
-                    self.report(Progress(title, done, len(todo), note=step.arguments["out"]))
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+    def run(self, steps: Sequence[Step], *, always: bool = False) -> None:
+        """Runs the steps that no earlier run finished (`always`: all of them)."""
+        todo = []
         for step in steps:
-            record = step.finished(self.root)
-            if record is not None:
-                self._note(step, record, kept=step not in todo)
-
-    def _work(self, step: Step, report: Report) -> StepRecord:
-        began = time.monotonic()
-        answer, peak = run_job(
-            Job(step.job, step.arguments),
-            log=self.root / "log" / f"{step.name}.log",
-            cwd=self.root,
-            report=report,
+            record = None if always else step.finished(self.root)
+            if record is None:
+                todo.append(step)
+            else:
+                self._note(step, record, kept=True)
+        self._conversions = sum(step.job == "convert" for step in todo)
+        run_steps(
+            todo,
+            self.root,
+            finished=[step.name for step in steps if step not in todo],
+            report=self._report_of,
+            on_finished=self._finished,
         )
-        return step.finish(self.root, seconds=time.monotonic() - began, answer=answer, peak=peak)
+
+    def _report_of(self, step: Step) -> Report:
+        """What hears a step: the conversions, which are many and short, share one bar."""
+        if step.job != "convert":
+            return self.report
+        self._tell_conversions(str(step.arguments["out"]))
+        return silent
+
+    def _finished(self, step: Step, record: StepRecord) -> None:
+        if step.job == "convert":
+            self._converted += 1
+            self._tell_conversions(str(step.arguments["out"]))
+        self._note(step, record, kept=False)
+
+    def _tell_conversions(self, note: str) -> None:
+        self.report(Progress("convert", self._converted, self._conversions, note=note))
 
     def _note(self, step: Step, record: StepRecord, *, kept: bool) -> None:
         event = StepEvent(
@@ -161,6 +158,7 @@ class _Runner:
             seconds=record.seconds,
             answer=record.answer,
             peak_memory_bytes=record.peak_memory_bytes,
+            began_unix_s=record.began_unix_s,
         )
-        self.events.append(event)
+        self.events[step.name] = event
         self.on_step(event)

@@ -74,6 +74,7 @@ def plan(
         },
         output=root / RESULT_FILE,
         after=tuple(converted),
+        kind="measure",
     )
     report = Step(
         name="report",
@@ -114,6 +115,7 @@ def _train_step(
         arguments=arguments,
         output=root / out,
         after=after,
+        kind="train",
     )
 
 

@@ -9,29 +9,37 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 import edgeseq
 from edgeseq.files import write_json
 
+Kind = Literal["train", "measure", "other"]
+
 
 class StepRecord(msgspec.Struct, frozen=True):
-    """`steps/NAME.json`: that a step finished, from what, and how long it took."""
+    """`steps/NAME.json`: that a step finished, from what, and how long it took.
+
+    `began_unix_s` is when it began, in seconds since 1970: steps run at the same time, so their
+    seconds do not add up to the run's (`edgeseq.suite.times`). Records of before have none.
+    """
 
     name: str
     fingerprint: str
     seconds: float
     answer: dict[str, Any]
     peak_memory_bytes: int | None = None
+    began_unix_s: float | None = None
 
 
 class Step(msgspec.Struct, frozen=True):
     """One step of a suite.
 
     `job` is the name of a function in `edgeseq.suite.jobs`, `arguments` what it is called with;
-    `after` are the steps whose outputs it reads; `output` is the path that it makes.
+    `after` are the steps whose outputs it reads; `output` is the path that it makes. `kind` says
+    what may run beside it (`edgeseq.suite.scheduler`); the output does not depend on it.
     """
 
     name: str
@@ -40,6 +48,7 @@ class Step(msgspec.Struct, frozen=True):
     arguments: dict[str, Any]
     output: Path
     after: tuple[Step, ...] = ()
+    kind: Kind = "other"
 
     @property
     def fingerprint(self) -> str:
@@ -68,7 +77,13 @@ class Step(msgspec.Struct, frozen=True):
         return record if record.fingerprint == self.fingerprint else None
 
     def finish(
-        self, folder: Path, *, seconds: float, answer: dict[str, Any], peak: int | None
+        self,
+        folder: Path,
+        *,
+        began_unix_s: float,
+        seconds: float,
+        answer: dict[str, Any],
+        peak: int | None,
     ) -> StepRecord:
         """Writes the record; raises `OutputError` when that cannot be done."""
         record = StepRecord(
@@ -77,6 +92,7 @@ class Step(msgspec.Struct, frozen=True):
             seconds=seconds,
             answer=answer,
             peak_memory_bytes=peak,
+            began_unix_s=round(began_unix_s, 3),
         )
         write_json(self.record_path(folder), record)
         return record
