@@ -1,0 +1,118 @@
+"""What is the same in every lowering: ids in, embedding, pooling, dense layers, functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgeseq_converters.arrays import FloatArray
+from edgeseq_converters.lowerings.weights import WeightFormat
+from edgeseq_converters.network import (
+    Activation,
+    AttentionPool,
+    Dense,
+    Function,
+    Layer,
+    Pool,
+    Scale,
+)
+from edgeseq_converters.tflite_writer import operators as op
+from edgeseq_converters.tflite_writer.model import Tensor
+
+MASKED = np.float32(-1e9)
+"""Added where there is padding, before a maximum or a softmax."""
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What goes from layer to layer: `values` float32 [n, features], or [1, features] once it is
+    one vector a text; `length` int32 [1], the number of real tokens among the n rows, and `mask`
+    float32 [n, 1], 1 for real ones, or None when all rows are real."""
+
+    values: Tensor
+    length: Tensor
+    mask: Tensor | None = None
+
+
+def flat_ids(ids: Tensor) -> Tensor:
+    """[1, n] → [n]."""
+    return op.reshape(ids, (-1 if ids.shape[1] == -1 else ids.shape[1],))
+
+
+def real_length(ids: Tensor, *, mask_zero: bool) -> Tensor:
+    """int32 [1]: how many of `ids` [n] are real; with `mask_zero` those that are not 0, at least
+    one."""
+    graph = ids.graph
+    if not mask_zero:
+        return op.shape_of(ids)
+    real = op.cast(op.not_equal(ids, graph.ints(0)), "int32")
+    return op.pair("MAXIMUM", op.reduce("SUM", real, 0), graph.ints(1))
+
+
+def mask_of(length: Tensor, ids: Tensor) -> Tensor:
+    """float32 [n, 1] for `ids` [n]: 1 for the first `length` of them."""
+    real = op.cast(op.less(op.places(ids), length), "float32")
+    return op.reshape(real, (ids.shape[0], 1))
+
+
+def apply(layer: Layer, flow: Flow, weights: WeightFormat) -> Flow:
+    """A layer that is not recurrent, over all rows at once."""
+    values = flow.values
+    graph = values.graph
+    if isinstance(layer, Dense):
+        values = weights.product(values, layer.name, layer.kernel, layer.bias)
+        values = function(values, layer.function)
+    elif isinstance(layer, Activation):
+        values = function(values, layer.function)
+    elif isinstance(layer, Scale):
+        scaled = op.multiply(values, graph.constant(f"{layer.name}/factor", layer.factor))
+        values = op.add(scaled, graph.constant(f"{layer.name}/offset", layer.offset))
+    elif isinstance(layer, Pool):
+        values = _pool(layer, flow)
+    elif isinstance(layer, AttentionPool):
+        values = _attend(layer, flow, weights)
+    return Flow(values, flow.length, flow.mask)
+
+
+def function(x: Tensor, name: Function) -> Tensor:
+    """The function by element; softmax over the features."""
+    if name == "linear":
+        return x
+    if name == "softmax":
+        return op.softmax(x)
+    return op.unary({"relu": "RELU", "tanh": "TANH", "sigmoid": "LOGISTIC"}[name], x)  # type: ignore[arg-type]
+
+
+def _pool(layer: Pool, flow: Flow) -> Tensor:
+    values, graph = flow.values, flow.values.graph
+    if layer.how == "last":
+        return op.gather(values, op.pair("SUB", flow.length, graph.ints(1)))
+    if layer.how == "max":
+        return op.reduce("REDUCE_MAX", _without_padding(values, flow.mask), 0)
+    if flow.mask is None:
+        return op.reduce("MEAN", values, 0)
+    total = op.reduce("SUM", op.multiply(values, flow.mask), 0)
+    return op.pair("DIV", total, op.cast(flow.length, "float32"))
+
+
+def _without_padding(values: Tensor, mask: Tensor | None) -> Tensor:
+    """`values` [n, f] with padding far below every real value."""
+    if mask is None:
+        return values
+    graph = values.graph
+    one, low = (graph.constant("scalar", np.asarray([v], np.float32)) for v in (1.0, MASKED))
+    return op.add(values, op.multiply(op.pair("SUB", one, mask), low))
+
+
+def _attend(layer: AttentionPool, flow: Flow, weights: WeightFormat) -> Tensor:
+    """The weighted sum of the rows; the softmax runs over the last axis, so scores lie as a row."""
+    values = flow.values
+    units = weights.product(values, layer.name, layer.kernel, layer.bias)
+    query: FloatArray = layer.query[:, None]
+    # Scores steer a softmax: one column, kept in float32 whatever the recipe.
+    exact = WeightFormat("float32")
+    scores = exact.product(function(units, layer.function), f"{layer.name}/query", query)
+    scores = _without_padding(scores, flow.mask)
+    attention = op.softmax(op.reshape(scores, (1, values.shape[0])))
+    return op.batch_matmul(attention, values)
