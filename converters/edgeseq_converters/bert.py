@@ -19,7 +19,7 @@ import tensorflow as tf
 from edgeseq.errors import InputError
 from edgeseq.model_folder import BertConfig
 from edgeseq_converters.arrays import FloatArray
-from edgeseq_converters.checkpoint import encoder_shapes
+from edgeseq_converters.bert_arrays import encoder_shapes
 
 _NEGATIVE = -1e9
 """Added to the attention scores of padding: exp(-1e9) is 0 in float32."""

@@ -10,7 +10,10 @@ import pytest
 import torch
 import transformers
 from edgeseq_converters.bert import BertClassifier
-from edgeseq_converters.checkpoint import encoder_shapes, parse_config, parse_weights
+from edgeseq_converters.bert_arrays import encoder_shapes
+from edgeseq_converters.checkpoint.collect import collect
+from edgeseq_converters.checkpoint.config import describe, dimensions
+from edgeseq_converters.checkpoint.weights import Weights, parse_safetensors
 from safetensors.numpy import save
 
 from edgeseq.model_folder import BertConfig
@@ -42,11 +45,12 @@ def make_reference(hidden_act: str) -> Any:
 def from_reference(
     reference: Any, pooling: Literal["mean", "first"]
 ) -> tuple[BertConfig, dict[str, Any]]:
-    config = parse_config(
-        reference.config.to_json_string().encode(), pooling=pooling, where=Path("config.json")
-    )
+    where = Path("somewhere")
+    described = describe(reference.config.to_json_string().encode(), where=where)
+    config = dimensions(described, pooling=pooling)
     content = save({n: t.numpy().copy() for n, t in reference.state_dict().items()})
-    return config, parse_weights(content, config, where=Path("model.safetensors"))
+    weights = Weights(parse_safetensors(content, where=where), "", where)
+    return config, collect(described, config, weights, labels=None)
 
 
 @pytest.mark.parametrize("hidden_act", ["gelu", "gelu_new", "gelu_pytorch_tanh", "relu"])
