@@ -21,6 +21,7 @@ import edgeseq.data.examples
 import edgeseq.model_folder
 import edgeseq.results
 import edgeseq.suite.schema
+import edgeseq.train_logits
 from edgeseq.cli.app import app
 
 HERE = Path(__file__).parent
@@ -28,6 +29,7 @@ HEAD = "<!-- Written by docs/generate.py; change the docstrings instead. -->\n"
 FORMATS = (
     ("Suite file", edgeseq.suite.schema),
     ("Trained-model folder", edgeseq.model_folder),
+    ("Training logits", edgeseq.train_logits),
     ("Examples", edgeseq.data.examples),
     ("Bundle", edgeseq.bundle),
     ("Result file", edgeseq.results),

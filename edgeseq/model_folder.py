@@ -3,6 +3,7 @@
     DIR/model.json            this module's `ModelManifest`
     DIR/weights.safetensors   float32 arrays under the names that the architecture documents
     DIR/tokenizer.json        a `tokenizers` file, truncation and padding off
+    DIR/train_logits.safetensors  optional (`edgeseq.train_logits`): what a teacher said in training
 
 It is free of any framework, so that every converter starts from the same arrays.
 """
@@ -16,6 +17,7 @@ import msgspec
 
 from edgeseq.errors import CheckpointError
 from edgeseq.files import new_folder, read_bytes, read_json, write_bytes, write_json
+from edgeseq.train_logits import TrainLogits, write_train_logits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,7 +105,12 @@ class BertConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Training(msgspec.Struct, frozen=True):
-    """How a model was trained, enough to repeat it; `dev_score` is the task's metric in 0..1."""
+    """How a model was trained, enough to repeat it; `dev_score` is the task's metric in 0..1.
+
+    `teacher_labels` says where a distilled model's targets came from: `kept` are what the teacher
+    said to the training texts during its own last epoch (the one whose weights it has), `computed`
+    what its final weights say.
+    """
 
     data_name: str
     data_sha256: str
@@ -115,6 +122,7 @@ class Training(msgspec.Struct, frozen=True):
     dev_score: float
     test_score: float | None = None
     teacher: str | None = None
+    teacher_labels: Literal["kept", "computed"] | None = None
     initial_weights: str | None = None
     tool_versions: dict[str, str] = {}
 
@@ -149,8 +157,14 @@ class TrainedModel(msgspec.Struct, frozen=True):
         return sum(int(array.size) for array in self.weights.values())
 
 
-def write_model_folder(path: Path, model: TrainedModel, *, replace: bool = False) -> None:
-    """Writes the folder completely or not at all.
+def write_model_folder(
+    path: Path,
+    model: TrainedModel,
+    *,
+    replace: bool = False,
+    train_logits: TrainLogits | None = None,
+) -> None:
+    """Writes the folder completely or not at all, with `train_logits` if there are any.
 
     Raises `OutputError` when it exists (without `replace`), or the disk is full.
     """
@@ -160,6 +174,8 @@ def write_model_folder(path: Path, model: TrainedModel, *, replace: bool = False
         write_bytes(draft / "weights.safetensors", save(model.weights))
         write_bytes(draft / "tokenizer.json", model.tokenizer_json.encode())
         write_json(draft / "model.json", model.manifest)
+        if train_logits is not None:
+            write_train_logits(draft, train_logits)
 
 
 def read_model_folder(path: Path) -> TrainedModel:

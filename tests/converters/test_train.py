@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from edgeseq_converters.train import finetune
 from edgeseq_converters.train.batching import (
+    Batch,
     StateTexts,
     TokenTexts,
     shuffled_batches,
@@ -18,6 +20,7 @@ from edgeseq_converters.train.batching import (
 )
 from edgeseq_converters.train.distil import project_table, train_lstm
 from edgeseq_converters.train.finetune import train_bert
+from edgeseq_converters.train.loop import train_epochs
 from edgeseq_converters.train.optimizer import learning_rate
 from edgeseq_converters.train.settings import BertSettings, LstmSettings, read_settings
 from edgeseq_converters.train.texts import encode_part
@@ -28,7 +31,8 @@ from edgeseq.data.examples import Dataset, TextExample
 from edgeseq.data.parts import make_dataset
 from edgeseq.errors import CheckpointError, InputError, OutputError
 from edgeseq.model_folder import TrainedModel, read_model_folder
-from edgeseq.progress import Progress
+from edgeseq.progress import Progress, silent
+from edgeseq.train_logits import FILE_NAME, read_train_logits
 
 BERT = BertSettings(epochs=5, batch_size=8, learning_rate=2e-3, frozen_layers=0)
 LSTM = LstmSettings(
@@ -118,7 +122,62 @@ def test_lstm_learns_from_the_teacher(teacher: Path, data: Dataset, tmp_path: Pa
     written = read_model_folder(tmp_path / "s")
     assert same_weights(model, written)
     ends = {r.stage for r in reports if r.done == r.total}
-    assert {"ask tiny-bert", "train s"} <= ends
+    assert ends == {"train s"}
+    assert model.manifest.training.teacher_labels == "kept"
+
+
+def test_the_teacher_keeps_what_it_said_in_training(teacher: Path, data: Dataset) -> None:
+    kept = read_train_logits(teacher, data)
+    gold = [data.labels.index(example.label) for example in data.train]
+    # Chance is 0.4, and what it would be if the texts' order were lost.
+    assert np.mean(kept.argmax(axis=1) == gold) > 0.8
+
+
+def test_labels_are_computed_where_none_are_kept(
+    teacher: Path, data: Dataset, tmp_path: Path
+) -> None:
+    other = make_data(64)
+    without = tmp_path / "without"
+    shutil.copytree(teacher, without)
+    (without / FILE_NAME).unlink()
+    settings = LstmSettings(epochs=1, hidden_size=8, embedding_size=8)
+    for folder, dataset in ((teacher, other), (without, data)):
+        reports: list[Progress] = []
+        model = train_lstm(
+            dataset,
+            tmp_path / "s",
+            teacher=folder,
+            settings=settings,
+            replace=True,
+            report=reports.append,
+        )
+        assert model.manifest.training.teacher_labels == "computed"
+        assert any(r.stage == "ask tiny-bert" and r.done == r.total for r in reports)
+
+
+def test_the_logits_of_the_best_epoch_come_back_in_the_texts_order() -> None:
+    ids = [[number] * (1 + number % 7) for number in range(100)]
+    scores = iter((0.5, 0.9, 0.7))
+    epochs = 0
+
+    def step(batch: Batch, rate: float, number: int) -> tuple[float, Any]:
+        return 1.0, np.stack([batch.inputs[:, 0], np.full(len(batch.index), epochs)], axis=1)
+
+    def evaluate() -> float:
+        nonlocal epochs
+        epochs += 1
+        return next(scores)
+
+    class Model:
+        trainable_variables = ()
+
+    settings = LstmSettings(epochs=3, batch_size=8)
+    outcome = train_epochs(
+        Model(), step, TokenTexts(ids), evaluate, settings, seed=0, stage="train", report=silent
+    )
+    assert outcome.best_epoch == 2
+    np.testing.assert_array_equal(outcome.train_logits[:, 0], np.arange(100))
+    assert set(outcome.train_logits[:, 1]) == {1}
 
 
 def test_lstm_learns_alone(data: Dataset, small_bert_checkpoint: Path, tmp_path: Path) -> None:
@@ -133,6 +192,7 @@ def test_lstm_learns_alone(data: Dataset, small_bert_checkpoint: Path, tmp_path:
     model = train_lstm(data, tmp_path / "s", checkpoint=small_bert_checkpoint, settings=settings)
     assert model.manifest.training.dev_score > 0.9
     assert model.manifest.training.teacher is None
+    assert model.manifest.training.teacher_labels is None
 
 
 @pytest.mark.parametrize("scores", [False, True])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -20,6 +20,7 @@ from edgeseq.model_folder import (
     write_model_folder,
 )
 from edgeseq.progress import Report, silent
+from edgeseq.train_logits import read_train_logits
 from edgeseq_converters.arrays import FloatArray
 from edgeseq_converters.bert import BertClassifier
 from edgeseq_converters.checkpoint import DEFAULT_CHECKPOINT, read_checkpoint
@@ -60,10 +61,11 @@ def train_lstm(
 ) -> TrainedModel:
     """Trains an LSTM on `data.train` and writes the trained-model folder `out`.
 
-    With `teacher`, a BERT's trained-model folder, it learns the teacher's logits and starts from
-    its tokenizer and word-piece table; without one, it learns the labels and takes tokenizer and
-    table from `checkpoint`. The epoch with the best accuracy on `data.dev` is kept; `data.test`
-    is not looked at. The same seed gives the same weights on the same machine.
+    With `teacher`, a BERT's trained-model folder, it learns the teacher's logits (those that the
+    folder keeps, where they are of `data`, else computed) and starts from its tokenizer and
+    word-piece table; without one, it learns the labels and takes tokenizer and table from
+    `checkpoint`. The epoch with the best accuracy on `data.dev` is kept; `data.test` is not
+    looked at. The same seed gives the same weights on the same machine.
 
     Raises `OutputError` when `out` is in the way or cannot be written, `CheckpointError` when the
     teacher is no BERT, has other labels or a damaged file, `FetchError` when the checkpoint
@@ -86,8 +88,12 @@ def train_lstm(
     train = encode_part(data, "train", start.tokenizer_json, settings.max_tokens)
     dev = encode_part(data, "dev", start.tokenizer_json, settings.max_tokens)
     targets = one_hot(train.labels, len(data.labels))
-    if guide is not None:
-        logits = teacher_logits(guide, [example.text for example in data.train], report=report)
+    labels_from: Literal["kept", "computed"] | None = None
+    if teacher is not None and guide is not None:
+        logits = read_train_logits(teacher, data)
+        labels_from = "computed" if logits is None else "kept"
+        if logits is None:
+            logits = teacher_logits(guide, [example.text for example in data.train], report=report)
         targets = np.concatenate([targets, logits], axis=1)
     model = LstmClassifier(
         config,
@@ -128,6 +134,7 @@ def train_lstm(
                 outcome,
                 seconds=time.monotonic() - began,
                 teacher=None if guide is None else guide.manifest.name,
+                teacher_labels=labels_from,
                 initial_weights=start.identity,
             ),
             lstm=config,
@@ -233,13 +240,13 @@ def _make_step(
     """Squared error to the teacher's logits plus cross-entropy, or cross-entropy alone."""
     with_teacher = targets.shape[1] > labels
 
-    def loss(ids: Any, mask: Any, rows: Any) -> Any:
+    def loss(ids: Any, mask: Any, rows: Any) -> tuple[Any, Any]:
         logits = model(ids, mask, training=True)
         hard = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(rows[:, :labels], logits))
         if not with_teacher:
-            return hard
+            return hard, logits
         soft = tf.reduce_mean(tf.square(logits - rows[:, labels:]))
-        return soft + settings.hard_weight * hard
+        return soft + settings.hard_weight * hard, logits
 
     variables = list(model.trainable_variables)
     optimizer = AdamW(

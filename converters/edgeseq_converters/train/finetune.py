@@ -16,6 +16,7 @@ from edgeseq.data.examples import Dataset
 from edgeseq.errors import InputError
 from edgeseq.model_folder import ModelManifest, TrainedModel, write_model_folder
 from edgeseq.progress import Report, silent
+from edgeseq.train_logits import of_data
 from edgeseq_converters.bert import BertClassifier
 from edgeseq_converters.checkpoint import DEFAULT_CHECKPOINT, BertCheckpoint, read_checkpoint
 from edgeseq_converters.train.batching import FloatArray, StateTexts, Texts, TokenTexts
@@ -49,9 +50,10 @@ def train_bert(
 ) -> TrainedModel:
     """Fine-tunes `checkpoint` on `data.train` and writes the trained-model folder `out`.
 
-    The epoch with the best accuracy on `data.dev` is kept; `data.test` is not looked at. The same
-    seed gives the same weights on the same machine. `name` defaults to the name of `out`;
-    `data_dir` may hold the default checkpoint's package file.
+    The epoch with the best accuracy on `data.dev` is kept, with what the model said in it to the
+    training texts (`edgeseq.train_logits`); `data.test` is not looked at. The same seed gives the
+    same weights on the same machine. `name` defaults to the name of `out`; `data_dir` may hold
+    the default checkpoint's package file.
 
     Raises `OutputError` when `out` is in the way or cannot be written, `CheckpointError` and
     `FetchError` as `read_checkpoint` does, `InputError` for settings that do not fit the
@@ -118,7 +120,8 @@ def train_bert(
         weights=model.arrays(),
         tokenizer_json=source.tokenizer_json,
     )
-    write_model_folder(out, trained, replace=replace)
+    train_logits = of_data(data, outcome.train_logits)
+    write_model_folder(out, trained, replace=replace, train_logits=train_logits)
     return trained
 
 
@@ -190,15 +193,14 @@ def _make_step(
         heads += [score_kernel, score_bias]
         variables += [score_kernel, score_bias]
 
-    def loss(values: Any, mask: Any, rows: Any) -> Any:
+    def loss(values: Any, mask: Any, rows: Any) -> tuple[Any, Any]:
         features = pooled(values, mask, training=True)
-        value = tf.reduce_mean(
-            tf.nn.softmax_cross_entropy_with_logits(rows[:, :labels], model.head(features))
-        )
+        logits = model.head(features)
+        value = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(rows[:, :labels], logits))
         if with_scores:
             scores = tf.matmul(features, score_kernel.value) + score_bias.value
             value += settings.score_weight * tf.reduce_mean(tf.square(scores - rows[:, labels:]))
-        return value
+        return value, logits
 
     factor = settings.head_rate_factor
     optimizer = AdamW(

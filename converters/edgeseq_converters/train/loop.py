@@ -46,37 +46,44 @@ class Plan(Protocol):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How a training went: epochs begun, the best one (1-based), its development score."""
+    """How a training went: epochs begun, the best one (1-based), its development score.
+
+    `train_logits` [texts, labels] are what the model said to each training text when the best
+    epoch came to it: before that step's update, and with dropout.
+    """
 
     epochs: int
     best_epoch: int
     dev_score: float
+    train_logits: FloatArray
 
 
-StepFunction = Callable[[Batch, float, int], float]
-"""Batch, rate and number of the step (from 1) → loss; updates the model."""
+StepFunction = Callable[[Batch, float, int], tuple[float, FloatArray]]
+"""Batch, rate and number of the step (from 1) → loss, and the logits [batch, labels] that it is
+of; updates the model."""
 
 
 def make_step(
     variables: Sequence[Any],
     optimizer: AdamW,
-    loss: Callable[[Any, Any, Any], Any],
+    loss: Callable[[Any, Any, Any], tuple[Any, Any]],
     targets: FloatArray,
     *,
     inputs: Any = TOKEN_IDS,
 ) -> StepFunction:
     """One compiled update of `variables` (Keras') for batches of any size and length.
 
-    `loss(inputs, mask, rows)` gives a scalar tensor; its rows are those of `targets` [texts, n]
-    at the batch's places. `inputs` is the specification of the batches' inputs.
+    `loss(inputs, mask, rows)` gives a scalar tensor and the logits [batch, labels]; its rows are
+    those of `targets` [texts, n] at the batch's places. `inputs` is the specification of the
+    batches' inputs.
     """
     raw = [variable.value for variable in variables]
 
     def update(values: Any, mask: Any, rows: Any, rate: Any, step: Any) -> Any:
         with tf.GradientTape() as tape:
-            value = loss(values, mask, rows)
+            value, logits = loss(values, mask, rows)
         optimizer.apply(tape.gradient(value, raw), rate, step)
-        return value
+        return value, logits
 
     scalar = tf.TensorSpec([], tf.float32)
     rows = tf.TensorSpec([None, targets.shape[1]], tf.float32)
@@ -84,9 +91,10 @@ def make_step(
         update, autograph=False, input_signature=[inputs, _MASK, rows, scalar, scalar]
     )
 
-    def run(batch: Batch, rate: float, step: int) -> float:
+    def run(batch: Batch, rate: float, step: int) -> tuple[float, FloatArray]:
         rows = targets[batch.index]
-        return float(compiled(batch.inputs, batch.mask, rows, np.float32(rate), np.float32(step)))
+        value, logits = compiled(batch.inputs, batch.mask, rows, np.float32(rate), np.float32(step))
+        return float(value), logits.numpy()
 
     return run
 
@@ -114,29 +122,34 @@ def train_epochs(
     total = sum(map(len, epochs))
     done, best, best_epoch = 0, -1.0, 0
     kept: list[FloatArray] = []
+    train_logits: FloatArray = np.empty((0, 0), dtype=np.float32)
     note = ""
     for epoch, batches in enumerate(epochs, start=1):
         losses = []
+        answers: list[FloatArray] = []
         for index in batches:
             done += 1
             rate = learning_rate(done, total, peak=plan.learning_rate, warmup=plan.warmup)
-            losses.append(step(texts.batch(index), rate, done))
-            if not np.isfinite(losses[-1]):
-                raise _diverged(plan, done, losses[-1])
+            loss, logits = step(texts.batch(index), rate, done)
+            losses.append(loss)
+            answers.append(logits)
+            if not np.isfinite(loss):
+                raise _diverged(plan, done, loss)
             if done < total:
-                loss = f"loss {np.mean(losses[-50:]):.3f}"
-                report(Progress(stage, done, total, note=", ".join(filter(None, [note, loss]))))
+                mean = f"loss {np.mean(losses[-50:]):.3f}"
+                report(Progress(stage, done, total, note=", ".join(filter(None, [note, mean]))))
         score = evaluate()
         note = f"dev {score:.1%}"
         if score > best:
             best, best_epoch = score, epoch
             kept = [variable.numpy() for variable in model.trainable_variables]
+            train_logits = in_order(batches, answers)
         elif epoch - best_epoch >= plan.patience:
             break
     for variable, value in zip(model.trainable_variables, kept, strict=True):
         variable.assign(value)
     report(Progress(stage, total, total, note=f"dev {best:.1%}"))
-    return Outcome(epochs=epoch, best_epoch=best_epoch, dev_score=best)
+    return Outcome(epochs=epoch, best_epoch=best_epoch, dev_score=best, train_logits=train_logits)
 
 
 class Predictor:
@@ -167,9 +180,15 @@ class Predictor:
         for batch, rows in self.batches(texts, stage=stage, report=report):
             answers.append(rows)
             order.append(batch.index)
-        result = np.empty((len(texts.lengths), answers[0].shape[1]), dtype=np.float32)
-        result[np.concatenate(order)] = np.concatenate(answers)
-        return result
+        return in_order(order, answers)
+
+
+def in_order(batches: Sequence[IndexArray], answers: Sequence[FloatArray]) -> FloatArray:
+    """Answers [batch, n] of batches that hold every text once → [texts, n] by the texts' places."""
+    places = np.concatenate(batches)
+    result = np.empty((len(places), answers[0].shape[1]), dtype=np.float32)
+    result[places] = np.concatenate(answers)
+    return result
 
 
 def _diverged(plan: Plan, step: int, loss: float) -> InputError:

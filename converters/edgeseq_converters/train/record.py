@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from typing import Literal
 
 import msgspec
 
@@ -21,6 +22,7 @@ def training_record(
     *,
     seconds: float,
     teacher: str | None = None,
+    teacher_labels: Literal["kept", "computed"] | None = None,
     initial_weights: str | None = None,
 ) -> Training:
     """The `training` part of `model.json`; `seconds` is wall-clock time, all of it."""
@@ -34,6 +36,7 @@ def training_record(
         seconds=round(seconds, 1),
         dev_score=outcome.dev_score,
         teacher=teacher,
+        teacher_labels=teacher_labels,
         initial_weights=initial_weights,
         tool_versions={name: version(name) for name in _TOOLS},
     )
