@@ -12,6 +12,7 @@ Version history of the schema: 1, the first.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -191,7 +192,7 @@ def read_bundle(path: Path, *, verify_hashes: bool = True) -> Bundle:
     if not path.is_dir():
         what = "is not a bundle folder" if path.exists() else "no such bundle"
         raise BundleError(what, where=path, fix="name what `edgeseq convert` wrote")
-    manifest = _read_manifest(path / "bundle.json")
+    manifest = read_manifest(path / "bundle.json")
     for name, entry in manifest.files.items():
         _check_file(path / name, entry, verify_hashes=verify_hashes)
     labels = read_json(
@@ -205,7 +206,8 @@ def read_bundle(path: Path, *, verify_hashes: bool = True) -> Bundle:
     return Bundle(path=path, manifest=manifest, labels=labels, golden=golden)
 
 
-def _read_manifest(path: Path) -> BundleManifest:
+def read_manifest(path: Path) -> BundleManifest:
+    """Reads and checks `bundle.json` alone; raises `BundleError`."""
     if path.is_symlink():
         raise BundleError("is a link", where=path, fix="copy the bundle itself")
     try:
@@ -230,6 +232,15 @@ def _read_manifest(path: Path) -> BundleManifest:
             found=", ".join(sorted(manifest.files))[:200] or "none",
             expected=", ".join(FILES),
             fix="convert again",
+        )
+    # A name stands in tables, file names and terminals: no path, no control character, no escape.
+    if not re.fullmatch(r"[\w.+ -]{1,100}", manifest.name) or manifest.name.startswith("."):
+        raise BundleError(
+            "has a name that is not usable",
+            where=path,
+            found=repr(manifest.name[:100]),
+            expected="1 to 100 letters, digits, spaces and . _ + -, not beginning with a point",
+            fix="convert again under another name",
         )
     if min(manifest.max_tokens, manifest.vocabulary_size) < 1:
         raise BundleError(

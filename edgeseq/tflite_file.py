@@ -313,7 +313,8 @@ def _names(enumeration: type) -> dict[int, str]:
 
 
 def _text(value: bytes | None) -> str:
-    return "" if value is None else value.decode("utf-8", errors="replace")
+    # Strict, as the runtimes are: a name that is no UTF-8 fails when it is asked for.
+    return "" if value is None else value.decode("utf-8")
 
 
 def _check_numbers(numbers: tuple[int, ...], count: int, *, lowest: int) -> None:

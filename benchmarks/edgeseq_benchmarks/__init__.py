@@ -3,6 +3,8 @@
     runtimes, texts      a model and its tokenizer, as an application would use them
     protocol, worker     the measured process and the language it speaks with its parent
     children             the parent's side: start, ask, wait without using the processor, end
+    verify, checks,
+    sandbox              the check before every run, in a process that may die of it
     timing, memory       what the measured process observes of itself
     machine, validity    what the machine did meanwhile, and what that means for the numbers
     limits, own_files,

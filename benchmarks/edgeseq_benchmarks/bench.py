@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -16,14 +16,15 @@ from types import FrameType
 import msgspec
 
 import edgeseq
-from edgeseq.bundle import read_bundle
+from edgeseq.bundle import Bundle
+from edgeseq.bundle_archive import open_bundle
 from edgeseq.errors import InputError
 from edgeseq.progress import Report, silent
 from edgeseq.results import Result, RuntimeInfo, Settings
 from edgeseq_benchmarks import stages, validity
-from edgeseq_benchmarks.checks import check_signature, check_tokenizer
 from edgeseq_benchmarks.limits import Hierarchy, find_hierarchy
 from edgeseq_benchmarks.machine import Watch, device_info
+from edgeseq_benchmarks.own_files import scratch_folder
 from edgeseq_benchmarks.stages import Timeouts
 from edgeseq_benchmarks.subject import Subject
 
@@ -73,12 +74,29 @@ def bench(
 ) -> Result:
     """Measures the bundles on this machine; `command` is kept in the result as it was given.
 
-    Raises `BundleError` when a bundle is damaged or none can be loaded, `InputError` for two
+    `bundles` are folders or `.zip` files. Raises `BundleError` when one cannot be read or none
+    passes the check, `InputError` for two
     bundles of one name, `DeviceError` when a limit was asked for that this machine cannot set. A
     bundle whose process dies or hangs later keeps what was measured, with an invalid finding.
     Whatever ends the run, no process and no control group is left behind.
     """
-    timeouts = timeouts or Timeouts()
+    with ExitStack() as stack:
+        scratch = scratch_folder()[0] if any(path.is_file() for path in bundles) else None
+        opened = [
+            # What is large is hashed by the check, in a process that may die of it.
+            stack.enter_context(open_bundle(path, verify_hashes=False, scratch=scratch))
+            for path in bundles
+        ]
+        return _bench(opened, settings, report, command, timeouts or Timeouts())
+
+
+def _bench(
+    bundles: Sequence[Bundle],
+    settings: Settings,
+    report: Report,
+    command: Sequence[str],
+    timeouts: Timeouts,
+) -> Result:
     subjects = _subjects(bundles, settings)
     hierarchy = _hierarchy(subjects, settings)
     created_utc = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -86,6 +104,7 @@ def bench(
     time.sleep(_QUIET_S)
     states = [watch.read("before")]
     with _sigterm_as_interrupt():
+        stages.check_bundles(subjects, settings, timeouts, report)
         stages.measure_memory(subjects, settings, timeouts, report)
         stages.measure_cold_starts(subjects, settings, timeouts, report)
         measured = stages.measure_rounds(subjects, settings, timeouts, watch, report)
@@ -116,15 +135,10 @@ def bench(
     )
 
 
-def _subjects(bundles: Sequence[Path], settings: Settings) -> list[Subject]:
+def _subjects(bundles: Sequence[Bundle], settings: Settings) -> list[Subject]:
     if not bundles:
         raise InputError("no bundle to measure", fix="name at least one bundle folder")
-    subjects = []
-    for path in bundles:
-        bundle = read_bundle(path)
-        check_signature(bundle)
-        check_tokenizer(bundle.tokenizer_path, bundle.manifest.vocabulary_size)
-        subjects.append(Subject(bundle, settings))
+    subjects = [Subject(bundle, settings) for bundle in bundles]
     names = [subject.name for subject in subjects]
     for subject in subjects:
         if names.count(subject.name) > 1:

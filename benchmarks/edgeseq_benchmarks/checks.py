@@ -1,12 +1,13 @@
-"""What is checked by the parent before a measured process sees it."""
+"""What is checked of a bundle without running its model; called in a process that may die."""
 
 from __future__ import annotations
 
+from importlib import metadata
 from pathlib import Path
 
 import msgspec
 
-from edgeseq.bundle import Bundle
+from edgeseq.bundle import Bundle, check_model, read_bundle
 from edgeseq.errors import BundleError, DataError
 from edgeseq.files import read_bytes
 
@@ -26,6 +27,42 @@ class _TokenizerFile(msgspec.Struct):
 
     model: _TokenizerModel
     added_tokens: list[_AddedToken] = []
+
+
+def check_bundle(path: str, package: str) -> None:
+    """Checks a bundle folder: hashes, schema, signature, tokenizer, graph, operator versions.
+
+    `package` is the runtime that is to run it. Raises `BundleError`.
+    """
+    bundle = read_bundle(Path(path))
+    check_signature(bundle)
+    check_tokenizer(bundle.tokenizer_path, bundle.manifest.vocabulary_size)
+    check_model(bundle)
+    check_operators(bundle, package)
+
+
+def check_operators(bundle: Bundle, package: str) -> None:
+    """Checks that the installed runtime has every operator in the version that the file names.
+
+    Says nothing about a release that no table is known of: loading will tell. Raises `BundleError`.
+    """
+    from edgeseq.tflite_file import read_tflite
+    from edgeseq.tflite_runtimes import operator_versions, runtime_support
+
+    try:
+        runtime = f"{package} {metadata.version(package)}"
+    except metadata.PackageNotFoundError:
+        return
+    if runtime not in operator_versions():
+        return
+    for support in runtime_support(read_tflite(bundle.model_path)):
+        if support.runtime == runtime and not support.loads:
+            raise BundleError(
+                f"needs operators that {runtime} does not have",
+                where=bundle.model_path,
+                found=", ".join(support.lacking)[:300],
+                fix="convert it for this runtime, or update the runtime",
+            )
 
 
 def check_tokenizer(path: Path, vocabulary_size: int) -> None:

@@ -65,7 +65,7 @@ def own_files(bundle: Bundle, mapped: Iterable[str]) -> Iterator[OwnFiles]:
     `mapped` are the files that a process with this model had mapped; those of the bundle are
     left out. Raises `OutputError` when there is no room for the copy.
     """
-    place, on_disk = _place(bundle)
+    place, on_disk = scratch_folder(bundle.path.parent)
     folder = Path(tempfile.mkdtemp(prefix="edgeseq-", dir=place))
     try:
         for name in _NEEDED:
@@ -82,17 +82,19 @@ def own_files(bundle: Bundle, mapped: Iterable[str]) -> Iterator[OwnFiles]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _place(bundle: Bundle) -> tuple[Path, bool]:
-    """A folder for the copy, on a disk if there is one, and whether it is."""
-    choices = [Path(tempfile.gettempdir()), Path("/var/tmp"), bundle.path.resolve().parent]  # noqa: S108
+def scratch_folder(beside: Path | None = None) -> tuple[Path, bool]:
+    """A folder for copies of bundles, on a disk if there is one, and whether it is.
+
+    `beside` is a last choice. Raises `OutputError` when none may be written to.
+    """
+    choices = [Path(tempfile.gettempdir()), Path("/var/tmp")]  # noqa: S108
+    choices += [beside.resolve()] if beside else []
     usable = [path for path in choices if path.is_dir() and os.access(path, os.W_OK)]
     for path in usable:
         if file_system(path) not in _MEMORY_FILE_SYSTEMS:
             return path, True
     if not usable:
-        raise OutputError(
-            "no folder for a copy of the bundle", where=bundle.path, fix="set TMPDIR to a folder"
-        )
+        raise OutputError("no folder for a copy of a bundle", fix="set TMPDIR to a folder")
     return usable[0], False
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import msgspec
 
-from edgeseq.bundle import read_bundle
+from edgeseq.bundle_archive import open_bundle
 from edgeseq.errors import BundleError
 from edgeseq_benchmarks import protocol
-from edgeseq_benchmarks.checks import check_signature, check_text, check_tokenizer
+from edgeseq_benchmarks.checks import check_text
 from edgeseq_benchmarks.children import Child, load_command, lost_while_loading
 
 _TIMEOUT_S = 180.0
@@ -40,10 +40,13 @@ def predict(path: Path, texts: Sequence[str], *, threads: int = 1) -> tuple[Pred
     """
     for number, text in enumerate(texts, start=1):
         check_text(text, where=f"text {number}")
-    bundle = read_bundle(path)
-    check_signature(bundle)
-    check_tokenizer(bundle.tokenizer_path, bundle.manifest.vocabulary_size)
-    with Child(bundle.manifest.name) as child, lost_while_loading(bundle):
+    with (
+        open_bundle(path, verify_hashes=False) as bundle,
+        Child(bundle.manifest.name) as child,
+        lost_while_loading(bundle),
+    ):
+        check = protocol.CheckBundle(str(bundle.path.absolute()))
+        child.ask(check, protocol.Checked, timeout_s=_TIMEOUT_S)
         load = load_command(bundle, child, threads=threads, first_text=texts[0])
         child.ask(load, protocol.Loaded, timeout_s=_TIMEOUT_S)
         answered = child.ask(

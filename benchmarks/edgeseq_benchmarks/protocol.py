@@ -28,6 +28,15 @@ class Command(msgspec.Struct, frozen=True, tag_field="command"):
     """What the parent asks for; each is answered by one reply unless its docstring says more."""
 
 
+class CheckBundle(Command, frozen=True, tag="check"):
+    """Check the bundle folder at `path` without running its model; answered by `Checked`.
+
+    The process bounds its own memory first and keeps that bound.
+    """
+
+    path: str
+
+
 class Load(Command, frozen=True, tag="load"):
     """Import the runtime, load tokenizer and model, answer `first_text`; answered by `Loaded`.
 
@@ -119,7 +128,8 @@ class Finish(Command, frozen=True, tag="finish"):
 
 
 AnyCommand = (
-    Load
+    CheckBundle
+    | Load
     | RunSlice
     | RunLength
     | AnswerTexts
@@ -133,6 +143,10 @@ AnyCommand = (
 
 class Reply(msgspec.Struct, frozen=True, tag_field="reply"):
     """What the measured process answers."""
+
+
+class Checked(Reply, frozen=True, tag="checked"):
+    """The bundle is what it says, as far as can be seen without running it."""
 
 
 class Memory(Reply, frozen=True, tag="memory"):
@@ -260,7 +274,8 @@ class Refused(Reply, frozen=True, tag="refused"):
 
 
 AnyReply = (
-    Memory
+    Checked
+    | Memory
     | Loaded
     | Reached
     | SliceDone

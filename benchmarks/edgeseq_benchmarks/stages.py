@@ -14,7 +14,7 @@ from edgeseq.errors import EdgeseqError
 from edgeseq.progress import Progress, Report
 from edgeseq.results import ColdStart, LimitedRun, MachineState, MemoryPhase, Settings
 from edgeseq.units import format_bytes
-from edgeseq_benchmarks import protocol, validity
+from edgeseq_benchmarks import protocol
 from edgeseq_benchmarks.children import Child, load_command, lost_while_loading
 from edgeseq_benchmarks.curve import memory_curve
 from edgeseq_benchmarks.limited import LimitedTask, run_limited
@@ -22,6 +22,7 @@ from edgeseq_benchmarks.limits import Hierarchy
 from edgeseq_benchmarks.machine import Watch, available_bytes
 from edgeseq_benchmarks.own_files import own_files
 from edgeseq_benchmarks.subject import Subject
+from edgeseq_benchmarks.verify import verify
 
 # Texts of the memory stage: enough to reach a steady state, the longest among them.
 _STEADY_TEXTS = 64
@@ -40,31 +41,59 @@ class Timeouts(NamedTuple):
     slice_s: float = 60.0
 
 
+def check_bundles(
+    subjects: Sequence[Subject], settings: Settings, timeouts: Timeouts, report: Report
+) -> None:
+    """Every bundle verified in a process of its own, which may die without taking the run along.
+
+    A bundle that fails is lost, with the reason as a finding; raises its error when all do.
+    """
+
+    def check(subject: Subject) -> None:
+        subject.findings += verify(
+            subject.bundle,
+            threads=settings.threads,
+            texts=subject.texts(subject.order[:_WARMUP_TEXTS]),
+            check_timeout_s=timeouts.load_s,
+            answer_timeout_s=timeouts.answer_s,
+        )
+
+    _each(subjects, "check", report, check)
+
+
 def measure_memory(
     subjects: Sequence[Subject], settings: Settings, timeouts: Timeouts, report: Report
 ) -> None:
-    """First contact, and the ledger of memory by phase: one process alone after the other.
+    """The ledger of memory by phase: one process alone after the other.
 
-    Alone, because a page that two processes have mapped is half a page in each one's PSS. The
-    golden examples are answered here, forwards and backwards. A bundle that cannot be loaded is
-    lost; raises its error when none can be.
+    Alone, because a page that two processes have mapped is half a page in each one's PSS. A
+    bundle that cannot be loaded is lost; raises its error when none can be.
     """
+    _each(subjects, "memory", report, lambda one: _measure_memory(one, settings, timeouts))
+
+
+def _each(
+    subjects: Sequence[Subject], stage: str, report: Report, do: Callable[[Subject], None]
+) -> None:
+    """Does something with every subject that is left; raises the first error when none survives."""
     failures: list[EdgeseqError] = []
     for done, subject in enumerate(subjects):
-        report(Progress("memory", done, len(subjects), subject.name))
-        with subject.survives("memory"):
+        report(Progress(stage, done, len(subjects), subject.name))
+        if subject.lost:
+            continue
+        with subject.survives(stage):
             try:
-                _measure_memory(subject, settings, timeouts)
+                do(subject)
             except EdgeseqError as failure:
                 failures.append(failure)
                 raise
-    report(Progress("memory", len(subjects), len(subjects)))
+    report(Progress(stage, len(subjects), len(subjects)))
     if failures and all(subject.lost for subject in subjects):
         raise failures[0]
 
 
 def _measure_memory(subject: Subject, settings: Settings, timeouts: Timeouts) -> None:
-    bundle, golden = subject.bundle, subject.bundle.golden
+    bundle = subject.bundle
     first_text = subject.examples[subject.order[0]].text
     with Child(subject.name) as child:
         with lost_while_loading(bundle):
@@ -73,29 +102,6 @@ def _measure_memory(subject: Subject, settings: Settings, timeouts: Timeouts) ->
             )
             loaded = child.ask(load, protocol.Loaded, timeout_s=timeouts.load_s)
         subject.loaded = loaded
-        others = subject.texts(subject.order[:_WARMUP_TEXTS])
-        texts = (*(example.text for example in golden.examples), *others)
-        answered = child.ask(
-            protocol.AnswerTexts(texts), protocol.Answered, timeout_s=timeouts.answer_s
-        ).answers
-        token_ids = tuple(example.token_ids for example in golden.examples)
-        forwards, backwards = (
-            child.ask(
-                protocol.AnswerTokens(inputs), protocol.Logits, timeout_s=timeouts.answer_s
-            ).logits
-            for inputs in (token_ids, token_ids[::-1])
-        )
-        again = child.ask(
-            protocol.AnswerTexts(texts[::-1]), protocol.Answered, timeout_s=timeouts.answer_s
-        ).answers
-        subject.findings += validity.token_findings(
-            bundle, [answer.token_ids for answer in answered[: len(token_ids)]]
-        )
-        subject.findings += validity.golden_findings(bundle, forwards)
-        subject.findings += validity.leak_findings(
-            [*forwards, *(answer.logits for answer in answered)],
-            [*backwards[::-1], *(answer.logits for answer in again[::-1])],
-        )
         longest = sorted(subject.order, key=lambda number: -len(subject.examples[number].text))
         steady = [*longest[:_LONGEST_TEXTS], *subject.order[:_STEADY_TEXTS]]
         done = child.ask(

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def bench(
-    bundles: Annotated[list[Path], typer.Argument(help="Folders that `edgeseq convert` wrote.")],
+    bundles: Annotated[
+        list[Path], typer.Argument(help="Bundles: folders that `edgeseq convert` wrote, or .zip.")
+    ],
     *,
     result: Annotated[Path, typer.Option("--out", help="The result file to write (JSON).")],
     threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(help="Bundle folder or .tflite file.")],
+    path: Annotated[Path, typer.Argument(help="Bundle (a folder or .zip) or .tflite file.")],
     tensors: Annotated[bool, typer.Option("--tensors", help="Also list every tensor.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -26,14 +26,23 @@ def inspect(
 
     Example: edgeseq inspect bundles/lstm
     """
-    from edgeseq.bundle import check_model, read_bundle
+    from edgeseq.bundle import check_model
+    from edgeseq.bundle_archive import open_bundle
     from edgeseq.tflite_file import read_tflite
+
+    if not (path.is_dir() or path.suffix.lower() == ".zip"):
+        _show(path, None, read_tflite(path), tensors=tensors, json=json)
+        return
+    with open_bundle(path) as bundle:
+        check_model(bundle)
+        _show(path, bundle, read_tflite(bundle.model_path), tensors=tensors, json=json)
+
+
+def _show(
+    path: Path, bundle: Bundle | None, model: TfliteFile, *, tensors: bool, json: bool
+) -> None:
     from edgeseq.tflite_runtimes import runtime_support
 
-    bundle = read_bundle(path) if path.is_dir() else None
-    if bundle:
-        check_model(bundle)
-    model = read_tflite(bundle.model_path if bundle else path)
     support = runtime_support(model)
     if json:
         answer = {

@@ -11,7 +11,7 @@ from edgeseq.cli.console import JsonOption, out, print_json, print_note
 
 
 def predict(
-    bundle: Annotated[Path, typer.Argument(help="A folder that `edgeseq convert` wrote.")],
+    bundle: Annotated[Path, typer.Argument(help="A bundle: a folder or .zip.")],
     texts: Annotated[list[str], typer.Argument(help="Texts, each in quotation marks.")],
     json: JsonOption = False,
 ) -> None:
