@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
+from edgeseq_converters.network import Cell
 from edgeseq_converters.tflite_writer import operators as op
 from edgeseq_converters.tflite_writer.model import Tensor
+
+Product = Callable[[Tensor, int, int], Tensor]
 
 
 def lstm(gates: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -20,33 +25,27 @@ def lstm(gates: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
     return op.multiply(op.unary("LOGISTIC", o), op.unary("TANH", state)), state
 
 
-def gru(projected: Tensor, recurrent: Tensor, hidden: Tensor) -> Tensor:
-    """The reset gate after the product: `projected` and `recurrent` [d, 3H] (z, r, h) → h [d, H].
+def gru(projected: Tensor, hidden: Tensor, product: Product, cell: Cell) -> Tensor:
+    """`projected` [d, 3H] (z, r, h) and `hidden` [d, H] → the new state [d, H].
 
-    h = z·h + (1 − z)·c with c = tanh(x_h + r·u_h) (Cho et al. 2014, in cuDNN's form).
+    h = z·h + (1 − z)·c with c = tanh(x_h + r·u_h) (Cho et al. 2014, in cuDNN's form) when there is
+    a recurrent bias, and with c = tanh(x_h + (r·h)·U_h), the original, when there is none.
+    `product(state, begin, end)` multiplies states [d, H] by these columns of the recurrent kernel.
     """
+    size = cell.hidden_size
     x_z, x_r, x_h = op.split(projected, 3, 1)
-    u_z, u_r, u_h = op.split(recurrent, 3, 1)
+    if cell.recurrent_bias is not None:
+        u_z, u_r, u_h = op.split(product(hidden, 0, 3 * size), 3, 1)
+    else:
+        u_z, u_r = op.split(product(hidden, 0, 2 * size), 2, 1)
     z = op.unary("LOGISTIC", op.add(x_z, u_z))
     r = op.unary("LOGISTIC", op.add(x_r, u_r))
-    return _mixed(z, hidden, op.unary("TANH", op.add(x_h, op.multiply(r, u_h))))
-
-
-def gru_gates(projected: Tensor, recurrent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The reset gate before the product, first half: `projected` [d, 3H] and `recurrent` [d, 2H]
-    → z, r and the candidate's input x_h, all [d, H]."""
-    x_z, x_r, x_h = op.split(projected, 3, 1)
-    u_z, u_r = op.split(recurrent, 2, 1)
-    return op.unary("LOGISTIC", op.add(x_z, u_z)), op.unary("LOGISTIC", op.add(x_r, u_r)), x_h
-
-
-def gru_candidate(z: Tensor, x_h: Tensor, product: Tensor, hidden: Tensor) -> Tensor:
-    """The second half: `product` [d, H] is (r·h) times its kernel → h [d, H]."""
-    return _mixed(z, hidden, op.unary("TANH", op.add(x_h, product)))
-
-
-def _mixed(z: Tensor, hidden: Tensor, candidate: Tensor) -> Tensor:
-    """z·h + (1 − z)·c, as c + z·(h − c)."""
+    if cell.recurrent_bias is not None:
+        past = op.multiply(r, u_h)
+    else:
+        past = product(op.multiply(r, hidden), 2 * size, 3 * size)
+    candidate = op.unary("TANH", op.add(x_h, past))
+    # z·h + (1 − z)·c = c + z·(h − c)
     return op.add(candidate, op.multiply(z, op.pair("SUB", hidden, candidate)))
 
 

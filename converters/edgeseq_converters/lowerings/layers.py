@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,12 +27,14 @@ MASKED = np.float32(-1e9)
 @dataclass(frozen=True)
 class Flow:
     """What goes from layer to layer: `values` float32 [n, features], or [1, features] once it is
-    one vector a text; `length` int32 [1], the number of real tokens among the n rows, and `mask`
-    float32 [n, 1], 1 for real ones, or None when all rows are real."""
+    one vector a text; `length` int32 [1], the number of real tokens among the n rows; `mask`
+    float32 [n, 1], 1 for real ones, and `reversal` int32 [n], at which places the real rows stand
+    in the opposite order, both None when all rows are real."""
 
     values: Tensor
     length: Tensor
     mask: Tensor | None = None
+    reversal: Tensor | None = None
 
 
 def flat_ids(ids: Tensor) -> Tensor:
@@ -50,10 +52,15 @@ def real_length(ids: Tensor, *, mask_zero: bool) -> Tensor:
     return op.pair("MAXIMUM", op.reduce("SUM", real, 0), graph.ints(1))
 
 
-def mask_of(length: Tensor, ids: Tensor) -> Tensor:
-    """float32 [n, 1] for `ids` [n]: 1 for the first `length` of them."""
-    real = op.cast(op.less(op.places(ids), length), "float32")
-    return op.reshape(real, (ids.shape[0], 1))
+def padded_flow(values: Tensor, length: Tensor, ids: Tensor) -> Flow:
+    """The flow of `values` [n, f] of which only the first `length` rows are real."""
+    graph = ids.graph
+    places = op.places(ids)
+    mask = op.reshape(op.cast(op.less(places, length), "float32"), (ids.shape[0], 1))
+    last = op.pair("SUB", length, graph.ints(1))
+    # Padding would stand at negative places: 0 will do, nobody looks there.
+    reversal = op.pair("MAXIMUM", op.pair("SUB", last, places), graph.ints(0))
+    return Flow(values, length, mask, reversal)
 
 
 def apply(layer: Layer, flow: Flow, weights: WeightFormat) -> Flow:
@@ -69,10 +76,10 @@ def apply(layer: Layer, flow: Flow, weights: WeightFormat) -> Flow:
         scaled = op.multiply(values, graph.constant(f"{layer.name}/factor", layer.factor))
         values = op.add(scaled, graph.constant(f"{layer.name}/offset", layer.offset))
     elif isinstance(layer, Pool):
-        values = _pool(layer, flow)
+        values = pool(layer, flow)
     elif isinstance(layer, AttentionPool):
         values = _attend(layer, flow, weights)
-    return Flow(values, flow.length, flow.mask)
+    return replace(flow, values=values)
 
 
 def function(x: Tensor, name: Function) -> Tensor:
@@ -84,7 +91,8 @@ def function(x: Tensor, name: Function) -> Tensor:
     return op.unary({"relu": "RELU", "tanh": "TANH", "sigmoid": "LOGISTIC"}[name], x)  # type: ignore[arg-type]
 
 
-def _pool(layer: Pool, flow: Flow) -> Tensor:
+def pool(layer: Pool, flow: Flow) -> Tensor:
+    """A sequence to [1, features], over its real rows."""
     values, graph = flow.values, flow.values.graph
     if layer.how == "last":
         return op.gather(values, op.pair("SUB", flow.length, graph.ints(1)))

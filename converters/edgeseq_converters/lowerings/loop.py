@@ -131,17 +131,11 @@ def _advance(group: Group, number: int, layer: Recurrent, state: State, given: T
     if number > 0:
         cell = layer.forward
         given = weights.product(given, f"{layer.name}/kernel", cell.kernel, cell.bias)
-    return {f"h{number}": _gru_step(group, layer, given, hidden)}
 
+    def product(state: Tensor, begin: int, end: int) -> Tensor:
+        return _recurrent_products(group, layer, state, begin, end)
 
-def _gru_step(group: Group, layer: Recurrent, projected: Tensor, hidden: Tensor) -> Tensor:
-    if layer.forward.recurrent_bias is not None:
-        return cells.gru(projected, _recurrent_products(group, layer, hidden), hidden)
-    size = layer.forward.hidden_size
-    recurrent = _recurrent_products(group, layer, hidden, 0, 2 * size)
-    z, r, x_h = cells.gru_gates(projected, recurrent)
-    product = _recurrent_products(group, layer, op.multiply(r, hidden), 2 * size, 3 * size)
-    return cells.gru_candidate(z, x_h, product, hidden)
+    return {f"h{number}": cells.gru(given, hidden, product, layer.forward)}
 
 
 def _recurrent_products(

@@ -1,12 +1,13 @@
-"""A whole network in the `loop` lowering, with its signatures."""
+"""A whole network in one of the lowerings, with its signatures."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from edgeseq.errors import ConversionError
-from edgeseq_converters.lowerings import layers, loop
+from edgeseq_converters.lowerings import fused, layers, loop, unrolled
 from edgeseq_converters.lowerings.layers import Flow
 from edgeseq_converters.lowerings.weights import WeightFormat
 from edgeseq_converters.network import (
@@ -22,6 +23,8 @@ from edgeseq_converters.tflite_writer.model import Graph, Tensor, Writer
 SIGNATURE = "serving_default"
 STREAM = "stream"
 INPUT = "input_ids"
+LENGTH = "length"
+Recurrence = Literal["loop", "unrolled", "fused"]
 
 
 @dataclass(frozen=True)
@@ -79,70 +82,115 @@ def _collect(top: Recurrent, rest: list[Layer]) -> loop.Collect:
 
 
 def lower(
-    network: Network, weights: WeightFormat, *, output: str, streaming: bool = False
+    network: Network,
+    lowering: Recurrence,
+    weights: WeightFormat,
+    *,
+    output: str,
+    steps: int | None = None,
+    streaming: bool = False,
 ) -> bytes:
     """The .tflite content: `input_ids` int32 [1, −1] to `output`, float32 [1, outputs], or
     [1, n, outputs] for a network that answers for each token.
 
-    With `streaming` a second signature `stream` takes and gives the states of the recurrent
-    layers (`h0`, `c0`, … by layer, float32 [1, H]), so that a text can be fed token by token or
-    in pieces. Raises `ConversionError` for a network that must see the whole text first.
+    `unrolled` has a fixed number of `steps`: `input_ids` int32 [1, steps], of which the first
+    `length` int32 [1], a second input, are real. With `streaming` a second signature `stream`
+    takes and gives the states of the recurrent layers (`h0`, `c0`, … by layer, float32 [1, H]),
+    so that a text can be fed token by token or in pieces. Raises `ConversionError` for what the
+    lowering cannot do: `check`.
     """
-    writer = Writer(f"{network.name}: loop lowering")
-    _signature(writer, network, weights, output, SIGNATURE)
+    check(network, lowering, steps=steps, streaming=streaming)
+    writer = Writer(f"{network.name}: {lowering} lowering")
+    make = _Maker(network, lowering, weights, output, steps)
+    make.signature(writer, SIGNATURE)
     if streaming:
-        check_streaming(network)
-        _signature(writer, network, weights, output, STREAM)
+        make.signature(writer, STREAM)
     return writer.pack()
 
 
-def check_streaming(network: Network) -> None:
-    """Raises `ConversionError` naming the layer that needs the whole text."""
-    for layer in network.layers:
+@dataclass(frozen=True)
+class _Maker:
+    """What the signatures of one file have in common."""
+
+    network: Network
+    lowering: Recurrence
+    weights: WeightFormat
+    output: str
+    steps: int | None
+
+    def signature(self, writer: Writer, key: str) -> None:
+        """Adds a graph and names its inputs and outputs."""
+        graph = writer.graph(key)
+        ids = graph.input(INPUT, "int32", (1, -1 if self.steps is None else self.steps))
+        inputs: dict[str, Tensor] = {INPUT: ids}
+        outputs: dict[str, Tensor] = {}
+        flow = self._embedded(layers.flat_ids(ids), inputs, key)
+        number = 0  # of the recurrent layer, which names its states
+        for stage in stages(self.network):
+            if isinstance(stage, Other):
+                flow = layers.apply(stage.layer, flow, self.weights)
+                continue
+            group = loop.Group(stage.layers, stage.collect, self.weights)
+            if self.lowering == "fused":
+                values = fused.run(group, flow)
+            elif self.lowering == "unrolled":
+                values = unrolled.run(group, flow)
+            else:
+                if key == STREAM:
+                    group.start = _state_inputs(graph, stage, number)
+                values, states = loop.run(group, flow)
+                if key == STREAM:
+                    for name in states:
+                        named = _renumbered(name, number)
+                        inputs[named], outputs[f"{named}_next"] = group.start[name], states[name]
+            flow = replace(flow, values=values)
+            number += len(stage.layers)
+        answer = flow.values
+        if self.network.per_token:
+            answer = op.reshape(answer, (1, *ids.shape[1:], self.network.outputs))
+        outputs = {self.output: answer} | outputs
+        graph.inputs = list(inputs.values())
+        graph.outputs = list(outputs.values())
+        writer.sign(key, inputs, outputs)
+
+    def _embedded(self, flat: Tensor, inputs: dict[str, Tensor], key: str) -> Flow:
+        embedding = self.network.embedding
+        values = self.weights.lookup(embedding, flat)
+        if self.steps is not None:
+            inputs[LENGTH] = flat.graph.input(LENGTH, "int32", (1,))
+            return layers.padded_flow(values, inputs[LENGTH], flat)
+        if embedding.mask_zero and key != STREAM:
+            length = layers.real_length(flat, mask_zero=True)
+            return layers.padded_flow(values, length, flat)
+        return Flow(values, layers.real_length(flat, mask_zero=False))
+
+
+def check(network: Network, lowering: Recurrence, *, steps: int | None, streaming: bool) -> None:
+    """Raises `ConversionError` naming what the lowering cannot do, and the layer that needs it."""
+
+    def refuse(what: str, found: str, fix: str) -> None:
+        raise ConversionError(what, where=network.name, found=found, fix=fix)
+
+    for layer in network.layers if lowering == "fused" else ():
+        if isinstance(layer, Recurrent) and layer.forward.kind != "lstm":
+            what = "the lowering fused has LSTM layers only"
+            refuse(what, f"layer {layer.name} is a GRU", "choose --lowering loop")
+    if (lowering == "unrolled") != (steps is not None):
+        refuse(
+            "only the lowering unrolled has a fixed length, and it needs one",
+            f"{lowering} with {steps} steps",
+            "give --length with --lowering unrolled",
+        )
+    if streaming and lowering != "loop":
+        refuse("only the lowering loop streams", lowering, "choose --lowering loop")
+    for layer in network.layers if streaming else ():
         both = isinstance(layer, Recurrent) and layer.backward is not None
-        pool = isinstance(layer, AttentionPool) or (isinstance(layer, Pool) and layer.how != "last")
-        if both or pool:
-            raise ConversionError(
-                "cannot stream",
-                where=network.name,
-                found=f"layer {layer.name}, which needs the whole text",
-                expected="forward layers, and the last state where one vector is needed",
-                fix="leave out --streaming",
-            )
-
-
-def _signature(
-    writer: Writer, network: Network, weights: WeightFormat, output: str, key: str
-) -> None:
-    graph = writer.graph(key)
-    ids = graph.input(INPUT, "int32", (1, -1))
-    flat = layers.flat_ids(ids)
-    mask_zero = network.embedding.mask_zero and key != STREAM
-    length = layers.real_length(flat, mask_zero=mask_zero)
-    mask = layers.mask_of(length, flat) if mask_zero else None
-    flow = Flow(weights.lookup(network.embedding, flat), length, mask)
-    inputs: dict[str, Tensor] = {INPUT: ids}
-    outputs: dict[str, Tensor] = {}
-    number = 0  # of the recurrent layer, which names its states
-    for stage in stages(network):
-        if isinstance(stage, Other):
-            flow = layers.apply(stage.layer, flow, weights)
-            continue
-        start: loop.State = {}
-        if key == STREAM:
-            start = _state_inputs(graph, stage, number)
-            inputs |= {_renumbered(name, number): tensor for name, tensor in start.items()}
-        values, states = loop.run(loop.Group(stage.layers, stage.collect, weights, start), flow)
-        if key == STREAM:
-            outputs |= {f"{_renumbered(name, number)}_next": one for name, one in states.items()}
-        flow = Flow(values, length, mask)
-        number += len(stage.layers)
-    answer = flow.values
-    if network.per_token:
-        answer = op.reshape(answer, (1, -1, network.outputs))
-    outputs = {output: answer} | outputs
-    graph.outputs = list(outputs.values())
-    writer.sign(key, inputs, outputs)
+        whole = isinstance(layer, AttentionPool) or (
+            isinstance(layer, Pool) and layer.how != "last"
+        )
+        if both or whole:
+            found = f"layer {layer.name}, which needs the whole text"
+            refuse("cannot stream", found, "leave out --streaming")
 
 
 def _state_inputs(graph: Graph, stage: Together, number: int) -> loop.State:
