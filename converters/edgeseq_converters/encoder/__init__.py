@@ -1,0 +1,83 @@
+"""An encoder of the BERT family as TFLite operators, for batch 1 and an open sequence axis.
+
+Nothing is padded, so there is no mask; a text has one segment, whose embedding is added to the
+positions beforehand. With pooling `first` the last layer computes its output for the first token
+alone: exact, and 14 % less work in a six-layer model. A decoder that is tied to the table of words
+is stored once, also as int8.
+
+Layer norm is written with elementwise operators and MEAN, all of which run inside XNNPACK: at
+MiniLM's size the five forms that were measured (also L2_NORMALIZATION, which leaves XNNPACK, and
+none at all) differ by less than 2 %; the dense layers dominate.
+"""
+
+from __future__ import annotations
+
+from edgeseq.model_folder import BertConfig, BertHead, TrainedModel
+from edgeseq_converters.bert_arrays import bert_arrays, bert_config, layer_sources
+from edgeseq_converters.encoder.layers import Encoder
+from edgeseq_converters.encoder.weights import Arrays
+from edgeseq_converters.recipes import Recipe
+from edgeseq_converters.tflite_writer import encoder_operators as more
+from edgeseq_converters.tflite_writer import operators as op
+from edgeseq_converters.tflite_writer.model import Tensor, Writer
+
+SIGNATURE = "serving_default"
+INPUT = "input_ids"
+
+
+def output_name(head: BertHead) -> str:
+    """The name of the signature's output: `embedding`, or `logits` for every other head."""
+    return "embedding" if head == "embedding" else "logits"
+
+
+def lower(model: TrainedModel, recipe: Recipe) -> bytes:
+    """The .tflite content: `input_ids` int32 [1, −1] to `logits` float32 [1, labels] (`classes`),
+    [1, n, labels] (`tokens`) or [1, n, vocabulary] (`vocabulary`), or to `embedding` float32
+    [1, hidden].
+
+    Raises `CheckpointError` when an array is missing or has the wrong shape.
+    """
+    config = bert_config(model)
+    arrays = Arrays(bert_arrays(model), recipe.weights, recipe.name.startswith("dynamic"))
+    encoder = Encoder(config, arrays, model.manifest.max_tokens)
+    writer = Writer(f"{model.manifest.name}: encoder")
+    graph = writer.graph(SIGNATURE)
+    ids = graph.input(INPUT, "int32", (1, -1))
+    states = encoder.embeddings(op.reshape(ids, (-1,)))
+    *lower_layers, last = layer_sources(config)
+    for number in lower_layers:
+        states = encoder.layer(states, number, only_first=False)
+    states = encoder.layer(states, last, only_first=_pooled_first(config))
+    answer = _answer(encoder, states)
+    graph.outputs = [answer]
+    writer.sign(SIGNATURE, {INPUT: ids}, {output_name(config.head): answer})
+    return writer.pack()
+
+
+def _pooled_first(config: BertConfig) -> bool:
+    return config.head in ("classes", "embedding") and config.pooling == "first"
+
+
+def _answer(encoder: Encoder, states: Tensor) -> Tensor:
+    config, arrays = encoder.config, encoder.arrays
+    if config.head == "tokens":
+        logits = arrays.linear(states, "classifier")
+        return op.reshape(logits, (1, -1, logits.shape[1]))
+    if config.head == "vocabulary":
+        return _words(encoder, states)
+    pooled = states if config.pooling == "first" else op.reduce("MEAN", states, 0)
+    if config.head == "embedding":
+        return more.l2_normalize(pooled) if config.normalized else pooled
+    if config.head_act is not None:
+        pooled = encoder.activation(arrays.linear(pooled, "pooler.dense"), config.head_act)
+    return arrays.linear(pooled, "classifier")
+
+
+def _words(encoder: Encoder, states: Tensor) -> Tensor:
+    config, arrays = encoder.config, encoder.arrays
+    transformed = encoder.activation(arrays.linear(states, "transform.dense"), config.head_act)
+    transformed = encoder.layer_norm(transformed, "transform.LayerNorm")
+    decoder = "embeddings.word_embeddings" if config.tied_decoder else "decoder"
+    rows, bias = arrays.arrays[f"{decoder}.weight"], arrays.arrays["decoder.bias"]
+    logits = arrays.product(transformed, "decoder", rows, bias)
+    return op.reshape(logits, (1, -1, config.vocabulary_size))

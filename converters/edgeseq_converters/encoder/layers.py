@@ -1,0 +1,157 @@
+"""Embeddings and layers of an encoder as TFLite operators; states are float32 [n, hidden].
+
+Query, key and value are one product, and the scale 1/√(head size) is folded into the query's
+weights. One transpose of the three together saves 2 to 5 % over three (MiniLM, 32 and 128 tokens).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgeseq.model_folder import BertConfig
+from edgeseq_converters.arrays import FloatArray
+from edgeseq_converters.bert_arrays import feed_forward_prefixes, inner_size
+from edgeseq_converters.encoder.weights import Arrays
+from edgeseq_converters.tflite_writer import encoder_operators as more
+from edgeseq_converters.tflite_writer import operators as op
+from edgeseq_converters.tflite_writer.model import Tensor
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A configuration with its arrays; `max_tokens` is the longest text that is ever given."""
+
+    config: BertConfig
+    arrays: Arrays
+    max_tokens: int
+
+    def embeddings(self, ids: Tensor) -> Tensor:
+        """States for `ids` int32 [n]."""
+        config = self.config
+        rest = self.arrays.positions(op.places(ids), "positions", self._positions())
+        words = self.arrays.lookup(ids, "embeddings.word_embeddings.weight")
+        if config.trigram:
+            words = self.arrays.linear(_with_neighbours(words, ids), "embeddings.project")
+        states = self._norm(op.add(words, rest), "embeddings.LayerNorm")
+        if config.embedding_size is not None and not config.trigram:
+            states = self.arrays.linear(states, "embeddings.project")
+        return states
+
+    def layer(self, states: Tensor, number: int, *, only_first: bool) -> Tensor:
+        """The layer whose arrays carry `number`: states [n, hidden], or [1, hidden] with
+        `only_first`, which computes what the first token needs alone."""
+        name = f"encoder.layer.{number}."
+        narrow = asked = states
+        if self.config.bottleneck_size is not None:
+            narrow, asked = (self._narrowed(states, name + part) for part in _BOTTLENECKS)
+        mixed = self._attention(name + "attention.self.", asked, states, only_first=only_first)
+        if only_first:
+            states, narrow = op.row(states, 0), op.row(narrow, 0)
+        mixed = self.arrays.linear(mixed, name + "attention.output.dense")
+        inner = self._norm(op.add(narrow, mixed), name + "attention.output.LayerNorm")
+        for part in feed_forward_prefixes(self.config):
+            inner = self._feed_forward(inner, name + part)
+        if self.config.bottleneck_size is None:
+            return inner
+        widened = self.arrays.linear(inner, name + "output.bottleneck.dense")
+        return self._norm(op.add(states, widened), name + "output.bottleneck.LayerNorm")
+
+    def activation(self, x: Tensor, name: str | None) -> Tensor:
+        """`gelu` is the exact one (erf), `gelu_new` the tanh form, as in Hugging Face's names."""
+        if name == "relu":
+            return op.unary("RELU", x)
+        if name == "tanh":
+            return op.unary("TANH", x)
+        return more.gelu(x, tanh_form=name == "gelu_new")
+
+    def layer_norm(self, x: Tensor, name: str) -> Tensor:
+        """Layer norm with the arrays `name`."""
+        scale, shift = (
+            self.arrays.vector(x.graph, f"{name}.{part}") for part in ("weight", "bias")
+        )
+        return more.layer_norm(x, scale, shift, self.config.layer_norm_eps)
+
+    def _norm(self, x: Tensor, name: str) -> Tensor:
+        if self.config.norm == "layer":
+            return self.layer_norm(x, name)
+        scale, shift = (
+            self.arrays.vector(x.graph, f"{name}.{part}") for part in ("weight", "bias")
+        )
+        return op.add(op.multiply(x, scale), shift)
+
+    def _positions(self) -> FloatArray:
+        """Positions and segment 0 in one table [max_tokens, size]."""
+        arrays = self.arrays.arrays
+        positions = arrays["embeddings.position_embeddings.weight"][: self.max_tokens]
+        if not self.config.type_vocabulary_size:
+            return positions
+        return np.asarray(positions + arrays["embeddings.token_type_embeddings.weight"][0])
+
+    def _narrowed(self, states: Tensor, name: str) -> Tensor:
+        return self._norm(self.arrays.linear(states, f"{name}.dense"), f"{name}.LayerNorm")
+
+    def _feed_forward(self, inner: Tensor, name: str) -> Tensor:
+        grown = self.arrays.linear(inner, name + "intermediate.dense")
+        grown = self.activation(grown, self.config.hidden_act)
+        shrunk = self.arrays.linear(grown, name + "output.dense")
+        return self._norm(op.add(inner, shrunk), name + "output.LayerNorm")
+
+    def _attention(self, name: str, asked: Tensor, told: Tensor, *, only_first: bool) -> Tensor:
+        """Queries and keys of `asked`, values of `told`: [n, inner], or [1, inner]."""
+        first = op.row(asked, 0) if only_first else asked
+        # What is computed from the same rows is one product.
+        if asked is told and not only_first:
+            query, key, value = self._heads(asked, name, ("query", "key", "value"))
+        elif asked is told:
+            (query,), (key, value) = (
+                self._heads(first, name, ("query",)),
+                self._heads(asked, name, ("key", "value")),
+            )
+        elif only_first:
+            (query,), (key,), (value,) = (
+                self._heads(first, name, ("query",)),
+                self._heads(asked, name, ("key",)),
+                self._heads(told, name, ("value",)),
+            )
+        else:
+            (query, key), (value,) = (
+                self._heads(asked, name, ("query", "key")),
+                self._heads(told, name, ("value",)),
+            )
+        attention = op.softmax(more.matmul(query, key, transpose_b=True))
+        mixed = more.transpose(more.matmul(attention, value), (1, 0, 2))
+        return op.reshape(mixed, (1 if only_first else asked.shape[0], inner_size(self.config)))
+
+    def _heads(self, states: Tensor, name: str, parts: tuple[str, ...]) -> list[Tensor]:
+        """Each of `parts` as [heads, n, head size]; one transpose for all."""
+        heads = self.config.attention_heads
+        head_size = inner_size(self.config) // heads
+        scale = np.float32(head_size**-0.5)
+        weights, biases = [], []
+        for part in parts:
+            factor = scale if part == "query" else np.float32(1)
+            weights.append(self.arrays.arrays[f"{name}{part}.weight"] * factor)
+            biases.append(self.arrays.arrays[f"{name}{part}.bias"] * factor)
+        joined = self.arrays.product(
+            states, name + "_".join(parts), np.concatenate(weights), np.concatenate(biases)
+        )
+        split = op.reshape(joined, (states.shape[0], len(parts) * heads, head_size))
+        turned = more.transpose(split, (1, 0, 2))
+        return op.split(turned, len(parts), 0) if len(parts) > 1 else [turned]
+
+
+_BOTTLENECKS = ("bottleneck.input", "bottleneck.attention")
+
+
+def _with_neighbours(words: Tensor, ids: Tensor) -> Tensor:
+    """words [n, e] → [n, 3e]: the next token's, its own, the previous token's; 0 beyond the ends.
+
+    By GATHER from padded rows: a slice whose size follows the length keeps its first size inside
+    XNNPACK when the length changes.
+    """
+    padded = more.pad_rows(words, 1, 1)
+    before = op.places(ids)
+    after = op.add(before, ids.graph.ints(2))
+    return op.concatenate([op.gather(padded, after), words, op.gather(padded, before)], 1)
