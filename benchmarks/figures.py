@@ -2,24 +2,31 @@
 
     edgeseq demo --out edgeseq-demo
     python benchmarks/figures.py edgeseq-demo/result.json            prints
-    python benchmarks/figures.py edgeseq-demo/result.json --write    into benchmarks/README.md
+    python benchmarks/figures.py edgeseq-demo/result.json --write    into both READMEs
 
 Ratios are between medians of interleaved samples of one run, with 95 % intervals by bootstrap.
+Times of the demo come from the records of its steps, in `steps/` beside the result.
 """
 
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+from edgeseq.cli.run import closing_lines
+from edgeseq.errors import EdgeseqError, InputError
 from edgeseq.percentiles import median, median_ratio
 from edgeseq.results import Result, Run, read_result
 from edgeseq.stats import paired_bootstrap
+from edgeseq.suite.steps import StepRecord
+from edgeseq.suite.times import busy_seconds, peak_memory_bytes, read_records
 from edgeseq.units import format_bytes
 
-README = Path(__file__).parent / "README.md"
-BEGIN, END = "<!-- figures -->\n", "<!-- /figures -->\n"
+HERE = Path(__file__).parent
+DEMO_TARGET_MIN = 15
+WIDTH = 120
 KERNEL_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 
 
@@ -111,19 +118,84 @@ def _differences(result: Result) -> Iterator[str]:
             )
 
 
-def main(arguments: list[str]) -> int:
-    """Prints the figures of the result file named; `--write` puts them into the README."""
+def demo_transcript(root: Path, records: list[StepRecord]) -> str:
+    """What the demo printed, from its steps' records, in the order in which they ended."""
+    ended = sorted(records, key=lambda record: (record.began_unix_s or 0.0) + record.seconds)
+    steps = [
+        f"✓ {_title(one)}  {one.seconds:.0f} s  {one.answer.get('note', '')}".rstrip()
+        for one in ended
+    ]
+    answer = next(record.answer for record in records if record.name == "report")
+    took = (busy_seconds(records), peak_memory_bytes(records))
+    closing = closing_lines(Path(root.name), answer, *took)
+    return "\n".join([*steps, "", *(textwrap.fill(line, WIDTH) for line in closing)])
+
+
+def demo_time(result: Result, records: list[StepRecord]) -> str:
+    """How long the demo took, on what."""
+    device = result.device
+    features = ", ".join(f for f in KERNEL_FEATURES if f in device.cpu_features)
+    processor = f"{device.cpu_model} ({features})" if features else device.cpu_model
+    return f"{_minutes(records)} on {device.cores} cores of {processor}"
+
+
+def demo_target(records: list[StepRecord]) -> str:
+    """Two cells: how long the demo took, and whether that is what was aimed at."""
+    over = busy_seconds(records) / 60 - DEMO_TARGET_MIN
+    verdict = "holds" if over < 0 else f"**missed** by {over:.1f} minutes"
+    longest = max(records, key=lambda record: record.seconds)
+    share = f"“{_title(longest)}” takes {longest.seconds / 60:.1f} of them"
+    return f"{_minutes(records)} | {verdict}; {share}"
+
+
+def _check_times(root: Path, records: list[StepRecord]) -> None:
+    unknown = [record.name for record in records if record.began_unix_s is None]
+    if unknown:
+        raise InputError(
+            "does not say when a step began", where=root, found=unknown[0], fix="run it anew"
+        )
+
+
+def _minutes(records: list[StepRecord]) -> str:
+    return f"{busy_seconds(records) / 60:.1f} minutes"
+
+
+def _title(record: StepRecord) -> str:
+    return record.name.replace("-", " ", 1)
+
+
+def put(page: Path, name: str, text: str) -> None:
+    """Puts `text` between `<!-- NAME -->` and `<!-- /NAME -->` of a page; both must be there."""
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    content = page.read_text(encoding="utf-8")
+    if content.count(begin) != 1 or content.count(end) != 1:
+        raise InputError("has no place for the figures", where=page, expected=f"{begin} … {end}")
+    before, _, rest = content.partition(begin)
+    _, _, after = rest.partition(end)
+    page.write_text(f"{before}{begin}{text}{end}{after}", encoding="utf-8")
+
+
+def main(arguments: list[str], *, pages: Path = HERE.parent) -> int:
+    """Prints the figures of the result file named; `--write` puts them into the READMEs."""
     paths = [Path(argument) for argument in arguments if not argument.startswith("--")]
     if len(paths) != 1:
         sys.stderr.write(__doc__ or "")
         return 2
-    text = "\n".join(lines(read_result(paths[0]))) + "\n"
-    sys.stdout.write(text)
-    if "--write" in arguments:
-        page = README.read_text(encoding="utf-8")
-        before, _, rest = page.partition(BEGIN)
-        _, _, after = rest.partition(END)
-        README.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+    try:
+        result, records = read_result(paths[0]), read_records(paths[0].parent)
+        _check_times(paths[0].parent, records)
+        text = "\n".join(lines(result)) + "\n"
+        transcript = demo_transcript(paths[0].resolve().parent, records)
+        sys.stdout.write(f"{text}\n{transcript}\n\n{demo_time(result, records)}\n")
+        if "--write" in arguments:
+            own = pages / "benchmarks" / "README.md"
+            put(own, "figures", f"\n\n{text}\n")
+            put(own, "demo-target", demo_target(records))
+            put(pages / "README.md", "demo", f"\n```\n{transcript}\n```\n")
+            put(pages / "README.md", "demo-time", demo_time(result, records))
+    except EdgeseqError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
     return 0
 
 

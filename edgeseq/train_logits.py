@@ -3,9 +3,9 @@
     DIR/train_logits.safetensors   optional file of a trained-model folder
 
 It holds one array `logits` [texts, labels] float32, in the order of the data set's train part, and
-the text fields of `TrainLogits` as metadata, with `format_version` 1. A teacher's labels are taken
-from it where data set, texts and weights are still those that they belong to, and computed where
-not. Removing the file does no harm.
+the text fields of `TrainLogits` as metadata, with `format_version` 1 and the `weights_sha256` of
+`weights.safetensors`. A teacher's labels are taken from it where data set, texts and weights are
+still those that they belong to, and computed where not. Removing the file does no harm.
 """
 
 from __future__ import annotations

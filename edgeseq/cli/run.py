@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -82,19 +82,27 @@ def _run(suite: Path, root: Path, *, data_dir: Path | None, on: str, json: bool)
         )
         return
     peak_bytes = peak_memory_bytes(finished.events)
+    headline, *rest = closing_lines(root, answer, finished.seconds, peak_bytes)
     out.print()
-    winner = answer["verdict"]["winner"]
-    headline = f"Ship {winner}." if winner else "Nothing to ship."
-    out.print(f"{headline} {answer['verdict']['why']}", markup=False, style="bold", soft_wrap=True)
-    for boundary in answer["boundaries"]:
-        out.print(boundary, markup=False, soft_wrap=True)
-    out.print()
-    out.print(f"report   {root / 'report' / 'report.html'}", markup=False, soft_wrap=True)
-    out.print(f"         {root / 'report' / 'report.md'}", markup=False, soft_wrap=True)
-    out.print(
-        f"took     {finished.seconds / 60:.1f} min, at most {peak_bytes / 1e9:.1f} GB of memory",
-        markup=False,
-    )
+    out.print(headline, markup=False, style="bold", soft_wrap=True)
+    for line in rest:
+        out.print(line, markup=False, soft_wrap=True)
+
+
+def closing_lines(
+    root: Path, answer: dict[str, Any], seconds: float, peak_memory_bytes: int
+) -> list[str]:
+    """What a run says in the end, the verdict first; `answer` is that of the step `report`."""
+    verdict = answer["verdict"]
+    headline = f"Ship {verdict['winner']}." if verdict["winner"] else "Nothing to ship."
+    return [
+        f"{headline} {verdict['why']}",
+        *answer["boundaries"],
+        "",
+        f"report   {root / 'report' / 'report.html'}",
+        f"         {root / 'report' / 'report.md'}",
+        f"took     {seconds / 60:.1f} min, at most {peak_memory_bytes / 1e9:.1f} GB of memory",
+    ]
 
 
 def _say(event: StepEvent) -> None:
