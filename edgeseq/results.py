@@ -55,7 +55,8 @@ class Settings(msgspec.Struct, frozen=True):
     is busy for at least `min_duration_s`, but repeats no more once it has made `max_queries`.
     `limited_duration_s` bounds the answering under each of `memory_limits_bytes`, and
     `curve_budget_s` the whole memory curve of a model; the curve is made of every bundle with
-    `memory_curve`, or of those named in `memory_curve_bundles`.
+    `memory_curve`, or of those named in `memory_curve_bundles`. `cpus` is processor time a second
+    of time under each limit; `board` names the board whose memory and cores are a limit here.
     """
 
     threads: int
@@ -75,6 +76,10 @@ class Settings(msgspec.Struct, frozen=True):
     length_tokens: tuple[int, ...] = (8, 16, 32, 64, 128, 256)
     length_samples: int = 30
     seed: int = 0
+    board: str | None = None
+    profile: bool = False
+    energy: bool = False
+    energy_duration_s: float = 60.0
 
 
 class MachineState(msgspec.Struct, frozen=True):
@@ -189,6 +194,59 @@ class Predictions(msgspec.Struct, frozen=True):
     examples_sha256: str
 
 
+class OperatorTime(msgspec.Struct, frozen=True):
+    """The time in one kind of operator over all runs of a profile.
+
+    `by` says whose kernel ran: the runtime's own, which names the operator as the file does, or
+    XNNPACK's, which names its own (several may stand for one of the file).
+    """
+
+    name: str
+    by: Literal["runtime", "xnnpack"]
+    calls: int
+    total_us: int
+
+
+class OperatorShare(msgspec.Struct, frozen=True):
+    """Operators of one kind in one subgraph of the file, and how many of them XNNPACK took over."""
+
+    subgraph: str
+    name: str
+    nodes: int
+    taken: int
+
+
+class OperatorProfile(msgspec.Struct, frozen=True):
+    """Where the time of one input of `tokens` tokens goes, over `runs` runs under the profiler.
+
+    `invoke_us` is the time within the graph under the profiler, whole microseconds an event (an
+    operator that takes less than one counts as nothing); `plain_ns` are runs without the profiler:
+    where both differ much, the profiler itself is what took the time.
+    """
+
+    tokens: int
+    runs: int
+    plain_ns: tuple[int, ...]
+    invoke_us: int
+    operators: tuple[OperatorTime, ...]
+    shares: tuple[OperatorShare, ...]
+
+
+class EnergyWindow(msgspec.Struct, frozen=True):
+    """Energy of the whole machine (or of what `reader` sees of it) over a stretch of time.
+
+    `joules` is the difference of a counter, or the integral of the power in `samples_w`
+    (trapezoids over equally spaced samples, watts); `queries` were answered in it (0: idle).
+    """
+
+    reader: str
+    duration_s: float
+    joules: float
+    queries: int
+    samples_w: tuple[float, ...] = ()
+
+
+Mechanism = Literal["cgroup-v1", "cgroup-v2", "systemd", "rlimit"]
 LimitedStatus = Literal["answered", "killed", "timed_out", "failed"]
 
 
@@ -196,7 +254,9 @@ class LimitedRun(msgspec.Struct, frozen=True):
     """The model run inside a hard memory limit on its whole process.
 
     `phase` is the last phase that was reached; `total_ns` the queries answered within the time
-    allowed; `mechanism` what enforced the limit; `files` how its file pages were made its own.
+    allowed; `mechanism` what enforced the limit, and `lacks` what it cannot promise; `files` how
+    its file pages were made its own. `cpus` is the limit on processor time, in processors. With
+    `board`, the limits are that board's memory and cores: never its speed.
     """
 
     limit_bytes: int
@@ -205,9 +265,13 @@ class LimitedRun(msgspec.Struct, frozen=True):
     total_ns: tuple[int, ...]
     major_faults: int
     peak_bytes: int | None
-    mechanism: Literal["cgroup-v1", "cgroup-v2"]
+    mechanism: Mechanism
     files: str
     message: str = ""
+    cpus: float | None = None
+    throttled_ns: int | None = None
+    board: str | None = None
+    lacks: str = ""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -241,7 +305,8 @@ class Run(msgspec.Struct, frozen=True):
     """Everything measured of one bundle.
 
     `predictions` is None when the process was lost before every example was answered;
-    `threads_started` counts the threads that the runtime added to the process's own.
+    `threads_started` counts the threads that the runtime added to the process's own; `profile`
+    and `energy` are None where they were not asked for or cannot be had.
     """
 
     bundle: BundleIdentity
@@ -255,12 +320,15 @@ class Run(msgspec.Struct, frozen=True):
     findings: tuple[Finding, ...]
     slices: tuple[Slice, ...] = ()
     threads_started: int | None = None
+    profile: OperatorProfile | None = None
+    energy: EnergyWindow | None = None
 
 
 class Result(msgspec.Struct, frozen=True):
     """A result file: one device, one runtime, one or more bundles measured in one run.
 
     `findings` are about the machine and the run as a whole: they hold for every run in it.
+    `energy_idle` is what the machine took while nothing was measured.
     """
 
     created_utc: str
@@ -274,6 +342,7 @@ class Result(msgspec.Struct, frozen=True):
     runs: tuple[Run, ...]
     findings: tuple[Finding, ...] = ()
     git_state: str | None = None
+    energy_idle: EnergyWindow | None = None
     schema_version: int = SCHEMA_VERSION
 
 

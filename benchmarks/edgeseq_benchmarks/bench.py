@@ -42,6 +42,7 @@ def default_settings(
     memory_limits_bytes: Sequence[int] = (),
     memory_curve: bool = False,
     memory_curve_bundles: Sequence[str] = (),
+    profile: bool = False,
 ) -> Settings:
     """The settings of a full or a quick run.
 
@@ -59,6 +60,7 @@ def default_settings(
         memory_limits_bytes=tuple(memory_limits_bytes),
         memory_curve=memory_curve,
         memory_curve_bundles=tuple(memory_curve_bundles),
+        profile=profile,
         limited_duration_s=8.0 if quick else 20.0,
         curve_budget_s=25.0 if quick else 120.0,
     )
@@ -109,6 +111,8 @@ def _bench(
         stages.measure_cold_starts(subjects, settings, timeouts, report)
         measured = stages.measure_rounds(subjects, settings, timeouts, watch, report)
         states += measured.states
+        if settings.profile:
+            stages.measure_profiles(subjects, settings, timeouts, report)
         if hierarchy is not None:
             stages.measure_limited(subjects, settings, hierarchy, report)
     watch.read("after")

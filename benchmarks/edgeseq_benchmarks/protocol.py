@@ -117,6 +117,19 @@ class ReadMemory(Command, frozen=True, tag="memory"):
     phase: Phase
 
 
+class Profile(Command, frozen=True, tag="profile"):
+    """Profile the model's operators on one input of `tokens` tokens; answered by `Profiled`.
+
+    The input is the first of `texts` that is long enough, cut; without one, as long as they go.
+    """
+
+    model_path: str
+    texts: tuple[str, ...]
+    tokens: int
+    labels: int
+    threads: int
+
+
 class MeasureOverhead(Command, frozen=True, tag="overhead"):
     """Run the measuring loop around nothing; answered by `Overhead`."""
 
@@ -137,6 +150,7 @@ AnyCommand = (
     | RunLimited
     | ReadMemory
     | MeasureOverhead
+    | Profile
     | Finish
 )
 
@@ -256,6 +270,20 @@ class LimitedSome(Reply, frozen=True, tag="limited"):
     done: bool
 
 
+class Profiled(Reply, frozen=True, tag="profiled"):
+    """Times of operators over all `runs`: (name, who ran it, calls, µs), the longest first.
+
+    `nodes` are the (subgraph, node) pairs that the runtime ran by itself.
+    """
+
+    tokens: int
+    runs: int
+    invoke_us: int
+    plain_ns: tuple[int, ...]
+    operators: tuple[tuple[str, Literal["runtime", "xnnpack"], int, int], ...]
+    nodes: tuple[tuple[int, int], ...]
+
+
 class Overhead(Reply, frozen=True, tag="overhead"):
     """Packed `total_ns` of queries that did nothing."""
 
@@ -284,6 +312,7 @@ AnyReply = (
     | Logits
     | LimitedSome
     | Overhead
+    | Profiled
     | Refused
 )
 

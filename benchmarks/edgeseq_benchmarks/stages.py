@@ -14,12 +14,13 @@ from edgeseq.errors import EdgeseqError
 from edgeseq.progress import Progress, Report
 from edgeseq.results import ColdStart, LimitedRun, MachineState, MemoryPhase, Settings
 from edgeseq.units import format_bytes
-from edgeseq_benchmarks import protocol
+from edgeseq_benchmarks import protocol, validity
 from edgeseq_benchmarks.children import Child, load_command, lost_while_loading
 from edgeseq_benchmarks.curve import memory_curve
 from edgeseq_benchmarks.limited import LimitedTask, run_limited
 from edgeseq_benchmarks.limits import Hierarchy
 from edgeseq_benchmarks.machine import Watch, available_bytes
+from edgeseq_benchmarks.operators import profile_bundle
 from edgeseq_benchmarks.own_files import own_files
 from edgeseq_benchmarks.subject import Subject
 from edgeseq_benchmarks.verify import verify
@@ -296,6 +297,25 @@ def _sweep_lengths(
                 if times_ns := protocol.unpack(done.inference_ns):
                     subject.lengths[tokens] = list(times_ns)
     report(Progress("lengths", total, total))
+
+
+def measure_profiles(
+    subjects: Sequence[Subject], settings: Settings, timeouts: Timeouts, report: Report
+) -> None:
+    """The operator profile of each model, in a process of its own."""
+    for done, subject in enumerate(subjects):
+        report(Progress("profile", done, len(subjects), subject.name))
+        if subject.lost:
+            continue
+        with subject.goes_without("profile"):
+            subject.profile = profile_bundle(
+                subject.bundle,
+                subject.texts(subject.order[:_WARMUP_TEXTS]),
+                threads=settings.threads,
+                timeout_s=timeouts.load_s,
+            )
+            subject.findings += validity.profile_findings(subject.profile)
+    report(Progress("profile", len(subjects), len(subjects)))
 
 
 def measure_limited(

@@ -12,10 +12,12 @@ from edgeseq.errors import BundleError, DeviceError, OutputError
 from edgeseq.results import (
     BundleIdentity,
     ColdStart,
+    EnergyWindow,
     Finding,
     LengthPoint,
     LimitedRun,
     MemoryPhase,
+    OperatorProfile,
     Predictions,
     Queries,
     Run,
@@ -74,6 +76,8 @@ class Subject:
         self.memory: list[MemoryPhase] = []
         self.cold_starts: list[ColdStart] = []
         self.limited: list[LimitedRun] = []
+        self.profile: OperatorProfile | None = None
+        self.energy: EnergyWindow | None = None
         self.findings: list[Finding] = []
         self._predicted: dict[int, int] = {}
         self._varied: set[int] = set()
@@ -188,6 +192,8 @@ class Subject:
             findings=tuple(findings),
             slices=tuple(self.slices),
             threads_started=None if self.loaded is None else self.loaded.threads_started,
+            profile=self.profile,
+            energy=self.energy,
         )
 
 

@@ -11,7 +11,15 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 
 from edgeseq.bundle import Bundle
-from edgeseq.results import DeviceInfo, Finding, MachineState, Queries, Settings, Slice
+from edgeseq.results import (
+    DeviceInfo,
+    Finding,
+    MachineState,
+    OperatorProfile,
+    Queries,
+    Settings,
+    Slice,
+)
 from edgeseq.units import format_bytes, format_share
 
 Logits = Sequence[Sequence[float | None]]
@@ -33,6 +41,8 @@ GROWTH_WARNING_BYTES = 2_000_000
 # Same input, same kernels, same process: equal to the last bit as far as it is known; what is
 # allowed is a rounding in float32.
 SAME_ANSWER_TOLERANCE = 1e-5
+# Beyond this, more than a third of what the profiler saw was itself.
+PROFILE_DISTORTS = 1.5
 
 
 def golden_findings(bundle: Bundle, logits: Logits) -> list[Finding]:
@@ -373,6 +383,22 @@ def thread_findings(requested: int, started: int) -> list[Finding]:
             "threads-ignored",
             "note",
             f"{requested} threads were asked for, the runtime used {started + 1} for this model",
+        )
+    ]
+
+
+def profile_findings(profile: OperatorProfile) -> list[Finding]:
+    """Whether the profiler took so much time itself that its times say little of the model."""
+    plain_us = median(profile.plain_ns) / 1e3
+    under_us = profile.invoke_us / max(1, profile.runs)
+    if not plain_us or under_us <= PROFILE_DISTORTS * plain_us:
+        return []
+    return [
+        Finding(
+            "profile-distorts",
+            "note",
+            f"under the operator profiler a run took {under_us / plain_us:.1f} times as long as "
+            "without: many small operators, so its times show what is called, not what it costs",
         )
     ]
 

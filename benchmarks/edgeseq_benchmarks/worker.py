@@ -206,10 +206,40 @@ class _Worker:
         check_bundle(command.path, _import_everything().package)
         return protocol.Checked()
 
+    def profile(self, command: protocol.Profile) -> protocol.Profiled:
+        from edgeseq_benchmarks.litert_profiler import profile
+
+        cut = (self.texts.exactly(text, command.tokens) for text in command.texts)
+        token_ids = next((ids for ids in cut if ids), None)
+        if token_ids is None:
+            token_ids = self.texts.token_ids(command.texts[0])
+        found = profile(
+            command.model_path, token_ids, labels=command.labels, threads=command.threads
+        )
+        by_time = sorted(found.times_us, key=lambda key: -found.times_us[key])
+        return protocol.Profiled(
+            tokens=len(token_ids),
+            runs=found.runs,
+            invoke_us=found.invoke_us,
+            plain_ns=found.plain_ns,
+            operators=tuple(
+                (
+                    name,
+                    "runtime" if by == "runtime" else "xnnpack",
+                    found.calls[name, by],
+                    found.times_us[name, by],
+                )
+                for name, by in by_time
+            ),
+            nodes=tuple(sorted(found.nodes)),
+        )
+
     def do(self, command: AnyCommand) -> None:
         """Does one command and sends what it is answered by."""
         if isinstance(command, protocol.CheckBundle):
             self.send(self.check(command))
+        elif isinstance(command, protocol.Profile):
+            self.send(self.profile(command))
         elif isinstance(command, protocol.Load):
             self.send(self.load(command))
         elif isinstance(command, protocol.RunSlice):

@@ -35,6 +35,10 @@ def bench(
         bool,
         typer.Option("--memory-curve", help="Also find the smallest limit that still answers."),
     ] = False,
+    profile: Annotated[
+        bool,
+        typer.Option("--profile", help="Also measure which operators take the time."),
+    ] = False,
     on: Annotated[str, typer.Option(help="The device; only `local` so far.")] = "local",
     json: JsonOption = False,
 ) -> None:
@@ -45,6 +49,7 @@ def bench(
     from edgeseq_benchmarks.bench import bench as measure
     from edgeseq_benchmarks.bench import default_settings
 
+    from edgeseq.cli.profile_table import profile_table
     from edgeseq.errors import InputError, OutputError
     from edgeseq.files import write_json
     from edgeseq.units import parse_bytes
@@ -61,6 +66,7 @@ def bench(
         threads=threads,
         memory_limits_bytes=[parse_bytes(size, where="--memory") for size in memory or ()],
         memory_curve=memory_curve,
+        profile=profile,
     )
     # Nothing may move on the screen by itself while a model is measured.
     with progress_bars(still=True) as report:
@@ -71,6 +77,9 @@ def bench(
         print_json({"result": str(result), "rows": rows, "findings": measured.findings})
         return
     out.print(_table(rows))
+    for run in measured.runs:
+        if run.profile is not None:
+            out.print(profile_table(run.profile, run.bundle.name))
     for run in measured.runs:
         _print_findings(run.findings, run.bundle.name)
     _print_findings(measured.findings, "this run")

@@ -13,6 +13,7 @@ from edgeseq.cli.console import JsonOption, out, print_json
 
 if TYPE_CHECKING:
     from edgeseq.bundle import Bundle
+    from edgeseq.results import OperatorProfile
     from edgeseq.tflite_file import Sizes, TfliteFile
     from edgeseq.tflite_runtimes import RuntimeSupport
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 def inspect(
     path: Annotated[Path, typer.Argument(help="Bundle (a folder or .zip) or .tflite file.")],
     tensors: Annotated[bool, typer.Option("--tensors", help="Also list every tensor.")] = False,
+    profile: Annotated[
+        bool,
+        typer.Option("--profile", help="Also run a bundle: which operators take the time here."),
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Show operators with versions, signatures, sizes by part, and which runtimes can load it.
@@ -28,19 +33,37 @@ def inspect(
     """
     from edgeseq.bundle import check_model
     from edgeseq.bundle_archive import open_bundle
+    from edgeseq.errors import InputError
     from edgeseq.tflite_file import read_tflite
 
     if not (path.is_dir() or path.suffix.lower() == ".zip"):
-        _show(path, None, read_tflite(path), tensors=tensors, json=json)
+        if profile:
+            raise InputError("only a bundle can be run", where=path, fix="name its bundle folder")
+        _show(path, None, read_tflite(path), None, tensors=tensors, json=json)
         return
     with open_bundle(path) as bundle:
         check_model(bundle)
-        _show(path, bundle, read_tflite(bundle.model_path), tensors=tensors, json=json)
+        found = _profile(bundle) if profile else None
+        _show(path, bundle, read_tflite(bundle.model_path), found, tensors=tensors, json=json)
+
+
+def _profile(bundle: Bundle) -> OperatorProfile:
+    from edgeseq_benchmarks.operators import profile_bundle
+
+    texts = [example.text for example in bundle.golden.examples]
+    return profile_bundle(bundle, texts)
 
 
 def _show(
-    path: Path, bundle: Bundle | None, model: TfliteFile, *, tensors: bool, json: bool
+    path: Path,
+    bundle: Bundle | None,
+    model: TfliteFile,
+    profile: OperatorProfile | None,
+    *,
+    tensors: bool,
+    json: bool,
 ) -> None:
+    from edgeseq.cli.profile_table import profile_table
     from edgeseq.tflite_runtimes import runtime_support
 
     support = runtime_support(model)
@@ -54,6 +77,7 @@ def _show(
             "signatures": model.signatures,
             "operators": model.operator_uses(),
             "runtimes": support,
+            "profile": profile,
         }
         print_json(answer | ({"subgraphs": model.subgraphs} if tensors else {}))
         return
@@ -65,6 +89,8 @@ def _show(
         _print_tensors(model)
     _print_sizes(model.sizes())
     _print_support(support)
+    if profile is not None and bundle is not None:
+        out.print(profile_table(profile, bundle.manifest.name))
 
 
 def _print_bundle(bundle: Bundle) -> None:

@@ -9,6 +9,7 @@ import msgspec
 
 from edgeseq.data.examples import TextExample
 from edgeseq.errors import InputError
+from edgeseq.profiles import profile_lines, profile_remark
 from edgeseq.report.rows import Entry, Group
 from edgeseq.report.summary import Decided
 from edgeseq.report.theme import styles_of
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from edgeseq.report.chart_parts import Figure
 
 MAX_TEXTS = 6
+OPERATORS = 6
 MAX_TEXT_CHARACTERS = 240
 
 
@@ -80,13 +82,39 @@ def parts_of(decided: Decided, examples: Sequence[TextExample] | None) -> tuple[
             ],
         ),
     )
-    tables = texts_that_differ(*pair, examples) if pair and examples is not None else ()
+    differing = texts_that_differ(*pair, examples) if pair and examples is not None else ()
     parts = [
         Part(title, tuple(figure for figure in figures if figure is not None))
         for title, figures in drawn
     ]
-    parts[-1] = msgspec.structs.replace(parts[-1], tables=tables)
+    parts[-1] = msgspec.structs.replace(parts[-1], tables=differing)
+    parts += table_parts(group)
     return tuple(part for part in parts if part.figures or part.tables)
+
+
+def table_parts(group: Group) -> tuple[Part, ...]:
+    """The parts that are tables alone: they need no extra, so a device can write them."""
+    return tuple(part for part in (_operators(group),) if part.tables)
+
+
+def _operators(group: Group) -> Part:
+    """Where the time of each model goes, by operator, and what XNNPACK took over."""
+    lines: list[tuple[str, ...]] = []
+    remarks: list[tuple[str, ...]] = []
+    for entry in group.entries:
+        profile = entry.run.profile
+        if profile is None:
+            continue
+        name = entry.row.bundle
+        remarks.append((name, profile_remark(profile)))
+        lines += [(name, *line) for line in profile_lines(profile, limit=OPERATORS)]
+    if not lines:
+        return Part("")
+    head = ("model", "operator", "run by", "calls a query", "time a query", "share")
+    return Part(
+        "Where the time goes",
+        tables=(Table(("model", "who runs it"), tuple(remarks)), Table(head, tuple(lines))),
+    )
 
 
 def check_examples(group: Group, examples: Sequence[TextExample]) -> None:

@@ -13,7 +13,7 @@ from edgeseq.errors import OutputError
 from edgeseq.files import new_folder, write_bytes, write_json, write_text
 from edgeseq.progress import Progress, Report, silent
 from edgeseq.report import markdown
-from edgeseq.report.parts import Part, check_examples, parts_of
+from edgeseq.report.parts import Part, check_examples, parts_of, table_parts
 from edgeseq.report.summary import Decided, Summary, read_and_decide, summarize
 from edgeseq.report.view import group_view, report_command, report_title
 
@@ -58,7 +58,7 @@ def write_report(
             check_examples(one.group, examples)
     report(Progress("reading", len(results), len(results)))
     summary = summarize(decided, budget)
-    parts = [parts_of(one, examples) if can_draw() else () for one in decided]
+    parts = [parts_of(one, examples) if can_draw() else table_parts(one.group) for one in decided]
     with new_folder(out, replace=True) as folder:
         _write_pictures(folder / PICTURES, parts, report)
         _write_documents(folder, decided, parts, summary, budget)
