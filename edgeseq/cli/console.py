@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -47,6 +49,20 @@ def print_error(line: str) -> None:
 def print_note(line: str) -> None:
     """Prints a remark to stderr."""
     err.print(escape(line), soft_wrap=True)
+
+
+@contextmanager
+def mute_native_stderr() -> Iterator[None]:
+    """Drops what native code writes to stderr meanwhile, of which no logger can be asked."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 @contextmanager

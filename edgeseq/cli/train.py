@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeseq.cli.console import JsonOption, out, print_json, print_note, progress_bars
+from edgeseq.cli.console import (
+    JsonOption,
+    mute_native_stderr,
+    out,
+    print_json,
+    print_note,
+    progress_bars,
+)
 
 if TYPE_CHECKING:
     from edgeseq.model_folder import TrainedModel
@@ -63,6 +70,8 @@ def train(
     lstm = read_settings(values, LstmSettings) if arch == "lstm" else None
     with progress_bars() as report:
         dataset = load_dataset(data, data_dir=data_dir, report=report)
+    _start_tensorflow()
+    with progress_bars() as report:
         common: dict[str, Any] = {"data_dir": data_dir, "replace": replace, "report": report}
         if checkpoint is not None:
             common["checkpoint"] = checkpoint
@@ -75,6 +84,20 @@ def train(
 
             model = train_lstm(dataset, out_dir, teacher=teacher, settings=lstm, **common)
     _say(model, out_dir, json=json)
+
+
+def _start_tensorflow() -> None:
+    """Imports TensorFlow without its greeting: lines about CUDA where there is none."""
+    import os
+
+    # What fails comes as an exception; what it logs as an error is "oneDNN does not support …".
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import edgeseq_converters  # noqa: F401 - sets what TensorFlow reads when it is imported
+
+    with mute_native_stderr():
+        import tensorflow as tf
+
+        tf.config.list_logical_devices()
 
 
 def _settings(given: list[str], **named: int | None) -> dict[str, Any]:

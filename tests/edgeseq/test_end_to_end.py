@@ -197,3 +197,19 @@ def _check_odd_texts(bundle: Path) -> None:
         assert str(model) in refused.stderr
         assert len(refused.stderr.strip().splitlines()) == 1
     shutil.rmtree(broken)
+
+
+@pytest.mark.slow
+def test_train_says_nothing_but_its_own_words(
+    tmp_path: Path, invented_corpus: Path, small_bert_checkpoint: Path
+) -> None:
+    small = [f"--set={name}=8" for name in ("hidden_size", "embedding_size", "batch_size")]
+    done = _edgeseq(
+        *("train", "sentiment", "--arch", "lstm", "--epochs", "1", *small),
+        *("--data", invented_corpus / "train.csv", "--checkpoint", small_bert_checkpoint),
+        *("--out", tmp_path / "lstm"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "next: edgeseq convert" in done.stderr
+    for word in ("cuda", "absl", "oneDNN", "TensorFlow binary"):  # TensorFlow's own greeting
+        assert word not in done.stderr
