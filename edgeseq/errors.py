@@ -115,7 +115,7 @@ class StepError(EdgeseqError):
 
 
 _EXTRA_OF = {
-    **dict.fromkeys(("tensorflow", "keras", "transformers", "safetensors"), "convert"),
+    **dict.fromkeys(("tensorflow", "keras", "h5py", "transformers", "safetensors"), "convert"),
     **dict.fromkeys(("altair", "vl_convert", "jinja2", "scipy"), "report"),
     **dict.fromkeys(("ai_edge_litert", "tflite_runtime"), "device"),
 }
