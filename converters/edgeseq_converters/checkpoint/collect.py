@@ -54,7 +54,9 @@ class _Reader:
         own = family.checkpoint_name(name, described.config, head=self._config.head)
         names = spellings(own, family.prefix)
         if name == "decoder.bias":
-            names += (own.removesuffix("bias") + "decoder.bias",)
+            # Where the decoder is tied, its bias is too, and only the former one counts.
+            inner = (own.removesuffix("bias") + "decoder.bias",)
+            names = names + inner if self._config.tied_decoder else inner + names
         return take_tensor(self._weights, names, shape)
 
     def positions(self, shape: tuple[int, ...]) -> FloatArray:

@@ -1,0 +1,199 @@
+"""Every family and head answers what transformers' PyTorch model answers, through the runtime.
+
+Random weights; lengths from 1 to 512; PyTorch is asked text by text and, for the same texts, in
+one padded batch with its mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from ai_edge_litert.interpreter import Interpreter
+from edgeseq_converters import encoder
+from edgeseq_converters.bert_reference import bert_answers
+from edgeseq_converters.checkpoint import read_model
+from edgeseq_converters.recipes import get_recipe
+from tokenizers import BertWordPieceTokenizer
+
+from edgeseq.errors import CheckpointError
+from edgeseq.model_folder import TrainedModel
+
+WORDS = 120
+LENGTHS = (1, 2, 3, 17, 64, 128, 511, 512, 5)
+"""Not in order: a graph that keeps the size of an earlier text answers wrongly."""
+PADDED = (2, 17, 1, 64)
+PADDING = {"Roberta": 1}
+SIZES: dict[str, Any] = {
+    "vocab_size": WORDS,
+    "num_hidden_layers": 3,
+    "hidden_size": 32,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 512,
+    "initializer_range": 0.3,
+    "num_labels": 5,
+}
+CONFIGS: dict[str, dict[str, Any]] = {
+    "Bert": {"hidden_size": 36, "num_attention_heads": 3, "layer_norm_eps": 1e-5},
+    "DistilBert": {"num_attention_heads": 2, "num_hidden_layers": 1},
+    "Electra": {"embedding_size": 20},
+    "Roberta": {"max_position_embeddings": 514, "type_vocab_size": 1},
+    # Nothing is normalized, so larger weights would make states of 10^5, and errors like them.
+    "MobileBert": {
+        "embedding_size": 20,
+        "intra_bottleneck_size": 16,
+        "num_feedforward_networks": 3,
+        "initializer_range": 0.1,
+    },
+    "Albert": {"embedding_size": 20, "num_hidden_groups": 2, "inner_group_num": 2},
+}
+HEADS = {
+    "classes": "ForSequenceClassification",
+    "tokens": "ForTokenClassification",
+    "vocabulary": "ForMaskedLM",
+    "embedding": "Model",
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """PyTorch's threads spin while they wait: with other work beside them 10 times slower."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def make_reference(family: str, head: str, **fields: Any) -> Any:
+    """A PyTorch model of transformers with random weights, also where they start as 0 or 1."""
+    torch.manual_seed(5)
+    config = getattr(transformers, f"{family}Config")(**(SIZES | CONFIGS[family] | fields))
+    reference = getattr(transformers, family + HEADS[head])(config).eval()
+    for parameter in reference.parameters():
+        if parameter.ndim == 1:
+            with torch.no_grad():
+                parameter.add_(torch.randn_like(parameter) * 0.2)
+    return reference
+
+
+def save(reference: Any, folder: Path, **how: Any) -> Path:
+    """A checkpoint folder as transformers writes it, with a small tokenizer."""
+    reference.save_pretrained(folder, **how)
+    vocabulary = {piece: n for n, piece in enumerate(("[PAD]", "[UNK]", "[CLS]", "[SEP]", "a"))}
+    BertWordPieceTokenizer(vocab=vocabulary).save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def make_texts(lengths: tuple[int, ...]) -> list[list[int]]:
+    rng = np.random.default_rng(1)
+    return [rng.integers(4, WORDS, length).tolist() for length in lengths]
+
+
+def torch_answers(reference: Any, texts: list[list[int]], padding: int) -> list[Any]:
+    """Logits, or the mean of the states, of one batch padded to its longest text."""
+    longest = max(map(len, texts))
+    ids = torch.tensor([text + [padding] * (longest - len(text)) for text in texts])
+    mask = torch.tensor([[1] * len(text) + [0] * (longest - len(text)) for text in texts])
+    with torch.no_grad():
+        answer = reference(input_ids=ids, attention_mask=mask)
+    if "logits" in answer:
+        logits = answer.logits.numpy()
+        per_token = logits.ndim == 3
+        return [
+            one[: len(text)] if per_token else one for one, text in zip(logits, texts, strict=True)
+        ]
+    states = answer.last_hidden_state.numpy()
+    return [one[: len(text)].mean(axis=0) for one, text in zip(states, texts, strict=True)]
+
+
+def tflite_answers(model: TrainedModel, texts: list[list[int]], recipe: str = "float32") -> Any:
+    """The answers of the model through the TFLite runtime, one text at a time."""
+    assert model.manifest.bert is not None
+    content = encoder.lower(model, get_recipe(recipe))
+    runner = Interpreter(model_content=content, num_threads=1).get_signature_runner()
+    name = encoder.output_name(model.manifest.bert.head)
+    return [runner(input_ids=np.asarray([ids], np.int32))[name][0] for ids in texts]
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("family", CONFIGS)
+def test_equals_transformers(family: str, head: str, tmp_path: Path) -> None:
+    reference = make_reference(family, head)
+    model = read_model(save(reference, tmp_path / "checkpoint"))
+    assert model.manifest.bert is not None
+    assert model.manifest.bert.head == head
+    assert model.manifest.max_tokens == 512
+    assert len(model.manifest.labels) == (5 if head in ("classes", "tokens") else 0)
+    padding = PADDING.get(family, 0)
+    texts = make_texts(LENGTHS)
+    expected = [torch_answers(reference, [text], padding)[0] for text in texts]
+    texts += make_texts(PADDED)
+    expected += torch_answers(reference, texts[len(LENGTHS) :], padding)
+    answers = tflite_answers(model, texts)
+    for answer, wanted in zip(answers, expected, strict=True):
+        assert answer.shape == wanted.shape
+        np.testing.assert_allclose(answer, wanted, atol=1e-4)
+    for answer, wanted in zip(bert_answers(model, texts[:5]), expected[:5], strict=True):
+        np.testing.assert_allclose(answer, wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("hidden_act", ["gelu", "gelu_new", "gelu_pytorch_tanh", "relu"])
+def test_activation_is_the_checkpoints(hidden_act: str, tmp_path: Path) -> None:
+    reference = make_reference("Bert", "vocabulary", hidden_act=hidden_act)
+    model = read_model(save(reference, tmp_path / "checkpoint"))
+    texts = make_texts((7,))
+    (answer,) = tflite_answers(model, texts)
+    np.testing.assert_allclose(answer, torch_answers(reference, texts, 0)[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["Bert", "Roberta"])
+def test_a_decoder_of_its_own(family: str, tmp_path: Path) -> None:
+    reference = make_reference(family, "vocabulary", tie_word_embeddings=False)
+    model = read_model(save(reference, tmp_path / "checkpoint"))
+    assert "decoder.weight" in model.weights
+    texts = make_texts((9,))
+    (answer,) = tflite_answers(model, texts)
+    np.testing.assert_allclose(answer, torch_answers(reference, texts, 0)[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("recipe", ["float16", "dynamic_wi8_afp32"])
+@pytest.mark.parametrize("family", CONFIGS)
+def test_smaller_recipes_stay_close(family: str, recipe: str, tmp_path: Path) -> None:
+    reference = make_reference(family, "vocabulary", initializer_range=0.1)
+    model = read_model(save(reference, tmp_path / "checkpoint"))
+    texts = make_texts((1, 30, 8))
+    answers = tflite_answers(model, texts, recipe)
+    for answer, wanted in zip(answers, bert_answers(model, texts), strict=True):
+        error = np.abs(answer - wanted).max() / np.abs(wanted).max()
+        assert error < {"float16": 1e-2, "dynamic_wi8_afp32": 0.15}[recipe]
+
+
+def test_a_tied_decoder_is_stored_once(tmp_path: Path) -> None:
+    reference = make_reference("Bert", "vocabulary", vocab_size=5000)
+    model = read_model(save(reference, tmp_path / "checkpoint"))
+    table = 5000 * 36
+    for recipe, size in (("float32", 4 * table), ("dynamic_wi8_afp32", table)):
+        assert len(encoder.lower(model, get_recipe(recipe))) < 1.8 * size + 300_000
+
+
+@pytest.mark.parametrize(
+    ("family", "field", "value"),
+    [
+        ("MobileBert", "use_bottleneck", False),
+        ("MobileBert", "normalization_type", "layer_norm"),
+        ("MobileBert", "trigram_input", False),
+        ("Roberta", "is_decoder", True),
+    ],
+)
+def test_refuses_by_the_fields_name(family: str, field: str, value: object, tmp_path: Path) -> None:
+    reference = make_reference(family, "classes")
+    reference.config.update({field: value})
+    reference.config.save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=f"{field} is not supported: found .*, expected"):
+        read_model(tmp_path)
