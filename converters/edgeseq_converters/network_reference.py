@@ -39,7 +39,8 @@ def answers(
 
     Under `mask_zero` zeros at the end of a text, its first token apart, are padding and cut off
     first. `observe` is given every tensor that a quantized lowering needs
-    the range of, by name (`{layer}/{direction}/gates`, `…/cell`, `…/hidden`, `{layer}/output`).
+    the range of, by name (`{layer}/{direction}/gates`, `…/cell`, `…/hidden`; `{layer}/sums` before
+    and `{layer}/output` after a dense layer's function).
     """
     found: list[FloatArray] = [np.zeros(0, np.float32)] * len(texts)
     real = [_without_padding(network, text) for text in texts]
@@ -76,7 +77,9 @@ def _run(network: Network, ids: npt.NDArray[np.int64], observe: Observe) -> Floa
         if isinstance(layer, Recurrent):
             values = _recurrent(layer, values, observe)
         elif isinstance(layer, Dense):
-            values = apply(layer.function, values @ layer.kernel + layer.bias)
+            values = values @ layer.kernel + layer.bias
+            observe(f"{layer.name}/sums", values)
+            values = apply(layer.function, values)
         elif isinstance(layer, Scale):
             values = values * layer.factor + layer.offset
         elif isinstance(layer, Pool):

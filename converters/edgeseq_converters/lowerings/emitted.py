@@ -50,6 +50,6 @@ def _in_order(flow: Flow, states: Sequence[Tensor]) -> list[Tensor]:
 
 def reverse(flow: Flow, rows: Tensor) -> Tensor:
     """The real rows in the opposite order; what stands in the others is undefined."""
-    if flow.reversal is not None:
-        return op.gather(rows, flow.reversal)
+    if flow.padding is not None:
+        return op.gather(rows, flow.padding.reversal)
     return op.reverse_rows(rows)

@@ -21,20 +21,32 @@ from edgeseq_converters.tflite_writer import operators as op
 from edgeseq_converters.tflite_writer.model import Tensor
 
 MASKED = np.float32(-1e9)
-"""Added where there is padding, before a maximum or a softmax."""
+"""Added to the scores of padding before a softmax."""
 
 
 @dataclass(frozen=True)
 class Flow:
-    """What goes from layer to layer: `values` float32 [n, features], or [1, features] once it is
-    one vector a text; `length` int32 [1], the number of real tokens among the n rows; `mask`
-    float32 [n, 1], 1 for real ones, and `reversal` int32 [n], at which places the real rows stand
-    in the opposite order, both None when all rows are real."""
+    """What goes from layer to layer.
+
+    `values` [n, features], or [1, features] once it is one vector a text; `length` int32 [1], how
+    many of the n rows are real; `ids` int32 [n]; `padding` when not all rows are real.
+    """
 
     values: Tensor
     length: Tensor
-    mask: Tensor | None = None
-    reversal: Tensor | None = None
+    ids: Tensor
+    padding: Padding | None = None
+
+
+@dataclass(frozen=True)
+class Padding:
+    """How to look past padding: `mask` float32 [n, 1] is 1 for real rows; `reversal` int32 [n]
+    says where the real rows stand in the opposite order; `repeated` int32 [n] has the last real
+    row in the place of padding."""
+
+    mask: Tensor
+    reversal: Tensor
+    repeated: Tensor
 
 
 def flat_ids(ids: Tensor) -> Tensor:
@@ -60,7 +72,8 @@ def padded_flow(values: Tensor, length: Tensor, ids: Tensor) -> Flow:
     last = op.pair("SUB", length, graph.ints(1))
     # Padding would stand at negative places: 0 will do, nobody looks there.
     reversal = op.pair("MAXIMUM", op.pair("SUB", last, places), graph.ints(0))
-    return Flow(values, length, mask, reversal)
+    repeated = op.pair("MINIMUM", places, last)
+    return Flow(values, length, ids, Padding(mask, reversal, repeated))
 
 
 def apply(layer: Layer, flow: Flow, weights: WeightFormat) -> Flow:
@@ -97,30 +110,26 @@ def pool(layer: Pool, flow: Flow) -> Tensor:
     if layer.how == "last":
         return op.gather(values, op.pair("SUB", flow.length, graph.ints(1)))
     if layer.how == "max":
-        return op.reduce("REDUCE_MAX", _without_padding(values, flow.mask), 0)
-    if flow.mask is None:
+        if flow.padding is not None:
+            values = op.gather(values, flow.padding.repeated)
+        return op.reduce("REDUCE_MAX", values, 0)
+    if flow.padding is None:
         return op.reduce("MEAN", values, 0)
-    total = op.reduce("SUM", op.multiply(values, flow.mask), 0)
+    total = op.reduce("SUM", op.multiply(values, flow.padding.mask), 0)
     return op.pair("DIV", total, op.cast(flow.length, "float32"))
-
-
-def _without_padding(values: Tensor, mask: Tensor | None) -> Tensor:
-    """`values` [n, f] with padding far below every real value."""
-    if mask is None:
-        return values
-    graph = values.graph
-    one, low = (graph.constant("scalar", np.asarray([v], np.float32)) for v in (1.0, MASKED))
-    return op.add(values, op.multiply(op.pair("SUB", one, mask), low))
 
 
 def _attend(layer: AttentionPool, flow: Flow, weights: WeightFormat) -> Tensor:
     """The weighted sum of the rows; the softmax runs over the last axis, so scores lie as a row."""
-    values = flow.values
+    values, graph = flow.values, flow.values.graph
     units = weights.product(values, layer.name, layer.kernel, layer.bias)
     query: FloatArray = layer.query[:, None]
     # Scores steer a softmax: one column, kept in float32 whatever the recipe.
     exact = WeightFormat("float32")
     scores = exact.product(function(units, layer.function), f"{layer.name}/query", query)
-    scores = _without_padding(scores, flow.mask)
+    if flow.padding is not None:
+        low = graph.constant("low", np.asarray([MASKED], np.float32))
+        one = graph.constant("one", np.ones(1, np.float32))
+        scores = op.add(scores, op.multiply(op.pair("SUB", one, flow.padding.mask), low))
     attention = op.softmax(op.reshape(scores, (1, values.shape[0])))
     return op.batch_matmul(attention, values)

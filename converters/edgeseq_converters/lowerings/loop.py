@@ -38,7 +38,7 @@ class Group:
 
     layers: Sequence[Recurrent]
     collect: Collect
-    weights: WeightFormat
+    weights: WeightFormat = field(default_factory=lambda: WeightFormat("float32"))
     start: State = field(default_factory=dict)
     """States to start from by name (`h0`, `c0`, …), float32 [directions, H]; missing ones are 0."""
 
@@ -57,7 +57,7 @@ def run(group: Group, flow: Flow) -> tuple[Tensor, State]:
     projected = _project(group, flow.values)
     start: State = {"t": graph.ints(0)}
     if group.directions == 2:
-        start["feed"] = _first_feed(flow.length)
+        start["feed"] = first_feed(flow.length, stride=2)
     for number, layer in enumerate(group.layers):
         zero = np.zeros((group.directions, layer.forward.hidden_size), np.float32)
         for name in state_names(layer, number):
@@ -92,11 +92,12 @@ def _project(group: Group, values: Tensor) -> Tensor:
     return op.reshape(projected, (rows, kernel.shape[1] // 2))
 
 
-def _first_feed(length: Tensor) -> Tensor:
-    """(0, 2·length − 1): the rows of the first step."""
+def first_feed(length: Tensor, *, stride: int) -> Tensor:
+    """The rows of the first step of both directions: (0, length − 1), or with a stride of 2, for
+    rows that stand in pairs, (0, 2·length − 1)."""
     graph = length.graph
-    last = op.pair("SUB", op.multiply(length, graph.ints(2)), graph.ints(1))
-    return op.concatenate([graph.ints(0), last], 0)
+    rows = length if stride == 1 else op.multiply(length, graph.ints(stride))
+    return op.concatenate([graph.ints(0), op.pair("SUB", rows, graph.ints(1))], 0)
 
 
 def _step(group: Group, state: State) -> State:
@@ -180,23 +181,30 @@ def _half(rows: int) -> int:
 
 def _collect(group: Group, state: State, hidden: Tensor) -> State:
     """One step's contribution."""
-    graph = hidden.graph
     if group.collect == "final":
         return {}
     if group.collect == "max":
         return {"pooled": op.pair("MAXIMUM", state["pooled"], hidden)}
     if group.collect == "mean":
         return {"pooled": op.add(state["pooled"], hidden)}
-    if group.directions == 1:
-        begin = op.concatenate([state["t"], graph.ints(0)], 0)
-        return {"written0": op.write_rows(state["written0"], hidden, begin)}
-    forward, backward = op.split(hidden, 2, 0)
-    left = op.pair("SUB", op.pair("SUB", state["length"], state["t"]), graph.ints(1))
-    written = {}
-    for d, (rows, place) in enumerate(((forward, state["t"]), (backward, left))):
+    return written(group, state, hidden)
+
+
+def written(group: Group, state: State, hidden: Tensor) -> State:
+    """The sequences with this step's states in them, if the group collects sequences."""
+    if group.collect != "sequence":
+        return {}
+    graph = hidden.graph
+    places = [state["t"]]
+    parts = [hidden]
+    if group.directions == 2:
+        places.append(op.pair("SUB", op.pair("SUB", state["length"], state["t"]), graph.ints(1)))
+        parts = op.split(hidden, 2, 0)
+    changed = {}
+    for d, (rows, place) in enumerate(zip(parts, places, strict=True)):
         begin = op.concatenate([place, graph.ints(0)], 0)
-        written[f"written{d}"] = op.write_rows(state[f"written{d}"], rows, begin)
-    return written
+        changed[f"written{d}"] = op.write_rows(state[f"written{d}"], rows, begin)
+    return changed
 
 
 def _collected(group: Group, flow: Flow, ended: State) -> Tensor:

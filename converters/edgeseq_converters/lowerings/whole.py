@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from edgeseq.errors import ConversionError
-from edgeseq_converters.lowerings import fused, layers, loop, unrolled
+from edgeseq_converters.lowerings import fused, integer_whole, layers, loop, unrolled
+from edgeseq_converters.lowerings.integer import Integers
 from edgeseq_converters.lowerings.layers import Flow
 from edgeseq_converters.lowerings.weights import WeightFormat
 from edgeseq_converters.network import (
@@ -25,6 +26,7 @@ STREAM = "stream"
 INPUT = "input_ids"
 LENGTH = "length"
 Recurrence = Literal["loop", "unrolled", "fused"]
+States = tuple[loop.State, loop.State]
 
 
 @dataclass(frozen=True)
@@ -84,13 +86,15 @@ def _collect(top: Recurrent, rest: list[Layer]) -> loop.Collect:
 def lower(
     network: Network,
     lowering: Recurrence,
-    weights: WeightFormat,
+    numbers: WeightFormat | Integers,
     *,
     output: str,
     steps: int | None = None,
     streaming: bool = False,
 ) -> bytes:
-    """The .tflite content: `input_ids` int32 [1, −1] to `output`, float32 [1, outputs], or
+    """The .tflite content of `network`, stored and computed as `numbers` says.
+
+    Its signature leads from `input_ids` int32 [1, −1] to `output`, float32 [1, outputs], or
     [1, n, outputs] for a network that answers for each token.
 
     `unrolled` has a fixed number of `steps`: `input_ids` int32 [1, steps], of which the first
@@ -101,7 +105,7 @@ def lower(
     """
     check(network, lowering, steps=steps, streaming=streaming)
     writer = Writer(f"{network.name}: {lowering} lowering")
-    make = _Maker(network, lowering, weights, output, steps)
+    make = _Maker(network, lowering, numbers, output, steps)
     make.signature(writer, SIGNATURE)
     if streaming:
         make.signature(writer, STREAM)
@@ -114,7 +118,7 @@ class _Maker:
 
     network: Network
     lowering: Recurrence
-    weights: WeightFormat
+    numbers: WeightFormat | Integers
     output: str
     steps: int | None
 
@@ -128,24 +132,20 @@ class _Maker:
         number = 0  # of the recurrent layer, which names its states
         for stage in stages(self.network):
             if isinstance(stage, Other):
-                flow = layers.apply(stage.layer, flow, self.weights)
+                flow = self._other(stage.layer, flow)
                 continue
-            group = loop.Group(stage.layers, stage.collect, self.weights)
-            if self.lowering == "fused":
-                values = fused.run(group, flow)
-            elif self.lowering == "unrolled":
-                values = unrolled.run(group, flow)
-            else:
-                if key == STREAM:
-                    group.start = _state_inputs(graph, stage, number)
-                values, states = loop.run(group, flow)
-                if key == STREAM:
-                    for name in states:
-                        named = _renumbered(name, number)
-                        inputs[named], outputs[f"{named}_next"] = group.start[name], states[name]
+            states: States = ({}, {})
+            if key == STREAM:
+                states = (_state_inputs(graph, stage, number), {})
+            values = self._recurrent(stage, flow, states)
+            for name in states[0]:
+                inputs[_renumbered(name, number)] = states[0][name]
+                outputs[f"{_renumbered(name, number)}_next"] = states[1][name]
             flow = replace(flow, values=values)
             number += len(stage.layers)
         answer = flow.values
+        if isinstance(self.numbers, Integers):
+            answer = integer_whole.end(self.network, answer)
         if self.network.per_token:
             answer = op.reshape(answer, (1, *ids.shape[1:], self.network.outputs))
         outputs = {self.output: answer} | outputs
@@ -155,14 +155,35 @@ class _Maker:
 
     def _embedded(self, flat: Tensor, inputs: dict[str, Tensor], key: str) -> Flow:
         embedding = self.network.embedding
-        values = self.weights.lookup(embedding, flat)
+        if isinstance(self.numbers, Integers):
+            values = self.numbers.lookup(flat, stretched=self.lowering != "fused")
+        else:
+            values = self.numbers.lookup(embedding, flat)
         if self.steps is not None:
             inputs[LENGTH] = flat.graph.input(LENGTH, "int32", (1,))
             return layers.padded_flow(values, inputs[LENGTH], flat)
         if embedding.mask_zero and key != STREAM:
             length = layers.real_length(flat, mask_zero=True)
             return layers.padded_flow(values, length, flat)
-        return Flow(values, layers.real_length(flat, mask_zero=False))
+        return Flow(values, layers.real_length(flat, mask_zero=False), flat)
+
+    def _other(self, layer: Layer, flow: Flow) -> Flow:
+        if isinstance(self.numbers, Integers):
+            return integer_whole.apply(self.numbers, layer, flow)
+        return layers.apply(layer, flow, self.numbers)
+
+    def _recurrent(self, stage: Together, flow: Flow, states: States) -> Tensor:
+        """What the stage collects; `states` are those to start from and, filled, the final ones."""
+        if isinstance(self.numbers, Integers):
+            return integer_whole.run(self.numbers, stage.layers, stage.collect, flow, self.lowering)
+        group = loop.Group(stage.layers, stage.collect, self.numbers, states[0])
+        if self.lowering == "fused":
+            return fused.run(group, flow)
+        if self.lowering == "unrolled":
+            return unrolled.run(group, flow)
+        values, final = loop.run(group, flow)
+        states[1].update(final)
+        return values
 
 
 def check(network: Network, lowering: Recurrence, *, steps: int | None, streaming: bool) -> None:

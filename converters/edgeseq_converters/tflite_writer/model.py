@@ -18,10 +18,11 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgeseq_converters.tflite_writer.quantization import Quantization
 
-Dtype = Literal["float32", "float16", "int32", "int16", "int8", "bool"]
+Dtype = Literal["float32", "float16", "int64", "int32", "int16", "int8", "bool"]
 TYPES: dict[Dtype, int] = {
     "float32": schema.TensorType.FLOAT32,
     "float16": schema.TensorType.FLOAT16,
+    "int64": schema.TensorType.INT64,
     "int32": schema.TensorType.INT32,
     "int16": schema.TensorType.INT16,
     "int8": schema.TensorType.INT8,
@@ -140,6 +141,7 @@ class Graph:
         self.outputs: list[Tensor] = []
         self._name = name
         self._tensors: list[Any] = []
+        self._constants: dict[Any, Tensor] = {}
         self._operators: list[Any] = []
 
     def input(
@@ -160,11 +162,15 @@ class Graph:
         values: npt.NDArray[Any],
         quantization: Quantization | None = None,
     ) -> Tensor:
-        """A tensor whose content stands in the file; its dtype is that of `values`."""
+        """A tensor whose content stands in the file; its dtype is that of `values`. The same
+        constant asked for again is the same tensor."""
         dtype: Any = values.dtype.name
-        content = np.ascontiguousarray(values).tobytes()
-        place = self.writer.buffer(content)
-        return self.tensor(name, dtype, values.shape, quantization, buffer=place)
+        place = self.writer.buffer(np.ascontiguousarray(values).tobytes())
+        key = (place, dtype, values.shape, quantization)
+        if key not in self._constants:
+            tensor = self.tensor(name, dtype, values.shape, quantization, buffer=place)
+            self._constants[key] = tensor
+        return self._constants[key]
 
     def ints(self, *values: int) -> Tensor:
         """A constant int32 [n]: axes, paddings, shapes."""

@@ -113,16 +113,12 @@ def fully_connected(
     elif x.dtype == "int8":
         version = 4 if bias is not None else 6
     elif x.dtype == "int16":
-        version = 7 if bias is None or bias.dtype != "int32" else 11
-        options.quantizedBiasType = TYPES_OF_BIAS.get(bias.dtype, 0) if bias is not None else 0
+        version = 7  # its bias is int64
     elif bias is None:
         version = 6
     output = x.graph.tensor("product", x.dtype, (x.shape[0], weights.shape[0]), quantization)
     x.graph.operator("FULLY_CONNECTED", version, [x, weights, bias], [output], options)
     return output
-
-
-TYPES_OF_BIAS: dict[Dtype, int] = {"int32": schema.TensorType.INT32}
 
 
 def gather(table: Tensor, places: Tensor) -> Tensor:
