@@ -1,0 +1,177 @@
+"""The measured process: holds the files of one contender, answers and times on request.
+
+`python -m peers.measured`, one JSON message a line on stdin and stdout. It loads nothing but
+NumPy and its runtime. A query is what an application does: give the ids, run, read the logits;
+resizing belongs to it for files that take any length, padding for those that don't.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+Answer = Callable[[Sequence[int]], Any]
+
+
+class Load(msgspec.Struct, frozen=True, tag="load"):
+    """Load files by workload, (length, path) each; answered by `Done`."""
+
+    runtime: str
+    files: dict[str, tuple[int, str]]
+    texts: dict[str, list[list[int]]]
+
+
+class Check(msgspec.Struct, frozen=True, tag="check"):
+    """Answer every text of a workload; answered by `Logits`."""
+
+    workload: str
+
+
+class Time(msgspec.Struct, frozen=True, tag="time"):
+    """Answer the texts of a workload in turn, `warmup` and then `queries` of them."""
+
+    workload: str
+    warmup: int
+    queries: int
+
+
+class Done(msgspec.Struct, frozen=True, tag="done"):
+    """Loaded."""
+
+
+class Logits(msgspec.Struct, frozen=True, tag="logits"):
+    """`logits` by text; `padded_to` is the length that all were padded to, 0 for none."""
+
+    logits: list[list[float]]
+    padded_to: int
+
+
+class Times(msgspec.Struct, frozen=True, tag="times"):
+    """ns by query, in order; query q answered text q modulo their number."""
+
+    warmup_ns: list[int]
+    queries_ns: list[int]
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """The runtime refused."""
+
+    cause: str
+
+
+Command = Load | Check | Time
+Reply = Done | Logits | Times | Failed
+
+
+class TfliteModel:
+    """A .tflite file of `length` tokens, or of any (0); padded to `length` otherwise."""
+
+    def __init__(self, path: str, length: int) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._interpreter = Interpreter(model_path=path, num_threads=1)
+        details = self._interpreter.get_input_details()
+        self._ids = next(one["index"] for one in details if len(one["shape"]) == 2)
+        self._count = next((one["index"] for one in details if len(one["shape"]) < 2), None)
+        self._output = self._interpreter.get_output_details()[0]["index"]
+        self._length = length
+        self._allocated = 0
+        self.padded_to = length if self._count is None else 0
+
+    def answer(self, ids: Sequence[int]) -> Any:
+        """Logits [1, 3]. A fused LSTM's state is reset; that costs 0.3 µs where there is none."""
+        interpreter = self._interpreter
+        real = len(ids)
+        if self._length:
+            ids = [*ids, *[0] * (self._length - real)]
+        if len(ids) != self._allocated:
+            interpreter.resize_tensor_input(self._ids, [1, len(ids)])
+            interpreter.allocate_tensors()
+            self._allocated = len(ids)
+        interpreter.reset_all_variables()
+        interpreter.set_tensor(self._ids, np.array([ids], np.int32))
+        if self._count is not None:
+            interpreter.set_tensor(self._count, np.array([real], np.int32))
+        interpreter.invoke()
+        return interpreter.get_tensor(self._output)
+
+
+class OnnxModel:
+    """An .onnx file with an open sequence axis."""
+
+    padded_to = 0
+
+    def __init__(self, path: str, _length: int) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(
+            path, options, providers=["CPUExecutionProvider"]
+        )
+
+    def answer(self, ids: Sequence[int]) -> Any:
+        """Logits [1, 3]."""
+        return self._session.run(None, {"ids": np.array([ids], np.int64)})[0]
+
+
+class _Process:
+    def __init__(self) -> None:
+        self._models: dict[str, TfliteModel | OnnxModel] = {}
+        self._texts: dict[str, list[list[int]]] = {}
+
+    def do(self, command: Command) -> Reply:
+        if isinstance(command, Load):
+            kind = OnnxModel if command.runtime == "onnx" else TfliteModel
+            # Two workloads of one open file share it, as two texts of an application would.
+            by_file = {one: kind(one[1], one[0]) for one in set(command.files.values())}
+            self._models = {name: by_file[one] for name, one in command.files.items()}
+            self._texts = command.texts
+            return Done()
+        model, texts = self._models[command.workload], self._texts[command.workload]
+        if isinstance(command, Check):
+            logits = [np.ravel(model.answer(ids)).tolist() for ids in texts]
+            return Logits(logits, model.padded_to)
+        return Times(
+            time_answers(model.answer, texts, command.warmup),
+            time_answers(model.answer, texts, command.queries),
+        )
+
+
+def time_answers(answer: Answer, texts: list[list[int]], queries: int) -> list[int]:
+    """ns of each query, without the garbage collector."""
+    clock, times_ns = time.perf_counter_ns, []
+    gc.disable()
+    for number in range(queries):
+        ids = texts[number % len(texts)]
+        begun_ns = clock()
+        answer(ids)
+        times_ns.append(clock() - begun_ns)
+    gc.enable()
+    return times_ns
+
+
+def main() -> None:
+    """Serves commands until stdin ends."""
+    # Whatever native code prints to stdout goes to stderr; only replies go where it went.
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    process, decoder = _Process(), msgspec.json.Decoder(Command)
+    for line in sys.stdin.buffer:
+        try:
+            reply = process.do(decoder.decode(line))
+        except (ValueError, RuntimeError) as failure:
+            reply = Failed(str(failure).splitlines()[0][:160])
+        replies.write(msgspec.json.encode(reply) + b"\n")
+        replies.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""Interleaved timing: a process a contender, rounds in shuffled order, the parent asleep."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TypeVar, cast
+
+import msgspec
+import numpy as np
+
+from edgeseq.errors import DeviceError
+from peers import measured
+from peers.contenders import Contender
+from peers.inputs import FloatArray, Ids, fit, reference_logits
+
+MAX_ERROR = 1e-4
+"""Largest difference of a float32 file's logits from the reference, whose largest are about 3."""
+MAX_RELATIVE_ERROR = 0.25
+MIN_AGREEMENT = 0.9
+"""Of a quantized file: the bounds that edgeseq sets its own recipe `dynamic_wi8_afp32`."""
+
+SLICE_NS = 4_000_000
+"""About as long as the scheduler leaves a process alone; a slice of one contender."""
+WARMUP_QUERIES = 3
+
+R = TypeVar("R", measured.Done, measured.Logits, measured.Times)
+
+
+class Agreement(msgspec.Struct, frozen=True):
+    """A file's answers against the reference: what `Row.agreement` of the result keeps.
+
+    `relative_error` is `max_error` over the largest logit; `equal_labels` a fraction of `texts`.
+    """
+
+    max_error: float
+    relative_error: float
+    equal_labels: float
+    texts: int
+
+    def wrong(self, contender: Contender) -> str | None:
+        """What is wrong with the answers, None when they are those of the same network."""
+        if contender.precision == "float32":
+            if self.max_error <= MAX_ERROR:
+                return None
+            return f"logits differ by {self.max_error:.2g} (allowed: {MAX_ERROR:g})"
+        if self.relative_error <= MAX_RELATIVE_ERROR and self.equal_labels >= MIN_AGREEMENT:
+            return None
+        return (
+            f"{self.equal_labels:.0%} equal labels, logits differ by {self.relative_error:.0%} "
+            f"(allowed: {MIN_AGREEMENT:.0%} and {MAX_RELATIVE_ERROR:.0%})"
+        )
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """One contender on one workload, ns a query; `rounds_ns` has one `slice_value` a round.
+
+    `first_ns` is the median of the warm-up queries, which none of them contains; `queries` counts
+    the others.
+    """
+
+    rounds_ns: tuple[float, ...]
+    first_ns: float
+    queries: int
+
+
+class Child:
+    """The process of one contender; a context manager. Raises `DeviceError` when it fails."""
+
+    def __init__(self, contender: Contender, texts: dict[str, list[Ids]]) -> None:
+        self.contender = contender
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "peers.measured"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+            cwd=Path(__file__).parents[1],
+        )
+        self._commands = cast("IO[bytes]", self._process.stdin)
+        self._replies = cast("IO[bytes]", self._process.stdout)
+        try:
+            files = {one: contender.file_for(one) for one in contender.workloads}
+            self.ask(measured.Load(contender.runtime, files, texts), measured.Done)
+        except BaseException:
+            self.close()
+            raise
+
+    def ask(self, command: measured.Command, expected: type[R]) -> R:
+        """Sends a command and sleeps until its reply is there."""
+        process = self._process
+        try:
+            self._commands.write(msgspec.json.encode(command) + b"\n")
+            self._commands.flush()
+            line = self._replies.readline()
+        except BrokenPipeError:
+            line = b""
+        name = self.contender.name
+        if not line:
+            raise DeviceError("the measured process died", where=name, found=process.wait())
+        reply = msgspec.json.decode(line, type=measured.Reply)
+        if isinstance(reply, measured.Failed):
+            raise DeviceError("the runtime refused", where=name, found=reply.cause)
+        if not isinstance(reply, expected):
+            raise DeviceError("unexpected reply", where=name, found=type(reply).__name__)
+        return reply
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.kill()
+        self._process.communicate()
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def check_answers(
+    child: Child, weights: dict[str, FloatArray], texts: dict[str, list[Ids]]
+) -> Agreement:
+    """Compares every answer with NumPy's on the ids that the file was given, padding included."""
+    expected: list[FloatArray] = []
+    given: list[list[float]] = []
+    for workload in child.contender.workloads:
+        reply = child.ask(measured.Check(workload), measured.Logits)
+        given += reply.logits
+        for ids in texts[workload]:
+            fed = fit(ids, reply.padded_to) if reply.padded_to else ids
+            expected.append(reference_logits(weights, fed))
+    return compare(np.array(expected), np.array(given))
+
+
+def compare(expected: FloatArray, given: FloatArray) -> Agreement:
+    """Both are logits [texts, classes]."""
+    error = float(np.abs(given - expected).max())
+    equal = float((given.argmax(axis=1) == expected.argmax(axis=1)).mean())
+    if not np.isfinite(given).all():
+        error, equal = float("inf"), 0.0
+    return Agreement(error, error / float(np.abs(expected).max()), equal, len(expected))
+
+
+def time_rounds(
+    children: Sequence[Child],
+    texts: dict[str, list[Ids]],
+    *,
+    rounds: int,
+    seed: int = 0,
+    tell: Callable[[str], None],
+) -> dict[str, dict[str, Timing]]:
+    """Timings by contender's name and workload; each pair has one slice a round."""
+    pairs = [(child, workload) for child in children for workload in child.contender.workloads]
+    queries = {pair: _queries(*pair, texts) for pair in pairs}
+    medians: dict[tuple[Child, str], list[float]] = {pair: [] for pair in pairs}
+    firsts: dict[tuple[Child, str], list[int]] = {pair: [] for pair in pairs}
+    order = random.Random(seed)  # noqa: S311 - an order, not a secret
+    for number in range(rounds):
+        tell(f"round {number + 1} of {rounds}")
+        order.shuffle(pairs)
+        for pair in pairs:
+            child, workload = pair
+            command = measured.Time(workload, WARMUP_QUERIES, queries[pair])
+            times = child.ask(command, measured.Times)
+            firsts[pair] += times.warmup_ns
+            medians[pair].append(slice_value(times.queries_ns, len(texts[workload])))
+    found: dict[str, dict[str, Timing]] = {}
+    for (child, workload), values in medians.items():
+        pair = (child, workload)
+        timing = Timing(tuple(values), float(np.median(firsts[pair])), rounds * queries[pair])
+        found.setdefault(child.contender.name, {})[workload] = timing
+    return found
+
+
+def slice_value(times_ns: Sequence[int], texts: int) -> float:
+    """ns a query: the median of each text's queries, averaged over the texts."""
+    by_text = [float(np.median(times_ns[number::texts])) for number in range(texts)]
+    return float(np.mean(by_text))
+
+
+def _queries(child: Child, workload: str, texts: dict[str, list[Ids]]) -> int:
+    """Whole passes over the texts, 3 to 25, that fill about `SLICE_NS`."""
+    one_pass = len(texts[workload])
+    times = child.ask(measured.Time(workload, one_pass, one_pass), measured.Times)
+    passes = SLICE_NS // max(sum(times.queries_ns), 1)
+    return one_pass * min(max(passes, 3), 25)
