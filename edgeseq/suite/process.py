@@ -89,11 +89,11 @@ class Child:
                     stdout=subprocess.PIPE,
                     stderr=chatter,
                     cwd=cwd,
-                    bufsize=0,
                 )
         self._stdin, self._stdout = _pipes(self._process)
         with contextlib.suppress(BrokenPipeError):  # one that died at once is noticed by `listen`
             self._stdin.write(msgspec.json.encode(job) + b"\n")
+            self._stdin.flush()
 
     def fileno(self) -> int:
         """The descriptor that is readable when there is something to `listen` to."""
@@ -105,7 +105,7 @@ class Child:
         Raises the child's own `EdgeseqError`, and `StepError` when it died or ended without an
         answer (naming the log).
         """
-        chunk = os.read(self.fileno(), 1 << 16)
+        chunk = os.read(self.fileno(), 1 << 16)  # not `read`, which waits for as much as asked
         if not chunk:
             raise self._death()
         *lines, rest = (bytes(self._received) + chunk).split(b"\n")

@@ -120,6 +120,8 @@ def test_a_suite_is_interrupted_killed_resumed_and_reported(
     kept = {step["step"] for step in answer["steps"] if step["kept"]}
     assert {"train-tiny-bert", "train-tiny-lstm"} <= kept
     _check_report(root, invented_corpus)
+    student = json.loads((root / "models" / "tiny-lstm" / "model.json").read_text())
+    assert student["training"]["teacher_labels"] == "kept"
 
     # A finished suite is a matter of reading: every step but the data is kept.
     fourth = _edgeseq("run", suite, "--out", root, "--json")

@@ -95,6 +95,12 @@ def test_answer_progress_and_peak_come_back_and_chatter_goes_to_the_log(tmp_path
     assert "chatter of native code" in log
 
 
+def test_large_questions_and_answers_arrive_whole(tmp_path: Path) -> None:
+    text = "word " * 100_000  # more than a pipe holds
+    answer, _ = _run("answer", tmp_path, text=text)
+    assert answer == {"given": {"text": text}}
+
+
 def test_the_childs_error_is_raised_with_its_class_and_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"^a\.csv:3: empty text$"):
         _run("fail", tmp_path)
