@@ -7,27 +7,44 @@ from pathlib import Path
 from edgeseq.errors import CheckpointError
 from edgeseq_converters.importers.keras_files import read_h5, read_keras
 from edgeseq_converters.importers.keras_saved_model import read_saved_model
+from edgeseq_converters.importers.torch_program import read_program
+from edgeseq_converters.importers.torch_state import read_torch_state
 from edgeseq_converters.network import Network
 
-_READERS = {".keras": read_keras, ".h5": read_h5, ".hdf5": read_h5}
+_WHOLE = {".keras": read_keras, ".h5": read_h5, ".hdf5": read_h5, ".pt2": read_program}
+_WEIGHTS = (".pt", ".pth", ".bin", ".safetensors")
+ACCEPTED = (
+    "a Keras file (.keras, .h5), a Keras 2 SavedModel, an exported PyTorch module (.pt2), "
+    "or PyTorch weights (.pt, .pth, .safetensors) with a description"
+)
 
 
 def reads(path: Path) -> bool:
-    """Whether `read_network` has a reader for what stands at `path`."""
+    """Whether `read_network` has a reader for what stands at `path`, going by its kind alone."""
     if path.is_dir():
         return (path / "saved_model.pb").is_file()
-    return path.suffix.lower() in _READERS
+    return path.is_file() and path.suffix.lower() in (*_WHOLE, *_WEIGHTS)
 
 
 def read_network(path: Path, *, description: Path | None = None) -> Network:
     """The LSTM or GRU model at `path` as a `Network`.
 
-    Raises `CheckpointError` in one line for what is missing, damaged, hostile or no such model,
-    naming the layer and the reason where one cannot be converted.
+    `description` names the layers that PyTorch weights belong to; the other kinds of file hold
+    their own. Raises `CheckpointError` in one line for what is missing, damaged, hostile or no
+    such model, naming the layer and the reason where one cannot be converted.
     """
-    if not path.exists():
-        raise CheckpointError("no such file", where=path, fix="check the path")
-    del description
-    if path.is_dir() and (path / "saved_model.pb").is_file():
-        return read_saved_model(path)
-    return _READERS[path.suffix.lower()](path)
+    if not reads(path):
+        raise CheckpointError(
+            "is no recurrent model that can be read",
+            where=path,
+            found="nothing" if not path.exists() else path.suffix or "another folder",
+            expected=ACCEPTED,
+        )
+    ending = path.suffix.lower()
+    if path.is_file() and ending in _WEIGHTS:
+        return read_torch_state(path, description)
+    if description is not None:
+        raise CheckpointError(
+            "describes its layers itself", where=path, fix="leave the description out"
+        )
+    return read_saved_model(path) if path.is_dir() else _WHOLE[ending](path)
