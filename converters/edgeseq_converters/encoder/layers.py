@@ -30,7 +30,7 @@ class Encoder:
     def embeddings(self, ids: Tensor) -> Tensor:
         """States for `ids` int32 [n]."""
         config = self.config
-        rest = self.arrays.positions(op.places(ids), "positions", self._positions())
+        rest = self.arrays.rows(op.places(ids), "embeddings.positions", self._positions())
         words = self.arrays.lookup(ids, "embeddings.word_embeddings.weight")
         if config.trigram:
             words = self.arrays.linear(_with_neighbours(words, ids), "embeddings.project")

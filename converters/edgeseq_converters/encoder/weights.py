@@ -8,21 +8,24 @@ from typing import Literal
 import numpy as np
 
 from edgeseq_converters.arrays import FloatArray
-from edgeseq_converters.recipes import MIN_QUANTIZED_ELEMENTS
 from edgeseq_converters.tflite_writer import operators as op
 from edgeseq_converters.tflite_writer.model import Graph, Tensor
-from edgeseq_converters.tflite_writer.quantization import quantize_rows
+from edgeseq_converters.tflite_writer.quantization import (
+    pack_int4,
+    quantize_rows,
+    quantize_rows_int4,
+)
 
-Storage = Literal["float32", "float16", "int8"]
+Storage = Literal["float32", "float16", "int8", "int4"]
 
 
 @dataclass(frozen=True)
 class Arrays:
     """The arrays of a model by name, and how to store them.
 
-    Matrices and tables of fewer than `MIN_QUANTIZED_ELEMENTS` elements stay float32. int8: every
-    row of a matrix or table has a scale of its own. `dynamic`: int8 products, for which the
-    runtime quantizes activations; otherwise weights are turned into float32 before use.
+    int8, int4: every row of a matrix or table has a scale of its own. `dynamic`: integer products,
+    for which the runtime quantizes activations; otherwise weights are turned into float32 before
+    use. Vectors are float32 whatever the recipe.
     """
 
     arrays: dict[str, FloatArray]
@@ -32,12 +35,12 @@ class Arrays:
     def matrix(self, graph: Graph, name: str, rows: FloatArray) -> Tensor:
         """`rows` [out, in] as the second input of a FULLY_CONNECTED."""
         rows = np.ascontiguousarray(rows)
-        if self.storage == "float32" or rows.size < MIN_QUANTIZED_ELEMENTS:
+        if self.storage == "float32":
             return graph.constant(name, rows)
         if self.storage == "float16":
             # XNNPACK expands a float16 weight when the model is loaded; it stays so in the file.
             return op.dequantize(graph.constant(name, rows.astype(np.float16)))
-        stored = graph.constant(name, *quantize_rows(rows))
+        stored = _integers(graph, name, rows, self.storage)
         return stored if self.dynamic else op.dequantize(stored)
 
     def linear(self, x: Tensor, name: str) -> Tensor:
@@ -50,30 +53,33 @@ class Arrays:
         return op.fully_connected(x, self.matrix(x.graph, f"{name}.weight", rows), added)
 
     def vector(self, graph: Graph, name: str) -> Tensor:
-        """A scale, shift or bias, float32 whatever the recipe."""
+        """A scale or shift."""
         return graph.constant(name, self.arrays[name])
 
     def lookup(self, ids: Tensor, name: str) -> Tensor:
         """Rows float32 [n, size] of the table `name` for `ids` int32 [n]."""
-        table, graph = self.arrays[name], ids.graph
-        if self.storage == "float32" or table.size < MIN_QUANTIZED_ELEMENTS:
+        return self.rows(ids, name, self.arrays[name])
+
+    def rows(self, ids: Tensor, name: str, table: FloatArray) -> Tensor:
+        """Rows float32 [n, size] of `table` for `ids` int32 [n].
+
+        Tables beside int4 matrices have int8 rows: a fine-tuned MiniLM-L6 agrees with its float
+        answers on 94.4 % of 800 customer sentences so, on 92.3 % with int4 rows.
+        """
+        graph = ids.graph
+        if self.storage == "float32":
             return op.gather(graph.constant(name, table), ids)
         if self.storage == "float16":
-            return _half_rows(graph, name, table, ids)
-        return op.embedding_lookup(graph.constant(name, *quantize_rows(table)), ids)
-
-    def positions(self, places: Tensor, name: str, table: FloatArray) -> Tensor:
-        """Rows float32 [n, size] of the table of positions.
-
-        Not below float16: it is 1 % of a model, and every token's states start with its rounding.
-        """
-        if self.storage == "float32":
-            return op.gather(places.graph.constant(name, table), places)
-        return _half_rows(places.graph, name, table, places)
+            # GATHER takes no float16, so its bits travel as int16. A float16 table behind a
+            # DEQUANTIZE would be expanded to float32, whole, when the model is loaded.
+            bits = graph.constant(name, table.astype(np.float16).view(np.int16))
+            return op.cast(op.bitcast(op.gather(bits, ids), "float16"), "float32")
+        return op.embedding_lookup(_integers(graph, name, table, "int8"), ids)
 
 
-def _half_rows(graph: Graph, name: str, table: FloatArray, places: Tensor) -> Tensor:
-    # GATHER takes no float16, so its bits travel as int16. A float16 table behind a DEQUANTIZE
-    # would be expanded to float32, whole, when the model is loaded.
-    bits = graph.constant(name, table.astype(np.float16).view(np.int16))
-    return op.cast(op.bitcast(op.gather(bits, places), "float16"), "float32")
+def _integers(graph: Graph, name: str, rows: FloatArray, storage: Storage) -> Tensor:
+    if storage == "int8":
+        return graph.constant(name, *quantize_rows(rows))
+    stored, quantization = quantize_rows_int4(rows)
+    place = graph.writer.buffer(pack_int4(stored))
+    return graph.tensor(name, "int4", rows.shape, quantization, buffer=place)

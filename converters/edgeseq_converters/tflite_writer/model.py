@@ -18,7 +18,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgeseq_converters.tflite_writer.quantization import Quantization
 
-Dtype = Literal["float32", "float16", "int64", "int32", "int16", "int8", "bool"]
+Dtype = Literal["float32", "float16", "int64", "int32", "int16", "int8", "int4", "bool"]
 TYPES: dict[Dtype, int] = {
     "float32": schema.TensorType.FLOAT32,
     "float16": schema.TensorType.FLOAT16,
@@ -26,6 +26,7 @@ TYPES: dict[Dtype, int] = {
     "int32": schema.TensorType.INT32,
     "int16": schema.TensorType.INT16,
     "int8": schema.TensorType.INT8,
+    "int4": schema.TensorType.INT4,
     "bool": schema.TensorType.BOOL,
 }
 ALIGNMENT_BYTES = 16
