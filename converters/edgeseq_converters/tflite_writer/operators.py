@@ -101,14 +101,15 @@ def fully_connected(
 ) -> Tensor:
     """x [m, in] and weights [out, in] → [m, out].
 
-    Weights int8 under a float `x` make the product dynamic: the runtime quantizes `x` row by row.
-    With a scale a row that is version 12; with one scale version 9, which old runtimes load too.
+    Weights int8 or int4 under a float `x` make the product dynamic: the runtime quantizes `x` row
+    by row. With a scale a row that is version 12; with one scale version 9, which old runtimes
+    load too. (op_version.cc has no rule for int4; no runtime before version 12 computes it.)
     """
     version = 1
     options = schema.FullyConnectedOptionsT()
-    if weights.dtype == "int8" and x.dtype == "float32":
+    if weights.dtype in ("int8", "int4") and x.dtype == "float32":
         scales = () if weights.quantization is None else weights.quantization.scales
-        version = 12 if len(scales) > 1 else 9
+        version = 12 if len(scales) > 1 or weights.dtype == "int4" else 9
         options.asymmetricQuantizeInputs = True
     elif x.dtype == "int8":
         version = 4 if bias is not None else 6
@@ -131,10 +132,11 @@ def gather(table: Tensor, places: Tensor) -> Tensor:
 
 
 def embedding_lookup(table: Tensor, ids: Tensor) -> Tensor:
-    """Rows float32 [n, size] of `table` [rows, size], int8 with a scale a row, at `ids` [n]."""
+    """Rows float32 [n, size] of `table` [rows, size], int8 or int4 with a scale a row, at `ids`
+    [n]."""
     output = table.graph.tensor("embedded", "float32", (*ids.shape, table.shape[1]))
     scales = () if table.quantization is None else table.quantization.scales
-    version = 4 if len(scales) > 1 else 1
+    version = 4 if len(scales) > 1 or table.dtype == "int4" else 1
     table.graph.operator("EMBEDDING_LOOKUP", version, [ids, table], [output])
     return output
 
