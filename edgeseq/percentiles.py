@@ -11,7 +11,9 @@ P[Binomial(n, 1 - p) <= 1] <= 0.01, which is 64 for p90, 130 for p95 and 662 for
 a tail percentile is None here. The median and lower percentiles have no floor.
 
 **Interval.** Latencies in a run depend on their neighbours (heat, clock, caches), so an interval
-for independent samples is too narrow. See `percentile_interval`.
+for independent samples is too narrow, and a tail takes more of them than its floor says: the
+interval of a tail percentile is None below as many *effective* samples as the floor (see
+`effective_samples`, `percentile_interval`).
 """
 
 from __future__ import annotations
@@ -37,11 +39,13 @@ RESAMPLES = 4_000
 _LENGTHENING = 3.0
 """The length that estimates a variance best is too short for an interval to cover as promised
 (Lahiri 2003, Resampling Methods for Dependent Data, section 7); three times it covers 93 to 97 %
-of medians where the correlation between neighbours is up to 0.9 and n >= 1,024 (see the tests;
-farther out less: of p99 at n = 1,024 and a correlation of 0.9 it covers about 89 %)."""
+of medians where there are 50 effective samples or more (`benchmarks/coverage.py` prints it)."""
 
 # Kiefer & Vogelsang 2005 (Econometric Theory 21, table 1, Bartlett kernel): the critical value of
 # a studentized mean whose variance was estimated with bandwidth b n is z + c1 b + c2 b² + c3 b³.
+# The table is one-sided: two-sided 0.90, 0.95 and 0.98 are its 95, 97.5 and 99 %. A test simulates
+# the limiting distribution and finds the same to about 2 % for b up to a quarter, which is the
+# longest block here.
 _CRITICAL_VALUES = {
     0.90: (1.6449, 2.1859, 0.3142, -0.3427),
     0.95: (1.9600, 2.9694, 0.4160, -0.5324),
@@ -109,39 +113,57 @@ def early_stopping_percentile(samples: Samples, percent: float) -> float | None:
     return float(ordered[n - (t - 1)])
 
 
+def effective_samples(samples: Samples) -> float:
+    """How many independent samples would say as much as these, given in the order of measuring.
+
+    n R(0) / Σ R(k) over the ranks of the samples, whose sum of autocovariances R is that of
+    circular blocks (`block_length`, three times as long). Ranks, because one slow sample must not
+    decide, and because a tail alone has too few samples to show how they depend on each other.
+    Above n when neighbours differ more than strangers. Raises `InputError` as `percentile` does.
+    """
+    ranks = _ranks(_checked(samples))
+    return len(ranks) * _variance_ratio(ranks, _length(ranks))
+
+
 def percentile_interval(
-    samples: Samples,
-    percent: float = 50,
-    *,
-    level: float = 0.95,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    samples: Samples, percent: float = 50, *, level: float = 0.95
 ) -> Interval | None:
     """A percentile of dependent samples, in the order of measuring, with its interval.
 
-    The share of samples at or below the percentile is bootstrapped in blocks that wrap around
-    (Künsch 1989, Annals of Statistics 17; Politis & Romano 1992), and its interval is read off
-    the ordered samples (Woodruff 1952, JASA 47). The block length comes from the correlation of
-    neighbours (`block_length`); the spread is widened for having estimated it from few blocks
-    (`_CRITICAL_VALUES`). The process is taken as stationary: a drift is for the validity checks.
+    The variance of the share of samples at or below the percentile is that of a bootstrap in
+    blocks that wrap around, which has a closed form (Künsch 1989, Annals of Statistics 17;
+    Politis & Romano 1992); the block length comes from the correlation of neighbours
+    (`block_length` of the ranks or of the share, the longer). The share's distribution is a
+    binomial's of as many samples as that variance is worth, its skewness taken into account
+    (Cornish & Fisher 1937); the spread is widened for having estimated it from few blocks
+    (`_CRITICAL_VALUES`); the interval is read off the ordered samples (Woodruff 1952, JASA 47).
+    The process is taken as stationary: a drift is for the validity checks.
 
-    In simulated first-order autoregressions the 95 % interval of the median covers 93 to 97 %
-    (the tests hold it to that); with n = 256 and a correlation of 0.9, 91 %.
-
-    None below `min_samples(percent)`. `level` is 0.90, 0.95 or 0.98; the same `seed` gives the
-    same answer. Raises `InputError` as `percentile` does.
+    `benchmarks/coverage.py` simulates what it covers, and the tests hold it to that. None below
+    `min_samples(percent)`, and for percentiles above 50 also where `effective_samples` are fewer
+    than that. `level` is 0.90, 0.95 or 0.98. Raises `InputError` as `percentile` does.
     """
     values = _checked(samples)
     n = len(values)
+    z, *terms = _critical_values(level)
     if n < min_samples(percent):
+        return None
+    ranks = _ranks(values)
+    length = _length(ranks)
+    if percent > 50 and n * _variance_ratio(ranks, length) < min_samples(percent):
         return None
     ordered = np.sort(values)
     estimate = float(ordered[_rank(percent, n) - 1])
-    shares = _bootstrap_shares(values, estimate, level, resamples, np.random.default_rng(seed))
-    low, high = np.quantile(shares, [(1 - level) / 2, (1 + level) / 2])
+    below = (values <= estimate).astype(np.float64)
+    length = max(length, _length(below))
+    share = percent / 100
+    worth = n * _variance_ratio(below, length) / _widening(z, terms, length / n) ** 2
+    spread = math.sqrt(share * (1 - share) / worth)
+    # The skewness of a share of `worth` samples, times the second Hermite polynomial over 6.
+    bend = (1 - 2 * share) / math.sqrt(share * (1 - share) * worth) * (z * z - 1) / 6
     # x₍ₐ₎ <= percentile < x₍b₎ holds when at least a and at most b - 1 samples lie below it.
-    first = max(round((percent / 100 + low) * n), 1)
-    last = min(round((percent / 100 + high) * n) + 1, n)
+    first = min(max(round((share + spread * (bend - z)) * n), 1), n)
+    last = min(max(round((share + spread * (bend + z)) * n) + 1, 1), n)
     return Interval(
         estimate=estimate,
         low=min(float(ordered[first - 1]), estimate),
@@ -161,8 +183,9 @@ def median_ratio(
 ) -> Interval:
     """The ratio of two medians, `above / below`, with its interval; `n` is the smaller count.
 
-    Both medians are bootstrapped as in `percentile_interval`, independently; where both runs
-    drifted together (interleaved rounds) the interval is on the safe side. Raises `InputError`
+    Both medians are bootstrapped in blocks that wrap around, of the lengths of
+    `percentile_interval`, independently; where both runs drifted together (interleaved rounds) the
+    interval is on the safe side. The same `seed` gives the same answer. Raises `InputError`
     as `percentile` does, and when the lower median is not above 0.
     """
     rng = np.random.default_rng(seed)
@@ -228,26 +251,66 @@ def _bootstrap_shares(
     values: FloatArray, cut: float, level: float, resamples: int, rng: np.random.Generator
 ) -> FloatArray:
     """Draws of the share of samples at or below `cut`, minus that share itself."""
-    if level not in _CRITICAL_VALUES:
-        known = ", ".join(map(str, _CRITICAL_VALUES))
-        raise InputError("unknown level of confidence", found=level, expected=known)
+    z, *terms = _critical_values(level)
     below = (values <= cut).astype(np.int64)
     n = len(below)
-    length = int(min(math.ceil(_LENGTHENING * block_length(below)), max(1, n // 4)))
-    total = np.concatenate([[0], np.cumsum(np.concatenate([below, below[: length - 1]]))])
-    in_block = total[length:] - total[:-length]
+    length = max(_length(below), _length(_ranks(values)))
+    in_block = _block_sums(below, length)
     blocks = math.ceil(n / length)
     if blocks <= length:
         drawn = in_block[rng.integers(0, n, (resamples, blocks))].sum(axis=1)
     else:
         # Only how often each count comes up matters, which is multinomial and cheaper to draw.
-        chances = np.bincount(in_block, minlength=length + 1) / n
+        chances = np.bincount(in_block.astype(np.int64), minlength=length + 1) / n
         drawn = rng.multinomial(blocks, chances, size=resamples) @ np.arange(length + 1)
     deviation = drawn / (blocks * length) - below.mean()
-    z, *terms = _CRITICAL_VALUES[level]
-    share = length / n
-    wider = 1 + sum(term * share**power for power, term in enumerate(terms, start=1)) / z
+    wider = _widening(z, terms, length / n)
     return np.asarray(deviation * math.sqrt(blocks * length / n) * wider, dtype=np.float64)
+
+
+def _critical_values(level: float) -> tuple[float, ...]:
+    if level not in _CRITICAL_VALUES:
+        known = ", ".join(map(str, _CRITICAL_VALUES))
+        raise InputError("unknown level of confidence", found=level, expected=known)
+    return _CRITICAL_VALUES[level]
+
+
+def _widening(z: float, terms: Sequence[float], share: float) -> float:
+    """How much wider than the normal's an interval is, when a block is `share` of the samples."""
+    return 1 + sum(term * share**power for power, term in enumerate(terms, start=1)) / z
+
+
+def _length(series: FloatArray | npt.NDArray[np.int64]) -> int:
+    """The block length for intervals: at most a quarter of the series."""
+    n = len(series)
+    return int(min(math.ceil(_LENGTHENING * block_length(series)), max(1, n // 4)))
+
+
+def _block_sums(series: FloatArray | npt.NDArray[np.int64], length: int) -> npt.NDArray[np.float64]:
+    """Sums of all n blocks of `length` neighbours, wrapping around."""
+    total = np.concatenate([[0], np.cumsum(np.concatenate([series, series[: length - 1]]))])
+    return np.asarray(total[length:] - total[:-length], dtype=np.float64)
+
+
+def _variance_ratio(series: FloatArray, length: int) -> float:
+    """R(0) / Σ R(k): variance of a sample over n times that of the mean, by blocks; 1 if constant.
+
+    At most the number of samples in a block that are worth it: a series whose blocks all sum to
+    the same is not worth endlessly many.
+    """
+    centered = series - series.mean()
+    variance = float((centered**2).mean())
+    if variance <= 0:
+        return 1.0
+    long_run = float((_block_sums(centered, length) ** 2).mean()) / length
+    return variance / max(long_run, variance / length)
+
+
+def _ranks(values: FloatArray) -> FloatArray:
+    """The ranks of the values from 0, equal ones sharing their mean rank."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    return np.asarray((ends - (counts + 1) / 2)[place], dtype=np.float64)
 
 
 def _rank(percent: float, n: int) -> int:

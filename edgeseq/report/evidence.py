@@ -79,15 +79,18 @@ class Disagreement(NamedTuple):
 
 
 def timing(samples_ns: Sequence[int]) -> Timing:
-    """Median and p95 with their intervals, of samples in ns in the order of measuring."""
+    """Median and p95 with their intervals, of samples in ns in the order of measuring.
+
+    An interval is None where the samples depend on each other so much that it would not hold.
+    """
     if not samples_ns:
         return Timing(None, None, None, None)
     samples_ms = np.asarray(samples_ns, dtype=np.float64) / 1e6
     p50 = percentiles.percentile_interval(samples_ms, 50)
     p95 = percentiles.percentile_interval(samples_ms, 95)
     return Timing(
-        p50_ms=p50.estimate if p50 else None,
-        p95_ms=p95.estimate if p95 else None,
+        p50_ms=percentiles.percentile(samples_ms, 50),
+        p95_ms=percentiles.percentile(samples_ms, 95),
         p50_ci95=(p50.low, p50.high) if p50 else None,
         p95_ci95=(p95.low, p95.high) if p95 else None,
     )

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
-from statistics import NormalDist
+import sys
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeseq import percentiles
 from edgeseq.errors import InputError
 from edgeseq.percentiles import (
     block_length,
     early_stopping_percentile,
+    effective_samples,
     median,
     median_ratio,
     min_samples,
@@ -24,20 +29,26 @@ from edgeseq.percentiles import (
 stats = pytest.importorskip("scipy.stats", reason="scipy comes with the extra `report`")
 
 
-def make_runs(correlation: float, n: int, runs: int, seed: int = 0) -> np.ndarray:
-    """`runs` simulated latency series (runs, n): exp of a first-order autoregression, median 1."""
-    rng = np.random.default_rng(seed)
-    noise = rng.standard_normal((n, runs))
-    series = np.empty((n, runs))
-    series[0] = noise[0] / math.sqrt(1 - correlation**2)
-    for step in range(1, n):
-        series[step] = correlation * series[step - 1] + noise[step]
-    return np.exp(0.2 * series.T)
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-def true_percentile(correlation: float, percent: float) -> float:
-    quantile = NormalDist().inv_cdf(percent / 100)
-    return math.exp(0.2 * quantile / math.sqrt(1 - correlation**2))
+@pytest.fixture(scope="module")
+def coverage() -> ModuleType:
+    """The script that simulates the whole table; here, fewer runs of some lines."""
+    spec = importlib.util.spec_from_file_location("coverage_script", BENCHMARKS / "coverage.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def assert_covers(found, *, most: float = 0.97) -> None:
+    """93 to 97 %, beyond what three standard errors of so many runs explain."""
+    share = found.held / found.given
+    error = 3 * math.sqrt(0.05 * 0.95 / found.given)
+    assert 0.93 - error <= share <= most + error, found
 
 
 def test_floors_are_those_of_mlperf_and_of_the_binomial_formula() -> None:
@@ -54,10 +65,14 @@ def test_floors_are_those_of_mlperf_and_of_the_binomial_formula() -> None:
 
 @pytest.mark.parametrize(("percent", "floor"), [(90, 64), (95, 130), (99, 662)])
 def test_nothing_below_the_floor(percent: int, floor: int) -> None:
-    samples = np.arange(floor, dtype=float)
+    samples = np.random.default_rng(0).random(2 * floor)
     for function in (percentile, early_stopping_percentile, percentile_interval):
-        assert function(samples[1:], percent) is None
+        assert function(samples[: floor - 1], percent) is None
         assert function(samples, percent) is not None
+    for function in (percentile, early_stopping_percentile):
+        assert function(samples[:floor], percent) is not None
+    # In order, they are worth a handful.
+    assert percentile_interval(np.sort(samples), percent) is None
 
 
 @given(st.lists(st.integers(0, 50), min_size=64, max_size=300), st.sampled_from([25, 50, 90]))
@@ -90,38 +105,57 @@ def test_early_stopping_against_the_binomial_formula() -> None:
     assert early_stopping_percentile([1.0] * 100, 50) is None
 
 
-def test_early_stopping_is_99_percent_sure() -> None:
-    runs = make_runs(0, 300, 2000)
-    above = [early_stopping_percentile(run, 90) >= true_percentile(0, 90) for run in runs]
+def test_early_stopping_is_99_percent_sure(coverage: ModuleType) -> None:
+    true = coverage.true_percentile(90)
+    runs = coverage.make_runs(0, 300, 2000, seed=0)
+    above = [early_stopping_percentile(run, 90) >= true for run in runs]
     assert np.mean(above) >= 0.99 - 0.007
 
 
 @pytest.mark.parametrize(
-    ("correlation", "n", "percent"),
+    ("percent", "correlation", "n"),
     [
-        (0.0, 256, 50),
-        (0.5, 256, 50),
-        (0.0, 1024, 50),
-        (0.5, 1024, 50),
-        (0.8, 1024, 50),
-        (0.9, 2048, 50),
-        (0.5, 1024, 90),
-        (0.5, 1024, 95),
+        (50, 0.0, 256),
+        (50, 0.5, 256),
+        (50, 0.8, 1024),
+        (50, 0.9, 1024),
+        (90, 0.5, 1024),
+        (90, 0.8, 1024),
+        (95, 0.0, 1024),
+        (95, 0.5, 1024),
+        (95, 0.8, 4096),
     ],
 )
-def test_interval_covers_in_autocorrelated_runs(correlation, n: int, percent: int) -> None:
-    # 1,200 runs: the coverage itself is known to about a point and a quarter.
-    true = true_percentile(correlation, percent)
-    covered = 0
-    for seed, run in enumerate(make_runs(correlation, n, 1200, seed=11)):
-        interval = percentile_interval(run, percent, resamples=800, seed=seed)
-        covered += interval.low <= true <= interval.high
-    assert 0.93 <= covered / 1200 <= 0.97
+def test_interval_covers_in_autocorrelated_runs(
+    coverage: ModuleType, percent: int, correlation: float, n: int
+) -> None:
+    found = coverage.of_percentile(percent, correlation, n, 400, seed=3)
+    assert found.given >= 0.95 * found.runs
+    assert_covers(found)
 
 
-def test_an_interval_for_independent_samples_would_not_cover() -> None:
+def test_a_tail_of_dependent_samples_gets_no_interval(coverage: ModuleType) -> None:
+    assert coverage.of_percentile(99, 0.0, 1024, 100, seed=3).given == 100
+    for percent, correlation, n in ((99, 0.9, 1024), (99, 0.9, 4096), (95, 0.95, 1024)):
+        found = coverage.of_percentile(percent, correlation, n, 100, seed=3)
+        assert found.given <= 5
+        assert percentile(coverage.make_runs(correlation, n, 1, seed=3)[0], percent) is not None
+
+
+def test_effective_samples_are_what_theory_says(coverage: ModuleType) -> None:
+    for correlation in (0.0, 0.5, 0.8):
+        # (1 - r) / (1 + r) for the values; ranks depend on each other a little less.
+        expected = 8192 * (1 - correlation) / (1 + correlation)
+        runs = coverage.make_runs(correlation, 8192, 20, seed=5)
+        found = np.median([effective_samples(run) for run in runs])
+        assert 0.95 * expected <= found <= 1.25 * expected
+    assert effective_samples([3.0] * 50) == 50
+    assert effective_samples([1.0]) == 1
+
+
+def test_an_interval_for_independent_samples_would_not_cover(coverage: ModuleType) -> None:
     covered = 0
-    for run in make_runs(0.8, 1024, 300):
+    for run in coverage.make_runs(0.8, 1024, 300, seed=0):
         ordered = np.sort(run)
         half = round(1.96 * math.sqrt(1024) / 2)
         covered += ordered[512 - half - 1] <= 1 <= ordered[512 + half]
@@ -129,17 +163,31 @@ def test_an_interval_for_independent_samples_would_not_cover() -> None:
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.7])
-def test_ratio_of_medians_covers(correlation: float) -> None:
-    slow, fast = (make_runs(correlation, 1024, 1000, seed=seed) for seed in (1, 2))
-    covered = 0
-    for seed in range(1000):
-        ratio = median_ratio(3 * slow[seed], fast[seed], resamples=800, seed=seed)
-        covered += ratio.low <= 3 <= ratio.high
-    assert 0.93 <= covered / 1000 <= 0.975
+def test_ratio_of_medians_covers(coverage: ModuleType, correlation: float) -> None:
+    assert_covers(coverage.of_ratio(correlation, 1024, 400, seed=1))
 
 
-def test_block_length_grows_with_correlation_and_n() -> None:
-    lengths = [block_length(make_runs(c, 4096, 1)[0]) for c in (0.0, 0.5, 0.8, 0.95)]
+def test_shares_and_paired_tests_cover(coverage: ModuleType) -> None:
+    assert_covers(coverage.of_wilson(0.785, 2270, 2000, seed=13))
+    assert_covers(coverage.of_difference((0.8, 0.75), 400, 300, seed=17))
+    assert_covers(coverage.of_mcnemar(0.75, 2270, 600, seed=19), most=1.0)
+
+
+@pytest.mark.parametrize("level", [0.90, 0.95, 0.98])
+def test_the_published_critical_values_are_those_of_the_limit(
+    coverage: ModuleType, level: float
+) -> None:
+    z, *terms = percentiles._CRITICAL_VALUES[level]
+    for share in (0.02, 0.1, 0.25):
+        published = z * percentiles._widening(z, terms, share)
+        simulated = coverage.bartlett_critical_value(share, level, paths=8_000, seed=1)
+        assert published == pytest.approx(simulated, rel=0.05)
+
+
+def test_block_length_grows_with_correlation_and_n(coverage: ModuleType) -> None:
+    lengths = [
+        block_length(coverage.make_runs(c, 4096, 1, seed=0)[0]) for c in (0.0, 0.5, 0.8, 0.95)
+    ]
     assert lengths == sorted(lengths)
     assert lengths[0] < 5
     assert block_length(np.zeros(100)) == block_length(np.arange(3)) == 1
@@ -151,9 +199,9 @@ def test_block_length_grows_with_correlation_and_n() -> None:
     st.lists(st.floats(0.001, 1e9), min_size=1, max_size=80), st.sampled_from([0.90, 0.95, 0.98])
 )
 def test_any_samples_give_an_ordered_interval(samples: list[float], level: float) -> None:
-    interval = percentile_interval(samples, level=level, resamples=200)
+    interval = percentile_interval(samples, level=level)
     assert min(samples) <= interval.low <= interval.estimate <= interval.high <= max(samples)
-    assert interval == percentile_interval(samples, level=level, resamples=200)
+    assert interval == percentile_interval(samples, level=level)
     ratio = median_ratio(samples, samples[::-1], level=level, resamples=200)
     assert ratio.low <= ratio.estimate == 1 <= ratio.high
 
