@@ -1,4 +1,8 @@
-"""What can be converted."""
+"""What can be converted, and what stands at a path.
+
+A model comes as one of two things: a `TrainedModel`, which `edgeseq train` wrote with its
+tokenizer, labels and data, or a bare `Network` that somebody else's file was read into.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,14 @@ from pathlib import Path
 
 from edgeseq.errors import CheckpointError
 from edgeseq.model_folder import TrainedModel, read_model_folder
+from edgeseq_converters import importers
+from edgeseq_converters.network import Network
 
-ACCEPTED = "a trained-model folder (with model.json), as `edgeseq train` writes it"
+Source = TrainedModel | Network
+"""What a path is read into; `isinstance` tells them apart."""
+
+TRAINED = "a trained-model folder (with model.json), as `edgeseq train` writes it"
+ACCEPTED = f"{TRAINED}, {importers.ACCEPTED}"
 
 # Told apart by what is in a folder, or by a file's ending, so that the refusal can say so.
 _FOLDERS = {
@@ -18,32 +28,55 @@ _FOLDERS = {
 _SUFFIXES = {
     ".keras": "a Keras file",
     ".h5": "a Keras file",
+    ".hdf5": "a Keras file",
     ".pt": "a PyTorch file",
     ".pth": "a PyTorch file",
+    ".pt2": "an exported PyTorch module",
     ".bin": "a PyTorch file",
     ".safetensors": "bare weights",
+    ".pkl": "a pickle, which can hold code",
     ".onnx": "an ONNX file",
     ".tflite": "a .tflite file that was converted already",
 }
 
 
-def read_source(path: Path) -> TrainedModel:
-    """Reads the model at `path`.
+def load_source(path: Path, *, description: Path | None = None) -> Source:
+    """Reads the model at `path`: a trained-model folder, or any file that holds an LSTM or GRU.
 
-    Raises `CheckpointError` saying what was found and what is accepted.
+    `description` names the layers of PyTorch weights (docs/sources.md). Raises `CheckpointError`
+    saying what was found and what is accepted, or which layer cannot be converted and why.
     """
     if (path / "model.json").is_file():
         return read_model_folder(path)
-    found = "nothing"
-    if path.is_dir():
-        known = (kind for name, kind in _FOLDERS.items() if (path / name).is_file())
-        found = next(known, "another folder")
-    elif path.exists():
-        found = _SUFFIXES.get(path.suffix.lower(), "another file")
+    if importers.reads(path):
+        return importers.read_network(path, description=description)
     raise CheckpointError(
         "cannot be converted",
         where=path,
-        found=found,
+        found=_kind(path),
         expected=ACCEPTED,
+        fix="train the model with `edgeseq train`, or save it as .keras",
+    )
+
+
+def read_source(path: Path) -> TrainedModel:
+    """Reads the trained-model folder at `path`.
+
+    Raises `CheckpointError` saying what was found; a bare network is none (see `load_source`).
+    """
+    if (path / "model.json").is_file():
+        return read_model_folder(path)
+    raise CheckpointError(
+        "cannot be converted",
+        where=path,
+        found=_kind(path),
+        expected=TRAINED,
         fix="train the model with `edgeseq train`",
     )
+
+
+def _kind(path: Path) -> str:
+    if path.is_dir():
+        known = (kind for name, kind in _FOLDERS.items() if (path / name).is_file())
+        return next(known, "another folder")
+    return _SUFFIXES.get(path.suffix.lower(), "another file") if path.exists() else "nothing"

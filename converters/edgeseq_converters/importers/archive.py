@@ -73,7 +73,7 @@ class Archive:
         if not self.holds(name):
             raise CheckpointError(f"has no {name}", where=self.path, fix="save it again")
         member = self._zip.getinfo(name)
-        most = min(limit_bytes, _SHRUNK_AT_MOST * member.compress_size + 4096)
+        most = min(limit_bytes, max(1 << 20, _SHRUNK_AT_MOST * member.compress_size))
         if member.file_size > most:
             raise CheckpointError(
                 f"{name} is too large",

@@ -40,11 +40,24 @@ def read_network(path: Path, *, description: Path | None = None) -> Network:
             found="nothing" if not path.exists() else path.suffix or "another folder",
             expected=ACCEPTED,
         )
-    ending = path.suffix.lower()
-    if path.is_file() and ending in _WEIGHTS:
-        return read_torch_state(path, description)
-    if description is not None:
+    weights = path.is_file() and path.suffix.lower() in _WEIGHTS
+    if description is not None and not weights:
         raise CheckpointError(
             "describes its layers itself", where=path, fix="leave the description out"
         )
-    return read_saved_model(path) if path.is_dir() else _WHOLE[ending](path)
+    try:
+        if weights:
+            return read_torch_state(path, description)
+        return read_saved_model(path) if path.is_dir() else _WHOLE[path.suffix.lower()](path)
+    except CheckpointError as refusal:
+        named = refusal.where or ""
+        if named.startswith((str(path), str(description))):
+            raise
+        # `Network` knows the model's name alone.
+        raise CheckpointError(
+            refusal.what,
+            where=f"{path}: {named}",
+            found=refusal.found,
+            expected=refusal.expected,
+            fix=refusal.fix,
+        ) from refusal
