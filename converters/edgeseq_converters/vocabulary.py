@@ -1,17 +1,19 @@
-"""Trims a WordPiece vocabulary to the pieces that a corpus uses.
+"""Trims a vocabulary to what a corpus uses.
 
 An LSTM's size is mostly its embedding table, and a corpus of short texts uses less than half of
 a BERT's 30,522 pieces. WordPiece takes the longest known piece at each place of a word (Wu et al.
 2016, "Google's Neural Machine Translation System", section 4.1; the greedy form is BERT's), so a
 word whose pieces are all kept is split exactly as before. All single characters stay as well,
 at the start and inside of words: whatever the full vocabulary could spell, the trimmed one can,
-and nothing new becomes the unknown token.
+and nothing new becomes the unknown token. A vocabulary of whole words (WordLevel) has no pieces:
+a word that is dropped becomes the unknown one. BPE builds its pieces out of others by a list of
+merges that would have to be cut with it, and is refused.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -39,42 +41,8 @@ def trim_wordpiece(
 
     Raises `CheckpointError` when the tokenizer is not WordPiece or its ids have gaps.
     """
-    from tokenizers import Tokenizer
-
     content = msgspec.json.decode(tokenizer_json, type=dict[str, Any])
-    vocabulary, specials = _vocabulary(content)
-    tokenizer = Tokenizer.from_str(tokenizer_json)
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    counts: Counter[int] = Counter()
-    for encoding in tokenizer.encode_batch(list(texts)):
-        counts.update(encoding.ids)
-    prefix = content["model"].get("continuing_subword_prefix", "##")
-    kept = [
-        old
-        for piece, old in sorted(vocabulary.items(), key=lambda item: item[1])
-        if counts[old] >= min_count or piece in specials or len(piece.removeprefix(prefix)) == 1
-    ]
-    new_ids = {old: new for new, old in enumerate(kept)}
-    return TrimmedVocabulary(
-        tokenizer_json=_rewrite(content, vocabulary, new_ids),
-        kept_ids=np.asarray(kept, dtype=np.int64),
-    )
-
-
-def _vocabulary(content: Mapping[str, Any]) -> tuple[dict[str, int], set[str]]:
-    """Piece → id with the added tokens in it, and the pieces that must stay."""
-    model = content.get("model") or {}
-    if model.get("type") != "WordPiece":
-        raise CheckpointError(
-            "only a WordPiece vocabulary can be trimmed",
-            where="tokenizer.json",
-            found=model.get("type"),
-            expected="WordPiece",
-            fix="train without trimming (min_piece_count = 0)",
-        )
-    added = content.get("added_tokens") or []
-    vocabulary = {**model["vocab"], **{token["content"]: token["id"] for token in added}}
+    vocabulary, _specials = _vocabulary(content, ("WordPiece",))
     if sorted(vocabulary.values()) != list(range(len(vocabulary))):
         raise CheckpointError(
             "ids are not numbered without gaps",
@@ -82,6 +50,108 @@ def _vocabulary(content: Mapping[str, Any]) -> tuple[dict[str, int], set[str]]:
             found=f"{len(vocabulary)} pieces up to id {max(vocabulary.values())}",
             fix="train without trimming (min_piece_count = 0)",
         )
+    return _trim(tokenizer_json, content, texts, min_count=min_count, always=())
+
+
+def trim_tokenizer(
+    tokenizer_json: str, texts: Sequence[str], *, always: Collection[int] = ()
+) -> TrimmedVocabulary:
+    """Keeps special tokens, single characters of a WordPiece, what `texts` use, and `always`.
+
+    Ids may have gaps (rows of a table that no token has); those are dropped unless in `always`.
+    Every text of `texts` is encoded with the trimmed tokenizer and gives the same tokens as
+    before. Raises `CheckpointError` for another kind than WordPiece or WordLevel, for ids that
+    two tokens share, and when a text is encoded otherwise.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        content = msgspec.json.decode(tokenizer_json, type=dict[str, Any])
+        vocabulary, _specials = _vocabulary(content, ("WordPiece", "WordLevel"))
+        Tokenizer.from_str(tokenizer_json)
+    except CheckpointError:
+        raise
+    except Exception as failure:
+        # The tokenizers library knows no other class for what it cannot read.
+        raise CheckpointError(
+            "is no tokenizer", where="tokenizer.json", found=failure, fix="check the file"
+        ) from failure
+    if len(set(vocabulary.values())) < len(vocabulary) or min(vocabulary.values(), default=0) < 0:
+        raise CheckpointError("two tokens share an id", where="tokenizer.json")
+    trimmed = _trim(tokenizer_json, content, texts, min_count=1, always=always)
+    _check_same(tokenizer_json, trimmed, texts)
+    return trimmed
+
+
+def _trim(
+    tokenizer_json: str,
+    content: dict[str, Any],
+    texts: Sequence[str],
+    *,
+    min_count: int,
+    always: Collection[int],
+) -> TrimmedVocabulary:
+    vocabulary, specials = _vocabulary(content, (content["model"]["type"],))
+    counts: Counter[int] = Counter()
+    for encoding in _plain(tokenizer_json).encode_batch(list(texts)):
+        counts.update(encoding.ids)
+    # A WordLevel's single characters are words like any other.
+    pieces = content["model"]["type"] == "WordPiece"
+    prefix = content["model"].get("continuing_subword_prefix", "##")
+    kept = {
+        old
+        for piece, old in vocabulary.items()
+        if counts[old] >= min_count
+        or piece in specials
+        or (pieces and len(piece.removeprefix(prefix)) == 1)
+    }
+    ascending = sorted(kept | set(always))
+    new_ids = {old: new for new, old in enumerate(ascending)}
+    return TrimmedVocabulary(
+        tokenizer_json=_rewrite(content, vocabulary, new_ids),
+        kept_ids=np.asarray(ascending, dtype=np.int64),
+    )
+
+
+def _plain(tokenizer_json: str) -> Any:
+    """The tokenizer without truncation and padding."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(tokenizer_json)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _check_same(tokenizer_json: str, trimmed: TrimmedVocabulary, texts: Sequence[str]) -> None:
+    """Every text has the same tokens under both, and the new ids are the old ones' places."""
+    before = _plain(tokenizer_json).encode_batch(list(texts))
+    after = _plain(trimmed.tokenizer_json).encode_batch(list(texts))
+    for text, old, new in zip(texts, before, after, strict=True):
+        if old.tokens != new.tokens or trimmed.kept_ids[new.ids].tolist() != old.ids:
+            raise CheckpointError(
+                "splits a text otherwise when it is trimmed",
+                where="tokenizer.json",
+                found=repr(text[:60]),
+                fix="convert without --trim-vocab",
+            )
+
+
+def _vocabulary(
+    content: Mapping[str, Any], kinds: Sequence[str]
+) -> tuple[dict[str, int], set[str]]:
+    """Piece → id with the added tokens in it, and the pieces that must stay."""
+    model = content.get("model") or {}
+    if model.get("type") not in kinds:
+        raise CheckpointError(
+            f"only a {' or '.join(kinds)} vocabulary can be trimmed",
+            where="tokenizer.json",
+            found=model.get("type"),
+            expected=" or ".join(kinds),
+            fix="do without trimming (train with min_piece_count = 0)",
+        )
+    added = content.get("added_tokens") or []
+    vocabulary = {**model["vocab"], **{token["content"]: token["id"] for token in added}}
     return vocabulary, {model["unk_token"], *(token["content"] for token in added)}
 
 
