@@ -10,8 +10,9 @@ import msgspec
 from peers.inputs import LENGTHS, PADDED_LENGTH, REAL
 
 Peer = Literal["edgeseq", "tf_keras", "keras3", "onnxruntime"]
-Precision = Literal["float32", "dynamic", "integer"]
-"""float32; int8 weights with float activations; int8 weights and activations."""
+Precision = Literal["float32", "dynamic", "integer", "integer16", "weights"]
+"""float32; int8 weights with float activations that are quantized to multiply; int8 weights and
+activations; int8 weights and int16 activations; smaller weights, multiplied as float32."""
 Feeding = Literal["open", "fixed", "padded", "resized"]
 """A file takes any length; each length has a file of its own; texts are padded to the one
 length; a file of a fixed length is resized to the text, which its maker did not mean it for."""

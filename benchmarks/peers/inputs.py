@@ -83,6 +83,21 @@ def reference_logits(weights: dict[str, FloatArray], ids: Sequence[int]) -> Floa
     return logits
 
 
+class Reference:
+    """`reference_logits` of one network; every text is computed once."""
+
+    def __init__(self, weights: dict[str, FloatArray]) -> None:
+        self._weights = weights
+        self._known: dict[tuple[int, ...], FloatArray] = {}
+
+    def logits(self, ids: Sequence[int]) -> FloatArray:
+        """Logits [3] of a text."""
+        key = tuple(ids)
+        if key not in self._known:
+            self._known[key] = reference_logits(self._weights, ids)
+        return self._known[key]
+
+
 class Workloads(msgspec.Struct, frozen=True):
     """Token ids by workload (`"8"`, `"32"`, `"128"`, `"real"`), and others to calibrate with."""
 

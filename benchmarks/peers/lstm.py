@@ -27,7 +27,7 @@ from edgeseq.errors import DeviceError, EdgeseqError, ResultError
 from edgeseq.files import read_json, write_json, write_text
 from peers import table
 from peers.contenders import Contender, Failure, peer_contenders, peer_jobs
-from peers.inputs import REAL, SHAPES, Shape, Workloads, make_weights, make_workloads
+from peers.inputs import REAL, SHAPES, Reference, Shape, Workloads, make_weights, make_workloads
 from peers.limit import measure_machine
 from peers.makers import make_files
 from peers.ours import our_models
@@ -67,18 +67,19 @@ def _measure_shape(shape: Shape, work: Path, workloads: Workloads, rounds: int) 
     weights_path = folder / "weights.npz"
     np.savez(weights_path, **weights)  # type: ignore[arg-type]
     made, causes = make_files(peer_jobs(), weights_path, folder, workloads.calibration, tell=tell)
-    ours = our_models(weights, folder)
+    ours = our_models(weights, folder, workloads.calibration)
     failures = [Failure(job.filename, cause) for job, cause in causes.items()]
-    failures += [Failure(one.name, one.cause) for one in ours.failures]
+    failures += ours.failures
     contenders = (*ours.contenders, *peer_contenders(made))
     rows: list[Row] = []
+    reference = Reference(weights)
     with ExitStack() as running:
         children: list[Child] = []
         for contender in contenders:
             tell(f"check {contender.name}")
             try:
                 child = running.enter_context(Child(contender, workloads.texts))
-                agreement = check_answers(child, weights, workloads.texts)
+                agreement = check_answers(child, reference, workloads.texts)
             except DeviceError as error:
                 failures.append(Failure(contender.name, f"{error.what}: {error.found}"))
                 continue

@@ -75,7 +75,8 @@ def _run(order: Order) -> str | None:
     log_path = order_path.with_suffix(".log")
     # Threads of NumPy's BLAS spin while they wait, and nothing here needs them.
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "-1"}
-    environment["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    # A converter that dies leaves its temporary files behind.
+    environment |= {"TF_CPP_MIN_LOG_LEVEL": "2", "TMPDIR": order.folder}
     with log_path.open("wb") as log:
         try:
             done = subprocess.run(

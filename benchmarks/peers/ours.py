@@ -2,78 +2,78 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from peers.contenders import OPEN, Contender, Precision
-from peers.inputs import LENGTHS, PADDED_LENGTH, REAL, FloatArray
+from edgeseq.errors import ConversionError
+from edgeseq.files import write_bytes
+from peers.contenders import OPEN, Contender, Failure, Precision
+from peers.inputs import LENGTHS, REAL, FloatArray, Ids
 
-_EVERYWHERE = (*map(str, LENGTHS), REAL)
-
-
-class Unmade(msgspec.Struct, frozen=True):
-    """A lowering and recipe that was refused, and why."""
-
-    name: str
-    cause: str
+if TYPE_CHECKING:
+    from edgeseq_converters.recipes import Recipe
 
 
 class Made(msgspec.Struct, frozen=True):
-    """What `our_models` gives: rows for the table, and what could not be made."""
+    """Rows for the table, and what the converter refused."""
 
-    contenders: tuple[Contender, ...] = ()
-    failures: tuple[Unmade, ...] = ()
+    contenders: tuple[Contender, ...]
+    failures: tuple[Failure, ...]
 
 
-def our_models(weights: dict[str, FloatArray], folder: Path) -> Made:
+def our_models(weights: dict[str, FloatArray], folder: Path, texts: Sequence[Ids]) -> Made:
     """Every lowering in every recipe that the converter has, as files in `folder`.
 
-    `unrolled` has a file a length; the others take any. Without a file for a length there is
-    none for the real lengths, which an unrolled file of `PADDED_LENGTH` steps answers.
+    `unrolled` has a file a length, of which the longest answers the real lengths; the others take
+    any length. Static recipes take their ranges from `texts`.
     """
-    from edgeseq_converters.lowerings import whole
-    from edgeseq_converters.lowerings.weights import WeightFormat
+    from edgeseq_converters.lower import LOWERINGS, Target, network_to_tflite
     from edgeseq_converters.network import Cell, Dense, Embedding, Network, Recurrent
-
-    from edgeseq.errors import EdgeseqError
+    from edgeseq_converters.recipes import RECIPES
 
     cell = Cell("lstm", weights["kernel"], weights["recurrent"], weights["bias"])
     head = Dense("dense", weights["head"], weights["head_bias"])
-    layers = (Recurrent("lstm", cell), head)
-    network = Network("peer", Embedding("embedding", weights["table"]), layers)
-    formats: dict[tuple[Precision, str], WeightFormat] = {
-        ("float32", "float32"): WeightFormat("float32"),
-        ("dynamic", "dynamic_wi8_afp32"): WeightFormat("int8", dynamic=True),
-    }
+    embedding = Embedding("embedding", weights["table"])
+    network = Network("peer", embedding, (Recurrent("lstm", cell), head))
     contenders: list[Contender] = []
-    failures: list[Unmade] = []
-    for lowering in ("loop", "fused", "unrolled"):
-        lengths = LENGTHS if lowering == "unrolled" else (OPEN,)
-        for (precision, recipe), weight_format in formats.items():
-            name = f"edgeseq {lowering} {recipe}"
+    failures: list[Failure] = []
+    for lowering in LOWERINGS["lstm"]:
+        for recipe in RECIPES.values():
+            name = f"edgeseq {lowering} {recipe.name}"
             files: dict[int, str] = {}
             try:
-                for length in lengths:
-                    content = whole.lower(
-                        network, lowering, weight_format, output="logits", steps=length or None
-                    )
-                    path = folder / f"edgeseq-{lowering}-{recipe}-{length or 'open'}.tflite"
-                    path.write_bytes(content)
+                for length in LENGTHS if lowering == "unrolled" else (OPEN,):
+                    target = Target(lowering, steps=length or None)
+                    content = network_to_tflite(network, recipe, target, texts, output="logits")
+                    path = folder / f"{name.replace(' ', '-')}-{length or 'open'}.tflite"
+                    write_bytes(path, content)
                     files[length] = str(path)
-            except EdgeseqError as error:
-                failures.append(Unmade(name, str(error)))
+            except ConversionError as error:
+                failures.append(Failure(name, str(error)))
                 continue
             contenders.append(
                 Contender(
                     name=name,
                     peer="edgeseq",
-                    precision=precision,
+                    precision=_precision(recipe),
                     feeding="open" if OPEN in files else "fixed",
                     files=files,
-                    workloads=_EVERYWHERE if {OPEN, PADDED_LENGTH} & set(files) else (),
-                    recipe=recipe,
+                    workloads=(*map(str, LENGTHS), REAL),
+                    recipe=recipe.name,
                     lowering=lowering,
                 )
             )
     return Made(tuple(contenders), tuple(failures))
+
+
+def _precision(recipe: Recipe) -> Precision:
+    if recipe.activations == "int8":
+        return "integer"
+    if recipe.activations == "int16":
+        return "integer16"
+    if recipe.dynamic:
+        return "dynamic"
+    return "float32" if recipe.weights == "float32" else "weights"

@@ -31,7 +31,7 @@ def contender(precision="dynamic", files=None):
 
 
 def row(name, peer, precision, rounds_ns, *, workloads=("8", "32", "128", REAL)):
-    timings = {one: Timing(tuple(rounds_ns), 9e5, 100) for one in workloads}
+    timings = {one: Timing(tuple(rounds_ns), 5e4, 9e5, 100) for one in workloads}
     return Row(name, peer, precision, "open", "", "", 650_000, RIGHT, timings)
 
 
@@ -86,6 +86,9 @@ class TestAgreement:
         rough = Agreement(max_error=0.01, relative_error=0.01, equal_labels=1.0, texts=9)
         assert rough.wrong(contender("dynamic")) is None
         assert "differ by 0.01" in rough.wrong(contender("float32"))
+        coarse = Agreement(max_error=1.0, relative_error=0.5, equal_labels=0.95, texts=9)
+        assert coarse.wrong(contender("integer")) is None
+        assert "differ by 50%" in coarse.wrong(contender("dynamic"))
         assert "80%" in msgspec.structs.replace(rough, equal_labels=0.8).wrong(contender())
 
 
