@@ -24,8 +24,15 @@ from edgeseq.files import read_bytes, read_json, sha256_file
 from edgeseq.model_folder import Arch
 
 SCHEMA_VERSION = 1
-RecipeName = Literal["float32", "float16", "dynamic_wi8_afp32"]
-Lowering = Literal["loop", "encoder"]
+RecipeName = Literal[
+    "float32",
+    "float16",
+    "dynamic_wi8_afp32",
+    "weight_only_wi8_afp32",
+    "static_wi8_ai8",
+    "static_wi8_ai16",
+]
+Lowering = Literal["loop", "unrolled", "fused", "encoder"]
 MANIFEST_LIMIT_BYTES = 4 << 20
 MODEL_LIMIT_BYTES = 2 << 30
 TEXT_LIMIT_BYTES = 512 << 20
@@ -51,7 +58,8 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     A text classifier has the input `input_ids` int32 [1, −1] and the output `logits` float32
     [1, labels]; the sequence axis is open, so a text is given at its real length and the cost
-    follows it.
+    follows it. A model of a fixed length (the lowering `unrolled`) has [1, length] instead: a
+    shorter text is filled up with the id −1, which is no token, on its right.
     """
 
     key: str

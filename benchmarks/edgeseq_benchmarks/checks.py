@@ -113,11 +113,13 @@ def check_signature(bundle: Bundle) -> None:
         *(f"{tensor.name} {tensor.dtype} {list(tensor.shape)}" for tensor in signature.outputs),
     ]
     shapes = [(tensor.dtype, tensor.shape) for tensor in (*signature.inputs, *signature.outputs)]
-    if shapes != [("int32", (1, -1)), ("float32", (1, len(bundle.labels)))]:
+    fixed = ("int32", (1, bundle.manifest.max_tokens))
+    answer = ("float32", (1, len(bundle.labels)))
+    if shapes not in ([("int32", (1, -1)), answer], [fixed, answer]):
         raise BundleError(
             "has another signature than a text classifier",
             where=bundle.path / "bundle.json",
             found=" ".join(found),
-            expected=f"one int32 [1, -1] to one float32 [1, {len(bundle.labels)}]",
+            expected=f"one int32 [1, -1 or max_tokens] to one float32 [1, {len(bundle.labels)}]",
             fix="update edgeseq or convert again",
         )

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+PADDING_ID = -1
+"""What a model of a fixed length takes for no token (see `edgeseq.bundle.Signature`)."""
+
 Package = Literal["ai-edge-litert", "tflite-runtime", "tensorflow"]
 
 _MODULES: tuple[tuple[Package, str, str], ...] = (
@@ -67,9 +70,9 @@ def _broken(package: Package, failure: Exception) -> DeviceError:
 class Model:
     """A text classifier in an interpreter; one thread of use at a time.
 
-    Input int32 [1, tokens] and output float32 [1, labels] are bound by the names of the
-    signature, never by their order (the order of `get_input_details` is not the function's).
-    Their tensor indices are looked up once: a `SignatureRunner` allocates again in every call.
+    Input int32 [1, tokens], at a text's real length or filled up to the model's fixed one, and
+    output float32 [1, labels] are bound by the names of the signature, never by their order (the
+    order of `get_input_details` is not the function's). Their tensor indices are looked up once: a `SignatureRunner` allocates again in every call.
     """
 
     def __init__(
@@ -114,9 +117,19 @@ class Model:
         self._output = int(runner.get_output_details()[output_name]["index"])
         del runner
         self._tokens = 0
-        self._check("input", self._interpreter.get_input_details(), self._input, "int32", (1, -1))
+        self.fixed_length = self._fixed_length()
+        shape = (1, self.fixed_length or -1)
+        self._check("input", self._interpreter.get_input_details(), self._input, "int32", shape)
         outputs = self._interpreter.get_output_details()
         self._check("output", outputs, self._output, "float32", (1, labels))
+
+    def _fixed_length(self) -> int | None:
+        """Number of tokens that the model always takes, or None for an open axis."""
+        for tensor in self._interpreter.get_input_details():
+            shape = [int(size) for size in tensor["shape_signature"]]
+            if tensor["index"] == self._input and len(shape) == 2 and shape[1] > 0:
+                return shape[1]
+        return None
 
     def _check(
         self,
@@ -151,6 +164,7 @@ class Model:
 
     def allocate(self, tokens: int) -> None:
         """Makes room for inputs of `tokens` tokens; does nothing when there is room already."""
+        tokens = self.fixed_length or tokens
         if tokens == self._tokens:
             return
         try:
@@ -166,6 +180,13 @@ class Model:
             ) from failure
         self._tokens = tokens
 
+    def _padded(self, given: npt.NDArray[np.int32], length: int) -> npt.NDArray[np.int32]:
+        """Filled up to `length` on its right with `PADDING_ID`."""
+        row = self._np.full((1, length), PADDING_ID, dtype=self._np.int32)
+        kept = given[:, :length]
+        row[:, : kept.shape[1]] = kept
+        return row
+
     def answer(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """The logits [labels] of one text.
 
@@ -174,9 +195,12 @@ class Model:
         """
         self.allocate(len(token_ids))
         interpreter = self._interpreter
+        given = self._np.array([token_ids], dtype=self._np.int32)
+        if self.fixed_length is not None:
+            given = self._padded(given, self.fixed_length)
         try:
             interpreter.reset_all_variables()
-            interpreter.set_tensor(self._input, self._np.array([token_ids], dtype=self._np.int32))
+            interpreter.set_tensor(self._input, given)
             interpreter.invoke()
             logits: npt.NDArray[np.float32] = interpreter.get_tensor(self._output)
         except (ValueError, RuntimeError) as failure:

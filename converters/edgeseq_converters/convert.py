@@ -21,28 +21,28 @@ from edgeseq.bundle import (
     FileEntry,
     Golden,
     GoldenExample,
-    Lowering,
     Provenance,
     Signature,
     check_model,
     read_bundle,
 )
 from edgeseq.data.examples import Dataset
-from edgeseq.errors import ConversionError, DataError, StepError
+from edgeseq.errors import ConversionError, DataError, InputError, StepError
 from edgeseq.files import new_folder, sha256_file, write_bytes, write_json
 from edgeseq.model_folder import TrainedModel
 from edgeseq.progress import Progress, Report, silent
 from edgeseq.suite.process import Job, run_job
 from edgeseq.tflite_file import TfliteFile, read_tflite
-from edgeseq_converters import fidelity, graphs
-from edgeseq_converters.inspection import check_converted
+from edgeseq_converters import fidelity
+from edgeseq_converters.inspection import check_converted, check_runtime
+from edgeseq_converters.lower import Target, choose_lowering, choose_runtime
 from edgeseq_converters.recipes import Recipe, get_recipe
 from edgeseq_converters.reference import reference_logits
 from edgeseq_converters.sources import read_source
-from edgeseq_converters.texts import Compared, Texts, choose_compared
+from edgeseq_converters.texts import Compared, Texts, choose_calibrated, choose_compared
 
 WORKER = (sys.executable, "-m", "edgeseq_converters.worker")
-_TOOLS = ("tensorflow", "ai-edge-litert", "numpy", "tokenizers", "safetensors")
+_TOOLS = ("ai-edge-litert", "numpy", "tokenizers", "safetensors")
 
 
 class Converted(msgspec.Struct, frozen=True):
@@ -69,6 +69,8 @@ def convert(
     recipe: str,
     dataset: Dataset,
     lowering: str = "auto",
+    length: int | None = None,
+    runtime: str | None = None,
     report: Report = silent,
     replace: bool = False,
 ) -> BundleManifest:
@@ -76,23 +78,29 @@ def convert(
 
     The file is checked to be what the recipe says and compared with the float model on
     development examples of `dataset`, whose test examples go into the bundle. Several calls may
-    run at the same time; each converts in a process of its own.
+    run at the same time; each converts in a process of its own. `length` is the number of tokens
+    of the lowering `unrolled` (default: the longest that the model takes); `runtime` names an
+    older runtime that must load the file.
 
-    Raises `InputError` for an unknown recipe or lowering, `CheckpointError` for a damaged model,
-    `DataError` when the data set's labels are not the model's, `ConversionError` when the
-    converter crashed, changed nothing, or made a model beyond the recipe's bound, and
-    `OutputError` when `out` exists (without `replace`) or cannot be written.
+    Raises `InputError` for an unknown recipe, lowering or runtime, `CheckpointError` for a
+    damaged model, `DataError` when the data set's labels are not the model's, `ConversionError`
+    when the converter crashed, changed nothing, or made a model beyond the recipe's bound or for
+    which the runtime has no operators, and `OutputError` when `out` exists (without `replace`) or
+    cannot be written.
     """
     chosen = get_recipe(recipe)
     model = read_source(model_dir)
-    how = graphs.choose_lowering(model.manifest.arch, lowering)
+    target = _target(model, lowering, length, runtime)
+    max_tokens = target.steps or model.manifest.max_tokens
     _check_dataset(dataset, model)
     reference_logits(model, [[0]])  # every array is there and sound: known in a moment
-    texts = Texts(model, _vocabulary_size(model))
+    texts = Texts(model, _vocabulary_size(model), max_tokens)
     compared = choose_compared(dataset, texts)
     with new_folder(out, replace=replace) as draft:
         place = _Place(model_dir=model_dir.absolute(), draft=draft.absolute(), out=out)
-        converted = _run_converter(place, model, chosen, how, report=report)
+        converted = _run_converter(
+            place, model, chosen, target, choose_calibrated(dataset, texts), report=report
+        )
         comparison = _compare(place, compared, chosen, report=report)
         labels = [dataset.labels.index(example.label) for example in compared.examples]
         measured = fidelity.measure(comparison, labels, chosen)
@@ -105,10 +113,10 @@ def convert(
             task=model.manifest.task,
             arch=model.manifest.arch,
             recipe=chosen.name,
-            lowering=how,
+            lowering=target.lowering,
             parameters=model.parameters,
             vocabulary_size=_vocabulary_size(model),
-            max_tokens=model.manifest.max_tokens,
+            max_tokens=max_tokens,
             signature=converted.signature,
             fidelity=measured,
             provenance=_provenance(model_dir, model, dataset, converted),
@@ -118,6 +126,20 @@ def convert(
         write_json(draft / "bundle.json", manifest)
         check_model(read_bundle(draft, verify_hashes=False))
     return manifest
+
+
+def _target(model: TrainedModel, lowering: str, length: int | None, runtime: str | None) -> Target:
+    how = choose_lowering(model.manifest.arch, lowering)
+    longest = model.manifest.max_tokens
+    if length is not None and (how != "unrolled" or not 1 <= length <= longest):
+        raise InputError(
+            "--length is the number of tokens of the lowering unrolled",
+            found=f"{length} with {how}",
+            expected=f"1 to {longest} with --lowering unrolled",
+            fix="leave it out, or change it",
+        )
+    steps = (length or longest) if how == "unrolled" else None
+    return Target(how, steps, choose_runtime(runtime))
 
 
 def _vocabulary_size(model: TrainedModel) -> int:
@@ -139,20 +161,31 @@ def _check_dataset(dataset: Dataset, model: TrainedModel) -> None:
 
 
 def _run_converter(
-    place: _Place, model: TrainedModel, recipe: Recipe, lowering: Lowering, *, report: Report
+    place: _Place,
+    model: TrainedModel,
+    recipe: Recipe,
+    target: Target,
+    calibrated: tuple[tuple[int, ...], ...],
+    *,
+    report: Report,
 ) -> Converted:
     stage = f"convert {model.manifest.name} to {recipe.name}"
     report(Progress(stage, 0, 1))
     begin = time.monotonic()
-    path = place.draft / "model.tflite"
-    arguments = {"model_dir": str(place.model_dir), "out": str(path)}
-    arguments |= {"recipe": recipe.name, "lowering": lowering}
-    _, peak = _in_worker(Job("convert", arguments), where=place.out, report=silent)
+    path, where = place.draft / "model.tflite", place.out / "model.tflite"
+    with tempfile.TemporaryDirectory(prefix="edgeseq-convert-") as folder:
+        sample = Path(folder) / "sample.json"
+        write_json(sample, fidelity.Sample(calibrated))
+        arguments = {"model_dir": str(place.model_dir), "out": str(path), "recipe": recipe.name}
+        arguments |= {"target": msgspec.to_builtins(target), "sample": str(sample)}
+        _, peak = _in_worker(Job("convert", arguments), where=place.out, report=silent)
     content = read_tflite(path)
     labels = len(model.manifest.labels)
-    signature = check_converted(content, recipe, labels=labels, where=place.out / "model.tflite")
+    signature = check_converted(content, recipe, labels=labels, where=where, steps=target.steps)
+    if target.runtime is not None:
+        check_runtime(content, target.runtime, where=where)
     seconds = time.monotonic() - begin
-    report(Progress(stage, 1, 1, f"{content.size_bytes / 1e6:.2f} MB in {seconds:.0f} s"))
+    report(Progress(stage, 1, 1, f"{content.size_bytes / 1e6:.2f} MB in {seconds:.1f} s"))
     return Converted(content, signature, seconds, peak)
 
 

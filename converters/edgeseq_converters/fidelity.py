@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from edgeseq.bundle import Fidelity
 from edgeseq.errors import ConversionError
 from edgeseq.progress import Progress, Report, silent
+from edgeseq_converters.answering import Answering
 from edgeseq_converters.arrays import FloatArray
 from edgeseq_converters.recipes import Recipe
 
@@ -34,25 +34,16 @@ def converted_logits(
 ) -> FloatArray:
     """Logits [texts, labels] of a .tflite file, one text at a time at its real length.
 
-    Inputs and outputs are bound by the signature's names. The first text is asked again at the
-    end, after texts of other lengths: a different answer means that the model keeps state.
-    Raises `ConversionError` then, and when the runtime refuses the model.
+    The first text is asked again at the end, after texts of other lengths: a different answer
+    means that the model keeps state. Raises `ConversionError` then, and when the runtime refuses
+    the model.
     """
-    from ai_edge_litert.interpreter import Interpreter
-
-    try:
-        interpreter: Any = Interpreter(model_path=str(path), num_threads=1)
-        runner = interpreter.get_signature_runner()
-        answers = []
-        for number, token_ids in enumerate([*texts, texts[0]]):
-            given = np.asarray([token_ids], np.int32)
-            answers.append(np.array(runner(input_ids=given)["logits"][0], np.float32))
-            if number % 16 == 0:
-                report(Progress(stage, number, len(texts)))
-    except (ValueError, RuntimeError) as failure:
-        raise ConversionError(
-            "the runtime does not run the model", where=path, found=failure
-        ) from failure
+    model = Answering(path)
+    answers = []
+    for number, token_ids in enumerate([*texts, texts[0]]):
+        answers.append(model.answer(token_ids))
+        if number % 16 == 0:
+            report(Progress(stage, number, len(texts)))
     report(Progress(stage, len(texts), len(texts)))
     if not np.array_equal(answers[0], answers.pop()):
         raise ConversionError(

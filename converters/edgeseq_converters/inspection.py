@@ -7,17 +7,24 @@ from pathlib import Path
 from edgeseq.bundle import Signature, TensorSpec
 from edgeseq.errors import ConversionError
 from edgeseq.tflite_file import Tensor, TfliteFile, is_table
+from edgeseq.tflite_runtimes import runtime_support
 from edgeseq_converters.recipes import MIN_QUANTIZED_ELEMENTS, Recipe
 
-PRODUCTS = ("FULLY_CONNECTED", "BATCH_MATMUL", "CONV_2D")
-"""Operators whose second input is a weight."""
+_WEIGHT_PLACES = frozenset(
+    {("FULLY_CONNECTED", 1), ("BATCH_MATMUL", 1), ("CONV_2D", 1)}
+    | {("UNIDIRECTIONAL_SEQUENCE_LSTM", place) for place in range(1, 9)}
+)
+"""Operators and at which input they take a weight."""
 WEIGHT_DTYPES = {"float32": "FLOAT32", "float16": "FLOAT16", "int8": "INT8"}
 TABLE_DTYPES = WEIGHT_DTYPES | {"float16": "INT16"}
-"""Tables hold float16 numbers as bits (`edgeseq_converters.graphs.rows`)."""
+"""Tables hold float16 numbers as bits (`edgeseq_converters.lowerings.weights`)."""
 
 
-def check_converted(model: TfliteFile, recipe: Recipe, *, labels: int, where: Path) -> Signature:
-    """Checks that the file is what was asked for and gives its signature.
+def check_converted(
+    model: TfliteFile, recipe: Recipe, *, labels: int, where: Path, steps: int | None = None
+) -> Signature:
+    """Checks that the file is what was asked for and gives its signature; `steps` is the length
+    of a model of a fixed length.
 
     Raises `ConversionError` when it has not exactly one signature from `input_ids` to `logits`,
     holds an operator from outside TFLite, or its weights are not of the recipe's type.
@@ -37,7 +44,7 @@ def check_converted(model: TfliteFile, recipe: Recipe, *, labels: int, where: Pa
     )
     expected = Signature(
         key=entry.key,
-        inputs=(TensorSpec("input_ids", "int32", (1, -1)),),
+        inputs=(TensorSpec("input_ids", "int32", (1, steps or -1)),),
         outputs=(TensorSpec("logits", "float32", (1, labels)),),
     )
     if signature != expected:
@@ -79,6 +86,19 @@ def _check_operators(model: TfliteFile, where: Path) -> None:
         )
 
 
+def check_runtime(model: TfliteFile, runtime: str, *, where: Path) -> None:
+    """Raises `ConversionError` naming the operators for which `runtime` (a name of
+    `edgeseq.tflite_runtimes`) would refuse to load the file."""
+    for support in runtime_support(model):
+        if support.runtime == runtime and not support.loads:
+            raise ConversionError(
+                f"{runtime} cannot load the model",
+                where=where,
+                found=", ".join(support.lacking),
+                fix="choose another --recipe or --lowering",
+            )
+
+
 def _check_weights(model: TfliteFile, recipe: Recipe, where: Path) -> None:
     """Every weight of a product and every looked-up table, if not small, must have the type."""
     wanted = other = 0
@@ -87,14 +107,14 @@ def _check_weights(model: TfliteFile, recipe: Recipe, where: Path) -> None:
         table = is_table(tensor, readers)
         weight = ("DEQUANTIZE", 0) in readers or not _WEIGHT_PLACES.isdisjoint(readers)
         # A table of one column holds row scales.
-        if tensor.elements < MIN_QUANTIZED_ELEMENTS or not (weight or table):
+        if not (weight or table):
             continue
         if table and tensor.shape[1] == 1:
             continue
         expected = (TABLE_DTYPES if table else WEIGHT_DTYPES)[recipe.weights]
         if tensor.dtype == expected:
             wanted += tensor.elements
-        else:
+        elif tensor.elements >= MIN_QUANTIZED_ELEMENTS:
             other += tensor.elements
             found = f"{tensor.name} is {tensor.dtype} {list(tensor.shape)}, not {expected}"
             example = example or found
@@ -108,11 +128,8 @@ def _check_weights(model: TfliteFile, recipe: Recipe, where: Path) -> None:
         )
     if not wanted and recipe.weights != "float32":
         raise ConversionError(
-            f"the recipe {recipe.name} changes nothing: no weight has enough elements",
+            f"the recipe {recipe.name} changes nothing: no weight is of its type",
             where=where,
-            expected=f"{MIN_QUANTIZED_ELEMENTS} in one array",
+            expected=WEIGHT_DTYPES[recipe.weights],
             fix="use the recipe float32",
         )
-
-
-_WEIGHT_PLACES = frozenset((name, 1) for name in PRODUCTS)

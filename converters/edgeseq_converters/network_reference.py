@@ -24,7 +24,7 @@ from edgeseq_converters.network import (
     Scale,
 )
 
-BATCH = 64
+BATCH = 32
 Observe = Callable[[str, FloatArray], None]
 
 
@@ -44,7 +44,7 @@ def answers(
     """
     found: list[FloatArray] = [np.zeros(0, np.float32)] * len(texts)
     real = [_without_padding(network, text) for text in texts]
-    for places in _batches(real):
+    for places in batches(real):
         ids = np.asarray([real[place] for place in places], np.int64).reshape(len(places), -1)
         values = _run(network, ids, observe)
         for place, value in zip(places, values, strict=True):
@@ -59,7 +59,7 @@ def _without_padding(network: Network, text: Sequence[int]) -> Sequence[int]:
     return text[:end]
 
 
-def _batches(texts: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+def batches(texts: Sequence[Sequence[int]]) -> Iterator[list[int]]:
     """Places of texts of one length, at most `BATCH` together."""
     by_length: dict[int, list[int]] = {}
     for place, token_ids in enumerate(texts):
@@ -123,7 +123,7 @@ def _lstm(cell: Cell, inputs: FloatArray, name: str, observe: Observe) -> FloatA
     for t in range(steps):
         gates = projected[:, t] + states[:, t] @ cell.recurrent_kernel
         i, f, g, o = np.split(gates, 4, axis=-1)
-        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        c = np.asarray(sigmoid(f) * c + sigmoid(i) * np.tanh(g), np.float32)
         states[:, t + 1] = sigmoid(o) * np.tanh(c)
         observe(f"{name}/gates", gates)
         observe(f"{name}/cell", c)
@@ -145,11 +145,13 @@ def _gru(cell: Cell, inputs: FloatArray, name: str, observe: Observe) -> FloatAr
         if cell.recurrent_bias is not None:
             h_z, h_r, h_h = np.split(h @ cell.recurrent_kernel + cell.recurrent_bias, 3, axis=-1)
             z, r = sigmoid(x_z + h_z), sigmoid(x_r + h_r)
-            candidate = np.tanh(x_h + r * h_h)
+            candidate = np.tanh(np.asarray(x_h + r * h_h, np.float32))
         else:
             h_z, h_r = np.split(h @ cell.recurrent_kernel[:, : 2 * size], 2, axis=-1)
             z, r = sigmoid(x_z + h_z), sigmoid(x_r + h_r)
-            candidate = np.tanh(x_h + (r * h) @ cell.recurrent_kernel[:, 2 * size :])
+            candidate = np.tanh(
+                x_h + np.asarray(r * h, np.float32) @ cell.recurrent_kernel[:, 2 * size :]
+            )
         states[:, t + 1] = z * h + (1 - z) * candidate
     observe(f"{name}/projected", projected)
     observe(f"{name}/hidden", states)

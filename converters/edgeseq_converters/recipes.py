@@ -2,11 +2,6 @@
 
 Names follow ai-edge-quantizer's grammar: what is done, weight type, activation type
 (`dynamic_wi8_afp32`: int8 weights, float activations that are quantized while running).
-
-A weight with fewer than `MIN_QUANTIZED_ELEMENTS` elements stays float32 under
-`dynamic_wi8_afp32`: TensorFlow's converter leaves it so (`minimum_elements_for_weights`, 1024 in
-tensorflow/lite/tools/optimize/quantize_weights.h), and it would save less than 4 KB. A head of
-few classes over a small state is such a weight; its size counts for nothing.
 """
 
 from __future__ import annotations
@@ -19,11 +14,14 @@ from edgeseq.bundle import RecipeName
 from edgeseq.errors import InputError
 
 MIN_QUANTIZED_ELEMENTS = 1024
+"""An array of fewer elements is too small for its type to matter when a file is checked, and stays
+float32 in an encoder."""
 
 DEFAULT: RecipeName = "dynamic_wi8_afp32"
 """What a device gets unless something else is asked for: smallest and fastest of the three."""
 
 Storage = Literal["float32", "float16", "int8"]
+Activations = Literal["float32", "int8", "int16"]
 
 
 class Bound(msgspec.Struct, frozen=True):
@@ -43,10 +41,17 @@ class Bound(msgspec.Struct, frozen=True):
 
 
 class Recipe(msgspec.Struct, frozen=True):
-    """One way to store and compute; `weights` is the type of matrix weights and embedding rows."""
+    """One way to store and compute.
+
+    `weights` is the type of matrix weights and embedding rows; `activations` that of what flows
+    between operators, integers with ranges that are calibrated on texts; `dynamic`: float
+    activations that the runtime quantizes before each product.
+    """
 
     name: RecipeName
     weights: Storage
+    activations: Activations
+    dynamic: bool
     title: str
     bound: Bound
 
@@ -57,6 +62,8 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             name="float32",
             weights="float32",
+            activations="float32",
+            dynamic=False,
             title="nothing rounded",
             bound=Bound(
                 relative_error=1e-3,
@@ -68,6 +75,8 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             name="float16",
             weights="float16",
+            activations="float32",
+            dynamic=False,
             title="weights stored in 16 bits, computed in float32",
             bound=Bound(
                 relative_error=2e-2,
@@ -79,12 +88,55 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             name="dynamic_wi8_afp32",
             weights="int8",
+            activations="float32",
+            dynamic=True,
             title="int8 weights, activations quantized while running",
             bound=Bound(
                 relative_error=0.25,
                 label_agreement=0.9,
                 slack=2e-2,
                 reason="weights and activations are rounded by up to 0.4 % of their row's range",
+            ),
+        ),
+        Recipe(
+            name="weight_only_wi8_afp32",
+            weights="int8",
+            activations="float32",
+            dynamic=False,
+            title="int8 weights, computed in float32",
+            bound=Bound(
+                relative_error=0.15,
+                label_agreement=0.95,
+                slack=2e-3,
+                reason="weights are rounded by up to 0.4 % of their row's range",
+            ),
+        ),
+        Recipe(
+            name="static_wi8_ai8",
+            weights="int8",
+            activations="int8",
+            dynamic=False,
+            title="integers throughout: int8 weights and activations",
+            bound=Bound(
+                relative_error=0.6,
+                label_agreement=0.9,
+                slack=2e-2,
+                reason="each activation is rounded to 256 steps of its calibrated range, and what "
+                "lies beyond that range is cut",
+            ),
+        ),
+        Recipe(
+            name="static_wi8_ai16",
+            weights="int8",
+            activations="int16",
+            dynamic=False,
+            title="integers throughout: int8 weights, int16 activations",
+            bound=Bound(
+                relative_error=0.25,
+                label_agreement=0.95,
+                slack=1e-2,
+                reason="weights are rounded by up to 0.4 % of their row's range, and activations "
+                "beyond their calibrated range are cut",
             ),
         ),
     )

@@ -16,14 +16,21 @@ N_COMPARED = 512
 """Development texts that a conversion is compared on, evenly spread over the set: an agreement of
 0.98 is then known to ±0.012 (95 %), and a MiniLM-L6 takes seconds."""
 N_GOLDEN = 16
+N_CALIBRATED = 400
+"""Training texts that a static recipe takes its ranges from, evenly spread over the set."""
 
 
 class Texts:
     """Encodes texts as a device does: at their real length, cut at `max_tokens`."""
 
-    def __init__(self, model: TrainedModel, vocabulary_size: int) -> None:
-        """Raises `CheckpointError` when tokenizer.json is damaged or knows more tokens than the
-        model has rows for."""
+    def __init__(
+        self, model: TrainedModel, vocabulary_size: int, max_tokens: int | None = None
+    ) -> None:
+        """`max_tokens` cuts texts earlier than the model does.
+
+        Raises `CheckpointError` when tokenizer.json is damaged or knows more tokens than the
+        model has rows for.
+        """
         from tokenizers import Tokenizer
 
         where = f"{model.manifest.name}: tokenizer.json"
@@ -34,7 +41,7 @@ class Texts:
                 "is not a tokenizer file", where=where, found=failure, fix="train again"
             ) from failure
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(max_length=model.manifest.max_tokens)
+        self._tokenizer.enable_truncation(max_length=max_tokens or model.manifest.max_tokens)
         if (size := self._tokenizer.get_vocab_size()) > vocabulary_size:
             raise CheckpointError(
                 "knows more tokens than the model",
@@ -79,6 +86,13 @@ def choose_compared(dataset: Dataset, texts: Texts) -> Compared:
         token_ids=tuple(token_ids[place] for place in order),
         n_golden=len(golden),
     )
+
+
+def choose_calibrated(dataset: Dataset, texts: Texts) -> tuple[tuple[int, ...], ...]:
+    """Token ids of at most `N_CALIBRATED` training texts (development texts where there are
+    none)."""
+    part = dataset.train or dataset.dev
+    return tuple(texts.encode(part[place].text) for place in _spread(len(part), N_CALIBRATED))
 
 
 def _spread(count: int, wanted: int) -> Sequence[int]:

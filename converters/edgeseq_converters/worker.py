@@ -1,7 +1,7 @@
 """The process in which one conversion or comparison runs (`-m edgeseq_converters.worker`).
 
-TensorFlow's converter can crash its process (a full-integer graph with WHILE does) and leaks
-memory on every call (tensorflow/tensorflow#122598), so each conversion has a process of its own.
+A runtime can die on a model, and a conversion's memory goes back to the system when its process
+ends, so each has a process of its own; its death becomes an error that says why.
 The child speaks the protocol of `edgeseq.suite.process`: one job on stdin, messages on stdout.
 """
 
@@ -22,48 +22,27 @@ from edgeseq.files import read_json, write_bytes
 from edgeseq.model_folder import read_model_folder
 from edgeseq.progress import Progress, Report
 from edgeseq.suite.process import ChildSide, Failure, Message
-from edgeseq_converters.recipes import Recipe, get_recipe
+from edgeseq_converters.recipes import get_recipe
 
 Answer = dict[str, Any]
 
 
-def convert(*, model_dir: str, out: str, recipe: str, lowering: str, report: Report) -> Answer:
-    """Writes the .tflite file of a trained-model folder to `out`."""
-    begin = time.monotonic()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-    from edgeseq_converters import graphs
+def convert(
+    *, model_dir: str, out: str, recipe: str, target: Answer, sample: str, report: Report
+) -> Answer:
+    """Writes the .tflite file of a trained-model folder to `out`; `sample` holds the texts that a
+    static recipe is calibrated on."""
+    from edgeseq_converters.fidelity import Sample
+    from edgeseq_converters.lower import Target, lower
 
+    begin = time.monotonic()
+    texts = read_json(Path(sample), Sample, error=ConversionError).token_ids
     model = read_model_folder(Path(model_dir))
-    chosen = graphs.choose_lowering(model.manifest.arch, lowering)
-    report(Progress("build the graph", 0, 1))
-    module = graphs.build(model, get_recipe(recipe), chosen)
-    report(Progress("build the graph", 1, 1))
-    content = to_tflite(module, get_recipe(recipe))
+    report(Progress("write the operators", 0, 1))
+    content = lower(model, get_recipe(recipe), msgspec.convert(target, Target), texts)
+    report(Progress("write the operators", 1, 1))
     write_bytes(Path(out), content)
     return {"seconds": time.monotonic() - begin, "size_bytes": len(content)}
-
-
-def to_tflite(module: Any, recipe: Recipe) -> bytes:
-    """The .tflite content of a module of `edgeseq_converters.graphs`.
-
-    Only TFLite's own operators are allowed, so that nothing outside of a plain runtime is needed.
-    Dynamic-range quantization is per channel for dense layers: those run as quantized
-    FULLY_CONNECTED in XNNPACK, in the body of a WHILE too.
-    """
-    import tensorflow as tf
-
-    functions = [module.signature.get_concrete_function()]
-    converter = tf.lite.TFLiteConverter.from_concrete_functions(functions, module)
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    # Writes one row of a TensorArray in place of copying all of it; without this attribute the
-    # file is slower but right.
-    converter._experimental_enable_dynamic_update_slice = True
-    if recipe.weights != "float32":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if recipe.weights == "float16":
-        converter.target_spec.supported_types = [tf.float16]
-    return bytes(converter.convert())
 
 
 def compare(*, model_dir: str, tflite: str, sample: str, stage: str, report: Report) -> Answer:

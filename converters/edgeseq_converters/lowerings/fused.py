@@ -74,7 +74,8 @@ def integer_lstm(cell: Cell, name: str, values: Tensor, largest: float) -> Tenso
         step = Quantization((values.quantization.scales[0] * scale.scales[0],), (0,))
         biases.append(graph.constant(f"{name}/bias", quantize(gate, step, "int32"), step))
     hidden = Quantization((1 / 128,), (0,))
-    exponent = int(np.ceil(np.log2(max(largest, 2.0**-8))))
+    # The kernel's tanh has tables for 0 to 6 integer bits: a finer scale gives wrong states.
+    exponent = int(np.clip(np.ceil(np.log2(max(largest, 1.0))), 0, 6))
     cell_scale = Quantization((2.0 ** (exponent - 15),), (0,))
     states = [
         graph.variable(f"{name}/h", "int8", (1, size), hidden),

@@ -38,8 +38,8 @@ from edgeseq_converters.tflite_writer import operators as op
 from edgeseq_converters.tflite_writer.model import Tensor
 
 
-def check(network: Network) -> None:
-    """Raises `ConversionError` naming the layer that no static recipe has."""
+def check(network: Network, lowering: str, dtype: str) -> None:
+    """Raises `ConversionError` naming the layer, or the lowering, that no static recipe has."""
 
     def refuse(layer: str, why: str) -> None:
         raise ConversionError(
@@ -49,6 +49,13 @@ def check(network: Network) -> None:
             fix="choose dynamic_wi8_afp32",
         )
 
+    if (lowering, dtype) == ("fused", "int16"):
+        raise ConversionError(
+            "the fused operator has one integer form: int8 products with 16-bit gates and cells",
+            where=network.name,
+            found="static_wi8_ai16",
+            fix="choose static_wi8_ai8",
+        )
     if not isinstance(network.layers[0], Recurrent):
         refuse(network.layers[0].name, "stands between the embedding and the recurrent layers")
     for layer in network.layers:

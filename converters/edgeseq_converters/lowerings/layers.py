@@ -54,13 +54,13 @@ def flat_ids(ids: Tensor) -> Tensor:
     return op.reshape(ids, (-1 if ids.shape[1] == -1 else ids.shape[1],))
 
 
-def real_length(ids: Tensor, *, mask_zero: bool) -> Tensor:
-    """int32 [1]: how many of `ids` [n] are real; with `mask_zero` those that are not 0, at least
-    one."""
+def real_length(ids: Tensor, *, above: int | None) -> Tensor:
+    """int32 [1]: how many of `ids` [n] are tokens, those `above` this number, at least one; all
+    of them when it is None."""
     graph = ids.graph
-    if not mask_zero:
+    if above is None:
         return op.shape_of(ids)
-    real = op.cast(op.not_equal(ids, graph.ints(0)), "int32")
+    real = op.cast(op.less(graph.ints(above), ids), "int32")
     return op.pair("MAXIMUM", op.reduce("SUM", real, 0), graph.ints(1))
 
 

@@ -24,7 +24,6 @@ from edgeseq_converters.tflite_writer.model import Graph, Tensor, Writer
 SIGNATURE = "serving_default"
 STREAM = "stream"
 INPUT = "input_ids"
-LENGTH = "length"
 Recurrence = Literal["loop", "unrolled", "fused"]
 States = tuple[loop.State, loop.State]
 
@@ -97,13 +96,15 @@ def lower(
     Its signature leads from `input_ids` int32 [1, −1] to `output`, float32 [1, outputs], or
     [1, n, outputs] for a network that answers for each token.
 
-    `unrolled` has a fixed number of `steps`: `input_ids` int32 [1, steps], of which the first
-    `length` int32 [1], a second input, are real. With `streaming` a second signature `stream`
+    `unrolled` has a fixed number of `steps`: `input_ids` int32 [1, steps], filled up with −1 to
+    the right of a shorter text. With `streaming` a second signature `stream`
     takes and gives the states of the recurrent layers (`h0`, `c0`, … by layer, float32 [1, H]),
     so that a text can be fed token by token or in pieces. Raises `ConversionError` for what the
     lowering cannot do: `check`.
     """
     check(network, lowering, steps=steps, streaming=streaming)
+    if isinstance(numbers, Integers):
+        integer_whole.check(network, lowering, numbers.dtype)
     writer = Writer(f"{network.name}: {lowering} lowering")
     make = _Maker(network, lowering, numbers, output, steps)
     make.signature(writer, SIGNATURE)
@@ -128,7 +129,7 @@ class _Maker:
         ids = graph.input(INPUT, "int32", (1, -1 if self.steps is None else self.steps))
         inputs: dict[str, Tensor] = {INPUT: ids}
         outputs: dict[str, Tensor] = {}
-        flow = self._embedded(layers.flat_ids(ids), inputs, key)
+        flow = self._embedded(layers.flat_ids(ids), key)
         number = 0  # of the recurrent layer, which names its states
         for stage in stages(self.network):
             if isinstance(stage, Other):
@@ -153,19 +154,20 @@ class _Maker:
         graph.outputs = list(outputs.values())
         writer.sign(key, inputs, outputs)
 
-    def _embedded(self, flat: Tensor, inputs: dict[str, Tensor], key: str) -> Flow:
-        embedding = self.network.embedding
-        if isinstance(self.numbers, Integers):
-            values = self.numbers.lookup(flat, stretched=self.lowering != "fused")
-        else:
-            values = self.numbers.lookup(embedding, flat)
+    def _embedded(self, ids: Tensor, key: str) -> Flow:
+        """The flow of the embedded tokens `ids` [n], and which of them are real."""
+        padded = self.steps is not None
+        lowest = -1  # the highest id that is no token
+        if self.network.embedding.mask_zero and key != STREAM:
+            padded, lowest = True, 0
+        length = layers.real_length(ids, above=lowest if padded else None)
         if self.steps is not None:
-            inputs[LENGTH] = flat.graph.input(LENGTH, "int32", (1,))
-            return layers.padded_flow(values, inputs[LENGTH], flat)
-        if embedding.mask_zero and key != STREAM:
-            length = layers.real_length(flat, mask_zero=True)
-            return layers.padded_flow(values, length, flat)
-        return Flow(values, layers.real_length(flat, mask_zero=False), flat)
+            ids = op.pair("MAXIMUM", ids, ids.graph.ints(0))
+        if isinstance(self.numbers, Integers):
+            values = self.numbers.lookup(ids, stretched=self.lowering != "fused")
+        else:
+            values = self.numbers.lookup(self.network.embedding, ids)
+        return layers.padded_flow(values, length, ids) if padded else Flow(values, length, ids)
 
     def _other(self, layer: Layer, flow: Flow) -> Flow:
         if isinstance(self.numbers, Integers):

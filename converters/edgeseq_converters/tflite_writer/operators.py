@@ -258,15 +258,8 @@ def quantize(x: Tensor, dtype: Dtype, quantization: Quantization) -> Tensor:
 
 def less(a: Tensor, b: Tensor) -> Tensor:
     """bool by element."""
-    output = a.graph.tensor("less", "bool", a.shape)
+    output = a.graph.tensor("less", "bool", _same_rank(a.shape, b.shape))
     a.graph.operator("LESS", 1, [a, b], [output], schema.LessOptionsT())
-    return output
-
-
-def not_equal(a: Tensor, b: Tensor) -> Tensor:
-    """bool by element."""
-    output = a.graph.tensor("differs", "bool", _same_rank(a.shape, b.shape))
-    a.graph.operator("NOT_EQUAL", 1, [a, b], [output], schema.NotEqualOptionsT())
     return output
 
 

@@ -1,0 +1,140 @@
+"""From a trained model to the content of a .tflite file: the one place where a recipe meets a
+lowering and a runtime.
+
+No framework takes part: a conversion takes a fraction of a second and the memory of the arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from edgeseq.bundle import Lowering
+from edgeseq.errors import ConversionError, InputError
+from edgeseq.model_folder import Arch, TrainedModel
+from edgeseq.tflite_runtimes import operator_versions
+from edgeseq_converters.importers.trained import network_of
+from edgeseq_converters.lowerings.integer import Integers
+from edgeseq_converters.lowerings.ranges import calibrate
+from edgeseq_converters.lowerings.weights import WeightFormat
+from edgeseq_converters.lowerings.whole import lower as lower_network
+from edgeseq_converters.network import Network
+from edgeseq_converters.recipes import Recipe
+
+OUTPUT = "logits"
+LOWERINGS: dict[Arch, tuple[Lowering, ...]] = {
+    "lstm": ("loop", "unrolled", "fused"),
+    "bert": ("encoder",),
+}
+"""The lowerings of each architecture; the first is what `auto` takes."""
+_ENCODER_RECIPES = ("float32", "float16", "dynamic_wi8_afp32", "weight_only_wi8_afp32")
+_ROW_SCALES_VERSION = 12
+"""The FULLY_CONNECTED that multiplies by int8 weights with a scale a row and float inputs."""
+
+
+class Target(msgspec.Struct, frozen=True):
+    """How a model is to be lowered: `steps` is the length of an unrolled one, `runtime` the name
+    of an older runtime that must load the file (`edgeseq.tflite_runtimes`), or None for the
+    current one."""
+
+    lowering: Lowering
+    steps: int | None = None
+    runtime: str | None = None
+
+
+def choose_lowering(arch: Arch, name: str) -> Lowering:
+    """The lowering called `name`, or the default one for `auto`.
+
+    Raises `InputError` listing what this architecture has.
+    """
+    if name == "auto":
+        return LOWERINGS[arch][0]
+    for lowering in LOWERINGS[arch]:
+        if lowering == name:
+            return lowering
+    raise InputError(
+        f"unknown lowering of a {arch} model",
+        found=repr(name),
+        expected=" or ".join(("auto", *LOWERINGS[arch])),
+        fix="choose one of these",
+    )
+
+
+def choose_runtime(name: str | None) -> str | None:
+    """The known runtime that `name` (`tflite-runtime==2.14`) means.
+
+    Raises `InputError` listing the known ones.
+    """
+    if name is None:
+        return None
+    wanted = name.replace("==", " ").split()
+    for known in operator_versions():
+        package, version = known.split()
+        if wanted[0] == package and (len(wanted) == 1 or version.startswith(wanted[1])):
+            return known
+    raise InputError(
+        "unknown runtime",
+        found=repr(name),
+        expected=" or ".join(known.replace(" ", "==") for known in operator_versions()),
+        fix="name one of these",
+    )
+
+
+def lower(
+    model: TrainedModel, recipe: Recipe, target: Target, texts: Sequence[Sequence[int]] = ()
+) -> bytes:
+    """The .tflite content of a trained model: `input_ids` to `logits` float32 [1, labels].
+
+    `texts` (token ids) are what a static recipe takes its ranges from. Raises `CheckpointError`
+    for a damaged model and `ConversionError` for what the lowering or the recipe cannot do.
+    """
+    if model.manifest.arch == "lstm":
+        return network_to_tflite(network_of(model), recipe, target, texts, output=OUTPUT)
+    if recipe.name not in _ENCODER_RECIPES:
+        raise ConversionError(
+            f"no recipe {recipe.name} for an encoder",
+            where=model.manifest.name,
+            expected=" or ".join(_ENCODER_RECIPES),
+            fix="choose one of these",
+        )
+    from edgeseq_converters import encoder
+
+    return encoder.lower(model, recipe)
+
+
+def network_to_tflite(
+    network: Network,
+    recipe: Recipe,
+    target: Target,
+    texts: Sequence[Sequence[int]] = (),
+    *,
+    output: str,
+    streaming: bool = False,
+) -> bytes:
+    """The .tflite content of a recurrent network (`edgeseq_converters.lowerings.whole.lower`).
+
+    Raises `ConversionError` for what the lowering or the recipe cannot do.
+    """
+    numbers: WeightFormat | Integers
+    if recipe.activations == "float32":
+        newest = has_row_scales(target.runtime)
+        numbers = WeightFormat(recipe.weights, recipe.dynamic, scale_per_row=newest)
+    else:
+        numbers = Integers(network, recipe.activations, calibrate(network, texts))
+    return lower_network(
+        network,
+        target.lowering,  # type: ignore[arg-type]
+        numbers,
+        output=output,
+        steps=target.steps,
+        streaming=streaming,
+    )
+
+
+def has_row_scales(runtime: str | None) -> bool:
+    """Whether the runtime multiplies float inputs by int8 weights with a scale a row."""
+    if runtime is None:
+        return True
+    _, highest = operator_versions()[runtime].get("FULLY_CONNECTED", (0, 0))
+    return highest >= _ROW_SCALES_VERSION
