@@ -5,6 +5,8 @@ first one. It is written for batches of texts of about the same length on a CPU:
 are the rows of one matrix, and query, key and value are one product. The embedding tables are
 never trained: they are half of MiniLM's parameters, would need Adam's two moments for each, and
 a word that the training texts lack would be left behind by those that move.
+
+All families are trained but MobileBERT; layers that share arrays (ALBERT) learn them together.
 """
 
 from __future__ import annotations
@@ -16,10 +18,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from edgeseq.errors import InputError
+from edgeseq.errors import CheckpointError, InputError
 from edgeseq.model_folder import BertConfig
 from edgeseq_converters.arrays import FloatArray
-from edgeseq_converters.bert_arrays import encoder_shapes
+from edgeseq_converters.bert_arrays import encoder_shapes, layer_sources
 
 _NEGATIVE = -1e9
 """Added to the attention scores of padding: exp(-1e9) is 0 in float32."""
@@ -92,7 +94,10 @@ class BertClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
     `weights_by_name` holds the arrays of `encoder_shapes(config)`, and optionally
     `classifier.weight` [labels, hidden] and `classifier.bias` [labels] (else the head starts at
     0, so that the first steps move it and not the encoder). The lowest `frozen_layers` layers,
-    and with any of them the embedding's layer norm, are not trained.
+    and with any of them the embedding's layer norm and projection, are not trained.
+
+    Raises `CheckpointError` for MobileBERT, and `InputError` when layers are to be frozen that
+    others share.
     """
 
     def __init__(
@@ -107,28 +112,37 @@ class BertClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
     ) -> None:
         super().__init__()
         require_tensorflow_backend()
+        _check(config, frozen_layers)
         self.config = config
         self.frozen_layers = frozen_layers
         self.arrays_at_start = {name: weights_by_name[name] for name in encoder_shapes(config)}
         size = config.hidden_size
+        words = config.embedding_size or size
         free = frozen_layers == 0
         self.words = self.add_weight(
-            shape=(config.vocabulary_size, size), name="words", trainable=False
+            shape=(config.vocabulary_size, words), name="words", trainable=False
         )
         self.positions = self.add_weight(
-            shape=(config.max_position_embeddings, size), name="positions", trainable=False
+            shape=(config.max_position_embeddings, words), name="positions", trainable=False
         )
-        self.norm_scale = self.add_weight(shape=(size,), name="norm_scale", trainable=free)
-        self.norm_shift = self.add_weight(shape=(size,), name="norm_shift", trainable=free)
-        self.encoder_layers = [
-            EncoderLayer(
+        self.norm_scale = self.add_weight(shape=(words,), name="norm_scale", trainable=free)
+        self.norm_shift = self.add_weight(shape=(words,), name="norm_shift", trainable=free)
+        self.project_kernel = self.project_bias = None
+        if config.embedding_size is not None:
+            self.project_kernel = self.add_weight(
+                shape=(words, size), name="project_kernel", trainable=free
+            )
+            self.project_bias = self.add_weight(shape=(size,), name="project_bias", trainable=free)
+        self.layers_by_source = {
+            number: EncoderLayer(
                 config,
                 dropout=0.0 if number < frozen_layers else dropout,
                 seed=seed + 10 * number,
                 trainable=number >= frozen_layers,
             )
-            for number in range(config.layers)
-        ]
+            for number in sorted(set(layer_sources(config)))
+        }
+        self.encoder_layers = [self.layers_by_source[one] for one in layer_sources(config)]
         self.head_kernel = self.add_weight(shape=(size, labels), name="head_kernel")
         self.head_bias = self.add_weight(shape=(labels,), name="head_bias")
         self.built = True
@@ -143,8 +157,11 @@ class BertClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
         batch, length = tf.shape(ids)[0], tf.shape(ids)[1]
         states = tf.gather(tf.convert_to_tensor(self.words), ids)
         states += tf.convert_to_tensor(self.positions)[:length]
-        states = tf.reshape(states, [-1, self.config.hidden_size])
+        states = tf.reshape(states, [-1, self.config.embedding_size or self.config.hidden_size])
         states = _layer_norm(states, self.norm_scale, self.norm_shift, self.config.layer_norm_eps)
+        if self.project_kernel is not None and self.project_bias is not None:
+            states = tf.matmul(states, tf.convert_to_tensor(self.project_kernel))
+            states = tf.nn.bias_add(states, tf.convert_to_tensor(self.project_bias))
         for layer in self.encoder_layers[: self.frozen_layers]:
             states = layer(states, _mask_bias(mask))
         states = tf.reshape(states, [batch, length, self.config.hidden_size])
@@ -179,7 +196,12 @@ class BertClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
         arrays = dict(self.arrays_at_start)
         arrays["embeddings.LayerNorm.weight"] = _array(self.norm_scale)
         arrays["embeddings.LayerNorm.bias"] = _array(self.norm_shift)
-        for number, layer in enumerate(self.encoder_layers):
+        if self.project_kernel is not None:
+            arrays["embeddings.project.weight"] = np.ascontiguousarray(
+                _array(self.project_kernel).T
+            )
+            arrays["embeddings.project.bias"] = _array(self.project_bias)
+        for number, layer in self.layers_by_source.items():
             for array_name, variable, part in _variables(layer, number):
                 array = _array(variable)
                 if part is not None:
@@ -192,11 +214,16 @@ class BertClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
     def _fill(self, arrays: dict[str, FloatArray], labels: int) -> None:
         self.words.assign(arrays["embeddings.word_embeddings.weight"])
         # One segment only: its embedding is the same for every token.
-        segment = arrays["embeddings.token_type_embeddings.weight"][0]
-        self.positions.assign(arrays["embeddings.position_embeddings.weight"] + segment)
+        positions = arrays["embeddings.position_embeddings.weight"]
+        if self.config.type_vocabulary_size:
+            positions = positions + arrays["embeddings.token_type_embeddings.weight"][0]
+        self.positions.assign(positions)
+        if self.project_kernel is not None and self.project_bias is not None:
+            self.project_kernel.assign(arrays["embeddings.project.weight"].T)
+            self.project_bias.assign(arrays["embeddings.project.bias"])
         self.norm_scale.assign(arrays["embeddings.LayerNorm.weight"])
         self.norm_shift.assign(arrays["embeddings.LayerNorm.bias"])
-        for number, layer in enumerate(self.encoder_layers):
+        for number, layer in self.layers_by_source.items():
             fused: dict[str, list[FloatArray]] = {}
             for array_name, variable, part in _variables(layer, number):
                 if part is None:
@@ -209,6 +236,26 @@ class BertClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
         kernel = arrays.get("classifier.weight", np.zeros((labels, size), np.float32))
         self.head_kernel.assign(kernel.T)
         self.head_bias.assign(arrays.get("classifier.bias", np.zeros(labels, np.float32)))
+
+
+def _check(config: BertConfig, frozen_layers: int) -> None:
+    if config.norm != "layer" or config.bottleneck_size is not None or config.trigram:
+        raise CheckpointError(
+            "encoders of this family are converted, not trained",
+            where="train",
+            found=config.family,
+            expected="bert, distilbert, electra, roberta or albert",
+            fix="fine-tune it with transformers and convert what that saves",
+        )
+    sources = layer_sources(config)
+    if not set(sources[:frozen_layers]).isdisjoint(sources[frozen_layers:]):
+        raise InputError(
+            "freezes layers whose weights others share",
+            where="frozen_layers",
+            found=frozen_layers,
+            expected=0,
+            fix="set frozen_layers=0",
+        )
 
 
 def require_tensorflow_backend() -> None:

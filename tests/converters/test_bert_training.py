@@ -16,6 +16,7 @@ from edgeseq_converters.checkpoint.config import describe, dimensions
 from edgeseq_converters.checkpoint.weights import Weights, parse_safetensors
 from safetensors.numpy import save
 
+from edgeseq.errors import CheckpointError, InputError
 from edgeseq.model_folder import BertConfig
 
 IDS = np.array([[2, 5, 9, 17, 3], [2, 44, 3, 0, 0]], dtype=np.int32)
@@ -68,6 +69,74 @@ def test_equals_pytorch(hidden_act: str, pooling: Literal["mean", "first"]) -> N
     else:
         expected = (states * MASK[:, :, None]).sum(axis=1) / MASK.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(model.pooled(IDS, MASK), expected, atol=2e-5)
+
+
+FAMILIES = {
+    "DistilBert": transformers.DistilBertConfig(
+        vocab_size=50, dim=24, n_layers=2, n_heads=4, hidden_dim=40, max_position_embeddings=16
+    ),
+    "Electra": transformers.ElectraConfig(
+        vocab_size=50,
+        hidden_size=24,
+        embedding_size=12,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=40,
+        max_position_embeddings=16,
+    ),
+    "Roberta": transformers.RobertaConfig(
+        vocab_size=50,
+        hidden_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=40,
+        max_position_embeddings=18,
+    ),
+    "Albert": transformers.AlbertConfig(
+        vocab_size=50,
+        hidden_size=24,
+        embedding_size=12,
+        num_hidden_layers=4,
+        num_hidden_groups=2,
+        num_attention_heads=4,
+        intermediate_size=40,
+        max_position_embeddings=16,
+    ),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_other_families_equal_pytorch(family: str) -> None:
+    torch.manual_seed(2)
+    reference = getattr(transformers, f"{family}Model")(FAMILIES[family]).eval()
+    config, weights = from_reference(reference, "first")
+    model = BertClassifier(config, 3, weights)
+    ids = np.where(MASK > 0, IDS, FAMILIES[family].pad_token_id)
+    with torch.no_grad():
+        given = {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(MASK)}
+        expected = reference(**given).last_hidden_state.numpy()[:, 0]
+    np.testing.assert_allclose(model.pooled(ids, MASK), expected, atol=2e-5)
+    arrays = model.arrays()
+    assert set(arrays) == {*encoder_shapes(config), "classifier.weight", "classifier.bias"}
+    for name, array in weights.items():
+        np.testing.assert_array_equal(arrays[name], array)
+    unique = {id(variable) for variable in model.trainable_variables}
+    layers = len(set(config.layer_sources or range(config.layers)))
+    project = 2 if config.embedding_size else 0
+    assert len(unique) == len(model.trainable_variables) == 2 + project + 12 * layers + 2
+
+
+def test_refuses_to_freeze_a_part_of_shared_layers() -> None:
+    config, weights = from_reference(transformers.AlbertModel(FAMILIES["Albert"]), "first")
+    with pytest.raises(InputError, match="whose weights others share: found 1, expected 0"):
+        BertClassifier(config, 3, weights, frozen_layers=1)
+
+
+def test_mobilebert_is_not_trained() -> None:
+    tiny = transformers.MobileBertConfig(num_hidden_layers=1, vocab_size=20)
+    config, weights = from_reference(transformers.MobileBertModel(tiny), "first")
+    with pytest.raises(CheckpointError, match="are converted, not trained: found mobilebert"):
+        BertClassifier(config, 3, weights)
 
 
 def test_arrays_return_unchanged() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from edgeseq_converters.bert_reference import bert_answers
 from edgeseq_converters.train import finetune
 from edgeseq_converters.train.batching import (
     Batch,
@@ -288,6 +289,18 @@ def test_divergence_is_said(data: Dataset, small_bert_checkpoint: Path, tmp_path
     with pytest.raises(InputError, match=r"training diverged.*lower learning_rate"):
         train_bert(data, tmp_path / "out", checkpoint=small_bert_checkpoint, settings=settings)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_fewer_layers_and_pieces(
+    data: Dataset, small_bert_checkpoint: Path, tmp_path: Path
+) -> None:
+    settings = BertSettings(epochs=1, layers=1, min_piece_count=1)
+    model = train_bert(data, tmp_path / "bert", checkpoint=small_bert_checkpoint, settings=settings)
+    config = model.manifest.bert
+    assert config is not None
+    assert config.layers == 1
+    assert config.vocabulary_size == len(model.weights["embeddings.word_embeddings.weight"])
+    assert bert_answers(model, [[2, 3]])[0].shape == (len(data.labels),)
 
 
 def test_too_many_frozen_layers(data: Dataset, small_bert_checkpoint: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from edgeseq.progress import Report, silent
 from edgeseq.train_logits import of_data
 from edgeseq_converters.bert import BertClassifier
 from edgeseq_converters.checkpoint import DEFAULT_CHECKPOINT, BertCheckpoint, read_checkpoint
+from edgeseq_converters.smaller import keep_layers, trim_checkpoint
 from edgeseq_converters.train.batching import FloatArray, StateTexts, Texts, TokenTexts
 from edgeseq_converters.train.loop import (
     TOKEN_IDS,
@@ -63,6 +64,7 @@ def train_bert(
     settings = settings or BertSettings()
     check_place(out, replace=replace)
     source = read_checkpoint(checkpoint, pooling=settings.pooling, data_dir=data_dir, report=report)
+    source = _smaller(source, settings, data)
     max_tokens = min(settings.max_tokens, source.config.max_position_embeddings)
     frozen = _frozen_layers(settings, source)
     name = name or out.name
@@ -125,10 +127,20 @@ def train_bert(
     return trained
 
 
+def _smaller(source: BertCheckpoint, settings: BertSettings, data: Dataset) -> BertCheckpoint:
+    if settings.layers is not None:
+        source = keep_layers(source, settings.layers)
+    if settings.min_piece_count:
+        texts = [example.text for example in data.train]
+        source = trim_checkpoint(source, texts, min_count=settings.min_piece_count)
+    return source
+
+
 def _frozen_layers(settings: BertSettings, source: BertCheckpoint) -> int:
     layers = source.config.layers
     if settings.frozen_layers is None:
-        return layers // 3
+        # Layers that share their arrays are frozen together or not at all.
+        return 0 if source.config.layer_sources else layers // 3
     if settings.frozen_layers > layers:
         raise InputError(
             "frozen_layers is more than the checkpoint has",

@@ -29,6 +29,10 @@ class BertSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     - `head_rate_factor`: the head starts at nothing and learns this much faster.
     - `score_weight`: where all training examples have a score (the raters' mean), a second head
       that is dropped after training learns it too: a score says more than the class made of it.
+    - `layers`: how many of the checkpoint's layers are kept, evenly spread from the lowest on
+      (every second one for half of them); None: all.
+    - `min_piece_count`: pieces rarer in the training texts leave the vocabulary, which changes no
+      answer to a text without them; 0 keeps all.
     - `max_tokens`: longer texts are cut, the special tokens included in the count.
     """
 
@@ -43,6 +47,8 @@ class BertSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     frozen_layers: Annotated[int, msgspec.Meta(ge=0)] | None = None
     score_weight: Weight = 0.5
     pooling: Literal["mean", "first"] = "mean"
+    layers: Count | None = None
+    min_piece_count: Annotated[int, msgspec.Meta(ge=0)] = 0
     max_tokens: Annotated[int, msgspec.Meta(ge=8)] = 128
     patience: Count = 2
     seed: int = 0
