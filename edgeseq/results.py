@@ -71,7 +71,7 @@ class Settings(msgspec.Struct, frozen=True):
     memory_curve: bool = False
     memory_curve_bundles: tuple[str, ...] = ()
     limited_duration_s: float = 20.0
-    limited_queries: int = 100
+    limited_queries: int = 200
     curve_budget_s: float = 120.0
     length_tokens: tuple[int, ...] = (8, 16, 32, 64, 128, 256)
     length_samples: int = 30
@@ -322,6 +322,11 @@ class Run(msgspec.Struct, frozen=True):
     threads_started: int | None = None
     profile: OperatorProfile | None = None
     energy: EnergyWindow | None = None
+
+    @property
+    def under_limits(self) -> tuple[LimitedRun, ...]:
+        """The limited runs of the memory curve and of limits asked for, without boards'."""
+        return tuple(run for run in self.limited if run.board is None)
 
 
 class Result(msgspec.Struct, frozen=True):

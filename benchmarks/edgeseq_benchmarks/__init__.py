@@ -7,8 +7,11 @@
     sandbox              the check before every run, in a process that may die of it
     timing, memory       what the measured process observes of itself
     machine, validity    what the machine did meanwhile, and what that means for the numbers
-    limits, own_files,
-    limited, curve       the model inside a hard memory limit
+    limits, user_limits,
+    boards, own_files,
+    limited, curve       the model inside hard limits
+    operators,
+    litert_profiler      where its time goes, operator by operator
     bench, predict       the two things that the command line asks for
 
 Importing the package loads no runtime; only the measured process does.

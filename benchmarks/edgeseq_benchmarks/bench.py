@@ -18,15 +18,17 @@ import msgspec
 import edgeseq
 from edgeseq.bundle import Bundle
 from edgeseq.bundle_archive import open_bundle
-from edgeseq.errors import InputError
+from edgeseq.errors import DeviceError, InputError
 from edgeseq.progress import Report, silent
 from edgeseq.results import Result, RuntimeInfo, Settings
 from edgeseq_benchmarks import stages, validity
-from edgeseq_benchmarks.limits import Hierarchy, find_hierarchy
+from edgeseq_benchmarks.boards import find_board
+from edgeseq_benchmarks.limits import Hierarchy
 from edgeseq_benchmarks.machine import Watch, device_info
 from edgeseq_benchmarks.own_files import scratch_folder
 from edgeseq_benchmarks.stages import Timeouts
 from edgeseq_benchmarks.subject import Subject
+from edgeseq_benchmarks.user_limits import find_limiter
 
 # MLPerf Mobile (`assets/tasks.pbtxt`): normal runs take at least 1,024 queries and 60 s.
 MIN_QUERIES = 1024
@@ -43,11 +45,20 @@ def default_settings(
     memory_curve: bool = False,
     memory_curve_bundles: Sequence[str] = (),
     profile: bool = False,
+    cpus: float | None = None,
+    board: str | None = None,
 ) -> Settings:
     """The settings of a full or a quick run.
 
-    Raises `InputError` for less than one thread.
+    Raises `InputError` for less than one thread, a share of a processor that cannot be had, or an
+    unknown board.
     """
+    if cpus is not None and not 0.01 <= cpus <= 1024:
+        raise InputError(
+            "is not a number of processors", where="--cpus", found=cpus, expected="0.01 or more"
+        )
+    if board is not None:
+        find_board(board)
     if threads < 1:
         raise InputError("is not a number of threads", where="threads", found=threads)
     return Settings(
@@ -61,6 +72,8 @@ def default_settings(
         memory_curve=memory_curve,
         memory_curve_bundles=tuple(memory_curve_bundles),
         profile=profile,
+        cpus=cpus,
+        board=board,
         limited_duration_s=8.0 if quick else 20.0,
         curve_budget_s=25.0 if quick else 120.0,
     )
@@ -77,10 +90,9 @@ def bench(
     """Measures the bundles on this machine; `command` is kept in the result as it was given.
 
     `bundles` are folders or `.zip` files. Raises `BundleError` when one cannot be read or none
-    passes the check, `InputError` for two
-    bundles of one name, `DeviceError` when a limit was asked for that this machine cannot set. A
-    bundle whose process dies or hangs later keeps what was measured, with an invalid finding.
-    Whatever ends the run, no process and no control group is left behind.
+    passes the check, `InputError` for two bundles of one name, `DeviceError` when a limit was asked
+    for that this machine cannot set at all. A bundle whose process dies or hangs later keeps what
+    was measured, with an invalid finding. Whatever ends the run, no process and no control group is left behind.
     """
     with ExitStack() as stack:
         scratch = scratch_folder()[0] if any(path.is_file() for path in bundles) else None
@@ -101,6 +113,7 @@ def _bench(
 ) -> Result:
     subjects = _subjects(bundles, settings)
     hierarchy = _hierarchy(subjects, settings)
+    device = device_info()
     created_utc = datetime.now(timezone.utc).isoformat(timespec="seconds")
     watch = Watch()
     time.sleep(_QUIET_S)
@@ -114,11 +127,10 @@ def _bench(
         if settings.profile:
             stages.measure_profiles(subjects, settings, timeouts, report)
         if hierarchy is not None:
-            stages.measure_limited(subjects, settings, hierarchy, report)
+            stages.measure_limited(subjects, settings, hierarchy, device, report)
     watch.read("after")
     time.sleep(_QUIET_S)
     states.append(watch.read("after"))
-    device = device_info()
     effective = _effective(subjects, settings)
     return Result(
         created_utc=created_utc,
@@ -163,10 +175,22 @@ def _subjects(bundles: Sequence[Bundle], settings: Settings) -> list[Subject]:
 
 
 def _hierarchy(subjects: Sequence[Subject], settings: Settings) -> Hierarchy | None:
-    """The memory controller, looked for before anything is measured; None when not needed."""
-    if not (settings.memory_limits_bytes or settings.memory_curve or settings.memory_curve_bundles):
+    """The way to set limits, looked for before anything is measured; None when not needed.
+
+    Raises `DeviceError` when processor time cannot be limited here though it was asked for.
+    """
+    curve = settings.memory_curve or settings.memory_curve_bundles
+    if not (settings.memory_limits_bytes or curve or settings.cpus or settings.board):
         return None
-    return find_hierarchy() if subjects else None
+    found = find_limiter() if subjects else None
+    if found and settings.cpus and found.mechanism.startswith("cgroup") and not found.cpu_path:
+        raise DeviceError(
+            "cannot limit processor time",
+            where=found.path,
+            found="no cpu controller that this user may write to",
+            fix="leave --cpus out, or mount the cpu controller",
+        )
+    return found
 
 
 def _effective(subjects: Sequence[Subject], settings: Settings) -> Settings:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from statistics import median
 
 from edgeseq.results import LimitedRun
 
@@ -14,6 +16,8 @@ RunUnder = Callable[[int], LimitedRun]
 # and steps of an eighth show its shape in about a dozen runs.
 STEP = 0.87
 RESOLUTION_BYTES = 2_000_000
+# The median beyond which a limit no longer keeps the model's speed; the report has the same.
+KNEE_FACTOR = 2.0
 # A Python interpreter alone needs more than this, so no limit below it can answer.
 SMALLEST_LIMIT_BYTES = 4_000_000
 
@@ -33,8 +37,10 @@ def memory_curve(
     """Runs under limits that shrink from `start_bytes` to the first that does not answer.
 
     Then halves the gap between the smallest limit that answered and the largest that did not
-    until it is 2 MB or less. `known` are runs made already; they are used and not returned. No
-    run is begun after `budget_s`. Returned from the largest limit to the smallest.
+    until it is 2 MB or less, and then, as long as there is time, the gap at the knee: between the
+    smallest limit that keeps the speed of the largest one and the next one below. `known` are runs
+    made already; they are used and not returned. No run is begun after `budget_s`. Returned from
+    the largest limit to the smallest.
     """
     deadline = time.monotonic() + budget_s
     runs: list[LimitedRun] = []
@@ -60,7 +66,24 @@ def memory_curve(
         if bad is None or good - bad <= RESOLUTION_BYTES:
             break
         runs.append(run_under(_rounded((good + bad) / 2)))
+    while time.monotonic() < deadline:
+        gap = _knee_gap((*runs, *known))
+        if gap is None or gap[0] - gap[1] <= RESOLUTION_BYTES:
+            break
+        runs.append(run_under(_rounded(sum(gap) / 2)))
     return tuple(sorted(runs, key=lambda run: -run.limit_bytes))
+
+
+def _knee_gap(runs: Sequence[LimitedRun]) -> tuple[int, int] | None:
+    """The smallest limit at full speed and the next one below it; None when there is no such."""
+    ordered = sorted(runs, key=lambda run: -run.limit_bytes)
+    if not ordered or not answers(ordered[0]):
+        return None
+    full_ns = median(ordered[0].total_ns)
+    for above, below in itertools.pairwise(ordered):
+        if not answers(below) or median(below.total_ns) >= KNEE_FACTOR * full_ns:
+            return above.limit_bytes, below.limit_bytes
+    return None
 
 
 def _rounded(limit_bytes: float) -> int:

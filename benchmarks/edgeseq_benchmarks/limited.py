@@ -1,4 +1,4 @@
-"""One model inside one memory limit: it answers, slows down, hangs or is killed."""
+"""One model inside one set of limits: it answers, slows down, hangs or is killed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from edgeseq.errors import BundleError, DeviceError
 from edgeseq.results import LimitedRun, LimitedStatus
 from edgeseq_benchmarks import protocol
 from edgeseq_benchmarks.children import Child, ChildLostError, load_command
-from edgeseq_benchmarks.limits import Hierarchy, memory_group
+from edgeseq_benchmarks.limits import Hierarchy
 from edgeseq_benchmarks.own_files import OwnFiles
+from edgeseq_benchmarks.user_limits import limited_group
 
 
 class LimitedTask(NamedTuple):
@@ -20,6 +21,7 @@ class LimitedTask(NamedTuple):
 
     The process answers `texts` in order for up to `duration_s`. The watchdog ends it when it has
     not loaded within `load_timeout_s`, or is silent for longer than `duration_s` and a half.
+    `cpus` is a limit on processor time; `board` and `lacks` are for the record.
     """
 
     bundle: Bundle
@@ -28,10 +30,13 @@ class LimitedTask(NamedTuple):
     threads: int
     duration_s: float
     load_timeout_s: float
+    cpus: float | None = None
+    board: str | None = None
+    lacks: str = ""
 
 
 def run_limited(hierarchy: Hierarchy, task: LimitedTask, limit_bytes: int) -> LimitedRun:
-    """Runs the model once under `limit_bytes`.
+    """Runs the model once under `limit_bytes` and the task's limit on processor time.
 
     The status is `answered` when all texts, or as many as the duration allows, were answered;
     `killed` when the kernel killed the process for want of memory; `timed_out` when the watchdog
@@ -42,9 +47,10 @@ def run_limited(hierarchy: Hierarchy, task: LimitedTask, limit_bytes: int) -> Li
     phase: protocol.Phase = "started"
     status: LimitedStatus = "answered"
     message = ""
-    with memory_group(hierarchy, limit_bytes) as group:
+    with limited_group(hierarchy, limit_bytes, task.cpus) as group:
         child = Child(task.bundle.manifest.name, wrap=group.wrap)
         try:
+            group.started(child.pid)
             deadline = time.monotonic() + task.load_timeout_s
             child.send(
                 load_command(
@@ -78,6 +84,7 @@ def run_limited(hierarchy: Hierarchy, task: LimitedTask, limit_bytes: int) -> Li
             # The runtime says "failed to allocate" in its own words; they are the message.
             status, message = "failed", str(refused)
         finally:
+            group.settle()
             child.end_at_once()
         return LimitedRun(
             limit_bytes=limit_bytes,
@@ -89,4 +96,8 @@ def run_limited(hierarchy: Hierarchy, task: LimitedTask, limit_bytes: int) -> Li
             mechanism=group.mechanism,
             files=files,
             message=message,
+            cpus=task.cpus,
+            throttled_ns=group.throttled_ns(),
+            board=task.board,
+            lacks="; ".join(part for part in (group.lacks, task.lacks) if part),
         )

@@ -12,9 +12,17 @@ import msgspec
 
 from edgeseq.errors import EdgeseqError
 from edgeseq.progress import Progress, Report
-from edgeseq.results import ColdStart, LimitedRun, MachineState, MemoryPhase, Settings
+from edgeseq.results import (
+    ColdStart,
+    DeviceInfo,
+    LimitedRun,
+    MachineState,
+    MemoryPhase,
+    Settings,
+)
 from edgeseq.units import format_bytes
 from edgeseq_benchmarks import protocol, validity
+from edgeseq_benchmarks.boards import find_board, limits_here
 from edgeseq_benchmarks.children import Child, load_command, lost_while_loading
 from edgeseq_benchmarks.curve import memory_curve
 from edgeseq_benchmarks.limited import LimitedTask, run_limited
@@ -319,34 +327,43 @@ def measure_profiles(
 
 
 def measure_limited(
-    subjects: Sequence[Subject], settings: Settings, hierarchy: Hierarchy, report: Report
+    subjects: Sequence[Subject],
+    settings: Settings,
+    hierarchy: Hierarchy,
+    device: DeviceInfo,
+    report: Report,
 ) -> None:
-    """Each model inside each memory limit, then along its memory curve."""
+    """Each model inside each limit, then along its memory curve."""
     for done, subject in enumerate(subjects):
-        curve = settings.memory_curve or subject.name in settings.memory_curve_bundles
         if subject.lost or subject.loaded is None:
             continue
 
         def note(words: str, done: int = done) -> None:
-            report(Progress("memory limits", done, len(subjects), words))
+            report(Progress("limits", done, len(subjects), words))
 
         note(subject.name)
-        with subject.goes_without("memory limits"):
-            _measure_limited(subject, settings, hierarchy, note, curve=curve)
-    report(Progress("memory limits", len(subjects), len(subjects)))
+        with subject.goes_without("limits"):
+            _measure_limited(subject, settings, hierarchy, device, note)
+        subject.findings += validity.limited_findings(subject.limited)
+    report(Progress("limits", len(subjects), len(subjects)))
 
 
 def _measure_limited(
     subject: Subject,
     settings: Settings,
     hierarchy: Hierarchy,
+    device: DeviceInfo,
     note: Callable[[str], None],
-    *,
-    curve: bool,
 ) -> None:
-    if subject.loaded is None or not (curve or settings.memory_limits_bytes):
+    curve = settings.memory_curve or subject.name in settings.memory_curve_bundles
+    limits = settings.memory_limits_bytes
+    if settings.cpus is not None and not limits:
+        limits = (device.memory_bytes,)  # processor time alone is limited
+    if subject.loaded is None or not (curve or limits or settings.board):
         return
-    cold_s = max((start.total_ns for start in subject.cold_starts), default=0) / 1e9
+    # Processor time beyond the quota is waited for.
+    slower = 1 / min(1.0, settings.cpus or 1.0)
+    cold_s = slower * max((start.total_ns for start in subject.cold_starts), default=0) / 1e9
     with own_files(subject.bundle, subject.loaded.mapped_files) as files:
         task = LimitedTask(
             bundle=subject.bundle,
@@ -356,6 +373,7 @@ def _measure_limited(
             duration_s=settings.limited_duration_s,
             # Libraries come from the disk, not from the page cache: five times the usual start.
             load_timeout_s=settings.limited_duration_s + 5 * cold_s,
+            cpus=settings.cpus,
         )
         # A curve is a dozen runs: each gets a share of the time, the last ones hang for all of it.
         share_s = settings.curve_budget_s / 12
@@ -366,12 +384,18 @@ def _measure_limited(
             note(f"{subject.name}: {format_bytes(limit_bytes)} {run.status}")
             return run
 
-        subject.limited += [under(limit, task=task) for limit in settings.memory_limits_bytes]
+        if settings.board:
+            board = find_board(settings.board)
+            limit_bytes, cpus, lacks = limits_here(board, device.cores, device.memory_bytes)
+            on_board = task._replace(cpus=cpus, board=settings.board, lacks=lacks)
+            subject.limited.append(under(limit_bytes, task=on_board))
+        plain = [under(limit, task=task) for limit in limits]
+        subject.limited += plain
         if curve:
             peak_bytes = max(phase.peak_bytes or phase.rss_bytes for phase in subject.memory)
             subject.limited += memory_curve(
                 partial(under, task=short),
                 start_bytes=round(peak_bytes * 1.1),
                 budget_s=settings.curve_budget_s,
-                known=tuple(subject.limited),
+                known=tuple(plain),
             )

@@ -14,6 +14,7 @@ from edgeseq.bundle import Bundle
 from edgeseq.results import (
     DeviceInfo,
     Finding,
+    LimitedRun,
     MachineState,
     OperatorProfile,
     Queries,
@@ -21,6 +22,7 @@ from edgeseq.results import (
     Slice,
 )
 from edgeseq.units import format_bytes, format_share
+from edgeseq_benchmarks.boards import find_board
 
 Logits = Sequence[Sequence[float | None]]
 
@@ -385,6 +387,26 @@ def thread_findings(requested: int, started: int) -> list[Finding]:
             f"{requested} threads were asked for, the runtime used {started + 1} for this model",
         )
     ]
+
+
+def limited_findings(limited: Sequence[LimitedRun]) -> list[Finding]:
+    """What the limits under which a model was run do not say."""
+    findings = []
+    for run in limited:
+        if run.board is not None:
+            board = find_board(run.board)
+            findings.append(
+                Finding(
+                    "board-limits",
+                    "note",
+                    f"run inside the memory and cores of a {board.words}: a limit on this "
+                    "machine, whose speed is not that board's"
+                    + (f" ({run.lacks})" if run.lacks else ""),
+                )
+            )
+    lacks = {run.lacks for run in limited if run.lacks and run.board is None}
+    findings += [Finding("limit-lacks", "warning", f"limits: {words}") for words in sorted(lacks)]
+    return findings
 
 
 def profile_findings(profile: OperatorProfile) -> list[Finding]:

@@ -35,6 +35,18 @@ def bench(
         bool,
         typer.Option("--memory-curve", help="Also find the smallest limit that still answers."),
     ] = False,
+    cpus: Annotated[
+        float | None,
+        typer.Option(help="Processor time inside the limits, such as 0.5 of a processor."),
+    ] = None,
+    board: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            help="Also run inside a board's memory and cores (pi-zero-2w, pi-3b, pi-4, pi-5, "
+            "phone-low): a limit here, not that board's speed.",
+        ),
+    ] = None,
     profile: Annotated[
         bool,
         typer.Option("--profile", help="Also measure which operators take the time."),
@@ -67,6 +79,8 @@ def bench(
         memory_limits_bytes=[parse_bytes(size, where="--memory") for size in memory or ()],
         memory_curve=memory_curve,
         profile=profile,
+        cpus=cpus,
+        board=board,
     )
     # Nothing may move on the screen by itself while a model is measured.
     with progress_bars(still=True) as report:
@@ -77,6 +91,7 @@ def bench(
         print_json({"result": str(result), "rows": rows, "findings": measured.findings})
         return
     out.print(_table(rows))
+    _print_limited(measured.runs, settings.memory_limits_bytes)
     for run in measured.runs:
         if run.profile is not None:
             out.print(profile_table(run.profile, run.bundle.name))
@@ -102,7 +117,8 @@ def _row(run: Run) -> dict[str, Any]:
         "accuracy": None,
         "peak_memory_bytes": None,
         "cold_start_ms": None,
-        "limits": [(limited.limit_bytes, limited.status) for limited in run.limited],
+        "limits": [(limited.limit_bytes, limited.status) for limited in run.under_limits],
+        "limited": run.limited,
         "findings": run.findings,
     }
     if run.predictions is not None:
@@ -149,6 +165,22 @@ def _table(rows: list[dict[str, Any]]) -> Table:
             cells.append(words)
         table.add_row(escape(row["model"]), *cells)
     return table
+
+
+def _print_limited(runs: tuple[Run, ...], asked: tuple[int, ...]) -> None:
+    """A line for each limit that was asked for by name; the curve is in the report."""
+    from rich.markup import escape
+
+    from edgeseq.limited_words import limited_cells
+
+    for run in runs:
+        for limited in run.limited:
+            if limited.board or limited.cpus or limited.limit_bytes in asked:
+                limits, happened, p50, p95, _, remark = limited_cells(limited)
+                words = f"{run.bundle.name} within {limits}: {happened}"
+                words += f", median {p50}, p95 {p95}" if limited.total_ns else ""
+                words += f" ({remark})"
+                out.print(escape(words), soft_wrap=True)
 
 
 def _print_findings(findings: tuple[Finding, ...], whose: str) -> None:

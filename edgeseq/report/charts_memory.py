@@ -138,7 +138,7 @@ def cliff(group: Group, styles: Mapping[str, Style]) -> Figure | None:
     failures: list[dict[str, Any]] = []
     for entry in () if group.device.emulated else group.entries:
         label = styles[entry.row.bundle].label
-        for run in entry.run.limited:
+        for run in entry.run.under_limits:
             limit_mb = run.limit_bytes / MB
             if run.status != "answered" or not run.total_ns:
                 status = STATUS_TITLES.get(run.status, "failed")
@@ -227,7 +227,7 @@ def knee_bytes(entry: Entry) -> int | None:
     None when no limit was answered. "About" is less than `CLIFF_FACTOR` times.
     """
     answered = sorted(
-        (run for run in entry.run.limited if run.status == "answered" and run.total_ns),
+        (run for run in entry.run.under_limits if run.status == "answered" and run.total_ns),
         key=lambda run: -run.limit_bytes,
     )
     knee: LimitedRun | None = None
@@ -242,7 +242,7 @@ def _cliff_caption(group: Group) -> str:
     """The model of each architecture that keeps its speed under the smallest limit."""
     said = []
     for arch in ("lstm", "bert"):
-        entries = [e for e in group.entries if e.row.arch == arch and e.run.limited]
+        entries = [e for e in group.entries if e.row.arch == arch and e.run.under_limits]
         knees = [(knee, entry) for entry in entries if (knee := knee_bytes(entry)) is not None]
         if knees:
             knee, entry = min(knees, key=lambda item: item[0])
@@ -254,9 +254,9 @@ def _cliff_caption(group: Group) -> str:
 
 
 def _cliff_words(entry: Entry, knee: int) -> str:
-    answered = [run for run in entry.run.limited if run.status == "answered" and run.total_ns]
+    answered = [run for run in entry.run.under_limits if run.status == "answered" and run.total_ns]
     smallest = min(answered, key=lambda run: run.limit_bytes)
-    failed = [run.limit_bytes for run in entry.run.limited if run.status != "answered"]
+    failed = [run.limit_bytes for run in entry.run.under_limits if run.status != "answered"]
     text = (
         f"{entry.row.bundle} keeps its speed down to a limit of {format_limit(knee, unit='bytes')}"
     )

@@ -9,6 +9,7 @@ import msgspec
 
 from edgeseq.data.examples import TextExample
 from edgeseq.errors import InputError
+from edgeseq.limited_words import limited_cells
 from edgeseq.profiles import profile_lines, profile_remark
 from edgeseq.report.rows import Entry, Group
 from edgeseq.report.summary import Decided
@@ -94,7 +95,20 @@ def parts_of(decided: Decided, examples: Sequence[TextExample] | None) -> tuple[
 
 def table_parts(group: Group) -> tuple[Part, ...]:
     """The parts that are tables alone: they need no extra, so a device can write them."""
-    return tuple(part for part in (_operators(group),) if part.tables)
+    return tuple(part for part in (_limits(group), _operators(group)) if part.tables)
+
+
+def _limits(group: Group) -> Part:
+    """What became of each model under the limits that were asked for, and under boards'."""
+    asked = {limit for result in group.results for limit in result.requested.memory_limits_bytes}
+    lines = [
+        (entry.row.bundle, *limited_cells(run))
+        for entry in group.entries
+        for run in entry.run.limited
+        if run.board is not None or run.cpus is not None or run.limit_bytes in asked
+    ]
+    head = ("model", "limits", "what happened", "median", "p95", "waits for the disk", "remark")
+    return Part("Inside hard limits", tables=(Table(head, tuple(lines)),) if lines else ())
 
 
 def _operators(group: Group) -> Part:

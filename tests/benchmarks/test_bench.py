@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from edgeseq_benchmarks.bench import bench
+from edgeseq_benchmarks.limits import Hierarchy
 from edgeseq_benchmarks.stages import Timeouts
 
 from edgeseq.bundle import Golden, GoldenExample, read_bundle
@@ -204,14 +205,12 @@ def test_what_cannot_be_measured_is_refused_before_anything_is(
 
 
 def test_a_limit_that_this_machine_cannot_set_is_refused_at_once(
-    make_bundle: MakeBundle, brief: Settings, monkeypatch: pytest.MonkeyPatch
+    make_bundle: MakeBundle, brief: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def no_hierarchy() -> None:
-        raise DeviceError("cannot limit memory")
-
-    monkeypatch.setattr("edgeseq_benchmarks.bench.find_hierarchy", no_hierarchy)
-    limited = msgspec.structs.replace(brief, memory_limits_bytes=(64_000_000,))
-    with pytest.raises(DeviceError, match="cannot limit"):
+    without_cpu = Hierarchy("cgroup-v1", tmp_path)
+    monkeypatch.setattr("edgeseq_benchmarks.bench.find_limiter", lambda: without_cpu)
+    limited = msgspec.structs.replace(brief, cpus=0.5)
+    with pytest.raises(DeviceError, match="cannot limit processor time"):
         bench([make_bundle("plain")], settings=limited)
 
 

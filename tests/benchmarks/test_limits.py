@@ -103,8 +103,9 @@ def test_version_2_is_switched_on_where_it_may_be(tmp_path: Path) -> None:
     mounts.write_text(f"cgroup2 {root} cgroup2 rw 0 0\n")
     (root / "cgroup.controllers").write_text("cpu memory pids\n")
     (root / "cgroup.subtree_control").write_text("")
-    assert find_hierarchy(mounts) == Hierarchy("cgroup-v2", root)
-    assert (root / "cgroup.subtree_control").read_text() == "+memory"
+    assert find_hierarchy(mounts) == Hierarchy("cgroup-v2", root, root)
+    # On a real one these are commands; here the file holds the last of them.
+    assert (root / "cgroup.subtree_control").read_text() == "+cpu"
     (root / "cgroup.controllers").write_text("cpu pids\n")
     with pytest.raises(DeviceError, match=r"without the memory controller.*cgroup_enable=memory"):
         find_hierarchy(mounts)
@@ -127,12 +128,12 @@ def test_the_page_cache_is_emptied_of_a_file(tmp_path: Path) -> None:
     assert resident_bytes(str(tmp_path / "missing")) == 0
 
 
-def limited(limit_bytes: int, *, answered: bool) -> LimitedRun:
+def limited(limit_bytes: int, *, answered: bool, ns: int = 1) -> LimitedRun:
     return LimitedRun(
         limit_bytes=limit_bytes,
         status="answered" if answered else "killed",
         phase="steady",
-        total_ns=(1,) if answered else (),
+        total_ns=(ns,) if answered else (),
         major_faults=0,
         peak_bytes=None,
         mechanism="cgroup-v2",
@@ -167,3 +168,18 @@ def test_the_curve_keeps_to_its_time_and_uses_what_is_known() -> None:
     )
     # 60 MB answers, 52.2 MB does not, and 58 MB is known not to: nothing is left to halve.
     assert [run.limit_bytes for run in curve] == [60_000_000, 52_200_000]
+
+
+def test_the_knee_is_bisected_too() -> None:
+    curve = memory_curve(
+        lambda limit: limited(
+            limit, answered=limit >= 30_000_000, ns=1_000 if limit >= 47_300_000 else 50_000
+        ),
+        start_bytes=100_000_000,
+        budget_s=60,
+    )
+    answered = [run for run in curve if run.status == "answered"]
+    fast = min(run.limit_bytes for run in answered if run.total_ns == (1_000,))
+    slow = max(run.limit_bytes for run in answered if run.total_ns == (50_000,))
+    assert slow < 47_300_000 <= fast
+    assert fast - slow <= RESOLUTION_BYTES
