@@ -45,6 +45,29 @@ class LstmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pooling: Literal["max", "mean", "last"]
 
 
+class NetworkLayer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One layer of a recurrent network that was read from somebody else's file.
+
+    `options` by kind: `recurrent` cell, directions, merge, sequences; `dense` and `activation`
+    function; `pool` how; `attention` function. Its arrays are `{place in the network}.{array}`,
+    for `recurrent` `{place}.{forward or backward}.{array}`.
+    """
+
+    name: str
+    kind: Literal["recurrent", "dense", "scale", "pool", "attention", "activation"]
+    options: dict[str, str] = {}
+
+
+class NetworkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A recurrent network of any form: an embedding, `embedding.weight` [vocabulary, size], and
+    layers. `mask_zero`: the id 0 to the right of a text is padding."""
+
+    vocabulary_size: int
+    embedding: str
+    mask_zero: bool
+    layers: tuple[NetworkLayer, ...]
+
+
 class BertConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Dimensions of an encoder of the BERT family and its head.
 
@@ -128,7 +151,8 @@ class Training(msgspec.Struct, frozen=True):
 
 
 class ModelManifest(msgspec.Struct, frozen=True):
-    """`model.json`. Exactly one of `lstm` and `bert` is set, the one that `arch` names.
+    """`model.json`. Exactly one of `lstm`, `network` and `bert` is set; `arch` is `lstm` for the
+    first two.
 
     `max_tokens` is the longest input, in tokens with the special ones, that the model takes.
     """
@@ -141,6 +165,7 @@ class ModelManifest(msgspec.Struct, frozen=True):
     training: Training
     lstm: LstmConfig | None = None
     bert: BertConfig | None = None
+    network: NetworkConfig | None = None
     schema_version: int = 1
 
 
@@ -196,9 +221,8 @@ def read_model_folder(path: Path) -> TrainedModel:
             expected=1,
             fix="update edgeseq",
         )
-    if (manifest.lstm is None) == (manifest.bert is None) or (
-        getattr(manifest, manifest.arch) is None
-    ):
+    given = [name for name in ("lstm", "network", "bert") if getattr(manifest, name) is not None]
+    if given not in ([["lstm"], ["network"]] if manifest.arch == "lstm" else [["bert"]]):
         raise CheckpointError(
             "dimensions do not go with arch", where=path / "model.json", found=manifest.arch
         )

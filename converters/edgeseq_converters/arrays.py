@@ -11,6 +11,13 @@ from edgeseq.model_folder import LstmConfig, TrainedModel
 FloatArray = npt.NDArray[np.float32]
 
 
+def vocabulary_size(model: TrainedModel) -> int:
+    """Number of token ids that the model takes."""
+    manifest = model.manifest
+    config = manifest.lstm or manifest.network or manifest.bert
+    return 0 if config is None else config.vocabulary_size
+
+
 def take(model: TrainedModel, name: str, *shape: int) -> FloatArray:
     """The array `name` as float32 of exactly `shape`.
 

@@ -34,10 +34,12 @@ from edgeseq.progress import Progress, Report, silent
 from edgeseq.suite.process import Job, run_job
 from edgeseq.tflite_file import TfliteFile, read_tflite
 from edgeseq_converters import fidelity
+from edgeseq_converters.arrays import vocabulary_size
 from edgeseq_converters.inspection import check_converted, check_runtime
 from edgeseq_converters.lower import Target, choose_lowering, choose_runtime
 from edgeseq_converters.recipes import Recipe, get_recipe
 from edgeseq_converters.reference import reference_logits
+from edgeseq_converters.search import check_drop
 from edgeseq_converters.sources import read_source
 from edgeseq_converters.texts import Compared, Texts, choose_calibrated, choose_compared
 
@@ -71,6 +73,8 @@ def convert(
     lowering: str = "auto",
     length: int | None = None,
     runtime: str | None = None,
+    max_drop: float | None = None,
+    gate: bool = False,
     report: Report = silent,
     replace: bool = False,
 ) -> BundleManifest:
@@ -80,13 +84,14 @@ def convert(
     development examples of `dataset`, whose test examples go into the bundle. Several calls may
     run at the same time; each converts in a process of its own. `length` is the number of tokens
     of the lowering `unrolled` (default: the longest that the model takes); `runtime` names an
-    older runtime that must load the file.
+    older runtime that must load the file. With `gate`, or a `max_drop` in points, the score on all
+    development texts must be close enough to the float model's (`search.check_drop`).
 
     Raises `InputError` for an unknown recipe, lowering or runtime, `CheckpointError` for a
     damaged model, `DataError` when the data set's labels are not the model's, `ConversionError`
     when the converter crashed, changed nothing, or made a model beyond the recipe's bound or for
-    which the runtime has no operators, and `OutputError` when `out` exists (without `replace`) or
-    cannot be written.
+    which the runtime has no operators, `RefusedError` when it loses too much, and `OutputError`
+    when `out` exists (without `replace`) or cannot be written.
     """
     chosen = get_recipe(recipe)
     model = read_source(model_dir)
@@ -94,8 +99,9 @@ def convert(
     max_tokens = target.steps or model.manifest.max_tokens
     _check_dataset(dataset, model)
     reference_logits(model, [[0]])  # every array is there and sound: known in a moment
-    texts = Texts(model, _vocabulary_size(model), max_tokens)
-    compared = choose_compared(dataset, texts)
+    texts = Texts(model, vocabulary_size(model), max_tokens)
+    gated = gate or max_drop is not None
+    compared = choose_compared(dataset, texts, everything=gated)
     with new_folder(out, replace=replace) as draft:
         place = _Place(model_dir=model_dir.absolute(), draft=draft.absolute(), out=out)
         converted = _run_converter(
@@ -105,6 +111,8 @@ def convert(
         labels = [dataset.labels.index(example.label) for example in compared.examples]
         measured = fidelity.measure(comparison, labels, chosen)
         fidelity.check(measured, comparison, chosen, where=out / "model.tflite")
+        if gated:
+            check_drop(measured, max_drop, where=chosen.name)
         tolerance = fidelity.golden_tolerance(comparison, compared.n_golden, chosen)
         _write_texts(draft, model, dataset)
         write_json(draft / "golden.json", _golden(compared, comparison, tolerance))
@@ -115,7 +123,7 @@ def convert(
             recipe=chosen.name,
             lowering=target.lowering,
             parameters=model.parameters,
-            vocabulary_size=_vocabulary_size(model),
+            vocabulary_size=vocabulary_size(model),
             max_tokens=max_tokens,
             signature=converted.signature,
             fidelity=measured,
@@ -140,11 +148,6 @@ def _target(model: TrainedModel, lowering: str, length: int | None, runtime: str
         )
     steps = (length or longest) if how == "unrolled" else None
     return Target(how, steps, choose_runtime(runtime))
-
-
-def _vocabulary_size(model: TrainedModel) -> int:
-    config = model.manifest.lstm or model.manifest.bert
-    return 0 if config is None else config.vocabulary_size
 
 
 def _check_dataset(dataset: Dataset, model: TrainedModel) -> None:

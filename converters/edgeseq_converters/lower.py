@@ -20,7 +20,7 @@ from edgeseq_converters.lowerings.ranges import calibrate
 from edgeseq_converters.lowerings.weights import WeightFormat
 from edgeseq_converters.lowerings.whole import lower as lower_network
 from edgeseq_converters.network import Network
-from edgeseq_converters.recipes import Recipe
+from edgeseq_converters.recipes import RECIPES, Recipe
 
 OUTPUT = "logits"
 LOWERINGS: dict[Arch, tuple[Lowering, ...]] = {
@@ -28,7 +28,13 @@ LOWERINGS: dict[Arch, tuple[Lowering, ...]] = {
     "bert": ("encoder",),
 }
 """The lowerings of each architecture; the first is what `auto` takes."""
-_ENCODER_RECIPES = ("float32", "float16", "dynamic_wi8_afp32", "weight_only_wi8_afp32")
+_ENCODER_RECIPES = (
+    "float32",
+    "float16",
+    "dynamic_wi8_afp32",
+    "dynamic_wi4_afp32",
+    "weight_only_wi8_afp32",
+)
 _ROW_SCALES_VERSION = 12
 """The FULLY_CONNECTED that multiplies by int8 weights with a scale a row and float inputs."""
 
@@ -59,6 +65,16 @@ def choose_lowering(arch: Arch, name: str) -> Lowering:
         expected=" or ".join(("auto", *LOWERINGS[arch])),
         fix="choose one of these",
     )
+
+
+def recipes_of(arch: Arch, lowering: Lowering) -> tuple[str, ...]:
+    """The recipes that a lowering of this architecture has."""
+    if arch == "bert":
+        return _ENCODER_RECIPES
+    lacking = {"dynamic_wi4_afp32"}
+    if lowering == "fused":
+        lacking.add("static_wi8_ai16")  # the operator's own form is 8x8→16
+    return tuple(name for name in RECIPES if name not in lacking)
 
 
 def choose_runtime(name: str | None) -> str | None:
@@ -100,7 +116,7 @@ def lower(
         )
     from edgeseq_converters import encoder
 
-    return encoder.lower(model, recipe)
+    return encoder.lower(model, recipe, texts)
 
 
 def network_to_tflite(
@@ -117,6 +133,13 @@ def network_to_tflite(
     Raises `ConversionError` for what the lowering or the recipe cannot do.
     """
     numbers: WeightFormat | Integers
+    if recipe.weights == "int4":
+        raise ConversionError(
+            f"no recipe {recipe.name} for a recurrent network",
+            where=network.name,
+            expected=" or ".join(recipes_of("lstm", target.lowering)),
+            fix="choose one of these",
+        )
     if recipe.activations == "float32":
         newest = has_row_scales(target.runtime)
         numbers = WeightFormat(recipe.weights, recipe.dynamic, scale_per_row=newest)

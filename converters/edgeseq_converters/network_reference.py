@@ -125,7 +125,7 @@ def _lstm(cell: Cell, inputs: FloatArray, name: str, observe: Observe) -> FloatA
         i, f, g, o = np.split(gates, 4, axis=-1)
         c = np.asarray(sigmoid(f) * c + sigmoid(i) * np.tanh(g), np.float32)
         states[:, t + 1] = sigmoid(o) * np.tanh(c)
-        observe(f"{name}/gates", gates)
+        observe(f"{name}/gates", np.asarray(gates, np.float32))
         observe(f"{name}/cell", c)
     observe(f"{name}/projected", projected)
     observe(f"{name}/hidden", states)

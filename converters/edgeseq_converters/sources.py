@@ -7,6 +7,7 @@ tokenizer, labels and data, or a bare `Network` that somebody else's file was re
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NoReturn
 
 from edgeseq.errors import CheckpointError
 from edgeseq.model_folder import TrainedModel, read_model_folder
@@ -72,6 +73,17 @@ def read_source(path: Path) -> TrainedModel:
         found=_kind(path),
         expected=TRAINED,
         fix="train the model with `edgeseq train`",
+    )
+
+
+def refuse(path: Path) -> NoReturn:
+    """Raises `CheckpointError` saying what stands at `path` and what is accepted."""
+    raise CheckpointError(
+        "cannot be converted",
+        where=path,
+        found=_kind(path),
+        expected=f"{ACCEPTED}, or a Hugging Face checkpoint",
+        fix="train the model with `edgeseq train`, or save it as .keras",
     )
 
 

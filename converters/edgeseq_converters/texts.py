@@ -66,8 +66,9 @@ class Compared(msgspec.Struct, frozen=True):
     n_golden: int
 
 
-def choose_compared(dataset: Dataset, texts: Texts) -> Compared:
-    """At most `N_COMPARED` development examples, with golden ones of all lengths in front.
+def choose_compared(dataset: Dataset, texts: Texts, *, everything: bool = False) -> Compared:
+    """At most `N_COMPARED` development examples (or `everything`), with golden ones of all
+    lengths in front.
 
     Raises `DataError` when the development set is empty.
     """
@@ -75,7 +76,8 @@ def choose_compared(dataset: Dataset, texts: Texts) -> Compared:
         raise DataError(
             "has no development examples to compare a conversion on", where=dataset.name
         )
-    examples = [dataset.dev[place] for place in _spread(len(dataset.dev), N_COMPARED)]
+    wanted = len(dataset.dev) if everything else N_COMPARED
+    examples = [dataset.dev[place] for place in _spread(len(dataset.dev), wanted)]
     token_ids = [texts.encode(example.text) for example in examples]
     by_length = sorted(range(len(examples)), key=lambda place: len(token_ids[place]))
     golden = [by_length[place] for place in _spread(len(examples), N_GOLDEN)]

@@ -92,19 +92,25 @@ def trim_network_and_tokenizer(
 
 
 def trim_trained(model: TrainedModel, texts: Sequence[str]) -> TrainedModel:
-    """A trained LSTM with the tokenizer and the table trimmed to what `texts` use.
+    """A recurrent model with the tokenizer and the table trimmed to what `texts` use.
 
     Raises `CheckpointError` for another architecture and as `trim_network_and_tokenizer` does.
     """
-    config = lstm_config(model)
-    vocabulary = trim_tokenizer(model.tokenizer_json, texts)
+    manifest = model.manifest
+    network = manifest.network
+    always = (0,) if network is not None and network.mask_zero else ()
+    vocabulary = trim_tokenizer(model.tokenizer_json, texts, always=always)
     table = np.asarray(model.weights["embedding.weight"])
-    _check_rows(vocabulary.kept_ids, len(table), model.manifest.name)
+    _check_rows(vocabulary.kept_ids, len(table), manifest.name)
+    size = int(vocabulary.kept_ids.size)
+    if network is not None:
+        network = msgspec.structs.replace(network, vocabulary_size=size)
+        manifest = msgspec.structs.replace(manifest, network=network)
+    else:
+        config = msgspec.structs.replace(lstm_config(model), vocabulary_size=size)
+        manifest = msgspec.structs.replace(manifest, lstm=config)
     return TrainedModel(
-        manifest=msgspec.structs.replace(
-            model.manifest,
-            lstm=msgspec.structs.replace(config, vocabulary_size=int(vocabulary.kept_ids.size)),
-        ),
+        manifest=manifest,
         weights={**model.weights, "embedding.weight": table[vocabulary.kept_ids]},
         tokenizer_json=vocabulary.tokenizer_json,
     )

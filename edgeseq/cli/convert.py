@@ -1,37 +1,89 @@
-"""`edgeseq convert`: from a trained model to bundles that travel to a device."""
+"""`edgeseq convert`: from a model to bundles that travel to a device, or to a bare .tflite file."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from edgeseq.cli.console import JsonOption, out, print_json, print_note, progress_bars
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edgeseq.bundle import BundleManifest
 
 
+class _Choices(NamedTuple):
+    recipes: tuple[str, ...]
+    lowerings: tuple[str, ...]
+    length: int | None
+    runtime: str | None
+    max_drop: float | None
+
+
+FOREIGN = "Models from elsewhere"
+BARE = "Bare .tflite files"
+
+
 def convert(
-    source: Annotated[Path, typer.Argument(help="Trained-model folder (`edgeseq train`).")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="Trained-model folder (`edgeseq train`), Keras file or SavedModel, PyTorch "
+            "weights or exported module, Hugging Face folder or hub id (docs/sources.md)."
+        ),
+    ],
     *,
-    out_dir: Annotated[
+    out_path: Annotated[
         Path,
         typer.Option(
-            "--out", help="The bundle; with several recipes, the folder of NAME-RECIPE bundles."
+            "--out",
+            help="The bundle; with several recipes or lowerings, the folder of the bundles; a "
+            "name that ends in .tflite makes a bare file without data.",
         ),
     ],
     recipe: Annotated[
         list[str] | None,
         typer.Option(
             "--recipe",
-            help="float32, float16 or dynamic_wi8_afp32 (default); may be given several times.",
+            help="float32, float16, dynamic_wi8_afp32 (default), weight_only_wi8_afp32, "
+            "static_wi8_ai8 or static_wi8_ai16; may be given several times. auto: the smallest "
+            "that loses no more than --max-drop.",
         ),
     ] = None,
     lowering: Annotated[
-        str, typer.Option("--lowering", help="auto, or loop (LSTM), encoder (BERT).")
-    ] = "auto",
+        list[str] | None,
+        typer.Option(
+            "--lowering",
+            help="LSTM: loop (default), unrolled or fused; BERT: encoder; may be given several "
+            "times. auto: a bundle of each, for `edgeseq bench` to choose from on the device.",
+        ),
+    ] = None,
+    length: Annotated[
+        int | None,
+        typer.Option("--length", min=1, help="Tokens of an unrolled model; longer texts are cut."),
+    ] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            "--runtime", help="An older runtime that must load it, as in tflite-runtime==2.14."
+        ),
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            "--max-drop",
+            min=0,
+            help="Points of the metric that may be lost on the development texts (with --recipe "
+            "auto by default 1 % of the float model's score).",
+        ),
+    ] = None,
+    trim_vocab: Annotated[
+        bool,
+        typer.Option("--trim-vocab", help="Drop the tokens that the training texts never use."),
+    ] = False,
     data: Annotated[
         str | None,
         typer.Option("--data", help="Data set; default: the one the model was trained on."),
@@ -40,63 +92,182 @@ def convert(
         Path | None,
         typer.Option("--data-dir", envvar="EDGESEQ_DATA", help="Folder with local copies of data."),
     ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="The model's name.", rich_help_panel=FOREIGN)
+    ] = None,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option("--tokenizer", help="Its tokenizer.json.", rich_help_panel=FOREIGN),
+    ] = None,
+    description: Annotated[
+        Path | None,
+        typer.Option(
+            "--description", help="The layers of PyTorch weights.", rich_help_panel=FOREIGN
+        ),
+    ] = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(
+            "--max-tokens", min=1, help="The longest text it takes.", rich_help_panel=FOREIGN
+        ),
+    ] = None,
+    ids: Annotated[
+        Path | None,
+        typer.Option(
+            "--ids",
+            help="Token ids to compare and calibrate on: a JSON list a line.",
+            rich_help_panel=BARE,
+        ),
+    ] = None,
+    streaming: Annotated[
+        bool,
+        typer.Option(
+            "--streaming",
+            help="Add a signature with states in and out, for token by token.",
+            rich_help_panel=BARE,
+        ),
+    ] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace what stands there.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Convert a trained model to TFLite, check it against the float model, write a bundle.
+    """Convert a model to TFLite, check it against the float model, write a bundle.
 
     Example: edgeseq convert models/lstm --out bundles/lstm --recipe dynamic_wi8_afp32
     """
-    from edgeseq_converters.convert import convert as convert_model
-    from edgeseq_converters.recipes import DEFAULT, get_recipe
-    from edgeseq_converters.sources import read_source
+    from edgeseq.errors import InputError
+
+    choices = _Choices(tuple(recipe or ()), tuple(lowering or ()), length, runtime, max_drop)
+    if out_path.suffix == ".tflite":
+        _bare(
+            source,
+            out_path,
+            choices,
+            description,
+            ids,
+            streaming=streaming,
+            replace=replace,
+            json=json,
+        )
+        return
+    if streaming or ids is not None:
+        raise InputError(
+            "--streaming and --ids are for bare files",
+            found=str(out_path),
+            fix="end --out in .tflite, or leave them out",
+        )
+    from edgeseq_converters.convert_many import Choices, convert_many
+    from edgeseq_converters.prepare import Wanted, prepared
 
     from edgeseq.data.registry import load_dataset
 
-    recipes = list(dict.fromkeys(recipe or [DEFAULT]))
-    for name in recipes:
-        get_recipe(name)
-    model = read_source(source).manifest
-    places = {
-        name: out_dir if len(recipes) == 1 else out_dir / f"{model.name}-{name}" for name in recipes
-    }
-    manifests: list[BundleManifest] = []
+    wanted = Wanted(name, tokenizer, description, max_tokens, trim_vocab)
     with progress_bars() as report:
-        dataset = load_dataset(data or model.training.data_name, data_dir=data_dir, report=report)
-        for name, place in places.items():
-            manifest = convert_model(
-                source,
-                place,
-                recipe=name,
+        dataset = load_dataset(data or _trained_on(source), data_dir=data_dir, report=report)
+        with prepared(source, dataset, wanted, report=report) as model:
+            made = convert_many(
+                model,
+                out_path,
+                Choices(*choices),
                 dataset=dataset,
-                lowering=lowering,
                 report=report,
                 replace=replace,
             )
-            manifests.append(manifest)
     if json:
-        print_json(manifests)
+        print_json([manifest for _, manifest in made.bundles])
         return
-    _print_table(list(zip(places.values(), manifests, strict=True)))
+    for refused, reason in made.refused.items():
+        print_note(f"refused {refused}: {reason}")
+    if model.rows_after < model.rows_before:
+        print_note(f"vocabulary trimmed from {model.rows_before} to {model.rows_after} tokens")
+    _print_table(made.bundles)
 
 
-def _print_table(bundles: list[tuple[Path, BundleManifest]]) -> None:
+def _trained_on(source: Path) -> str:
+    """The name of the data set that a trained-model folder was trained on."""
+    from edgeseq_converters.sources import read_source
+
+    from edgeseq.errors import InputError
+
+    if not (source / "model.json").is_file():
+        raise InputError(
+            "a model from elsewhere needs the data that it was made for",
+            where=source,
+            fix="name it with --data, or convert to a bare file: --out MODEL.tflite",
+        )
+    return read_source(source).manifest.training.data_name
+
+
+def _bare(
+    source: Path,
+    out_path: Path,
+    choices: _Choices,
+    description: Path | None,
+    ids: Path | None,
+    *,
+    streaming: bool,
+    replace: bool,
+    json: bool,
+) -> None:
+    from edgeseq_converters.bare import convert_bare
+    from edgeseq_converters.lower import Target, choose_lowering, choose_runtime
+    from edgeseq_converters.recipes import DEFAULT, get_recipe
+
+    from edgeseq.errors import InputError
+
+    if max(len(choices.recipes), len(choices.lowerings)) > 1 or "auto" in choices.recipes:
+        raise InputError(
+            "a bare file has one recipe and one lowering",
+            found=", ".join((*choices.recipes, *choices.lowerings)),
+            fix="name one of each, or make bundles with --data",
+        )
+    lowering = choose_lowering("lstm", choices.lowerings[0] if choices.lowerings else "auto")
+    target = Target(lowering, choices.length, choose_runtime(choices.runtime))
+    with progress_bars() as report:
+        made = convert_bare(
+            source,
+            out_path,
+            get_recipe(choices.recipes[0] if choices.recipes else DEFAULT),
+            target,
+            description=description,
+            ids=ids,
+            streaming=streaming,
+            replace=replace,
+            report=report,
+        )
+    if json:
+        print_json(made)
+        return
+    out.print(
+        f"{made.path}: {made.size_bytes / 1e6:.2f} MB, input_ids to {made.output} "
+        f"{list(made.shape)}, {made.max_abs_error:.2g} from the float network at most",
+        markup=False,
+        soft_wrap=True,
+    )
+    print_note(
+        f"compared on {made.n_examples} "
+        + ("texts of --ids" if ids else "random texts: name real ones with --ids")
+    )
+
+
+def _print_table(bundles: Sequence[tuple[Path, BundleManifest]]) -> None:
     from rich.table import Table
 
     table = Table()
-    table.add_column("recipe", no_wrap=True)
+    for title in ("recipe", "lowering"):
+        table.add_column(title, no_wrap=True)
     for title in ("model MB", "same label", "max error", "dev, float", "dev", "seconds"):
         table.add_column(title, justify="right")
     for _, manifest in bundles:
         measured = manifest.fidelity
         table.add_row(
             manifest.recipe,
+            manifest.lowering,
             f"{manifest.files['model.tflite'].size_bytes / 1e6:.2f}",
             f"{measured.label_agreement:.1%}",
             f"{measured.max_abs_error:.2g}",
             "-" if measured.float_score is None else f"{measured.float_score:.1%}",
             "-" if measured.score is None else f"{measured.score:.1%}",
-            f"{manifest.provenance.conversion_seconds or 0:.0f}",
+            f"{manifest.provenance.conversion_seconds or 0:.1f}",
         )
     out.print(table)
     for place, _ in bundles:

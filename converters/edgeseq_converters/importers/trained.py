@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgeseq.model_folder import TrainedModel
 from edgeseq_converters.arrays import LstmCell, lstm_cells, lstm_config, take
+from edgeseq_converters.importers.folder import network_from_folder
 from edgeseq_converters.network import Cell, Dense, Embedding, Layer, Network, Pool, Recurrent
 
 
