@@ -28,6 +28,7 @@ RecipeName = Literal[
     "float32",
     "float16",
     "dynamic_wi8_afp32",
+    "dynamic_wi4_afp32",
     "weight_only_wi8_afp32",
     "static_wi8_ai8",
     "static_wi8_ai16",

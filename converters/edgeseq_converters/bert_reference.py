@@ -7,7 +7,7 @@ graph that is converted. Texts of a batch have the same length, so there is no m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from edgeseq_converters.bert_arrays import (
 
 BATCH = 32
 IdArray = npt.NDArray[np.int32]
+Observe = Callable[[str, FloatArray], None]
 
 
 def bert_answers(model: TrainedModel, texts: Sequence[Sequence[int]]) -> list[FloatArray]:
@@ -48,11 +49,13 @@ def bert_answers(model: TrainedModel, texts: Sequence[Sequence[int]]) -> list[Fl
 class BertReference:
     """A BERT as a function of token ids.
 
-    Raises `CheckpointError` when the model's arrays do not fit its configuration.
+    `observe` is given the inputs [batch, n, in] (or [batch, in]) of each linear layer, by the
+    layer's name. Raises `CheckpointError` when the model's arrays do not fit its configuration.
     """
 
-    def __init__(self, model: TrainedModel) -> None:
+    def __init__(self, model: TrainedModel, observe: Observe | None = None) -> None:
         self.config: BertConfig = bert_config(model)
+        self._observe = observe
         self._arrays = bert_arrays(model)
 
     def __call__(self, token_ids: IdArray) -> FloatArray:
@@ -142,6 +145,8 @@ class BertReference:
         return rows.reshape(batch, length, heads, size // heads).swapaxes(1, 2)
 
     def _linear(self, name: str, inputs: FloatArray) -> FloatArray:
+        if self._observe is not None:
+            self._observe(name, inputs)
         weight, bias = self._arrays[f"{name}.weight"], self._arrays[f"{name}.bias"]
         return np.asarray(inputs @ weight.T + bias)
 

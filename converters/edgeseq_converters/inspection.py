@@ -15,9 +15,10 @@ _WEIGHT_PLACES = frozenset(
     | {("UNIDIRECTIONAL_SEQUENCE_LSTM", place) for place in range(1, 9)}
 )
 """Operators and at which input they take a weight."""
-WEIGHT_DTYPES = {"float32": "FLOAT32", "float16": "FLOAT16", "int8": "INT8"}
-TABLE_DTYPES = WEIGHT_DTYPES | {"float16": "INT16"}
-"""Tables hold float16 numbers as bits (`edgeseq_converters.lowerings.weights`)."""
+WEIGHT_DTYPES = {"float32": "FLOAT32", "float16": "FLOAT16", "int8": "INT8", "int4": "INT4"}
+TABLE_DTYPES = WEIGHT_DTYPES | {"float16": "INT16", "int4": "INT8"}
+"""Tables hold float16 numbers as bits (`edgeseq_converters.lowerings.weights`), and int8 rows
+beside int4 matrices (`edgeseq_converters.encoder.weights`)."""
 
 
 def check_converted(

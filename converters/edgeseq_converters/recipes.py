@@ -20,7 +20,7 @@ float32 in an encoder."""
 DEFAULT: RecipeName = "dynamic_wi8_afp32"
 """What a device gets unless something else is asked for: smallest and fastest of the three."""
 
-Storage = Literal["float32", "float16", "int8"]
+Storage = Literal["float32", "float16", "int8", "int4"]
 Activations = Literal["float32", "int8", "int16"]
 
 
@@ -43,9 +43,10 @@ class Bound(msgspec.Struct, frozen=True):
 class Recipe(msgspec.Struct, frozen=True):
     """One way to store and compute.
 
-    `weights` is the type of matrix weights and embedding rows; `activations` that of what flows
-    between operators, integers with ranges that are calibrated on texts; `dynamic`: float
-    activations that the runtime quantizes before each product.
+    `weights` is the type of matrix weights and embedding rows (beside int4 matrices the rows are
+    int8); `activations` that of what flows between operators, integers with ranges that are
+    calibrated on texts; `dynamic`: float activations that the runtime quantizes before each
+    product.
     """
 
     name: RecipeName
@@ -96,6 +97,19 @@ RECIPES: dict[str, Recipe] = {
                 label_agreement=0.9,
                 slack=2e-2,
                 reason="weights and activations are rounded by up to 0.4 % of their row's range",
+            ),
+        ),
+        Recipe(
+            name="dynamic_wi4_afp32",
+            weights="int4",
+            activations="float32",
+            dynamic=True,
+            title="int4 matrices and int8 tables, activations quantized while running",
+            bound=Bound(
+                relative_error=0.6,
+                label_agreement=0.85,
+                slack=2e-2,
+                reason="weights are rounded to 15 steps of their row's range",
             ),
         ),
         Recipe(

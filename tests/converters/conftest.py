@@ -23,6 +23,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from edgeseq.data.examples import Dataset, TextExample
 from edgeseq.model_folder import (
+    Arch,
     BertConfig,
     LstmConfig,
     ModelManifest,
@@ -310,14 +311,14 @@ def bundles(
     from concurrent.futures import ThreadPoolExecutor
 
     from edgeseq_converters.convert import convert
-    from edgeseq_converters.recipes import RECIPES
+    from edgeseq_converters.lower import LOWERINGS, recipes_of
 
     root = tmp_path_factory.mktemp("bundles")
+    folders: tuple[tuple[Arch, Path], ...] = (("lstm", lstm_folder), ("bert", bert_folder))
     jobs = [
-        ((arch, recipe), folder, root / f"{arch}-{recipe}")
-        for arch, folder in (("lstm", lstm_folder), ("bert", bert_folder))
-        for recipe in RECIPES
-        if arch == "lstm" or not recipe.startswith("static")
+        ((str(arch), recipe), folder, root / f"{arch}-{recipe}")
+        for arch, folder in folders
+        for recipe in recipes_of(arch, LOWERINGS[arch][0])
     ]
 
     def run(job: tuple[tuple[str, str], Path, Path]) -> tuple[tuple[str, str], Path]:

@@ -22,6 +22,7 @@ from ai_edge_litert.interpreter import Interpreter
 from edgeseq_converters import convert as convert_module
 from edgeseq_converters.convert import convert
 from edgeseq_converters.inspection import check_converted
+from edgeseq_converters.lower import LOWERINGS, recipes_of
 from edgeseq_converters.recipes import RECIPES, get_recipe
 
 from edgeseq.bundle import check_model, read_bundle
@@ -41,12 +42,7 @@ from edgeseq.tflite_runtimes import runtime_support
 
 Bundles = dict[tuple[str, str], Path]
 RECIPE = "dynamic_wi8_afp32"
-KEYS = [
-    (arch, recipe)
-    for arch in ("lstm", "bert")
-    for recipe in RECIPES
-    if arch == "lstm" or not recipe.startswith("static")
-]
+KEYS = [(arch, recipe) for arch in LOWERINGS for recipe in recipes_of(arch, LOWERINGS[arch][0])]
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -102,11 +98,11 @@ def test_only_builtin_operators_that_the_runtime_has(
     }
     assert support["ai-edge-litert 2.3.0"].loads
     refused = " ".join(support["tflite-runtime 2.14.0"].lacking)
-    assert ("FULLY_CONNECTED version 12" in refused) == (key[1] == RECIPE)
+    assert ("FULLY_CONNECTED version 12" in refused) == key[1].startswith("dynamic")
     assert ("EMBEDDING_LOOKUP version 4" in refused) == ("_afp32" in key[1])
 
 
-@pytest.mark.parametrize("recipe", [one for one in RECIPES if not one.startswith("static")])
+@pytest.mark.parametrize("recipe", [r for k, r in KEYS if k == "lstm" and "static" not in r])
 def test_an_older_runtime_is_given_operators_that_it_has(
     recipe: str, lstm_folder: Path, invented_dataset: Dataset, tmp_path: Path
 ) -> None:

@@ -18,11 +18,14 @@ from ai_edge_litert.interpreter import Interpreter
 from edgeseq_converters import encoder
 from edgeseq_converters.bert_reference import bert_answers
 from edgeseq_converters.checkpoint import read_model
+from edgeseq_converters.encoder.rounding import round_rows_int4
 from edgeseq_converters.recipes import get_recipe
+from edgeseq_converters.tflite_writer.quantization import pack_int4, quantize_rows_int4
 from tokenizers import BertWordPieceTokenizer
 
 from edgeseq.errors import CheckpointError
 from edgeseq.model_folder import TrainedModel
+from edgeseq.tflite_file import parse_tflite
 
 WORDS = 120
 LENGTHS = (1, 2, 3, 17, 64, 128, 511, 512, 5)
@@ -197,3 +200,46 @@ def test_refuses_by_the_fields_name(family: str, field: str, value: object, tmp_
     reference.config.save_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match=f"{field} is not supported: found .*, expected"):
         read_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "matrices"),
+    [("dynamic_wi4_afp32", "INT4"), ("weight_only_wi8_afp32", "INT8")],
+)
+def test_weights_are_stored_as_the_recipe_says(recipe: str, matrices: str, tmp_path: Path) -> None:
+    reference = make_reference("Bert", "classes", initializer_range=0.1)
+    model = read_model(save(reference, tmp_path / "checkpoint"))
+    texts = make_texts((1, 30, 8))
+    content = encoder.lower(model, get_recipe(recipe), make_texts((40, 12)))
+    stored = parse_tflite(content, where=Path("model.tflite"))
+    for tensor, readers in stored.constants():
+        if ("FULLY_CONNECTED", 1) in readers or ("DEQUANTIZE", 0) in readers:
+            assert tensor.dtype == matrices
+        if ("EMBEDDING_LOOKUP", 1) in readers:
+            assert tensor.dtype == "INT8"
+    answers = tflite_answers(model, texts, recipe)
+    for answer, wanted in zip(answers, bert_answers(model, texts), strict=True):
+        error = np.abs(answer - wanted).max() / np.abs(wanted).max()
+        assert error < (0.5 if matrices == "INT4" else 0.05)
+
+
+def test_rounding_for_inputs_keeps_answers_better() -> None:
+    rng = np.random.default_rng(3)
+    weights = rng.normal(size=(48, 200)).astype(np.float32)
+    # Inputs that go together, as real ones do: what one column lacks another can give.
+    inputs = rng.normal(size=(400, 40)) @ rng.normal(size=(40, 200))
+    moments = inputs.T @ inputs / len(inputs)
+
+    def error(rounded: tuple[Any, Any]) -> float:
+        stored, quantization = rounded
+        values = stored * np.asarray(quantization.scales)[:, None]
+        return float(np.square(inputs @ (values - weights).T).mean())
+
+    plain, for_inputs = quantize_rows_int4(weights), round_rows_int4(weights, moments)
+    assert abs(for_inputs[0]).max() <= 7
+    assert error(for_inputs) < 0.5 * error(plain)
+
+
+def test_int4_is_packed_as_the_runtime_reads_it() -> None:
+    stored = np.array([[1, -7, 3], [-1, 0, 7]], np.int8)
+    assert pack_int4(stored) == bytes([0x91, 0xF3, 0x70])

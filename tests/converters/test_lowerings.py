@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from edgeseq_converters.answering import Answering
-from edgeseq_converters.lower import Target, network_to_tflite
+from edgeseq_converters.lower import LOWERINGS, Target, network_to_tflite, recipes_of
 from edgeseq_converters.network import Network
 from edgeseq_converters.network_reference import answers
 from edgeseq_converters.recipes import RECIPES, get_recipe
@@ -91,9 +91,9 @@ def test_float32_is_the_network(
 
 ALL = [
     (lowering, recipe)
-    for lowering in ("loop", "unrolled", "fused")
-    for recipe in RECIPES
-    if recipe != "float32" and (lowering, recipe) != ("fused", "static_wi8_ai16")
+    for lowering in LOWERINGS["lstm"]
+    for recipe in recipes_of("lstm", lowering)
+    if recipe != "float32"
 ]
 
 

@@ -12,9 +12,12 @@ none at all) differ by less than 2 %; the dense layers dominate.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from edgeseq.model_folder import BertConfig, BertHead, TrainedModel
 from edgeseq_converters.bert_arrays import bert_arrays, bert_config, layer_sources
 from edgeseq_converters.encoder.layers import Encoder
+from edgeseq_converters.encoder.rounding import input_moments
 from edgeseq_converters.encoder.weights import Arrays
 from edgeseq_converters.recipes import Recipe
 from edgeseq_converters.tflite_writer import encoder_operators as more
@@ -30,15 +33,18 @@ def output_name(head: BertHead) -> str:
     return "embedding" if head == "embedding" else "logits"
 
 
-def lower(model: TrainedModel, recipe: Recipe) -> bytes:
+def lower(model: TrainedModel, recipe: Recipe, texts: Sequence[Sequence[int]] = ()) -> bytes:
     """The .tflite content: `input_ids` int32 [1, −1] to `logits` float32 [1, labels] (`classes`),
     [1, n, labels] (`tokens`) or [1, n, vocabulary] (`vocabulary`), or to `embedding` float32
     [1, hidden].
 
-    Raises `CheckpointError` when an array is missing or has the wrong shape.
+    int4 weights are rounded for what flows through the model on `texts` (token ids), if there are
+    any. Raises `CheckpointError` when an array is missing or has the wrong shape.
     """
     config = bert_config(model)
-    arrays = Arrays(bert_arrays(model), recipe.weights, recipe.name.startswith("dynamic"))
+    moments = input_moments(model, texts) if recipe.weights == "int4" and texts else {}
+    dynamic = recipe.name.startswith("dynamic")
+    arrays = Arrays(bert_arrays(model), recipe.weights, dynamic, moments)
     encoder = Encoder(config, arrays, model.manifest.max_tokens)
     writer = Writer(f"{model.manifest.name}: encoder")
     graph = writer.graph(SIGNATURE)

@@ -135,7 +135,11 @@ class Encoder:
             weights.append(self.arrays.arrays[f"{name}{part}.weight"] * factor)
             biases.append(self.arrays.arrays[f"{name}{part}.bias"] * factor)
         joined = self.arrays.product(
-            states, name + "_".join(parts), np.concatenate(weights), np.concatenate(biases)
+            states,
+            name + "_".join(parts),
+            np.concatenate(weights),
+            np.concatenate(biases),
+            inputs=name + parts[0],
         )
         split = op.reshape(joined, (states.shape[0], len(parts) * heads, head_size))
         turned = more.transpose(split, (1, 0, 2))

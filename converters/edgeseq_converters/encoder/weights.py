@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from edgeseq_converters.arrays import FloatArray
+from edgeseq_converters.encoder.rounding import Moments, round_rows_int4
 from edgeseq_converters.tflite_writer import operators as op
 from edgeseq_converters.tflite_writer.model import Graph, Tensor
 from edgeseq_converters.tflite_writer.quantization import (
@@ -25,32 +27,39 @@ class Arrays:
 
     int8, int4: every row of a matrix or table has a scale of its own. `dynamic`: integer products,
     for which the runtime quantizes activations; otherwise weights are turned into float32 before
-    use. Vectors are float32 whatever the recipe.
+    use. Vectors are float32 whatever the recipe. `moments` are those of the inputs of each linear
+    layer, for int4 (`edgeseq_converters.encoder.rounding`); what has none is rounded by itself.
     """
 
     arrays: dict[str, FloatArray]
     storage: Storage
     dynamic: bool
+    moments: Moments = field(default_factory=dict)
 
-    def matrix(self, graph: Graph, name: str, rows: FloatArray) -> Tensor:
-        """`rows` [out, in] as the second input of a FULLY_CONNECTED."""
+    def matrix(self, graph: Graph, name: str, rows: FloatArray, inputs: str) -> Tensor:
+        """`rows` [out, in] as the second input of a FULLY_CONNECTED; `inputs` is a linear layer
+        that has the same inputs."""
         rows = np.ascontiguousarray(rows)
         if self.storage == "float32":
             return graph.constant(name, rows)
         if self.storage == "float16":
             # XNNPACK expands a float16 weight when the model is loaded; it stays so in the file.
             return op.dequantize(graph.constant(name, rows.astype(np.float16)))
-        stored = _integers(graph, name, rows, self.storage)
+        stored = _integers(graph, name, rows, self.storage, self.moments.get(inputs))
         return stored if self.dynamic else op.dequantize(stored)
 
     def linear(self, x: Tensor, name: str) -> Tensor:
         """x [n, in] through the linear layer `name` → [n, out]."""
         return self.product(x, name, self.arrays[f"{name}.weight"], self.arrays[f"{name}.bias"])
 
-    def product(self, x: Tensor, name: str, rows: FloatArray, bias: FloatArray) -> Tensor:
-        """x [n, in] times `rows` [out, in], plus `bias` [out] → [n, out]."""
+    def product(
+        self, x: Tensor, name: str, rows: FloatArray, bias: FloatArray, inputs: str | None = None
+    ) -> Tensor:
+        """x [n, in] times `rows` [out, in], plus `bias` [out] → [n, out]; `inputs` is a linear
+        layer that has the same inputs, if not `name`."""
         added = x.graph.constant(f"{name}.bias", bias)
-        return op.fully_connected(x, self.matrix(x.graph, f"{name}.weight", rows), added)
+        matrix = self.matrix(x.graph, f"{name}.weight", rows, inputs or name)
+        return op.fully_connected(x, matrix, added)
 
     def vector(self, graph: Graph, name: str) -> Tensor:
         """A scale or shift."""
@@ -77,9 +86,18 @@ class Arrays:
         return op.embedding_lookup(_integers(graph, name, table, "int8"), ids)
 
 
-def _integers(graph: Graph, name: str, rows: FloatArray, storage: Storage) -> Tensor:
+def _integers(
+    graph: Graph,
+    name: str,
+    rows: FloatArray,
+    storage: Storage,
+    moments: npt.NDArray[np.float64] | None = None,
+) -> Tensor:
     if storage == "int8":
         return graph.constant(name, *quantize_rows(rows))
-    stored, quantization = quantize_rows_int4(rows)
+    if moments is None:
+        stored, quantization = quantize_rows_int4(rows)
+    else:
+        stored, quantization = round_rows_int4(rows, moments)
     place = graph.writer.buffer(pack_int4(stored))
     return graph.tensor(name, "int4", rows.shape, quantization, buffer=place)

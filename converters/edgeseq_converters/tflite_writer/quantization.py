@@ -69,11 +69,13 @@ _CLIPPING = np.linspace(0.6, 1.0, 21)
 """Fractions of the largest |value| that are tried as the end of the scale."""
 
 
-def quantize_rows_int4(weights: FloatArray) -> tuple[npt.NDArray[np.int8], Quantization]:
+def quantize_rows_int4(
+    weights: FloatArray, importance: npt.NDArray[np.float64] | None = None
+) -> tuple[npt.NDArray[np.int8], Quantization]:
     """`weights` [rows, size] as numbers in −7..7 (in int8) with a scale a row.
 
-    Of several scales a row takes the one with the least squared error: with 15 steps it pays to
-    cut off a row's largest values.
+    Of several scales a row takes the one with the least squared error, weighted by `importance`
+    [size] if given: with 15 steps it pays to cut off a row's largest values.
     """
     values = weights.astype(np.float64)
     largest = np.maximum(np.abs(values).max(axis=1), float(np.finfo(np.float32).tiny))
@@ -82,7 +84,8 @@ def quantize_rows_int4(weights: FloatArray) -> tuple[npt.NDArray[np.int8], Quant
     for fraction in _CLIPPING:
         tried = (largest * fraction / INT4_LIMIT).astype(np.float32).astype(np.float64)
         rounded = np.clip(np.rint(values / tried[:, None]), -INT4_LIMIT, INT4_LIMIT)
-        errors = ((rounded * tried[:, None] - values) ** 2).sum(axis=1)
+        squares = (rounded * tried[:, None] - values) ** 2
+        errors = squares.sum(axis=1) if importance is None else squares @ importance
         scales = np.where(errors < best, tried, scales)
         best = np.minimum(best, errors)
     stored = np.clip(np.rint(values / scales[:, None]), -INT4_LIMIT, INT4_LIMIT).astype(np.int8)
