@@ -246,6 +246,37 @@ def test_batch_norm_and_json(tmp_path: Path) -> None:
     assert isinstance(network.layers[0], Recurrent)
 
 
+class Pooled(nn.Module):  # type: ignore[misc]
+    """Pooling as texts on the web write it, with an axis of batches that stays open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(VOCABULARY, 5)
+        self.reader = nn.LSTM(5, 6, batch_first=True, bidirectional=True)
+        self.norm = nn.BatchNorm1d(12)
+        self.largest = nn.AdaptiveMaxPool1d(1)
+        self.head = nn.Sequential(nn.ReLU(inplace=True), nn.Dropout(0.1), nn.Linear(12, 2))
+
+    def forward(self, ids: Any) -> Any:
+        start = torch.zeros(2, ids.size(0), 6)
+        out, _state = self.reader(self.words(ids.long()), (start, start))
+        return self.head(self.largest(self.norm(out.permute(0, 2, 1))).squeeze(-1))
+
+
+def test_an_exported_module_with_open_axes(tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    module = Pooled().eval()
+    axes = {"ids": {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO}}
+    ids = torch.tensor([[5, 1, 4], [1, 2, 3]])
+    torch.export.save(
+        torch.export.export(module, (ids,), dynamic_shapes=axes), tmp_path / "model.pt2"
+    )
+    network = read_network(tmp_path / "model.pt2")
+    kinds = [type(layer).__name__ for layer in network.layers]
+    assert kinds == ["Recurrent", "Scale", "Pool", "Activation", "Dense"]
+    check(module, network)
+
+
 class Variant(Reader):
     """A module that differs from `Reader` in one step, to be refused."""
 

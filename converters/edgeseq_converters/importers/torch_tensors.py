@@ -23,6 +23,11 @@ class Tensors:
         """What the tensor of that name means."""
         self._values[name] = value
 
+    def forget_all_but_weights(self) -> None:
+        """After an operation in place: whatever shares its memory is no longer what it was."""
+        weights = (np.ndarray, Ids)
+        self._values = {name: one for name, one in self._values.items() if isinstance(one, weights)}
+
     def at(self, name: str) -> object:
         """What the tensor of that name means, None when nothing known gave it."""
         return self._values.get(name)

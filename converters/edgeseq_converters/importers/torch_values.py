@@ -31,7 +31,9 @@ class Node:
         outputs: list[str] = []
         for entry in node["outputs"]:
             found = _argument(entry)
-            outputs += [one.name for one in (found if isinstance(found, tuple) else (found,))]
+            several = found if isinstance(found, tuple) else (found,)
+            # A size is no tensor and has no meaning here: a network takes every length.
+            outputs += [one.name if isinstance(one, Name) else "" for one in several]
         return cls(where, str(node["target"]).removeprefix(_PREFIX), arguments, tuple(outputs))
 
     def refuse(self, what: str, **details: Any) -> CheckpointError:
@@ -62,6 +64,13 @@ class Flow:
 
     layers: tuple[Layer, ...]
     sequence: bool = True
+
+
+@dataclass(frozen=True)
+class Turned:
+    """The values of `flow` as [texts, features, tokens], or [texts, features, 1] once pooled."""
+
+    flow: Flow
 
 
 @dataclass(frozen=True)
