@@ -19,7 +19,7 @@ from edgeseq_converters.train.batching import (
     shuffled_batches,
     sorted_batches,
 )
-from edgeseq_converters.train.distil import project_table, train_lstm
+from edgeseq_converters.train.distil import CATCH_UP, caught_up, project_table, train_lstm
 from edgeseq_converters.train.finetune import train_bert
 from edgeseq_converters.train.loop import train_epochs
 from edgeseq_converters.train.optimizer import learning_rate
@@ -132,6 +132,16 @@ def test_the_teacher_keeps_what_it_said_in_training(teacher: Path, data: Dataset
     gold = [data.labels.index(example.label) for example in data.train]
     # Chance is 0.4, and what it would be if the texts' order were lost.
     assert np.mean(kept.argmax(axis=1) == gold) > 0.8
+
+
+def test_kept_logits_catch_up_with_the_step_that_followed() -> None:
+    logits = np.array([[0.0, 0.0], [900.0, 0.0], [0.0, 2.0]], dtype=np.float32)
+    labels = np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]], dtype=np.float32)
+    moved = caught_up(logits, labels) - logits
+    share = 1 / (1 + np.exp(-2.0))
+    expected = [[0.5, -0.5], [0.0, 0.0], [share, -share]]
+    np.testing.assert_allclose(moved, CATCH_UP * np.array(expected), atol=1e-6)
+    assert caught_up(logits, labels).dtype == np.float32
 
 
 def test_labels_are_computed_where_none_are_kept(

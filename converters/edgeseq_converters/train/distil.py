@@ -37,6 +37,10 @@ from edgeseq_converters.vocabulary import trim_wordpiece
 EMBEDDING_DEVIATION = 0.1
 """Standard deviation of the starting embedding."""
 
+CATCH_UP = 0.6
+"""How far kept logits go towards the label (`caught_up`): with 0.6, those of the demo's teacher are
+right as often on its training texts (89.9 %) as its final weights are (89.5 %)."""
+
 
 class Start(msgspec.Struct, frozen=True):
     """What the LSTM starts from: its tokenizer, and its embedding table [V, E] if not random."""
@@ -94,6 +98,8 @@ def train_lstm(
         labels_from = "computed" if logits is None else "kept"
         if logits is None:
             logits = teacher_logits(guide, [example.text for example in data.train], report=report)
+        else:
+            logits = caught_up(logits, targets)
         targets = np.concatenate([targets, logits], axis=1)
     model = LstmClassifier(
         config,
@@ -181,6 +187,18 @@ def teacher_logits(
     return Predictor(model.call)(
         TokenTexts(ids), stage=f"ask {teacher.manifest.name}", report=report
     )
+
+
+def caught_up(logits: FloatArray, labels: FloatArray) -> FloatArray:
+    """Kept logits [texts, labels] brought about to where the teacher's last step on each text led.
+
+    What is kept was said before the update that the text's own label (one-hot [texts, labels])
+    then made. The gradient of the cross-entropy by the logits is softmax − label, so they move
+    `CATCH_UP` times its negative.
+    """
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares = odds / odds.sum(axis=1, keepdims=True)
+    return (logits + CATCH_UP * (labels - shares)).astype(np.float32)
 
 
 def project_table(table: FloatArray, size: int, *, seed: int = 0) -> FloatArray:
