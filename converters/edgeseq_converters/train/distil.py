@@ -198,7 +198,8 @@ def caught_up(logits: FloatArray, labels: FloatArray) -> FloatArray:
     """
     odds = np.exp(logits - logits.max(axis=1, keepdims=True))
     shares = odds / odds.sum(axis=1, keepdims=True)
-    return (logits + CATCH_UP * (labels - shares)).astype(np.float32)
+    moved: FloatArray = (logits + CATCH_UP * (labels - shares)).astype(np.float32)
+    return moved
 
 
 def project_table(table: FloatArray, size: int, *, seed: int = 0) -> FloatArray:
