@@ -35,8 +35,10 @@ LOAD_WARNING_CORES = 0.1
 # once a tenth of the time is somebody else's, it no longer speaks of the model.
 WAITING_INVALID_SHARE = 0.10
 WAITING_WARNING_SHARE = 0.02
-# pyperf calls a benchmark unstable when its spread is beyond 10 % of its mean.
-DRIFT_WARNING_SHARE = 0.10
+# Two runs are to agree within 5 %: neither may the halves of one run be further apart, nor may the
+# 95 % interval of its median reach further. (pyperf takes a spread beyond 10 % of the mean.)
+DRIFT_WARNING_SHARE = 0.05
+MEDIAN_WARNING_SHARE = 0.05
 # Beyond what the first long texts and the allocator's own rounding explain.
 GROWTH_WARNING_SHARE = 0.10
 GROWTH_WARNING_BYTES = 2_000_000
@@ -158,6 +160,7 @@ def timing_findings(queries: Queries, slices: Sequence[Slice], settings: Setting
                 "and measure again",
             )
         )
+    findings += _median_findings(queries)
     findings += _waiting_findings(slices)
     growth = _growth_bytes(slices)
     if growth is not None:
@@ -169,6 +172,27 @@ def timing_findings(queries: Queries, slices: Sequence[Slice], settings: Setting
             )
         )
     return findings
+
+
+def _median_findings(queries: Queries) -> list[Finding]:
+    """Whether another run could well give another median."""
+    # Imported late: the parent must not keep numpy's files mapped while limits are measured.
+    from edgeseq.percentiles import percentile_interval
+
+    interval = percentile_interval(queries.total_ns, 50)
+    if interval is None or not interval.estimate:
+        return []
+    reach = max(interval.high - interval.estimate, interval.estimate - interval.low)
+    if reach <= MEDIAN_WARNING_SHARE * interval.estimate:
+        return []
+    return [
+        Finding(
+            "unstable",
+            "warning",
+            f"the median is known to {format_share(reach / interval.estimate)} only, so another "
+            "run may well differ by more than 5 %: end other programs or measure for longer",
+        )
+    ]
 
 
 def _drift(queries: Queries) -> float | None:
