@@ -68,7 +68,11 @@ def convert_bare(
     `OutputError`; nothing is written then.
     """
     network = read_network(source, description=description)
-    texts = _read_ids(ids, network) if ids is not None else _random_ids(network, target)
+    texts = (
+        read_ids(ids, network.embedding.vocabulary_size)
+        if ids is not None
+        else _random_ids(network, target)
+    )
     if recipe.activations != "float32" and ids is None:
         raise InputError(
             "a static recipe needs real texts to take its ranges from",
@@ -139,10 +143,12 @@ def _random_ids(network: Network, target: Target) -> list[list[int]]:
     return [rng.integers(lowest, high, n).tolist() for n in lengths for _ in range(4)]
 
 
-def _read_ids(path: Path, network: Network) -> list[list[int]]:
-    """The lists of token ids in a file, one a line; raises `DataError` naming the line."""
+def read_ids(path: Path, size: int, *, longest: int | None = None) -> list[list[int]]:
+    """The lists of token ids below `size` in a file, one a line.
+
+    Raises `DataError` naming the line, also for one with more than `longest` ids.
+    """
     texts = []
-    size = network.embedding.vocabulary_size
     for number, line in enumerate(read_bytes(path, error=DataError).splitlines(), start=1):
         if not line.strip():
             continue
@@ -159,6 +165,10 @@ def _read_ids(path: Path, network: Network) -> list[list[int]]:
                 where=where,
                 found=f"{min(found)} to {max(found)}" if found else "no id",
                 expected=f"0 to {size - 1}",
+            )
+        if longest is not None and len(found) > longest:
+            raise DataError(
+                "is longer than the model takes", where=where, found=len(found), expected=longest
             )
         texts.append(found)
     if not texts:

@@ -119,6 +119,15 @@ def convert(
             rich_help_panel=BARE,
         ),
     ] = None,
+    head: Annotated[
+        str,
+        typer.Option(
+            "--head",
+            help="Of a Hugging Face checkpoint: classes, tokens, vocabulary or embedding; auto: "
+            "the one it was made with.",
+            rich_help_panel=BARE,
+        ),
+    ] = "auto",
     streaming: Annotated[
         bool,
         typer.Option(
@@ -144,14 +153,15 @@ def convert(
             choices,
             description,
             ids,
+            head=head,
             streaming=streaming,
             replace=replace,
             json=json,
         )
         return
-    if streaming or ids is not None:
+    if streaming or ids is not None or head != "auto":
         raise InputError(
-            "--streaming and --ids are for bare files",
+            "--streaming, --ids and --head are for bare files",
             found=str(out_path),
             fix="end --out in .tflite, or leave them out",
         )
@@ -204,11 +214,15 @@ def _bare(
     description: Path | None,
     ids: Path | None,
     *,
+    head: str,
     streaming: bool,
     replace: bool,
     json: bool,
 ) -> None:
     from edgeseq_converters.bare import convert_bare
+    from edgeseq_converters.bare_encoder import convert_bare_encoder
+    from edgeseq_converters.checkpoint import names_checkpoint
+    from edgeseq_converters.checkpoint.heads import check_head
     from edgeseq_converters.lower import Target, choose_lowering, choose_runtime
     from edgeseq_converters.recipes import DEFAULT, get_recipe
 
@@ -220,26 +234,48 @@ def _bare(
             found=", ".join((*choices.recipes, *choices.lowerings)),
             fix="name one of each, or make bundles with --data",
         )
-    lowering = choose_lowering("lstm", choices.lowerings[0] if choices.lowerings else "auto")
+    encoder = names_checkpoint(source)
+    lowering = choose_lowering(
+        "bert" if encoder else "lstm", choices.lowerings[0] if choices.lowerings else "auto"
+    )
     target = Target(lowering, choices.length, choose_runtime(choices.runtime))
-    with progress_bars() as report:
-        made = convert_bare(
-            source,
-            out_path,
-            get_recipe(choices.recipes[0] if choices.recipes else DEFAULT),
-            target,
-            description=description,
-            ids=ids,
-            streaming=streaming,
-            replace=replace,
-            report=report,
+    chosen = get_recipe(choices.recipes[0] if choices.recipes else DEFAULT)
+    if encoder and (streaming or description is not None):
+        raise InputError(
+            "--streaming and --description are for recurrent networks",
+            found=str(source),
+            fix="leave them out",
         )
+    with progress_bars() as report:
+        if encoder:
+            made = convert_bare_encoder(
+                source.as_posix(),
+                out_path,
+                chosen,
+                target,
+                head=check_head(head),
+                ids=ids,
+                replace=replace,
+                report=report,
+            )
+        else:
+            made = convert_bare(
+                source,
+                out_path,
+                chosen,
+                target,
+                description=description,
+                ids=ids,
+                streaming=streaming,
+                replace=replace,
+                report=report,
+            )
     if json:
         print_json(made)
         return
     out.print(
         f"{made.path}: {made.size_bytes / 1e6:.2f} MB, input_ids to {made.output} "
-        f"{list(made.shape)}, {made.max_abs_error:.2g} from the float network at most",
+        f"{list(made.shape)}, {made.max_abs_error:.2g} from the float model at most",
         markup=False,
         soft_wrap=True,
     )

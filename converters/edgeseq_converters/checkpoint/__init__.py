@@ -18,7 +18,12 @@ from edgeseq.model_folder import BertConfig, ModelManifest, TrainedModel, Traini
 from edgeseq.progress import Progress, Report, silent
 from edgeseq_converters.checkpoint.collect import collect
 from edgeseq_converters.checkpoint.config import Pooling, describe, dimensions, parse_config
-from edgeseq_converters.checkpoint.files import DEFAULT_CHECKPOINT, Files, find_files
+from edgeseq_converters.checkpoint.files import (
+    DEFAULT_CHECKPOINT,
+    Files,
+    find_files,
+    is_hub_id,
+)
 from edgeseq_converters.checkpoint.heads import HeadName, choose_head, short_name
 from edgeseq_converters.checkpoint.tokenizer import read_tokenizer
 from edgeseq_converters.checkpoint.weights import read_weights
@@ -28,6 +33,7 @@ __all__ = [
     "BertCheckpoint",
     "HeadName",
     "is_checkpoint",
+    "names_checkpoint",
     "parse_config",
     "read_checkpoint",
     "read_model",
@@ -53,6 +59,11 @@ class BertCheckpoint(msgspec.Struct, frozen=True):
 def is_checkpoint(source: Path) -> bool:
     """Whether `source` is a folder that looks like a checkpoint (it has a config.json)."""
     return (source / _CONFIG).is_file()
+
+
+def names_checkpoint(source: Path) -> bool:
+    """Whether `source` is such a folder, or what is not there but can be a hub id."""
+    return is_checkpoint(source) or (not source.exists() and is_hub_id(source.as_posix()))
 
 
 def read_checkpoint(

@@ -114,6 +114,15 @@ def inside(name: object, *, where: Path) -> str:
     return str(path)
 
 
+_FILE_ENDINGS = (".keras", ".h5", ".hdf5", ".pt", ".pth", ".pt2", ".bin", ".onnx", ".safetensors")
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether `name` can be that of a checkpoint on the hub, or is `DEFAULT_CHECKPOINT`: not a
+    path, and not what a file is called."""
+    return bool(_HUB_ID.fullmatch(name)) and not name.lower().endswith(_FILE_ENDINGS)
+
+
 def find_files(
     source: str | Path,
     *,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 import msgspec
 
-from edgeseq.errors import CheckpointError
+from edgeseq.errors import CheckpointError, InputError
 from edgeseq.model_folder import BertHead
 from edgeseq_converters.checkpoint.config import Described, Pooling
 from edgeseq_converters.checkpoint.files import Files, inside
@@ -33,6 +33,16 @@ class Head(msgspec.Struct, frozen=True):
     normalized: bool
     labels: tuple[str, ...]
     max_tokens: int | None
+
+
+def check_head(name: str) -> HeadName:
+    """`name` as the name of a head; raises `InputError` listing the known ones."""
+    for known in get_args(HeadName):
+        if name == known:
+            return cast(HeadName, known)
+    raise InputError(
+        "unknown head", found=repr(name), expected=" or ".join(get_args(HeadName)), fix="name one"
+    )
 
 
 def choose_head(described: Described, files: Files, wanted: HeadName = "auto") -> Head:
