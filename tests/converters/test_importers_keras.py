@@ -75,7 +75,7 @@ def save(model: Any, path: Path) -> Path:
     if path.suffix:
         model.save(path)
     else:
-        model.save(path, save_format="tf")
+        model.save(path, save_format="tf", save_traces=False)  # functions of operations, not read
     return path
 
 
@@ -130,7 +130,7 @@ def draw_model(keras: ModuleType, draw: Callable[[Any], Any], *, masked: bool) -
 
 
 def test_random_networks(keras3: ModuleType, keras2: ModuleType, tmp_path: Path) -> None:
-    @settings(SMALL, max_examples=14)
+    @settings(SMALL, max_examples=9)
     @given(st.data())
     def run(data: st.DataObject) -> None:
         masked = data.draw(st.booleans())
@@ -192,7 +192,7 @@ class TestEssayNetworks:
         )
         network = read_network(save(model, tmp_path / "words.h5"))
         assert network.outputs == VOCABULARY
-        check(model, network)
+        check(model, network, TEXTS[:2])
 
     def test_tagger(self, request: pytest.FixtureRequest, tmp_path: Path, version: int) -> None:
         model = self.both(
@@ -205,7 +205,6 @@ class TestEssayNetworks:
         network = read_network(save(model, tmp_path / "tags.keras"))
         assert network.per_token
         assert network.outputs == 5
-        check(model, network)
         check_padded(model, network)
 
 
@@ -242,10 +241,11 @@ def test_attention_pooling(
 ) -> None:
     keras = request.getfixturevalue(f"keras{version}")
     model = attention(keras, form, units=units, both=form == "dot")
-    for name in ("model.keras", "model.h5"):
-        network = read_network(save(model, tmp_path / name))
-        assert [type(layer) for layer in network.layers] == [Recurrent, AttentionPool, Dense]
-        check(model, network)
+    network = read_network(save(model, tmp_path / "model.keras"))
+    assert [type(layer) for layer in network.layers] == [Recurrent, AttentionPool, Dense]
+    check(model, network, TEXTS[1:2])
+    legacy = read_network(save(model, tmp_path / "model.h5"))
+    np.testing.assert_array_equal(answers(legacy, TEXTS), answers(network, TEXTS))
 
 
 def test_everything_that_changes_nothing(keras3: ModuleType, tmp_path: Path) -> None:
@@ -291,13 +291,11 @@ def test_stateful_layers_start_at_zero(keras3: ModuleType, tmp_path: Path) -> No
         check(model, network, [text])
 
 
-@pytest.mark.parametrize("version", [3, 2])
 @pytest.mark.parametrize("functional", [False, True])
 def test_a_masking_layer_is_a_zero_row(
-    request: pytest.FixtureRequest, tmp_path: Path, version: int, functional: bool
+    keras3: ModuleType, tmp_path: Path, functional: bool
 ) -> None:
-    keras = request.getfixturevalue(f"keras{version}")
-    layers = keras.layers
+    layers = keras3.layers
     stack = [
         layers.Embedding(VOCABULARY, 6),
         layers.Masking(0.0),
@@ -305,12 +303,12 @@ def test_a_masking_layer_is_a_zero_row(
         layers.Dense(2),
     ]
     if functional:
-        flow = source = keras.Input((None,), dtype="int32")
+        flow = source = keras3.Input((None,), dtype="int32")
         for layer in stack:
             flow = layer(flow)
-        model = keras.Model(source, flow)
+        model = keras3.Model(source, flow)
     else:
-        model = keras.Sequential(stack)
+        model = keras3.Sequential(stack)
         model.build((None, None))
     randomize(model)
     unmasked = read_network(save(model, tmp_path / "model.keras"))

@@ -199,6 +199,13 @@ def test_a_class_of_somebodys_own_is_refused(keras: ModuleType, tmp_path: Path, 
     refused(rewrite(good, tmp_path, config=own), r"is not one of Keras' own layers: found system")
 
 
+def test_what_a_file_says_is_cut_short(tmp_path: Path, good: Path) -> None:
+    def long(config: dict[str, Any]) -> None:
+        config["config"]["layers"][2]["config"]["activation"] = "x\n" * 100_000
+
+    assert len(refused(rewrite(good, tmp_path, config=long), "another activation")) < 800
+
+
 def rewrite(
     good: Path,
     folder: Path,

@@ -117,7 +117,7 @@ POOLINGS = ("last", "last-token", "max", "mean", "attention", "tags")
 
 
 def test_random_state_dicts(tmp_path: Path) -> None:
-    @settings(SMALL, max_examples=20)
+    @settings(SMALL, max_examples=15)
     @given(
         kind=st.sampled_from(["lstm", "gru"]),
         layers=st.integers(1, 3),
@@ -148,7 +148,7 @@ def save_state(module: Any, path: Path) -> Path:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_random_exported_modules(tmp_path: Path) -> None:
-    @settings(SMALL, max_examples=5)
+    @settings(SMALL, max_examples=4)
     @given(
         kind=st.sampled_from(["lstm", "gru"]),
         layers=st.integers(1, 3),

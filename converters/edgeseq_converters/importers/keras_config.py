@@ -15,6 +15,7 @@ from edgeseq.errors import CheckpointError
 
 _MODELS = ("Sequential", "Functional", "Model")
 _BUILT_IN = ("keras", "tf_keras")
+_SHOWN = 160
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,10 @@ class KerasLayer:
     keywords: Mapping[str, Any] = field(default_factory=dict)
 
     def refuse(self, what: str, **details: Any) -> CheckpointError:
-        """An error that names this layer."""
-        return CheckpointError(
-            f"layer {self.name} ({self.class_name}) {what}", where=self.where, **details
-        )
+        """An error that names this layer; what a file says is cut to a line's length."""
+        short = {key: str(value)[:_SHOWN] for key, value in details.items() if value is not None}
+        name = f"{self.name[:_SHOWN]} ({self.class_name[:_SHOWN]})"
+        return CheckpointError(f"layer {name} {what}", where=self.where, **short)
 
     def flag(self, key: str, *, default: bool = False) -> bool:
         """A setting that is true or false."""
