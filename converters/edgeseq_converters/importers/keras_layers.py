@@ -165,7 +165,8 @@ def _function(layer: KerasLayer, name: object) -> Function:
     if name is None:
         return "linear"
     if not isinstance(name, str) or name not in get_args(Function):
-        raise layer.refuse("has an unknown activation", found=name, expected=get_args(Function))
+        expected = ", ".join(get_args(Function))
+        raise layer.refuse("has an unknown activation", found=name, expected=expected)
     return cast(Function, name)
 
 

@@ -46,6 +46,10 @@ class _Reader:
         if first is None or self._layers.get(self._model.output) is None:
             raise self._model.layers[0].refuse("is not joined to the input and the output")
         _check_input(first)
+        for layer in self._model.layers:
+            fed = len(layer.inputs) > 1 or layer.keywords.get("initial_state") is not None
+            if layer.class_name in RECURRENT and fed:
+                raise layer.refuse("is fed an initial state")
         used = {first.name}
         embedding: Embedding | None = None
         layers: list[Layer] = []
@@ -77,7 +81,7 @@ class _Reader:
                 layer = layer_of(at, self._weights, sequence=sequence)
                 layers += [] if layer is None else [layer]
                 sequence = sequence and not _ends_sequence(layer)
-        self._check_masks(used)
+        self._check_strays(used)
         if embedding is None:
             raise at.refuse("is no Embedding", expected="an Embedding after the input")
         return Network(self._model.name, embedding, tuple(layers))
@@ -94,9 +98,8 @@ class _Reader:
         """Refuses arguments that change the answer: a fed state, another mask, training mode."""
         joins = layer.class_name in ("Dot", "Multiply")
         if not joins and (len(layer.inputs) != 1 or layer.constants):
-            state = layer.class_name in RECURRENT
             raise layer.refuse(
-                "is fed an initial state" if state else "takes several inputs",
+                "takes several inputs",
                 found=len(layer.inputs) + len(layer.constants),
                 expected=1,
             )
@@ -105,8 +108,6 @@ class _Reader:
                 continue  # the settings of a function, which its reader looks at
             if key == "mask" and isinstance(value, Tensor):
                 self._check_mask(layer, value, embedding)
-            elif key == "initial_state" and value is not None:
-                raise layer.refuse("is fed an initial state")
             elif (
                 key == "training"
                 and value is True
@@ -121,17 +122,22 @@ class _Reader:
         node = self._layers.get(value.layer)
         if node is not None and node.class_name == "Any":
             # A Masking layer's: any(inputs != mask_value, axis=-1); `_masked` looks at the value.
+            last_axis = node.config.get("axis") == -1 and not node.config.get("keepdims")
             node = self._layers.get(node.inputs[0]) if node.inputs else None
-            source = self._layers.get(node.inputs[0]) if node is not None and node.inputs else None
-            consumers = self._consumers[source.name] if source is not None else []
-            own = any(one.class_name == "Masking" for one in consumers)
+            source = node.inputs[0] if node is not None and node.inputs else ""
+            own = last_axis and any(
+                one.class_name == "Masking"
+                and node is not None
+                and node.constants == (one.number("mask_value"),)
+                for one in self._consumers.get(source, ())
+            )
         else:
             own = embedding.mask_zero and node is not None and node.inputs == (self._model.input,)
             own = own and node is not None and node.constants == (0,)
         if node is None or node.class_name != "NotEqual" or not own:
             raise layer.refuse("is given a mask that is not its embedding's (mask_zero)")
 
-    def _check_masks(self, used: set[str]) -> None:
+    def _check_strays(self, used: set[str]) -> None:
         for layer in self._model.layers:
             if layer.name not in used and layer.class_name not in _MASK:
                 raise layer.refuse("stands beside the chain of layers from input to output")

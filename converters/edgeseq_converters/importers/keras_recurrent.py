@@ -26,7 +26,9 @@ def recurrent_of(layer: KerasLayer, weights: Weights) -> Recurrent:
     other = layer.inner("backward_layer") if layer.config.get("backward_layer") else inner
     merge = layer.config.get("merge_mode", "concat")
     if merge not in get_args(Merge):
-        raise layer.refuse("has a strange merge_mode", found=merge, expected=get_args(Merge))
+        raise layer.refuse(
+            "has a strange merge_mode", found=merge, expected=", ".join(get_args(Merge))
+        )
     sequences = inner.flag("return_sequences")
     kinds = {_KINDS.get(one.class_name) for one in (inner, other)}
     if len(kinds) > 1 or sequences != other.flag("return_sequences"):
