@@ -46,10 +46,10 @@ class _Reader:
         if first is None or self._layers.get(self._model.output) is None:
             raise self._model.layers[0].refuse("is not joined to the input and the output")
         _check_input(first)
-        for layer in self._model.layers:
-            fed = len(layer.inputs) > 1 or layer.keywords.get("initial_state") is not None
-            if layer.class_name in RECURRENT and fed:
-                raise layer.refuse("is fed an initial state")
+        for one in self._model.layers:
+            fed = len(one.inputs) > 1 or one.keywords.get("initial_state") is not None
+            if one.class_name in RECURRENT and fed:
+                raise one.refuse("is fed an initial state")
         used = {first.name}
         embedding: Embedding | None = None
         layers: list[Layer] = []
@@ -61,9 +61,9 @@ class _Reader:
                 found = attention_after(
                     at, self._consumers, self._weights, masked=embedding.mask_zero
                 )
-                for one in found.used:
-                    self._check_call(one, embedding)
-                used |= {one.name for one in found.used}
+                for part in found.used:
+                    self._check_call(part, embedding)
+                used |= {part.name for part in found.used}
                 layers.append(found.pool)
                 sequence, at = False, found.last
                 continue
