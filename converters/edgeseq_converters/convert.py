@@ -36,7 +36,7 @@ from edgeseq.tflite_file import TfliteFile, read_tflite
 from edgeseq_converters import fidelity
 from edgeseq_converters.arrays import vocabulary_size
 from edgeseq_converters.inspection import check_converted, check_runtime
-from edgeseq_converters.lower import Target, choose_lowering, choose_runtime
+from edgeseq_converters.lower import LOWERINGS, Target, choose_lowering, choose_runtime
 from edgeseq_converters.recipes import Recipe, get_recipe
 from edgeseq_converters.reference import reference_logits
 from edgeseq_converters.search import check_drop
@@ -117,7 +117,7 @@ def convert(
         _write_texts(draft, model, dataset)
         write_json(draft / "golden.json", _golden(compared, comparison, tolerance))
         manifest = BundleManifest(
-            name=f"{model.manifest.name}-{chosen.name}",
+            name=bundle_name(model, chosen, target),
             task=model.manifest.task,
             arch=model.manifest.arch,
             recipe=chosen.name,
@@ -134,6 +134,13 @@ def convert(
         write_json(draft / "bundle.json", manifest)
         check_model(read_bundle(draft, verify_hashes=False))
     return manifest
+
+
+def bundle_name(model: TrainedModel, recipe: Recipe, target: Target) -> str:
+    """NAME-RECIPE, and -LOWERING where it is not the architecture's first."""
+    name = f"{model.manifest.name}-{recipe.name}"
+    usual = LOWERINGS[model.manifest.arch][0]
+    return name if target.lowering == usual else f"{name}-{target.lowering}"
 
 
 def _target(model: TrainedModel, lowering: str, length: int | None, runtime: str | None) -> Target:

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
+from edgeseq.bundle import RecipeName
 from edgeseq.model_folder import Arch
 
 Spec = dict[str, Any]
@@ -48,11 +49,17 @@ PALETTE: dict[str, tuple[str, str]] = {
     "bert-4": ("#7fbfee", "#2077ba"),
 }
 _SPREAD = {1: (2,), 2: (1, 3), 3: (0, 2, 3), 4: (0, 1, 2, 3)}
-_RECIPE_ORDER = ("float32", "float16", "dynamic_wi8_afp32")
+_RECIPE_ORDER = get_args(RecipeName)
 _SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down")
 _DASHES = ((1, 0), (7, 3), (2, 2), (8, 2, 2, 2), (4, 4), (12, 3))
 ARCH_TITLES: dict[Arch, str] = {"lstm": "LSTM", "bert": "BERT"}
-_RECIPE_TITLES = {"dynamic_wi8_afp32": "dynamic int8"}
+_RECIPE_TITLES: dict[str, str] = {
+    "dynamic_wi8_afp32": "dynamic int8",
+    "dynamic_wi4_afp32": "dynamic int4",
+    "weight_only_wi8_afp32": "weight-only int8",
+    "static_wi8_ai8": "static int8",
+    "static_wi8_ai16": "static int16",
+}
 
 
 def colour(token: str) -> str:
@@ -108,13 +115,15 @@ def _recipe_rank(recipe: str) -> int:
 
 
 def _short_labels(models: Sequence[tuple[str, Arch, str]]) -> dict[str, str]:
-    """`MODEL-RECIPE` as `MODEL recipe in words`, at most 32 characters, unique or left alone."""
+    """`MODEL-RECIPE-LOWERING` as `MODEL recipe in words LOWERING`, at most 32 characters, unique
+    or left alone."""
     labels = {}
     for bundle, _, recipe in models:
         title = _RECIPE_TITLES.get(recipe, recipe)
         name = plain(bundle)
-        stem = name.removesuffix(recipe).rstrip("-_ ")
-        label = f"{stem} {title}" if stem and stem != name else name
+        stem, found, lowering = name.partition(recipe)
+        words = (stem.rstrip("-_ "), title, lowering.strip("-_ "))
+        label = " ".join(word for word in words if word) if stem and found else name
         labels[bundle] = label if len(label) <= 32 else f"{label[:17]}…{label[-14:]}"
     if len(set(labels.values())) < len(labels):
         return {bundle: f"{index}. {plain(bundle)[:28]}" for index, bundle in enumerate(labels, 1)}
