@@ -243,3 +243,36 @@ def test_rounding_for_inputs_keeps_answers_better() -> None:
 def test_int4_is_packed_as_the_runtime_reads_it() -> None:
     stored = np.array([[1, -7, 3], [-1, 0, 7]], np.int8)
     assert pack_int4(stored) == bytes([0x91, 0xF3, 0x70])
+
+
+def bert_file(tmp_path: Path, recipe: str = "float32") -> bytes:
+    model = read_model(save(make_reference("Bert", "classes"), tmp_path / "checkpoint"))
+    return encoder.lower(model, get_recipe(recipe))
+
+
+@pytest.mark.parametrize("recipe", ["float32", "dynamic_wi8_afp32"])
+@pytest.mark.parametrize("token_id", [-1, WORDS, 2**31 - 1])
+def test_an_id_beyond_the_table_is_an_error_and_no_guess(
+    recipe: str, token_id: int, tmp_path: Path
+) -> None:
+    runner = Interpreter(model_content=bert_file(tmp_path, recipe)).get_signature_runner()
+    with pytest.raises((RuntimeError, ValueError)):
+        runner(input_ids=np.asarray([[2, token_id, 3]], np.int32))
+    assert np.isfinite(runner(input_ids=np.asarray([[2, 3]], np.int32))["logits"]).all()
+
+
+def test_only_the_runtimes_own_operators_and_no_mask(tmp_path: Path) -> None:
+    stored = parse_tflite(bert_file(tmp_path), where=Path("model.tflite"))
+    names = {use.name for use in stored.operator_uses()}
+    # No Flex, no loop, one exact GELU in place of its parts (peers of 2020 got FlexErf here).
+    assert not [name for name in names if ":" in name]
+    assert {"GELU", "SOFTMAX", "FULLY_CONNECTED", "BATCH_MATMUL"} <= names
+    assert "WHILE" not in names
+    # Nothing is padded: no constant of −10,000 or −3.4e38 that a quantization could stumble over.
+    (signature,) = stored.signatures
+    assert {name: tensor.dtype for name, tensor in signature.inputs.items()} == {
+        "input_ids": "INT32"
+    }
+    assert {name: tensor.shape for name, tensor in signature.outputs.items()} == {
+        "logits": (1, SIZES["num_labels"])
+    }
