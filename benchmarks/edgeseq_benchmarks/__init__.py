@@ -10,6 +10,7 @@
     limits, user_limits,
     boards, own_files,
     limited, curve       the model inside hard limits
+    energy               energy readers behind one seam
     operators,
     litert_profiler      where its time goes, operator by operator
     bench, predict       the two things that the command line asks for

@@ -23,6 +23,7 @@ from edgeseq.progress import Report, silent
 from edgeseq.results import Result, RuntimeInfo, Settings
 from edgeseq_benchmarks import stages, validity
 from edgeseq_benchmarks.boards import find_board
+from edgeseq_benchmarks.energy import find_reader
 from edgeseq_benchmarks.limits import Hierarchy
 from edgeseq_benchmarks.machine import Watch, device_info
 from edgeseq_benchmarks.own_files import scratch_folder
@@ -47,6 +48,7 @@ def default_settings(
     profile: bool = False,
     cpus: float | None = None,
     board: str | None = None,
+    energy: bool = False,
 ) -> Settings:
     """The settings of a full or a quick run.
 
@@ -74,6 +76,7 @@ def default_settings(
         profile=profile,
         cpus=cpus,
         board=board,
+        energy=energy,
         limited_duration_s=8.0 if quick else 20.0,
         curve_budget_s=25.0 if quick else 120.0,
     )
@@ -92,7 +95,8 @@ def bench(
     `bundles` are folders or `.zip` files. Raises `BundleError` when one cannot be read or none
     passes the check, `InputError` for two bundles of one name, `DeviceError` when a limit was asked
     for that this machine cannot set at all. A bundle whose process dies or hangs later keeps what
-    was measured, with an invalid finding. Whatever ends the run, no process and no control group is left behind.
+    was measured, with an invalid finding. Whatever ends the run, no process and no control group
+    is left behind.
     """
     with ExitStack() as stack:
         scratch = scratch_folder()[0] if any(path.is_file() for path in bundles) else None
@@ -113,6 +117,7 @@ def _bench(
 ) -> Result:
     subjects = _subjects(bundles, settings)
     hierarchy = _hierarchy(subjects, settings)
+    reader, idle = find_reader() if settings.energy else None, None
     device = device_info()
     created_utc = datetime.now(timezone.utc).isoformat(timespec="seconds")
     watch = Watch()
@@ -126,6 +131,8 @@ def _bench(
         states += measured.states
         if settings.profile:
             stages.measure_profiles(subjects, settings, timeouts, report)
+        if reader is not None:
+            idle = stages.measure_energy(subjects, settings, timeouts, reader, report)
         if hierarchy is not None:
             stages.measure_limited(subjects, settings, hierarchy, device, report)
     watch.read("after")
@@ -145,9 +152,11 @@ def _bench(
         findings=(
             *validity.machine_findings(states, device),
             *validity.settings_findings(effective, measured.overhead_ns),
+            *validity.energy_findings(settings, None if reader is None else reader.name, idle),
             *validity.batch_findings(len(subjects), measured.together),
         ),
         git_state=_git_state(),
+        energy_idle=idle,
     )
 
 

@@ -2,8 +2,9 @@
 
 The memory group counts everything that a device would need RAM for: anonymous memory, page
 tables, and the pages of files that were read inside of it. Swap is off in it, so that a model that
-does not fit is seen to be slow or killed, not swapped. Sources: the kernel's `admin-guide/cgroup-v2.rst`
-and `admin-guide/cgroup-v1/memory.rst`.
+does not fit is seen to be slow or killed, not swapped. A limit on processor time is a quota of
+every 10 ms. Sources: the kernel's `admin-guide/cgroup-v2.rst`, `admin-guide/cgroup-v1/memory.rst`
+and `scheduler/sched-bwc.rst`. What a user who may make no group gets stands in `user_limits`.
 """
 
 from __future__ import annotations

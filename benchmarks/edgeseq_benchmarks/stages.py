@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -15,6 +16,7 @@ from edgeseq.progress import Progress, Report
 from edgeseq.results import (
     ColdStart,
     DeviceInfo,
+    EnergyWindow,
     LimitedRun,
     MachineState,
     MemoryPhase,
@@ -25,6 +27,7 @@ from edgeseq_benchmarks import protocol, validity
 from edgeseq_benchmarks.boards import find_board, limits_here
 from edgeseq_benchmarks.children import Child, load_command, lost_while_loading
 from edgeseq_benchmarks.curve import memory_curve
+from edgeseq_benchmarks.energy import Meter, Reader
 from edgeseq_benchmarks.limited import LimitedTask, run_limited
 from edgeseq_benchmarks.limits import Hierarchy
 from edgeseq_benchmarks.machine import Watch, available_bytes
@@ -39,6 +42,8 @@ _LONGEST_TEXTS = 8
 # At the start of each round, so that caches are the model's own again; recorded apart.
 _WARMUP_TEXTS = 4
 _OVERHEAD_QUERIES = 2000
+# Above what a minute of the fastest model takes; its times travel as one reply.
+_ENERGY_QUERIES = 3_000_000
 
 
 class Timeouts(NamedTuple):
@@ -324,6 +329,44 @@ def measure_profiles(
             )
             subject.findings += validity.profile_findings(subject.profile)
     report(Progress("profile", len(subjects), len(subjects)))
+
+
+def measure_energy(
+    subjects: Sequence[Subject],
+    settings: Settings,
+    timeouts: Timeouts,
+    reader: Reader,
+    report: Report,
+) -> EnergyWindow | None:
+    """What the machine takes idle, which is returned, and while each model answers without a pause.
+
+    Apart from the rounds that latency comes from: reading power costs the machine something.
+    """
+    duration_s, total = settings.energy_duration_s, len(subjects)
+    report(Progress("energy", 0, total, "idle"))
+    with Meter(reader) as meter:
+        time.sleep(duration_s)
+    idle = meter.window(queries=0)
+    for done, subject in enumerate(subjects):
+        report(Progress("energy", done, total, subject.name))
+        if subject.lost or idle is None:
+            continue
+        with subject.goes_without("energy"), Child(subject.name) as child:
+            _load(subject, child, settings, timeouts)
+            command = _slice_command(
+                subject, subject.order, subject.order[:_WARMUP_TEXTS],
+                min_queries=1, max_queries=_ENERGY_QUERIES, min_duration_s=duration_s,
+            )  # fmt: skip
+            likely_s = 20 * len(subject.order) * subject.slowest_ns / 1e9
+            with Meter(reader) as meter:
+                answered = child.ask(
+                    command,
+                    protocol.SliceDone,
+                    timeout_s=timeouts.slice_s + 2 * duration_s + likely_s,
+                )
+            subject.energy = meter.window(len(protocol.unpack(answered.queries.text)))
+    report(Progress("energy", total, total))
+    return idle
 
 
 def measure_limited(

@@ -13,6 +13,7 @@ from statistics import median
 from edgeseq.bundle import Bundle
 from edgeseq.results import (
     DeviceInfo,
+    EnergyWindow,
     Finding,
     LimitedRun,
     MachineState,
@@ -45,6 +46,8 @@ GROWTH_WARNING_BYTES = 2_000_000
 # Same input, same kernels, same process: equal to the last bit as far as it is known; what is
 # allowed is a rounding in float32.
 SAME_ANSWER_TOLERANCE = 1e-5
+# Sensors are read a few times a second and a machine's own tasks come and go over seconds.
+ENERGY_WINDOW_S = 60.0
 # Beyond this, more than a third of what the profiler saw was itself.
 PROFILE_DISTORTS = 1.5
 
@@ -447,6 +450,24 @@ def profile_findings(profile: OperatorProfile) -> list[Finding]:
             "without: many small operators, so its times show what is called, not what it costs",
         )
     ]
+
+
+def energy_findings(
+    settings: Settings, reader: str | None, idle: EnergyWindow | None
+) -> list[Finding]:
+    """Whether energy was measured when it was asked for, and over long enough."""
+    if not settings.energy:
+        return []
+    if reader is None:
+        words = "this machine has nothing that measures energy (or not for this user)"
+        return [Finding("energy-not-measured", "warning", f"energy was not measured: {words}")]
+    if idle is None:
+        words = f"{reader} fell silent"
+        return [Finding("energy-not-measured", "warning", f"energy was not measured: {words}")]
+    if idle.duration_s < ENERGY_WINDOW_S:
+        words = f"over {idle.duration_s:.0f} s instead of {ENERGY_WINDOW_S:.0f}"
+        return [Finding("energy-short", "warning", f"energy was measured {words}")]
+    return []
 
 
 def batch_findings(models: int, together: int) -> list[Finding]:

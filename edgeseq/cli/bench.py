@@ -51,6 +51,10 @@ def bench(
         bool,
         typer.Option("--profile", help="Also measure which operators take the time."),
     ] = False,
+    energy: Annotated[
+        bool,
+        typer.Option("--energy", help="Also measure energy, a minute idle and a minute a model."),
+    ] = False,
     on: Annotated[str, typer.Option(help="The device; only `local` so far.")] = "local",
     json: JsonOption = False,
 ) -> None:
@@ -62,6 +66,7 @@ def bench(
     from edgeseq_benchmarks.bench import default_settings
 
     from edgeseq.cli.profile_table import profile_table
+    from edgeseq.energy import energy_words
     from edgeseq.errors import InputError, OutputError
     from edgeseq.files import write_json
     from edgeseq.units import parse_bytes
@@ -81,6 +86,7 @@ def bench(
         profile=profile,
         cpus=cpus,
         board=board,
+        energy=energy,
     )
     # Nothing may move on the screen by itself while a model is measured.
     with progress_bars(still=True) as report:
@@ -92,6 +98,10 @@ def bench(
         return
     out.print(_table(rows))
     _print_limited(measured.runs, settings.memory_limits_bytes)
+    if energy:
+        for run in measured.runs:
+            said = energy_words(run.energy, measured.energy_idle)
+            out.print(f"energy of {run.bundle.name}: {said}", markup=False, soft_wrap=True)
     for run in measured.runs:
         if run.profile is not None:
             out.print(profile_table(run.profile, run.bundle.name))

@@ -59,7 +59,7 @@ def _group(group: MarkdownGroup, *, several: bool, pictures: str) -> Iterator[st
             yield from (f"**{escape(figure.title)}.** {escape(figure.caption)}", "")
         for table in part.tables:
             yield from _table(table)
-    yield from ("## Validity", "", f"{escape(view.trust)} Energy was not measured.", "")
+    yield from ("## Validity", "", f"{escape(view.trust)} {escape(view.energy)}", "")
     if view.findings:
         findings = tuple((one.severity, one.about, one.message) for one in view.findings)
         yield from _table(Table(("weight", "about", "finding"), findings))

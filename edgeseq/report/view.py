@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from edgeseq.budgets import describe_budget
+from edgeseq.energy import energy_words
 from edgeseq.report.page_data import ci_text, share_text, tiles
 from edgeseq.report.rows import Group, Row
 from edgeseq.report.summary import GroupSummary
@@ -53,6 +54,7 @@ class GroupView(msgspec.Struct, frozen=True):
     boundary: str
     trust: str
     trusted: bool
+    energy: str
     tiles: tuple[tuple[str, str, str], ...]
     table: tuple[TableRow, ...]
     findings: tuple[FindingLine, ...]
@@ -85,6 +87,7 @@ def group_view(group: Group, summary: GroupSummary, *, report_command: str) -> G
         limits=describe_budget(verdict.budget),
         boundary=summary.boundary,
         trust=_trust(group),
+        energy=_energy(group),
         trusted=all(row.valid for row in group.rows) and not _warnings(group),
         tiles=tuple(tiles(winner)) if winner else (),
         table=tuple(_table_row(row, winner, refused.get(row.bundle, ())) for row in rows),
@@ -94,6 +97,17 @@ def group_view(group: Group, summary: GroupSummary, *, report_command: str) -> G
         provenance=_provenance(group),
         commands=(*(shlex.join(result.command) for result in group.results), report_command),
     )
+
+
+def _energy(group: Group) -> str:
+    """What each model takes a query, in one sentence; never a number that was not measured."""
+    known = [
+        f"{run.bundle.name} {energy_words(run.energy, result.energy_idle)}"
+        for result in group.results
+        for run in result.runs
+        if run.energy is not None and result.energy_idle is not None
+    ]
+    return f"Energy: {'; '.join(known)}." if known else "Energy was not measured."
 
 
 def _facts(group: Group) -> tuple[str, ...]:
@@ -221,7 +235,7 @@ def _provenance(group: Group) -> tuple[tuple[str, tuple[tuple[str, str], ...]], 
                 ("memory", format_bytes(device.memory_bytes)),
                 ("system", f"{device.os}, kernel {device.kernel}"),
                 ("emulated", "yes" if device.emulated else "no"),
-                ("energy", NOT_MEASURED),
+                ("energy", _reader(group)),
             ],
         ),
         (
@@ -259,6 +273,12 @@ def _provenance(group: Group) -> tuple[tuple[str, tuple[tuple[str, str], ...]], 
             )
         )
     return tuple((title, tuple(pairs)) for title, pairs in parts)
+
+
+def _reader(group: Group) -> str:
+    """What measured energy, if anything did."""
+    windows = [result.energy_idle for result in group.results if result.energy_idle is not None]
+    return ", ".join(dict.fromkeys(window.reader for window in windows)) or NOT_MEASURED
 
 
 def _settings(requested: Settings, effective: Settings) -> Pairs:

@@ -8,13 +8,13 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from peers import table
+from peers import measured, table
 from peers.contenders import OPEN, Contender, Failure, Job, peer_contenders, peer_jobs
-from peers.inputs import REAL, SHAPES, Shape, fit, make_weights, reference_logits
+from peers.inputs import REAL, SHAPES, Reference, Shape, fit, make_weights, reference_logits
 from peers.limit import Machine
 from peers.makers import describe_end
 from peers.result import PeersResult, Row, ShapeResult, median_ns, paired_ratio
-from peers.rounds import Agreement, Timing, compare, slice_value
+from peers.rounds import Agreement, Timing, check_answers, compare, slice_value
 from peers.targets import TARGETS, distances, fastest, judge, verdicts
 
 from edgeseq.errors import InputError
@@ -90,6 +90,24 @@ class TestAgreement:
         assert coarse.wrong(contender("integer")) is None
         assert "differ by 50%" in coarse.wrong(contender("dynamic"))
         assert "80%" in msgspec.structs.replace(rough, equal_labels=0.8).wrong(contender())
+
+
+class TestPadding:
+    """What a file is checked for when a text is shorter than it."""
+
+    @pytest.mark.parametrize(("padding_id", "right"), [(None, [7, 0, 0]), (-1, [7])])
+    def test_ours_answers_for_the_text_and_others_for_what_they_get(self, padding_id, right):
+        reference = Reference(make_weights(Shape(4, 2), seed=3))
+
+        class Child:
+            contender = Contender(
+                "one", "edgeseq", "float32", "fixed", {3: "file"}, ("3",), padding_id=padding_id
+            )
+
+            def ask(self, command, expected):
+                return measured.Logits([reference.logits(right).tolist()])
+
+        assert check_answers(Child(), reference, {"3": [[7]]}).max_error < 1e-6
 
 
 class TestContenders:
