@@ -22,7 +22,11 @@ OPEN = 0
 
 
 class Contender(msgspec.Struct, frozen=True):
-    """One row of the table. `files` are paths by length (`OPEN` for a file that takes any)."""
+    """One row of the table. `files` are paths by length (`OPEN` for a file that takes any).
+
+    A text shorter than a fixed file is filled up with 0 on its right, and the file answers for
+    what it was given; one with a `padding_id` of its own answers for the text.
+    """
 
     name: str
     peer: Peer
@@ -32,6 +36,7 @@ class Contender(msgspec.Struct, frozen=True):
     workloads: tuple[str, ...]
     recipe: str = ""
     lowering: str = ""
+    padding_id: int | None = None
 
     @property
     def runtime(self) -> Literal["tflite", "onnx"]:

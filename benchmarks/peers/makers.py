@@ -52,17 +52,15 @@ def make_files(
     made: dict[Job, Path] = {}
     causes: dict[Job, str] = {}
     for group in groups.values():
-        wanted = [job for job in group if not (folder / job.filename).is_file()]
-        # Each file by itself after a failure: the first may have taken the others with it.
-        attempts = [wanted, *([job] for job in wanted)] if len(wanted) > 1 else [wanted]
-        for some in attempts:
-            missing = tuple(job for job in some if not (folder / job.filename).is_file())
-            if not missing:
-                continue
+        # Files are written in order, so the first that is missing is the one that failed.
+        while missing := tuple(
+            job for job in group if job not in causes and not (folder / job.filename).is_file()
+        ):
             tell(f"{missing[0].peer} {missing[0].precision}: {len(missing)} files")
             cause = _run(Order(missing, str(weights_path), str(folder), calibration))
-            if len(missing) == 1 and cause is not None:
-                causes[missing[0]] = cause
+            left = [job for job in missing if not (folder / job.filename).is_file()]
+            if left:
+                causes[left[0]] = cause or "wrote nothing"
         made |= {job: folder / job.filename for job in group if job not in causes}
     return made, causes
 

@@ -21,10 +21,11 @@ Answer = Callable[[Sequence[int]], Any]
 
 
 class Load(msgspec.Struct, frozen=True, tag="load"):
-    """Load files by workload, (length, path) each; answered by `Done`."""
+    """Load files by workload, (length, path) each, with 0 for any length; answered by `Done`."""
 
     runtime: str
     files: dict[str, tuple[int, str]]
+    padding_id: int
     texts: dict[str, list[list[int]]]
 
 
@@ -47,10 +48,9 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
 
 
 class Logits(msgspec.Struct, frozen=True, tag="logits"):
-    """`logits` by text; `padded_to` is the length that all were padded to, 0 for none."""
+    """Logits by text."""
 
     logits: list[list[float]]
-    padded_to: int
 
 
 class Times(msgspec.Struct, frozen=True, tag="times"):
@@ -76,34 +76,29 @@ Reply = Done | Logits | Times | Failed
 
 
 class TfliteModel:
-    """A .tflite file of `length` tokens, or of any (0); padded to `length` otherwise."""
+    """A .tflite file of `length` tokens, filled up with `padding_id`; or of any length (0)."""
 
-    def __init__(self, path: str, length: int) -> None:
+    def __init__(self, path: str, length: int, padding_id: int) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
         self._interpreter = Interpreter(model_path=path, num_threads=1)
-        details = self._interpreter.get_input_details()
-        self._ids = next(one["index"] for one in details if len(one["shape"]) == 2)
-        self._count = next((one["index"] for one in details if len(one["shape"]) < 2), None)
+        self._ids = self._interpreter.get_input_details()[0]["index"]
         self._output = self._interpreter.get_output_details()[0]["index"]
         self._length = length
+        self._padding_id = padding_id
         self._allocated = 0
-        self.padded_to = length if self._count is None else 0
 
     def answer(self, ids: Sequence[int]) -> Any:
         """Logits [1, 3]. A fused LSTM's state is reset; that costs 0.3 µs where there is none."""
         interpreter = self._interpreter
-        real = len(ids)
         if self._length:
-            ids = [*ids, *[0] * (self._length - real)]
+            ids = [*ids, *[self._padding_id] * (self._length - len(ids))]
         if len(ids) != self._allocated:
             interpreter.resize_tensor_input(self._ids, [1, len(ids)])
             interpreter.allocate_tensors()
             self._allocated = len(ids)
         interpreter.reset_all_variables()
         interpreter.set_tensor(self._ids, np.array([ids], np.int32))
-        if self._count is not None:
-            interpreter.set_tensor(self._count, np.array([real], np.int32))
         interpreter.invoke()
         return interpreter.get_tensor(self._output)
 
@@ -111,9 +106,7 @@ class TfliteModel:
 class OnnxModel:
     """An .onnx file with an open sequence axis."""
 
-    padded_to = 0
-
-    def __init__(self, path: str, _length: int) -> None:
+    def __init__(self, path: str, _length: int, _padding_id: int) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -136,14 +129,15 @@ class _Process:
         if isinstance(command, Load):
             kind = OnnxModel if command.runtime == "onnx" else TfliteModel
             # Two workloads of one open file share it, as two texts of an application would.
-            by_file = {one: kind(one[1], one[0]) for one in set(command.files.values())}
+            files = set(command.files.values())
+            by_file = {one: kind(one[1], one[0], command.padding_id) for one in files}
             self._models = {name: by_file[one] for name, one in command.files.items()}
             self._texts = command.texts
             return Done()
         model, texts = self._models[command.workload], self._texts[command.workload]
         if isinstance(command, Check):
             logits = [np.ravel(model.answer(ids)).tolist() for ids in texts]
-            return Logits(logits, model.padded_to)
+            return Logits(logits)
         _, warmup_ns = time_answers(model.answer, texts, command.warmup)
         return Times(warmup_ns, *time_answers(model.answer, texts, command.queries))
 

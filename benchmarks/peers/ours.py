@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from edgeseq_converters.recipes import Recipe
 
 
+_PADDING_ID = -1
+"""What fills a text up to the length of an unrolled file (`lowerings.whole.lower`)."""
+
+
 class Made(msgspec.Struct, frozen=True):
     """Rows for the table, and what the converter refused."""
 
@@ -64,6 +68,7 @@ def our_models(weights: dict[str, FloatArray], folder: Path, texts: Sequence[Ids
                     workloads=(*map(str, LENGTHS), REAL),
                     recipe=recipe.name,
                     lowering=lowering,
+                    padding_id=None if OPEN in files else _PADDING_ID,
                 )
             )
     return Made(tuple(contenders), tuple(failures))
