@@ -72,7 +72,8 @@ class Model:
 
     Input int32 [1, tokens], at a text's real length or filled up to the model's fixed one, and
     output float32 [1, labels] are bound by the names of the signature, never by their order (the
-    order of `get_input_details` is not the function's). Their tensor indices are looked up once: a `SignatureRunner` allocates again in every call.
+    order of `get_input_details` is not the function's). Their tensor indices are looked up once: a
+    `SignatureRunner` allocates again in every call.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ import msgspec
 from edgeseq.errors import BundleError, DeviceError
 from edgeseq_benchmarks import memory, protocol
 from edgeseq_benchmarks.protocol import AnyCommand, AnyReply, Memory, Phase
-from edgeseq_benchmarks.runtimes import Model, Runtime, find_runtime
+from edgeseq_benchmarks.runtimes import PADDING_ID, Model, Runtime, find_runtime
 from edgeseq_benchmarks.texts import TextEncoder
 from edgeseq_benchmarks.timing import Recorder, collector_off, time_overhead, time_texts
 
@@ -213,6 +213,8 @@ class _Worker:
         token_ids = next((ids for ids in cut if ids), None)
         if token_ids is None:
             token_ids = self.texts.token_ids(command.texts[0])
+        missing = (self.model.fixed_length or 0) - len(token_ids)
+        token_ids = [*token_ids, *[PADDING_ID] * missing]
         found = profile(
             command.model_path, token_ids, labels=command.labels, threads=command.threads
         )

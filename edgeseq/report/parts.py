@@ -99,13 +99,11 @@ def table_parts(group: Group) -> tuple[Part, ...]:
 
 
 def _limits(group: Group) -> Part:
-    """What became of each model under the limits that were asked for, and under boards'."""
-    asked = {limit for result in group.results for limit in result.requested.memory_limits_bytes}
+    """What became of each model under each limit: boards', those asked for, the memory curve's."""
     lines = [
         (entry.row.bundle, *limited_cells(run))
         for entry in group.entries
-        for run in entry.run.limited
-        if run.board is not None or run.cpus is not None or run.limit_bytes in asked
+        for run in sorted(entry.run.limited, key=lambda run: (not run.board, -run.limit_bytes))
     ]
     head = ("model", "limits", "what happened", "median", "p95", "waits for the disk", "remark")
     return Part("Inside hard limits", tables=(Table(head, tuple(lines)),) if lines else ())

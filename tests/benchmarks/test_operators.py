@@ -10,11 +10,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import tflite
 from edgeseq_benchmarks.bench import bench
 from edgeseq_benchmarks.operators import profile_bundle, shares
 from edgeseq_benchmarks.validity import profile_findings
 
-from edgeseq.bundle import read_bundle
+from edgeseq.bundle import Signature, TensorSpec, read_bundle
 from edgeseq.errors import BundleError
 from edgeseq.files import write_json
 from edgeseq.profiles import profile_lines, profile_remark, taken_over
@@ -47,6 +48,20 @@ def test_a_profile_names_every_operator_and_who_ran_it(make_bundle: MakeBundle) 
 def test_a_short_text_is_profiled_at_its_own_length(make_bundle: MakeBundle) -> None:
     found = profile_bundle(read_bundle(make_bundle("bag")), ["soup"])
     assert found.tokens == 2
+
+
+def test_a_model_of_a_fixed_length_is_profiled_at_it(make_bundle: MakeBundle, models: Path) -> None:
+    content = bytearray((models / "bag.tflite").read_bytes())
+    tensors = tflite.Model.GetRootAs(content, 0).Subgraphs(0)
+    entry = tensors.Tensors(tensors.Inputs(0))
+    entry.ShapeAsNumpy()[1] = entry.ShapeSignatureAsNumpy()[1] = 16
+    signature = Signature(
+        key="serving_default",
+        inputs=(TensorSpec("input_ids", "int32", (1, 16)),),
+        outputs=(TensorSpec("logits", "float32", (1, 3)),),
+    )
+    path = make_bundle("fixed", content=bytes(content), max_tokens=16, signature=signature)
+    assert profile_bundle(read_bundle(path), ["soup " * 30]).tokens == 16
 
 
 def test_a_model_that_cannot_be_profiled_is_an_error_not_a_crash(make_bundle: MakeBundle) -> None:
