@@ -74,6 +74,6 @@ def search(convert: Convert, available: tuple[str, ...]) -> Search:
             refused[name] = str(reason)
     raise RefusedError(
         "no recipe is good enough",
-        found="; ".join(f"{name}: {reason}" for name, reason in refused.items()),
+        found="; ".join(refused.values()),
         fix="allow more with --max-drop",
     )

@@ -17,6 +17,8 @@ def network_of(model: TrainedModel) -> Network:
     Raises `CheckpointError` for another architecture and for arrays that are missing or do not
     fit the configuration.
     """
+    if model.manifest.network is not None:
+        return network_from_folder(model)
     config = lstm_config(model)
     table = take(model, "embedding.weight", config.vocabulary_size, config.embedding_size)
     layers: list[Layer] = []
