@@ -23,7 +23,7 @@ from edgeseq_converters.bert_arrays import (
 
 BATCH = 32
 IdArray = npt.NDArray[np.int32]
-Observe = Callable[[str, FloatArray], None]
+Observe = Callable[[str, FloatArray, FloatArray], None]
 
 
 def bert_answers(model: TrainedModel, texts: Sequence[Sequence[int]]) -> list[FloatArray]:
@@ -49,8 +49,9 @@ def bert_answers(model: TrainedModel, texts: Sequence[Sequence[int]]) -> list[Fl
 class BertReference:
     """A BERT as a function of token ids.
 
-    `observe` is given the inputs [batch, n, in] (or [batch, in]) of each linear layer, by the
-    layer's name. Raises `CheckpointError` when the model's arrays do not fit its configuration.
+    `observe` is given the inputs [batch, n, in] (or [batch, in]) and the outputs [batch, n, out]
+    of each linear layer, by the layer's name. Raises `CheckpointError` when the model's arrays do
+    not fit its configuration.
     """
 
     def __init__(self, model: TrainedModel, observe: Observe | None = None) -> None:
@@ -145,10 +146,11 @@ class BertReference:
         return rows.reshape(batch, length, heads, size // heads).swapaxes(1, 2)
 
     def _linear(self, name: str, inputs: FloatArray) -> FloatArray:
-        if self._observe is not None:
-            self._observe(name, inputs)
         weight, bias = self._arrays[f"{name}.weight"], self._arrays[f"{name}.bias"]
-        return np.asarray(inputs @ weight.T + bias)
+        outputs = np.asarray(inputs @ weight.T + bias)
+        if self._observe is not None:
+            self._observe(name, inputs, outputs)
+        return outputs
 
     def _norm(self, name: str, inputs: FloatArray) -> FloatArray:
         if self.config.norm == "scale":

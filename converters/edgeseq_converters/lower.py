@@ -34,6 +34,7 @@ _ENCODER_RECIPES = (
     "dynamic_wi8_afp32",
     "dynamic_wi4_afp32",
     "weight_only_wi8_afp32",
+    "static_wi8_ai8",
 )
 _ROW_SCALES_VERSION = 12
 """The FULLY_CONNECTED that multiplies by int8 weights with a scale a row and float inputs."""

@@ -38,7 +38,8 @@ def test_a_sentence_encoder_becomes_a_file(small_bert_checkpoint: Path, tmp_path
     [
         (["--head", "question"], "unknown head: found 'question', expected auto or classes"),
         (["--head", "tokens"], "tensor classifier.weight is missing"),
-        (["--recipe", "static_wi8_ai8"], "no recipe static_wi8_ai8 for an encoder"),
+        (["--recipe", "static_wi8_ai16"], "no recipe static_wi8_ai16 for an encoder"),
+        (["--recipe", "static_wi8_ai8"], "a static recipe needs texts to calibrate on"),
         (["--streaming"], "are for recurrent networks"),
     ],
 )

@@ -19,6 +19,7 @@ from edgeseq_converters import encoder
 from edgeseq_converters.bert_reference import bert_answers
 from edgeseq_converters.checkpoint import read_model
 from edgeseq_converters.encoder.rounding import round_rows_int4
+from edgeseq_converters.encoder.static import linear_ranges
 from edgeseq_converters.recipes import get_recipe
 from edgeseq_converters.tflite_writer.quantization import pack_int4, quantize_rows_int4
 from tokenizers import BertWordPieceTokenizer
@@ -276,3 +277,29 @@ def test_only_the_runtimes_own_operators_and_no_mask(tmp_path: Path) -> None:
     assert {name: tensor.shape for name, tensor in signature.outputs.items()} == {
         "logits": (1, SIZES["num_labels"])
     }
+
+
+@pytest.mark.parametrize("family", ["Bert", "MobileBert", "Albert"])
+def test_static_products_stay_close(family: str, tmp_path: Path) -> None:
+    reference = make_reference(family, "classes", initializer_range=0.1)
+    model = read_model(save(reference, tmp_path / "checkpoint"))
+    calibrated = make_texts((40, 12, 25, 60))
+    content = encoder.lower(model, get_recipe("static_wi8_ai8"), calibrated)
+    stored = parse_tflite(content, where=Path("model.tflite"))
+    assert {use.name for use in stored.operator_uses()} >= {"QUANTIZE", "DEQUANTIZE"}
+    runner = Interpreter(model_content=content, num_threads=1).get_signature_runner()
+    for text, wanted in zip(calibrated, bert_answers(model, calibrated), strict=True):
+        answer = runner(input_ids=np.asarray([text], np.int32))["logits"][0]
+        assert np.abs(answer - wanted).max() < 0.2 * np.abs(wanted).max()
+
+
+def test_outliers_keep_a_product_dynamic(tmp_path: Path) -> None:
+    reference = make_reference("Bert", "classes", initializer_range=0.1)
+    model = read_model(save(reference, tmp_path / "checkpoint"))
+    texts = make_texts((40, 12, 25, 60))
+    name = "encoder.layer.1.output.dense"
+    assert name in linear_ranges(model, texts)
+    model.weights[f"{name}.bias"][3] = 500
+    ranges = linear_ranges(model, texts)
+    assert name not in ranges
+    assert "encoder.layer.1.attention.self.key" in ranges

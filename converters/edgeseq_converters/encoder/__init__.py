@@ -18,6 +18,7 @@ from edgeseq.model_folder import BertConfig, BertHead, TrainedModel
 from edgeseq_converters.bert_arrays import bert_arrays, bert_config, layer_sources
 from edgeseq_converters.encoder.layers import Encoder
 from edgeseq_converters.encoder.rounding import input_moments
+from edgeseq_converters.encoder.static import linear_ranges
 from edgeseq_converters.encoder.weights import Arrays
 from edgeseq_converters.recipes import Recipe
 from edgeseq_converters.tflite_writer import encoder_operators as more
@@ -39,12 +40,14 @@ def lower(model: TrainedModel, recipe: Recipe, texts: Sequence[Sequence[int]] = 
     [1, hidden].
 
     int4 weights are rounded for what flows through the model on `texts` (token ids), if there are
-    any. Raises `CheckpointError` when an array is missing or has the wrong shape.
+    any; a static recipe takes its ranges from them. Raises `CheckpointError` when an array is
+    missing or has the wrong shape, and `ConversionError` for a static recipe without texts.
     """
     config = bert_config(model)
     moments = input_moments(model, texts) if recipe.weights == "int4" and texts else {}
-    dynamic = recipe.name.startswith("dynamic")
-    arrays = Arrays(bert_arrays(model), recipe.weights, dynamic, moments)
+    static = recipe.activations != "float32"
+    ranges = linear_ranges(model, texts) if static else {}
+    arrays = Arrays(bert_arrays(model), recipe.weights, recipe.dynamic or static, moments, ranges)
     encoder = Encoder(config, arrays, model.manifest.max_tokens)
     writer = Writer(f"{model.manifest.name}: encoder")
     graph = writer.graph(SIGNATURE)

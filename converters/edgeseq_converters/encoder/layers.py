@@ -125,7 +125,10 @@ class Encoder:
         return op.reshape(mixed, (1 if only_first else asked.shape[0], inner_size(self.config)))
 
     def _heads(self, states: Tensor, name: str, parts: tuple[str, ...]) -> list[Tensor]:
-        """Each of `parts` as [heads, n, head size]; one transpose for all."""
+        """Each of `parts` as [heads, n, head size]; one transpose for all. Static products have a
+        scale of their own for each part, so they stay apart."""
+        if self.arrays.ranges and len(parts) > 1:
+            return [self._heads(states, name, (part,))[0] for part in parts]
         heads = self.config.attention_heads
         head_size = inner_size(self.config) // heads
         scale = np.float32(head_size**-0.5)
@@ -140,6 +143,7 @@ class Encoder:
             np.concatenate(weights),
             np.concatenate(biases),
             inputs=name + parts[0],
+            factor=float(scale) if parts == ("query",) else 1.0,
         )
         split = op.reshape(joined, (states.shape[0], len(parts) * heads, head_size))
         turned = more.transpose(split, (1, 0, 2))

@@ -39,7 +39,7 @@ def input_moments(model: TrainedModel, texts: Sequence[Sequence[int]]) -> Moment
     sums: Moments = {}
     counts: dict[str, int] = {}
 
-    def observe(name: str, inputs: FloatArray) -> None:
+    def observe(name: str, inputs: FloatArray, _outputs: FloatArray) -> None:
         rows = inputs.reshape(-1, inputs.shape[-1])
         product = (rows.T @ rows).astype(np.float64)
         sums[name] = sums[name] + product if name in sums else product

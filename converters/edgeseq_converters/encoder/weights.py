@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeseq_converters.arrays import FloatArray
+from edgeseq_converters.encoder import static
 from edgeseq_converters.encoder.rounding import Moments, round_rows_int4
 from edgeseq_converters.tflite_writer import operators as op
 from edgeseq_converters.tflite_writer.model import Graph, Tensor
@@ -29,12 +30,14 @@ class Arrays:
     for which the runtime quantizes activations; otherwise weights are turned into float32 before
     use. Vectors are float32 whatever the recipe. `moments` are those of the inputs of each linear
     layer, for int4 (`edgeseq_converters.encoder.rounding`); what has none is rounded by itself.
+    Products of layers that have `ranges` are static (`edgeseq_converters.encoder.static`).
     """
 
     arrays: dict[str, FloatArray]
     storage: Storage
     dynamic: bool
     moments: Moments = field(default_factory=dict)
+    ranges: dict[str, static.LinearRange] = field(default_factory=dict)
 
     def matrix(self, graph: Graph, name: str, rows: FloatArray, inputs: str) -> Tensor:
         """`rows` [out, in] as the second input of a FULLY_CONNECTED; `inputs` is a linear layer
@@ -53,10 +56,21 @@ class Arrays:
         return self.product(x, name, self.arrays[f"{name}.weight"], self.arrays[f"{name}.bias"])
 
     def product(
-        self, x: Tensor, name: str, rows: FloatArray, bias: FloatArray, inputs: str | None = None
+        self,
+        x: Tensor,
+        name: str,
+        rows: FloatArray,
+        bias: FloatArray,
+        *,
+        inputs: str | None = None,
+        factor: float = 1.0,
     ) -> Tensor:
         """x [n, in] times `rows` [out, in], plus `bias` [out] → [n, out]; `inputs` is a linear
-        layer that has the same inputs, if not `name`."""
+        layer that has the same inputs, if not `name`, and `factor` what `rows` and `bias` are
+        multiplied by."""
+        if self.ranges and (inputs or name) in self.ranges:
+            of = self.ranges[inputs or name]
+            return static.product(x, name, rows, bias, of, factor=factor)
         added = x.graph.constant(f"{name}.bias", bias)
         matrix = self.matrix(x.graph, f"{name}.weight", rows, inputs or name)
         return op.fully_connected(x, matrix, added)
