@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from edgeseq.data.examples import Dataset
 from edgeseq.errors import CheckpointError
@@ -77,6 +76,9 @@ def read_train_logits(folder: Path, data: Dataset) -> Any:
     `CheckpointError` when the file is damaged or of an unknown version.
     """
     from safetensors import SafetensorError
+
+    # Imported late: a process that only reads formats holds no numpy (memory is measured there).
+    import numpy as np
     from safetensors.numpy import load
 
     path = folder / FILE_NAME

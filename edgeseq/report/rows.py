@@ -95,7 +95,7 @@ class Group(msgspec.Struct, frozen=True):
         threads = f"{self.effective.threads} thread" + "s" * (self.effective.threads != 1)
         title = f"{self.device.name}, {threads}"
         if self.effective.cpus is not None:
-            title += f", {self.effective.cpus:g} CPUs"
+            title += f", limits with {self.effective.cpus:g} processors"
         return title + (", quick run" if self.effective.quick else "")
 
     @property
