@@ -75,10 +75,9 @@ def read_train_logits(folder: Path, data: Dataset) -> Any:
     None where there is no such file, or where it belongs to other data, texts or weights. Raises
     `CheckpointError` when the file is damaged or of an unknown version.
     """
-    from safetensors import SafetensorError
-
     # Imported late: a process that only reads formats holds no numpy (memory is measured there).
     import numpy as np
+    from safetensors import SafetensorError
     from safetensors.numpy import load
 
     path = folder / FILE_NAME
