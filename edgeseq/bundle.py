@@ -86,7 +86,11 @@ class Fidelity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the bundle comes from; enough to make it again."""
+    """Where the bundle comes from; enough to make it again.
+
+    `tried_runtime`: the older runtime that the model was made for and really asked in, or why it
+    could not be; None when it was made for the current one.
+    """
 
     created_utc: str
     source: str
@@ -98,6 +102,7 @@ class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     teacher: str | None = None
     conversion_seconds: float | None = None
     converter_peak_memory_bytes: int | None = None
+    tried_runtime: str | None = None
 
 
 class BundleManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 import edgeseq
 from edgeseq.bundle import (
@@ -37,6 +38,7 @@ from edgeseq_converters import fidelity
 from edgeseq_converters.arrays import vocabulary_size
 from edgeseq_converters.inspection import check_converted, check_runtime
 from edgeseq_converters.lower import LOWERINGS, Target, choose_lowering, choose_runtime
+from edgeseq_converters.older_runtime import check_answers, try_runtime
 from edgeseq_converters.recipes import Recipe, get_recipe
 from edgeseq_converters.reference import reference_logits
 from edgeseq_converters.search import check_drop
@@ -111,6 +113,7 @@ def convert(
         labels = [dataset.labels.index(example.label) for example in compared.examples]
         measured = fidelity.measure(comparison, labels, chosen)
         fidelity.check(measured, comparison, chosen, where=out / "model.tflite")
+        tried = _try_older(place, compared, comparison, chosen, target, report=report)
         if gated:
             check_drop(measured, max_drop, where=chosen.name)
         tolerance = fidelity.golden_tolerance(comparison, compared.n_golden, chosen)
@@ -127,7 +130,9 @@ def convert(
             max_tokens=max_tokens,
             signature=converted.signature,
             fidelity=measured,
-            provenance=_provenance(model_dir, model, dataset, converted),
+            provenance=msgspec.structs.replace(
+                _provenance(model_dir, model, dataset, converted), tried_runtime=tried
+            ),
             files={name: _entry(draft / name) for name in FILES},
             min_runtime_version=converted.model.min_runtime_version,
         )
@@ -210,6 +215,31 @@ def _compare(
         arguments["tflite"] = str(place.draft / "model.tflite")
         answer, _ = _in_worker(Job("compare", arguments), where=place.out, report=report)
     return msgspec.convert(answer, fidelity.Comparison)
+
+
+def _try_older(
+    place: _Place,
+    compared: Compared,
+    comparison: fidelity.Comparison,
+    recipe: Recipe,
+    target: Target,
+    *,
+    report: Report,
+) -> str | None:
+    """Loads the file in the older runtime that it is for, and compares the golden answers; says
+    what was tried."""
+    if target.runtime is None:
+        return None
+    texts = compared.token_ids[: compared.n_golden]
+    tried = try_runtime(target.runtime, place.draft / "model.tflite", texts, report=report)
+    if tried.answers is None:
+        return f"{target.runtime}: not tried, {tried.why_not}"
+    current = np.asarray(comparison.converted[: compared.n_golden], np.float32)
+    # Other kernels: another order of sums, and activations that round to the other side.
+    allowed = 2 * recipe.bound.slack if recipe.activations == "float32" else 0.1
+    found = np.asarray(tried.answers, np.float32)
+    check_answers(found, current, allowed, where=place.out / "model.tflite")
+    return f"{target.runtime}: answered {len(texts)} texts"
 
 
 def _in_worker(job: Job, *, where: Path, report: Report) -> tuple[dict[str, Any], int | None]:

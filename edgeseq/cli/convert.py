@@ -308,6 +308,9 @@ def _print_table(bundles: Sequence[tuple[Path, BundleManifest]]) -> None:
     out.print(table)
     for place, _ in bundles:
         out.print(str(place), markup=False, soft_wrap=True)
+    for tried in dict.fromkeys(manifest.provenance.tried_runtime for _, manifest in bundles):
+        if tried is not None:
+            print_note(tried)
     n_examples = bundles[0][1].fidelity.n_examples
     print_note(
         f"compared with the float model on {n_examples} development texts; "

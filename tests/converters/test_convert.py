@@ -110,9 +110,31 @@ def test_an_older_runtime_is_given_operators_that_it_has(
 ) -> None:
     runtime = "tflite-runtime==2.14"
     out = tmp_path / "bundle"
-    convert(lstm_folder, out, recipe=recipe, dataset=invented_dataset, runtime=runtime)
+    manifest = convert(lstm_folder, out, recipe=recipe, dataset=invented_dataset, runtime=runtime)
+    # Where this Python can have that runtime, the file was really loaded and asked in it.
+    tried = manifest.provenance.tried_runtime
+    installable = sys.version_info < (3, 12)
+    said = "answered 16 texts" if installable else "not tried, it needs Python 3.11"
+    assert tried is not None
+    assert said in tried
     support = {one.runtime: one for one in runtime_support(read_tflite(out / "model.tflite"))}
     assert support["tflite-runtime 2.14.0"].loads, support["tflite-runtime 2.14.0"].lacking
+
+
+@pytest.mark.index
+@pytest.mark.parametrize("recipe", ["float32", "float16"])
+def test_an_encoder_for_an_older_runtime_is_really_loaded_there(
+    recipe: str, bert_folder: Path, invented_dataset: Dataset, tmp_path: Path
+) -> None:
+    manifest = convert(
+        bert_folder,
+        tmp_path / "bundle",
+        recipe=recipe,
+        dataset=invented_dataset,
+        runtime="tflite-runtime==2.14",
+    )
+    assert manifest.provenance.tried_runtime is not None
+    assert manifest.provenance.tried_runtime.startswith("tflite-runtime 2.14.0: ")
 
 
 def test_a_runtime_without_the_operators_is_an_error(

@@ -17,6 +17,7 @@ from edgeseq_converters.tflite_writer.quantization import (
     pack_int4,
     quantize_rows,
     quantize_rows_int4,
+    quantize_whole,
 )
 
 Storage = Literal["float32", "float16", "int8", "int4"]
@@ -31,6 +32,7 @@ class Arrays:
     use. Vectors are float32 whatever the recipe. `moments` are those of the inputs of each linear
     layer, for int4 (`edgeseq_converters.encoder.rounding`); what has none is rounded by itself.
     Products of layers that have `ranges` are static (`edgeseq_converters.encoder.static`).
+    `row_scales` off: one scale a matrix, and tables looked up in parts, for older runtimes.
     """
 
     arrays: dict[str, FloatArray]
@@ -38,6 +40,7 @@ class Arrays:
     dynamic: bool
     moments: Moments = field(default_factory=dict)
     ranges: dict[str, static.LinearRange] = field(default_factory=dict)
+    row_scales: bool = True
 
     def matrix(self, graph: Graph, name: str, rows: FloatArray, inputs: str) -> Tensor:
         """`rows` [out, in] as the second input of a FULLY_CONNECTED; `inputs` is a linear layer
@@ -48,7 +51,10 @@ class Arrays:
         if self.storage == "float16":
             # XNNPACK expands a float16 weight when the model is loaded; it stays so in the file.
             return op.dequantize(graph.constant(name, rows.astype(np.float16)))
-        stored = _integers(graph, name, rows, self.storage, self.moments.get(inputs))
+        if self.row_scales or self.storage == "int4":
+            stored = _integers(graph, name, rows, self.storage, self.moments.get(inputs))
+        else:
+            stored = graph.constant(name, *quantize_whole(rows))
         return stored if self.dynamic else op.dequantize(stored)
 
     def linear(self, x: Tensor, name: str) -> Tensor:
@@ -70,7 +76,8 @@ class Arrays:
         multiplied by."""
         if self.ranges and (inputs or name) in self.ranges:
             of = self.ranges[inputs or name]
-            return static.product(x, name, rows, bias, of, factor=factor)
+            stored = quantize_rows(rows) if self.row_scales else quantize_whole(rows)
+            return static.product(x, name, stored, bias, of, factor=factor)
         added = x.graph.constant(f"{name}.bias", bias)
         matrix = self.matrix(x.graph, f"{name}.weight", rows, inputs or name)
         return op.fully_connected(x, matrix, added)
@@ -96,8 +103,13 @@ class Arrays:
             # GATHER takes no float16, so its bits travel as int16. A float16 table behind a
             # DEQUANTIZE would be expanded to float32, whole, when the model is loaded.
             bits = graph.constant(name, table.astype(np.float16).view(np.int16))
-            return op.cast(op.bitcast(op.gather(bits, ids), "float16"), "float32")
-        return op.embedding_lookup(_integers(graph, name, table, "int8"), ids)
+            return op.dequantize(op.bitcast(op.gather(bits, ids), "float16"))
+        if self.row_scales:
+            return op.embedding_lookup(_integers(graph, name, table, "int8"), ids)
+        stored, quantization = quantize_rows(table)
+        integers = op.cast(op.gather(graph.constant(name, stored), ids), "float32")
+        scales = np.asarray(quantization.scales, np.float32)[:, None]
+        return op.multiply(integers, op.gather(graph.constant(f"{name}/scales", scales), ids))
 
 
 def _integers(

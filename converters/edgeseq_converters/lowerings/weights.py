@@ -56,9 +56,10 @@ class WeightFormat:
         if self.storage == "float32":
             return op.gather(graph.constant(embedding.name, table), ids)
         if self.storage == "float16":
-            # GATHER takes no float16: its bits travel as int16.
+            # GATHER takes no float16: its bits travel as int16. DEQUANTIZE and not CAST, which
+            # in tflite-runtime 2.14 does not know float16.
             bits = graph.constant(embedding.name, table.astype(np.float16).view(np.int16))
-            return op.cast(op.bitcast(op.gather(bits, ids), "float16"), "float32")
+            return op.dequantize(op.bitcast(op.gather(bits, ids), "float16"))
         stored, scales = quantize_rows(table)
         if self.scale_per_row:
             return op.embedding_lookup(graph.constant(embedding.name, stored, scales), ids)
