@@ -117,7 +117,7 @@ def lower(
         )
     from edgeseq_converters import encoder
 
-    return encoder.lower(model, recipe, texts)
+    return encoder.lower(model, recipe, texts, row_scales=has_row_scales(target.runtime))
 
 
 def network_to_tflite(

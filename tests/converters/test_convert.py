@@ -144,7 +144,7 @@ def test_a_runtime_without_the_operators_is_an_error(
         convert(
             bert_folder,
             tmp_path / "bundle",
-            recipe=RECIPE,
+            recipe="dynamic_wi4_afp32",
             dataset=invented_dataset,
             runtime="tflite-runtime==2.14",
         )

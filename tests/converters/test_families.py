@@ -27,11 +27,13 @@ from tokenizers import BertWordPieceTokenizer
 from edgeseq.errors import CheckpointError
 from edgeseq.model_folder import TrainedModel
 from edgeseq.tflite_file import parse_tflite
+from edgeseq.tflite_runtimes import runtime_support
 
 WORDS = 120
 LENGTHS = (1, 2, 3, 17, 64, 128, 511, 512, 5)
 """Not in order: a graph that keeps the size of an earlier text answers wrongly."""
 PADDED = (2, 17, 1, 64)
+OLD = "tflite-runtime 2.14.0"
 PADDING = {"Roberta": 1}
 SIZES: dict[str, Any] = {
     "vocab_size": WORDS,
@@ -303,3 +305,28 @@ def test_outliers_keep_a_product_dynamic(tmp_path: Path) -> None:
     ranges = linear_ranges(model, texts)
     assert name not in ranges
     assert "encoder.layer.1.attention.self.key" in ranges
+
+
+@pytest.mark.parametrize(
+    ("recipe", "loads"),
+    [
+        ("float32", True),
+        ("float16", True),
+        ("dynamic_wi8_afp32", True),
+        ("weight_only_wi8_afp32", True),
+        ("static_wi8_ai8", True),
+        ("dynamic_wi4_afp32", False),
+    ],
+)
+def test_an_older_runtime_gets_one_scale_a_matrix(recipe: str, loads: bool, tmp_path: Path) -> None:
+    reference = make_reference("Bert", "classes", initializer_range=0.1)
+    model = read_model(save(reference, tmp_path / "checkpoint"))
+    texts = make_texts((40, 12, 25, 60))
+    content = encoder.lower(model, get_recipe(recipe), texts, row_scales=False)
+    stored = parse_tflite(content, where=Path("model.tflite"))
+    (support,) = (one for one in runtime_support(stored) if one.runtime == OLD)
+    assert support.loads is loads, support.lacking
+    runner = Interpreter(model_content=content, num_threads=1).get_signature_runner()
+    for text, wanted in zip(texts, bert_answers(model, texts), strict=True):
+        answer = runner(input_ids=np.asarray([text], np.int32))["logits"][0]
+        assert np.abs(answer - wanted).max() < 0.3 * np.abs(wanted).max()

@@ -34,7 +34,13 @@ def output_name(head: BertHead) -> str:
     return "embedding" if head == "embedding" else "logits"
 
 
-def lower(model: TrainedModel, recipe: Recipe, texts: Sequence[Sequence[int]] = ()) -> bytes:
+def lower(
+    model: TrainedModel,
+    recipe: Recipe,
+    texts: Sequence[Sequence[int]] = (),
+    *,
+    row_scales: bool = True,
+) -> bytes:
     """The .tflite content: `input_ids` int32 [1, −1] to `logits` float32 [1, labels] (`classes`),
     [1, n, labels] (`tokens`) or [1, n, vocabulary] (`vocabulary`), or to `embedding` float32
     [1, hidden].
@@ -42,12 +48,15 @@ def lower(model: TrainedModel, recipe: Recipe, texts: Sequence[Sequence[int]] = 
     int4 weights are rounded for what flows through the model on `texts` (token ids), if there are
     any; a static recipe takes its ranges from them. Raises `CheckpointError` when an array is
     missing or has the wrong shape, and `ConversionError` for a static recipe without texts.
+    Without `row_scales` the file has no operator that tflite-runtime 2.14 lacks, but for int4.
     """
     config = bert_config(model)
     moments = input_moments(model, texts) if recipe.weights == "int4" and texts else {}
     static = recipe.activations != "float32"
     ranges = linear_ranges(model, texts) if static else {}
-    arrays = Arrays(bert_arrays(model), recipe.weights, recipe.dynamic or static, moments, ranges)
+    arrays = Arrays(
+        bert_arrays(model), recipe.weights, recipe.dynamic or static, moments, ranges, row_scales
+    )
     encoder = Encoder(config, arrays, model.manifest.max_tokens)
     writer = Writer(f"{model.manifest.name}: encoder")
     graph = writer.graph(SIGNATURE)

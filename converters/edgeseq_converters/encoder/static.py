@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from edgeseq.errors import ConversionError
 from edgeseq.model_folder import TrainedModel
@@ -22,7 +23,7 @@ from edgeseq_converters.arrays import FloatArray
 from edgeseq_converters.bert_reference import BertReference
 from edgeseq_converters.tflite_writer import operators as op
 from edgeseq_converters.tflite_writer.model import Tensor
-from edgeseq_converters.tflite_writer.quantization import Quantization, asymmetric, quantize_rows
+from edgeseq_converters.tflite_writer.quantization import Quantization, asymmetric
 
 PERCENTILE = 99.99
 """Of the values of a tensor over the calibration texts; what lies beyond is cut."""
@@ -93,14 +94,20 @@ def _range(parts: list[FloatArray]) -> tuple[float, float] | None:
 
 
 def product(
-    x: Tensor, name: str, rows: FloatArray, bias: FloatArray, of: LinearRange, *, factor: float
+    x: Tensor,
+    name: str,
+    matrix: tuple[npt.NDArray[np.int8], Quantization],
+    bias: FloatArray,
+    of: LinearRange,
+    *,
+    factor: float,
 ) -> Tensor:
-    """x float32 [n, in] times `rows` [out, in], plus `bias` [out] → float32 [n, out], computed in
-    int8; `factor` is what the outputs are multiplied by beside `of`."""
+    """x float32 [n, in] times `matrix` [out, in], plus `bias` [out] → float32 [n, out], computed
+    in int8; `factor` is what the outputs are multiplied by beside `of`."""
     graph = x.graph
     given = asymmetric(*of.inputs)
     answered = asymmetric(*(factor * end for end in of.outputs))
-    stored, weights = quantize_rows(np.ascontiguousarray(rows))
+    stored, weights = matrix
     # TFLite's specification: the bias is int32 with the product of both scales, zero point 0.
     scales = np.asarray(weights.scales) * given.scales[0]
     limits = np.iinfo(np.int32)
