@@ -49,7 +49,8 @@ def convert(
         typer.Option(
             "--recipe",
             help="float32, float16, dynamic_wi8_afp32 (default), weight_only_wi8_afp32, "
-            "static_wi8_ai8 or static_wi8_ai16; may be given several times. auto: the smallest "
+            "static_wi8_ai8, static_wi8_ai16 (LSTM) or dynamic_wi4_afp32 (BERT); may be given "
+            "several times. auto: the smallest "
             "that loses no more than --max-drop.",
         ),
     ] = None,
