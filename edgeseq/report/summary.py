@@ -11,6 +11,7 @@ import edgeseq
 from edgeseq.budgets import Budget
 from edgeseq.report.boundary import WinnerMap, boundary_sentence, winner_map
 from edgeseq.report.evidence import paired_gaps
+from edgeseq.report.lowerings import LoweringChoice, lowering_choices
 from edgeseq.report.rows import Group, Row, read_groups
 from edgeseq.report.verdict import Gaps, Verdict, decide
 
@@ -18,7 +19,8 @@ SUMMARY_VERSION = 1
 
 
 class GroupSummary(msgspec.Struct, frozen=True):
-    """One group of comparable measurements: its own verdict, and where the verdict changes."""
+    """One group of comparable measurements: its own verdict, where the verdict changes, and the
+    lowerings that this device was found to run fastest."""
 
     title: str
     device: str
@@ -29,6 +31,7 @@ class GroupSummary(msgspec.Struct, frozen=True):
     verdict: Verdict
     boundary: str
     winner_map: WinnerMap
+    lowerings: tuple[LoweringChoice, ...] = ()
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -62,6 +65,8 @@ def decide_group(group: Group, budget: Budget) -> Decided:
         rows = tuple(msgspec.structs.replace(r, valid=True, invalid_reasons=()) for r in rows)
         intro = "No measurement is valid. Taken as they stand, the numbers say: "
     winners = winner_map(rows, budget, gaps)
+    choices = lowering_choices(group.entries)
+    boundary = intro + boundary_sentence(rows, winners)
     summary = GroupSummary(
         title=group.title,
         device=group.device.name,
@@ -70,8 +75,9 @@ def decide_group(group: Group, budget: Budget) -> Decided:
         data=group.data_name,
         files=group.files,
         verdict=decide(group.rows, budget, gaps),
-        boundary=intro + boundary_sentence(rows, winners),
+        boundary=" ".join((boundary, *(choice.sentence for choice in choices))),
         winner_map=winners,
+        lowerings=choices,
     )
     return Decided(group, summary, gaps)
 
