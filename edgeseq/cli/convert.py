@@ -292,16 +292,15 @@ def _print_table(bundles: Sequence[tuple[Path, BundleManifest]]) -> None:
     table = Table()
     for title in ("recipe", "lowering"):
         table.add_column(title, no_wrap=True)
-    for title in ("model MB", "same label", "max error", "dev, float", "dev", "seconds"):
-        table.add_column(title, justify="right")
+    for title in ("MB", "same label", "error", "float", "dev", "s"):
+        table.add_column(title, justify="right", no_wrap=True)
     for _, manifest in bundles:
         measured = manifest.fidelity
         table.add_row(
             manifest.recipe,
             manifest.lowering,
             f"{manifest.files['model.tflite'].size_bytes / 1e6:.2f}",
-            f"{measured.label_agreement:.1%}",
-            f"{measured.max_abs_error:.2g}",
+            f"{measured.label_agreement:.1%}",            f"{measured.max_abs_error:.2g}",
             "-" if measured.float_score is None else f"{measured.float_score:.1%}",
             "-" if measured.score is None else f"{measured.score:.1%}",
             f"{manifest.provenance.conversion_seconds or 0:.1f}",
