@@ -287,9 +287,11 @@ def _bare(
 
 
 def _print_table(bundles: Sequence[tuple[Path, BundleManifest]]) -> None:
+    from rich import box
     from rich.table import Table
 
-    table = Table()
+    # Eight columns within 80 characters: no lines between them.
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for title in ("recipe", "lowering"):
         table.add_column(title, no_wrap=True)
     for title in ("MB", "same label", "error", "float", "dev", "s"):
