@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -15,24 +13,13 @@ from edgeseq.errors import EdgeseqError
 from edgeseq.progress import Progress, Report
 from edgeseq.results import (
     ColdStart,
-    DeviceInfo,
-    EnergyWindow,
-    LimitedRun,
     MachineState,
     MemoryPhase,
     Settings,
 )
-from edgeseq.units import format_bytes
-from edgeseq_benchmarks import protocol, validity
-from edgeseq_benchmarks.boards import find_board, limits_here
+from edgeseq_benchmarks import protocol
 from edgeseq_benchmarks.children import Child, load_command, lost_while_loading
-from edgeseq_benchmarks.curve import memory_curve
-from edgeseq_benchmarks.energy import Meter, Reader
-from edgeseq_benchmarks.limited import LimitedTask, run_limited
-from edgeseq_benchmarks.limits import Hierarchy
 from edgeseq_benchmarks.machine import Watch, available_bytes
-from edgeseq_benchmarks.operators import profile_bundle
-from edgeseq_benchmarks.own_files import own_files
 from edgeseq_benchmarks.subject import Subject
 from edgeseq_benchmarks.verify import verify
 
@@ -40,10 +27,8 @@ from edgeseq_benchmarks.verify import verify
 _STEADY_TEXTS = 64
 _LONGEST_TEXTS = 8
 # At the start of each round, so that caches are the model's own again; recorded apart.
-_WARMUP_TEXTS = 4
+WARMUP_TEXTS = 4
 _OVERHEAD_QUERIES = 2000
-# Above what a minute of the fastest model takes; its times travel as one reply.
-_ENERGY_QUERIES = 3_000_000
 
 
 class Timeouts(NamedTuple):
@@ -67,7 +52,7 @@ def check_bundles(
         subject.findings += verify(
             subject.bundle,
             threads=settings.threads,
-            texts=subject.texts(subject.order[:_WARMUP_TEXTS]),
+            texts=subject.texts(subject.order[:WARMUP_TEXTS]),
             check_timeout_s=timeouts.load_s,
             answer_timeout_s=timeouts.answer_s,
         )
@@ -119,7 +104,7 @@ def _measure_memory(subject: Subject, settings: Settings, timeouts: Timeouts) ->
         longest = sorted(subject.order, key=lambda number: -len(subject.examples[number].text))
         steady = [*longest[:_LONGEST_TEXTS], *subject.order[:_STEADY_TEXTS]]
         done = child.ask(
-            _slice_command(subject, steady, (), min_queries=0, max_queries=0, min_duration_s=0),
+            slice_command(subject, steady, (), min_queries=0, max_queries=0, min_duration_s=0),
             protocol.SliceDone,
             timeout_s=timeouts.slice_s + timeouts.answer_s,
         )
@@ -133,7 +118,7 @@ def _measure_memory(subject: Subject, settings: Settings, timeouts: Timeouts) ->
     ]
 
 
-def _slice_command(
+def slice_command(
     subject: Subject,
     examples: Sequence[int],
     warmup: Sequence[int],
@@ -142,6 +127,7 @@ def _slice_command(
     max_queries: int,
     min_duration_s: float,
 ) -> protocol.RunSlice:
+    """The command that times test examples given by index; bounds as in `protocol.RunSlice`."""
     return protocol.RunSlice(
         texts=subject.texts(examples),
         warmup_texts=subject.texts(warmup),
@@ -214,7 +200,7 @@ def measure_rounds(
                 with subject.survives("load"):
                     child = stack.enter_context(Child(subject.name))
                     children[id(subject)] = child
-                    _load(subject, child, settings, timeouts)
+                    load_child(subject, child, settings, timeouts)
                     overhead_ns = overhead_ns or protocol.unpack(
                         child.ask(
                             protocol.MeasureOverhead(_OVERHEAD_QUERIES),
@@ -236,7 +222,8 @@ def measure_rounds(
     return Measured(overhead_ns, tuple(states), max((len(batch) for batch in batches), default=0))
 
 
-def _load(subject: Subject, child: Child, settings: Settings, timeouts: Timeouts) -> None:
+def load_child(subject: Subject, child: Child, settings: Settings, timeouts: Timeouts) -> None:
+    """Loads the bundle into `child`; raises as `Child.ask` does."""
     first_text = subject.examples[subject.order[0]].text
     load = load_command(subject.bundle, child, threads=settings.threads, first_text=first_text)
     child.ask(load, protocol.Loaded, timeout_s=timeouts.load_s)
@@ -262,11 +249,11 @@ def _run_round(
 ) -> None:
     examples = subject.slice_of_round(number, settings.rounds)
     before = subject.slice_of_round((number - 1) % settings.rounds, settings.rounds)
-    warmup = before[-_WARMUP_TEXTS:]
+    warmup = before[-WARMUP_TEXTS:]
     min_duration_s = settings.min_duration_s / settings.rounds
     # A quick run makes no more queries than the set has examples, unless its time is not up.
     enough = min(settings.min_queries, len(subject.order) if settings.quick else math.inf)
-    command = _slice_command(
+    command = slice_command(
         subject,
         examples,
         warmup,
@@ -310,135 +297,3 @@ def _sweep_lengths(
                 if times_ns := protocol.unpack(done.inference_ns):
                     subject.lengths[tokens] = list(times_ns)
     report(Progress("lengths", total, total))
-
-
-def measure_profiles(
-    subjects: Sequence[Subject], settings: Settings, timeouts: Timeouts, report: Report
-) -> None:
-    """The operator profile of each model, in a process of its own."""
-    for done, subject in enumerate(subjects):
-        report(Progress("profile", done, len(subjects), subject.name))
-        if subject.lost:
-            continue
-        with subject.goes_without("profile"):
-            subject.profile = profile_bundle(
-                subject.bundle,
-                subject.texts(subject.order[:_WARMUP_TEXTS]),
-                threads=settings.threads,
-                timeout_s=timeouts.load_s,
-            )
-            subject.findings += validity.profile_findings(subject.profile)
-    report(Progress("profile", len(subjects), len(subjects)))
-
-
-def measure_energy(
-    subjects: Sequence[Subject],
-    settings: Settings,
-    timeouts: Timeouts,
-    reader: Reader,
-    report: Report,
-) -> EnergyWindow | None:
-    """What the machine takes idle, which is returned, and while each model answers without a pause.
-
-    Apart from the rounds that latency comes from: reading power costs the machine something.
-    """
-    duration_s, total = settings.energy_duration_s, len(subjects)
-    report(Progress("energy", 0, total, "idle"))
-    with Meter(reader) as meter:
-        time.sleep(duration_s)
-    idle = meter.window(queries=0)
-    for done, subject in enumerate(subjects):
-        report(Progress("energy", done, total, subject.name))
-        if subject.lost or idle is None:
-            continue
-        with subject.goes_without("energy"), Child(subject.name) as child:
-            _load(subject, child, settings, timeouts)
-            command = _slice_command(
-                subject, subject.order, subject.order[:_WARMUP_TEXTS],
-                min_queries=1, max_queries=_ENERGY_QUERIES, min_duration_s=duration_s,
-            )  # fmt: skip
-            likely_s = 20 * len(subject.order) * subject.slowest_ns / 1e9
-            with Meter(reader) as meter:
-                answered = child.ask(
-                    command,
-                    protocol.SliceDone,
-                    timeout_s=timeouts.slice_s + 2 * duration_s + likely_s,
-                )
-            subject.energy = meter.window(len(protocol.unpack(answered.queries.text)))
-    report(Progress("energy", total, total))
-    return idle
-
-
-def measure_limited(
-    subjects: Sequence[Subject],
-    settings: Settings,
-    hierarchy: Hierarchy,
-    device: DeviceInfo,
-    report: Report,
-) -> None:
-    """Each model inside each limit, then along its memory curve."""
-    for done, subject in enumerate(subjects):
-        if subject.lost or subject.loaded is None:
-            continue
-
-        def note(words: str, done: int = done) -> None:
-            report(Progress("limits", done, len(subjects), words))
-
-        note(subject.name)
-        with subject.goes_without("limits"):
-            _measure_limited(subject, settings, hierarchy, device, note)
-        subject.findings += validity.limited_findings(subject.limited)
-    report(Progress("limits", len(subjects), len(subjects)))
-
-
-def _measure_limited(
-    subject: Subject,
-    settings: Settings,
-    hierarchy: Hierarchy,
-    device: DeviceInfo,
-    note: Callable[[str], None],
-) -> None:
-    curve = settings.memory_curve or subject.name in settings.memory_curve_bundles
-    limits = settings.memory_limits_bytes
-    if settings.cpus is not None and not limits:
-        limits = (device.memory_bytes,)  # processor time alone is limited
-    if subject.loaded is None or not (curve or limits or settings.board):
-        return
-    # Processor time beyond the quota is waited for.
-    slower = 1 / min(1.0, settings.cpus or 1.0)
-    cold_s = slower * max((start.total_ns for start in subject.cold_starts), default=0) / 1e9
-    with own_files(subject.bundle, subject.loaded.mapped_files) as files:
-        task = LimitedTask(
-            bundle=subject.bundle,
-            files=files,
-            texts=subject.texts(subject.order[: settings.limited_queries]),
-            threads=settings.threads,
-            duration_s=settings.limited_duration_s,
-            # Libraries come from the disk, not from the page cache: five times the usual start.
-            load_timeout_s=settings.limited_duration_s + 5 * cold_s,
-            cpus=settings.cpus,
-        )
-        # A curve is a dozen runs: each gets a share of the time, the last ones hang for all of it.
-        share_s = settings.curve_budget_s / 12
-        short = task._replace(duration_s=share_s, load_timeout_s=share_s + 5 * cold_s)
-
-        def under(limit_bytes: int, *, task: LimitedTask) -> LimitedRun:
-            run = run_limited(hierarchy, task, limit_bytes)
-            note(f"{subject.name}: {format_bytes(limit_bytes)} {run.status}")
-            return run
-
-        if settings.board:
-            board = find_board(settings.board)
-            limit_bytes, cpus, lacks = limits_here(board, device.cores, device.memory_bytes)
-            on_board = task._replace(cpus=cpus, board=settings.board, lacks=lacks)
-            subject.limited.append(under(limit_bytes, task=on_board))
-        plain = [under(limit, task=task) for limit in limits]
-        subject.limited += plain
-        if curve:
-            peak_bytes = max(phase.peak_bytes or phase.rss_bytes for phase in subject.memory)
-            subject.limited += memory_curve(
-                partial(under, task=short),
-                start_bytes=round(peak_bytes * 1.1),
-                budget_s=settings.curve_budget_s,
-                known=tuple(plain),
-            )
