@@ -150,6 +150,21 @@ class Training(msgspec.Struct, frozen=True):
     tool_versions: dict[str, str] = {}
 
 
+def not_trained_here(identity: str) -> Training:
+    """The record of a model that comes from elsewhere: `identity` names its file and hash."""
+    return Training(
+        data_name="",
+        data_sha256="",
+        n_train=0,
+        seed=0,
+        epochs=0,
+        settings={},
+        seconds=0.0,
+        dev_score=0.0,
+        initial_weights=identity,
+    )
+
+
 class ModelManifest(msgspec.Struct, frozen=True):
     """`model.json`. Exactly one of `lstm`, `network` and `bert` is set; `arch` is `lstm` for the
     first two.

@@ -7,7 +7,7 @@
     sandbox              the check before every run, in a process that may die of it
     timing, memory       what the measured process observes of itself
     machine, validity,
-    more_validity        what the machine did meanwhile, and what that means for the numbers
+    optional_findings        what the machine did meanwhile, and what that means for the numbers
     limits, user_limits,
     boards, own_files,
     limited, curve       the model inside hard limits

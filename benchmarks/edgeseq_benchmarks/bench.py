@@ -21,7 +21,7 @@ from edgeseq.bundle_archive import open_bundle
 from edgeseq.errors import DeviceError, InputError
 from edgeseq.progress import Report, silent
 from edgeseq.results import Result, RuntimeInfo, Settings
-from edgeseq_benchmarks import more_stages, more_validity, stages, validity
+from edgeseq_benchmarks import optional_findings, optional_stages, stages, validity
 from edgeseq_benchmarks.boards import find_board
 from edgeseq_benchmarks.energy import find_reader
 from edgeseq_benchmarks.limits import Hierarchy
@@ -130,11 +130,11 @@ def _bench(
         measured = stages.measure_rounds(subjects, settings, timeouts, watch, report)
         states += measured.states
         if settings.profile:
-            more_stages.measure_profiles(subjects, settings, timeouts, report)
+            optional_stages.measure_profiles(subjects, settings, timeouts, report)
         if reader is not None:
-            idle = more_stages.measure_energy(subjects, settings, timeouts, reader, report)
+            idle = optional_stages.measure_energy(subjects, settings, timeouts, reader, report)
         if hierarchy is not None:
-            more_stages.measure_limited(subjects, settings, hierarchy, device, report)
+            optional_stages.measure_limited(subjects, settings, hierarchy, device, report)
     watch.read("after")
     time.sleep(_QUIET_S)
     states.append(watch.read("after"))
@@ -152,7 +152,9 @@ def _bench(
         findings=(
             *validity.machine_findings(states, device),
             *validity.settings_findings(effective, measured.overhead_ns),
-            *more_validity.energy_findings(settings, None if reader is None else reader.name, idle),
+            *optional_findings.energy_findings(
+                settings, None if reader is None else reader.name, idle
+            ),
             *validity.batch_findings(len(subjects), measured.together),
         ),
         git_state=_git_state(),

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from edgeseq.errors import ConversionError, DataError, InputError, OutputError
-from edgeseq.files import read_bytes, write_bytes
+from edgeseq.errors import DataError, InputError
+from edgeseq.files import read_bytes
 from edgeseq.progress import Progress, Report, silent
-from edgeseq_converters.answering import Answering
+from edgeseq_converters.bare_file import BareModel, Content, Expected, check_free, write_bare
 from edgeseq_converters.importers import read_network
 from edgeseq_converters.lower import Target, network_to_tflite
 from edgeseq_converters.network import Activation, Dense, Network
@@ -22,23 +21,6 @@ from edgeseq_converters.recipes import Recipe
 
 LENGTHS = (1, 2, 5, 8, 13, 21, 32, 64)
 """Of the random texts that a file is compared on where no token ids are given: 4 of each."""
-
-
-class BareModel(msgspec.Struct, frozen=True):
-    """What was written, and how far it is from the float network on `n_examples` texts.
-
-    `max_abs_error` is over the outputs, `relative_error` that over the largest |output|.
-    """
-
-    path: str
-    size_bytes: int
-    output: str
-    shape: tuple[int, ...]
-    n_examples: int
-    max_abs_error: float
-    relative_error: float
-    parameters: int
-    streaming: bool
 
 
 def output_name(network: Network) -> str:
@@ -79,60 +61,14 @@ def convert_bare(
             found=recipe.name,
             fix="name a file of token ids with --ids, one JSON list a line",
         )
-    if out.exists() and not replace:
-        raise OutputError("is there already", where=out, fix="choose another --out or --replace")
+    check_free(out, replace=replace)
     report(Progress("write the operators", 0, 1))
     name = output_name(network)
     content = network_to_tflite(network, recipe, target, texts, output=name, streaming=streaming)
-    draft = out.with_name(f".{out.name}.draft")
-    try:
-        write_bytes(draft, content)
-        model = _compare(network, draft, texts, output=name, recipe=recipe, report=report)
-        draft.replace(out)
-    finally:
-        draft.unlink(missing_ok=True)
     report(Progress("write the operators", 1, 1))
-    return msgspec.structs.replace(model, path=str(out), streaming=streaming)
-
-
-def _compare(
-    network: Network,
-    path: Path,
-    texts: Sequence[Sequence[int]],
-    *,
-    output: str,
-    recipe: Recipe,
-    report: Report,
-) -> BareModel:
-    asked = Answering(path, output=output)
-    expected = answers(network, [text[: asked.fixed_length] for text in texts])
-    worst = 0.0
-    shape: tuple[int, ...] = ()
-    for number, (text, wanted) in enumerate(zip(texts, expected, strict=True)):
-        found = asked.answer(text)[: len(wanted)]
-        worst = max(worst, float(np.abs(found - wanted).max()))
-        shape = (1, -1, wanted.shape[1]) if wanted.ndim == 2 else (1, wanted.shape[0])
-        report(Progress("compare with the float network", number, len(texts)))
-    largest = max(float(np.abs(wanted).max()) for wanted in expected)
-    relative = worst / max(largest, 1e-6)
-    if not np.isfinite(relative) or relative > recipe.bound.relative_error:
-        raise ConversionError(
-            f"answers differ from the float network's by {relative:.2g} of the largest output",
-            where=network.name,
-            expected=f"<= {recipe.bound.relative_error:g} with {recipe.name}",
-            fix="choose a finer recipe",
-        )
-    return BareModel(
-        path="",
-        size_bytes=path.stat().st_size,
-        output=output,
-        shape=shape,
-        n_examples=len(texts),
-        max_abs_error=worst,
-        relative_error=relative,
-        parameters=network.parameters,
-        streaming=False,
-    )
+    made = Content(content, name, network.name, network.parameters, streaming)
+    cut = [text[: target.steps] for text in texts]
+    return write_bare(out, made, Expected(cut, answers(network, cut)), recipe, report=report)
 
 
 def _random_ids(network: Network, target: Target) -> list[list[int]]:

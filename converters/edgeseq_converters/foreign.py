@@ -9,7 +9,7 @@ import numpy as np
 
 from edgeseq.errors import CheckpointError
 from edgeseq.files import read_bytes, sha256_file
-from edgeseq.model_folder import ModelManifest, TrainedModel, Training
+from edgeseq.model_folder import ModelManifest, TrainedModel, not_trained_here
 from edgeseq_converters.importers.folder import network_to_folder
 from edgeseq_converters.network import Activation, Dense, Layer, Network
 
@@ -71,23 +71,13 @@ def classifier(
         arch="lstm",
         labels=labels,
         max_tokens=max_tokens or DEFAULT_MAX_TOKENS,
-        training=_not_trained_here(source),
+        training=not_trained_here(_identity(source)),
         network=config,
     )
     content = read_bytes(tokenizer, error=CheckpointError)
     return TrainedModel(manifest, dict(arrays), content.decode("utf-8", errors="replace"))
 
 
-def _not_trained_here(source: Path) -> Training:
+def _identity(source: Path) -> str:
     where = source if source.is_file() else source / "saved_model.pb"
-    return Training(
-        data_name="",
-        data_sha256="",
-        n_train=0,
-        seed=0,
-        epochs=0,
-        settings={},
-        seconds=0.0,
-        dev_score=0.0,
-        initial_weights=f"{source.name} (sha256 {sha256_file(where)})",
-    )
+    return f"{source.name} (sha256 {sha256_file(where)})"

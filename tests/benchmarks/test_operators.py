@@ -12,8 +12,8 @@ import msgspec
 import pytest
 import tflite
 from edgeseq_benchmarks.bench import bench
-from edgeseq_benchmarks.more_validity import profile_findings
 from edgeseq_benchmarks.operators import profile_bundle, shares
+from edgeseq_benchmarks.optional_findings import profile_findings
 
 from edgeseq.bundle import Signature, TensorSpec, read_bundle
 from edgeseq.errors import BundleError

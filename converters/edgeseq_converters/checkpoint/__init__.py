@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from edgeseq.errors import CheckpointError
-from edgeseq.model_folder import BertConfig, ModelManifest, TrainedModel, Training
+from edgeseq.model_folder import BertConfig, ModelManifest, TrainedModel, not_trained_here
 from edgeseq.progress import Progress, Report, silent
 from edgeseq_converters.checkpoint.collect import collect
 from edgeseq_converters.checkpoint.config import Pooling, describe, dimensions, parse_config
@@ -147,7 +147,7 @@ def read_model(
         arch="bert",
         labels=chosen.labels,
         max_tokens=max_tokens or longest,
-        training=_not_trained_here(_identity(files, weights.sha256)),
+        training=not_trained_here(_identity(files, weights.sha256)),
         bert=config,
     )
     report(Progress(stage, 1, 1))
@@ -156,17 +156,3 @@ def read_model(
 
 def _identity(files: Files, sha256: str) -> str:
     return f"{files.name} (weights sha256 {sha256})"
-
-
-def _not_trained_here(identity: str) -> Training:
-    return Training(
-        data_name="",
-        data_sha256="",
-        n_train=0,
-        seed=0,
-        epochs=0,
-        settings={},
-        seconds=0.0,
-        dev_score=0.0,
-        initial_weights=identity,
-    )

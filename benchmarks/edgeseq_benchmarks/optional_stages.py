@@ -9,7 +9,7 @@ from functools import partial
 from edgeseq.progress import Progress, Report
 from edgeseq.results import DeviceInfo, EnergyWindow, LimitedRun, Settings
 from edgeseq.units import format_bytes
-from edgeseq_benchmarks import more_validity, protocol
+from edgeseq_benchmarks import optional_findings, protocol
 from edgeseq_benchmarks.boards import find_board, limits_here
 from edgeseq_benchmarks.children import Child
 from edgeseq_benchmarks.curve import memory_curve
@@ -40,7 +40,7 @@ def measure_profiles(
                 threads=settings.threads,
                 timeout_s=timeouts.load_s,
             )
-            subject.findings += more_validity.profile_findings(subject.profile)
+            subject.findings += optional_findings.profile_findings(subject.profile)
     report(Progress("profile", len(subjects), len(subjects)))
 
 
@@ -100,7 +100,7 @@ def measure_limited(
         note(subject.name)
         with subject.goes_without("limits"):
             _measure_limited(subject, settings, hierarchy, device, note)
-        subject.findings += more_validity.limited_findings(subject.limited)
+        subject.findings += optional_findings.limited_findings(subject.limited)
     report(Progress("limits", len(subjects), len(subjects)))
 
 

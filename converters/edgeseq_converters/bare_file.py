@@ -1,0 +1,111 @@
+"""Writes a bare .tflite file, after it has been compared with its float model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from edgeseq.errors import ConversionError, OutputError
+from edgeseq.files import write_bytes
+from edgeseq.progress import Progress, Report
+from edgeseq_converters.answering import Answering
+from edgeseq_converters.arrays import FloatArray
+from edgeseq_converters.recipes import Recipe
+
+
+class BareModel(msgspec.Struct, frozen=True):
+    """What was written, and how far it is from the float model on `n_examples` texts.
+
+    `max_abs_error` is over the outputs, `relative_error` that over the largest |output|; `shape`
+    is the output's, −1 an axis of tokens.
+    """
+
+    path: str
+    size_bytes: int
+    output: str
+    shape: tuple[int, ...]
+    n_examples: int
+    max_abs_error: float
+    relative_error: float
+    parameters: int
+    streaming: bool = False
+
+
+class Content(msgspec.Struct, frozen=True):
+    """A file's content, the name of its output, and what it was made of."""
+
+    content: bytes
+    output: str
+    model: str
+    parameters: int
+    streaming: bool = False
+
+
+class Expected(msgspec.Struct, frozen=True):
+    """Texts as token ids, and the float model's answers: [outputs], or [n, outputs]."""
+
+    texts: Sequence[Sequence[int]]
+    answers: Sequence[FloatArray]
+
+
+def check_free(out: Path, *, replace: bool) -> None:
+    """Raises `OutputError` when `out` is there already, without `replace`."""
+    if out.exists() and not replace:
+        raise OutputError("is there already", where=out, fix="choose another --out or --replace")
+
+
+def write_bare(
+    out: Path, made: Content, expected: Expected, recipe: Recipe, *, report: Report
+) -> BareModel:
+    """Writes `out` when its answers are within the recipe's bound of the float model's.
+
+    Raises `ConversionError` when they are not or when the runtime refuses the file, and
+    `OutputError` when it cannot be written; nothing is left behind then.
+    """
+    draft = out.with_name(f".{out.name}.draft")
+    try:
+        write_bytes(draft, made.content)
+        worst, shape = _compare(draft, made, expected, report)
+        largest = max(float(np.abs(wanted).max()) for wanted in expected.answers)
+        relative = worst / max(largest, 1e-6)
+        if not np.isfinite(relative) or relative > recipe.bound.relative_error:
+            raise ConversionError(
+                f"answers differ from the float model's by {relative:.2g} of the largest output",
+                where=made.model,
+                expected=f"<= {recipe.bound.relative_error:g} with {recipe.name}",
+                fix="choose a finer recipe",
+            )
+        draft.replace(out)
+    finally:
+        draft.unlink(missing_ok=True)
+    return BareModel(
+        path=str(out),
+        size_bytes=len(made.content),
+        output=made.output,
+        shape=shape,
+        n_examples=len(expected.texts),
+        max_abs_error=worst,
+        relative_error=relative,
+        parameters=made.parameters,
+        streaming=made.streaming,
+    )
+
+
+def _compare(
+    path: Path, made: Content, expected: Expected, report: Report
+) -> tuple[float, tuple[int, ...]]:
+    """The largest |difference|, and the output's shape."""
+    model = Answering(path, output=made.output)
+    worst = 0.0
+    shape: tuple[int, ...] = ()
+    pairs = zip(expected.texts, expected.answers, strict=True)
+    for number, (text, wanted) in enumerate(pairs, start=1):
+        # A model of a fixed length answers for its padding too.
+        found = model.answer(text)[: len(wanted)]
+        worst = max(worst, float(np.abs(found - wanted).max()))
+        shape = (1, -1, wanted.shape[1]) if wanted.ndim == 2 else (1, wanted.shape[0])
+        report(Progress("compare with the float model", number, len(expected.texts)))
+    return worst, shape
