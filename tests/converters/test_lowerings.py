@@ -194,6 +194,8 @@ def test_large_cell_states_are_not_clipped(make: Any, tmp_path: Path) -> None:
         ({"head": "max"}, "loop", "float32", {"streaming": True}, "layer pool, which needs"),
         ({}, "fused", "float32", {"streaming": True}, "only the lowering loop streams"),
         ({}, "fused", "static_wi8_ai16", {}, "16-bit"),
+        ({}, "loop", "static_wi8_ai8", {"streaming": True}, "no static recipe streams"),
+        ({}, "loop", "dynamic_wi4_afp32", {}, "no recipe dynamic_wi4_afp32"),
         ({"bidirectional": True, "merge": "sum"}, "loop", "static_wi8_ai8", {}, "by sum"),
     ],
 )

@@ -38,7 +38,7 @@ from edgeseq_converters.tflite_writer import operators as op
 from edgeseq_converters.tflite_writer.model import Tensor
 
 
-def check(network: Network, lowering: str, dtype: str) -> None:
+def check(network: Network, lowering: str, dtype: str, *, streaming: bool) -> None:
     """Raises `ConversionError` naming the layer, or the lowering, that no static recipe has."""
 
     def refuse(layer: str, why: str) -> None:
@@ -55,6 +55,12 @@ def check(network: Network, lowering: str, dtype: str) -> None:
             where=network.name,
             found="static_wi8_ai16",
             fix="choose static_wi8_ai8",
+        )
+    if streaming:
+        raise ConversionError(
+            "no static recipe streams: its states are integers on scales of their own",
+            where=network.name,
+            fix="choose dynamic_wi8_afp32, or leave out --streaming",
         )
     if not isinstance(network.layers[0], Recurrent):
         refuse(network.layers[0].name, "stands between the embedding and the recurrent layers")

@@ -97,14 +97,14 @@ def lower(
     [1, n, outputs] for a network that answers for each token.
 
     `unrolled` has a fixed number of `steps`: `input_ids` int32 [1, steps], filled up with −1 to
-    the right of a shorter text. With `streaming` a second signature `stream`
-    takes and gives the states of the recurrent layers (`h0`, `c0`, … by layer, float32 [1, H]),
-    so that a text can be fed token by token or in pieces. Raises `ConversionError` for what the
-    lowering cannot do: `check`.
+    the right of a shorter text. With `streaming` a second signature `stream` takes and gives the
+    states of the recurrent layers (`h0`, `c0`, … by layer, float32 [1, H]), so that a text can be
+    fed token by token or in pieces. Raises `ConversionError` for what the lowering cannot do:
+    `check`.
     """
     check(network, lowering, steps=steps, streaming=streaming)
     if isinstance(numbers, Integers):
-        integer_whole.check(network, lowering, numbers.dtype)
+        integer_whole.check(network, lowering, numbers.dtype, streaming=streaming)
     writer = Writer(f"{network.name}: {lowering} lowering")
     make = _Maker(network, lowering, numbers, output, steps)
     make.signature(writer, SIGNATURE)
