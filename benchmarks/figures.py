@@ -120,7 +120,10 @@ def _differences(result: Result) -> Iterator[str]:
 
 def demo_transcript(root: Path, records: list[StepRecord]) -> str:
     """What the demo printed, from its steps' records, in the order in which they ended."""
-    ended = sorted(records, key=lambda record: (record.began_unix_s or 0.0) + record.seconds)
+    # The data are looked at anew when a run goes on, but nothing else comes before them.
+    ended = sorted(
+        records, key=lambda one: (one.name != "data", (one.began_unix_s or 0.0) + one.seconds)
+    )
     steps = [
         f"✓ {_title(one)}  {one.seconds:.0f} s  {one.answer.get('note', '')}".rstrip()
         for one in ended
