@@ -20,7 +20,7 @@ class BareModel(msgspec.Struct, frozen=True):
     """What was written, and how far it is from the float model on `n_examples` texts.
 
     `max_abs_error` is over the outputs, `relative_error` that over the largest |output|; `shape`
-    is the output's, −1 an axis of tokens.
+    is the output's, −1 an open axis of tokens.
     """
 
     path: str
@@ -106,6 +106,7 @@ def _compare(
         # A model of a fixed length answers for its padding too.
         found = model.answer(text)[: len(wanted)]
         worst = max(worst, float(np.abs(found - wanted).max()))
-        shape = (1, -1, wanted.shape[1]) if wanted.ndim == 2 else (1, wanted.shape[0])
+        tokens = (model.fixed_length or -1,) if wanted.ndim == 2 else ()
+        shape = (1, *tokens, wanted.shape[-1])
         report(Progress("compare with the float model", number, len(expected.texts)))
     return worst, shape

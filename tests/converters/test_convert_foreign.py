@@ -182,6 +182,31 @@ def test_a_bare_file_holds_the_network_as_written(
     np.testing.assert_allclose(found, keras_answers(keras_file, texts), atol=limit)
 
 
+def test_a_tagger_answers_for_each_token(tmp_path: Path) -> None:
+    """The essay's third network, at its real length and unrolled."""
+    import keras
+
+    keras.utils.set_random_seed(2)
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            layers.Input((None,), dtype="int32"),
+            layers.Embedding(WORDS, 8),
+            layers.LSTM(6, return_sequences=True),
+            layers.TimeDistributed(layers.Dense(5, activation="softmax")),
+        ]
+    )
+    model.save(tmp_path / "tagger.keras")
+    text = [3, 9, 4, 21]
+    [wanted] = keras_answers(tmp_path / "tagger.keras", [text])
+    for target, tokens in ((LOOP, -1), (Target("unrolled", 12), 12)):
+        out = tmp_path / f"{target.lowering}.tflite"
+        made = convert_bare(tmp_path / "tagger.keras", out, get_recipe("float32"), target)
+        assert made.shape == (1, tokens, 5)
+        found = Answering(out, output="probabilities").answer(text)
+        np.testing.assert_allclose(found[: len(text)], wanted, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("last", "expected"),
     [
