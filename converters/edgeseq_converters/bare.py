@@ -66,7 +66,7 @@ def convert_bare(
     name = output_name(network)
     content = network_to_tflite(network, recipe, target, texts, output=name, streaming=streaming)
     report(Progress("write the operators", 1, 1))
-    made = Content(content, name, network.name, network.parameters, streaming)
+    made = Content(content, name, network.name, network.parameters, streaming, target.runtime)
     cut = [text[: target.steps] for text in texts]
     return write_bare(out, made, Expected(cut, answers(network, cut)), recipe, report=report)
 

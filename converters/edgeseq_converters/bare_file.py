@@ -11,16 +11,23 @@ import numpy as np
 from edgeseq.errors import ConversionError, OutputError
 from edgeseq.files import write_bytes
 from edgeseq.progress import Progress, Report
+from edgeseq.tflite_file import read_tflite
 from edgeseq_converters.answering import Answering
 from edgeseq_converters.arrays import FloatArray
+from edgeseq_converters.inspection import check_runtime
+from edgeseq_converters.older_runtime import check_answers, try_runtime
 from edgeseq_converters.recipes import Recipe
+
+N_TRIED = 16
+"""Texts that an older runtime is asked."""
 
 
 class BareModel(msgspec.Struct, frozen=True):
     """What was written, and how far it is from the float model on `n_examples` texts.
 
     `max_abs_error` is over the outputs, `relative_error` that over the largest |output|; `shape`
-    is the output's, −1 an open axis of tokens.
+    is the output's, −1 an open axis of tokens; `tried_runtime` says how an older runtime that the
+    file is for was tried.
     """
 
     path: str
@@ -32,16 +39,19 @@ class BareModel(msgspec.Struct, frozen=True):
     relative_error: float
     parameters: int
     streaming: bool = False
+    tried_runtime: str | None = None
 
 
 class Content(msgspec.Struct, frozen=True):
-    """A file's content, the name of its output, and what it was made of."""
+    """A file's content, the name of its output, what it was made of, and the older runtime that
+    must load it (None: the current one)."""
 
     content: bytes
     output: str
     model: str
     parameters: int
     streaming: bool = False
+    runtime: str | None = None
 
 
 class Expected(msgspec.Struct, frozen=True):
@@ -68,6 +78,8 @@ def write_bare(
     draft = out.with_name(f".{out.name}.draft")
     try:
         write_bytes(draft, made.content)
+        if made.runtime is not None:
+            check_runtime(read_tflite(draft), made.runtime, where=out)
         worst, shape = _compare(draft, made, expected, report)
         largest = max(float(np.abs(wanted).max()) for wanted in expected.answers)
         relative = worst / max(largest, 1e-6)
@@ -78,6 +90,7 @@ def write_bare(
                 expected=f"<= {recipe.bound.relative_error:g} with {recipe.name}",
                 fix="choose a finer recipe",
             )
+        tried = _try_older(draft, made, expected, recipe, report)
         draft.replace(out)
     finally:
         draft.unlink(missing_ok=True)
@@ -91,7 +104,26 @@ def write_bare(
         relative_error=relative,
         parameters=made.parameters,
         streaming=made.streaming,
+        tried_runtime=tried,
     )
+
+
+def _try_older(
+    path: Path, made: Content, expected: Expected, recipe: Recipe, report: Report
+) -> str | None:
+    """Asks the older runtime that the file is for, if it can be installed; says what was done."""
+    if made.runtime is None:
+        return None
+    if expected.answers[0].ndim > 1:
+        return f"{made.runtime}: operators checked, not asked (answers for each token)"
+    texts = expected.texts[:N_TRIED]
+    tried = try_runtime(made.runtime, path, texts, report=report)
+    if tried.answers is None:
+        return f"{made.runtime}: not tried, {tried.why_not}"
+    wanted = np.stack(expected.answers[:N_TRIED])
+    found = np.asarray(tried.answers, np.float32)
+    check_answers(found, wanted, recipe.bound.relative_error, where=path)
+    return f"{made.runtime}: answered {len(texts)} texts"
 
 
 def _compare(

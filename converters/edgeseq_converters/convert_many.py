@@ -65,6 +65,12 @@ def convert_many(
     lowerings: tuple[str, ...] = tuple(dict.fromkeys(choices.lowerings)) or LOWERINGS[arch][:1]
     if AUTO in lowerings:
         lowerings = LOWERINGS[arch]
+    if choices.length is not None and "unrolled" not in lowerings:
+        raise InputError(
+            "--length is the number of tokens of the lowering unrolled",
+            found=f"{choices.length} with {', '.join(lowerings)}",
+            fix="leave it out, or add --lowering unrolled",
+        )
     one = functools.partial(
         convert,
         model.path,

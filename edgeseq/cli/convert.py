@@ -148,6 +148,20 @@ def convert(
 
     choices = _Choices(tuple(recipe or ()), tuple(lowering or ()), length, runtime, max_drop)
     if out_path.suffix == ".tflite":
+        for option, given in {
+            "--max-drop": max_drop,
+            "--trim-vocab": trim_vocab or None,
+            "--data": data,
+            "--name": name,
+            "--tokenizer": tokenizer,
+            "--max-tokens": max_tokens,
+        }.items():
+            if given is not None:
+                raise InputError(
+                    f"{option} is for bundles",
+                    found=str(out_path),
+                    fix="leave it out, or name a folder with --out",
+                )
         _bare(
             source,
             out_path,
@@ -280,6 +294,8 @@ def _bare(
         markup=False,
         soft_wrap=True,
     )
+    if made.tried_runtime is not None:
+        print_note(made.tried_runtime)
     print_note(
         f"compared on {made.n_examples} "
         + ("texts of --ids" if ids else "random texts: name real ones with --ids")

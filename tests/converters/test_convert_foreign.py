@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from edgeseq.errors import (
     OutputError,
     RefusedError,
 )
+from edgeseq.tflite_file import read_tflite
+from edgeseq.tflite_runtimes import runtime_support
 
 LOOP = Target("loop")
 WORDS = 34
@@ -180,6 +183,20 @@ def test_a_bare_file_holds_the_network_as_written(
     found = np.stack([model.answer(text) for text in texts])
     limit = {"float32": 1e-5, "dynamic_wi8_afp32": 0.02, "static_wi8_ai8": 0.05}[recipe]
     np.testing.assert_allclose(found, keras_answers(keras_file, texts), atol=limit)
+
+
+@pytest.mark.index
+def test_a_bare_file_for_an_older_runtime_is_checked_and_asked(
+    keras_file: Path, tmp_path: Path
+) -> None:
+    target = Target("loop", runtime="tflite-runtime 2.14.0")
+    out = tmp_path / "old.tflite"
+    made = convert_bare(keras_file, out, get_recipe("dynamic_wi8_afp32"), target)
+    installable = sys.version_info < (3, 12)
+    said = "answered 16 texts" if installable else "not tried"
+    assert said in str(made.tried_runtime)
+    support = {one.runtime: one.loads for one in runtime_support(read_tflite(out))}
+    assert support["tflite-runtime 2.14.0"]
 
 
 def test_a_tagger_answers_for_each_token(tmp_path: Path) -> None:

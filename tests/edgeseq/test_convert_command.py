@@ -114,6 +114,9 @@ def test_what_does_not_go_together_is_one_line(folder: Path, tmp_path: Path) -> 
         ((*given, "--out", tmp_path / "m.tflite", "--recipe", "static_wi8_ai8"), "real texts"),
         ((*given, "--out", tmp_path / "m.tflite", "--recipe", "auto"), "one recipe"),
         ((*given, "--out", out, *data, *tokenizer, "--runtime", "onnx"), "unknown runtime"),
+        ((*given, "--out", tmp_path / "m.tflite", "--trim-vocab"), "--trim-vocab is for bundles"),
+        ((*given, "--out", tmp_path / "m.tflite", *data), "--data is for bundles"),
+        ((*given, "--out", out, *data, *tokenizer, "--length", "9"), "add --lowering unrolled"),
         (
             (*given, "--out", out, *data, *tokenizer, "--recipe", "auto", "--recipe", "float32"),
             "stands alone",

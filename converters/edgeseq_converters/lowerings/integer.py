@@ -41,6 +41,7 @@ class Integers:
 
     @property
     def bits(self) -> int:
+        """Of an activation: 8 or 16."""
         return 8 if self.dtype == "int8" else 16
 
     @property
@@ -56,6 +57,7 @@ class Integers:
         return Quantization((1 / 32768,), (0,))
 
     def within(self, largest: float) -> Quantization:
+        """A symmetric scale under which ±`largest` fits."""
         return symmetric(largest, self.bits)
 
     def product(

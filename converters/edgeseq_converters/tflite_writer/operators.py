@@ -16,7 +16,7 @@ from edgeseq_converters.tflite_writer.model import Dtype, Graph, Tensor, Writer
 from edgeseq_converters.tflite_writer.quantization import Quantization
 
 Pair = Literal["ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM"]
-Unary = Literal["LOGISTIC", "TANH", "RELU", "ABS", "EXP", "NEG"]
+Unary = Literal["LOGISTIC", "TANH", "RELU"]
 
 _BY_TYPE: dict[str, dict[Dtype, int]] = {
     "ADD": {"int8": 2, "int16": 3},
@@ -48,9 +48,6 @@ _OPTIONS: dict[str, Any] = {
     "DIV": schema.DivOptionsT,
     "MAXIMUM": schema.MaximumMinimumOptionsT,
     "MINIMUM": schema.MaximumMinimumOptionsT,
-    "ABS": schema.AbsOptionsT,
-    "EXP": schema.ExpOptionsT,
-    "NEG": schema.NegOptionsT,
 }
 
 
@@ -78,18 +75,19 @@ def pair(name: Pair, a: Tensor, b: Tensor, quantization: Quantization | None = N
 
 
 def add(a: Tensor, b: Tensor, quantization: Quantization | None = None) -> Tensor:
+    """a + b by element; integers come on the scale of `quantization`."""
     return pair("ADD", a, b, quantization)
 
 
 def multiply(a: Tensor, b: Tensor, quantization: Quantization | None = None) -> Tensor:
+    """a · b by element; integers come on the scale of `quantization`."""
     return pair("MUL", a, b, quantization)
 
 
 def unary(name: Unary, x: Tensor, quantization: Quantization | None = None) -> Tensor:
     """A function by element."""
     output = x.graph.tensor(name.lower(), x.dtype, x.shape, quantization or x.quantization)
-    options = _OPTIONS[name]() if name in _OPTIONS else None
-    x.graph.operator(name, _version(name, x.dtype), [x], [output], options)
+    x.graph.operator(name, _version(name, x.dtype), [x], [output])
     return output
 
 
@@ -226,6 +224,7 @@ def reduce(name: Literal["SUM", "MEAN", "REDUCE_MAX"], x: Tensor, axis: int) -> 
 
 
 def cast(x: Tensor, dtype: Dtype) -> Tensor:
+    """The same numbers as another type."""
     output = x.graph.tensor("cast", dtype, x.shape)
     x.graph.operator("CAST", 1, [x], [output], schema.CastOptionsT())
     return output
@@ -271,11 +270,10 @@ def softmax(x: Tensor, quantization: Quantization | None = None) -> Tensor:
     return output
 
 
-def batch_matmul(a: Tensor, b: Tensor, *, transpose_a: bool = False) -> Tensor:
-    """a [i, k] (or [k, i] with `transpose_a`) times b [k, j] → [i, j]."""
-    rows = a.shape[1] if transpose_a else a.shape[0]
-    output = a.graph.tensor("matmul", a.dtype, (rows, b.shape[1]))
-    options = schema.BatchMatMulOptionsT(adjX=transpose_a)
+def batch_matmul(a: Tensor, b: Tensor) -> Tensor:
+    """a [i, k] times b [k, j] → [i, j]."""
+    output = a.graph.tensor("matmul", a.dtype, (a.shape[0], b.shape[1]))
+    options = schema.BatchMatMulOptionsT()
     a.graph.operator("BATCH_MATMUL", 1, [a, b], [output], options)
     return output
 
