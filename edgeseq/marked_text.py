@@ -1,0 +1,117 @@
+"""Texts with mentions marked in them: `… [A] Ada [/A] met [B] Eve [/B] when [P] she [/P] …`.
+
+A model that is asked about words of a text must know which ones. They stand between special tokens
+of the tokenizer (Baldini Soares et al. 2019, "Matching the Blanks", entity markers), so that a
+marked text is still one text: it can be stored, sent and typed like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from edgeseq.errors import DataError
+
+MENTIONS = ("P", "A", "B")
+"""A pronoun and the two names of which one, or neither, is meant."""
+OPENING = tuple(f"[{name}]" for name in MENTIONS)
+"""The tokens whose states a model with the pooling `marks` looks at, in this order."""
+MARKERS = tuple(marker for name in MENTIONS for marker in (f"[{name}]", f"[/{name}]"))
+"""All six tokens."""
+
+Span = tuple[int, int]
+"""First character of a mention and the one behind its last."""
+
+
+class Shortened(msgspec.Struct, frozen=True):
+    """Token ids that fit, and how many were left out."""
+
+    ids: tuple[int, ...]
+    left_out: int
+
+
+def mark(text: str, spans: Mapping[str, Span]) -> str:
+    """`text` with markers around the mentions; `spans` has one for each of `MENTIONS`.
+
+    Raises `DataError` when a span is empty, lies outside of the text or overlaps another one, and
+    when the text holds a marker already.
+    """
+    if sorted(spans) != sorted(MENTIONS):
+        raise DataError("mentions are missing", found=sorted(spans), expected=sorted(MENTIONS))
+    if held := [marker for marker in MARKERS if marker in text]:
+        raise DataError("the text holds a marker already", found=held[0], fix="remove it")
+    ordered = sorted((begin, end, name) for name, (begin, end) in spans.items())
+    pieces = []
+    done = 0
+    for begin, end, name in ordered:
+        if not done <= begin < end <= len(text):
+            raise DataError(
+                "a mention is empty, outside of the text, or overlaps another one",
+                found=f"{name} at {begin} to {end}",
+                expected=f"within {done} to {len(text)}",
+            )
+        pieces += [text[done:begin], f"[{name}] ", text[begin:end], f" [/{name}]"]
+        done = end
+    return "".join([*pieces, text[done:]])
+
+
+def check_marked(text: str, *, where: str | None = None) -> None:
+    """Raises `DataError` unless each mention is marked once, its end behind its beginning."""
+    for name in MENTIONS:
+        opening, closing = f"[{name}]", f"[/{name}]"
+        found = text.count(opening), text.count(closing)
+        if found != (1, 1) or text.index(opening) > text.index(closing):
+            raise DataError(
+                f"the mention {name} must be marked once",
+                where=where,
+                found=f"{opening} {found[0]} times, {closing} {found[1]} times",
+                expected=f"{opening} … {closing}",
+                fix="write for example: [A] Ada [/A] met [B] Eve [/B] when [P] she [/P] came",
+            )
+
+
+def shorten(
+    ids: Sequence[int], markers: Sequence[int], max_tokens: int, *, ends: int = 2
+) -> Shortened:
+    """The `max_tokens` of `ids` that lie nearest to a mention, in their order.
+
+    `markers` are the ids of `MARKERS`. The first and last of the ids (the tokenizer's own special
+    tokens; `ends` of them, 0 or 2) and the mentions with their markers stay whatever happens; of
+    the rest, the tokens with the fewest tokens between them and a mention stay, the earlier of
+    two equally near ones. For mentions that stand close together that is a window around them; for
+    mentions far apart it is a window around each.
+
+    Raises `DataError` when the mentions alone are longer than `max_tokens`.
+    """
+    if len(ids) <= max_tokens:
+        return Shortened(tuple(ids), 0)
+    distances = _distances(ids, markers)
+    if ends:
+        distances[0] = distances[-1] = 0
+    kept = sorted(range(len(ids)), key=lambda place: (distances[place], place))[:max_tokens]
+    if (mentions := distances.count(0)) > max_tokens:
+        raise DataError(
+            "the mentions alone are longer than the model takes",
+            found=f"{mentions} tokens",
+            expected=f"<= {max_tokens}",
+            fix="mark shorter mentions",
+        )
+    return Shortened(tuple(ids[place] for place in sorted(kept)), len(ids) - max_tokens)
+
+
+def _distances(ids: Sequence[int], markers: Sequence[int]) -> list[int]:
+    """For each token how many tokens lie from it to the nearest mention; 0 within one."""
+    opening, closing = set(markers[::2]), set(markers[1::2])
+    inside = False
+    distances = [len(ids)] * len(ids)
+    for place, token in enumerate(ids):
+        inside = inside or token in opening
+        if inside:
+            distances[place] = 0
+        elif place:
+            distances[place] = distances[place - 1] + 1
+        inside = inside and token not in closing
+    for place in range(len(ids) - 2, -1, -1):
+        distances[place] = min(distances[place], distances[place + 1] + 1)
+    return distances
