@@ -123,7 +123,7 @@ def _bench(
     watch = Watch()
     time.sleep(_QUIET_S)
     states = [watch.read("before")]
-    with _sigterm_as_interrupt():
+    with sigterm_as_interrupt():
         stages.check_bundles(subjects, settings, timeouts, report)
         stages.measure_memory(subjects, settings, timeouts, report)
         stages.measure_cold_starts(subjects, settings, timeouts, report)
@@ -157,7 +157,7 @@ def _bench(
             ),
             *validity.batch_findings(len(subjects), measured.together),
         ),
-        git_state=_git_state(),
+        git_state=own_git_state(),
         energy_idle=idle,
     )
 
@@ -224,7 +224,7 @@ def _runtime(subjects: Sequence[Subject]) -> RuntimeInfo:
     return RuntimeInfo(package=loaded.package, version=version, python=loaded.python)
 
 
-def _git_state() -> str | None:
+def own_git_state() -> str | None:
     """What git says about the toolkit's own source, None when it is not run from a checkout."""
     here = Path(__file__).resolve().parent
     try:
@@ -241,7 +241,7 @@ def _git_state() -> str | None:
 
 
 @contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
+def sigterm_as_interrupt() -> Iterator[None]:
     """Lets SIGTERM end the run like Ctrl-C, so that processes and groups are cleaned up."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -53,8 +53,8 @@ def device_info(root: Path = Path("/")) -> DeviceInfo:
     return DeviceInfo(
         name=model or " ".join(part for part in dmi if part) or platform.node() or "unknown",
         machine=platform.machine(),
-        cpu_model=_cpu_model(cpuinfo) or model or platform.processor() or "unknown",
-        cpu_features=_cpu_features(cpuinfo),
+        cpu_model=cpu_model(cpuinfo) or model or platform.processor() or "unknown",
+        cpu_features=cpu_features(cpuinfo),
         cores=len(os.sched_getaffinity(0)),
         memory_bytes=_meminfo(root).get("MemTotal", 0),
         kernel=f"{platform.system()} {platform.release()}",
@@ -63,7 +63,8 @@ def device_info(root: Path = Path("/")) -> DeviceInfo:
     )
 
 
-def _cpu_model(cpuinfo: str) -> str:
+def cpu_model(cpuinfo: str) -> str:
+    """The processor's name in the text of `/proc/cpuinfo`, "" where there is none."""
     for key in ("model name", "Model", "Hardware"):
         if match := re.search(rf"^{key}\s*:\s*(.+)$", cpuinfo, re.MULTILINE):
             return match[1].strip()
@@ -80,7 +81,8 @@ def _cpu_model(cpuinfo: str) -> str:
     return names.get(part[1], f"CPU part {part[1]}") if part else ""
 
 
-def _cpu_features(cpuinfo: str) -> tuple[str, ...]:
+def cpu_features(cpuinfo: str) -> tuple[str, ...]:
+    """The flags in the text of `/proc/cpuinfo` that decide which kernels run."""
     match = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
     return tuple(sorted(_DECIDING_FLAGS & set(match[1].split()))) if match else ()
 

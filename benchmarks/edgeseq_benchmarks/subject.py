@@ -178,7 +178,7 @@ class Subject:
         if self.loaded is not None:
             findings += validity.thread_findings(settings.threads, self.loaded.threads_started)
         return Run(
-            bundle=_identity(self.bundle),
+            bundle=bundle_identity(self.bundle),
             warmup=self.warmup.queries(),
             queries=queries,
             lengths=tuple(
@@ -197,7 +197,8 @@ class Subject:
         )
 
 
-def _identity(bundle: Bundle) -> BundleIdentity:
+def bundle_identity(bundle: Bundle) -> BundleIdentity:
+    """What a result says of the bundle that was measured."""
     manifest = bundle.manifest
     provenance = {
         "created_utc": manifest.provenance.created_utc,
