@@ -1,0 +1,306 @@
+"""A board over ssh: OpenSSH's own client, so the user's configuration, keys and jump hosts hold.
+
+One connection is made and kept open (a master of OpenSSH's connection sharing, as a child of this
+process); every command and file goes through it. Its input stays open for as long as this process
+lives, so that it ends with this process, however that ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from edgeseq.errors import DeviceError
+from edgeseq.files import write_bytes
+from edgeseq_benchmarks.devices.names import DeviceName
+from edgeseq_benchmarks.devices.pump import TookTooLongError, last_line, run_command
+from edgeseq_benchmarks.devices.remote_shell import put_script, shell_line
+from edgeseq_benchmarks.devices.seam import DeviceLostError, Finished, OnLine
+from edgeseq_benchmarks.devices.ssh_errors import explain
+
+# A link that is silent for three of these is dead (ssh_config(5), ServerAliveCountMax).
+_ALIVE_INTERVAL_S = 5
+_POLL_S = 0.02
+_CONTROL_TIMEOUT_S = 10.0
+# sun_path is 108 bytes with its end (unix(7)); ssh adds 17 while it makes the socket.
+_LONGEST_FOLDER = 80
+
+
+class SshDevice:
+    """A Linux board with an ssh server; what it runs ends there when the connection does."""
+
+    def __init__(
+        self,
+        host: str,
+        *,
+        user: str | None = None,
+        port: int | None = None,
+        name: str | None = None,
+        emulated: bool = False,
+        config_file: Path | None = None,
+        options: Sequence[str] = (),
+    ) -> None:
+        """`config_file` stands for the user's own; `options` are further `-o` settings, such as
+        `UserKnownHostsFile=…`, and go before all others."""
+        self._name = name or _address(host, user, port)
+        self._emulated = emulated
+        self._host = host
+        self._login = [] if user is None else ["-l", user]
+        self._login += [] if port is None else ["-p", str(port)]
+        self._hint = _command_words(host, user, port)
+        self._settings = [] if config_file is None else ["-F", str(config_file)]
+        for option in options:
+            self._settings += ["-o", option]
+        # Some accounts print on every login: what counts begins after a word of our own.
+        self._marker = secrets.token_hex(8)
+        self._folder: Path | None = None
+        self._master: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def named(cls, name: DeviceName) -> SshDevice:
+        """The device of an `ssh://` name."""
+        return cls(str(name.host), user=name.user, port=name.port, name=name.text)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def emulated(self) -> bool:
+        return self._emulated
+
+    def connect(self, *, timeout_s: float) -> None:
+        """Makes the connection, anew where there was one before.
+
+        Raises `DeviceLostError` with what to do; only a broken or refused connection is worth
+        another try.
+        """
+        self._hang_up()
+        socket = self._new_folder() / "s"
+        with tempfile.TemporaryFile() as stderr:
+            self._master = self._start_master(socket, timeout_s, stderr)
+            deadline = time.monotonic() + timeout_s
+            while not socket.exists():
+                if self._master.poll() is not None or time.monotonic() > deadline:
+                    self._hang_up()
+                    stderr.seek(0)
+                    raise explain(stderr.read(), self.name, self._hint, timeout_s)
+                time.sleep(_POLL_S)
+
+    def _start_master(
+        self, socket: Path, timeout_s: float, stderr: IO[bytes]
+    ) -> subprocess.Popen[bytes]:
+        command = [
+            *("ssh", *self._settings, "-o", "BatchMode=yes"),
+            *("-o", f"ConnectTimeout={max(1, round(timeout_s))}"),
+            *("-o", f"ServerAliveInterval={_ALIVE_INTERVAL_S}", "-o", "ServerAliveCountMax=3"),
+            *("-o", "ControlMaster=yes", "-o", f"ControlPath={socket}", "-o", "ControlPersist=no"),
+            *("-o", "RemoteCommand=none", "-o", "PermitLocalCommand=no"),
+            *("-o", "ClearAllForwardings=yes", "-o", "LogLevel=ERROR", "-T"),
+            *self._login,
+        ]
+        try:
+            if self._accepts_any_key():
+                command += ["-o", "StrictHostKeyChecking=accept-new"]
+            return subprocess.Popen(
+                # `cat` ends when its input does, which is when this process does.
+                [*command, "--", self._host, "exec cat >/dev/null"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                env=_environment(),
+                start_new_session=True,
+            )
+        except FileNotFoundError as error:
+            raise DeviceError(
+                "there is no ssh client on this machine",
+                where=self.name,
+                fix="install OpenSSH's client, such as `sudo apt install openssh-client`",
+            ) from error
+
+    def _accepts_any_key(self) -> bool:
+        """Whether the user's configuration would go on with a host key that has changed."""
+        command = ["ssh", *self._settings, *self._login, "-G", "--", self._host]
+        try:
+            said = run_command(command, timeout_s=_CONTROL_TIMEOUT_S, env=_environment()).stdout
+        except TookTooLongError:
+            return False
+        words = [line.split() for line in said.lower().splitlines()]
+        return any(
+            word[0] == b"stricthostkeychecking" and word[1] in (b"no", b"off", b"false")
+            for word in words
+            if len(word) == 2
+        )
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        timeout_s: float,
+        stdin: bytes = b"",
+        on_line: OnLine | None = None,
+    ) -> Finished:
+        """See `Device.run`. On the board the command belongs to a process group that is killed
+        when the connection ends, and after `timeout_s` there."""
+        return self._run(command, timeout_s, stdin, len(stdin), on_line=on_line)
+
+    def _run(
+        self,
+        command: Sequence[str],
+        timeout_s: float,
+        stdin: bytes | IO[bytes],
+        stdin_bytes: int,
+        *,
+        on_line: OnLine | None = None,
+        output: IO[bytes] | None = None,
+    ) -> Finished:
+        socket = self._socket()
+        line = shell_line(command, stdin_bytes=stdin_bytes, limit_s=timeout_s, marker=self._marker)
+        after_marker = _AfterMarker(self._marker.encode(), on_line) if on_line else None
+        try:
+            finished = run_command(
+                # Without the master it must not connect by itself, hence the failing proxy.
+                [
+                    *("ssh", *self._settings, "-o", "BatchMode=yes", "-o", "ProxyCommand=false"),
+                    *("-o", "ControlMaster=no", "-o", f"ControlPath={socket}"),
+                    *("-o", "RemoteCommand=none", "-o", "LogLevel=ERROR", "-T"),
+                    *(*self._login, "--", self._host, line),
+                ],
+                timeout_s=timeout_s,
+                stdin=stdin,
+                on_line=after_marker,
+                output=output,
+                keep_stdin_open=True,
+                env=_environment(),
+            )
+        except TookTooLongError as error:
+            raise DeviceLostError(
+                f"did not answer within {timeout_s:g} s",
+                where=self.name,
+                found=last_line(error.stderr) or f"`{command[0]}` still runs",
+                worth_retrying=True,
+            ) from error
+        # 255 is ssh's own status, but a command may end with it too.
+        if finished.returncode == 255 and not self._answers():
+            raise explain(finished.stderr, self.name, self._hint, timeout_s, was_connected=True)
+        if on_line is not None or output is not None:
+            return finished
+        _, _, stdout = finished.stdout.partition(self._marker.encode() + b"\n")
+        return Finished(finished.returncode, stdout, finished.stderr)
+
+    def put(self, source: Path, target: PurePosixPath, *, timeout_s: float) -> None:
+        """See `Device.put`: written beside its place, and renamed once all of it is there."""
+        size_bytes = source.stat().st_size
+        with source.open("rb") as file:
+            command = put_script(target, size_bytes)
+            finished = self._run(command, timeout_s, file, size_bytes)
+        if finished.returncode:
+            raise _file_error(finished, target, self.name)
+
+    def get(self, source: PurePosixPath, target: Path, *, timeout_s: float) -> None:
+        """See `Device.get`."""
+        with tempfile.TemporaryFile(dir=target.parent) as file:
+            # Relative paths that begin with a dash are none of cat's options.
+            finished = self._run(["cat", "--", str(source)], timeout_s, b"", 0, output=file)
+            if finished.returncode:
+                raise _file_error(finished, source, self.name)
+            file.seek(0)
+            for line in file:
+                if line.endswith(self._marker.encode() + b"\n"):
+                    break
+            write_bytes(target, file.read())
+
+    def close(self) -> None:
+        """See `Device.close`."""
+        self._hang_up()
+
+    def _socket(self) -> Path:
+        if self._folder is None or self._master is None:
+            raise DeviceLostError("is not connected", where=self.name, worth_retrying=True)
+        return self._folder / "s"
+
+    def _answers(self) -> bool:
+        """Whether the connection is still there."""
+        if self._master is None or self._master.poll() is not None:
+            return False
+        command = ["ssh", *self._settings, "-o", f"ControlPath={self._socket()}"]
+        try:
+            check = run_command(
+                [*command, "-O", "check", *self._login, "--", self._host],
+                timeout_s=_CONTROL_TIMEOUT_S,
+                env=_environment(),
+            )
+        except TookTooLongError:
+            return False
+        return check.returncode == 0 and self._master.poll() is None
+
+    def _new_folder(self) -> Path:
+        """A private folder for the connection's socket, whose path must be short."""
+        choice = tempfile.gettempdir()
+        if len(os.fsencode(choice)) > _LONGEST_FOLDER:
+            choice = "/tmp"  # noqa: S108
+        self._folder = Path(tempfile.mkdtemp(prefix="edgeseq-ssh-", dir=choice))
+        return self._folder
+
+    def _hang_up(self) -> None:
+        master, self._master = self._master, None
+        if master is not None:
+            if master.stdin is not None:
+                with contextlib.suppress(OSError):
+                    master.stdin.close()
+            master.terminate()
+            try:
+                master.wait(_ALIVE_INTERVAL_S)
+            except subprocess.TimeoutExpired:
+                master.kill()
+                master.wait()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+
+class _AfterMarker:
+    """Hands on the lines that come after the marker's."""
+
+    def __init__(self, marker: bytes, on_line: OnLine) -> None:
+        self._marker = marker
+        self._on_line = on_line
+        self._begun = False
+
+    def __call__(self, line: bytes) -> None:
+        if self._begun:
+            self._on_line(line)
+        # Noise without a line end stands in front of the marker.
+        self._begun = self._begun or line.endswith(self._marker)
+
+
+def _file_error(finished: Finished, path: PurePosixPath, name: str) -> DeviceError:
+    said = last_line(finished.stderr)
+    if "No space left" in said or "Disk quota exceeded" in said:
+        return DeviceError(
+            "the disk is full", where=name, found=f"no room for {path}", fix="free some space there"
+        )
+    return DeviceError("a file cannot be copied", where=name, found=said or str(path))
+
+
+def _address(host: str, user: str | None, port: int | None) -> str:
+    shown = f"[{host}]" if ":" in host else host
+    return f"ssh://{user + '@' if user else ''}{shown}{f':{port}' if port else ''}"
+
+
+def _command_words(host: str, user: str | None, port: int | None) -> str:
+    """What a person types to come to that board: `ssh -p 2222 pi@kitchen`."""
+    return f"ssh {f'-p {port} ' if port else ''}{user + '@' if user else ''}{host}"
+
+
+def _environment() -> dict[str, str]:
+    """The user's, with messages in the language that `ssh_errors` reads."""
+    return {**os.environ, "LC_ALL": "C"}
