@@ -11,9 +11,10 @@ P[Binomial(n, 1 - p) <= 1] <= 0.01, which is 64 for p90, 130 for p95 and 662 for
 a tail percentile is None here. The median and lower percentiles have no floor.
 
 **Interval.** Latencies in a run depend on their neighbours (heat, clock, caches), so an interval
-for independent samples is too narrow, and a tail takes more of them than its floor says: the
-interval of a tail percentile is None below as many *effective* samples as the floor (see
-`effective_samples`, `percentile_interval`).
+for independent samples is too narrow (see `effective_samples`, `percentile_interval`). Where a
+tail's interval would reach beyond the slowest sample it has no upper end: whoever left such
+intervals out would keep those of runs that look more independent than they are, and these cover
+the true value less often than promised.
 """
 
 from __future__ import annotations
@@ -38,8 +39,13 @@ RESAMPLES = 4_000
 
 _LENGTHENING = 3.0
 """The length that estimates a variance best is too short for an interval to cover as promised
-(Lahiri 2003, Resampling Methods for Dependent Data, section 7); three times it covers 93 to 97 %
-of medians where there are 50 effective samples or more (`benchmarks/coverage.py` prints it)."""
+(Lahiri 2003, Resampling Methods for Dependent Data, section 7), so it is taken three times."""
+
+_BIAS_WEIGHT = 2.0
+"""Blocks of length l miss G / l of a series' long-run variance D (Künsch 1989). G is
+estimated from the same few samples and comes out low itself. With twice the estimate, intervals
+cover 93 to 97 % down to 25 effective samples (`benchmarks/coverage.py` prints it); with it once,
+92.5 % there."""
 
 # Kiefer & Vogelsang 2005 (Econometric Theory 21, table 1, Bartlett kernel): the critical value of
 # a studentized mean whose variance was estimated with bandwidth b n is z + c1 b + c2 b² + c3 b³.
@@ -117,12 +123,13 @@ def effective_samples(samples: Samples) -> float:
     """How many independent samples would say as much as these, given in the order of measuring.
 
     n R(0) / Σ R(k) over the ranks of the samples, whose sum of autocovariances R is that of
-    circular blocks (`block_length`, three times as long). Ranks, because one slow sample must not
-    decide, and because a tail alone has too few samples to show how they depend on each other.
-    Above n when neighbours differ more than strangers. Raises `InputError` as `percentile` does.
+    circular blocks (`block_length`, three times as long) and what they miss of it. Ranks, because
+    one slow sample must not decide, and because a tail alone has too few samples to show how they
+    depend on each other. Above n when neighbours differ more than strangers. Raises `InputError`
+    as `percentile` does.
     """
     ranks = _ranks(_checked(samples))
-    return len(ranks) * _variance_ratio(ranks, _length(ranks))
+    return len(ranks) * _variance_ratio(ranks, _length(ranks)) / (1 + _missed(ranks))
 
 
 def percentile_interval(
@@ -140,8 +147,8 @@ def percentile_interval(
     The process is taken as stationary: a drift is for the validity checks.
 
     `benchmarks/coverage.py` simulates what it covers, and the tests hold it to that. None below
-    `min_samples(percent)`, and for percentiles above 50 also where `effective_samples` are fewer
-    than that. `level` is 0.90, 0.95 or 0.98. Raises `InputError` as `percentile` does.
+    `min_samples(percent)`. For percentiles above 50 `high` is infinite where the samples show no
+    upper end. `level` is 0.90, 0.95 or 0.98. Raises `InputError` as `percentile` does.
     """
     values = _checked(samples)
     n = len(values)
@@ -149,25 +156,24 @@ def percentile_interval(
     if n < min_samples(percent):
         return None
     ranks = _ranks(values)
-    length = _length(ranks)
-    if percent > 50 and n * _variance_ratio(ranks, length) < min_samples(percent):
-        return None
     ordered = np.sort(values)
     estimate = float(ordered[_rank(percent, n) - 1])
     below = (values <= estimate).astype(np.float64)
-    length = max(length, _length(below))
+    length = max(_length(ranks), _length(below))
     share = percent / 100
     worth = n * _variance_ratio(below, length) / _widening(z, terms, length / n) ** 2
+    worth /= 1 + _BIAS_WEIGHT * _missed(ranks, length)
     spread = math.sqrt(share * (1 - share) / worth)
     # The skewness of a share of `worth` samples, times the second Hermite polynomial over 6.
     bend = (1 - 2 * share) / math.sqrt(share * (1 - share) * worth) * (z * z - 1) / 6
     # x₍ₐ₎ <= percentile < x₍b₎ holds when at least a and at most b - 1 samples lie below it.
     first = min(max(round((share + spread * (bend - z)) * n), 1), n)
-    last = min(max(round((share + spread * (bend + z)) * n) + 1, 1), n)
+    last = max(round((share + spread * (bend + z)) * n) + 1, 1)
+    shown = last <= n or percent <= 50
     return Interval(
         estimate=estimate,
         low=min(float(ordered[first - 1]), estimate),
-        high=max(float(ordered[last - 1]), estimate),
+        high=max(float(ordered[min(last, n) - 1]), estimate) if shown else math.inf,
         level=level,
         n=n,
     )
@@ -253,8 +259,8 @@ def _bootstrap_shares(
     """Draws of the share of samples at or below `cut`, minus that share itself."""
     z, *terms = _critical_values(level)
     below = (values <= cut).astype(np.int64)
-    n = len(below)
-    length = max(_length(below), _length(_ranks(values)))
+    n, ranks = len(below), _ranks(values)
+    length = max(_length(below), _length(ranks))
     in_block = _block_sums(below, length)
     blocks = math.ceil(n / length)
     if blocks <= length:
@@ -265,6 +271,7 @@ def _bootstrap_shares(
         drawn = rng.multinomial(blocks, chances, size=resamples) @ np.arange(length + 1)
     deviation = drawn / (blocks * length) - below.mean()
     wider = _widening(z, terms, length / n)
+    wider *= math.sqrt(1 + _BIAS_WEIGHT * _missed(ranks, length))
     return np.asarray(deviation * math.sqrt(blocks * length / n) * wider, dtype=np.float64)
 
 
@@ -284,6 +291,15 @@ def _length(series: FloatArray | npt.NDArray[np.int64]) -> int:
     """The block length for intervals: at most a quarter of the series."""
     n = len(series)
     return int(min(math.ceil(_LENGTHENING * block_length(series)), max(1, n // 4)))
+
+
+def _missed(series: FloatArray, length: int | None = None) -> float:
+    """G / (l D) of `block_length`: the share of the long-run variance that blocks of `length`
+    (default: `_length`) do not see."""
+    n, best = len(series), block_length(series)
+    if best <= 1:
+        return 0.0
+    return math.sqrt(best**3 / (1.5 * n)) / (length or _length(series))
 
 
 def _block_sums(series: FloatArray | npt.NDArray[np.int64], length: int) -> npt.NDArray[np.float64]:

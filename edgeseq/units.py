@@ -106,3 +106,11 @@ def _three_digits(size: float) -> str:
     if size >= 0.9995:
         return f"{size:.2f}"
     return f"{size:.3f}"
+
+
+def format_interval(interval: tuple[float, float | None] | None) -> str:
+    """The two ends of an interval, or its lower one alone; empty when there is none."""
+    if interval is None:
+        return ""
+    low, high = interval
+    return f"at least {low:.3g}" if high is None else f"{low:.3g} to {high:.3g}"

@@ -25,6 +25,8 @@ from edgeseq.percentiles import (
     percentile,
     percentile_interval,
 )
+from edgeseq.report.evidence import timing
+from edgeseq.units import format_interval
 
 stats = pytest.importorskip("scipy.stats", reason="scipy comes with the extra `report`")
 
@@ -46,8 +48,8 @@ def coverage() -> ModuleType:
 
 def assert_covers(found, *, most: float = 0.97) -> None:
     """93 to 97 %, beyond what three standard errors of so many runs explain."""
-    share = found.held / found.given
-    error = 3 * math.sqrt(0.05 * 0.95 / found.given)
+    share = found.held / found.runs
+    error = 3 * math.sqrt(0.05 * 0.95 / found.runs)
     assert 0.93 - error <= share <= most + error, found
 
 
@@ -71,8 +73,10 @@ def test_nothing_below_the_floor(percent: int, floor: int) -> None:
         assert function(samples, percent) is not None
     for function in (percentile, early_stopping_percentile):
         assert function(samples[:floor], percent) is not None
-    # In order, they are worth a handful.
-    assert percentile_interval(np.sort(samples), percent) is None
+    # In order, they are worth a handful: no upper end is known.
+    found = percentile_interval(np.sort(samples), percent)
+    assert found is not None
+    assert found.high == math.inf
 
 
 @given(st.lists(st.integers(0, 50), min_size=64, max_size=300), st.sampled_from([25, 50, 90]))
@@ -119,27 +123,46 @@ def test_early_stopping_is_99_percent_sure(coverage: ModuleType) -> None:
         (50, 0.5, 256),
         (50, 0.8, 1024),
         (50, 0.9, 1024),
+        (50, 0.9, 256),
+        (90, 0.9, 1024),
         (90, 0.5, 1024),
         (90, 0.8, 1024),
         (95, 0.0, 1024),
         (95, 0.5, 1024),
         (95, 0.8, 4096),
+        (99, 0.9, 1024),
     ],
 )
 def test_interval_covers_in_autocorrelated_runs(
     coverage: ModuleType, percent: int, correlation: float, n: int
 ) -> None:
     found = coverage.of_percentile(percent, correlation, n, 400, seed=3)
-    assert found.given >= 0.95 * found.runs
     assert_covers(found)
 
 
-def test_a_tail_of_dependent_samples_gets_no_interval(coverage: ModuleType) -> None:
-    assert coverage.of_percentile(99, 0.0, 1024, 100, seed=3).given == 100
-    for percent, correlation, n in ((99, 0.9, 1024), (99, 0.9, 4096), (95, 0.95, 1024)):
-        found = coverage.of_percentile(percent, correlation, n, 100, seed=3)
-        assert found.given <= 5
-        assert percentile(coverage.make_runs(correlation, n, 1, seed=3)[0], percent) is not None
+def test_a_tail_of_dependent_samples_has_no_upper_end(coverage: ModuleType) -> None:
+    assert coverage.of_percentile(99, 0.0, 1024, 100, seed=3).closed == 100
+    assert coverage.of_percentile(99, 0.9, 1024, 100, seed=3).closed <= 40
+    assert coverage.of_percentile(95, 0.95, 256, 100, seed=3).closed <= 20
+    open_ones = [
+        interval
+        for run in coverage.make_runs(0.9, 1024, 40, seed=3)
+        for interval in [percentile_interval(run, 99)]
+        if interval and math.isinf(interval.high)
+    ]
+    assert open_ones
+    assert all(0 < one.low <= one.estimate for one in open_ones)
+
+
+def test_an_interval_without_an_upper_end_is_said_in_words(coverage: ModuleType) -> None:
+    said = set()
+    for run in coverage.make_runs(0.9, 512, 20, seed=3):
+        low, high = timing(np.round(run * 1e6).astype(int).tolist()).p95_ci95 or (0, 0)
+        assert low > 0
+        said.add(format_interval((low, high)).split()[0] if high is None else "both ends")
+    assert said == {"at", "both ends"}
+    assert format_interval((1.5, None)) == "at least 1.5"
+    assert format_interval((1.5, 2.0)) == "1.5 to 2"
 
 
 def test_effective_samples_are_what_theory_says(coverage: ModuleType) -> None:
