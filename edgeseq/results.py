@@ -3,7 +3,8 @@
 Only what was observed is stored; every statistic (`edgeseq.report.rows`) is derived from it, so
 that the two cannot disagree. Columns of equal length stand for tables.
 
-Version history of the schema: 1, the first.
+Version history of the schema: 1, the first; `predictions` has since been given answers by word
+(`counts`, `windowed`, `log_probabilities`), all of them optional.
 """
 
 from __future__ import annotations
@@ -182,8 +183,14 @@ class ColdStart(msgspec.Struct, frozen=True):
 class Predictions(msgspec.Struct, frozen=True):
     """The answers over all test examples, by class number, through the timed interpreter.
 
+    With one answer a text, `gold` and `predicted` have one entry an example and `counts` is
+    empty. With one a word they are the words of all examples in a row, `counts` [examples] says
+    how many are each example's; in the task of the next word `counts` are its whole words, and
+    `log_probabilities` [examples] the sums of the natural logarithms of what was given to them.
     `sources` names each example's source ("" when the set has none); `truncated` counts texts
-    cut at the model's longest input; `unknown_only` counts texts without a known token.
+    cut at the model's longest input (with one answer a word: in which a single word was cut),
+    `windowed` those answered in several overlapping windows; `unknown_only` counts texts without
+    a known token.
     """
 
     gold: tuple[int, ...]
@@ -192,6 +199,9 @@ class Predictions(msgspec.Struct, frozen=True):
     truncated: int
     unknown_only: int
     examples_sha256: str
+    counts: tuple[int, ...] = ()
+    windowed: int = 0
+    log_probabilities: tuple[float, ...] = ()
 
 
 class OperatorTime(msgspec.Struct, frozen=True):
@@ -371,4 +381,28 @@ def read_result(path: Path) -> Result:
                 found=sorted(lengths),
                 fix="measure again",
             )
+        _check_counts(path, run)
     return result
+
+
+def _check_counts(path: Path, run: Run) -> None:
+    """Answers by word must be as many as their examples' words."""
+    found = run.predictions
+    if found is None or not found.counts:
+        return
+    columns = {"sources": (len(found.sources), len(found.counts))}
+    if found.gold or not found.log_probabilities:
+        columns |= {
+            name: (len(getattr(found, name)), sum(found.counts)) for name in ("gold", "predicted")
+        }
+    else:
+        columns["log_probabilities"] = (len(found.log_probabilities), len(found.counts))
+    for name, (length, expected) in columns.items():
+        if length != expected or min(found.counts) < 0:
+            raise ResultError(
+                f"{name} of {run.bundle.name} do not fit the words of the examples",
+                where=path,
+                found=length,
+                expected=expected,
+                fix="measure again",
+            )

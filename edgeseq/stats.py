@@ -3,8 +3,9 @@
 Answers are scored on the same test examples, so two models are always compared in pairs. What
 is said of latencies (percentiles of dependent samples) stands in `edgeseq.percentiles`.
 
-Every interval treats the test examples as independent; sentences of one review or document are
-a little less than that, so read an interval as the least uncertainty there is.
+Every interval treats the test examples as independent (words within one are not taken to be);
+sentences of one review or document are a little less than that, so read an interval as the least
+uncertainty there is.
 """
 
 from __future__ import annotations
@@ -167,12 +168,47 @@ def paired_bootstrap(
         score_b = _score((drawn @ into_b).reshape(shape), metric)
         differences.append(score_a - score_b)
     drawn_differences = np.concatenate(differences)
-    low, high, bound = np.quantile(
-        drawn_differences, [(1 - level) / 2, (1 + level) / 2, alpha]
-    ).tolist()
+    return bootstrap_difference(
+        metric, float(observed), drawn_differences, n, level=level, alpha=alpha
+    )
+
+
+def cluster_bootstrap(
+    counts: FloatArray, *, resamples: int = RESAMPLES, seed: int = 0
+) -> FloatArray:
+    """Sums [resamples, k] of counts [clusters, k] over clusters drawn with replacement.
+
+    What belongs together (the words of a sentence) is drawn together, so what is computed of the
+    sums keeps the dependence within it (Efron & Tibshirani 1993, chapter 8; Davison & Hinkley
+    1997, section 3.8, resampling of clusters). Equal clusters are drawn as one by their number.
+    The same `seed` gives the same sums. Raises `InputError` when there is no cluster.
+    """
+    if counts.ndim != 2 or not len(counts):
+        raise InputError("nothing to draw from", found=f"counts of shape {counts.shape}")
+    rows, times = np.unique(counts, axis=0, return_counts=True)
+    rng = np.random.default_rng(seed)
+    n, batch = len(counts), max(1, _BATCH_CELLS // len(rows))
+    drawn = [
+        rng.multinomial(n, times / n, size=min(batch, resamples - start)) @ rows
+        for start in range(0, resamples, batch)
+    ]
+    return np.concatenate(drawn).astype(np.float64)
+
+
+def bootstrap_difference(
+    metric: str,
+    observed: float,
+    drawn: FloatArray,
+    n: int,
+    *,
+    level: float = 0.95,
+    alpha: float = 0.05,
+) -> Difference:
+    """A `Difference` from the observed one and those of resamples [resamples], of `n` clusters."""
+    low, high, bound = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2, alpha]).tolist()
     return Difference(
         metric=metric,
-        interval=Interval(estimate=float(observed), low=low, high=high, level=level, n=n),
+        interval=Interval(estimate=observed, low=low, high=high, level=level, n=n),
         lower_bound=bound,
         alpha=alpha,
     )

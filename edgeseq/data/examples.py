@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal
 
 import msgspec
+
+from edgeseq.tasks import Head
 
 PartName = Literal["train", "dev", "test"]
 
@@ -34,20 +36,63 @@ class TaggedExample(msgspec.Struct, frozen=True, omit_defaults=True):
     source: str = ""
     group: str = ""
 
+    @property
+    def text(self) -> str:
+        """The words with a space between them."""
+        return " ".join(self.words)
 
-class Dataset(msgspec.Struct, frozen=True):
+
+class StreamExample(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Running text as words, each of which is to be foretold from those before it."""
+
+    id: str
+    words: tuple[str, ...]
+    source: str = ""
+    group: str = ""
+
+    @property
+    def text(self) -> str:
+        """The words with a space between them."""
+        return " ".join(self.words)
+
+
+AnyExample = TextExample | TaggedExample | StreamExample
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    ExampleT = TypeVar("ExampleT", bound=AnyExample, default=TextExample)
+else:
+    # PEP 696's default is for type checkers alone: `Dataset` is one of texts with a label.
+    from typing import TypeVar
+
+    ExampleT = TypeVar("ExampleT")
+
+
+class Dataset(msgspec.Struct, Generic[ExampleT], frozen=True):
     """A data set in its three parts, with the labels in the order of their class numbers.
 
     `sha256` is the hash of the examples' canonical form: two data sets with the same hash hold
-    the same examples in the same parts.
+    the same examples in the same parts. All examples are of the kind of the task's head
+    (`EXAMPLE_TYPES`).
     """
 
     name: str
     task: str
     labels: tuple[str, ...]
-    train: tuple[TextExample, ...]
-    dev: tuple[TextExample, ...]
-    test: tuple[TextExample, ...]
+    train: tuple[ExampleT, ...]
+    dev: tuple[ExampleT, ...]
+    test: tuple[ExampleT, ...]
     licence: str
     origin: str
     sha256: str
+
+
+EXAMPLE_TYPES: dict[Head, type[AnyExample]] = {
+    "label-per-text": TextExample,
+    "label-per-word": TaggedExample,
+    "next-token": StreamExample,
+}
+"""The kind of example that each head is trained and scored on."""
+
+AnyDataset = Dataset[Any]

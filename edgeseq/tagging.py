@@ -1,0 +1,128 @@
+"""Tags of words: the rules of BIO, the best tags under them, and the entities that tags mean.
+
+In BIO (Tjong Kim Sang & Veenstra 1999, "IOB2") an entity of type X begins with `B-X` and goes on
+with `I-X`. Only numpy is used, so that a device decodes and scores as a workstation does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeseq.errors import DataError
+
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
+AnyFloats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+
+
+class Rules(NamedTuple):
+    """What may follow what: `start` [tags] and `follows` [tag before, tag]."""
+
+    start: BoolArray
+    follows: BoolArray
+
+
+class Span(NamedTuple):
+    """An entity: its type and its words, `end` not included."""
+
+    kind: str
+    start: int
+    end: int
+
+
+def bio_rules(labels: Sequence[str]) -> Rules:
+    """`I-X` only after `B-X` or `I-X`, never at the start; everything else may follow anything."""
+    inside = np.array([label.startswith("I-") for label in labels], dtype=bool)
+    kinds = np.array([label[2:] if label[:2] in ("B-", "I-") else "" for label in labels])
+    follows: BoolArray = ~inside[None, :] | (kinds[:, None] == kinds[None, :])
+    return Rules(start=~inside, follows=follows)
+
+
+def best_tags(logits: AnyFloats, rules: Rules | None = None) -> IntArray:
+    """The most likely tags [words] from logits [words, tags]; `rules` are kept.
+
+    Without rules, and where the likeliest tag of each word already keeps them, that is the
+    argmax. Else it is Viterbi's path (Viterbi 1967; Forney 1973, Proceedings of the IEEE 61) over
+    log-probabilities with transitions that are free or forbidden: the tags of largest product of
+    probabilities among those that the rules allow. Of equal paths the lower tag numbers win.
+    """
+    best: IntArray = np.asarray(logits.argmax(axis=-1), dtype=np.int64)
+    if rules is None or not len(best):
+        return best
+    if rules.start[best[0]] and rules.follows[best[:-1], best[1:]].all():
+        return best
+    return _viterbi(log_softmax(logits), rules)
+
+
+def log_softmax(logits: AnyFloats) -> npt.NDArray[np.float64]:
+    """Log-probabilities over the last axis; the largest logit is subtracted first."""
+    shifted = np.asarray(logits, dtype=np.float64)
+    shifted = shifted - shifted.max(axis=-1, keepdims=True)
+    result: npt.NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return result
+
+
+def _viterbi(scores: npt.NDArray[np.float64], rules: Rules) -> IntArray:
+    barred = np.where(rules.follows, 0.0, -np.inf)
+    best = np.where(rules.start, scores[0], -np.inf)
+    came_from = np.zeros(scores.shape, dtype=np.int64)
+    for place in range(1, len(scores)):
+        paths = best[:, None] + barred
+        came_from[place] = paths.argmax(axis=0)
+        best = paths.max(axis=0) + scores[place]
+    tags = np.empty(len(scores), dtype=np.int64)
+    tags[-1] = best.argmax()
+    for place in range(len(scores) - 1, 0, -1):
+        tags[place - 1] = came_from[place, tags[place]]
+    return tags
+
+
+def spans(tags: Sequence[str]) -> list[Span]:
+    """The entities of one sentence's BIO tags, in order.
+
+    A stray `I-X` (after `O` or another type) begins an entity, as the published scorers take it
+    (`conlleval`). Raises `DataError` for a tag that is neither `O`, `B-X` nor `I-X`.
+    """
+    found: list[Span] = []
+    kind, start = "", 0
+    for place, tag in enumerate((*tags, "O")):
+        prefix, _, own = tag.partition("-")
+        if tag != "O" and (prefix not in ("B", "I") or not own):
+            raise DataError(
+                "no BIO tag", where=f"word {place + 1}", found=repr(tag), expected="O, B-X or I-X"
+            )
+        goes_on = prefix == "I" and own == kind
+        if kind and not goes_on:
+            found.append(Span(kind, start, place))
+            kind = ""
+        if own and not goes_on:
+            kind, start = own, place
+    return found
+
+
+def entity_types(labels: Sequence[str]) -> tuple[str, ...]:
+    """The types that BIO labels name, each once, in their order."""
+    return tuple(dict.fromkeys(label[2:] for label in labels if label[:2] in ("B-", "I-")))
+
+
+def entity_counts(
+    gold: Sequence[str], predicted: Sequence[str], types: Sequence[str]
+) -> npt.NDArray[np.int64]:
+    """Counts [types, 3] of one sentence: entities found exactly, entities there, entities said.
+
+    An entity is found when type, first and last word agree (Tjong Kim Sang & De Meulder 2003).
+    Raises `DataError` when the two differ in length, and as `spans` does.
+    """
+    if len(gold) != len(predicted):
+        raise DataError("one tag a word", found=len(predicted), expected=len(gold))
+    counts = np.zeros((len(types), 3), dtype=np.int64)
+    number = {kind: place for place, kind in enumerate(types)}
+    there, said = set(spans(gold)), set(spans(predicted))
+    for column, entities in enumerate((there & said, there, said)):
+        for entity in entities:
+            counts[number[entity.kind], column] += 1
+    return counts
