@@ -35,6 +35,10 @@ class LstmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     and `backward` if bidirectional) `lstm.{l}.{d}.kernel` [in, 4·hidden], `.recurrent_kernel`
     [hidden, 4·hidden], `.bias` [4·hidden], gates in Keras' order i, f, c, o; `dense.kernel`
     [features, labels], `dense.bias` [labels]. `hidden_size` is per direction.
+
+    `pooling` `marks`: the states at the tokens `marks` (ids, the first one of each mention's two
+    markers; see `edgeseq.marked_text`) side by side, and behind them the products by element of
+    the first one's with each of the others'.
     """
 
     vocabulary_size: int
@@ -42,7 +46,8 @@ class LstmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hidden_size: int
     layers: int
     bidirectional: bool
-    pooling: Literal["max", "mean", "last"]
+    pooling: Literal["max", "mean", "last", "marks"]
+    marks: tuple[int, ...] = ()
 
 
 class NetworkLayer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -92,13 +97,14 @@ class BertConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     - `head_act`: `classes`: null, or the activation of a dense layer before the classifier;
       `vocabulary`: the activation of the transform before its layer norm.
     - `tied_decoder`: whether the vocabulary's decoder is the table of words.
+    - `pooling` `marks` (head `classes`): as `LstmConfig` has it, from the last layer's states.
 
     Arrays carry the Hugging Face names of BERT without the leading `bert.`, for every family
     (linear weights are [out, in]): `embeddings.word_embeddings.weight`, `encoder.layer.0.
     attention.self.query.weight`, …; and `embeddings.project`, `encoder.layer.0.bottleneck.
     {input,attention}.{dense,LayerNorm}`, `encoder.layer.0.ffn.0.{intermediate.dense,output.dense,
     output.LayerNorm}` and `encoder.layer.0.output.bottleneck.{dense,LayerNorm}` as MobileBERT has
-    them. Heads: `classifier.weight` [labels, hidden], `classifier.bias` [labels], before them
+    them. Heads: `classifier.weight` [labels, pooled], `classifier.bias` [labels], before them
     `pooler.dense`; `transform.dense`, `transform.LayerNorm`, `decoder.bias` [vocabulary] and,
     unless tied, `decoder.weight` [vocabulary, transform].
     `edgeseq_converters.bert_arrays` lists them all with their shapes.
@@ -113,7 +119,7 @@ class BertConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     type_vocabulary_size: int
     hidden_act: Literal["gelu", "gelu_new", "relu"]
     layer_norm_eps: float
-    pooling: Literal["mean", "first"]
+    pooling: Literal["mean", "first", "marks"]
     family: Family = "bert"
     head: BertHead = "classes"
     embedding_size: int | None = None
@@ -125,6 +131,7 @@ class BertConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     head_act: Literal["gelu", "gelu_new", "relu", "tanh"] | None = None
     normalized: bool = False
     tied_decoder: bool = True
+    marks: tuple[int, ...] = ()
 
 
 class Training(msgspec.Struct, frozen=True):

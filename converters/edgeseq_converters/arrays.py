@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -47,6 +49,18 @@ def lstm_config(model: TrainedModel) -> LstmConfig:
     if model.manifest.lstm is None:
         raise CheckpointError("is not an LSTM", where=model.manifest.name)
     return model.manifest.lstm
+
+
+def check_marks(marks: Sequence[int], vocabulary_size: int, *, where: str) -> None:
+    """Raises `CheckpointError` unless `marks` are two or more different ids of the vocabulary."""
+    known = all(0 <= mark < vocabulary_size for mark in marks)
+    if len(set(marks)) < max(2, len(marks)) or not known:
+        raise CheckpointError(
+            "pooling by marks needs the ids of two different tokens or more",
+            where=where,
+            found=list(marks),
+            expected=f"ids below {vocabulary_size}",
+        )
 
 
 class LstmCell:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from edgeseq.errors import CheckpointError
 from edgeseq.model_folder import BertConfig, TrainedModel
-from edgeseq_converters.arrays import FloatArray, take
+from edgeseq_converters.arrays import FloatArray, check_marks, take
+from edgeseq_converters.network import marked_features
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -57,6 +58,8 @@ def check_config(config: BertConfig, *, where: str) -> None:
             found="head_act null",
             expected="gelu, gelu_new or relu",
         )
+    if config.pooling == "marks":
+        check_marks(config.marks, config.vocabulary_size, where=where)
     if config.trigram and (config.embedding_size is None or config.tied_decoder):
         raise CheckpointError(
             "joins neighbouring words without a size of their own",
@@ -120,10 +123,17 @@ def head_shapes(config: BertConfig, labels: int) -> Shapes:
         if not config.tied_decoder:
             shapes["decoder.weight"] = (config.vocabulary_size, width)
         return shapes
-    shapes = _linear("classifier", labels, size)
-    if config.head == "classes" and config.head_act is not None:
-        shapes |= _linear("pooler.dense", size, size)
-    return shapes
+    pooled = pooled_size(config) if config.head == "classes" else size
+    if config.head != "classes" or config.head_act is None:
+        return _linear("classifier", labels, pooled)
+    return _linear("pooler.dense", size, pooled) | _linear("classifier", labels, size)
+
+
+def pooled_size(config: BertConfig) -> int:
+    """Numbers that are pooled of a text's states."""
+    if config.pooling == "marks":
+        return marked_features(config.hidden_size, len(config.marks))
+    return config.hidden_size
 
 
 def transform_size(config: BertConfig) -> int:

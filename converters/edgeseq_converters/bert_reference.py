@@ -20,6 +20,7 @@ from edgeseq_converters.bert_arrays import (
     feed_forward_prefixes,
     layer_sources,
 )
+from edgeseq_converters.network_reference import marked
 
 BATCH = 32
 IdArray = npt.NDArray[np.int32]
@@ -74,7 +75,10 @@ class BertReference:
             return np.asarray(
                 states @ self._arrays[f"{decoder}.weight"].T + self._arrays["decoder.bias"]
             )
-        pooled = states[:, 0] if config.pooling == "first" else states.mean(axis=1)
+        if config.pooling == "marks":
+            pooled = marked(config.marks, token_ids, states)
+        else:
+            pooled = states[:, 0] if config.pooling == "first" else states.mean(axis=1)
         if config.head == "embedding":
             return _normalized(pooled) if config.normalized else np.asarray(pooled)
         if config.head_act is not None:

@@ -134,6 +134,20 @@ class AttentionPool:
 
 
 @dataclass(frozen=True)
+class MarkedPool:
+    """A sequence to a vector: the rows of the tokens `marks` side by side, and behind them the
+    products by element of the first mark's row with each of the others.
+
+    A mark that a text lacks gives zeros; rows of one that occurs several times are added up. The
+    products say in which features two mentions agree (Lee et al. 2017, "End-to-end Neural
+    Coreference Resolution", section 4).
+    """
+
+    name: str
+    marks: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Activation:
     """A function by element; `softmax` runs over the features."""
 
@@ -141,7 +155,7 @@ class Activation:
     function: Function
 
 
-Layer = Recurrent | Dense | Scale | Pool | AttentionPool | Activation
+Layer = Recurrent | Dense | Scale | Pool | AttentionPool | MarkedPool | Activation
 
 
 @dataclass(frozen=True)
@@ -205,7 +219,7 @@ def _after(network: Network, layer: Layer, features: int, sequence: bool) -> tup
             )
         _finite(network, layer.name, array)
 
-    if isinstance(layer, Recurrent | Pool | AttentionPool) and not sequence:
+    if isinstance(layer, Recurrent | Pool | AttentionPool | MarkedPool) and not sequence:
         raise CheckpointError(
             f"layer {layer.name} needs a sequence and gets one vector a text", where=network.name
         )
@@ -230,7 +244,14 @@ def _after(network: Network, layer: Layer, features: int, sequence: bool) -> tup
         fits(layer.kernel, features, layer.query.size)
         fits(layer.bias, layer.query.size)
         fits(layer.query, layer.kernel.shape[1])
+    if isinstance(layer, MarkedPool):
+        features = marked_features(features, len(layer.marks))
     return features, sequence and isinstance(layer, Activation)
+
+
+def marked_features(features: int, marks: int) -> int:
+    """Numbers that a `MarkedPool` of `marks` makes of rows of `features`."""
+    return features * (2 * marks - 1)
 
 
 def _finite(network: Network, layer: str, array: FloatArray) -> None:

@@ -18,6 +18,7 @@ from edgeseq_converters.network import (
     Cell,
     Dense,
     Function,
+    MarkedPool,
     Network,
     Pool,
     Recurrent,
@@ -86,6 +87,8 @@ def _run(network: Network, ids: npt.NDArray[np.int64], observe: Observe) -> Floa
             values = _pool(layer, values)
         elif isinstance(layer, AttentionPool):
             values = _attend(layer, values)
+        elif isinstance(layer, MarkedPool):
+            values = marked(layer.marks, ids, values)
         elif isinstance(layer, Activation):
             values = apply(layer.function, values)
         observe(f"{layer.name}/output", values)
@@ -167,6 +170,15 @@ def _pool(layer: Pool, values: FloatArray) -> FloatArray:
 def _attend(layer: AttentionPool, values: FloatArray) -> FloatArray:
     scores = apply(layer.function, values @ layer.kernel + layer.bias) @ layer.query
     return np.asarray((apply("softmax", scores)[:, :, None] * values).sum(axis=1))
+
+
+def marked(
+    marks: Sequence[int], ids: npt.NDArray[np.integer[Any]], values: FloatArray
+) -> FloatArray:
+    """Ids [batch, n] and values [batch, n, features] → what `network.MarkedPool` joins."""
+    rows = [np.where((ids == mark)[:, :, None], values, 0).sum(axis=1) for mark in marks]
+    products = [rows[0] * row for row in rows[1:]]
+    return np.asarray(np.concatenate([*rows, *products], axis=-1), np.float32)
 
 
 def apply(function: Function, values: FloatArray) -> FloatArray:

@@ -14,7 +14,11 @@ from edgeseq.model_folder import BertConfig, TrainedModel
 from edgeseq_converters.arrays import FloatArray
 from edgeseq_converters.bert_arrays import layer_sources
 from edgeseq_converters.checkpoint import BertCheckpoint
-from edgeseq_converters.vocabulary import TrimmedVocabulary, trim_wordpiece
+from edgeseq_converters.vocabulary import (
+    TrimmedVocabulary,
+    renumbered_marks,
+    trim_wordpiece,
+)
 
 _WORDS = "embeddings.word_embeddings.weight"
 _BY_WORD = (_WORDS, "decoder.weight", "decoder.bias")
@@ -109,4 +113,5 @@ def _trimmed(
     for name in _BY_WORD:
         if name in arrays:
             arrays[name] = np.ascontiguousarray(arrays[name][kept])
-    return msgspec.structs.replace(config, vocabulary_size=len(kept)), arrays
+    marks = renumbered_marks(config.marks, kept)
+    return msgspec.structs.replace(config, vocabulary_size=len(kept), marks=marks), arrays

@@ -18,7 +18,7 @@ from edgeseq.errors import CheckpointError
 from edgeseq.model_folder import TrainedModel
 from edgeseq_converters.arrays import lstm_config
 from edgeseq_converters.network import Network
-from edgeseq_converters.vocabulary import trim_tokenizer
+from edgeseq_converters.vocabulary import renumbered_marks, trim_tokenizer
 
 Ids = npt.NDArray[np.int64]
 
@@ -107,7 +107,9 @@ def trim_trained(model: TrainedModel, texts: Sequence[str]) -> TrainedModel:
         network = msgspec.structs.replace(network, vocabulary_size=size)
         manifest = msgspec.structs.replace(manifest, network=network)
     else:
-        config = msgspec.structs.replace(lstm_config(model), vocabulary_size=size)
+        config = lstm_config(model)
+        marks = renumbered_marks(config.marks, vocabulary.kept_ids)
+        config = msgspec.structs.replace(config, vocabulary_size=size, marks=marks)
         manifest = msgspec.structs.replace(manifest, lstm=config)
     return TrainedModel(
         manifest=manifest,

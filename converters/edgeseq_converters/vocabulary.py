@@ -83,6 +83,20 @@ def trim_tokenizer(
     return trimmed
 
 
+def renumbered_marks(marks: Sequence[int], kept_ids: npt.NDArray[np.int64]) -> tuple[int, ...]:
+    """The new ids of tokens that are kept; `kept_ids` as `TrimmedVocabulary` has them.
+
+    Raises `CheckpointError` for one that is gone: added tokens are never trimmed away.
+    """
+    places = np.searchsorted(kept_ids, marks)
+    for mark, place in zip(marks, places, strict=True):
+        if place >= len(kept_ids) or kept_ids[place] != mark:
+            raise CheckpointError(
+                "a mark is no added token", where="tokenizer.json", found=f"id {mark}"
+            )
+    return tuple(int(place) for place in places)
+
+
 def _trim(
     tokenizer_json: str,
     content: dict[str, Any],

@@ -20,6 +20,7 @@ from edgeseq_converters.encoder.layers import Encoder
 from edgeseq_converters.encoder.rounding import input_moments
 from edgeseq_converters.encoder.static import linear_ranges
 from edgeseq_converters.encoder.weights import Arrays
+from edgeseq_converters.lowerings.layers import marked
 from edgeseq_converters.recipes import Recipe
 from edgeseq_converters.tflite_writer import encoder_operators as more
 from edgeseq_converters.tflite_writer import operators as op
@@ -61,12 +62,13 @@ def lower(
     writer = Writer(f"{model.manifest.name}: encoder")
     graph = writer.graph(SIGNATURE)
     ids = graph.input(INPUT, "int32", (1, -1))
-    states = encoder.embeddings(op.reshape(ids, (-1,)))
+    flat = op.reshape(ids, (-1,))
+    states = encoder.embeddings(flat)
     *lower_layers, last = layer_sources(config)
     for number in lower_layers:
         states = encoder.layer(states, number, only_first=False)
     states = encoder.layer(states, last, only_first=_pooled_first(config))
-    answer = _answer(encoder, states)
+    answer = _answer(encoder, states, flat)
     graph.outputs = [answer]
     writer.sign(SIGNATURE, {INPUT: ids}, {output_name(config.head): answer})
     return writer.pack()
@@ -76,14 +78,17 @@ def _pooled_first(config: BertConfig) -> bool:
     return config.head in ("classes", "embedding") and config.pooling == "first"
 
 
-def _answer(encoder: Encoder, states: Tensor) -> Tensor:
+def _answer(encoder: Encoder, states: Tensor, ids: Tensor) -> Tensor:
     config, arrays = encoder.config, encoder.arrays
     if config.head == "tokens":
         logits = arrays.linear(states, "classifier")
         return op.reshape(logits, (1, -1, logits.shape[1]))
     if config.head == "vocabulary":
         return _words(encoder, states)
-    pooled = states if config.pooling == "first" else op.reduce("MEAN", states, 0)
+    if config.pooling == "marks":
+        pooled = marked(config.marks, ids, states)
+    else:
+        pooled = states if config.pooling == "first" else op.reduce("MEAN", states, 0)
     if config.head == "embedding":
         return more.l2_normalize(pooled) if config.normalized else pooled
     if config.head_act is not None:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from edgeseq.model_folder import TrainedModel
-from edgeseq_converters.arrays import LstmCell, lstm_cells, lstm_config, take
+from edgeseq_converters.arrays import LstmCell, check_marks, lstm_cells, lstm_config, take
 from edgeseq_converters.importers.folder import network_from_folder
-from edgeseq_converters.network import Cell, Dense, Embedding, Layer, Network, Pool, Recurrent
+from edgeseq_converters.network import (
+    Cell,
+    Dense,
+    Embedding,
+    Layer,
+    MarkedPool,
+    Network,
+    Pool,
+    Recurrent,
+    marked_features,
+)
 
 
 def network_of(model: TrainedModel) -> Network:
     """The LSTM classifier as layers `lstm.0`, …, `pool`, `dense`; it answers logits [labels].
 
     Pooling `last` is the last recurrent layer without `sequences` (each direction's own last
-    state), the others a `Pool`. No id is padding: such a model is given each text at its length.
+    state), `marks` a `MarkedPool`, the others a `Pool`. No id is padding: such a model is given
+    each text at its length.
 
     Raises `CheckpointError` for another architecture and for arrays that are missing or do not
     fit the configuration.
@@ -32,9 +43,13 @@ def network_of(model: TrainedModel) -> Network:
                 sequences=number + 1 < config.layers or config.pooling != "last",
             )
         )
-    if config.pooling != "last":
-        layers.append(Pool("pool", config.pooling))
     features = config.hidden_size * (2 if config.bidirectional else 1)
+    if config.pooling == "marks":
+        check_marks(config.marks, config.vocabulary_size, where=model.manifest.name)
+        layers.append(MarkedPool("pool", config.marks))
+        features = marked_features(features, len(config.marks))
+    elif config.pooling != "last":
+        layers.append(Pool("pool", config.pooling))
     labels = len(model.manifest.labels)
     head = take(model, "dense.kernel", features, labels), take(model, "dense.bias", labels)
     layers.append(Dense("dense", *head))

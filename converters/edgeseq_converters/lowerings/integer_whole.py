@@ -1,8 +1,8 @@
 """Static recipes: a whole network in integers, as a loop or unrolled.
 
-Embedding, recurrent layers, dense layers and a maximum or last state run in integers; a mean or
-an attention over the tokens runs in float32 between a DEQUANTIZE and a QUANTIZE, and the answer is
-float32 as in every other recipe.
+Embedding, recurrent layers, dense layers and a maximum or last state run in integers; a mean, an
+attention over the tokens or the states of marks run in float32 between a DEQUANTIZE and a
+QUANTIZE, and the answer is float32 as in every other recipe.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from edgeseq_converters.network import (
     Cell,
     Dense,
     Layer,
+    MarkedPool,
     Network,
     Pool,
     Recurrent,
@@ -83,12 +84,12 @@ def apply(integers: Integers, layer: Layer, flow: Flow) -> Flow:
         values = integers.dense(layer, values)
     elif isinstance(layer, Pool) and layer.how != "mean":
         values = layers.pool(layer, flow)
-    elif isinstance(layer, Pool | AttentionPool):
+    elif isinstance(layer, Pool | AttentionPool | MarkedPool):
         values = _in_float(integers, layer, flow)
     return replace(flow, values=values)
 
 
-def _in_float(integers: Integers, layer: Pool | AttentionPool, flow: Flow) -> Tensor:
+def _in_float(integers: Integers, layer: Pool | AttentionPool | MarkedPool, flow: Flow) -> Tensor:
     """A pooling of states in float32, and back to the states' scale."""
     exact = replace(flow, values=op.dequantize(flow.values))
     pooled = layers.apply(layer, exact, WeightFormat("float32")).values

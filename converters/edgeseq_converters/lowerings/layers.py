@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from edgeseq_converters.network import (
     Dense,
     Function,
     Layer,
+    MarkedPool,
     Pool,
     Scale,
 )
@@ -92,6 +94,8 @@ def apply(layer: Layer, flow: Flow, weights: WeightFormat) -> Flow:
         values = pool(layer, flow)
     elif isinstance(layer, AttentionPool):
         values = _attend(layer, flow, weights)
+    elif isinstance(layer, MarkedPool):
+        values = marked(layer.marks, flow.ids, values)
     return replace(flow, values=values)
 
 
@@ -117,6 +121,20 @@ def pool(layer: Pool, flow: Flow) -> Tensor:
         return op.reduce("MEAN", values, 0)
     total = op.reduce("SUM", op.multiply(values, flow.padding.mask), 0)
     return op.pair("DIV", total, op.cast(flow.length, "float32"))
+
+
+def marked(marks: Sequence[int], ids: Tensor, values: Tensor) -> Tensor:
+    """`network.MarkedPool`: ids int32 [n] and values float32 [n, features] → [1, …].
+
+    The rows are picked by a product with a 1 where a mark stands: its shape [marks, n] is known
+    but for n, where a search for the places would have an open one. Padding is no mark.
+    """
+    graph = ids.graph
+    column = graph.constant("marks", np.asarray(marks, np.int32)[:, None])
+    found = op.cast(op.equal(column, op.reshape(ids, (1, ids.shape[0]))), "float32")
+    picked = op.batch_matmul(found, values)
+    rows = [op.row(picked, place) for place in range(len(marks))]
+    return op.concatenate([*rows, *(op.multiply(rows[0], row) for row in rows[1:])], 1)
 
 
 def _attend(layer: AttentionPool, flow: Flow, weights: WeightFormat) -> Tensor:

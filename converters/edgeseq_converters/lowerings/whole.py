@@ -14,6 +14,7 @@ from edgeseq_converters.lowerings.weights import WeightFormat
 from edgeseq_converters.network import (
     AttentionPool,
     Layer,
+    MarkedPool,
     Network,
     Pool,
     Recurrent,
@@ -208,7 +209,7 @@ def check(network: Network, lowering: Recurrence, *, steps: int | None, streamin
         refuse("only the lowering loop streams", lowering, "choose --lowering loop")
     for layer in network.layers if streaming else ():
         both = isinstance(layer, Recurrent) and layer.backward is not None
-        whole = isinstance(layer, AttentionPool) or (
+        whole = isinstance(layer, AttentionPool | MarkedPool) or (
             isinstance(layer, Pool) and layer.how != "last"
         )
         if both or whole:

@@ -262,6 +262,13 @@ def less(a: Tensor, b: Tensor) -> Tensor:
     return output
 
 
+def equal(a: Tensor, b: Tensor) -> Tensor:
+    """bool by element, of integers."""
+    output = a.graph.tensor("equal", "bool", _same_rank(a.shape, b.shape))
+    a.graph.operator("EQUAL", 1, [a, b], [output], schema.EqualOptionsT())
+    return output
+
+
 def softmax(x: Tensor, quantization: Quantization | None = None) -> Tensor:
     """Over the last axis."""
     output = x.graph.tensor("softmax", x.dtype, x.shape, quantization)
