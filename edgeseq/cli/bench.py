@@ -116,7 +116,9 @@ def _row(run: Run) -> dict[str, Any]:
     from statistics import median
 
     from edgeseq.percentiles import percentile
+    from edgeseq.scoring import metric_of
 
+    metric = metric_of(run.bundle.task)
     total_ns = run.queries.total_ns
     p50_ns = percentile(total_ns, 50) if total_ns else None
     p95_ns = percentile(total_ns, 95) if total_ns else None
@@ -124,7 +126,8 @@ def _row(run: Run) -> dict[str, Any]:
         "model": run.bundle.name,
         "p50_ms": None if p50_ns is None else p50_ns / 1e6,
         "p95_ms": None if p95_ns is None else p95_ns / 1e6,
-        "accuracy": None,
+        "metric": metric.name,
+        "score": None,
         "peak_memory_bytes": None,
         "cold_start_ms": None,
         "limits": [(limited.limit_bytes, limited.status) for limited in run.under_limits],
@@ -132,8 +135,8 @@ def _row(run: Run) -> dict[str, Any]:
         "findings": run.findings,
     }
     if run.predictions is not None:
-        pairs = list(zip(run.predictions.gold, run.predictions.predicted, strict=True))
-        row["accuracy"] = sum(gold == predicted for gold, predicted in pairs) / len(pairs)
+        counts = metric.counts(run.predictions, run.bundle.labels)
+        row["score"] = float(metric.value(counts.sum(axis=0)))
     if run.memory:
         peak_bytes = max(phase.peak_bytes or phase.rss_bytes for phase in run.memory)
         row["peak_memory_bytes"] = peak_bytes - run.memory[0].rss_bytes
@@ -146,22 +149,25 @@ def _table(rows: list[dict[str, Any]]) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    from edgeseq.units import format_bytes, format_duration_ms, format_share
+    from edgeseq.scoring import METRICS
+    from edgeseq.units import format_bytes, format_duration_ms
 
+    metrics = [METRICS[row["metric"]] for row in rows]
+    score_title = " or ".join(dict.fromkeys(metric.title for metric in metrics))
     table = Table(caption="memory: at its peak, beyond the bare runtime")
     table.add_column("model", overflow="fold")
-    for name in ("p50", "p95", "accuracy", "memory", "cold start"):
+    for name in ("p50", "p95", score_title, "memory", "cold start"):
         table.add_column(name, justify="right", no_wrap=True)
     limited = any(row["limits"] for row in rows)
     if limited:
         table.add_column("smallest limit")
-    for row in rows:
+    for row, metric in zip(rows, metrics, strict=True):
         cells = [
             "–" if row[key] is None else write(row[key])
             for key, write in (
                 ("p50_ms", format_duration_ms),
                 ("p95_ms", format_duration_ms),
-                ("accuracy", format_share),
+                ("score", metric.show),
                 ("peak_memory_bytes", format_bytes),
                 ("cold_start_ms", format_duration_ms),
             )

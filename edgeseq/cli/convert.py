@@ -306,6 +306,8 @@ def _print_table(bundles: Sequence[tuple[Path, BundleManifest]]) -> None:
     from rich import box
     from rich.table import Table
 
+    from edgeseq.scoring import metric_of
+
     # Eight columns within 80 characters: no lines between them.
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for title in ("recipe", "lowering"):
@@ -313,15 +315,15 @@ def _print_table(bundles: Sequence[tuple[Path, BundleManifest]]) -> None:
     for title in ("MB", "same label", "error", "float", "dev", "s"):
         table.add_column(title, justify="right", no_wrap=True)
     for _, manifest in bundles:
-        measured = manifest.fidelity
+        measured, show = manifest.fidelity, metric_of(manifest.task).show
         table.add_row(
             manifest.recipe,
             manifest.lowering,
             f"{manifest.files['model.tflite'].size_bytes / 1e6:.2f}",
             f"{measured.label_agreement:.1%}",
             f"{measured.max_abs_error:.2g}",
-            "-" if measured.float_score is None else f"{measured.float_score:.1%}",
-            "-" if measured.score is None else f"{measured.score:.1%}",
+            "-" if measured.float_score is None else show(measured.float_score),
+            "-" if measured.score is None else show(measured.score),
             f"{manifest.provenance.conversion_seconds or 0:.1f}",
         )
     out.print(table)

@@ -74,7 +74,7 @@ def _print_models(decided: Decided) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from edgeseq.units import format_bytes, format_duration_ms, format_share
+    from edgeseq.units import format_bytes, format_duration_ms
 
     verdict = decided.summary.verdict
     reasons = {refusal.bundle: refusal.reasons for refusal in verdict.refused}
@@ -83,11 +83,11 @@ def _print_models(decided: Decided) -> None:
     for name in ("score", "p95", "memory", "size"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("")
-    rows = sorted(decided.group.rows, key=lambda row: (-(row.score or 0.0), row.bundle))
+    rows = sorted(decided.group.rows, key=lambda row: (-row.rank, row.bundle))
     for row in rows:
         table.add_row(
             escape(row.bundle),
-            "–" if row.score is None else format_share(row.score),
+            "–" if row.score is None else row.score_text,
             "–" if row.p95_ms is None else format_duration_ms(row.p95_ms),
             "–" if row.peak_process_bytes is None else format_bytes(row.peak_process_bytes),
             format_bytes(row.size_bytes),

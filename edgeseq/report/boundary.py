@@ -14,7 +14,7 @@ from edgeseq.budgets import Budget
 from edgeseq.model_folder import Arch
 from edgeseq.report.rows import Row
 from edgeseq.report.verdict import Gaps, blocking_reasons, decide
-from edgeseq.units import format_bytes, format_duration_ms, format_share
+from edgeseq.units import format_bytes, format_duration_ms
 
 Corner = tuple[int, int]
 LEFT_OUT = frozenset({"memory", "p95"})
@@ -88,8 +88,8 @@ def boundary_sentence(rows: Sequence[Row], winners: WinnerMap) -> str:
     )
     best = by_name[winners.winners[-1][-1] or ""]
     instead = by_name[below or ""]
-    points = 100 * ((best.score or 0.0) - (instead.score or 0.0))
-    gained = f", {points:.1f} points better ({_share(best)} against {_share(instead)})"
+    points = best.by.points(best.score or 0.0, instead.score or 0.0)
+    gained = f", {points:.1f} points better ({best.score_text} against {instead.score_text})"
     return (
         f"{_capital(_A_MODEL[top])} is what to ship from {_say_corners(winners, _corners(region))}"
         f" on{gained if points > 0 else ''}. Below that {_A_MODEL[other]} is, down to {lowest}; "
@@ -148,10 +148,6 @@ def _steps(walk: Sequence[tuple[str, Arch | None]]) -> str:
             said.append(f"{_A_MODEL[arch]} from {value}")
             last = arch
     return ", ".join(said)
-
-
-def _share(row: Row) -> str:
-    return "not measured" if row.score is None else format_share(row.score)
 
 
 def _capital(text: str) -> str:

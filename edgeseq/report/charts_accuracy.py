@@ -34,13 +34,26 @@ def classes(group: Group, styles: Mapping[str, Style]) -> Figure | None:
     ]
     if not 2 <= len({record["what"] for record in records}) <= MAX_LABELS:
         return None
+    entities = group.rows[0].metric == "entity-f1"
     return Figure(
         name="accuracy-classes",
-        title="Per class",
-        caption=_extremes_caption(records, "class", "recall")
-        + " Recall: the share of a class's texts that got its label; bars are 95 % intervals.",
+        title="Per type of entity" if entities else "Per class",
+        caption=_extremes_caption(records, "type of entity" if entities else "class", "recall")
+        + " Recall: the share of "
+        + (
+            "a type's entities that were found exactly; "
+            if entities
+            else f"a class's {_answers(group.entries[0])} that got its label; "
+        )
+        + "bars are 95 % intervals.",
         spec=_intervals(records, styles, "recall, %"),
     )
+
+
+def _answers(entry: Entry) -> str:
+    """What one answer is about."""
+    found = entry.run.predictions
+    return "words" if found is not None and found.counts else "texts"
 
 
 def sources(group: Group, styles: Mapping[str, Style]) -> Figure | None:
@@ -49,43 +62,51 @@ def sources(group: Group, styles: Mapping[str, Style]) -> Figure | None:
         {
             "model": styles[row.bundle].label,
             "what": plain(score.source),
-            "y": 100 * score.score,
-            "low": 100 * score.score_ci95[0],
-            "high": 100 * score.score_ci95[1],
+            "y": row.by.axis_scale * score.score,
+            "low": row.by.axis_scale * score.score_ci95[0],
+            "high": row.by.axis_scale * score.score_ci95[1],
         }
         for row in group.rows
         for score in row.per_source
     ]
     if not 2 <= len({record["what"] for record in records}) <= MAX_LABELS:
         return None
-    metric = group.rows[0].metric
+    metric = group.rows[0].by
     return Figure(
         name="accuracy-sources",
         title="Per source",
-        caption=_extremes_caption(records, "source", metric) + " Bars are 95 % intervals.",
-        spec=_intervals(records, styles, f"{metric}, %"),
+        caption=_extremes_caption(records, "source", metric.title, higher=metric.higher_is_better)
+        + " Bars are 95 % intervals.",
+        spec=_intervals(records, styles, metric.axis, top=100.0 if metric.unit == "%" else None),
     )
 
 
-def _extremes_caption(records: Sequence[Mapping[str, Any]], kind: str, metric: str) -> str:
+def _extremes_caption(
+    records: Sequence[Mapping[str, Any]], kind: str, metric: str, *, higher: bool = True
+) -> str:
     means: dict[str, list[float]] = {}
     for record in records:
         means.setdefault(record["what"], []).append(record["y"])
-    order = sorted(means, key=lambda what: float(np.mean(means[what])))
+    order = sorted(means, key=lambda what: float(np.mean(means[what])), reverse=not higher)
     hard = [record for record in records if record["what"] == order[0]]
-    best = max(hard, key=lambda record: record["y"])
+    best = (max if higher else min)(hard, key=lambda record: record["y"])
     return (
         f"The hardest {kind} is {order[0]}, where even {best['model']} reaches only "
-        f"{best['y']:.1f} % {metric}; the easiest is {order[-1]}."
+        f"{best['y']:.1f}{' %' if higher else ''} {metric}; the easiest is {order[-1]}."
     )
 
 
 def _intervals(
-    records: Sequence[Mapping[str, Any]], styles: Mapping[str, Style], title: str
+    records: Sequence[Mapping[str, Any]],
+    styles: Mapping[str, Style],
+    title: str,
+    *,
+    top: float | None = 100.0,
 ) -> dict[str, Any]:
     whats = list(dict.fromkeys(record["what"] for record in records))
     low = max(0.0, min(record["low"] for record in records) - 3)
-    high = min(100.0, max(record["high"] for record in records) + 3)
+    high = max(record["high"] for record in records) + 3
+    high = high if top is None else min(top, high)
     base = alt.Chart(values(records)).encode(
         y=alt.Y(
             "what:N",
@@ -168,9 +189,10 @@ def confusion(first: Entry, second: Entry, styles: Mapping[str, Style]) -> Figur
         name="disagreement",
         title="Where two models disagree",
         caption=(
-            f"The two answer {format_share(differ / max(total, 1))} of {total} texts differently: "
-            f"only {first.row.bundle} is right on {found.only_first}, only {second.row.bundle} on "
-            f"{found.only_second}; neither on {found.both_wrong}, both on {found.both_right} "
+            f"The two answer {format_share(differ / max(total, 1))} of {total} {_answers(first)} "
+            f"differently: only {first.row.bundle} is right on {found.only_first}, "
+            f"only {second.row.bundle} on {found.only_second}; "
+            f"neither on {found.both_wrong}, both on {found.both_right} "
             f"(exact McNemar p {_say_p(found.p_value)})."
         ),
         spec=finish(
@@ -190,10 +212,12 @@ def pair_to_compare(group: Group, ship: str | None) -> tuple[Entry, Entry] | Non
 
     None unless two models answered the same examples.
     """
-    able = [entry for entry in group.entries if entry.run.predictions and entry.row.score]
+    able = [
+        entry for entry in group.entries if entry.run.predictions and entry.row.score is not None
+    ]
     if len(able) < 2:
         return None
-    able.sort(key=lambda entry: -(entry.row.score or 0.0))
+    able.sort(key=lambda entry: -entry.row.rank)
     first = next((entry for entry in able if entry.row.bundle == ship), able[0])
     others = [entry for entry in able if entry is not first]
     second = next((entry for entry in others if entry.row.arch != first.row.arch), others[0])

@@ -28,7 +28,7 @@ from edgeseq.report.theme import (
     colour,
     place_labels,
 )
-from edgeseq.units import format_bytes, format_duration_ms, format_share
+from edgeseq.units import format_bytes, format_duration_ms
 
 
 def frontier(
@@ -48,9 +48,13 @@ def frontier(
     if min(edges) / 3 < shown_limit < max(edges) * 3:
         edges.append(shown_limit)
     x = log_axis(over, title, edges)
-    scores = [100 * edge for row in rows for edge in (row.score_ci95 or (row.score or 0.0,) * 2)]
+    metric = rows[0].by
+    scale = metric.axis_scale
+    scores = [scale * edge for row in rows for edge in (row.score_ci95 or (row.score or 0.0,) * 2)]
     margin = max(1.0, 0.12 * (max(scores) - min(scores)))
-    low, high = max(0.0, min(scores) - margin), min(100.0, max(scores) + margin)
+    low, high = max(0.0, min(scores) - margin), max(scores) + margin
+    if scale == 100:
+        high = min(100.0, high)
     height_px = 320
     records = _frontier_records(rows, styles, over)
     for suffix, width_px in (("", LABEL_WIDTH_PX), ("_narrow", NARROW_WIDTH_PX)):
@@ -74,14 +78,20 @@ def frontier(
             record |= {f"{key}{suffix}": part for key, part in place._asdict().items()}
     y = alt.Y(
         "y:Q",
-        title=f"{rows[0].metric}, %",
-        scale=alt.Scale(domain=[low, high], nice=False, zero=False),
+        title=metric.axis,
+        # Better is higher up, whichever way the metric counts.
+        scale=alt.Scale(
+            domain=[low, high],
+            nice=False,
+            zero=False,
+            reverse=not metric.higher_is_better,
+        ),
     )
     base = alt.Chart(values(records)).encode(
         x=alt.X("x:Q", title=x.title, scale=x.scale(), axis=x.axis()), y=y
     )
     front = pareto(rows, over)
-    steps = [{"x": _cost(row, over), "y": 100 * (row.score or 0.0)} for row in front]
+    steps = [{"x": _cost(row, over), "y": scale * (row.score or 0.0)} for row in front]
     chart = alt.layer(
         alt.Chart(values(steps))
         .mark_line(interpolate="step-after", strokeDash=[4, 3], color=colour("muted"))
@@ -99,7 +109,7 @@ def frontier(
             tooltip=[
                 alt.Tooltip("bundle:N", title="model"),
                 alt.Tooltip("x_text:N", title=x.title.split(",")[0]),
-                alt.Tooltip("y_text:N", title=rows[0].metric),
+                alt.Tooltip("y_text:N", title=metric.title),
             ],
         ),
         *_labels(base, styles),
@@ -107,12 +117,12 @@ def frontier(
     said = "latency" if over == "p95" else "memory"
     return Figure(
         name=f"frontier-{said}",
-        title=f"{capital(rows[0].metric)} against {said}",
+        title=f"{capital(metric.title)} against {said}",
         caption=_frontier_caption(rows, front, over),
         spec=finish(
             chart,
             height_px=height_px,
-            description=f"{rows[0].metric} over {x.title}",
+            description=f"{metric.title} over {x.title}",
             limits={"limit_x": over},
         ),
     )
@@ -126,7 +136,10 @@ def _cost(row: Row, over: str) -> float | None:
 
 def _cost_interval(row: Row, over: str) -> tuple[float, float]:
     cost = _cost(row, over) or 0.0
-    return row.p95_ms_ci95 if over == "p95" and row.p95_ms_ci95 else (cost, cost)
+    if over != "p95" or row.p95_ms_ci95 is None:
+        return (cost, cost)
+    low, high = row.p95_ms_ci95
+    return (low, cost if high is None else high)
 
 
 def _cost_text(row: Row, over: str) -> str:
@@ -144,7 +157,7 @@ def _frontier_records(
 ) -> list[dict[str, Any]]:
     records = []
     for row in rows:
-        score = row.score or 0.0
+        score, scale = row.score or 0.0, row.by.axis_scale
         low, high = row.score_ci95 or (score, score)
         x_low, x_high = _cost_interval(row, over)
         note = "" if row.valid else " (not valid)"
@@ -155,11 +168,11 @@ def _frontier_records(
                 "x": _cost(row, over),
                 "x_low": x_low,
                 "x_high": x_high,
-                "y": 100 * score,
-                "y_low": 100 * low,
-                "y_high": 100 * high,
+                "y": scale * score,
+                "y_low": scale * low,
+                "y_high": scale * high,
                 "x_text": _cost_text(row, over),
-                "y_text": f"{format_share(score)} ({100 * low:.1f} to {100 * high:.1f})",
+                "y_text": f"{row.by.show(score)} ({row.by.show_interval(low, high)})",
             }
         )
     return records
@@ -190,8 +203,8 @@ def pareto(rows: Sequence[Row], over: str) -> list[Row]:
     """Valid rows that no other valid row beats in score at no higher cost, cheapest first."""
     front: list[Row] = []
     able = [row for row in rows if row.valid]
-    for row in sorted(able, key=lambda row: (_cost(row, over) or 0.0, -(row.score or 0.0))):
-        if not front or (row.score or 0.0) > (front[-1].score or 0.0):
+    for row in sorted(able, key=lambda row: (_cost(row, over) or 0.0, -row.rank)):
+        if not front or row.rank > front[-1].rank:
             front.append(row)
     return front
 
@@ -204,11 +217,11 @@ def _frontier_caption(rows: Sequence[Row], front: Sequence[Row], over: str) -> s
         return f"{front[0].bundle} is the best and the cheapest in {what}: nothing else pays off."
     cheap, best = front[0], front[-1]
     factor = (_cost(best, over) or 0.0) / (_cost(cheap, over) or 1.0)
-    points = 100 * ((best.score or 0.0) - (cheap.score or 0.0))
+    points = best.by.points(best.score or 0.0, cheap.score or 0.0)
     off = len([row for row in rows if row.valid]) - len(front)
     rest = f"; {off} of {off + len(front)} models lie off the dashed frontier" if off else ""
     return (
-        f"From {cheap.bundle} to {best.bundle}, {points:.1f} points of {rows[0].metric} cost "
+        f"From {cheap.bundle} to {best.bundle}, {points:.1f} points of {rows[0].by.title} cost "
         f"{factor:.3g} times the {what} ({_cost_text(cheap, over)} to {_cost_text(best, over)})"
         f"{rest}. Bars are 95 % intervals."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -9,16 +10,20 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from edgeseq import metrics, percentiles, stats
+from edgeseq import metrics, percentiles, scoring, stats
 from edgeseq.results import Predictions, Run
+from edgeseq.tagging import entity_types
 
 Ci95 = tuple[float, float]
 """Low and high end of a 95 % interval."""
+OpenCi95 = tuple[float, float | None]
+"""The same of a percentile, whose high end is None where the samples do not show it."""
 Floats = npt.NDArray[np.float64]
 
 
 class ClassScore(msgspec.Struct, frozen=True):
-    """How one class came out; fractions in 0..1, recall None for a class without an example."""
+    """How one class (or entity type) came out; fractions in 0..1, recall None for a class without
+    an example. `n_examples` counts texts, words or entities."""
 
     label: str
     n_examples: int
@@ -29,7 +34,7 @@ class ClassScore(msgspec.Struct, frozen=True):
 
 
 class SourceScore(msgspec.Struct, frozen=True):
-    """The score (a fraction in 0..1) on the examples of one source."""
+    """The score (a value of the task's metric) on the examples of one source."""
 
     source: str
     n_examples: int
@@ -38,11 +43,14 @@ class SourceScore(msgspec.Struct, frozen=True):
 
 
 class Scores(msgspec.Struct, frozen=True):
-    """Everything that one run's answers say; fractions in 0..1."""
+    """Everything that one run's answers say; `score` is a value of the task's metric.
+
+    `macro_f1` is None where the metric is not about classes; `per_class` then is by entity type.
+    """
 
     score: float
     score_ci95: Ci95
-    macro_f1: float
+    macro_f1: float | None
     per_class: tuple[ClassScore, ...]
     per_source: tuple[SourceScore, ...]
 
@@ -52,8 +60,8 @@ class Timing(NamedTuple):
 
     p50_ms: float | None
     p95_ms: float | None
-    p50_ci95: Ci95 | None
-    p95_ci95: Ci95 | None
+    p50_ci95: OpenCi95 | None
+    p95_ci95: OpenCi95 | None
 
 
 class Gap(NamedTuple):
@@ -79,10 +87,7 @@ class Disagreement(NamedTuple):
 
 
 def timing(samples_ns: Sequence[int]) -> Timing:
-    """Median and p95 with their intervals, of samples in ns in the order of measuring.
-
-    An interval is None where the samples depend on each other so much that it would not hold.
-    """
+    """Median and p95 with their intervals, of samples in ns in the order of measuring."""
     if not samples_ns:
         return Timing(None, None, None, None)
     samples_ms = np.asarray(samples_ns, dtype=np.float64) / 1e6
@@ -91,9 +96,15 @@ def timing(samples_ns: Sequence[int]) -> Timing:
     return Timing(
         p50_ms=percentiles.percentile(samples_ms, 50),
         p95_ms=percentiles.percentile(samples_ms, 95),
-        p50_ci95=(p50.low, p50.high) if p50 else None,
-        p95_ci95=(p95.low, p95.high) if p95 else None,
+        p50_ci95=_ends(p50),
+        p95_ci95=_ends(p95),
     )
+
+
+def _ends(interval: stats.Interval | None) -> OpenCi95 | None:
+    if interval is None:
+        return None
+    return (interval.low, interval.high if math.isfinite(interval.high) else None)
 
 
 def percentile_ms(samples_ns: Sequence[int], percent: float) -> float | None:
@@ -108,37 +119,61 @@ def scores(run: Run) -> Scores | None:
     Raises `DataError` where the answers do not fit the labels or each other.
     """
     found = run.predictions
-    if found is None or not found.gold:
+    if found is None or not found.sources:
         return None
-    labels = run.bundle.labels
-    whole = metrics.score(found.gold, found.predicted, labels)
-    right = sum(whole.confusion[k][k] for k in range(len(labels)))
-    by_source = metrics.score_by_source(found.gold, found.predicted, labels, found.sources)
+    labels, metric = run.bundle.labels, scoring.metric_of(run.bundle.task)
+    whole = scoring.score(metric, found, labels)
+    sources = list(dict.fromkeys(found.sources))
     return Scores(
-        score=whole.accuracy,
-        score_ci95=_wilson(right, whole.n),
-        macro_f1=whole.macro_f1,
-        per_class=tuple(
-            ClassScore(
-                label=one.label,
-                n_examples=one.support,
-                precision=one.precision,
-                recall=one.recall if one.support else None,
-                recall_ci95=_wilson(whole.confusion[k][k], one.support) if one.support else None,
-                f1=one.f1,
-            )
-            for k, one in enumerate(whole.per_class)
-        ),
+        score=whole.value,
+        score_ci95=whole.ci95,
+        macro_f1=metrics.score(found.gold, found.predicted, labels).macro_f1
+        if metric.name == "accuracy"
+        else None,
+        per_class=_per_class(metric, found, labels),
         per_source=tuple(
-            SourceScore(
-                source=source,
-                n_examples=own.n,
-                score=own.accuracy,
-                score_ci95=_wilson(sum(own.confusion[k][k] for k in range(len(labels))), own.n),
-            )
-            for source, own in by_source.items()
-            if len(by_source) > 1
+            _of_source(metric, found, labels, source) for source in sources if len(sources) > 1
         ),
+    )
+
+
+def _of_source(
+    metric: scoring.Metric, found: Predictions, labels: Sequence[str], source: str
+) -> SourceScore:
+    own = scoring.subset(found, [one == source for one in found.sources])
+    score = scoring.score(metric, own, labels)
+    return SourceScore(source, len(own.sources), score.value, score.ci95)
+
+
+def _per_class(
+    metric: scoring.Metric, found: Predictions, labels: Sequence[str]
+) -> tuple[ClassScore, ...]:
+    """By label, or by entity type where spans are what is scored."""
+    if not found.gold:
+        return ()
+    if metric.name == "entity-f1":
+        sums = scoring.per_type_counts(found, labels).sum(axis=0).astype(int).tolist()
+        return tuple(
+            _class_score(kind, *counts)
+            for kind, counts in zip(entity_types(labels), sums, strict=True)
+        )
+    confusion = metrics.confusion_matrix(found.gold, found.predicted, len(labels))
+    return tuple(
+        _class_score(
+            label, int(confusion[k, k]), int(confusion[k].sum()), int(confusion[:, k].sum())
+        )
+        for k, label in enumerate(labels)
+    )
+
+
+def _class_score(label: str, right: int, there: int, said: int) -> ClassScore:
+    return ClassScore(
+        label=label,
+        n_examples=there,
+        precision=right / said if said else 0.0,
+        recall=right / there if there else None,
+        recall_ci95=_wilson(right, there) if there else None,
+        f1=2 * right / (there + said) if there + said else 0.0,
     )
 
 
@@ -156,9 +191,8 @@ def gap(best: Run, other: Run, *, allowed_points: float) -> Gap | None:
     first, second = best.predictions, other.predictions
     if first is None or second is None or not _paired(first, second):
         return None
-    difference = stats.paired_bootstrap(
-        first.gold, second.predicted, first.predicted, len(best.bundle.labels)
-    )
+    metric = scoring.metric_of(best.bundle.task)
+    difference = scoring.difference(metric, second, first, best.bundle.labels)
     if allowed_points > 0:
         not_worse = stats.non_inferiority(difference, allowed_points / 100).holds
     else:
@@ -171,7 +205,11 @@ def gap(best: Run, other: Run, *, allowed_points: float) -> Gap | None:
 
 
 def _paired(first: Predictions, second: Predictions) -> bool:
-    return first.examples_sha256 == second.examples_sha256 and first.gold == second.gold
+    return (
+        first.examples_sha256 == second.examples_sha256
+        and first.gold == second.gold
+        and first.counts == second.counts
+    )
 
 
 def paired_gaps(runs: Sequence[Run], *, allowed_points: float) -> Callable[[str, str], Gap]:
@@ -181,25 +219,27 @@ def paired_gaps(runs: Sequence[Run], *, allowed_points: float) -> Callable[[str,
     be shown is not granted.
     """
     by_name = {run.bundle.name: run for run in runs}
-    shares = {
-        name: stats.wilson(_right(run.predictions), len(run.predictions.gold)).estimate
-        for name, run in by_name.items()
-        if run.predictions and run.predictions.gold
-    }
+    ranks = {name: _rank(run) for name, run in by_name.items()}
     known = {(name, name): Gap(0.0, 0.0, not_worse=True) for name in by_name}
 
     def between(best: str, other: str) -> Gap:
         if (best, other) not in known:
             found = gap(by_name[best], by_name[other], allowed_points=allowed_points)
-            points = 100 * (shares.get(best, 0.0) - shares.get(other, 0.0))
+            points = 100 * (ranks[best] - ranks[other])
             known[best, other] = found or Gap(points, None, not_worse=False)
         return known[best, other]
 
     return between
 
 
-def _right(found: Predictions) -> int:
-    return sum(a == b for a, b in zip(found.gold, found.predicted, strict=True))
+def _rank(run: Run) -> float:
+    """The utility of a run's score, 0 without one."""
+    found = run.predictions
+    if found is None or not found.sources:
+        return 0.0
+    metric = scoring.metric_of(run.bundle.task)
+    sums = metric.counts(found, run.bundle.labels).sum(axis=0)
+    return metric.rank(float(metric.value(sums)))
 
 
 def disagreement(first: Run, second: Run) -> Disagreement | None:

@@ -27,7 +27,7 @@ from edgeseq.report.verdict import (
     why,
     worse_reason,
 )
-from edgeseq.units import format_bytes, format_duration_ms
+from edgeseq.units import format_bytes, format_duration_ms, format_interval
 
 LIMITS_MARK = "\ue000"
 """Stands in a sentence where the limits go (a private-use character: no text holds it)."""
@@ -37,7 +37,7 @@ MAX_STEPS = 400
 def decision_data(rows: Sequence[Row], budget: Budget, gaps: Gaps) -> dict[str, Any]:
     """The decision over `rows` as plain data: see `templates/report.js` for its reader."""
     order = by_cost(rows)
-    by_score = sorted(rows, key=lambda row: (-(row.score or 0.0), order.index(row.bundle)))
+    by_score = sorted(rows, key=lambda row: (-row.rank, order.index(row.bundle)))
     index = {row.bundle: i for i, row in enumerate(rows)}
     fixed = msgspec.structs.replace(budget, memory_bytes=None, p95_ms=None)
     able = [row for row in rows if row.valid and row.score is not None]
@@ -157,12 +157,11 @@ def _why(winner: Row, best: Row, budget: Budget, gaps: Gaps) -> list[str] | None
 
 def tiles(row: Row) -> list[tuple[str, str, str]]:
     """The figures that matter of one row: (title, value, remark), all as text."""
-    known = [(row.metric, share_text(row.score), ci_text(row))]
+    known = [(row.by.title, row.score_text, row.interval_text)]
     ms = (("p95 latency", row.p95_ms, row.p95_ms_ci95), ("median", row.p50_ms, row.p50_ms_ci95))
     for title, value, interval in ms:
         if value is not None:
-            remark = "" if interval is None else f"{interval[0]:.3g} to {interval[1]:.3g}"
-            known.append((title, format_duration_ms(value), remark))
+            known.append((title, format_duration_ms(value), format_interval(interval)))
             break
     if row.peak_process_bytes is not None:
         beyond = row.peak_memory_bytes
@@ -172,15 +171,3 @@ def tiles(row: Row) -> list[tuple[str, str, str]]:
     if row.cold_start_ms is not None:
         known.append(("cold start", format_duration_ms(row.cold_start_ms), "to the first answer"))
     return known
-
-
-def share_text(score: float | None) -> str:
-    """A score as a percentage, or that it was not measured."""
-    return "not measured" if score is None else f"{100 * score:.1f} %"
-
-
-def ci_text(row: Row) -> str:
-    """The interval of a row's score in per cent, empty when there is none."""
-    if row.score_ci95 is None:
-        return ""
-    return f"{100 * row.score_ci95[0]:.1f} to {100 * row.score_ci95[1]:.1f}"

@@ -14,7 +14,7 @@ from edgeseq.bundle import Lowering, RecipeName
 from edgeseq.errors import ResultError
 from edgeseq.model_folder import Arch
 from edgeseq.percentiles import median
-from edgeseq.report.evidence import Ci95, ClassScore, SourceScore, scores, timing
+from edgeseq.report.evidence import Ci95, ClassScore, OpenCi95, SourceScore, scores, timing
 from edgeseq.results import (
     DeviceInfo,
     Finding,
@@ -25,7 +25,7 @@ from edgeseq.results import (
     Settings,
     read_result,
 )
-from edgeseq.tasks import TASKS
+from edgeseq.scoring import METRICS, Metric, metric_of, n_answers
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -33,10 +33,13 @@ class Row(msgspec.Struct, frozen=True):
 
     `p50_ms`, `p95_ms` are of a whole query (tokenize + inference + decode), `inference_*` of the
     inference in it; a percentile below its sample floor is None, and so is every time of an
-    emulated device. `cold_start_ms` is the median over fresh processes. `peak_memory_bytes` is
+    emulated device. The high end of an interval of times is None where the samples do not show
+    it. `cold_start_ms` is the median over fresh processes. `peak_memory_bytes` is
     what comes on top of the bare runtime: the highest peak over the phases after
     `runtime_imported` minus the resident set at the end of that phase. `peak_process_bytes` is
-    the highest peak of the whole process. Scores are fractions in 0..1.
+    the highest peak of the whole process. `score` is a value of `metric` (`edgeseq.scoring`):
+    fractions in 0..1, but for a perplexity. `n_examples` counts texts, `n_answers` what was
+    scored: texts, or words where there is one answer for each.
     """
 
     bundle: str
@@ -60,14 +63,35 @@ class Row(msgspec.Struct, frozen=True):
     valid: bool
     invalid_reasons: tuple[str, ...]
     n_queries: int = 0
-    p50_ms_ci95: Ci95 | None = None
-    p95_ms_ci95: Ci95 | None = None
+    p50_ms_ci95: OpenCi95 | None = None
+    p95_ms_ci95: OpenCi95 | None = None
     inference_p50_ms: float | None = None
     inference_p95_ms: float | None = None
     macro_f1: float | None = None
     per_class: tuple[ClassScore, ...] = ()
     per_source: tuple[SourceScore, ...] = ()
     findings: tuple[Finding, ...] = ()
+    n_answers: int = 0
+
+    @property
+    def by(self) -> Metric:
+        """How `score` is to be read, compared and shown."""
+        return METRICS[self.metric]
+
+    @property
+    def rank(self) -> float:
+        """What models are ordered by: more is better, and less than all without a score."""
+        return self.by.rank(self.score)
+
+    @property
+    def score_text(self) -> str:
+        """The score in words."""
+        return "not measured" if self.score is None else self.by.show(self.score)
+
+    @property
+    def interval_text(self) -> str:
+        """The score's interval in words, empty when there is none."""
+        return "" if self.score_ci95 is None else self.by.show_interval(*self.score_ci95)
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -179,10 +203,10 @@ def derive_row(result: Result, run: Run) -> Row:
         threads=result.effective.threads,
         parameters=bundle.parameters,
         size_bytes=bundle.size_bytes,
-        metric=TASKS[bundle.task].metric if bundle.task in TASKS else "accuracy",
+        metric=metric_of(bundle.task).name,
         score=found.score if found else None,
         score_ci95=found.score_ci95 if found else None,
-        n_examples=len(run.predictions.gold) if run.predictions else 0,
+        n_examples=len(run.predictions.sources) if run.predictions else 0,
         p50_ms=total.p50_ms,
         p95_ms=total.p95_ms,
         cold_start_ms=median(cold_ns) / 1e6 if cold_ns else None,
@@ -199,6 +223,7 @@ def derive_row(result: Result, run: Run) -> Row:
         per_class=found.per_class if found else (),
         per_source=found.per_source if found else (),
         findings=findings,
+        n_answers=n_answers(run.predictions) if run.predictions else 0,
     )
 
 

@@ -21,7 +21,7 @@ import msgspec
 from edgeseq.budgets import Budget, Limit, describe_budget, format_over, limits_of
 from edgeseq.report.evidence import Gap
 from edgeseq.report.rows import Row
-from edgeseq.units import format_bytes, format_duration_ms, format_share
+from edgeseq.units import format_bytes, format_duration_ms
 
 NO_LIMITS = describe_budget(Budget())
 
@@ -70,7 +70,7 @@ def decide(rows: Sequence[Row], budget: Budget, gaps: Gaps) -> Verdict:
             nearest_miss=miss,
         )
     order = by_cost(rows)
-    best = max(fitting, key=lambda row: (row.score or 0.0, -order.index(row.bundle)))
+    best = max(fitting, key=lambda row: (row.rank, -order.index(row.bundle)))
     winner = min(
         (row for row in fitting if row is best or gaps(best.bundle, row.bundle).not_worse),
         key=lambda row: order.index(row.bundle),
@@ -102,7 +102,7 @@ def blocking_reasons(
     if not row.valid and not reasons:
         reasons.append("not valid")
     if row.score is None:
-        reasons.append(f"{row.metric} was not measured")
+        reasons.append(f"{row.by.title} was not measured")
     for limit, allowed in limits_of(budget):
         if limit.key not in leave_out and (reason := over_reason(row, limit, allowed)):
             reasons.append(reason)
@@ -149,8 +149,8 @@ def by_cost(rows: Sequence[Row]) -> list[str]:
 
 def worse_reason(best: Row, row: Row, gap: Gap, budget: Budget) -> str:
     """Why a row that fits is not good enough, with both scores."""
-    said = f"{row.metric} {_share(row)} is {gap.points:.1f} points below "
-    said += f"{_share(best)} of {best.bundle}"
+    said = f"{row.by.title} {row.score_text} is {gap.points:.1f} points below "
+    said += f"{best.score_text} of {best.bundle}"
     allowed = f"{budget.drop_points:g} allowed"
     if gap.points > budget.drop_points or gap.worst_points is None:
         return f"{said}, {allowed}"
@@ -175,7 +175,7 @@ def cost_reason(winner: Row, row: Row) -> str:
 def why(winner: Row, best: Row, gap: Gap, budget: Budget, limits: str) -> str:
     """The reason for the winner in one sentence; `limits` says the limits in words."""
     within = "of all that were measured" if limits == NO_LIMITS else f"within {limits}"
-    score, drop = f"{winner.metric} {_share(winner)}", f"{budget.drop_points:g}"
+    score, drop = f"{winner.by.title} {winner.score_text}", f"{budget.drop_points:g}"
     point = "point" if budget.drop_points == 1 else "points"
     if winner is best:
         return (
@@ -187,7 +187,7 @@ def why(winner: Row, best: Row, gap: Gap, budget: Budget, limits: str) -> str:
     bound = "" if gap.worst_points is None else f", at most {gap.worst_points:.1f} points lower"
     return (
         f"It is the cheapest {within} that is not worse than the best by more than "
-        f"{drop} {point}: {score} against {_share(best)} of {best.bundle}{bound}."
+        f"{drop} {point}: {score} against {best.score_text} of {best.bundle}{bound}."
     )
 
 
@@ -217,10 +217,6 @@ def nothing_fits(rows: Sequence[Row], budget: Budget, miss: str | None) -> str:
     if not any(row.valid for row in rows):
         return "No measurement is valid, so nothing can be recommended."
     if not any(row.valid and row.score is not None for row in rows):
-        return f"The {rows[0].metric} of no valid model was measured: nothing can be recommended."
+        return f"The {rows[0].by.title} of no valid model was measured: nothing can be recommended."
     sentence = f"No model fits {describe_budget(budget)}."
     return f"{sentence} The nearest miss is {miss}." if miss else sentence
-
-
-def _share(row: Row) -> str:
-    return "not measured" if row.score is None else format_share(row.score)

@@ -10,12 +10,13 @@ import msgspec
 
 from edgeseq.budgets import describe_budget
 from edgeseq.energy import energy_words
-from edgeseq.report.page_data import ci_text, share_text, tiles
+from edgeseq.report.evidence import OpenCi95
+from edgeseq.report.page_data import tiles
 from edgeseq.report.rows import Group, Row
 from edgeseq.report.summary import GroupSummary
 from edgeseq.results import Finding, MachineState, Settings
 from edgeseq.tasks import TASKS
-from edgeseq.units import format_bytes, format_duration_ms
+from edgeseq.units import format_bytes, format_duration_ms, format_interval
 
 Pairs = list[tuple[str, str]]
 NOT_MEASURED = "not measured"
@@ -76,7 +77,7 @@ def group_view(group: Group, summary: GroupSummary, *, report_command: str) -> G
     verdict = summary.verdict
     winner = next((row for row in group.rows if row.bundle == verdict.winner), None)
     refused = {refusal.bundle: refusal.reasons for refusal in verdict.refused}
-    rows = sorted(group.rows, key=lambda row: (-(row.score or 0.0), row.bundle))
+    rows = sorted(group.rows, key=lambda row: (-row.rank, row.bundle))
     return GroupView(
         title=group.title,
         facts=_facts(group),
@@ -111,15 +112,24 @@ def _energy(group: Group) -> str:
 
 
 def _facts(group: Group) -> tuple[str, ...]:
-    examples = max((row.n_examples for row in group.rows), default=0)
     device = group.device
     return (
         f"{device.cpu_model or device.machine}, {device.cores} cores, "
         f"{format_bytes(device.memory_bytes)}" + (", emulated" if device.emulated else ""),
         f"{group.runtime.package} {group.runtime.version}, {group.runtime.delegate}",
-        f"{examples:,} test texts of {group.data_name}".replace(",", "\u202f"),
+        _asked(group),
         f"measured {group.results[0].created_utc[:10]}",
     )
+
+
+def _asked(group: Group) -> str:
+    """How much was scored: texts, and words where there is an answer for each."""
+    texts = max((row.n_examples for row in group.rows), default=0)
+    words = max((row.n_answers for row in group.rows), default=0)
+    said = f"{texts:,} test texts of {group.data_name}"
+    if words > texts:
+        said = f"{words:,} words in {said}"
+    return said.replace(",", "\u202f")
 
 
 def _warnings(group: Group) -> list[Finding]:
@@ -150,17 +160,16 @@ def _trust(group: Group) -> str:
     return said
 
 
-def _cell(value: float | None, show: Any, interval: tuple[float, float] | None = None) -> Any:
+def _cell(value: float | None, show: Any, interval: OpenCi95 | None = None) -> Any:
     if value is None:
         return (NOT_MEASURED, "")
-    remark = "" if interval is None else f"{interval[0]:.3g} to {interval[1]:.3g}"
-    return (show(value), remark)
+    return (show(value), format_interval(interval))
 
 
 def _table_row(row: Row, winner: Row | None, reasons: Sequence[str]) -> TableRow:
     beyond = row.peak_memory_bytes
     cells = (
-        (row.metric, share_text(row.score), ci_text(row)),
+        (row.by.title, row.score_text, row.interval_text),
         ("median", *_cell(row.p50_ms, format_duration_ms, row.p50_ms_ci95)),
         ("p95", *_cell(row.p95_ms, format_duration_ms, row.p95_ms_ci95)),
         (
@@ -183,7 +192,7 @@ def _table_row(row: Row, winner: Row | None, reasons: Sequence[str]) -> TableRow
 
 _DETAIL_HEAD = (
     "lowering", "inference median", "inference p95", "queries", "macro-F1", "memory +",
-    "truncated", "unknown only", "max tokens",
+    "truncated", "in windows", "unknown only", "max tokens",
 )  # fmt: skip
 
 
@@ -198,6 +207,7 @@ def _details(group: Group, row: Row) -> tuple[str, ...]:
         NOT_MEASURED if row.macro_f1 is None else f"{row.macro_f1:.3f}",
         _cell(row.peak_memory_bytes, format_bytes)[0],
         NOT_MEASURED if found is None else str(found.truncated),
+        NOT_MEASURED if found is None else str(found.windowed),
         NOT_MEASURED if found is None else str(found.unknown_only),
         str(run.bundle.max_tokens),
     )

@@ -139,11 +139,14 @@ def _data_dir(data: dict[str, Any]) -> Path | None:
 
 
 def _trained(model: TrainedModel) -> Answer:
+    from edgeseq.scoring import metric_of
+
     score = model.manifest.training.dev_score
     return {
         "parameters": model.parameters,
         "dev_score": score,
-        "note": f"{model.parameters / 1e6:.1f} M parameters, {format_share(score)} on dev",
+        "note": f"{model.parameters / 1e6:.1f} M parameters, "
+        f"{metric_of(model.manifest.task).show(score)} on dev",
     }
 
 
