@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -19,7 +20,9 @@ from edgeseq_converters.train.batching import (
     shuffled_batches,
     sorted_batches,
 )
+from edgeseq_converters.train.checkpoints import TrainingFile
 from edgeseq_converters.train.optimizer import AdamW, learning_rate
+from edgeseq_converters.train.resuming import LoopState, TrainingKeeper
 
 TOKEN_IDS = tf.TensorSpec([None, None], tf.int32)
 """Specification of ids [batch, length]."""
@@ -49,13 +52,16 @@ class Outcome(msgspec.Struct, frozen=True):
     """How a training went: epochs begun, the best one (1-based), its development score.
 
     `train_logits` [texts, labels] are what the model said to each training text when the best
-    epoch came to it: before that step's update, and with dropout.
+    epoch came to it: before that step's update, and with dropout. `dev_scores` has the score after
+    each epoch; `earlier_seconds` is the time that went into a training that was gone on with.
     """
 
     epochs: int
     best_epoch: int
     dev_score: float
     train_logits: FloatArray
+    dev_scores: tuple[float, ...] = ()
+    earlier_seconds: float = 0.0
 
 
 StepFunction = Callable[[Batch, float, int], tuple[float, FloatArray]]
@@ -63,40 +69,54 @@ StepFunction = Callable[[Batch, float, int], tuple[float, FloatArray]]
 of; updates the model."""
 
 
-def make_step(
-    variables: Sequence[Any],
-    optimizer: AdamW,
-    loss: Callable[[Any, Any, Any], tuple[Any, Any]],
-    targets: FloatArray,
-    *,
-    inputs: Any = TOKEN_IDS,
-) -> StepFunction:
+class Step:
     """One compiled update of `variables` (Keras') for batches of any size and length.
 
     `loss(inputs, mask, rows)` gives a scalar tensor and the logits [batch, labels]; its rows are
     those of `targets` [texts, n] at the batch's places. `inputs` is the specification of the
-    batches' inputs.
+    batches' inputs. `state` are the TensorFlow variables that a step changes, but for random
+    generators: the model's and the optimizer's.
     """
-    raw = [variable.value for variable in variables]
 
-    def update(values: Any, mask: Any, rows: Any, rate: Any, step: Any) -> Any:
-        with tf.GradientTape() as tape:
-            value, logits = loss(values, mask, rows)
-        optimizer.apply(tape.gradient(value, raw), rate, step)
-        return value, logits
+    def __init__(
+        self,
+        variables: Sequence[Any],
+        optimizer: AdamW,
+        loss: Callable[[Any, Any, Any], tuple[Any, Any]],
+        targets: FloatArray,
+        *,
+        inputs: Any = TOKEN_IDS,
+    ) -> None:
+        raw = [variable.value for variable in variables]
+        self.targets = targets
+        self.state = [*raw, *optimizer.state]
 
-    scalar = tf.TensorSpec([], tf.float32)
-    rows = tf.TensorSpec([None, targets.shape[1]], tf.float32)
-    compiled = tf.function(
-        update, autograph=False, input_signature=[inputs, _MASK, rows, scalar, scalar]
-    )
+        def update(values: Any, mask: Any, rows: Any, rate: Any, step: Any) -> Any:
+            with tf.GradientTape() as tape:
+                value, logits = loss(values, mask, rows)
+            optimizer.apply(tape.gradient(value, raw), rate, step)
+            return value, logits
 
-    def run(batch: Batch, rate: float, step: int) -> tuple[float, FloatArray]:
-        rows = targets[batch.index]
-        value, logits = compiled(batch.inputs, batch.mask, rows, np.float32(rate), np.float32(step))
+        scalar = tf.TensorSpec([], tf.float32)
+        rows = tf.TensorSpec([None, targets.shape[1]], tf.float32)
+        self._compiled = tf.function(
+            update, autograph=False, input_signature=[inputs, _MASK, rows, scalar, scalar]
+        )
+
+    def __call__(self, batch: Batch, rate: float, step: int) -> tuple[float, FloatArray]:
+        """See `StepFunction`."""
+        value, logits = self._compiled(
+            batch.inputs,
+            batch.mask,
+            self.targets[batch.index],
+            np.float32(rate),
+            np.float32(step),
+        )
         return float(value), logits.numpy()
 
-    return run
+
+make_step = Step
+"""The name by which trainings ask for their step."""
 
 
 def train_epochs(
@@ -109,47 +129,81 @@ def train_epochs(
     seed: int,
     stage: str,
     report: Report,
+    resume: TrainingFile | None = None,
 ) -> Outcome:
     """Runs the epochs, scores the development part after each, and leaves the best weights.
 
     `evaluate` gives the development score in 0..1. Training ends early after `plan.patience`
-    epochs without a better one. Raises `InputError` when the loss is no number any more.
+    epochs without a better one. With `resume` (and a `Step`) the state is kept there now and then,
+    and a training that was begun there is gone on with; the weights are the same either way.
+    Raises `InputError` when the loss is no number any more.
     """
+    began = time.monotonic()
     generator = np.random.default_rng(seed)
     epochs = [
         shuffled_batches(texts.lengths, plan.batch_size, generator) for _ in range(plan.epochs)
     ]
+    keeper = None
+    if resume is not None and isinstance(step, Step):
+        keeper = TrainingKeeper(
+            resume,
+            model,
+            state=step.state,
+            plan=plan,
+            lengths=texts.lengths,
+            targets=step.targets,
+        )
+    state = (keeper.restore() if keeper else None) or LoopState()
+    earlier = state.seconds
     total = sum(map(len, epochs))
-    done, best, best_epoch = 0, -1.0, 0
-    kept: list[FloatArray] = []
-    train_logits: FloatArray = np.empty((0, 0), dtype=np.float32)
-    note = ""
-    for epoch, batches in enumerate(epochs, start=1):
-        losses = []
-        answers: list[FloatArray] = []
-        for index in batches:
-            done += 1
-            rate = learning_rate(done, total, peak=plan.learning_rate, warmup=plan.warmup)
-            loss, logits = step(texts.batch(index), rate, done)
+    while state.epoch < plan.epochs and not _is_over(state, plan):
+        batches = epochs[state.epoch]
+        losses: list[float] = []
+        for index in batches[len(state.answers) :]:
+            state.done += 1
+            rate = learning_rate(state.done, total, peak=plan.learning_rate, warmup=plan.warmup)
+            loss, logits = step(texts.batch(index), rate, state.done)
             losses.append(loss)
-            answers.append(logits)
+            state.answers.append(logits)
             if not np.isfinite(loss):
-                raise _diverged(plan, done, loss)
-            if done < total:
-                mean = f"loss {np.mean(losses[-50:]):.3f}"
-                report(Progress(stage, done, total, note=", ".join(filter(None, [note, mean]))))
-        score = evaluate()
-        note = f"dev {score:.1%}"
-        if score > best:
-            best, best_epoch = score, epoch
-            kept = [variable.numpy() for variable in model.trainable_variables]
-            train_logits = in_order(batches, answers)
-        elif epoch - best_epoch >= plan.patience:
-            break
-    for variable, value in zip(model.trainable_variables, kept, strict=True):
+                if keeper:
+                    keeper.remove()
+                raise _diverged(plan, state.done, loss)
+            if state.done < total:
+                report(Progress(stage, state.done, total, note=_note(state, losses)))
+            if keeper and keeper.due:
+                keeper.keep(state, earlier + time.monotonic() - began)
+        _end_epoch(state, model, evaluate(), batches)
+    for variable, value in zip(model.trainable_variables, state.kept, strict=True):
         variable.assign(value)
-    report(Progress(stage, total, total, note=f"dev {best:.1%}"))
-    return Outcome(epochs=epoch, best_epoch=best_epoch, dev_score=best, train_logits=train_logits)
+    report(Progress(stage, total, total, note=f"dev {state.best:.1%}"))
+    return Outcome(
+        epochs=state.epoch,
+        best_epoch=state.best_epoch,
+        dev_score=state.best,
+        train_logits=state.train_logits,
+        dev_scores=tuple(state.dev_scores),
+        earlier_seconds=earlier,
+    )
+
+
+def _end_epoch(state: LoopState, model: Any, score: float, batches: Sequence[IndexArray]) -> None:
+    state.epoch += 1
+    state.dev_scores.append(score)
+    if score > state.best:
+        state.best, state.best_epoch = score, state.epoch
+        state.kept = [variable.numpy() for variable in model.trainable_variables]
+        state.train_logits = in_order(batches, state.answers)
+    state.answers = []
+
+
+def _is_over(state: LoopState, plan: Plan) -> bool:
+    return state.epoch - state.best_epoch >= plan.patience and state.best_epoch > 0
+
+
+def _note(state: LoopState, losses: Sequence[float]) -> str:
+    score = f"dev {state.dev_scores[-1]:.1%}" if state.dev_scores else ""
+    return ", ".join(filter(None, [score, f"loss {np.mean(losses[-50:]):.3f}"]))
 
 
 class Predictor:

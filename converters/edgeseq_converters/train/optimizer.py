@@ -42,6 +42,11 @@ class AdamW:
         self._weight_decay = weight_decay
         self._clip_norm = clip_norm
 
+    @property
+    def state(self) -> list[Any]:
+        """The moments of every variable, which the next update builds on."""
+        return [moment for pair in self._moments for moment in pair]
+
     def apply(self, gradients: Sequence[Any], rate: Any, step: Any) -> None:
         """One update; `rate` and `step` (1 for the first) are float32 scalars."""
         dense = [tf.convert_to_tensor(gradient) for gradient in gradients]
