@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 import edgeseq
-from edgeseq.cli import bench, convert, data, inspect, predict, recommend, report, run, train
+from edgeseq.cli import (
+    bench,
+    convert,
+    data,
+    device,
+    inspect,
+    predict,
+    recommend,
+    report,
+    run,
+    train,
+)
 
 app = typer.Typer(
     name="edgeseq",
@@ -47,3 +58,5 @@ app.command("convert")(convert.convert)
 app.command("inspect")(inspect.inspect)
 app.command("report")(report.report)
 app.command("recommend")(recommend.recommend)
+app.command("doctor")(device.doctor)
+app.add_typer(device.app)

@@ -1,0 +1,174 @@
+"""`edgeseq device`: boards and phones by name, and what is missing on one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeseq.cli.console import JsonOption, out, print_json, print_note
+
+if TYPE_CHECKING:
+    from edgeseq_benchmarks.doctor import Diagnosis, Facts
+
+app = typer.Typer(
+    name="device",
+    help="Boards and phones: kept by name, and looked at for what is missing.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+NameArgument = Annotated[str, typer.Argument(help="Short name, such as kitchen-pi.")]
+_COLOURS = {"ok": "green", "warning": "yellow", "problem": "bold red"}
+
+
+@app.command("add")
+def add(
+    name: NameArgument,
+    address: Annotated[
+        str, typer.Argument(help="ssh://USER@HOST[:PORT], adb:SERIAL or emulated:BOARD.")
+    ],
+    *,
+    python: Annotated[
+        str, typer.Option(help="The Python there that has the runtime: a command or a path.")
+    ] = "python3",
+    note: Annotated[str, typer.Option(help="What you want to remember about it.")] = "",
+    replace: Annotated[bool, typer.Option("--replace", help="Replace one of that name.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Keep a device under a short name, for `--on NAME`.
+
+    Example: edgeseq device add kitchen ssh://pi@kitchen.local --python '~/edgeseq-venv/bin/python'
+    """
+    from edgeseq_benchmarks.devices.names import parse_device
+
+    from edgeseq.devices_file import SCHEMES, DeviceEntry, add_device, devices_path
+
+    if address.startswith(SCHEMES):
+        # Anything else is refused below, with what an address is.
+        parse_device(address, where="ADDRESS")
+    entry = DeviceEntry(address=address, python=python, note=note)
+    add_device(name, entry, replace=replace)
+    if json:
+        print_json({"name": name, "device": entry, "path": str(devices_path())})
+        return
+    print_note(f"kept in {devices_path()}; next: edgeseq device doctor {name}")
+
+
+@app.command("list")
+def list_devices(json: JsonOption = False) -> None:
+    """List the devices that are kept.
+
+    Example: edgeseq device list
+    """
+    from rich.markup import escape
+    from rich.table import Table
+
+    from edgeseq.devices_file import devices_path, read_devices
+
+    devices = read_devices()
+    if json:
+        print_json({"path": str(devices_path()), "devices": devices})
+        return
+    if not devices:
+        print_note("no devices are kept; add one: edgeseq device add NAME ssh://USER@HOST")
+        return
+    table = Table()
+    for title in ("name", "address", "Python", "note"):
+        table.add_column(title, overflow="fold")
+    for name, entry in devices.items():
+        table.add_row(*(escape(cell) for cell in (name, entry.address, entry.python, entry.note)))
+    out.print(table)
+
+
+@app.command("remove")
+def remove(name: NameArgument) -> None:
+    """Forget a device; nothing happens on it.
+
+    Example: edgeseq device remove kitchen
+    """
+    from edgeseq.devices_file import remove_device
+
+    remove_device(name)
+    print_note(f"{name} is forgotten")
+
+
+@app.command("doctor")
+def doctor(
+    device: Annotated[
+        str, typer.Argument(help="A name of `edgeseq device list`, an address, or local.")
+    ] = "local",
+    *,
+    python: Annotated[
+        str | None, typer.Option(help="Look at another Python there: a command or a path.")
+    ] = None,
+    facts: Annotated[bool, typer.Option("--facts", help="With --json: also what was found.")] = (
+        False
+    ),
+    json: JsonOption = False,
+) -> None:
+    """Say what a device lacks before it can measure, and the commands that mend it.
+
+    Exits with 0 when it can measure, 3 when something must be mended, 4 when it cannot be reached.
+    Example: edgeseq device doctor kitchen
+    """
+    from edgeseq_benchmarks.doctor import can_bench, diagnose
+
+    from edgeseq.errors import RefusedError
+
+    found = _examine(device, python)
+    diagnoses = diagnose(found)
+    ready = can_bench(diagnoses)
+    if json:
+        answer = {"device": found.device, "can_bench": ready, "diagnoses": diagnoses}
+        print_json(answer | ({"facts": found} if facts else {}))
+    else:
+        _print(found, diagnoses)
+    if not ready:
+        problems = [one.about for one in diagnoses if one.severity == "problem"]
+        raise RefusedError(
+            "cannot measure yet", where=found.device, found=f"a problem with {', '.join(problems)}"
+        )
+
+
+def _examine(device: str, python: str | None) -> Facts:
+    import sys
+    from contextlib import closing
+
+    from edgeseq_benchmarks.devices.names import open_device, parse_device
+    from edgeseq_benchmarks.doctor import examine
+
+    name = parse_device(device, where="DEVICE")
+    # Here, the Python that was asked is the one that would measure.
+    there = sys.executable if name.kind == "local" else name.python
+    with closing(open_device(name)) as opened:
+        return examine(opened, python=python or there)
+
+
+def _print(facts: Facts, diagnoses: tuple[Diagnosis, ...]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    system = facts.system
+    title = f"{facts.device}: {system.board or system.machine}, {system.os_name}"
+    table = Table.grid(padding=(0, 2))
+    for _ in range(3):
+        table.add_column(overflow="fold")
+    for one in diagnoses:
+        table.add_row(
+            f"[{_COLOURS[one.severity]}]{one.severity}[/]", escape(one.about), escape(one.what)
+        )
+    out.print(escape(title), soft_wrap=True, style="bold")
+    out.print(table)
+    for one in diagnoses:
+        _print_commands(one.about, "there" if facts.device != "local" else "", one.mend)
+        _print_commands(one.about, "here", one.mend_here)
+
+
+def _print_commands(about: str, where: str, commands: tuple[str, ...]) -> None:
+    """Below the table and unbroken, so that a line can be copied."""
+    if not commands:
+        return
+    out.print(f"\n{about}, to mend it{f' ({where})' if where else ''}:", markup=False)
+    for command in commands:
+        out.print(f"  {command}", markup=False, soft_wrap=True)
