@@ -197,7 +197,8 @@ def lines(bundle: Path, found: dict[str, list[Taken]]) -> Iterator[str]:
             f"| {bundle.name} ({format_bytes(size_bytes)}) | {way} "
             f"| {format_bytes(int(anonymous))} | {format_bytes(int(mapped))} "
             f"| {format_bytes(int(peak))} | {peak / size_bytes:.2f} "
-            f"| {format_duration_ns(load_ns)} | {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) "
+            f"| {format_duration_ns(load_ns)} "
+            f"| {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) "
             f"| {'equal' if same else 'DIFFERENT'} |"
         )
 
