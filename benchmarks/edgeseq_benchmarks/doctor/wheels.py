@@ -31,16 +31,10 @@ class RuntimeWheels(NamedTuple):
     requirements: tuple[str, ...]
 
 
-# What measuring imports, as in pyproject.toml (a test holds them together); the command line needs
-# more, which comes with edgeseq's own wheel.
-BASE = (
-    "tokenizers>=0.20",
-    "msgspec>=0.19",
-    "platformdirs>=4.2",
-    "tflite>=2.18",
-    "flatbuffers>=24.3",
-)
-NEEDED_MODULES = ("numpy", "tokenizers", "msgspec", "platformdirs", "tflite", "flatbuffers")
+# What measuring needs beside a runtime and has native code, as in pyproject.toml (a test holds them
+# together); what is pure Python is sent along with a run, or comes with edgeseq's own wheel.
+BASE = ("tokenizers>=0.20", "msgspec>=0.19")
+NEEDED_MODULES = ("numpy", "tokenizers", "msgspec")
 
 LITERT = RuntimeWheels(
     package="ai-edge-litert",
