@@ -134,8 +134,21 @@ class BertConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     marks: tuple[int, ...] = ()
 
 
+class TransferRecord(msgspec.Struct, frozen=True):
+    """The texts without a label that a student learned from besides: how many of each kind or
+    source, how many of each were left out (empty, copies, or a text of the development or test
+    part), and the hash of those taken (`edgeseq.train_logits.texts_sha256`)."""
+
+    texts: dict[str, int]
+    left_out: dict[str, int]
+    sha256: str
+
+
 class Training(msgspec.Struct, frozen=True):
     """How a model was trained, enough to repeat it; `dev_score` is the task's metric in 0..1.
+
+    `dev_scores` has that of each epoch; `seed_scores`, where several seeds were tried, that of
+    each seed, of which this model is the best.
 
     `teacher_labels` says where a distilled model's targets came from: `kept` are what the teacher
     said to the training texts during its own last epoch (the one whose weights it has), `computed`
@@ -155,6 +168,9 @@ class Training(msgspec.Struct, frozen=True):
     teacher_labels: Literal["kept", "computed"] | None = None
     initial_weights: str | None = None
     tool_versions: dict[str, str] = {}
+    dev_scores: tuple[float, ...] = ()
+    seed_scores: dict[str, float] = {}
+    transfer: TransferRecord | None = None
 
 
 def not_trained_here(identity: str) -> Training:

@@ -103,6 +103,7 @@ def progress_bars(*, still: bool = False) -> Iterator[Report]:
 def _line_a_stage() -> Report:
     """A line when a stage begins and ends, and every `LINE_INTERVAL_S` while it lasts."""
     said_at: dict[str, float] = {}
+    began: dict[str, tuple[float, float]] = {}
     ended: set[str] = set()
 
     def report(progress: ProgressReport) -> None:
@@ -113,10 +114,24 @@ def _line_a_stage() -> Report:
                 print_note(f"{stage}: done {progress.note}".rstrip())
         elif stage not in said_at:
             said_at[stage] = now
-            print_note(f"{stage} …")
+            began[stage] = (now, progress.done)
+            print_note(f"{stage} … {progress.note}".rstrip())
         elif now - said_at[stage] >= LINE_INTERVAL_S:
             said_at[stage] = now
             share = f"{progress.done / progress.total:.0%}" if progress.total else progress.done
-            print_note(f"{stage}: {share} {progress.note}".rstrip())
+            left = _time_left(progress, now, *began[stage])
+            print_note(f"{stage}: {share} {left}{progress.note}".rstrip())
 
     return report
+
+
+def _time_left(progress: ProgressReport, now: float, began: float, done_then: float) -> str:
+    """The time that the rest takes at the speed so far, as `3:20 left, `; nothing if unknown.
+
+    What was done before the stage began here (a training that is gone on with) is no speed.
+    """
+    done = progress.done - done_then
+    if not progress.total or done <= 0:
+        return ""
+    seconds = round((progress.total - progress.done) * (now - began) / done)
+    return f"{seconds // 60}:{seconds % 60:02} left, "

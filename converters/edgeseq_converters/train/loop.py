@@ -156,6 +156,8 @@ def train_epochs(
     state = (keeper.restore() if keeper else None) or LoopState()
     earlier = state.seconds
     total = sum(map(len, epochs))
+    if state.done:
+        report(Progress(stage, state.done, total, note=f"goes on at step {state.done + 1:,}"))
     while state.epoch < plan.epochs and not _is_over(state, plan):
         batches = epochs[state.epoch]
         losses: list[float] = []
