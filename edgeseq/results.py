@@ -41,9 +41,13 @@ class DeviceInfo(msgspec.Struct, frozen=True):
 
 
 class RuntimeInfo(msgspec.Struct, frozen=True):
-    """The TFLite runtime that ran the models, and the Python that ran it."""
+    """The TFLite runtime that ran the models, and the Python that ran it.
 
-    package: Literal["ai-edge-litert", "tflite-runtime", "tensorflow"]
+    On a phone both are the native tool `benchmark_model`: `version` is the head of its SHA-256,
+    for it does not say which release it is of, and `python` is `none`.
+    """
+
+    package: Literal["ai-edge-litert", "tflite-runtime", "tensorflow", "benchmark_model"]
     version: str
     python: str
     delegate: str = "xnnpack"
@@ -316,7 +320,9 @@ class Run(msgspec.Struct, frozen=True):
 
     `predictions` is None when the process was lost before every example was answered;
     `threads_started` counts the threads that the runtime added to the process's own; `profile`
-    and `energy` are None where they were not asked for or cannot be had.
+    and `energy` are None where they were not asked for or cannot be had. `scope` says what the
+    times are of: a whole query, or the inference alone (on a phone, where nothing tokenizes). Then
+    `tokenize_ns`, `decode_ns` and `import_ns` are 0 and in no total, and memory holds no tokenizer.
     """
 
     bundle: BundleIdentity
@@ -332,6 +338,7 @@ class Run(msgspec.Struct, frozen=True):
     threads_started: int | None = None
     profile: OperatorProfile | None = None
     energy: EnergyWindow | None = None
+    scope: Literal["query", "inference"] = "query"
 
     @property
     def under_limits(self) -> tuple[LimitedRun, ...]:
