@@ -21,7 +21,8 @@ import tensorflow as tf
 from edgeseq.errors import CheckpointError, InputError
 from edgeseq.model_folder import BertConfig
 from edgeseq_converters.arrays import FloatArray
-from edgeseq_converters.bert_arrays import encoder_shapes, layer_sources
+from edgeseq_converters.bert_arrays import encoder_shapes, layer_sources, pooled_size
+from edgeseq_converters.pool_marks import pool_marks
 
 _NEGATIVE = -1e9
 """Added to the attention scores of padding: exp(-1e9) is 0 in float32."""
@@ -143,7 +144,8 @@ class BertClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
             for number in sorted(set(layer_sources(config)))
         }
         self.encoder_layers = [self.layers_by_source[one] for one in layer_sources(config)]
-        self.head_kernel = self.add_weight(shape=(size, labels), name="head_kernel")
+        pooled = pooled_size(config)
+        self.head_kernel = self.add_weight(shape=(pooled, labels), name="head_kernel")
         self.head_bias = self.add_weight(shape=(labels,), name="head_bias")
         self.built = True
         self._fill(weights_by_name, labels)
@@ -167,24 +169,28 @@ class BertClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
         states = tf.reshape(states, [batch, length, self.config.hidden_size])
         return tf.stop_gradient(states) if self.frozen_layers else states
 
-    def upper(self, states: Any, mask: Any, training: bool = False) -> Any:
-        """What `lower` gave, through the trained layers → pooled states [batch, hidden]."""
+    def upper(self, states: Any, mask: Any, training: bool = False, ids: Any = None) -> Any:
+        """What `lower` gave, through the trained layers → pooled states [batch, pooled].
+
+        The pooling `marks` looks for its tokens in `ids` [batch, length]."""
         batch, length = tf.shape(states)[0], tf.shape(states)[1]
         states = tf.reshape(states, [-1, self.config.hidden_size])
         for layer in self.encoder_layers[self.frozen_layers :]:
             states = layer(states, _mask_bias(mask), training=training)
         states = tf.reshape(states, [batch, length, self.config.hidden_size])
+        if self.config.pooling == "marks":
+            return pool_marks(self.config.marks, ids, states)
         if self.config.pooling == "first":
             return states[:, 0]
         total = tf.reduce_sum(states * mask[:, :, None], 1)
         return total / tf.reduce_sum(mask, 1, keepdims=True)
 
     def pooled(self, ids: Any, mask: Any, training: bool = False) -> Any:
-        """Ids and mask [batch, length] → pooled states [batch, hidden]."""
-        return self.upper(self.lower(ids, mask), mask, training)
+        """Ids and mask [batch, length] → pooled states [batch, pooled]."""
+        return self.upper(self.lower(ids, mask), mask, training, ids)
 
     def head(self, pooled: Any) -> Any:
-        """Pooled states [batch, hidden] → logits [batch, labels]."""
+        """Pooled states [batch, pooled] → logits [batch, labels]."""
         return tf.matmul(pooled, tf.convert_to_tensor(self.head_kernel)) + self.head_bias
 
     def call(self, ids: Any, mask: Any, training: bool = False) -> Any:
@@ -232,7 +238,7 @@ class BertClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
                     fused.setdefault(array_name.rsplit(".", 1)[1], []).append(arrays[array_name].T)
             layer.kernels["query_key_value"].assign(np.concatenate(fused["weight"], axis=-1))
             layer.biases["query_key_value"].assign(np.concatenate(fused["bias"], axis=-1))
-        size = self.config.hidden_size
+        size = pooled_size(self.config)
         kernel = arrays.get("classifier.weight", np.zeros((labels, size), np.float32))
         self.head_kernel.assign(kernel.T)
         self.head_bias.assign(arrays.get("classifier.bias", np.zeros(labels, np.float32)))

@@ -18,6 +18,8 @@ import tensorflow as tf
 from edgeseq.model_folder import LstmConfig
 from edgeseq_converters.arrays import FloatArray
 from edgeseq_converters.bert import require_tensorflow_backend
+from edgeseq_converters.network import marked_features
+from edgeseq_converters.pool_marks import pool_marks
 
 _NEGATIVE = -1e9
 """Stands for padding under a maximum; states lie in -1..1."""
@@ -130,6 +132,7 @@ class LstmClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
                 }
             )
             inputs = hidden * directions
+        inputs = _pooled_size(config)
         self.head_kernel = self.add_weight(shape=(inputs, labels), name="head_kernel")
         self.head_bias = self.add_weight(shape=(labels,), name="head_bias")
         self.built = True
@@ -149,7 +152,7 @@ class LstmClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
             if training and self.dropout_rate:
                 states = self._dropped(states, self.dropout_rate)
             states = self._layer(states, mask, cell)
-        pooled = self._pool(states, mask)
+        pooled = self._pool(states, mask, ids)
         if training and self.dropout_rate:
             pooled = self._dropped(pooled, self.dropout_rate)
         return pooled
@@ -185,12 +188,14 @@ class LstmClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
             return output[:, 0]
         return tf.concat([output[:, 0], tf.reverse(output[:, 1], [0])], -1)
 
-    def _pool(self, states: Any, mask: Any) -> Any:
-        """States [time, batch, features] → [batch, features].
+    def _pool(self, states: Any, mask: Any, ids: Any) -> Any:
+        """States [time, batch, features] → [batch, pooled].
 
         `last` is what Keras calls return_sequences=False: the forward state after the last real
         token beside the backward state after the first.
         """
+        if self.config.pooling == "marks":
+            return pool_marks(self.config.marks, ids, tf.transpose(states, [1, 0, 2]))
         if self.config.pooling == "max":
             return tf.reduce_max(states + (1 - mask) * _NEGATIVE, 0)
         if self.config.pooling == "mean":
@@ -255,9 +260,16 @@ def initial_arrays(
             bias[hidden : 2 * hidden] = 1
             arrays[prefix + "bias"] = bias
         inputs = hidden * len(_directions(config))
-    arrays["dense.kernel"] = glorot(inputs, labels)
+    arrays["dense.kernel"] = glorot(_pooled_size(config), labels)
     arrays["dense.bias"] = np.zeros(labels, np.float32)
     return arrays
+
+
+def _pooled_size(config: LstmConfig) -> int:
+    features = config.hidden_size * len(_directions(config))
+    if config.pooling == "marks":
+        return marked_features(features, len(config.marks))
+    return features
 
 
 def _directions(config: LstmConfig) -> tuple[str, ...]:

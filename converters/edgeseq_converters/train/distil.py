@@ -27,6 +27,16 @@ from edgeseq_converters.checkpoint import DEFAULT_CHECKPOINT, read_checkpoint
 from edgeseq_converters.lstm import LstmClassifier
 from edgeseq_converters.train.batching import TokenTexts
 from edgeseq_converters.train.loop import Predictor, StepFunction, make_step, train_epochs
+from edgeseq_converters.train.marks import (
+    add_markers,
+    dev_score,
+    encode_marked,
+    encode_marked_part,
+    marker_ids,
+    marks_of,
+    with_swapped,
+    with_swapped_targets,
+)
 from edgeseq_converters.train.optimizer import AdamW
 from edgeseq_converters.train.place import check_place
 from edgeseq_converters.train.record import training_record
@@ -81,6 +91,7 @@ def train_lstm(
     name = name or out.name
     guide = None if teacher is None else read_teacher(teacher, data)
     start = _start(data, guide, settings, checkpoint=checkpoint, data_dir=data_dir, report=report)
+    marked = settings.pooling == "marks"
     config = LstmConfig(
         vocabulary_size=start.vocabulary_size,
         embedding_size=settings.embedding_size,
@@ -88,9 +99,11 @@ def train_lstm(
         layers=settings.layers,
         bidirectional=settings.bidirectional,
         pooling=settings.pooling,
+        marks=marks_of(start.tokenizer_json) if marked else (),
     )
-    train = encode_part(data, "train", start.tokenizer_json, settings.max_tokens)
-    dev = encode_part(data, "dev", start.tokenizer_json, settings.max_tokens)
+    encode = encode_marked_part if marked else encode_part
+    train = encode(data, "train", start.tokenizer_json, settings.max_tokens)
+    dev = encode(data, "dev", start.tokenizer_json, settings.max_tokens)
     targets = one_hot(train.labels, len(data.labels))
     labels_from: Literal["kept", "computed"] | None = None
     if teacher is not None and guide is not None:
@@ -101,6 +114,9 @@ def train_lstm(
         else:
             logits = caught_up(logits, targets)
         targets = np.concatenate([targets, logits], axis=1)
+    if marked:
+        train = with_swapped(train, marker_ids(start.tokenizer_json))
+        targets = with_swapped_targets(targets)
     model = LstmClassifier(
         config,
         len(data.labels),
@@ -114,8 +130,7 @@ def train_lstm(
     predictor, dev_texts = Predictor(model.call), TokenTexts(dev.ids)
 
     def evaluate() -> float:
-        predicted = predictor(dev_texts).argmax(axis=1)
-        return float(np.mean(predicted == dev.labels))
+        return dev_score(data.task, dev.labels, predictor(dev_texts))
 
     outcome = train_epochs(
         model,
@@ -183,7 +198,8 @@ def teacher_logits(
         teacher.weights,
         frozen_layers=config.layers,
     )
-    ids = encode_texts(teacher.tokenizer_json, texts, teacher.manifest.max_tokens)
+    encode = encode_marked if config.pooling == "marks" else encode_texts
+    ids = encode(teacher.tokenizer_json, texts, teacher.manifest.max_tokens)
     return Predictor(model.call)(
         TokenTexts(ids), stage=f"ask {teacher.manifest.name}", report=report
     )
@@ -239,6 +255,8 @@ def _start(
         source = read_checkpoint(checkpoint, data_dir=data_dir, report=report)
         tokenizer_json, weights, identity = source.tokenizer_json, source.weights, source.identity
     table = weights["embeddings.word_embeddings.weight"]
+    if settings.pooling == "marks":
+        tokenizer_json, table = add_markers(tokenizer_json, table, seed=settings.seed)
     if settings.min_piece_count:
         texts = [example.text for example in data.train]
         trimmed = trim_wordpiece(tokenizer_json, texts, min_count=settings.min_piece_count)

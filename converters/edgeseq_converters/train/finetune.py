@@ -28,6 +28,13 @@ from edgeseq_converters.train.loop import (
     make_step,
     train_epochs,
 )
+from edgeseq_converters.train.marks import (
+    dev_score,
+    encode_marked_part,
+    mark_checkpoint,
+    marker_ids,
+    with_swapped,
+)
 from edgeseq_converters.train.optimizer import AdamW
 from edgeseq_converters.train.place import check_place
 from edgeseq_converters.train.record import training_record
@@ -63,13 +70,24 @@ def train_bert(
     began = time.monotonic()
     settings = settings or BertSettings()
     check_place(out, replace=replace)
-    source = read_checkpoint(checkpoint, pooling=settings.pooling, data_dir=data_dir, report=report)
+    marked = settings.pooling == "marks"
+    source = read_checkpoint(
+        checkpoint,
+        pooling="mean" if settings.pooling == "marks" else settings.pooling,
+        data_dir=data_dir,
+        report=report,
+    )
+    if marked:
+        source = mark_checkpoint(source, seed=settings.seed)
     source = _smaller(source, settings, data)
     max_tokens = min(settings.max_tokens, source.config.max_position_embeddings)
     frozen = _frozen_layers(settings, source)
     name = name or out.name
-    train = encode_part(data, "train", source.tokenizer_json, max_tokens)
-    dev = encode_part(data, "dev", source.tokenizer_json, max_tokens)
+    encode = encode_marked_part if marked else encode_part
+    train = encode(data, "train", source.tokenizer_json, max_tokens)
+    dev = encode(data, "dev", source.tokenizer_json, max_tokens)
+    if marked:
+        train = with_swapped(train, marker_ids(source.tokenizer_json))
     model = BertClassifier(
         source.config,
         len(data.labels),
@@ -88,8 +106,7 @@ def train_bert(
     predictor = Predictor(answer, inputs=inputs)
 
     def evaluate() -> float:
-        predicted = predictor(dev_texts).argmax(axis=1)
-        return float(np.mean(predicted == dev.labels))
+        return dev_score(data.task, dev.labels, predictor(dev_texts))
 
     pooled = model.upper if shortened else model.pooled
     outcome = train_epochs(
@@ -122,7 +139,8 @@ def train_bert(
         weights=model.arrays(),
         tokenizer_json=source.tokenizer_json,
     )
-    train_logits = of_data(data, outcome.train_logits)
+    # What was said to texts with their names swapped stands behind the others.
+    train_logits = of_data(data, outcome.train_logits[: len(data.train)])
     write_model_folder(out, trained, replace=replace, train_logits=train_logits)
     return trained
 
@@ -156,8 +174,11 @@ def _lower_states(
 ) -> list[StateTexts] | None:
     """The frozen layers' states of each part's texts, computed once for all epochs.
 
-    None where that saves nothing (one epoch, no frozen layer) or needs too much memory.
+    None where that saves nothing (one epoch, no frozen layer) or needs too much memory, and for
+    the pooling `marks`, which looks at the tokens as well.
     """
+    if settings.pooling == "marks":
+        return None
     hidden = model.config.hidden_size
     texts = [TokenTexts(part.ids) for part in parts]
     size_bytes = sum(StateTexts.size_bytes(one.lengths, hidden) for one in texts)
@@ -200,7 +221,7 @@ def _make_step(
     with_scores = train.scores is not None and settings.score_weight > 0
     if train.scores is not None and with_scores:
         targets = np.concatenate([targets, train.scores[:, None]], axis=1)
-        score_kernel = keras.Variable(np.zeros((model.config.hidden_size, 1), np.float32))
+        score_kernel = keras.Variable(np.zeros((model.head_kernel.shape[0], 1), np.float32))
         score_bias = keras.Variable(np.zeros(1, np.float32))
         heads += [score_kernel, score_bias]
         variables += [score_kernel, score_bias]

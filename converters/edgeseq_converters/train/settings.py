@@ -34,6 +34,8 @@ class BertSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     - `min_piece_count`: pieces rarer in the training texts leave the vocabulary, which changes no
       answer to a text without them; 0 keeps all.
     - `max_tokens`: longer texts are cut, the special tokens included in the count.
+    - `pooling` `marks`: for texts with marked mentions (the task `coref`); each text is learnt
+      with its two names in both roles.
     """
 
     epochs: Count = 2
@@ -46,7 +48,7 @@ class BertSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     dropout: Fraction = 0.05
     frozen_layers: Annotated[int, msgspec.Meta(ge=0)] | None = None
     score_weight: Weight = 0.5
-    pooling: Literal["mean", "first"] = "mean"
+    pooling: Literal["mean", "first", "marks"] = "mean"
     layers: Count | None = None
     min_piece_count: Annotated[int, msgspec.Meta(ge=0)] = 0
     max_tokens: Annotated[int, msgspec.Meta(ge=8)] = 128
@@ -79,7 +81,7 @@ class LstmSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     hidden_size: Count = 128
     layers: Count = 1
     bidirectional: bool = True
-    pooling: Literal["max", "mean", "last"] = "max"
+    pooling: Literal["max", "mean", "last", "marks"] = "max"
     hard_weight: Weight = 0.3
     teacher_embedding: bool = True
     min_piece_count: Annotated[int, msgspec.Meta(ge=0)] = 2
