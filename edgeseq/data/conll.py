@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +11,7 @@ from edgeseq.data.examples import TaggedExample
 from edgeseq.data.lines import numbered_lines
 from edgeseq.errors import DataError
 
-Scheme = Literal["bio", "iob1", "io"]
+Scheme = Literal["bio", "iob1", "io", "raw"]
 
 DOCUMENT_START = "-DOCSTART-"
 
@@ -75,13 +75,15 @@ def read_conll(
     tag_column: int = -1,
     scheme: Scheme = "bio",
     delimiter: str | None = None,
+    repair: Mapping[str, str] | None = None,
 ) -> tuple[TaggedExample, ...]:
     """The sentences of a CoNLL file: a word and its tag a line; a blank line ends a sentence.
 
     Columns count from 1, or from -1 at the end. `delimiter` None means a tab where the line has
     one, else white space; with `","` the cells are quoted as in CSV. A line whose word is empty
     ends a sentence too. A line whose word is `-DOCSTART-` begins a document; the sentences of a
-    document share a `group`. Tags are turned into BIO (see `to_bio`).
+    document share a `group`. Tags are turned into BIO (see `to_bio`), but left as they are with
+    the scheme `raw`; `repair` says which tags are misprints, and of what.
 
     Raises `DataError` naming `file:line` for a missing column, an empty tag or a wrong one.
     """
@@ -95,11 +97,14 @@ def read_conll(
             if not rows:
                 continue
         tags = [_cell(row, tag_column, path) for row in rows]
+        tags = [(repair or {}).get(tag, tag) for tag in tags]
         examples.append(
             TaggedExample(
                 id=f"{path.stem}:{rows[0][0]}",
                 words=tuple(_cell(row, word_column, path) for row in rows),
-                tags=_to_bio(tags, scheme, [f"{path}:{line}" for line, _ in rows]),
+                tags=tuple(tags)
+                if scheme == "raw"
+                else _to_bio(tags, scheme, [f"{path}:{line}" for line, _ in rows]),
                 group=f"{path.stem}/{document}" if document else "",
             )
         )

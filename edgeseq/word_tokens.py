@@ -1,0 +1,173 @@
+"""Words as a model's tokens: which token stands for which word, and texts longer than the model.
+
+A tokenizer cuts a word into pieces; its label is read at the first one, as in BERT's own tagging
+(Devlin et al. 2019, section 5.3). A text that the model cannot take at once is answered in windows
+of whole words that overlap by half, and each word is read from the window in which it has the most
+context: nothing is cut, but for the end of a single word that is longer than the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Windowed(NamedTuple):
+    """A text's words as inputs of the model.
+
+    `windows` are token ids with special tokens, one list an input (one for most texts). The logits
+    of word w are those of token `tokens[w]` in input `inputs[w]`; token -1 is a word for which the
+    tokenizer has nothing at all. `cut_words` counts words whose end had to be cut off.
+    """
+
+    windows: list[list[int]]
+    inputs: list[int]
+    tokens: list[int]
+    cut_words: int
+    unknown_only: bool
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of all inputs together: what is computed."""
+        return sum(map(len, self.windows))
+
+
+class WordEncoder:
+    """A tokenizer for texts that come as words; `tokenizer` has neither padding nor truncation."""
+
+    def __init__(self, tokenizer: Any, max_tokens: int) -> None:
+        """`max_tokens` is the model's longest input, special tokens included."""
+        self._tokenizer = tokenizer
+        special = tokenizer.encode([], is_pretokenized=True).ids
+        # The special tokens that an empty text gets stand half before a text and half after it.
+        marked = tokenizer.encode(["a"], is_pretokenized=True)
+        before = list(marked.special_tokens_mask).index(0) if 0 in marked.special_tokens_mask else 0
+        self._before, self._after = list(special[:before]), list(special[before:])
+        self._room = max(1, max_tokens - len(special))
+        self._unknown = getattr(tokenizer.model, "unk_token", None)
+        known = None if self._unknown is None else tokenizer.token_to_id(self._unknown)
+        self._unknown_id = known
+
+    def encode(self, words: Sequence[str]) -> Windowed:
+        """The words as inputs; a text without a word is one unknown token."""
+        encoding = self._tokenizer.encode(list(words), is_pretokenized=True)
+        word_ids = encoding.word_ids
+        first = _first_tokens(word_ids, len(words))
+        if self._unknown is not None and -1 in first:
+            # Control characters alone make no token: such a word is an unknown one.
+            named = [
+                word if place >= 0 else self._unknown
+                for word, place in zip(words, first, strict=True)
+            ]
+            encoding = self._tokenizer.encode(named, is_pretokenized=True)
+            word_ids = encoding.word_ids
+            first = _first_tokens(word_ids, len(words))
+        ids = encoding.ids
+        known = any(
+            word is not None and token_id != self._unknown_id
+            for word, token_id in zip(word_ids, ids, strict=True)
+        )
+        if len(ids) <= self._room + len(self._before) + len(self._after):
+            row = list(ids) or [self._unknown_id or 0]
+            return Windowed([row], [0] * len(words), first, 0, not known)
+        return self._in_windows(ids, word_ids, len(words), unknown_only=not known)
+
+    def _in_windows(
+        self, ids: Sequence[int], word_ids: Sequence[int | None], n: int, *, unknown_only: bool
+    ) -> Windowed:
+        pieces: list[list[int]] = [[] for _ in range(n)]
+        for token_id, word in zip(ids, word_ids, strict=True):
+            if word is not None:
+                pieces[word].append(token_id)
+        cut = sum(len(one) > self._room for one in pieces)
+        pieces = [one[: self._room] for one in pieces]
+        lengths = [len(one) for one in pieces]
+        ranges = windows(lengths, self._room)
+        inputs, tokens, rows = [0] * n, [-1] * n, []
+        for start, end in ranges:
+            row = list(self._before)
+            for word in range(start, end):
+                row += pieces[word]
+            rows.append([*row, *self._after])
+        ends = np.cumsum([0, *lengths])
+        for word, number in enumerate(best_windows(ranges, lengths)):
+            inputs[word] = number
+            if lengths[word]:
+                begin = ranges[number][0]
+                tokens[word] = len(self._before) + int(ends[word] - ends[begin])
+        return Windowed(rows, inputs, tokens, cut, unknown_only)
+
+
+def _first_tokens(word_ids: Sequence[int | None], n: int) -> list[int]:
+    """For each of `n` words the place of its first token, -1 where it has none."""
+    first = [-1] * n
+    for place in range(len(word_ids) - 1, -1, -1):
+        word = word_ids[place]
+        if word is not None:
+            first[word] = place
+    return first
+
+
+def windows(lengths: Sequence[int], room: int) -> list[tuple[int, int]]:
+    """Ranges of words that cover all words, each of at most `room` tokens (or one word).
+
+    `lengths` [words] are in tokens. The next range begins at the first word that leaves at most
+    half of the room to what was there already, and always at least a word later.
+    """
+    ranges: list[tuple[int, int]] = []
+    start, n = 0, len(lengths)
+    while start < n:
+        end, used = start, 0
+        while end < n and (used + lengths[end] <= room or end == start):
+            used += lengths[end]
+            end += 1
+        ranges.append((start, end))
+        if end == n:
+            break
+        kept, start_of_next = 0, end
+        while start_of_next - 1 > start and kept + lengths[start_of_next - 1] <= room // 2:
+            start_of_next -= 1
+            kept += lengths[start_of_next]
+        # What is kept must leave room for the word that did not fit.
+        while start_of_next < end and kept + lengths[end] > room:
+            kept -= lengths[start_of_next]
+            start_of_next += 1
+        start = start_of_next
+    return ranges
+
+
+def best_windows(ranges: Sequence[tuple[int, int]], lengths: Sequence[int]) -> list[int]:
+    """For each word the range in which it has most context: the smaller of the tokens before and
+    after it is largest. The text's own ends count as no lack of context; of equals the first."""
+    ends = np.cumsum([0, *lengths])
+    n = len(lengths)
+    best = np.full(n, -1, dtype=np.int64)
+    most = np.full(n, -1.0)
+    for number, (start, end) in enumerate(ranges):
+        own = np.arange(start, end)
+        before = ends[own] - ends[start] if start else np.full(len(own), np.inf)
+        after = ends[end] - ends[own + 1] if end < n else np.full(len(own), np.inf)
+        context = np.minimum(before, after)
+        better = context > most[own]
+        most[own[better]] = context[better]
+        best[own[better]] = number
+    return [int(number) for number in best]
+
+
+def word_rows(logits: Sequence[npt.NDArray[np.float32]], text: Windowed) -> npt.NDArray[np.float32]:
+    """The logits [words, labels] from those of each input [tokens, labels].
+
+    A word without a token gets zeros: nothing is known of it.
+    """
+    if len(logits) == 1 and -1 not in text.tokens:
+        row: npt.NDArray[np.float32] = logits[0][text.tokens]
+        return row
+    labels = logits[0].shape[-1]
+    rows = [
+        logits[number][token] if token >= 0 else np.zeros(labels, np.float32)
+        for number, token in zip(text.inputs, text.tokens, strict=True)
+    ]
+    return np.stack(rows) if rows else np.zeros((0, labels), np.float32)
