@@ -20,7 +20,7 @@ from edgeseq.bundle import Bundle
 from edgeseq.bundle_archive import open_bundle
 from edgeseq.errors import DeviceError, InputError
 from edgeseq.progress import Report, silent
-from edgeseq.results import Result, RuntimeInfo, Settings
+from edgeseq.results import Finding, Result, RuntimeInfo, Settings
 from edgeseq_benchmarks import optional_findings, optional_stages, stages, validity
 from edgeseq_benchmarks.boards import find_board
 from edgeseq_benchmarks.energy import find_reader
@@ -29,6 +29,7 @@ from edgeseq_benchmarks.machine import Watch, device_info
 from edgeseq_benchmarks.own_files import scratch_folder
 from edgeseq_benchmarks.stages import Timeouts
 from edgeseq_benchmarks.subject import Subject
+from edgeseq_benchmarks.unfinished import Keep, keeping
 from edgeseq_benchmarks.user_limits import find_limiter
 
 # MLPerf Mobile (`assets/tasks.pbtxt`): normal runs take at least 1,024 queries and 60 s.
@@ -89,6 +90,7 @@ def bench(
     report: Report = silent,
     command: Sequence[str] = (),
     timeouts: Timeouts | None = None,
+    keep: Keep | None = None,
 ) -> Result:
     """Measures the bundles on this machine; `command` is kept in the result as it was given.
 
@@ -96,7 +98,8 @@ def bench(
     passes the check, `InputError` for two bundles of one name, `DeviceError` when a limit was asked
     for that this machine cannot set at all. A bundle whose process dies or hangs later keeps what
     was measured, with an invalid finding. Whatever ends the run, no process and no control group
-    is left behind.
+    is left behind. `keep` is given what has been measured so far from time to time, as a result
+    of its own that says that it is unfinished.
     """
     with ExitStack() as stack:
         scratch = scratch_folder()[0] if any(path.is_file() for path in bundles) else None
@@ -105,7 +108,7 @@ def bench(
             stack.enter_context(open_bundle(path, verify_hashes=False, scratch=scratch))
             for path in bundles
         ]
-        return _bench(opened, settings, report, command, timeouts or Timeouts())
+        return _bench(opened, settings, report, command, timeouts or Timeouts(), keep=keep)
 
 
 def _bench(
@@ -114,8 +117,10 @@ def _bench(
     report: Report,
     command: Sequence[str],
     timeouts: Timeouts,
+    *,
+    keep: Keep | None,
 ) -> Result:
-    subjects = _subjects(bundles, settings)
+    subjects = subjects_of(bundles, settings)
     hierarchy = _hierarchy(subjects, settings)
     reader, idle = find_reader() if settings.energy else None, None
     device = device_info()
@@ -123,6 +128,26 @@ def _bench(
     watch = Watch()
     time.sleep(_QUIET_S)
     states = [watch.read("before")]
+
+    def made(findings: Sequence[Finding]) -> Result:
+        effective = _effective(subjects, settings)
+        return Result(
+            created_utc=created_utc,
+            edgeseq_version=edgeseq.__version__,
+            command=tuple(command),
+            device=device,
+            runtime=_runtime(subjects),
+            requested=settings,
+            effective=effective,
+            machine=tuple(states),
+            runs=tuple(subject.run(effective) for subject in subjects),
+            findings=(*validity.machine_findings(states, device), *findings),
+            git_state=own_git_state(),
+            energy_idle=idle,
+        )
+
+    if keep is not None:
+        report = keeping(report, keep, made, subjects)
     with sigterm_as_interrupt():
         stages.check_bundles(subjects, settings, timeouts, report)
         stages.measure_memory(subjects, settings, timeouts, report)
@@ -138,31 +163,23 @@ def _bench(
     watch.read("after")
     time.sleep(_QUIET_S)
     states.append(watch.read("after"))
-    effective = _effective(subjects, settings)
-    return Result(
-        created_utc=created_utc,
-        edgeseq_version=edgeseq.__version__,
-        command=tuple(command),
-        device=device,
-        runtime=_runtime(subjects),
-        requested=settings,
-        effective=effective,
-        machine=tuple(states),
-        runs=tuple(subject.run(effective) for subject in subjects),
-        findings=(
-            *validity.machine_findings(states, device),
-            *validity.settings_findings(effective, measured.overhead_ns),
+    return made(
+        (
+            *validity.settings_findings(_effective(subjects, settings), measured.overhead_ns),
             *optional_findings.energy_findings(
                 settings, None if reader is None else reader.name, idle
             ),
             *validity.batch_findings(len(subjects), measured.together),
-        ),
-        git_state=own_git_state(),
-        energy_idle=idle,
+        )
     )
 
 
-def _subjects(bundles: Sequence[Bundle], settings: Settings) -> list[Subject]:
+def subjects_of(bundles: Sequence[Bundle], settings: Settings) -> list[Subject]:
+    """The bundles with their test examples read.
+
+    Raises `InputError` for none, for two of one name, and for a curve of a bundle that is not
+    among them; `BundleError` for one whose examples cannot be read.
+    """
     if not bundles:
         raise InputError("no bundle to measure", fix="name at least one bundle folder")
     subjects = [Subject(bundle, settings) for bundle in bundles]
