@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from edgeseq import stats
+from edgeseq import gap_metrics, stats
 from edgeseq.errors import DataError
 from edgeseq.metrics import FloatArray
 from edgeseq.results import Predictions
@@ -183,6 +183,13 @@ def per_type_counts(found: Predictions, labels: Sequence[str]) -> FloatArray:
     return np.array(rows, dtype=np.float64).reshape(-1, len(types), 3)
 
 
+def _gap_counts(found: Predictions, labels: Sequence[str]) -> FloatArray:
+    """True positives, false positives and false negatives of each example: [examples, 3]."""
+    if len(labels) != gap_metrics.N_CLASSES:
+        raise DataError("GAP's scores need the classes A, B and neither", found=", ".join(labels))
+    return np.asarray(gap_metrics.decisions(found.gold, found.predicted), np.float64)
+
+
 def _share(sums: FloatArray) -> FloatArray:
     """Right over all, 0 of nothing."""
     return np.asarray(sums[..., 0] / np.maximum(sums[..., 1], 1))
@@ -220,6 +227,17 @@ METRICS: dict[str, Metric] = {
         higher_is_better=True,
         counts=_entity_counts,
         value=f1_of_counts,
+        utility=_itself,
+        show=format_share,
+        show_interval=_show_shares,
+    ),
+    "gap-f1": Metric(
+        name="gap-f1",
+        title="F1 of pronouns",
+        unit="%",
+        higher_is_better=True,
+        counts=_gap_counts,
+        value=gap_metrics.f1_of_counts,
         utility=_itself,
         show=format_share,
         show_interval=_show_shares,

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from edgeseq.errors import DataError
 from edgeseq.gap_metrics import GENDERS, decisions, f1_of_counts, gap_f1, gap_scores
+from edgeseq.results import Predictions
+from edgeseq.scoring import difference, metric_of, score
 
 ANSWERS = st.lists(
     st.tuples(st.integers(0, 2), st.integers(0, 2), st.sampled_from(GENDERS)),
@@ -80,3 +82,26 @@ def test_what_is_no_answer_is_refused() -> None:
         gap_scores([0], [0], [])
     with pytest.raises(DataError, match="unknown gender"):
         gap_scores([0], [0], ["neuter"])
+
+
+def test_the_tasks_metric_is_the_overall_f1_with_an_interval() -> None:
+    rng = np.random.default_rng(0)
+    gold = rng.integers(0, 3, 300)
+    predicted = np.where(rng.random(300) < 0.7, gold, rng.integers(0, 3, 300))
+    found = Predictions(
+        gold=tuple(gold.tolist()),
+        predicted=tuple(predicted.tolist()),
+        sources=("feminine", "masculine") * 150,
+        truncated=0,
+        unknown_only=0,
+        examples_sha256="",
+    )
+    metric, labels = metric_of("coref"), ("A", "B", "neither")
+    scored = score(metric, found, labels)
+    assert scored.value == pytest.approx(gap_f1(gold, predicted))
+    assert scored.ci95[0] < scored.value < scored.ci95[1]
+    assert scored.n == 300
+    same = difference(metric, found, found, labels)
+    assert same.interval.estimate == 0
+    with pytest.raises(DataError, match="A, B and neither"):
+        score(metric, found, ("yes", "no"))
