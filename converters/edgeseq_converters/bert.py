@@ -185,6 +185,19 @@ class BertClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
         total = tf.reduce_sum(states * mask[:, :, None], 1)
         return total / tf.reduce_sum(mask, 1, keepdims=True)
 
+    def layer_means(self, states: Any, mask: Any, training: bool = False) -> list[Any]:
+        """What `lower` gave, through the trained layers → after each, the mean over the tokens
+        [batch, hidden]."""
+        batch, length = tf.shape(states)[0], tf.shape(states)[1]
+        states = tf.reshape(states, [-1, self.config.hidden_size])
+        weights = (mask / tf.reduce_sum(mask, 1, keepdims=True))[:, :, None]
+        means = []
+        for layer in self.encoder_layers[self.frozen_layers :]:
+            states = layer(states, _mask_bias(mask), training=training)
+            by_text = tf.reshape(states, [batch, length, self.config.hidden_size])
+            means.append(tf.reduce_sum(by_text * weights, 1))
+        return means
+
     def pooled(self, ids: Any, mask: Any, training: bool = False) -> Any:
         """Ids and mask [batch, length] → pooled states [batch, pooled]."""
         return self.upper(self.lower(ids, mask), mask, training, ids)

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from edgeseq.data.examples import Dataset
-from edgeseq.model_folder import Training
+from edgeseq.model_folder import Training, TransferRecord
 from edgeseq_converters.train.loop import Outcome
 from edgeseq_converters.train.settings import BertSettings, LstmSettings
 
@@ -24,8 +24,10 @@ def training_record(
     teacher: str | None = None,
     teacher_labels: Literal["kept", "computed"] | None = None,
     initial_weights: str | None = None,
+    transfer: TransferRecord | None = None,
 ) -> Training:
-    """The `training` part of `model.json`; `seconds` is wall-clock time, all of it."""
+    """The `training` part of `model.json`; `seconds` is wall-clock time of this run, to which that
+    of an earlier one is added that was gone on with."""
     return Training(
         data_name=data.name,
         data_sha256=data.sha256,
@@ -33,10 +35,12 @@ def training_record(
         seed=settings.seed,
         epochs=outcome.epochs,
         settings={**msgspec.to_builtins(settings), "best_epoch": outcome.best_epoch},
-        seconds=round(seconds, 1),
+        seconds=round(seconds + outcome.earlier_seconds, 1),
         dev_score=outcome.dev_score,
         teacher=teacher,
         teacher_labels=teacher_labels,
         initial_weights=initial_weights,
+        dev_scores=outcome.dev_scores,
+        transfer=transfer,
         tool_versions={name: version(name) for name in _TOOLS},
     )

@@ -29,6 +29,14 @@ class BertSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     - `head_rate_factor`: the head starts at nothing and learns this much faster.
     - `score_weight`: where all training examples have a score (the raters' mean), a second head
       that is dropped after training learns it too: a score says more than the class made of it.
+    - `score_noise`: the standard error of those scores. A text whose score lies near a border
+      between two classes is then learnt as partly each of them (`edgeseq_converters.train.texts`);
+      0 learns the label alone.
+    - `layer_decay`: each layer learns this much slower than the one above it (Howard & Ruder 2018,
+      "Universal Language Model Fine-tuning for Text Classification", discriminative fine-tuning).
+    - With a teacher (`edgeseq_converters.train.students`) the loss is the squared error to its
+      logits, plus `hard_weight` of all the above, plus `hidden_weight` of the squared distance
+      of the states; `transfer`, `pieces_share` and `unlabelled` are as for an LSTM.
     - `layers`: how many of the checkpoint's layers are kept, evenly spread from the lowest on
       (every second one for half of them); None: all.
     - `min_piece_count`: pieces rarer in the training texts leave the vocabulary, which changes no
@@ -48,6 +56,13 @@ class BertSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     dropout: Fraction = 0.05
     frozen_layers: Annotated[int, msgspec.Meta(ge=0)] | None = None
     score_weight: Weight = 0.5
+    score_noise: Weight = 0.0
+    layer_decay: Rate = 1.0
+    hard_weight: Weight = 0.3
+    hidden_weight: Weight = 1.0
+    transfer: Annotated[int, msgspec.Meta(ge=0)] = 0
+    pieces_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
+    unlabelled: tuple[str, ...] = ()
     pooling: Literal["mean", "first", "marks"] = "mean"
     layers: Count | None = None
     min_piece_count: Annotated[int, msgspec.Meta(ge=0)] = 0
@@ -64,6 +79,13 @@ class LstmSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
       Knowledge from BERT into Simple Neural Networks").
     - `teacher_embedding`: the embedding starts as the teacher's word-piece table, projected to
       `embedding_size` by principal components; else at random.
+    - `word_states`: it starts as the teacher's table beside the state that the teacher's last layer
+      gives each piece on its own, both projected (Tulkens & van Dongen 2024, "Model2Vec": what a
+      piece means to the fine-tuned model, also for one that the training texts hardly have). This
+      times the weight of the states; 0 leaves them out.
+    - `transfer`: so many texts made from the training texts, and `unlabelled`: the texts of these
+      collections, are learnt with the teacher's answers (`edgeseq_converters.train.transfer`);
+      `pieces_share` of those made are short pieces.
     - `min_piece_count`: pieces rarer in the training texts leave the vocabulary; 0 keeps all.
       With 1 the int8 model of `customer-feedback` has 3.2 MB.
     - `patience`: epochs without a better development score before training ends.
@@ -84,6 +106,10 @@ class LstmSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     pooling: Literal["max", "mean", "last", "marks"] = "max"
     hard_weight: Weight = 0.3
     teacher_embedding: bool = True
+    word_states: Weight = 0.0
+    transfer: Annotated[int, msgspec.Meta(ge=0)] = 0
+    pieces_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
+    unlabelled: tuple[str, ...] = ()
     min_piece_count: Annotated[int, msgspec.Meta(ge=0)] = 2
     max_tokens: Annotated[int, msgspec.Meta(ge=8)] = 128
     patience: Count = 3

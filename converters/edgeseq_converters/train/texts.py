@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -48,6 +50,40 @@ def encode_part(data: Dataset, part: PartName, tokenizer_json: str, max_tokens: 
         labels=np.array([numbers[example.label] for example in examples], dtype=np.int64),
         scores=_standard_scores(data, examples),
     )
+
+
+def soft_labels(data: Dataset, noise: float) -> FloatArray | None:
+    """How likely each training text is of each class [texts, labels], given its score alone.
+
+    The score is a mean of raters with the standard error `noise`; on another day it would have
+    been another one, and the class with it. The chance of a class is that of a normal
+    distribution around the score between the class's borders, which lie in the middle between
+    the neighbouring classes' scores. None where that means nothing: without noise, without scores,
+    or where classes are no ranges of scores.
+    """
+    by_label: dict[str, list[float]] = {label: [] for label in data.labels}
+    for example in data.train:
+        if example.score is not None:
+            by_label[example.label].append(example.score)
+    if not noise or sum(map(len, by_label.values())) != len(data.train):
+        return None
+    order = sorted(data.labels, key=lambda label: min(by_label[label]))
+    borders = [-math.inf]
+    for lower, higher in pairwise(order):
+        low, high = max(by_label[lower]), min(by_label[higher])
+        if low > high:
+            return None
+        borders.append((low + high) / 2)
+    borders.append(math.inf)
+    scores = np.array([example.score for example in data.train], dtype=np.float64)
+    below = np.stack([_normal((border - scores) / noise) for border in borders], axis=1)
+    shares = np.diff(below, axis=1)
+    return shares[:, [order.index(label) for label in data.labels]].astype(np.float32)
+
+
+def _normal(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The normal distribution's cumulative probability."""
+    return np.array([(1 + math.erf(value / math.sqrt(2))) / 2 for value in values])
 
 
 def _standard_scores(data: Dataset, examples: Sequence[TextExample]) -> FloatArray | None:
