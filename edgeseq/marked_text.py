@@ -8,6 +8,7 @@ marked text is still one text: it can be stored, sent and typed like any other.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -69,6 +70,22 @@ def check_marked(text: str, *, where: str | None = None) -> None:
                 expected=f"{opening} … {closing}",
                 fix="write for example: [A] Ada [/A] met [B] Eve [/B] when [P] she [/P] came",
             )
+
+
+def marker_ids(tokenizer: Any) -> tuple[int, ...] | None:
+    """The ids of `MARKERS` in a `tokenizers.Tokenizer`; None where it lacks one: then its texts
+    are not marked."""
+    found = tuple(tokenizer.token_to_id(marker) for marker in MARKERS)
+    return None if None in found else found
+
+
+def encode_marked(tokenizer: Any, text: str, max_tokens: int) -> Shortened:
+    """The ids of a marked text by a `tokenizers.Tokenizer` whose truncation is off (`shorten`)."""
+    markers = marker_ids(tokenizer)
+    if markers is None:
+        raise DataError("the tokenizer knows no markers of mentions")
+    ends = tokenizer.num_special_tokens_to_add(is_pair=False)
+    return shorten(tokenizer.encode(text).ids, markers, max_tokens, ends=ends)
 
 
 def shorten(

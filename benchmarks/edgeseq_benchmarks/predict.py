@@ -10,6 +10,7 @@ import msgspec
 
 from edgeseq.bundle_archive import open_bundle
 from edgeseq.errors import BundleError
+from edgeseq.marked_text import check_marked
 from edgeseq_benchmarks import protocol
 from edgeseq_benchmarks.checks import check_text
 from edgeseq_benchmarks.children import Child, load_command, lost_while_loading
@@ -36,7 +37,8 @@ def predict(path: Path, texts: Sequence[str], *, threads: int = 1) -> tuple[Pred
     """The answers of the bundle at `path`, in the order of `texts`.
 
     The model runs in a process of its own, because native code may crash on a damaged one.
-    Raises `DataError` for an empty text and `BundleError` for a bundle that cannot be used.
+    Raises `DataError` for an empty text, and one without the marked mentions that the task asks
+    about, and `BundleError` for a bundle that cannot be used.
     """
     for number, text in enumerate(texts, start=1):
         check_text(text, where=f"text {number}")
@@ -45,6 +47,9 @@ def predict(path: Path, texts: Sequence[str], *, threads: int = 1) -> tuple[Pred
         Child(bundle.manifest.name) as child,
         lost_while_loading(bundle),
     ):
+        for number, text in enumerate(texts, start=1):
+            if bundle.manifest.task == "coref":
+                check_marked(text, where=f"text {number}")
         check = protocol.CheckBundle(str(bundle.path.absolute()))
         child.ask(check, protocol.Checked, timeout_s=_TIMEOUT_S)
         load = load_command(bundle, child, threads=threads, first_text=texts[0])

@@ -1,8 +1,15 @@
-"""From a text to token ids, as an application on the device would do it."""
+"""From a text to token ids, as an application on the device would do it.
+
+Of a text that is too long the beginning is taken; where the tokenizer has markers of mentions
+(`edgeseq.marked_text`), what lies nearest to these.
+"""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
+
+from edgeseq.errors import DataError
+from edgeseq.marked_text import encode_marked, marker_ids
 
 
 class Encoded(NamedTuple):
@@ -22,14 +29,31 @@ class TextEncoder:
 
         self._tokenizer: Any = Tokenizer.from_file(path)
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(max_length=max_tokens)
         self._max_tokens = max_tokens
+        self._marked = marker_ids(self._tokenizer) is not None
+        self._cut_at_limit()
         unknown = getattr(self._tokenizer.model, "unk_token", None)
         self._unknown_id = None if unknown is None else self._tokenizer.token_to_id(unknown)
 
     def token_ids(self, text: str) -> list[int]:
         """The ids of one text, never empty: what is timed as tokenizing."""
+        if self._marked:
+            return self._around_mentions(text).token_ids
         return self._tokenizer.encode(text).ids or self._nothing()
+
+    def _cut_at_limit(self) -> None:
+        if self._marked:
+            self._tokenizer.no_truncation()
+        else:
+            self._tokenizer.enable_truncation(max_length=self._max_tokens)
+
+    def _around_mentions(self, text: str) -> Encoded:
+        try:
+            found = encode_marked(self._tokenizer, text, self._max_tokens)
+        except DataError:  # mentions that are themselves too long: the beginning, and it is said
+            ids = self._tokenizer.encode(text).ids
+            return Encoded(ids[: self._max_tokens], truncated=True, unknown_only=False)
+        return Encoded(list(found.ids) or self._nothing(), bool(found.left_out), unknown_only=False)
 
     def _nothing(self) -> list[int]:
         # A tokenizer without special tokens makes nothing of an empty text, and no model takes
@@ -38,6 +62,8 @@ class TextEncoder:
 
     def encode(self, text: str) -> Encoded:
         """The same ids with what happened to the text."""
+        if self._marked:
+            return self._around_mentions(text)
         encoding = self._tokenizer.encode(text)
         known = any(
             not special and token_id != self._unknown_id
@@ -51,5 +77,5 @@ class TextEncoder:
         try:
             token_ids: list[int] = self._tokenizer.encode(text).ids
         finally:
-            self._tokenizer.enable_truncation(max_length=self._max_tokens)
+            self._cut_at_limit()
         return token_ids if len(token_ids) == tokens else None

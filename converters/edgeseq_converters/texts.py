@@ -10,6 +10,7 @@ import numpy as np
 
 from edgeseq.data.examples import Dataset, TextExample
 from edgeseq.errors import CheckpointError, DataError
+from edgeseq.marked_text import encode_marked, marker_ids
 from edgeseq.model_folder import TrainedModel
 
 N_COMPARED = 512
@@ -41,7 +42,12 @@ class Texts:
                 "is not a tokenizer file", where=where, found=failure, fix="train again"
             ) from failure
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(max_length=max_tokens or model.manifest.max_tokens)
+        self._max_tokens = max_tokens or model.manifest.max_tokens
+        self._marked = marker_ids(self._tokenizer) is not None
+        if self._marked:
+            self._tokenizer.no_truncation()
+        else:
+            self._tokenizer.enable_truncation(max_length=self._max_tokens)
         if (size := self._tokenizer.get_vocab_size()) > vocabulary_size:
             raise CheckpointError(
                 "knows more tokens than the model",
@@ -54,7 +60,12 @@ class Texts:
         self._unknown_id = self._tokenizer.token_to_id(unknown) if unknown else None
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Token ids of one text; never empty: a text without a token is one unknown token."""
+        """Token ids of one text; never empty: a text without a token is one unknown token.
+
+        Raises `DataError` when the mentions of a marked text are too long.
+        """
+        if self._marked:
+            return encode_marked(self._tokenizer, text, self._max_tokens).ids
         return tuple(self._tokenizer.encode(text).ids) or (self._unknown_id or 0,)
 
 

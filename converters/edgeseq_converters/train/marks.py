@@ -9,10 +9,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from edgeseq import marked_text
 from edgeseq.data.examples import Dataset, PartName, TextExample
 from edgeseq.errors import CheckpointError
 from edgeseq.gap_metrics import gap_f1
-from edgeseq.marked_text import MARKERS, OPENING, check_marked, shorten
+from edgeseq.marked_text import MARKERS, OPENING, check_marked
 from edgeseq_converters.arrays import FloatArray
 from edgeseq_converters.checkpoint import BertCheckpoint
 from edgeseq_converters.train.texts import Part
@@ -55,9 +56,8 @@ def marker_ids(tokenizer_json: str) -> tuple[int, ...]:
     """The ids of `MARKERS`; raises `CheckpointError` when the tokenizer lacks one."""
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_str(tokenizer_json)
-    found = tuple(tokenizer.token_to_id(marker) for marker in MARKERS)
-    if None in found:
+    found = marked_text.marker_ids(Tokenizer.from_str(tokenizer_json))
+    if found is None:
         raise CheckpointError("knows no markers of mentions", where="tokenizer.json")
     return found
 
@@ -117,14 +117,9 @@ def encode_marked(tokenizer_json: str, texts: Sequence[str], max_tokens: int) ->
     tokenizer = Tokenizer.from_str(tokenizer_json)
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    ends = tokenizer.num_special_tokens_to_add(is_pair=False)
-    markers = marker_ids(tokenizer_json)
     for text in texts:
         check_marked(text, where=repr(text[:40]))
-    return [
-        list(shorten(encoding.ids, markers, max_tokens, ends=ends).ids)
-        for encoding in tokenizer.encode_batch(list(texts))
-    ]
+    return [list(marked_text.encode_marked(tokenizer, text, max_tokens).ids) for text in texts]
 
 
 def with_swapped(part: Part, markers: Sequence[int]) -> Part:
