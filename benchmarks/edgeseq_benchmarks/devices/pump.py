@@ -8,8 +8,9 @@ import os
 import selectors
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import IO
 
 from edgeseq_benchmarks.devices.seam import Finished, OnLine
@@ -27,6 +28,45 @@ class TookTooLongError(Exception):
     def __init__(self, stderr: bytes) -> None:
         super().__init__("took too long")
         self.stderr = stderr
+
+
+class Interruption(threading.Event):
+    """Set by one thread to interrupt commands that others run (see `interruptible`)."""
+
+
+_here = threading.local()
+# How soon a thread notices that it was interrupted; the main thread is interrupted by a signal.
+_NOTICE_S = 0.2
+
+
+@contextlib.contextmanager
+def interruptible(interruption: Interruption) -> Iterator[None]:
+    """Lets `interruption` end the commands and pauses of this thread as Ctrl-C ends the main one's.
+
+    `KeyboardInterrupt` is raised once; what cleans up after it runs to its end.
+    """
+    _here.interruption = interruption
+    try:
+        yield
+    finally:
+        _here.interruption = None
+
+
+def pause(seconds: float) -> None:
+    """Sleeps; raises `KeyboardInterrupt` when this thread is interrupted meanwhile."""
+    interruption = getattr(_here, "interruption", None)
+    if interruption is None:
+        time.sleep(seconds)
+        return
+    interruption.wait(seconds)
+    _notice()
+
+
+def _notice() -> None:
+    interruption = getattr(_here, "interruption", None)
+    if interruption is not None and interruption.is_set():
+        _here.interruption = None
+        raise KeyboardInterrupt
 
 
 class _Output:
@@ -136,7 +176,9 @@ def _move(
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 raise TimeoutError
-            for key, _ in selector.select(min(left_s, 3600)):
+            _notice()
+            patience_s = 3600 if getattr(_here, "interruption", None) is None else _NOTICE_S
+            for key, _ in selector.select(min(left_s, patience_s)):
                 if key.fileobj is process.stdin:
                     if not source.write(key.fd):
                         selector.unregister(process.stdin)

@@ -14,6 +14,7 @@ from typing import Protocol
 import msgspec
 
 from edgeseq.errors import DeviceError
+from edgeseq.results import Result
 
 OnLine = Callable[[bytes], None]
 """Takes each line of stdout (without its line end) while the command still runs."""
@@ -31,7 +32,10 @@ class DeviceLostError(DeviceError):
     """The connection was lost, or the device answered nothing within the timeout.
 
     `worth_retrying`: a connection that broke may come back, a host key that changed will not.
+    `result` is what was measured before, where there is such a thing.
     """
+
+    result: Result | None = None
 
     def __init__(
         self,

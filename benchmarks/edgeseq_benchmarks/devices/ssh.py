@@ -21,7 +21,7 @@ from typing import IO
 from edgeseq.errors import DeviceError
 from edgeseq.files import write_bytes
 from edgeseq_benchmarks.devices.names import DeviceName
-from edgeseq_benchmarks.devices.pump import TookTooLongError, last_line, run_command
+from edgeseq_benchmarks.devices.pump import TookTooLongError, last_line, pause, run_command
 from edgeseq_benchmarks.devices.remote_shell import put_script, shell_line
 from edgeseq_benchmarks.devices.seam import DeviceLostError, Finished, OnLine
 from edgeseq_benchmarks.devices.ssh_errors import explain
@@ -93,7 +93,7 @@ class SshDevice:
                     self._hang_up()
                     stderr.seek(0)
                     raise explain(stderr.read(), self.name, self._hint, timeout_s)
-                time.sleep(_POLL_S)
+                pause(_POLL_S)
 
     def _start_master(
         self, socket: Path, timeout_s: float, stderr: IO[bytes]

@@ -1,0 +1,138 @@
+"""The measuring process on a board: `python -m edgeseq_benchmarks.devices.agent FOLDER`.
+
+It belongs to no connection. It writes what it does to `log.jsonl` and its result to `result.json`
+in `FOLDER` (see `devices.board`), and waits until that was fetched. When nobody has listened for
+long (`alive` was not touched), it ends its measurement and removes `FOLDER`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+
+import msgspec
+
+from edgeseq.errors import DeviceError, EdgeseqError, OutputError
+from edgeseq.files import read_json, write_json
+from edgeseq.progress import Progress
+from edgeseq.results import Result
+from edgeseq_benchmarks.bench import bench
+from edgeseq_benchmarks.devices import board
+from edgeseq_benchmarks.devices.wire import Line, Request, failure_of
+
+# Rarely, because it happens beside what is measured.
+_LOOK_S = 5.0
+
+
+class Log:
+    """`log.jsonl`; a full disk costs lines of progress, not the last line."""
+
+    def __init__(self, folder: Path) -> None:
+        self._spare = folder / "spare"
+        self._file = (folder / "log.jsonl").open("ab", buffering=0)
+
+    def progress(self, progress: Progress, /) -> None:
+        """A `Report`."""
+        with contextlib.suppress(OSError):
+            self._write(Line(progress=progress))
+
+    def kept(self) -> None:
+        """There is something to fetch already."""
+        self._write(Line(kept=True))
+
+    def last(self, line: Line) -> None:
+        """The line that ends the log: done, or why not."""
+        self._spare.unlink(missing_ok=True)
+        self._write(line)
+
+    def _write(self, line: Line) -> None:
+        content = msgspec.json.encode(line) + b"\n"
+        position = self._file.tell()
+        try:
+            written = self._file.write(content)
+            if written != len(content):
+                raise OSError("the line did not fit")
+        except OSError:
+            os.ftruncate(self._file.fileno(), position)
+            raise
+
+
+def listen_for_listeners(folder: Path, grace_s: float) -> None:
+    """Interrupts this process once `alive` has not been touched for `grace_s`, or is gone.
+
+    The board's clock may be set meanwhile (many have no clock of their own), so what counts is
+    that the time on the file changes.
+    """
+    seen, changed = 0, time.monotonic()
+    while True:
+        try:
+            now = (folder / "alive").stat().st_mtime_ns
+        except OSError:
+            break
+        if now != seen:
+            seen, changed = now, time.monotonic()
+        if time.monotonic() - changed > grace_s:
+            break
+        time.sleep(min(_LOOK_S, grace_s / 4))
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def measure(folder: Path, log: Log) -> None:
+    """Measures what was asked for and writes the result; an error becomes the last line."""
+    request = read_json(folder / "tree" / "request.json", Request)
+    watch = threading.Thread(
+        target=listen_for_listeners, args=(folder, request.grace_s), daemon=True
+    )
+    watch.start()
+    paths = [folder / "tree" / "bundles" / str(number) for number in range(request.bundles)]
+    try:
+        result = bench(
+            paths,
+            settings=request.settings,
+            report=log.progress,
+            keep=lambda so_far: _keep(so_far, folder, log),
+        )
+        write_json(folder / "result.json", result)
+    except EdgeseqError as error:
+        log.last(Line(failure=failure_of(error)))
+    except Exception as error:  # noqa: BLE001 - nobody else is there to hear of it
+        traceback.print_exc()
+        bug = DeviceError("the run on the board failed", found=f"{type(error).__name__}: {error}")
+        log.last(Line(failure=failure_of(bug)))
+    else:
+        log.last(Line(done=True))
+
+
+def _keep(so_far: Result, folder: Path, log: Log) -> None:
+    """Leaves an unfinished result to be fetched, and says so; a full disk is no reason to stop."""
+    with contextlib.suppress(OutputError, OSError):
+        write_json(folder / "so_far.json", so_far)
+        log.kept()
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    """Measures, then waits to be ended by who fetched the result, or by nobody's coming."""
+    folder = Path(sys.argv[1])
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        measure(folder, Log(folder))
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        # Fetched, or left by everybody: nothing here is needed any more.
+        board.remove(folder)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

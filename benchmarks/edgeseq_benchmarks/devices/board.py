@@ -1,0 +1,269 @@
+"""What is done on a board before and after a measurement, by the board's Python alone.
+
+The workstation sends this file over the connection (`python3 - VERB …`), so it needs nothing but
+the standard library of Python 3.7; older ones fail at its first line. Each verb prints one JSON
+object. A run's folder there:
+
+    BASE/edgeseq-UID/KEY/        private; KEY is a hash of everything that was sent
+        archive.tar.gz           until it is unpacked
+        tree/                    the code (`edgeseq`, …), `bundles/0/`, …, `request.json`
+        pid, owner, alive        the measuring process; who listens to it; when it last did
+        log.jsonl, result.json   what it says, and in the end its result
+        so_far.json              what it had measured some time ago
+        words                    what the process printed
+        spare                    room for the last line on a disk that is full
+"""
+
+from __future__ import annotations
+
+import sys
+
+# The working folder is the user's own; a `json.py` in it is none of the standard library.
+sys.path[:] = [path for path in sys.path if path]
+
+import contextlib  # noqa: E402
+import importlib.util  # noqa: E402
+import json  # noqa: E402
+import os  # noqa: E402
+import platform  # noqa: E402
+import shutil  # noqa: E402
+import signal  # noqa: E402
+import stat  # noqa: E402
+import subprocess  # noqa: E402
+import tarfile  # noqa: E402
+import time  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+NEEDED = ("numpy", "msgspec", "tokenizers")
+RUNTIMES = ("ai_edge_litert", "tflite_runtime", "tensorflow")
+MEMORY_FILE_SYSTEMS = ("tmpfs", "ramfs", "rootfs", "devtmpfs")
+# A run ends its children and its control groups within this when it is asked to.
+END_S = 15.0
+# Somebody who has made a folder may be sending its content.
+SENDING_S = 30.0
+SPARE_BYTES = 65536
+
+
+def facts() -> dict[str, object]:
+    """The Python, its processor, and which of the needed modules it finds."""
+    return {
+        "python": list(sys.version_info[:3]),
+        "executable": sys.executable,
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "bits": 64 if sys.maxsize > 2**32 else 32,
+        "missing": [name for name in NEEDED if not _found(name)],
+        "runtimes": [name for name in RUNTIMES if _found(name)],
+    }
+
+
+def _found(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
+
+
+def prepare(key: str, owner: str, needed_bytes: str, place: str = "") -> dict[str, object]:
+    """The folder for the run, made where it is not there yet, and what is in it.
+
+    A run that somebody left behind is cleared away; one that is still measuring is named in
+    `busy` (0: it is being sent). Without a `folder` in the answer there is no room for one.
+    """
+    choices = [Path(place)] if place else _choices()
+    for base in choices:
+        if os.path.lexists(_mine(base) / key):
+            _check_private(_mine(base))
+            return _state(_mine(base) / key, owner)
+    busy = [pid for base in choices for pid in _clear(base)]
+    if busy:
+        return {"busy": busy}
+    free = {base: shutil.disk_usage(base).free for base in choices}
+    roomy = [base for base in choices if free[base] >= int(needed_bytes)]
+    if not roomy:
+        best = max(free, key=lambda base: free[base], default=Path())
+        return {"free_bytes": free.get(best, 0), "place": str(best)}
+    # On a disk where there is one: pages of a memory file system are memory themselves.
+    mine = _mine(min(roomy, key=_in_memory))
+    with contextlib.suppress(FileExistsError):
+        mine.mkdir(0o700)
+    _check_private(mine)
+    (mine / key).mkdir(0o700)
+    return _state(mine / key, owner)
+
+
+def _choices() -> list[Path]:
+    """Existing folders that this user may write to."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    choices = [cache, Path("/var/tmp"), Path.home(), Path("/tmp")]  # noqa: S108
+    return [path for path in choices if path.is_dir() and os.access(path, os.W_OK | os.X_OK)]
+
+
+def _mine(base: Path) -> Path:
+    return base / f"edgeseq-{os.getuid()}"
+
+
+def _check_private(folder: Path) -> None:
+    """Somebody else's folder, or a link, may stand where others may write."""
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise OSError(f"{folder} is not a private folder of this user")
+
+
+def _in_memory(path: Path) -> bool:
+    best, kind = "", ""
+    real = os.path.realpath(path)
+    for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines():
+        fields = line.split()
+        point = fields[1].replace("\\040", " ")
+        inside = real == point or real.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best):
+            best, kind = point, fields[2]
+    return kind in MEMORY_FILE_SYSTEMS
+
+
+def _clear(base: Path) -> list[int]:
+    """Removes what dead runs left below `base`; the processes of those that still measure."""
+    mine = _mine(base)
+    if not mine.is_dir() or mine.is_symlink():
+        return []
+    _check_private(mine)
+    busy = []
+    for folder in mine.iterdir():
+        pid = _running(folder)
+        if pid:
+            busy.append(pid)
+        elif _touched_ago_s(folder) < SENDING_S:
+            busy.append(0)
+        else:
+            shutil.rmtree(str(folder), ignore_errors=True)
+    return busy
+
+
+def _touched_ago_s(folder: Path) -> float:
+    try:
+        return abs(time.time() - (folder / "alive").stat().st_mtime)
+    except OSError:
+        return float("inf")
+
+
+def _state(folder: Path, owner: str) -> dict[str, object]:
+    """Takes the run over; what there is of it."""
+    (folder / "owner").write_text(owner, encoding="ascii")
+    (folder / "alive").touch()
+    return {
+        "folder": str(folder),
+        "unpacked": (folder / "tree").is_dir(),
+        "finished": (folder / "result.json").exists(),
+    }
+
+
+def _running(folder: Path) -> int | None:
+    """The process that measures in `folder`, None when there is none (any more)."""
+    try:
+        pid = int((folder / "pid").read_text(encoding="ascii"))
+        # A number may have been given to another process since.
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        return pid if os.fsencode(str(folder)) in command else None
+    except (OSError, ValueError):
+        return None
+
+
+def _ended(pid: int) -> bool:
+    """Whether a process is no more, or waits only to be collected."""
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return True
+    return words.rpartition(")")[2].split()[:1] == ["Z"]
+
+
+def unpack(given: str) -> dict[str, object]:
+    """Unpacks the archive to `tree`, whole or not at all, and removes it."""
+    folder = Path(given)
+    draft = folder / "draft"
+    shutil.rmtree(str(draft), ignore_errors=True)
+    with tarfile.open(str(folder / "archive.tar.gz")) as tar:
+        if hasattr(tarfile, "data_filter"):
+            tar.extractall(str(draft), filter="data")
+        else:  # made by this program a moment ago, of ordinary files
+            tar.extractall(str(draft))  # noqa: S202
+    draft.rename(folder / "tree")
+    (folder / "archive.tar.gz").unlink()
+    return {}
+
+
+def start(given: str) -> dict[str, object]:
+    """Starts the measuring process, of which no connection is the parent."""
+    folder = Path(given)
+    if _running(folder):
+        return {}
+    tree = folder / "tree"
+    for name in ("log.jsonl", "result.json", "so_far.json"):
+        with contextlib.suppress(FileNotFoundError):
+            (folder / name).unlink()
+    (folder / "tmp").mkdir(exist_ok=True)
+    (folder / "spare").write_bytes(b"\0" * SPARE_BYTES)
+    (folder / "log.jsonl").touch()
+    environment = dict(os.environ, TMPDIR=str(folder / "tmp"))
+    before = environment.get("PYTHONPATH")
+    environment["PYTHONPATH"] = str(tree) + (os.pathsep + before if before else "")
+    with (folder / "words").open("wb") as words:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "edgeseq_benchmarks.devices.agent", str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=words,
+            stderr=words,
+            cwd=str(tree),
+            env=environment,
+            start_new_session=True,
+        )
+    (folder / "pid").write_text(str(process.pid), encoding="ascii")
+    # It goes on without this process, which is not to warn about that.
+    process.returncode = 0
+    return {"pid": process.pid}
+
+
+def stop(given: str, owner: str) -> dict[str, object]:
+    """Ends the measuring process and removes everything that was brought here.
+
+    Somebody else's run, since it was taken over, is left alone.
+    """
+    folder = Path(given)
+    with contextlib.suppress(FileNotFoundError):
+        if (folder / "owner").read_text(encoding="ascii") != owner:
+            return {"removed": False}
+    pid = _running(folder)
+    if pid:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + END_S
+        while not _ended(pid) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if not _ended(pid):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+    remove(folder)
+    return {"removed": not folder.exists()}
+
+
+def remove(folder: Path) -> None:
+    """Removes a run's folder, and the one above it if that was the last."""
+    shutil.rmtree(str(folder), ignore_errors=True)
+    with contextlib.suppress(OSError):
+        folder.parent.rmdir()
+
+
+VERBS = {"facts": facts, "prepare": prepare, "unpack": unpack, "start": start, "stop": stop}
+
+
+def main() -> None:
+    """Does what the command line says; an error of the system is an answer too."""
+    try:
+        answer = VERBS[sys.argv[1]](*sys.argv[2:])  # type: ignore[operator]
+    except OSError as error:
+        answer = {"error": error.strerror or str(error), "errno": error.errno or 0}
+        if error.filename:
+            answer["file"] = str(error.filename)
+    sys.stdout.write(json.dumps(answer) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""Measuring on devices by name: one after the other's rules, several at the same time."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from edgeseq.errors import DeviceError, EdgeseqError, InputError
+from edgeseq.progress import Progress, Report, silent
+from edgeseq.results import Result, Settings
+from edgeseq_benchmarks.bench import bench, sigterm_as_interrupt
+from edgeseq_benchmarks.devices.names import DeviceName, open_device, parse_device
+from edgeseq_benchmarks.devices.pump import Interruption, interruptible
+from edgeseq_benchmarks.devices.remote import bench_on
+from edgeseq_benchmarks.devices.seam import DeviceLostError
+
+
+class Target(NamedTuple):
+    """A device to measure on; `given` is what its user called it, `label` the same as part of a
+    file's name."""
+
+    given: str
+    name: DeviceName
+    label: str
+
+
+class Task(msgspec.Struct, frozen=True):
+    """What is measured, on every device alike.
+
+    `native` is the tool that measures on phones (`adb:`), and needed there alone.
+    """
+
+    bundles: tuple[Path, ...]
+    settings: Settings
+    command: tuple[str, ...] = ()
+    native: Path | None = None
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of one device: its result, or the error that ended it.
+
+    Of a device that was lost, `unfinished` is what is known of its measurement.
+    """
+
+    target: Target
+    result: Result | None = None
+    error: EdgeseqError | None = None
+    unfinished: Result | None = None
+
+
+def find_targets(
+    given: Sequence[str], *, python: str | None = None, where: str = "--on"
+) -> tuple[Target, ...]:
+    """The devices of these names; `python` is the interpreter on them, instead of what is kept.
+
+    Raises `InputError` for a name that is none, and for one device named twice.
+    """
+    targets: list[Target] = []
+    for text in given:
+        name = parse_device(text, where=where)
+        if python is not None:
+            name = name._replace(python=python)
+        if any(other.name.text == name.text for other in targets):
+            raise InputError("the same device twice", where=where, found=text, fix="name it once")
+        label = re.sub(r"[^A-Za-z0-9.@_-]+", "-", text.removeprefix("ssh://")).strip("-.")
+        if any(other.label == label for other in targets):
+            label = f"{label}-{len(targets) + 1}"
+        targets.append(Target(text, name, label))
+    return tuple(targets)
+
+
+def measure_on(target: Target, task: Task, *, report: Report = silent) -> Result:
+    """Measures on one device; raises what the bench of its kind raises."""
+    name = target.name
+    if name.kind == "local":
+        return bench(task.bundles, settings=task.settings, report=report, command=task.command)
+    if name.kind == "adb":
+        return _measure_on_phone(target, task, report)
+    return bench_on(
+        open_device(name),
+        task.bundles,
+        settings=task.settings,
+        python=name.python,
+        report=report,
+        command=task.command,
+    )
+
+
+def _measure_on_phone(target: Target, task: Task, report: Report) -> Result:
+    from edgeseq_benchmarks.android.bench import bench_on_phone
+
+    if task.native is None:
+        raise InputError(
+            "a phone is measured by TFLite's native benchmark_model, which is not in this package",
+            where=target.given,
+            fix="name it with --native (docs/android.md says where it is from)",
+        )
+    return bench_on_phone(
+        open_device(target.name),
+        task.bundles,
+        settings=task.settings,
+        native=task.native,
+        report=report,
+        command=task.command,
+    )
+
+
+def measure_on_all(
+    targets: Sequence[Target],
+    task: Task,
+    *,
+    report: Report = silent,
+    ended: Callable[[Outcome], None] = lambda _: None,
+) -> tuple[Outcome, ...]:
+    """Measures on all devices at the same time; an error of one is in its outcome alone.
+
+    `ended` is called with each outcome as soon as it is there, one at a time. A
+    `KeyboardInterrupt` ends the run on all of them before it is raised again.
+    """
+    lock = threading.Lock()
+    outcomes: dict[str, Outcome] = {}
+    broken: list[BaseException] = []
+    interruption = Interruption()
+
+    def measure(target: Target) -> None:
+        def labelled(progress: Progress, /) -> None:
+            with lock:
+                if len(targets) > 1:
+                    stage = f"{target.label}: {progress.stage}"
+                    progress = msgspec.structs.replace(progress, stage=stage)
+                report(progress)
+
+        try:
+            outcome = Outcome(target, result=measure_on(target, task, report=labelled))
+        except DeviceLostError as error:
+            outcome = Outcome(target, error=error, unfinished=error.result)
+        except EdgeseqError as error:
+            outcome = Outcome(target, error=error)
+        with lock:
+            outcomes[target.given] = outcome
+            ended(outcome)
+
+    def in_thread(target: Target) -> None:
+        try:
+            with interruptible(interruption):
+                measure(target)
+        except BaseException as error:  # noqa: BLE001 - raised again where the others are ended
+            broken.append(error)
+
+    # This thread takes the one that must have it: this machine's bench, or the only one there is.
+    first, *others = sorted(targets, key=lambda target: target.name.kind != "local")
+    threads = [threading.Thread(target=in_thread, args=(target,)) for target in others]
+    with sigterm_as_interrupt():
+        try:
+            for thread in threads:
+                thread.start()
+            measure(first)
+            for thread in threads:
+                thread.join()
+        except BaseException:
+            interruption.set()
+            for thread in threads:
+                thread.join()
+            raise
+    if broken:
+        raise broken[0]
+    return tuple(outcomes[target.given] for target in targets)
+
+
+def exit_code(outcomes: Sequence[Outcome]) -> int:
+    """0 when every device was measured; 4 when one was lost or could not do it."""
+    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if any(isinstance(error, DeviceError) for error in errors):
+        return DeviceError.exit_code
+    return max((error.exit_code for error in errors), default=0)
