@@ -38,7 +38,7 @@ class LstmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `pooling` `marks`: the states at the tokens `marks` (ids, the first one of each mention's two
     markers; see `edgeseq.marked_text`) side by side, and behind them the products by element of
-    the first one's with each of the others'.
+    the first one's with each of the others'. `tokens`: none, one answer a token.
     """
 
     vocabulary_size: int
@@ -46,7 +46,7 @@ class LstmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hidden_size: int
     layers: int
     bidirectional: bool
-    pooling: Literal["max", "mean", "last", "marks"]
+    pooling: Literal["max", "mean", "last", "marks", "tokens"]
     marks: tuple[int, ...] = ()
 
 

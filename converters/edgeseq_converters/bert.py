@@ -165,7 +165,7 @@ class BertClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
             states = tf.matmul(states, tf.convert_to_tensor(self.project_kernel))
             states = tf.nn.bias_add(states, tf.convert_to_tensor(self.project_bias))
         for layer in self.encoder_layers[: self.frozen_layers]:
-            states = layer(states, _mask_bias(mask))
+            states = layer(states, mask_bias(mask))
         states = tf.reshape(states, [batch, length, self.config.hidden_size])
         return tf.stop_gradient(states) if self.frozen_layers else states
 
@@ -176,7 +176,7 @@ class BertClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
         batch, length = tf.shape(states)[0], tf.shape(states)[1]
         states = tf.reshape(states, [-1, self.config.hidden_size])
         for layer in self.encoder_layers[self.frozen_layers :]:
-            states = layer(states, _mask_bias(mask), training=training)
+            states = layer(states, mask_bias(mask), training=training)
         states = tf.reshape(states, [batch, length, self.config.hidden_size])
         if self.config.pooling == "marks":
             return pool_marks(self.config.marks, ids, states)
@@ -193,7 +193,7 @@ class BertClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
         weights = (mask / tf.reduce_sum(mask, 1, keepdims=True))[:, :, None]
         means = []
         for layer in self.encoder_layers[self.frozen_layers :]:
-            states = layer(states, _mask_bias(mask), training=training)
+            states = layer(states, mask_bias(mask), training=training)
             by_text = tf.reshape(states, [batch, length, self.config.hidden_size])
             means.append(tf.reduce_sum(by_text * weights, 1))
         return means
@@ -310,7 +310,7 @@ def _variables(layer: EncoderLayer, number: int) -> list[tuple[str, Any, int | N
     return found
 
 
-def _mask_bias(mask: Any) -> Any:
+def mask_bias(mask: Any) -> Any:
     """Mask [batch, length] → what is added to attention scores [batch, 1, 1, length]."""
     return ((1 - mask) * _NEGATIVE)[:, None, None, :]
 

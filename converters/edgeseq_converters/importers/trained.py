@@ -22,8 +22,8 @@ def network_of(model: TrainedModel) -> Network:
     """The LSTM classifier as layers `lstm.0`, …, `pool`, `dense`; it answers logits [labels].
 
     Pooling `last` is the last recurrent layer without `sequences` (each direction's own last
-    state), `marks` a `MarkedPool`, the others a `Pool`. No id is padding: such a model is given
-    each text at its length.
+    state), `marks` a `MarkedPool`, `tokens` nothing (logits [n, labels]), the others a `Pool`.
+    No id is padding: such a model is given each text at its length.
 
     Raises `CheckpointError` for another architecture and for arrays that are missing or do not
     fit the configuration.
@@ -48,7 +48,7 @@ def network_of(model: TrainedModel) -> Network:
         check_marks(config.marks, config.vocabulary_size, where=model.manifest.name)
         layers.append(MarkedPool("pool", config.marks))
         features = marked_features(features, len(config.marks))
-    elif config.pooling != "last":
+    elif config.pooling != "last" and config.pooling != "tokens":
         layers.append(Pool("pool", config.pooling))
     labels = len(model.manifest.labels)
     head = take(model, "dense.kernel", features, labels), take(model, "dense.bias", labels)

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from edgeseq.data.examples import Dataset
+from edgeseq.data.examples import AnyDataset
 from edgeseq.model_folder import Training, TransferRecord
 from edgeseq_converters.train.loop import Outcome
 from edgeseq_converters.train.settings import BertSettings, LstmSettings
@@ -16,7 +16,7 @@ _TOOLS = ("tensorflow", "keras", "numpy", "tokenizers")
 
 
 def training_record(
-    data: Dataset,
+    data: AnyDataset,
     settings: BertSettings | LstmSettings,
     outcome: Outcome,
     *,
