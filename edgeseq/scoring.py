@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from edgeseq import gap_metrics, stats
+from edgeseq import gap_metrics, perplexity, stats
 from edgeseq.errors import DataError
 from edgeseq.metrics import FloatArray
 from edgeseq.results import Predictions
@@ -150,6 +150,8 @@ def subset(found: Predictions, chosen: Sequence[bool]) -> Predictions:
         sources=some(found.sources),
         counts=some(found.counts) if found.counts else (),
         log_probabilities=some(found.log_probabilities) if found.log_probabilities else (),
+        first=some(found.first) if found.first else (),
+        among_three=some(found.among_three) if found.among_three else (),
     )
 
 
@@ -241,6 +243,18 @@ METRICS: dict[str, Metric] = {
         utility=_itself,
         show=format_share,
         show_interval=_show_shares,
+    ),
+    "perplexity": Metric(
+        name="perplexity",
+        title="perplexity",
+        unit="a word",
+        higher_is_better=False,
+        counts=perplexity.counts,
+        value=perplexity.value,
+        utility=perplexity.utility,
+        show=perplexity.show,
+        show_interval=perplexity.show_interval,
+        axis_scale=1.0,
     ),
 }
 """By name; every metric that a task of `edgeseq.tasks` names."""

@@ -6,6 +6,7 @@
 | `sst3` | Stanford Sentiment Treebank in three classes, from a local folder |
 | `gap` | pronouns and the names that they may mean, from a local folder |
 | `ud-ewt`, `e-ner`, `sec-fin`, `wnut17` | words with tags (`edgeseq.data.tagged`), local folder |
+| `wikitext2` | running text, word by word, from a local folder |
 | `PATH.csv`, `.tsv`, `.jsonl` | the user's own file, divided by hash |
 | `hf:NAME[:CONFIG]` | a data set of the Hugging Face hub |
 """
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from edgeseq.data import customer_feedback, gap, hub, tagged
+from edgeseq.data import customer_feedback, gap, hub, tagged, wikitext
 from edgeseq.data.entry import Entry
 from edgeseq.data.examples import AnyDataset, Dataset, PartName, TextExample
 from edgeseq.data.lines import numbered_lines
@@ -75,6 +76,7 @@ def entries(data_dir: Path | None = None) -> tuple[Entry, ...]:
             msgspec.structs.replace(source.entry, here=source.find(data_dir) is not None)
             for source in tagged.sources()
         ),
+        wikitext.entry(data_dir),
         Entry(
             name="FILE",
             task="sentiment",
@@ -134,6 +136,7 @@ def load_dataset(
         customer_feedback.NAME: lambda: customer_feedback.load(data_dir, report=report),
         "sst3": lambda: load_sst3(data_dir),
         gap.NAME: lambda: gap.load(data_dir),
+        wikitext.NAME: lambda: wikitext.load(data_dir),
         **{one.entry.name: partial(one.load, data_dir) for one in tagged.sources()},
     }
     if name in named:

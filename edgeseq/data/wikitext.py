@@ -28,9 +28,7 @@ EOS = "<eos>"
 UNKNOWN = "<unk>"
 SIZES = (600, 60, 60)
 LICENCE = "CC BY-SA 3.0 (Wikipedia)"
-ORIGIN = (
-    "a local folder: wikitext2/{train,valid,test}.txt, or wiki.{train,valid,test}.tokens as released"
-)
+ORIGIN = "a local folder: wikitext2/{train,valid,test}.txt, or as wiki.{train,valid,test}.tokens"
 CITATION = (
     "Merity, S., Xiong, C., Bradbury, J. & Socher, R. (2016). Pointer Sentinel Mixture Models. "
     "arXiv:1609.07843."
@@ -119,7 +117,8 @@ def read_articles(path: Path, part: PartName) -> tuple[StreamExample, ...]:
 def articles(lines: Iterable[str]) -> Iterator[tuple[str, ...]]:
     """The words of each article among `lines`, cut before titles.
 
-    A title stands between blank lines. Lines before the first one belong to the first article; a text without one is one article.
+    A title stands between blank lines. Lines before the first one belong to the first article;
+    a text without one is one article.
     """
     words: list[str] = []
     titled = False
