@@ -1,4 +1,4 @@
-"""`edgeseq bench`: measures bundles on this machine."""
+"""`edgeseq bench`: measures bundles, on this machine or on others."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeseq.cli.console import JsonOption, err, out, print_json, print_note, progress_bars
+from edgeseq.cli.bench_table import print_result, result_rows
+from edgeseq.cli.console import (
+    JsonOption,
+    print_error,
+    print_json,
+    print_note,
+    progress_bars,
+)
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from edgeseq.results import Finding, Run
+    from edgeseq_benchmarks.devices.measure import Outcome
 
 
 def bench(
@@ -22,7 +27,14 @@ def bench(
         list[Path], typer.Argument(help="Bundles: folders that `edgeseq convert` wrote, or .zip.")
     ],
     *,
-    result: Annotated[Path, typer.Option("--out", help="The result file to write (JSON).")],
+    result: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            help="The result file to write (JSON); with several devices, one each: "
+            "result.json becomes result-DEVICE.json.",
+        ),
+    ],
     threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
     quick: Annotated[
         bool, typer.Option("--quick", help="A few seconds a model instead of a minute.")
@@ -55,24 +67,35 @@ def bench(
         bool,
         typer.Option("--energy", help="Also measure energy, a minute idle and a minute a model."),
     ] = False,
-    on: Annotated[str, typer.Option(help="The device; only `local` so far.")] = "local",
+    on: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="The device: ssh://user@host[:port], adb:SERIAL, emulated:NAME, or a name kept by "
+            "`edgeseq device add`; default: this machine. May be repeated: all at the same time.",
+        ),
+    ] = None,
+    python: Annotated[
+        str | None,
+        typer.Option(help="The Python on the device, such as ~/edgeseq/bin/python."),
+    ] = None,
+    native: Annotated[
+        Path | None,
+        typer.Option(help="For adb: TFLite's `benchmark_model` for the phone's processor."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Measure latency, memory and accuracy of bundles on this machine.
+    """Measure latency, memory and accuracy of bundles on this machine or on other devices.
 
-    Example: edgeseq bench runs/lstm runs/bert --quick --memory 64MB --out result.json
+    Example: edgeseq bench runs/lstm runs/bert --on ssh://pi@kitchen --memory 64MB --out pi.json
     """
-    from edgeseq_benchmarks.bench import bench as measure
     from edgeseq_benchmarks.bench import default_settings
+    from edgeseq_benchmarks.devices.measure import Task, find_targets, measure_on_all
+    from edgeseq_benchmarks.devices.measure import exit_code as exit_code_of
 
-    from edgeseq.cli.profile_table import profile_table
-    from edgeseq.energy import energy_words
     from edgeseq.errors import InputError, OutputError
-    from edgeseq.files import write_json
     from edgeseq.units import parse_bytes
 
-    if on != "local":
-        raise InputError("is not a device", where="--on", found=repr(on), expected="local")
+    targets = find_targets(on or ["local"], python=python)
     if not result.parent.is_dir():
         raise InputError("no such folder", where=result.parent, fix="make it, or change --out")
     if not os.access(result.parent, os.W_OK):
@@ -88,122 +111,57 @@ def bench(
         board=board,
         energy=energy,
     )
+    task = Task(tuple(bundles), settings, command=tuple(sys.argv), native=native)
+    paths = {
+        target.given: result
+        if len(targets) == 1
+        else result.with_name(f"{result.stem}-{target.label}{result.suffix}")
+        for target in targets
+    }
+
+    def keep(outcome: Outcome) -> None:
+        _keep(outcome, paths[outcome.target.given])
+
     # Nothing may move on the screen by itself while a model is measured.
     with progress_bars(still=True) as report:
-        measured = measure(bundles, settings=settings, report=report, command=sys.argv)
-    write_json(result, measured)
-    rows = [_row(run) for run in measured.runs]
-    if json:
-        print_json({"result": str(result), "rows": rows, "findings": measured.findings})
-        return
-    out.print(_table(rows))
-    _print_limited(measured.runs, settings.memory_limits_bytes)
-    if energy:
-        for run in measured.runs:
-            said = energy_words(run.energy, measured.energy_idle)
-            out.print(f"energy of {run.bundle.name}: {said}", markup=False, soft_wrap=True)
-    for run in measured.runs:
-        if run.profile is not None:
-            out.print(profile_table(run.profile, run.bundle.name))
-    for run in measured.runs:
-        _print_findings(run.findings, run.bundle.name)
-    _print_findings(measured.findings, "this run")
-    print_note(f"written to {result}; next: edgeseq report {result} --out report")
+        outcomes = measure_on_all(targets, task, report=report, ended=keep)
+    if len(outcomes) == 1 and outcomes[0].error is not None:
+        raise outcomes[0].error
+    _show(outcomes, paths, as_json=json)
+    if code := exit_code_of(outcomes):
+        raise typer.Exit(code)
 
 
-def _row(run: Run) -> dict[str, Any]:
-    """What is shown of a model; None where it was not measured or there are too few samples."""
-    from statistics import median
+def _keep(outcome: Outcome, path: Path) -> None:
+    """Writes what came of a device as soon as it is there: another one may take hours."""
+    from edgeseq.files import write_json
 
-    from edgeseq.percentiles import percentile
-    from edgeseq.scoring import metric_of
-
-    metric = metric_of(run.bundle.task)
-    total_ns = run.queries.total_ns
-    p50_ns = percentile(total_ns, 50) if total_ns else None
-    p95_ns = percentile(total_ns, 95) if total_ns else None
-    row: dict[str, Any] = {
-        "model": run.bundle.name,
-        "p50_ms": None if p50_ns is None else p50_ns / 1e6,
-        "p95_ms": None if p95_ns is None else p95_ns / 1e6,
-        "metric": metric.name,
-        "score": None,
-        "peak_memory_bytes": None,
-        "cold_start_ms": None,
-        "limits": [(limited.limit_bytes, limited.status) for limited in run.under_limits],
-        "limited": run.limited,
-        "findings": run.findings,
-    }
-    if run.predictions is not None:
-        counts = metric.counts(run.predictions, run.bundle.labels)
-        row["score"] = float(metric.value(counts.sum(axis=0)))
-    if run.memory:
-        peak_bytes = max(phase.peak_bytes or phase.rss_bytes for phase in run.memory)
-        row["peak_memory_bytes"] = peak_bytes - run.memory[0].rss_bytes
-    if run.cold_starts:
-        row["cold_start_ms"] = median(start.total_ns for start in run.cold_starts) / 1e6
-    return row
+    if outcome.result is not None:
+        write_json(path, outcome.result)
+    elif outcome.unfinished is not None:
+        beside = path.with_name(f"{path.stem}-unfinished{path.suffix}")
+        write_json(beside, outcome.unfinished)
+        print_note(f"{outcome.target.given}: what was measured so far is in {beside}")
 
 
-def _table(rows: list[dict[str, Any]]) -> Table:
-    from rich.markup import escape
-    from rich.table import Table
-
-    from edgeseq.scoring import METRICS
-    from edgeseq.units import format_bytes, format_duration_ms
-
-    metrics = [METRICS[row["metric"]] for row in rows]
-    score_title = " or ".join(dict.fromkeys(metric.title for metric in metrics))
-    table = Table(caption="memory: at its peak, beyond the bare runtime")
-    table.add_column("model", overflow="fold")
-    for name in ("p50", "p95", score_title, "memory", "cold start"):
-        table.add_column(name, justify="right", no_wrap=True)
-    limited = any(row["limits"] for row in rows)
-    if limited:
-        table.add_column("smallest limit")
-    for row, metric in zip(rows, metrics, strict=True):
-        cells = [
-            "–" if row[key] is None else write(row[key])
-            for key, write in (
-                ("p50_ms", format_duration_ms),
-                ("p95_ms", format_duration_ms),
-                ("score", metric.show),
-                ("peak_memory_bytes", format_bytes),
-                ("cold_start_ms", format_duration_ms),
-            )
-        ]
-        if limited:
-            answered = [limit for limit, status in row["limits"] if status == "answered"]
-            refused = [limit for limit, status in row["limits"] if status != "answered"]
-            words = f"answers in {format_bytes(min(answered))}" if answered else ""
-            if refused:
-                words += f"{', ' if words else ''}not in {format_bytes(max(refused))}"
-            cells.append(words)
-        table.add_row(escape(row["model"]), *cells)
-    return table
-
-
-def _print_limited(runs: tuple[Run, ...], asked: tuple[int, ...]) -> None:
-    """A line for each limit that was asked for by name; the curve is in the report."""
-    from rich.markup import escape
-
-    from edgeseq.limited_words import limited_cells
-
-    for run in runs:
-        for limited in run.limited:
-            if limited.board or limited.cpus or limited.limit_bytes in asked:
-                limits, happened, p50, p95, _, remark = limited_cells(limited)
-                words = f"{run.bundle.name} within {limits}: {happened}"
-                words += f", median {p50}, p95 {p95}" if limited.total_ns else ""
-                words += f" ({remark})"
-                out.print(escape(words), soft_wrap=True)
-
-
-def _print_findings(findings: tuple[Finding, ...], whose: str) -> None:
-    from rich.markup import escape
-
-    colours = {"invalid": "bold red", "warning": "yellow", "note": "dim"}
-    for finding in findings:
-        colour = colours[finding.severity]
-        line = f"[{colour}]{finding.severity}[/] {escape(whose)}: {escape(finding.message)}"
-        err.print(line, soft_wrap=True)
+def _show(outcomes: tuple[Outcome, ...], paths: dict[str, Path], *, as_json: bool) -> None:
+    answers: list[dict[str, Any]] = []
+    written = []
+    for outcome in outcomes:
+        given = outcome.target.given
+        device = {"device": given} if len(outcomes) > 1 else {}
+        if outcome.error is not None:
+            print_error(str(outcome.error))
+            answers.append({**device, "error": str(outcome.error)})
+        elif outcome.result is not None:
+            rows = result_rows(outcome.result)
+            written.append(str(paths[given]))
+            findings = outcome.result.findings
+            answers.append({**device, "result": written[-1], "rows": rows, "findings": findings})
+            if not as_json:
+                print_result(outcome.result, rows, given if device else "")
+    if as_json:
+        print_json(answers[0] if len(answers) == 1 else answers)
+    elif written:
+        files = " ".join(written)
+        print_note(f"written to {files}; next: edgeseq report {files} --out report")

@@ -45,7 +45,7 @@ def test_bench_writes_a_result_and_says_what_it_found(
     ("arguments", "exit_code", "words"),
     [
         (["--memory", "64"], 2, "--memory"),
-        (["--on", "ssh://board"], 2, "local"),
+        (["--on", "ssh://-oProxyCommand=x"], 2, "is not a device"),
         (["--out", "/nowhere/at/all/result.json"], 2, "no such folder"),
     ],
 )
