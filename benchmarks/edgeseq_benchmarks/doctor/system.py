@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from edgeseq_benchmarks.doctor.diagnosis import Diagnosis, Mend, diagnosis
 from edgeseq_benchmarks.doctor.facts import Facts, Python
@@ -210,7 +210,7 @@ def _install(facts: Facts, python: Python, wheels: RuntimeWheels) -> Mend:
     """Commands that install what is needed: into the environment, else into a new one."""
     if python.in_venv or (facts.device == "local" and not python.externally_managed):
         pip = () if python.has_pip else (f"{python.path} -m ensurepip",)
-        return Mend((*pip, _pip_command(wheels, python.path)))
+        return Mend((*pip, *_pip_commands(wheels, python.path)))
     return _venv_commands(facts, wheels, facts.python_command)
 
 
@@ -226,7 +226,7 @@ def _venv_commands(facts: Facts, wheels: RuntimeWheels, python: str) -> Mend:
     elif known is not None and not known.has_ensurepip:
         commands.append(_venv_package(facts, known))
     commands.append(f"{python} -m venv {'--system-site-packages ' if legacy else ''}~/{VENV}")
-    commands.append(_pip_command(wheels, f"~/{VENV}/bin/python"))
+    commands += _pip_commands(wheels, f"~/{VENV}/bin/python")
     if facts.device == "local":
         return Mend(tuple(commands))
     here = f"edgeseq device add NAME {facts.device} --python '~/{VENV}/bin/python'"
@@ -241,9 +241,19 @@ def _venv_package(facts: Facts, python: Python) -> str:
     return f"install the module `ensurepip` of {name} with the system's package manager"
 
 
-def _pip_command(wheels: RuntimeWheels, python: str) -> str:
-    needed = " ".join(f"'{requirement}'" for requirement in wheels.requirements)
-    return f"{python} -m pip install {needed}"
+def _pip_commands(wheels: RuntimeWheels, python: str) -> tuple[str, ...]:
+    """Commands that install what is needed into the environment of `python`."""
+
+    def quoted(names: Iterable[str]) -> str:
+        return " ".join(f"'{name}'" for name in names)
+
+    pip = f"{python} -m pip install"
+    if wheels.package != "tflite-runtime":
+        return (f"{pip} {quoted(wheels.requirements)}",)
+    # tokenizers names a hub client that it does not import and whose needs have no 32-bit wheels.
+    alone = [name for name in wheels.requirements if name.startswith("tokenizers")]
+    rest = [name for name in wheels.requirements if name not in alone]
+    return (f"{pip} {quoted(rest)}", f"{pip} --no-deps {quoted(alone)}")
 
 
 def _minor(name: str) -> tuple[int, int]:
