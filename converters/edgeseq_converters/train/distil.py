@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,8 +11,8 @@ import msgspec
 import numpy as np
 import tensorflow as tf
 
-from edgeseq.data.examples import Dataset
-from edgeseq.errors import CheckpointError
+from edgeseq.data.examples import AnyDataset
+from edgeseq.errors import CheckpointError, InputError
 from edgeseq.model_folder import (
     LstmConfig,
     ModelManifest,
@@ -20,12 +21,14 @@ from edgeseq.model_folder import (
     write_model_folder,
 )
 from edgeseq.progress import Report, silent
+from edgeseq.tasks import head_of
 from edgeseq.train_logits import read_train_logits
 from edgeseq_converters.arrays import FloatArray
 from edgeseq_converters.bert import BertClassifier
 from edgeseq_converters.checkpoint import DEFAULT_CHECKPOINT, read_checkpoint
 from edgeseq_converters.lstm import LstmClassifier
 from edgeseq_converters.train.batching import TokenTexts
+from edgeseq_converters.train.checkpoints import training_file
 from edgeseq_converters.train.loop import Predictor, StepFunction, make_step, train_epochs
 from edgeseq_converters.train.marks import (
     add_markers,
@@ -42,6 +45,8 @@ from edgeseq_converters.train.place import check_place
 from edgeseq_converters.train.record import training_record
 from edgeseq_converters.train.settings import LstmSettings
 from edgeseq_converters.train.texts import encode_part, encode_texts, one_hot
+from edgeseq_converters.train.transfer import TransferSet, transfer_set
+from edgeseq_converters.train.word_states import side_by_side, word_states
 from edgeseq_converters.vocabulary import trim_wordpiece
 
 EMBEDDING_DEVIATION = 0.1
@@ -62,7 +67,7 @@ class Start(msgspec.Struct, frozen=True):
 
 
 def train_lstm(
-    data: Dataset,
+    data: AnyDataset,
     out: Path,
     *,
     teacher: Path | None = None,
@@ -71,26 +76,49 @@ def train_lstm(
     name: str | None = None,
     data_dir: Path | None = None,
     replace: bool = False,
+    keep_every_s: float | None = None,
     report: Report = silent,
 ) -> TrainedModel:
     """Trains an LSTM on `data.train` and writes the trained-model folder `out`.
+
+    A data set with one tag a word goes to `edgeseq_converters.train.tag_lstm`.
 
     With `teacher`, a BERT's trained-model folder, it learns the teacher's logits (those that the
     folder keeps, where they are of `data`, else computed) and starts from its tokenizer and
     word-piece table; without one, it learns the labels and takes tokenizer and table from
     `checkpoint`. The epoch with the best accuracy on `data.dev` is kept; `data.test` is not
-    looked at. The same seed gives the same weights on the same machine.
+    looked at. The same seed gives the same weights on the same machine. `keep_every_s` is that of
+    `train_bert`.
 
     Raises `OutputError` when `out` is in the way or cannot be written, `CheckpointError` when the
     teacher is no BERT, has other labels or a damaged file, `FetchError` when the checkpoint
-    cannot be had, `InputError` when training diverges. An interrupt leaves nothing at `out`.
+    cannot be had, `InputError` when a setting needs a teacher and when training diverges. An
+    interrupt leaves nothing at `out`.
     """
+    if head_of(data.task) == "label-per-word":
+        from edgeseq_converters.train.tag_lstm import train_lstm_tagger
+
+        return train_lstm_tagger(
+            data,
+            out,
+            teacher=teacher,
+            checkpoint=checkpoint,
+            settings=settings,
+            name=name,
+            data_dir=data_dir,
+            replace=replace,
+            report=report,
+        )
     began = time.monotonic()
     settings = settings or LstmSettings()
     check_place(out, replace=replace)
     name = name or out.name
+    check_settings(settings, taught=teacher is not None)
     guide = None if teacher is None else read_teacher(teacher, data)
-    start = _start(data, guide, settings, checkpoint=checkpoint, data_dir=data_dir, report=report)
+    texts = [example.text for example in data.train]
+    start = start_of(
+        texts, guide, settings, checkpoint=checkpoint, data_dir=data_dir, report=report
+    )
     marked = settings.pooling == "marks"
     config = LstmConfig(
         vocabulary_size=start.vocabulary_size,
@@ -110,13 +138,21 @@ def train_lstm(
         logits = read_train_logits(teacher, data)
         labels_from = "computed" if logits is None else "kept"
         if logits is None:
-            logits = teacher_logits(guide, [example.text for example in data.train], report=report)
+            logits = teacher_logits(guide, texts, report=report)
         else:
             logits = caught_up(logits, targets)
         targets = np.concatenate([targets, logits], axis=1)
     if marked:
         train = with_swapped(train, marker_ids(start.tokenizer_json))
         targets = with_swapped_targets(targets)
+    more = _more_texts(data, guide, settings, data_dir=data_dir, report=report)
+    ids = train.ids
+    if more is not None and guide is not None:
+        ids = [*ids, *encode_texts(start.tokenizer_json, more.texts, settings.max_tokens)]
+        said = teacher_logits(guide, list(more.texts), report=report)
+        unknown = np.zeros((len(said), len(data.labels)), dtype=np.float32)
+        targets = np.concatenate([targets, np.concatenate([unknown, said], axis=1)])
+    resume = training_file(out, every_s=keep_every_s)
     model = LstmClassifier(
         config,
         len(data.labels),
@@ -135,12 +171,13 @@ def train_lstm(
     outcome = train_epochs(
         model,
         _make_step(model, targets, len(data.labels), settings),
-        TokenTexts(train.ids),
+        TokenTexts(ids),
         evaluate,
         settings,
         seed=settings.seed,
         stage=f"train {name}",
         report=report,
+        resume=resume,
     )
     trained = TrainedModel(
         manifest=ModelManifest(
@@ -157,6 +194,7 @@ def train_lstm(
                 teacher=None if guide is None else guide.manifest.name,
                 teacher_labels=labels_from,
                 initial_weights=start.identity,
+                transfer=None if more is None else more.record,
             ),
             lstm=config,
         ),
@@ -164,10 +202,41 @@ def train_lstm(
         tokenizer_json=start.tokenizer_json,
     )
     write_model_folder(out, trained, replace=replace)
+    if resume is not None:
+        resume.remove()
     return trained
 
 
-def read_teacher(folder: Path, data: Dataset) -> TrainedModel:
+def check_settings(settings: LstmSettings, *, taught: bool) -> None:
+    """Raises `InputError` for a setting that a teacher is needed for, without one."""
+    for name in ("transfer", "unlabelled", "word_states"):
+        if getattr(settings, name) and not taught:
+            raise InputError("needs a teacher", where=name, fix="name one with --teacher")
+
+
+def _more_texts(
+    data: AnyDataset,
+    guide: TrainedModel | None,
+    settings: LstmSettings,
+    *,
+    data_dir: Path | None,
+    report: Report,
+) -> TransferSet | None:
+    if guide is None:
+        return None
+    return transfer_set(
+        data,
+        guide,
+        made=settings.transfer,
+        pieces_share=settings.pieces_share,
+        unlabelled=settings.unlabelled,
+        seed=settings.seed,
+        data_dir=data_dir,
+        report=report,
+    )
+
+
+def read_teacher(folder: Path, data: AnyDataset) -> TrainedModel:
     """The teacher in `folder`; raises `CheckpointError` when it cannot teach this data set."""
     teacher = read_model_folder(folder)
     if teacher.manifest.bert is None:
@@ -239,8 +308,8 @@ def project_table(table: FloatArray, size: int, *, seed: int = 0) -> FloatArray:
     return np.concatenate([projected, rest], axis=1).astype(np.float32)
 
 
-def _start(
-    data: Dataset,
+def start_of(
+    texts: Sequence[str],
     teacher: TrainedModel | None,
     settings: LstmSettings,
     *,
@@ -257,10 +326,14 @@ def _start(
     table = weights["embeddings.word_embeddings.weight"]
     if settings.pooling == "marks":
         tokenizer_json, table = add_markers(tokenizer_json, table, seed=settings.seed)
+    pieces = np.arange(len(table))
     if settings.min_piece_count:
-        texts = [example.text for example in data.train]
         trimmed = trim_wordpiece(tokenizer_json, texts, min_count=settings.min_piece_count)
         tokenizer_json, table = trimmed.tokenizer_json, table[trimmed.kept_ids]
+        pieces = trimmed.kept_ids
+    if settings.word_states and teacher is not None:
+        states = word_states(teacher, pieces, report=report)
+        table = side_by_side(table, states, weight=settings.word_states)
     return Start(
         tokenizer_json=tokenizer_json,
         table=project_table(table, settings.embedding_size, seed=settings.seed)
@@ -279,9 +352,12 @@ def _make_step(
 
     def loss(ids: Any, mask: Any, rows: Any) -> tuple[Any, Any]:
         logits = model(ids, mask, training=True)
-        hard = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(rows[:, :labels], logits))
+        entropy = tf.nn.softmax_cross_entropy_with_logits(rows[:, :labels], logits)
         if not with_teacher:
-            return hard, logits
+            return tf.reduce_mean(entropy), logits
+        # 0 for a text of the transfer set, where TensorFlow's gradient would not be 0.
+        known = tf.reduce_sum(rows[:, :labels], 1)
+        hard = tf.reduce_mean(entropy * known)
         soft = tf.reduce_mean(tf.square(logits - rows[:, labels:]))
         return soft + settings.hard_weight * hard, logits
 

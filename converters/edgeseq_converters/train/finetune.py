@@ -1,33 +1,30 @@
-"""Fine-tunes a BERT checkpoint on a data set with one label a text."""
+"""Fine-tunes a BERT on a data set with one label a text: a checkpoint, or a teacher's student."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import msgspec
 import numpy as np
 import tensorflow as tf
 
-from edgeseq.data.examples import Dataset
+from edgeseq.data.examples import AnyDataset, Dataset
 from edgeseq.errors import InputError
 from edgeseq.model_folder import ModelManifest, TrainedModel, write_model_folder
 from edgeseq.progress import Report, silent
+from edgeseq.tasks import head_of
 from edgeseq.train_logits import of_data
 from edgeseq_converters.bert import BertClassifier
 from edgeseq_converters.checkpoint import DEFAULT_CHECKPOINT, BertCheckpoint, read_checkpoint
 from edgeseq_converters.smaller import keep_layers, trim_checkpoint
-from edgeseq_converters.train.batching import FloatArray, StateTexts, Texts, TokenTexts
-from edgeseq_converters.train.loop import (
-    TOKEN_IDS,
-    Predictor,
-    StepFunction,
-    make_step,
-    train_epochs,
-)
+from edgeseq_converters.train.batching import StateTexts, Texts, TokenTexts
+from edgeseq_converters.train.bert_step import Wanted, bert_step
+from edgeseq_converters.train.checkpoints import training_file
+from edgeseq_converters.train.distil import read_teacher
+from edgeseq_converters.train.loop import TOKEN_IDS, Predictor, train_epochs
 from edgeseq_converters.train.marks import (
     dev_score,
     encode_marked_part,
@@ -35,59 +32,99 @@ from edgeseq_converters.train.marks import (
     marker_ids,
     with_swapped,
 )
-from edgeseq_converters.train.optimizer import AdamW
 from edgeseq_converters.train.place import check_place
 from edgeseq_converters.train.record import training_record
 from edgeseq_converters.train.settings import BertSettings
-from edgeseq_converters.train.texts import Part, encode_part, one_hot
+from edgeseq_converters.train.students import Lesson, start_of, teach
+from edgeseq_converters.train.texts import (
+    Part,
+    encode_part,
+    encode_texts,
+    one_hot,
+    soft_labels,
+)
 
 STATES_LIMIT_BYTES = 1 << 30
 """What the frozen layers' states of all texts may take: 1 GiB is 1.4 million tokens of MiniLM."""
 
 
 def train_bert(
-    data: Dataset,
+    data: AnyDataset,
     out: Path,
     *,
-    checkpoint: str | Path = DEFAULT_CHECKPOINT,
+    teacher: Path | None = None,
+    checkpoint: str | Path | None = None,
     settings: BertSettings | None = None,
     name: str | None = None,
     data_dir: Path | None = None,
     replace: bool = False,
+    keep_every_s: float | None = None,
     report: Report = silent,
 ) -> TrainedModel:
     """Fine-tunes `checkpoint` on `data.train` and writes the trained-model folder `out`.
+
+    A data set with one tag a word goes to `edgeseq_converters.train.tag_bert`.
 
     The epoch with the best accuracy on `data.dev` is kept, with what the model said in it to the
     training texts (`edgeseq.train_logits`); `data.test` is not looked at. The same seed gives the
     same weights on the same machine. `name` defaults to the name of `out`; `data_dir` may hold
     the default checkpoint's package file.
 
+    With `teacher`, a BERT's trained-model folder, it starts from that (or from `checkpoint`, if one
+    is named) and learns what the teacher says as well (`edgeseq_converters.train.students`).
+    With `keep_every_s` the training's state is kept beside `out` about so often (seconds), and a
+    training that was begun there is gone on with (`edgeseq_converters.train.checkpoints`).
+
     Raises `OutputError` when `out` is in the way or cannot be written, `CheckpointError` and
     `FetchError` as `read_checkpoint` does, `InputError` for settings that do not fit the
-    checkpoint and when training diverges. An interrupt leaves nothing at `out`.
+    checkpoint or need a teacher, and when training diverges. An interrupt leaves nothing at `out`.
     """
+    if head_of(data.task) == "label-per-word":
+        from edgeseq_converters.train.tag_bert import train_bert_tagger
+
+        return train_bert_tagger(
+            data,
+            out,
+            checkpoint=checkpoint,
+            settings=settings,
+            name=name,
+            data_dir=data_dir,
+            replace=replace,
+            report=report,
+        )
     began = time.monotonic()
     settings = settings or BertSettings()
     check_place(out, replace=replace)
     marked = settings.pooling == "marks"
-    source = read_checkpoint(
-        checkpoint,
-        pooling="mean" if settings.pooling == "marks" else settings.pooling,
-        data_dir=data_dir,
-        report=report,
-    )
+    _check_teacher(teacher, settings)
+    guide = None if teacher is None else read_teacher(teacher, data)
+    if guide is not None and teacher is not None and checkpoint is None:
+        source = start_of(guide, teacher)
+    else:
+        source = read_checkpoint(
+            DEFAULT_CHECKPOINT if checkpoint is None else checkpoint,
+            pooling="mean" if settings.pooling == "marks" else settings.pooling,
+            data_dir=data_dir,
+            report=report,
+        )
     if marked:
         source = mark_checkpoint(source, seed=settings.seed)
-    source = _smaller(source, settings, data)
+    source = smaller_checkpoint(source, settings, [example.text for example in data.train])
     max_tokens = min(settings.max_tokens, source.config.max_position_embeddings)
-    frozen = _frozen_layers(settings, source)
+    frozen = frozen_layers_of(settings, source)
     name = name or out.name
     encode = encode_marked_part if marked else encode_part
     train = encode(data, "train", source.tokenizer_json, max_tokens)
     dev = encode(data, "dev", source.tokenizer_json, max_tokens)
     if marked:
         train = with_swapped(train, marker_ids(source.tokenizer_json))
+    taught = None
+    if guide is not None:
+        taught = teach(
+            data, guide, source.config, settings, frozen=frozen, data_dir=data_dir, report=report
+        )
+        more = encode_texts(source.tokenizer_json, taught.more_texts, max_tokens)
+        train = msgspec.structs.replace(train, ids=[*train.ids, *more])
     model = BertClassifier(
         source.config,
         len(data.labels),
@@ -108,16 +145,20 @@ def train_bert(
     def evaluate() -> float:
         return dev_score(data.task, dev.labels, predictor(dev_texts))
 
-    pooled = model.upper if shortened else model.pooled
+    compared = taught is not None and taught.lesson.states.shape[1] > 0
+    wanted = _wanted(data, train, settings, None if taught is None else taught.lesson)
+    features = _features(model, compared=compared, from_states=shortened is not None)
+    resume = training_file(out, every_s=keep_every_s)
     outcome = train_epochs(
         model,
-        _make_step(model, pooled, train, settings, inputs=inputs),
+        bert_step(model, features, wanted, settings, inputs=inputs),
         train_texts,
         evaluate,
         settings,
         seed=settings.seed,
         stage=f"train {name}",
         report=report,
+        resume=resume,
     )
     used = msgspec.structs.replace(settings, frozen_layers=frozen, max_tokens=max_tokens)
     trained = TrainedModel(
@@ -132,7 +173,10 @@ def train_bert(
                 used,
                 outcome,
                 seconds=time.monotonic() - began,
+                teacher=None if guide is None else guide.manifest.name,
+                teacher_labels=None if guide is None else "computed",
                 initial_weights=source.identity,
+                transfer=None if taught is None else taught.transfer,
             ),
             bert=source.config,
         ),
@@ -142,19 +186,70 @@ def train_bert(
     # What was said to texts with their names swapped stands behind the others.
     train_logits = of_data(data, outcome.train_logits[: len(data.train)])
     write_model_folder(out, trained, replace=replace, train_logits=train_logits)
+    if resume is not None:
+        resume.remove()
     return trained
 
 
-def _smaller(source: BertCheckpoint, settings: BertSettings, data: Dataset) -> BertCheckpoint:
+def _check_teacher(teacher: Path | None, settings: BertSettings) -> None:
+    if teacher is None and (settings.transfer or settings.unlabelled):
+        raise InputError(
+            "needs a teacher: nobody else can label them",
+            where="transfer" if settings.transfer else "unlabelled",
+            fix="name one with --teacher",
+        )
+    if teacher is not None and settings.pooling == "marks":
+        raise InputError("is not distilled into a BERT", where="pooling", found="marks")
+
+
+def _wanted(data: Dataset, train: Part, settings: BertSettings, lesson: Lesson | None) -> Wanted:
+    """What is known of the train part's texts, with nothing known of those behind them."""
+    labels = soft_labels(data, settings.score_noise)
+    if labels is None:
+        labels = one_hot(train.labels, len(data.labels))
+    more = len(train.ids) - len(labels)
+    scores = None if train.scores is None else np.pad(train.scores, (0, more))
+    return Wanted(np.pad(labels, ((0, more), (0, 0))), scores, lesson)
+
+
+def _features(
+    model: BertClassifier, *, compared: bool, from_states: bool
+) -> Callable[..., list[Any]]:
+    """The pooled states, with those of the lower layers before them where they are compared.
+
+    `from_states`: what comes in has been through the frozen layers already.
+    """
+
+    def pooled(values: Any, mask: Any, training: bool = False) -> list[Any]:
+        run = model.upper if from_states else model.pooled
+        return [run(values, mask, training)]
+
+    def layers(values: Any, mask: Any, training: bool = False) -> list[Any]:
+        states = values if from_states else model.lower(values, mask)
+        means = model.layer_means(states, mask, training)
+        if model.config.pooling == "mean":
+            return means
+        return [*means[:-1], model.upper(states, mask, training)]
+
+    return layers if compared else pooled
+
+
+def smaller_checkpoint(
+    source: BertCheckpoint, settings: BertSettings, texts: Sequence[str]
+) -> BertCheckpoint:
+    """The checkpoint with fewer layers and pieces, as the settings ask for, of `texts` to train on."""
     if settings.layers is not None:
         source = keep_layers(source, settings.layers)
     if settings.min_piece_count:
-        texts = [example.text for example in data.train]
         source = trim_checkpoint(source, texts, min_count=settings.min_piece_count)
     return source
 
 
-def _frozen_layers(settings: BertSettings, source: BertCheckpoint) -> int:
+def frozen_layers_of(settings: BertSettings, source: BertCheckpoint) -> int:
+    """How many of the lowest layers stay as they are.
+
+    Raises `InputError` when there are fewer.
+    """
     layers = source.config.layers
     if settings.frozen_layers is None:
         # Layers that share their arrays are frozen together or not at all.
@@ -203,44 +298,3 @@ def _upper_logits(model: BertClassifier) -> Callable[[Any, Any], Any]:
 
 def _states_spec(source: BertCheckpoint) -> Any:
     return tf.TensorSpec([None, None, source.config.hidden_size], tf.float32)
-
-
-def _make_step(
-    model: BertClassifier,
-    pooled: Callable[..., Any],
-    train: Part,
-    settings: BertSettings,
-    *,
-    inputs: Any,
-) -> StepFunction:
-    """Cross-entropy, plus the squared error of the second head where there are scores."""
-    labels = model.head_kernel.shape[1]
-    targets = one_hot(train.labels, labels)
-    variables = list(model.trainable_variables)
-    heads = [model.head_kernel, model.head_bias]
-    with_scores = train.scores is not None and settings.score_weight > 0
-    if train.scores is not None and with_scores:
-        targets = np.concatenate([targets, train.scores[:, None]], axis=1)
-        score_kernel = keras.Variable(np.zeros((model.head_kernel.shape[0], 1), np.float32))
-        score_bias = keras.Variable(np.zeros(1, np.float32))
-        heads += [score_kernel, score_bias]
-        variables += [score_kernel, score_bias]
-
-    def loss(values: Any, mask: Any, rows: Any) -> tuple[Any, Any]:
-        features = pooled(values, mask, training=True)
-        logits = model.head(features)
-        value = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(rows[:, :labels], logits))
-        if with_scores:
-            scores = tf.matmul(features, score_kernel.value) + score_bias.value
-            value += settings.score_weight * tf.reduce_mean(tf.square(scores - rows[:, labels:]))
-        return value, logits
-
-    factor = settings.head_rate_factor
-    optimizer = AdamW(
-        variables,
-        factors=[factor if any(v is head for head in heads) else 1.0 for v in variables],
-        weight_decay=settings.weight_decay,
-        clip_norm=settings.clip_norm,
-    )
-    contiguous: FloatArray = np.ascontiguousarray(targets, dtype=np.float32)
-    return make_step(variables, optimizer, loss, contiguous, inputs=inputs)

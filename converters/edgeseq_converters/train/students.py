@@ -22,15 +22,18 @@ import msgspec
 import numpy as np
 import tensorflow as tf
 
+from edgeseq.data.examples import Dataset
 from edgeseq.errors import CheckpointError, InputError
-from edgeseq.model_folder import BertConfig, TrainedModel
+from edgeseq.model_folder import BertConfig, TrainedModel, TransferRecord
 from edgeseq.progress import Report, silent
 from edgeseq_converters.arrays import FloatArray
 from edgeseq_converters.bert import BertClassifier
 from edgeseq_converters.checkpoint import BertCheckpoint
 from edgeseq_converters.train.batching import TokenTexts
 from edgeseq_converters.train.loop import Predictor
+from edgeseq_converters.train.settings import BertSettings
 from edgeseq_converters.train.texts import encode_texts
+from edgeseq_converters.train.transfer import transfer_set
 
 
 class Lesson(msgspec.Struct, frozen=True):
@@ -102,14 +105,55 @@ def lesson(
     return Lesson(logits=np.ascontiguousarray(rows[:, :labels]), states=states)
 
 
-def check_lesson(teacher: TrainedModel, student: BertConfig, *, hidden_weight: float) -> None:
-    """Raises `InputError` when states are to be compared that differ in width."""
-    width = bert_of(teacher).hidden_size
-    if hidden_weight and width != student.hidden_size:
+class Taught(msgspec.Struct, frozen=True):
+    """A lesson on the train part's texts and on `more_texts` behind them."""
+
+    lesson: Lesson
+    more_texts: tuple[str, ...] = ()
+    transfer: TransferRecord | None = None
+
+
+def teach(
+    data: Dataset,
+    teacher: TrainedModel,
+    student: BertConfig,
+    settings: BertSettings,
+    *,
+    frozen: int,
+    data_dir: Path | None = None,
+    report: Report = silent,
+) -> Taught:
+    """The lesson for a student of the dimensions `student` whose lowest `frozen` layers stay.
+
+    Raises `InputError` when states of different widths would be compared, or the student has more
+    layers, and what `transfer_set` raises.
+    """
+    layers: tuple[int, ...] = ()
+    if settings.hidden_weight:
+        _check_widths(bert_of(teacher).hidden_size, student.hidden_size)
+        layers = matched_layers(bert_of(teacher).layers, student.layers, frozen=frozen)
+    transfer = transfer_set(
+        data,
+        teacher,
+        made=settings.transfer,
+        pieces_share=settings.pieces_share,
+        unlabelled=settings.unlabelled,
+        seed=settings.seed,
+        data_dir=data_dir,
+        report=report,
+    )
+    more = () if transfer is None else transfer.texts
+    texts = [*(example.text for example in data.train), *more]
+    said = lesson(teacher, texts, layers=layers, report=report)
+    return Taught(said, more, None if transfer is None else transfer.record)
+
+
+def _check_widths(teacher: int, student: int) -> None:
+    if teacher != student:
         raise InputError(
             "states of different widths cannot be compared",
             where="hidden_weight",
-            found=f"{student.hidden_size} and the teacher's {width}",
+            found=f"{student} and the teacher's {teacher}",
             fix="set hidden_weight=0, or start from the teacher (no checkpoint)",
         )
 
