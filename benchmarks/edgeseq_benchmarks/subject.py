@@ -205,6 +205,7 @@ def bundle_identity(bundle: Bundle) -> BundleIdentity:
         "source": manifest.provenance.source,
         "source_sha256": manifest.provenance.source_sha256,
         "teacher": manifest.provenance.teacher,
+        "seed": manifest.provenance.training.get("seed"),
         "float_label_agreement": manifest.fidelity.label_agreement,
         "float_max_abs_error": manifest.fidelity.max_abs_error,
         "float_score": manifest.fidelity.float_score,

@@ -1,0 +1,150 @@
+"""`benchmarks/evidence.py`: scores come from files of numbers, and the page says what it must."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from edgeseq.files import write_json
+from edgeseq.results import read_result
+
+from .fake_results import write_result
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def evidence() -> Any:
+    path = ROOT / "benchmarks" / "evidence.py"
+    spec = importlib.util.spec_from_file_location("evidence", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["evidence"] = module  # msgspec resolves the module's annotations there
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_is_what_the_stored_numbers_say(evidence: Any) -> None:
+    folder = ROOT / "benchmarks" / "results"
+    stored = evidence.read_stored(folder)
+    kept = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
+    assert kept == evidence.page(stored), "run `python benchmarks/evidence.py --write`"
+    for path in folder.glob("*.json"):
+        assert path.stat().st_size <= evidence.LIMIT_BYTES
+
+
+def test_a_result_becomes_numbers_and_a_page(evidence: Any, tmp_path: Path) -> None:
+    path = write_result(tmp_path / "result.json")
+    (tmp_path / "docs").mkdir()
+    assert evidence.main([str(path), "--write"], root=tmp_path) == 0
+    (kept,) = (tmp_path / "benchmarks" / "results").glob("*.json")
+    written = (tmp_path / "docs" / "evidence.md").read_text(encoding="utf-8")
+    result = read_result(path)
+    for run in result.runs:
+        assert run.bundle.name in written
+    assert result.device.cpu_model in written
+    # No answer and no text is kept, only numbers of whole runs.
+    assert '"gold"' not in kept.read_text(encoding="utf-8")
+    assert evidence.main(["--write"], root=tmp_path) == 0  # from the kept numbers alone
+    assert (tmp_path / "docs" / "evidence.md").read_text(encoding="utf-8") == written
+    assert evidence.main([str(path), "--write"], root=tmp_path) == 0
+    assert len(list((tmp_path / "benchmarks" / "results").glob("*.json"))) == 1
+
+
+def test_printing_writes_nothing(
+    evidence: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_result(tmp_path / "result.json")
+    assert evidence.main([str(path)], root=tmp_path) == 0
+    assert "# Evidence" in capsys.readouterr().out
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["result.json"]
+
+
+def of(evidence: Any, **changes: Any) -> Any:
+    """Evidence of one BERT on GAP."""
+    model = {
+        "bundle": "minilm-float32",
+        "arch": "bert",
+        "recipe": "float32",
+        "lowering": "encoder",
+        "parameters": 1,
+        "model_size_bytes": 40_000_000,
+        "model_sha256": "0" * 64,
+        "seed": "7",
+        "score": 0.8,
+        "score_ci95": [0.78, 0.82],
+        "per_source": [
+            {"source": "masculine", "n_examples": 5, "score": 0.8, "score_ci95": [0.7, 0.9]},
+            {"source": "feminine", "n_examples": 5, "score": 0.6, "score_ci95": [0.5, 0.7]},
+        ],
+        "n_examples": 10,
+        "n_answers": 10,
+        "p50_ms": 12.0,
+        "p95_ms": None,
+        "p50_ms_ci95": [11.0, 13.0],
+        "p95_ms_ci95": None,
+        "n_queries": 20,
+        "peak_memory_bytes": 50_000_000,
+        "peak_process_bytes": 90_000_000,
+        "invalid_reasons": [],
+    } | changes
+    session = {
+        "created_utc": "2026-01-01T00:00:00+00:00",
+        "edgeseq_version": "1",
+        "device": "here",
+        "cpu_model": "A processor",
+        "machine": "x86_64",
+        "emulated": False,
+        "runtime": "ai-edge-litert 2",
+        "threads": 1,
+        "quick": True,
+        "models": [model],
+    }
+    file = {"task": "coref", "data_name": "gap", "data_sha256": "a" * 64, "sessions": [session]}
+    return msgspec.convert(file, evidence.Evidence)
+
+
+def test_a_target_is_judged_from_the_numbers(evidence: Any) -> None:
+    target = evidence.Target("coref", "gap", "bert", 0.75)
+
+    def verdict(target: Any = target, **changes: Any) -> str:
+        return str(evidence.judge(target, [of(evidence, **changes)])[1])
+
+    assert verdict() == "met"
+    assert verdict(score=0.75) == "met"
+    assert verdict(score=0.732) == "**missed** by 1.8 points"
+    assert verdict(score=None) == "not measured"
+    assert verdict(invalid_reasons=["throttled"]) == "not measured"
+    assert verdict(arch="lstm") == "not measured"
+    small = msgspec.structs.replace(target, max_size_bytes=1_000_000)
+    assert evidence.judge(small, [of(evidence)]) == ("no model is small enough", "not measured")
+    words = evidence.Target("lm", "wikitext2", "lstm", 110.0)
+    changed = msgspec.structs.replace(of(evidence, arch="lstm", score=120.0), task="lm")
+    changed = msgspec.structs.replace(changed, data_name="wikitext2")
+    assert evidence.judge(words, [changed])[1].startswith("**missed** by 10")
+    assert evidence.judge(msgspec.structs.replace(words, bound=130.0), [changed])[1] == "met"
+
+
+def test_the_genders_and_their_ratio_have_columns(evidence: Any) -> None:
+    text = evidence.page([of(evidence)])
+    assert "| masculine | feminine | feminine / masculine |" in text
+    assert "| 80.0 % | 60.0 % | 0.75 | 12" in text
+    assert "| 10 | 7 |" in text
+
+
+def test_what_does_not_fit_is_one_line(
+    evidence: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evidence.main([str(tmp_path / "none.json")], root=tmp_path) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    (tmp_path / "benchmarks" / "results").mkdir(parents=True)
+    other = msgspec.structs.replace(of(evidence), task="unheard")
+    write_json(tmp_path / "benchmarks" / "results" / "x.json", other)
+    assert evidence.main([], root=tmp_path) == 2
+    assert "unknown task" in capsys.readouterr().err
