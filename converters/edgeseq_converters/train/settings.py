@@ -116,16 +116,39 @@ class LstmSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     seed: int = 0
 
 
+def check_taught(settings: BertSettings | LstmSettings, *, taught: bool) -> None:
+    """Raises `InputError` for a setting that needs a teacher, without one."""
+    for name in ("transfer", "unlabelled", "word_states"):
+        if getattr(settings, name, None) and not taught:
+            raise InputError("needs a teacher", where=name, fix="name one with --teacher")
+
+
 Settings = TypeVar("Settings", BertSettings, LstmSettings)
 
+_MARKED: dict[str, Any] = {"pooling": "marks", "max_tokens": 512}
+"""All passages of GAP are shorter."""
+TASK_DEFAULTS: dict[tuple[str, type[Any]], dict[str, Any]] = {
+    ("coref", BertSettings): _MARKED
+    | {"epochs": 3, "batch_size": 16, "learning_rate": 1.5e-4, "warmup": 0.1}
+    | {"dropout": 0.1, "frozen_layers": 0},
+    ("coref", LstmSettings): _MARKED
+    | {"epochs": 12, "batch_size": 64, "dropout": 0.4, "patience": 4},
+}
+"""Where a task's defaults are others: few texts, read often, and all layers must change for a
+question that no pre-training asked."""
 
-def read_settings(values: Mapping[str, Any], kind: type[Settings]) -> Settings:
-    """Settings from a table of a suite file or from options; what is not named is the default.
+
+def read_settings(
+    values: Mapping[str, Any], kind: type[Settings], task: str | None = None
+) -> Settings:
+    """Settings from a table of a suite file or from options; what is not named is the default,
+    that of `task` where it has one of its own (`TASK_DEFAULTS`).
 
     Raises `InputError` naming the setting that is unknown or out of range.
     """
     try:
-        return msgspec.convert(dict(values), kind)
+        own = {} if task is None else TASK_DEFAULTS.get((task, kind), {})
+        return msgspec.convert(own | dict(values), kind)
     except msgspec.ValidationError as failure:
         raise InputError(
             "a training setting is not what was expected",
