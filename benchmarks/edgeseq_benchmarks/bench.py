@@ -29,7 +29,7 @@ from edgeseq_benchmarks.machine import Watch, device_info
 from edgeseq_benchmarks.own_files import scratch_folder
 from edgeseq_benchmarks.stages import Timeouts
 from edgeseq_benchmarks.subject import Subject
-from edgeseq_benchmarks.unfinished import Keep, keeping
+from edgeseq_benchmarks.unfinished import KEEP_INTERVAL_S, Keep, keeping
 from edgeseq_benchmarks.user_limits import find_limiter
 
 # MLPerf Mobile (`assets/tasks.pbtxt`): normal runs take at least 1,024 queries and 60 s.
@@ -91,6 +91,7 @@ def bench(
     command: Sequence[str] = (),
     timeouts: Timeouts | None = None,
     keep: Keep | None = None,
+    keep_interval_s: float = KEEP_INTERVAL_S,
 ) -> Result:
     """Measures the bundles on this machine; `command` is kept in the result as it was given.
 
@@ -98,8 +99,8 @@ def bench(
     passes the check, `InputError` for two bundles of one name, `DeviceError` when a limit was asked
     for that this machine cannot set at all. A bundle whose process dies or hangs later keeps what
     was measured, with an invalid finding. Whatever ends the run, no process and no control group
-    is left behind. `keep` is given what has been measured so far from time to time, as a result
-    of its own that says that it is unfinished.
+    is left behind. `keep` is given what has been measured so far, as a result of its own that
+    says that it is unfinished, at most every `keep_interval_s`.
     """
     with ExitStack() as stack:
         scratch = scratch_folder()[0] if any(path.is_file() for path in bundles) else None
@@ -108,7 +109,15 @@ def bench(
             stack.enter_context(open_bundle(path, verify_hashes=False, scratch=scratch))
             for path in bundles
         ]
-        return _bench(opened, settings, report, command, timeouts or Timeouts(), keep=keep)
+        return _bench(
+            opened,
+            settings,
+            report,
+            command,
+            timeouts or Timeouts(),
+            keep=keep,
+            keep_interval_s=keep_interval_s,
+        )
 
 
 def _bench(
@@ -119,6 +128,7 @@ def _bench(
     timeouts: Timeouts,
     *,
     keep: Keep | None,
+    keep_interval_s: float,
 ) -> Result:
     subjects = subjects_of(bundles, settings)
     hierarchy = _hierarchy(subjects, settings)
@@ -147,7 +157,7 @@ def _bench(
         )
 
     if keep is not None:
-        report = keeping(report, keep, made, subjects)
+        report = keeping(report, keep, made, subjects, interval_s=keep_interval_s)
     with sigterm_as_interrupt():
         stages.check_bundles(subjects, settings, timeouts, report)
         stages.measure_memory(subjects, settings, timeouts, report)

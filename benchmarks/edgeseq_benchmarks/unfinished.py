@@ -21,10 +21,12 @@ def keeping(
     keep: Keep,
     made: Callable[[Sequence[Finding]], Result],
     subjects: Sequence[Subject],
+    *,
+    interval_s: float,
 ) -> Report:
     """A `report` that hands `keep` what there is, once a model has been loaded.
 
-    It does so at most every `KEEP_INTERVAL_S`. `made` makes a result of what there is and the
+    It does so at most every `interval_s`. `made` makes a result of what there is and the
     findings that it is given.
     """
     kept_at = time.monotonic()
@@ -32,7 +34,7 @@ def keeping(
     def report_and_keep(progress: Progress, /) -> None:
         nonlocal kept_at
         report(progress)
-        if time.monotonic() - kept_at < KEEP_INTERVAL_S:
+        if time.monotonic() - kept_at < interval_s:
             return
         if any(subject.loaded is not None for subject in subjects):
             keep(made((_unfinished(progress),)))

@@ -97,6 +97,7 @@ def measure(folder: Path, log: Log) -> None:
             settings=request.settings,
             report=log.progress,
             keep=lambda so_far: _keep(so_far, folder, log),
+            keep_interval_s=request.keep_s,
         )
         write_json(folder / "result.json", result)
     except EdgeseqError as error:

@@ -49,6 +49,7 @@ def facts() -> dict[str, object]:
     return {
         "python": list(sys.version_info[:3]),
         "executable": sys.executable,
+        "environment": sys.prefix != sys.base_prefix,
         "system": platform.system(),
         "machine": platform.machine(),
         "bits": 64 if sys.maxsize > 2**32 else 32,

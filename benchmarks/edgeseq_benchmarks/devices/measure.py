@@ -16,7 +16,7 @@ from edgeseq.results import Result, Settings
 from edgeseq_benchmarks.bench import bench, sigterm_as_interrupt
 from edgeseq_benchmarks.devices.names import DeviceName, open_device, parse_device
 from edgeseq_benchmarks.devices.pump import Interruption, interruptible
-from edgeseq_benchmarks.devices.remote import bench_on
+from edgeseq_benchmarks.devices.remote import Patience, bench_on
 from edgeseq_benchmarks.devices.seam import DeviceLostError
 
 
@@ -39,6 +39,7 @@ class Task(msgspec.Struct, frozen=True):
     settings: Settings
     command: tuple[str, ...] = ()
     native: Path | None = None
+    patience: Patience = Patience()
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -88,6 +89,7 @@ def measure_on(target: Target, task: Task, *, report: Report = silent) -> Result
         python=name.python,
         report=report,
         command=task.command,
+        patience=task.patience,
     )
 
 

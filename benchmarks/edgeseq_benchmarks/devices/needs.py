@@ -27,11 +27,12 @@ p=$1; shift; case $p in "~/"*) p=$HOME/${p#"~/"};; esac; exec "$p" "$@"
 class Board(msgspec.Struct, frozen=True):
     """What `devices.board` says of a board: its Python, its processor, and what is missing.
 
-    `executable` is the interpreter's path there.
+    `executable` is the interpreter's path there, `environment` whether it is a virtual one.
     """
 
     python: tuple[int, int, int]
     executable: str
+    environment: bool
     system: str
     machine: str
     bits: int
@@ -77,13 +78,23 @@ def look(device: Device, python: str, *, timeout_s: float) -> Board:
     problem, packages = _problem(board)
     if problem is None:
         return board
-    install = f"type there: {board.executable} -m pip install {' '.join(packages)}"
     doctor = f"`edgeseq device doctor {device.name}` says more"
     raise DeviceError(
         problem,
         where=device.name,
         found=f"{board.executable}, Python {_dotted(board.python)} on {board.machine}",
-        fix="; ".join([install, doctor] if packages else [doctor]),
+        fix=f"{_install_words(board, packages)}; {doctor}" if packages else doctor,
+    )
+
+
+def _install_words(board: Board, packages: Sequence[str]) -> str:
+    """What to type on the board; a distribution's own Python takes no packages (PEP 668)."""
+    what = " ".join(packages)
+    if board.environment:
+        return f"type there: {board.executable} -m pip install {what}"
+    return (
+        f"type there: {board.executable} -m venv ~/edgeseq && ~/edgeseq/bin/pip install {what}, "
+        "and name --python '~/edgeseq/bin/python' here"
     )
 
 

@@ -34,6 +34,7 @@ from edgeseq_benchmarks.devices.needs import Board, ask_board, look
 from edgeseq_benchmarks.devices.pump import last_line, pause
 from edgeseq_benchmarks.devices.seam import Device, DeviceLostError, Finished
 from edgeseq_benchmarks.devices.wire import Failure, Line, Request, error_of
+from edgeseq_benchmarks.unfinished import KEEP_INTERVAL_S
 
 _CONNECT_S = 20.0
 _CALL_S = 60.0
@@ -64,11 +65,15 @@ tail -c "+$3" log.jsonl; exit 5
 
 
 class Patience(msgspec.Struct, frozen=True):
-    """How long a lost board is called again, and how long a board waits for a lost workstation."""
+    """How long a lost board is called again, and how long a board waits for a lost workstation.
+
+    `listen_s` is between two signs of life, `keep_s` between two fetches of what was measured.
+    """
 
     reconnect_s: float = 150.0
     grace_s: float = 600.0
     listen_s: float = _LISTEN_S
+    keep_s: float = KEEP_INTERVAL_S
 
 
 class _OverError(Exception):
@@ -147,7 +152,7 @@ class _Run:
         self._python = python
         self._place = "" if place is None else str(place)
         self._archive = scratch / "archive.tar.gz"
-        request = Request(len(bundles), settings, patience.grace_s)
+        request = Request(len(bundles), settings, patience.grace_s, patience.keep_s)
         size_bytes = write_archive(self._archive, bundles, request)
         self._needed_bytes = _ROOM_FACTOR * size_bytes + _ROOM_BYTES
         self._key = sha256_file(self._archive)[:24]
@@ -247,8 +252,7 @@ class _Run:
         self._verb("unpack", str(self._folder), timeout_s=10 * _CALL_S)
 
     def _verb(self, *arguments: str, timeout_s: float = _CALL_S) -> dict[str, Any]:
-        assert self._known is not None  # noqa: S101 - the first step
-        answer = ask_board(self._device, self._known.executable, arguments, timeout_s=timeout_s)
+        answer = ask_board(self._device, self._python, arguments, timeout_s=timeout_s)
         if "error" not in answer:
             return answer
         full = answer.get("errno") in _ERRNO_FULL

@@ -14,12 +14,13 @@ class Request(msgspec.Struct, frozen=True):
     """`request.json`: measure `tree/bundles/0`, … so.
 
     The run ends itself, and removes everything that was brought to the board, when nobody has
-    listened for `grace_s`.
+    listened for `grace_s`. What was measured so far is left to be fetched every `keep_s`.
     """
 
     bundles: int
     settings: Settings
     grace_s: float
+    keep_s: float
 
 
 class Failure(msgspec.Struct, frozen=True):
