@@ -55,7 +55,8 @@ class NetworkLayer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `options` by kind: `recurrent` cell, directions, merge, sequences; `dense` and `activation`
     function; `pool` how; `attention` function. Its arrays are `{place in the network}.{array}`,
-    for `recurrent` `{place}.{forward or backward}.{array}`.
+    for `recurrent` `{place}.{forward or backward}.{array}`. A `dense` layer that is `tied` has no
+    kernel of its own: it is the embedding's table, turned.
     """
 
     name: str

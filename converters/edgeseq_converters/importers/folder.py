@@ -40,6 +40,8 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
     "activation": ("function",),
 }
 _TABLE = "embedding.weight"
+_TIED = "tied"
+"""An option of a dense layer: its kernel is the embedding's table, turned, and stored once."""
 
 
 def network_to_folder(network: Network) -> tuple[NetworkConfig, dict[str, FloatArray]]:
@@ -59,7 +61,11 @@ def network_to_folder(network: Network) -> tuple[NetworkConfig, dict[str, FloatA
             for direction, cell in zip(("forward", "backward"), layer.cells, strict=False):
                 arrays |= _arrays(cell, f"{place}.{direction}")
         else:
-            arrays |= _arrays(layer, str(place))
+            own = _arrays(layer, str(place))
+            if isinstance(layer, Dense) and np.array_equal(layer.kernel.T, network.embedding.table):
+                options[_TIED] = "yes"
+                del own[f"{place}.kernel"]
+            arrays |= own
         layers.append(NetworkLayer(layer.name, kind, options))  # type: ignore[arg-type]
     embedding = network.embedding
     config = NetworkConfig(
@@ -103,9 +109,12 @@ def _layer(arrays: dict[str, FloatArray], place: int, entry: NetworkLayer) -> La
         return {n.removeprefix(start): a for n, a in arrays.items() if n.startswith(start)}
 
     if entry.kind != "recurrent":
+        own = held(str(place))
+        if entry.options.get(_TIED) == "yes":
+            own["kernel"] = np.ascontiguousarray(arrays[_TABLE].T)
         made: Layer = _KINDS[entry.kind](
             name=entry.name,
-            **held(str(place)),
+            **own,
             **{name: entry.options[name] for name in _OPTIONS.get(entry.kind, ())},
         )
         return made

@@ -1,0 +1,86 @@
+"""`edgeseq train lm`: a model of the next word."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edgeseq.cli.console import mute_native_stderr, out, print_json, print_note, progress_bars
+from edgeseq.data.wikitext import NAME
+
+
+def mute_tensorflow() -> None:
+    """Imports TensorFlow without its greeting."""
+    import os
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import edgeseq_converters  # noqa: F401 - sets what TensorFlow reads when it is imported
+
+    with mute_native_stderr():
+        import tensorflow as tf
+
+        tf.config.list_logical_devices()
+
+
+def train_next_word(
+    arch: str,
+    out_dir: Path,
+    values: dict[str, Any],
+    *,
+    data: str,
+    checkpoint: str | None,
+    data_dir: Path | None,
+    replace: bool,
+    json: bool,
+) -> None:
+    """Trains and says the perplexity, or that the training was held and how to go on.
+
+    Raises `InputError` for another architecture than `lstm`.
+    """
+    from edgeseq_converters.train.settings import read_settings
+
+    from edgeseq.data.registry import DEFAULT, load_dataset
+    from edgeseq.errors import InputError
+
+    if arch != "lstm":
+        raise InputError(
+            "no such model of the next word",
+            where="--arch",
+            found=arch,
+            expected="lstm",
+            fix="train --arch lstm",
+        )
+    mute_tensorflow()
+    from edgeseq_converters.lm.training import LmSettings, Paused, train_lm
+
+    settings = read_settings(values, LmSettings)  # type: ignore[type-var]
+    with progress_bars() as report:
+        dataset: Any = load_dataset(
+            NAME if data == DEFAULT else data, task="lm", data_dir=data_dir, report=report
+        )
+        made = train_lm(
+            dataset,
+            out_dir,
+            settings=settings,
+            checkpoint=checkpoint,
+            data_dir=data_dir,
+            replace=replace,
+            report=report,
+        )
+    if isinstance(made, Paused):
+        if json:
+            print_json(made)
+            return
+        out.print(f"held at step {made.step} of {made.total}: {made.path}", markup=False)
+        print_note("next: the same command goes on")
+        return
+    if json:
+        print_json(made.manifest)
+        return
+    training = made.manifest.training
+    out.print(
+        f"{made.manifest.name}: perplexity {training.dev_score:.1f} a word on the development "
+        f"part, {made.parameters:,} parameters, {training.seconds:.0f} s",
+        markup=False,
+    )
+    print_note(f"next: edgeseq convert {out_dir} --out bundles/{made.manifest.name}")
