@@ -15,6 +15,7 @@ from edgeseq.cli.console import (
     print_note,
     progress_bars,
 )
+from edgeseq.cli.train_runs import spread_of_seeds, train_several, training_of
 
 if TYPE_CHECKING:
     from edgeseq.model_folder import TrainedModel
@@ -29,14 +30,34 @@ def train(
         str, typer.Option("--data", help="A name of `edgeseq data list`, or a file.")
     ] = "customer-feedback",
     teacher: Annotated[
-        Path | None, typer.Option("--teacher", help="Trained BERT to distil an LSTM from.")
+        Path | None,
+        typer.Option("--teacher", help="Trained BERT to distil an LSTM or a smaller BERT from."),
     ] = None,
     checkpoint: Annotated[
         str | None,
         typer.Option("--checkpoint", help="BERT weights: all-MiniLM-L6-v2, a folder or a hub id."),
     ] = None,
+    layers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Layers: of an LSTM, or how many of a BERT's are kept."),
+    ] = None,
+    transfer: Annotated[
+        int | None,
+        typer.Option(min=0, help="With a teacher: learn its answers to N texts made of these."),
+    ] = None,
+    unlabelled: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--unlabelled",
+            help="With a teacher: learn its answers to these texts too (a .txt file with a text a "
+            "line, or as --data); may be repeated.",
+        ),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the train part.")] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same weights.")] = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Train with N seeds and keep the best on the dev part.")
+    ] = 1,
     setting: Annotated[
         list[str] | None,
         typer.Option("--set", help="Any other setting, as NAME=VALUE; may be repeated."),
@@ -45,6 +66,14 @@ def train(
         Path | None,
         typer.Option("--data-dir", envvar="EDGESEQ_DATA", help="Folder with local copies of data."),
     ] = None,
+    keep_every: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Keep the state beside --out every so many seconds; the same command goes on "
+            "from there after a kill.",
+        ),
+    ] = 60.0,
     replace: Annotated[bool, typer.Option("--replace", help="Replace what stands there.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -61,28 +90,37 @@ def train(
     get_task(task)
     if arch not in ("lstm", "bert"):
         raise InputError("unknown", where="--arch", found=repr(arch), expected="lstm or bert")
-    if arch == "bert" and teacher is not None:
-        raise InputError(
-            "distils an LSTM; a BERT takes none", where="--teacher", found=str(teacher)
-        )
-    values = _settings(setting or [], epochs=epochs, seed=seed)
-    bert = read_settings(values, BertSettings) if arch == "bert" else None
-    lstm = read_settings(values, LstmSettings) if arch == "lstm" else None
+    if task == "lm":
+        from edgeseq.cli.train_lm import train_next_word
+
+        given = _settings(setting or [], epochs=epochs, seed=seed)
+        place = {"data_dir": data_dir, "checkpoint": checkpoint}
+        train_next_word(arch, out_dir, given, data=data, **place, replace=replace, json=json)
+        return
+    named = {"epochs": epochs, "seed": seed, "layers": layers, "transfer": transfer}
+    values = _settings(setting or [], unlabelled=unlabelled or None, **named)
+    bert = read_settings(values, BertSettings, task) if arch == "bert" else None
+    lstm = read_settings(values, LstmSettings, task) if arch == "lstm" else None
     with progress_bars() as report:
         dataset = load_dataset(data, data_dir=data_dir, report=report)
     _start_tensorflow()
     with progress_bars() as report:
-        common: dict[str, Any] = {"data_dir": data_dir, "replace": replace, "report": report}
+        common: dict[str, Any] = {
+            "teacher": teacher,
+            "data_dir": data_dir,
+            "keep_every_s": keep_every,
+            "report": report,
+        }
         if checkpoint is not None:
             common["checkpoint"] = checkpoint
-        if bert is not None:
-            from edgeseq_converters.train.finetune import train_bert
-
-            model = train_bert(dataset, out_dir, settings=bert, **common)
+        settings = bert or lstm
+        if seeds == 1:
+            train_one = training_of(arch)
+            model = train_one(dataset, out_dir, settings=settings, replace=replace, **common)
         else:
-            from edgeseq_converters.train.distil import train_lstm
-
-            model = train_lstm(dataset, out_dir, teacher=teacher, settings=lstm, **common)
+            model = train_several(
+                arch, dataset, settings, out_dir, count=seeds, replace=replace, options=common
+            )
     _say(model, out_dir, json=json)
 
 
@@ -100,7 +138,7 @@ def _start_tensorflow() -> None:
         tf.config.list_logical_devices()
 
 
-def _settings(given: list[str], **named: int | None) -> dict[str, Any]:
+def _settings(given: list[str], **named: int | list[str] | None) -> dict[str, Any]:
     """The settings as a table, values read as JSON (`0.1`, `true`) or else as a word."""
     import msgspec
 
@@ -128,4 +166,6 @@ def _say(model: TrainedModel, out_dir: Path, *, json: bool) -> None:
         f"{model.parameters:,} parameters, {training.seconds:.0f} s",
         markup=False,
     )
+    if training.seed_scores:
+        out.print(spread_of_seeds(training.seed_scores), markup=False)
     print_note(f"next: edgeseq convert {out_dir} --out bundles/{model.manifest.name}")

@@ -84,13 +84,20 @@ def run_suite(
 
 def _check_training(suite: Suite) -> None:
     """Settings of every training, before the first one has taken its minutes."""
-    from edgeseq_converters.train.settings import BertSettings, LstmSettings, read_settings
+    from edgeseq_converters.train.settings import (
+        BertSettings,
+        LstmSettings,
+        check_taught,
+        read_settings,
+    )
 
     for model in suite.models:
+        settings: BertSettings | LstmSettings
         if model.arch == "bert":
-            read_settings(model.train, BertSettings)
+            settings = read_settings(model.train, BertSettings)
         else:
-            read_settings(model.train, LstmSettings)
+            settings = read_settings(model.train, LstmSettings)
+        check_taught(settings, taught=model.teacher is not None)
 
 
 def _claim(root: Path, suite_path: Path) -> None:

@@ -11,6 +11,7 @@ import resource
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import msgspec
 from edgeseq.bundle import read_bundle
 from edgeseq.data.examples import Dataset
 from edgeseq.errors import DataError, DeviceError, EdgeseqError, InputError, missing_extra
-from edgeseq.files import write_json
+from edgeseq.files import sha256_file, write_json
 from edgeseq.model_folder import TrainedModel
 from edgeseq.progress import Report
 from edgeseq.results import Finding
@@ -77,60 +78,75 @@ def read_data(*, report: Report, **data: Any) -> Answer:
 
 
 def train_bert(
-    *,
-    name: str,
-    task: str,  # noqa: ARG001 - part of the step's fingerprint; the data set carries it
-    checkpoint: str | None,
-    checkpoint_sha256: str | None,  # noqa: ARG001 - part of the step's fingerprint
-    settings: dict[str, Any],
-    out: str,
-    data: dict[str, Any],
-    data_sha256: str,
-    report: Report,
+    *, settings: dict[str, Any], checkpoint: str | None, checkpoint_sha256: str | None, **job: Any
 ) -> Answer:
-    """Fine-tunes a BERT checkpoint and writes the trained-model folder `out`."""
-    from edgeseq_converters.checkpoint import DEFAULT_CHECKPOINT
+    """Fine-tunes a BERT and writes the trained-model folder `out` (`_train` has the rest)."""
     from edgeseq_converters.train.finetune import train_bert as train
     from edgeseq_converters.train.settings import BertSettings, read_settings
 
-    model = train(
-        _load_same(data, data_sha256, report),
-        Path(out),
-        checkpoint=DEFAULT_CHECKPOINT if checkpoint is None else checkpoint,
-        settings=read_settings(settings, BertSettings),
-        name=name,
-        data_dir=_data_dir(data),
-        replace=True,
-        report=report,
+    facts = {"checkpoint": [checkpoint, checkpoint_sha256]}
+    return _train(
+        partial(train, checkpoint=checkpoint),
+        read_settings(settings, BertSettings, job["task"]),
+        facts=facts,
+        **job,
     )
-    return _trained(model)
 
 
-def train_lstm(
-    *,
-    name: str,
-    task: str,  # noqa: ARG001 - part of the step's fingerprint; the data set carries it
-    settings: dict[str, Any],
-    out: str,
-    data: dict[str, Any],
-    data_sha256: str,
-    report: Report,
-    teacher: str | None = None,
-) -> Answer:
-    """Trains an LSTM, distilled from `teacher` if there is one, and writes the folder `out`."""
+def train_lstm(*, settings: dict[str, Any], **job: Any) -> Answer:
+    """Trains an LSTM and writes the trained-model folder `out` (`_train` has the rest)."""
     from edgeseq_converters.train.distil import train_lstm as train
     from edgeseq_converters.train.settings import LstmSettings, read_settings
 
-    model = train(
-        _load_same(data, data_sha256, report),
-        Path(out),
-        teacher=None if teacher is None else Path(teacher),
-        settings=read_settings(settings, LstmSettings),
-        name=name,
-        data_dir=_data_dir(data),
-        replace=True,
-        report=report,
-    )
+    return _train(train, read_settings(settings, LstmSettings, job["task"]), facts={}, **job)
+
+
+def _train(
+    train: Callable[..., TrainedModel],
+    settings: Any,
+    *,
+    name: str,
+    task: str,  # noqa: ARG001 - part of the step's fingerprint; the data set carries it
+    out: str,
+    data: dict[str, Any],
+    data_sha256: str,
+    facts: dict[str, Any],
+    report: Report,
+    teacher: str | None = None,
+    seeds: int = 1,
+) -> Answer:
+    """Trains, from `teacher` if there is one, with one seed or the best of several.
+
+    The state is kept beside `out`, so that a run that was ended goes on with it.
+    """
+    from edgeseq_converters.train.checkpoints import EVERY_S
+    from edgeseq_converters.train.seeds import train_seeds
+
+    dataset = _load_same(data, data_sha256, report)
+
+    def one(seed: int, folder: Path) -> TrainedModel:
+        return train(
+            dataset,
+            folder,
+            teacher=None if teacher is None else Path(teacher),
+            settings=msgspec.structs.replace(settings, seed=seed),
+            name=name,
+            data_dir=_data_dir(data),
+            replace=True,
+            keep_every_s=EVERY_S,
+            report=report,
+        )
+
+    if seeds == 1:
+        return _trained(one(settings.seed, Path(out)))
+    weights = None if teacher is None else sha256_file(Path(teacher) / "weights.safetensors")
+    facts = {
+        **facts,
+        "data": data_sha256,
+        "settings": msgspec.to_builtins(settings),
+        "teacher": weights,
+    }
+    model = train_seeds(one, Path(out), first=settings.seed, count=seeds, facts=facts, replace=True)
     return _trained(model)
 
 

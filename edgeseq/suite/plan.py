@@ -105,7 +105,9 @@ def _train_step(
     if model.arch == "bert":
         arguments["checkpoint"] = model.checkpoint
         arguments["checkpoint_sha256"] = _folder_sha256(model.checkpoint)
-    elif model.teacher is not None:
+    if model.seeds > 1:
+        arguments["seeds"] = model.seeds
+    if model.teacher is not None:
         arguments["teacher"] = f"models/{model.teacher}"
         after = (trained[model.teacher],)
     return Step(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -45,9 +45,10 @@ class DataSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ModelSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[[model]]`: one model to train, and the recipes that it is converted with.
 
-    `checkpoint` (bert) is `all-MiniLM-L6-v2`, a folder or a hub id; `teacher` (lstm) names
-    another model of the suite; `train` holds settings of the training, by the names that
-    `edgeseq train` has for them.
+    `checkpoint` (bert) is `all-MiniLM-L6-v2`, a folder or a hub id; `teacher` names a BERT that
+    stands before it in the suite, which an LSTM is distilled from, or a smaller BERT; `train`
+    holds settings of the training, by the names that `edgeseq train` has for them. Of `seeds`
+    trainings with seeds that follow each other the best on the development part is kept.
     """
 
     name: str
@@ -56,6 +57,7 @@ class ModelSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     checkpoint: str | None = None
     teacher: str | None = None
     train: dict[str, Any] = {}
+    seeds: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
 
 
 class BenchSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -153,8 +155,6 @@ def _check_model(path: Path, model: ModelSection, seen: dict[str, ModelSection])
         raise InputError("needs recipes, each once", where=where, found=list(model.recipes))
     if model.checkpoint is not None and model.arch != "bert":
         raise InputError("a checkpoint goes with arch = 'bert' only", where=where)
-    if model.teacher is not None and model.arch != "lstm":
-        raise InputError("a teacher goes with arch = 'lstm' only", where=where)
     if model.teacher is not None and (
         model.teacher not in seen or seen[model.teacher].arch != "bert"
     ):

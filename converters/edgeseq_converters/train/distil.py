@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from edgeseq.data.examples import AnyDataset
-from edgeseq.errors import CheckpointError, InputError
+from edgeseq.errors import CheckpointError
 from edgeseq.model_folder import (
     LstmConfig,
     ModelManifest,
@@ -43,7 +43,7 @@ from edgeseq_converters.train.marks import (
 from edgeseq_converters.train.optimizer import AdamW
 from edgeseq_converters.train.place import check_place
 from edgeseq_converters.train.record import training_record
-from edgeseq_converters.train.settings import LstmSettings
+from edgeseq_converters.train.settings import LstmSettings, check_taught
 from edgeseq_converters.train.texts import encode_part, encode_texts, one_hot
 from edgeseq_converters.train.transfer import TransferSet, transfer_set
 from edgeseq_converters.train.word_states import side_by_side, word_states
@@ -113,7 +113,7 @@ def train_lstm(
     settings = settings or LstmSettings()
     check_place(out, replace=replace)
     name = name or out.name
-    check_settings(settings, taught=teacher is not None)
+    check_taught(settings, taught=teacher is not None)
     guide = None if teacher is None else read_teacher(teacher, data)
     texts = [example.text for example in data.train]
     start = start_of(
@@ -205,13 +205,6 @@ def train_lstm(
     if resume is not None:
         resume.remove()
     return trained
-
-
-def check_settings(settings: LstmSettings, *, taught: bool) -> None:
-    """Raises `InputError` for a setting that a teacher is needed for, without one."""
-    for name in ("transfer", "unlabelled", "word_states"):
-        if getattr(settings, name) and not taught:
-            raise InputError("needs a teacher", where=name, fix="name one with --teacher")
 
 
 def _more_texts(

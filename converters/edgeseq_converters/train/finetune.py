@@ -34,7 +34,7 @@ from edgeseq_converters.train.marks import (
 )
 from edgeseq_converters.train.place import check_place
 from edgeseq_converters.train.record import training_record
-from edgeseq_converters.train.settings import BertSettings
+from edgeseq_converters.train.settings import BertSettings, check_taught
 from edgeseq_converters.train.students import Lesson, start_of, teach
 from edgeseq_converters.train.texts import (
     Part,
@@ -192,12 +192,7 @@ def train_bert(
 
 
 def _check_teacher(teacher: Path | None, settings: BertSettings) -> None:
-    if teacher is None and (settings.transfer or settings.unlabelled):
-        raise InputError(
-            "needs a teacher: nobody else can label them",
-            where="transfer" if settings.transfer else "unlabelled",
-            fix="name one with --teacher",
-        )
+    check_taught(settings, taught=teacher is not None)
     if teacher is not None and settings.pooling == "marks":
         raise InputError("is not distilled into a BERT", where="pooling", found="marks")
 

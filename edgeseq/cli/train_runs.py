@@ -1,0 +1,69 @@
+"""What `edgeseq train` runs: the training of a family, once or with several seeds."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgeseq.data.examples import AnyDataset
+    from edgeseq.model_folder import TrainedModel
+
+
+def training_of(arch: str) -> Callable[..., TrainedModel]:
+    """The function that trains the family `arch` (`bert`, else an LSTM)."""
+    if arch == "bert":
+        from edgeseq_converters.train.finetune import train_bert
+
+        return train_bert
+    from edgeseq_converters.train.distil import train_lstm
+
+    return train_lstm
+
+
+def train_several(
+    arch: str,
+    dataset: AnyDataset,
+    settings: Any,
+    out_dir: Path,
+    *,
+    count: int,
+    replace: bool,
+    options: Mapping[str, Any],
+) -> TrainedModel:
+    """The best of `count` seeds; those that an interrupted run of the same had done are kept.
+
+    `options` are the arguments of the family's training beside data, settings and place.
+    """
+    import msgspec
+    from edgeseq_converters.train.seeds import train_seeds
+
+    from edgeseq.files import sha256_file
+
+    train = training_of(arch)
+    teacher: Path | None = options.get("teacher")
+
+    def one(seed: int, folder: Path) -> TrainedModel:
+        own = msgspec.structs.replace(settings, seed=seed)
+        return train(dataset, folder, settings=own, name=out_dir.name, replace=True, **options)
+
+    facts = {
+        "arch": arch,
+        "data": dataset.sha256,
+        "settings": msgspec.to_builtins(settings),
+        "checkpoint": str(options.get("checkpoint")),
+        "teacher": None if teacher is None else sha256_file(teacher / "weights.safetensors"),
+    }
+    return train_seeds(one, out_dir, first=settings.seed, count=count, facts=facts, replace=replace)
+
+
+def spread_of_seeds(scores: Mapping[str, float]) -> str:
+    """Mean and standard deviation (n - 1) of two seeds or more, in percent, as a line."""
+    values = [100 * score for score in scores.values()]
+    each = ", ".join(f"{seed}: {score:.1%}" for seed, score in scores.items())
+    return (
+        f"{len(values)} seeds, mean {statistics.fmean(values):.1f} % ± "
+        f"{statistics.stdev(values):.1f} ({each}); the best is kept"
+    )
