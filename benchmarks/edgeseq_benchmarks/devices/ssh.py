@@ -98,8 +98,8 @@ class SshDevice:
     def _start_master(
         self, socket: Path, timeout_s: float, stderr: IO[bytes]
     ) -> subprocess.Popen[bytes]:
-        command = [
-            *("ssh", *self._settings, "-o", "BatchMode=yes"),
+        settings = [
+            *(*self._settings, "-o", "BatchMode=yes"),
             *("-o", f"ConnectTimeout={max(1, round(timeout_s))}"),
             *("-o", f"ServerAliveInterval={_ALIVE_INTERVAL_S}", "-o", "ServerAliveCountMax=3"),
             *("-o", "ControlMaster=yes", "-o", f"ControlPath={socket}", "-o", "ControlPersist=no"),
@@ -108,11 +108,11 @@ class SshDevice:
             *self._login,
         ]
         try:
-            if self._accepts_any_key():
-                command += ["-o", "StrictHostKeyChecking=accept-new"]
+            if self._accepts_any_key():  # of one setting given twice, the first counts
+                settings = ["-o", "StrictHostKeyChecking=accept-new", *settings]
             return subprocess.Popen(
                 # `cat` ends when its input does, which is when this process does.
-                [*command, "--", self._host, "exec cat >/dev/null"],
+                ["ssh", *settings, "--", self._host, "exec cat >/dev/null"],  # noqa: S607
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
