@@ -9,6 +9,7 @@ import msgspec
 from edgeseq.errors import DeviceError
 from edgeseq_benchmarks.devices.seam import Device, Finished
 from edgeseq_benchmarks.doctor.facts import Facts, Python, System, read_system
+from edgeseq_benchmarks.doctor.wheels import has_wheels
 
 # A board that swaps or a card that dies takes seconds for what takes milliseconds elsewhere.
 _TIMEOUT_S = 60.0
@@ -39,7 +40,7 @@ def examine(device: Device, *, python: str = "python3", folder: str = ".") -> Fa
     if found is not None:
         runtime = next((name for name in _RUNTIMES if name in found.modules), None)
         runtime_error = _try_import(device, command, runtime) if runtime else None
-    return Facts(
+    facts = Facts(
         device=device.name,
         emulated=device.emulated,
         system=system,
@@ -49,6 +50,16 @@ def examine(device: Device, *, python: str = "python3", folder: str = ".") -> Fa
         runtime=runtime,
         runtime_error=runtime_error,
     )
+    if has_wheels(facts):
+        return facts
+    working = tuple(name for name in system.pythons if _starts(device, name))
+    return msgspec.structs.replace(facts, system=msgspec.structs.replace(system, pythons=working))
+
+
+def _starts(device: Device, python: str) -> bool:
+    """A name on the path may stand for nothing: pyenv's do. Only asked where another Python is
+    needed, since starting one takes a second on a slow board."""
+    return device.run([python, "-c", ""], timeout_s=_TIMEOUT_S).returncode == 0
 
 
 def _expanded(python: str, system: System) -> str:

@@ -43,8 +43,7 @@ for tool in apt-get dnf apk pkg pacman zypper sudo gcc vcgencmd systemd-run cpup
 done
 say pythons
 for minor in 14 13 12 11 10 9 8 7; do
-  # A name may stand for nothing (pyenv's do), so each is started.
-  "python3.$minor" -c "" </dev/null && echo "python3.$minor"
+  have "python3.$minor" && echo "python3.$minor"
 done
 say home; printf '%s\n' "$HOME"
 say end

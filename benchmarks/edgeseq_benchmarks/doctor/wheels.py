@@ -71,3 +71,11 @@ def runtime_for(processor: str) -> RuntimeWheels | None:
         if processor in runtime.processors:
             return runtime
     return None
+
+
+def has_wheels(facts: Facts) -> bool:
+    """Whether there is a runtime's wheel for the Python that was asked."""
+    wheels = runtime_for(processor_of(facts))
+    if facts.python is None or wheels is None or facts.python.implementation != "CPython":
+        return False
+    return OLDEST_PYTHON <= facts.python.version[:2] <= wheels.newest_python
