@@ -18,10 +18,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from edgeseq.data.examples import TextExample
+from edgeseq.data.examples import EXAMPLE_TYPES, AnyExample, TaggedExample, labels_of
 from edgeseq.errors import BundleError
 from edgeseq.files import read_bytes, read_json, sha256_file
 from edgeseq.model_folder import Arch
+from edgeseq.tasks import TASKS, Head, head_of
 
 SCHEMA_VERSION = 1
 RecipeName = Literal[
@@ -58,9 +59,10 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The model's one signature.
 
     A text classifier has the input `input_ids` int32 [1, −1] and the output `logits` float32
-    [1, labels]; the sequence axis is open, so a text is given at its real length and the cost
-    follows it. A model of a fixed length (the lowering `unrolled`) has [1, length] instead: a
-    shorter text is filled up with the id −1, which is no token, on its right.
+    [1, labels], a tagger (head `label-per-word`) [1, −1, labels]; the sequence axis is open, so a
+    text is given at its real length and the cost follows it. A model of a fixed length (the
+    lowering `unrolled`) has [1, length] instead: a shorter text is filled up with the id −1, which
+    is no token, on its right.
     """
 
     key: str
@@ -129,11 +131,13 @@ class BundleManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class GoldenExample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One input with the float model's answer: `logits` [labels]."""
+    """One input with the float model's answer: `logits` [labels], or [tokens, labels] in a row of a
+    tagger, whose text comes as `words`."""
 
     text: str
     token_ids: tuple[int, ...]
     logits: tuple[float, ...]
+    words: tuple[str, ...] = ()
 
 
 class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -173,24 +177,43 @@ class Bundle(msgspec.Struct, frozen=True):
         names = ("model.tflite", "tokenizer.json", "labels.json")
         return sum(self.manifest.files[name].size_bytes for name in names)
 
-    def read_examples(self) -> tuple[TextExample, ...]:
-        """The examples of `eval.jsonl`; raises `BundleError` naming the line that is wrong."""
+    @property
+    def head(self) -> Head:
+        """The shape of an answer."""
+        return head_of(self.manifest.task)
+
+    @property
+    def spans(self) -> bool:
+        """Whether the labels are BIO tags."""
+        return self.manifest.task in TASKS and TASKS[self.manifest.task].spans
+
+    def read_examples(self) -> tuple[AnyExample, ...]:
+        """The examples of `eval.jsonl`, of the head's kind; raises `BundleError` naming the line
+        that is wrong."""
+        kind, known = EXAMPLE_TYPES[self.head], frozenset(self.labels)
         path = self.path / "eval.jsonl"
         content = read_bytes(path, error=BundleError, limit_bytes=TEXT_LIMIT_BYTES)
         examples = []
         for number, line in enumerate(content.splitlines(), start=1):
             try:
-                example = msgspec.json.decode(line, type=TextExample)
+                example = msgspec.json.decode(line, type=kind)
             except (msgspec.DecodeError, UnicodeDecodeError) as failure:
                 raise BundleError(
                     "is not an example", where=f"{path}:{number}", found=str(failure)
                 ) from failure
-            if example.label not in self.labels:
+            if unknown := [label for label in labels_of(example) if label not in known]:
                 raise BundleError(
                     "unknown label",
                     where=f"{path}:{number}",
-                    found=repr(example.label),
+                    found=repr(unknown[0]),
                     expected=" or ".join(self.labels),
+                )
+            if isinstance(example, TaggedExample) and len(example.words) != len(example.tags):
+                raise BundleError(
+                    "has not one tag a word",
+                    where=f"{path}:{number}",
+                    found=f"{len(example.tags)} tags",
+                    expected=len(example.words),
                 )
             examples.append(example)
         return tuple(examples)
@@ -267,6 +290,11 @@ def read_manifest(path: Path) -> BundleManifest:
     return manifest
 
 
+def answer_shape(head: Head, labels: int, length: int) -> tuple[int, ...]:
+    """The shape of the output `logits` of a model that takes `length` tokens (−1: any number)."""
+    return (1, labels) if head == "label-per-text" else (1, length, labels)
+
+
 def _check_labels(path: Path, labels: tuple[str, ...], manifest: BundleManifest) -> None:
     if len(set(labels)) != len(labels) or len(labels) < 2:
         raise BundleError(
@@ -277,7 +305,8 @@ def _check_labels(path: Path, labels: tuple[str, ...], manifest: BundleManifest)
             fix="convert again",
         )
     shapes = [output.shape for output in manifest.signature.outputs]
-    if shapes != [(1, len(labels))]:
+    lengths = [one.shape[-1] for one in manifest.signature.inputs if one.shape] or [-1]
+    if shapes != [answer_shape(head_of(manifest.task), len(labels), lengths[0])]:
         raise BundleError(
             "lists another number of classes than the model's outputs",
             where=path / "labels.json",
@@ -321,12 +350,14 @@ def _check_golden(path: Path, golden: Golden, manifest: BundleManifest, n_labels
             fix="convert again",
         )
     for number, example in enumerate(golden.examples):
-        if len(example.logits) != n_labels:
+        by_token = head_of(manifest.task) != "label-per-text"
+        expected = n_labels * (len(example.token_ids) if by_token else 1)
+        if len(example.logits) != expected:
             raise BundleError(
                 "has another number of logits than there are labels",
                 where=f"{path}: example {number}",
                 found=len(example.logits),
-                expected=n_labels,
+                expected=expected,
             )
         if not 0 < len(example.token_ids) <= manifest.max_tokens:
             raise BundleError(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from edgeseq.bundle import Bundle, check_model, read_bundle
+from edgeseq.bundle import Bundle, answer_shape, check_model, read_bundle
 from edgeseq.errors import BundleError, DataError
 from edgeseq.files import read_bytes
 
@@ -114,12 +114,13 @@ def check_signature(bundle: Bundle) -> None:
     ]
     shapes = [(tensor.dtype, tensor.shape) for tensor in (*signature.inputs, *signature.outputs)]
     fixed = ("int32", (1, bundle.manifest.max_tokens))
-    answer = ("float32", (1, len(bundle.labels)))
+    length = signature.inputs[0].shape[-1] if signature.inputs and signature.inputs[0].shape else -1
+    answer = ("float32", answer_shape(bundle.head, len(bundle.labels), length))
     if shapes not in ([("int32", (1, -1)), answer], [fixed, answer]):
         raise BundleError(
-            "has another signature than a text classifier",
+            "has another signature than a text classifier or tagger",
             where=bundle.path / "bundle.json",
             found=" ".join(found),
-            expected=f"one int32 [1, -1 or max_tokens] to one float32 [1, {len(bundle.labels)}]",
+            expected=f"one int32 [1, -1 or max_tokens] to one float32 {list(answer[1])}",
             fix="update edgeseq or convert again",
         )

@@ -246,7 +246,7 @@ def load_command(
     child: Child,
     *,
     threads: int,
-    first_text: str,
+    first_text: protocol.Text,
     folder: os.PathLike[str] | None = None,
     ledger: bool = False,
     announce: bool = False,
@@ -267,6 +267,8 @@ def load_command(
         spawned_ns=child.spawned_ns,
         ledger=ledger,
         announce=announce,
+        head=bundle.head,
+        span_labels=bundle.labels if bundle.spans else (),
     )
 
 

@@ -26,7 +26,7 @@ class LimitedTask(NamedTuple):
 
     bundle: Bundle
     files: OwnFiles
-    texts: Sequence[str]
+    texts: Sequence[protocol.Text]
     threads: int
     duration_s: float
     load_timeout_s: float

@@ -75,14 +75,19 @@ class Operators(NamedTuple):
 
 
 def profile(
-    path: str, token_ids: Sequence[int], *, labels: int, threads: int, budget_s: float = 1.5
+    path: str,
+    token_ids: Sequence[int],
+    *,
+    output_shape: tuple[int, ...],
+    threads: int,
+    budget_s: float = 1.5,
 ) -> Operators:
     """Profiles the model at `path` on one input int32 [1, tokens], for about `budget_s`.
 
-    The model's one signature must have one input and one output [1, labels]. Raises `DeviceError`
-    where the runtime has no profiler or refuses.
+    The model's one signature must have one input and one output of `output_shape`. Raises
+    `DeviceError` where the runtime has no profiler or refuses.
     """
-    session = _Session(path, token_ids, labels, threads)
+    session = _Session(path, token_ids, output_shape, threads)
     for _ in range(3):
         session.run()
     plain_ns: list[int] = []
@@ -129,7 +134,9 @@ def _collect(session: _Session, plain_ns: list[int], budget_s: float) -> Operato
 class _Session:
     """A compiled model with its buffers; lives until its process ends."""
 
-    def __init__(self, path: str, token_ids: Sequence[int], labels: int, threads: int) -> None:
+    def __init__(
+        self, path: str, token_ids: Sequence[int], output_shape: tuple[int, ...], threads: int
+    ) -> None:
         self._library = _library()
         self._kept: list[object] = []
         environment, model, options = c_void_p(), c_void_p(), c_void_p()
@@ -151,7 +158,7 @@ class _Session:
         )
         inputs, address = self._buffer(_INT32, (1, len(token_ids)))
         ctypes.memmove(address, (ctypes.c_int32 * len(token_ids))(*token_ids), 4 * len(token_ids))
-        outputs, _ = self._buffer(_FLOAT32, (1, labels))
+        outputs, _ = self._buffer(_FLOAT32, output_shape)
         self._inputs, self._outputs = (c_void_p * 1)(inputs), (c_void_p * 1)(outputs)
         self.call("LiteRtCompiledModelGetProfiler", self._model, byref(self.profiler))
 
@@ -176,7 +183,7 @@ class _Session:
         self.call("LiteRtCreateOpaqueOptions", kind, payload, keep, byref(made))
         self.call("LiteRtAddOpaqueOptions", options, made)
 
-    def _buffer(self, element: int, shape: tuple[int, int]) -> tuple[c_void_p, int]:
+    def _buffer(self, element: int, shape: tuple[int, ...]) -> tuple[c_void_p, int]:
         size_bytes = 4 * shape[0] * shape[1]
         memory = ctypes.create_string_buffer(size_bytes + _ALIGNMENT)
         self._kept.append(memory)

@@ -16,7 +16,7 @@ TOKENS = 32
 
 def profile_bundle(
     bundle: Bundle,
-    texts: Sequence[str],
+    texts: Sequence[protocol.Text],
     *,
     threads: int = 1,
     tokens: int = TOKENS,
@@ -33,9 +33,10 @@ def profile_bundle(
         child.ask(load, protocol.Loaded, timeout_s=timeout_s)
         command = protocol.Profile(
             model_path=load.model_path,
-            texts=(" ".join(texts),),
+            texts=(" ".join(one if isinstance(one, str) else " ".join(one) for one in texts),),
             tokens=tokens,
             labels=len(bundle.labels),
+            head=bundle.head,
             threads=threads,
         )
         found = child.ask(command, protocol.Profiled, timeout_s=timeout_s)

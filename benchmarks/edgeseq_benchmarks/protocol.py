@@ -13,6 +13,8 @@ from typing import Literal
 
 import msgspec
 
+from edgeseq.tasks import Head
+
 Phase = Literal[
     "started",
     "runtime_imported",
@@ -22,6 +24,12 @@ Phase = Literal[
     "first_answer",
     "steady",
 ]
+
+
+Text = str | tuple[str, ...]
+"""What is asked about: a text, or the words that one consists of."""
+Answer = int | tuple[int, ...]
+"""The class of a text, or of each of its words."""
 
 
 class Command(msgspec.Struct, frozen=True, tag_field="command"):
@@ -42,7 +50,8 @@ class Load(Command, frozen=True, tag="load"):
 
     `spawned_ns` is the parent's `time.perf_counter_ns()` before it started the process (one clock
     for all processes on Linux: CLOCK_MONOTONIC). With `ledger`, memory is read after each phase;
-    with `announce`, a `Reached` is sent after each phase, so that a process that dies leaves word.
+    with `announce`, a `Reached` is sent after each phase, so that a process that dies leaves
+    word. `span_labels` are the labels where they are BIO tags.
     """
 
     model_path: str
@@ -53,10 +62,12 @@ class Load(Command, frozen=True, tag="load"):
     input_name: str
     output_name: str
     threads: int
-    first_text: str
+    first_text: Text
     spawned_ns: int
     ledger: bool = False
     announce: bool = False
+    head: Head = "label-per-text"
+    span_labels: tuple[str, ...] = ()
 
 
 class RunSlice(Command, frozen=True, tag="slice"):
@@ -66,8 +77,8 @@ class RunSlice(Command, frozen=True, tag="slice"):
     `warmup_texts` come first; their times are reported apart.
     """
 
-    texts: tuple[str, ...]
-    warmup_texts: tuple[str, ...]
+    texts: tuple[Text, ...]
+    warmup_texts: tuple[Text, ...]
     min_queries: int
     max_queries: int
     min_duration_ns: int
@@ -91,7 +102,7 @@ class RunLength(Command, frozen=True, tag="length"):
 class AnswerTexts(Command, frozen=True, tag="answer"):
     """Answer the texts in order, untimed; answered by `Answered`."""
 
-    texts: tuple[str, ...]
+    texts: tuple[Text, ...]
 
 
 class AnswerTokens(Command, frozen=True, tag="answer_tokens"):
@@ -107,7 +118,7 @@ class RunLimited(Command, frozen=True, tag="limited"):
     must be known even when the process is killed in between.
     """
 
-    texts: tuple[str, ...]
+    texts: tuple[Text, ...]
     max_duration_ns: int
 
 
@@ -124,10 +135,11 @@ class Profile(Command, frozen=True, tag="profile"):
     """
 
     model_path: str
-    texts: tuple[str, ...]
+    texts: tuple[Text, ...]
     tokens: int
     labels: int
     threads: int
+    head: Head = "label-per-text"
 
 
 class MeasureOverhead(Command, frozen=True, tag="overhead"):
@@ -204,12 +216,11 @@ class Reached(Reply, frozen=True, tag="reached"):
 class Columns(msgspec.Struct, frozen=True):
     """Packed columns of equal length, one entry a query (see `pack` and `unpack`).
 
-    `text` is the index into the command's texts, `predicted` the class number.
+    `text` is the index into the command's texts.
     """
 
     text: bytes
     tokens: bytes
-    predicted: bytes
     tokenize_ns: bytes
     inference_ns: bytes
     decode_ns: bytes
@@ -220,8 +231,9 @@ class SliceDone(Reply, frozen=True, tag="slice"):
     """The times of a slice, and what the process itself went through meanwhile.
 
     `cpu_ns` is processor time of the whole process, `waiting_ns` the time in which a thread of it
-    was ready to run but had no processor (None where the kernel does not say); `truncated` and
-    `unknown_only` are indices into the texts.
+    was ready to run but had no processor (None where the kernel does not say); `truncated`,
+    `unknown_only`, `windowed` and `varied` are indices into the texts. `answers` has the packed
+    classes of each text as it was answered first; `varied` are those that got another one later.
     """
 
     warmup: Columns
@@ -234,6 +246,9 @@ class SliceDone(Reply, frozen=True, tag="slice"):
     rss_bytes: int
     truncated: tuple[int, ...]
     unknown_only: tuple[int, ...]
+    answers: tuple[bytes, ...] = ()
+    varied: tuple[int, ...] = ()
+    windowed: tuple[int, ...] = ()
 
 
 class LengthDone(Reply, frozen=True, tag="length"):
@@ -243,12 +258,15 @@ class LengthDone(Reply, frozen=True, tag="length"):
 
 
 class TextAnswer(msgspec.Struct, frozen=True):
-    """One text as the model saw it, with the logits [labels]; None is what is no number (NaN)."""
+    """One text as the model saw it, with the logits [labels], or [words, labels] in a row; None is
+    what is no number (NaN). `answer` is the class, or one a word."""
 
     token_ids: tuple[int, ...]
     truncated: bool
     unknown_only: bool
     logits: tuple[float | None, ...]
+    answer: Answer = 0
+    windowed: bool = False
 
 
 class Answered(Reply, frozen=True, tag="answered"):
@@ -258,7 +276,8 @@ class Answered(Reply, frozen=True, tag="answered"):
 
 
 class Logits(Reply, frozen=True, tag="logits"):
-    """Logits [inputs][labels] in the order of the inputs; None is what is no number (NaN)."""
+    """Logits [inputs][labels] or [inputs][tokens · labels] in the order of the inputs; None is what
+    is no number (NaN)."""
 
     logits: tuple[tuple[float | None, ...], ...]
 

@@ -68,12 +68,12 @@ def _broken(package: Package, failure: Exception) -> DeviceError:
 
 
 class Model:
-    """A text classifier in an interpreter; one thread of use at a time.
+    """A text classifier or tagger in an interpreter; one thread of use at a time.
 
     Input int32 [1, tokens], at a text's real length or filled up to the model's fixed one, and
-    output float32 [1, labels] are bound by the names of the signature, never by their order (the
-    order of `get_input_details` is not the function's). Their tensor indices are looked up once: a
-    `SignatureRunner` allocates again in every call.
+    output float32 [1, labels], or [1, tokens, labels] `by_token`, are bound by the names of the
+    signature, never by their order (the order of `get_input_details` is not the function's). Their
+    tensor indices are looked up once: a `SignatureRunner` allocates again in every call.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class Model:
         output_name: str,
         labels: int,
         threads: int,
+        by_token: bool = False,
     ) -> None:
         """Maps the file at `path`; raises `BundleError` when it is not such a model."""
         import numpy as np
@@ -121,8 +122,10 @@ class Model:
         self.fixed_length = self._fixed_length()
         shape = (1, self.fixed_length or -1)
         self._check("input", self._interpreter.get_input_details(), self._input, "int32", shape)
+        self._by_token, self._labels = by_token, labels
         outputs = self._interpreter.get_output_details()
-        self._check("output", outputs, self._output, "float32", (1, labels))
+        answer = (1, self.fixed_length or -1, labels) if by_token else (1, labels)
+        self._check("output", outputs, self._output, "float32", answer)
 
     def _fixed_length(self) -> int | None:
         """Number of tokens that the model always takes, or None for an open axis."""
@@ -146,9 +149,8 @@ class Model:
             signature = tuple(int(size) for size in tensor["shape_signature"])
             found_dtype = self._np.dtype(tensor["dtype"]).name
             # An output's shape is often left unknown; its real one is checked by `answer`.
-            open_output = side == "output" and (len(signature) != 2 or -1 in signature)
+            open_output = side == "output" and (len(signature) != len(shape) or -1 in signature)
             if found_dtype == dtype and (signature == shape or open_output):
-                self._labels = shape[-1]
                 return
             raise BundleError(
                 f"has another {side} than a text classifier",
@@ -189,7 +191,7 @@ class Model:
         return row
 
     def answer(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
-        """The logits [labels] of one text.
+        """The logits [labels] of one text, or [tokens, labels].
 
         State that a fused LSTM keeps in variable tensors is reset first (0.3 µs where there is
         none). Raises `BundleError` when the runtime fails, on a token id out of range for one.
@@ -211,13 +213,14 @@ class Model:
                 found=str(failure),
                 fix="convert the bundle again",
             ) from failure
-        if logits.shape != (1, self._labels):
+        tokens = (self._tokens,) if self._by_token else ()
+        if logits.shape != (1, *tokens, self._labels):
             raise BundleError(
                 "answered with another shape than there are labels",
                 where=self._path,
                 found=list(logits.shape),
-                expected=[1, self._labels],
+                expected=[1, *tokens, self._labels],
                 fix="convert the bundle again",
             )
         row: npt.NDArray[np.float32] = logits[0]
-        return row
+        return row[: len(token_ids)] if self._by_token else row

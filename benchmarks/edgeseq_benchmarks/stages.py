@@ -93,7 +93,7 @@ def _each(
 
 def _measure_memory(subject: Subject, settings: Settings, timeouts: Timeouts) -> None:
     bundle = subject.bundle
-    first_text = subject.examples[subject.order[0]].text
+    first_text = subject.examples[subject.order[0]].asked
     with Child(subject.name) as child:
         with lost_while_loading(bundle):
             load = load_command(
@@ -147,7 +147,7 @@ def measure_cold_starts(
             report(Progress("cold start", number * len(subjects) + place, total, subject.name))
             if subject.lost:
                 continue
-            first_text = subject.examples[subject.order[number % len(subject.order)]].text
+            first_text = subject.examples[subject.order[number % len(subject.order)]].asked
             with subject.survives("cold start"), Child(subject.name) as child:
                 load = load_command(
                     subject.bundle, child, threads=settings.threads, first_text=first_text
@@ -224,7 +224,7 @@ def measure_rounds(
 
 def load_child(subject: Subject, child: Child, settings: Settings, timeouts: Timeouts) -> None:
     """Loads the bundle into `child`; raises as `Child.ask` does."""
-    first_text = subject.examples[subject.order[0]].text
+    first_text = subject.examples[subject.order[0]].asked
     load = load_command(subject.bundle, child, threads=settings.threads, first_text=first_text)
     child.ask(load, protocol.Loaded, timeout_s=timeouts.load_s)
 

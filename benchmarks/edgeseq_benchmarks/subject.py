@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from edgeseq.bundle import Bundle
-from edgeseq.data.examples import TextExample
+from edgeseq.data.examples import AnyExample, labels_of
 from edgeseq.errors import BundleError, DeviceError, OutputError
 from edgeseq.results import (
     BundleIdentity,
@@ -26,7 +26,7 @@ from edgeseq.results import (
 )
 from edgeseq_benchmarks import validity
 from edgeseq_benchmarks.children import ChildLostError
-from edgeseq_benchmarks.protocol import Columns, Loaded, SliceDone, unpack
+from edgeseq_benchmarks.protocol import Columns, Loaded, SliceDone, Text, unpack
 
 _COLUMNS = ("tokens", "tokenize_ns", "inference_ns", "decode_ns", "total_ns")
 
@@ -57,7 +57,7 @@ class Subject:
         """Reads the test examples; raises `BundleError` when there is none or a line is wrong."""
         self.bundle = bundle
         self.name = bundle.manifest.name
-        self.examples: tuple[TextExample, ...] = bundle.read_examples()
+        self.examples: tuple[AnyExample, ...] = bundle.read_examples()
         if not self.examples:
             raise BundleError(
                 "holds no test example",
@@ -79,14 +79,15 @@ class Subject:
         self.profile: OperatorProfile | None = None
         self.energy: EnergyWindow | None = None
         self.findings: list[Finding] = []
-        self._predicted: dict[int, int] = {}
+        self._predicted: dict[int, tuple[int, ...]] = {}
+        self._windowed: set[int] = set()
         self._varied: set[int] = set()
         self._truncated: set[int] = set()
         self._unknown_only: set[int] = set()
 
-    def texts(self, examples: Sequence[int]) -> tuple[str, ...]:
-        """The texts of test examples given by index."""
-        return tuple(self.examples[number].text for number in examples)
+    def texts(self, examples: Sequence[int]) -> tuple[Text, ...]:
+        """What is asked of test examples given by index: their texts, or their words."""
+        return tuple(self.examples[number].asked for number in examples)
 
     def slice_of_round(self, number: int, rounds: int) -> list[int]:
         """The examples of one round: every `rounds`-th of the fixed order, at least one."""
@@ -108,12 +109,12 @@ class Subject:
     def take_slice(self, done: SliceDone, examples: Sequence[int], number: int) -> None:
         """Takes in what one round has observed; `examples` are those of the slice."""
         self.table.add(done.queries, examples, number)
-        for text, predicted in zip(
-            unpack(done.queries.text), unpack(done.queries.predicted), strict=True
-        ):
-            example = examples[text]
-            if self._predicted.setdefault(example, predicted) != predicted:
+        for example, packed in zip(examples, done.answers, strict=True):
+            answer = unpack(packed)
+            if self._predicted.setdefault(example, answer) != answer:
                 self._varied.add(example)
+        self._varied |= {examples[text] for text in done.varied}
+        self._windowed |= {examples[text] for text in done.windowed}
         self._truncated |= {examples[text] for text in done.truncated}
         self._unknown_only |= {examples[text] for text in done.unknown_only}
         self.slices.append(
@@ -153,10 +154,16 @@ class Subject:
         """The answers, once every test example has one."""
         if len(self._predicted) < len(self.examples):
             return None
-        labels = self.bundle.labels
+        number_of = {label: number for number, label in enumerate(self.bundle.labels)}
+        answers = [self._predicted[number] for number in range(len(self.examples))]
+        by_word = self.bundle.head != "label-per-text"
         return Predictions(
-            gold=tuple(labels.index(example.label) for example in self.examples),
-            predicted=tuple(self._predicted[number] for number in range(len(self.examples))),
+            gold=tuple(
+                number_of[label] for example in self.examples for label in labels_of(example)
+            ),
+            predicted=tuple(one for answer in answers for one in answer),
+            counts=tuple(len(answer) for answer in answers) if by_word else (),
+            windowed=len(self._windowed),
             sources=tuple(example.source for example in self.examples),
             truncated=len(self._truncated),
             unknown_only=len(self._unknown_only),
@@ -174,6 +181,8 @@ class Subject:
                 len(self._truncated),
                 len(self._unknown_only),
                 len(self.examples),
+                windowed=len(self._windowed),
+                by_word=self.bundle.head != "label-per-text",
             )
         if self.loaded is not None:
             findings += validity.thread_findings(settings.threads, self.loaded.threads_started)

@@ -29,7 +29,7 @@ class TextEncoder:
 
         self._tokenizer: Any = Tokenizer.from_file(path)
         self._tokenizer.no_padding()
-        self._max_tokens = max_tokens
+        self._max_tokens: int | None = max_tokens
         self._marked = marker_ids(self._tokenizer) is not None
         self._cut_at_limit()
         unknown = getattr(self._tokenizer.model, "unk_token", None)
@@ -41,15 +41,21 @@ class TextEncoder:
             return self._around_mentions(text).token_ids
         return self._tokenizer.encode(text).ids or self._nothing()
 
+    def plain_tokenizer(self) -> Any:
+        """The tokenizer itself, set to cut nothing: for texts that come as words."""
+        self._tokenizer.no_truncation()
+        self._max_tokens = None
+        return self._tokenizer
+
     def _cut_at_limit(self) -> None:
-        if self._marked:
+        if self._marked or self._max_tokens is None:
             self._tokenizer.no_truncation()
         else:
             self._tokenizer.enable_truncation(max_length=self._max_tokens)
 
     def _around_mentions(self, text: str) -> Encoded:
         try:
-            found = encode_marked(self._tokenizer, text, self._max_tokens)
+            found = encode_marked(self._tokenizer, text, self._max_tokens or 0)
         except DataError:  # mentions that are themselves too long: the beginning, and it is said
             ids = self._tokenizer.encode(text).ids
             return Encoded(ids[: self._max_tokens], truncated=True, unknown_only=False)

@@ -11,33 +11,59 @@ import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
-from edgeseq_benchmarks.protocol import Columns
+from edgeseq_benchmarks.protocol import Answer, Columns, Text
 
-Tokenize = Callable[[str], list[int]]
-Infer = Callable[[list[int]], Any]
-Decode = Callable[[Any], int]
+
+class Steps(Protocol):
+    """What is done for one query, and how many tokens that was."""
+
+    @property
+    def tokenize(self) -> Callable[[Any], Any]: ...
+    @property
+    def infer(self) -> Callable[[Any], Any]: ...
+    @property
+    def decode(self) -> Callable[[Any], Answer]: ...
+    @property
+    def count(self) -> Callable[[Any], int]: ...
+
+
+class Nothing:
+    """Steps that do nothing."""
+
+    def tokenize(self, text: Any) -> Any:
+        return text
+
+    def infer(self, inputs: Any) -> Any:
+        return inputs
+
+    def decode(self, _outputs: Any) -> int:
+        return 0
+
+    def count(self, _inputs: Any) -> int:
+        return 0
 
 
 class Recorder:
-    """Growing columns of what was timed, one entry a query."""
+    """Growing columns of what was timed, one entry a query; the first answer to each text, and
+    which texts were answered otherwise later."""
 
     def __init__(self) -> None:
         self.text = array("q")
         self.tokens = array("q")
-        self.predicted = array("q")
         self.tokenize_ns = array("q")
         self.inference_ns = array("q")
         self.decode_ns = array("q")
         self.total_ns = array("q")
+        self.answers: dict[int, Answer] = {}
+        self.varied: set[int] = set()
 
     def columns(self) -> Columns:
         """The columns as they travel to the parent."""
         return Columns(
             text=self.text.tobytes(),
             tokens=self.tokens.tobytes(),
-            predicted=self.predicted.tobytes(),
             tokenize_ns=self.tokenize_ns.tobytes(),
             inference_ns=self.inference_ns.tobytes(),
             decode_ns=self.decode_ns.tobytes(),
@@ -45,26 +71,26 @@ class Recorder:
         )
 
 
-def time_texts(
-    texts: Sequence[str], tokenize: Tokenize, infer: Infer, decode: Decode, record: Recorder
-) -> None:
+def time_texts(texts: Sequence[Text], steps: Steps, record: Recorder) -> None:
     """Answers the texts in order and appends their times, in ns of `time.perf_counter_ns`.
 
     Nothing but the three steps lies between the four readings of the clock; what is stored is
     stored after the last one.
     """
     clock = time.perf_counter_ns
+    tokenize, infer, decode, count = steps.tokenize, steps.infer, steps.decode, steps.count
     for number, text in enumerate(texts):
         begun = clock()
-        token_ids = tokenize(text)
+        inputs = tokenize(text)
         tokenized = clock()
-        logits = infer(token_ids)
+        outputs = infer(inputs)
         inferred = clock()
-        predicted = decode(logits)
+        answer = decode(outputs)
         decoded = clock()
         record.text.append(number)
-        record.tokens.append(len(token_ids))
-        record.predicted.append(predicted)
+        record.tokens.append(count(inputs))
+        if record.answers.setdefault(number, answer) != answer:
+            record.varied.add(number)
         record.tokenize_ns.append(tokenized - begun)
         record.inference_ns.append(inferred - tokenized)
         record.decode_ns.append(decoded - inferred)
@@ -74,9 +100,8 @@ def time_texts(
 def time_overhead(queries: int) -> array[int]:
     """`total_ns` of queries that do nothing: what the loop itself adds to each."""
     record = Recorder()
-    nothing: list[int] = []
     with collector_off():
-        time_texts([""] * queries, lambda _: nothing, lambda _: None, lambda _: 0, record)
+        time_texts([""] * queries, Nothing(), record)
     return record.total_ns
 
 

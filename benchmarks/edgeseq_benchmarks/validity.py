@@ -103,7 +103,15 @@ def _distance(found: Sequence[float | None], expected: Sequence[float | None]) -
     )
 
 
-def answer_findings(varied: int, truncated: int, unknown_only: int, examples: int) -> list[Finding]:
+def answer_findings(
+    varied: int,
+    truncated: int,
+    unknown_only: int,
+    examples: int,
+    *,
+    windowed: int = 0,
+    by_word: bool = False,
+) -> list[Finding]:
     """What is to be said about the answers over the test examples (counts of examples)."""
     findings = []
     if varied:
@@ -119,8 +127,18 @@ def answer_findings(varied: int, truncated: int, unknown_only: int, examples: in
             Finding(
                 "texts-truncated",
                 "note",
-                f"{truncated} of {examples} test examples are longer than the model's longest "
-                "input and were cut",
+                f"{truncated} of {examples} test examples "
+                + ("hold a word that is" if by_word else "are")
+                + " longer than the model's longest input and were cut",
+            )
+        )
+    if windowed:
+        findings.append(
+            Finding(
+                "texts-windowed",
+                "note",
+                f"{windowed} of {examples} test examples are longer than the model's longest "
+                "input and were answered in overlapping windows",
             )
         )
     if unknown_only:

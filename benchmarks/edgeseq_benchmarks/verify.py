@@ -19,7 +19,7 @@ def verify(
     bundle: Bundle,
     *,
     threads: int = 1,
-    texts: tuple[str, ...] = (),
+    texts: tuple[protocol.Text, ...] = (),
     check_timeout_s: float = 180.0,
     answer_timeout_s: float = 120.0,
 ) -> list[Finding]:
@@ -30,7 +30,7 @@ def verify(
     the process that tried died or hung.
     """
     golden = bundle.golden.examples
-    texts = (*(example.text for example in golden), *texts)
+    texts = (*(example.words or example.text for example in golden), *texts)
     token_ids = tuple(example.token_ids for example in golden)
     with Child(bundle.manifest.name) as child, lost_while_loading(bundle):
         child.ask(

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from typing import IO
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
@@ -22,6 +22,9 @@ from edgeseq_benchmarks.protocol import AnyCommand, AnyReply, Memory, Phase
 from edgeseq_benchmarks.runtimes import PADDING_ID, Model, Runtime, find_runtime
 from edgeseq_benchmarks.texts import TextEncoder
 from edgeseq_benchmarks.timing import Recorder, collector_off, time_overhead, time_texts
+
+if TYPE_CHECKING:
+    from edgeseq_benchmarks.reading import Reader
 
 _PR_SET_PDEATHSIG = 1
 # Answers within the limit are reported at most this often: reporting takes time too.
@@ -37,6 +40,7 @@ class _Worker:
         self._peak_is_of_phase = False
         self._model: Model | None = None
         self._texts: TextEncoder | None = None
+        self._reader: Reader | None = None
 
     def send(self, reply: AnyReply) -> None:
         self._replies.write(self._encoder.encode(reply) + b"\n")
@@ -54,6 +58,12 @@ class _Worker:
             raise DeviceError("no tokenizer is loaded", fix="send `load` first")
         return self._texts
 
+    @property
+    def reader(self) -> Reader:
+        if self._reader is None:
+            raise DeviceError("no model is loaded", fix="send `load` first")
+        return self._reader
+
     def load(self, command: protocol.Load) -> protocol.Loaded:
         ledger: list[Memory] = []
 
@@ -64,6 +74,8 @@ class _Worker:
                 ledger.append(self.read_memory(phase))
 
         runtime = _import_everything()
+        from edgeseq_benchmarks.reading import reader
+
         imported_ns = time.perf_counter_ns()
         threads = memory.count_threads()
         if command.ledger:
@@ -82,12 +94,16 @@ class _Worker:
             output_name=command.output_name,
             labels=command.labels,
             threads=command.threads,
+            by_token=command.head != "label-per-text",
+        )
+        self._reader = steps = reader(
+            command.head, self._texts, self._model, command.max_tokens, command.span_labels
         )
         ended("model_loaded")
-        self._model.allocate(len(self._texts.token_ids(command.first_text)))
+        self._model.allocate(_longest(steps.tokenize(command.first_text)))
         ended("tensors_allocated")
         loaded_ns = time.perf_counter_ns()
-        _class_number(self._model.answer(self._texts.token_ids(command.first_text)))
+        steps.decode(steps.infer(steps.tokenize(command.first_text)))
         answered_ns = time.perf_counter_ns()
         ended("first_answer")
         return protocol.Loaded(
@@ -108,21 +124,22 @@ class _Worker:
         return reading
 
     def run_slice(self, command: protocol.RunSlice) -> protocol.SliceDone:
-        tokenize, infer = self.texts.token_ids, self.model.answer
+        steps = self.reader
         warmup, queries = Recorder(), Recorder()
         with collector_off():
-            time_texts(command.warmup_texts, tokenize, infer, _class_number, warmup)
+            time_texts(command.warmup_texts, steps, warmup)
             faults, waiting_ns = memory.read_faults(), memory.read_waiting_ns()
             cpu_ns, begun_ns = time.process_time_ns(), time.perf_counter_ns()
             while True:
-                time_texts(command.texts, tokenize, infer, _class_number, queries)
+                time_texts(command.texts, steps, queries)
                 made, took_ns = len(queries.total_ns), time.perf_counter_ns() - begun_ns
                 enough = made >= command.min_queries and took_ns >= command.min_duration_ns
                 if enough or made + len(command.texts) > command.max_queries:
                     break
             cpu_ns = time.process_time_ns() - cpu_ns
             waited_ns, faults_after = memory.read_waiting_ns(), memory.read_faults()
-        encoded = [self.texts.encode(text) for text in command.texts]
+        happened = [steps.happened(text) for text in command.texts]
+        answers = [queries.answers[number] for number in range(len(command.texts))]
         return protocol.SliceDone(
             warmup=warmup.columns(),
             queries=queries.columns(),
@@ -134,8 +151,14 @@ class _Worker:
             minor_faults=faults_after[0] - faults[0],
             major_faults=faults_after[1] - faults[1],
             rss_bytes=memory.read_memory("steady", peak_is_of_phase=False).rss_bytes,
-            truncated=tuple(number for number, text in enumerate(encoded) if text.truncated),
-            unknown_only=tuple(number for number, text in enumerate(encoded) if text.unknown_only),
+            truncated=tuple(number for number, one in enumerate(happened) if one[0]),
+            unknown_only=tuple(number for number, one in enumerate(happened) if one[1]),
+            windowed=tuple(number for number, one in enumerate(happened) if one[2]),
+            answers=tuple(
+                protocol.pack((answer,) if isinstance(answer, int) else answer)
+                for answer in answers
+            ),
+            varied=tuple(sorted(queries.varied)),
         )
 
     def run_length(self, command: protocol.RunLength) -> protocol.LengthDone:
@@ -161,12 +184,12 @@ class _Worker:
         return protocol.LengthDone(protocol.pack(times_ns))
 
     def run_limited(self, command: protocol.RunLimited) -> None:
-        clock = time.perf_counter_ns
+        clock, steps = time.perf_counter_ns, self.reader
         first_ns = reported_ns = clock()
         some_ns: list[int] = []
         for text in command.texts:
             begun_ns = clock()
-            _class_number(self.model.answer(self.texts.token_ids(text)))
+            steps.decode(steps.infer(steps.tokenize(text)))
             ended_ns = clock()
             some_ns.append(ended_ns - begun_ns)
             if ended_ns - first_ns >= command.max_duration_ns:
@@ -180,21 +203,22 @@ class _Worker:
     def answer_texts(self, command: protocol.AnswerTexts) -> protocol.Answered:
         answers = []
         for text in command.texts:
-            encoded = self.texts.encode(text)
-            logits = self.model.answer(encoded.token_ids)
+            read = self.reader.read(text)
             answers.append(
                 protocol.TextAnswer(
-                    token_ids=tuple(encoded.token_ids),
-                    truncated=encoded.truncated,
-                    unknown_only=encoded.unknown_only,
-                    logits=tuple(logits.tolist()),
+                    token_ids=tuple(read.token_ids),
+                    truncated=read.truncated,
+                    unknown_only=read.unknown_only,
+                    logits=tuple(read.logits),
+                    answer=read.answer,
+                    windowed=read.windowed,
                 )
             )
         return protocol.Answered(tuple(answers))
 
     def answer_tokens(self, command: protocol.AnswerTokens) -> protocol.Logits:
         return protocol.Logits(
-            tuple(tuple(self.model.answer(ids).tolist()) for ids in command.token_ids)
+            tuple(tuple(self.model.answer(ids).ravel().tolist()) for ids in command.token_ids)
         )
 
     def check(self, command: protocol.CheckBundle) -> protocol.Checked:
@@ -209,14 +233,19 @@ class _Worker:
     def profile(self, command: protocol.Profile) -> protocol.Profiled:
         from edgeseq_benchmarks.litert_profiler import profile
 
-        cut = (self.texts.exactly(text, command.tokens) for text in command.texts)
+        texts = [text if isinstance(text, str) else " ".join(text) for text in command.texts]
+        cut = (self.texts.exactly(text, command.tokens) for text in texts)
         token_ids = next((ids for ids in cut if ids), None)
         if token_ids is None:
-            token_ids = self.texts.token_ids(command.texts[0])
+            token_ids = self.texts.token_ids(texts[0])
         missing = (self.model.fixed_length or 0) - len(token_ids)
         token_ids = [*token_ids, *[PADDING_ID] * missing]
+        by_token = (len(token_ids),) if command.head != "label-per-text" else ()
         found = profile(
-            command.model_path, token_ids, labels=command.labels, threads=command.threads
+            command.model_path,
+            token_ids,
+            output_shape=(1, *by_token, command.labels),
+            threads=command.threads,
         )
         by_time = sorted(found.times_us, key=lambda key: -found.times_us[key])
         return protocol.Profiled(
@@ -260,9 +289,9 @@ class _Worker:
             self.send(protocol.Overhead(time_overhead(command.queries).tobytes()))
 
 
-def _class_number(logits: object) -> int:
-    """The class of a text: the largest logit. This is what is timed as decoding."""
-    return int(logits.argmax())  # type: ignore[attr-defined]
+def _longest(inputs: Any) -> int:
+    """Tokens of the longest input of one text: a list of ids, or words in windows."""
+    return len(inputs) if isinstance(inputs, list) else max(map(len, inputs.windows))
 
 
 def _import_everything() -> Runtime:
@@ -270,8 +299,10 @@ def _import_everything() -> Runtime:
     import numpy as np
     import tokenizers
 
+    from edgeseq_benchmarks import reading
+
     # Named, so that nobody takes the imports for unused.
-    del np, tokenizers
+    del np, tokenizers, reading
     return find_runtime()
 
 

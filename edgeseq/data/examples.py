@@ -26,6 +26,11 @@ class TextExample(msgspec.Struct, frozen=True, omit_defaults=True):
     group: str = ""
     score: float | None = None
 
+    @property
+    def asked(self) -> str:
+        """What a model is asked about."""
+        return self.text
+
 
 class TaggedExample(msgspec.Struct, frozen=True, omit_defaults=True):
     """One sentence of words with one tag a word (`len(words) == len(tags)`)."""
@@ -41,6 +46,11 @@ class TaggedExample(msgspec.Struct, frozen=True, omit_defaults=True):
         """The words with a space between them."""
         return " ".join(self.words)
 
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """What a model is asked about."""
+        return self.words
+
 
 class StreamExample(msgspec.Struct, frozen=True, omit_defaults=True):
     """Running text as words, each of which is to be foretold from those before it."""
@@ -55,8 +65,21 @@ class StreamExample(msgspec.Struct, frozen=True, omit_defaults=True):
         """The words with a space between them."""
         return " ".join(self.words)
 
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """What a model is asked about."""
+        return self.words
+
 
 AnyExample = TextExample | TaggedExample | StreamExample
+
+
+def labels_of(one: AnyExample) -> tuple[str, ...]:
+    """The labels of one example: its one label, its words' tags, or none."""
+    if isinstance(one, TextExample):
+        return (one.label,)
+    return one.tags if isinstance(one, TaggedExample) else ()
+
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar

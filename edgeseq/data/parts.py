@@ -15,6 +15,7 @@ from edgeseq.data.examples import (
     PartName,
     TaggedExample,
     TextExample,
+    labels_of,
 )
 from edgeseq.errors import DataError
 
@@ -61,13 +62,6 @@ def _fields(one: AnyExample) -> list[Any]:
     if isinstance(one, TaggedExample):
         return [one.id, one.words, one.tags, one.source, one.group]
     return [one.id, one.words, one.source, one.group]
-
-
-def labels_of(one: AnyExample) -> Sequence[str]:
-    """The labels of one example: its one label, its words' tags, or none."""
-    if isinstance(one, TextExample):
-        return (one.label,)
-    return one.tags if isinstance(one, TaggedExample) else ()
 
 
 def make_dataset(

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from edgeseq.data.examples import TextExample
+from edgeseq.data.examples import AnyExample, TextExample, labels_of
 from edgeseq.errors import InputError
 from edgeseq.limited_words import limited_cells
 from edgeseq.profiles import profile_lines, profile_remark
 from edgeseq.report.rows import Entry, Group
 from edgeseq.report.summary import Decided
 from edgeseq.report.theme import styles_of
+from edgeseq.scoring import by_example, metric_of
 
 if TYPE_CHECKING:
     from edgeseq.report.chart_parts import Figure
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 MAX_TEXTS = 6
 OPERATORS = 6
 MAX_TEXT_CHARACTERS = 240
+CONTEXT_WORDS = 10
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -38,7 +40,7 @@ class Part(msgspec.Struct, frozen=True):
     tables: tuple[Table, ...] = ()
 
 
-def parts_of(decided: Decided, examples: Sequence[TextExample] | None) -> tuple[Part, ...]:
+def parts_of(decided: Decided, examples: Sequence[AnyExample] | None) -> tuple[Part, ...]:
     """All parts that the measurements have something for; needs the extra `report`."""
     from edgeseq.report import (
         charts_accuracy,
@@ -55,11 +57,11 @@ def parts_of(decided: Decided, examples: Sequence[TextExample] | None) -> tuple[
     winners = charts_map.winner_chart(
         group, decided.summary.winner_map, styles, budget, verdict.winner
     )
-    frontier = charts_frontier.frontier
+    frontier, metric = charts_frontier.frontier, metric_of(group.task)
     drawn: tuple[tuple[str, list[Figure | None]], ...] = (
         ("", [winners]),
         (
-            "What a point of accuracy costs",
+            f"What a point of {metric.title} costs",
             [
                 frontier(group, styles, over="p95", limit=budget.p95_ms),
                 frontier(group, styles, over="memory", limit=budget.memory_bytes),
@@ -75,7 +77,7 @@ def parts_of(decided: Decided, examples: Sequence[TextExample] | None) -> tuple[
         ),
         ("Memory", [charts_memory.cliff(group, styles), charts_memory.ledger(group, styles)]),
         (
-            "Accuracy",
+            metric.title[:1].upper() + metric.title[1:],
             [
                 charts_accuracy.classes(group, styles),
                 charts_accuracy.sources(group, styles),
@@ -129,50 +131,77 @@ def _operators(group: Group) -> Part:
     )
 
 
-def check_examples(group: Group, examples: Sequence[TextExample]) -> None:
+def check_examples(group: Group, examples: Sequence[AnyExample]) -> None:
     """Raises `InputError` unless the examples are those that the answers were given for."""
     for entry in group.entries:
         found, labels = entry.run.predictions, entry.run.bundle.labels
         if found is None:
             continue
-        if len(found.gold) != len(examples):
+        if len(found.sources) != len(examples):
             raise InputError(
                 "these are not the examples that were measured",
                 where="examples",
                 found=f"{len(examples)} examples",
-                expected=f"{len(found.gold)}, as {entry.row.bundle} answered",
+                expected=f"{len(found.sources)}, as {entry.row.bundle} answered",
                 fix="name a bundle that was in the run",
             )
-        for number, (gold, example) in enumerate(zip(found.gold, examples, strict=True), start=1):
-            if labels[gold] != example.label:
+        if not found.gold:
+            continue
+        for number, (own, example) in enumerate(
+            zip(by_example(found), examples, strict=True), start=1
+        ):
+            gold = tuple(labels[answer] for answer in found.gold[own])
+            if gold != labels_of(example):
+                said = labels_of(example)
                 raise InputError(
                     "these are not the examples that were measured",
                     where=f"examples: number {number}",
-                    found=f"label {example.label!r}",
-                    expected=f"{labels[gold]!r}, as in the result of {entry.row.bundle}",
+                    found=f"label {said[0]!r}" if len(said) == 1 else f"{len(said)} other tags",
+                    expected=f"{gold[0]!r}, as in the result of {entry.row.bundle}"
+                    if len(gold) == 1
+                    else f"those in the result of {entry.row.bundle}",
                     fix="name a bundle that was in the run",
                 )
 
 
 def texts_that_differ(
-    first: Entry, second: Entry, examples: Sequence[TextExample]
+    first: Entry, second: Entry, examples: Sequence[AnyExample]
 ) -> tuple[Table, ...]:
-    """Texts that only one of two models got right, a few each way, in the order of the data."""
+    """Texts (or words in their sentences) that only one of two models got right, a few each way,
+    in the order of the data."""
     one, two = first.run.predictions, second.run.predictions
-    if one is None or two is None:
+    if one is None or two is None or not one.gold:
         return ()
     labels = first.run.bundle.labels
     lines: list[tuple[str, ...]] = []
     for right, wrong, name in ((one, two, first), (two, one, second)):
         found = 0
-        for example, gold, a, b in zip(
-            examples, right.gold, right.predicted, wrong.predicted, strict=True
-        ):
-            if a == gold != b and found < MAX_TEXTS:
-                found += 1
-                text = " ".join(example.text.split())
-                if len(text) > MAX_TEXT_CHARACTERS:
-                    text = text[: MAX_TEXT_CHARACTERS - 1] + "…"
-                lines.append((text, labels[gold], labels[b], name.row.bundle))
+        for example, own in zip(examples, by_example(right), strict=True):
+            for place in range(own.start, own.stop):
+                gold, other = right.gold[place], wrong.predicted[place]
+                if right.predicted[place] == gold != other and found < MAX_TEXTS:
+                    found += 1
+                    text = _in_context(example, place - own.start)
+                    lines.append((text, labels[gold], labels[other], name.row.bundle))
+                    break  # a sentence once
     head = ("text", "right answer", "the other says", "only right")
     return (Table(head, tuple(lines)),) if lines else ()
+
+
+def _in_context(example: AnyExample, place: int) -> str:
+    """The text, or the word at `place` in brackets between the words beside it."""
+    if isinstance(example, TextExample):
+        text = " ".join(example.text.split())
+    else:
+        words = example.words
+        before, after = words[max(0, place - CONTEXT_WORDS) : place], words[place + 1 :]
+        text = " ".join(
+            (
+                *(("…",) if place > CONTEXT_WORDS else ()),
+                *before,
+                f"[{words[place]}]",
+                *after[:CONTEXT_WORDS],
+                *(("…",) if len(after) > CONTEXT_WORDS else ()),
+            )
+        )
+    return text if len(text) <= MAX_TEXT_CHARACTERS else text[: MAX_TEXT_CHARACTERS - 1] + "…"

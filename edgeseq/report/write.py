@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseq.budgets import Budget, budget_text
-from edgeseq.data.examples import TextExample
+from edgeseq.data.examples import AnyExample
 from edgeseq.errors import OutputError
 from edgeseq.files import new_folder, write_bytes, write_json, write_text
 from edgeseq.progress import Progress, Report, silent
@@ -36,7 +36,7 @@ def write_report(
     out: Path,
     *,
     budget: Budget | None = None,
-    examples: Sequence[TextExample] | None = None,
+    examples: Sequence[AnyExample] | None = None,
     report: Report = silent,
 ) -> Summary:
     """Writes the report of result files into the folder `out` and gives its summary.

@@ -32,7 +32,7 @@ def some_slice(texts: tuple[str, ...], **bounds: int) -> protocol.RunSlice:
 
 
 def test_every_message_survives_its_way() -> None:
-    columns = protocol.Columns(*[protocol.pack([1, -2, 2**62])] * 7)
+    columns = protocol.Columns(*[protocol.pack([1, -2, 2**62])] * 6)
     commands: list[protocol.AnyCommand] = [
         some_slice(("a", "ü\n\x00🫖")),
         protocol.RunLength(8, ("a",), 1, 2, 3, 4),
@@ -44,7 +44,7 @@ def test_every_message_survives_its_way() -> None:
         protocol.Finish(),
     ]
     replies: list[protocol.AnyReply] = [
-        protocol.SliceDone(columns, columns, 1, 2, None, 3, 4, 5, (0,), ()),
+        protocol.SliceDone(columns, columns, 1, 2, None, 3, 4, 5, (0,), (), (b"12345678",), (0,)),
         protocol.Logits(((1.5, None),)),
         protocol.LimitedSome((1,), done=False),
         protocol.Refused("bundle", "is wrong", found="x"),
