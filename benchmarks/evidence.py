@@ -20,6 +20,7 @@ import msgspec
 
 from edgeseq.errors import EdgeseqError, ResultError
 from edgeseq.files import read_json, write_bytes, write_json
+from edgeseq.gap_metrics import GENDERS, bias_of
 from edgeseq.report.evidence import Ci95, OpenCi95, SourceScore
 from edgeseq.report.rows import Row, derive_row
 from edgeseq.results import Result, Run, read_result
@@ -258,8 +259,8 @@ def _cells(task: str, model: Measured, sources: Sequence[str]) -> Iterator[str]:
     for source in sources:
         yield metric.show(by_source[source]) if source in by_source else "–"
     if _ratio_title(sources):
-        below = by_source.get("masculine")
-        yield f"{by_source['feminine'] / below:.2f}" if below and "feminine" in by_source else "–"
+        ratio = bias_of(by_source)
+        yield "–" if ratio is None else f"{ratio:.2f}"
     for time_ms in (model.p50_ms, model.p95_ms):
         yield "–" if time_ms is None else format_duration_ms(time_ms)
     peak = model.peak_memory_bytes
@@ -270,7 +271,7 @@ def _cells(task: str, model: Measured, sources: Sequence[str]) -> Iterator[str]:
 
 def _ratio_title(sources: Sequence[str]) -> list[str]:
     """GAP's bias (Webster et al. 2018): F1 of feminine over that of masculine pronouns."""
-    return ["feminine / masculine"] if set(sources) == {"feminine", "masculine"} else []
+    return ["feminine / masculine"] if set(sources) == set(GENDERS) else []
 
 
 def read_stored(folder: Path) -> list[Evidence]:

@@ -12,7 +12,7 @@ device computes the very same numbers as a workstation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -107,12 +107,20 @@ def gap_scores(
     of = np.asarray(genders, dtype=object)
     feminine, masculine = (_score(counts[of == gender]) for gender in GENDERS)
     bias = None
-    if feminine is not None and masculine is not None and masculine.f1 > 0:
-        bias = feminine.f1 / masculine.f1
+    if feminine is not None and masculine is not None:
+        bias = bias_of({"feminine": feminine.f1, "masculine": masculine.f1})
     overall = _score(counts)
     if overall is None:  # `decisions` refuses an empty list
         raise DataError("there is no example")
     return GapScores(overall, feminine, masculine, bias)
+
+
+def bias_of(f1_by_gender: Mapping[str, float]) -> float | None:
+    """F1 of feminine pronouns over that of masculine ones; None unless it has both genders and no
+    others, or where the masculine F1 is 0."""
+    if set(f1_by_gender) != set(GENDERS) or not f1_by_gender["masculine"]:
+        return None
+    return f1_by_gender["feminine"] / f1_by_gender["masculine"]
 
 
 def _score(counts: IntArray) -> GapScore | None:

@@ -8,6 +8,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 
+from edgeseq.gap_metrics import bias_of
 from edgeseq.report.chart_parts import Figure, by_model, finish, shape_by_model, values
 from edgeseq.report.evidence import disagreement
 from edgeseq.report.rows import Entry, Group
@@ -76,9 +77,21 @@ def sources(group: Group, styles: Mapping[str, Style]) -> Figure | None:
         name="accuracy-sources",
         title="Per source",
         caption=_extremes_caption(records, "source", metric.title, higher=metric.higher_is_better)
+        + _bias_caption(group, styles)
         + " Bars are 95 % intervals.",
         spec=_intervals(records, styles, metric.axis, top=100.0 if metric.unit == "%" else None),
     )
+
+
+def _bias_caption(group: Group, styles: Mapping[str, Style]) -> str:
+    """GAP's bias of each model, where sources are the pronouns' genders; else nothing."""
+    ratios = [
+        f"{bias:.2f} for {styles[row.bundle].label}"
+        for row in group.rows
+        if row.metric == "gap-f1"
+        and (bias := bias_of({one.source: one.score for one in row.per_source})) is not None
+    ]
+    return f" F1 of feminine over masculine pronouns is {', '.join(ratios)}." if ratios else ""
 
 
 def _extremes_caption(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeseq.errors import DataError
-from edgeseq.gap_metrics import GENDERS, decisions, f1_of_counts, gap_f1, gap_scores
+from edgeseq.gap_metrics import GENDERS, bias_of, decisions, f1_of_counts, gap_f1, gap_scores
 from edgeseq.results import Predictions
 from edgeseq.scoring import difference, metric_of, score
 
@@ -39,14 +39,14 @@ def test_scores_are_the_definitions(rows: list[tuple[int, int, str]]) -> None:
     overall = found.overall
     assert (overall.precision, overall.recall, overall.f1) == pytest.approx(by_hand(rows))
     assert gap_f1(gold, predicted) == overall.f1
-    for gender, score in (("feminine", found.feminine), ("masculine", found.masculine)):
+    for gender, own_score in (("feminine", found.feminine), ("masculine", found.masculine)):
         own = [row for row in rows if row[2] == gender]
         if not own:
-            assert score is None
+            assert own_score is None
             continue
-        assert score is not None
-        assert (score.precision, score.recall, score.f1) == pytest.approx(by_hand(own))
-        assert score.n == len(own)
+        assert own_score is not None
+        assert (own_score.precision, own_score.recall, own_score.f1) == pytest.approx(by_hand(own))
+        assert own_score.n == len(own)
     if found.feminine and found.masculine and found.masculine.f1:
         assert found.bias == pytest.approx(found.feminine.f1 / found.masculine.f1)
     else:
@@ -105,3 +105,10 @@ def test_the_tasks_metric_is_the_overall_f1_with_an_interval() -> None:
     assert same.interval.estimate == 0
     with pytest.raises(DataError, match="A, B and neither"):
         score(metric, found, ("yes", "no"))
+
+
+def test_bias_is_a_ratio_of_two_genders_only() -> None:
+    assert bias_of({"feminine": 0.6, "masculine": 0.8}) == pytest.approx(0.75)
+    assert bias_of({"feminine": 0.6, "masculine": 0.0}) is None
+    assert bias_of({"feminine": 0.6}) is None
+    assert bias_of({"feminine": 0.6, "masculine": 0.8, "product": 0.7}) is None
