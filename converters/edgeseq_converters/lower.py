@@ -13,12 +13,14 @@ import msgspec
 from edgeseq.bundle import Lowering
 from edgeseq.errors import ConversionError, InputError
 from edgeseq.model_folder import Arch, TrainedModel
+from edgeseq.tasks import head_of
 from edgeseq.tflite_runtimes import operator_versions
 from edgeseq_converters.importers.trained import network_of
 from edgeseq_converters.lowerings.integer import Integers
 from edgeseq_converters.lowerings.ranges import calibrate
 from edgeseq_converters.lowerings.weights import WeightFormat
 from edgeseq_converters.lowerings.whole import lower as lower_network
+from edgeseq_converters.lowerings.whole import lower_stream
 from edgeseq_converters.network import Network
 from edgeseq_converters.recipes import RECIPES, Recipe
 
@@ -106,6 +108,8 @@ def lower(
     `texts` (token ids) are what a static recipe takes its ranges from. Raises `CheckpointError`
     for a damaged model and `ConversionError` for what the lowering or the recipe cannot do.
     """
+    if head_of(model.manifest.task) == "next-token":
+        return _stream(network_of(model), recipe, target)
     if model.manifest.arch == "lstm":
         return network_to_tflite(network_of(model), recipe, target, texts, output=OUTPUT)
     if recipe.name not in _ENCODER_RECIPES:
@@ -118,6 +122,27 @@ def lower(
     from edgeseq_converters import encoder
 
     return encoder.lower(model, recipe, texts, row_scales=has_row_scales(target.runtime))
+
+
+def _stream(network: Network, recipe: Recipe, target: Target) -> bytes:
+    """A model of the next word: its state goes in and comes out."""
+    if recipe.activations != "float32" or recipe.weights == "int4":
+        raise ConversionError(
+            f"no recipe {recipe.name} for a model of the next word",
+            where=network.name,
+            expected="float32 or float16 or dynamic_wi8_afp32 or weight_only_wi8_afp32",
+            fix="choose one of these",
+        )
+    if target.lowering != "loop":
+        raise ConversionError(
+            "only the lowering loop streams",
+            where=network.name,
+            found=target.lowering,
+            fix="choose --lowering loop",
+        )
+    newest = has_row_scales(target.runtime)
+    weights = WeightFormat(recipe.weights, recipe.dynamic, scale_per_row=newest)
+    return lower_stream(network, weights, output=OUTPUT)
 
 
 def network_to_tflite(

@@ -59,7 +59,7 @@ def initial_arrays(
         "kernel": glorot(size, 4 * hidden),
         "recurrent_kernel": (orthogonal * np.sign(np.diag(upper))).T.astype(np.float32),
         "bias": bias,
-        "project": glorot(hidden, size) / 2,
+        "project": glorot(hidden, size) * np.float32(0.5),
         "shift": np.zeros(size, np.float32),
         "word_bias": np.log(np.maximum(frequencies, 1e-9)).astype(np.float32),
     }

@@ -114,6 +114,17 @@ def lower(
     return writer.pack()
 
 
+def lower_stream(network: Network, weights: WeightFormat, *, output: str) -> bytes:
+    """The .tflite content of a network whose only signature is `stream` (see `lower`).
+
+    Raises `ConversionError` as `check` does.
+    """
+    check(network, "loop", steps=None, streaming=True)
+    writer = Writer(f"{network.name}: a stream")
+    _Maker(network, "loop", weights, output, None).signature(writer, STREAM)
+    return writer.pack()
+
+
 @dataclass(frozen=True)
 class _Maker:
     """What the signatures of one file have in common."""

@@ -1,0 +1,158 @@
+"""A model of the next word on the device: words go in one at a time, the state stays here.
+
+The model's signature takes `input_ids` int32 [1, n] and its states by name (`h0`, `c0`, …), and
+gives `logits` float32 [1, n, vocabulary] and the states behind them (`h0_next`, …), which go in
+with the next words. A model without states sees a window of the last tokens again at every word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from edgeseq.errors import BundleError
+from edgeseq_benchmarks.runtimes import Runtime
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+INPUT, OUTPUT, NEXT = "input_ids", "logits", "_next"
+CHUNK = 32
+"""Tokens that are fed together when a document is scored: nothing waits for each answer then, and
+the products with the vocabulary's table read it once for all of them."""
+
+
+class DocumentScore(NamedTuple):
+    """One document: the sum of ln p over its tokens in nats, how many there are, and how many were
+    the likeliest one or among the three likeliest."""
+
+    nats: float
+    tokens: int
+    first: int
+    among_three: int
+
+
+class StreamModel:
+    """A model of the next token in an interpreter, with its state; one thread of use at a time."""
+
+    def __init__(
+        self, runtime: Runtime, path: str, *, signature_key: str, vocabulary: int, threads: int
+    ) -> None:
+        """Maps the file at `path`; raises `BundleError` when it is not such a model."""
+        import numpy as np
+
+        self._np, self._path, self._vocabulary = np, path, vocabulary
+        try:
+            self._interpreter: Any = runtime.interpreter(model_path=path, num_threads=threads)
+            # The runner is dropped at once: while one lives, the interpreter refuses to resize.
+            runner = self._interpreter.get_signature_runner(signature_key)
+            inputs, outputs = runner.get_input_details(), runner.get_output_details()
+        except (ValueError, RuntimeError) as failure:
+            raise BundleError(
+                "is not a TFLite model that this runtime can load",
+                where=path,
+                found=str(failure),
+                fix=f"convert it for {runtime.package} or copy the file again",
+            ) from failure
+        del runner
+        states = sorted(set(inputs) - {INPUT})
+        wanted = {OUTPUT, *(f"{name}{NEXT}" for name in states)}
+        if INPUT not in inputs or set(outputs) != wanted:
+            raise BundleError(
+                "has another signature than a model of the next word",
+                where=path,
+                found=f"{sorted(inputs)} to {sorted(outputs)}",
+                expected=f"{INPUT} and states to {OUTPUT} and the states with {NEXT}",
+                fix="convert the bundle again",
+            )
+        self._input, self._output = inputs[INPUT]["index"], outputs[OUTPUT]["index"]
+        self._states = [
+            (inputs[name]["index"], outputs[f"{name}{NEXT}"]["index"], inputs[name]["shape"])
+            for name in states
+        ]
+        self._tokens = 0
+        self._kept: list[npt.NDArray[np.float32]] = []
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets everything: a document begins."""
+        self._kept = [self._np.zeros(shape, self._np.float32) for _, _, shape in self._states]
+
+    def allocate(self, tokens: int) -> None:
+        """Makes room for `tokens` at a time; does nothing when there is room already."""
+        if tokens == self._tokens:
+            return
+        try:
+            self._interpreter.resize_tensor_input(self._input, [1, tokens], strict=True)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as failure:
+            self._tokens = 0
+            raise self._failed(f"cannot take an input of {tokens} tokens", failure) from failure
+        self._tokens = tokens
+
+    def feed(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Logits [n, vocabulary] for what follows each of the tokens, the state going on.
+
+        Raises `BundleError` when the runtime fails, on a token id out of range for one.
+        """
+        self.allocate(len(token_ids))
+        interpreter = self._interpreter
+        try:
+            interpreter.set_tensor(self._input, self._np.array([token_ids], dtype=self._np.int32))
+            for (index, _, _), value in zip(self._states, self._kept, strict=True):
+                interpreter.set_tensor(index, value)
+            interpreter.invoke()
+            logits: npt.NDArray[np.float32] = interpreter.get_tensor(self._output)
+            self._kept = [interpreter.get_tensor(index) for _, index, _ in self._states]
+        except (ValueError, RuntimeError) as failure:
+            raise self._failed("the model failed to answer", failure) from failure
+        if logits.shape != (1, len(token_ids), self._vocabulary):
+            raise self._failed("answered with another shape than its vocabulary", logits.shape)
+        rows: npt.NDArray[np.float32] = logits[0]
+        return rows
+
+    def _failed(self, what: str, found: object) -> BundleError:
+        return BundleError(what, where=self._path, found=str(found), fix="convert it again")
+
+
+def score_document(
+    model: StreamModel, token_ids: Sequence[int], before: int, *, chunk: int = CHUNK
+) -> DocumentScore:
+    """Scores one document from a fresh state; `before` is the token that stands before its first
+    one. An empty document has no token to be scored.
+
+    Raises `BundleError` when the model fails or answers with what is no number.
+    """
+    from edgeseq.errors import DataError
+    from edgeseq.perplexity import log_probabilities, ranks
+
+    model.reset()
+    nats, first, among_three = 0.0, 0, 0
+    given = [before, *token_ids[:-1]] if token_ids else []
+    for begin in range(0, len(given), chunk):
+        targets = token_ids[begin : begin + chunk]
+        logits = model.feed(given[begin : begin + chunk])
+        try:
+            nats += float(log_probabilities(logits, targets).sum())
+        except DataError as failure:
+            raise BundleError(failure.what, found=failure.found, fix="convert it again") from None
+        places = ranks(logits, targets)
+        first += int((places < 1).sum())
+        among_three += int((places < 3).sum())
+    return DocumentScore(nats, len(token_ids), first, among_three)
+
+
+def likeliest(logits: npt.NDArray[np.float32], count: int = 3) -> list[int]:
+    """The `count` likeliest tokens of logits [vocabulary], the likeliest first."""
+    best = logits.argpartition(-count)[-count:] if count < len(logits) else logits.argsort()
+    return [int(place) for place in best[(-logits[best]).argsort(kind="stable")]]
+
+
+def read_on(model: StreamModel, token_ids: Iterable[int], before: int) -> npt.NDArray[np.float32]:
+    """The logits [vocabulary] for what follows a text from a fresh state, fed token by token."""
+    model.reset()
+    logits = model.feed([before])[-1]
+    for token_id in token_ids:
+        logits = model.feed([token_id])[-1]
+    return logits
