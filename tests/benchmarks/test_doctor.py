@@ -21,6 +21,7 @@ from edgeseq_benchmarks.machine import explain_throttled
 from edgeseq.errors import DeviceError
 
 from . import recorded_systems as recorded
+from .ssh_server import Sshd, missing
 
 DOCTOR = Path(edgeseq_benchmarks.doctor.__file__).parent
 ADDRESS = "ssh://pi@kitchen.local"
@@ -409,3 +410,33 @@ def test_the_script_runs_in_every_shell(shell: str, tmp_path: Path) -> None:
     assert system.kernel.startswith("Linux ")
     assert system.memory_total_bytes
     assert list(tmp_path.iterdir()) == [], "it only reads"
+
+
+@pytest.mark.sshd
+def test_over_a_real_ssh_connection_the_facts_are_the_same(tmp_path: Path) -> None:
+    if reason := missing():
+        pytest.skip(reason)
+    server = Sshd(tmp_path / "sshd")
+    device = server.device()
+    try:
+        found = examine(device, python=sys.executable, folder=str(tmp_path))
+        here = examine(LocalDevice(), python=sys.executable, folder=str(tmp_path))
+        assert found.device == server.name
+        assert found.python == here.python
+        assert found.runtime == here.runtime
+        assert found.runtime_error is None
+        same = ("machine", "kernel", "os_name", "libc", "libc_version", "memory_total_bytes")
+        for name in same:
+            assert getattr(found.system, name) == getattr(here.system, name), name
+        assert _by_subject(found)["runtime"].severity == "ok"
+        hostile = examine(device, python="~/no; such 'thing $(id)", folder="-x; $(id) 'y")
+        assert hostile.python is None
+        assert _by_subject(hostile)["Python"].severity == "problem"
+        bare = examine(device, python="~/nothing/bin/python")
+        assert bare.python_command == f"{bare.system.home}/nothing/bin/python"
+        server.stop()
+        with pytest.raises(DeviceLostError):
+            examine(server.device(), python=sys.executable)
+    finally:
+        device.close()
+        server.stop()
