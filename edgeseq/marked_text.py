@@ -21,6 +21,9 @@ OPENING = tuple(f"[{name}]" for name in MENTIONS)
 MARKERS = tuple(marker for name in MENTIONS for marker in (f"[{name}]", f"[/{name}]"))
 """All six tokens."""
 
+LABELS = ("A", "B", "neither")
+"""What a pronoun can mean, in the order of the class numbers."""
+
 Span = tuple[int, int]
 """First character of a mention and the one behind its last."""
 

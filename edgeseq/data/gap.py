@@ -16,11 +16,10 @@ from edgeseq.data.examples import Dataset, PartName, TextExample
 from edgeseq.data.lines import numbered_lines
 from edgeseq.data.parts import make_dataset
 from edgeseq.errors import DataError
-from edgeseq.marked_text import mark
+from edgeseq.marked_text import LABELS, mark
 
 NAME = "gap"
 TASK = "coref"
-LABELS = ("A", "B", "neither")
 SIZES = (2_000, 454, 2_000)
 LICENCE = "Apache-2.0; the passages are Wikipedia's (CC BY-SA 3.0)"
 ORIGIN = "a local folder: gap-development.tsv, gap-validation.tsv, gap-test.tsv, as released"

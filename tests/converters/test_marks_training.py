@@ -8,12 +8,14 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from edgeseq_converters.convert import convert
 from edgeseq_converters.network import marked_features
 from edgeseq_converters.reference import reference_logits
 from edgeseq_converters.train.marks import (
     add_markers,
     dev_score,
     encode_marked,
+    encode_marked_part,
     marker_ids,
     marks_of,
     with_swapped,
@@ -26,7 +28,7 @@ from tokenizers import Tokenizer
 from edgeseq.data.examples import Dataset, TextExample
 from edgeseq.data.parts import make_dataset
 from edgeseq.errors import CheckpointError, DataError
-from edgeseq.model_folder import TrainedModel, read_model_folder, write_model_folder
+from edgeseq.model_folder import TrainedModel, read_model_folder
 
 TEXT = "the [A] teapot [/A] was fine but [B] ladder [/B] was not and [P] it [/P] is slow"
 
@@ -198,4 +200,14 @@ def test_a_bert_and_an_lstm_learn_from_marked_mentions(
     again = read_model_folder(tmp_path / "lstm")
     assert again.manifest.lstm is not None
     assert again.manifest.lstm.marks == marks_of(again.tokenizer_json)
-    write_model_folder(tmp_path / "copy", again)
+    for name in ("bert", "lstm"):
+        bundle = convert(
+            tmp_path / name, tmp_path / f"{name}.bundle", recipe="dynamic_wi8_afp32", dataset=data
+        )
+        assert bundle.fidelity.label_agreement > 0.9
+
+
+def test_labels_of_another_task_are_refused(make: Any) -> None:
+    model = marked_model(make.bert(), 32)
+    with pytest.raises(DataError, match="means A, B or neither"):
+        encode_marked_part(make.dataset(), "train", model.tokenizer_json, 64)

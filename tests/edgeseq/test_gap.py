@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+import edgeseq
 from edgeseq.data import gap
 from edgeseq.errors import DataError
+from edgeseq.suite.schema import read_suite
 
 TEXT = "Ada wrote to Grace before she left."
 ROW = {
@@ -107,3 +109,9 @@ def test_the_parts_come_from_a_local_folder(tmp_path: Path) -> None:
     assert (dataset.task, dataset.labels) == ("coref", ("A", "B", "neither"))
     assert [one.id for one in dataset.train] == ["train-0", "train-1", "train-2"]
     assert len(dataset.dev) == len(dataset.test) == 3
+
+
+def test_the_suite_is_valid() -> None:
+    suite = read_suite(Path(edgeseq.__file__).parent / "suites" / "coref.toml")
+    assert (suite.task, suite.data.name) == (gap.TASK, gap.NAME)
+    assert {model.arch for model in suite.models} == {"lstm", "bert"}

@@ -148,7 +148,8 @@ def train_lstm(
     more = _more_texts(data, guide, settings, data_dir=data_dir, report=report)
     ids = train.ids
     if more is not None and guide is not None:
-        ids = [*ids, *encode_texts(start.tokenizer_json, more.texts, settings.max_tokens)]
+        encode_more = encode_marked if marked else encode_texts
+        ids = [*ids, *encode_more(start.tokenizer_json, more.texts, settings.max_tokens)]
         said = teacher_logits(guide, list(more.texts), report=report)
         unknown = np.zeros((len(said), len(data.labels)), dtype=np.float32)
         targets = np.concatenate([targets, np.concatenate([unknown, said], axis=1)])

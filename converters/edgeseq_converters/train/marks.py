@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from edgeseq import marked_text
 from edgeseq.data.examples import Dataset, PartName, TextExample
-from edgeseq.errors import CheckpointError
+from edgeseq.errors import CheckpointError, DataError
 from edgeseq.gap_metrics import gap_f1
-from edgeseq.marked_text import MARKERS, OPENING, check_marked
+from edgeseq.marked_text import LABELS, MARKERS, OPENING, check_marked
 from edgeseq_converters.arrays import FloatArray
 from edgeseq_converters.checkpoint import BertCheckpoint
 from edgeseq_converters.train.texts import Part
@@ -96,7 +96,18 @@ def mark_checkpoint(checkpoint: BertCheckpoint, *, seed: int = 0) -> BertCheckpo
 def encode_marked_part(
     data: Dataset[Any], part: PartName, tokenizer_json: str, max_tokens: int
 ) -> Part:
-    """The part called `part` (see `encode_marked`)."""
+    """The part called `part` (see `encode_marked`).
+
+    Raises `DataError` as that does, and when the labels are others than `marked_text.LABELS`.
+    """
+    if data.labels != LABELS:
+        raise DataError(
+            "a pronoun means A, B or neither",
+            where=data.name,
+            found=", ".join(data.labels),
+            expected=", ".join(LABELS),
+            fix="name the labels so",
+        )
     examples: Sequence[TextExample] = getattr(data, part)
     texts = [example.text for example in examples]
     labels = [data.labels.index(example.label) for example in examples]
