@@ -26,6 +26,7 @@ import importlib.util  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
 import platform  # noqa: E402
+import re  # noqa: E402
 import shutil  # noqa: E402
 import signal  # noqa: E402
 import stat  # noqa: E402
@@ -42,6 +43,7 @@ END_S = 15.0
 # Somebody who has made a folder may be sending its content.
 SENDING_S = 30.0
 SPARE_BYTES = 65536
+KEY = re.compile("[0-9a-f]{24}")
 
 
 def facts() -> dict[str, object]:
@@ -68,6 +70,8 @@ def prepare(key: str, owner: str, needed_bytes: str, place: str = "") -> dict[st
     A run that somebody left behind is cleared away; one that is still measuring is named in
     `busy` (0: it is being sent). Without a `folder` in the answer there is no room for one.
     """
+    if not KEY.fullmatch(key):
+        raise OSError("is no key of a run")
     choices = [Path(place)] if place else _choices()
     for base in choices:
         if os.path.lexists(_mine(base) / key):
@@ -127,15 +131,27 @@ def _clear(base: Path) -> list[int]:
         return []
     _check_private(mine)
     busy = []
-    for folder in mine.iterdir():
+    for folder in list(mine.iterdir()):
         pid = _running(folder)
         if pid:
             busy.append(pid)
         elif _touched_ago_s(folder) < SENDING_S:
             busy.append(0)
-        else:
-            shutil.rmtree(str(folder), ignore_errors=True)
+        elif KEY.fullmatch(folder.name):
+            remove(folder)
     return busy
+
+
+def _check_is_run(folder: Path) -> None:
+    """Whatever is removed here is a run's folder by its whole path, and private."""
+    in_place = folder.is_absolute() and ".." not in folder.parts
+    if not (
+        in_place and folder.parent == _mine(folder.parent.parent) and KEY.fullmatch(folder.name)
+    ):
+        raise OSError(f"{folder} is no folder of a run")
+    if os.path.lexists(str(folder)):
+        _check_private(folder.parent)
+        _check_private(folder)
 
 
 def _touched_ago_s(folder: Path) -> float:
@@ -228,6 +244,7 @@ def stop(given: str, owner: str) -> dict[str, object]:
     Somebody else's run, since it was taken over, is left alone.
     """
     folder = Path(given)
+    _check_is_run(folder)
     with contextlib.suppress(FileNotFoundError):
         if (folder / "owner").read_text(encoding="ascii") != owner:
             return {"removed": False}
@@ -246,7 +263,11 @@ def stop(given: str, owner: str) -> dict[str, object]:
 
 
 def remove(folder: Path) -> None:
-    """Removes a run's folder, and the one above it if that was the last."""
+    """Removes a run's folder, and the one above it if that was the last.
+
+    Raises `OSError`, and removes nothing, for what cannot be a folder that `prepare` made.
+    """
+    _check_is_run(folder)
     shutil.rmtree(str(folder), ignore_errors=True)
     with contextlib.suppress(OSError):
         folder.parent.rmdir()

@@ -158,7 +158,7 @@ class _Run:
         self._key = sha256_file(self._archive)[:24]
         self._owner = secrets.token_hex(8)
         self._known: Board | None = None
-        self._folder = PurePosixPath()
+        self._folder: PurePosixPath | None = None
         self._heard_bytes = 0
         self._kept = False
         self._so_far: Result | None = None
@@ -212,7 +212,7 @@ class _Run:
         if not state["unpacked"]:
             self._send()
         self._report(Progress("send", 1, 1, format_bytes(self._archive.stat().st_size)))
-        if not state["finished"] and "pid" in self._verb("start", str(self._folder)):
+        if not state["finished"] and "pid" in self._verb("start", str(self._there)):
             self._heard_bytes = 0  # a log of its own: the board itself was off, say
         self._signs += 1
         while self._last is None:
@@ -220,6 +220,13 @@ class _Run:
         if self._last.failure is not None:
             raise self._error(self._last.failure)
         return self._fetch("result.json")
+
+    @property
+    def _there(self) -> PurePosixPath:
+        """The run's folder; only what `prepare` answered is ever written to or removed."""
+        if self._folder is None:
+            raise DeviceError("no folder was made there", where=self._device.name)
+        return self._folder
 
     def _prepare(self) -> dict[str, Any]:
         found = self._verb("prepare", self._key, self._owner, str(self._needed_bytes), self._place)
@@ -246,10 +253,10 @@ class _Run:
         size_bytes = self._archive.stat().st_size
         self._device.put(
             self._archive,
-            self._folder / "archive.tar.gz",
+            self._there / "archive.tar.gz",
             timeout_s=_CALL_S + size_bytes / _SLOWEST_BYTES_A_SECOND,
         )
-        self._verb("unpack", str(self._folder), timeout_s=10 * _CALL_S)
+        self._verb("unpack", str(self._there), timeout_s=10 * _CALL_S)
 
     def _verb(self, *arguments: str, timeout_s: float = _CALL_S) -> dict[str, Any]:
         answer = ask_board(self._device, self._python, arguments, timeout_s=timeout_s)
@@ -269,7 +276,7 @@ class _Run:
             listen_s = self._patience.listen_s
             finished = self._device.run(
                 (
-                    *("sh", "-c", _LISTEN, "sh", str(self._folder), self._owner),
+                    *("sh", "-c", _LISTEN, "sh", str(self._there), self._owner),
                     *(str(self._heard_bytes + 1), f"{listen_s:g}"),
                 ),
                 timeout_s=listen_s + _CALL_S,
@@ -302,7 +309,7 @@ class _Run:
         if finished.returncode == _TAKEN_OVER:
             return DeviceError("another edgeseq has taken this run over", where=name)
         if finished.returncode == _DEAD:
-            words = PurePosixPath(self._folder, "words")
+            words = self._there / "words"
             said = self._device.run(["tail", "-c", "2000", str(words)], timeout_s=_CALL_S)
             return DeviceError(
                 "the measuring process there was killed",
@@ -316,7 +323,7 @@ class _Run:
 
     def _fetch(self, name: str) -> Result:
         target = self._scratch / name
-        self._device.get(self._folder / name, target, timeout_s=5 * _CALL_S)
+        self._device.get(self._there / name, target, timeout_s=5 * _CALL_S)
         result = read_result(target)
         # Folders there mean nothing to who reads this here.
         text = self._at_home(msgspec.json.encode(result).decode())
@@ -325,7 +332,7 @@ class _Run:
     def _at_home(self, text: str) -> str:
         """The bundles' folders there as the ones here."""
         for number, bundle in enumerate(self._bundles):
-            there = f"{self._folder}/tree/bundles/{number}"
+            there = f"{self._there}/tree/bundles/{number}"
             text = text.replace(there, json.dumps(str(bundle.path))[1:-1])
         return text
 
@@ -335,9 +342,9 @@ class _Run:
 
     def clear(self) -> None:
         """Ends what runs there and removes what was brought there, if it can be reached."""
-        if self._known is not None and self._folder:
+        if self._folder is not None:
             with contextlib.suppress(DeviceError):
-                self._verb("stop", str(self._folder), self._owner)
+                self._verb("stop", str(self._there), self._owner)
 
 
 def _as_measured_there(result: Result, device: Device, command: Sequence[str]) -> Result:
