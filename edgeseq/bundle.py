@@ -62,7 +62,9 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     [1, labels], a tagger (head `label-per-word`) [1, −1, labels]; the sequence axis is open, so a
     text is given at its real length and the cost follows it. A model of a fixed length (the
     lowering `unrolled`) has [1, length] instead: a shorter text is filled up with the id −1, which
-    is no token, on its right.
+    is no token, on its right. A model of the next word (head `next-token`) takes its states too
+    (`h0`, `c0`, … float32), and gives `logits` float32 [1, −1, vocabulary] and the states behind
+    the tokens (`h0_next`, …).
     """
 
     key: str
@@ -74,8 +76,9 @@ class Fidelity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The conversion's comparison with the float model over the development set.
 
     `max_abs_error` and `cosine` (smallest) are over logits; `label_agreement` is the fraction of
-    equal labels; `bound` is what the recipe promises for `max_abs_error` relative to the largest
-    |logit|; `float_score` and `score` are the task's metric of both models on these examples.
+    equal labels, of texts or of the `n_answers` words where there is one for each; `bound` is what
+    the recipe promises for `max_abs_error` relative to the largest |logit|; `float_score` and
+    `score` are the task's metric of both models on these examples.
     """
 
     n_examples: int
@@ -85,6 +88,7 @@ class Fidelity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bound: float | None = None
     float_score: float | None = None
     score: float | None = None
+    n_answers: int | None = None
 
 
 class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -132,7 +136,7 @@ class BundleManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class GoldenExample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One input with the float model's answer: `logits` [labels], or [tokens, labels] in a row of a
-    tagger, whose text comes as `words`."""
+    tagger, whose text comes as `words`. Of a model of the next word it is ln p of each token."""
 
     text: str
     token_ids: tuple[int, ...]
@@ -295,7 +299,27 @@ def answer_shape(head: Head, labels: int, length: int) -> tuple[int, ...]:
     return (1, labels) if head == "label-per-text" else (1, length, labels)
 
 
+def _check_stream(path: Path, labels: tuple[str, ...], manifest: BundleManifest) -> None:
+    """A model of the next word has no labels, and gives back every state that it takes."""
+    size = manifest.vocabulary_size
+    inputs = {one.name: one.shape for one in manifest.signature.inputs}
+    outputs = {one.name: one.shape for one in manifest.signature.outputs}
+    ids, logits = inputs.pop("input_ids", ()), outputs.pop("logits", ())
+    states = {f"{name}_next": shape for name, shape in inputs.items()}
+    if labels or ids != (1, -1) or logits != (1, -1, size) or states != outputs:
+        raise BundleError(
+            "is no model of the next word",
+            where=path / "bundle.json",
+            found=f"{len(labels)} labels, {manifest.signature}"[:300],
+            expected=f"input_ids [1, -1] and states to logits [1, -1, {size}] and the states",
+            fix="convert again",
+        )
+
+
 def _check_labels(path: Path, labels: tuple[str, ...], manifest: BundleManifest) -> None:
+    if head_of(manifest.task) == "next-token":
+        _check_stream(path, labels, manifest)
+        return
     if len(set(labels)) != len(labels) or len(labels) < 2:
         raise BundleError(
             "holds no set of classes",
@@ -352,6 +376,8 @@ def _check_golden(path: Path, golden: Golden, manifest: BundleManifest, n_labels
     for number, example in enumerate(golden.examples):
         by_token = head_of(manifest.task) != "label-per-text"
         expected = n_labels * (len(example.token_ids) if by_token else 1)
+        if head_of(manifest.task) == "next-token":
+            expected = len(example.token_ids)
         if len(example.logits) != expected:
             raise BundleError(
                 "has another number of logits than there are labels",

@@ -9,6 +9,7 @@ import re
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +25,25 @@ from edgeseq.bundle import (
     GoldenExample,
     Provenance,
     Signature,
+    answer_shape,
     check_model,
     read_bundle,
 )
-from edgeseq.data.examples import Dataset
+from edgeseq.data.examples import AnyDataset, AnyExample
 from edgeseq.errors import ConversionError, DataError, InputError, StepError
 from edgeseq.files import new_folder, sha256_file, write_bytes, write_json
 from edgeseq.model_folder import TrainedModel
 from edgeseq.progress import Progress, Report, silent
 from edgeseq.suite.process import Job, run_job
+from edgeseq.tasks import head_of
 from edgeseq.tflite_file import TfliteFile, read_tflite
 from edgeseq_converters import fidelity
-from edgeseq_converters.arrays import vocabulary_size
+from edgeseq_converters.arrays import FloatArray, vocabulary_size
 from edgeseq_converters.inspection import check_converted, check_runtime
 from edgeseq_converters.lower import LOWERINGS, Target, choose_lowering, choose_runtime
 from edgeseq_converters.older_runtime import check_answers, try_runtime
 from edgeseq_converters.recipes import Recipe, get_recipe
-from edgeseq_converters.reference import reference_logits
+from edgeseq_converters.reference import reference_answers
 from edgeseq_converters.search import check_drop
 from edgeseq_converters.sources import read_source
 from edgeseq_converters.texts import Compared, Texts, choose_calibrated, choose_compared
@@ -71,7 +74,7 @@ def convert(
     out: Path,
     *,
     recipe: str,
-    dataset: Dataset,
+    dataset: AnyDataset,
     lowering: str = "auto",
     length: int | None = None,
     runtime: str | None = None,
@@ -98,9 +101,22 @@ def convert(
     chosen = get_recipe(recipe)
     model = read_source(model_dir)
     target = _target(model, lowering, length, runtime)
+    if head_of(model.manifest.task) == "next-token":
+        from edgeseq_converters.lm.bundle import convert_stream
+
+        return convert_stream(
+            model_dir,
+            out,
+            model,
+            dataset,  # type: ignore[arg-type]
+            recipe=chosen,
+            target=target,
+            report=report,
+            replace=replace,
+        )
     max_tokens = target.steps or model.manifest.max_tokens
     _check_dataset(dataset, model)
-    reference_logits(model, [[0]])  # every array is there and sound: known in a moment
+    reference_answers(model, [[0]])  # every array is there and sound: known in a moment
     texts = Texts(model, vocabulary_size(model), max_tokens)
     gated = gate or max_drop is not None
     compared = choose_compared(dataset, texts, everything=gated)
@@ -110,14 +126,15 @@ def convert(
             place, model, chosen, target, choose_calibrated(dataset, texts), report=report
         )
         comparison = _compare(place, compared, chosen, report=report)
-        labels = [dataset.labels.index(example.label) for example in compared.examples]
-        measured = fidelity.measure(comparison, labels, chosen)
+        measured = fidelity.measure(
+            comparison, compared, chosen, task=model.manifest.task, labels=dataset.labels
+        )
         fidelity.check(measured, comparison, chosen, where=out / "model.tflite")
         tried = _try_older(place, compared, comparison, chosen, target, report=report)
         if gated:
             check_drop(measured, max_drop, where=chosen.name)
         tolerance = fidelity.golden_tolerance(comparison, compared.n_golden, chosen)
-        _write_texts(draft, model, dataset)
+        write_texts(draft, model, dataset)
         write_json(draft / "golden.json", _golden(compared, comparison, tolerance))
         manifest = BundleManifest(
             name=bundle_name(model, chosen, target),
@@ -131,7 +148,7 @@ def convert(
             signature=converted.signature,
             fidelity=measured,
             provenance=msgspec.structs.replace(
-                _provenance(model_dir, model, dataset, converted), tried_runtime=tried
+                provenance(model_dir, model, dataset, converted), tried_runtime=tried
             ),
             files={name: _entry(draft / name) for name in FILES},
             min_runtime_version=converted.model.min_runtime_version,
@@ -162,7 +179,7 @@ def _target(model: TrainedModel, lowering: str, length: int | None, runtime: str
     return Target(how, steps, choose_runtime(runtime))
 
 
-def _check_dataset(dataset: Dataset, model: TrainedModel) -> None:
+def _check_dataset(dataset: AnyDataset, model: TrainedModel) -> None:
     if dataset.labels != model.manifest.labels:
         raise DataError(
             f"has other labels than the model {model.manifest.name}",
@@ -193,10 +210,11 @@ def _run_converter(
         write_json(sample, fidelity.Sample(calibrated))
         arguments = {"model_dir": str(place.model_dir), "out": str(path), "recipe": recipe.name}
         arguments |= {"target": msgspec.to_builtins(target), "sample": str(sample)}
-        _, peak = _in_worker(Job("convert", arguments), where=place.out, report=silent)
+        _, peak = in_worker(Job("convert", arguments), where=place.out, report=silent)
     content = read_tflite(path)
     labels = len(model.manifest.labels)
-    signature = check_converted(content, recipe, labels=labels, where=where, steps=target.steps)
+    answer = answer_shape(head_of(model.manifest.task), labels, target.steps or -1)
+    signature = check_converted(content, recipe, answer=answer, where=where, steps=target.steps)
     if target.runtime is not None:
         check_runtime(content, target.runtime, where=where)
     seconds = time.monotonic() - begin
@@ -213,7 +231,7 @@ def _compare(
         arguments = {"model_dir": str(place.model_dir), "sample": str(sample)}
         arguments["stage"] = f"compare {recipe.name} with the float model"
         arguments["tflite"] = str(place.draft / "model.tflite")
-        answer, _ = _in_worker(Job("compare", arguments), where=place.out, report=report)
+        answer, _ = in_worker(Job("compare", arguments), where=place.out, report=report)
     return msgspec.convert(answer, fidelity.Comparison)
 
 
@@ -234,15 +252,21 @@ def _try_older(
     tried = try_runtime(target.runtime, place.draft / "model.tflite", texts, report=report)
     if tried.answers is None:
         return f"{target.runtime}: not tried, {tried.why_not}"
-    current = np.asarray(comparison.converted[: compared.n_golden], np.float32)
+    current = _row(comparison.converted[: compared.n_golden])
     # Other kernels: another order of sums, and activations that round to the other side.
     allowed = 2 * recipe.bound.slack if recipe.activations == "float32" else 0.1
-    found = np.asarray(tried.answers, np.float32)
+    found = _row(tried.answers)
     check_answers(found, current, allowed, where=place.out / "model.tflite")
     return f"{target.runtime}: answered {len(texts)} texts"
 
 
-def _in_worker(job: Job, *, where: Path, report: Report) -> tuple[dict[str, Any], int | None]:
+def _row(answers: Sequence[Any]) -> FloatArray:
+    """The numbers of all answers in one row: [1, all]."""
+    parts = [np.asarray(one, np.float32).ravel() for one in answers]
+    return np.concatenate(parts)[None]
+
+
+def in_worker(job: Job, *, where: Path, report: Report) -> tuple[dict[str, Any], int | None]:
     """Runs one job in a process; its death becomes a `ConversionError` with the last words."""
     with tempfile.TemporaryDirectory(prefix="edgeseq-worker-") as folder:
         log = Path(folder) / "log"
@@ -268,7 +292,7 @@ def _last_words(log: Path) -> str | None:
     return lines[-1][:300] if lines else None
 
 
-def _write_texts(draft: Path, model: TrainedModel, dataset: Dataset) -> None:
+def write_texts(draft: Path, model: TrainedModel, dataset: AnyDataset) -> None:
     write_bytes(draft / "tokenizer.json", model.tokenizer_json.encode())
     write_json(draft / "labels.json", model.manifest.labels)
     lines = b"".join(msgspec.json.encode(example) + b"\n" for example in dataset.test)
@@ -280,6 +304,7 @@ def _golden(compared: Compared, comparison: fidelity.Comparison, tolerance: floa
         examples=tuple(
             GoldenExample(
                 text=compared.examples[place].text,
+                words=_words(compared.examples[place]),
                 token_ids=compared.token_ids[place],
                 logits=comparison.reference[place],
             )
@@ -289,12 +314,18 @@ def _golden(compared: Compared, comparison: fidelity.Comparison, tolerance: floa
     )
 
 
+def _words(example: AnyExample) -> tuple[str, ...]:
+    """The words of an example that is asked about by word."""
+    asked = example.asked
+    return () if isinstance(asked, str) else asked
+
+
 def _entry(path: Path) -> FileEntry:
     return FileEntry(size_bytes=path.stat().st_size, sha256=sha256_file(path))
 
 
-def _provenance(
-    model_dir: Path, model: TrainedModel, dataset: Dataset, converted: Converted
+def provenance(
+    model_dir: Path, model: TrainedModel, dataset: AnyDataset, converted: Converted
 ) -> Provenance:
     versions = {"edgeseq": edgeseq.__version__, "python": platform.python_version()}
     for tool in _TOOLS:

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from edgeseq.bundle import BundleManifest
-from edgeseq.data.examples import Dataset
+from edgeseq.data.examples import AnyDataset
 from edgeseq.errors import InputError
 from edgeseq.model_folder import read_model_folder
 from edgeseq.progress import Report, silent
@@ -44,7 +44,7 @@ def convert_many(
     out: Path,
     choices: Choices,
     *,
-    dataset: Dataset,
+    dataset: AnyDataset,
     report: Report = silent,
     replace: bool = False,
 ) -> Made:

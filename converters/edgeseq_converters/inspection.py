@@ -22,16 +22,21 @@ beside int4 matrices (`edgeseq_converters.encoder.weights`)."""
 
 
 def check_converted(
-    model: TfliteFile, recipe: Recipe, *, labels: int, where: Path, steps: int | None = None
+    model: TfliteFile,
+    recipe: Recipe,
+    *,
+    answer: tuple[int, ...],
+    where: Path,
+    steps: int | None = None,
 ) -> Signature:
-    """Checks that the file is what was asked for and gives its signature; `steps` is the length
-    of a model of a fixed length.
+    """Checks that the file is what was asked for and gives its signature; `answer` is
+    the shape of its output, `steps` the length of a model of a fixed length.
 
     Raises `ConversionError` when it has not exactly one signature from `input_ids` to `logits`,
     holds an operator from outside TFLite, or its weights are not of the recipe's type.
     """
-    _check_operators(model, where)
-    _check_weights(model, recipe, where)
+    check_operators(model, where)
+    check_weights(model, recipe, where)
     if len(model.signatures) != 1:
         raise ConversionError(
             "has not exactly one signature",
@@ -46,11 +51,11 @@ def check_converted(
     expected = Signature(
         key=entry.key,
         inputs=(TensorSpec("input_ids", "int32", (1, steps or -1)),),
-        outputs=(TensorSpec("logits", "float32", (1, labels)),),
+        outputs=(TensorSpec("logits", "float32", answer),),
     )
     if signature != expected:
         raise ConversionError(
-            "has another signature than a text classifier",
+            "has another signature than a text classifier or tagger",
             where=where,
             found=f"{signature.inputs} to {signature.outputs}",
             expected=f"{expected.inputs} to {expected.outputs}",
@@ -75,7 +80,8 @@ def _specs(tensors: dict[str, Tensor], where: Path) -> tuple[TensorSpec, ...]:
     return tuple(specs)
 
 
-def _check_operators(model: TfliteFile, where: Path) -> None:
+def check_operators(model: TfliteFile, where: Path) -> None:
+    """Raises `ConversionError` for an operator from outside TFLite."""
     foreign = sorted({use.name for use in model.operator_uses() if ":" in use.name})
     if foreign:
         raise ConversionError(
@@ -100,7 +106,7 @@ def check_runtime(model: TfliteFile, runtime: str, *, where: Path) -> None:
             )
 
 
-def _check_weights(model: TfliteFile, recipe: Recipe, where: Path) -> None:
+def check_weights(model: TfliteFile, recipe: Recipe, where: Path) -> None:
     """Every weight of a product and every looked-up table, if not small, must have the type."""
     wanted = other = 0
     example = ""

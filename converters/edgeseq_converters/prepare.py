@@ -9,10 +9,11 @@ from pathlib import Path
 
 import msgspec
 
-from edgeseq.data.examples import Dataset
+from edgeseq.data.examples import AnyDataset
 from edgeseq.errors import CheckpointError, InputError
 from edgeseq.model_folder import TrainedModel, read_model_folder, write_model_folder
 from edgeseq.progress import Report, silent
+from edgeseq.tasks import head_of
 from edgeseq_converters import importers
 from edgeseq_converters.arrays import vocabulary_size
 from edgeseq_converters.checkpoint import is_checkpoint, read_model
@@ -48,7 +49,7 @@ class Prepared(msgspec.Struct, frozen=True):
 
 @contextmanager
 def prepared(
-    source: Path, dataset: Dataset, wanted: Wanted, *, report: Report = silent
+    source: Path, dataset: AnyDataset, wanted: Wanted, *, report: Report = silent
 ) -> Iterator[Prepared]:
     """The folder that `source` is, or a temporary one that it was imported or trimmed into.
 
@@ -74,7 +75,7 @@ def prepared(
 
 
 def read_any(
-    source: Path, dataset: Dataset, wanted: Wanted, *, report: Report = silent
+    source: Path, dataset: AnyDataset, wanted: Wanted, *, report: Report = silent
 ) -> TrainedModel:
     """The model at `source`: a trained-model folder, a Hugging Face checkpoint, or a file with an
     LSTM or GRU, as a trained model.
@@ -119,15 +120,17 @@ def read_any(
     return _with_labels(model, dataset, source)
 
 
-def _with_labels(model: TrainedModel, dataset: Dataset, source: Path) -> TrainedModel:
+def _with_labels(model: TrainedModel, dataset: AnyDataset, source: Path) -> TrainedModel:
     """The checkpoint's classes under the data's names: `LABEL_0`, … tell nothing."""
     labels = model.manifest.labels
-    if model.manifest.bert is not None and model.manifest.bert.head != "classes":
+    by_word = head_of(dataset.task) == "label-per-word"
+    wanted = "tokens" if by_word else "classes"
+    if model.manifest.bert is not None and model.manifest.bert.head != wanted:
         raise CheckpointError(
-            "is no text classifier",
+            "does not answer what the task asks",
             where=source,
             found=f"a head for {model.manifest.bert.head}",
-            expected="a head for sequence classification",
+            expected=f"a head for {'token' if by_word else 'sequence'} classification",
             fix="fine-tune it first: edgeseq train --arch bert --checkpoint",
         )
     numbered = tuple(f"LABEL_{number}" for number in range(len(dataset.labels)))

@@ -17,15 +17,25 @@ from edgeseq_converters.bert_reference import BertReference
 from edgeseq_converters.importers.trained import network_of
 
 
+def reference_answers(model: TrainedModel, texts: Sequence[Sequence[int]]) -> list[FloatArray]:
+    """For each text the float model's logits: [labels], or [tokens, labels] of a tagger.
+
+    Raises `CheckpointError` when the model's arrays do not fit its configuration.
+    """
+    if model.manifest.arch == "lstm":
+        return network_reference.answers(network_of(model), texts)
+    forward = BertReference(model)
+    found: list[FloatArray] = [np.zeros(0, np.float32)] * len(texts)
+    for places in network_reference.batches(texts):
+        rows = forward(np.asarray([texts[place] for place in places], np.int32))
+        for place, row in zip(places, rows, strict=True):
+            found[place] = row
+    return found
+
+
 def reference_logits(model: TrainedModel, texts: Sequence[Sequence[int]]) -> FloatArray:
     """Logits float32 [texts, labels] of the float model for texts given as token ids.
 
     Raises `CheckpointError` when the model's arrays do not fit its configuration.
     """
-    if model.manifest.arch == "lstm":
-        return np.stack(network_reference.answers(network_of(model), texts))
-    forward = BertReference(model)
-    logits = np.zeros((len(texts), len(model.manifest.labels)), np.float32)
-    for places in network_reference.batches(texts):
-        logits[places] = forward(np.asarray([texts[place] for place in places], np.int32))
-    return logits
+    return np.stack(reference_answers(model, texts))

@@ -8,10 +8,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from edgeseq.data.examples import Dataset, TextExample
+from edgeseq.data.examples import AnyDataset, AnyExample, TextExample
 from edgeseq.errors import CheckpointError, DataError
 from edgeseq.marked_text import encode_marked, marker_ids
 from edgeseq.model_folder import TrainedModel
+from edgeseq.tasks import head_of
+from edgeseq.word_tokens import Windowed, WordEncoder
 
 N_COMPARED = 512
 """Development texts that a conversion is compared on, evenly spread over the set: an agreement of
@@ -44,7 +46,8 @@ class Texts:
         self._tokenizer.no_padding()
         self._max_tokens = max_tokens or model.manifest.max_tokens
         self._marked = marker_ids(self._tokenizer) is not None
-        if self._marked:
+        self.head = head_of(model.manifest.task)
+        if self._marked or self.head != "label-per-text":
             self._tokenizer.no_truncation()
         else:
             self._tokenizer.enable_truncation(max_length=self._max_tokens)
@@ -58,6 +61,14 @@ class Texts:
             )
         unknown = getattr(self._tokenizer.model, "unk_token", None)
         self._unknown_id = self._tokenizer.token_to_id(unknown) if unknown else None
+        if self.head != "label-per-text":
+            self._words = WordEncoder(self._tokenizer, self._max_tokens)
+
+    def inputs(self, example: AnyExample) -> Windowed:
+        """The model's inputs for an example: one, or the windows of a long tagged sentence."""
+        if isinstance(example, TextExample):
+            return Windowed([list(self.encode(example.text))], [], [], 0, unknown_only=False)
+        return self._words.encode(example.words)
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Token ids of one text; never empty: a text without a token is one unknown token.
@@ -68,18 +79,29 @@ class Texts:
             return encode_marked(self._tokenizer, text, self._max_tokens).ids
         return tuple(self._tokenizer.encode(text).ids) or (self._unknown_id or 0,)
 
+    def words(self) -> dict[int, str]:
+        """The token of each id."""
+        return {place: token for token, place in self._tokenizer.get_vocab().items()}
+
 
 class Compared(msgspec.Struct, frozen=True):
-    """The texts that a conversion is compared on; the first `n_golden` are the golden ones."""
+    """The texts that a conversion is compared on; the first `n_golden` inputs are the golden ones.
 
-    examples: tuple[TextExample, ...]
+    `token_ids` are the model's inputs: one an example, or with one label a word the windows of all
+    examples in order. Then `places` has for each input the tokens that carry a word there, and
+    `words` these words' numbers among all words of the examples.
+    """
+
+    examples: tuple[AnyExample, ...]
     token_ids: tuple[tuple[int, ...], ...]
     n_golden: int
+    places: tuple[tuple[int, ...], ...] = ()
+    words: tuple[tuple[int, ...], ...] = ()
 
 
-def choose_compared(dataset: Dataset, texts: Texts, *, everything: bool = False) -> Compared:
+def choose_compared(dataset: AnyDataset, texts: Texts, *, everything: bool = False) -> Compared:
     """At most `N_COMPARED` development examples (or `everything`), with golden ones of all
-    lengths in front.
+    lengths in front; of tagged sentences those that take one window.
 
     Raises `DataError` when the development set is empty.
     """
@@ -89,25 +111,55 @@ def choose_compared(dataset: Dataset, texts: Texts, *, everything: bool = False)
         )
     wanted = len(dataset.dev) if everything else N_COMPARED
     examples = [dataset.dev[place] for place in _spread(len(dataset.dev), wanted)]
-    token_ids = [texts.encode(example.text) for example in examples]
-    by_length = sorted(range(len(examples)), key=lambda place: len(token_ids[place]))
-    golden = [by_length[place] for place in _spread(len(examples), N_GOLDEN)]
+    inputs = [texts.inputs(example) for example in examples]
+    whole = [place for place, one in enumerate(inputs) if len(one.windows) == 1]
+    by_length = sorted(whole, key=lambda place: inputs[place].n_tokens)
+    golden = [by_length[place] for place in _spread(len(whole), N_GOLDEN)]
     chosen = set(golden)
     order = golden + [place for place in range(len(examples)) if place not in chosen]
-    return Compared(
+    compared = Compared(
         examples=tuple(examples[place] for place in order),
-        token_ids=tuple(token_ids[place] for place in order),
+        token_ids=tuple(tuple(row) for place in order for row in inputs[place].windows),
         n_golden=len(golden),
     )
+    if texts.head == "label-per-text":
+        return compared
+    places, words = _words_of([inputs[place] for place in order])
+    return msgspec.structs.replace(compared, places=places, words=words)
 
 
-def choose_calibrated(dataset: Dataset, texts: Texts) -> tuple[tuple[int, ...], ...]:
+Numbers = tuple[tuple[int, ...], ...]
+
+
+def _words_of(texts: Sequence[Windowed]) -> tuple[Numbers, Numbers]:
+    """For each input of all texts: its tokens that carry a word, and those words' numbers."""
+    places: list[tuple[int, ...]] = []
+    words: list[tuple[int, ...]] = []
+    before = 0
+    for text in texts:
+        for number in range(len(text.windows)):
+            own = [
+                word
+                for word, (owner, token) in enumerate(zip(text.inputs, text.tokens, strict=True))
+                if owner == number and token >= 0
+            ]
+            places.append(tuple(text.tokens[word] for word in own))
+            words.append(tuple(before + word for word in own))
+        before += len(text.tokens)
+    return tuple(places), tuple(words)
+
+
+def choose_calibrated(dataset: AnyDataset, texts: Texts) -> tuple[tuple[int, ...], ...]:
     """Token ids of at most `N_CALIBRATED` training texts (development texts where there are
-    none)."""
+    none), of a long one its first window."""
     part = dataset.train or dataset.dev
-    return tuple(texts.encode(part[place].text) for place in _spread(len(part), N_CALIBRATED))
+    return tuple(
+        tuple(texts.inputs(part[place]).windows[0]) for place in _spread(len(part), N_CALIBRATED)
+    )
 
 
 def _spread(count: int, wanted: int) -> Sequence[int]:
     """At most `wanted` places out of `count`, evenly spread, first and last among them."""
+    if not count:
+        return []
     return sorted(set(np.linspace(0, count - 1, min(count, wanted)).round().astype(int).tolist()))

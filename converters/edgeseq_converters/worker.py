@@ -48,20 +48,45 @@ def convert(
 def compare(*, model_dir: str, tflite: str, sample: str, stage: str, report: Report) -> Answer:
     """Logits of the float reference and of the converted model over a sample of texts."""
     from edgeseq_converters.fidelity import Comparison, Sample, converted_logits
-    from edgeseq_converters.reference import reference_logits
+    from edgeseq_converters.reference import reference_answers
 
     texts = read_json(Path(sample), Sample, error=ConversionError).token_ids
     converted = converted_logits(Path(tflite), texts, stage=stage, report=report)
-    reference = reference_logits(read_model_folder(Path(model_dir)), texts)
+    reference = reference_answers(read_model_folder(Path(model_dir)), texts)
     comparison = Comparison(
-        reference=tuple(map(tuple, reference.tolist())),
-        converted=tuple(map(tuple, converted.tolist())),
+        reference=tuple(tuple(one.ravel().tolist()) for one in reference),
+        converted=tuple(tuple(one.ravel().tolist()) for one in converted),
     )
     answer: Answer = msgspec.to_builtins(comparison)
     return answer
 
 
-JOBS: dict[str, Callable[..., Answer]] = {"convert": convert, "compare": compare}
+def compare_stream(
+    *, model_dir: str, tflite: str, sample: str, golden: int, golden_tokens: int, report: Report
+) -> Answer:
+    """The comparison of a stream with the float model over a sample of texts."""
+    from edgeseq_converters.fidelity import Sample
+    from edgeseq_converters.importers.trained import network_of
+    from edgeseq_converters.lm.comparison import compare as compare_texts
+
+    texts = read_json(Path(sample), Sample, error=ConversionError).token_ids
+    compared = compare_texts(
+        network_of(read_model_folder(Path(model_dir))),
+        Path(tflite),
+        texts,
+        golden=golden,
+        golden_tokens=golden_tokens,
+        report=report,
+    )
+    answer: Answer = msgspec.to_builtins(compared)
+    return answer
+
+
+JOBS: dict[str, Callable[..., Answer]] = {
+    "convert": convert,
+    "compare": compare,
+    "compare_stream": compare_stream,
+}
 
 
 def main() -> int:
