@@ -76,3 +76,17 @@ def test_the_nearest_words_stay() -> None:
     assert shorten(ids, IDS, len(ids)).left_out == 0
     with pytest.raises(DataError, match="the mentions alone"):
         shorten(ids, IDS, 10)
+
+
+def test_a_document_of_20000_words_keeps_mentions_that_lie_far_apart() -> None:
+    words = list(range(100, 20_100))
+    ids = [7, *words[:10], 1, 50, 2, *words[10:19_000], 3, 51, 4, *words[19_000:], 5, 52, 6, 8]
+    found = shorten(ids, IDS, 512)
+    assert len(found.ids) == 512
+    assert found.left_out == len(ids) - 512
+    for mention in ((1, 50, 2), (3, 51, 4), (5, 52, 6)):
+        place = found.ids.index(mention[0])
+        assert found.ids[place : place + 3] == mention
+    # As much of the neighbourhood of each: the nearest words on both sides.
+    assert found.ids[found.ids.index(3) - 1] == words[18_999]
+    assert found.ids[found.ids.index(4) + 1] == words[19_000]
