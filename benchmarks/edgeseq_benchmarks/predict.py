@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +23,9 @@ class Prediction(msgspec.Struct, frozen=True):
     """One text's answer: `label` is the likeliest, `probabilities` are by label, in 0..1.
 
     `tokens` is the length that was run; `truncated` says that the text was longer than the
-    model's longest input, `unknown_only` that it holds no token that the model knows.
+    model's longest input, `unknown_only` that it holds no token that the model knows. A tagger
+    answers each of the `words` with one of `tags` instead, of the probability in `shares`;
+    `label` then is all tags in a row.
     """
 
     text: str
@@ -31,6 +34,15 @@ class Prediction(msgspec.Struct, frozen=True):
     tokens: int
     truncated: bool
     unknown_only: bool
+    words: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    shares: tuple[float, ...] = ()
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """A text as words: letters and digits together, with an apostrophe, hyphen or point between
+    them, and every other sign by itself."""
+    return tuple(re.findall(r"\w+(?:['’.-]\w+)*|[^\w\s]", text))
 
 
 def predict(path: Path, texts: Sequence[str], *, threads: int = 1) -> tuple[Prediction, ...]:
@@ -52,10 +64,17 @@ def predict(path: Path, texts: Sequence[str], *, threads: int = 1) -> tuple[Pred
                 check_marked(text, where=f"text {number}")
         check = protocol.CheckBundle(str(bundle.path.absolute()))
         child.ask(check, protocol.Checked, timeout_s=_TIMEOUT_S)
-        load = load_command(bundle, child, threads=threads, first_text=texts[0])
+        by_word = bundle.head == "label-per-word"
+        asked: tuple[protocol.Text, ...] = tuple(
+            words_of(text) if by_word else text for text in texts
+        )
+        load = load_command(bundle, child, threads=threads, first_text=asked[0])
         child.ask(load, protocol.Loaded, timeout_s=_TIMEOUT_S)
-        answered = child.ask(
-            protocol.AnswerTexts(tuple(texts)), protocol.Answered, timeout_s=_TIMEOUT_S
+        answered = child.ask(protocol.AnswerTexts(asked), protocol.Answered, timeout_s=_TIMEOUT_S)
+    if by_word:
+        return tuple(
+            _tagged(path, text, words, bundle.labels, answer)
+            for text, words, answer in zip(texts, asked, answered.answers, strict=True)
         )
     return tuple(
         Prediction(
@@ -68,6 +87,34 @@ def predict(path: Path, texts: Sequence[str], *, threads: int = 1) -> tuple[Pred
         )
         for text, answer in zip(texts, answered.answers, strict=True)
         for probabilities in [_probabilities(path, bundle.labels, answer.logits)]
+    )
+
+
+def _tagged(
+    path: Path,
+    text: str,
+    words: protocol.Text,
+    labels: Sequence[str],
+    answer: protocol.TextAnswer,
+) -> Prediction:
+    """The tags of one text's words; each logit row is a word's."""
+    tags = answer.answer if isinstance(answer.answer, tuple) else (answer.answer,)
+    rows = [
+        answer.logits[at : at + len(labels)] for at in range(0, len(answer.logits), len(labels))
+    ]
+    named = tuple(labels[tag] for tag in tags)
+    return Prediction(
+        text=text,
+        label=" ".join(named),
+        probabilities={},
+        tokens=len(answer.token_ids),
+        truncated=answer.truncated,
+        unknown_only=answer.unknown_only,
+        words=tuple(words),
+        tags=named,
+        shares=tuple(
+            _probabilities(path, labels, row)[tag] for row, tag in zip(rows, named, strict=True)
+        ),
     )
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgeseq.cli.console import JsonOption, out, print_json, print_note
+
+if TYPE_CHECKING:
+    from edgeseq_benchmarks.predict import Prediction
 
 
 def predict(
@@ -29,6 +32,10 @@ def predict(
     if json:
         print_json(predictions)
         return
+    if predictions[0].words:
+        for prediction in predictions:
+            _print_words(prediction)
+        return
     table = Table()
     table.add_column("text")
     table.add_column("answer", no_wrap=True)
@@ -43,3 +50,20 @@ def predict(
             print_note(f"text {number} was cut at {prediction.tokens} tokens, the longest input")
         if prediction.unknown_only:
             print_note(f"text {number} holds no word that the model knows: a guess")
+
+
+def _print_words(prediction: Prediction) -> None:
+    """A tagger's answer: a line a word."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from edgeseq.units import format_share
+
+    table = Table(title=escape(prediction.text), title_justify="left")
+    for column in ("word", "tag", "share"):
+        table.add_column(column, justify="right" if column == "share" else "left")
+    for word, tag, share in zip(prediction.words, prediction.tags, prediction.shares, strict=True):
+        table.add_row(escape(word), escape(tag), format_share(share))
+    out.print(table)
+    if prediction.truncated:
+        print_note("a word was cut: it is longer than the model's longest input")
