@@ -41,7 +41,7 @@ def frontier(
     rows = [row for row in group.rows if row.score is not None and _cost(row, over) is not None]
     if not rows:
         return None
-    title = "p95 latency of a whole query, ms" if over == "p95" else "peak process memory, MB"
+    title = f"p95 latency of {group.timed}, ms" if over == "p95" else "peak process memory, MB"
     edges = [edge for row in rows for edge in _cost_interval(row, over)]
     shown_limit = _shown_limit(limit, over)
     # A limit near the models belongs in the picture; one far off would squeeze them.

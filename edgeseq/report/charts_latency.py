@@ -44,7 +44,7 @@ def distribution(
             )
     if not records:
         return None
-    x = log_axis("p95", "time of a whole query, ms", [r["x"] for r in records], low=1.2, high=1.3)
+    x = log_axis("p95", f"time of {group.timed}, ms", [r["x"] for r in records], low=1.2, high=1.3)
     base = alt.Chart(values(records)).encode(
         x=alt.X("x:Q", title=x.title, scale=x.scale(), axis=x.axis()),
         y=alt.Y("y:Q", title="queries answered, %", scale=alt.Scale(domain=[0, 100], nice=False)),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -39,7 +40,9 @@ class Row(msgspec.Struct, frozen=True):
     `runtime_imported` minus the resident set at the end of that phase. `peak_process_bytes` is
     the highest peak of the whole process. `score` is a value of `metric` (`edgeseq.scoring`):
     fractions in 0..1, but for a perplexity. `n_examples` counts texts, `n_answers` what was
-    scored: texts, or words where there is one answer for each.
+    scored: texts, or words where there is one answer for each. With the scope `inference` (on a
+    phone) the times of a query are those of its inference, and a cold start is loading and the
+    first inference.
     """
 
     bundle: str
@@ -72,6 +75,7 @@ class Row(msgspec.Struct, frozen=True):
     per_source: tuple[SourceScore, ...] = ()
     findings: tuple[Finding, ...] = ()
     n_answers: int = 0
+    scope: Literal["query", "inference"] = "query"
 
     @property
     def by(self) -> Metric:
@@ -121,6 +125,12 @@ class Group(msgspec.Struct, frozen=True):
         if self.effective.cpus is not None:
             title += f", limits with {self.effective.cpus:g} processors"
         return title + (", quick run" if self.effective.quick else "")
+
+    @property
+    def timed(self) -> str:
+        """What the times are of, in words."""
+        inference = any(entry.row.scope == "inference" for entry in self.entries)
+        return "inference alone" if inference else "a whole query"
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -224,6 +234,7 @@ def derive_row(result: Result, run: Run) -> Row:
         per_source=found.per_source if found else (),
         findings=findings,
         n_answers=n_answers(run.predictions) if run.predictions else 0,
+        scope=run.scope,
     )
 
 

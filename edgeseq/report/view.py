@@ -150,6 +150,8 @@ def _trust(group: Group) -> str:
         said += f" {warnings} warning{'s' * (warnings > 1)}."
     if group.device.emulated:
         said += " The device was emulated: no time of it is a latency, so none is shown."
+    if any(row.scope == "inference" for row in group.rows):
+        said += " Times are of inference alone: no text was cut into tokens on the device."
     if group.effective.quick:
         said += " A quick run: take the numbers as a first look."
     if len(group.results) > 1:
@@ -168,17 +170,22 @@ def _cell(value: float | None, show: Any, interval: OpenCi95 | None = None) -> A
 
 def _table_row(row: Row, winner: Row | None, reasons: Sequence[str]) -> TableRow:
     beyond = row.peak_memory_bytes
+    median, p95, cold = (
+        ("inference median", "inference p95", "load + first inference")
+        if row.scope == "inference"
+        else ("median", "p95", "cold start")
+    )
     cells = (
         (row.by.title, row.score_text, row.interval_text),
-        ("median", *_cell(row.p50_ms, format_duration_ms, row.p50_ms_ci95)),
-        ("p95", *_cell(row.p95_ms, format_duration_ms, row.p95_ms_ci95)),
+        (median, *_cell(row.p50_ms, format_duration_ms, row.p50_ms_ci95)),
+        (p95, *_cell(row.p95_ms, format_duration_ms, row.p95_ms_ci95)),
         (
             "process memory",
             _cell(row.peak_process_bytes, format_bytes)[0],
             "" if beyond is None else f"+{format_bytes(beyond)}",
         ),
         ("size", format_bytes(row.size_bytes), f"{row.parameters / 1e6:.3g} M parameters"),
-        ("cold start", *_cell(row.cold_start_ms, format_duration_ms)),
+        (cold, *_cell(row.cold_start_ms, format_duration_ms)),
     )
     return TableRow(
         bundle=row.bundle,

@@ -190,7 +190,8 @@ def _measure_pass(
     phone: Phone, subjects: Sequence[PhoneSubject], number: int, read_state: Callable[[], None]
 ) -> int:
     """Every example once; `number` is that of its first round. Returns that of the next pass."""
-    slices, jobs = [], []
+    slices: list[_Slice] = []
+    jobs: list[Job] = []
     for round_ in range(phone.settings.rounds):
         living = [subject for subject in subjects if not subject.lost]
         # Every other round the other way round, so that none is always first.
