@@ -14,6 +14,7 @@ from edgeseq_converters.reference import reference_logits
 
 from edgeseq.errors import CheckpointError
 from edgeseq.model_folder import TrainedModel
+from edgeseq.tflite_file import parse_tflite
 
 MARKS = (4, 5, 6)
 """Three ids of the invented vocabulary; words of the texts below have higher ones."""
@@ -56,9 +57,9 @@ def answers(content: bytes, folder: Path, asked: list[list[int]]) -> Any:
     return np.stack([model.answer(ids) for ids in asked])
 
 
-def lstm(make: Any, **more: Any) -> TrainedModel:
-    model = make.lstm(bidirectional=True, hidden=16, embedding=32, **more)
-    return with_marks(model, 32)
+def lstm(make: Any, *, bidirectional: bool = True, **more: Any) -> TrainedModel:
+    model = make.lstm(bidirectional=bidirectional, hidden=16, embedding=32, **more)
+    return with_marks(model, 32 if bidirectional else 16)
 
 
 def bert(make: Any) -> TrainedModel:
@@ -67,14 +68,25 @@ def bert(make: Any) -> TrainedModel:
 
 @pytest.mark.parametrize("lowering", ["loop", "unrolled", "fused"])
 @pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("bidirectional", [True, False])
 def test_lstm_float32_is_the_reference(
-    make: Any, tmp_path: Path, lowering: str, layers: int
+    make: Any, tmp_path: Path, lowering: str, layers: int, bidirectional: bool
 ) -> None:
-    model, asked = lstm(make, layers=layers), texts()
+    model, asked = lstm(make, layers=layers, bidirectional=bidirectional), texts()
     steps = 60 if lowering == "unrolled" else None
     content = make.export(model, lowering=lowering, steps=steps)
     found = answers(content, tmp_path, asked)
     np.testing.assert_allclose(found, reference_logits(model, asked), atol=1e-5)
+
+
+def test_the_loop_writes_no_sequence(make: Any) -> None:
+    # What is written in a loop is copied at every step: quadratic in the length.
+    for bidirectional in (True, False):
+        content = make.export(lstm(make, bidirectional=bidirectional))
+        model = parse_tflite(content, where="model")
+        names = {one.name for graph in model.subgraphs for one in graph.operators}
+        assert "WHILE" in names
+        assert "DYNAMIC_UPDATE_SLICE" not in names
 
 
 def test_bert_float32_is_the_reference(make: Any, tmp_path: Path) -> None:

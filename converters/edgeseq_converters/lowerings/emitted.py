@@ -33,6 +33,8 @@ def run(group: Group, flow: Flow, direction: Direction) -> Tensor:
     sequence = merged(group.top, _in_order(flow, states))
     if group.collect == "sequence":
         return sequence
+    if group.collect == "marks":
+        return layers.marked(group.marks, flow.ids, sequence)
     return layers.pool(Pool(group.top.name, group.collect), replace(flow, values=sequence))
 
 

@@ -14,7 +14,6 @@ from edgeseq_converters.lowerings import emitted, fused, layers
 from edgeseq_converters.lowerings.integer import Integers
 from edgeseq_converters.lowerings.layers import Flow
 from edgeseq_converters.lowerings.loop import (
-    Collect,
     Group,
     State,
     first_feed,
@@ -108,18 +107,20 @@ def end(network: Network, values: Tensor) -> Tensor:
 
 def run(
     integers: Integers,
-    stacked: tuple[Recurrent, ...],
-    collect: Collect,
+    group: Group,
     flow: Flow,
     lowering: str,
 ) -> Tensor:
-    """What recurrent layers that run together give; a mean is taken in float32 afterwards."""
+    """What recurrent layers that run together give; a mean, and the states of marks with their
+    products, are taken in float32 afterwards."""
     lowered = {"loop": _loop, "unrolled": _unrolled, "fused": fused.run_integer}[lowering]
-    if collect != "mean":
-        return lowered(integers, Group(stacked, collect), flow)
-    sequence = lowered(integers, Group(stacked, "sequence"), flow)
-    mean = Pool(stacked[-1].name, "mean")
-    return _in_float(integers, mean, replace(flow, values=sequence))
+    if group.collect not in ("mean", "marks"):
+        return lowered(integers, group, flow)
+    sequence = lowered(integers, Group(group.layers, "sequence"), flow)
+    pooling: Pool | MarkedPool = Pool(group.top.name, "mean")
+    if group.collect == "marks":
+        pooling = MarkedPool(group.top.name, group.marks)
+    return _in_float(integers, pooling, replace(flow, values=sequence))
 
 
 def _unrolled(integers: Integers, group: Group, flow: Flow) -> Tensor:

@@ -129,11 +129,14 @@ def marked(marks: Sequence[int], ids: Tensor, values: Tensor) -> Tensor:
     The rows are picked by a product with a 1 where a mark stands: its shape [marks, n] is known
     but for n, where a search for the places would have an open one. Padding is no mark.
     """
-    graph = ids.graph
-    column = graph.constant("marks", np.asarray(marks, np.int32)[:, None])
+    column = ids.graph.constant("marks", np.asarray(marks, np.int32)[:, None])
     found = op.cast(op.equal(column, op.reshape(ids, (1, ids.shape[0]))), "float32")
-    picked = op.batch_matmul(found, values)
-    rows = [op.row(picked, place) for place in range(len(marks))]
+    return joined_marks(op.batch_matmul(found, values))
+
+
+def joined_marks(picked: Tensor) -> Tensor:
+    """The marks' rows [marks, features] side by side with their products: [1, …]."""
+    rows = [op.row(picked, place) for place in range(picked.shape[0])]
     return op.concatenate([*rows, *(op.multiply(rows[0], row) for row in rows[1:])], 1)
 
 

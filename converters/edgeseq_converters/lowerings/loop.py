@@ -21,26 +21,29 @@ from typing import Literal
 import numpy as np
 
 from edgeseq_converters.lowerings import cells
-from edgeseq_converters.lowerings.layers import Flow
+from edgeseq_converters.lowerings.layers import Flow, joined_marks
 from edgeseq_converters.lowerings.weights import WeightFormat
 from edgeseq_converters.network import Cell, Recurrent
+from edgeseq_converters.tflite_writer import encoder_operators as more
 from edgeseq_converters.tflite_writer import operators as op
 from edgeseq_converters.tflite_writer.model import Tensor
 
-Collect = Literal["final", "max", "mean", "sequence"]
+Collect = Literal["final", "max", "mean", "marks", "sequence"]
 State = dict[str, Tensor]
 
 
 @dataclass
 class Group:
     """Recurrent layers that run in one loop: a stack of forward layers, or one with both
-    directions; and what the loop collects of the topmost one."""
+    directions; and what the loop collects of the topmost one (`marks`: the states at the tokens
+    `marks`, as `network.MarkedPool` joins them)."""
 
     layers: Sequence[Recurrent]
     collect: Collect
     weights: WeightFormat = field(default_factory=lambda: WeightFormat("float32"))
     start: State = field(default_factory=dict)
     """States to start from by name (`h0`, `c0`, …), float32 [directions, H]; missing ones are 0."""
+    marks: tuple[int, ...] = ()
 
     @property
     def top(self) -> Recurrent:
@@ -63,6 +66,8 @@ def run(group: Group, flow: Flow) -> tuple[Tensor, State]:
         for name in state_names(layer, number):
             start[name] = group.start.get(name) or graph.constant("zero", zero)
     start |= _first_collected(group, projected)
+    if group.collect == "marks":
+        start["found"] = _found(group, flow)
     start |= {"length": flow.length, "projected": projected}
     ended = op.while_loop(
         graph.writer,
@@ -169,10 +174,25 @@ def _first_collected(group: Group, projected: Tensor) -> State:
             rows = op.reshape(projected, (_half(projected.shape[0]), 2 * projected.shape[1]))
         zeros = cells.zeros_like_columns(rows, size)
         return {f"written{d}": zeros for d in range(group.directions)}
+    if group.collect == "marks":
+        nothing = np.zeros((group.directions, len(group.marks), size), np.float32)
+        return {"picked": projected.graph.constant("picked", nothing)}
     # A state lies in −1..1, so −1 is at or below every one of them.
     lowest = -1.0 if group.collect == "max" else 0.0
     start = np.full((group.directions, size), lowest, np.float32)
     return {"pooled": projected.graph.constant("pooled", start)}
+
+
+def _found(group: Group, flow: Flow) -> Tensor:
+    """float32 [n, marks], 1 where a token is the mark; each row twice for two directions, whose
+    steps look at the rows 2t and 2(n−1−t)+1."""
+    ids, count = flow.ids, len(group.marks)
+    row = ids.graph.constant("marks", np.asarray(group.marks, np.int32)[None, :])
+    found = op.cast(op.equal(op.reshape(ids, (ids.shape[0], 1)), row), "float32")
+    if group.directions == 1:
+        return found
+    twice = -1 if ids.shape[0] == -1 else 2 * ids.shape[0]
+    return op.reshape(op.concatenate([found, found], 1), (twice, count))
 
 
 def _half(rows: int) -> int:
@@ -187,6 +207,11 @@ def _collect(group: Group, state: State, hidden: Tensor) -> State:
         return {"pooled": op.pair("MAXIMUM", state["pooled"], hidden)}
     if group.collect == "mean":
         return {"pooled": op.add(state["pooled"], hidden)}
+    if group.collect == "marks":
+        place = state["feed" if group.directions == 2 else "t"]
+        here = op.reshape(op.gather(state["found"], place), (group.directions, len(group.marks), 1))
+        rows = op.reshape(hidden, (group.directions, 1, hidden.shape[1]))
+        return {"picked": op.add(state["picked"], op.multiply(here, rows))}
     return written(group, state, hidden)
 
 
@@ -211,6 +236,9 @@ def _collected(group: Group, flow: Flow, ended: State) -> Tensor:
     if group.collect == "sequence":
         parts = [ended[f"written{d}"] for d in range(group.directions)]
         return merged(group.top, parts)
+    if group.collect == "marks":
+        rows = more.transpose(ended["picked"], (1, 0, 2))
+        return joined_marks(op.reshape(rows, (len(group.marks), group.top.features)))
     final = group.collect == "final"
     values = ended[f"h{len(group.layers) - 1}" if final else "pooled"]
     if group.collect == "mean":

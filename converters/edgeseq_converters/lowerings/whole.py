@@ -35,6 +35,7 @@ class Together:
 
     layers: tuple[Recurrent, ...]
     collect: loop.Collect
+    marks: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,11 @@ def stages(network: Network) -> Iterator[Together | Other]:
             group.append(rest[0])
             rest.pop(0)
         collect = _collect(group[-1], rest)
+        marks: tuple[int, ...] = ()
         if group[-1].sequences and collect != "sequence":
-            rest.pop(0)
-        yield Together(tuple(group), collect)
+            pooling = rest.pop(0)
+            marks = pooling.marks if isinstance(pooling, MarkedPool) else ()
+        yield Together(tuple(group), collect, marks)
 
 
 def _stack(below: Recurrent, upper: Recurrent) -> bool:
@@ -74,9 +77,11 @@ def _collect(top: Recurrent, rest: list[Layer]) -> loop.Collect:
     if not top.sequences:
         return "final"
     following = rest[0] if rest else None
+    one_direction = top.backward is None
+    if isinstance(following, MarkedPool):
+        return "marks" if one_direction or top.merge == "concat" else "sequence"
     if not isinstance(following, Pool):
         return "sequence"
-    one_direction = top.backward is None
     if following.how == "last":
         # The last row of a backward direction is its first state, not its final one.
         return "final" if one_direction else "sequence"
@@ -189,8 +194,9 @@ class _Maker:
     def _recurrent(self, stage: Together, flow: Flow, states: States) -> Tensor:
         """What the stage collects; `states` are those to start from and, filled, the final ones."""
         if isinstance(self.numbers, Integers):
-            return integer_whole.run(self.numbers, stage.layers, stage.collect, flow, self.lowering)
-        group = loop.Group(stage.layers, stage.collect, self.numbers, states[0])
+            group = loop.Group(stage.layers, stage.collect, marks=stage.marks)
+            return integer_whole.run(self.numbers, group, flow, self.lowering)
+        group = loop.Group(stage.layers, stage.collect, self.numbers, states[0], marks=stage.marks)
         if self.lowering == "fused":
             return fused.run(group, flow)
         if self.lowering == "unrolled":
