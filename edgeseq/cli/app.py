@@ -9,6 +9,7 @@ import typer
 import edgeseq
 from edgeseq.cli import (
     bench,
+    compare,
     convert,
     data,
     device,
@@ -58,5 +59,6 @@ app.command("convert")(convert.convert)
 app.command("inspect")(inspect.inspect)
 app.command("report")(report.report)
 app.command("recommend")(recommend.recommend)
+app.command("compare")(compare.compare)
 app.command("doctor")(device.doctor)
 app.add_typer(device.app)
