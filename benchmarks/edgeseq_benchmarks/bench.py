@@ -28,6 +28,7 @@ from edgeseq_benchmarks.limits import Hierarchy
 from edgeseq_benchmarks.machine import Watch, device_info
 from edgeseq_benchmarks.own_files import scratch_folder
 from edgeseq_benchmarks.stages import Timeouts
+from edgeseq_benchmarks.streaming_subject import StreamSubject
 from edgeseq_benchmarks.subject import Subject
 from edgeseq_benchmarks.unfinished import KEEP_INTERVAL_S, Keep, keeping
 from edgeseq_benchmarks.user_limits import find_limiter
@@ -164,6 +165,7 @@ def _bench(
         stages.measure_cold_starts(subjects, settings, timeouts, report)
         measured = stages.measure_rounds(subjects, settings, timeouts, watch, report)
         states += measured.states
+        stages.score_streams(subjects, settings, timeouts, report)
         if settings.profile:
             optional_stages.measure_profiles(subjects, settings, timeouts, report)
         if reader is not None:
@@ -192,7 +194,10 @@ def subjects_of(bundles: Sequence[Bundle], settings: Settings) -> list[Subject]:
     """
     if not bundles:
         raise InputError("no bundle to measure", fix="name at least one bundle folder")
-    subjects = [Subject(bundle, settings) for bundle in bundles]
+    subjects: list[Subject] = [
+        (StreamSubject if bundle.head == "next-token" else Subject)(bundle, settings)
+        for bundle in bundles
+    ]
     names = [subject.name for subject in subjects]
     for subject in subjects:
         if names.count(subject.name) > 1:

@@ -258,7 +258,9 @@ def load_command(
         model_path=f"{base}/model.tflite",
         tokenizer_path=f"{base}/tokenizer.json",
         max_tokens=bundle.manifest.max_tokens,
-        labels=len(bundle.labels),
+        labels=(
+            bundle.manifest.vocabulary_size if bundle.head == "next-token" else len(bundle.labels)
+        ),
         signature_key=signature.key,
         input_name=signature.inputs[0].name,
         output_name=signature.outputs[0].name,

@@ -111,6 +111,27 @@ class AnswerTokens(Command, frozen=True, tag="answer_tokens"):
     token_ids: tuple[tuple[int, ...], ...]
 
 
+class ScoreDocument(Command, frozen=True, tag="document"):
+    """Score a document word by word from a fresh state, untimed; answered by `DocumentScored`.
+
+    `before` is the word that stands before its first one.
+    """
+
+    text: str
+    before: str
+
+
+class ReadOn(Command, frozen=True, tag="read_on"):
+    """The `count` likeliest tokens behind a text, read from a fresh state; answered by `Likeliest`.
+
+    `before` is the word that stands before its first one.
+    """
+
+    text: str
+    before: str
+    count: int
+
+
 class RunLimited(Command, frozen=True, tag="limited"):
     """Answer the texts until one of the bounds is reached.
 
@@ -159,6 +180,8 @@ AnyCommand = (
     | RunLength
     | AnswerTexts
     | AnswerTokens
+    | ScoreDocument
+    | ReadOn
     | RunLimited
     | ReadMemory
     | MeasureOverhead
@@ -275,6 +298,25 @@ class Answered(Reply, frozen=True, tag="answered"):
     answers: tuple[TextAnswer, ...]
 
 
+class DocumentScored(Reply, frozen=True, tag="document"):
+    """The sum of ln p of all tokens in nats, their number, how many were the likeliest one and how
+    many among the three likeliest."""
+
+    nats: float
+    tokens: int
+    first: int
+    among_three: int
+
+
+class Likeliest(Reply, frozen=True, tag="likeliest"):
+    """Tokens with their probabilities, the likeliest first; `tokens_read` is the text's length."""
+
+    words: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    tokens_read: int
+    unknown: int
+
+
 class Logits(Reply, frozen=True, tag="logits"):
     """Logits [inputs][labels] or [inputs][tokens · labels] in the order of the inputs; None is what
     is no number (NaN)."""
@@ -329,6 +371,8 @@ AnyReply = (
     | LengthDone
     | Answered
     | Logits
+    | DocumentScored
+    | Likeliest
     | LimitedSome
     | Overhead
     | Profiled

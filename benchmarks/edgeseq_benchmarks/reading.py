@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from edgeseq.tasks import Head
 from edgeseq_benchmarks.protocol import Answer, Text
 from edgeseq_benchmarks.runtimes import Model
+from edgeseq_benchmarks.streaming import StreamModel, likeliest
 from edgeseq_benchmarks.texts import TextEncoder
 from edgeseq_benchmarks.timing import Steps
 
@@ -113,6 +114,36 @@ class WordReader:
         return bool(inputs.cut_words), inputs.unknown_only, len(inputs.windows) > 1
 
 
+class NextWordReader:
+    """The next word: each text that is asked about goes on where the one before it ended."""
+
+    def __init__(self, texts: TextEncoder, model: StreamModel) -> None:
+        self._texts, self._model = texts, model
+        self.count: Callable[[Any], int] = len
+
+    def tokenize(self, text: Text) -> list[int]:
+        """The ids of one more word, or of several."""
+        return self._texts.token_ids(text if isinstance(text, str) else " ".join(text))
+
+    def infer(self, token_ids: list[int]) -> Any:
+        """The logits [vocabulary] for what follows."""
+        return self._model.feed(token_ids)[-1]
+
+    def decode(self, logits: Any) -> int:
+        """The likeliest of the three words that an application would offer."""
+        return likeliest(logits)[0]
+
+    def read(self, text: Text) -> Read:
+        """ln p of each token of a text, from a fresh state."""
+        token_ids = self.tokenize(text)
+        nats = self._model.answer(token_ids).tolist()
+        return Read(token_ids, nats, 0, truncated=False, unknown_only=False, windowed=False)
+
+    def happened(self, _text: Text) -> tuple[bool, bool, bool]:
+        """Nothing is cut, and no word is too little."""
+        return False, False, False
+
+
 class Reader(Steps, Protocol):
     """The steps of a query, and what is said of a text besides."""
 
@@ -121,9 +152,15 @@ class Reader(Steps, Protocol):
 
 
 def reader(
-    head: Head, texts: TextEncoder, model: Model, max_tokens: int, span_labels: Sequence[str]
+    head: Head,
+    texts: TextEncoder,
+    model: Model | StreamModel,
+    max_tokens: int,
+    span_labels: Sequence[str],
 ) -> Reader:
     """The reader of a bundle's head."""
+    if isinstance(model, StreamModel):
+        return NextWordReader(texts, model)
     if head == "label-per-word":
         return WordReader(texts, model, max_tokens, span_labels)
     return TextReader(texts, model)

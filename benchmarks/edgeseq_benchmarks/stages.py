@@ -20,6 +20,7 @@ from edgeseq.results import (
 from edgeseq_benchmarks import protocol
 from edgeseq_benchmarks.children import Child, load_command, lost_while_loading
 from edgeseq_benchmarks.machine import Watch, available_bytes
+from edgeseq_benchmarks.streaming_subject import StreamSubject, score_documents
 from edgeseq_benchmarks.subject import Subject
 from edgeseq_benchmarks.verify import verify
 
@@ -29,6 +30,8 @@ _LONGEST_TEXTS = 8
 # At the start of each round, so that caches are the model's own again; recorded apart.
 WARMUP_TEXTS = 4
 _OVERHEAD_QUERIES = 2000
+STREAM_LENGTHS = (1, 2, 4, 512)
+"""Contexts, in words, at which the next word is timed beside the usual lengths."""
 
 
 class Timeouts(NamedTuple):
@@ -222,6 +225,24 @@ def measure_rounds(
     return Measured(overhead_ns, tuple(states), max((len(batch) for batch in batches), default=0))
 
 
+def score_streams(
+    subjects: Sequence[Subject], settings: Settings, timeouts: Timeouts, report: Report
+) -> None:
+    """Perplexity: the documents of every model of the next word, read from beginning to end."""
+    for subject in subjects:
+        if not isinstance(subject, StreamSubject) or subject.lost:
+            continue
+        with subject.survives("documents"), Child(subject.name) as child:
+            load_child(subject, child, settings, timeouts)
+            score_documents(
+                subject,
+                child,
+                quick=settings.quick,
+                timeout_s=timeouts.answer_s,
+                report=report,
+            )
+
+
 def load_child(subject: Subject, child: Child, settings: Settings, timeouts: Timeouts) -> None:
     """Loads the bundle into `child`; raises as `Child.ask` does."""
     first_text = subject.examples[subject.order[0]].asked
@@ -276,8 +297,11 @@ def _sweep_lengths(
     timeouts: Timeouts,
     report: Report,
 ) -> None:
-    total = len(settings.length_tokens)
-    for number, tokens in enumerate(settings.length_tokens):
+    lengths = settings.length_tokens
+    if any(isinstance(subject, StreamSubject) for subject in batch):
+        lengths = tuple(sorted({*lengths, *STREAM_LENGTHS}))
+    total = len(lengths)
+    for number, tokens in enumerate(lengths):
         report(Progress("lengths", number, total, f"{tokens} tokens"))
         for subject in _in_turn(batch, number):
             if subject.lost or tokens > subject.bundle.manifest.max_tokens:

@@ -7,7 +7,8 @@ with the next words. A model without states sees a window of the last tokens aga
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edgeseq.errors import BundleError
@@ -35,6 +36,8 @@ class DocumentScore(NamedTuple):
 
 class StreamModel:
     """A model of the next token in an interpreter, with its state; one thread of use at a time."""
+
+    fixed_length: int | None = None
 
     def __init__(
         self, runtime: Runtime, path: str, *, signature_key: str, vocabulary: int, threads: int
@@ -112,6 +115,32 @@ class StreamModel:
         rows: npt.NDArray[np.float32] = logits[0]
         return rows
 
+    def answer(self, token_ids: Sequence[int]) -> npt.NDArray[np.float64]:
+        """ln p [n] of each token of a text from a fresh state; the first one's is 0, since nothing
+        stands before it. Raises `BundleError` as `feed` does."""
+        from edgeseq.perplexity import log_probabilities
+
+        self.reset()
+        logits = self.feed(token_ids)
+        answer = self._np.zeros(len(token_ids))
+        answer[1:] = log_probabilities(logits[:-1], token_ids[1:])
+        return answer
+
+    def ready(self, token_ids: Sequence[int]) -> Callable[[], npt.NDArray[np.float32]]:
+        """Reads all but the last of the tokens; what is returned feeds the last one, each time
+        from the state that was reached, and gives the logits [vocabulary] behind it."""
+        self.reset()
+        for begin in range(0, len(token_ids) - 1, CHUNK):
+            self.feed(token_ids[begin : min(begin + CHUNK, len(token_ids) - 1)])
+        kept, last = self._kept, token_ids[-1]
+
+        def again() -> npt.NDArray[np.float32]:
+            self._kept = kept
+            row: npt.NDArray[np.float32] = self.feed([last])[-1]
+            return row
+
+        return again
+
     def _failed(self, what: str, found: object) -> BundleError:
         return BundleError(what, where=self._path, found=str(found), fix="convert it again")
 
@@ -149,10 +178,17 @@ def likeliest(logits: npt.NDArray[np.float32], count: int = 3) -> list[int]:
     return [int(place) for place in best[(-logits[best]).argsort(kind="stable")]]
 
 
-def read_on(model: StreamModel, token_ids: Iterable[int], before: int) -> npt.NDArray[np.float32]:
-    """The logits [vocabulary] for what follows a text from a fresh state, fed token by token."""
+def offer(
+    model: StreamModel, token_ids: Iterable[int], before: int, count: int
+) -> tuple[list[int], list[float]]:
+    """The `count` likeliest tokens behind a text and their probabilities, the likeliest first; the
+    text is fed token by token from a fresh state."""
+    from edgeseq.perplexity import log_probabilities
+
     model.reset()
-    logits = model.feed([before])[-1]
+    logits = model.feed([before])
     for token_id in token_ids:
-        logits = model.feed([token_id])[-1]
-    return logits
+        logits = model.feed([token_id])
+    best = likeliest(logits[-1], count)
+    nats = [float(log_probabilities(logits[-1:], [place])[0]) for place in best]
+    return best, [math.exp(one) for one in nats]

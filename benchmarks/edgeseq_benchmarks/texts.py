@@ -47,6 +47,14 @@ class TextEncoder:
         self._max_tokens = None
         return self._tokenizer
 
+    def word(self, token_id: int) -> str:
+        """The token of an id."""
+        return str(self._tokenizer.id_to_token(token_id))
+
+    def unknown_in(self, token_ids: list[int]) -> int:
+        """How many of the tokens are the unknown one."""
+        return sum(one == self._unknown_id for one in token_ids)
+
     def _cut_at_limit(self) -> None:
         if self._marked or self._max_tokens is None:
             self._tokenizer.no_truncation()

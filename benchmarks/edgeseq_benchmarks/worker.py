@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
@@ -20,6 +21,7 @@ from edgeseq.errors import BundleError, DeviceError
 from edgeseq_benchmarks import memory, protocol
 from edgeseq_benchmarks.protocol import AnyCommand, AnyReply, Memory, Phase
 from edgeseq_benchmarks.runtimes import PADDING_ID, Model, Runtime, find_runtime
+from edgeseq_benchmarks.streaming import StreamModel, offer, score_document
 from edgeseq_benchmarks.texts import TextEncoder
 from edgeseq_benchmarks.timing import Recorder, collector_off, time_overhead, time_texts
 
@@ -38,7 +40,7 @@ class _Worker:
         self._replies = replies
         self._encoder = msgspec.json.Encoder()
         self._peak_is_of_phase = False
-        self._model: Model | None = None
+        self._model: Model | StreamModel | None = None
         self._texts: TextEncoder | None = None
         self._reader: Reader | None = None
 
@@ -47,9 +49,15 @@ class _Worker:
         self._replies.flush()
 
     @property
-    def model(self) -> Model:
+    def model(self) -> Model | StreamModel:
         if self._model is None:
             raise DeviceError("no model is loaded", fix="send `load` first")
+        return self._model
+
+    @property
+    def stream(self) -> StreamModel:
+        if not isinstance(self._model, StreamModel):
+            raise DeviceError("no model of the next word is loaded", fix="send `load` first")
         return self._model
 
     @property
@@ -86,21 +94,12 @@ class _Worker:
         begun_ns = time.perf_counter_ns()
         self._texts = TextEncoder(command.tokenizer_path, command.max_tokens)
         ended("tokenizer_loaded")
-        self._model = Model(
-            runtime,
-            command.model_path,
-            signature_key=command.signature_key,
-            input_name=command.input_name,
-            output_name=command.output_name,
-            labels=command.labels,
-            threads=command.threads,
-            by_token=command.head != "label-per-text",
-        )
+        self._model = model = _load_model(runtime, command)
         self._reader = steps = reader(
-            command.head, self._texts, self._model, command.max_tokens, command.span_labels
+            command.head, self._texts, model, command.max_tokens, command.span_labels
         )
         ended("model_loaded")
-        self._model.allocate(_longest(steps.tokenize(command.first_text)))
+        model.allocate(_longest(steps.tokenize(command.first_text)))
         ended("tensors_allocated")
         loaded_ns = time.perf_counter_ns()
         steps.decode(steps.infer(steps.tokenize(command.first_text)))
@@ -166,13 +165,14 @@ class _Worker:
         inputs = [token_ids for token_ids in cut if token_ids is not None]
         times_ns: list[int] = []
         if inputs:
-            self.model.answer(inputs[0])  # resizing belongs to no sample
+            ask = self._one_answer(inputs)
+            ask(0)  # resizing belongs to no sample
             clock = time.perf_counter_ns
             with collector_off():
                 first_ns = clock()
                 while len(times_ns) < command.max_samples:
                     begun_ns = clock()
-                    self.model.answer(inputs[len(times_ns) % len(inputs)])
+                    ask(len(times_ns))
                     ended_ns = clock()
                     times_ns.append(ended_ns - begun_ns)
                     took_ns = ended_ns - first_ns
@@ -182,6 +182,31 @@ class _Worker:
                     ):
                         break
         return protocol.LengthDone(protocol.pack(times_ns))
+
+    def _one_answer(self, inputs: list[list[int]]) -> Callable[[int], object]:
+        """What is timed at one length: an answer to the inputs in turn; of a stream the next word
+        behind the first one, from the state that its other words lead to."""
+        model = self.model
+        if isinstance(model, StreamModel):
+            again = model.ready(inputs[0])
+            return lambda _number: again()
+        return lambda number: model.answer(inputs[number % len(inputs)])
+
+    def score_document(self, command: protocol.ScoreDocument) -> protocol.DocumentScored:
+        ids = self.texts.token_ids(command.text) if command.text.strip() else []
+        before = self.texts.token_ids(command.before)[-1]
+        return protocol.DocumentScored(*score_document(self.stream, ids, before))
+
+    def read_on(self, command: protocol.ReadOn) -> protocol.Likeliest:
+        ids = self.texts.token_ids(command.text) if command.text.strip() else []
+        before = self.texts.token_ids(command.before)[-1]
+        best, probabilities = offer(self.stream, ids, before, command.count)
+        return protocol.Likeliest(
+            words=tuple(self.texts.word(place) for place in best),
+            probabilities=tuple(probabilities),
+            tokens_read=len(ids),
+            unknown=self.texts.unknown_in(ids),
+        )
 
     def run_limited(self, command: protocol.RunLimited) -> None:
         clock, steps = time.perf_counter_ns, self.reader
@@ -281,12 +306,38 @@ class _Worker:
             self.run_limited(command)
         elif isinstance(command, protocol.AnswerTexts):
             self.send(self.answer_texts(command))
+        elif isinstance(command, protocol.ScoreDocument):
+            self.send(self.score_document(command))
+        elif isinstance(command, protocol.ReadOn):
+            self.send(self.read_on(command))
         elif isinstance(command, protocol.AnswerTokens):
             self.send(self.answer_tokens(command))
         elif isinstance(command, protocol.ReadMemory):
             self.send(self.read_memory(command.phase))
         elif isinstance(command, protocol.MeasureOverhead):
             self.send(protocol.Overhead(time_overhead(command.queries).tobytes()))
+
+
+def _load_model(runtime: Runtime, command: protocol.Load) -> Model | StreamModel:
+    """The model that a bundle's head asks for; `labels` of a stream is its vocabulary."""
+    if command.head == "next-token":
+        return StreamModel(
+            runtime,
+            command.model_path,
+            signature_key=command.signature_key,
+            vocabulary=command.labels,
+            threads=command.threads,
+        )
+    return Model(
+        runtime,
+        command.model_path,
+        signature_key=command.signature_key,
+        input_name=command.input_name,
+        output_name=command.output_name,
+        labels=command.labels,
+        threads=command.threads,
+        by_token=command.head != "label-per-text",
+    )
 
 
 def _longest(inputs: Any) -> int:

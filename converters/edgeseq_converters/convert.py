@@ -108,7 +108,7 @@ def convert(
             model_dir,
             out,
             model,
-            dataset,  # type: ignore[arg-type]
+            dataset,
             recipe=chosen,
             target=target,
             report=report,

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -86,7 +87,7 @@ def convert_stream(
             converted = text_convert.Converted(
                 content, signature, time.monotonic() - began, peak_memory_bytes=peak
             )
-            asked = {name: arguments[name] for name in ("model_dir", "sample")}
+            asked: dict[str, Any] = {name: arguments[name] for name in ("model_dir", "sample")}
             asked |= {"tflite": str(path.absolute()), "golden": N_GOLDEN}
             asked["golden_tokens"] = GOLDEN_TOKENS
             answer, _ = text_convert.in_worker(
