@@ -109,7 +109,7 @@ class PhoneSubject(Subject):
                 where=self.name,
                 found=" ".join(done[0].logits)[:100] or "an empty output file",
                 expected=f"{len(self.bundle.labels)} float32 values",
-                fix="take a benchmark_model that knows --output_filepath (since 2023)",
+                fix="take a benchmark_model that knows --output_filepath",
             )
         self.findings += validity.golden_findings(self.bundle, [row for row in rows if row])
 
