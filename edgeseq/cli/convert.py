@@ -187,7 +187,8 @@ def convert(
 
     wanted = Wanted(name, tokenizer, description, max_tokens, trim_vocab)
     with progress_bars() as report:
-        dataset = load_dataset(data or _trained_on(source), data_dir=data_dir, report=report)
+        task, trained_on = _trained_on(source) if data is None else (_task_of(source), data)
+        dataset = load_dataset(trained_on, task=task, data_dir=data_dir, report=report)
         with prepared(source, dataset, wanted, report=report) as model:
             made = convert_many(
                 model,
@@ -207,8 +208,16 @@ def convert(
     _print_table(made.bundles)
 
 
-def _trained_on(source: Path) -> str:
-    """The name of the data set that a trained-model folder was trained on."""
+def _task_of(source: Path) -> str | None:
+    """The task that a trained-model folder names; None for a model from elsewhere."""
+    from edgeseq_converters.sources import read_source
+
+    known = (source / "model.json").is_file()
+    return read_source(source).manifest.task if known else None
+
+
+def _trained_on(source: Path) -> tuple[str, str]:
+    """Task and data set of a trained-model folder."""
     from edgeseq_converters.sources import read_source
 
     from edgeseq.errors import InputError
@@ -219,7 +228,8 @@ def _trained_on(source: Path) -> str:
             where=source,
             fix="name it with --data, or convert to a bare file: --out MODEL.tflite",
         )
-    return read_source(source).manifest.training.data_name
+    manifest = read_source(source).manifest
+    return manifest.task, manifest.training.data_name
 
 
 def _bare(

@@ -31,7 +31,8 @@ class DataSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     With own files `name` is what they are called in results; the train file's name otherwise.
 
-    Columns are names, or numbers from 1; they are for own files and `hf:` data sets.
+    Columns are names, or numbers from 1; they are for own files and `hf:` data sets. `max_train`,
+    `max_dev` and `max_test` take so many examples of a part, evenly spread over it.
     """
 
     name: str | None = None
@@ -40,6 +41,9 @@ class DataSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     test: str | None = None
     text_column: str | int = "text"
     label_column: str | int = "label"
+    max_train: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    max_dev: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    max_test: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
 class ModelSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

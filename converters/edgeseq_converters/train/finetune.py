@@ -82,6 +82,10 @@ def train_bert(
     if head_of(data.task) == "label-per-word":
         from edgeseq_converters.train.tag_bert import train_bert_tagger
 
+        if teacher is not None:
+            raise InputError(
+                "a BERT that tags words is not distilled", where="--teacher", fix="leave it out"
+            )
         return train_bert_tagger(
             data,
             out,

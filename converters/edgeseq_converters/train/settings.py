@@ -133,9 +133,18 @@ TASK_DEFAULTS: dict[tuple[str, type[Any]], dict[str, Any]] = {
     | {"dropout": 0.1, "frozen_layers": 0},
     ("coref", LstmSettings): _MARKED
     | {"epochs": 12, "batch_size": 64, "dropout": 0.4, "patience": 4},
+    **{
+        (task, kind): values
+        for task in ("pos", "ner")
+        for kind, values in (
+            (BertSettings, {"epochs": 3, "frozen_layers": 0}),
+            (LstmSettings, {"epochs": 8, "batch_size": 64, "hard_weight": 0.5}),
+        )
+    },
 }
-"""Where a task's defaults are others: few texts, read often, and all layers must change for a
-question that no pre-training asked."""
+"""Where a task's defaults are others. `coref`: few texts, read often, and all layers must change
+for a question that no pre-training asked. `pos`, `ner`: every word is a lesson, so smaller batches
+of sentences; what a word is stands in the lowest layers too, so none is frozen."""
 
 
 def read_settings(
