@@ -70,8 +70,8 @@ def train(
         float,
         typer.Option(
             min=0,
-            help="Keep the state beside --out every so many seconds; the same command goes on "
-            "from there after a kill.",
+            help="Keep the state beside --out every so many seconds (0: every step); the same "
+            "command goes on from there after a kill.",
         ),
     ] = 60.0,
     replace: Annotated[bool, typer.Option("--replace", help="Replace what stands there.")] = False,
@@ -94,15 +94,23 @@ def train(
         from edgeseq.cli.train_lm import train_next_word
 
         given = _settings(setting or [], epochs=epochs, seed=seed)
-        place = {"data_dir": data_dir, "checkpoint": checkpoint}
-        train_next_word(arch, out_dir, given, data=data, **place, replace=replace, json=json)
+        train_next_word(
+            arch,
+            out_dir,
+            given,
+            data=data,
+            checkpoint=checkpoint,
+            data_dir=data_dir,
+            replace=replace,
+            json=json,
+        )
         return
     named = {"epochs": epochs, "seed": seed, "layers": layers, "transfer": transfer}
     values = _settings(setting or [], unlabelled=unlabelled or None, **named)
     bert = read_settings(values, BertSettings, task) if arch == "bert" else None
     lstm = read_settings(values, LstmSettings, task) if arch == "lstm" else None
     with progress_bars() as report:
-        dataset = load_dataset(data, data_dir=data_dir, report=report)
+        dataset = load_dataset(data, task=task, data_dir=data_dir, report=report)
     _start_tensorflow()
     with progress_bars() as report:
         common: dict[str, Any] = {

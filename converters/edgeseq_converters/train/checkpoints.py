@@ -44,7 +44,8 @@ class Snapshot(msgspec.Struct, frozen=True):
 class TrainingFile:
     """The file of one training that is under way.
 
-    `every_s` is the least time between two writes; `clock` gives seconds.
+    `every_s` is the least time between two writes, 0 for one after every step; `clock` gives
+    seconds.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class TrainingFile:
         arrays = {name: np.ascontiguousarray(array) for name, array in snapshot.arrays.items()}
         write_bytes(self.path, save(arrays, metadata))
         now = self._clock()
-        self._next = now + max(self._every_s, (now - began) / SHARE)
+        self._next = now + (max(self._every_s, (now - began) / SHARE) if self._every_s else 0.0)
 
     def read(self, identity: str) -> Snapshot | None:
         """What was kept of the training `identity`; None where there is nothing, or another's.
