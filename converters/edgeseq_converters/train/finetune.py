@@ -82,13 +82,10 @@ def train_bert(
     if head_of(data.task) == "label-per-word":
         from edgeseq_converters.train.tag_bert import train_bert_tagger
 
-        if teacher is not None:
-            raise InputError(
-                "a BERT that tags words is not distilled", where="--teacher", fix="leave it out"
-            )
         return train_bert_tagger(
             data,
             out,
+            teacher=teacher,
             checkpoint=checkpoint,
             settings=settings,
             name=name,
@@ -236,7 +233,7 @@ def _features(
 def smaller_checkpoint(
     source: BertCheckpoint, settings: BertSettings, texts: Sequence[str]
 ) -> BertCheckpoint:
-    """The checkpoint with fewer layers and pieces, as the settings ask for, of `texts` to train on."""
+    """The checkpoint with fewer layers and pieces, as the settings and the `texts` ask for."""
     if settings.layers is not None:
         source = keep_layers(source, settings.layers)
     if settings.min_piece_count:

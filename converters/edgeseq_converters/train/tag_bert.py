@@ -11,6 +11,7 @@ import msgspec
 import tensorflow as tf
 
 from edgeseq.data.examples import Dataset, TaggedExample
+from edgeseq.errors import InputError
 from edgeseq.model_folder import ModelManifest, TrainedModel, write_model_folder
 from edgeseq.progress import Report, silent
 from edgeseq_converters.checkpoint import DEFAULT_CHECKPOINT, read_checkpoint
@@ -41,6 +42,7 @@ def train_bert_tagger(
     data: Dataset[TaggedExample],
     out: Path,
     *,
+    teacher: Path | None = None,
     checkpoint: str | Path | None = None,
     settings: BertSettings | None = None,
     name: str | None = None,
@@ -51,9 +53,13 @@ def train_bert_tagger(
     """Fine-tunes `checkpoint` on `data.train` and writes the trained-model folder `out`.
 
     The loss is the cross-entropy at each word's first token. The epoch with the best score (the
-    task's metric) on `data.dev` is kept; `data.test` is not looked at. Raises as
-    `edgeseq_converters.train.finetune.train_bert` does.
+    task's metric) on `data.dev` is kept; `data.test` is not looked at. Raises
+    `InputError` for a teacher, and as `edgeseq_converters.train.finetune.train_bert` does.
     """
+    if teacher is not None:
+        raise InputError(
+            "a BERT that tags words is not distilled", where="--teacher", fix="leave it out"
+        )
     began = time.monotonic()
     settings = settings or BertSettings()
     check_place(out, replace=replace)
