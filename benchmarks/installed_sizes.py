@@ -2,6 +2,7 @@
 
     python benchmarks/installed_sizes.py                       prints
     python benchmarks/installed_sizes.py --write               and keeps the JSON and the table
+    python benchmarks/installed_sizes.py --write --again       the table, of the kept numbers
     python benchmarks/installed_sizes.py --python python3.11   the Python of the environments
 
 The wheel is built from the checkout and installed into environments of their own. Counted are the
@@ -115,8 +116,9 @@ def main(arguments: list[str], *, page: Path = HERE.parent / "README.md") -> int
             measured = _measure_all(given.python)
         text = "\n".join(table(measured))
         sys.stdout.write(f"{text}\n{platform.platform()}\n")
-        if given.write:
+        if given.write and not given.again:
             write_json(RECORD, measured)
+        if given.write:
             put(page, "installed-sizes", f"\n\n{text}\n\n")
     except EdgeseqError as error:
         sys.stderr.write(f"{error}\n")

@@ -6,6 +6,7 @@ installed command is run on bundles that were converted here.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -18,7 +19,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from edgeseq_benchmarks.doctor.wheels import BASE, LEGACY, LITERT, NEEDED_MODULES
+from edgeseq_benchmarks.doctor.wheels import (
+    BASE,
+    LEGACY,
+    LITERT,
+    NEEDED_MODULES,
+    OLDEST_PYTHON,
+)
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 
@@ -222,6 +229,7 @@ def _whole_way(environment: Environment, bundles: list[Path], runtime: str) -> N
     assert len(json.loads((report / "summary.json").read_text())["rows"]) == len(bundles)
     code = 0 if json.loads((report / "summary.json").read_text())["verdict"]["winner"] else 3
     environment.run("recommend", result, "--memory", "1GB", code=code)
+    environment.run("compare", result, result, "--fail-on", "score>1pt size>1%")
 
     refused = environment.run("train", "sentiment", "--arch", "lstm", "--out", "x", code=2)
     assert "pip install 'edgeseq[convert]'" in refused.stderr
@@ -265,6 +273,30 @@ def _requirements() -> dict[str, str]:
     words = [one.split(";")[0].strip() for one in listed if "tomli" not in one]
     names = [word.replace("=", "<").replace(">", "<").split("<")[0] for word in words]
     return dict(zip(names, words, strict=True))
+
+
+@pytest.mark.index
+@pytest.mark.parametrize("python", [OLDEST_PYTHON, LITERT.newest_python])
+def test_what_the_doctor_prescribes_resolves_for_a_64_bit_board(
+    python: tuple[int, int], tmp_path: Path
+) -> None:
+    """With the oldest and the newest Python, and the oldest glibc, that the doctor lets pass."""
+    glibc = LITERT.oldest_glibc[1]
+    tags = [f"manylinux_2_{minor}_aarch64" for minor in range(17, glibc + 1)]
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "install", "--quiet", "--dry-run"),
+            *("--ignore-installed", "--target", str(tmp_path), "--only-binary=:all:"),
+            *("--python-version", f"{python[0]}.{python[1]}"),
+            *(word for tag in ("manylinux2014_aarch64", *tags) for word in ("--platform", tag)),
+            *LITERT.requirements,
+        ],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.index
@@ -313,3 +345,22 @@ def test_the_doctor_asks_for_what_the_distribution_asks_for() -> None:
     legacy = project["optional-dependencies"]["device-legacy"]
     assert any(one.startswith(LEGACY.requirements[0]) for one in legacy)
     assert {one.split(">")[0] for one in BASE} | {"numpy"} == set(NEEDED_MODULES)
+
+
+def test_the_table_of_installed_sizes_is_made_from_what_was_kept(tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location(
+        "installed_sizes", ROOT / "benchmarks" / "installed_sizes.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    page = tmp_path / "README.md"
+    page.write_text("<!-- installed-sizes -->old<!-- /installed-sizes -->")
+    assert module.main(["--again", "--write"], page=page) == 0
+    text = page.read_text()
+    assert "old" not in text
+    assert "`edgeseq[device]`" in text
+    assert "`edgeseq[device-legacy]`" in text
+    page.write_text("no place")
+    assert module.main(["--again", "--write"], page=page) == 2
