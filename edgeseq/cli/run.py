@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,26 +17,48 @@ DataDirOption = Annotated[
     Path | None,
     typer.Option("--data-dir", envvar="EDGESEQ_DATA", help="Folder with local copies of data."),
 ]
-OnOption = Annotated[str, typer.Option("--on", help="Device to measure on; `local` is this one.")]
+OnOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--on",
+        help="Device to measure on, as for `edgeseq bench`; default: this machine. "
+        "May be repeated.",
+    ),
+]
+PythonOption = Annotated[
+    str | None,
+    typer.Option("--python", help="The Python on the device, such as ~/edgeseq/bin/python."),
+]
 
 
 def run(
-    suite: Annotated[Path, typer.Argument(help="Suite file (TOML).")],
+    suite: Annotated[
+        str, typer.Argument(help="Suite file (TOML), or a name: demo, pos, ner, coref, lm.")
+    ],
+    *,
     out_dir: Annotated[
         Path | None, typer.Option("--out", help="Folder for everything; default: the suite's name.")
     ] = None,
     data_dir: DataDirOption = None,
-    on: OnOption = "local",
+    on: OnOption = None,
+    python: PythonOption = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A part of the texts and few epochs: a look in minutes.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Run a whole comparison described in one file; running it again resumes.
 
     Example: edgeseq run my-suite.toml --out runs/mine
     """
+    from edgeseq.suite.quick import find_suite
     from edgeseq.suite.schema import read_suite
 
-    root = out_dir if out_dir is not None else Path(read_suite(suite).name)
-    _run(suite, root, data_dir=data_dir, on=on, json=json)
+    path = find_suite(suite)
+    root = out_dir
+    if root is None:
+        root = Path(read_suite(path).name + ("-quick" if quick else ""))
+    _run(path, root, data_dir=data_dir, on=on or (), python=python, quick=quick, json=json)
 
 
 def demo(
@@ -52,20 +75,38 @@ def demo(
     import edgeseq
 
     suite = Path(edgeseq.__file__).parent / "suites" / "demo.toml"
-    _run(suite, out_dir, data_dir=data_dir, on="local", json=json)
+    _run(suite, out_dir, data_dir=data_dir, json=json)
 
 
-def _run(suite: Path, root: Path, *, data_dir: Path | None, on: str, json: bool) -> None:
-    from edgeseq.errors import InputError
+def _run(
+    suite: Path,
+    root: Path,
+    *,
+    data_dir: Path | None,
+    on: Sequence[str] = (),
+    python: str | None = None,
+    quick: bool = False,
+    json: bool,
+) -> None:
+    from edgeseq.errors import DeviceError
+    from edgeseq.suite.devices import suite_targets
     from edgeseq.suite.engine import run_suite
     from edgeseq.suite.times import peak_memory_bytes
 
-    if on != "local":
-        raise InputError("unknown device", where="--on", found=repr(on), expected="local")
+    suite_targets(on, python)  # a name that is none is refused before hours of training
     # Nothing may move on the screen by itself while a model is measured.
     try:
         with progress_bars(still=True) as report:
-            finished = run_suite(suite, root, data_dir=data_dir, report=report, on_step=_say)
+            finished = run_suite(
+                suite,
+                root,
+                data_dir=data_dir,
+                on=on,
+                python=python,
+                quick=quick,
+                report=report,
+                on_step=_say,
+            )
     except KeyboardInterrupt:
         print_error(f"interrupted; finished steps are kept below {root}: run it again to go on")
         raise typer.Exit(130) from None
@@ -78,15 +119,20 @@ def _run(suite: Path, root: Path, *, data_dir: Path | None, on: str, json: bool)
                 "steps": finished.events,
                 "verdict": answer["verdict"],
                 "boundaries": answer["boundaries"],
+                "lost": finished.lost,
             }
         )
-        return
-    peak_bytes = peak_memory_bytes(finished.events)
-    headline, *rest = closing_lines(root, answer, finished.seconds, peak_bytes)
-    out.print()
-    out.print(headline, markup=False, style="bold", soft_wrap=True)
-    for line in rest:
-        out.print(line, markup=False, soft_wrap=True)
+    else:
+        peak_bytes = peak_memory_bytes(finished.events)
+        headline, *rest = closing_lines(root, answer, finished.seconds, peak_bytes)
+        out.print()
+        out.print(headline, markup=False, style="bold", soft_wrap=True)
+        for line in rest:
+            out.print(line, markup=False, soft_wrap=True)
+    for line in finished.lost:
+        print_error(f"{line}; the report is without it: run it again to measure there")
+    if finished.lost:
+        raise typer.Exit(DeviceError.exit_code)
 
 
 def closing_lines(

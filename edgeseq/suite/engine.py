@@ -12,8 +12,10 @@ import msgspec
 from edgeseq.errors import OutputError
 from edgeseq.files import os_errors_as_output_errors, write_bytes
 from edgeseq.progress import Progress, Report, silent
+from edgeseq.suite.devices import suite_targets
 from edgeseq.suite.identity import machine_identity
 from edgeseq.suite.plan import data_step, plan
+from edgeseq.suite.quick import quick_suite
 from edgeseq.suite.scheduler import run_steps
 from edgeseq.suite.schema import Suite, read_suite
 from edgeseq.suite.steps import Step, StepRecord
@@ -35,11 +37,15 @@ class StepEvent(msgspec.Struct, frozen=True):
 
 
 class SuiteRun(msgspec.Struct, frozen=True):
-    """What a run of a suite made: its folder and one event a step, in the plan's order."""
+    """What a run of a suite made: its folder and one event a step, in the plan's order.
+
+    `lost` has a line for each device that was lost; the report is about the others.
+    """
 
     root: Path
     events: tuple[StepEvent, ...]
     seconds: float
+    lost: tuple[str, ...] = ()
 
     def answer(self, name: str) -> dict[str, Any]:
         """The answer of the step called `name`."""
@@ -51,17 +57,24 @@ def run_suite(
     root: Path,
     *,
     data_dir: Path | None = None,
+    on: Sequence[str] = (),
+    python: str | None = None,
+    quick: bool = False,
     report: Report = silent,
     on_step: Callable[[StepEvent], None] = lambda _: None,
 ) -> SuiteRun:
     """Runs the suite at `suite_path` with its output below `root`, and resumes what is there.
 
-    `data_dir` holds local copies of data sets; `report` hears the progress of the steps at work,
-    `on_step` every step when it is kept or finished. Raises `InputError` for a bad suite, and
+    `quick` makes a smaller suite of it (`edgeseq.suite.quick`). `data_dir` holds local copies of
+    data sets; `on` are the devices to measure on, if not this machine alone, and `python` the
+    interpreter there; `report` hears the progress of the steps at work, `on_step` every step when
+    it is kept or finished. Raises `InputError` for a bad suite, and
     whatever the step that failed raised; finished steps are kept and the next run goes on.
     """
     began = time.monotonic()
     suite = read_suite(suite_path)
+    if quick:
+        suite = quick_suite(suite)
     _check_training(suite)
     _claim(root, suite_path)
     runner = _Runner(root, report, on_step)
@@ -73,10 +86,17 @@ def run_suite(
         data_sha256=str(runner.events[data.name].answer["sha256"]),
         root=root,
         runtime_identity=machine_identity(),
+        targets=suite_targets(on, python),
+        python=python,
     )
     runner.run(steps)
+    lost = tuple(runner.events["bench"].answer.get("lost", ()))
+    if lost:  # measured there by the next run, which writes the report again
+        for name in ("bench", "report"):
+            (root / "steps" / f"{name}.json").unlink(missing_ok=True)
     return SuiteRun(
         root=root,
+        lost=lost,
         events=tuple(runner.events[step.name] for step in (data, *steps)),
         seconds=time.monotonic() - began,
     )

@@ -18,27 +18,49 @@ from typing import Any
 import msgspec
 
 from edgeseq.bundle import read_bundle
-from edgeseq.data.examples import Dataset
+from edgeseq.data.examples import AnyDataset
 from edgeseq.errors import DataError, DeviceError, EdgeseqError, InputError, missing_extra
 from edgeseq.files import sha256_file, write_json
 from edgeseq.model_folder import TrainedModel
 from edgeseq.progress import Report
 from edgeseq.results import Finding
+from edgeseq.suite.devices import bench_on
 from edgeseq.suite.process import ChildSide, Failure, Message
 from edgeseq.suite.schema import DataSection
+from edgeseq.tasks import head_of
 from edgeseq.units import format_bytes, format_share, parse_bytes
 
 Answer = dict[str, Any]
 
 
-def _load(data: dict[str, Any], report: Report) -> Dataset:
+def _load(data: dict[str, Any], report: Report) -> AnyDataset:
     """The data set that a data step's arguments describe."""
+    from edgeseq.suite.quick import part_of
+
+    section = msgspec.convert(data["data"], DataSection)
+    return part_of(
+        _whole(data, section, report),
+        max_train=section.max_train,
+        max_dev=section.max_dev,
+        max_test=section.max_test,
+    )
+
+
+def _whole(data: dict[str, Any], section: DataSection, report: Report) -> AnyDataset:
     from edgeseq.data.own_files import load_files
+    from edgeseq.data.own_tagged import load_tagged_files
     from edgeseq.data.readers import Columns
     from edgeseq.data.registry import load_dataset
 
-    section = msgspec.convert(data["data"], DataSection)
     columns = Columns(text=section.text_column, label=section.label_column)
+    if section.train is not None and head_of(data["task"]) == "label-per-word":
+        return load_tagged_files(
+            data["task"],
+            train=Path(section.train),
+            dev=None if section.dev is None else Path(section.dev),
+            test=None if section.test is None else Path(section.test),
+            name=section.name,
+        )
     if section.train is not None:
         return load_files(
             data["task"],
@@ -50,10 +72,16 @@ def _load(data: dict[str, Any], report: Report) -> Dataset:
         )
     if section.name is None:  # the suite's schema excludes this
         raise InputError("[data] needs either a name or a train file")
-    return load_dataset(section.name, data_dir=_data_dir(data), columns=columns, report=report)
+    return load_dataset(
+        section.name,
+        task=data["task"],
+        data_dir=_data_dir(data),
+        columns=columns,
+        report=report,
+    )
 
 
-def _load_same(data: dict[str, Any], sha256: str, report: Report) -> Dataset:
+def _load_same(data: dict[str, Any], sha256: str, report: Report) -> AnyDataset:
     """The data set again, refused when it changed since the data step read it."""
     dataset = _load(data, report)
     if dataset.sha256 != sha256:
@@ -237,12 +265,15 @@ def bench(
 def write_report(
     *, results: list[str], bundles: list[str], budget: str, out: str, report: Report
 ) -> Answer:
-    """Writes the report of the results to the folder `out`."""
+    """Writes the report of the results to the folder `out`.
+
+    The result of a device that was lost is not there; at least one is.
+    """
     from edgeseq.budgets import parse_budget
     from edgeseq.report.write import write_report as write
 
     summary = write(
-        [Path(path) for path in results],
+        [Path(path) for path in results if len(results) == 1 or Path(path).exists()],
         Path(out),
         budget=parse_budget(budget),
         examples=read_bundle(Path(bundles[0]), verify_hashes=False).read_examples(),
@@ -261,6 +292,7 @@ JOBS: dict[str, Callable[..., Answer]] = {
     "train_lstm": train_lstm,
     "convert": convert,
     "bench": bench,
+    "bench_on": bench_on,
     "report": write_report,
 }
 

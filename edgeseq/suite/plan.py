@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from edgeseq.suite.devices import RESULTS_FOLDER, result_path
 from edgeseq.suite.schema import DataSection, ModelSection, Suite
 from edgeseq.suite.steps import Step
+
+if TYPE_CHECKING:
+    from edgeseq_benchmarks.devices.measure import Target
 
 DATA_FILE = Path("data.json")
 RESULT_FILE = Path("result.json")
@@ -39,9 +46,18 @@ def data_arguments(data: DataSection, suite_path: Path) -> dict[str, Any]:
 
 
 def plan(
-    suite: Suite, *, data: Step, data_sha256: str, root: Path, runtime_identity: dict[str, str]
+    suite: Suite,
+    *,
+    data: Step,
+    data_sha256: str,
+    root: Path,
+    runtime_identity: dict[str, str],
+    targets: Sequence[Target] = (),
+    python: str | None = None,
 ) -> list[Step]:
     """All steps after `data`, in an order in which each one's inputs stand before it.
+
+    `targets` are the devices to measure on instead of this machine, `python` the interpreter there.
 
     Paths in arguments are relative to `root`, where the steps are run, so that a folder of
     results can be moved and still be resumed; `Step.output` is absolute.
@@ -58,31 +74,18 @@ def plan(
         for recipe in model.recipes:
             converted.append(_convert_step(model, recipe, common, trained[model.name], root))
     steps.extend(converted)
-    bench = Step(
-        name="bench",
-        title="bench",
-        job="bench",
-        arguments={
-            "bundles": [step.arguments["out"] for step in converted],
-            "quick": suite.bench.quick,
-            "threads": suite.bench.threads,
-            "memory_limits": list(suite.bench.memory_limits),
-            "memory_curve": list(suite.bench.memory_curve),
-            "out": str(RESULT_FILE),
-            # Measurements of one machine or runtime do not stand for another.
-            "identity": runtime_identity,
-        },
-        output=root / RESULT_FILE,
-        after=tuple(converted),
-        kind="measure",
+    bundles = [step.arguments["out"] for step in converted]
+    bench = _bench_step(
+        suite, bundles, root, identity=runtime_identity, targets=targets, python=python
     )
+    bench = msgspec.structs.replace(bench, after=tuple(converted))
     report = Step(
         name="report",
         title="report",
         job="report",
         arguments={
-            "results": [str(RESULT_FILE)],
-            "bundles": [step.arguments["out"] for step in converted],
+            "results": [str(result_path(target.label)) for target in targets] or [str(RESULT_FILE)],
+            "bundles": bundles,
             "budget": suite.report.budget,
             "out": str(REPORT_FOLDER),
         },
@@ -90,6 +93,42 @@ def plan(
         after=(bench,),
     )
     return [*steps, bench, report]
+
+
+def _bench_step(
+    suite: Suite,
+    bundles: list[str],
+    root: Path,
+    *,
+    identity: dict[str, str],
+    targets: Sequence[Target],
+    python: str | None,
+) -> Step:
+    """Measures on this machine, or on the devices that were named."""
+    arguments: dict[str, Any] = {
+        "bundles": bundles,
+        "quick": suite.bench.quick,
+        "threads": suite.bench.threads,
+        "memory_limits": list(suite.bench.memory_limits),
+        "memory_curve": list(suite.bench.memory_curve),
+    }
+    if targets:
+        # A name may come to stand for another board.
+        identity = {target.given: target.name.text for target in targets}
+        arguments |= {"on": list(identity), "python": python, "identity": identity}
+        job, output = "bench_on", RESULTS_FOLDER
+    else:
+        # Measurements of one machine or runtime do not stand for another.
+        arguments |= {"out": str(RESULT_FILE), "identity": identity}
+        job, output = "bench", RESULT_FILE
+    return Step(
+        name="bench",
+        title="bench",
+        job=job,
+        arguments=arguments,
+        output=root / output,
+        kind="measure",
+    )
 
 
 def _train_step(
