@@ -1,0 +1,95 @@
+"""`emulated:pi4`: a board in QEMU, started when it is connected to and stopped when it is closed.
+
+Its image is built beforehand by `edgeseq device emulate`. Everything beyond starting it is the
+path of a real board over ssh. The disk of each start is a throw-away copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from edgeseq.errors import DeviceError
+from edgeseq_benchmarks.devices.seam import DeviceLostError, Finished, OnLine
+from edgeseq_benchmarks.devices.ssh import SshDevice
+from edgeseq_benchmarks.emulator.boards import find_emulated
+from edgeseq_benchmarks.emulator.image import find_image
+from edgeseq_benchmarks.emulator.machine import Machine
+
+
+class EmulatedDevice:
+    """A `Device` over ssh to a QEMU of its own."""
+
+    def __init__(self, board: str, *, cache: Path | None = None) -> None:
+        """`cache` stands for the user's cache folder.
+
+        Raises `InputError` for a board that cannot be emulated.
+        """
+        self._board = find_emulated(board)
+        self._cache = cache
+        self._machine: Machine | None = None
+        self._ssh: SshDevice | None = None
+
+    @property
+    def name(self) -> str:
+        return f"emulated:{self._board.name}"
+
+    @property
+    def emulated(self) -> bool:
+        return True
+
+    @property
+    def machine(self) -> Machine | None:
+        """The QEMU behind it, None while it is not connected."""
+        return self._machine
+
+    def connect(self, *, timeout_s: float) -> None:
+        """Starts the board unless it runs; raises `DeviceError` when it was never built."""
+        if self._machine is None or not self._machine.running:
+            self.close()
+            self._machine = self._start(timeout_s)
+        if self._ssh is None:
+            self._ssh = self._machine.ssh()
+        self._ssh.connect(timeout_s=timeout_s)
+
+    def _start(self, timeout_s: float) -> Machine:
+        image = find_image(self._cache)
+        if image is None:
+            raise DeviceError(
+                "is not built yet",
+                where=self.name,
+                fix=f"build it once: edgeseq device emulate {self._board.name}",
+            )
+        machine = Machine(image, self._board)
+        machine.start(timeout_s=timeout_s)
+        return machine
+
+    def _connected(self) -> SshDevice:
+        if self._ssh is None:
+            raise DeviceLostError("is not connected", where=self.name, worth_retrying=True)
+        return self._ssh
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        timeout_s: float,
+        stdin: bytes = b"",
+        on_line: OnLine | None = None,
+    ) -> Finished:
+        return self._connected().run(command, timeout_s=timeout_s, stdin=stdin, on_line=on_line)
+
+    def put(self, source: Path, target: PurePosixPath, *, timeout_s: float) -> None:
+        self._connected().put(source, target, timeout_s=timeout_s)
+
+    def get(self, source: PurePosixPath, target: Path, *, timeout_s: float) -> None:
+        self._connected().get(source, target, timeout_s=timeout_s)
+
+    def close(self) -> None:
+        """Ends the connection and the board."""
+        ssh, self._ssh = self._ssh, None
+        machine, self._machine = self._machine, None
+        if ssh is not None:
+            ssh.close()
+        if machine is not None:
+            machine.stop()
