@@ -62,6 +62,7 @@ class Settings(msgspec.Struct, frozen=True):
     `curve_budget_s` the whole memory curve of a model; the curve is made of every bundle with
     `memory_curve`, or of those named in `memory_curve_bundles`. `cpus` is processor time a second
     of time under each limit; `board` names the board whose memory and cores are a limit here.
+    `examples` is how many test examples are asked, the same ones on every machine (None: all).
     """
 
     threads: int
@@ -85,6 +86,7 @@ class Settings(msgspec.Struct, frozen=True):
     profile: bool = False
     energy: bool = False
     energy_duration_s: float = 60.0
+    examples: int | None = None
 
 
 class MachineState(msgspec.Struct, frozen=True):

@@ -51,6 +51,7 @@ def default_settings(
     cpus: float | None = None,
     board: str | None = None,
     energy: bool = False,
+    examples: int | None = None,
 ) -> Settings:
     """The settings of a full or a quick run.
 
@@ -65,6 +66,8 @@ def default_settings(
         find_board(board)
     if threads < 1:
         raise InputError("is not a number of threads", where="threads", found=threads)
+    if examples is not None and examples < 1:
+        raise InputError("is not a number of examples", where="--examples", found=examples)
     return Settings(
         threads=threads,
         quick=quick,
@@ -79,6 +82,7 @@ def default_settings(
         cpus=cpus,
         board=board,
         energy=energy,
+        examples=examples,
         limited_duration_s=8.0 if quick else 20.0,
         curve_budget_s=25.0 if quick else 120.0,
     )

@@ -68,7 +68,7 @@ class StreamSubject(Subject):
             sources=tuple(one.source for one in some),
             truncated=0,
             unknown_only=0,
-            examples_sha256=self.bundle.manifest.files["eval.jsonl"].sha256,
+            examples_sha256=self.examples_sha256,
             counts=tuple(len(one.words) for one in some),
             log_probabilities=tuple(one.nats for one in self.scored),
             first=tuple(one.first for one in self.scored),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -64,6 +65,10 @@ class Subject:
                 where=bundle.path / "eval.jsonl",
                 fix="convert the bundle again from a data set with a test part",
             )
+        self._part: Finding | None = None
+        self.examples_sha256 = bundle.manifest.files["eval.jsonl"].sha256
+        if settings.examples is not None and settings.examples < len(self.examples):
+            self._take_part(settings.examples)
         self.order = list(range(len(self.examples)))
         # One fixed order for every model that has the same examples.
         random.Random(settings.seed).shuffle(self.order)  # noqa: S311
@@ -78,12 +83,23 @@ class Subject:
         self.limited: list[LimitedRun] = []
         self.profile: OperatorProfile | None = None
         self.energy: EnergyWindow | None = None
-        self.findings: list[Finding] = []
+        self.findings: list[Finding] = [] if self._part is None else [self._part]
         self._predicted: dict[int, tuple[int, ...]] = {}
         self._windowed: set[int] = set()
         self._varied: set[int] = set()
         self._truncated: set[int] = set()
         self._unknown_only: set[int] = set()
+
+    def _take_part(self, count: int) -> None:
+        """Goes on with `count` of the examples, chosen by a fixed seed: the same everywhere."""
+        total = len(self.examples)
+        chosen = sorted(random.Random(0).sample(range(total), count))  # noqa: S311
+        self.examples = tuple(self.examples[number] for number in chosen)
+        # Only answers to the same part may be compared.
+        part = f"{self.examples_sha256} {count}"
+        self.examples_sha256 = hashlib.sha256(part.encode()).hexdigest()
+        said = f"{count} of the {total} test examples were asked"
+        self._part = Finding("part-of-examples", "note", said)
 
     def texts(self, examples: Sequence[int]) -> tuple[Text, ...]:
         """What is asked of test examples given by index: their texts, or their words."""
@@ -167,7 +183,7 @@ class Subject:
             sources=tuple(example.source for example in self.examples),
             truncated=len(self._truncated),
             unknown_only=len(self._unknown_only),
-            examples_sha256=self.bundle.manifest.files["eval.jsonl"].sha256,
+            examples_sha256=self.examples_sha256,
         )
 
     def run(self, settings: Settings) -> Run:

@@ -63,6 +63,10 @@ def bench(
         bool,
         typer.Option("--profile", help="Also measure which operators take the time."),
     ] = False,
+    examples: Annotated[
+        int | None,
+        typer.Option(min=1, help="Ask only so many test examples, the same on every machine."),
+    ] = None,
     energy: Annotated[
         bool,
         typer.Option("--energy", help="Also measure energy, a minute idle and a minute a model."),
@@ -110,6 +114,7 @@ def bench(
         cpus=cpus,
         board=board,
         energy=energy,
+        examples=examples,
     )
     task = Task(tuple(bundles), settings, command=tuple(sys.argv), native=native)
     paths = {

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgeseq.cli import device_emulate
 from edgeseq.cli.console import JsonOption, out, print_json, print_note
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
+
+app.command("emulate")(device_emulate.emulate)
 
 NameArgument = Annotated[str, typer.Argument(help="Short name, such as kitchen-pi.")]
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "bold red"}

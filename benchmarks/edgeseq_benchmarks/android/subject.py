@@ -196,7 +196,7 @@ class PhoneSubject(Subject):
             sources=tuple(example.source for example in self._rows),
             truncated=len(self._truncated),
             unknown_only=len(self._unknown_only),
-            examples_sha256=self.bundle.manifest.files["eval.jsonl"].sha256,
+            examples_sha256=self.examples_sha256,
         )
 
     def run(self, settings: Settings) -> Run:

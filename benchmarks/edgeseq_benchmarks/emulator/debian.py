@@ -46,7 +46,9 @@ def release_here(root: Path = Path("/")) -> str:
         text = (root / "etc/os-release").read_text(encoding="utf-8")
     except OSError:
         return FALLBACK_RELEASE
-    fields = dict(re.findall(r'^(ID|VERSION_CODENAME)="?([^"\n]+)', text, re.MULTILINE))
+    fields: dict[str, str] = dict(
+        re.findall(r'^(ID|VERSION_CODENAME)="?([^"\n]+)', text, re.MULTILINE)
+    )
     if fields.get("ID") != "debian":
         return FALLBACK_RELEASE
     return fields.get("VERSION_CODENAME", FALLBACK_RELEASE)

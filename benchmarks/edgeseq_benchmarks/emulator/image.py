@@ -43,6 +43,7 @@ class Image(NamedTuple):
     folder: Path
     release: str
     python: str
+    wheels: tuple[str, ...] = ()
 
     @property
     def kernel(self) -> Path:
@@ -89,7 +90,7 @@ def find_image(cache: Path | None = None, release: str | None = None) -> Image |
     if not (folder / "image.json").exists():
         return None
     record = read_json(folder / "image.json", ImageRecord)
-    return Image(folder, record.release, record.python)
+    return Image(folder, record.release, record.python, record.wheels)
 
 
 def build_image(

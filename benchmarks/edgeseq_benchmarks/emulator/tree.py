@@ -77,19 +77,19 @@ def settle(tree: Path, *, name: str, host_key: Path, public_key: Path) -> None:
             (tree / "usr/bin" / link).symlink_to(target)
     _network(tree, name)
     ssh = tree / "etc/ssh"
-    for source, target, mode in (
+    for source, copy, mode in (
         (host_key, ssh / "ssh_host_ed25519_key", 0o600),
         (host_key.with_name(host_key.name + ".pub"), ssh / "ssh_host_ed25519_key.pub", 0o644),
         (public_key, tree / "root/.ssh/authorized_keys", 0o600),
     ):
-        target.parent.mkdir(mode=0o700, exist_ok=True)
-        shutil.copyfile(source, target)
-        target.chmod(mode)
+        copy.parent.mkdir(mode=0o700, exist_ok=True)
+        shutil.copyfile(source, copy)
+        copy.chmod(mode)
     _write(ssh / "sshd_config", _SSHD)
     _write(tree / "etc/inittab", _INITTAB)
     _write(tree / "sbin/edgeseq-init", _INIT, 0o755)
-    for path in ("proc", "sys", "dev", "run", "tmp", "root"):
-        (tree / path).mkdir(exist_ok=True)
+    for folder in ("proc", "sys", "dev", "run", "tmp", "root"):
+        (tree / folder).mkdir(exist_ok=True)
     (tree / "tmp").chmod(0o1777)
     (tree / "root").chmod(0o700)
 

@@ -1,0 +1,66 @@
+"""`edgeseq device emulate`: a 64-bit ARM board in QEMU, built once and tried."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeseq.cli.console import JsonOption, out, print_json, print_note, progress_bars
+
+_START_TIMEOUT_S = 300.0
+_LOOK_S = 1.0
+
+
+def emulate(
+    board: Annotated[str, typer.Argument(help="pi4, pi5, pi3 or pi-zero-2w.")] = "pi4",
+    *,
+    cache_dir: Annotated[
+        Path | None,
+        typer.Option(help="Where the image is kept, instead of the user's cache folder."),
+    ] = None,
+    hold: Annotated[
+        bool, typer.Option("--hold", help="Leave it running until Ctrl-C, and say how to get in.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Build an emulated board, once, and start it to see that it works.
+
+    Afterwards `--on emulated:BOARD` measures on it: answers, memory, what loads; never times.
+
+    Example: sudo edgeseq device emulate pi4
+    """
+    from edgeseq_benchmarks.devices.emulated import EmulatedDevice
+    from edgeseq_benchmarks.devices.needs import look
+    from edgeseq_benchmarks.emulator.image import build_image
+
+    device = EmulatedDevice(board, cache=cache_dir)
+    with progress_bars() as report:
+        image = build_image(cache_dir, report=report)
+    try:
+        device.connect(timeout_s=_START_TIMEOUT_S)
+        found = look(device, "python3", timeout_s=_START_TIMEOUT_S)
+        answer = {
+            "device": device.name,
+            "image": str(image.folder),
+            "disk_bytes": image.disk.stat().st_blocks * 512,
+            "release": image.release,
+            "python": ".".join(map(str, found.python)),
+            "machine": found.machine,
+            "packages": list(image.wheels),
+        }
+        if json:
+            print_json(answer)
+        else:
+            words = f"Debian {image.release}, Python {answer['python']} on {found.machine}"
+            out.print(f"{device.name} works: {words}", markup=False)
+            print_note(f"kept in {image.folder}; next: edgeseq bench BUNDLE --on {device.name} …")
+        if hold and device.machine is not None:
+            print_note(f"come in with: {shlex.join(device.machine.ssh_command())}")
+            while device.machine.running:
+                time.sleep(_LOOK_S)
+    finally:
+        device.close()
