@@ -125,7 +125,7 @@ def bench(
     }
 
     def keep(outcome: Outcome) -> None:
-        _keep(outcome, paths[outcome.target.given])
+        _keep(outcome, paths[outcome.target.given], several=len(targets) > 1)
 
     # Nothing may move on the screen by itself while a model is measured.
     with progress_bars(still=True) as report:
@@ -137,13 +137,16 @@ def bench(
         raise typer.Exit(code)
 
 
-def _keep(outcome: Outcome, path: Path) -> None:
-    """Writes what came of a device as soon as it is there: another one may take hours."""
+def _keep(outcome: Outcome, path: Path, *, several: bool) -> None:
+    """Writes or says what came of a device as soon as it is there: another may take hours."""
     from edgeseq.files import write_json
 
     if outcome.result is not None:
         write_json(path, outcome.result)
-    elif outcome.unfinished is not None:
+        return
+    if several:  # the only one's ends the command
+        print_error(str(outcome.error))
+    if outcome.unfinished is not None:
         beside = path.with_name(f"{path.stem}-unfinished{path.suffix}")
         write_json(beside, outcome.unfinished)
         print_note(f"{outcome.target.given}: what was measured so far is in {beside}")
@@ -156,7 +159,6 @@ def _show(outcomes: tuple[Outcome, ...], paths: dict[str, Path], *, as_json: boo
         given = outcome.target.given
         device = {"device": given} if len(outcomes) > 1 else {}
         if outcome.error is not None:
-            print_error(str(outcome.error))
             answers.append({**device, "error": str(outcome.error)})
         elif outcome.result is not None:
             rows = result_rows(outcome.result)

@@ -24,7 +24,7 @@ from edgeseq_benchmarks.devices.fake import FakeDevice
 from edgeseq_benchmarks.devices.measure import Outcome, Task, find_targets, measure_on_all
 from edgeseq_benchmarks.devices.names import DeviceName
 from edgeseq_benchmarks.devices.needs import Board
-from edgeseq_benchmarks.devices.remote import Patience, bench_on
+from edgeseq_benchmarks.devices.remote import Patience, as_measured_there, bench_on
 from edgeseq_benchmarks.devices.seam import Device, DeviceLostError, Finished
 from edgeseq_benchmarks.devices.wire import Request
 
@@ -595,3 +595,26 @@ def test_one_device_is_not_named_twice() -> None:
     assert find_targets(["ssh://a@b"], python="~/x")[0].name == DeviceName(
         "ssh", "ssh://a@b", user="a", host="b", python="~/x"
     )
+
+
+def test_no_time_of_an_emulated_device_is_a_latency(
+    make_bundle: MakeBundle, brief: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from edgeseq.cli.bench_table import print_result, result_rows
+    from edgeseq.files import write_json
+    from edgeseq.report.rows import read_groups
+
+    measured = bench([make_bundle("plain")], settings=brief)
+    device = FakeDevice(name="emulated:pi4", emulated=True)
+    result = as_measured_there(measured, device, ("edgeseq", "bench"))
+    assert result.device.emulated
+    assert result.device.name.endswith("(emulated:pi4)")
+    assert ("emulated", "invalid") in {(one.code, one.severity) for one in result.findings}
+    rows = result_rows(result)
+    assert [rows[0][key] for key in ("p50_ms", "p95_ms", "cold_start_ms")] == [None] * 3
+    assert rows[0]["peak_memory_bytes"]
+    print_result(result, rows, "")
+    assert " ms" not in capsys.readouterr().out
+    write_json(tmp_path / "result.json", result)
+    (group,) = read_groups([tmp_path / "result.json"])
+    assert not any(entry.row.p50_ms for entry in group.entries)

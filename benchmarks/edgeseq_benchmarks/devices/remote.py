@@ -120,13 +120,13 @@ def bench_on(
             result = run.to_the_end()
         except DeviceLostError as lost:
             if lost.result is not None:
-                lost.result = _as_measured_there(lost.result, device, command)
+                lost.result = as_measured_there(lost.result, device, command)
             raise
         except BaseException:
             run.clear()
             raise
         run.clear()
-    return _as_measured_there(result, device, command)
+    return as_measured_there(result, device, command)
 
 
 class _Run:
@@ -347,7 +347,7 @@ class _Run:
                 self._verb("stop", str(self._there), self._owner)
 
 
-def _as_measured_there(result: Result, device: Device, command: Sequence[str]) -> Result:
+def as_measured_there(result: Result, device: Device, command: Sequence[str]) -> Result:
     """The result with what only this side knows: which device it was, and which source."""
     found = result.device
     info = msgspec.structs.replace(
