@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from edgeseq.data.examples import Dataset, TextExample
 from edgeseq.data.registry import load_dataset
 
 FloatArray = npt.NDArray[np.float32]
@@ -115,6 +116,18 @@ def make_workloads(data_dir: Path | None, *, real_texts: int) -> Workloads:
     """
     data = load_dataset("customer-feedback", data_dir=data_dir)
     encode = _train_tokenizer([example.text for example in data.train])
+    return workloads_of(data, encode, LENGTHS, real_texts=real_texts)
+
+
+def workloads_of(
+    data: Dataset[TextExample],
+    encode: Callable[[str], Ids],
+    lengths: Sequence[int],
+    *,
+    real_texts: int,
+    texts_per_length: int = TEXTS_PER_LENGTH,
+) -> Workloads:
+    """The workloads of a data set by any tokenizer (see `make_workloads`)."""
     tests = [encode(example.text) for example in data.test]
     by_length = sorted((ids for ids in tests if 0 < len(ids) <= PADDED_LENGTH), key=len)
     picked = ((np.arange(real_texts) + 0.5) / real_texts * len(by_length)).astype(int)
@@ -124,9 +137,9 @@ def make_workloads(data_dir: Path | None, *, real_texts: int) -> Workloads:
     running = [token for ids in tests for token in ids]
     texts = {
         str(length): [
-            running[number * length : (number + 1) * length] for number in range(TEXTS_PER_LENGTH)
+            running[number * length : (number + 1) * length] for number in range(texts_per_length)
         ]
-        for length in LENGTHS
+        for length in lengths
     }
     trains = [encode(example.text) for example in data.train[:2_000:20]]
     return Workloads(texts | {REAL: real}, trains, f"{data.name} {data.sha256[:12]}")

@@ -27,6 +27,7 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
     files: dict[str, tuple[int, str]]
     padding_id: int
     texts: dict[str, list[list[int]]]
+    threads: int = 1
 
 
 class Check(msgspec.Struct, frozen=True, tag="check"):
@@ -76,13 +77,19 @@ Reply = Done | Logits | Times | Failed
 
 
 class TfliteModel:
-    """A .tflite file of `length` tokens, filled up with `padding_id`; or of any length (0)."""
+    """A .tflite file of `length` tokens, filled up with `padding_id`; or of any length (0).
 
-    def __init__(self, path: str, length: int, padding_id: int) -> None:
+    A second input, by the order of the names, is the mask: 1 for a token, 0 for what fills up.
+    """
+
+    def __init__(self, path: str, length: int, padding_id: int, threads: int) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        self._interpreter = Interpreter(model_path=path, num_threads=1)
-        self._ids = self._interpreter.get_input_details()[0]["index"]
+        self._interpreter = Interpreter(model_path=path, num_threads=threads)
+        inputs = sorted(self._interpreter.get_input_details(), key=lambda one: str(one["name"]))
+        self._ids = inputs[0]["index"]
+        self._mask = inputs[1]["index"] if len(inputs) > 1 else None
+        self._dtype = inputs[0]["dtype"]
         self._output = self._interpreter.get_output_details()[0]["index"]
         self._length = length
         self._padding_id = padding_id
@@ -91,6 +98,7 @@ class TfliteModel:
     def answer(self, ids: Sequence[int]) -> Any:
         """Logits [1, 3]. A fused LSTM's state is reset; that costs 0.3 µs where there is none."""
         interpreter = self._interpreter
+        tokens = len(ids)
         if self._length:
             ids = [*ids, *[self._padding_id] * (self._length - len(ids))]
         if len(ids) != self._allocated:
@@ -98,7 +106,11 @@ class TfliteModel:
             interpreter.allocate_tensors()
             self._allocated = len(ids)
         interpreter.reset_all_variables()
-        interpreter.set_tensor(self._ids, np.array([ids], np.int32))
+        interpreter.set_tensor(self._ids, np.array([ids], self._dtype))
+        if self._mask is not None:
+            mask = np.zeros((1, len(ids)), self._dtype)
+            mask[0, :tokens] = 1
+            interpreter.set_tensor(self._mask, mask)
         interpreter.invoke()
         return interpreter.get_tensor(self._output)
 
@@ -106,11 +118,11 @@ class TfliteModel:
 class OnnxModel:
     """An .onnx file with an open sequence axis."""
 
-    def __init__(self, path: str, _length: int, _padding_id: int) -> None:
+    def __init__(self, path: str, _length: int, _padding_id: int, threads: int) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         self._session = onnxruntime.InferenceSession(
             path, options, providers=["CPUExecutionProvider"]
         )
@@ -130,7 +142,9 @@ class _Process:
             kind = OnnxModel if command.runtime == "onnx" else TfliteModel
             # Two workloads of one open file share it, as two texts of an application would.
             files = set(command.files.values())
-            by_file = {one: kind(one[1], one[0], command.padding_id) for one in files}
+            by_file = {
+                one: kind(one[1], one[0], command.padding_id, command.threads) for one in files
+            }
             self._models = {name: by_file[one] for name, one in command.files.items()}
             self._texts = command.texts
             return Done()

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TypeVar, cast
+from typing import IO, Protocol, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from edgeseq.errors import DeviceError
 from peers import measured
 from peers.contenders import Contender
-from peers.inputs import FloatArray, Ids, Reference, fit
+from peers.inputs import FloatArray, Ids, fit
 
 MAX_ERROR = 1e-4
 """Largest difference of a float32 file's logits from the reference, whose largest are about 3."""
@@ -30,6 +30,13 @@ MIN_AGREEMENT = 0.9
 SLICE_NS = 4_000_000
 """About as long as the scheduler leaves a process alone; a slice of one contender."""
 WARMUP_QUERIES = 3
+
+
+class Answers(Protocol):
+    """What the files are compared with."""
+
+    def logits(self, ids: Sequence[int]) -> FloatArray: ...
+
 
 R = TypeVar("R", measured.Done, measured.Logits, measured.Times)
 
@@ -80,7 +87,9 @@ class Timing(msgspec.Struct, frozen=True):
 class Child:
     """The process of one contender; a context manager. Raises `DeviceError` when it fails."""
 
-    def __init__(self, contender: Contender, texts: dict[str, list[Ids]]) -> None:
+    def __init__(
+        self, contender: Contender, texts: dict[str, list[Ids]], *, threads: int = 1
+    ) -> None:
         self.contender = contender
         self._process = subprocess.Popen(
             [sys.executable, "-m", "peers.measured"],
@@ -95,7 +104,9 @@ class Child:
         try:
             files = {one: contender.file_for(one) for one in contender.workloads}
             self.ask(
-                measured.Load(contender.runtime, files, contender.padding_id or 0, texts),
+                measured.Load(
+                    contender.runtime, files, contender.padding_id or 0, texts, threads=threads
+                ),
                 measured.Done,
             )
         except BaseException:
@@ -138,7 +149,7 @@ class Child:
         self.close()
 
 
-def check_answers(child: Child, reference: Reference, texts: dict[str, list[Ids]]) -> Agreement:
+def check_answers(child: Child, reference: Answers, texts: dict[str, list[Ids]]) -> Agreement:
     """Compares every answer with NumPy's on the ids that the file was given, padding included
     unless the file knows it."""
     exact = child.contender.padding_id is not None
@@ -169,9 +180,14 @@ def time_rounds(
     *,
     rounds: int,
     seed: int = 0,
+    wall: bool = False,
     tell: Callable[[str], None],
 ) -> dict[str, dict[str, Timing]]:
-    """Timings by contender's name and workload; each pair has one slice a round."""
+    """Timings by contender's name and workload; each pair has one slice a round.
+
+    `wall`: `rounds_ns` is the time that passed, for processes of several threads, whose
+    processor times add up.
+    """
     pairs = [(child, workload) for child in children for workload in child.contender.workloads]
     queries = {pair: _queries(*pair, texts) for pair in pairs}
     values: dict[tuple[Child, str], list[tuple[float, float]]] = {pair: [] for pair in pairs}
@@ -188,6 +204,8 @@ def time_rounds(
             number_of_texts = len(texts[workload])
             slices = (times.cpu_ns, times.wall_ns)
             cpu_ns, wall_ns = (slice_value(one, number_of_texts) for one in slices)
+            if wall:
+                cpu_ns = wall_ns
             values[pair].append((cpu_ns, wall_ns))
     found: dict[str, dict[str, Timing]] = {}
     for pair, slices_ns in values.items():

@@ -110,12 +110,13 @@ def _escaped(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;")
 
 
-def put_between_markers(page: str, text: str) -> str:
+def put_between_markers(page: str, text: str, markers: tuple[str, str] = (BEGIN, END)) -> str:
     """The page with `text` between the markers; raises `InputError` when they are not there."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    first, last = markers
+    before, begin, rest = page.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
         raise InputError(
-            "has no place for the table", expected=f"{BEGIN.strip()} and {END.strip()}"
+            "has no place for the table", expected=f"{first.strip()} and {last.strip()}"
         )
-    return f"{before}{BEGIN}\n{text}\n{END}{after}"
+    return f"{before}{first}\n{text}\n{last}{after}"
