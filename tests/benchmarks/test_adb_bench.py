@@ -18,6 +18,7 @@ from edgeseq_benchmarks.devices.seam import DeviceLostError
 
 from edgeseq.bundle import read_bundle
 from edgeseq.errors import DeviceError, InputError
+from edgeseq.report.rows import derive_row
 from edgeseq.results import Result, Settings
 
 from .adb_stand_in.client import private_adb
@@ -128,7 +129,7 @@ def test_a_bench_from_end_to_end(
     run = result.runs[0]
     here = bench([bundle], settings=settings)
     assert run.predictions == here.runs[0].predictions
-    assert run.scope == "inference"
+    assert run.scope == derive_row(result, run).scope == "inference"
     assert len(run.queries.total_ns) == 24
     assert sorted(set(run.queries.example)) == list(range(12))
     assert set(run.queries.tokenize_ns) == {0}
