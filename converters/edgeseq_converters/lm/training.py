@@ -77,7 +77,9 @@ def train_lm(
     out: Path,
     *,
     settings: LmSettings | None = None,
+    teacher: Path | None = None,
     checkpoint: str | Path | None = None,
+    name: str | None = None,
     data_dir: Path | None = None,
     replace: bool = False,
     keep_every_s: float | None = 60.0,
@@ -89,9 +91,12 @@ def train_lm(
     A training that was ended, by `hold_s` or otherwise, goes on where its file beside `out`
     (`OUT.training.safetensors`) says. `checkpoint` and `data_dir` are where the word vectors come
     from. Raises `OutputError` when `out` is in the way, `InputError` when the text is too short
-    for a chunk or training diverges, `FetchError` and `CheckpointError` for the vectors.
+    for a chunk, training diverges, or a `teacher` is named (nobody teaches this), `FetchError` and
+    `CheckpointError` for the vectors.
     """
     settings = settings or LmSettings()
+    if teacher is not None:
+        raise InputError("a model of the next word has no teacher", found=str(teacher))
     check_place(out, replace=replace)
     vocabulary, frequencies, stream = _prepare(data, settings)
     rng = np.random.default_rng(settings.seed)
@@ -136,7 +141,7 @@ def train_lm(
     dev = corpus.join(corpus.encode(data.dev, vocabulary), vocabulary.index(EOS))
     score = perplexity_of(model, dev, report=report)
     trained = _folder(
-        out.name,
+        name or out.name,
         data,
         settings,
         arrays=model.arrays(),
