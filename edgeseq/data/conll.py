@@ -96,7 +96,7 @@ def read_conll(
             rows = rows[1:]
             if not rows:
                 continue
-        tags = [_cell(row, tag_column, path) for row in rows]
+        tags = [_tag(row, word_column, tag_column, path) for row in rows]
         tags = [(repair or {}).get(tag, tag) for tag in tags]
         examples.append(
             TaggedExample(
@@ -223,6 +223,20 @@ def _cell(row: _Row, column: int, path: Path, *, may_be_empty: bool = False) -> 
     if not value and not may_be_empty:
         raise DataError("the tag is empty", where=where, fix="check the columns")
     return value
+
+
+def _tag(row: _Row, word_column: int, tag_column: int, path: Path) -> str:
+    """The tag of a line; refuses a line whose only column is the word."""
+    number, cells = row
+    word, tag = (at - 1 if at > 0 else at + len(cells) for at in (word_column, tag_column))
+    if word == tag:
+        raise DataError(
+            "has no column for the tag",
+            where=f"{path}:{number}",
+            found=repr(cells[word]),
+            expected="a word and its tag, with a tab or spaces between",
+        )
+    return _cell(row, tag_column, path)
 
 
 def _some(examples: list[TaggedExample], path: Path) -> tuple[TaggedExample, ...]:
