@@ -91,10 +91,9 @@ def test_operators_are_read_from_the_summary() -> None:
 
 
 def test_what_a_delegate_ran_is_counted_once() -> None:
+    product = "Fully Connected (NC, QD8, F32, QC8W) GEMM"
     outer = _SUMMARY.format(first="TfLiteXNNPackDelegate", second="GATHER")
-    inner = _SUMMARY.format(
-        first="Fully Connected (NC, QD8, F32, QC8W) GEMM", second="Softmax (NC, F32)"
-    )
+    inner = _SUMMARY.format(first=product, second="Softmax (NC, F32)")
     found = parse_operators((outer + inner).splitlines(), runs=50)
     assert [one.name for one in found] == [product, "GATHER", "Softmax (NC, F32)"]
     assert [one.by for one in found] == ["xnnpack", "runtime", "xnnpack"]
