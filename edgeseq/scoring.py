@@ -94,6 +94,10 @@ def score(metric: Metric, found: Predictions, labels: Sequence[str]) -> Score:
         return Score(interval.estimate, (interval.low, interval.high), len(counts))
     drawn = metric.value(stats.cluster_bootstrap(counts))
     low, high = np.quantile(drawn, [0.025, 0.975]).tolist()
+    if low == high and 0 <= value <= 1 and metric.higher_is_better:
+        # All examples alike: drawing them again cannot show what others might be like.
+        interval = stats.wilson(round(value * len(counts)), len(counts))
+        low, high = min(interval.low, value), max(interval.high, value)
     return Score(value, (low, high), n_answers(found))
 
 

@@ -8,13 +8,15 @@ from typing import Any
 import altair as alt
 import numpy as np
 
+from edgeseq import scoring
 from edgeseq.gap_metrics import bias_of
 from edgeseq.report.chart_parts import Figure, by_model, finish, shape_by_model, values
-from edgeseq.report.evidence import disagreement
+from edgeseq.report.evidence import Disagreement, disagreement
 from edgeseq.report.rows import Entry, Group
 from edgeseq.report.theme import Style, arch_colour, plain
 from edgeseq.units import format_share
 
+FEW_LABELS = 6
 MAX_LABELS = 24
 """With more classes or sources than this the table says it better."""
 
@@ -173,15 +175,18 @@ def confusion(first: Entry, second: Entry, styles: Mapping[str, Style]) -> Figur
     if found is None or len(labels) > MAX_LABELS:
         return None
     most = max((r["n"] for r in records if not r["same"]), default=0) or 1
+    many = len(labels) > FEW_LABELS
     for record in records:
-        record["text"] = f"{record['n']:,}".replace(",", "\u202f")
+        # Of many cells most are empty: their zeros would be all that is seen.
+        empty = many and not record["n"]
+        record["text"] = "" if empty else f"{record['n']:,}".replace(",", "\u202f")
         record["opacity"] = 0.08 if record["same"] else 0.1 + 0.75 * record["n"] / most
     base = alt.Chart(values(records)).encode(
         x=alt.X(
             "second:N",
             sort=labels,
             title=f"{styles[second.row.bundle].label} says",
-            axis=alt.Axis(labelAngle=0, labelLimit=90),
+            axis=alt.Axis(labelAngle=-45 if many else 0, labelLimit=90, labelOverlap=False),
         ),
         y=alt.Y(
             "first:N",
@@ -194,7 +199,7 @@ def confusion(first: Entry, second: Entry, styles: Mapping[str, Style]) -> Figur
         base.mark_rect(color=arch_colour("bert"), cornerRadius=3).encode(
             opacity=alt.Opacity("opacity:Q", scale=None)
         ),
-        base.mark_text(fontSize=13, fontWeight=600).encode(text="text:N"),
+        base.mark_text(fontSize=10 if many else 13, fontWeight=600).encode(text="text:N"),
     )
     differ = sum(record["n"] for record in records if not record["same"])
     total = sum(record["n"] for record in records)
@@ -206,13 +211,27 @@ def confusion(first: Entry, second: Entry, styles: Mapping[str, Style]) -> Figur
             f"differently: only {first.row.bundle} is right on {found.only_first}, "
             f"only {second.row.bundle} on {found.only_second}; "
             f"neither on {found.both_wrong}, both on {found.both_right} "
-            f"(exact McNemar p {_say_p(found.p_value)})."
+            f"({_difference(first, second, found)})."
         ),
         spec=finish(
             chart,
-            height_px=max(200, 52 * len(labels)),
+            height_px=max(200, (26 if many else 52) * len(labels)),
             description="Answers of two models against each other",
         ),
+    )
+
+
+def _difference(first: Entry, second: Entry, found: Disagreement) -> str:
+    """How sure it is that two models differ: by McNemar's test, which takes every answer for
+    itself, or with sentences drawn whole where answers are words."""
+    one, two = first.run.predictions, second.run.predictions
+    if one is None or two is None or not one.counts:
+        return f"exact McNemar p {_say_p(found.p_value)}"
+    metric = first.row.by
+    ends = scoring.difference(metric, one, two, first.run.bundle.labels).interval
+    return (
+        f"{metric.title} differs by {100 * ends.estimate:.1f} points, "
+        f"{100 * ends.low:.1f} to {100 * ends.high:.1f} with sentences drawn whole"
     )
 
 

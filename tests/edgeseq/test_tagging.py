@@ -160,3 +160,10 @@ def test_a_better_tagger_is_better_on_the_same_sentences() -> None:
     assert 0 < gained.lower_bound < gained.interval.estimate
     same = difference(metric, answers(gold, better), answers(gold, better), LABELS)
     assert same.interval.low == same.interval.high == 0
+
+
+def test_nothing_wrong_is_not_known_for_sure() -> None:
+    gold = [["B-PER", "O"]] * 40
+    perfect = score(METRICS["entity-f1"], answers(gold, gold), LABELS)
+    assert perfect.value == perfect.ci95[1] == 1
+    assert 0.9 < perfect.ci95[0] < 0.95  # Wilson's bound of 40 of 40 sentences
