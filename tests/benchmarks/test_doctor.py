@@ -102,7 +102,7 @@ def test_the_same_board_with_everything_done_can_bench() -> None:
         ("pi-zero-w", {"pointer_bits": 32}, "processor",
          "no TFLite runtime has a wheel for armv6l; measure on a board with a 64-bit", None),
         ("ubuntu-20.04", {"version": (3, 8, 10)}, "Python", "too old",
-         "sudo apt-get install -y python3.12 python3.12-venv"),
+         "sudo do-release-upgrade"),
         ("ubuntu-18.04", {"version": (3, 7, 5)}, "C library",
          "glibc 2.26 is older than the 2.27", None),
         ("fedora", {"version": (3, 15, 0)}, "Python",

@@ -19,14 +19,6 @@ _USE_64BIT = (
     "write Raspberry Pi OS (64-bit) onto the card with Raspberry Pi Imager, or another 64-bit Linux"
 )
 _NEWER_SYSTEM = "install the system's current release"
-# The name under which each system's package manager has a Python that runtimes have wheels for.
-_NEWER_PYTHON = {
-    "fedora": ("sudo dnf install -y python3.12",),
-    "ubuntu": (
-        "sudo add-apt-repository -y ppa:deadsnakes/ppa",
-        "sudo apt-get install -y python3.12 python3.12-venv",
-    ),
-}
 _VENV_PACKAGE = {
     "apt-get": "sudo apt-get install -y {python}-venv",
     "dnf": "sudo dnf install -y {python}",
@@ -159,9 +151,12 @@ def _other_python(facts: Facts, wheels: RuntimeWheels) -> Mend:
         # No 32-bit system has two Pythons in its packages; Debian 12 has the one that fits.
         words = _USE_64BIT if system.cpu_64bit else "use the 32-bit system of Debian 12"
         return Mend(words=words)
-    if system.os_id in _NEWER_PYTHON:
+    if system.os_id == "ubuntu" and facts.python and facts.python.version[:2] < OLDEST_PYTHON:
+        return Mend(("sudo do-release-upgrade",), words=_NEWER_SYSTEM)
+    if "dnf" in system.tools:
+        # Fedora has several Pythons beside its own; 3.12 is in the middle of what wheels are for.
         made = _venv_commands(facts, wheels, "python3.12")
-        return made._replace(there=(*_NEWER_PYTHON[system.os_id], *made.there))
+        return made._replace(there=("sudo dnf install -y python3.12", *made.there))
     if facts.python is None and system.is_debian_like:
         made = _venv_commands(facts, wheels, "python3")
         return made._replace(there=("sudo apt-get install -y python3 python3-venv", *made.there))
