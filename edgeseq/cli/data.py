@@ -10,8 +10,12 @@ import typer
 from edgeseq.cli.console import JsonOption, out, print_json, progress_bars
 
 if TYPE_CHECKING:
-    from edgeseq.data.examples import Dataset
+    from rich.table import Table
+
+    from edgeseq.data.examples import AnyDataset
     from edgeseq.data.summary import Summary
+
+MANY_LABELS = 6
 
 app = typer.Typer(
     name="data",
@@ -22,7 +26,9 @@ app = typer.Typer(
 
 NameArgument = Annotated[
     str,
-    typer.Argument(help="customer-feedback, sst3, a .csv/.tsv/.jsonl file, or hf:NAME[:CONFIG]."),
+    typer.Argument(
+        help="A name of `edgeseq data list`, a .csv/.tsv/.jsonl file, or hf:NAME[:CONFIG]."
+    ),
 ]
 DataDirOption = Annotated[
     Path | None,
@@ -131,7 +137,7 @@ def show(
 
 def _load(
     name: str, data_dir: Path | None, text_column: str | None, label_column: str | None
-) -> Dataset:
+) -> AnyDataset:
     from edgeseq.data.registry import load_dataset
     from edgeseq.data.tables import Columns
 
@@ -152,20 +158,13 @@ def _print_summary(summary: Summary) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from edgeseq.data.examples import labels_of
+
     _line(f"{summary.name}: {summary.task}")
     _line(f"from {summary.origin}")
     _line(f"licence: {summary.licence}; sha256 {summary.sha256}")
 
-    balance = Table(title="class balance", title_justify="left")
-    for column in ("part", "source", "examples", *summary.labels):
-        balance.add_column(
-            escape(column), justify="left" if column in ("part", "source") else "right"
-        )
-    for row in summary.balance:
-        shares = [f"{count:,} ({count / max(row.total, 1):.0%})" for count in row.by_label.values()]
-        source = row.source or "all"
-        balance.add_row(row.part, escape(source), f"{row.total:,}", *shares)
-    out.print(balance)
+    out.print(_many_labels(summary) if len(summary.labels) > MANY_LABELS else _balance(summary))
 
     lengths = Table(title="lengths", title_justify="left")
     lengths.add_column("part")
@@ -183,5 +182,44 @@ def _print_summary(summary: Summary) -> None:
     for column in ("label", "id", "text"):
         samples.add_column(column, overflow="fold")
     for one in summary.samples:
-        samples.add_row(escape(one.label), escape(one.id), escape(one.text))
+        label = " ".join(dict.fromkeys(labels_of(one)))
+        samples.add_row(escape(label), escape(one.id), escape(one.text))
     out.print(samples)
+
+
+def _balance(summary: Summary) -> Table:
+    """A line a part and source, a column a label."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    balance = Table(title="class balance", title_justify="left")
+    for column in ("part", "source", "examples", *summary.labels):
+        balance.add_column(
+            escape(column), justify="left" if column in ("part", "source") else "right"
+        )
+    for row in summary.balance:
+        shares = [f"{count:,} ({count / max(row.total, 1):.0%})" for count in row.by_label.values()]
+        source = row.source or "all"
+        balance.add_row(row.part, escape(source), f"{row.total:,}", *shares)
+    return balance
+
+
+def _many_labels(summary: Summary) -> Table:
+    """A line a label, a column a part: labels of words are many."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    parts = [row for row in summary.balance if not row.source]
+    table = Table(title="class balance", title_justify="left")
+    table.add_column("label")
+    for row in parts:
+        table.add_column(row.part, justify="right")
+    for label in summary.labels:
+        counts = [row.by_label[label] for row in parts]
+        shares = [
+            count / max(sum(row.by_label.values()), 1)
+            for count, row in zip(counts, parts, strict=True)
+        ]
+        cells = (f"{count:,} ({share:.1%})" for count, share in zip(counts, shares, strict=True))
+        table.add_row(escape(label), *cells)
+    return table

@@ -25,6 +25,9 @@ from edgeseq.tasks import get_task
 JSON_SUFFIXES = (".jsonl", ".ndjson")
 TAGGED_SUFFIXES = (*JSON_SUFFIXES, ".conll", ".conllu", ".bio", ".iob", ".txt", ".tsv", ".csv")
 
+WORD_SUFFIXES = {".conllu": "pos", ".conll": "ner", ".bio": "ner", ".iob": "ner"}
+"""What a file is for whose name tells that it holds tagged words, where nobody says it."""
+
 
 class _Line(msgspec.Struct):
     words: list[str]

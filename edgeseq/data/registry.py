@@ -25,7 +25,7 @@ from edgeseq.data.entry import Entry
 from edgeseq.data.examples import AnyDataset, Dataset, PartName, TextExample
 from edgeseq.data.lines import numbered_lines
 from edgeseq.data.own_files import load_files
-from edgeseq.data.own_tagged import TAGGED_SUFFIXES, load_tagged_files
+from edgeseq.data.own_tagged import TAGGED_SUFFIXES, WORD_SUFFIXES, load_tagged_files
 from edgeseq.data.packages import is_at_hand
 from edgeseq.data.parts import PARTS, make_dataset
 from edgeseq.data.readers import LABELLED_SUFFIXES, Columns, read_table
@@ -120,7 +120,8 @@ def load_dataset(
 ) -> AnyDataset:
     """The data set called `name` (see the table above), fetched first where that is needed.
 
-    `task` says what an own file is for (default: `sentiment`); a data set of the registry has a
+    `task` says what an own file is for (default: what its name tells, else `sentiment`); a data set
+    of the registry has a
     task of its own, and another one is refused. `data_dir` is a folder with local copies, looked
     at before any network; `columns` is for own files and the hub. Raises `DataError` for an
     unknown name or a set that is not what its format promises, and `FetchError` when it cannot
@@ -143,6 +144,7 @@ def load_dataset(
         return _for_task(named[name](), task)
     if name.startswith(hub.PREFIX):
         return hub.load_hub(name, columns=columns, report=report)
+    task = task or WORD_SUFFIXES.get(Path(name).suffix.lower())
     by_word = task is not None and head_of(task) == "label-per-word"
     if by_word and Path(name).suffix.lower() in TAGGED_SUFFIXES:
         return load_tagged_files(task or "", train=Path(name))

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 
 import msgspec
 
-from edgeseq.data.examples import Dataset, TextExample
+from edgeseq.data.examples import AnyDataset, AnyExample, labels_of
 from edgeseq.data.parts import PARTS
 
 
 class Balance(msgspec.Struct, frozen=True):
-    """Examples by label in one part; `source` is empty for all sources together."""
+    """Examples (or words, where there is a label for each) by label in one part; `source` is empty
+    for all sources together."""
 
     part: str
     source: str
@@ -52,10 +53,10 @@ class Summary(msgspec.Struct, frozen=True):
     balance: tuple[Balance, ...]
     lengths: tuple[Lengths, ...]
     test_texts_in_train: int
-    samples: tuple[TextExample, ...]
+    samples: tuple[AnyExample, ...]
 
 
-def summarize(dataset: Dataset, *, samples_per_label: int = 3) -> Summary:
+def summarize(dataset: AnyDataset, *, samples_per_label: int = 3) -> Summary:
     """The summary of a data set; the samples are the same at every call."""
     by_part = {"train": dataset.train, "dev": dataset.dev, "test": dataset.test}
     sources = list(dict.fromkeys(one.source for one in dataset.train if one.source))
@@ -79,20 +80,27 @@ def summarize(dataset: Dataset, *, samples_per_label: int = 3) -> Summary:
     )
 
 
-def sample(dataset: Dataset, per_label: int) -> tuple[TextExample, ...]:
-    """`per_label` examples of train for each label, those whose ids have the smallest hashes."""
-    chosen: list[TextExample] = []
-    for label in dataset.labels:
-        own = (one for one in dataset.train if one.label == label)
+def sample(dataset: AnyDataset, per_label: int) -> tuple[AnyExample, ...]:
+    """`per_label` examples of train for each label, those whose ids have the smallest hashes; of
+    data without labels so many in all."""
+    chosen: list[AnyExample] = []
+    for label in dataset.labels or (None,):
+        own = (
+            one
+            for one in dataset.train
+            if one not in chosen and (label is None or label in labels_of(one))
+        )
         ranked = sorted(own, key=lambda one: hashlib.sha256(one.id.encode("utf-8")).digest())
         chosen += ranked[:per_label]
     return tuple(chosen)
 
 
 def _balance(
-    part: str, source: str, examples: Sequence[TextExample], labels: Sequence[str]
+    part: str, source: str, examples: Sequence[AnyExample], labels: Sequence[str]
 ) -> Balance:
-    counts = Counter(one.label for one in examples if source in ("", one.source))
+    counts = Counter(
+        label for one in examples if source in ("", one.source) for label in labels_of(one)
+    )
     return Balance(
         part=part,
         source=source,
@@ -101,7 +109,7 @@ def _balance(
     )
 
 
-def _lengths(part: str, examples: Sequence[TextExample]) -> Lengths:
+def _lengths(part: str, examples: Sequence[AnyExample]) -> Lengths:
     words = sorted(len(one.text.split()) for one in examples)
     characters = sorted(len(one.text) for one in examples)
     return Lengths(
