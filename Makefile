@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= edgeseq-demo
 
-.PHONY: demo test lint types unit clean
+.PHONY: demo test lint types unit test-emulated clean
 
 demo: $(VENV)/.demo
 	$(BIN)/edgeseq demo --out $(OUT)
@@ -21,6 +21,10 @@ types: $(VENV)/.dev
 
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# A 64-bit ARM board in QEMU; Debian, as root: apt install mmdebstrap qemu-system-arm e2fsprogs
+test-emulated: $(VENV)/.dev
+	$(BIN)/python -m pytest -m emulated -s tests/emulated $(PYTEST_ARGS)
 
 $(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)

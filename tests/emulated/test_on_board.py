@@ -1,0 +1,146 @@
+"""On a board in QEMU: the same answers as here, its own memory, and no time shown as a latency."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+import pytest
+from edgeseq_benchmarks.devices.emulated import EmulatedDevice
+from edgeseq_benchmarks.emulator import packages
+from edgeseq_benchmarks.emulator.image import Image
+
+from edgeseq.results import Result, Run, read_result
+
+pytestmark = [pytest.mark.emulated, pytest.mark.timeout(1500)]
+EXAMPLES = 300
+Edgeseq = Callable[..., str]
+# Between what an LSTM process and one with the BERT's float32 weights need.
+LIMIT = "28MB"
+
+
+@pytest.fixture(scope="module")
+def results(
+    work: Path, bundles: Sequence[Path], image: Image, edgeseq: Edgeseq
+) -> tuple[Result, Result]:
+    """The same bundles and examples, measured here and on the board."""
+    here, there = work / "here.json", work / "pi4.json"
+    asked = ["--examples", str(EXAMPLES), "--quick"]
+    edgeseq("bench", *bundles, *asked, "--out", here)
+    edgeseq("bench", *bundles, *asked, "--on", "emulated:pi4", "--memory", LIMIT, "--out", there)
+    return read_result(here), read_result(there)
+
+
+def _share_right(run: Run) -> float:
+    assert run.predictions is not None
+    pairs = list(zip(run.predictions.gold, run.predictions.predicted, strict=True))
+    assert len(pairs) == EXAMPLES
+    return sum(gold == predicted for gold, predicted in pairs) / len(pairs)
+
+
+def test_answers_are_those_of_this_machine(results: tuple[Result, Result]) -> None:
+    here, there = results
+    assert there.device.machine == "aarch64"
+    assert there.device.cpu_model == "Cortex-A72"
+    assert "asimddp" not in there.device.cpu_features
+    assert len(there.runs) == 6
+    for one, other in zip(here.runs, there.runs, strict=True):
+        assert one.bundle.model_sha256 == other.bundle.model_sha256
+        right_here, right_there = _share_right(one), _share_right(other)
+        print(f"{one.bundle.name}: {right_here:.1%} here, {right_there:.1%} there")  # noqa: T201
+        assert right_here > 0.45  # three classes: above chance
+        assert abs(right_here - right_there) <= 0.005
+
+
+def test_memory_is_the_boards_own(results: tuple[Result, Result]) -> None:
+    _, there = results
+    assert there.device.memory_bytes < 2 << 30
+    for run in there.runs:
+        phases = {phase.phase: phase for phase in run.memory}
+        assert set(phases) >= {"runtime_imported", "model_loaded", "steady"}
+        used = phases["steady"].rss_bytes - phases["runtime_imported"].rss_bytes
+        print(f"{run.bundle.name}: {used / 1e6:.1f} MB beyond the runtime")  # noqa: T201
+        assert 0 < used < 200e6
+
+
+def test_a_limit_stops_the_large_model_first(results: tuple[Result, Result]) -> None:
+    _, there = results
+    by_name = {(run.bundle.arch, run.bundle.recipe): run.under_limits[0] for run in there.runs}
+    small, large = by_name["lstm", "dynamic_wi8_afp32"], by_name["bert", "float32"]
+    for name, run in by_name.items():
+        print(*name, run.status, len(run.total_ns), run.major_faults)  # noqa: T201
+    assert small.mechanism == "cgroup-v2"
+    assert small.status == "answered"
+    # It is killed, or reads its weights from the disk again and again.
+    assert large.status != "answered" or large.major_faults > 10 * small.major_faults
+
+
+def test_the_report_shows_no_time(
+    results: tuple[Result, Result], work: Path, edgeseq: Edgeseq
+) -> None:
+    target = work / "report"
+    edgeseq("report", work / "pi4.json", "--out", target, "--replace")
+    rows = json.loads((target / "summary.json").read_text("utf-8"))["rows"]
+    assert len(rows) == 6
+    assert all(row["p50_ms"] is None and row["cold_start_ms"] is None for row in rows)
+    assert "emulated" in (target / "report.md").read_text("utf-8")
+    assert any(finding.code == "emulated" for finding in results[1].findings)
+
+
+@pytest.fixture
+def board(image: Image) -> Iterator[EmulatedDevice]:
+    device = EmulatedDevice("pi4")
+    device.connect(timeout_s=300)
+    yield device
+    device.close()
+
+
+def test_the_guides_commands_install_what_measures(
+    board: EmulatedDevice, image: Image, tmp_path: Path
+) -> None:
+    """The guide's own words, typed on the board; only the wheels lie in a folder there."""
+    wheels = packages.fetch_wheels(tmp_path / "wheels", packages.REQUIREMENTS, image.python)
+    there = PurePosixPath("/root/wheels")
+    assert board.run(["mkdir", str(there)], timeout_s=60).returncode == 0
+    for path in wheels:
+        board.put(path, there / path.name, timeout_s=300)
+    quoted = " ".join(f"'{name}'" for name in packages.REQUIREMENTS)
+    script = (
+        "PATH=/usr/bin:/bin; export PIP_NO_INDEX=1 PIP_FIND_LINKS=/root/wheels\n"
+        "python3 -m venv ~/edgeseq-venv &&\n"
+        f"~/edgeseq-venv/bin/python -m pip install {quoted} &&\n"
+        "~/edgeseq-venv/bin/python -c 'import numpy, msgspec, tokenizers, "
+        "ai_edge_litert.interpreter; print(numpy.__file__)'\n"
+    )
+    done = board.run(["sh", "-c", script], timeout_s=1200)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    assert b"/root/edgeseq-venv/" in done.stdout
+
+
+def test_nothing_is_left_running(image: Image) -> None:
+    device = EmulatedDevice("pi-zero-2w")
+    device.connect(timeout_s=300)
+    assert device.machine is not None
+    said = device.run(["grep", "MemTotal", "/proc/meminfo"], timeout_s=60).stdout
+    assert 400_000 < int(said.split()[1]) < 512 * 1024
+    machine = device.machine
+    device.close()
+    deadline = time.monotonic() + 30
+    while _qemu_with(machine.port) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not _qemu_with(machine.port)
+
+
+def _qemu_with(port: int) -> list[str]:
+    """The running processes whose command line forwards that port."""
+    wanted = f"hostfwd=tcp:127.0.0.1:{port}-:22".encode()
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if wanted in path.read_bytes():
+                found.append(path.parent.name)
+        except OSError:
+            continue
+    return found
