@@ -102,7 +102,8 @@ def bench_on(
     if len(errors) == len(targets):
         raise errors[0]
     done = len(targets) - len(errors)
-    note = f"{len(bundles)} models on {done} of {len(targets)} devices"
+    models = "1 model" if len(bundles) == 1 else f"{len(bundles)} models"
+    note = f"{models} on {done} of {len(targets)} devices"
     return {"note": note, "lost": [str(error) for error in errors]}
 
 

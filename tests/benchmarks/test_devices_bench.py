@@ -12,7 +12,7 @@ import sys
 import sysconfig
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -28,7 +28,7 @@ from edgeseq_benchmarks.devices.remote import Patience, as_measured_there, bench
 from edgeseq_benchmarks.devices.seam import Device, DeviceLostError, Finished
 from edgeseq_benchmarks.devices.wire import Request
 
-from edgeseq.bundle import read_bundle
+from edgeseq.bundle import Bundle, read_bundle
 from edgeseq.errors import BundleError, DeviceError, InputError
 from edgeseq.progress import Progress
 from edgeseq.results import Result, Settings, read_result
@@ -140,9 +140,24 @@ def test_a_dropped_connection_costs_nothing(
 
 
 @pytest.mark.sshd
-def test_what_a_lost_board_has_measured_is_kept_and_picked_up(
-    sshd: Sshd, board_python: str, place: PurePosixPath, make_bundle: MakeBundle, brief: Settings
+def test_what_a_lost_board_has_measured_is_kept_and_picked_up(  # noqa: PLR0917 - fixtures
+    sshd: Sshd,
+    board_python: str,
+    place: PurePosixPath,
+    make_bundle: MakeBundle,
+    brief: Settings,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    archives: list[tuple[int, bytes]] = []
+
+    def write_once(path: Path, bundles: Sequence[Bundle], request: Request) -> int:
+        """The same archive both times, though somebody saves a source file in between."""
+        if not archives:
+            archives.append((write_archive(path, bundles, request), path.read_bytes()))
+        path.write_bytes(archives[0][1])
+        return archives[0][0]
+
+    monkeypatch.setattr("edgeseq_benchmarks.devices.remote.write_archive", write_once)
     paths = [make_bundle("plain")]
     impatient = Patience(reconnect_s=0.5, grace_s=60, listen_s=0.5, keep_s=0.0)
     longer = msgspec.structs.replace(brief, min_duration_s=6.0, max_queries=10**6)

@@ -174,6 +174,7 @@ class _Run:
             try:
                 if tries:
                     self._device.connect(timeout_s=self._connect_s())
+                    self._report(Progress("connect", 1, 1, "it is back"))
                 return self._steps()
             except DeviceLostError as lost:
                 if signs != self._signs:  # it had come back meanwhile
@@ -181,7 +182,7 @@ class _Run:
                 away_s = time.monotonic() - lost_at
                 if not lost.worth_retrying or away_s > self._patience.reconnect_s:
                     raise self._given_up(lost) from lost
-                self._report(Progress("connect", note=f"{lost.what}; trying again"))
+                self._report(Progress("connect", 0, 1, f"{lost.what}; trying again"))
                 pause(_DELAYS_S[min(tries, len(_DELAYS_S) - 1)])
                 tries += 1
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -32,6 +33,7 @@ _POLL_S = 0.02
 _CONTROL_TIMEOUT_S = 10.0
 # sun_path is 108 bytes with its end (unix(7)); ssh adds 17 while it makes the socket.
 _LONGEST_FOLDER = 80
+_PLAIN_PATH = re.compile("[A-Za-z0-9/._-]+")
 
 
 class SshDevice:
@@ -245,7 +247,8 @@ class SshDevice:
     def _new_folder(self) -> Path:
         """A private folder for the connection's socket, whose path must be short."""
         choice = tempfile.gettempdir()
-        if len(os.fsencode(choice)) > _LONGEST_FOLDER:
+        # ssh expands % in a socket's path, and takes a blank for its end.
+        if len(choice) > _LONGEST_FOLDER or not _PLAIN_PATH.fullmatch(choice):
             choice = "/tmp"  # noqa: S108
         self._folder = Path(tempfile.mkdtemp(prefix="edgeseq-ssh-", dir=choice))
         return self._folder
