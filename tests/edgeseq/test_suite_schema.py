@@ -8,6 +8,7 @@ import pytest
 
 import edgeseq
 from edgeseq.errors import InputError
+from edgeseq.suite.plan import data_step, plan
 from edgeseq.suite.schema import read_suite
 
 GOOD = """
@@ -40,6 +41,59 @@ def test_the_demo_suite_is_valid() -> None:
     archs = [model.arch for model in suite.models for _ in model.recipes]
     assert archs.count("lstm") >= 2
     assert archs.count("bert") >= 3
+
+
+def test_the_sentiment_suite_has_settings_that_training_knows() -> None:
+    """The names and ranges of its settings, and teachers where they are needed."""
+    from edgeseq_converters.train.settings import (
+        BertSettings,
+        LstmSettings,
+        check_taught,
+        read_settings,
+    )
+
+    suite = read_suite(Path(edgeseq.__file__).parent / "suites" / "sentiment.toml")
+    layers = []
+    for model in suite.models:
+        taught = model.teacher is not None
+        if model.arch == "bert":
+            bert = read_settings(model.train, BertSettings)
+            check_taught(bert, taught=taught)
+            layers.append(bert.layers)
+        else:
+            check_taught(read_settings(model.train, LstmSettings), taught=taught)
+    assert layers == [None, None, 3, 2, 1]
+
+
+def test_a_bert_may_have_a_teacher_and_several_seeds(tmp_path: Path) -> None:
+    student = GOOD.replace('arch = "lstm"', 'arch = "bert"')
+    suite = read_suite(_written(tmp_path, student.replace('name = "student"', SEEDS)))
+    assert [(model.arch, model.teacher, model.seeds) for model in suite.models] == [
+        ("bert", None, 1),
+        ("bert", "teacher", 3),
+    ]
+    steps = plan(
+        suite,
+        data=data_step(suite.data, task=suite.task, suite_path=tmp_path / "s", data_dir=None),
+        data_sha256="0",
+        root=tmp_path,
+        runtime_identity={},
+    )
+    first, second = (step for step in steps if step.job == "train_bert")
+    assert "teacher" not in first.arguments
+    assert "seeds" not in first.arguments
+    assert second.arguments["teacher"] == "models/teacher"
+    assert second.arguments["seeds"] == 3
+    assert second.after == (first,)
+
+
+SEEDS = 'seeds = 3\nname = "student"'
+
+
+def _written(tmp_path: Path, content: str) -> Path:
+    path = tmp_path / "suite.toml"
+    path.write_text(content, encoding="utf-8")
+    return path
 
 
 def test_bundle_names_are_model_and_recipe(tmp_path: Path) -> None:
