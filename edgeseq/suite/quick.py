@@ -15,6 +15,8 @@ from edgeseq.tasks import head_of
 TRAIN_TEXTS, OTHER_TEXTS = 1_000, 200
 """What MiniLM-L6 goes through once in about a minute on two cores; 200 texts tell scores apart
 that differ by ten points."""
+TRANSFER_TEXTS = 200
+"""Texts made of the train part, each of which the teacher must label."""
 EPOCHS = {"bert": 1, "lstm": 4}
 QUICK_PASS = 0.1
 
@@ -40,6 +42,8 @@ def _quick_model(model: ModelSection) -> ModelSection:
     train = {**model.train, "epochs": epochs}
     if model.arch == "lstm" and "min_piece_count" not in train:
         train["min_piece_count"] = 1  # of so few texts, most pieces are seen once
+    if train.get("transfer"):
+        train["transfer"] = min(int(train["transfer"]), TRANSFER_TEXTS)
     return msgspec.structs.replace(model, train=train, seeds=1)
 
 

@@ -9,6 +9,7 @@ import pytest
 import edgeseq
 from edgeseq.errors import InputError
 from edgeseq.suite.plan import data_step, plan
+from edgeseq.suite.quick import TRANSFER_TEXTS, quick_suite
 from edgeseq.suite.schema import read_suite
 
 GOOD = """
@@ -63,6 +64,14 @@ def test_the_sentiment_suite_has_settings_that_training_knows() -> None:
         else:
             check_taught(read_settings(model.train, LstmSettings), taught=taught)
     assert layers == [None, None, 3, 2, 1]
+
+
+def test_a_quick_sentiment_suite_makes_few_texts_and_tries_one_seed() -> None:
+    suite = read_suite(Path(edgeseq.__file__).parent / "suites" / "sentiment.toml")
+    models = quick_suite(suite).models
+    assert [model.seeds for model in models] == [1] * len(suite.models)
+    assert {model.train.get("transfer", 0) for model in models} == {0, TRANSFER_TEXTS}
+    assert max(model.train.get("transfer", 0) for model in suite.models) > TRANSFER_TEXTS
 
 
 def test_a_bert_may_have_a_teacher_and_several_seeds(tmp_path: Path) -> None:
