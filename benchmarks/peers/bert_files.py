@@ -239,6 +239,7 @@ def _torch_model(checkpoint: str, *, masked: bool) -> Any:
 
 
 def _onnxruntime(order: Order, *, fused: bool = False) -> None:
+    import onnx
     import torch
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -261,7 +262,9 @@ def _onnxruntime(order: Order, *, fused: bool = False) -> None:
     if order.precision == "float32":
         plain.replace(order.path)
         return
-    quantize_dynamic(plain, order.path, weight_type=QuantType.QInt8)
+    # Of the optimizer's own operators shape inference knows no type: the quantizer asks for one.
+    types = {"DefaultTensorType": onnx.TensorProto.FLOAT} if fused else {}
+    quantize_dynamic(plain, order.path, weight_type=QuantType.QInt8, extra_options=types)
 
 
 def _onnxruntime_fused(order: Order) -> None:
