@@ -25,7 +25,7 @@ from edgeseq_benchmarks import optional_findings, optional_stages, stages, valid
 from edgeseq_benchmarks.boards import find_board
 from edgeseq_benchmarks.energy import find_reader
 from edgeseq_benchmarks.limits import Hierarchy
-from edgeseq_benchmarks.machine import Watch, device_info
+from edgeseq_benchmarks.machine import Watch, device_info, is_emulated
 from edgeseq_benchmarks.own_files import scratch_folder
 from edgeseq_benchmarks.stages import Timeouts
 from edgeseq_benchmarks.streaming_subject import StreamSubject
@@ -38,6 +38,7 @@ MIN_QUERIES = 1024
 _FULL_DURATION_S = 60.0
 _QUICK_DURATION_S = 5.0
 _QUIET_S = 0.5
+_EMULATED_PATIENCE = 5
 
 
 def default_settings(
@@ -119,10 +120,18 @@ def bench(
             settings,
             report,
             command,
-            timeouts or Timeouts(),
+            timeouts or _timeouts_here(),
             keep=keep,
             keep_interval_s=keep_interval_s,
         )
+
+
+def _timeouts_here() -> Timeouts:
+    """How long this machine may be silent; an emulated processor is slower than any board."""
+    usual = Timeouts()
+    if not is_emulated():
+        return usual
+    return Timeouts(*(_EMULATED_PATIENCE * limit_s for limit_s in usual))
 
 
 def _bench(
