@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ import msgspec
 import pytest
 from edgeseq_benchmarks.bench import bench
 from edgeseq_benchmarks.devices import board, measure, needs
+from edgeseq_benchmarks.devices.agent import Log
 from edgeseq_benchmarks.devices.archive import write_archive
 from edgeseq_benchmarks.devices.fake import FakeDevice
 from edgeseq_benchmarks.devices.measure import Outcome, Task, find_targets, measure_on_all
@@ -26,10 +28,10 @@ from edgeseq_benchmarks.devices.names import DeviceName
 from edgeseq_benchmarks.devices.needs import Board
 from edgeseq_benchmarks.devices.remote import Patience, as_measured_there, bench_on
 from edgeseq_benchmarks.devices.seam import Device, DeviceLostError, Finished
-from edgeseq_benchmarks.devices.wire import Request
+from edgeseq_benchmarks.devices.wire import Failure, Line, Request, error_of
 
 from edgeseq.bundle import Bundle, read_bundle
-from edgeseq.errors import BundleError, DeviceError, InputError
+from edgeseq.errors import BundleError, DeviceError, InputError, OutputError
 from edgeseq.progress import Progress
 from edgeseq.results import Result, Settings, read_result
 
@@ -550,6 +552,26 @@ def test_what_dead_runs_left_is_cleared_and_a_living_one_is_not_disturbed(tmp_pa
     assert _ask_board(tmp_path, "prepare", other, *prepare)["folder"] == str(mine / other)
     assert sorted(path.name for path in mine.iterdir()) == sorted([other, "precious"])
     assert _ask_board(tmp_path, "stop", str(mine / other), "me") == {"removed": True}
+
+
+def test_a_full_disk_costs_lines_of_progress_and_not_the_last_one(small_disk: Path) -> None:
+    (small_disk / "spare").write_bytes(b"\0" * board.SPARE_BYTES)
+    log = Log(small_disk)
+    log.progress(Progress("check", 0, 1))
+    with (small_disk / "all").open("wb", 0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
+    for number in range(200):
+        log.progress(Progress("rounds", number, 200, "a note that takes some room"))
+    log.last(Line(failure=Failure("OutputError", "the disk is full")))
+    lines = (small_disk / "log.jsonl").read_bytes().splitlines()
+    heard = [msgspec.json.decode(line, type=Line) for line in lines]
+    assert heard[0].progress == Progress("check", 0, 1)
+    assert len(heard) < 200
+    assert heard[-1].failure is not None
+    error = error_of(heard[-1].failure, device="ssh://pi@kitchen")
+    assert isinstance(error, OutputError)
+    assert str(error) == "ssh://pi@kitchen: the disk is full"
 
 
 def test_a_run_that_found_no_folder_removes_none(make_bundle: MakeBundle, brief: Settings) -> None:

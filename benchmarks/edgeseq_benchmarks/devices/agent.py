@@ -53,13 +53,14 @@ class Log:
 
     def _write(self, line: Line) -> None:
         content = msgspec.json.encode(line) + b"\n"
-        position = self._file.tell()
+        # Not `tell`, which a line that was taken back leaves too large.
+        size_bytes = os.fstat(self._file.fileno()).st_size
         try:
             written = self._file.write(content)
             if written != len(content):
                 raise OSError("the line did not fit")
         except OSError:
-            os.ftruncate(self._file.fileno(), position)
+            os.ftruncate(self._file.fileno(), size_bytes)
             raise
 
 
