@@ -150,10 +150,11 @@ def load_dataset(
         return load_tagged_files(task or "", train=Path(name))
     if not by_word and Path(name).suffix.lower() in LABELLED_SUFFIXES:
         return load_files(task or "sentiment", train=Path(name), columns=columns)
+    suffixes = TAGGED_SUFFIXES if by_word else LABELLED_SUFFIXES
     raise DataError(
         "unknown data set",
         found=repr(name),
-        expected=f"{', '.join(named)}, hf:NAME, or a file {', '.join(LABELLED_SUFFIXES)}",
+        expected=f"{', '.join(named)}, hf:NAME, or a file {', '.join(suffixes)}",
         fix="run `edgeseq data list`",
     )
 
