@@ -26,8 +26,14 @@ def predict(
     from rich.markup import escape
     from rich.table import Table
 
+    from edgeseq.bundle_archive import open_bundle
     from edgeseq.units import format_share
 
+    with open_bundle(bundle, verify_hashes=False) as opened:
+        head = opened.head
+    if head == "next-token":
+        _continue(bundle, texts, json=json)
+        return
     predictions = answer(bundle, texts)
     if json:
         print_json(predictions)
@@ -50,6 +56,33 @@ def predict(
             print_note(f"text {number} was cut at {prediction.tokens} tokens, the longest input")
         if prediction.unknown_only:
             print_note(f"text {number} holds no word that the model knows: a guess")
+
+
+def _continue(bundle: Path, texts: list[str], *, json: bool) -> None:
+    """How each text goes on: the likeliest next words."""
+    from edgeseq_benchmarks.continuing import continue_texts
+    from rich.markup import escape
+    from rich.table import Table
+
+    from edgeseq.units import format_share
+
+    found = continue_texts(bundle, texts)
+    if json:
+        print_json(found)
+        return
+    table = Table()
+    table.add_column("text")
+    for number in range(len(found[0].words)):
+        table.add_column(f"next word, {number + 1}.", no_wrap=True)
+    for one in found:
+        offered = zip(one.words, one.probabilities, strict=True)
+        table.add_row(
+            escape(one.text), *(f"{escape(word)} {format_share(share)}" for word, share in offered)
+        )
+    out.print(table)
+    for number, one in enumerate(found, start=1):
+        if one.unknown:
+            print_note(f"{one.unknown} of {one.tokens} words of text {number} are unknown")
 
 
 def _print_words(prediction: Prediction) -> None:

@@ -16,12 +16,14 @@ does not grow with the vocabulary.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from edgeseq_converters.arrays import FloatArray
+from edgeseq_converters.lm.corpus import IdArray
 from edgeseq_converters.lm.recurrence import recur_from
 from edgeseq_converters.network import Cell, Dense, Embedding, Network, Recurrent
 
@@ -79,6 +81,26 @@ def network_of_arrays(name: str, arrays: Arrays) -> Network:
     )
 
 
+def draw_candidates(
+    vocabulary: int, wanted: int, rng: np.random.Generator
+) -> tuple[IdArray, float]:
+    """`wanted` different words [k], and after how many draws with replacement there were so many.
+
+    Word k of a vocabulary in order of frequency has the share ln((k + 2) / (k + 1)) / ln(V + 1).
+    All words, after endless draws, when no fewer are wanted.
+    """
+    if wanted >= vocabulary:
+        return np.arange(vocabulary, dtype=np.int32), math.inf
+    drawn = np.zeros(0, np.int64)
+    while True:
+        more = np.exp(rng.random(2 * wanted) * math.log(vocabulary + 1)).astype(np.int64) - 1
+        drawn = np.concatenate([drawn, np.clip(more, 0, vocabulary - 1)])
+        words, first = np.unique(drawn, return_index=True)
+        if len(words) >= wanted:
+            order = np.argsort(first)[:wanted]
+            return words[order].astype(np.int32), float(first[order[-1]] + 1)
+
+
 class LmLstm(tf.Module):  # type: ignore[misc, unused-ignore]
     """The model with its optimizer's moments and the state that each stream has come to.
 
@@ -92,7 +114,6 @@ class LmLstm(tf.Module):  # type: ignore[misc, unused-ignore]
         *,
         batch: int,
         steps: int,
-        candidates: int,
         dropout_in: float,
         dropout_out: float,
         weight_decay: float,
@@ -106,7 +127,6 @@ class LmLstm(tf.Module):  # type: ignore[misc, unused-ignore]
         self._vocabulary, self._size = arrays["table"].shape
         self._hidden = arrays["recurrent_kernel"].shape[0]
         self._batch, self._steps = batch, steps
-        self._candidates = min(candidates, self._vocabulary)
         self._dropout_in, self._dropout_out = dropout_in, dropout_out
         self._weight_decay, self._clip_norm = weight_decay, clip_norm
         self._seed = seed
@@ -137,24 +157,21 @@ class LmLstm(tf.Module):  # type: ignore[misc, unused-ignore]
             part.assign(kept[f"state.{place}"])
 
     @tf.function  # type: ignore[untyped-decorator, unused-ignore]
-    def step(self, inputs: Any, targets: Any, keep: Any, rate: Any, number: Any) -> Any:
-        """One update on a chunk [steps, batch]; `number` counts from 1. Returns the mean loss in
-        nats over the sampled words."""
+    def step(
+        self, chunk: tuple[Any, Any, Any], drawn: Any, tries: Any, rate: Any, number: Any
+    ) -> Any:
+        """One update on a chunk: inputs, targets and keep [steps, batch]; `number` counts from 1.
+
+        `drawn` [k] and `tries` are from `draw_candidates`. Returns the mean loss in nats over the
+        sampled words.
+        """
+        inputs, targets, keep = chunk
         right = tf.reshape(targets, [-1])
-        drawn, right_count, drawn_count = tf.random.log_uniform_candidate_sampler(
-            tf.cast(right, tf.int64)[:, None],
-            1,
-            self._candidates,
-            True,
-            self._vocabulary,
-            self._seed,
-        )
-        drawn = tf.cast(drawn, tf.int32)
         # Every row that this step reads, once: their gradient is small and dense.
         asked, places = tf.unique(tf.concat([tf.reshape(inputs, [-1]), right, drawn], 0))
         leaves = {name: tf.gather(self.weights[name], asked) for name in TABLES}
         leaves |= {name: tf.convert_to_tensor(self.weights[name]) for name in DENSE}
-        counts = tf.math.log(right_count[:, 0]), tf.math.log(drawn_count)
+        counts = self._log_count(right, tries), self._log_count(drawn, tries)
         with tf.GradientTape() as tape:
             tape.watch(list(leaves.values()))
             features, states = self._forward(leaves, places, keep, number)
@@ -170,6 +187,12 @@ class LmLstm(tf.Module):  # type: ignore[misc, unused-ignore]
         for part, value in zip(self.state, states, strict=True):
             part.assign(value)
         return loss
+
+    def _log_count(self, words: Any, tries: Any) -> Any:
+        """ln of how often each word is expected among the drawn ones: 1 − (1 − p)^tries."""
+        place = tf.cast(words, tf.float32)
+        share = tf.math.log((place + 2) / (place + 1)) / math.log(self._vocabulary + 1)
+        return tf.math.log(-tf.math.expm1(tries * tf.math.log1p(-share)))
 
     def _forward(self, leaves: Any, places: Any, keep: Any, number: Any) -> Any:
         """Features [n, size] for the softmax, and the states behind the chunk."""

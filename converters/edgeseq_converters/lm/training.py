@@ -20,7 +20,13 @@ from edgeseq.progress import Progress, Report, silent
 from edgeseq_converters.arrays import FloatArray
 from edgeseq_converters.importers.folder import network_to_folder
 from edgeseq_converters.lm import corpus
-from edgeseq_converters.lm.model import Arrays, LmLstm, initial_arrays, network_of_arrays
+from edgeseq_converters.lm.model import (
+    Arrays,
+    LmLstm,
+    draw_candidates,
+    initial_arrays,
+    network_of_arrays,
+)
 from edgeseq_converters.lm.word_vectors import word_vectors
 from edgeseq_converters.train.checkpoints import Snapshot, TrainingFile, identity_of, training_file
 from edgeseq_converters.train.place import check_place
@@ -118,7 +124,6 @@ def train_lm(
         start,
         batch=settings.batch_size,
         steps=settings.steps,
-        candidates=settings.candidates,
         dropout_in=settings.dropout_in,
         dropout_out=settings.dropout_out,
         weight_decay=settings.weight_decay,
@@ -189,6 +194,7 @@ class _Loop:
     ) -> None:
         self._model, self._stream, self._settings = model, stream, settings
         self._file, self._identity, self._report = file, identity, report
+        self._vocabulary = int(model.weights["table"].shape[0])
         words = len(stream.targets)
         self.per_epoch = words // settings.batch_size // settings.steps
         self.total = max(1, round(settings.epochs * self.per_epoch))
@@ -215,10 +221,15 @@ class _Loop:
             if columns is None or place == 0:
                 columns = self._stream.columns(settings.batch_size, begin=self._begin(epoch))
             chunk = slice(place * rows, (place + 1) * rows)
+            rng = np.random.default_rng((settings.seed, self.step))
+            drawn, tries = draw_candidates(self._vocabulary, settings.candidates, rng)
             loss = self._model.step(
-                tf.constant(columns.inputs[chunk]),
-                tf.constant(columns.targets[chunk]),
-                tf.constant(columns.keep[chunk]),
+                tuple(
+                    tf.constant(part[chunk])
+                    for part in (columns.inputs, columns.targets, columns.keep)
+                ),
+                tf.constant(drawn),
+                tf.constant(tries, tf.float32),
                 tf.constant(self._rate(self.step + 1)),
                 tf.constant(float(self.step + 1)),
             )
