@@ -38,12 +38,9 @@ def train_several(
     `options` are the arguments of the family's training beside data, settings and place.
     """
     import msgspec
-    from edgeseq_converters.train.seeds import train_seeds
-
-    from edgeseq.files import sha256_file
+    from edgeseq_converters.train.seeds import teacher_sha256, train_seeds
 
     train = training_of(arch)
-    teacher: Path | None = options.get("teacher")
 
     def one(seed: int, folder: Path) -> TrainedModel:
         own = msgspec.structs.replace(settings, seed=seed)
@@ -54,7 +51,7 @@ def train_several(
         "data": dataset.sha256,
         "settings": msgspec.to_builtins(settings),
         "checkpoint": str(options.get("checkpoint")),
-        "teacher": None if teacher is None else sha256_file(teacher / "weights.safetensors"),
+        "teacher": teacher_sha256(options.get("teacher")),
     }
     return train_seeds(one, out_dir, first=settings.seed, count=count, facts=facts, replace=replace)
 

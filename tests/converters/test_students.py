@@ -11,7 +11,7 @@ import pytest
 from edgeseq_converters.bert_reference import bert_answers
 from edgeseq_converters.train.distil import train_lstm
 from edgeseq_converters.train.finetune import train_bert
-from edgeseq_converters.train.seeds import train_seeds
+from edgeseq_converters.train.seeds import teacher_sha256, train_seeds
 from edgeseq_converters.train.settings import BertSettings, LstmSettings
 from edgeseq_converters.train.students import lesson, matched_layers
 from edgeseq_converters.train.texts import encode_texts, soft_labels
@@ -22,7 +22,8 @@ from tokenizers.processors import TemplateProcessing
 
 from edgeseq.data.examples import Dataset, TextExample
 from edgeseq.data.parts import make_dataset
-from edgeseq.errors import DataError, InputError, OutputError
+from edgeseq.errors import CheckpointError, DataError, InputError, OutputError
+from edgeseq.files import sha256_file
 from edgeseq.model_folder import TrainedModel, read_model_folder, write_model_folder
 from edgeseq.train_logits import texts_sha256
 
@@ -278,6 +279,13 @@ def test_the_best_seed_is_kept_and_all_are_written_down(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     with pytest.raises(OutputError, match="already exists"):
         train_seeds(train, out, **options)
+
+
+def test_a_teacher_that_is_not_there_is_said(teacher_folder: Path, tmp_path: Path) -> None:
+    assert teacher_sha256(None) is None
+    assert teacher_sha256(teacher_folder) == sha256_file(teacher_folder / "weights.safetensors")
+    with pytest.raises(CheckpointError, match="is not a trained-model folder"):
+        teacher_sha256(tmp_path / "none")
 
 
 def test_seeds_of_another_training_are_not_taken(tmp_path: Path) -> None:

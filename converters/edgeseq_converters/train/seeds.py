@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from edgeseq.errors import CheckpointError, EdgeseqError
-from edgeseq.files import os_errors_as_output_errors, read_json, write_json
+from edgeseq.files import os_errors_as_output_errors, read_json, sha256_file, write_json
 from edgeseq.model_folder import ModelManifest, TrainedModel, read_model_folder
 from edgeseq_converters.train.checkpoints import identity_of
 from edgeseq_converters.train.place import check_place
@@ -63,6 +63,21 @@ def train_seeds(
         chosen.rename(out)
         shutil.rmtree(work)
     return read_model_folder(out)
+
+
+def teacher_sha256(folder: Path | None) -> str | None:
+    """The hash of a teacher's weights, as one of the `facts`; None without a teacher.
+
+    Raises `CheckpointError` when `folder` holds no weights.
+    """
+    if folder is None:
+        return None
+    weights = folder / "weights.safetensors"
+    if not weights.is_file():
+        raise CheckpointError(
+            "is not a trained-model folder", where=folder, fix="name what `edgeseq train` wrote"
+        )
+    return sha256_file(weights)
 
 
 def _claim(work: Path, identity: str) -> None:
