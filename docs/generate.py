@@ -18,6 +18,7 @@ import typer.main
 
 import edgeseq.bundle
 import edgeseq.data.examples
+import edgeseq.devices_file
 import edgeseq.model_folder
 import edgeseq.results
 import edgeseq.suite.schema
@@ -33,6 +34,7 @@ FORMATS = (
     ("Examples", edgeseq.data.examples),
     ("Bundle", edgeseq.bundle),
     ("Result file", edgeseq.results),
+    ("Devices file", edgeseq.devices_file),
 )
 
 
