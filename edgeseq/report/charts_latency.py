@@ -19,8 +19,10 @@ from edgeseq.report.chart_parts import (
     values,
 )
 from edgeseq.report.evidence import percentile_ms
+from edgeseq.report.next_words import growth_caption, offered_caption, words_of
 from edgeseq.report.rows import Entry, Group
 from edgeseq.report.theme import IS_NARROW, Style, colour
+from edgeseq.tasks import head_of
 from edgeseq.units import format_duration_ms
 
 _GRID = [*range(1, 90), *range(90, 96), *(96, 97, 98, 99)]
@@ -109,10 +111,11 @@ def lengths(group: Group, styles: Mapping[str, Style]) -> Figure | None:
             )
     if len({record["tokens"] for record in records}) < 2:
         return None
+    words = words_of(group.rows[0].task)
     tokens = [float(record["tokens"]) for record in records]
-    x = log_axis("tokens", "tokens in the sentence", tokens, low=1.08, high=1.08)
+    x = log_axis("tokens", words.x, tokens, low=1.08, high=1.08)
     edges = [record[key] for record in records for key in ("low", "high")]
-    y = log_axis("ms", "inference, ms", edges, low=1.2, high=1.2)
+    y = log_axis("ms", words.y, edges, low=1.2, high=1.2)
     base = alt.Chart(values(records)).encode(
         x=alt.X(
             "tokens:Q",
@@ -141,9 +144,9 @@ def lengths(group: Group, styles: Mapping[str, Style]) -> Figure | None:
     )
     return Figure(
         name="latency-lengths",
-        title="What a longer sentence costs",
+        title=words.title,
         caption=_lengths_caption(group),
-        spec=finish(chart, height_px=320, description="Inference time over sentence length"),
+        spec=finish(chart, height_px=320, description=words.description),
     )
 
 
@@ -163,6 +166,10 @@ def _lengths_caption(group: Group) -> str:
         for arch in ("lstm", "bert")
     }  # fmt: skip
     band = "Bands span the middle 80 % of the inferences (50 % where samples are few)."
+    if head_of(group.rows[0].task) == "next-token":
+        timed = [entry for entry in group.entries if entry.run.lengths]
+        costs = " ".join(growth_caption(one.row.bundle, _medians(one)) for one in timed)
+        return f"{costs}{offered_caption(group.entries)} {band}"
     if not curves["lstm"] or not curves["bert"]:
         only = next(iter(curves["lstm"] or curves["bert"]))
         tokens = sorted(only[1])

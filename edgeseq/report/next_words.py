@@ -1,0 +1,68 @@
+"""What a report of next-word models says in other words: the cost of a word, words offered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from edgeseq.report.rows import Entry
+from edgeseq.results import Predictions
+from edgeseq.tasks import head_of
+
+
+class Words(NamedTuple):
+    """How the picture of time over length is lettered."""
+
+    title: str
+    x: str
+    y: str
+    description: str
+
+
+_TEXTS = Words(
+    "What a longer sentence costs",
+    "tokens in the sentence",
+    "inference, ms",
+    "Inference time over sentence length",
+)
+_NEXT_WORD = Words(
+    "What the next word costs as the context grows",
+    "words read so far",
+    "one more word, ms",
+    "Inference time of one more word over the length of the text before it",
+)
+
+
+def words_of(task: str) -> Words:
+    """The lettering for a task."""
+    return _NEXT_WORD if head_of(task) == "next-token" else _TEXTS
+
+
+def offered_shares(found: Predictions) -> tuple[float, float]:
+    """Of all words, the share that was the likeliest one, and that among the three likeliest."""
+    total = max(1, sum(found.counts))
+    return sum(found.first) / total, sum(found.among_three) / total
+
+
+def offered_caption(entries: Sequence[Entry]) -> str:
+    """How often the words that would be offered hold the right one; nothing for other tasks."""
+    parts = []
+    for entry in entries:
+        found = entry.run.predictions
+        if found is None or not found.first:
+            continue
+        one, three = offered_shares(found)
+        parts.append(f"{entry.row.bundle} {one:.1%} and {three:.1%}")
+    if not parts:
+        return ""
+    return f" The likeliest word is right, or one of the three: {'; '.join(parts)}."
+
+
+def growth_caption(bundle: str, medians: dict[int, float]) -> str:
+    """What one more word costs at the longest context against the shortest."""
+    lengths = sorted(medians)
+    growth = medians[lengths[-1]] / medians[lengths[0]]
+    return (
+        f"{bundle} takes {growth:.2g} times as long for one more word behind {lengths[-1]} words "
+        f"as at the beginning ({medians[lengths[-1]]:.3g} ms and {medians[lengths[0]]:.3g} ms)."
+    )
