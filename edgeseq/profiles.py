@@ -40,6 +40,8 @@ def profile_lines(
 
 def taken_over(profile: OperatorProfile) -> str:
     """Which of the file's operators XNNPACK took over, and which it left to the runtime."""
+    if not profile.shares:  # a phone's tool does not say
+        return "Which operators XNNPACK took over is not known"
     nodes: Counter[str] = Counter()
     taken: Counter[str] = Counter()
     for share in profile.shares:

@@ -18,6 +18,7 @@ from edgeseq_benchmarks.devices.seam import DeviceLostError
 
 from edgeseq.bundle import read_bundle
 from edgeseq.errors import DeviceError, InputError
+from edgeseq.profiles import taken_over
 from edgeseq.report.rows import derive_row
 from edgeseq.results import Result, Settings
 
@@ -142,6 +143,7 @@ def test_a_bench_from_end_to_end(
     assert all(phase.anonymous_bytes > 1_000_000 for phase in run.memory)
     assert run.profile is not None
     assert {operator.name for operator in run.profile.operators} >= {"GATHER"}
+    assert taken_over(run.profile) == "Which operators XNNPACK took over is not known"
     assert {"inference-only", "battery"} <= codes(result).keys()
     assert not [one for one in (*run.findings, *result.findings) if one.severity == "invalid"]
     assert result.runtime.package == "benchmark_model"
