@@ -53,7 +53,7 @@ def train_next_word(
     mute_tensorflow()
     from edgeseq_converters.lm.training import LmSettings, Paused, train_lm
 
-    settings = read_settings(values, LmSettings)  # type: ignore[type-var]
+    settings = read_settings(values, LmSettings)
     with progress_bars() as report:
         dataset: Any = load_dataset(
             NAME if data == DEFAULT else data, task="lm", data_dir=data_dir, report=report

@@ -127,9 +127,9 @@ def train_lstm(*, settings: dict[str, Any], **job: Any) -> Answer:
     from edgeseq_converters.train.settings import LstmSettings, read_settings
 
     if head_of(job["task"]) == "next-token":
-        from edgeseq_converters.lm.training import LmSettings, train_lm
+        from edgeseq_converters.lm.training import LmSettings, train_to_the_end
 
-        return _train(train_lm, read_settings(settings, LmSettings), facts={}, **job)
+        return _train(train_to_the_end, read_settings(settings, LmSettings), facts={}, **job)
     return _train(train, read_settings(settings, LstmSettings, job["task"]), facts={}, **job)
 
 

@@ -160,6 +160,16 @@ def train_lm(
     return trained
 
 
+def train_to_the_end(
+    data: Dataset[StreamExample], out: Path, *, settings: LmSettings, **options: Any
+) -> TrainedModel:
+    """`train_lm` without a hold: what a step of a suite needs is a model."""
+    made = train_lm(data, out, settings=msgspec.structs.replace(settings, hold_s=None), **options)
+    if isinstance(made, Paused):
+        raise InputError("the training was held", found=f"step {made.step} of {made.total}")
+    return made
+
+
 def _prepare(
     data: Dataset[StreamExample], settings: LmSettings
 ) -> tuple[tuple[str, ...], FloatArray, corpus.Stream]:

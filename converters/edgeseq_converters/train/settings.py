@@ -123,7 +123,7 @@ def check_taught(settings: BertSettings | LstmSettings, *, taught: bool) -> None
             raise InputError("needs a teacher", where=name, fix="name one with --teacher")
 
 
-Settings = TypeVar("Settings", BertSettings, LstmSettings)
+Settings = TypeVar("Settings", bound=msgspec.Struct)
 
 _MARKED: dict[str, Any] = {"pooling": "marks", "max_tokens": 512}
 """All passages of GAP are shorter."""
