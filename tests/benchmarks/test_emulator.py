@@ -7,7 +7,9 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from edgeseq_benchmarks.devices.emulated import EmulatedDevice
 from edgeseq_benchmarks.devices.seam import DeviceLostError
@@ -15,8 +17,11 @@ from edgeseq_benchmarks.emulator import debian, packages, tools, tree
 from edgeseq_benchmarks.emulator.boards import BOARDS, find_emulated
 from edgeseq_benchmarks.emulator.image import image_folder
 from edgeseq_benchmarks.emulator.initramfs import cpio, make_initramfs, module_order
+from edgeseq_benchmarks.subject import Subject
 
+from edgeseq.bundle import read_bundle
 from edgeseq.errors import DeviceError, InputError
+from edgeseq.results import Settings
 
 GUIDE = Path(__file__).parents[2] / "docs" / "raspberry-pi.md"
 
@@ -113,6 +118,19 @@ def test_the_image_changes_with_what_it_is_made_of(tmp_path: Path) -> None:
 def test_the_board_gets_what_the_guide_installs() -> None:
     quoted = " ".join(f"'{name}'" for name in packages.REQUIREMENTS)
     assert f"~/edgeseq-venv/bin/python -m pip install {quoted}" in GUIDE.read_text("utf-8")
+
+
+def test_a_part_of_the_examples_is_the_same_everywhere(make_bundle: Any, brief: Settings) -> None:
+    bundle = read_bundle(make_bundle("bag", examples=30))
+    whole = Subject(bundle, brief)
+    part = Subject(bundle, msgspec.structs.replace(brief, examples=7, seed=5))
+    again = Subject(bundle, msgspec.structs.replace(brief, examples=7))
+    assert [one.asked for one in part.examples] == [one.asked for one in again.examples]
+    assert len(part.examples) == 7
+    assert set(part.order) == set(range(7))
+    assert part.examples_sha256 == again.examples_sha256 != whole.examples_sha256
+    assert [finding.code for finding in part.findings] == ["part-of-examples"]
+    assert not whole.findings
 
 
 def test_a_tree_without_kernel_or_python_is_refused(tmp_path: Path) -> None:
