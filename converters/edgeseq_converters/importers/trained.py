@@ -48,7 +48,8 @@ def network_of(model: TrainedModel) -> Network:
         check_marks(config.marks, config.vocabulary_size, where=model.manifest.name)
         layers.append(MarkedPool("pool", config.marks))
         features = marked_features(features, len(config.marks))
-    elif config.pooling != "last" and config.pooling != "tokens":
+    # Two comparisons: mypy narrows by them, and not by membership.
+    elif config.pooling != "last" and config.pooling != "tokens":  # noqa: PLR1714
         layers.append(Pool("pool", config.pooling))
     labels = len(model.manifest.labels)
     head = take(model, "dense.kernel", features, labels), take(model, "dense.bias", labels)
