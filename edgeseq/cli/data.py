@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edgeseq.data.summary import Summary
 
 MANY_LABELS = 6
+_SHOWN_CHARACTERS = 600
 
 app = typer.Typer(
     name="data",
@@ -146,6 +147,11 @@ def _load(
         return load_dataset(name, data_dir=data_dir, columns=columns, report=report)
 
 
+def _beginning(text: str) -> str:
+    """A text as far as a table can show it: a document may have thousands of words."""
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]} …"
+
+
 def _line(text: str) -> None:
     out.print(text, markup=False, soft_wrap=True)
 
@@ -183,7 +189,7 @@ def _print_summary(summary: Summary) -> None:
         samples.add_column(column, overflow="fold")
     for one in summary.samples:
         label = " ".join(dict.fromkeys(labels_of(one)))
-        samples.add_row(escape(label), escape(one.id), escape(one.text))
+        samples.add_row(escape(label), escape(one.id), escape(_beginning(one.text)))
     out.print(samples)
 
 
