@@ -33,6 +33,12 @@ LIMIT_BYTES = 200_000
 """A file of numbers that is larger holds something else."""
 
 
+TIMES_ONLY = frozenset(
+    {"processor-shared", "background-load", "stolen-time", "throttled", "emulated"}
+)
+"""Findings that make times worthless and leave the answers as they are."""
+
+
 class Target(msgspec.Struct, frozen=True):
     """What was aimed at: a value of the task's metric, and the largest .tflite file allowed."""
 
@@ -80,6 +86,13 @@ class Measured(msgspec.Struct, frozen=True):
     peak_memory_bytes: int | None
     peak_process_bytes: int | None
     invalid_reasons: tuple[str, ...]
+    invalid_codes: tuple[str, ...] = ()
+
+    @property
+    def answers_hold(self) -> bool:
+        """Whether nothing but the times is invalid."""
+        codes = self.invalid_codes
+        return not self.invalid_reasons or (bool(codes) and TIMES_ONLY.issuperset(codes))
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -158,6 +171,7 @@ def _measured(run: Run, row: Row) -> Measured:
         "model_size_bytes": bundle.model_size_bytes,
         "model_sha256": bundle.model_sha256,
         "seed": bundle.provenance.get("seed"),
+        "invalid_codes": tuple(one.code for one in row.findings if one.severity == "invalid"),
     }
     return Measured(**(same | own))
 
@@ -171,7 +185,8 @@ def page(files: Sequence[Evidence]) -> str:
         "",
         "Each score is of the test part, through the TFLite file, with a 95 % interval. Times are",
         "of whole answers on the machine that is named, tokenizing included; memory is the peak",
-        "beyond the bare runtime. What was aimed at was set beforehand.",
+        "beyond the bare runtime. A time that the machine spoilt (other programs, throttling,",
+        "emulation) is not shown: –. What was aimed at was set beforehand.",
         "",
     ]
     for task in TASKS.values():
@@ -201,7 +216,8 @@ def _aim(target: Target) -> str:
 
 
 def judge(target: Target, files: Sequence[Evidence]) -> tuple[str, str]:
-    """Two cells: the best valid model that the target speaks of, and whether it is good enough."""
+    """Two cells: the best model that the target speaks of and whose answers hold, and whether it
+    is good enough."""
     metric = metric_of(target.task)
     measured = [
         model
@@ -209,7 +225,7 @@ def judge(target: Target, files: Sequence[Evidence]) -> tuple[str, str]:
         if (evidence.task, evidence.data_name) == (target.task, target.data_name)
         for session in evidence.sessions
         for model in session.models
-        if model.arch == target.arch and model.score is not None and not model.invalid_reasons
+        if model.arch == target.arch and model.score is not None and model.answers_hold
     ]
     limit = target.max_size_bytes
     small = [one for one in measured if limit is None or one.model_size_bytes <= limit]
@@ -249,7 +265,7 @@ def _table(evidence: Evidence) -> Iterator[str]:
 
 def _cells(task: str, model: Measured, sources: Sequence[str]) -> Iterator[str]:
     metric = metric_of(task)
-    yield model.bundle + (" (not valid)" if model.invalid_reasons else "")
+    yield model.bundle + ("" if model.answers_hold else " (not valid)")
     yield format_bytes(model.model_size_bytes)
     if model.score is None or model.score_ci95 is None:
         yield "not measured"
@@ -262,7 +278,8 @@ def _cells(task: str, model: Measured, sources: Sequence[str]) -> Iterator[str]:
         ratio = bias_of(by_source)
         yield "–" if ratio is None else f"{ratio:.2f}"
     for time_ms in (model.p50_ms, model.p95_ms):
-        yield "–" if time_ms is None else format_duration_ms(time_ms)
+        shown = time_ms is not None and not model.invalid_reasons
+        yield format_duration_ms(time_ms) if shown and time_ms is not None else "–"
     peak = model.peak_memory_bytes
     yield "–" if peak is None else format_bytes(peak)
     yield f"{model.n_answers or model.n_examples:,}"

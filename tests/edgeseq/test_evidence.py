@@ -120,7 +120,11 @@ def test_a_target_is_judged_from_the_numbers(evidence: Any) -> None:
     assert verdict(score=0.75) == "met"
     assert verdict(score=0.732) == "**missed** by 1.8 points"
     assert verdict(score=None) == "not measured"
-    assert verdict(invalid_reasons=["throttled"]) == "not measured"
+    assert verdict(invalid_reasons=["leaks"], invalid_codes=["state-leaks"]) == "not measured"
+    assert verdict(invalid_reasons=["no code"]) == "not measured"
+    both = ["throttled", "state-leaks"]
+    assert verdict(invalid_reasons=both, invalid_codes=both) == "not measured"
+    assert verdict(invalid_reasons=["hot"], invalid_codes=["throttled"]) == verdict()
     assert verdict(arch="lstm") == "not measured"
     small = msgspec.structs.replace(target, max_size_bytes=1_000_000)
     assert evidence.judge(small, [of(evidence)]) == ("no model is small enough", "not measured")
