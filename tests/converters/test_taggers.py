@@ -158,9 +158,9 @@ def test_taggers_learn_and_teach(small_bert_checkpoint: Path, tmp_path: Path) ->
     assert bert.manifest.bert.head == "tokens"
     assert bert.manifest.task == "ner"
     settings = LstmSettings(
-        epochs=12, batch_size=8, embedding_size=16, hidden_size=16, max_tokens=LONGEST,
+        epochs=24, batch_size=8, embedding_size=16, hidden_size=16, max_tokens=LONGEST,
         learning_rate=1e-2, min_piece_count=1, dropout=0.1, token_dropout=0.0,
-        hard_weight=0.8, patience=12,
+        hard_weight=0.8, patience=24,
     )  # fmt: skip
     lstm = train_lstm(data, tmp_path / "lstm", teacher=tmp_path / "bert", settings=settings)
     assert lstm.manifest.lstm is not None

@@ -192,7 +192,9 @@ try:
 except KeyboardInterrupt:
     sys.exit(130)
 """
-    process = subprocess.Popen([sys.executable, "-c", parent], start_new_session=True)
+    # Whoever starts the tests in the background has them ignore the signal.
+    command = ["env", "--default-signal=INT", sys.executable, "-c", parent]
+    process = subprocess.Popen(command, start_new_session=True)
     pids = []
     for name in ("a", "b"):
         mark = tmp_path / "at-work" / name
