@@ -22,13 +22,16 @@ if TYPE_CHECKING:
 
 
 def train(
-    task: Annotated[str, typer.Argument(help="The task: sentiment.")],
+    task: Annotated[str, typer.Argument(help="The task: sentiment, pos, ner, coref or lm.")],
     *,
     arch: Annotated[str, typer.Option("--arch", help="lstm or bert.")],
     out_dir: Annotated[Path, typer.Option("--out", help="The trained-model folder to write.")],
     data: Annotated[
-        str, typer.Option("--data", help="A name of `edgeseq data list`, or a file.")
-    ] = "customer-feedback",
+        str | None,
+        typer.Option(
+            "--data", help="A name of `edgeseq data list`, or a file; default: the task's first."
+        ),
+    ] = None,
     teacher: Annotated[
         Path | None,
         typer.Option("--teacher", help="Trained BERT to distil an LSTM or a smaller BERT from."),
@@ -83,11 +86,12 @@ def train(
     """
     from edgeseq_converters.train.settings import BertSettings, LstmSettings, read_settings
 
-    from edgeseq.data.registry import load_dataset
+    from edgeseq.data.registry import default_name, load_dataset
     from edgeseq.errors import InputError
     from edgeseq.tasks import get_task
 
     get_task(task)
+    data = default_name(task) if data is None else data
     if arch not in ("lstm", "bert"):
         raise InputError("unknown", where="--arch", found=repr(arch), expected="lstm or bert")
     if task == "lm":

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from edgeseq.cli.console import mute_native_stderr, out, print_json, print_note, progress_bars
-from edgeseq.data.wikitext import NAME
 
 
 def mute_tensorflow() -> None:
@@ -39,7 +38,7 @@ def train_next_word(
     """
     from edgeseq_converters.train.settings import read_settings
 
-    from edgeseq.data.registry import DEFAULT, load_dataset
+    from edgeseq.data.registry import load_dataset
     from edgeseq.errors import InputError
 
     if arch != "lstm":
@@ -55,9 +54,7 @@ def train_next_word(
 
     settings = read_settings(values, LmSettings)
     with progress_bars() as report:
-        dataset: Any = load_dataset(
-            NAME if data == DEFAULT else data, task="lm", data_dir=data_dir, report=report
-        )
+        dataset: Any = load_dataset(data, task="lm", data_dir=data_dir, report=report)
         made = train_lm(
             dataset,
             out_dir,

@@ -110,6 +110,11 @@ def entries(data_dir: Path | None = None) -> tuple[Entry, ...]:
     )
 
 
+def default_name(task: str) -> str:
+    """The data set that is taken for `task` where none is named: the first of its own."""
+    return next(entry.name for entry in entries() if entry.task == task)
+
+
 def load_dataset(
     name: str,
     *,

@@ -17,9 +17,10 @@ from edgeseq.data.hub import from_hub_parts, load_hub
 from edgeseq.data.own_files import divide_train, load_files
 from edgeseq.data.parts import bucket, canonical_sha256, make_dataset, part_of_group
 from edgeseq.data.readers import Columns
-from edgeseq.data.registry import entries, load_dataset
+from edgeseq.data.registry import default_name, entries, load_dataset
 from edgeseq.data.summary import summarize
 from edgeseq.errors import DataError, FetchError
+from edgeseq.tasks import TASKS
 
 
 def make_csv(folder: Path, name: str = "shop.csv", n: int = 200, first: int = 0) -> Path:
@@ -248,3 +249,12 @@ def test_local_copy_of_sst3() -> None:
     dataset = load_dataset("sst3", data_dir=Path(os.environ["EDGESEQ_DATA"]))
     sizes = tuple(len(part) for part in (dataset.train, dataset.dev, dataset.test))
     assert sizes == {entry.name: entry.sizes for entry in entries()}["sst3"]
+
+
+def test_every_task_has_a_data_set_of_its_own() -> None:
+    found = {task: default_name(task) for task in TASKS}
+    assert found["sentiment"] == "customer-feedback"
+    assert found["pos"] == "ud-ewt"
+    assert found["ner"] == "e-ner"
+    assert found["coref"] == "gap"
+    assert found["lm"] == "wikitext2"
