@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= edgeseq-demo
 
-.PHONY: demo test lint types unit test-emulated clean
+.PHONY: demo test lint types unit test-devices test-emulated clean
 
 demo: $(VENV)/.demo
 	$(BIN)/edgeseq demo --out $(OUT)
@@ -20,7 +20,11 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 
 unit: $(VENV)/.dev
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not emulated and not sshd and not adb" $(PYTEST_ARGS)
+
+# Boards over ssh and phones over adb; Debian, as root: apt install openssh-server adb
+test-devices: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "sshd or adb" tests/benchmarks tests/edgeseq $(PYTEST_ARGS)
 
 # A 64-bit ARM board in QEMU; Debian, as root: apt install mmdebstrap qemu-system-arm e2fsprogs
 test-emulated: $(VENV)/.dev
