@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -22,6 +23,7 @@ from edgeseq.data.examples import Dataset, TaggedExample
 from edgeseq.data.parts import make_dataset
 from edgeseq.errors import BundleError, InputError
 from edgeseq.model_folder import TrainedModel, write_model_folder
+from edgeseq.progress import Progress
 from edgeseq.tagging import best_tags, bio_rules
 
 from .conftest import WORDS, make_bert, make_lstm
@@ -169,3 +171,42 @@ def test_taggers_learn_and_teach(small_bert_checkpoint: Path, tmp_path: Path) ->
     assert lstm.manifest.training.dev_score > 0.9
     with pytest.raises(InputError, match="not distilled"):
         train_bert(data, tmp_path / "no", teacher=tmp_path / "bert")
+
+
+@pytest.mark.parametrize("arch", ["bert", "lstm"])
+def test_an_interrupted_tagger_goes_on_and_ends_the_same(
+    arch: str, small_bert_checkpoint: Path, tmp_path: Path
+) -> None:
+    data = tagged(40)
+    shared = {"epochs": 2, "batch_size": 8, "max_tokens": LONGEST, "patience": 9}
+    train: Any = train_lstm
+    settings: Any = LstmSettings(**shared, hidden_size=8, embedding_size=8)
+    if arch == "bert":
+        train, settings = train_bert, BertSettings(**shared, frozen_layers=0)
+
+    def run(out: Path, *, stop_at: float | None = None, every_s: float | None = 0.0) -> Any:
+        def listen(progress: Progress) -> None:
+            notes.append(progress.note)
+            if progress.stage.startswith("train") and progress.done == stop_at:
+                raise KeyboardInterrupt
+
+        return train(
+            data,
+            out,
+            checkpoint=small_bert_checkpoint,
+            settings=settings,
+            keep_every_s=every_s,
+            report=listen,
+        )
+
+    notes: list[str] = []
+    whole = run(tmp_path / "whole", every_s=None)
+    for stop_at in (2, 7):  # in the first epoch and in the second
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "out", stop_at=stop_at)
+    again = run(tmp_path / "out")
+    for name, array in whole.weights.items():
+        np.testing.assert_array_equal(again.weights[name], array, err_msg=name)
+    assert again.manifest.training.dev_scores == whole.manifest.training.dev_scores
+    assert "goes on at step 7" in notes
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "whole"]

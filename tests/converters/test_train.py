@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from edgeseq_converters.bert_reference import bert_answers
-from edgeseq_converters.train import finetune
+from edgeseq_converters.train import frozen
 from edgeseq_converters.train.batching import (
     Batch,
     StateTexts,
@@ -385,8 +385,8 @@ def test_keeping_the_frozen_states_trains_the_same(
     settings = BertSettings(epochs=2, frozen_layers=1, dropout=0.0)
     stages: list[set[str]] = []
     models = []
-    for limit in (finetune.STATES_LIMIT_BYTES, 0):
-        monkeypatch.setattr(finetune, "STATES_LIMIT_BYTES", limit)
+    for limit in (frozen.STATES_LIMIT_BYTES, 0):
+        monkeypatch.setattr(frozen, "STATES_LIMIT_BYTES", limit)
         reports: list[Progress] = []
         models.append(
             train_bert(

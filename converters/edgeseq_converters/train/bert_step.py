@@ -73,12 +73,8 @@ def bert_step(
         return (taught.loss(value, logits, pooled, rows) if taught else value), logits
 
     variables = [*model.trainable_variables, *score_head]
-    optimizer = AdamW(
-        variables,
-        factors=_factors(model, variables, [*heads, *score_head], settings),
-        weight_decay=settings.weight_decay,
-        clip_norm=settings.clip_norm,
-    )
+    factors = _factors(model, variables, [*heads, *score_head], settings)
+    optimizer = AdamW.of(settings, variables, factors)
     return make_step(variables, optimizer, loss, targets.joined(), inputs=inputs)
 
 

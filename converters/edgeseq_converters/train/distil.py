@@ -13,13 +13,7 @@ import tensorflow as tf
 
 from edgeseq.data.examples import AnyDataset
 from edgeseq.errors import CheckpointError
-from edgeseq.model_folder import (
-    LstmConfig,
-    ModelManifest,
-    TrainedModel,
-    read_model_folder,
-    write_model_folder,
-)
+from edgeseq.model_folder import LstmConfig, TrainedModel, read_model_folder
 from edgeseq.progress import Report, silent
 from edgeseq.tasks import head_of
 from edgeseq.train_logits import read_train_logits
@@ -29,6 +23,7 @@ from edgeseq_converters.checkpoint import DEFAULT_CHECKPOINT, read_checkpoint
 from edgeseq_converters.lstm import LstmClassifier
 from edgeseq_converters.train.batching import TokenTexts
 from edgeseq_converters.train.checkpoints import training_file
+from edgeseq_converters.train.finished import write_trained
 from edgeseq_converters.train.loop import Predictor, StepFunction, make_step, train_epochs
 from edgeseq_converters.train.marks import (
     add_markers,
@@ -42,7 +37,6 @@ from edgeseq_converters.train.marks import (
 )
 from edgeseq_converters.train.optimizer import AdamW
 from edgeseq_converters.train.place import check_place
-from edgeseq_converters.train.record import training_record
 from edgeseq_converters.train.settings import LstmSettings, check_taught
 from edgeseq_converters.train.texts import encode_part, encode_texts, one_hot
 from edgeseq_converters.train.transfer import TransferSet, transfer_set
@@ -107,6 +101,7 @@ def train_lstm(
             name=name,
             data_dir=data_dir,
             replace=replace,
+            keep_every_s=keep_every_s,
             report=report,
         )
     began = time.monotonic()
@@ -180,32 +175,23 @@ def train_lstm(
         report=report,
         resume=resume,
     )
-    trained = TrainedModel(
-        manifest=ModelManifest(
-            name=name,
-            task=data.task,
-            arch="lstm",
-            labels=data.labels,
-            max_tokens=settings.max_tokens,
-            training=training_record(
-                data,
-                settings,
-                outcome,
-                seconds=time.monotonic() - began,
-                teacher=None if guide is None else guide.manifest.name,
-                teacher_labels=labels_from,
-                initial_weights=start.identity,
-                transfer=None if more is None else more.record,
-            ),
-            lstm=config,
-        ),
+    return write_trained(
+        out,
+        data,
+        settings,
+        outcome,
+        config,
+        name=name,
         weights=model.arrays(),
         tokenizer_json=start.tokenizer_json,
+        began=began,
+        replace=replace,
+        teacher=None if guide is None else guide.manifest.name,
+        teacher_labels=labels_from,
+        initial_weights=start.identity,
+        transfer=None if more is None else more.record,
+        resume=resume,
     )
-    write_model_folder(out, trained, replace=replace)
-    if resume is not None:
-        resume.remove()
-    return trained
 
 
 def _more_texts(
@@ -356,10 +342,4 @@ def _make_step(
         return soft + settings.hard_weight * hard, logits
 
     variables = list(model.trainable_variables)
-    optimizer = AdamW(
-        variables,
-        factors=[1.0] * len(variables),
-        weight_decay=settings.weight_decay,
-        clip_norm=settings.clip_norm,
-    )
-    return make_step(variables, optimizer, loss, targets)
+    return make_step(variables, AdamW.of(settings, variables), loss, targets)

@@ -13,17 +13,18 @@ import tensorflow as tf
 
 from edgeseq.data.examples import AnyDataset, Dataset
 from edgeseq.errors import InputError
-from edgeseq.model_folder import ModelManifest, TrainedModel, write_model_folder
+from edgeseq.model_folder import TrainedModel
 from edgeseq.progress import Report, silent
 from edgeseq.tasks import head_of
-from edgeseq.train_logits import of_data
 from edgeseq_converters.bert import BertClassifier
 from edgeseq_converters.checkpoint import DEFAULT_CHECKPOINT, BertCheckpoint, read_checkpoint
 from edgeseq_converters.smaller import keep_layers, trim_checkpoint
-from edgeseq_converters.train.batching import StateTexts, Texts, TokenTexts
+from edgeseq_converters.train.batching import Texts, TokenTexts
 from edgeseq_converters.train.bert_step import Wanted, bert_step
 from edgeseq_converters.train.checkpoints import training_file
 from edgeseq_converters.train.distil import read_teacher
+from edgeseq_converters.train.finished import write_trained
+from edgeseq_converters.train.frozen import lower_states
 from edgeseq_converters.train.loop import TOKEN_IDS, Predictor, train_epochs
 from edgeseq_converters.train.marks import (
     dev_score,
@@ -33,7 +34,6 @@ from edgeseq_converters.train.marks import (
     with_swapped,
 )
 from edgeseq_converters.train.place import check_place
-from edgeseq_converters.train.record import training_record
 from edgeseq_converters.train.settings import BertSettings, check_taught
 from edgeseq_converters.train.students import Lesson, start_of, teach
 from edgeseq_converters.train.texts import (
@@ -43,9 +43,6 @@ from edgeseq_converters.train.texts import (
     one_hot,
     soft_labels,
 )
-
-STATES_LIMIT_BYTES = 1 << 30
-"""What the frozen layers' states of all texts may take: 1 GiB is 1.4 million tokens of MiniLM."""
 
 
 def train_bert(
@@ -91,6 +88,7 @@ def train_bert(
             name=name,
             data_dir=data_dir,
             replace=replace,
+            keep_every_s=keep_every_s,
             report=report,
         )
     began = time.monotonic()
@@ -135,10 +133,12 @@ def train_bert(
         seed=settings.seed,
     )
 
-    shortened = _lower_states(model, [train, dev], settings, report)
+    texts = [TokenTexts(train.ids), TokenTexts(dev.ids)]
+    # The pooling `marks` looks at the tokens as well as at the states.
+    shortened = None if marked else lower_states(model, texts, settings, report)
     train_texts: Texts
     dev_texts: Texts
-    train_texts, dev_texts = shortened or (TokenTexts(train.ids), TokenTexts(dev.ids))
+    train_texts, dev_texts = shortened or texts
     answer = _upper_logits(model) if shortened else model.call
     inputs = _states_spec(source) if shortened else TOKEN_IDS
     predictor = Predictor(answer, inputs=inputs)
@@ -162,34 +162,25 @@ def train_bert(
         resume=resume,
     )
     used = msgspec.structs.replace(settings, frozen_layers=frozen, max_tokens=max_tokens)
-    trained = TrainedModel(
-        manifest=ModelManifest(
-            name=name,
-            task=data.task,
-            arch="bert",
-            labels=data.labels,
-            max_tokens=max_tokens,
-            training=training_record(
-                data,
-                used,
-                outcome,
-                seconds=time.monotonic() - began,
-                teacher=None if guide is None else guide.manifest.name,
-                teacher_labels=None if guide is None else "computed",
-                initial_weights=source.identity,
-                transfer=None if taught is None else taught.transfer,
-            ),
-            bert=source.config,
-        ),
+    return write_trained(
+        out,
+        data,
+        used,
+        outcome,
+        source.config,
+        name=name,
         weights=model.arrays(),
         tokenizer_json=source.tokenizer_json,
+        began=began,
+        replace=replace,
+        teacher=None if guide is None else guide.manifest.name,
+        teacher_labels=None if guide is None else "computed",
+        initial_weights=source.identity,
+        transfer=None if taught is None else taught.transfer,
+        # What was said to texts with their names swapped stands behind the others.
+        train_logits=outcome.train_logits[: len(data.train)],
+        resume=resume,
     )
-    # What was said to texts with their names swapped stands behind the others.
-    train_logits = of_data(data, outcome.train_logits[: len(data.train)])
-    write_model_folder(out, trained, replace=replace, train_logits=train_logits)
-    if resume is not None:
-        resume.remove()
-    return trained
 
 
 def _check_teacher(teacher: Path | None, settings: BertSettings) -> None:
@@ -258,31 +249,6 @@ def frozen_layers_of(settings: BertSettings, source: BertCheckpoint) -> int:
             expected=f"<= {layers}",
         )
     return settings.frozen_layers
-
-
-def _lower_states(
-    model: BertClassifier, parts: list[Part], settings: BertSettings, report: Report
-) -> list[StateTexts] | None:
-    """The frozen layers' states of each part's texts, computed once for all epochs.
-
-    None where that saves nothing (one epoch, no frozen layer) or needs too much memory, and for
-    the pooling `marks`, which looks at the tokens as well.
-    """
-    if settings.pooling == "marks":
-        return None
-    hidden = model.config.hidden_size
-    texts = [TokenTexts(part.ids) for part in parts]
-    size_bytes = sum(StateTexts.size_bytes(one.lengths, hidden) for one in texts)
-    if settings.epochs == 1 or not model.frozen_layers or size_bytes > STATES_LIMIT_BYTES:
-        return None
-    lower = Predictor(model.lower)
-    kept = []
-    for one in texts:
-        states = StateTexts(one.lengths, hidden)
-        for batch, values in lower.batches(one, stage="run the frozen layers", report=report):
-            states.put(batch, values)
-        kept.append(states)
-    return kept
 
 
 def _upper_logits(model: BertClassifier) -> Callable[[Any, Any], Any]:

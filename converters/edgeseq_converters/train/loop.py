@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -69,6 +69,19 @@ StepFunction = Callable[[Batch, float, int], tuple[float, FloatArray]]
 of; updates the model."""
 
 
+@runtime_checkable
+class Resumable(Protocol):
+    """A step whose training can be gone on with: what it learns from, and what it changes (see
+    `Step`)."""
+
+    targets: FloatArray
+    state: list[Any]
+
+    def __call__(self, batch: Batch, rate: float, step: int) -> tuple[float, FloatArray]:
+        """See `StepFunction`."""
+        ...
+
+
 class Step:
     """One compiled update of `variables` (Keras') for batches of any size and length.
 
@@ -121,7 +134,7 @@ make_step = Step
 
 def train_epochs(
     model: Any,
-    step: StepFunction,
+    step: StepFunction | Resumable,
     texts: Texts,
     evaluate: Callable[[], float],
     plan: Plan,
@@ -134,8 +147,9 @@ def train_epochs(
     """Runs the epochs, scores the development part after each, and leaves the best weights.
 
     `evaluate` gives the development score in 0..1. Training ends early after `plan.patience`
-    epochs without a better one. With `resume` (and a `Step`) the state is kept there now and then,
-    and a training that was begun there is gone on with; the weights are the same either way.
+    epochs without a better one. With `resume` (and a `Resumable` step) the state is kept there now
+    and then, and a training that was begun there is gone on with; the weights are the same either
+    way.
     Raises `InputError` when the loss is no number any more.
     """
     began = time.monotonic()
@@ -144,7 +158,7 @@ def train_epochs(
         shuffled_batches(texts.lengths, plan.batch_size, generator) for _ in range(plan.epochs)
     ]
     keeper = None
-    if resume is not None and isinstance(step, Step):
+    if resume is not None and isinstance(step, Resumable):
         keeper = TrainingKeeper(
             resume,
             model,

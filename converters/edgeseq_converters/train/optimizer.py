@@ -42,6 +42,18 @@ class AdamW:
         self._weight_decay = weight_decay
         self._clip_norm = clip_norm
 
+    @classmethod
+    def of(
+        cls, settings: Any, variables: Sequence[Any], factors: Sequence[float] | None = None
+    ) -> AdamW:
+        """With the weight decay and the norm of `settings`; without `factors` all rates are one."""
+        return cls(
+            variables,
+            factors=[1.0] * len(variables) if factors is None else factors,
+            weight_decay=settings.weight_decay,
+            clip_norm=settings.clip_norm,
+        )
+
     @property
     def state(self) -> list[Any]:
         """The moments of every variable, which the next update builds on."""

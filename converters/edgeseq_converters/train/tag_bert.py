@@ -12,23 +12,20 @@ import tensorflow as tf
 
 from edgeseq.data.examples import Dataset, TaggedExample
 from edgeseq.errors import InputError
-from edgeseq.model_folder import ModelManifest, TrainedModel, write_model_folder
+from edgeseq.model_folder import TrainedModel
 from edgeseq.progress import Report, silent
 from edgeseq_converters.checkpoint import DEFAULT_CHECKPOINT, read_checkpoint
 from edgeseq_converters.taggers import BertTagger
-from edgeseq_converters.train.batching import StateTexts, Texts, TokenTexts
-from edgeseq_converters.train.finetune import (
-    STATES_LIMIT_BYTES,
-    frozen_layers_of,
-    smaller_checkpoint,
-)
+from edgeseq_converters.train.batching import Texts, TokenTexts
+from edgeseq_converters.train.checkpoints import training_file
+from edgeseq_converters.train.finetune import frozen_layers_of, smaller_checkpoint
+from edgeseq_converters.train.finished import write_trained
+from edgeseq_converters.train.frozen import lower_states
 from edgeseq_converters.train.loop import TOKEN_IDS, Predictor, train_epochs
 from edgeseq_converters.train.optimizer import AdamW
 from edgeseq_converters.train.place import check_place
-from edgeseq_converters.train.record import training_record
 from edgeseq_converters.train.settings import BertSettings
 from edgeseq_converters.train.tags import (
-    TagPart,
     TagStep,
     encode_tagged,
     logits_by_word,
@@ -48,13 +45,15 @@ def train_bert_tagger(
     name: str | None = None,
     data_dir: Path | None = None,
     replace: bool = False,
+    keep_every_s: float | None = None,
     report: Report = silent,
 ) -> TrainedModel:
     """Fine-tunes `checkpoint` on `data.train` and writes the trained-model folder `out`.
 
     The loss is the cross-entropy at each word's first token. The epoch with the best score (the
-    task's metric) on `data.dev` is kept; `data.test` is not looked at. Raises
-    `InputError` for a teacher, and as `edgeseq_converters.train.finetune.train_bert` does.
+    task's metric) on `data.dev` is kept; `data.test` is not looked at. `keep_every_s` and the other
+    errors are those of `edgeseq_converters.train.finetune.train_bert`; raises `InputError` for a
+    teacher.
     """
     if teacher is not None:
         raise InputError(
@@ -83,12 +82,12 @@ def train_bert_tagger(
     )
     inputs: Any = TOKEN_IDS
     answer: Callable[..., Any] = model.call
+    texts = [TokenTexts(train.ids), TokenTexts(dev.ids)]
+    shortened = lower_states(model, texts, settings, report)
     train_texts: Texts
     dev_texts: Texts
-    train_texts, dev_texts = TokenTexts(train.ids), TokenTexts(dev.ids)
-    shortened = _lower_states(model, [train, dev], settings, report)
+    train_texts, dev_texts = shortened or texts
     if shortened:
-        train_texts, dev_texts = shortened
         inputs = tf.TensorSpec([None, None, config.hidden_size], tf.float32)
 
         def upper(states: Any, mask: Any, training: bool = False) -> Any:
@@ -103,16 +102,12 @@ def train_bert_tagger(
 
     variables = list(model.trainable_variables)
     heads = (model.head_kernel, model.head_bias)
-    optimizer = AdamW(
-        variables,
-        factors=[
-            settings.head_rate_factor if any(v is head for head in heads) else 1.0
-            for v in variables
-        ],
-        weight_decay=settings.weight_decay,
-        clip_norm=settings.clip_norm,
-    )
+    factors = [
+        settings.head_rate_factor if any(v is head for head in heads) else 1.0 for v in variables
+    ]
+    optimizer = AdamW.of(settings, variables, factors)
     targets = one_hot(train.gold, len(data.labels))
+    resume = training_file(out, every_s=keep_every_s)
     outcome = train_epochs(
         model,
         TagStep(variables, optimizer, answer, train, targets, inputs=inputs),
@@ -122,46 +117,20 @@ def train_bert_tagger(
         seed=settings.seed,
         stage=f"train {name}",
         report=report,
+        resume=resume,
     )
     used = msgspec.structs.replace(settings, frozen_layers=frozen, max_tokens=max_tokens)
-    trained = TrainedModel(
-        manifest=ModelManifest(
-            name=name,
-            task=data.task,
-            arch="bert",
-            labels=data.labels,
-            max_tokens=max_tokens,
-            training=training_record(
-                data,
-                used,
-                outcome,
-                seconds=time.monotonic() - began,
-                initial_weights=source.identity,
-            ),
-            bert=config,
-        ),
+    return write_trained(
+        out,
+        data,
+        used,
+        outcome,
+        config,
+        name=name,
         weights=model.arrays(),
         tokenizer_json=source.tokenizer_json,
+        began=began,
+        replace=replace,
+        initial_weights=source.identity,
+        resume=resume,
     )
-    write_model_folder(out, trained, replace=replace)
-    return trained
-
-
-def _lower_states(
-    model: BertTagger, parts: list[TagPart], settings: BertSettings, report: Report
-) -> list[StateTexts] | None:
-    """The frozen layers' states of each part, computed once for all epochs; None where that
-    saves nothing or needs too much memory."""
-    texts = [TokenTexts(part.ids) for part in parts]
-    hidden = model.config.hidden_size
-    size_bytes = sum(StateTexts.size_bytes(one.lengths, hidden) for one in texts)
-    if settings.epochs == 1 or not model.frozen_layers or size_bytes > STATES_LIMIT_BYTES:
-        return None
-    lower = Predictor(model.lower)
-    kept = []
-    for one in texts:
-        states = StateTexts(one.lengths, hidden)
-        for batch, values in lower.batches(one, stage="run the frozen layers", report=report):
-            states.put(batch, values)
-        kept.append(states)
-    return kept

@@ -9,17 +9,18 @@ import numpy as np
 
 from edgeseq.data.examples import Dataset, TaggedExample
 from edgeseq.errors import CheckpointError
-from edgeseq.model_folder import LstmConfig, ModelManifest, TrainedModel, write_model_folder
+from edgeseq.model_folder import LstmConfig, TrainedModel
 from edgeseq.progress import Report, silent
 from edgeseq_converters.arrays import FloatArray
 from edgeseq_converters.checkpoint import DEFAULT_CHECKPOINT
 from edgeseq_converters.taggers import BertTagger, LstmTagger
 from edgeseq_converters.train.batching import TokenTexts
+from edgeseq_converters.train.checkpoints import training_file
 from edgeseq_converters.train.distil import read_teacher, start_of
+from edgeseq_converters.train.finished import write_trained
 from edgeseq_converters.train.loop import Predictor, train_epochs
 from edgeseq_converters.train.optimizer import AdamW
 from edgeseq_converters.train.place import check_place
-from edgeseq_converters.train.record import training_record
 from edgeseq_converters.train.settings import LstmSettings
 from edgeseq_converters.train.tags import (
     TagStep,
@@ -41,6 +42,7 @@ def train_lstm_tagger(
     name: str | None = None,
     data_dir: Path | None = None,
     replace: bool = False,
+    keep_every_s: float | None = None,
     report: Report = silent,
 ) -> TrainedModel:
     """Trains an LSTM with one answer a token on `data.train` and writes the folder `out`.
@@ -92,12 +94,8 @@ def train_lstm_tagger(
         return tag_score(data.task, data.labels, dev, logits_by_word(predictor, dev_texts, dev))
 
     variables = list(model.trainable_variables)
-    optimizer = AdamW(
-        variables,
-        factors=[1.0] * len(variables),
-        weight_decay=settings.weight_decay,
-        clip_norm=settings.clip_norm,
-    )
+    optimizer = AdamW.of(settings, variables)
+    resume = training_file(out, every_s=keep_every_s)
     outcome = train_epochs(
         model,
         TagStep(variables, optimizer, model.call, train, targets),
@@ -107,30 +105,24 @@ def train_lstm_tagger(
         seed=settings.seed,
         stage=f"train {name}",
         report=report,
+        resume=resume,
     )
-    trained = TrainedModel(
-        manifest=ModelManifest(
-            name=name,
-            task=data.task,
-            arch="lstm",
-            labels=data.labels,
-            max_tokens=settings.max_tokens,
-            training=training_record(
-                data,
-                settings,
-                outcome,
-                seconds=time.monotonic() - began,
-                teacher=None if guide is None else guide.manifest.name,
-                teacher_labels=None if guide is None else "computed",
-                initial_weights=start.identity,
-            ),
-            lstm=config,
-        ),
+    return write_trained(
+        out,
+        data,
+        settings,
+        outcome,
+        config,
+        name=name,
         weights=model.arrays(),
         tokenizer_json=start.tokenizer_json,
+        began=began,
+        replace=replace,
+        teacher=None if guide is None else guide.manifest.name,
+        teacher_labels=None if guide is None else "computed",
+        initial_weights=start.identity,
+        resume=resume,
     )
-    write_model_folder(out, trained, replace=replace)
-    return trained
 
 
 def teacher_logits_by_word(

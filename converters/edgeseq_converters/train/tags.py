@@ -102,7 +102,7 @@ def tag_score(task: str, labels: Sequence[str], part: TagPart, logits: FloatArra
 
 class TagStep:
     """One compiled update of a tagger: cross-entropy to `targets` [words, labels], whose rows are
-    distributions, over the tokens that carry a word."""
+    distributions, over the tokens that carry a word. `state` is that of a `Step`."""
 
     def __init__(
         self,
@@ -116,7 +116,8 @@ class TagStep:
     ) -> None:
         """`answer(inputs, mask, training=True)` gives logits [batch, length, labels]."""
         raw = [variable.value for variable in variables]
-        self._part, self._targets = part, targets
+        self._part, self.targets = part, targets
+        self.state = [*raw, *optimizer.state]
 
         def update(values: Any, mask: Any, rows: Any, rate: Any, step: Any) -> Any:
             with tf.GradientTape() as tape:
@@ -135,8 +136,8 @@ class TagStep:
 
     def __call__(self, batch: Batch, rate: float, step: int) -> tuple[float, FloatArray]:
         """Loss of the batch; what the model said is not kept (an empty row a text)."""
-        rows = np.zeros((*batch.mask.shape, self._targets.shape[1]), np.float32)
+        rows = np.zeros((*batch.mask.shape, self.targets.shape[1]), np.float32)
         for row, place in enumerate(batch.index):
-            rows[row, self._part.tokens[place]] = self._targets[self._part.words[place]]
+            rows[row, self._part.tokens[place]] = self.targets[self._part.words[place]]
         value = self._compiled(batch.inputs, batch.mask, rows, np.float32(rate), np.float32(step))
         return float(value), np.zeros((len(batch.index), 1), np.float32)
