@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Arch = Literal["lstm", "bert"]
 Family = Literal["bert", "distilbert", "electra", "roberta", "mobilebert", "albert"]
-BertHead = Literal["classes", "tokens", "vocabulary", "embedding"]
+BertHead = Literal["classes", "tokens", "vocabulary", "embedding", "next"]
 
 
 class LstmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,7 +94,10 @@ class BertConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     - `feed_forwards`: feed-forward parts in a layer, each with residual and norm.
     - `head`: `classes` one answer a text from the pooled states; `tokens` one a token;
       `vocabulary` the masked word at every token; `embedding` the pooled states themselves,
-      scaled to length 1 if `normalized`.
+      scaled to length 1 if `normalized`; `next` the next word at every token, each of which sees
+      itself and those before it. Words are projected from `embedding_size` before positions are
+      added, states = norm(project(word) + position), and the answers are table · transform(state)
+      + bias, where the transform is a linear layer alone.
     - `head_act`: `classes`: null, or the activation of a dense layer before the classifier;
       `vocabulary`: the activation of the transform before its layer norm.
     - `tied_decoder`: whether the vocabulary's decoder is the table of words.

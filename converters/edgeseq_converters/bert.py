@@ -56,7 +56,8 @@ class EncoderLayer(keras.layers.Layer):  # type: ignore[misc, unused-ignore]
         self.built = True
 
     def call(self, states: Any, mask_bias: Any, training: bool = False) -> Any:
-        """States [batch·length, hidden] → the same; `mask_bias` is [batch, 1, 1, length]."""
+        """States [batch·length, hidden] → the same; `mask_bias` is [batch, 1, 1 or length, length],
+        added to the attention scores."""
         attended = self._dense(self._attention(states, mask_bias), "projected")
         states = self._norm(states + self._dropped(attended, 0, training), "attention_norm")
         hidden = _activation(self.config, self._dense(states, "up"))
@@ -83,7 +84,7 @@ class EncoderLayer(keras.layers.Layer):  # type: ignore[misc, unused-ignore]
         return tf.nn.bias_add(product, tf.convert_to_tensor(self.biases[name]))
 
     def _norm(self, inputs: Any, name: str) -> Any:
-        return _layer_norm(inputs, self.scales[name], self.shifts[name], self.config.layer_norm_eps)
+        return layer_norm(inputs, self.scales[name], self.shifts[name], self.config.layer_norm_eps)
 
     def _dropped(self, inputs: Any, place: int, training: bool) -> Any:
         return self.drop[place](inputs, training=training) if self.drop else inputs
@@ -160,7 +161,7 @@ class BertClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
         states = tf.gather(tf.convert_to_tensor(self.words), ids)
         states += tf.convert_to_tensor(self.positions)[:length]
         states = tf.reshape(states, [-1, self.config.embedding_size or self.config.hidden_size])
-        states = _layer_norm(states, self.norm_scale, self.norm_shift, self.config.layer_norm_eps)
+        states = layer_norm(states, self.norm_scale, self.norm_shift, self.config.layer_norm_eps)
         if self.project_kernel is not None and self.project_bias is not None:
             states = tf.matmul(states, tf.convert_to_tensor(self.project_kernel))
             states = tf.nn.bias_add(states, tf.convert_to_tensor(self.project_bias))
@@ -221,11 +222,7 @@ class BertClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
             )
             arrays["embeddings.project.bias"] = _array(self.project_bias)
         for number, layer in self.layers_by_source.items():
-            for array_name, variable, part in _variables(layer, number):
-                array = _array(variable)
-                if part is not None:
-                    array = np.split(array, 3, axis=-1)[part]
-                arrays[array_name] = np.ascontiguousarray(array.T)
+            arrays |= layer_arrays(layer, number)
         arrays["classifier.weight"] = np.ascontiguousarray(_array(self.head_kernel).T)
         arrays["classifier.bias"] = _array(self.head_bias)
         return arrays
@@ -243,14 +240,7 @@ class BertClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
         self.norm_scale.assign(arrays["embeddings.LayerNorm.weight"])
         self.norm_shift.assign(arrays["embeddings.LayerNorm.bias"])
         for number, layer in self.layers_by_source.items():
-            fused: dict[str, list[FloatArray]] = {}
-            for array_name, variable, part in _variables(layer, number):
-                if part is None:
-                    variable.assign(arrays[array_name].T)
-                else:
-                    fused.setdefault(array_name.rsplit(".", 1)[1], []).append(arrays[array_name].T)
-            layer.kernels["query_key_value"].assign(np.concatenate(fused["weight"], axis=-1))
-            layer.biases["query_key_value"].assign(np.concatenate(fused["bias"], axis=-1))
+            fill_layer(layer, number, arrays)
         size = pooled_size(self.config)
         kernel = arrays.get("classifier.weight", np.zeros((labels, size), np.float32))
         self.head_kernel.assign(kernel.T)
@@ -289,6 +279,29 @@ def require_tensorflow_backend() -> None:
         )
 
 
+def fill_layer(layer: EncoderLayer, number: int, arrays: dict[str, FloatArray]) -> None:
+    """Gives `layer` the arrays that carry `number`."""
+    fused: dict[str, list[FloatArray]] = {}
+    for array_name, variable, part in _variables(layer, number):
+        if part is None:
+            variable.assign(arrays[array_name].T)
+        else:
+            fused.setdefault(array_name.rsplit(".", 1)[1], []).append(arrays[array_name].T)
+    layer.kernels["query_key_value"].assign(np.concatenate(fused["weight"], axis=-1))
+    layer.biases["query_key_value"].assign(np.concatenate(fused["bias"], axis=-1))
+
+
+def layer_arrays(layer: EncoderLayer, number: int) -> dict[str, FloatArray]:
+    """The arrays of `layer` under the names that carry `number`."""
+    arrays: dict[str, FloatArray] = {}
+    for array_name, variable, part in _variables(layer, number):
+        array = _array(variable)
+        if part is not None:
+            array = np.split(array, 3, axis=-1)[part]
+        arrays[array_name] = np.ascontiguousarray(array.T)
+    return arrays
+
+
 def _variables(layer: EncoderLayer, number: int) -> list[tuple[str, Any, int | None]]:
     """Array name, variable and, for query, key and value, the third of it that the array is."""
     prefix = f"encoder.layer.{number}."
@@ -319,7 +332,7 @@ def _array(variable: Any) -> FloatArray:
     return np.array(variable.numpy(), dtype=np.float32)
 
 
-def _layer_norm(inputs: Any, scale: Any, shift: Any, epsilon: float) -> Any:
+def layer_norm(inputs: Any, scale: Any, shift: Any, epsilon: float) -> Any:
     """Ba et al. 2016: (x − mean)/√(variance + ε) · scale + shift over the last axis."""
     centred = inputs - tf.reduce_mean(inputs, -1, keepdims=True)
     variance = tf.reduce_mean(centred * centred, -1, keepdims=True)

@@ -60,12 +60,25 @@ def check_config(config: BertConfig, *, where: str) -> None:
         )
     if config.pooling == "marks":
         check_marks(config.marks, config.vocabulary_size, where=where)
+    if config.head == "next":
+        _check_next(config, where=where)
     if config.trigram and (config.embedding_size is None or config.tied_decoder):
         raise CheckpointError(
             "joins neighbouring words without a size of their own",
             where=where,
             found=f"embedding_size {config.embedding_size}, tied_decoder {config.tied_decoder}",
             expected="an embedding_size, tied_decoder false",
+        )
+
+
+def _check_next(config: BertConfig, *, where: str) -> None:
+    plain = config.norm == "layer" and config.bottleneck_size is None and not config.trigram
+    if not plain or config.embedding_size is None or not config.tied_decoder:
+        raise CheckpointError(
+            "a model of the next word has another form than BERT's with a narrow table of words",
+            where=where,
+            found=f"embedding_size {config.embedding_size}, norm {config.norm}",
+            expected="an embedding_size, layer norm, no bottleneck, no trigram, tied_decoder true",
         )
 
 
@@ -94,7 +107,7 @@ def encoder_shapes(config: BertConfig) -> Shapes:
     """Name and shape of every array of the encoder."""
     size = config.hidden_size
     words = config.embedding_size or size
-    tables = size if config.trigram else words
+    tables = size if config.trigram or config.head == "next" else words
     shapes: Shapes = {
         "embeddings.word_embeddings.weight": (config.vocabulary_size, words),
         "embeddings.position_embeddings.weight": (config.max_position_embeddings, tables),
@@ -116,6 +129,9 @@ def head_shapes(config: BertConfig, labels: int) -> Shapes:
     size = config.hidden_size
     if config.head == "embedding":
         return {}
+    if config.head == "next":
+        shapes = _linear("transform.dense", transform_size(config), size)
+        return shapes | {"decoder.bias": (config.vocabulary_size,)}
     if config.head == "vocabulary":
         width = transform_size(config)
         shapes = _linear("transform.dense", width, size) | _norm("transform.LayerNorm", width)

@@ -29,7 +29,7 @@ Observe = Callable[[str, FloatArray, FloatArray], None]
 
 def bert_answers(model: TrainedModel, texts: Sequence[Sequence[int]]) -> list[FloatArray]:
     """What a BERT answers to each text, given as token ids: [labels] of `classes`, [n, labels] of
-    `tokens`, [n, vocabulary] of `vocabulary`, [hidden] of `embedding`.
+    `tokens`, [n, vocabulary] of `vocabulary` and `next`, [hidden] of `embedding`.
 
     Raises `CheckpointError` when the model's arrays do not fit its configuration.
     """
@@ -62,15 +62,17 @@ class BertReference:
 
     def __call__(self, token_ids: IdArray) -> FloatArray:
         """Answers for `token_ids` int32 [batch, n]: [batch, labels] of `classes`, [batch, n,
-        labels] of `tokens`, [batch, n, vocabulary] of `vocabulary`, [batch, hidden] of
-        `embedding`."""
+        labels] of `tokens`, [batch, n, vocabulary] of `vocabulary` and `next`, [batch, hidden]
+        of `embedding`."""
         states = self.states(token_ids)
         config = self.config
         if config.head == "tokens":
             return self._linear("classifier", states)
-        if config.head == "vocabulary":
-            states = _ACTIVATIONS[config.head_act or ""](self._linear("transform.dense", states))
-            states = self._layer_norm("transform.LayerNorm", states)
+        if config.head in ("vocabulary", "next"):
+            states = self._linear("transform.dense", states)
+            if config.head == "vocabulary":
+                states = _ACTIVATIONS[config.head_act or ""](states)
+                states = self._layer_norm("transform.LayerNorm", states)
             decoder = "embeddings.word_embeddings" if config.tied_decoder else "decoder"
             return np.asarray(
                 states @ self._arrays[f"{decoder}.weight"].T + self._arrays["decoder.bias"]
@@ -104,6 +106,9 @@ class BertReference:
             before = np.concatenate([nothing, words[:, :-1]], axis=1)
             joined = np.concatenate([after, words, before], axis=2)
             words = self._linear("embeddings.project", joined)
+        if self.config.head == "next":
+            words = self._linear("embeddings.project", words)
+            return self._norm("embeddings.LayerNorm", words + rest)
         states = self._norm("embeddings.LayerNorm", words + rest)
         if self.config.embedding_size is not None and not self.config.trigram:
             states = self._linear("embeddings.project", states)
@@ -139,6 +144,9 @@ class BertReference:
             for part, of in (("query", asked), ("key", asked), ("value", told))
         )
         scores = query @ key.swapaxes(2, 3) / np.float32(np.sqrt(query.shape[-1]))
+        if self.config.head == "next":
+            length = scores.shape[-1]
+            scores = np.where(np.tri(length, dtype=bool), scores, -np.float32(np.inf))
         scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
         mixed = scores / scores.sum(axis=-1, keepdims=True) @ value
         batch, heads, length, size = mixed.shape

@@ -97,7 +97,7 @@ def train(
     if task == "lm":
         from edgeseq.cli.train_lm import train_next_word
 
-        given = _settings(setting or [], epochs=epochs, seed=seed)
+        given = _settings(setting or [], epochs=epochs, seed=seed, layers=layers)
         train_next_word(
             arch,
             out_dir,

@@ -32,30 +32,22 @@ def train_next_word(
     replace: bool,
     json: bool,
 ) -> None:
-    """Trains and says the perplexity, or that the training was held and how to go on.
-
-    Raises `InputError` for another architecture than `lstm`.
-    """
+    """Trains and says the perplexity, or that the training was held and how to go on."""
     from edgeseq_converters.train.settings import read_settings
 
     from edgeseq.data.registry import load_dataset
-    from edgeseq.errors import InputError
 
-    if arch != "lstm":
-        raise InputError(
-            "no such model of the next word",
-            where="--arch",
-            found=arch,
-            expected="lstm",
-            fix="train --arch lstm",
-        )
     mute_tensorflow()
-    from edgeseq_converters.lm.training import LmSettings, Paused, train_lm
+    from edgeseq_converters.lm.loop import Paused
+    from edgeseq_converters.lm.settings import LmBertSettings, LmSettings
+    from edgeseq_converters.lm.train_transformer import train_lm_bert
+    from edgeseq_converters.lm.training import train_lm
 
-    settings = read_settings(values, LmSettings)
+    train: Any = train_lm_bert if arch == "bert" else train_lm
+    settings: Any = read_settings(values, LmBertSettings if arch == "bert" else LmSettings)
     with progress_bars() as report:
         dataset: Any = load_dataset(data, task="lm", data_dir=data_dir, report=report)
-        made = train_lm(
+        made = train(
             dataset,
             out_dir,
             settings=settings,

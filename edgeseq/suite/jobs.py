@@ -113,6 +113,13 @@ def train_bert(
     from edgeseq_converters.train.settings import BertSettings, read_settings
 
     facts = {"checkpoint": [checkpoint, checkpoint_sha256]}
+    if head_of(job["task"]) == "next-token":
+        from edgeseq_converters.lm.settings import LmBertSettings
+        from edgeseq_converters.lm.train_transformer import train_lm_bert
+        from edgeseq_converters.lm.training import to_the_end
+
+        next_word = partial(to_the_end, train_lm_bert, checkpoint=checkpoint)
+        return _train(next_word, read_settings(settings, LmBertSettings), facts=facts, **job)
     return _train(
         partial(train, checkpoint=checkpoint),
         read_settings(settings, BertSettings, job["task"]),
@@ -127,9 +134,11 @@ def train_lstm(*, settings: dict[str, Any], **job: Any) -> Answer:
     from edgeseq_converters.train.settings import LstmSettings, read_settings
 
     if head_of(job["task"]) == "next-token":
-        from edgeseq_converters.lm.training import LmSettings, train_to_the_end
+        from edgeseq_converters.lm.settings import LmSettings
+        from edgeseq_converters.lm.training import to_the_end, train_lm
 
-        return _train(train_to_the_end, read_settings(settings, LmSettings), facts={}, **job)
+        next_word = partial(to_the_end, train_lm)
+        return _train(next_word, read_settings(settings, LmSettings), facts={}, **job)
     return _train(train, read_settings(settings, LstmSettings, job["task"]), facts={}, **job)
 
 

@@ -15,9 +15,12 @@ from edgeseq_converters.importers.folder import network_to_folder
 from edgeseq_converters.importers.trained import network_of
 from edgeseq_converters.lm import corpus
 from edgeseq_converters.lm.comparison import Streaming
-from edgeseq_converters.lm.model import draw_candidates, initial_arrays, network_of_arrays
+from edgeseq_converters.lm.loop import Paused
+from edgeseq_converters.lm.model import initial_arrays, network_of_arrays
 from edgeseq_converters.lm.recurrence import recur_from
-from edgeseq_converters.lm.training import LmSettings, Paused, train_lm
+from edgeseq_converters.lm.sampling import draw_candidates
+from edgeseq_converters.lm.settings import LmSettings
+from edgeseq_converters.lm.training import train_lm
 from edgeseq_converters.lower import Target, lower
 from edgeseq_converters.network_reference import answers
 from edgeseq_converters.recipes import get_recipe

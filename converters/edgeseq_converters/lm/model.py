@@ -6,32 +6,26 @@ The table is tied (Press & Wolf 2017, "Using the Output Embedding to Improve Lan
 Inan et al. 2017), so it is stored once. Dropout is one mask a chunk of text and column, not one a
 step (Gal & Ghahramani 2016, "A Theoretically Grounded Application of Dropout in RNNs").
 
-While training, the softmax runs over the right words and `candidates` others, drawn without
-replacement from the log-uniform distribution over a vocabulary in order of frequency, each logit
-less the logarithm of its expected count (Jean et al. 2015, "On Using Very Large Target
-Vocabulary"): the whole of it would take six times the work of the LSTM. Scores are always of the
-whole vocabulary. Only the rows of the table that a step has read are updated, so a step's cost
-does not grow with the vocabulary.
+While training, the softmax runs over a part of the words (`edgeseq_converters.lm.sampling`), and
+only the rows of the table that a step has read are updated, so a step's cost does not grow with
+the vocabulary.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from edgeseq_converters.arrays import FloatArray
-from edgeseq_converters.lm.corpus import IdArray
+from edgeseq_converters.lm.adam import TABLES, LazyAdam
 from edgeseq_converters.lm.recurrence import recur_from
+from edgeseq_converters.lm.sampling import log_count, sampled_loss
 from edgeseq_converters.network import Cell, Dense, Embedding, Network, Recurrent
 
 Arrays = dict[str, FloatArray]
 DENSE = ("kernel", "recurrent_kernel", "bias", "project", "shift")
-TABLES = ("table", "word_bias")
-_BETA_1, _BETA_2, _EPSILON = 0.9, 0.99, 1e-8
-_IMPOSSIBLE = -1e9
 
 
 def initial_arrays(
@@ -81,32 +75,8 @@ def network_of_arrays(name: str, arrays: Arrays) -> Network:
     )
 
 
-def draw_candidates(
-    vocabulary: int, wanted: int, rng: np.random.Generator
-) -> tuple[IdArray, float]:
-    """`wanted` different words [k], and after how many draws with replacement there were so many.
-
-    Word k of a vocabulary in order of frequency has the share ln((k + 2) / (k + 1)) / ln(V + 1).
-    All words, after endless draws, when no fewer are wanted.
-    """
-    if wanted >= vocabulary:
-        return np.arange(vocabulary, dtype=np.int32), math.inf
-    drawn = np.zeros(0, np.int64)
-    while True:
-        more = np.exp(rng.random(2 * wanted) * math.log(vocabulary + 1)).astype(np.int64) - 1
-        drawn = np.concatenate([drawn, np.clip(more, 0, vocabulary - 1)])
-        words, first = np.unique(drawn, return_index=True)
-        if len(words) >= wanted:
-            order = np.argsort(first)[:wanted]
-            return words[order].astype(np.int32), float(first[order[-1]] + 1)
-
-
 class LmLstm(tf.Module):  # type: ignore[misc, unused-ignore]
-    """The model with its optimizer's moments and the state that each stream has come to.
-
-    The optimizer is Adam with decoupled weight decay (Loshchilov & Hutter 2019); for a table it
-    is the "lazy" form: moments of rows that a step has not read stay as they are.
-    """
+    """The model with its optimizer's moments and the state that each stream has come to."""
 
     def __init__(
         self,
@@ -122,13 +92,11 @@ class LmLstm(tf.Module):  # type: ignore[misc, unused-ignore]
     ) -> None:
         super().__init__()
         self.weights = {name: tf.Variable(array) for name, array in arrays.items()}
-        self.means = {name: tf.Variable(tf.zeros_like(v)) for name, v in self.weights.items()}
-        self.squares = {name: tf.Variable(tf.zeros_like(v)) for name, v in self.weights.items()}
+        self._adam = LazyAdam(self.weights, weight_decay=weight_decay, clip_norm=clip_norm)
         self._vocabulary, self._size = arrays["table"].shape
         self._hidden = arrays["recurrent_kernel"].shape[0]
         self._batch, self._steps = batch, steps
         self._dropout_in, self._dropout_out = dropout_in, dropout_out
-        self._weight_decay, self._clip_norm = weight_decay, clip_norm
         self._seed = seed
         self.state = [tf.Variable(tf.zeros([batch, self._hidden])) for _ in range(2)]
 
@@ -143,16 +111,13 @@ class LmLstm(tf.Module):  # type: ignore[misc, unused-ignore]
 
     def kept(self) -> dict[str, Any]:
         """Everything that the next step depends on, by name."""
-        groups = {"weights": self.weights, "means": self.means, "squares": self.squares}
-        kept = {f"{g}.{n}": v.numpy() for g, vs in groups.items() for n, v in vs.items()}
-        return kept | {f"state.{place}": part.numpy() for place, part in enumerate(self.state)}
+        return self._adam.kept() | {
+            f"state.{place}": part.numpy() for place, part in enumerate(self.state)
+        }
 
     def restore(self, kept: dict[str, Any]) -> None:
         """Takes over what `kept` gave."""
-        groups = {"weights": self.weights, "means": self.means, "squares": self.squares}
-        for group, variables in groups.items():
-            for name, variable in variables.items():
-                variable.assign(kept[f"{group}.{name}"])
+        self._adam.restore(kept)
         for place, part in enumerate(self.state):
             part.assign(kept[f"state.{place}"])
 
@@ -171,28 +136,17 @@ class LmLstm(tf.Module):  # type: ignore[misc, unused-ignore]
         asked, places = tf.unique(tf.concat([tf.reshape(inputs, [-1]), right, drawn], 0))
         leaves = {name: tf.gather(self.weights[name], asked) for name in TABLES}
         leaves |= {name: tf.convert_to_tensor(self.weights[name]) for name in DENSE}
-        counts = self._log_count(right, tries), self._log_count(drawn, tries)
+        counts = tuple(log_count(words, tries, self._vocabulary) for words in (right, drawn))
         with tf.GradientTape() as tape:
             tape.watch(list(leaves.values()))
             features, states = self._forward(leaves, places, keep, number)
-            loss = _sampled_loss(leaves, features, (right, drawn), places, counts)
+            loss = sampled_loss(leaves, features, (right, drawn), places, counts)
         names = list(leaves)
         gradients = tape.gradient(loss, list(leaves.values()))
-        dense = dict(zip(names, map(tf.convert_to_tensor, gradients), strict=True))
-        scale = tf.minimum(
-            1.0, self._clip_norm / (tf.linalg.global_norm(list(dense.values())) + 1e-6)
-        )
-        clipped = {name: dense[name] * scale for name in names}
-        self._update(leaves, clipped, asked, rate, number)
+        self._adam.apply(dict(zip(names, gradients, strict=True)), leaves, asked, rate, number)
         for part, value in zip(self.state, states, strict=True):
             part.assign(value)
         return loss
-
-    def _log_count(self, words: Any, tries: Any) -> Any:
-        """ln of how often each word is expected among the drawn ones: 1 − (1 − p)^tries."""
-        place = tf.cast(words, tf.float32)
-        share = tf.math.log((place + 2) / (place + 1)) / math.log(self._vocabulary + 1)
-        return tf.math.log(-tf.math.expm1(tries * tf.math.log1p(-share)))
 
     def _forward(self, leaves: Any, places: Any, keep: Any, number: Any) -> Any:
         """Features [n, size] for the softmax, and the states behind the chunk."""
@@ -213,38 +167,6 @@ class LmLstm(tf.Module):  # type: ignore[misc, unused-ignore]
         drawn = tf.random.stateless_uniform([1, self._batch, size], seed)
         return tf.cast(drawn >= rate, tf.float32) / (1 - rate)
 
-    def _update(self, leaves: Any, gradients: Any, asked: Any, rate: Any, number: Any) -> None:
-        power_1, power_2 = tf.pow(_BETA_1, number), tf.pow(_BETA_2, number)
-        for name in DENSE:
-            variable = self.weights[name]
-            if len(variable.shape) > 1:
-                variable.assign(variable * (1 - rate * self._weight_decay))
-            tf.raw_ops.ResourceApplyAdam(
-                var=variable.handle,
-                m=self.means[name].handle,
-                v=self.squares[name].handle,
-                beta1_power=power_1,
-                beta2_power=power_2,
-                lr=rate,
-                beta1=_BETA_1,
-                beta2=_BETA_2,
-                epsilon=_EPSILON,
-                grad=gradients[name],
-            )
-        corrected = rate * tf.sqrt(1 - power_2) / (1 - power_1)
-        for name in TABLES:
-            gradient = gradients[name]
-            old = tf.gather(self.means[name], asked), tf.gather(self.squares[name], asked)
-            mean = _BETA_1 * old[0] + (1 - _BETA_1) * gradient
-            square = _BETA_2 * old[1] + (1 - _BETA_2) * gradient * gradient
-            value = leaves[name] - corrected * mean / (tf.sqrt(square) + _EPSILON)
-            for variable, rows in (
-                (self.weights[name], value),
-                (self.means[name], mean),
-                (self.squares[name], square),
-            ):
-                variable.scatter_update(tf.IndexedSlices(rows, asked))
-
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator, unused-ignore]
     def surprise(self, inputs: Any, targets: Any, keep: Any, h: Any, c: Any) -> Any:
         """Sum of −ln p over a chunk [time, batch] under the whole vocabulary, and the states."""
@@ -259,19 +181,3 @@ class LmLstm(tf.Module):  # type: ignore[misc, unused-ignore]
         logits = tf.matmul(features, weights["table"], transpose_b=True) + weights["word_bias"]
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.reshape(targets, [-1]), logits)
         return tf.reduce_sum(losses), states[-1], last
-
-
-def _sampled_loss(leaves: Any, features: Any, words: Any, places: Any, counts: Any) -> Any:
-    """The mean of −ln p of the right words [n] among themselves and the drawn ones [k].
-
-    `words` are both, `counts` the logarithms of how often each is expected to be drawn.
-    """
-    right, drawn = words
-    n = tf.shape(right)[0]
-    table = tf.gather(leaves["table"], places[n:])
-    bias = tf.gather(leaves["word_bias"], places[n:])
-    own = tf.reduce_sum(features * table[:n], -1) + bias[:n] - counts[0]
-    others = tf.matmul(features, table[n:], transpose_b=True) + (bias[n:] - counts[1])
-    others = tf.where(right[:, None] == drawn[None], _IMPOSSIBLE, others)
-    every = tf.concat([own[:, None], others], 1)
-    return tf.reduce_mean(tf.reduce_logsumexp(every, 1) - own)

@@ -1,0 +1,273 @@
+"""The next-word transformer: what it may see, where it starts, its training that goes on."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import tensorflow as tf
+from edgeseq_converters.bert_reference import BertReference
+from edgeseq_converters.checkpoint import read_checkpoint
+from edgeseq_converters.lm import corpus
+from edgeseq_converters.lm.loop import Paused
+from edgeseq_converters.lm.settings import LmBertSettings
+from edgeseq_converters.lm.train_transformer import Windows, perplexity_of, train_lm_bert
+from edgeseq_converters.lm.transformer import LmTransformer, initial_arrays
+from edgeseq_converters.lm.word_vectors import reduced_vectors
+
+from edgeseq.context import half_overlapping
+from edgeseq.data.examples import Dataset, StreamExample
+from edgeseq.data.wikitext import EOS, UNKNOWN, stream_dataset
+from edgeseq.errors import CheckpointError, InputError
+from edgeseq.model_folder import ModelManifest, TrainedModel, not_trained_here, read_model_folder
+
+SMALL = LmBertSettings(
+    epochs=6,
+    batch_size=4,
+    window=16,
+    embedding_size=12,
+    candidates=20,
+    learning_rate=5e-3,
+    warmup=5,
+)
+WORDS = (*(f"w{n}" for n in range(30)), UNKNOWN, EOS)
+
+
+def walk(generator: np.random.Generator, length: int) -> tuple[str, ...]:
+    """Words of which each says a good deal about the next."""
+    word, words = 0, []
+    for _ in range(length):
+        word = (3 * word + int(generator.integers(0, 2))) % 30
+        words.append(f"w{word}")
+    return (*words, EOS)
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset[StreamExample]:
+    generator = np.random.default_rng(0)
+    parts: dict[Any, Any] = {
+        part: tuple(
+            StreamExample(id=f"{part}/{n}", words=walk(generator, 60)) for n in range(documents)
+        )
+        for part, documents in (("train", 20), ("dev", 3), ("test", 3))
+    }
+    return stream_dataset("walks", parts, licence="", origin="")
+
+
+@pytest.fixture(scope="module")
+def trained(
+    data: Dataset[StreamExample],
+    small_bert_checkpoint: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    out = tmp_path_factory.mktemp("lm") / "walker"
+    train_lm_bert(data, out, settings=SMALL, checkpoint=small_bert_checkpoint)
+    return out
+
+
+@pytest.fixture
+def model(small_bert_checkpoint: Path) -> LmTransformer:
+    """Random weights, large enough for differences to be seen."""
+    source = read_checkpoint(small_bert_checkpoint)
+    rng = np.random.default_rng(1)
+    shares = np.full(len(WORDS), 1 / len(WORDS), np.float32)
+    reduced = reduced_vectors(source, WORDS, shares, 12, rng)
+    config, arrays = initial_arrays(source, reduced, shares, SMALL, rng)
+    return LmTransformer(config, {n: a * 2 for n, a in arrays.items()}, SMALL)
+
+
+def folder_of(model: LmTransformer) -> TrainedModel:
+    manifest = ModelManifest(
+        name="random",
+        task="lm",
+        arch="bert",
+        labels=(),
+        max_tokens=SMALL.window,
+        training=not_trained_here("random"),
+        bert=model.config,
+    )
+    return TrainedModel(manifest, model.arrays(), corpus.tokenizer_json(WORDS))
+
+
+def test_a_later_word_changes_no_earlier_answer(model: LmTransformer) -> None:
+    ids = np.random.default_rng(2).integers(0, len(WORDS), (2, 16)).astype(np.int32)
+    whole = model.logits(ids).numpy()
+    for place in (0, 5, 15):
+        other = ids.copy()
+        other[:, place] = (other[:, place] + 1) % len(WORDS)
+        found = model.logits(other).numpy()
+        np.testing.assert_array_equal(found[:, :place], whole[:, :place])
+        assert (np.abs(found[:, place:] - whole[:, place:]).max(-1) > 1e-4).all()
+    np.testing.assert_allclose(model.logits(ids[:, :9]).numpy(), whole[:, :9], atol=1e-5)
+
+
+def test_nothing_is_seen_of_the_document_before(model: LmTransformer) -> None:
+    """Words behind a place where a document begins do not depend on those before it."""
+    ids = np.random.default_rng(3).integers(0, len(WORDS), (1, 16)).astype(np.int32)
+    other = ids.copy()
+    other[0, :6] = (other[0, :6] + 1) % len(WORDS)
+    keep = np.ones((1, 16), np.float32)
+    keep[0, 6] = 0
+    one, two = (model.features(tf.constant(i), tf.constant(keep)).numpy() for i in (ids, other))
+    np.testing.assert_array_equal(one[6:], two[6:])
+    assert np.abs(one[:6] - two[:6]).max() > 1e-4
+
+
+def test_training_graph_and_numpy_give_the_same(model: LmTransformer) -> None:
+    ids = np.random.default_rng(4).integers(0, len(WORDS), (3, 16)).astype(np.int32)
+    found = model.logits(ids).numpy()
+    expected = BertReference(folder_of(model))(ids)
+    np.testing.assert_allclose(found, expected, atol=1e-5 * max(1.0, float(np.abs(found).max())))
+
+
+def test_numpy_and_pytorch_give_the_same(model: LmTransformer) -> None:
+    """The layers against Hugging Face's BERT with a causal mask, at the same weights."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    own, arrays = model.config, model.arrays()
+    config = BertConfig(
+        vocab_size=4,
+        hidden_size=own.hidden_size,
+        num_hidden_layers=own.layers,
+        num_attention_heads=own.attention_heads,
+        intermediate_size=own.intermediate_size,
+        max_position_embeddings=own.max_position_embeddings,
+        hidden_act=own.hidden_act,
+        layer_norm_eps=own.layer_norm_eps,
+        type_vocab_size=1,
+    )
+    bert = BertModel(config, add_pooling_layer=False).eval()
+    state = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+    kept = ("encoder.", "embeddings.LayerNorm", "embeddings.position")
+    state = {name: array for name, array in state.items() if name.startswith(kept)}
+    lacking = bert.load_state_dict(state, strict=False).missing_keys
+    assert all("word_embeddings" in name or "token_type" in name for name in lacking)
+    torch.nn.init.zeros_(bert.embeddings.token_type_embeddings.weight)
+    ids = np.random.default_rng(5).integers(0, len(WORDS), (2, 16)).astype(np.int32)
+    table = arrays["embeddings.word_embeddings.weight"]
+    words = table[ids] @ arrays["embeddings.project.weight"].T + arrays["embeddings.project.bias"]
+    causal = torch.triu(torch.full((2, 1, 16, 16), -1e9), diagonal=1)
+    with torch.no_grad():
+        states = bert(inputs_embeds=torch.from_numpy(words), attention_mask=causal)[0].numpy()
+    rows = states @ arrays["transform.dense.weight"].T + arrays["transform.dense.bias"]
+    expected = rows @ table.T + arrays["decoder.bias"]
+    found = BertReference(folder_of(model))(ids)
+    np.testing.assert_allclose(found, expected, atol=2e-5 * max(1.0, float(np.abs(found).max())))
+
+
+def test_it_starts_from_the_checkpoint(small_bert_checkpoint: Path) -> None:
+    """What the first layer is given is about what the checkpoint would give it for the word."""
+    source = read_checkpoint(small_bert_checkpoint)
+    rng = np.random.default_rng(1)
+    words = ("the", "good", UNKNOWN, EOS)
+    shares = np.full(len(words), 1 / len(words), np.float32)
+    settings = msgspec.structs.replace(SMALL, embedding_size=32, layers=1)
+    reduced = reduced_vectors(source, words, shares, 32, rng)
+    config, arrays = initial_arrays(source, reduced, shares, settings, rng)
+    back = arrays["embeddings.word_embeddings.weight"] @ arrays["embeddings.project.weight"].T
+    back += arrays["embeddings.project.bias"]
+    table = source.weights["embeddings.word_embeddings.weight"]
+    row = table[source_id(source.tokenizer_json, "[SEP]")]
+    # The noise that parts words of one form is 0.02 / 0.07 of the spread.
+    assert np.corrcoef(back[3], row)[0, 1] > 0.9
+    name = "encoder.layer.0.output.dense.weight"
+    np.testing.assert_array_equal(arrays[name], source.weights[name])
+    assert "encoder.layer.1.output.dense.weight" not in arrays
+    assert (config.layers, config.head, config.max_position_embeddings) == (1, "next", 16)
+
+
+def source_id(tokenizer_json: str, token: str) -> int:
+    from tokenizers import Tokenizer
+
+    place = Tokenizer.from_str(tokenizer_json).token_to_id(token)
+    assert place is not None
+    return int(place)
+
+
+def test_training_learns(trained: Path, data: Dataset[StreamExample]) -> None:
+    model = read_model_folder(trained)
+    counts = corpus.count_words(data.train)
+    total = sum(counts.values())
+    unigram = math.exp(-sum(n / total * math.log(n / total) for n in counts.values()))
+    # A fair coin chooses between two words: nothing is better than about 2.
+    assert 1.9 < model.manifest.training.dev_score < unigram / 3
+    assert model.manifest.max_tokens == SMALL.window
+    assert model.manifest.training.initial_weights
+
+
+def test_a_held_training_goes_on_to_the_same_weights(
+    trained: Path, data: Dataset[StreamExample], small_bert_checkpoint: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "walker"
+    held = msgspec.structs.replace(SMALL, hold_s=1e-3)
+    paused = train_lm_bert(data, out, settings=held, checkpoint=small_bert_checkpoint)
+    assert isinstance(paused, Paused)
+    assert 0 < paused.step < paused.total
+    assert not out.exists()
+    made = train_lm_bert(data, out, settings=SMALL, checkpoint=small_bert_checkpoint)
+    assert isinstance(made, TrainedModel)
+    for name, array in read_model_folder(trained).weights.items():
+        np.testing.assert_allclose(made.weights[name], array, atol=1e-4)
+    assert not list(tmp_path.glob("*.training.safetensors"))
+
+
+def test_an_epoch_reads_each_window_once() -> None:
+    ids = np.arange(16 * 12 + 5, dtype=np.int32) % len(WORDS)
+    stream = corpus.join([ids], len(WORDS) - 1)
+    places = corpus.Stream(np.arange(len(ids), dtype=np.int32), stream.targets, stream.keep)
+    windows = Windows(places, SMALL)
+    assert windows.per_epoch == 3
+    for epoch in (0, 1):
+        chunks = [windows.chunk(epoch, place)[0] for place in range(3)]
+        assert chunks[0].shape == (4, 16)
+        seen = np.concatenate(chunks).ravel()
+        assert len(set(seen.tolist())) == len(seen)
+        assert (np.diff(np.concatenate(chunks), axis=1) % len(ids) == 1).all()
+
+
+def test_windows_score_each_word_once_with_half_a_window_before_it() -> None:
+    for tokens in (*range(40), 1000):
+        windows = half_overlapping(tokens, 16)
+        answered = [place for one in windows for place in range(one.first, one.end)]
+        assert answered == list(range(tokens))
+        for begin, first, end in windows:
+            assert end - begin <= 16
+            assert first == 0 or first - begin == 8
+    assert len(half_overlapping(1000, 16)) == 1 + math.ceil((1000 - 16) / 8)
+
+
+def test_windows_give_what_every_word_by_itself_gives(model: LmTransformer) -> None:
+    generator = np.random.default_rng(6)
+    eos = len(WORDS) - 1
+    documents = [generator.integers(0, len(WORDS), n).astype(np.int32) for n in (1, 16, 45, 0)]
+    nats = 0.0
+    for ids in documents:
+        given = [eos, *ids[:-1].tolist()]
+        for begin, first, end in half_overlapping(len(ids), 16):
+            for place in range(first, end):
+                row = model.logits(np.asarray([given[begin : place + 1]], np.int32)).numpy()[0, -1]
+                row = row.astype(np.float64)
+                nats += row[ids[place]] - np.log(np.exp(row - row.max()).sum()) - row.max()
+    expected = math.exp(-nats / (1 + 16 + 45))
+    assert perplexity_of(model, documents, eos) == pytest.approx(expected, rel=1e-4)
+
+
+def test_what_does_not_go_is_refused(
+    data: Dataset[StreamExample], small_bert_checkpoint: Path, tmp_path: Path
+) -> None:
+    for changed in ({"window": 65}, {"layers": 3}):
+        settings = msgspec.structs.replace(SMALL, **changed)
+        with pytest.raises(CheckpointError, match="fewer layers or positions"):
+            train_lm_bert(
+                data, tmp_path / "out", settings=settings, checkpoint=small_bert_checkpoint
+            )
+    with pytest.raises(InputError, match="shorter than one chunk"):
+        train_lm_bert(data, tmp_path / "out", settings=LmBertSettings(batch_size=64))
+    with pytest.raises(InputError, match="no teacher"):
+        train_lm_bert(data, tmp_path / "out", settings=SMALL, teacher=tmp_path)
+    assert not list(tmp_path.iterdir())
