@@ -3,10 +3,12 @@
     edgeseq run pos.toml --out pos
     python benchmarks/evidence.py pos/result.json              prints the page
     python benchmarks/evidence.py pos/result.json --write      keeps the numbers, writes the page
+    python benchmarks/evidence.py pos/models/* --write         the same for how models were trained
 
 What a result file says is reduced to numbers (no text of a data set, no single answer) and kept in
 benchmarks/results/, one file for a task and data set; a new result of the same replaces it. The
-page is made of these files alone: without a result file it is only made anew.
+page is made of these files alone: without a result file it is only made anew. A folder of a
+trained model adds its training to the table of what was tried (`trainings.py`).
 """
 
 from __future__ import annotations
@@ -21,12 +23,23 @@ import msgspec
 from edgeseq.errors import EdgeseqError, ResultError
 from edgeseq.files import read_json, write_bytes, write_json
 from edgeseq.gap_metrics import GENDERS, bias_of
+from edgeseq.model_folder import read_model_folder
 from edgeseq.report.evidence import Ci95, OpenCi95, SourceScore
 from edgeseq.report.rows import Row, derive_row
 from edgeseq.results import Result, Run, read_result
 from edgeseq.scoring import METRICS, metric_of
 from edgeseq.tasks import TASKS
 from edgeseq.units import format_bytes, format_duration_ms
+
+sys.path.insert(0, str(Path(__file__).parent))
+from trainings import (
+    Trainings,
+    merged,
+    read_trainings,
+    table,
+    trained,
+    write_trainings,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT_BYTES = 200_000
@@ -176,7 +189,7 @@ def _measured(run: Run, row: Row) -> Measured:
     return Measured(**(same | own))
 
 
-def page(files: Sequence[Evidence]) -> str:
+def page(files: Sequence[Evidence], tried: Sequence[Trainings] = ()) -> str:
     """The whole page, Markdown; tasks in the order of `edgeseq.tasks`."""
     lines = [
         "<!-- Written by benchmarks/evidence.py from benchmarks/results/; do not edit. -->",
@@ -194,6 +207,9 @@ def page(files: Sequence[Evidence]) -> str:
         for evidence in files:
             if evidence.task == task.name:
                 lines += [*_table(evidence), ""]
+        for trainings in tried:
+            if trainings.task == task.name:
+                lines += [*table(trainings), ""]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
@@ -315,10 +331,13 @@ def main(arguments: list[str], *, root: Path = ROOT) -> int:
         sys.stderr.write(__doc__ or "")
         return 2
     try:
-        new = {file_name(one): one for one in reduce([read_result(path) for path in paths])}
+        models = [read_model_folder(path) for path in paths if path.is_dir()]
+        tried = merged(read_trainings(folder / "trained"), [trained(one) for one in models])
+        results = [read_result(path) for path in paths if not path.is_dir()]
+        new = {file_name(one): one for one in reduce(results)}
         stored = {file_name(one): one for one in read_stored(folder)}
         files = [(stored | new)[name] for name in sorted(stored | new)]
-        text = page(files)
+        text = page(files, tried)
         if "--write" not in arguments:
             sys.stdout.write(text)
             return 0
@@ -330,6 +349,7 @@ def main(arguments: list[str], *, root: Path = ROOT) -> int:
                     "too much to keep", where=name, found=size, expected=f"<= {LIMIT_BYTES} bytes"
                 )
             write_json(folder / name, evidence)
+        write_trainings(folder / "trained", tried)
         write_bytes(root / "docs" / "evidence.md", text.encode())
     except EdgeseqError as error:
         sys.stderr.write(f"{error}\n")

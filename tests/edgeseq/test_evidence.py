@@ -8,9 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
+from edgeseq.errors import ResultError
 from edgeseq.files import write_json
+from edgeseq.model_folder import (
+    LstmConfig,
+    ModelManifest,
+    TrainedModel,
+    Training,
+    write_model_folder,
+)
 from edgeseq.results import read_result
 
 from .fake_results import write_result
@@ -34,7 +43,9 @@ def test_the_page_is_what_the_stored_numbers_say(evidence: Any) -> None:
     folder = ROOT / "benchmarks" / "results"
     stored = evidence.read_stored(folder)
     kept = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
-    assert kept == evidence.page(stored), "run `python benchmarks/evidence.py --write`"
+    assert kept == evidence.page(stored, evidence.read_trainings(folder / "trained")), (
+        "run `python benchmarks/evidence.py --write`"
+    )
     for path in folder.glob("*.json"):
         assert path.stat().st_size <= evidence.LIMIT_BYTES
 
@@ -152,3 +163,40 @@ def test_what_does_not_fit_is_one_line(
     write_json(tmp_path / "benchmarks" / "results" / "x.json", other)
     assert evidence.main([], root=tmp_path) == 2
     assert "unknown task" in capsys.readouterr().err
+
+
+def test_a_model_s_training_is_kept_once(evidence: Any, tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    record = Training(
+        data_name="invented",
+        data_sha256="a" * 64,
+        n_train=9,
+        seed=3,
+        epochs=2,
+        settings={"epochs": 2, "layer_decay": 1.0, "hard_weight": 0.3},
+        seconds=90.0,
+        dev_score=0.75,
+        dev_scores=(0.5, 0.75),
+    )
+    config = LstmConfig(
+        vocabulary_size=2, embedding_size=1, hidden_size=1, layers=1, bidirectional=False,
+        pooling="max",
+    )  # fmt: skip
+    manifest = ModelManifest(
+        name="small", task="pos", arch="lstm", labels=("A", "B"), max_tokens=8, training=record,
+        lstm=config,
+    )  # fmt: skip
+    model = TrainedModel(manifest, {"table": np.zeros((2, 1), np.float32)}, "{}")
+    write_model_folder(tmp_path / "model", model)
+    for _ in range(2):
+        assert evidence.main([str(tmp_path / "model"), "--write"], root=tmp_path) == 0
+    (kept,) = evidence.read_trainings(tmp_path / "benchmarks" / "results" / "trained")
+    (one,) = kept.models
+    assert (one.name, one.dev_scores) == ("small", (0.5, 0.75))
+    assert one.settings == {"epochs": 2}  # what a teacher would have needed is left out
+    page = (tmp_path / "docs" / "evidence.md").read_text(encoding="utf-8")
+    assert "What was tried on invented" in page
+    assert "50.0 %, 75.0 % | 2 |" in page
+    other = msgspec.structs.replace(kept, data_sha256="0" * 64)
+    with pytest.raises(ResultError, match="other examples"):
+        evidence.merged([kept], [other])
