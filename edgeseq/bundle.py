@@ -64,7 +64,9 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lowering `unrolled`) has [1, length] instead: a shorter text is filled up with the id −1, which
     is no token, on its right. A model of the next word (head `next-token`) takes its states too
     (`h0`, `c0`, … float32), and gives `logits` float32 [1, −1, vocabulary] and the states behind
-    the tokens (`h0_next`, …).
+    the tokens (`h0_next`, …). Or it has no state and sees the last `max_tokens` tokens again for
+    every word: then it takes `places` int32 [−1] too, the tokens that answers are wanted for, and
+    gives one row of logits for each.
     """
 
     key: str
@@ -300,18 +302,21 @@ def answer_shape(head: Head, labels: int, length: int) -> tuple[int, ...]:
 
 
 def _check_stream(path: Path, labels: tuple[str, ...], manifest: BundleManifest) -> None:
-    """A model of the next word has no labels, and gives back every state that it takes."""
+    """A model of the next word has no labels, and gives back every state that it takes, or takes
+    the places of a window that answers are wanted for."""
     size = manifest.vocabulary_size
     inputs = {one.name: one.shape for one in manifest.signature.inputs}
     outputs = {one.name: one.shape for one in manifest.signature.outputs}
     ids, logits = inputs.pop("input_ids", ()), outputs.pop("logits", ())
     states = {f"{name}_next": shape for name, shape in inputs.items()}
-    if labels or ids != (1, -1) or logits != (1, -1, size) or states != outputs:
+    carried = states == outputs or (inputs == {"places": (-1,)} and not outputs)
+    if labels or ids != (1, -1) or logits != (1, -1, size) or not carried:
         raise BundleError(
             "is no model of the next word",
             where=path / "bundle.json",
             found=f"{len(labels)} labels, {manifest.signature}"[:300],
-            expected=f"input_ids [1, -1] and states to logits [1, -1, {size}] and the states",
+            expected=f"input_ids [1, -1] and states to logits [1, -1, {size}] and the states, "
+            "or input_ids and places [-1] to the logits",
             fix="convert again",
         )
 

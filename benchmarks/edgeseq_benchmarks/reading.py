@@ -118,6 +118,7 @@ class NextWordReader:
     """The next word: each text that is asked about goes on where the one before it ended."""
 
     def __init__(self, texts: TextEncoder, model: StreamModel) -> None:
+        texts.plain_tokenizer()  # nothing is cut, however little of a text a model sees at once
         self._texts, self._model = texts, model
         self.count: Callable[[Any], int] = len
 

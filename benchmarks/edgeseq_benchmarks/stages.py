@@ -304,7 +304,9 @@ def _sweep_lengths(
     for number, tokens in enumerate(lengths):
         report(Progress("lengths", number, total, f"{tokens} tokens"))
         for subject in _in_turn(batch, number):
-            if subject.lost or tokens > subject.bundle.manifest.max_tokens:
+            # A stream goes on behind what it sees: its cost there is news, too.
+            endless = isinstance(subject, StreamSubject)
+            if subject.lost or (tokens > subject.bundle.manifest.max_tokens and not endless):
                 continue
             command = protocol.RunLength(
                 tokens=tokens,

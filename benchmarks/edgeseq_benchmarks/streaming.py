@@ -2,7 +2,8 @@
 
 The model's signature takes `input_ids` int32 [1, n] and its states by name (`h0`, `c0`, …), and
 gives `logits` float32 [1, n, vocabulary] and the states behind them (`h0_next`, …), which go in
-with the next words. A model without states sees a window of the last tokens again at every word.
+with the next words. A model without states sees a window of the last tokens again at every word:
+it takes `places` int32 [m] too, those of its tokens that answers are wanted for.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-INPUT, OUTPUT, NEXT = "input_ids", "logits", "_next"
+INPUT, PLACES, OUTPUT, NEXT = "input_ids", "places", "logits", "_next"
 CHUNK = 32
 """Tokens that are fed together when a document is scored: nothing waits for each answer then, and
 the products with the vocabulary's table read it once for all of them."""
@@ -35,14 +36,27 @@ class DocumentScore(NamedTuple):
 
 
 class StreamModel:
-    """A model of the next token in an interpreter, with its state; one thread of use at a time."""
+    """A model of the next token in an interpreter, with its state; one thread of use at a time.
+
+    `chunk` is how many tokens of a document are best fed together. For a model that sees a window
+    it is half of one: then each token has at least half a window before it, itself included, or
+    all that the document has.
+    """
 
     fixed_length: int | None = None
 
     def __init__(
-        self, runtime: Runtime, path: str, *, signature_key: str, vocabulary: int, threads: int
+        self,
+        runtime: Runtime,
+        path: str,
+        *,
+        signature_key: str,
+        vocabulary: int,
+        max_tokens: int,
+        threads: int,
     ) -> None:
-        """Maps the file at `path`; raises `BundleError` when it is not such a model."""
+        """Maps the file at `path`; `max_tokens` is the window of a model without states. Raises
+        `BundleError` when it is not such a model."""
         import numpy as np
 
         self._np, self._path, self._vocabulary = np, path, vocabulary
@@ -59,14 +73,15 @@ class StreamModel:
                 fix=f"convert it for {runtime.package} or copy the file again",
             ) from failure
         del runner
-        states = sorted(set(inputs) - {INPUT})
+        states = sorted(set(inputs) - {INPUT, PLACES})
         wanted = {OUTPUT, *(f"{name}{NEXT}" for name in states)}
-        if INPUT not in inputs or set(outputs) != wanted:
+        if INPUT not in inputs or set(outputs) != wanted or (PLACES in inputs and states):
             raise BundleError(
                 "has another signature than a model of the next word",
                 where=path,
                 found=f"{sorted(inputs)} to {sorted(outputs)}",
-                expected=f"{INPUT} and states to {OUTPUT} and the states with {NEXT}",
+                expected=f"{INPUT} and states to {OUTPUT} and the states with {NEXT}, or {INPUT} "
+                f"and {PLACES} to {OUTPUT}",
                 fix="convert the bundle again",
             )
         self._input, self._output = inputs[INPUT]["index"], outputs[OUTPUT]["index"]
@@ -74,35 +89,58 @@ class StreamModel:
             (inputs[name]["index"], outputs[f"{name}{NEXT}"]["index"], inputs[name]["shape"])
             for name in states
         ]
-        self._tokens = 0
+        self._places = inputs[PLACES]["index"] if PLACES in inputs else None
+        self._window = max_tokens
+        self.chunk = CHUNK if self._places is None else max(1, max_tokens // 2)
+        self._allocated = (0, 0)
+        self._seen: list[int] = []
         self._kept: list[npt.NDArray[np.float32]] = []
         self.reset()
 
     def reset(self) -> None:
         """Forgets everything: a document begins."""
+        self._seen = []
         self._kept = [self._np.zeros(shape, self._np.float32) for _, _, shape in self._states]
 
-    def allocate(self, tokens: int) -> None:
-        """Makes room for `tokens` at a time; does nothing when there is room already."""
-        if tokens == self._tokens:
+    def allocate(self, tokens: int, answers: int | None = None) -> None:
+        """Makes room for `tokens` at a time, of which the last `answers` (default: all) are to be
+        answered; does nothing when there is room already."""
+        wanted = (tokens, tokens if answers is None else answers)
+        if wanted == self._allocated:
             return
         try:
             self._interpreter.resize_tensor_input(self._input, [1, tokens], strict=True)
+            if self._places is not None:
+                self._interpreter.resize_tensor_input(self._places, [wanted[1]], strict=True)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as failure:
-            self._tokens = 0
+            self._allocated = (0, 0)
             raise self._failed(f"cannot take an input of {tokens} tokens", failure) from failure
-        self._tokens = tokens
+        self._allocated = wanted
 
     def feed(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
-        """Logits [n, vocabulary] for what follows each of the tokens, the state going on.
+        """Logits [n, vocabulary] for what follows each of the tokens, the state going on. A model
+        with a window sees no more of them than its last `max_tokens`.
 
-        Raises `BundleError` when the runtime fails, on a token id out of range for one.
+        Raises `BundleError` when the runtime fails, on a token id out of range for one, and for
+        more tokens than a window holds.
         """
-        self.allocate(len(token_ids))
-        interpreter = self._interpreter
+        if self._places is None:
+            return self._run(token_ids, len(token_ids))
+        if len(token_ids) > self._window:
+            raise self._failed("sees fewer tokens at once", f"{len(token_ids)} tokens")
+        self._seen = [*self._seen, *token_ids][-self._window :]
+        return self._run(self._seen, len(token_ids))
+
+    def _run(self, given: Sequence[int], answers: int) -> npt.NDArray[np.float32]:
+        """Logits [answers, vocabulary] of the last ones of the tokens `given`."""
+        self.allocate(len(given), answers)
+        interpreter, int32 = self._interpreter, self._np.int32
         try:
-            interpreter.set_tensor(self._input, self._np.array([token_ids], dtype=self._np.int32))
+            interpreter.set_tensor(self._input, self._np.array([given], dtype=int32))
+            if self._places is not None:
+                places = self._np.arange(len(given) - answers, len(given), dtype=int32)
+                interpreter.set_tensor(self._places, places)
             for (index, _, _), value in zip(self._states, self._kept, strict=True):
                 interpreter.set_tensor(index, value)
             interpreter.invoke()
@@ -110,7 +148,7 @@ class StreamModel:
             self._kept = [interpreter.get_tensor(index) for _, index, _ in self._states]
         except (ValueError, RuntimeError) as failure:
             raise self._failed("the model failed to answer", failure) from failure
-        if logits.shape != (1, len(token_ids), self._vocabulary):
+        if logits.shape != (1, answers, self._vocabulary):
             raise self._failed("answered with another shape than its vocabulary", logits.shape)
         rows: npt.NDArray[np.float32] = logits[0]
         return rows
@@ -121,7 +159,11 @@ class StreamModel:
         from edgeseq.perplexity import log_probabilities
 
         self.reset()
-        logits = self.feed(token_ids)
+        size = len(token_ids)
+        if self._places is not None and size > self._window:
+            size = self.chunk
+        parts = [self.feed(token_ids[at : at + size]) for at in range(0, len(token_ids), size)]
+        logits = self._np.concatenate(parts)
         answer = self._np.zeros(len(token_ids))
         answer[1:] = log_probabilities(logits[:-1], token_ids[1:])
         return answer
@@ -130,12 +172,16 @@ class StreamModel:
         """Reads all but the last of the tokens; what is returned feeds the last one, each time
         from the state that was reached, and gives the logits [vocabulary] behind it."""
         self.reset()
-        for begin in range(0, len(token_ids) - 1, CHUNK):
-            self.feed(token_ids[begin : min(begin + CHUNK, len(token_ids) - 1)])
-        kept, last = self._kept, token_ids[-1]
+        before, last = token_ids[:-1], token_ids[-1]
+        if self._places is None:
+            for begin in range(0, len(before), CHUNK):
+                self.feed(before[begin : begin + CHUNK])
+        else:
+            self._seen = list(before)
+        kept, seen = self._kept, self._seen
 
         def again() -> npt.NDArray[np.float32]:
-            self._kept = kept
+            self._kept, self._seen = kept, seen
             row: npt.NDArray[np.float32] = self.feed([last])[-1]
             return row
 
@@ -146,10 +192,11 @@ class StreamModel:
 
 
 def score_document(
-    model: StreamModel, token_ids: Sequence[int], before: int, *, chunk: int = CHUNK
+    model: StreamModel, token_ids: Sequence[int], before: int, *, chunk: int | None = None
 ) -> DocumentScore:
     """Scores one document from a fresh state; `before` is the token that stands before its first
-    one. An empty document has no token to be scored.
+    one. An empty document has no token to be scored. `chunk` tokens are fed together, the model's
+    own number by default.
 
     Raises `BundleError` when the model fails or answers with what is no number.
     """
@@ -157,6 +204,7 @@ def score_document(
     from edgeseq.perplexity import log_probabilities, ranks
 
     model.reset()
+    chunk = chunk or model.chunk
     nats, first, among_three = 0.0, 0, 0
     given = [before, *token_ids[:-1]] if token_ids else []
     for begin in range(0, len(given), chunk):
@@ -182,13 +230,10 @@ def offer(
     model: StreamModel, token_ids: Iterable[int], before: int, count: int
 ) -> tuple[list[int], list[float]]:
     """The `count` likeliest tokens behind a text and their probabilities, the likeliest first; the
-    text is fed token by token from a fresh state."""
+    text is read from a fresh state."""
     from edgeseq.perplexity import log_probabilities
 
-    model.reset()
-    logits = model.feed([before])
-    for token_id in token_ids:
-        logits = model.feed([token_id])
-    best = likeliest(logits[-1], count)
-    nats = [float(log_probabilities(logits[-1:], [place])[0]) for place in best]
+    logits = model.ready([before, *token_ids])()
+    best = likeliest(logits, count)
+    nats = [float(log_probabilities(logits[None], [place])[0]) for place in best]
     return best, [math.exp(one) for one in nats]

@@ -326,6 +326,7 @@ def _load_model(runtime: Runtime, command: protocol.Load) -> Model | StreamModel
             command.model_path,
             signature_key=command.signature_key,
             vocabulary=command.labels,
+            max_tokens=command.max_tokens,
             threads=command.threads,
         )
     return Model(

@@ -109,6 +109,11 @@ def lower(
     for a damaged model and `ConversionError` for what the lowering or the recipe cannot do.
     """
     if head_of(model.manifest.task) == "next-token":
+        _check_next(model, recipe)
+        if model.manifest.arch == "bert":
+            from edgeseq_converters.encoder.causal import lower_next
+
+            return lower_next(model, recipe, row_scales=has_row_scales(target.runtime))
         return _stream(network_of(model), recipe, target)
     if model.manifest.arch == "lstm":
         return network_to_tflite(network_of(model), recipe, target, texts, output=OUTPUT)
@@ -124,15 +129,18 @@ def lower(
     return encoder.lower(model, recipe, texts, row_scales=has_row_scales(target.runtime))
 
 
-def _stream(network: Network, recipe: Recipe, target: Target) -> bytes:
-    """A model of the next word: its state goes in and comes out."""
+def _check_next(model: TrainedModel, recipe: Recipe) -> None:
     if recipe.activations != "float32" or recipe.weights == "int4":
         raise ConversionError(
             f"no recipe {recipe.name} for a model of the next word",
-            where=network.name,
+            where=model.manifest.name,
             expected="float32 or float16 or dynamic_wi8_afp32 or weight_only_wi8_afp32",
             fix="choose one of these",
         )
+
+
+def _stream(network: Network, recipe: Recipe, target: Target) -> bytes:
+    """A model of the next word: its state goes in and comes out."""
     if target.lowering != "loop":
         raise ConversionError(
             "only the lowering loop streams",

@@ -66,12 +66,11 @@ def compare_stream(
 ) -> Answer:
     """The comparison of a stream with the float model over a sample of texts."""
     from edgeseq_converters.fidelity import Sample
-    from edgeseq_converters.importers.trained import network_of
     from edgeseq_converters.lm.comparison import compare as compare_texts
 
     texts = read_json(Path(sample), Sample, error=ConversionError).token_ids
     compared = compare_texts(
-        network_of(read_model_folder(Path(model_dir))),
+        read_model_folder(Path(model_dir)),
         Path(tflite),
         texts,
         golden=golden,

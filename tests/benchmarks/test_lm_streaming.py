@@ -107,6 +107,7 @@ def model(bundle: Bundle) -> StreamModel:
         str(bundle.model_path),
         signature_key="stream",
         vocabulary=WORDS,
+        max_tokens=bundle.manifest.max_tokens,
         threads=1,
     )
 
@@ -274,7 +275,12 @@ def test_likeliest_is_in_order_and_never_more_than_there_are() -> None:
 def test_another_model_is_refused(bundle: Bundle, tmp_path: Path) -> None:
     def opened(path: Path, key: str, vocabulary: int) -> StreamModel:
         return StreamModel(
-            find_runtime(), str(path), signature_key=key, vocabulary=vocabulary, threads=1
+            find_runtime(),
+            str(path),
+            signature_key=key,
+            vocabulary=vocabulary,
+            max_tokens=99,
+            threads=1,
         )
 
     damaged = tmp_path / "model.tflite"

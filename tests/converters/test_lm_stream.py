@@ -185,7 +185,7 @@ def test_a_stream_in_pieces_is_the_whole_text(recipe: str, tmp_path: Path) -> No
     path = tmp_path / "model.tflite"
     path.write_bytes(lower(model, get_recipe(recipe), Target("loop")))
     ids = np.random.default_rng(3).integers(0, 50, 70).tolist()
-    stream = Streaming(path)
+    stream = Streaming(path, 1 << 20)
     whole = stream.feed(ids)
     stream.restart()
     one_by_one = np.concatenate([stream.feed([place]) for place in ids])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,22 @@ import pytest
 import tensorflow as tf
 from edgeseq_converters.bert_reference import BertReference
 from edgeseq_converters.checkpoint import read_checkpoint
+from edgeseq_converters.convert import convert
 from edgeseq_converters.lm import corpus
+from edgeseq_converters.lm.comparison import Streaming
 from edgeseq_converters.lm.loop import Paused
 from edgeseq_converters.lm.settings import LmBertSettings
 from edgeseq_converters.lm.train_transformer import Windows, perplexity_of, train_lm_bert
 from edgeseq_converters.lm.transformer import LmTransformer, initial_arrays
 from edgeseq_converters.lm.word_vectors import reduced_vectors
+from edgeseq_converters.lower import Target, lower
+from edgeseq_converters.recipes import get_recipe
 
+from edgeseq.bundle import read_bundle
 from edgeseq.context import half_overlapping
 from edgeseq.data.examples import Dataset, StreamExample
 from edgeseq.data.wikitext import EOS, UNKNOWN, stream_dataset
-from edgeseq.errors import CheckpointError, InputError
+from edgeseq.errors import CheckpointError, ConversionError, InputError
 from edgeseq.model_folder import ModelManifest, TrainedModel, not_trained_here, read_model_folder
 
 SMALL = LmBertSettings(
@@ -271,3 +277,97 @@ def test_what_does_not_go_is_refused(
     with pytest.raises(InputError, match="no teacher"):
         train_lm_bert(data, tmp_path / "out", settings=SMALL, teacher=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "recipe", ["float32", "float16", "dynamic_wi8_afp32", "weight_only_wi8_afp32"]
+)
+def test_the_file_answers_as_the_model_does(
+    recipe: str, model: LmTransformer, tmp_path: Path
+) -> None:
+    """In pieces, of which each sees the words before it, and at any place alone."""
+    path = tmp_path / "model.tflite"
+    path.write_bytes(lower(folder_of(model), get_recipe(recipe), Target("encoder")))
+    ids = np.random.default_rng(7).integers(0, len(WORDS), 16).tolist()
+    stream = Streaming(path, SMALL.window)
+    whole = stream.feed(ids)
+    expected = model.logits(np.asarray([ids], np.int32)).numpy()[0]
+    scale = max(1.0, float(np.abs(expected).max()))
+    bound = {"float32": 1e-5, "float16": 1e-2}.get(recipe, 0.1) * scale
+    assert float(np.abs(whole - expected).max()) <= bound
+    for sizes in ((1,) * 16, (5, 1, 10)):
+        stream.restart()
+        places = np.cumsum([0, *sizes])
+        parts = [stream.feed(ids[a:b]) for a, b in itertools.pairwise(places)]
+        np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-5 * scale)
+
+
+def test_behind_its_window_it_sees_the_last_words(model: LmTransformer, tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(lower(folder_of(model), get_recipe("float32"), Target("encoder")))
+    ids = np.random.default_rng(8).integers(0, len(WORDS), 40).tolist()
+    stream = Streaming(path, SMALL.window)
+    rows = [stream.feed([one])[0] for one in ids]
+    for place in (15, 16, 39):
+        last = np.asarray([ids[max(0, place - 15) : place + 1]], np.int32)
+        expected = model.logits(last).numpy()[0, -1]
+        np.testing.assert_allclose(rows[place], expected, atol=1e-4)
+
+
+def test_a_later_word_changes_no_earlier_answer_of_the_file(
+    model: LmTransformer, tmp_path: Path
+) -> None:
+    """Not in one bit: the mask is exact, also where the runtime quantizes activations."""
+    ids = np.random.default_rng(9).integers(0, len(WORDS), 16).tolist()
+    for recipe in ("float32", "dynamic_wi8_afp32"):
+        path = tmp_path / f"{recipe}.tflite"
+        path.write_bytes(lower(folder_of(model), get_recipe(recipe), Target("encoder")))
+        stream = Streaming(path, SMALL.window)
+        whole = stream.feed(ids)
+        stream.restart()
+        other = stream.feed([*ids[:9], *((one + 1) % len(WORDS) for one in ids[9:])])
+        np.testing.assert_array_equal(whole[:9], other[:9])
+        assert (np.abs(whole[9:] - other[9:]).max(-1) > 1e-4).all()
+
+
+def test_the_table_is_in_the_file_once(model: LmTransformer) -> None:
+    size = model.config.vocabulary_size * 12
+    grown = LmBertSettings(window=16, embedding_size=12, layers=2)
+    arrays = model.arrays()
+    words = 5000
+    generator = np.random.default_rng(10)
+    table = generator.normal(size=(words, 12)).astype(np.float32)
+    arrays |= {"embeddings.word_embeddings.weight": table}
+    arrays |= {"decoder.bias": np.zeros(words, np.float32)}
+    config = msgspec.structs.replace(model.config, vocabulary_size=words)
+    large = LmTransformer(config, arrays, grown)
+    for recipe, each in (("float32", 4), ("dynamic_wi8_afp32", 1)):
+        sizes = [
+            len(lower(folder_of(one), get_recipe(recipe), Target("encoder")))
+            for one in (model, large)
+        ]
+        # The words' bias, and the scale and zero point of a row, once for both of its uses.
+        each_word = 12 * each + 4 + (12 if each == 1 else 0)
+        assert abs(sizes[1] - sizes[0] - (words * each_word - size * each)) < 2000
+
+
+@pytest.mark.parametrize("recipe", ["static_wi8_ai8", "dynamic_wi4_afp32"])
+def test_recipes_that_it_has_not_are_refused(recipe: str, model: LmTransformer) -> None:
+    with pytest.raises(ConversionError, match=f"no recipe {recipe}"):
+        lower(folder_of(model), get_recipe(recipe), Target("encoder"))
+
+
+def test_a_bundle_is_compared_with_the_float_model(
+    trained: Path, data: Dataset[StreamExample], tmp_path: Path
+) -> None:
+    manifest = convert(trained, tmp_path / "bundle", recipe="dynamic_wi8_afp32", dataset=data)
+    bundle = read_bundle(tmp_path / "bundle")
+    assert (bundle.labels, manifest.max_tokens, manifest.arch) == ((), 16, "bert")
+    assert [one.name for one in manifest.signature.inputs] == ["input_ids", "places"]
+    assert manifest.fidelity.score == pytest.approx(manifest.fidelity.float_score, rel=0.1)
+    golden = bundle.golden.examples[0]
+    ids = np.asarray([golden.token_ids], np.int32)
+    logits = BertReference(read_model_folder(trained))(ids)[0].astype(np.float64)
+    nats = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    expected = [0.0, *(nats[n, place] for n, place in enumerate(golden.token_ids[1:]))]
+    np.testing.assert_allclose(golden.logits, expected, atol=1e-4)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from edgeseq.model_folder import BertConfig, BertHead, TrainedModel
 from edgeseq_converters.bert_arrays import bert_arrays, bert_config, layer_sources
-from edgeseq_converters.encoder.layers import Encoder
+from edgeseq_converters.encoder.layers import EVERY, FIRST, Encoder
 from edgeseq_converters.encoder.rounding import input_moments
 from edgeseq_converters.encoder.static import linear_ranges
 from edgeseq_converters.encoder.weights import Arrays
@@ -66,8 +66,8 @@ def lower(
     states = encoder.embeddings(flat)
     *lower_layers, last = layer_sources(config)
     for number in lower_layers:
-        states = encoder.layer(states, number, only_first=False)
-    states = encoder.layer(states, last, only_first=_pooled_first(config))
+        states = encoder.layer(states, number)
+    states = encoder.layer(states, last, FIRST if _pooled_first(config) else EVERY)
     answer = _answer(encoder, states, flat)
     graph.outputs = [answer]
     writer.sign(SIGNATURE, {INPUT: ids}, {output_name(config.head): answer})

@@ -6,6 +6,7 @@ weights. One transpose of the three together saves 2 to 5 % over three (MiniLM, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,21 @@ from edgeseq_converters.encoder.weights import Arrays
 from edgeseq_converters.tflite_writer import encoder_operators as more
 from edgeseq_converters.tflite_writer import operators as op
 from edgeseq_converters.tflite_writer.model import Tensor
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a layer is asked for: `take` picks the `count` tokens that it answers for, all of them
+    if None, and `bias` [tokens asked for, all tokens] is added to their attention scores."""
+
+    take: Callable[[Tensor], Tensor] | None = None
+    count: int = -1
+    bias: Tensor | None = None
+
+
+EVERY = Asked()
+FIRST = Asked(take=lambda states: op.row(states, 0), count=1)
+"""What a pooling of the first token needs alone."""
 
 
 @dataclass(frozen=True)
@@ -33,22 +49,25 @@ class Encoder:
         rest = self.arrays.rows(op.places(ids), "embeddings.positions", self._positions())
         words = self.arrays.lookup(ids, "embeddings.word_embeddings.weight")
         if config.trigram:
-            words = self.arrays.linear(_with_neighbours(words, ids), "embeddings.project")
+            words = _with_neighbours(words, ids)
+        projected_first = config.trigram or config.head == "next"
+        if projected_first:
+            words = self.arrays.linear(words, "embeddings.project")
         states = self._norm(op.add(words, rest), "embeddings.LayerNorm")
-        if config.embedding_size is not None and not config.trigram:
+        if config.embedding_size is not None and not projected_first:
             states = self.arrays.linear(states, "embeddings.project")
         return states
 
-    def layer(self, states: Tensor, number: int, *, only_first: bool) -> Tensor:
-        """The layer whose arrays carry `number`: states [n, hidden], or [1, hidden] with
-        `only_first`, which computes what the first token needs alone."""
+    def layer(self, states: Tensor, number: int, asked: Asked = EVERY) -> Tensor:
+        """The layer whose arrays carry `number`: states [n, hidden] → those of the tokens that are
+        asked for."""
         name = f"encoder.layer.{number}."
-        narrow = asked = states
+        narrow = told = states
         if self.config.bottleneck_size is not None:
-            narrow, asked = (self._narrowed(states, name + part) for part in _BOTTLENECKS)
-        mixed = self._attention(name + "attention.self.", asked, states, only_first=only_first)
-        if only_first:
-            states, narrow = op.row(states, 0), op.row(narrow, 0)
+            narrow, told = (self._narrowed(states, name + part) for part in _BOTTLENECKS)
+        mixed = self._attention(name + "attention.self.", told, states, asked)
+        if asked.take is not None:
+            states, narrow = asked.take(states), asked.take(narrow)
         mixed = self.arrays.linear(mixed, name + "attention.output.dense")
         inner = self._norm(op.add(narrow, mixed), name + "attention.output.LayerNorm")
         for part in feed_forward_prefixes(self.config):
@@ -98,31 +117,34 @@ class Encoder:
         shrunk = self.arrays.linear(grown, name + "output.dense")
         return self._norm(op.add(inner, shrunk), name + "output.LayerNorm")
 
-    def _attention(self, name: str, asked: Tensor, told: Tensor, *, only_first: bool) -> Tensor:
-        """Queries and keys of `asked`, values of `told`: [n, inner], or [1, inner]."""
-        first = op.row(asked, 0) if only_first else asked
+    def _attention(self, name: str, keys: Tensor, values: Tensor, asked: Asked) -> Tensor:
+        """Queries and keys of `keys`, values of `values`: [tokens asked for, inner]."""
+        queries = keys if asked.take is None else asked.take(keys)
         # What is computed from the same rows is one product.
-        if asked is told and not only_first:
-            query, key, value = self._heads(asked, name, ("query", "key", "value"))
-        elif asked is told:
+        if keys is values and queries is keys:
+            query, key, value = self._heads(keys, name, ("query", "key", "value"))
+        elif keys is values:
             (query,), (key, value) = (
-                self._heads(first, name, ("query",)),
-                self._heads(asked, name, ("key", "value")),
+                self._heads(queries, name, ("query",)),
+                self._heads(keys, name, ("key", "value")),
             )
-        elif only_first:
+        elif queries is not keys:
             (query,), (key,), (value,) = (
-                self._heads(first, name, ("query",)),
-                self._heads(asked, name, ("key",)),
-                self._heads(told, name, ("value",)),
+                self._heads(queries, name, ("query",)),
+                self._heads(keys, name, ("key",)),
+                self._heads(values, name, ("value",)),
             )
         else:
             (query, key), (value,) = (
-                self._heads(asked, name, ("query", "key")),
-                self._heads(told, name, ("value",)),
+                self._heads(keys, name, ("query", "key")),
+                self._heads(values, name, ("value",)),
             )
-        attention = op.softmax(more.matmul(query, key, transpose_b=True))
-        mixed = more.transpose(more.matmul(attention, value), (1, 0, 2))
-        return op.reshape(mixed, (1 if only_first else asked.shape[0], inner_size(self.config)))
+        scores = more.matmul(query, key, transpose_b=True)
+        if asked.bias is not None:
+            scores = op.add(scores, asked.bias)
+        mixed = more.transpose(more.matmul(op.softmax(scores), value), (1, 0, 2))
+        count = keys.shape[0] if asked.take is None else asked.count
+        return op.reshape(mixed, (count, inner_size(self.config)))
 
     def _heads(self, states: Tensor, name: str, parts: tuple[str, ...]) -> list[Tensor]:
         """Each of `parts` as [heads, n, head size]; one transpose for all. Static products have a

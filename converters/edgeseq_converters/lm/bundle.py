@@ -1,7 +1,8 @@
 """From a trained model of the next word to a checked bundle.
 
-The bundle's signature is `stream`: tokens and states in, logits and states out. It has no labels;
-its golden examples hold ln p of each token of a text (not the logits of the whole vocabulary), and
+The bundle's signature is `stream`: tokens and states in, logits and states out, or of a
+transformer a window of tokens and the places that answers are wanted for. It has no labels; its
+golden examples hold ln p of each token of a text (not the logits of the whole vocabulary), and
 `eval.jsonl` the documents of the test part.
 """
 
@@ -123,15 +124,16 @@ def convert_stream(
 
 def _pieces(model: TrainedModel, dataset: Dataset[StreamExample]) -> tuple[tuple[int, ...], ...]:
     """Pieces of development text as ids, spread over the documents, an `<eos>` before each."""
-    texts = Texts(model, vocabulary_size(model), COMPARED_TOKENS)
+    tokens = min(COMPARED_TOKENS, model.manifest.max_tokens)
+    texts = Texts(model, vocabulary_size(model), tokens)
     documents = [one for one in dataset.dev if one.words]
     if not documents:
         raise DataError("has no development text to compare a conversion on", where=dataset.name)
     pieces = []
     for number in range(N_COMPARED):
         words = documents[number % len(documents)].words
-        begin = (number * 131) % max(1, len(words) - COMPARED_TOKENS)
-        text = " ".join([EOS, *words[begin : begin + COMPARED_TOKENS - 1]])
+        begin = (number * 131) % max(1, len(words) - tokens)
+        text = " ".join([EOS, *words[begin : begin + tokens - 1]])
         pieces.append(texts.encode(text))
     return tuple(pieces)
 

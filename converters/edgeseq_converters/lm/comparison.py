@@ -10,11 +10,11 @@ import msgspec
 import numpy as np
 
 from edgeseq.errors import ConversionError
+from edgeseq.model_folder import TrainedModel
 from edgeseq.perplexity import log_probabilities, perplexity
 from edgeseq.progress import Progress, Report, silent
 from edgeseq_converters.arrays import FloatArray
-from edgeseq_converters.network import Network
-from edgeseq_converters.network_reference import answers
+from edgeseq_converters.reference import reference_answers
 
 
 class Compared(msgspec.Struct, frozen=True):
@@ -35,13 +35,15 @@ class Compared(msgspec.Struct, frozen=True):
 
 
 class Streaming:
-    """A .tflite stream in the real runtime, one thread, bound by the names of its signature."""
+    """A .tflite model of the next word in the real runtime, one thread, bound by the names of its
+    signature: one that carries a state, or one that sees a window again (it takes `places`)."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises `ConversionError` when the runtime refuses the file."""
+    def __init__(self, path: Path, window: int) -> None:
+        """`window` is the longest text that the model sees at once. Raises `ConversionError` when
+        the runtime refuses the file."""
         from ai_edge_litert.interpreter import Interpreter
 
-        self._where = path
+        self._where, self._window = path, window
         try:
             self._interpreter: Any = Interpreter(model_path=str(path), num_threads=1)
             runner = self._interpreter.get_signature_runner("stream")
@@ -56,19 +58,29 @@ class Streaming:
 
     def restart(self) -> None:
         """Puts all states to zero."""
+        self._seen: list[int] = []
         self._states = {
             name: np.zeros(shape, np.float32)
             for name, (_, shape) in self._inputs.items()
-            if name != "input_ids"
+            if name not in ("input_ids", "places")
         }
 
     def feed(self, ids: Sequence[int]) -> FloatArray:
-        """Logits [n, vocabulary] behind each of the tokens; raises `ConversionError`."""
-        interpreter, place = self._interpreter, self._inputs["input_ids"][0]
+        """Logits [n, vocabulary] behind each of the tokens, of which a model with a window takes no
+        more than fit into it; raises `ConversionError`."""
+        given = list(ids)
+        if "places" in self._inputs:
+            given = self._seen = [*self._seen, *ids][-self._window :]
+        places = np.arange(len(given) - len(ids), len(given), dtype=np.int32)
+        interpreter = self._interpreter
         try:
-            interpreter.resize_tensor_input(place, [1, len(ids)], strict=True)
+            self._resize("input_ids", (1, len(given)))
+            if "places" in self._inputs:
+                self._resize("places", places.shape)
             interpreter.allocate_tensors()
-            interpreter.set_tensor(place, np.asarray([ids], np.int32))
+            interpreter.set_tensor(self._inputs["input_ids"][0], np.asarray([given], np.int32))
+            if "places" in self._inputs:
+                interpreter.set_tensor(self._inputs["places"][0], places)
             for name, value in self._states.items():
                 interpreter.set_tensor(self._inputs[name][0], value)
             interpreter.invoke()
@@ -79,6 +91,9 @@ class Streaming:
             raise self._refused(failure) from failure
         return logits
 
+    def _resize(self, name: str, shape: tuple[int, ...]) -> None:
+        self._interpreter.resize_tensor_input(self._inputs[name][0], shape, strict=True)
+
     def _refused(self, failure: Exception) -> ConversionError:
         return ConversionError(
             "the runtime does not run the model", where=self._where, found=failure
@@ -86,7 +101,7 @@ class Streaming:
 
 
 def compare(
-    network: Network,
+    model: TrainedModel,
     path: Path,
     texts: Sequence[Sequence[int]],
     *,
@@ -94,19 +109,19 @@ def compare(
     golden_tokens: int,
     report: Report = silent,
 ) -> Compared:
-    """Compares the file at `path` with `network` on `texts` (ids, two or more each).
+    """Compares the file at `path` with `model` on `texts` (ids, two or more each).
 
     The converted model reads each text in two pieces from a fresh state, the float model at once,
-    so that an error in carrying the state shows. Raises `ConversionError` when the runtime does
-    not run the file.
+    so that an error in carrying the state, or in what is seen of the window, shows. Raises
+    `ConversionError` when the runtime does not run the file.
     """
-    stream = Streaming(path)
+    stream = Streaming(path, model.manifest.max_tokens)
     error, largest, cosine = 0.0, 0.0, 1.0
     same, tokens, gap = 0, 0, 0.0
     nats: list[list[float]] = [[], []]
     kept: list[tuple[float, ...]] = []
     for number, ids in enumerate(texts):
-        reference = answers(network, [ids])[0]
+        (reference,) = reference_answers(model, [ids])
         stream.restart()
         half = max(1, len(ids) // 3)
         parts = [part for part in (ids[:half], ids[half:]) if len(part)]
