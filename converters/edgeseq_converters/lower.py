@@ -7,6 +7,7 @@ No framework takes part: a conversion takes a fraction of a second and the memor
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 
@@ -109,12 +110,14 @@ def lower(
     for a damaged model and `ConversionError` for what the lowering or the recipe cannot do.
     """
     if head_of(model.manifest.task) == "next-token":
-        _check_next(model, recipe)
+        weights = _next_weights(model, recipe)
         if model.manifest.arch == "bert":
             from edgeseq_converters.encoder.causal import lower_next
 
             return lower_next(model, recipe, row_scales=has_row_scales(target.runtime))
-        return _stream(network_of(model), recipe, target)
+        newest = has_row_scales(target.runtime)
+        numbers = WeightFormat(weights, recipe.dynamic, scale_per_row=newest)
+        return _stream(network_of(model), numbers, target)
     if model.manifest.arch == "lstm":
         return network_to_tflite(network_of(model), recipe, target, texts, output=OUTPUT)
     if recipe.name not in _ENCODER_RECIPES:
@@ -129,7 +132,8 @@ def lower(
     return encoder.lower(model, recipe, texts, row_scales=has_row_scales(target.runtime))
 
 
-def _check_next(model: TrainedModel, recipe: Recipe) -> None:
+def _next_weights(model: TrainedModel, recipe: Recipe) -> Literal["float32", "float16", "int8"]:
+    """How the weights of a model of the next word are stored."""
     if recipe.activations != "float32" or recipe.weights == "int4":
         raise ConversionError(
             f"no recipe {recipe.name} for a model of the next word",
@@ -137,9 +141,10 @@ def _check_next(model: TrainedModel, recipe: Recipe) -> None:
             expected="float32 or float16 or dynamic_wi8_afp32 or weight_only_wi8_afp32",
             fix="choose one of these",
         )
+    return recipe.weights
 
 
-def _stream(network: Network, recipe: Recipe, target: Target) -> bytes:
+def _stream(network: Network, weights: WeightFormat, target: Target) -> bytes:
     """A model of the next word: its state goes in and comes out."""
     if target.lowering != "loop":
         raise ConversionError(
@@ -148,8 +153,6 @@ def _stream(network: Network, recipe: Recipe, target: Target) -> bytes:
             found=target.lowering,
             fix="choose --lowering loop",
         )
-    newest = has_row_scales(target.runtime)
-    weights = WeightFormat(recipe.weights, recipe.dynamic, scale_per_row=newest)
     return lower_stream(network, weights, output=OUTPUT)
 
 
