@@ -1,8 +1,8 @@
 """Windows over a text that is longer than a model sees at once.
 
-Windows overlap by half, and each word is answered in the first one in which it has at least half
-a window before it, itself included (or all that the text has). So a text of n words costs about
-2·n computed ones, and a word sees 3/4 of a window on average.
+Half a window is answered at a time, with as much before it as fits: so each word has at least half
+a window before it, itself included (or all that the text has), and 3/4 of one on average. A text
+of n words costs about 2·n computed ones; a window for each word alone would cost n·window.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ class Window(NamedTuple):
 def half_overlapping(tokens: int, window: int) -> list[Window]:
     """The windows over a text of `tokens`, each of at most `window` of them; the answered parts
     follow each other without a gap. An empty text has none."""
-    kept = window // 2
-    windows = [Window(0, 0, min(window, tokens))] if tokens else []
+    part = max(1, window // 2)
+    # The second half of the first window sees what it would see in one of its own.
+    windows = [Window(0, 0, min(2 * part if window > 1 else 1, tokens))] if tokens else []
     while windows and windows[-1].end < tokens:
         first = windows[-1].end
-        begin = first - kept
-        windows.append(Window(begin, first, min(begin + window, tokens)))
+        end = min(first + part, tokens)
+        windows.append(Window(max(0, end - window), first, end))
     return windows

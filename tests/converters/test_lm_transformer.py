@@ -243,7 +243,7 @@ def test_windows_score_each_word_once_with_half_a_window_before_it() -> None:
         assert answered == list(range(tokens))
         for begin, first, end in windows:
             assert end - begin <= 16
-            assert first == 0 or first - begin == 8
+            assert first == 0 or first - begin >= 8
     assert len(half_overlapping(1000, 16)) == 1 + math.ceil((1000 - 16) / 8)
 
 

@@ -59,11 +59,13 @@ class LmBertSettings(RunSettings, frozen=True, forbid_unknown_fields=True, kw_on
       seldom, and the layers start from weights that know something.
     """
 
-    batch_size: Count = 16
+    epochs: Annotated[float, msgspec.Meta(gt=0)] = 3.0
+    batch_size: Count = 8
     window: Annotated[int, msgspec.Meta(ge=2)] = 128
     embedding_size: Count = 176
     layers: Count = 2
     learning_rate: Rate = 1e-3
+    warmup: Count = 50
     table_rate: Annotated[float, msgspec.Meta(gt=0)] = 2.0
     dropout_in: Fraction = 0.1
     dropout_out: Fraction = 0.1
