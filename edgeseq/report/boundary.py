@@ -14,11 +14,14 @@ from edgeseq.budgets import Budget
 from edgeseq.model_folder import Arch
 from edgeseq.report.rows import Row
 from edgeseq.report.verdict import Gaps, blocking_reasons, decide
+from edgeseq.tasks import head_of
 from edgeseq.units import format_bytes, format_duration_ms
 
 Corner = tuple[int, int]
 LEFT_OUT = frozenset({"memory", "p95"})
-_A_MODEL: dict[Arch, str] = {"lstm": "an LSTM", "bert": "a BERT"}
+_MODELS: dict[Arch, str] = {"lstm": "an LSTM", "bert": "a BERT"}
+_NEXT_WORD_MODELS: dict[Arch, str] = {"lstm": "an LSTM", "bert": "a transformer"}
+"""What was a BERT and only sees the words before is none any more."""
 
 
 class WinnerMap(msgspec.Struct, frozen=True):
@@ -62,6 +65,7 @@ def winner_map(rows: Sequence[Row], budget: Budget, gaps: Gaps) -> WinnerMap:
 def boundary_sentence(rows: Sequence[Row], winners: WinnerMap) -> str:
     """The map in words, with the numbers at which the answer changes."""
     by_name = {row.bundle: row for row in rows}
+    a_model = _names(rows)
     cells = {
         (i, j): by_name[winner].arch
         for i, column in enumerate(winners.winners)
@@ -76,12 +80,12 @@ def boundary_sentence(rows: Sequence[Row], winners: WinnerMap) -> str:
     region = {cell for cell, arch in cells.items() if arch == top}
     others = sorted({row.arch for row in rows} - {top})
     if len(region) == len(cells):
-        sentence = f"From {lowest} on, {_A_MODEL[top]} is what to ship; below that nothing fits."
+        sentence = f"From {lowest} on, {a_model[top]} is what to ship; below that nothing fits."
         if others:
-            sentence += f" No limit makes {_A_MODEL[others[0]]} the better choice."
+            sentence += f" No limit makes {a_model[others[0]]} the better choice."
         return sentence
     if not _upward_closed(region, top_corner):
-        return _walks(winners, cells)
+        return _walks(winners, cells, a_model)
     other = others[0]
     below = next(
         winners.winners[i][j] for (i, j), arch in sorted(cells.items(), reverse=True) if arch != top
@@ -91,10 +95,16 @@ def boundary_sentence(rows: Sequence[Row], winners: WinnerMap) -> str:
     points = best.by.points(best.score or 0.0, instead.score or 0.0)
     gained = f", {points:.1f} points better ({best.score_text} against {instead.score_text})"
     return (
-        f"{_capital(_A_MODEL[top])} is what to ship from {_say_corners(winners, _corners(region))}"
-        f" on{gained if points > 0 else ''}. Below that {_A_MODEL[other]} is, down to {lowest}; "
+        f"{_capital(a_model[top])} is what to ship from {_say_corners(winners, _corners(region))}"
+        f" on{gained if points > 0 else ''}. Below that {a_model[other]} is, down to {lowest}; "
         "under that nothing fits."
     )
+
+
+def _names(rows: Sequence[Row]) -> dict[Arch, str]:
+    """What the architectures are called in a sentence about these rows."""
+    next_word = bool(rows) and head_of(rows[0].task) == "next-token"
+    return _NEXT_WORD_MODELS if next_word else _MODELS
 
 
 def _corners(region: set[Corner]) -> list[Corner]:
@@ -126,26 +136,28 @@ def _say_corner(memory: int | None, p95: float | None) -> str:
     return " and ".join(parts) or "any limit"
 
 
-def _walks(winners: WinnerMap, cells: dict[Corner, Arch]) -> str:
+def _walks(winners: WinnerMap, cells: dict[Corner, Arch], a_model: dict[Arch, str]) -> str:
     """Each axis alone, the other without a limit: true whatever shape the regions have."""
     columns, rows = len(winners.memory_bytes), len(winners.p95_ms)
     memory = [(winners.memory_bytes[i], cells.get((i, rows - 1))) for i in range(columns)]
     latency = [(winners.p95_ms[j], cells.get((columns - 1, j))) for j in range(rows)]
     sentences = []
     if memory[0][0] is not None:
-        steps = _steps([(format_bytes(value or 0), arch) for value, arch in memory])
+        steps = _steps([(format_bytes(value or 0), arch) for value, arch in memory], a_model)
         sentences.append(f"With any latency allowed: {steps}.")
     if latency[0][0] is not None:
-        steps = _steps([(format_duration_ms(value or 0.0), arch) for value, arch in latency])
+        steps = _steps(
+            [(format_duration_ms(value or 0.0), arch) for value, arch in latency], a_model
+        )
         sentences.append(f"With any memory allowed: {steps}.")
     return " ".join(sentences)
 
 
-def _steps(walk: Sequence[tuple[str, Arch | None]]) -> str:
+def _steps(walk: Sequence[tuple[str, Arch | None]], a_model: dict[Arch, str]) -> str:
     said, last = [], None
     for value, arch in walk:
         if arch is not None and arch != last:
-            said.append(f"{_A_MODEL[arch]} from {value}")
+            said.append(f"{a_model[arch]} from {value}")
             last = arch
     return ", ".join(said)
 

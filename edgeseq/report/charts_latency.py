@@ -19,7 +19,7 @@ from edgeseq.report.chart_parts import (
     values,
 )
 from edgeseq.report.evidence import percentile_ms
-from edgeseq.report.next_words import growth_caption, offered_caption, words_of
+from edgeseq.report.next_words import against_caption, growth_caption, offered_caption, words_of
 from edgeseq.report.rows import Entry, Group
 from edgeseq.report.theme import IS_NARROW, Style, colour
 from edgeseq.tasks import head_of
@@ -168,7 +168,14 @@ def _lengths_caption(group: Group) -> str:
     band = "Bands span the middle 80 % of the inferences (50 % where samples are few)."
     if head_of(group.rows[0].task) == "next-token":
         timed = [entry for entry in group.entries if entry.run.lengths]
-        costs = " ".join(growth_caption(one.row.bundle, _medians(one)) for one in timed)
+        costs = " ".join(
+            growth_caption(one.row.bundle, _medians(one), one.run.bundle.max_tokens)
+            for one in timed
+        )
+        both = [[curve for _, curve in curves[arch]] for arch in ("lstm", "bert")]
+        if all(both):
+            fastest = (min(some, key=lambda curve: sum(curve.values())) for some in both)
+            costs += against_caption(*fastest)
         return f"{costs}{offered_caption(group.entries)} {band}"
     if not curves["lstm"] or not curves["bert"]:
         only = next(iter(curves["lstm"] or curves["bert"]))

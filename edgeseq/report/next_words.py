@@ -58,11 +58,31 @@ def offered_caption(entries: Sequence[Entry]) -> str:
     return f" The likeliest word is right, or one of the three: {'; '.join(parts)}."
 
 
-def growth_caption(bundle: str, medians: dict[int, float]) -> str:
-    """What one more word costs at the longest context against the shortest."""
+def growth_caption(bundle: str, medians: dict[int, float], window: int) -> str:
+    """What one more word costs at the longest context against the shortest; `medians` are ms by
+    words read so far, `window` the most words that the model sees."""
     lengths = sorted(medians)
     growth = medians[lengths[-1]] / medians[lengths[0]]
+    seen = f", of which it sees the last {window}," if window < lengths[-1] else ""
     return (
-        f"{bundle} takes {growth:.2g} times as long for one more word behind {lengths[-1]} words "
-        f"as at the beginning ({medians[lengths[-1]]:.3g} ms and {medians[lengths[0]]:.3g} ms)."
+        f"{bundle} takes {growth:.2g} times as long for one more word behind {lengths[-1]} words"
+        f"{seen} as at the beginning ({medians[lengths[-1]]:.3g} ms and "
+        f"{medians[lengths[0]]:.3g} ms)."
     )
+
+
+def against_caption(lstm: dict[int, float], transformer: dict[int, float]) -> str:
+    """What the transformer's next word costs in the LSTM's at the shortest and the longest context
+    that both were timed behind, and from where on it costs more; empty without such contexts."""
+    shared = sorted(set(lstm) & set(transformer))
+    if len(shared) < 2:
+        return ""
+    ratios = [transformer[words] / lstm[words] for words in shared]
+    said = (
+        f" The fastest transformer's next word takes {ratios[0]:.2g} times the fastest LSTM's "
+        f"behind {shared[0]} and {ratios[-1]:.2g} times behind {shared[-1]} words."
+    )
+    dearer = [words for words, ratio in zip(shared, ratios, strict=True) if ratio > 1]
+    if dearer and ratios[0] <= 1 and ratios[-1] > 1:
+        said += f" From {dearer[0]} words on the LSTM's is the cheaper one."
+    return said

@@ -54,7 +54,7 @@ class LmBertSettings(RunSettings, frozen=True, forbid_unknown_fields=True, kw_on
 
     - `batch_size` windows of `window` words a step. The window is also the longest text that the
       model will ever see at once: the positions that are kept of the checkpoint.
-    - `embedding_size` of 176 makes a file as large as the LSTM's (10.1 and 10.2 MB in int8).
+    - `embedding_size` of 176 makes a file as large as the LSTM's (10.3 and 10.2 MB in int8).
     - `table_rate`: the table of words learns this much faster than the rest. A word is seen
       seldom, and the layers start from weights that know something.
     """
