@@ -34,7 +34,7 @@ RecipeName = Literal[
     "static_wi8_ai8",
     "static_wi8_ai16",
 ]
-Lowering = Literal["loop", "unrolled", "fused", "encoder"]
+Lowering = Literal["loop", "unrolled", "fused", "encoder", "cached"]
 MANIFEST_LIMIT_BYTES = 4 << 20
 MODEL_LIMIT_BYTES = 2 << 30
 TEXT_LIMIT_BYTES = 512 << 20
@@ -64,9 +64,11 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lowering `unrolled`) has [1, length] instead: a shorter text is filled up with the id −1, which
     is no token, on its right. A model of the next word (head `next-token`) takes its states too
     (`h0`, `c0`, … float32), and gives `logits` float32 [1, −1, vocabulary] and the states behind
-    the tokens (`h0_next`, …). Or it has no state and sees the last `max_tokens` tokens again for
-    every word: then it takes `places` int32 [−1] too, the tokens that answers are wanted for, and
-    gives one row of logits for each.
+    the tokens (`h0_next`, …). One that sees the last `max_tokens` tokens alone also takes `places`
+    int32 [−1], those of its tokens that answers are wanted for, and gives one row of logits for
+    each. It has no state and is given all of them again for every word, or (lowering `cached`) its
+    states are what it has computed of them: `used` [1] says of how many, and all are zero before
+    the first one.
     """
 
     key: str
@@ -302,21 +304,22 @@ def answer_shape(head: Head, labels: int, length: int) -> tuple[int, ...]:
 
 
 def _check_stream(path: Path, labels: tuple[str, ...], manifest: BundleManifest) -> None:
-    """A model of the next word has no labels, and gives back every state that it takes, or takes
-    the places of a window that answers are wanted for."""
+    """A model of the next word has no labels, and gives back every state that it takes; one with a
+    window takes the places that answers are wanted for."""
     size = manifest.vocabulary_size
     inputs = {one.name: one.shape for one in manifest.signature.inputs}
     outputs = {one.name: one.shape for one in manifest.signature.outputs}
     ids, logits = inputs.pop("input_ids", ()), outputs.pop("logits", ())
+    places = inputs.pop("places", (-1,))
     states = {f"{name}_next": shape for name, shape in inputs.items()}
-    carried = states == outputs or (inputs == {"places": (-1,)} and not outputs)
-    if labels or ids != (1, -1) or logits != (1, -1, size) or not carried:
+    shapes = (ids, places, logits)
+    if labels or shapes != ((1, -1), (-1,), (1, -1, size)) or states != outputs:
         raise BundleError(
             "is no model of the next word",
             where=path / "bundle.json",
             found=f"{len(labels)} labels, {manifest.signature}"[:300],
-            expected=f"input_ids [1, -1] and states to logits [1, -1, {size}] and the states, "
-            "or input_ids and places [-1] to the logits",
+            expected=f"input_ids [1, -1], states and perhaps places [-1] to logits [1, -1, {size}] "
+            "and the states",
             fix="convert again",
         )
 

@@ -2,8 +2,10 @@
 
 The model's signature takes `input_ids` int32 [1, n] and its states by name (`h0`, `c0`, …), and
 gives `logits` float32 [1, n, vocabulary] and the states behind them (`h0_next`, …), which go in
-with the next words. A model without states sees a window of the last tokens again at every word:
-it takes `places` int32 [m] too, those of its tokens that answers are wanted for.
+with the next words. A model that takes `places` int32 [m] too, those of its tokens that answers are
+wanted for, sees a window of the last tokens: without states it is given them again at every word;
+with states, a cache of what it has computed of them, the new ones alone. When its cache is full, it
+reads the last half of a window again into an empty one.
 """
 
 from __future__ import annotations
@@ -75,13 +77,13 @@ class StreamModel:
         del runner
         states = sorted(set(inputs) - {INPUT, PLACES})
         wanted = {OUTPUT, *(f"{name}{NEXT}" for name in states)}
-        if INPUT not in inputs or set(outputs) != wanted or (PLACES in inputs and states):
+        if INPUT not in inputs or set(outputs) != wanted:
             raise BundleError(
                 "has another signature than a model of the next word",
                 where=path,
                 found=f"{sorted(inputs)} to {sorted(outputs)}",
-                expected=f"{INPUT} and states to {OUTPUT} and the states with {NEXT}, or {INPUT} "
-                f"and {PLACES} to {OUTPUT}",
+                expected=f"{INPUT}, states and perhaps {PLACES} to {OUTPUT} and the states with "
+                f"{NEXT}",
                 fix="convert the bundle again",
             )
         self._input, self._output = inputs[INPUT]["index"], outputs[OUTPUT]["index"]
@@ -94,12 +96,17 @@ class StreamModel:
         self.chunk = CHUNK if self._places is None else max(1, max_tokens // 2)
         self._allocated = (0, 0)
         self._seen: list[int] = []
+        self._used = 0  # tokens that a cache holds
         self._kept: list[npt.NDArray[np.float32]] = []
         self.reset()
 
     def reset(self) -> None:
         """Forgets everything: a document begins."""
         self._seen = []
+        self._forget()
+
+    def _forget(self) -> None:
+        self._used = 0
         self._kept = [self._np.zeros(shape, self._np.float32) for _, _, shape in self._states]
 
     def allocate(self, tokens: int, answers: int | None = None) -> None:
@@ -130,7 +137,17 @@ class StreamModel:
         if len(token_ids) > self._window:
             raise self._failed("sees fewer tokens at once", f"{len(token_ids)} tokens")
         self._seen = [*self._seen, *token_ids][-self._window :]
-        return self._run(self._seen, len(token_ids))
+        given = self._seen if not self._states else self._not_cached(len(token_ids))
+        return self._run(given, len(token_ids))
+
+    def _not_cached(self, new: int) -> list[int]:
+        """What a cache lacks of the tokens seen, of which the last `new` are new: these, or where
+        it has no room for them, as many before them as half a window, too."""
+        if self._used + new > self._window:
+            self._forget()
+            new = min(self._window, len(self._seen), new + (self._window + 1) // 2)
+        self._used += new
+        return self._seen[-new:]
 
     def _run(self, given: Sequence[int], answers: int) -> npt.NDArray[np.float32]:
         """Logits [answers, vocabulary] of the last ones of the tokens `given`."""
@@ -177,11 +194,13 @@ class StreamModel:
             for begin in range(0, len(before), CHUNK):
                 self.feed(before[begin : begin + CHUNK])
         else:
-            self._seen = list(before)
-        kept, seen = self._kept, self._seen
+            self._seen = list(before[max(0, len(before) - self._window + 1) :])
+        if self._seen and self._states:
+            self._run(self._not_cached(len(self._seen)), 1)
+        kept, seen, used = self._kept, self._seen, self._used
 
         def again() -> npt.NDArray[np.float32]:
-            self._kept, self._seen = kept, seen
+            self._kept, self._seen, self._used = kept, seen, used
             row: npt.NDArray[np.float32] = self.feed([last])[-1]
             return row
 

@@ -13,7 +13,7 @@ from edgeseq.errors import InputError
 from edgeseq.model_folder import read_model_folder
 from edgeseq.progress import Report, silent
 from edgeseq_converters.convert import convert
-from edgeseq_converters.lower import LOWERINGS, choose_lowering, recipes_of
+from edgeseq_converters.lower import LOWERINGS, choose_lowering, lowerings_of, recipes_of
 from edgeseq_converters.prepare import Prepared
 from edgeseq_converters.recipes import DEFAULT, get_recipe
 from edgeseq_converters.search import search
@@ -53,7 +53,8 @@ def convert_many(
 
     Raises `InputError` for choices that do not go together, and all that `convert` raises.
     """
-    arch = read_model_folder(model.path).manifest.arch
+    manifest = read_model_folder(model.path).manifest
+    arch = manifest.arch
     recipes = tuple(dict.fromkeys(choices.recipes)) or (DEFAULT,)
     if AUTO in recipes and len(recipes) > 1:
         raise InputError(
@@ -64,7 +65,7 @@ def convert_many(
             get_recipe(name)
     lowerings: tuple[str, ...] = tuple(dict.fromkeys(choices.lowerings)) or LOWERINGS[arch][:1]
     if AUTO in lowerings:
-        lowerings = LOWERINGS[arch]
+        lowerings = lowerings_of(arch, manifest.task)
     if choices.length is not None and "unrolled" not in lowerings:
         raise InputError(
             "--length is the number of tokens of the lowering unrolled",

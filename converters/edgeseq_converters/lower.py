@@ -28,7 +28,7 @@ from edgeseq_converters.recipes import RECIPES, Recipe
 OUTPUT = "logits"
 LOWERINGS: dict[Arch, tuple[Lowering, ...]] = {
     "lstm": ("loop", "unrolled", "fused"),
-    "bert": ("encoder",),
+    "bert": ("encoder", "cached"),
 }
 """The lowerings of each architecture; the first is what `auto` takes."""
 _ENCODER_RECIPES = (
@@ -69,6 +69,13 @@ def choose_lowering(arch: Arch, name: str) -> Lowering:
         expected=" or ".join(("auto", *LOWERINGS[arch])),
         fix="choose one of these",
     )
+
+
+def lowerings_of(arch: Arch, task: str) -> tuple[Lowering, ...]:
+    """The lowerings that a model of this architecture has for a task."""
+    if head_of(task) == "next-token":
+        return ("encoder", "cached") if arch == "bert" else ("loop",)
+    return tuple(one for one in LOWERINGS[arch] if one != "cached")
 
 
 def recipes_of(arch: Arch, lowering: Lowering) -> tuple[str, ...]:
@@ -114,7 +121,9 @@ def lower(
         if model.manifest.arch == "bert":
             from edgeseq_converters.encoder.causal import lower_next
 
-            return lower_next(model, recipe, row_scales=has_row_scales(target.runtime))
+            cached = target.lowering == "cached"
+            newest = has_row_scales(target.runtime)
+            return lower_next(model, recipe, cached=cached, row_scales=newest)
         newest = has_row_scales(target.runtime)
         numbers = WeightFormat(weights, recipe.dynamic, scale_per_row=newest)
         return _stream(network_of(model), numbers, target)
@@ -126,6 +135,13 @@ def lower(
             where=model.manifest.name,
             expected=" or ".join(_ENCODER_RECIPES),
             fix="choose one of these",
+        )
+    if target.lowering == "cached":
+        raise ConversionError(
+            "only a model of the next word has a cache of what it has seen",
+            where=model.manifest.name,
+            found=target.lowering,
+            fix="choose --lowering encoder",
         )
     from edgeseq_converters import encoder
 

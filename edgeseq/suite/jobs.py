@@ -208,14 +208,27 @@ def _trained(model: TrainedModel) -> Answer:
 
 
 def convert(
-    *, source: str, recipe: str, out: str, data: dict[str, Any], data_sha256: str, report: Report
+    *,
+    source: str,
+    recipe: str,
+    out: str,
+    data: dict[str, Any],
+    data_sha256: str,
+    report: Report,
+    lowering: str = "auto",
 ) -> Answer:
     """Converts a trained model by one recipe and writes its bundle to `out`."""
     from edgeseq_converters.convert import convert as convert_model
 
     dataset = _load_same(data, data_sha256, report)
     manifest = convert_model(
-        Path(source), Path(out), recipe=recipe, dataset=dataset, report=report, replace=True
+        Path(source),
+        Path(out),
+        recipe=recipe,
+        lowering=lowering,
+        dataset=dataset,
+        report=report,
+        replace=True,
     )
     fidelity = manifest.fidelity
     size = format_bytes(manifest.files["model.tflite"].size_bytes)

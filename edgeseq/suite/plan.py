@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edgeseq.suite.devices import RESULTS_FOLDER, result_path
-from edgeseq.suite.schema import DataSection, ModelSection, Suite
+from edgeseq.suite.schema import DataSection, ModelSection, Suite, bundle_name
 from edgeseq.suite.steps import Step
 
 if TYPE_CHECKING:
@@ -72,7 +72,9 @@ def plan(
     converted: list[Step] = []
     for model in suite.models:
         for recipe in model.recipes:
-            converted.append(_convert_step(model, recipe, common, trained[model.name], root))
+            for lowering in model.lowerings:
+                of = (model.name, recipe, lowering)
+                converted.append(_convert_step(of, common, trained[model.name], root))
     steps.extend(converted)
     bundles = [step.arguments["out"] for step in converted]
     bench = _bench_step(
@@ -172,15 +174,20 @@ def _folder_sha256(checkpoint: str | None) -> str | None:
 
 
 def _convert_step(
-    model: ModelSection, recipe: str, common: dict[str, Any], train: Step, root: Path
+    of: tuple[str, str, str], common: dict[str, Any], train: Step, root: Path
 ) -> Step:
-    name = f"{model.name}-{recipe}"
+    """`of` are model, recipe and lowering."""
+    _, recipe, lowering = of
+    name = bundle_name(*of)
     out = f"bundles/{name}"
+    arguments = {**common, "source": train.arguments["out"], "recipe": recipe, "out": out}
+    if lowering != "auto":
+        arguments["lowering"] = lowering
     return Step(
         name=f"convert-{name}",
         title=f"convert {name}",
         job="convert",
-        arguments={**common, "source": train.arguments["out"], "recipe": recipe, "out": out},
+        arguments=arguments,
         output=root / out,
         after=(train,),
     )

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from edgeseq.budgets import parse_budget
-from edgeseq.bundle import RecipeName
+from edgeseq.bundle import Lowering, RecipeName
 from edgeseq.errors import InputError
 from edgeseq.files import read_bytes
 from edgeseq.model_folder import Arch
@@ -47,17 +47,19 @@ class DataSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ModelSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[[model]]`: one model to train, and the recipes that it is converted with.
+    """`[[model]]`: one model to train, and the recipes and lowerings that it is converted with.
 
     `checkpoint` (bert) is `all-MiniLM-L6-v2`, a folder or a hub id; `teacher` names a BERT that
     stands before it in the suite, which an LSTM is distilled from, or a smaller BERT; `train`
     holds settings of the training, by the names that `edgeseq train` has for them. Of `seeds`
     trainings with seeds that follow each other the best on the development part is kept.
+    `lowerings` are those of `edgeseq convert`, `auto` being the architecture's first one.
     """
 
     name: str
     arch: Arch
     recipes: tuple[RecipeName, ...] = ("float32", "dynamic_wi8_afp32")
+    lowerings: tuple[Lowering | Literal["auto"], ...] = ("auto",)
     checkpoint: str | None = None
     teacher: str | None = None
     train: dict[str, Any] = {}
@@ -95,8 +97,18 @@ class Suite(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"mo
     schema_version: Literal[1] = 1
 
     def bundle_names(self) -> tuple[str, ...]:
-        """MODEL-RECIPE for every bundle of the suite, in order."""
-        return tuple(f"{m.name}-{recipe}" for m in self.models for recipe in m.recipes)
+        """MODEL-RECIPE, with -LOWERING but for `auto`, for every bundle of the suite, in order."""
+        return tuple(
+            bundle_name(model.name, recipe, lowering)
+            for model in self.models
+            for recipe in model.recipes
+            for lowering in model.lowerings
+        )
+
+
+def bundle_name(model: str, recipe: str, lowering: str) -> str:
+    """What the bundle of a model is called in a run's folder."""
+    return f"{model}-{recipe}" if lowering == "auto" else f"{model}-{recipe}-{lowering}"
 
 
 def read_suite(path: Path) -> Suite:
@@ -157,6 +169,8 @@ def _check_model(path: Path, model: ModelSection, seen: dict[str, ModelSection])
         raise InputError("stands twice", where=where, fix="rename one")
     if not model.recipes or len(set(model.recipes)) != len(model.recipes):
         raise InputError("needs recipes, each once", where=where, found=list(model.recipes))
+    if not model.lowerings or len(set(model.lowerings)) != len(model.lowerings):
+        raise InputError("needs lowerings, each once", where=where, found=list(model.lowerings))
     if model.checkpoint is not None and model.arch != "bert":
         raise InputError("a checkpoint goes with arch = 'bert' only", where=where)
     if model.teacher is not None and (

@@ -65,8 +65,8 @@ def make_model(name: str) -> Any:
     return TrainedModel(manifest, weights, tokenizer_json(VOCABULARY))
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+@pytest.fixture(scope="module", params=["encoder", "cached"])
+def bundle(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Bundle:
     """Its test part has an empty document, one of one word, and one longer than its window."""
     from edgeseq_converters.convert import convert
 
@@ -87,7 +87,13 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         for part, own in lengths.items()
     }
     data = stream_dataset("random", parts, licence="", origin="")
-    convert(folder / "model", folder / "bundle", recipe="float32", dataset=data)
+    convert(
+        folder / "model",
+        folder / "bundle",
+        recipe="float32",
+        lowering=request.param,
+        dataset=data,
+    )
     return read_bundle(folder / "bundle")
 
 
@@ -118,7 +124,7 @@ def brute_force(model: StreamModel, ids: list[int]) -> tuple[float, int, int]:
     return nats, first, among_three
 
 
-@pytest.mark.parametrize("length", [0, 1, 15, 16, 17, 100])
+@pytest.mark.parametrize("length", [0, 1, 15, 16, 96])
 def test_a_document_in_windows_scores_as_each_word_by_itself(
     model: StreamModel, length: int
 ) -> None:
@@ -129,11 +135,25 @@ def test_a_document_in_windows_scores_as_each_word_by_itself(
     assert (found.tokens, found.first, found.among_three) == (length, first, among_three)
 
 
-def test_a_window_holds_the_last_words_and_a_document_begins_anew(model: StreamModel) -> None:
+def last_words(bundle: Bundle, place: int) -> int:
+    """How many words the answer behind word `place` sees, fed one by one: all that a window holds,
+    or what a cache holds that begins anew with half a window whenever it is full."""
+    if place < WINDOW:
+        return place + 1
+    if bundle.manifest.lowering == "encoder":
+        return WINDOW
+    return WINDOW // 2 + 1 + (place - WINDOW) % (WINDOW // 2)
+
+
+def test_a_window_holds_the_last_words_and_a_document_begins_anew(
+    bundle: Bundle, model: StreamModel
+) -> None:
     ids = np.random.default_rng(2).integers(0, WORDS, 50).tolist()
     rows = [model.feed([one])[0] for one in ids]
-    model.reset()
-    np.testing.assert_allclose(model.feed(ids[-WINDOW:])[-1], rows[-1], atol=1e-5)
+    for place in range(50):
+        model.reset()
+        seen = ids[place + 1 - last_words(bundle, place) : place + 1]
+        np.testing.assert_allclose(model.feed(seen)[-1], rows[place], atol=1e-5)
     model.reset()
     np.testing.assert_allclose(model.feed(ids[:5]), rows[:5], atol=1e-5)
     assert np.abs(model.feed(ids[:1])[0] - rows[0]).max() > 1e-3
@@ -156,6 +176,20 @@ def test_a_text_that_is_longer_than_the_window_is_answered_whole(model: StreamMo
     found = model.answer(ids)
     assert found.shape == (45,)
     np.testing.assert_allclose(found[:9], model.answer(ids[:9]), atol=1e-5)
+
+
+def test_the_end_of_a_document_is_no_worse_off(bundle: Bundle, model: StreamModel) -> None:
+    """Its last piece is shorter: a window holds more before it, a cache half a window as ever."""
+    ids = np.random.default_rng(6).integers(0, WORDS, 19).tolist()
+    given = [WORDS - 1, *ids[:-1]]
+    found = score_document(model, ids, WORDS - 1).nats
+    nats = 0.0
+    for place in range(19):
+        begin = 0 if place < WINDOW else (3 if bundle.manifest.lowering == "encoder" else 8)
+        model.reset()
+        row = model.feed(given[begin : place + 1])[-1].astype(np.float64)
+        nats += row[ids[place]] - np.log(np.exp(row - row.max()).sum()) - row.max()
+    assert found == pytest.approx(nats, rel=1e-5)
 
 
 def test_the_golden_examples_hold_on_the_device(bundle: Bundle) -> None:

@@ -21,7 +21,7 @@ from edgeseq_converters.lm.settings import LmBertSettings
 from edgeseq_converters.lm.train_transformer import Windows, perplexity_of, train_lm_bert
 from edgeseq_converters.lm.transformer import LmTransformer, initial_arrays
 from edgeseq_converters.lm.word_vectors import reduced_vectors
-from edgeseq_converters.lower import Target, lower
+from edgeseq_converters.lower import Target, lower, lowerings_of
 from edgeseq_converters.recipes import get_recipe
 
 from edgeseq.bundle import read_bundle
@@ -279,15 +279,16 @@ def test_what_does_not_go_is_refused(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("lowering", ["encoder", "cached"])
 @pytest.mark.parametrize(
     "recipe", ["float32", "float16", "dynamic_wi8_afp32", "weight_only_wi8_afp32"]
 )
 def test_the_file_answers_as_the_model_does(
-    recipe: str, model: LmTransformer, tmp_path: Path
+    recipe: str, lowering: Any, model: LmTransformer, tmp_path: Path
 ) -> None:
     """In pieces, of which each sees the words before it, and at any place alone."""
     path = tmp_path / "model.tflite"
-    path.write_bytes(lower(folder_of(model), get_recipe(recipe), Target("encoder")))
+    path.write_bytes(lower(folder_of(model), get_recipe(recipe), Target(lowering)))
     ids = np.random.default_rng(7).integers(0, len(WORDS), 16).tolist()
     stream = Streaming(path, SMALL.window)
     whole = stream.feed(ids)
@@ -355,6 +356,14 @@ def test_the_table_is_in_the_file_once(model: LmTransformer) -> None:
 def test_recipes_that_it_has_not_are_refused(recipe: str, model: LmTransformer) -> None:
     with pytest.raises(ConversionError, match=f"no recipe {recipe}"):
         lower(folder_of(model), get_recipe(recipe), Target("encoder"))
+
+
+def test_a_cache_is_for_the_next_word_alone(make: Any) -> None:
+    assert lowerings_of("bert", "lm") == ("encoder", "cached")
+    assert lowerings_of("bert", "sentiment") == ("encoder",)
+    assert lowerings_of("lstm", "lm") == ("loop",)
+    with pytest.raises(ConversionError, match="has a cache"):
+        lower(make.bert(), get_recipe("float32"), Target("cached"))
 
 
 def test_a_bundle_is_compared_with_the_float_model(

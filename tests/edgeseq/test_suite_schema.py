@@ -153,3 +153,21 @@ def test_bytes_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
     path.write_bytes(b"name = '\xff'")
     with pytest.raises(InputError, match="is not TOML"):
         read_suite(path)
+
+
+def test_a_model_may_be_lowered_in_several_ways(tmp_path: Path) -> None:
+    suite = read_suite(Path(edgeseq.__file__).parent / "suites" / "lm.toml")
+    assert "transformer-2-float32-cached" in suite.bundle_names()
+    assert "transformer-2-float32" in suite.bundle_names()
+    assert "lstm-384-float32-cached" not in suite.bundle_names()
+    for given, what in (
+        ('["auto", "auto"]', "lowerings, each once"),
+        ('["any"]', "is not a suite"),
+    ):
+        path = tmp_path / "suite.toml"
+        path.write_text(
+            'name = "own"\ntask = "lm"\n[data]\nname = "wikitext2"\n'
+            f'[[model]]\nname = "one"\narch = "bert"\nlowerings = {given}\n'
+        )
+        with pytest.raises(InputError, match=what):
+            read_suite(path)

@@ -23,11 +23,13 @@ from edgeseq_converters.tflite_writer.model import Tensor
 @dataclass(frozen=True)
 class Asked:
     """What a layer is asked for: `take` picks the `count` tokens that it answers for, all of them
-    if None, and `bias` [tokens asked for, all tokens] is added to their attention scores."""
+    if None, and `bias` [tokens asked for, all tokens] is added to their attention scores. `recall`
+    makes of the keys and values [heads, n, head size] those that are attended to."""
 
     take: Callable[[Tensor], Tensor] | None = None
     count: int = -1
     bias: Tensor | None = None
+    recall: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
 
 
 EVERY = Asked()
@@ -43,10 +45,11 @@ class Encoder:
     arrays: Arrays
     max_tokens: int
 
-    def embeddings(self, ids: Tensor) -> Tensor:
-        """States for `ids` int32 [n]."""
+    def embeddings(self, ids: Tensor, places: Tensor | None = None) -> Tensor:
+        """States for `ids` int32 [n] at `places` int32 [n] of a text, at its beginning if None."""
         config = self.config
-        rest = self.arrays.rows(op.places(ids), "embeddings.positions", self._positions())
+        places = op.places(ids) if places is None else places
+        rest = self.arrays.rows(places, "embeddings.positions", self._positions())
         words = self.arrays.lookup(ids, "embeddings.word_embeddings.weight")
         if config.trigram:
             words = _with_neighbours(words, ids)
@@ -139,6 +142,8 @@ class Encoder:
                 self._heads(keys, name, ("query", "key")),
                 self._heads(values, name, ("value",)),
             )
+        if asked.recall is not None:
+            key, value = asked.recall(key, value)
         scores = more.matmul(query, key, transpose_b=True)
         if asked.bias is not None:
             scores = op.add(scores, asked.bias)

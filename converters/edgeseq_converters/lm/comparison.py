@@ -36,7 +36,8 @@ class Compared(msgspec.Struct, frozen=True):
 
 class Streaming:
     """A .tflite model of the next word in the real runtime, one thread, bound by the names of its
-    signature: one that carries a state, or one that sees a window again (it takes `places`)."""
+    signature: one that carries a state, one that sees a window again (it takes `places`), or both:
+    a cache, which is never filled beyond the window here."""
 
     def __init__(self, path: Path, window: int) -> None:
         """`window` is the longest text that the model sees at once. Raises `ConversionError` when
@@ -69,7 +70,7 @@ class Streaming:
         """Logits [n, vocabulary] behind each of the tokens, of which a model with a window takes no
         more than fit into it; raises `ConversionError`."""
         given = list(ids)
-        if "places" in self._inputs:
+        if "places" in self._inputs and not self._states:
             given = self._seen = [*self._seen, *ids][-self._window :]
         places = np.arange(len(given) - len(ids), len(given), dtype=np.int32)
         interpreter = self._interpreter
