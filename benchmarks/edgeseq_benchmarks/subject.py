@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from edgeseq.bundle import Bundle
-from edgeseq.data.examples import AnyExample, labels_of
+from edgeseq.data.examples import AnyExample, labels_of, part_asked
 from edgeseq.errors import BundleError, DeviceError, OutputError
 from edgeseq.results import (
     BundleIdentity,
@@ -93,8 +93,7 @@ class Subject:
     def _take_part(self, count: int) -> None:
         """Goes on with `count` of the examples, chosen by a fixed seed: the same everywhere."""
         total = len(self.examples)
-        chosen = sorted(random.Random(0).sample(range(total), count))  # noqa: S311
-        self.examples = tuple(self.examples[number] for number in chosen)
+        self.examples = tuple(self.examples[number] for number in part_asked(total, count))
         # Only answers to the same part may be compared.
         part = f"{self.examples_sha256} {count}"
         self.examples_sha256 = hashlib.sha256(part.encode()).hexdigest()

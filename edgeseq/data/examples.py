@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Any, Generic, Literal
 
 import msgspec
@@ -72,6 +73,14 @@ class StreamExample(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 AnyExample = TextExample | TaggedExample | StreamExample
+
+
+def part_asked(total: int, count: int | None) -> tuple[int, ...]:
+    """Which of `total` test examples a run asks that is to ask `count` (None: all): their places,
+    rising, drawn with a fixed seed, so that they are the same on every machine."""
+    if count is None or count >= total:
+        return tuple(range(total))
+    return tuple(sorted(random.Random(0).sample(range(total), count)))  # noqa: S311
 
 
 def labels_of(one: AnyExample) -> tuple[str, ...]:

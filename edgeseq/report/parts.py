@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from edgeseq.data.examples import AnyExample, TextExample, labels_of
+from edgeseq.data.examples import AnyExample, TextExample, labels_of, part_asked
 from edgeseq.errors import InputError
 from edgeseq.limited_words import limited_cells
 from edgeseq.profiles import profile_lines, profile_remark
@@ -129,6 +129,11 @@ def _operators(group: Group) -> Part:
         "Where the time goes",
         tables=(Table(("model", "who runs it"), tuple(remarks)), Table(head, tuple(lines))),
     )
+
+
+def asked_of(group: Group, examples: Sequence[AnyExample]) -> Sequence[AnyExample]:
+    """Those of a bundle's test examples that the group's run asked."""
+    return [examples[place] for place in part_asked(len(examples), group.effective.examples)]
 
 
 def check_examples(group: Group, examples: Sequence[AnyExample]) -> None:

@@ -13,7 +13,7 @@ from edgeseq.errors import OutputError
 from edgeseq.files import new_folder, write_bytes, write_json, write_text
 from edgeseq.progress import Progress, Report, silent
 from edgeseq.report import markdown
-from edgeseq.report.parts import Part, check_examples, parts_of, table_parts
+from edgeseq.report.parts import Part, asked_of, check_examples, parts_of, table_parts
 from edgeseq.report.summary import Decided, Summary, read_and_decide, summarize
 from edgeseq.report.view import group_view, report_command, report_title
 
@@ -41,9 +41,9 @@ def write_report(
 ) -> Summary:
     """Writes the report of result files into the folder `out` and gives its summary.
 
-    `examples`, in the order of the answers, adds sentences on which two models disagree. A folder
-    that holds only an earlier report is replaced, as a whole and at the end. Without the extra
-    `report`, only Markdown without pictures and `summary.json` are written (see `can_draw`).
+    `examples`, all of a bundle's in its order, adds sentences on which two models disagree. A
+    folder that holds only an earlier report is replaced, as a whole and at the end. Without the
+    extra `report`, only Markdown without pictures and `summary.json` are written (see `can_draw`).
 
     Raises `ResultError` for a result file that cannot be used, `InputError` for examples that are
     not those of the results, and `OutputError` where `out` holds anything else or cannot be
@@ -53,12 +53,16 @@ def write_report(
     budget = budget or Budget()
     report(Progress("reading", 0, len(results)))
     decided = read_and_decide(results, budget)
-    if examples is not None:
-        for one in decided:
-            check_examples(one.group, examples)
+    asked = [None if examples is None else asked_of(one.group, examples) for one in decided]
+    for one, own in zip(decided, asked, strict=True):
+        if own is not None:
+            check_examples(one.group, own)
     report(Progress("reading", len(results), len(results)))
     summary = summarize(decided, budget)
-    parts = [parts_of(one, examples) if can_draw() else table_parts(one.group) for one in decided]
+    parts = [
+        parts_of(one, own) if can_draw() else table_parts(one.group)
+        for one, own in zip(decided, asked, strict=True)
+    ]
     with new_folder(out, replace=True) as folder:
         _write_pictures(folder / PICTURES, parts, report)
         _write_documents(folder, decided, parts, summary, budget)

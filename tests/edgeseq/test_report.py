@@ -17,8 +17,9 @@ import pytest
 from typer.testing import CliRunner
 
 from edgeseq.budgets import Budget, parse_budget
-from edgeseq.data.examples import TextExample
+from edgeseq.data.examples import TextExample, part_asked
 from edgeseq.errors import InputError, OutputError, RefusedError, ResultError
+from edgeseq.files import write_json
 from edgeseq.report import write
 from edgeseq.report.markdown import escape
 from edgeseq.report.page import json_in_html
@@ -388,6 +389,24 @@ def test_examples_must_be_those_that_were_answered(tmp_path: Path) -> None:
     examples[0] = msgspec.structs.replace(examples[0], label=wrong)
     with pytest.raises(InputError, match="number 1: these are not the examples"):
         write_report([path], tmp_path / "out", examples=examples)
+
+
+@pytest.mark.usefixtures("no_drawing")
+def test_of_all_examples_those_are_taken_that_the_run_asked(tmp_path: Path) -> None:
+    result = make_result(replace(SMALL, models=MODELS[4:], n_examples=20))
+    asked = msgspec.structs.replace(result.effective, examples=20)
+    write_json(tmp_path / "r.json", msgspec.structs.replace(result, effective=asked))
+    found = result.runs[0].predictions
+    assert found is not None
+    labels = dict(zip(part_asked(50, 20), found.gold, strict=True))
+    examples = [
+        TextExample(id=str(n), text="t", label=LABELS[labels.get(n, (n + 1) % 3)])
+        for n in range(50)
+    ]
+    write_report([tmp_path / "r.json"], tmp_path / "out", examples=examples)
+    assert part_asked(5, None) == part_asked(5, 9) == (0, 1, 2, 3, 4)
+    with pytest.raises(InputError, match="not the examples"):
+        write_report([tmp_path / "r.json"], tmp_path / "other", examples=examples[::-1])
 
 
 def _app() -> Any:
