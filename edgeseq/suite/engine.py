@@ -19,6 +19,7 @@ from edgeseq.suite.quick import quick_suite
 from edgeseq.suite.scheduler import run_steps
 from edgeseq.suite.schema import Suite, read_suite
 from edgeseq.suite.steps import Step, StepRecord
+from edgeseq.tasks import head_of
 
 
 class StepEvent(msgspec.Struct, frozen=True):
@@ -104,6 +105,7 @@ def run_suite(
 
 def _check_training(suite: Suite) -> None:
     """Settings of every training, before the first one has taken its minutes."""
+    from edgeseq_converters.lm.settings import LmBertSettings, LmSettings
     from edgeseq_converters.train.settings import (
         BertSettings,
         LstmSettings,
@@ -112,6 +114,9 @@ def _check_training(suite: Suite) -> None:
     )
 
     for model in suite.models:
+        if head_of(suite.task) == "next-token":
+            read_settings(model.train, LmBertSettings if model.arch == "bert" else LmSettings)
+            continue
         settings: BertSettings | LstmSettings
         if model.arch == "bert":
             settings = read_settings(model.train, BertSettings)
