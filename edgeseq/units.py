@@ -93,6 +93,11 @@ def format_duration_ns(duration_ns: float) -> str:
     return format_duration_ms(duration_ns / 1e6)
 
 
+def format_factor(factor: float) -> str:
+    """How many times as much: two digits, all of them from 100 on."""
+    return f"{factor:.0f}" if factor >= 99.5 else f"{factor:.2g}"
+
+
 def format_share(share: float) -> str:
     """A fraction in 0..1 as a percentage with one digit after the point: `72.8 %`."""
     return f"{100 * share:.1f} %"

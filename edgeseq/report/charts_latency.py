@@ -19,11 +19,11 @@ from edgeseq.report.chart_parts import (
     values,
 )
 from edgeseq.report.evidence import percentile_ms
-from edgeseq.report.next_words import against_caption, growth_caption, offered_caption, words_of
-from edgeseq.report.rows import Entry, Group
+from edgeseq.report.next_words import costs_caption, medians_ms, offered_caption, words_of
+from edgeseq.report.rows import Group
 from edgeseq.report.theme import IS_NARROW, Style, colour
 from edgeseq.tasks import head_of
-from edgeseq.units import format_duration_ms
+from edgeseq.units import format_duration_ms, format_factor
 
 _GRID = [*range(1, 90), *range(90, 96), *(96, 97, 98, 99)]
 
@@ -84,8 +84,8 @@ def _distribution_caption(group: Group) -> str:
     factor = (slow.p50_ms or 0.0) / (fast.p50_ms or 1.0)
     return (
         f"Half of the queries take {fast.bundle} at most {format_duration_ms(fast.p50_ms or 0)} "
-        f"and {slow.bundle} {format_duration_ms(slow.p50_ms or 0)}, {factor:.2g} times as long; "
-        f"{said}."
+        f"and {slow.bundle} {format_duration_ms(slow.p50_ms or 0)}, {format_factor(factor)} times "
+        f"as long; {said}."
     )
 
 
@@ -150,39 +150,23 @@ def lengths(group: Group, styles: Mapping[str, Style]) -> Figure | None:
     )
 
 
-def _medians(entry: Entry) -> dict[int, float]:
-    return {
-        point.tokens: float(np.median(point.inference_ns)) / 1e6
-        for point in entry.run.lengths
-        if point.inference_ns
-    }
-
-
 def _lengths_caption(group: Group) -> str:
     """The crossover between the fastest model of each architecture, or that there is none."""
     curves = {
-        arch: [(entry.row.bundle, _medians(entry)) for entry in group.entries
+        arch: [(entry.row.bundle, medians_ms(entry)) for entry in group.entries
                if entry.row.arch == arch and entry.run.lengths]
         for arch in ("lstm", "bert")
     }  # fmt: skip
     band = "Bands span the middle 80 % of the inferences (50 % where samples are few)."
     if head_of(group.rows[0].task) == "next-token":
-        timed = [entry for entry in group.entries if entry.run.lengths]
-        costs = " ".join(
-            growth_caption(one.row.bundle, _medians(one), one.run.bundle.max_tokens)
-            for one in timed
-        )
-        both = [[curve for _, curve in curves[arch]] for arch in ("lstm", "bert")]
-        if all(both):
-            fastest = (min(some, key=lambda curve: sum(curve.values())) for some in both)
-            costs += against_caption(*fastest)
+        costs = costs_caption(group.entries)
         return f"{costs}{offered_caption(group.entries)} {band}"
     if not curves["lstm"] or not curves["bert"]:
         only = next(iter(curves["lstm"] or curves["bert"]))
         tokens = sorted(only[1])
         growth = only[1][tokens[-1]] / only[1][tokens[0]]
         return (
-            f"{only[0]} takes {growth:.2g} times as long for {tokens[-1]} tokens as for "
+            f"{only[0]} takes {format_factor(growth)} times as long for {tokens[-1]} tokens as for "
             f"{tokens[0]}. {band}"
         )
     (lstm, fast), (bert, slow) = (
@@ -200,10 +184,10 @@ def _lengths_caption(group: Group) -> str:
             f"above. {band}"
         )
     leader, other = (lstm, bert) if ratios[0] > 1 else (bert, lstm)
-    factors = sorted(ratio if ratios[0] > 1 else 1 / ratio for ratio in (ratios[0], ratios[-1]))
+    low, high = sorted(one if ratios[0] > 1 else 1 / one for one in (ratios[0], ratios[-1]))
     return (
-        f"No crossover from {shared[0]} to {shared[-1]} tokens: {other} takes {factors[0]:.2g} to "
-        f"{factors[1]:.2g} times as long as {leader}. {band}"
+        f"No crossover from {shared[0]} to {shared[-1]} tokens: {other} takes {format_factor(low)} "
+        f"to {format_factor(high)} times as long as {leader}. {band}"
     )
 
 
