@@ -97,15 +97,24 @@ def train(
     if task == "lm":
         from edgeseq.cli.train_lm import train_next_word
 
+        if transfer or unlabelled or seeds > 1:
+            raise InputError(
+                "--transfer, --unlabelled and --seeds are not for models of the next word",
+                fix="leave them out",
+            )
         given = _settings(setting or [], epochs=epochs, seed=seed, layers=layers)
         train_next_word(
             arch,
             out_dir,
             given,
             data=data,
-            checkpoint=checkpoint,
             data_dir=data_dir,
-            replace=replace,
+            options={
+                "checkpoint": checkpoint,
+                "teacher": teacher,
+                "keep_every_s": keep_every,
+                "replace": replace,
+            },
             json=json,
         )
         return

@@ -27,12 +27,14 @@ def train_next_word(
     values: dict[str, Any],
     *,
     data: str,
-    checkpoint: str | None,
     data_dir: Path | None,
-    replace: bool,
+    options: dict[str, Any],
     json: bool,
 ) -> None:
-    """Trains and says the perplexity, or that the training was held and how to go on."""
+    """Trains and says the perplexity, or that the training was held and how to go on.
+
+    `options` are those of `edgeseq_converters.lm.training.train_lm`.
+    """
     from edgeseq_converters.train.settings import read_settings
 
     from edgeseq.data.registry import load_dataset
@@ -51,10 +53,9 @@ def train_next_word(
             dataset,
             out_dir,
             settings=settings,
-            checkpoint=checkpoint,
             data_dir=data_dir,
-            replace=replace,
             report=report,
+            **options,
         )
     if isinstance(made, Paused):
         if json:
