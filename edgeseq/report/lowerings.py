@@ -9,6 +9,7 @@ import msgspec
 
 from edgeseq.percentiles import median_ratio
 from edgeseq.report.rows import Entry
+from edgeseq.units import format_factor
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -38,7 +39,7 @@ class LoweringChoice(msgspec.Struct, frozen=True):
         for one in self.candidates:
             if one.ratio is not None and one.ratio_ci95 is not None:
                 low, high = one.ratio_ci95
-                times = f"{one.ratio:.2g} times ({low:.2g} to {high:.2g})"
+                times = f"{format_factor(one.ratio)} times ({format_factor(low)} to {format_factor(high)})"
                 others.append(f"{one.lowering} takes {times} its median")
         said = ", ".join(others)
         return f"Of the lowerings of {self.model}, {self.lowering} is the fastest here: {said}."
