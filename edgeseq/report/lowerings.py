@@ -38,8 +38,8 @@ class LoweringChoice(msgspec.Struct, frozen=True):
         others = []
         for one in self.candidates:
             if one.ratio is not None and one.ratio_ci95 is not None:
-                low, high = one.ratio_ci95
-                times = f"{format_factor(one.ratio)} times ({format_factor(low)} to {format_factor(high)})"
+                low, high = (format_factor(end) for end in one.ratio_ci95)
+                times = f"{format_factor(one.ratio)} times ({low} to {high})"
                 others.append(f"{one.lowering} takes {times} its median")
         said = ", ".join(others)
         return f"Of the lowerings of {self.model}, {self.lowering} is the fastest here: {said}."
