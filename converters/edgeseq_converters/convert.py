@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ from edgeseq_converters.lower import LOWERINGS, Target, choose_lowering, choose_
 from edgeseq_converters.older_runtime import check_answers, try_runtime
 from edgeseq_converters.recipes import Recipe, get_recipe
 from edgeseq_converters.reference import reference_answers
-from edgeseq_converters.search import check_drop
+from edgeseq_converters.search import check_drop, check_perplexity
 from edgeseq_converters.sources import read_source
 from edgeseq_converters.texts import Compared, Texts, choose_calibrated, choose_compared
 
@@ -101,6 +102,7 @@ def convert(
     chosen = get_recipe(recipe)
     model = read_source(model_dir)
     target = _target(model, lowering, length, runtime)
+    gated = gate or max_drop is not None
     if head_of(model.manifest.task) == "next-token":
         from edgeseq_converters.lm.bundle import convert_stream
 
@@ -111,6 +113,7 @@ def convert(
             dataset,
             recipe=chosen,
             target=target,
+            check=partial(check_perplexity, max_drop=max_drop) if gated else None,
             report=report,
             replace=replace,
         )
@@ -118,7 +121,6 @@ def convert(
     _check_dataset(dataset, model)
     reference_answers(model, [[0]])  # every array is there and sound: known in a moment
     texts = Texts(model, vocabulary_size(model), max_tokens)
-    gated = gate or max_drop is not None
     compared = choose_compared(dataset, texts, everything=gated)
     with new_folder(out, replace=replace) as draft:
         place = _Place(model_dir=model_dir.absolute(), draft=draft.absolute(), out=out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import msgspec
@@ -46,6 +47,26 @@ def check_drop(fidelity: Fidelity, max_drop: float | None, *, where: str) -> Non
         raise RefusedError(
             f"loses {lost:.2f} points of {100 * fidelity.float_score:.2f} on "
             f"{fidelity.n_examples} development texts",
+            where=where,
+            expected=f"at most {allowed:.2f}",
+            fix="choose a finer --recipe, or allow more with --max-drop",
+        )
+
+
+def check_perplexity(fidelity: Fidelity, max_drop: float | None, *, where: str) -> None:
+    """Raises `RefusedError` when the model's perplexity is too far above the float one's.
+
+    A point is a hundredth of its logarithm, about a percent (`edgeseq.perplexity.utility`); without
+    `max_drop` one is allowed, as `KEPT_FRACTION` allows a percent of other scores.
+    """
+    if not fidelity.score or not fidelity.float_score:
+        return
+    lost = 100 * math.log(fidelity.score / fidelity.float_score)
+    allowed = 100 * (1 - KEPT_FRACTION) if max_drop is None else max_drop
+    if lost > allowed:
+        raise RefusedError(
+            f"loses {lost:.2f} points of perplexity, {fidelity.score:.1f} against "
+            f"{fidelity.float_score:.1f} on {fidelity.n_examples} words of development text",
             where=where,
             expected=f"at most {allowed:.2f}",
             fix="choose a finer --recipe, or allow more with --max-drop",

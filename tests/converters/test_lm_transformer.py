@@ -30,7 +30,7 @@ from edgeseq.cli.app import app
 from edgeseq.context import half_overlapping
 from edgeseq.data.examples import Dataset, StreamExample
 from edgeseq.data.wikitext import EOS, UNKNOWN, stream_dataset
-from edgeseq.errors import CheckpointError, ConversionError, InputError
+from edgeseq.errors import CheckpointError, ConversionError, InputError, RefusedError
 from edgeseq.model_folder import ModelManifest, TrainedModel, not_trained_here, read_model_folder
 
 SMALL = LmBertSettings(
@@ -376,6 +376,9 @@ def test_a_bundle_is_compared_with_the_float_model(
     assert (bundle.labels, manifest.max_tokens, manifest.arch) == ((), 16, "bert")
     assert [one.name for one in manifest.signature.inputs] == ["input_ids", "places"]
     assert manifest.fidelity.score == pytest.approx(manifest.fidelity.float_score, rel=0.1)
+    with pytest.raises(RefusedError, match="points of perplexity"):
+        convert(trained, tmp_path / "no", recipe="dynamic_wi8_afp32", dataset=data, max_drop=-100.0)
+    assert not (tmp_path / "no").exists()
     golden = bundle.golden.examples[0]
     ids = np.asarray([golden.token_ids], np.int32)
     logits = BertReference(read_model_folder(trained))(ids)[0].astype(np.float64)

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -45,6 +45,13 @@ from edgeseq_converters.lower import Target
 from edgeseq_converters.recipes import Recipe
 from edgeseq_converters.texts import Texts
 
+
+class Check(Protocol):
+    """Raises when a conversion has lost too much."""
+
+    def __call__(self, fidelity: Fidelity, *, where: str) -> None: ...
+
+
 N_COMPARED = 32
 COMPARED_TOKENS = 64
 """Pieces of development text that a conversion is compared on: 2,048 answers over the whole
@@ -61,10 +68,14 @@ def convert_stream(
     *,
     recipe: Recipe,
     target: Target,
+    check: Check | None = None,
     report: Report = silent,
     replace: bool = False,
 ) -> BundleManifest:
     """Converts the model in `model_dir` and writes the bundle `out`, whole or not at all.
+
+    `check` is given what the conversion lost, and the recipe's name as `where`; what it raises is
+    raised.
 
     Raises `DataError` when the data has no text to compare on, `ConversionError` when the file is
     not what the recipe says or answers differently from the float model, `OutputError` when `out`
@@ -96,6 +107,8 @@ def convert_stream(
             )
         compared = msgspec.convert(answer, Compared)
         measured = _fidelity(compared, recipe, where=out / "model.tflite")
+        if check is not None:
+            check(measured, where=recipe.name)
         text_convert.write_texts(draft, model, dataset)
         write_json(draft / "golden.json", _golden(model, pieces, compared, recipe))
         manifest = BundleManifest(
