@@ -20,11 +20,11 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 
 unit: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not emulated and not sshd and not adb" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not emulated and not sshd and not adb and not wheel" $(PYTEST_ARGS)
 
-# Boards over ssh and phones over adb; Debian, as root: apt install openssh-server adb
+# Boards over ssh, phones over adb, and the device half from its own wheel; Debian, as root: apt install openssh-server adb
 test-devices: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "sshd or adb" tests/benchmarks tests/edgeseq $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "sshd or adb or wheel" tests/benchmarks tests/edgeseq $(PYTEST_ARGS)
 
 # A 64-bit ARM board in QEMU; Debian, as root: apt install mmdebstrap qemu-system-arm e2fsprogs
 test-emulated: $(VENV)/.dev

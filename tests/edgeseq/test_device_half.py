@@ -235,6 +235,7 @@ def _whole_way(environment: Environment, bundles: list[Path], runtime: str) -> N
     assert "pip install 'edgeseq[convert]'" in refused.stderr
 
 
+@pytest.mark.wheel
 @pytest.mark.index
 def test_the_device_half_alone(device: Environment, bundles: list[Path]) -> None:
     installed = device.packages()
@@ -243,6 +244,7 @@ def test_the_device_half_alone(device: Environment, bundles: list[Path]) -> None
     _whole_way(device, bundles[:1], "ai-edge-litert")
 
 
+@pytest.mark.wheel
 @pytest.mark.index
 def test_the_device_half_on_the_older_runtime(legacy: Environment, bundles: list[Path]) -> None:
     installed = legacy.packages()
@@ -252,6 +254,7 @@ def test_the_device_half_on_the_older_runtime(legacy: Environment, bundles: list
     _whole_way(legacy, bundles[:1], "tflite-runtime")
 
 
+@pytest.mark.wheel
 @pytest.mark.index
 def test_both_runtimes_answer_the_same(
     device: Environment, legacy: Environment, bundles: list[Path]
