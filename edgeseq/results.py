@@ -63,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True):
     `memory_curve`, or of those named in `memory_curve_bundles`. `cpus` is processor time a second
     of time under each limit; `board` names the board whose memory and cores are a limit here.
     `examples` is how many test examples are asked, the same ones on every machine (None: all).
+    Memory is steady once the 8 longest texts and `steady_texts` others have been answered.
     """
 
     threads: int
@@ -87,6 +88,7 @@ class Settings(msgspec.Struct, frozen=True):
     energy: bool = False
     energy_duration_s: float = 60.0
     examples: int | None = None
+    steady_texts: int = 64
 
 
 class MachineState(msgspec.Struct, frozen=True):

@@ -24,8 +24,7 @@ from edgeseq_benchmarks.streaming_subject import StreamSubject, score_documents
 from edgeseq_benchmarks.subject import Subject
 from edgeseq_benchmarks.verify import verify
 
-# Texts of the memory stage: enough to reach a steady state, the longest among them.
-_STEADY_TEXTS = 64
+# The memory stage begins with the longest texts, which decide the peak.
 _LONGEST_TEXTS = 8
 # At the start of each round, so that caches are the model's own again; recorded apart.
 WARMUP_TEXTS = 4
@@ -105,7 +104,7 @@ def _measure_memory(subject: Subject, settings: Settings, timeouts: Timeouts) ->
             loaded = child.ask(load, protocol.Loaded, timeout_s=timeouts.load_s)
         subject.loaded = loaded
         longest = sorted(subject.order, key=lambda number: -len(subject.examples[number].text))
-        steady = [*longest[:_LONGEST_TEXTS], *subject.order[:_STEADY_TEXTS]]
+        steady = [*longest[:_LONGEST_TEXTS], *subject.order[: settings.steady_texts]]
         done = child.ask(
             slice_command(subject, steady, (), min_queries=0, max_queries=0, min_duration_s=0),
             protocol.SliceDone,

@@ -22,7 +22,7 @@ EXAMPLES = 300
 Edgeseq = Callable[..., str]
 # Between what an LSTM process and one with the BERT's float32 weights need.
 LIMIT = "28MB"
-ARCHS = ("bert", "lstm")
+RECIPES = ("dynamic_wi8_afp32", "float32", "static_wi8_ai8")
 Results = tuple[Result, list[Result]]
 
 
@@ -67,19 +67,19 @@ def _install(image: Image, folder: Path) -> Finished:
 def results(
     work: Path, bundles: Sequence[Path], installation: Future[Finished], edgeseq: Edgeseq
 ) -> Results:
-    """The same bundles and examples, measured here and on two boards, one for each family, while a
-    third one is installed: each keeps one processor busy."""
+    """The same bundles and examples, measured here and on three boards, one for each recipe, while
+    a fourth one is installed: each keeps one processor busy."""
     asked = ["--examples", str(EXAMPLES), "--quick"]
     edgeseq("bench", *bundles, *asked, "--out", work / "here.json")
 
-    def on_board(arch: str) -> Result:
-        own = [path for path in bundles if path.name.startswith(arch)]
+    def on_board(recipe: str) -> Result:
+        own = [path for path in bundles if path.name.endswith(recipe)]
         limited = ["--on", "emulated:pi4", "--memory", LIMIT]
-        edgeseq("bench", *own, *asked, *limited, "--out", work / f"pi4-{arch}.json")
-        return read_result(work / f"pi4-{arch}.json")
+        edgeseq("bench", *own, *asked, *limited, "--out", work / f"pi4-{recipe}.json")
+        return read_result(work / f"pi4-{recipe}.json")
 
-    with ThreadPoolExecutor(2) as beside:
-        there = list(beside.map(on_board, ARCHS))
+    with ThreadPoolExecutor(len(RECIPES)) as beside:
+        there = list(beside.map(on_board, RECIPES))
     return read_result(work / "here.json"), there
 
 
@@ -136,7 +136,7 @@ def test_a_limit_stops_the_large_model_first(results: Results) -> None:
 
 def test_the_report_shows_no_time(results: Results, work: Path, edgeseq: Edgeseq) -> None:
     target = work / "report"
-    files = [work / f"pi4-{arch}.json" for arch in ARCHS]
+    files = [work / f"pi4-{recipe}.json" for recipe in RECIPES]
     edgeseq("report", *files, "--out", target)
     rows = json.loads((target / "summary.json").read_text("utf-8"))["rows"]
     assert len(rows) == 6
