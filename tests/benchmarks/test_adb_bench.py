@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -322,3 +323,14 @@ def test_an_old_phone_and_a_bundle_of_any_name(
     result = one.run(make_bundle("it is+ -y", examples=4))
     assert result.runs[0].predictions is not None
     assert one.left == []
+
+
+def test_callers_that_are_killed_do_not_end_the_stand_in(
+    tool_socket: Path, make_bench: MakeBench, make_bundle: MakeBundle
+) -> None:
+    """What an interrupted bench leaves must not fail the test after it."""
+    for said in (b"", (50).to_bytes(4, "big"), (50).to_bytes(4, "big") + b"{"):
+        with socket.socket(socket.AF_UNIX) as caller:
+            caller.connect(str(tool_socket))
+            caller.sendall(said)
+    assert make_bench().run(make_bundle("bag", examples=4)).runs[0].predictions is not None

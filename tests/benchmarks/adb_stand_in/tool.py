@@ -166,11 +166,19 @@ def serve(path: str) -> None:
     say("ready")
     while True:
         peer, _ = server.accept()
-        head, fds, _, _ = socket.recv_fds(peer, 4, 2)
-        length = int.from_bytes(head, "big")
-        call = b""
-        while len(call) < length:
-            call += peer.recv(length - len(call))
+        with peer:
+            try:
+                answer(peer)
+            except OSError:
+                # The caller was killed, as by a bench that was interrupted: the next one is not.
+                continue
+
+
+def answer(peer: socket.socket) -> None:
+    """Does what one caller asks for; raises `OSError` where it is gone."""
+    head, fds, _, _ = socket.recv_fds(peer, 4, 2)
+    try:
+        call = receive(peer, int.from_bytes(head, "big"))
         folder, arguments = json.loads(call)
         child = os.fork()
         if child == 0:
@@ -183,12 +191,25 @@ def serve(path: str) -> None:
                 sys.stdout.flush()
             finally:
                 os._exit(status)
+    finally:
         for fd in fds:
             os.close(fd)
-        _, status = os.waitpid(child, 0)
-        code = os.waitstatus_to_exitcode(status)
-        peer.sendall(bytes([code if code >= 0 else 128 - code]))
-        peer.close()
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    peer.sendall(bytes([code if code >= 0 else 128 - code]))
+
+
+def receive(peer: socket.socket, length: int) -> bytes:
+    """That many bytes; raises `OSError` where the caller ends before (or says nothing at all)."""
+    call = b""
+    while len(call) < length:
+        part = peer.recv(length - len(call))
+        if not part:
+            break
+        call += part
+    if not call or len(call) < length:
+        raise ConnectionResetError("the caller ended before it had asked")
+    return call
 
 
 if __name__ == "__main__":
