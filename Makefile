@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= edgeseq-demo
+# Tests of different files that run side by side; 0 for one after the other.
+JOBS ?= 2
 
 .PHONY: demo test lint types unit test-devices test-emulated clean
 
@@ -20,7 +22,7 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 
 unit: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not emulated and not sshd and not adb and not wheel" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not emulated and not sshd and not adb and not wheel" -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 # Boards over ssh, phones over adb, and the device half from its own wheel; Debian, as root: apt install openssh-server adb
 test-devices: $(VENV)/.dev

@@ -98,6 +98,11 @@ def format_factor(factor: float) -> str:
     return f"{factor:.0f}" if factor >= 99.5 else f"{factor:.2g}"
 
 
+def format_count(count: int) -> str:
+    """A number of things, thousands apart by a narrow space (ISO 80000-1): `25 094`."""
+    return f"{count:,}".replace(",", "\u202f")
+
+
 def format_share(share: float) -> str:
     """A fraction in 0..1 as a percentage with one digit after the point: `72.8 %`."""
     return f"{100 * share:.1f} %"

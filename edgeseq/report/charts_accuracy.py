@@ -14,7 +14,7 @@ from edgeseq.report.chart_parts import Figure, by_model, finish, shape_by_model,
 from edgeseq.report.evidence import Disagreement, disagreement
 from edgeseq.report.rows import Entry, Group
 from edgeseq.report.theme import Style, arch_colour, plain
-from edgeseq.units import format_share
+from edgeseq.units import format_count, format_share
 
 FEW_LABELS = 6
 MAX_LABELS = 24
@@ -179,7 +179,7 @@ def confusion(first: Entry, second: Entry, styles: Mapping[str, Style]) -> Figur
     for record in records:
         # Of many cells most are empty: their zeros would be all that is seen.
         empty = many and not record["n"]
-        record["text"] = "" if empty else f"{record['n']:,}".replace(",", "\u202f")
+        record["text"] = "" if empty else format_count(record["n"])
         record["opacity"] = 0.08 if record["same"] else 0.1 + 0.75 * record["n"] / most
     base = alt.Chart(values(records)).encode(
         x=alt.X(
@@ -207,10 +207,11 @@ def confusion(first: Entry, second: Entry, styles: Mapping[str, Style]) -> Figur
         name="disagreement",
         title="Where two models disagree",
         caption=(
-            f"The two answer {format_share(differ / max(total, 1))} of {total} {_answers(first)} "
-            f"differently: only {first.row.bundle} is right on {found.only_first}, "
-            f"only {second.row.bundle} on {found.only_second}; "
-            f"neither on {found.both_wrong}, both on {found.both_right} "
+            f"The two answer {format_share(differ / max(total, 1))} of "
+            f"{format_count(total)} {_answers(first)} "
+            f"differently: only {first.row.bundle} is right on {format_count(found.only_first)}, "
+            f"only {second.row.bundle} on {format_count(found.only_second)}; neither on "
+            f"{format_count(found.both_wrong)}, both on {format_count(found.both_right)} "
             f"({_difference(first, second, found)})."
         ),
         spec=finish(

@@ -10,7 +10,7 @@ import numpy as np
 from edgeseq.report.rows import Entry
 from edgeseq.results import Predictions
 from edgeseq.tasks import head_of
-from edgeseq.units import format_factor
+from edgeseq.units import format_factor, format_share
 
 
 class Words(NamedTuple):
@@ -55,7 +55,7 @@ def offered_caption(entries: Sequence[Entry]) -> str:
         if found is None or not found.first:
             continue
         one, three = offered_shares(found)
-        parts.append(f"{entry.row.bundle} {one:.1%} and {three:.1%}")
+        parts.append(f"{entry.row.bundle} {format_share(one)} and {format_share(three)}")
     if not parts:
         return ""
     return f" The likeliest word is right, or one of the three: {'; '.join(parts)}."

@@ -149,7 +149,8 @@ def by_cost(rows: Sequence[Row]) -> list[str]:
 
 def worse_reason(best: Row, row: Row, gap: Gap, budget: Budget) -> str:
     """Why a row that fits is not good enough, with both scores."""
-    said = f"{row.by.title} {row.score_text} is {gap.points:.1f} points below "
+    side = "below" if row.by.higher_is_better else "above"
+    said = f"{row.by.title} {row.score_text} is {gap.points:.1f} points {side} "
     said += f"{best.score_text} of {best.bundle}"
     allowed = f"{budget.drop_points:g} allowed"
     if gap.points > budget.drop_points or gap.worst_points is None:
@@ -184,7 +185,8 @@ def why(winner: Row, best: Row, gap: Gap, budget: Budget, limits: str) -> str:
         )
     if gap.points <= 0:
         return f"It is the cheapest of those with the best score {within} ({score})."
-    bound = "" if gap.worst_points is None else f", at most {gap.worst_points:.1f} points lower"
+    side = "lower" if winner.by.higher_is_better else "higher"
+    bound = "" if gap.worst_points is None else f", at most {gap.worst_points:.1f} points {side}"
     return (
         f"It is the cheapest {within} that is not worse than the best by more than "
         f"{drop} {point}: {score} against {best.score_text} of {best.bundle}{bound}."

@@ -16,7 +16,7 @@ from edgeseq.report.rows import Group, Row
 from edgeseq.report.summary import GroupSummary
 from edgeseq.results import Finding, MachineState, Settings
 from edgeseq.tasks import TASKS
-from edgeseq.units import format_bytes, format_duration_ms, format_interval
+from edgeseq.units import format_bytes, format_count, format_duration_ms, format_interval
 
 Pairs = list[tuple[str, str]]
 NOT_MEASURED = "not measured"
@@ -126,10 +126,10 @@ def _asked(group: Group) -> str:
     """How much was scored: texts, and words where there is an answer for each."""
     texts = max((row.n_examples for row in group.rows), default=0)
     words = max((row.n_answers for row in group.rows), default=0)
-    said = f"{texts:,} test texts of {group.data_name}"
+    said = f"{format_count(texts)} test texts of {group.data_name}"
     if words > texts:
-        said = f"{words:,} words in {said}"
-    return said.replace(",", "\u202f")
+        said = f"{format_count(words)} words in {said}"
+    return said
 
 
 def _warnings(group: Group) -> list[Finding]:

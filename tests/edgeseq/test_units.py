@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from edgeseq.errors import InputError
 from edgeseq.units import (
     format_bytes,
+    format_count,
     format_duration_ms,
     format_duration_ns,
     format_share,
@@ -73,3 +74,7 @@ def test_a_written_size_reads_back_within_its_digits(size_bytes: int) -> None:
     if text.endswith("TB"):
         return
     assert parse_bytes(text) == pytest.approx(size_bytes, rel=5.1e-3)
+
+
+def test_thousands_are_apart() -> None:
+    assert [format_count(n) for n in (0, 999, 25094)] == ["0", "999", "25\u202f094"]

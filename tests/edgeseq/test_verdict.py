@@ -11,7 +11,7 @@ from edgeseq.budgets import Budget, parse_budget
 from edgeseq.report.boundary import boundary_sentence, winner_map
 from edgeseq.report.evidence import Gap
 from edgeseq.report.rows import Row
-from edgeseq.report.verdict import Verdict, by_cost, decide, nearest_miss
+from edgeseq.report.verdict import Verdict, by_cost, decide, nearest_miss, worse_reason
 
 MB = 1_000_000
 
@@ -267,3 +267,10 @@ def test_the_map_agrees_with_the_verdict_everywhere() -> None:
         for j, p95 in enumerate(found.p95_ms):
             budget = Budget(memory_bytes=memory, p95_ms=p95)
             assert decide(ROWS, budget, gaps(ROWS)).winner == found.winners[i][j]
+
+
+def test_of_perplexity_more_is_worse() -> None:
+    best = row("bert-int8", 87.6, 1.7, 82, metric="perplexity")
+    other = row("lstm-int8", 101.4, 1.1, 78, metric="perplexity")
+    said = worse_reason(best, other, Gap(13.8, 14.0, False), parse_budget(""))
+    assert said == "perplexity 101.4 is 13.8 points above 87.6 of bert-int8, 1 allowed"

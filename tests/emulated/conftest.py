@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import platformdirs
@@ -20,6 +21,7 @@ MODELS = {
     "lstm": ["--arch", "lstm", "--epochs", "2"],
     "bert": ["--arch", "bert", "--layers", "1", "--epochs", "1"],
 }
+Prepared = tuple[Sequence[Path], Image]
 
 
 def _edgeseq(*arguments: str | Path) -> str:
@@ -44,24 +46,35 @@ def work() -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def bundles(work: Path) -> Sequence[Path]:
-    """Bundles of an LSTM and a BERT of one layer, each in three recipes, trained on real texts."""
-    found: list[Path] = []
-    for name, settings in MODELS.items():
-        model = work / "models" / name
-        if not model.exists():
-            _edgeseq("train", "sentiment", *settings, "--out", model)
-        folder = work / "bundles" / name
-        if not folder.exists():
-            recipes = [word for recipe in RECIPES for word in ("--recipe", recipe)]
-            _edgeseq("convert", model, "--out", folder, *recipes)
-        found += sorted(path.parent for path in folder.rglob("bundle.json"))
-    assert len(found) == len(MODELS) * len(RECIPES)
-    return found
+def _make_bundles(work: Path, name: str) -> list[Path]:
+    """A model trained on real texts, in every recipe."""
+    model = work / "models" / name
+    if not model.exists():
+        _edgeseq("train", "sentiment", *MODELS[name], "--out", model)
+    folder = work / "bundles" / name
+    if not folder.exists():
+        recipes = [word for recipe in RECIPES for word in ("--recipe", recipe)]
+        _edgeseq("convert", model, "--out", folder, *recipes)
+    return sorted(path.parent for path in folder.rglob("bundle.json"))
 
 
 @pytest.fixture(scope="session")
-def image() -> Image:
-    """The board's image, built here if it was not yet."""
-    return build_image()
+def prepared(work: Path) -> Prepared:
+    """Bundles of an LSTM and a BERT of one layer, each in three recipes, and the board's image,
+    built here if they were not yet: side by side, since none of them fills two processors."""
+    with ThreadPoolExecutor(3) as beside:
+        image = beside.submit(build_image)
+        made = list(beside.map(lambda name: _make_bundles(work, name), MODELS))
+        found = [path for paths in made for path in paths]
+        assert len(found) == len(MODELS) * len(RECIPES)
+        return found, image.result()
+
+
+@pytest.fixture(scope="session")
+def bundles(prepared: Prepared) -> Sequence[Path]:
+    return prepared[0]
+
+
+@pytest.fixture(scope="session")
+def image(prepared: Prepared) -> Image:
+    return prepared[1]
