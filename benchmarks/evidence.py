@@ -24,14 +24,16 @@ from edgeseq.errors import EdgeseqError, ResultError
 from edgeseq.files import read_json, write_bytes, write_json
 from edgeseq.gap_metrics import GENDERS, bias_of
 from edgeseq.model_folder import read_model_folder
+from edgeseq.report.boundary import WinnerMap
 from edgeseq.report.evidence import Ci95, OpenCi95, SourceScore
 from edgeseq.report.rows import Row, derive_row
 from edgeseq.results import Result, Run, read_result
 from edgeseq.scoring import METRICS, metric_of
-from edgeseq.tasks import TASKS
+from edgeseq.tasks import TASKS, head_of
 from edgeseq.units import format_bytes, format_duration_ms
 
 sys.path.insert(0, str(Path(__file__).parent))
+from families import ContextCost, context_costs, context_table, limits_sentence, winners_of
 from trainings import (
     Trainings,
     merged,
@@ -100,6 +102,7 @@ class Measured(msgspec.Struct, frozen=True):
     peak_process_bytes: int | None
     invalid_reasons: tuple[str, ...]
     invalid_codes: tuple[str, ...] = ()
+    context_costs: tuple[ContextCost, ...] = ()
 
     @property
     def answers_hold(self) -> bool:
@@ -121,6 +124,7 @@ class Session(msgspec.Struct, frozen=True):
     threads: int
     quick: bool
     models: tuple[Measured, ...]
+    winners: WinnerMap | None = None
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -163,6 +167,7 @@ def _key(run: Run) -> tuple[str, str]:
 
 
 def _session(result: Result, runs: Sequence[Run]) -> Session:
+    rows = [derive_row(result, run) for run in runs]
     return Session(
         created_utc=result.created_utc,
         edgeseq_version=result.edgeseq_version,
@@ -173,7 +178,8 @@ def _session(result: Result, runs: Sequence[Run]) -> Session:
         runtime=f"{result.runtime.package} {result.runtime.version}",
         threads=result.effective.threads,
         quick=result.effective.quick,
-        models=tuple(_measured(run, derive_row(result, run)) for run in runs),
+        models=tuple(_measured(run, row) for run, row in zip(runs, rows, strict=True)),
+        winners=winners_of(rows, runs),
     )
 
 
@@ -186,6 +192,8 @@ def _measured(run: Run, row: Row) -> Measured:
         "seed": bundle.provenance.get("seed"),
         "invalid_codes": tuple(one.code for one in row.findings if one.severity == "invalid"),
     }
+    if head_of(row.task) == "next-token":
+        own["context_costs"] = context_costs(run)
     return Measured(**(same | own))
 
 
@@ -277,6 +285,25 @@ def _table(evidence: Evidence) -> Iterator[str]:
         yield "|---" * len(head) + "|"
         for model in session.models:
             yield f"| {' | '.join(_cells(evidence.task, model, sources))} |"
+        rows = [_row(evidence.task, session, model) for model in session.models]
+        yield from limits_sentence(rows, session.winners)
+        timed = [one for one in session.models if not one.invalid_reasons]
+        yield from context_table([(one.bundle, one.context_costs) for one in timed])
+
+
+def _row(task: str, session: Session, model: Measured) -> Row:
+    """A row of a report again, of what is kept of one."""
+    kept = {name: getattr(model, name) for name in Row.__struct_fields__ if hasattr(model, name)}
+    own = {
+        "task": task,
+        "device": session.device,
+        "threads": session.threads,
+        "size_bytes": model.model_size_bytes,
+        "metric": TASKS[task].metric,
+        "cold_start_ms": None,
+        "valid": not model.invalid_reasons,
+    }
+    return msgspec.convert(kept | own, Row)
 
 
 def _cells(task: str, model: Measured, sources: Sequence[str]) -> Iterator[str]:

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from edgeseq.budgets import Budget
 from edgeseq.errors import ResultError
 from edgeseq.files import write_json
 from edgeseq.model_folder import (
@@ -20,6 +21,8 @@ from edgeseq.model_folder import (
     Training,
     write_model_folder,
 )
+from edgeseq.report.rows import read_groups
+from edgeseq.report.summary import decide_group
 from edgeseq.results import read_result
 
 from .fake_results import write_result
@@ -60,6 +63,8 @@ def test_a_result_becomes_numbers_and_a_page(evidence: Any, tmp_path: Path) -> N
     for run in result.runs:
         assert run.bundle.name in written
     assert result.device.cpu_model in written
+    decided = decide_group(read_groups([path])[0], Budget()).summary.boundary
+    assert f"**Which family wins.** {decided}" in written  # as a report says it
     # No answer and no text is kept, only numbers of whole runs.
     assert '"gold"' not in kept.read_text(encoding="utf-8")
     assert evidence.main(["--write"], root=tmp_path) == 0  # from the kept numbers alone
@@ -200,3 +205,12 @@ def test_a_model_s_training_is_kept_once(evidence: Any, tmp_path: Path) -> None:
     other = msgspec.structs.replace(kept, data_sha256="0" * 64)
     with pytest.raises(ResultError, match="other examples"):
         evidence.merged([kept], [other])
+
+
+def test_what_a_word_costs_is_shown_where_it_was_timed(evidence: Any) -> None:
+    costs = [{"tokens": 1, "p50_ms": 0.5}, {"tokens": 1024, "p50_ms": 9.25}]
+    file = of(evidence, context_costs=costs)
+    shown = evidence.page([file])
+    assert "| model | 1 | 1,024 |" in shown
+    assert "| minilm-float32 | 0.50 | 9.25 |" in shown
+    assert "1,024" not in evidence.page([of(evidence, context_costs=costs, invalid_reasons=["x"])])
