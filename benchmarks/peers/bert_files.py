@@ -264,8 +264,8 @@ def _onnxruntime(order: Order, *, fused: bool = False) -> None:
         return
     # Of the optimizer's own operators shape inference knows no type: the quantizer asks for one.
     types = {"DefaultTensorType": onnx.TensorProto.FLOAT} if fused else {}
-    # A scale a row, and 7 bits: what ONNX Runtime advises for processors without VNNI, whose sums of
-    # two products of 8 bits saturate; with its defaults a quarter of the labels was wrong.
+    # A scale a row, and 7 bits: what ONNX Runtime advises for processors without VNNI, whose sums
+    # of two products of 8 bits saturate; with its defaults a quarter of the labels was wrong.
     quantize_dynamic(
         plain, order.path, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True,
         extra_options=types,

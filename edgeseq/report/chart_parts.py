@@ -104,7 +104,8 @@ def shape_by_model(styles: Mapping[str, Style], *, legend: bool) -> alt.Shape:
             domain=[style.label for style in styles.values()],
             range=[style.shape for style in styles.values()],
         ),
-        legend=alt.Legend(title=None, symbolOpacity=1) if legend else None,
+        # Without an outline, which would be dashed as the lines are.
+        legend=alt.Legend(title=None, symbolOpacity=1, symbolStrokeWidth=0) if legend else None,
     )
 
 
@@ -117,7 +118,7 @@ def dash_by_model(styles: Mapping[str, Style], *, points: bool = False) -> alt.S
             range=[list(style.dash) for style in styles.values()],
         ),
         legend=(
-            alt.Legend(title=None, symbolOpacity=1)
+            alt.Legend(title=None, symbolOpacity=1, symbolStrokeWidth=0)
             if points
             else alt.Legend(title=None, symbolOpacity=1, symbolType="stroke", symbolSize=500)
         ),

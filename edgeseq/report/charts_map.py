@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import altair as alt
 
 from edgeseq.budgets import Budget
+from edgeseq.model_folder import Arch
 from edgeseq.report.boundary import WinnerMap
 from edgeseq.report.chart_parts import MB, Axis, Figure, finish, limit_rule, log_axis, values
 from edgeseq.report.rows import Group
 from edgeseq.report.theme import (
-    ARCH_TITLES,
     AXIS_WIDTH_PX,
     CHARACTER_WIDTH_PX,
     IS_NARROW,
@@ -20,12 +20,14 @@ from edgeseq.report.theme import (
     NARROW_WIDTH_PX,
     Style,
     arch_colour,
+    arch_title,
     colour,
 )
 from edgeseq.units import format_bytes, format_duration_ms
 
 HEIGHT_PX = 340
 NOTHING = "nothing fits"
+ARCHS: tuple[Arch, ...] = ("lstm", "bert")
 
 
 class _Rectangle(NamedTuple):
@@ -49,14 +51,14 @@ def winner_chart(
     x = log_axis("memory", "limit on process memory, MB", memory, low=1.25, high=1.5)
     y = log_axis("p95", "limit on p95 latency, ms", p95, low=1.9, high=2.5)
     rectangles = _rectangles(winners, memory, p95, x, y)
-    arch_of = {row.bundle: row.arch for row in group.rows}
-    kinds = [ARCH_TITLES[arch] for arch in ("lstm", "bert")] + [NOTHING]
-    kinds_present = {ARCH_TITLES[arch_of[r.winner]] if r.winner else NOTHING for r in rectangles}
-    colours = [arch_colour("lstm"), arch_colour("bert"), colour("none")]
+    who = {row.bundle: arch_title(row.arch, row.task) for row in group.rows}
+    kinds = [*(arch_title(arch, group.task) for arch in ARCHS), NOTHING]
+    kinds_present = {who[r.winner] if r.winner else NOTHING for r in rectangles}
+    colours = [*(arch_colour(arch) for arch in ARCHS), colour("none")]
     records = [
         {
             "x": r.x, "x2": r.x2, "y": r.y, "y2": r.y2,
-            "who": ARCH_TITLES[arch_of[r.winner]] if r.winner else NOTHING,
+            "who": who[r.winner] if r.winner else NOTHING,
             "bundle": r.winner or NOTHING,
         }
         for r in rectangles

@@ -8,6 +8,7 @@ from typing import Any
 import altair as alt
 
 from edgeseq.budgets import format_limit
+from edgeseq.model_folder import Arch
 from edgeseq.percentiles import median
 from edgeseq.report.chart_parts import (
     MB,
@@ -21,7 +22,7 @@ from edgeseq.report.chart_parts import (
 )
 from edgeseq.report.evidence import percentile_ms
 from edgeseq.report.rows import Entry, Group
-from edgeseq.report.theme import ARCH_TITLES, Style, colour
+from edgeseq.report.theme import Style, arch_title, colour
 from edgeseq.results import LimitedRun
 from edgeseq.units import format_bytes, format_duration_ms
 
@@ -241,14 +242,15 @@ def knee_bytes(entry: Entry) -> int | None:
 def _cliff_caption(group: Group) -> str:
     """The model of each architecture that keeps its speed under the smallest limit."""
     said = []
-    for arch in ("lstm", "bert"):
+    archs: tuple[Arch, ...] = ("lstm", "bert")
+    for arch in archs:
         entries = [e for e in group.entries if e.row.arch == arch and e.run.under_limits]
         knees = [(knee, entry) for entry in entries if (knee := knee_bytes(entry)) is not None]
         if knees:
             knee, entry = min(knees, key=lambda item: item[0])
             said.append(_cliff_words(entry, knee))
         elif entries:
-            said.append(f"No {ARCH_TITLES[entries[0].row.arch]} answered under any limit")
+            said.append(f"No {arch_title(arch, group.task)} answered under any limit")
     text = "; ".join(said)
     return f"{text}. Thin lines are p95; marks on top are limits without an answer."
 

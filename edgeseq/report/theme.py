@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, get_args
 
 from edgeseq.bundle import RecipeName
 from edgeseq.model_folder import Arch
+from edgeseq.tasks import head_of
 
 Spec = dict[str, Any]
 
@@ -52,7 +53,7 @@ _SPREAD = {1: (2,), 2: (1, 3), 3: (0, 2, 3), 4: (0, 1, 2, 3)}
 _RECIPE_ORDER = get_args(RecipeName)
 _SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down")
 _DASHES = ((1, 0), (7, 3), (2, 2), (8, 2, 2, 2), (4, 4), (12, 3))
-ARCH_TITLES: dict[Arch, str] = {"lstm": "LSTM", "bert": "BERT"}
+_ARCH_TITLES: dict[Arch, str] = {"lstm": "LSTM", "bert": "BERT"}
 _RECIPE_TITLES: dict[str, str] = {
     "dynamic_wi8_afp32": "dynamic int8",
     "dynamic_wi4_afp32": "dynamic int4",
@@ -60,6 +61,12 @@ _RECIPE_TITLES: dict[str, str] = {
     "static_wi8_ai8": "static int8",
     "static_wi8_ai16": "static int16",
 }
+
+
+def arch_title(arch: Arch, task: str) -> str:
+    """What an architecture is called; a BERT that sees only the words before is none any more."""
+    next_word = head_of(task) == "next-token"
+    return "transformer" if next_word and arch == "bert" else _ARCH_TITLES[arch]
 
 
 def colour(token: str) -> str:
