@@ -230,12 +230,12 @@ def test_models_that_fail_take_no_other_with_them(
     make_bench: MakeBench, make_bundle: MakeBundle
 ) -> None:
     one = make_bench()
-    one.job_s = 1.0
+    one.job_s = 4.0
     (one.phone.root / "hang").write_text("model.0.tflite")
     (one.phone.root / "crash").write_text("model.2.tflite")
     bundles = [make_bundle(name, examples=4) for name in ("hangs", "good", "crashes")]
     result = one.run(*bundles)
-    assert "no answer within 1 s" in codes(result, 0)["process-lost"]
+    assert "no answer within 4 s" in codes(result, 0)["process-lost"]
     assert result.runs[1].predictions is not None
     assert (
         "ended with status 134 and said 'ERROR: told to crash'" in codes(result, 2)["process-lost"]
