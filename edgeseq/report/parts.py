@@ -15,6 +15,7 @@ from edgeseq.report.rows import Entry, Group
 from edgeseq.report.summary import Decided
 from edgeseq.report.theme import styles_of
 from edgeseq.scoring import by_example, metric_of
+from edgeseq.tasks import head_of
 
 if TYPE_CHECKING:
     from edgeseq.report.chart_parts import Figure
@@ -133,7 +134,12 @@ def _operators(group: Group) -> Part:
 
 def asked_of(group: Group, examples: Sequence[AnyExample]) -> Sequence[AnyExample]:
     """Those of a bundle's test examples that the group's run asked."""
-    return [examples[place] for place in part_asked(len(examples), group.effective.examples)]
+    asked = [examples[place] for place in part_asked(len(examples), group.effective.examples)]
+    if not group.effective.quick or head_of(group.task) != "next-token":
+        return asked
+    # A quick run scores whole documents, the first ones, until it has seen enough words.
+    found = [entry.run.predictions for entry in group.entries]
+    return asked[: max((len(one.sources) for one in found if one is not None), default=0)]
 
 
 def check_examples(group: Group, examples: Sequence[AnyExample]) -> None:

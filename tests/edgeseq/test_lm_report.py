@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 
+from edgeseq.data.examples import TextExample
 from edgeseq.report.next_words import (
     against_caption,
     costs_caption,
@@ -13,10 +15,11 @@ from edgeseq.report.next_words import (
     offered_shares,
     words_of,
 )
-from edgeseq.report.rows import Entry, derive_row
+from edgeseq.report.parts import asked_of
+from edgeseq.report.rows import Entry, derive_row, read_groups
 from edgeseq.results import LengthPoint, Predictions
 
-from .fake_results import MODELS, Fake, FakeModel, make_result
+from .fake_results import MODELS, Fake, FakeModel, make_result, write_result
 
 
 def test_the_cost_of_a_word_is_lettered_as_such() -> None:
@@ -79,3 +82,11 @@ def test_shares_of_offered_words_are_over_all_words() -> None:
         among_three=(12, 8),
     )
     assert offered_shares(found) == (0.25, 0.5)
+
+
+def test_a_quick_run_is_held_against_the_first_documents_alone(tmp_path: Path) -> None:
+    path = write_result(tmp_path / "result.json", Fake(n_examples=6, n_queries=200, quick=True))
+    group = msgspec.structs.replace(read_groups([path])[0], task="lm")
+    texts = [TextExample(str(number), "a text", "neutral") for number in range(60)]
+    assert list(asked_of(group, texts)) == texts[:6]
+    assert list(asked_of(msgspec.structs.replace(group, task="sentiment"), texts)) == texts
