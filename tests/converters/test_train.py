@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from edgeseq_converters.bert_reference import bert_answers
@@ -113,8 +114,12 @@ def test_bert_learns_and_is_written(teacher: Path, data: Dataset) -> None:
 
 def test_lstm_learns_from_the_teacher(teacher: Path, data: Dataset, tmp_path: Path) -> None:
     reports: list[Progress] = []
-    model = train_lstm(data, tmp_path / "s", teacher=teacher, settings=LSTM, report=reports.append)
-    assert model.manifest.training.dev_score > 0.9  # chance is 0.4
+    settings = msgspec.structs.replace(LSTM, epochs=10)
+    model = train_lstm(
+        data, tmp_path / "s", teacher=teacher, settings=settings, report=reports.append
+    )
+    # Chance is 0.4; six seeds gave 0.98 to 1.
+    assert model.manifest.training.dev_score > 0.9
     assert model.manifest.training.teacher == "tiny-bert"
     assert model.manifest.lstm is not None
     words = model.manifest.lstm.vocabulary_size
