@@ -142,17 +142,21 @@ def test_trimming_renumbers_the_marks(make: Any) -> None:
 
 
 def invented() -> Dataset[Any]:
-    """Texts in which the pronoun means the name beside "fine"."""
+    """Texts in which the pronoun means the name of which more is said.
+
+    The longer words move what follows, which a BERT of random weights learns in a few steps; to
+    look at the words beside a name takes it many more.
+    """
     rng = np.random.default_rng(0)
 
     def part(name: str, count: int) -> list[TextExample]:
         made = []
         for number in range(count):
             kind = int(rng.integers(3))
-            words = ["fine" if kind == place else "slow" for place in (0, 1)]
+            words = ["is a delight" if kind == place else "leaks" for place in (0, 1)]
             text = (
-                f"the [A] teapot [/A] is {words[0]} and the [B] ladder [/B] is {words[1]} "
-                "but [P] it [/P] was cheap"
+                f"the [A] lamp [/A] {words[0]} and the [B] tent [/B] {words[1]} "
+                "and i told my sister [P] it [/P] never fails"
             )
             label = ("A", "B", "neither")[kind]
             made.append(TextExample(f"{name}/{number}", text, label, source="feminine"))
