@@ -20,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 
+from edgeseq.decoding import from_builtins
 from edgeseq.errors import EdgeseqError, ResultError
 from edgeseq.files import read_json, write_bytes, write_json
 from edgeseq.gap_metrics import GENDERS, bias_of
@@ -303,7 +304,7 @@ def _row(task: str, session: Session, model: Measured) -> Row:
         "cold_start_ms": None,
         "valid": not model.invalid_reasons,
     }
-    return msgspec.convert(kept | own, Row)
+    return from_builtins(kept | own, Row)
 
 
 def _cells(task: str, model: Measured, sources: Sequence[str]) -> Iterator[str]:

@@ -5,8 +5,10 @@
 XNNPACK keeps a second copy of the weights, packed for its kernels, in anonymous memory. With a
 cache file that copy is mapped from disk instead, where the kernel may drop and read it again. Only
 `CompiledModel` offers the cache. Each way answers the bundle's test texts at their real lengths,
-in processes of its own that take turns; the cache file is made once before. The runner of
-`edgeseq bench` stays with `Interpreter`, which every runtime has; this says what that costs.
+in processes of its own that take turns; the cache file is made once before. "given back": after
+the first answer the file's pages are taken out of the process, because the packed weights are what
+is multiplied by. The runner of `edgeseq bench` stays with `Interpreter`, which every runtime has,
+and gives nothing back, as most programs do; this says what that costs.
 """
 
 from __future__ import annotations
@@ -23,10 +25,11 @@ from typing import Any
 import msgspec
 import numpy as np
 from edgeseq_benchmarks.machine import Watch, device_info
-from edgeseq_benchmarks.memory import read_memory, reset_peak, trim
+from edgeseq_benchmarks.memory import give_back_mapping, read_memory, reset_peak, trim
 from edgeseq_benchmarks.texts import TextEncoder
 
 from edgeseq.bundle import read_bundle
+from edgeseq.decoding import decode_json
 from edgeseq.percentiles import median
 from edgeseq.units import format_bytes, format_duration_ns
 
@@ -100,16 +103,19 @@ def with_compiled_model(task: Task) -> Answer:
     return answer
 
 
+CACHE, GIVEN_BACK = ", cache", ", given back"
 WAYS: dict[str, Callable[[Task], Answer]] = {
     "Interpreter": with_interpreter,
+    f"Interpreter{GIVEN_BACK}": with_interpreter,
     "CompiledModel": with_compiled_model,
-    "CompiledModel, cache": with_compiled_model,
+    f"CompiledModel{CACHE}": with_compiled_model,
+    f"CompiledModel{CACHE}{GIVEN_BACK}": with_compiled_model,
 }
 
 
 def child() -> None:
     """One process: import, load, answer, say what it took."""
-    task = msgspec.json.decode(sys.stdin.buffer.read(), type=Task)
+    task = decode_json(sys.stdin.buffer.read(), Task)
     import ai_edge_litert.compiled_model  # both are the bare runtime's
     import ai_edge_litert.interpreter  # noqa: F401
 
@@ -119,6 +125,8 @@ def child() -> None:
     begun_ns = time.perf_counter_ns()
     answer = WAYS[task.way](task)
     total = float(np.abs(answer(list(task.texts[0]))).sum())
+    if task.way.endswith(GIVEN_BACK) and not give_back_mapping(task.model):
+        raise SystemExit(f"{task.model} is not mapped")
     load_ns, latency_ns = time.perf_counter_ns() - begun_ns, []
     for text in task.texts:
         token_ids = list(text)
@@ -146,7 +154,7 @@ def measure(path: Path, folder: Path) -> dict[str, list[Taken]]:
     texts = [tuple(encoder.token_ids(one.text)) for one in bundle.read_examples()[:TEXTS]]
     cache = folder / f"{bundle.manifest.name}.cache"
     base = Task(
-        way="CompiledModel, cache",
+        way=f"CompiledModel{CACHE}",
         model=str(bundle.model_path.absolute()),
         key=signature.key,
         input_name=signature.inputs[0].name,
@@ -159,7 +167,7 @@ def measure(path: Path, folder: Path) -> dict[str, list[Taken]]:
     found: dict[str, list[Taken]] = {way: [] for way in WAYS}
     for _ in range(TURNS):
         for way in WAYS:
-            file = base.cache if way.endswith("cache") else ""
+            file = base.cache if CACHE in way else ""
             found[way].append(_run(msgspec.structs.replace(base, way=way, cache=file)))
     if not cache.is_file():
         raise SystemExit(f"{path}: CompiledModel wrote no cache file")
@@ -175,13 +183,13 @@ def _run(task: Task) -> Taken:
     )
     if done.returncode:
         raise SystemExit(f"{task.way} failed:\n{done.stderr.decode(errors='replace')[-2000:]}")
-    return msgspec.json.decode(done.stdout, type=Taken)
+    return decode_json(done.stdout, Taken)
 
 
 def lines(bundle: Path, found: dict[str, list[Taken]]) -> Iterator[str]:
     """The rows of one bundle: medians over the processes; latency is the median of a text."""
     size_bytes = (bundle / "model.tflite").stat().st_size
-    usual = found["Interpreter"]
+    usual = found[next(iter(WAYS))]
     for way, taken in found.items():
         peak, anonymous, mapped, load_ns = (
             median([getattr(one, name) for one in taken])

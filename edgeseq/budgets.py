@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from edgeseq.decoding import from_builtins
 from edgeseq.errors import InputError
 from edgeseq.units import format_bytes, format_duration_ms, parse_bytes, parse_duration_ms
 
@@ -139,9 +140,7 @@ def make_budget(given: dict[str, float]) -> Budget:
         for key, value in given.items()
         if key != "drop"
     }
-    return msgspec.convert(
-        {**fields, "drop_points": given.get("drop", DEFAULT_DROP_POINTS)}, Budget
-    )
+    return from_builtins({**fields, "drop_points": given.get("drop", DEFAULT_DROP_POINTS)}, Budget)
 
 
 def limits_of(budget: Budget) -> list[tuple[Limit, float]]:

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import msgspec
 
 from edgeseq.data.examples import EXAMPLE_TYPES, AnyExample, TaggedExample, labels_of
+from edgeseq.decoding import decode_json
 from edgeseq.errors import BundleError
 from edgeseq.files import read_bytes, read_json, sha256_file
 from edgeseq.model_folder import Arch
@@ -30,11 +31,12 @@ RecipeName = Literal[
     "float16",
     "dynamic_wi8_afp32",
     "dynamic_wi4_afp32",
+    "dynamic_wi4_ei4_afp32",
     "weight_only_wi8_afp32",
     "static_wi8_ai8",
     "static_wi8_ai16",
 ]
-Lowering = Literal["loop", "unrolled", "fused", "encoder", "cached"]
+Lowering = Literal["loop", "projected", "unrolled", "fused", "encoder", "cached"]
 MANIFEST_LIMIT_BYTES = 4 << 20
 MODEL_LIMIT_BYTES = 2 << 30
 TEXT_LIMIT_BYTES = 512 << 20
@@ -204,7 +206,7 @@ class Bundle(msgspec.Struct, frozen=True):
         examples = []
         for number, line in enumerate(content.splitlines(), start=1):
             try:
-                example = msgspec.json.decode(line, type=kind)
+                example = decode_json(line, kind)
             except (msgspec.DecodeError, UnicodeDecodeError) as failure:
                 raise BundleError(
                     "is not an example", where=f"{path}:{number}", found=str(failure)

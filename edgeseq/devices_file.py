@@ -24,6 +24,7 @@ from typing import Literal
 import msgspec
 import platformdirs
 
+from edgeseq.decoding import from_builtins
 from edgeseq.errors import InputError
 from edgeseq.files import read_bytes, write_text
 
@@ -78,7 +79,7 @@ def read_devices(path: Path | None = None) -> dict[str, DeviceEntry]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as failure:
         raise InputError("is not TOML", where=path, found=str(failure)) from failure
     try:
-        devices = msgspec.convert(table, DevicesFile).device
+        devices = from_builtins(table, DevicesFile).device
     except msgspec.ValidationError as failure:
         raise InputError("is not what was expected", where=path, found=str(failure)) from failure
     for name, entry in devices.items():

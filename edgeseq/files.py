@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from edgeseq.decoding import decode_json
 from edgeseq.errors import EdgeseqError, InputError, OutputError
 
 T = TypeVar("T")
@@ -150,6 +151,6 @@ def read_json(
     """
     content = read_bytes(path, error=error, limit_bytes=limit_bytes)
     try:
-        return msgspec.json.decode(content, type=type_)
+        return decode_json(content, type_)
     except (msgspec.DecodeError, UnicodeDecodeError) as failure:
         raise error("is not what was expected", where=path, found=str(failure)) from failure

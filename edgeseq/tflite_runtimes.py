@@ -14,6 +14,7 @@ from importlib import resources
 
 import msgspec
 
+from edgeseq.decoding import decode_json
 from edgeseq.tflite_file import TfliteFile
 
 
@@ -29,7 +30,7 @@ class RuntimeSupport(msgspec.Struct, frozen=True):
 def operator_versions() -> dict[str, dict[str, tuple[int, int]]]:
     """By runtime and operator: the lowest and the highest version that it loads."""
     content = (resources.files("edgeseq") / "tflite_operator_versions.json").read_bytes()
-    return msgspec.json.decode(content, type=dict[str, dict[str, tuple[int, int]]])
+    return decode_json(content, dict[str, dict[str, tuple[int, int]]])
 
 
 def runtime_support(model: TfliteFile) -> tuple[RuntimeSupport, ...]:

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from edgeseq.data.examples import Dataset
+from edgeseq.decoding import decode_json
 from edgeseq.errors import CheckpointError
 from edgeseq.files import read_bytes, sha256_file, write_bytes
 
@@ -126,5 +127,5 @@ def read_train_logits(folder: Path, data: Dataset) -> Any:
 def _metadata(content: bytes) -> dict[str, str]:
     """The `__metadata__` of a safetensors file (its header is JSON after a 64-bit length)."""
     (length,) = struct.unpack_from("<Q", content)
-    header = msgspec.json.decode(content[8 : 8 + length], type=dict[str, dict[str, Any]])
+    header = decode_json(content[8 : 8 + length], dict[str, dict[str, Any]])
     return {name: str(value) for name, value in header.get("__metadata__", {}).items()}

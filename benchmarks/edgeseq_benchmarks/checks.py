@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from edgeseq.bundle import Bundle, answer_shape, check_model, read_bundle
+from edgeseq.decoding import decode_json
 from edgeseq.errors import BundleError, DataError
 from edgeseq.files import read_bytes
 
@@ -73,7 +74,7 @@ def check_tokenizer(path: Path, vocabulary_size: int) -> None:
     """
     content = read_bytes(path, error=BundleError, limit_bytes=TOKENIZER_LIMIT_BYTES)
     try:
-        tokenizer = msgspec.json.decode(content, type=_TokenizerFile)
+        tokenizer = decode_json(content, _TokenizerFile)
     except (msgspec.DecodeError, UnicodeDecodeError) as failure:
         raise BundleError(
             "is not a tokenizer", where=path, found=str(failure), fix="convert the bundle again"

@@ -21,6 +21,7 @@ from typing import TypeVar
 import msgspec
 
 from edgeseq.bundle import Bundle
+from edgeseq.decoding import json_decoder
 from edgeseq.errors import BundleError, DeviceError, EdgeseqError
 from edgeseq_benchmarks import protocol
 from edgeseq_benchmarks.protocol import AnyCommand, AnyReply
@@ -61,7 +62,7 @@ class Child:
         command = [sys.executable, *(["-P"] if sys.version_info >= (3, 11) else [])]
         command += ["-m", "edgeseq_benchmarks.worker", str(os.getpid())]
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
-        self._decoder = msgspec.json.Decoder(AnyReply)
+        self._decoder = json_decoder(AnyReply)
         self._encoder = msgspec.json.Encoder()
         self._received = bytearray()
         self._out_of_hand = False

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from edgeseq.decoding import from_builtins
 from edgeseq.errors import EdgeseqError
 from edgeseq.progress import Progress, Report
 from edgeseq.results import (
@@ -115,7 +116,7 @@ def _measure_memory(subject: Subject, settings: Settings, timeouts: Timeouts) ->
             protocol.ReadMemory("steady"), protocol.Memory, timeout_s=timeouts.answer_s
         )
     subject.memory = [
-        msgspec.convert(msgspec.structs.asdict(phase), MemoryPhase)
+        from_builtins(msgspec.structs.asdict(phase), MemoryPhase)
         for phase in (*loaded.memory, last)
     ]
 

@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
+from edgeseq.decoding import json_decoder
 from edgeseq.errors import BundleError, DeviceError
 from edgeseq_benchmarks import memory, protocol
 from edgeseq_benchmarks.protocol import AnyCommand, AnyReply, Memory, Phase
@@ -385,7 +386,7 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     worker = _Worker(replies)
-    decoder = msgspec.json.Decoder(AnyCommand)
+    decoder = json_decoder(AnyCommand)
     for line in sys.stdin.buffer:
         command = decoder.decode(line)
         if isinstance(command, protocol.Finish):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from edgeseq.decoding import decode_json
 from edgeseq.errors import EdgeseqError
 from edgeseq.files import write_bytes
 from peers.contenders import OPEN, Contender, Failure, Feeding, Peer, Precision
@@ -304,7 +305,7 @@ _MAKERS: dict[str, Callable[[Order], None]] = {
 
 def main(order_path: Path) -> int:
     """The child: makes the file that the order names."""
-    order = msgspec.json.decode(order_path.read_bytes(), type=Order)
+    order = decode_json(order_path.read_bytes(), Order)
     try:
         _MAKERS[order.maker](order)
     except EdgeseqError as error:

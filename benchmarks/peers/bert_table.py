@@ -77,6 +77,7 @@ _ORT = {one: (f"onnxruntime {one}", f"onnxruntime fused {one}") for one in ("flo
 TARGETS = (
     Target("dynamic int8, litert-torch", "dynamic", ("litert-torch dynamic",), 1, _BOTH),
     Target("dynamic int8, ONNX Runtime", "dynamic", _ORT["dynamic"], 1.6, _BOTH),
+    Target("the same against our int4", "int4", _ORT["dynamic"], 1, (*_BOTH, REAL)),
     Target("dynamic int8, fixed 128", "dynamic", ("litert-torch dynamic padded",), 4, (REAL,)),
     Target("the same, our file at 128", "dynamic", (_OURS_PADDED,), 4, (REAL,)),
     Target("float32, ONNX Runtime", "float32", _ORT["float32"], 1, (*_BOTH, REAL)),

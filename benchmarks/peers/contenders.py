@@ -12,7 +12,7 @@ from peers.inputs import LENGTHS, PADDED_LENGTH, REAL
 Peer = Literal["edgeseq", "tf_keras", "keras3", "onnxruntime", "litert-torch"]
 Precision = Literal["float32", "dynamic", "int4", "integer", "integer16", "weights"]
 """float32; int8 weights with float activations that are quantized to multiply; int4 weights in the
-same way (only BERTs are compared in it, an LSTM has no such recipe); int8 weights and
+same way (other tools have no such LSTM); int8 weights and
 activations; int8 weights and int16 activations; smaller weights, multiplied as float32."""
 Feeding = Literal["open", "fixed", "padded", "resized"]
 """A file takes any length; each length has a file of its own; texts are padded to the one

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from edgeseq.decoding import decode_json
 from edgeseq.errors import DeviceError
 from peers.inputs import SHAPES, Shape
 
@@ -53,7 +54,7 @@ def measure_machine(folder: Path) -> Machine:
     if done.returncode != 0:
         log = done.stderr.decode(errors="replace").strip().splitlines()
         raise DeviceError("the machine's limit was not measured", found=(log or ["nothing"])[-1])
-    return msgspec.json.decode(done.stdout.splitlines()[-1], type=Machine)
+    return decode_json(done.stdout.splitlines()[-1], Machine)
 
 
 def read_rate(size_bytes: int) -> float:

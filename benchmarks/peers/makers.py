@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from edgeseq.decoding import decode_json
 from edgeseq.files import write_bytes
 from peers.contenders import OPEN, Job
 from peers.inputs import CLASSES, VOCABULARY, FloatArray, Ids, fit
@@ -202,7 +203,7 @@ _MAKERS = {"tf_keras": _tf_keras, "keras3": _keras3, "onnxruntime": _onnxruntime
 
 def main(order_path: Path) -> None:
     """The child: writes the files that the order names, one after the other."""
-    order = msgspec.json.decode(order_path.read_bytes(), type=Order)
+    order = decode_json(order_path.read_bytes(), Order)
     with np.load(order.weights_path) as stored:
         weights = {name: stored[name] for name in stored.files}
     for job in order.jobs:

@@ -17,6 +17,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from edgeseq.decoding import json_decoder
+
 Answer = Callable[[Sequence[int]], Any]
 
 
@@ -183,7 +185,7 @@ def main() -> None:
     # Whatever native code prints to stdout goes to stderr; only replies go where it went.
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    process, decoder = _Process(), msgspec.json.Decoder(Command)
+    process, decoder = _Process(), json_decoder(Command)
     for line in sys.stdin.buffer:
         try:
             reply = process.do(decoder.decode(line))

@@ -34,9 +34,9 @@ def our_models(weights: dict[str, FloatArray], folder: Path, texts: Sequence[Ids
     `unrolled` has a file a length, of which the longest answers the real lengths; the others take
     any length. Static recipes take their ranges from `texts`.
     """
-    from edgeseq_converters.lower import LOWERINGS, Target, network_to_tflite
+    from edgeseq_converters.lower import LOWERINGS, Target, network_to_tflite, recipes_of
     from edgeseq_converters.network import Cell, Dense, Embedding, Network, Recurrent
-    from edgeseq_converters.recipes import RECIPES
+    from edgeseq_converters.recipes import get_recipe
 
     cell = Cell("lstm", weights["kernel"], weights["recurrent"], weights["bias"])
     head = Dense("dense", weights["head"], weights["head_bias"])
@@ -45,7 +45,7 @@ def our_models(weights: dict[str, FloatArray], folder: Path, texts: Sequence[Ids
     contenders: list[Contender] = []
     failures: list[Failure] = []
     for lowering in LOWERINGS["lstm"]:
-        for recipe in RECIPES.values():
+        for recipe in map(get_recipe, recipes_of("lstm", lowering)):
             name = f"edgeseq {lowering} {recipe.name}"
             files: dict[int, str] = {}
             try:
@@ -79,6 +79,8 @@ def _precision(recipe: Recipe) -> Precision:
         return "integer"
     if recipe.activations == "int16":
         return "integer16"
+    if recipe.weights == "int4":
+        return "int4"
     if recipe.dynamic:
         return "dynamic"
     return "float32" if recipe.weights == "float32" else "weights"

@@ -14,6 +14,7 @@ from typing import IO, Protocol, TypeVar, cast
 import msgspec
 import numpy as np
 
+from edgeseq.decoding import decode_json
 from edgeseq.errors import DeviceError
 from peers import measured
 from peers.contenders import Contender
@@ -21,11 +22,10 @@ from peers.inputs import FloatArray, Ids, fit
 
 MAX_ERROR = 1e-4
 """Largest difference of a float32 file's logits from the reference, whose largest are about 3."""
-MAX_RELATIVE_ERROR = 0.25
-MAX_RELATIVE_ERROR_INTEGER = 0.6
-MIN_AGREEMENT = 0.9
-"""Of a quantized file: the bounds that edgeseq sets its own recipes `dynamic_wi8_afp32` and
-`static_wi8_ai8`."""
+MAX_RELATIVE_ERROR, MIN_AGREEMENT = 0.25, 0.9
+COARSER = {"integer": (0.6, 0.9), "int4": (0.6, 0.85)}
+"""Largest relative error of a quantized file and smallest fraction of equal labels: the bounds that
+edgeseq sets its own recipes `dynamic_wi8_afp32`, `static_wi8_ai8` and `dynamic_wi4_afp32`."""
 
 SLICE_NS = 4_000_000
 """About as long as the scheduler leaves a process alone; a slice of one contender."""
@@ -58,13 +58,13 @@ class Agreement(msgspec.Struct, frozen=True):
             if self.max_error <= MAX_ERROR:
                 return None
             return f"logits differ by {self.max_error:.2g} (allowed: {MAX_ERROR:g})"
-        integer = contender.precision == "integer"
-        allowed = MAX_RELATIVE_ERROR_INTEGER if integer else MAX_RELATIVE_ERROR
-        if self.relative_error <= allowed and self.equal_labels >= MIN_AGREEMENT:
+        usual = (MAX_RELATIVE_ERROR, MIN_AGREEMENT)
+        allowed, labels = COARSER.get(contender.precision, usual)
+        if self.relative_error <= allowed and self.equal_labels >= labels:
             return None
         return (
             f"{self.equal_labels:.0%} equal labels, logits differ by {self.relative_error:.0%} "
-            f"(allowed: {MIN_AGREEMENT:.0%} and {allowed:.0%})"
+            f"(allowed: {labels:.0%} and {allowed:.0%})"
         )
 
 
@@ -125,7 +125,7 @@ class Child:
         name = self.contender.name
         if not line:
             raise DeviceError("the measured process died", where=name, found=process.wait())
-        reply = msgspec.json.decode(line, type=measured.Reply)
+        reply = decode_json(line, measured.Reply)
         if isinstance(reply, measured.Failed):
             raise DeviceError("the runtime refused", where=name, found=reply.cause)
         if not isinstance(reply, expected):

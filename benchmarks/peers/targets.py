@@ -35,6 +35,7 @@ TARGETS = (
     Target(
         "ONNX Runtime, dynamic int8", "dynamic", "onnxruntime dynamic", 1, ("32", "128"), aim=1.3
     ),
+    Target("the same against our int4", "int4", "onnxruntime dynamic", 1, ("32", "128", REAL)),
 )
 LIMIT = 3.0
 """Aim: dynamic int8 takes at most so many times the machine's own limit."""

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from edgeseq.decoding import decode_json
 from edgeseq.errors import DataError, InputError
 from edgeseq.files import read_bytes
 from edgeseq.progress import Progress, Report, silent
@@ -44,9 +45,10 @@ def convert_bare(
 ) -> BareModel:
     """Writes the network at `source` as the file `out`, after comparing it with the float one.
 
-    `ids` names a file with a JSON list of token ids a line: what the file is compared on and a
-    static recipe takes its ranges from. Without it the comparison uses random ids, and static
-    recipes are refused. Raises `CheckpointError`, `ConversionError`, `DataError`, `InputError` and
+    `ids` names a file with a JSON list of token ids a line: what the file is compared on, a
+    static recipe takes its ranges from, and int4 weights are rounded for. Without it the
+    comparison uses random ids, int4 weights are rounded each by itself, and static recipes are
+    refused. Raises `CheckpointError`, `ConversionError`, `DataError`, `InputError` and
     `OutputError`; nothing is written then.
     """
     network = read_network(source, description=description)
@@ -64,7 +66,8 @@ def convert_bare(
     check_free(out, replace=replace)
     report(Progress("write the operators", 0, 1))
     name = output_name(network)
-    content = network_to_tflite(network, recipe, target, texts, output=name, streaming=streaming)
+    real = texts if ids is not None else ()
+    content = network_to_tflite(network, recipe, target, real, output=name, streaming=streaming)
     report(Progress("write the operators", 1, 1))
     made = Content(content, name, network.name, network.parameters, streaming, target.runtime)
     cut = [text[: target.steps] for text in texts]
@@ -90,7 +93,7 @@ def read_ids(path: Path, size: int, *, longest: int | None = None) -> list[list[
             continue
         where = f"{path}:{number}"
         try:
-            found: Any = msgspec.json.decode(line, type=list[int])
+            found: Any = decode_json(line, list[int])
         except (msgspec.DecodeError, json.JSONDecodeError) as failure:
             raise DataError(
                 "is no list of token ids", where=where, found=failure, expected="[12, 7, 5]"

@@ -11,6 +11,8 @@ from edgeseq_converters.arrays import FloatArray, check_marks, take
 from edgeseq_converters.network import marked_features
 
 Shapes = dict[str, tuple[int, ...]]
+WORD_TABLE = "embeddings.word_embeddings.weight"
+"""The table with a row for each piece."""
 
 
 def bert_config(model: TrainedModel) -> BertConfig:
@@ -109,7 +111,7 @@ def encoder_shapes(config: BertConfig) -> Shapes:
     words = config.embedding_size or size
     tables = size if config.trigram or config.head == "next" else words
     shapes: Shapes = {
-        "embeddings.word_embeddings.weight": (config.vocabulary_size, words),
+        WORD_TABLE: (config.vocabulary_size, words),
         "embeddings.position_embeddings.weight": (config.max_position_embeddings, tables),
     }
     if config.type_vocabulary_size:

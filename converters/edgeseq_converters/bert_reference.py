@@ -74,9 +74,10 @@ class BertReference:
                 states = _ACTIVATIONS[config.head_act or ""](states)
                 states = self._layer_norm("transform.LayerNorm", states)
             decoder = "embeddings.word_embeddings" if config.tied_decoder else "decoder"
-            return np.asarray(
-                states @ self._arrays[f"{decoder}.weight"].T + self._arrays["decoder.bias"]
-            )
+            logits = states @ self._arrays[f"{decoder}.weight"].T + self._arrays["decoder.bias"]
+            if self._observe is not None:
+                self._observe("decoder", states, logits)
+            return np.asarray(logits)
         if config.pooling == "marks":
             pooled = marked(config.marks, token_ids, states)
         else:

@@ -31,6 +31,7 @@ from edgeseq.bundle import (
     read_bundle,
 )
 from edgeseq.data.examples import AnyDataset, AnyExample
+from edgeseq.decoding import from_builtins
 from edgeseq.errors import ConversionError, DataError, InputError, StepError
 from edgeseq.files import new_folder, sha256_file, write_bytes, write_json
 from edgeseq.model_folder import TrainedModel
@@ -40,6 +41,8 @@ from edgeseq.tasks import head_of
 from edgeseq.tflite_file import TfliteFile, read_tflite
 from edgeseq_converters import fidelity
 from edgeseq_converters.arrays import FloatArray, vocabulary_size
+from edgeseq_converters.bert_arrays import WORD_TABLE
+from edgeseq_converters.importers.trained import network_of
 from edgeseq_converters.inspection import check_converted, check_runtime
 from edgeseq_converters.lower import LOWERINGS, Target, choose_lowering, choose_runtime
 from edgeseq_converters.older_runtime import check_answers, try_runtime
@@ -216,12 +219,19 @@ def _run_converter(
     content = read_tflite(path)
     labels = len(model.manifest.labels)
     answer = answer_shape(head_of(model.manifest.task), labels, target.steps or -1)
-    signature = check_converted(content, recipe, answer=answer, where=where, steps=target.steps)
+    signature = check_converted(
+        content, recipe, answer=answer, where=where, words=words_table(model), steps=target.steps
+    )
     if target.runtime is not None:
         check_runtime(content, target.runtime, where=where)
     seconds = time.monotonic() - begin
     report(Progress(stage, 1, 1, f"{content.size_bytes / 1e6:.2f} MB in {seconds:.1f} s"))
     return Converted(content, signature, seconds, peak)
+
+
+def words_table(model: TrainedModel) -> str:
+    """The name of the table of words in the files that are made of a model."""
+    return network_of(model).embedding.name if model.manifest.arch == "lstm" else WORD_TABLE
 
 
 def _compare(
@@ -234,7 +244,7 @@ def _compare(
         arguments["stage"] = f"compare {recipe.name} with the float model"
         arguments["tflite"] = str(place.draft / "model.tflite")
         answer, _ = in_worker(Job("compare", arguments), where=place.out, report=report)
-    return msgspec.convert(answer, fidelity.Comparison)
+    return from_builtins(answer, fidelity.Comparison)
 
 
 def _try_older(

@@ -17,8 +17,8 @@ _WEIGHT_PLACES = frozenset(
 """Operators and at which input they take a weight."""
 WEIGHT_DTYPES = {"float32": "FLOAT32", "float16": "FLOAT16", "int8": "INT8", "int4": "INT4"}
 TABLE_DTYPES = WEIGHT_DTYPES | {"float16": "INT16", "int4": "INT8"}
-"""Tables hold float16 numbers as bits (`edgeseq_converters.lowerings.weights`), and int8 rows
-beside int4 matrices (`edgeseq_converters.encoder.weights`)."""
+"""Tables hold float16 numbers as bits, and int8 rows beside int4 matrices, but for the words of
+some recipes (`edgeseq_converters.weight_format`)."""
 
 
 def check_converted(
@@ -27,16 +27,18 @@ def check_converted(
     *,
     answer: tuple[int, ...],
     where: Path,
+    words: str | None = None,
     steps: int | None = None,
 ) -> Signature:
     """Checks that the file is what was asked for and gives its signature; `answer` is
-    the shape of its output, `steps` the length of a model of a fixed length.
+    the shape of its output, `steps` the length of a model of a fixed length, `words` the name of
+    its table of words.
 
     Raises `ConversionError` when it has not exactly one signature from `input_ids` to `logits`,
     holds an operator from outside TFLite, or its weights are not of the recipe's type.
     """
     check_operators(model, where)
-    check_weights(model, recipe, where)
+    check_weights(model, recipe, where, words=words)
     if len(model.signatures) != 1:
         raise ConversionError(
             "has not exactly one signature",
@@ -106,8 +108,14 @@ def check_runtime(model: TfliteFile, runtime: str, *, where: Path) -> None:
             )
 
 
-def check_weights(model: TfliteFile, recipe: Recipe, where: Path) -> None:
-    """Every weight of a product and every looked-up table, if not small, must have the type."""
+def check_weights(
+    model: TfliteFile, recipe: Recipe, where: Path, *, words: str | None = None
+) -> None:
+    """Every weight of a product and every looked-up table, if not small, must have the type; that
+    of the table called `words` is the recipe's for words.
+
+    Raises `ConversionError` with the first that has not.
+    """
     wanted = other = 0
     example = ""
     for tensor, readers in model.constants():
@@ -119,6 +127,9 @@ def check_weights(model: TfliteFile, recipe: Recipe, where: Path) -> None:
         if table and tensor.shape[1] == 1:
             continue
         expected = (TABLE_DTYPES if table else WEIGHT_DTYPES)[recipe.weights]
+        # The writer numbers its tensors: NAME:7.
+        if recipe.words == "int4" and tensor.name.rpartition(":")[0] == words:
+            expected = WEIGHT_DTYPES["int4"]
         if tensor.dtype == expected:
             wanted += tensor.elements
         elif tensor.elements >= MIN_QUANTIZED_ELEMENTS:

@@ -7,7 +7,6 @@ No framework takes part: a conversion takes a fraction of a second and the memor
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import msgspec
 
@@ -18,16 +17,17 @@ from edgeseq.tasks import head_of
 from edgeseq.tflite_runtimes import operator_versions
 from edgeseq_converters.importers.trained import network_of
 from edgeseq_converters.lowerings.integer import Integers
+from edgeseq_converters.lowerings.moments import input_moments
 from edgeseq_converters.lowerings.ranges import calibrate
-from edgeseq_converters.lowerings.weights import WeightFormat
 from edgeseq_converters.lowerings.whole import lower as lower_network
 from edgeseq_converters.lowerings.whole import lower_stream
 from edgeseq_converters.network import Network
 from edgeseq_converters.recipes import RECIPES, Recipe
+from edgeseq_converters.weight_format import WeightFormat
 
 OUTPUT = "logits"
 LOWERINGS: dict[Arch, tuple[Lowering, ...]] = {
-    "lstm": ("loop", "unrolled", "fused"),
+    "lstm": ("loop", "projected", "unrolled", "fused"),
     "bert": ("encoder", "cached"),
 }
 """The lowerings of each architecture; the first is what `auto` takes."""
@@ -36,9 +36,18 @@ _ENCODER_RECIPES = (
     "float16",
     "dynamic_wi8_afp32",
     "dynamic_wi4_afp32",
+    "dynamic_wi4_ei4_afp32",
     "weight_only_wi8_afp32",
     "static_wi8_ai8",
 )
+_NEXT_RECIPES = (
+    "float32",
+    "float16",
+    "dynamic_wi8_afp32",
+    "dynamic_wi4_ei4_afp32",
+    "weight_only_wi8_afp32",
+)
+"""Its words are also the matrix that it ends with: in 4 bits either both are, or none."""
 _ROW_SCALES_VERSION = 12
 """The FULLY_CONNECTED that multiplies by int8 weights with a scale a row and float inputs."""
 
@@ -82,8 +91,11 @@ def recipes_of(arch: Arch, lowering: Lowering) -> tuple[str, ...]:
     """The recipes that a lowering of this architecture has."""
     if arch == "bert":
         return _ENCODER_RECIPES
-    lacking = {"dynamic_wi4_afp32"}
+    lacking: set[str] = set()
+    if lowering == "projected":
+        lacking = {one.name for one in RECIPES.values() if one.activations != "float32"}
     if lowering == "fused":
+        lacking = {one.name for one in RECIPES.values() if one.weights == "int4"}
         lacking.add("static_wi8_ai16")  # the operator's own form is 8x8→16
     return tuple(name for name in RECIPES if name not in lacking)
 
@@ -117,16 +129,15 @@ def lower(
     for a damaged model and `ConversionError` for what the lowering or the recipe cannot do.
     """
     if head_of(model.manifest.task) == "next-token":
-        weights = _next_weights(model, recipe)
+        _check_next(model, recipe)
         if model.manifest.arch == "bert":
             from edgeseq_converters.encoder.causal import lower_next
 
             cached = target.lowering == "cached"
             newest = has_row_scales(target.runtime)
-            return lower_next(model, recipe, cached=cached, row_scales=newest)
-        newest = has_row_scales(target.runtime)
-        numbers = WeightFormat(weights, recipe.dynamic, scale_per_row=newest)
-        return _stream(network_of(model), numbers, target)
+            return lower_next(model, recipe, texts, cached=cached, row_scales=newest)
+        network = network_of(model)
+        return _stream(network, _numbers(network, recipe, target, texts), target)
     if model.manifest.arch == "lstm":
         return network_to_tflite(network_of(model), recipe, target, texts, output=OUTPUT)
     if recipe.name not in _ENCODER_RECIPES:
@@ -148,16 +159,15 @@ def lower(
     return encoder.lower(model, recipe, texts, row_scales=has_row_scales(target.runtime))
 
 
-def _next_weights(model: TrainedModel, recipe: Recipe) -> Literal["float32", "float16", "int8"]:
-    """How the weights of a model of the next word are stored."""
-    if recipe.activations != "float32" or recipe.weights == "int4":
+def _check_next(model: TrainedModel, recipe: Recipe) -> None:
+    """Raises `ConversionError` for a recipe that a model of the next word does not have."""
+    if recipe.name not in _NEXT_RECIPES:
         raise ConversionError(
             f"no recipe {recipe.name} for a model of the next word",
             where=model.manifest.name,
-            expected="float32 or float16 or dynamic_wi8_afp32 or weight_only_wi8_afp32",
+            expected=" or ".join(_NEXT_RECIPES),
             fix="choose one of these",
         )
-    return recipe.weights
 
 
 def _stream(network: Network, weights: WeightFormat, target: Target) -> bytes:
@@ -186,16 +196,16 @@ def network_to_tflite(
     Raises `ConversionError` for what the lowering or the recipe cannot do.
     """
     numbers: WeightFormat | Integers
-    if recipe.weights == "int4":
+    if target.lowering == "fused" and recipe.weights == "int4":
         raise ConversionError(
-            f"no recipe {recipe.name} for a recurrent network",
+            "the fused operator takes no int4 weights",
             where=network.name,
-            expected=" or ".join(recipes_of("lstm", target.lowering)),
-            fix="choose one of these",
+            found=recipe.name,
+            expected=" or ".join(recipes_of("lstm", "fused")),
+            fix="choose one of these, or --lowering loop",
         )
     if recipe.activations == "float32":
-        newest = has_row_scales(target.runtime)
-        numbers = WeightFormat(recipe.weights, recipe.dynamic, scale_per_row=newest)
+        numbers = _numbers(network, recipe, target, texts)
     else:
         numbers = Integers(network, recipe.activations, calibrate(network, texts))
     return lower_network(
@@ -206,6 +216,14 @@ def network_to_tflite(
         steps=target.steps,
         streaming=streaming,
     )
+
+
+def _numbers(
+    network: Network, recipe: Recipe, target: Target, texts: Sequence[Sequence[int]]
+) -> WeightFormat:
+    moments = input_moments(network, texts) if recipe.weights == "int4" else {}
+    newest = has_row_scales(target.runtime)
+    return WeightFormat.of(recipe, row_scales=newest, moments=moments)
 
 
 def has_row_scales(runtime: str | None) -> bool:

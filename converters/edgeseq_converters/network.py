@@ -208,6 +208,15 @@ class Network:
         return int(total)
 
 
+def tied_decoder(network: Network) -> str | None:
+    """The name of the dense layer that multiplies by the table of words, None if there is none."""
+    table = network.embedding.table
+    for layer in network.layers:
+        if isinstance(layer, Dense) and np.array_equal(layer.kernel.T, table):
+            return layer.name
+    return None
+
+
 def _after(network: Network, layer: Layer, features: int, sequence: bool) -> tuple[int, bool]:
     def fits(array: FloatArray, *shape: int) -> None:
         if array.shape != shape:

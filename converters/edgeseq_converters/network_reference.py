@@ -39,9 +39,10 @@ def answers(
     """What the network answers to each text: [outputs], or [n, outputs] with one a token.
 
     Under `mask_zero` zeros at the end of a text, its first token apart, are padding and cut off
-    first. `observe` is given every tensor that a quantized lowering needs
-    the range of, by name (`{layer}/{direction}/gates`, `…/cell`, `…/hidden`; `{layer}/sums` before
-    and `{layer}/output` after a dense layer's function).
+    first. `observe` is given every tensor that a quantized lowering needs to know of, by name:
+    `{layer}/{direction}/gates`, `…/cell`, `…/hidden` (with the zero state before the text), a
+    GRU's `…/reset`; `{layer}/sums` before a dense layer's function; and `{layer}/output`, of the
+    embedding as well, when nothing else of that layer follows.
     """
     found: list[FloatArray] = [np.zeros(0, np.float32)] * len(texts)
     real = [_without_padding(network, text) for text in texts]
@@ -152,9 +153,9 @@ def _gru(cell: Cell, inputs: FloatArray, name: str, observe: Observe) -> FloatAr
         else:
             h_z, h_r = np.split(h @ cell.recurrent_kernel[:, : 2 * size], 2, axis=-1)
             z, r = sigmoid(x_z + h_z), sigmoid(x_r + h_r)
-            candidate = np.tanh(
-                x_h + np.asarray(r * h, np.float32) @ cell.recurrent_kernel[:, 2 * size :]
-            )
+            reset = np.asarray(r * h, np.float32)
+            observe(f"{name}/reset", reset)
+            candidate = np.tanh(x_h + reset @ cell.recurrent_kernel[:, 2 * size :])
         states[:, t + 1] = z * h + (1 - z) * candidate
     observe(f"{name}/projected", projected)
     observe(f"{name}/hidden", states)

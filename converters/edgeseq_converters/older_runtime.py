@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 import platformdirs
 
+from edgeseq.decoding import decode_json
 from edgeseq.errors import ConversionError
 from edgeseq.progress import Progress, Report, silent
 from edgeseq_converters.arrays import FloatArray
@@ -66,7 +67,7 @@ def try_runtime(
             found=lines[-1][:300] if lines else f"exit code {done.returncode}",
             fix="choose another --recipe or --lowering",
         )
-    return Tried(msgspec.json.decode(done.stdout, type=tuple[tuple[float, ...], ...]))
+    return Tried(decode_json(done.stdout, tuple[tuple[float, ...], ...]))
 
 
 def check_answers(tried: FloatArray, current: FloatArray, allowed: float, *, where: Path) -> None:

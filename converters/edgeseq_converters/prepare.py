@@ -21,6 +21,7 @@ from edgeseq_converters.foreign import classifier
 from edgeseq_converters.smaller import trim_model
 from edgeseq_converters.sources import refuse
 from edgeseq_converters.trimming import trim_trained
+from edgeseq_converters.vocabulary import split_otherwise
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -28,7 +29,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
     `tokenizer` (a `tokenizers` file) and `description` (the layers of PyTorch weights) are for
     recurrent networks; `name` and `max_tokens` for every foreign model; `trim_vocabulary` drops
-    the tokens that the training texts of the data never use.
+    the tokens that the training texts of the data use fewer than `min_piece_count` times.
     """
 
     name: str | None = None
@@ -36,15 +37,18 @@ class Wanted(msgspec.Struct, frozen=True):
     description: Path | None = None
     max_tokens: int | None = None
     trim_vocabulary: bool = False
+    min_piece_count: int = 1
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """A trained-model folder, and rows and bytes of its table before and after trimming."""
+    """A trained-model folder, the rows of its table before and after trimming, and how many of
+    the development texts are split into other tokens since (their answers may differ)."""
 
     path: Path
     name: str
     rows_before: int
     rows_after: int
+    split_otherwise: int = 0
 
 
 @contextmanager
@@ -57,21 +61,26 @@ def prepared(
     for settings that do not go with the kind of source.
     """
     model = read_any(source, dataset, wanted, report=report)
-    before = vocabulary_size(model)
-    if (source / "model.json").is_file() and not wanted.trim_vocabulary:
+    before, other = vocabulary_size(model), 0
+    unchanged = not wanted.trim_vocabulary and wanted.name is None
+    if (source / "model.json").is_file() and unchanged:
         yield Prepared(source, model.manifest.name, before, before)
         return
     if wanted.trim_vocabulary:
         # Of the training texts alone: what a test text needs must not be known beforehand.
         trim = trim_model if model.manifest.arch == "bert" else trim_trained
-        model = trim(model, [example.text for example in dataset.train])
+        whole = model.tokenizer_json
+        texts = [example.text for example in dataset.train]
+        model = trim(model, texts, min_count=wanted.min_piece_count)
+        dev = [example.text for example in dataset.dev]
+        other = split_otherwise(whole, model.tokenizer_json, dev)
     if wanted.name is not None:
         manifest = msgspec.structs.replace(model.manifest, name=wanted.name)
         model = msgspec.structs.replace(model, manifest=manifest)
     with tempfile.TemporaryDirectory(prefix="edgeseq-import-") as folder:
         path = Path(folder) / source.name
         write_model_folder(path, model)
-        yield Prepared(path, model.manifest.name, before, vocabulary_size(model))
+        yield Prepared(path, model.manifest.name, before, vocabulary_size(model), other)
 
 
 def read_any(

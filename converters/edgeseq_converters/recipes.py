@@ -1,7 +1,8 @@
 """Recipes: how a model's numbers are stored and computed in the .tflite, as frozen data.
 
 Names follow ai-edge-quantizer's grammar: what is done, weight type, activation type
-(`dynamic_wi8_afp32`: int8 weights, float activations that are quantized while running).
+(`dynamic_wi8_afp32`: int8 weights, float activations that are quantized while running). `ei4` says
+that the rows of the words are int4 as well.
 """
 
 from __future__ import annotations
@@ -43,14 +44,15 @@ class Bound(msgspec.Struct, frozen=True):
 class Recipe(msgspec.Struct, frozen=True):
     """One way to store and compute.
 
-    `weights` is the type of matrix weights and embedding rows (beside int4 matrices the rows are
-    int8); `activations` that of what flows between operators, integers with ranges that are
-    calibrated on texts; `dynamic`: float activations that the runtime quantizes before each
-    product.
+    `weights` is the type of matrix weights, `words` that of the embedding rows of words (other
+    looked-up tables are small: int8 beside int4); `activations` that of what flows between
+    operators, integers with ranges that are calibrated on texts; `dynamic`: float activations that
+    the runtime quantizes before each product.
     """
 
     name: RecipeName
     weights: Storage
+    words: Storage
     activations: Activations
     dynamic: bool
     title: str
@@ -63,6 +65,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             name="float32",
             weights="float32",
+            words="float32",
             activations="float32",
             dynamic=False,
             title="nothing rounded",
@@ -76,6 +79,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             name="float16",
             weights="float16",
+            words="float16",
             activations="float32",
             dynamic=False,
             title="weights stored in 16 bits, computed in float32",
@@ -89,6 +93,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             name="dynamic_wi8_afp32",
             weights="int8",
+            words="int8",
             activations="float32",
             dynamic=True,
             title="int8 weights, activations quantized while running",
@@ -102,6 +107,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             name="dynamic_wi4_afp32",
             weights="int4",
+            words="int8",
             activations="float32",
             dynamic=True,
             title="int4 matrices and int8 tables, activations quantized while running",
@@ -113,8 +119,23 @@ RECIPES: dict[str, Recipe] = {
             ),
         ),
         Recipe(
+            name="dynamic_wi4_ei4_afp32",
+            weights="int4",
+            words="int4",
+            activations="float32",
+            dynamic=True,
+            title="int4 matrices and words, activations quantized while running",
+            bound=Bound(
+                relative_error=0.6,
+                label_agreement=0.85,
+                slack=2e-2,
+                reason="weights and words are rounded to 15 steps of their row's range",
+            ),
+        ),
+        Recipe(
             name="weight_only_wi8_afp32",
             weights="int8",
+            words="int8",
             activations="float32",
             dynamic=False,
             title="int8 weights, computed in float32",
@@ -128,6 +149,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             name="static_wi8_ai8",
             weights="int8",
+            words="int8",
             activations="int8",
             dynamic=False,
             title="integers throughout: int8 weights and activations",
@@ -142,6 +164,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             name="static_wi8_ai16",
             weights="int8",
+            words="int8",
             activations="int16",
             dynamic=False,
             title="integers throughout: int8 weights, int16 activations",

@@ -11,6 +11,8 @@ from edgeseq.bundle import BundleManifest, Fidelity, RecipeName
 from edgeseq.errors import ConversionError, RefusedError
 
 ORDER: tuple[RecipeName, ...] = (
+    "dynamic_wi4_ei4_afp32",
+    "dynamic_wi4_afp32",
     "static_wi8_ai8",
     "dynamic_wi8_afp32",
     "weight_only_wi8_afp32",

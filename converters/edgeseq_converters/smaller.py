@@ -12,7 +12,7 @@ import numpy as np
 from edgeseq.errors import CheckpointError, InputError
 from edgeseq.model_folder import BertConfig, TrainedModel
 from edgeseq_converters.arrays import FloatArray
-from edgeseq_converters.bert_arrays import layer_sources
+from edgeseq_converters.bert_arrays import WORD_TABLE, layer_sources
 from edgeseq_converters.checkpoint import BertCheckpoint
 from edgeseq_converters.vocabulary import (
     TrimmedVocabulary,
@@ -20,8 +20,7 @@ from edgeseq_converters.vocabulary import (
     trim_wordpiece,
 )
 
-_WORDS = "embeddings.word_embeddings.weight"
-_BY_WORD = (_WORDS, "decoder.weight", "decoder.bias")
+_BY_WORD = (WORD_TABLE, "decoder.weight", "decoder.bias")
 """Arrays with a row for each piece."""
 
 

@@ -91,15 +91,16 @@ def trim_network_and_tokenizer(
     return replace(selected, tokenizer_json=vocabulary.tokenizer_json)
 
 
-def trim_trained(model: TrainedModel, texts: Sequence[str]) -> TrainedModel:
-    """A recurrent model with the tokenizer and the table trimmed to what `texts` use.
+def trim_trained(model: TrainedModel, texts: Sequence[str], *, min_count: int = 1) -> TrainedModel:
+    """A recurrent model with the tokenizer and the table trimmed to what occurs `min_count` times
+    in `texts`.
 
     Raises `CheckpointError` for another architecture and as `trim_network_and_tokenizer` does.
     """
     manifest = model.manifest
     network = manifest.network
     always = (0,) if network is not None and network.mask_zero else ()
-    vocabulary = trim_tokenizer(model.tokenizer_json, texts, always=always)
+    vocabulary = trim_tokenizer(model.tokenizer_json, texts, min_count=min_count, always=always)
     table = np.asarray(model.weights["embedding.weight"])
     _check_rows(vocabulary.kept_ids, len(table), manifest.name)
     size = int(vocabulary.kept_ids.size)

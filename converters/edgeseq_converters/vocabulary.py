@@ -20,6 +20,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from edgeseq.decoding import decode_json
 from edgeseq.errors import CheckpointError
 
 
@@ -41,7 +42,7 @@ def trim_wordpiece(
 
     Raises `CheckpointError` when the tokenizer is not WordPiece or its ids have gaps.
     """
-    content = msgspec.json.decode(tokenizer_json, type=dict[str, Any])
+    content = decode_json(tokenizer_json, dict[str, Any])
     vocabulary, _specials = _vocabulary(content, ("WordPiece",))
     if sorted(vocabulary.values()) != list(range(len(vocabulary))):
         raise CheckpointError(
@@ -54,19 +55,20 @@ def trim_wordpiece(
 
 
 def trim_tokenizer(
-    tokenizer_json: str, texts: Sequence[str], *, always: Collection[int] = ()
+    tokenizer_json: str, texts: Sequence[str], *, min_count: int = 1, always: Collection[int] = ()
 ) -> TrimmedVocabulary:
-    """Keeps special tokens, single characters of a WordPiece, what `texts` use, and `always`.
+    """Keeps special tokens, single characters of a WordPiece, what occurs `min_count` times in
+    `texts`, and `always`.
 
     Ids may have gaps (rows of a table that no token has); those are dropped unless in `always`.
-    Every text of `texts` is encoded with the trimmed tokenizer and gives the same tokens as
-    before. Raises `CheckpointError` for another kind than WordPiece or WordLevel, for ids that
-    two tokens share, and when a text is encoded otherwise.
+    With a `min_count` of 1 every text of `texts` is encoded with the trimmed tokenizer and gives
+    the same tokens as before. Raises `CheckpointError` for another kind than WordPiece or
+    WordLevel, for ids that two tokens share, and when a text is encoded otherwise.
     """
     from tokenizers import Tokenizer
 
     try:
-        content = msgspec.json.decode(tokenizer_json, type=dict[str, Any])
+        content = decode_json(tokenizer_json, dict[str, Any])
         vocabulary, _specials = _vocabulary(content, ("WordPiece", "WordLevel"))
         Tokenizer.from_str(tokenizer_json)
     except CheckpointError:
@@ -78,9 +80,16 @@ def trim_tokenizer(
         ) from failure
     if len(set(vocabulary.values())) < len(vocabulary) or min(vocabulary.values(), default=0) < 0:
         raise CheckpointError("two tokens share an id", where="tokenizer.json")
-    trimmed = _trim(tokenizer_json, content, texts, min_count=1, always=always)
-    _check_same(tokenizer_json, trimmed, texts)
+    trimmed = _trim(tokenizer_json, content, texts, min_count=min_count, always=always)
+    if min_count <= 1:
+        _check_same(tokenizer_json, trimmed, texts)
     return trimmed
+
+
+def split_otherwise(before_json: str, after_json: str, texts: Sequence[str]) -> int:
+    """How many of `texts` two tokenizers split into other tokens."""
+    before, after = (_plain(one).encode_batch(list(texts)) for one in (before_json, after_json))
+    return sum(old.tokens != new.tokens for old, new in zip(before, after, strict=True))
 
 
 def renumbered_marks(marks: Sequence[int], kept_ids: npt.NDArray[np.int64]) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from edgeseq.decoding import from_builtins
 from edgeseq.errors import ConversionError, EdgeseqError
 from edgeseq.files import read_json, write_bytes
 from edgeseq.model_folder import read_model_folder
@@ -39,7 +40,7 @@ def convert(
     texts = read_json(Path(sample), Sample, error=ConversionError).token_ids
     model = read_model_folder(Path(model_dir))
     report(Progress("write the operators", 0, 1))
-    content = lower(model, get_recipe(recipe), msgspec.convert(target, Target), texts)
+    content = lower(model, get_recipe(recipe), from_builtins(target, Target), texts)
     report(Progress("write the operators", 1, 1))
     write_bytes(Path(out), content)
     return {"seconds": time.monotonic() - begin, "size_bytes": len(content)}

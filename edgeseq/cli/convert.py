@@ -49,17 +49,18 @@ def convert(
         typer.Option(
             "--recipe",
             help="float32, float16, dynamic_wi8_afp32 (default), weight_only_wi8_afp32, "
-            "static_wi8_ai8, static_wi8_ai16 (LSTM) or dynamic_wi4_afp32 (BERT); may be given "
-            "several times. auto: the smallest "
-            "that loses no more than --max-drop.",
+            "static_wi8_ai8, static_wi8_ai16 (LSTM), dynamic_wi4_afp32 or dynamic_wi4_ei4_afp32 "
+            "(matrices, or matrices and words, in 4 bits); may be given several times. auto: "
+            "the smallest that loses no more than --max-drop.",
         ),
     ] = None,
     lowering: Annotated[
         list[str] | None,
         typer.Option(
             "--lowering",
-            help="LSTM: loop (default), unrolled or fused; BERT: encoder; may be given several "
-            "times. auto: a bundle of each, for `edgeseq bench` to choose from on the device.",
+            help="LSTM: loop (default), projected (a larger table, fewer products), unrolled or "
+            "fused; BERT: encoder; may be given several times. auto: a bundle of each, for "
+            "`edgeseq bench` to choose from on the device.",
         ),
     ] = None,
     length: Annotated[
@@ -85,6 +86,15 @@ def convert(
         bool,
         typer.Option("--trim-vocab", help="Drop the tokens that the training texts never use."),
     ] = False,
+    min_piece_count: Annotated[
+        int | None,
+        typer.Option(
+            "--min-piece-count",
+            min=1,
+            help="With --trim-vocab: drop tokens that they use fewer times than this, too; the "
+            "texts that have them are spelled out in smaller pieces.",
+        ),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option("--data", help="Data set; default: the one the model was trained on."),
@@ -151,6 +161,7 @@ def convert(
         for option, given in {
             "--max-drop": max_drop,
             "--trim-vocab": trim_vocab or None,
+            "--min-piece-count": min_piece_count,
             "--data": data,
             "--name": name,
             "--tokenizer": tokenizer,
@@ -180,12 +191,16 @@ def convert(
             found=str(out_path),
             fix="end --out in .tflite, or leave them out",
         )
+    if min_piece_count is not None and not trim_vocab:
+        raise InputError(
+            "--min-piece-count goes with --trim-vocab", found=min_piece_count, fix="add it"
+        )
     from edgeseq_converters.convert_many import Choices, convert_many
     from edgeseq_converters.prepare import Wanted, prepared
 
     from edgeseq.data.registry import load_dataset
 
-    wanted = Wanted(name, tokenizer, description, max_tokens, trim_vocab)
+    wanted = Wanted(name, tokenizer, description, max_tokens, trim_vocab, min_piece_count or 1)
     with progress_bars() as report:
         task, trained_on = _trained_on(source) if data is None else (_task_of(source), data)
         dataset = load_dataset(trained_on, task=task, data_dir=data_dir, report=report)
@@ -204,7 +219,10 @@ def convert(
     for refused, reason in made.refused.items():
         print_note(f"refused {refused}: {reason}")
     if model.rows_after < model.rows_before:
-        print_note(f"vocabulary trimmed from {model.rows_before} to {model.rows_after} tokens")
+        print_note(
+            f"vocabulary trimmed from {model.rows_before} to {model.rows_after} tokens; of "
+            f"{len(dataset.dev)} development texts {model.split_otherwise} are split otherwise"
+        )
     _print_table(made.bundles)
 
 

@@ -19,6 +19,7 @@ from edgeseq.data.examples import Dataset, PartName, TaggedExample
 from edgeseq.data.lines import numbered_lines
 from edgeseq.data.parts import PARTS, bucket
 from edgeseq.data.tagged import Tagged, tagged_dataset
+from edgeseq.decoding import decode_json
 from edgeseq.errors import DataError
 from edgeseq.tasks import get_task
 
@@ -91,7 +92,7 @@ def _read_jsonl(path: Path) -> Tagged:
             continue
         where = f"{path}:{number}"
         try:
-            one = msgspec.json.decode(line, type=_Line)
+            one = decode_json(line, _Line)
         except msgspec.DecodeError as failure:
             raise DataError(
                 "is no tagged sentence",

@@ -11,6 +11,7 @@ import msgspec
 
 from edgeseq.data.examples import TextExample
 from edgeseq.data.lines import numbered_lines
+from edgeseq.decoding import json_decoder
 from edgeseq.errors import DataError
 
 Column = str | int
@@ -100,7 +101,7 @@ def read_jsonl(
     Texts must be strings; a label may also be a whole number, which becomes its digits. Raises
     `DataError` naming `file:line`, as `read_table` does.
     """
-    decoder = msgspec.json.Decoder(dict[str, Any])
+    decoder = json_decoder(dict[str, Any])
     examples = []
     for number, line in numbered_lines(path):
         if not line.strip():

@@ -51,12 +51,20 @@ PALETTE: dict[str, tuple[str, str]] = {
 }
 _SPREAD = {1: (2,), 2: (1, 3), 3: (0, 2, 3), 4: (0, 1, 2, 3)}
 _RECIPE_ORDER = get_args(RecipeName)
-_SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down")
-_DASHES = ((1, 0), (7, 3), (2, 2), (8, 2, 2, 2), (4, 4), (12, 3))
+# (shape of a point, dash of a line): one of the pair is drawn, as the chart needs.
+_FORMS = (
+    ("circle", (1, 0)),
+    ("square", (7, 3)),
+    ("diamond", (2, 2)),
+    ("triangle-up", (8, 2, 2, 2)),
+    ("cross", (4, 4)),
+    ("triangle-down", (12, 3)),
+)
 _ARCH_TITLES: dict[Arch, str] = {"lstm": "LSTM", "bert": "BERT"}
 _RECIPE_TITLES: dict[str, str] = {
     "dynamic_wi8_afp32": "dynamic int8",
     "dynamic_wi4_afp32": "dynamic int4",
+    "dynamic_wi4_ei4_afp32": "dynamic int4, words too",
     "weight_only_wi8_afp32": "weight-only int8",
     "static_wi8_ai8": "static int8",
     "static_wi8_ai16": "static int16",
@@ -91,22 +99,27 @@ class Style(NamedTuple):
 def styles_of(models: Sequence[tuple[str, Arch, str]]) -> dict[str, Style]:
     """A style for each (bundle, architecture, recipe), by bundle.
 
-    Within an architecture the darkest colour is the largest recipe; a family of more than four
-    repeats its colours with another shape.
+    Within an architecture the darkest colour is the largest recipe. The shape stands for the
+    recipe as long as that leaves no two models of the family alike (they are more than the
+    colours, and recipes repeat); otherwise shapes follow the order, which keeps
+    colours times shapes models apart.
     """
     labels = _short_labels(models)
     styles: dict[str, Style] = {}
     for arch in sorted({arch for _, arch, _ in models}):
         family = [(bundle, recipe) for bundle, arch_, recipe in models if arch_ == arch]
         family.sort(key=lambda item: (_recipe_rank(item[1]), item[0]))
-        shades = _SPREAD.get(len(family), (0, 1, 2, 3, 4))
-        for index, (bundle, recipe) in enumerate(family):
-            rank = _recipe_rank(recipe) if len(family) <= len(_RECIPE_ORDER) else index
+        spread = _SPREAD.get(len(family), (0, 1, 2, 3, 4))
+        shades = [spread[index % len(spread)] for index in range(len(family))]
+        forms = [_recipe_rank(recipe) % len(_FORMS) for _, recipe in family]
+        if len(set(zip(shades, forms, strict=True))) < len(family):
+            forms = [index % len(_FORMS) for index in range(len(family))]
+        for (bundle, _), shade, form in zip(family, shades, forms, strict=True):
             styles[bundle] = Style(
                 label=labels[bundle],
-                colour=colour(f"{arch}-{shades[index % len(shades)]}"),
-                shape=_SHAPES[rank % len(_SHAPES)],
-                dash=_DASHES[rank % len(_DASHES)],
+                colour=colour(f"{arch}-{shade}"),
+                shape=_FORMS[form][0],
+                dash=_FORMS[form][1],
             )
     return {bundle: styles[bundle] for bundle, _, _ in models}
 

@@ -19,6 +19,7 @@ import msgspec
 
 from edgeseq.bundle import read_bundle
 from edgeseq.data.examples import AnyDataset
+from edgeseq.decoding import from_builtins
 from edgeseq.errors import DataError, DeviceError, EdgeseqError, InputError, missing_extra
 from edgeseq.files import sha256_file, write_json
 from edgeseq.model_folder import TrainedModel
@@ -37,7 +38,7 @@ def _load(data: dict[str, Any], report: Report) -> AnyDataset:
     """The data set that a data step's arguments describe."""
     from edgeseq.suite.quick import part_of
 
-    section = msgspec.convert(data["data"], DataSection)
+    section = from_builtins(data["data"], DataSection)
     return part_of(
         _whole(data, section, report),
         max_train=section.max_train,

@@ -24,6 +24,7 @@ from typing import IO, Any
 import msgspec
 
 from edgeseq import errors
+from edgeseq.decoding import decode_json
 from edgeseq.errors import EdgeseqError, StepError
 from edgeseq.files import os_errors_as_output_errors
 from edgeseq.progress import Progress, Report, silent
@@ -111,7 +112,7 @@ class Child:
         *lines, rest = (bytes(self._received) + chunk).split(b"\n")
         self._received[:] = rest
         for line in lines:
-            message = msgspec.json.decode(line, type=Message)
+            message = decode_json(line, Message)
             if message.progress is not None:
                 report(message.progress)
             elif message.failure is not None:
@@ -202,7 +203,7 @@ class ChildSide:
         os.dup2(2, 1)  # whatever libraries print on stdout, native code too, goes to the log
         # Ctrl-C reaches this process from the terminal and again from its parent.
         signal.signal(signal.SIGINT, _interrupt_once)
-        self.job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
+        self.job = decode_json(sys.stdin.buffer.readline(), Job)
         threading.Thread(target=self._end_with_parent, daemon=True).start()
 
     def _end_with_parent(self) -> None:

@@ -11,6 +11,7 @@ import msgspec
 
 from edgeseq.budgets import parse_budget
 from edgeseq.bundle import Lowering, RecipeName
+from edgeseq.decoding import from_builtins
 from edgeseq.errors import InputError
 from edgeseq.files import read_bytes
 from edgeseq.model_folder import Arch
@@ -123,7 +124,7 @@ def read_suite(path: Path) -> Suite:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as failure:
         raise InputError("is not TOML", where=path, found=str(failure), fix="mend it") from failure
     try:
-        suite = msgspec.convert(table, Suite)
+        suite = from_builtins(table, Suite)
     except msgspec.ValidationError as failure:
         raise InputError(
             "is not a suite", where=path, found=str(failure), fix="compare with the demo's suite"

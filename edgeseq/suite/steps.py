@@ -14,6 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 import edgeseq
+from edgeseq.decoding import decode_json
 from edgeseq.files import write_json
 
 Kind = Literal["train", "measure", "other"]
@@ -71,7 +72,7 @@ class Step(msgspec.Struct, frozen=True):
         if not path.is_file() or not self.output.exists():
             return None
         try:
-            record = msgspec.json.decode(path.read_bytes(), type=StepRecord)
+            record = decode_json(path.read_bytes(), StepRecord)
         except msgspec.DecodeError:
             return None  # a damaged record is no record: the step is done again
         return record if record.fingerprint == self.fingerprint else None

@@ -7,13 +7,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import pytest
 from edgeseq_benchmarks import protocol
 from edgeseq_benchmarks.children import Child, load_command
 from edgeseq_benchmarks.protocol import Memory
 
 from edgeseq.bundle import read_bundle
+from edgeseq.decoding import decode_json
 
 MakeBundle = Callable[..., Path]
 
@@ -53,7 +53,7 @@ def test_peaks_belong_to_their_phase() -> None:
     answer = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, timeout=60
     )
-    before, holding, after, reset = msgspec.json.decode(answer.stdout, type=list[Memory])
+    before, holding, after, reset = decode_json(answer.stdout, list[Memory])
     assert holding.anonymous_bytes - before.anonymous_bytes == pytest.approx(30e6, rel=0.05)
     assert after.rss_bytes == pytest.approx(holding.rss_bytes, rel=0.05)
     if after.peak_bytes is None or reset.peak_bytes is None:
@@ -61,3 +61,35 @@ def test_peaks_belong_to_their_phase() -> None:
     assert after.peak_bytes - holding.rss_bytes == pytest.approx(50e6, rel=0.05)
     assert reset.peak_bytes == pytest.approx(reset.rss_bytes, rel=0.05)
     assert after.minor_faults > holding.minor_faults
+
+
+def test_a_mapped_file_is_given_back_and_read_again_the_same(tmp_path: Path) -> None:
+    size_bytes = 20_000_000
+    shared, private = tmp_path / "a model.tflite", tmp_path / "private"
+    for path in (shared, private):
+        path.write_bytes(bytes(range(250)) * (size_bytes // 250))
+    program = (
+        "import mmap, sys, msgspec\n"
+        "from edgeseq_benchmarks import memory\n"
+        "def read(): return memory.read_memory('steady', peak_is_of_phase=False)\n"
+        "files = [open(path, 'rb') for path in sys.argv[1:]]\n"
+        "held = mmap.mmap(files[0].fileno(), 0, prot=mmap.PROT_READ)\n"
+        "own = mmap.mmap(files[1].fileno(), 0, mmap.MAP_PRIVATE)\n"
+        "own[7] = 99\n"
+        "content = held[:]; del content; readings = [read()]\n"
+        "given = memory.give_back_mapping(sys.argv[1]); readings.append(read())\n"
+        "assert given >= len(held), given\n"
+        "assert memory.give_back_mapping(sys.argv[2]) == 0\n"
+        "assert memory.give_back_mapping('/no/such/file') == 0\n"
+        "assert own[7] == 99\n"
+        "assert held[:] == bytes(range(250)) * (len(held) // 250)\n"
+        "sys.stdout.buffer.write(msgspec.json.encode(readings))"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", program, str(shared), str(private)],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    before, after = decode_json(answer.stdout, list[Memory])
+    assert before.file_bytes - after.file_bytes == pytest.approx(size_bytes, rel=0.05)

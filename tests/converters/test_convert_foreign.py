@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from edgeseq_converters.network_reference import answers, apply
 from edgeseq_converters.prepare import Wanted, prepared
 from edgeseq_converters.recipes import get_recipe
 from edgeseq_converters.search import check_drop
+from tokenizers import Tokenizer
 
 from edgeseq.bundle import Fidelity, check_model, read_bundle
 from edgeseq.data.examples import Dataset
@@ -31,6 +33,7 @@ from edgeseq.errors import (
     OutputError,
     RefusedError,
 )
+from edgeseq.model_folder import TrainedModel, read_model_folder, write_model_folder
 from edgeseq.tflite_file import read_tflite
 from edgeseq.tflite_runtimes import runtime_support
 
@@ -106,8 +109,6 @@ def test_a_trimmed_vocabulary_answers_the_same(
         made[trim] = read_bundle(place)
     small, large = (made[trim].manifest.files["model.tflite"].size_bytes for trim in (True, False))
     assert small < large
-    from tokenizers import Tokenizer
-
     for example in invented_dataset.train[:2]:
         found = []
         for bundle in made.values():
@@ -116,8 +117,66 @@ def test_a_trimmed_vocabulary_answers_the_same(
         np.testing.assert_array_equal(*found)
 
 
+def with_word_pieces(folder: Path) -> TrainedModel:
+    """The model with its words as the pieces of a WordPiece."""
+    model = read_model_folder(folder)
+    content = json.loads(model.tokenizer_json)
+    content["model"] = {
+        "type": "WordPiece",
+        "unk_token": "[UNK]",
+        "continuing_subword_prefix": "##",
+        "max_input_chars_per_word": 100,
+        "vocab": content["model"]["vocab"],
+    }
+    return TrainedModel(model.manifest, model.weights, json.dumps(content))
+
+
+def test_rare_pieces_go_and_the_texts_that_change_are_counted(
+    bert_folder: Path, invented_dataset: Dataset, tmp_path: Path
+) -> None:
+    write_model_folder(tmp_path / "bert", with_word_pieces(bert_folder))
+    whole = Tokenizer.from_str(read_model_folder(tmp_path / "bert").tokenizer_json)
+    few = Dataset(**{**vars_of(invented_dataset), "train": invented_dataset.train[:6]})
+    counts = Counter(piece for example in few.train for piece in whole.encode(example.text).tokens)
+    assert 1 in counts.values()
+    assert max(counts.values()) >= 3
+    for count in (1, 3):
+        wanted = Wanted(trim_vocabulary=True, min_piece_count=count, name=f"count-{count}")
+        with prepared(tmp_path / "bert", few, wanted) as model:
+            small = Tokenizer.from_str(read_model_folder(model.path).tokenizer_json)
+            [(place, manifest)] = convert_many(
+                model, tmp_path / str(count), Choices(("dynamic_wi4_ei4_afp32",)), dataset=few
+            ).bundles
+        kept = set(small.get_vocab())
+        assert model.rows_after == len(kept) < model.rows_before
+        assert {piece for piece, found in counts.items() if found >= count} <= kept
+        assert all(
+            counts[piece] >= count or piece.startswith("[") or len(piece.removeprefix("##")) == 1
+            for piece in kept
+        )
+        texts = [example.text for example in few.dev]
+        assert model.split_otherwise == sum(
+            whole.encode(text).tokens != small.encode(text).tokens for text in texts
+        )
+        assert model.split_otherwise > 0
+        check_model(read_bundle(place))
+        assert manifest.recipe == "dynamic_wi4_ei4_afp32"
+
+
 def vars_of(dataset: Dataset) -> dict[str, Any]:
     return {name: getattr(dataset, name) for name in dataset.__struct_fields__}
+
+
+def test_a_trained_model_takes_another_name(
+    lstm_folder: Path, invented_dataset: Dataset, tmp_path: Path
+) -> None:
+    with prepared(lstm_folder, invented_dataset, Wanted(name="mine")) as model:
+        assert model.name == "mine"
+        [(place, manifest)] = convert_many(
+            model, tmp_path / "b", Choices(("float32",)), dataset=invented_dataset
+        ).bundles
+    assert manifest.name == read_bundle(place).manifest.name == "mine-float32"
+    assert read_model_folder(lstm_folder).manifest.name == "random-lstm"
 
 
 def test_recipe_auto_keeps_the_smallest_that_passes_and_says_why_not(
@@ -127,7 +186,7 @@ def test_recipe_auto_keeps_the_smallest_that_passes_and_says_why_not(
         loose = convert_many(
             model, tmp_path / "loose", Choices(("auto",), max_drop=100), dataset=invented_dataset
         )
-        assert [manifest.recipe for _, manifest in loose.bundles] == ["static_wi8_ai8"]
+        assert [manifest.recipe for _, manifest in loose.bundles] == ["dynamic_wi4_ei4_afp32"]
         # Every recipe would have to gain 200 points.
         with pytest.raises(RefusedError, match="no recipe is good enough") as caught:
             convert_many(
@@ -140,6 +199,16 @@ def test_recipe_auto_keeps_the_smallest_that_passes_and_says_why_not(
     for recipe in recipes_of("lstm", "loop"):
         assert f"{recipe}: loses" in str(caught.value)
     assert not (tmp_path / "strict").exists()
+
+
+def test_recipe_auto_tries_a_bert_in_4_bits_first(
+    bert_folder: Path, invented_dataset: Dataset, tmp_path: Path
+) -> None:
+    with prepared(bert_folder, invented_dataset, Wanted()) as model:
+        smallest = convert_many(
+            model, tmp_path / "bert", Choices(("auto",), max_drop=100), dataset=invented_dataset
+        )
+        assert [one.recipe for _, one in smallest.bundles] == ["dynamic_wi4_ei4_afp32"]
 
 
 def test_the_gate_counts_points_or_keeps_99_percent() -> None:
@@ -161,10 +230,13 @@ def test_lowering_auto_makes_a_bundle_of_each(
     with prepared(lstm_folder, invented_dataset, Wanted()) as model:
         made = convert_many(model, tmp_path, choices, dataset=invented_dataset)
     names = {manifest.name for _, manifest in made.bundles}
-    assert len(names) == 5
+    assert len(names) == 6
     assert "random-lstm-dynamic_wi8_afp32" in names
     assert "random-lstm-static_wi8_ai16-unrolled" in names
-    assert made.refused == {"static_wi8_ai16 fused": "the lowering has no such recipe"}
+    assert made.refused == {
+        f"static_wi8_ai16 {lowering}": "the lowering has no such recipe"
+        for lowering in ("projected", "fused")
+    }
     for place, manifest in made.bundles:
         check_model(read_bundle(place))
         assert manifest.max_tokens == (24 if manifest.lowering == "unrolled" else 64)

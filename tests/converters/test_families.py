@@ -16,10 +16,11 @@ import torch
 import transformers
 from ai_edge_litert.interpreter import Interpreter
 from edgeseq_converters import encoder
+from edgeseq_converters.bert_arrays import WORD_TABLE
 from edgeseq_converters.bert_reference import bert_answers
 from edgeseq_converters.checkpoint import read_model
-from edgeseq_converters.encoder.rounding import round_rows_int4
 from edgeseq_converters.encoder.static import linear_ranges
+from edgeseq_converters.gptq import round_rows_int4
 from edgeseq_converters.recipes import get_recipe
 from edgeseq_converters.tflite_writer.quantization import pack_int4, quantize_rows_int4
 from tokenizers import BertWordPieceTokenizer
@@ -206,20 +207,29 @@ def test_refuses_by_the_fields_name(family: str, field: str, value: object, tmp_
 
 
 @pytest.mark.parametrize(
-    ("recipe", "matrices"),
-    [("dynamic_wi4_afp32", "INT4"), ("weight_only_wi8_afp32", "INT8")],
+    ("recipe", "matrices", "words"),
+    [
+        ("dynamic_wi4_afp32", "INT4", "INT8"),
+        ("dynamic_wi4_ei4_afp32", "INT4", "INT4"),
+        ("weight_only_wi8_afp32", "INT8", "INT8"),
+    ],
 )
-def test_weights_are_stored_as_the_recipe_says(recipe: str, matrices: str, tmp_path: Path) -> None:
+def test_weights_are_stored_as_the_recipe_says(
+    recipe: str, matrices: str, words: str, tmp_path: Path
+) -> None:
     reference = make_reference("Bert", "classes", initializer_range=0.1)
     model = read_model(save(reference, tmp_path / "checkpoint"))
     texts = make_texts((1, 30, 8))
     content = encoder.lower(model, get_recipe(recipe), make_texts((40, 12)))
     stored = parse_tflite(content, where=Path("model.tflite"))
+    tables = []
     for tensor, readers in stored.constants():
         if ("FULLY_CONNECTED", 1) in readers or ("DEQUANTIZE", 0) in readers:
             assert tensor.dtype == matrices
         if ("EMBEDDING_LOOKUP", 1) in readers:
-            assert tensor.dtype == "INT8"
+            assert tensor.dtype == (words if tensor.name.startswith(WORD_TABLE) else "INT8")
+            tables.append(tensor.name)
+    assert len(tables) == 2  # words, and positions
     answers = tflite_answers(model, texts, recipe)
     for answer, wanted in zip(answers, bert_answers(model, texts), strict=True):
         error = np.abs(answer - wanted).max() / np.abs(wanted).max()

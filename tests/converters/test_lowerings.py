@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from edgeseq_converters.answering import Answering
 from edgeseq_converters.lower import LOWERINGS, Target, network_to_tflite, recipes_of
-from edgeseq_converters.network import Network
+from edgeseq_converters.network import Dense, Network
 from edgeseq_converters.network_reference import answers
 from edgeseq_converters.recipes import RECIPES, get_recipe
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgeseq.errors import ConversionError
-from edgeseq.tflite_file import parse_tflite
+from edgeseq.tflite_file import is_table, parse_tflite
 
 STEPS = 12
 LENGTHS = (1, 2, 7, STEPS)
@@ -64,7 +64,7 @@ def networks(draw: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("lowering", ["loop", "unrolled", "fused"])
+@pytest.mark.parametrize("lowering", ["loop", "projected", "unrolled", "fused"])
 @settings(
     max_examples=30,
     deadline=None,
@@ -121,7 +121,10 @@ def test_smaller_recipes_stay_close(
         np.abs(one[: len(wanted)] - wanted).max()
         for one, wanted in zip(found, expected, strict=True)
     )
-    limit = {"float16": 5e-3, "static_wi8_ai8": 0.15, "static_wi8_ai16": 0.05}
+    limit = {"float16": 5e-3, "static_wi8_ai8": 0.15}
+    # An int4 step is 18 times an int8 one. That no more is lost than such steps cost is shown in
+    # test_int4_recurrent.py, with weights that int4 holds exactly.
+    limit |= {"dynamic_wi4_afp32": 0.15, "dynamic_wi4_ei4_afp32": 0.2}
     assert 0 < error / largest < limit.get(recipe, 0.05)
 
 
@@ -144,13 +147,14 @@ def test_static_recipes_compute_in_integers(recipe: str, make: Any) -> None:
 @pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
 @pytest.mark.parametrize("head", ["final", "tokens"])
+@pytest.mark.parametrize("lowering", ["loop", "projected"])
 def test_a_stream_in_pieces_answers_as_the_whole(
-    layers: int, kind: str, head: str, make: Any
+    lowering: str, layers: int, kind: str, head: str, make: Any
 ) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
     network = make.network(layers=layers, kind=kind, head=head, mask_zero=True)
-    content = lowered(network, "loop", streaming=True)
+    content = lowered(network, lowering, streaming=True)
     stream = Interpreter(model_content=content).get_signature_runner("stream")
     [text] = texts_for(network, [20])
     [wanted] = answers(network, [text])
@@ -192,10 +196,11 @@ def test_large_cell_states_are_not_clipped(make: Any, tmp_path: Path) -> None:
         ({"kind": "gru"}, "loop", "static_wi8_ai8", {}, "layer gru.0 is a GRU"),
         ({"bidirectional": True}, "loop", "float32", {"streaming": True}, "layer lstm.0, which"),
         ({"head": "max"}, "loop", "float32", {"streaming": True}, "layer pool, which needs"),
-        ({}, "fused", "float32", {"streaming": True}, "only the lowering loop streams"),
+        ({}, "fused", "float32", {"streaming": True}, "only a lowering that is a loop streams"),
         ({}, "fused", "static_wi8_ai16", {}, "16-bit"),
+        ({}, "projected", "static_wi8_ai8", {}, "there is nothing to look up"),
         ({}, "loop", "static_wi8_ai8", {"streaming": True}, "no static recipe streams"),
-        ({}, "loop", "dynamic_wi4_afp32", {}, "no recipe dynamic_wi4_afp32"),
+        ({}, "fused", "dynamic_wi4_afp32", {}, "takes no int4 weights"),
         ({"bidirectional": True, "merge": "sum"}, "loop", "static_wi8_ai8", {}, "by sum"),
     ],
 )
@@ -205,3 +210,26 @@ def test_what_a_lowering_cannot_do_is_said(case: Any, make: Any) -> None:
         lowered(make.network(**options), lowering, recipe, **more)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_projected_table_has_no_input_product_left(make: Any) -> None:
+    network = make.network(bidirectional=True, hidden=16, embedding=32)
+    loop, projected = (
+        parse_tflite(lowered(network, name), where=name) for name in ("loop", "projected")
+    )
+    products = [
+        sum(use.count for use in model.operator_uses() if use.name == "FULLY_CONNECTED")
+        for model in (loop, projected)
+    ]
+    assert products[0] - products[1] == 1
+    (table,) = (tensor for tensor, readers in projected.constants() if is_table(tensor, readers))
+    assert table.shape == (network.embedding.vocabulary_size, 2 * 4 * 16)
+
+
+def test_a_layer_before_the_recurrent_one_is_named(make: Any) -> None:
+    whole = make.network()
+    size = whole.embedding.size
+    between = Dense("mixing", np.eye(size, dtype=np.float32), np.zeros(size, np.float32))
+    network = Network(whole.name, whole.embedding, (between, *whole.layers))
+    with pytest.raises(ConversionError, match=r"found layer mixing between them"):
+        lowered(network, "projected")

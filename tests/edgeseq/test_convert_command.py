@@ -97,7 +97,9 @@ def test_a_bundle_that_predicts(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "bundle"
     done = _edgeseq("convert", *_given(folder), "--out", out, *data, "--recipe", "auto")
     assert done.returncode == 0, done.stderr
-    assert "static_wi8_ai8" in done.stdout
+    chosen = json.loads((out / "bundle.json").read_text())["recipe"]
+    assert chosen == "dynamic_wi4_ei4_afp32"
+    assert chosen in done.stdout
     answer = _edgeseq("predict", out, "the lamp is fine")
     assert answer.returncode == 0, answer.stderr
     assert "good" in answer.stdout
@@ -115,6 +117,10 @@ def test_what_does_not_go_together_is_one_line(folder: Path, tmp_path: Path) -> 
         ((*given, "--out", tmp_path / "m.tflite", "--recipe", "auto"), "one recipe"),
         ((*given, "--out", out, *data, *tokenizer, "--runtime", "onnx"), "unknown runtime"),
         ((*given, "--out", tmp_path / "m.tflite", "--trim-vocab"), "--trim-vocab is for bundles"),
+        (
+            (*given, "--out", tmp_path / "b", "--min-piece-count", "2"),
+            "--min-piece-count goes with --trim-vocab",
+        ),
         ((*given, "--out", tmp_path / "m.tflite", *data), "--data is for bundles"),
         ((*given, "--out", out, *data, *tokenizer, "--length", "9"), "add --lowering unrolled"),
         (

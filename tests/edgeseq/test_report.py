@@ -10,13 +10,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from edgeseq.budgets import Budget, parse_budget
+from edgeseq.bundle import RecipeName
 from edgeseq.data.examples import TextExample, part_asked
 from edgeseq.errors import InputError, OutputError, RefusedError, ResultError
 from edgeseq.files import write_json
@@ -450,11 +453,20 @@ def test_labels_of_charts_do_not_collide() -> None:
     assert isinstance(placed[0], Placed)
 
 
-def test_models_of_one_family_stay_apart() -> None:
-    models = [(f"lstm-{n}-float32", "lstm", "float32") for n in range(8)]
+@given(st.lists(st.sampled_from(get_args(RecipeName)), min_size=1, max_size=30))
+@example(["float32"] * 8)
+@example([name for name in get_args(RecipeName) if name != get_args(RecipeName)[3]])
+def test_models_of_one_family_stay_apart(recipes: list[str]) -> None:
+    models = [(f"lstm-{n}-{recipe}", "lstm", recipe) for n, recipe in enumerate(recipes)]
     styles = styles_of(models)  # type: ignore[arg-type]
-    looks = {(style.colour, style.shape) for style in styles.values()}
-    assert len(looks) == 8
+    assert len({(style.colour, style.shape) for style in styles.values()}) == len(models)
+    assert len({(style.colour, style.dash) for style in styles.values()}) == len(models)
+    if len(set(recipes)) == len(recipes) <= 5:  # then a shape stands for its recipe
+        alone = {recipe: styles_of([("a", "lstm", recipe)])["a"].shape for recipe in recipes}
+        assert [style.shape for style in styles.values()] == [alone[r] for r in recipes]
+
+
+def test_each_colour_stands_for_one_variable() -> None:
     lights = [light for light, _ in PALETTE.values()]
     assert len(set(lights)) == len(lights)  # each stands for one CSS variable
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from edgeseq.decoding import from_builtins
 from edgeseq.errors import DeviceError
 from edgeseq_benchmarks.devices.pump import last_line
 from edgeseq_benchmarks.devices.seam import Device
@@ -74,7 +75,7 @@ def ask_board(
 
 def look(device: Device, python: str, *, timeout_s: float) -> Board:
     """What is there; raises `DeviceError` with what to type when something is missing."""
-    board = msgspec.convert(ask_board(device, python, ("facts",), timeout_s=timeout_s), Board)
+    board = from_builtins(ask_board(device, python, ("facts",), timeout_s=timeout_s), Board)
     problem, packages = _problem(board)
     if problem is None:
         return board

@@ -21,6 +21,7 @@ import msgspec
 
 from edgeseq.bundle import Bundle
 from edgeseq.bundle_archive import open_bundle
+from edgeseq.decoding import decode_json
 from edgeseq.devices_file import DEFAULT_PYTHON
 from edgeseq.errors import DeviceError, EdgeseqError, ResultError
 from edgeseq.files import sha256_file
@@ -293,7 +294,7 @@ class _Run:
 
     def _hear(self, content: bytes) -> None:
         try:
-            line = msgspec.json.decode(content, type=Line)
+            line = decode_json(content, Line)
         except msgspec.DecodeError:
             return  # cut off: it is heard again as a whole
         self._heard_bytes += len(content) + 1
@@ -328,7 +329,7 @@ class _Run:
         result = read_result(target)
         # Folders there mean nothing to who reads this here.
         text = self._at_home(msgspec.json.encode(result).decode())
-        return msgspec.json.decode(text, type=Result)
+        return decode_json(text, Result)
 
     def _at_home(self, text: str) -> str:
         """The bundles' folders there as the ones here."""
@@ -339,7 +340,7 @@ class _Run:
 
     def _error(self, failure: Failure) -> EdgeseqError:
         text = self._at_home(msgspec.json.encode(failure).decode())
-        return error_of(msgspec.json.decode(text, type=Failure), device=self._device.name)
+        return error_of(decode_json(text, Failure), device=self._device.name)
 
     def clear(self) -> None:
         """Ends what runs there and removes what was brought there, if it can be reached."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from edgeseq.decoding import decode_json
 from edgeseq.errors import DeviceError
 from edgeseq_benchmarks.devices.seam import Device, Finished
 from edgeseq_benchmarks.doctor.facts import Facts, Python, System, read_system
@@ -73,7 +74,7 @@ def _ask_python(device: Device, command: str) -> tuple[Python | None, str | None
     if done.returncode != 0:
         return None, _said(done)
     try:
-        return msgspec.json.decode(done.stdout.splitlines()[-1], type=Python), None
+        return decode_json(done.stdout.splitlines()[-1], Python), None
     except (msgspec.DecodeError, IndexError) as failure:
         raise DeviceError(
             "is not a Python that answers",

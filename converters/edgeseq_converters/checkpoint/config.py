@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from edgeseq.decoding import decode_json
 from edgeseq.errors import CheckpointError
 from edgeseq.model_folder import BertConfig, BertHead
 from edgeseq_converters.bert_arrays import check_config
@@ -73,7 +74,7 @@ def describe(content: bytes, *, where: Path) -> Described:
     from transformers import AutoConfig
 
     try:
-        fields = msgspec.json.decode(content, type=dict[str, Any])
+        fields = decode_json(content, dict[str, Any])
     except msgspec.DecodeError as failure:
         raise CheckpointError("is not JSON", where=where, found=str(failure)) from failure
     family = FAMILIES.get(str(fields.get("model_type")))

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from edgeseq.data.packages import PackageFile, fetch_package_file, read_members
+from edgeseq.decoding import decode_json
 from edgeseq.errors import CheckpointError, FetchError
 from edgeseq.files import read_bytes
 from edgeseq.progress import Progress, Report, silent
@@ -85,7 +86,7 @@ class Files:
     def read_json(self, name: str, kind: Any = dict[str, Any]) -> Any:
         """The JSON file `name`; raises `CheckpointError` when it is missing or not of `kind`."""
         try:
-            return msgspec.json.decode(self.read(name), type=kind)
+            return decode_json(self.read(name), kind)
         except msgspec.DecodeError as failure:
             raise CheckpointError(
                 "is not the JSON file it should be", where=self.where / name, found=failure

@@ -13,11 +13,12 @@ none at all) differ by less than 2 %; the dense layers dominate.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from edgeseq.model_folder import BertConfig, BertHead, TrainedModel
 from edgeseq_converters.bert_arrays import bert_arrays, bert_config, layer_sources
 from edgeseq_converters.encoder.layers import EVERY, FIRST, Encoder
-from edgeseq_converters.encoder.rounding import input_moments
+from edgeseq_converters.encoder.moments import input_moments
 from edgeseq_converters.encoder.static import linear_ranges
 from edgeseq_converters.encoder.weights import Arrays
 from edgeseq_converters.lowerings.layers import marked
@@ -25,6 +26,7 @@ from edgeseq_converters.recipes import Recipe
 from edgeseq_converters.tflite_writer import encoder_operators as more
 from edgeseq_converters.tflite_writer import operators as op
 from edgeseq_converters.tflite_writer.model import Tensor, Writer
+from edgeseq_converters.weight_format import WeightFormat
 
 SIGNATURE = "serving_default"
 INPUT = "input_ids"
@@ -55,9 +57,10 @@ def lower(
     moments = input_moments(model, texts) if recipe.weights == "int4" and texts else {}
     static = recipe.activations != "float32"
     ranges = linear_ranges(model, texts) if static else {}
-    arrays = Arrays(
-        bert_arrays(model), recipe.weights, recipe.dynamic or static, moments, ranges, row_scales
-    )
+    numbers = WeightFormat.of(recipe, row_scales=row_scales, moments=moments)
+    if static:  # what has no range is multiplied dynamically
+        numbers = replace(numbers, dynamic=True)
+    arrays = Arrays(bert_arrays(model), numbers, ranges)
     encoder = Encoder(config, arrays, model.manifest.max_tokens)
     writer = Writer(f"{model.manifest.name}: encoder")
     graph = writer.graph(SIGNATURE)

@@ -15,17 +15,19 @@ is 0 in float32, so a later word changes nothing at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from edgeseq.model_folder import TrainedModel
 from edgeseq_converters.bert_arrays import bert_arrays, bert_config, inner_size, layer_sources
 from edgeseq_converters.encoder.layers import Asked, Encoder
+from edgeseq_converters.encoder.moments import input_moments
 from edgeseq_converters.encoder.weights import Arrays
 from edgeseq_converters.recipes import Recipe
 from edgeseq_converters.tflite_writer import operators as op
 from edgeseq_converters.tflite_writer.model import Graph, Tensor, Writer
+from edgeseq_converters.weight_format import WeightFormat
 
 SIGNATURE = "stream"
 INPUT, PLACES, OUTPUT, NEXT = "input_ids", "places", "logits", "_next"
@@ -33,19 +35,27 @@ _FAR = 1e4
 
 
 def lower_next(
-    model: TrainedModel, recipe: Recipe, *, cached: bool = False, row_scales: bool = True
+    model: TrainedModel,
+    recipe: Recipe,
+    texts: Sequence[Sequence[int]] = (),
+    *,
+    cached: bool = False,
+    row_scales: bool = True,
 ) -> bytes:
     """The .tflite content: `input_ids` int32 [1, −1] and `places` int32 [−1] to `logits` float32
     [1, −1, vocabulary], one row for each place.
 
     `cached`: also `used` float32 [1], how many words the cache holds, and each layer's `keys0`,
     `values0`, … float32 [heads, window, head size], to `used_next`, …; the words are those behind
-    them, and no more than the window has room for. Raises `CheckpointError` when an array is
+    them, and no more than the window has room for. int4 weights are rounded for what flows through
+    the model on `texts` (token ids), if there are any. Raises `CheckpointError` when an array is
     missing or has the wrong shape. Without `row_scales` the file has no operator that
     tflite-runtime 2.14 lacks.
     """
     config = bert_config(model)
-    arrays = Arrays(bert_arrays(model), recipe.weights, recipe.dynamic, row_scales=row_scales)
+    moments = input_moments(model, texts) if recipe.weights == "int4" and texts else {}
+    numbers = WeightFormat.of(recipe, row_scales=row_scales, moments=moments)
+    arrays = Arrays(bert_arrays(model), numbers)
     encoder = Encoder(config, arrays, model.manifest.max_tokens)
     writer = Writer(f"{model.manifest.name}: a causal transformer")
     graph = writer.graph(SIGNATURE)

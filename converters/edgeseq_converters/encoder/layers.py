@@ -49,8 +49,8 @@ class Encoder:
         """States for `ids` int32 [n] at `places` int32 [n] of a text, at its beginning if None."""
         config = self.config
         places = op.places(ids) if places is None else places
-        rest = self.arrays.rows(places, "embeddings.positions", self._positions())
-        words = self.arrays.lookup(ids, "embeddings.word_embeddings.weight")
+        rest = self.arrays.lookup(places, "embeddings.positions", self._positions())
+        words = self.arrays.lookup_words(ids, "decoder" if config.tied_decoder else None)
         if config.trigram:
             words = _with_neighbours(words, ids)
         projected_first = config.trigram or config.head == "next"

@@ -21,13 +21,13 @@ from edgeseq.errors import ConversionError
 from edgeseq.model_folder import TrainedModel
 from edgeseq_converters.arrays import FloatArray
 from edgeseq_converters.bert_reference import BertReference
+from edgeseq_converters.gptq import first_tokens
 from edgeseq_converters.tflite_writer import operators as op
 from edgeseq_converters.tflite_writer.model import Tensor
 from edgeseq_converters.tflite_writer.quantization import Quantization, asymmetric
 
 PERCENTILE = 99.99
 """Of the values of a tensor over the calibration texts; what lies beyond is cut."""
-MAX_TOKENS = 2048
 MAX_NOISE = 0.1
 """The largest rounding error (standard deviation, step/√12) that a static tensor may have, as a
 fraction of the spread of the middle half of its values."""
@@ -44,8 +44,8 @@ class LinearRange:
 
 
 def linear_ranges(model: TrainedModel, texts: Sequence[Sequence[int]]) -> dict[str, LinearRange]:
-    """The ranges of those linear layers that can be static (see `MAX_NOISE`), over the first
-    `MAX_TOKENS` tokens of `texts`.
+    """The ranges of those linear layers that can be static (see `MAX_NOISE`), over the
+    first tokens of `texts` (`gptq.first_tokens`).
 
     Raises `ConversionError` when there is no text.
     """
@@ -60,6 +60,8 @@ def linear_ranges(model: TrainedModel, texts: Sequence[Sequence[int]]) -> dict[s
     generator = np.random.default_rng(0)
 
     def observe(name: str, inputs: FloatArray, outputs: FloatArray) -> None:
+        if name == "decoder":
+            return  # its logits are compared with each other: they stay as fine as float32
         for kept, values in zip(seen.setdefault(name, ([], [])), (inputs, outputs), strict=True):
             flat = values.reshape(-1)
             kept.append(np.asarray([flat.min(), flat.max()], np.float32))
@@ -68,12 +70,8 @@ def linear_ranges(model: TrainedModel, texts: Sequence[Sequence[int]]) -> dict[s
             kept.append(flat)
 
     reference = BertReference(model, observe)
-    tokens = 0
-    for text in texts:
-        if tokens >= MAX_TOKENS:
-            break
+    for text in first_tokens(texts):
         reference(np.asarray([text], np.int32))
-        tokens += len(text)
     ranges = {name: tuple(map(_range, parts)) for name, parts in seen.items()}
     return {
         name: LinearRange(inputs, outputs)

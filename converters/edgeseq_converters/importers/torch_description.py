@@ -25,6 +25,7 @@ from typing import Literal
 
 import msgspec
 
+from edgeseq.decoding import decode_json, from_builtins
 from edgeseq.errors import CheckpointError
 from edgeseq.files import read_bytes
 from edgeseq_converters.network import Function
@@ -122,8 +123,8 @@ def read_description(path: Path) -> Description:
     content = read_bytes(path, error=CheckpointError, limit_bytes=_LIMIT_BYTES)
     try:
         if path.suffix.lower() == ".json":
-            return msgspec.json.decode(content, type=Description)
-        return msgspec.convert(tomllib.loads(content.decode("utf-8")), type=Description)
+            return decode_json(content, Description)
+        return from_builtins(tomllib.loads(content.decode("utf-8")), Description)
     except (
         *(msgspec.MsgspecError, tomllib.TOMLDecodeError),
         *(UnicodeDecodeError, RecursionError),

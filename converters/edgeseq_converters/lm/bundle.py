@@ -30,6 +30,7 @@ from edgeseq.bundle import (
 )
 from edgeseq.data.examples import Dataset, StreamExample
 from edgeseq.data.wikitext import EOS
+from edgeseq.decoding import from_builtins
 from edgeseq.errors import ConversionError, DataError
 from edgeseq.files import new_folder, sha256_file, write_json
 from edgeseq.model_folder import TrainedModel
@@ -81,7 +82,7 @@ def convert_stream(
     not what the recipe says or answers differently from the float model, `OutputError` when `out`
     exists (without `replace`).
     """
-    pieces = _pieces(model, dataset)
+    pieces = _pieces(model, dataset.dev, where=dataset.name)
     with new_folder(out, replace=replace) as draft:
         path = draft / "model.tflite"
         began = time.monotonic()
@@ -89,23 +90,27 @@ def convert_stream(
         arguments |= {"recipe": recipe.name, "target": msgspec.to_builtins(target)}
         with tempfile.TemporaryDirectory(prefix="edgeseq-convert-") as folder:
             sample = Path(folder) / "sample.json"
-            write_json(sample, Sample(pieces))
+            write_json(
+                sample, Sample(_pieces(model, dataset.train or dataset.dev, where=dataset.name))
+            )
             arguments["sample"] = str(sample)
             _, peak = text_convert.in_worker(Job("convert", arguments), where=out, report=silent)
             content = read_tflite(path)
-            signature = _checked(content, recipe, where=out / "model.tflite")
+            words = text_convert.words_table(model)
+            signature = _checked(content, recipe, where=out / "model.tflite", words=words)
             if target.runtime is not None:
                 check_runtime(content, target.runtime, where=out / "model.tflite")
             converted = text_convert.Converted(
                 content, signature, time.monotonic() - began, peak_memory_bytes=peak
             )
+            write_json(sample, Sample(pieces))
             asked: dict[str, Any] = {name: arguments[name] for name in ("model_dir", "sample")}
             asked |= {"tflite": str(path.absolute()), "golden": N_GOLDEN}
             asked["golden_tokens"] = GOLDEN_TOKENS
             answer, _ = text_convert.in_worker(
                 Job("compare_stream", asked), where=out, report=report
             )
-        compared = msgspec.convert(answer, Compared)
+        compared = from_builtins(answer, Compared)
         measured = _fidelity(compared, recipe, where=out / "model.tflite")
         if check is not None:
             check(measured, where=recipe.name)
@@ -135,13 +140,18 @@ def convert_stream(
     return manifest
 
 
-def _pieces(model: TrainedModel, dataset: Dataset[StreamExample]) -> tuple[tuple[int, ...], ...]:
-    """Pieces of development text as ids, spread over the documents, an `<eos>` before each."""
+def _pieces(
+    model: TrainedModel, examples: Sequence[StreamExample], *, where: str
+) -> tuple[tuple[int, ...], ...]:
+    """Pieces of text as ids, spread over the documents, an `<eos>` before each.
+
+    Raises `DataError` when there is no text.
+    """
     tokens = min(COMPARED_TOKENS, model.manifest.max_tokens)
     texts = Texts(model, vocabulary_size(model), tokens)
-    documents = [one for one in dataset.dev if one.words]
+    documents = [one for one in examples if one.words]
     if not documents:
-        raise DataError("has no development text to compare a conversion on", where=dataset.name)
+        raise DataError("has no development text to compare a conversion on", where=where)
     pieces = []
     for number in range(N_COMPARED):
         words = documents[number % len(documents)].words
@@ -151,10 +161,13 @@ def _pieces(model: TrainedModel, dataset: Dataset[StreamExample]) -> tuple[tuple
     return tuple(pieces)
 
 
-def _checked(content: TfliteFile, recipe: Recipe, *, where: Path) -> Signature:
-    """The file's one signature; raises `ConversionError` when it does not stream."""
+def _checked(content: TfliteFile, recipe: Recipe, *, where: Path, words: str) -> Signature:
+    """The file's one signature; `words` is the name of its table of words.
+
+    Raises `ConversionError` when it does not stream.
+    """
     check_operators(content, where)
-    check_weights(content, recipe, where)
+    check_weights(content, recipe, where, words=words)
     names = [one.key for one in content.signatures]
     if len(names) != 1:
         raise ConversionError("has not exactly one signature", where=where, found=names)

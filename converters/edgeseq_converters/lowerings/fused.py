@@ -9,6 +9,7 @@ dot products the integer one can be the fastest (see benchmarks/README.md).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -18,17 +19,17 @@ from edgeseq_converters.lowerings import emitted
 from edgeseq_converters.lowerings.integer import Integers
 from edgeseq_converters.lowerings.layers import Flow
 from edgeseq_converters.lowerings.loop import Group
-from edgeseq_converters.lowerings.weights import WeightFormat
 from edgeseq_converters.network import Cell, Recurrent
 from edgeseq_converters.tflite_writer import operators as op
 from edgeseq_converters.tflite_writer.model import Tensor
 from edgeseq_converters.tflite_writer.quantization import Quantization, quantize, quantize_whole
+from edgeseq_converters.weight_format import WeightFormat
 
 
 def run(group: Group, flow: Flow) -> Tensor:
     """What the group collects (`emitted.run`)."""
     # The operator knows one scale a matrix only.
-    weights = WeightFormat(group.weights.storage, group.weights.dynamic, scale_per_row=False)
+    weights = replace(group.weights, row_scales=False)
 
     def direction(layer: Recurrent, cell: Cell, name: str, values: Tensor) -> Tensor:
         return sequence_lstm(cell, f"{layer.name}/{name}", values, weights)

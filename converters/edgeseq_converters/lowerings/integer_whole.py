@@ -21,7 +21,6 @@ from edgeseq_converters.lowerings.loop import (
     state_names,
     written,
 )
-from edgeseq_converters.lowerings.weights import WeightFormat
 from edgeseq_converters.network import (
     Activation,
     AttentionPool,
@@ -36,6 +35,7 @@ from edgeseq_converters.network import (
 )
 from edgeseq_converters.tflite_writer import operators as op
 from edgeseq_converters.tflite_writer.model import Tensor
+from edgeseq_converters.weight_format import WeightFormat
 
 
 def check(network: Network, lowering: str, dtype: str, *, streaming: bool) -> None:
@@ -49,6 +49,13 @@ def check(network: Network, lowering: str, dtype: str, *, streaming: bool) -> No
             fix="choose dynamic_wi8_afp32",
         )
 
+    if lowering == "projected":
+        raise ConversionError(
+            "a static recipe has one product of input and state: there is nothing to look up",
+            where=network.name,
+            found="the lowering projected",
+            fix="choose --lowering loop",
+        )
     if (lowering, dtype) == ("fused", "int16"):
         raise ConversionError(
             "the fused operator has one integer form: int8 products with 16-bit gates and cells",

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edgeseq_converters.arrays import FloatArray
-from edgeseq_converters.lowerings.weights import WeightFormat
 from edgeseq_converters.network import (
     Activation,
     AttentionPool,
@@ -21,6 +20,7 @@ from edgeseq_converters.network import (
 )
 from edgeseq_converters.tflite_writer import operators as op
 from edgeseq_converters.tflite_writer.model import Tensor
+from edgeseq_converters.weight_format import WeightFormat
 
 MASKED = np.float32(-1e9)
 """Added to the scores of padding before a softmax."""

@@ -22,11 +22,11 @@ import numpy as np
 
 from edgeseq_converters.lowerings import cells
 from edgeseq_converters.lowerings.layers import Flow, joined_marks
-from edgeseq_converters.lowerings.weights import WeightFormat
 from edgeseq_converters.network import Cell, Recurrent
 from edgeseq_converters.tflite_writer import encoder_operators as more
 from edgeseq_converters.tflite_writer import operators as op
 from edgeseq_converters.tflite_writer.model import Tensor
+from edgeseq_converters.weight_format import WeightFormat
 
 Collect = Literal["final", "max", "mean", "marks", "sequence"]
 State = dict[str, Tensor]
@@ -44,6 +44,8 @@ class Group:
     start: State = field(default_factory=dict)
     """States to start from by name (`h0`, `c0`, …), float32 [directions, H]; missing ones are 0."""
     marks: tuple[int, ...] = ()
+    projected: bool = False
+    """Whether the flow is the bottom layer's input times its kernels already."""
 
     @property
     def top(self) -> Recurrent:
@@ -87,14 +89,15 @@ def state_names(layer: Recurrent, number: int) -> tuple[str, ...]:
 def _project(group: Group, values: Tensor) -> Tensor:
     """The bottom layer's inputs times their kernels: [n, g·H], or [2n, g·H] with the rows forward
     0, backward 0, forward 1, …"""
-    bottom = group.layers[0]
-    kernel = np.concatenate([cell.kernel for cell in bottom.cells], axis=1)
-    bias = np.concatenate([cell.bias for cell in bottom.cells])
-    projected = group.weights.product(values, f"{bottom.name}/kernel", kernel, bias)
+    bottom, projected = group.layers[0], values
+    if not group.projected:
+        kernel = np.concatenate([cell.kernel for cell in bottom.cells], axis=1)
+        bias = np.concatenate([cell.bias for cell in bottom.cells])
+        projected = group.weights.product(values, f"{bottom.name}/kernel", kernel, bias)
     if group.directions == 1:
         return projected
     rows = -1 if values.shape[0] == -1 else 2 * values.shape[0]
-    return op.reshape(projected, (rows, kernel.shape[1] // 2))
+    return op.reshape(projected, (rows, projected.shape[1] // 2))
 
 
 def first_feed(length: Tensor, *, stride: int) -> Tensor:
@@ -150,7 +153,8 @@ def _recurrent_products(
     """Each direction's state [1, H] times columns of its recurrent kernel: [d, columns]."""
 
     def product(state: Tensor, cell: Cell, direction: str) -> Tensor:
-        name = f"{layer.name}/{direction}/recurrent"
+        # Only a GRU that resets before it multiplies asks for its last columns alone.
+        name = f"{layer.name}/{direction}/{'candidate' if begin else 'recurrent'}"
         kernel = cell.recurrent_kernel[:, begin:end]
         return group.weights.product(state, name, kernel, cell.recurrent_bias)
 

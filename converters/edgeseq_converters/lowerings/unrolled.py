@@ -34,7 +34,10 @@ def _steps(group: Group, name: str, cell: Cell, values: Tensor) -> Tensor:
 
     def product(hidden: Tensor, begin: int, end: int) -> Tensor:
         kernel, bias = cell.recurrent_kernel[:, begin:end], cell.recurrent_bias
-        return weights.product(hidden, f"{name}/recurrent", kernel, bias)
+        # Only a GRU that resets before it multiplies asks for its last columns alone.
+        return weights.product(
+            hidden, f"{name}/{'candidate' if begin else 'recurrent'}", kernel, bias
+        )
 
     hidden = graph.constant("zero", np.zeros((1, cell.hidden_size), np.float32))
     state, states = hidden, []

@@ -7,25 +7,27 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from edgeseq.errors import ConversionError
-from edgeseq_converters.lowerings import fused, integer_whole, layers, loop, unrolled
+from edgeseq_converters.lowerings import fused, integer_whole, layers, loop, projected, unrolled
 from edgeseq_converters.lowerings.integer import Integers
 from edgeseq_converters.lowerings.layers import Flow
-from edgeseq_converters.lowerings.weights import WeightFormat
 from edgeseq_converters.network import (
     AttentionPool,
+    Embedding,
     Layer,
     MarkedPool,
     Network,
     Pool,
     Recurrent,
+    tied_decoder,
 )
 from edgeseq_converters.tflite_writer import operators as op
 from edgeseq_converters.tflite_writer.model import Graph, Tensor, Writer
+from edgeseq_converters.weight_format import WeightFormat
 
 SIGNATURE = "serving_default"
 STREAM = "stream"
 INPUT = "input_ids"
-Recurrence = Literal["loop", "unrolled", "fused"]
+Recurrence = Literal["loop", "projected", "unrolled", "fused"]
 States = tuple[loop.State, loop.State]
 
 
@@ -102,6 +104,7 @@ def lower(
     Its signature leads from `input_ids` int32 [1, −1] to `output`, float32 [1, outputs], or
     [1, n, outputs] for a network that answers for each token.
 
+    `projected` is `loop` with a table of what the bottom layer adds up from each token.
     `unrolled` has a fixed number of `steps`: `input_ids` int32 [1, steps], filled up with −1 to
     the right of a shorter text. With `streaming` a second signature `stream` takes and gives the
     states of the recurrent layers (`h0`, `c0`, … by layer, float32 [1, H]), so that a text can be
@@ -183,8 +186,15 @@ class _Maker:
         if isinstance(self.numbers, Integers):
             values = self.numbers.lookup(ids, stretched=self.lowering != "fused")
         else:
-            values = self.numbers.lookup(self.network.embedding, ids)
+            embedding = self._table()
+            decoder = tied_decoder(self.network) if embedding is self.network.embedding else None
+            values = self.numbers.lookup_words(ids, embedding.name, embedding.table, decoder)
         return layers.padded_flow(values, length, ids) if padded else Flow(values, length, ids)
+
+    def _table(self) -> Embedding:
+        if self.lowering == "projected":
+            return projected.projected_table(self.network)
+        return self.network.embedding
 
     def _other(self, layer: Layer, flow: Flow) -> Flow:
         if isinstance(self.numbers, Integers):
@@ -196,7 +206,14 @@ class _Maker:
         if isinstance(self.numbers, Integers):
             group = loop.Group(stage.layers, stage.collect, marks=stage.marks)
             return integer_whole.run(self.numbers, group, flow, self.lowering)
-        group = loop.Group(stage.layers, stage.collect, self.numbers, states[0], marks=stage.marks)
+        group = loop.Group(
+            stage.layers,
+            stage.collect,
+            self.numbers,
+            states[0],
+            marks=stage.marks,
+            projected=self.lowering == "projected" and stage.layers[0] is self.network.layers[0],
+        )
         if self.lowering == "fused":
             return fused.run(group, flow)
         if self.lowering == "unrolled":
@@ -212,6 +229,8 @@ def check(network: Network, lowering: Recurrence, *, steps: int | None, streamin
     def refuse(what: str, found: str, fix: str) -> None:
         raise ConversionError(what, where=network.name, found=found, fix=fix)
 
+    if lowering == "projected":
+        projected.bottom_of(network)
     for layer in network.layers if lowering == "fused" else ():
         if isinstance(layer, Recurrent) and layer.forward.kind != "lstm":
             what = "the lowering fused has LSTM layers only"
@@ -222,8 +241,8 @@ def check(network: Network, lowering: Recurrence, *, steps: int | None, streamin
             f"{lowering} with {steps} steps",
             "give --length with --lowering unrolled",
         )
-    if streaming and lowering != "loop":
-        refuse("only the lowering loop streams", lowering, "choose --lowering loop")
+    if streaming and lowering not in ("loop", "projected"):
+        refuse("only a lowering that is a loop streams", lowering, "choose --lowering loop")
     for layer in network.layers if streaming else ():
         both = isinstance(layer, Recurrent) and layer.backward is not None
         whole = isinstance(layer, AttentionPool | MarkedPool) or (

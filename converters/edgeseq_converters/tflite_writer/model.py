@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
-from edgeseq_converters.tflite_writer.quantization import Quantization
+from edgeseq_converters.tflite_writer.quantization import Quantization, pack_int4
 
 Dtype = Literal["float32", "float16", "int64", "int32", "int16", "int8", "int4", "bool"]
 TYPES: dict[Dtype, int] = {
@@ -162,11 +162,15 @@ class Graph:
         name: str,
         values: npt.NDArray[Any],
         quantization: Quantization | None = None,
+        *,
+        int4: bool = False,
     ) -> Tensor:
-        """A tensor whose content stands in the file; its dtype is that of `values`. The same
-        constant asked for again is the same tensor."""
-        dtype: Any = values.dtype.name
-        place = self.writer.buffer(np.ascontiguousarray(values).tobytes())
+        """A tensor whose content stands in the file; its dtype is that of `values`, or with `int4`
+        two of them (int8, −8..7) are packed into a byte. The same constant asked for again is the
+        same tensor."""
+        dtype: Any = "int4" if int4 else values.dtype.name
+        content = pack_int4(values) if int4 else np.ascontiguousarray(values).tobytes()
+        place = self.writer.buffer(content)
         key = (place, dtype, values.shape, quantization)
         if key not in self._constants:
             tensor = self.tensor(name, dtype, values.shape, quantization, buffer=place)

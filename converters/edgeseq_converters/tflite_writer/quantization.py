@@ -67,6 +67,8 @@ def quantize(values: FloatArray, to: Quantization, dtype: str) -> npt.NDArray[np
 INT4_LIMIT = 7
 _CLIPPING = np.linspace(0.6, 1.0, 21)
 """Fractions of the largest |value| that are tried as the end of the scale."""
+_BLOCK_ELEMENTS = 65_536
+"""Numbers that are rounded together: few enough to stay in the cache through all the scales."""
 
 
 def quantize_rows_int4(
@@ -77,19 +79,36 @@ def quantize_rows_int4(
     Of several scales a row takes the one with the least squared error, weighted by `importance`
     [size] if given: with 15 steps it pays to cut off a row's largest values.
     """
-    values = weights.astype(np.float64)
+    stored = np.empty(weights.shape, np.int8)
+    scales = np.empty(len(weights), np.float64)
+    block = max(1, _BLOCK_ELEMENTS // weights.shape[1])
+    for begin in range(0, len(weights), block):
+        part = slice(begin, begin + block)
+        stored[part], scales[part] = _rounded_int4(weights[part].astype(np.float64), importance)
+    return stored, Quantization(tuple(scales.tolist()), (0,) * len(scales))
+
+
+def _rounded_int4(
+    values: npt.NDArray[np.float64], importance: npt.NDArray[np.float64] | None
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float64]]:
+    """Numbers and scales of a few rows."""
     largest = np.maximum(np.abs(values).max(axis=1), float(np.finfo(np.float32).tiny))
     best = np.full(len(values), np.inf)
     scales = largest / INT4_LIMIT
+    off = np.empty_like(values)
     for fraction in _CLIPPING:
         tried = (largest * fraction / INT4_LIMIT).astype(np.float32).astype(np.float64)
-        rounded = np.clip(np.rint(values / tried[:, None]), -INT4_LIMIT, INT4_LIMIT)
-        squares = (rounded * tried[:, None] - values) ** 2
-        errors = squares.sum(axis=1) if importance is None else squares @ importance
+        np.divide(values, tried[:, None], out=off)
+        np.rint(off, out=off)
+        np.clip(off, -INT4_LIMIT, INT4_LIMIT, out=off)
+        off *= tried[:, None]
+        off -= values
+        np.square(off, out=off)
+        errors = off.sum(axis=1) if importance is None else off @ importance
         scales = np.where(errors < best, tried, scales)
         best = np.minimum(best, errors)
-    stored = np.clip(np.rint(values / scales[:, None]), -INT4_LIMIT, INT4_LIMIT).astype(np.int8)
-    return stored, Quantization(tuple(scales.tolist()), (0,) * len(scales))
+    stored = np.clip(np.rint(values / scales[:, None]), -INT4_LIMIT, INT4_LIMIT)
+    return stored.astype(np.int8), scales
 
 
 def pack_int4(stored: npt.NDArray[np.int8]) -> bytes:

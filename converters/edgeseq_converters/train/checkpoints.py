@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from edgeseq.decoding import decode_json
 from edgeseq.errors import CheckpointError
 from edgeseq.files import read_bytes, write_bytes
 
@@ -100,7 +101,7 @@ class TrainingFile:
                 return None
             if metadata.get("identity") != identity:
                 return None
-            position = msgspec.json.decode(metadata["position"], type=dict[str, Any])
+            position = decode_json(metadata["position"], dict[str, Any])
             return Snapshot(position, load(content))
         except (SafetensorError, msgspec.MsgspecError, KeyError, ValueError) as failure:
             raise CheckpointError(
@@ -132,7 +133,7 @@ def read_metadata(content: bytes) -> dict[str, str]:
     (length,) = struct.unpack_from("<Q", content)
     if length > min(len(content) - 8, _HEADER_LIMIT_BYTES):
         raise ValueError("the header is longer than the file")
-    header = msgspec.json.decode(content[8 : 8 + length], type=dict[str, dict[str, Any]])
+    header = decode_json(content[8 : 8 + length], dict[str, dict[str, Any]])
     return {name: str(value) for name, value in header.get("__metadata__", {}).items()}
 
 

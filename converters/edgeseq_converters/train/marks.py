@@ -11,14 +11,15 @@ import numpy.typing as npt
 
 from edgeseq import marked_text
 from edgeseq.data.examples import Dataset, PartName, TextExample
+from edgeseq.decoding import decode_json
 from edgeseq.errors import CheckpointError, DataError
 from edgeseq.gap_metrics import gap_f1
 from edgeseq.marked_text import LABELS, MARKERS, OPENING, check_marked
 from edgeseq_converters.arrays import FloatArray
+from edgeseq_converters.bert_arrays import WORD_TABLE
 from edgeseq_converters.checkpoint import BertCheckpoint
 from edgeseq_converters.train.texts import Part
 
-_WORDS = "embeddings.word_embeddings.weight"
 _SWAPPED = {"[A]": "[B]", "[/A]": "[/B]", "[B]": "[A]", "[/B]": "[/A]"}
 SWAPPED_LABELS = (1, 0, 2)
 """What the classes A, B and neither become when the names change their roles."""
@@ -30,7 +31,7 @@ def with_markers(tokenizer_json: str, rows: int) -> str:
     One that has them already is given back as it is. Raises `CheckpointError` for a tokenizer
     without a list of pieces (Unigram).
     """
-    content = msgspec.json.decode(tokenizer_json, type=dict[str, Any])
+    content = decode_json(tokenizer_json, dict[str, Any])
     vocabulary = content["model"].get("vocab")
     if not isinstance(vocabulary, dict):
         raise CheckpointError(
@@ -81,7 +82,7 @@ def add_markers(tokenizer_json: str, table: FloatArray, *, seed: int = 0) -> tup
 
 def mark_checkpoint(checkpoint: BertCheckpoint, *, seed: int = 0) -> BertCheckpoint:
     """The checkpoint with markers (`add_markers`) and pooling `marks`."""
-    table = np.asarray(checkpoint.weights[_WORDS], np.float32)
+    table = np.asarray(checkpoint.weights[WORD_TABLE], np.float32)
     tokenizer_json, table = add_markers(checkpoint.tokenizer_json, table, seed=seed)
     config = msgspec.structs.replace(
         checkpoint.config,
@@ -89,7 +90,7 @@ def mark_checkpoint(checkpoint: BertCheckpoint, *, seed: int = 0) -> BertCheckpo
         pooling="marks",
         marks=marks_of(tokenizer_json),
     )
-    weights = checkpoint.weights | {_WORDS: table}
+    weights = checkpoint.weights | {WORD_TABLE: table}
     return BertCheckpoint(config, weights, tokenizer_json, checkpoint.identity)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
+from edgeseq.decoding import from_builtins
 from edgeseq.errors import InputError
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -157,7 +158,7 @@ def read_settings(
     """
     try:
         own = {} if task is None else TASK_DEFAULTS.get((task, kind), {})
-        return msgspec.convert(own | dict(values), kind)
+        return from_builtins(own | dict(values), kind)
     except msgspec.ValidationError as failure:
         raise InputError(
             "a training setting is not what was expected",

@@ -1,4 +1,4 @@
-"""int4 weights that keep a layer's answers, not each weight: GPTQ (Frantar et al. 2022).
+"""int4 weights that keep a product's answers, not each weight: GPTQ (Frantar et al. 2022).
 
 A row w of a matrix is rounded so that (w − q)·H·(w − q) is small, where H is the mean of x·xᵀ over
 the inputs x that the layer sees on real texts: columns are rounded one after the other, and the
@@ -8,14 +8,12 @@ of customer sentiment with every weight rounded by itself (`docs/decisions.md`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from edgeseq.model_folder import TrainedModel
 from edgeseq_converters.arrays import FloatArray
-from edgeseq_converters.bert_reference import BertReference
 from edgeseq_converters.tflite_writer.quantization import (
     INT4_LIMIT,
     Quantization,
@@ -23,7 +21,7 @@ from edgeseq_converters.tflite_writer.quantization import (
 )
 
 Moments = dict[str, npt.NDArray[np.float64]]
-"""For each linear layer the mean of x·xᵀ [in, in] over its inputs."""
+"""For each product, by name, the mean of x·xᵀ [in, in] over its inputs x."""
 
 MAX_TOKENS = 2048
 """Tokens that moments are taken from: more than the widest input of a MiniLM has numbers."""
@@ -33,26 +31,35 @@ _BLOCK = 128
 """Columns whose errors are passed on together (step 2)."""
 
 
-def input_moments(model: TrainedModel, texts: Sequence[Sequence[int]]) -> Moments:
-    """The moments of every linear layer's inputs over `texts` (token ids), the first
-    `MAX_TOKENS` tokens of them."""
-    sums: Moments = {}
-    counts: dict[str, int] = {}
+class Sums:
+    """Adds up the moments of what flows into products."""
 
-    def observe(name: str, inputs: FloatArray, _outputs: FloatArray) -> None:
+    def __init__(self) -> None:
+        self._sums: Moments = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, name: str, inputs: FloatArray) -> None:
+        """Counts `inputs` [..., in] of the product `name`."""
         rows = inputs.reshape(-1, inputs.shape[-1])
         product = (rows.T @ rows).astype(np.float64)
-        sums[name] = sums[name] + product if name in sums else product
-        counts[name] = counts.get(name, 0) + len(rows)
+        self._sums[name] = self._sums[name] + product if name in self._sums else product
+        self._counts[name] = self._counts.get(name, 0) + len(rows)
 
-    reference = BertReference(model, observe)
+    def moments(self) -> Moments:
+        """The means of what was added."""
+        return {name: total / self._counts[name] for name, total in self._sums.items()}
+
+
+def first_tokens(texts: Iterable[Sequence[int]]) -> list[Sequence[int]]:
+    """As many of the first `texts` (token ids) as hold `MAX_TOKENS` tokens."""
+    chosen: list[Sequence[int]] = []
     tokens = 0
     for text in texts:
         if tokens >= MAX_TOKENS:
             break
-        reference(np.asarray([text], np.int32))
+        chosen.append(text)
         tokens += len(text)
-    return {name: total / counts[name] for name, total in sums.items()}
+    return chosen
 
 
 def round_rows_int4(
