@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from edgeseq.arrays_file import array_bytes
 from edgeseq.errors import CheckpointError
 from edgeseq.files import new_folder, read_bytes, read_json, write_bytes, write_json
 from edgeseq.train_logits import TrainLogits, write_train_logits
@@ -235,10 +236,8 @@ def write_model_folder(
 
     Raises `OutputError` when it exists (without `replace`), or the disk is full.
     """
-    from safetensors.numpy import save
-
     with new_folder(path, replace=replace) as draft:
-        write_bytes(draft / "weights.safetensors", save(model.weights))
+        write_bytes(draft / "weights.safetensors", array_bytes(model.weights))
         write_bytes(draft / "tokenizer.json", model.tokenizer_json.encode())
         write_json(draft / "model.json", model.manifest)
         if train_logits is not None:

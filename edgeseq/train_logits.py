@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from edgeseq.arrays_file import array_bytes
 from edgeseq.data.examples import Dataset
 from edgeseq.decoding import decode_json
 from edgeseq.errors import CheckpointError
@@ -59,15 +60,13 @@ def write_train_logits(folder: Path, kept: TrainLogits) -> None:
 
     Raises `OutputError` when it cannot be written.
     """
-    from safetensors.numpy import save
-
     metadata = {
         "format_version": FORMAT_VERSION,
         "data_sha256": kept.data_sha256,
         "texts_sha256": kept.texts_sha256,
         "weights_sha256": sha256_file(folder / "weights.safetensors"),
     }
-    write_bytes(folder / FILE_NAME, save({"logits": kept.logits}, metadata))
+    write_bytes(folder / FILE_NAME, array_bytes({"logits": kept.logits}, metadata))
 
 
 def read_train_logits(folder: Path, data: Dataset) -> Any:

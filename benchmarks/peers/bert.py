@@ -13,6 +13,7 @@ import argparse
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -27,13 +28,14 @@ from edgeseq.errors import DeviceError, EdgeseqError, ResultError
 from edgeseq.files import read_json, write_json, write_text
 from peers import bert_table
 from peers.bert_files import LENGTHS, BertReference, make_contenders, write_checkpoint
+from peers.bert_head import HEAD_TEXTS, fit_head
 from peers.bert_table import BertPeersResult, Sizes, ThreadsResult
 from peers.contenders import Contender, Failure
-from peers.inputs import REAL, Ids, Workloads, workloads_of
+from peers.inputs import REAL, Ids, workloads_of
 from peers.limit import measure_machine
+from peers.page import processor_kind, put_part
 from peers.result import Row
 from peers.rounds import Agreement, Child, check_answers, time_rounds
-from peers.table import put_between_markers
 
 README = Path(__file__).parents[1] / "README.md"
 CHECKPOINT = "all-MiniLM-L6-v2"
@@ -50,7 +52,19 @@ def measure(work: Path, *, quick: bool, data_dir: Path | None) -> BertPeersResul
     """Makes, checks and times everything; files of other tools already in `work` are kept."""
     checkpoint = work / "checkpoint"
     write_checkpoint(CHECKPOINT, checkpoint)
-    workloads = _workloads(checkpoint, data_dir)
+    data = load_dataset("customer-feedback", data_dir=data_dir)
+    encode = _encoder(checkpoint)
+    workloads = workloads_of(
+        data, encode, LENGTHS, real_texts=REAL_TEXTS, texts_per_length=TEXTS_PER_LENGTH
+    )
+    _tell("fit the classifier")
+    learnt = data.train[:HEAD_TEXTS]
+    right = fit_head(
+        checkpoint,
+        [encode(example.text) for example in learnt],
+        [data.labels.index(example.label) for example in learnt],
+    )
+    _tell(f"the classifier has {right:.0%} of its {HEAD_TEXTS} texts right")
     made = make_contenders(checkpoint, work, workloads.calibration, tell=_tell)
     rounds = QUICK_ROUNDS if quick else ROUNDS
     reference = BertReference(checkpoint)
@@ -78,19 +92,13 @@ def measure(work: Path, *, quick: bool, data_dir: Path | None) -> BertPeersResul
     )
 
 
-def _workloads(checkpoint: Path, data_dir: Path | None) -> Workloads:
+def _encoder(checkpoint: Path) -> Callable[[str], Ids]:
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    return workloads_of(
-        load_dataset("customer-feedback", data_dir=data_dir),
-        lambda text: list(tokenizer.encode(text).ids),
-        LENGTHS,
-        real_texts=REAL_TEXTS,
-        texts_per_length=TEXTS_PER_LENGTH,
-    )
+    return lambda text: list(tokenizer.encode(text).ids)
 
 
 def _measure_threads(
@@ -197,8 +205,8 @@ def main(arguments: list[str]) -> int:
         text = "\n".join(bert_table.lines(result)) + "\n"
         if given.write:
             page = README.read_text(encoding="utf-8")
-            marks = (bert_table.BEGIN, bert_table.END)
-            write_text(README, put_between_markers(page, text, marks))
+            kind = processor_kind(result.device)
+            write_text(README, put_part(page, text, bert_table.MARKERS, kind))
     except EdgeseqError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

@@ -1,7 +1,7 @@
 """One MiniLM classifier in everybody's files, each made by a process of its own.
 
 `python -m peers.bert_files ORDER.json`. The weights are those of a checkpoint with a classifier of
-three random classes on top; what a tool does by default is left as it is.
+three classes on top; what a tool does by default is left as it is.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from edgeseq.arrays_file import array_bytes
 from edgeseq.decoding import decode_json
 from edgeseq.errors import EdgeseqError
 from edgeseq.files import write_bytes
@@ -85,12 +86,13 @@ KINDS = (
 
 
 def write_checkpoint(source: str, folder: Path, seed: int = 0) -> None:
-    """Writes the checkpoint with a random classifier as a Hugging Face folder.
+    """Writes the checkpoint with a pooler and a classifier at random as a Hugging Face folder
+    (`peers.bert_head` fits the classifier).
 
     Raises `FetchError` and `CheckpointError` as `edgeseq convert` does.
     """
     from edgeseq_converters.checkpoint.files import find_files
-    from safetensors.numpy import load, save
+    from safetensors.numpy import load
 
     files = find_files(source)
     config = msgspec.json.decode(files.read("config.json"))
@@ -110,7 +112,7 @@ def write_checkpoint(source: str, folder: Path, seed: int = 0) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_bytes(folder / "config.json", msgspec.json.encode(config))
     write_bytes(folder / "tokenizer.json", files.read("tokenizer.json"))
-    write_bytes(folder / "model.safetensors", save(arrays, metadata={"format": "pt"}))
+    write_bytes(folder / "model.safetensors", array_bytes(arrays, {"format": "pt"}))
 
 
 def _normal(rng: np.random.Generator, scale: float, *sizes: int) -> FloatArray:

@@ -16,7 +16,7 @@ from peers.limit import Machine
 from peers.result import Row, median_ns, paired_ratio
 from peers.targets import judge
 
-BEGIN, END = "<!-- peers: bert -->\n", "<!-- /peers: bert -->\n"
+MARKERS = ("<!-- peers: bert -->\n", "<!-- /peers: bert -->\n")
 _COLUMNS = (*map(str, LENGTHS), REAL)
 
 
@@ -98,8 +98,9 @@ def lines(result: BertPeersResult) -> Iterator[str]:
     )
     yield ""
     yield (
-        f"{result.checkpoint} with a classifier of three classes. Real lengths are {len(tokens)} "
-        f"texts of {tokens[0]} to {tokens[-1]} tokens, {sum(tokens) / len(tokens):.0f} on average "
+        f"{result.checkpoint} with a classifier of three classes, fitted to training texts. "
+        f"Real lengths are {len(tokens)} texts of {tokens[0]} to {tokens[-1]} tokens, "
+        f"{sum(tokens) / len(tokens):.0f} on average "
         f"({result.texts.split()[0]}, test part)."
     )
     yield ""

@@ -31,6 +31,7 @@ from peers.inputs import REAL, SHAPES, Reference, Shape, Workloads, make_weights
 from peers.limit import measure_machine
 from peers.makers import make_files
 from peers.ours import our_models
+from peers.page import processor_kind, put_part
 from peers.result import PeersResult, Row, ShapeResult
 from peers.rounds import Agreement, Child, check_answers, time_rounds
 
@@ -145,7 +146,8 @@ def main(arguments: list[str]) -> int:
         text = "\n".join(table.lines(result)) + "\n"
         if given.write:
             page = README.read_text(encoding="utf-8")
-            write_text(README, table.put_between_markers(page, text))
+            kind = processor_kind(result.device)
+            write_text(README, put_part(page, text, table.MARKERS, kind))
     except EdgeseqError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgeseq.errors import InputError
 from edgeseq.stats import Interval
 from edgeseq.units import format_bytes
 from peers.inputs import LENGTHS, REAL
 from peers.result import PeersResult, ShapeResult, median_ns
 from peers.targets import Verdict, distances, verdicts
 
-BEGIN, END = "<!-- peers: lstm -->\n", "<!-- /peers: lstm -->\n"
+MARKERS = ("<!-- peers: lstm -->\n", "<!-- /peers: lstm -->\n")
 _COLUMNS = (*map(str, LENGTHS), REAL)
 
 
@@ -108,15 +107,3 @@ def _times(shape: ShapeResult) -> Iterator[str]:
 
 def _escaped(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;")
-
-
-def put_between_markers(page: str, text: str, markers: tuple[str, str] = (BEGIN, END)) -> str:
-    """The page with `text` between the markers; raises `InputError` when they are not there."""
-    first, last = markers
-    before, begin, rest = page.partition(first)
-    _, end, after = rest.partition(last)
-    if not begin or not end:
-        raise InputError(
-            "has no place for the table", expected=f"{first.strip()} and {last.strip()}"
-        )
-    return f"{before}{first}\n{text}\n{last}{after}"

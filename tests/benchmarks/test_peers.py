@@ -13,6 +13,7 @@ from peers.contenders import OPEN, Contender, Failure, Job, peer_contenders, pee
 from peers.inputs import REAL, SHAPES, Reference, Shape, fit, make_weights, reference_logits
 from peers.limit import Machine
 from peers.makers import describe_end
+from peers.page import processor_kind, put_part
 from peers.result import PeersResult, Row, ShapeResult, median_ns, paired_ratio
 from peers.rounds import Agreement, Timing, check_answers, compare, slice_value
 from peers.targets import TARGETS, distances, fastest, judge, verdicts
@@ -226,13 +227,34 @@ class TestTable:
         assert "| keras3 integer | its process \\| ended |" in text
         assert "quick run" in text
 
-    def test_goes_between_the_markers_only(self):
-        page = f"before\n{table.BEGIN}old\n{table.END}after\n"
-        once = table.put_between_markers(page, "new\n")
-        assert once == f"before\n{table.BEGIN}\nnew\n\n{table.END}after\n"
-        assert table.put_between_markers(once, "new\n") == once
+    def test_goes_between_the_markers_only_and_beside_other_processors(self):
+        begin, end = table.MARKERS
+        page = f"before\n{begin}{end}after\n"
+        one = put_part(page, "| old |\n", table.MARKERS, "plain")
+        assert one == f"before\n{begin}\n### plain\n\n| old |\n\n{end}after\n"
+        two = put_part(one, "| wide |\n", table.MARKERS, "wide")
+        assert "### plain\n\n| old |\n\n### wide\n\n| wide |\n" in two
+        assert put_part(two, "| wide |\n", table.MARKERS, "wide") == two
+        again = put_part(two, "| new |\n", table.MARKERS, "plain")
+        assert again == two.replace("| old |", "| new |")
         with pytest.raises(InputError, match="no place"):
-            table.put_between_markers("a page", "new")
+            put_part("a page", "new", table.MARKERS, "plain")
+
+    @pytest.mark.parametrize(
+        ("machine", "features", "kind"),
+        [
+            ("x86_64", ("avx2",), "x86_64 without VNNI"),
+            ("x86_64", ("avx2", "avx_vnni"), "x86_64 with VNNI"),
+            ("aarch64", ("asimd",), "aarch64 without dot products"),
+            ("aarch64", ("asimd", "asimddp"), "aarch64 with dot products"),
+            ("riscv64", (), "riscv64"),
+        ],
+    )
+    def test_processors_are_told_apart_by_what_multiplies_bytes(self, machine, features, kind):
+        device = msgspec.structs.replace(
+            self.result().device, machine=machine, cpu_features=features
+        )
+        assert processor_kind(device) == kind
 
     def test_result_survives_its_file(self):
         whole = self.result()

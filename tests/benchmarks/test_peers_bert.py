@@ -6,8 +6,10 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import pytest
 from peers import bert_table
 from peers.bert_files import KINDS, BertReference, Order, _run, write_checkpoint
+from peers.bert_head import fit_head
 from peers.bert_table import BertPeersResult, Sizes, ThreadsResult, fastest
 from peers.contenders import OPEN, Contender, Failure
 from peers.inputs import REAL
@@ -63,6 +65,19 @@ def test_a_real_bert_answers_in_rounds_with_two_threads(
     timing = timings["edgeseq"][REAL]
     assert len(timing.rounds_ns) == 2
     assert timing.wall_ns == np.median(timing.rounds_ns)
+
+
+def test_a_fitted_head_knows_its_texts(tmp_path: Path, small_bert_checkpoint: Path) -> None:
+    write_checkpoint(str(small_bert_checkpoint), tmp_path)
+    labels = [2, 0, 1]
+    before = BertReference(tmp_path)
+    assert [int(np.argmax(before.logits(ids))) for ids in TEXTS] != labels
+    assert fit_head(tmp_path, TEXTS, labels) == 1
+    after = BertReference(tmp_path)
+    logits = np.array([after.logits(ids) for ids in TEXTS])
+    assert np.argmax(logits, axis=1).tolist() == labels
+    # What flows into the head is as it was: the file's other weights are the same.
+    assert np.abs(logits).max() == pytest.approx(3, rel=1e-4)
 
 
 def test_a_maker_that_fails_says_why(tmp_path: Path) -> None:

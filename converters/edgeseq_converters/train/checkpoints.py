@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from edgeseq.arrays_file import array_bytes
 from edgeseq.decoding import decode_json
 from edgeseq.errors import CheckpointError
 from edgeseq.files import read_bytes, write_bytes
@@ -71,16 +72,13 @@ class TrainingFile:
 
         Raises `OutputError` when it cannot be written.
         """
-        from safetensors.numpy import save
-
         began = self._clock()
         metadata = {
             "format_version": FORMAT_VERSION,
             "identity": identity,
             "position": msgspec.json.encode(snapshot.position).decode(),
         }
-        arrays = {name: np.ascontiguousarray(array) for name, array in snapshot.arrays.items()}
-        write_bytes(self.path, save(arrays, metadata))
+        write_bytes(self.path, array_bytes(snapshot.arrays, metadata))
         now = self._clock()
         self._next = now + (max(self._every_s, (now - began) / SHARE) if self._every_s else 0.0)
 
