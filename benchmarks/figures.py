@@ -4,6 +4,8 @@
     python benchmarks/figures.py edgeseq-demo/result.json            prints
     python benchmarks/figures.py edgeseq-demo/result.json --write    into both READMEs
 
+Figures of another kind of processor (`peers.page`) stay beside those that are written.
+
 Ratios are between medians of interleaved samples of one run, with 95 % intervals by bootstrap.
 Times of the demo come from the records of its steps, in `steps/` beside the result.
 """
@@ -15,8 +17,11 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+from peers.page import processor_kind, put_part
+
 from edgeseq.cli.run import closing_lines
 from edgeseq.errors import EdgeseqError, InputError
+from edgeseq.files import write_text
 from edgeseq.percentiles import median, median_ratio
 from edgeseq.results import Result, Run, read_result
 from edgeseq.stats import paired_bootstrap
@@ -27,6 +32,7 @@ from edgeseq.units import format_bytes
 HERE = Path(__file__).parent
 DEMO_TARGET_MIN = 15
 WIDTH = 120
+MARKERS = ("<!-- figures -->\n", "<!-- /figures -->")
 KERNEL_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 
 
@@ -192,7 +198,8 @@ def main(arguments: list[str], *, pages: Path = HERE.parent) -> int:
         sys.stdout.write(f"{text}\n{transcript}\n\n{demo_time(result, records)}\n")
         if "--write" in arguments:
             own = pages / "benchmarks" / "README.md"
-            put(own, "figures", f"\n\n{text}\n")
+            page, kind = own.read_text(encoding="utf-8"), processor_kind(result.device)
+            write_text(own, put_part(page, text, MARKERS, kind))
             put(own, "demo-target", demo_target(records))
             put(pages / "README.md", "demo", f"\n```\n{transcript}\n```\n")
             put(pages / "README.md", "demo-time", demo_time(result, records))

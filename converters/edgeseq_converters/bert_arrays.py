@@ -147,6 +147,12 @@ def head_shapes(config: BertConfig, labels: int) -> Shapes:
     return _linear("pooler.dense", size, pooled) | _linear("classifier", labels, size)
 
 
+def has_tied_decoder(config: BertConfig) -> bool:
+    """Whether the last product's matrix is the table of words: a checkpoint says so of its
+    pretraining even where the head has no such product."""
+    return config.tied_decoder and config.head in ("vocabulary", "next")
+
+
 def pooled_size(config: BertConfig) -> int:
     """Numbers that are pooled of a text's states."""
     if config.pooling == "marks":

@@ -21,6 +21,8 @@ from edgeseq_converters.tflite_writer.quantization import (
 )
 
 Rounded = tuple[npt.NDArray[np.int8], Quantization]
+_UNIT = Quantization((1.0,), (0,))
+"""Of a table whose rows' scales are a table of their own."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class WeightFormat:
             # XNNPACK expands a float16 weight when the model is loaded; it stays so in the file.
             return op.dequantize(graph.constant(name, rows.astype(np.float16)))
         if self.storage == "int4":
-            stored = self._int4(graph, name, rows, inputs or name)
+            stored = graph.constant(name, *self._int4(rows, inputs or name), int4=True)
         else:
             quantized = quantize_rows if self.row_scales else quantize_whole
             stored = graph.constant(name, *quantized(rows))
@@ -113,27 +115,32 @@ class WeightFormat:
             # would be expanded to float32, whole, when the model is loaded.
             bits = graph.constant(name, table.astype(np.float16).view(np.int16))
             return op.dequantize(op.bitcast(op.gather(bits, ids), "float16"))
+        size = table.shape[1]
+        odd = storage == "int4" and size % 2 == 1
+        if decoder is not None and self.row_scales and not odd:
+            # One tensor for the lookup and for the product, which needs a scale a row.
+            rounded = self._int4(table, decoder) if storage == "int4" else quantize_rows(table)
+            shared = graph.constant(name, *rounded, int4=storage == "int4")
+            return op.embedding_lookup(shared, ids)
         if storage == "int4":
             # The runtime looks for a row at whole bytes: one of an odd size gets a zero behind it.
-            size = table.shape[1]
-            even = np.pad(table, ((0, 0), (0, size % 2)))
-            looked_up = op.embedding_lookup(self._int4(graph, name, even, decoder), ids)
-            return op.columns(looked_up, 0, size) if size % 2 else looked_up
-        stored, quantization = quantize_rows(table)
-        if self.row_scales:
-            return op.embedding_lookup(graph.constant(name, stored, quantization), ids)
-        # Runtimes that know no scale a row: the scales are a table of their own.
-        rows = op.cast(op.gather(graph.constant(name, stored), ids), "float32")
+            stored, quantization = self._int4(np.pad(table, ((0, 0), (0, size % 2))))
+            numbers = op.embedding_lookup(graph.constant(name, stored, _UNIT, int4=True), ids)
+            numbers = op.columns(numbers, 0, size) if odd else numbers
+        else:
+            # Not EMBEDDING_LOOKUP: it turns int8 into float32 number by number.
+            stored, quantization = quantize_rows(table)
+            numbers = op.dequantize(op.gather(graph.constant(name, stored, _UNIT), ids))
+        # A scale a row in the quantization would have a zero point of 8 bytes beside it.
         scales = np.asarray(quantization.scales, np.float32)[:, None]
-        return op.multiply(rows, op.gather(graph.constant(f"{name}/scales", scales), ids))
+        return op.multiply(numbers, op.gather(graph.constant(f"{name}/scales", scales), ids))
 
-    def _int4(self, graph: Graph, name: str, rows: FloatArray, inputs: str | None = None) -> Tensor:
+    def _int4(self, rows: FloatArray, inputs: str | None = None) -> Rounded:
+        """`rows` rounded for the moments of the product `inputs`, if there are any."""
         moments = None if inputs is None else self.moments.get(inputs)
-        if moments is not None and len(moments) != rows.shape[1]:
-            moments = None  # a table whose rows were filled up
         key = (inputs if moments is not None else None, hashlib.sha256(rows.tobytes()).digest())
         if key not in self._rounded:
             self._rounded[key] = (
                 quantize_rows_int4(rows) if moments is None else round_rows_int4(rows, moments)
             )
-        return graph.constant(name, *self._rounded[key], int4=True)
+        return self._rounded[key]

@@ -37,7 +37,7 @@ from edgeseq.errors import (
 )
 from edgeseq.model_folder import TrainedModel, write_model_folder
 from edgeseq.progress import Progress
-from edgeseq.tflite_file import parse_tflite, read_tflite
+from edgeseq.tflite_file import is_table, parse_tflite, read_tflite
 from edgeseq.tflite_runtimes import runtime_support
 
 Bundles = dict[tuple[str, str], Path]
@@ -100,9 +100,7 @@ def test_only_builtin_operators_that_the_runtime_has(
     assert support["ai-edge-litert 2.3.0"].loads
     refused = " ".join(support["tflite-runtime 2.14.0"].lacking)
     assert ("FULLY_CONNECTED version 12" in refused) == key[1].startswith("dynamic")
-    # A static encoder's table has float rows, a static network's integer ones.
-    row_scales = "_afp32" in key[1] or key == ("bert", "static_wi8_ai8")
-    assert ("EMBEDDING_LOOKUP version 4" in refused) == row_scales
+    assert ("EMBEDDING_LOOKUP version 4" in refused) == (key[1] == "dynamic_wi4_ei4_afp32")
 
 
 @pytest.mark.parametrize(
@@ -189,7 +187,10 @@ def test_a_file_that_was_not_quantized_is_refused(recipe: str, bundles: Bundles)
 def test_small_weights_are_quantized_too(make: Any) -> None:
     model = parse_tflite(make.export(make.lstm(hidden=4, embedding=4), RECIPE), where="small")
     check_converted(model, get_recipe(RECIPE), answer=(1, 3), where=Path("small"))
-    assert set(model.sizes().embedding) == {"INT8"}
+    tables = [one for one, readers in model.constants() if is_table(one, readers)]
+    assert {tensor.dtype for tensor in tables if tensor.shape[1] > 1} == {"INT8"}
+    scales = [tensor for tensor in tables if tensor.shape[1] == 1]
+    assert [tensor.dtype for tensor in scales] == ["FLOAT32"]
     weights = [t for t, readers in model.constants() if ("FULLY_CONNECTED", 1) in readers]
     assert len(weights) == 3
     assert {tensor.dtype for tensor in weights} == {"INT8"}

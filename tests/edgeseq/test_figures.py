@@ -77,6 +77,12 @@ def test_writes_times_transcript_and_tables(figures: Any, pages: Path, result_pa
     assert lines[-1] == "took     11.5 min, at most 2.5 GB of memory"
     assert max(map(len, lines)) <= figures.WIDTH
     assert "<!-- demo-target -->11.5 minutes | holds; “train bert” takes 6.7 of them<!--" in own
+    # What was measured on other processors stays.
+    part = own.partition("<!-- figures -->")[2].partition("<!-- /figures -->")[0]
+    headings = [line for line in part.split("\n") if line.startswith("### ")]
+    assert headings[-1] == "### aarch64 with dot products"
+    assert "### x86_64 without VNNI" in headings
+    assert "on Cortex-A76 (" in part.partition(headings[-1])[2]
     # Once more changes nothing.
     assert figures.main([str(result_path), "--write"], pages=pages) == 0
     assert (pages / PAGES[0]).read_text(encoding="utf-8") == readme

@@ -13,7 +13,7 @@ import numpy as np
 
 from edgeseq.model_folder import BertConfig
 from edgeseq_converters.arrays import FloatArray
-from edgeseq_converters.bert_arrays import feed_forward_prefixes, inner_size
+from edgeseq_converters.bert_arrays import feed_forward_prefixes, has_tied_decoder, inner_size
 from edgeseq_converters.encoder.weights import Arrays
 from edgeseq_converters.tflite_writer import encoder_operators as more
 from edgeseq_converters.tflite_writer import operators as op
@@ -50,7 +50,7 @@ class Encoder:
         config = self.config
         places = op.places(ids) if places is None else places
         rest = self.arrays.lookup(places, "embeddings.positions", self._positions())
-        words = self.arrays.lookup_words(ids, "decoder" if config.tied_decoder else None)
+        words = self.arrays.lookup_words(ids, "decoder" if has_tied_decoder(config) else None)
         if config.trigram:
             words = _with_neighbours(words, ids)
         projected_first = config.trigram or config.head == "next"
