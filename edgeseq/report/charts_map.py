@@ -26,8 +26,14 @@ from edgeseq.report.theme import (
 from edgeseq.units import format_bytes, format_duration_ms
 
 HEIGHT_PX = 340
+LINE_HEIGHT_PX = 14
+MARK_RADIUS_PX = 6
 NOTHING = "nothing fits"
 ARCHS: tuple[Arch, ...] = ("lstm", "bert")
+
+
+_Mark = tuple[float | None, float]
+"""A model at what it needs, in MB and ms; without MB a line across the picture."""
 
 
 class _Rectangle(NamedTuple):
@@ -111,9 +117,16 @@ def winner_chart(
             ],
         )
     )
+    in_the_way: list[_Mark] = [
+        (row.peak_process_bytes / MB, row.p95_ms)
+        for row in group.rows
+        if row.peak_process_bytes and row.p95_ms
+    ]
+    if budget.p95_ms:
+        in_the_way.append((None, budget.p95_ms))
     chart = alt.layer(
         cells,
-        *_names(winners, x, y, styles),
+        *_names(winners, x, y, styles, in_the_way),
         points,
         limit_rule("x"),
         limit_rule("y"),
@@ -151,8 +164,15 @@ def _rectangles(
     return found
 
 
-def _names(winners: WinnerMap, x: Axis, y: Axis, styles: Mapping[str, Style]) -> list[alt.Chart]:
-    """Each winner's name in the largest rectangle that is all its own, where it fits."""
+def _names(
+    winners: WinnerMap,
+    x: Axis,
+    y: Axis,
+    styles: Mapping[str, Style],
+    in_the_way: Sequence[_Mark],
+) -> list[alt.Chart]:
+    """Each winner's name in the largest rectangle that is all its own, where it fits, above or
+    below what is in the way."""
     memory = [value / MB for value in winners.memory_bytes if value is not None]
     p95 = [value for value in winners.p95_ms if value is not None]
     charts = []
@@ -165,14 +185,24 @@ def _names(winners: WinnerMap, x: Axis, y: Axis, styles: Mapping[str, Style]) ->
             left, right, low, high = _largest(grid, winner, xs, ys)
             text = styles[winner].label if winner else NOTHING
             lines = _wrap(text, right - left - 8)
-            if lines is None or len(lines) * 14 > high - low - 4:
+            height = 0 if lines is None else len(lines) * LINE_HEIGHT_PX
+            if lines is None or height > high - low - 4:
                 continue
+            half_width = max(map(len, lines)) * CHARACTER_WIDTH_PX * 1.08 / 2
+            near = [
+                y.px(ms, HEIGHT_PX)
+                for mb, ms in in_the_way
+                if mb is None
+                or abs(x.px(mb, width_px - AXIS_WIDTH_PX) - (left + right) / 2)
+                < half_width + MARK_RADIUS_PX
+            ]
+            middle = clear_middle(low, high, height, near)
             records.append(
                 {
                     "text": lines,
                     "x": _value(x, (left + right) / 2, width_px - AXIS_WIDTH_PX),
-                    "y": _value(y, (low + high) / 2, HEIGHT_PX),
-                    "dy": -7 * (len(lines) - 1),
+                    "y": _value(y, middle, HEIGHT_PX),
+                    "dy": -LINE_HEIGHT_PX / 2 * (len(lines) - 1),
                 }
             )
         if records:
@@ -182,13 +212,26 @@ def _names(winners: WinnerMap, x: Axis, y: Axis, styles: Mapping[str, Style]) ->
                 .mark_text(
                     fontWeight=600,
                     fontSize=12,
-                    lineHeight=14,
+                    lineHeight=LINE_HEIGHT_PX,
                     baseline="middle",
                     dy=alt.ExprRef("datum.dy"),
                 )
                 .encode(x="x:Q", y="y:Q", text="text:N")
             )
     return charts
+
+
+def clear_middle(low: float, high: float, height: float, in_the_way: Sequence[float]) -> float:
+    """Where between `low` and `high` the middle of a name of `height` stands clear of the marks
+    at `in_the_way` (all px along one axis): as near to the centre as it can, and at the centre if
+    it can nowhere."""
+    centre, room = (low + high) / 2, (high - low - height) / 2 - 2
+    apart = height / 2 + MARK_RADIUS_PX
+    for away in range(int(max(room, 0)) + 1):
+        for place in (centre + away, centre - away):
+            if all(abs(place - one) >= apart for one in in_the_way):
+                return place
+    return centre
 
 
 def _largest(
