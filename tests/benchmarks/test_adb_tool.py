@@ -11,6 +11,7 @@ from edgeseq_benchmarks.android.empty_model import empty_model
 from edgeseq_benchmarks.android.tool import (
     check_native,
     class_number,
+    nanoseconds,
     parse_logits,
     parse_operators,
     parse_times,
@@ -47,6 +48,11 @@ def test_the_last_line_has_loading_and_the_first_inference() -> None:
     assert times.warmup_us == ()
     old = "Average inference timings in us: Warmup: 83235, Init: 38467, Inference: 79760.9"
     assert (parse_times([old]).init_us, parse_times([old]).first_us) == (38467.0, None)
+
+
+@pytest.mark.parametrize(("printed_us", "time_ns"), [(0, 1000), (1, 1000), (812.5, 812_500)])
+def test_no_time_is_zero(printed_us: float, time_ns: int) -> None:
+    assert nanoseconds(printed_us) == time_ns
 
 
 def test_logits_come_as_lines_of_bytes() -> None:

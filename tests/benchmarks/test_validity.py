@@ -200,6 +200,12 @@ def test_times_become_findings(
     assert {finding.code: finding.severity for finding in findings} == expected
 
 
+@pytest.mark.parametrize(("time_ns", "codes"), [(19_000, ["coarse-clock"]), (20_000, [])])
+def test_times_of_a_few_steps_of_the_clock_are_marked(time_ns: int, codes: list[str]) -> None:
+    findings = validity.clock_findings(queries([time_ns] * 8), 1000)
+    assert [finding.code for finding in findings] == codes
+
+
 def test_answers_that_are_no_numbers_or_leak_are_invalid() -> None:
     good, bad = [[1.0, 2.0]], [[1.0, None]]
     assert validity.leak_findings(good, good) == []

@@ -241,7 +241,8 @@ def _said(answer: Finished) -> str:
 
 def _scope_findings() -> list[Finding]:
     words = (
-        "measured by the native benchmark_model: times are of inference alone, to 1 µs, "
+        "measured by the native benchmark_model: times are of inference alone, in whole "
+        "microseconds (less than one counts as one), "
         f"{TIMED_RUNS} runs in a fresh process for each text after at least {WARMUP_S * 1000:.0f} "
         "ms of warm-up on the same text; tokenizing was done on the workstation and is in no time; "
         "a cold start is loading and the first inference, without starting a program; memory holds "

@@ -16,7 +16,7 @@ from edgeseq_benchmarks.android.jobs import Job, JobDone, JobRunner, JobsLostErr
 from edgeseq_benchmarks.android.memory import watch_memory
 from edgeseq_benchmarks.android.scripts import PROFILE
 from edgeseq_benchmarks.android.subject import PhoneSubject
-from edgeseq_benchmarks.android.tool import parse_operators
+from edgeseq_benchmarks.android.tool import nanoseconds, parse_operators
 from edgeseq_benchmarks.devices.seam import Device, DeviceLostError
 from edgeseq_benchmarks.operators import TOKENS as PROFILE_TOKENS
 
@@ -272,7 +272,7 @@ def _profile(
     return OperatorProfile(
         tokens=job.tokens,
         runs=_PROFILE_RUNS,
-        plain_ns=tuple(run_us * 1000 for run_us in plain.times.runs_us),
+        plain_ns=tuple(map(nanoseconds, plain.times.runs_us)),
         # The warm-up's line comes first, then the runs'.
         invoke_us=round(int(means[1][1]) * float(means[1][2])),
         operators=operators,

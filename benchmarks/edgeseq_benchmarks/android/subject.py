@@ -8,7 +8,13 @@ from edgeseq.errors import BundleError
 from edgeseq.results import ColdStart, Finding, LengthPoint, Predictions, Queries, Run, Settings
 from edgeseq_benchmarks import validity
 from edgeseq_benchmarks.android.jobs import Job, JobDone, pack_inputs
-from edgeseq_benchmarks.android.tool import TIMED_RUNS, class_number, parse_logits
+from edgeseq_benchmarks.android.tool import (
+    CLOCK_NS,
+    TIMED_RUNS,
+    class_number,
+    nanoseconds,
+    parse_logits,
+)
 from edgeseq_benchmarks.checks import check_signature, check_tokenizer
 from edgeseq_benchmarks.runtimes import PADDING_ID
 from edgeseq_benchmarks.subject import Subject, bundle_identity
@@ -16,7 +22,6 @@ from edgeseq_benchmarks.texts import TextEncoder
 
 # Beside the time that the tool is told to warm up for (see `bench.WARMUP_S`).
 _WARMUP_RUNS = 2
-_NS_PER_US = 1000
 
 
 class PhoneSubject(Subject):
@@ -148,8 +153,8 @@ class PhoneSubject(Subject):
                 columns["tokens"].append(self._tokens[example])
                 columns["tokenize_ns"].append(0)
                 columns["decode_ns"].append(0)
-                columns["inference_ns"].append(run_us * _NS_PER_US)
-                columns["total_ns"].append(run_us * _NS_PER_US)
+                columns["inference_ns"].append(nanoseconds(run_us))
+                columns["total_ns"].append(nanoseconds(run_us))
 
     @property
     def made(self) -> int:
@@ -161,7 +166,7 @@ class PhoneSubject(Subject):
         times = done.times
         if times.init_us is None or times.first_us is None:
             return  # an older tool prints the first inference only as part of the warm-up
-        load_ns, first_ns = (round(us * _NS_PER_US) for us in (times.init_us, times.first_us))
+        load_ns, first_ns = map(nanoseconds, (times.init_us, times.first_us))
         self.cold_starts.append(ColdStart(0, load_ns, first_ns, load_ns + first_ns))
 
     def length_jobs(self) -> tuple[list[Job], list[int]]:
@@ -176,8 +181,7 @@ class PhoneSubject(Subject):
 
     def take_length(self, done: JobDone, tokens: int) -> None:
         """Takes in one job at a chosen length."""
-        times_ns = [run_us * _NS_PER_US for run_us in done.times.runs_us]
-        self.lengths.setdefault(tokens, []).extend(times_ns)
+        self.lengths.setdefault(tokens, []).extend(map(nanoseconds, done.times.runs_us))
 
     def lose(self, stage: str, reason: str) -> None:
         """The bundle's measurement ends here, and no other's."""
@@ -207,6 +211,7 @@ class PhoneSubject(Subject):
             timing = validity.timing_findings(queries, (), settings)
             # There is no slice of a process of ours whose length it could know.
             findings += [one for one in timing if one.code != "query-cap"]
+            findings += validity.clock_findings(queries, CLOCK_NS)
             findings += validity.answer_findings(
                 0, len(self._truncated), len(self._unknown_only), len(self.examples)
             )

@@ -18,6 +18,9 @@ from edgeseq.results import OperatorTime
 TIMED_RUNS = 2
 """Runs timed in one process: as many as the tool prints one by one."""
 
+CLOCK_NS = 1000
+"""The tool prints whole microseconds."""
+
 # e_machine of the ELF specification, and what Android calls the same processors.
 _ELF_ABIS = {183: "arm64-v8a", 40: "armeabi-v7a", 62: "x86_64", 3: "x86"}
 _HEAD_BYTES = 20
@@ -98,6 +101,15 @@ def _single(match: re.Match[str]) -> tuple[int, ...]:
     if count == 1:
         return (last,)
     return (last if match[2] is None else int(match[2]), last)
+
+
+def nanoseconds(printed_us: float) -> int:
+    """A time that the tool printed, in nanoseconds; less than its microsecond counts as one.
+
+    The tool cuts the fraction off, so that the smallest models take "0": no time at all is no
+    latency, and what is said of a phone shall be an upper bound rather.
+    """
+    return max(round(printed_us * 1000), CLOCK_NS)
 
 
 def parse_logits(lines: Sequence[str], labels: int) -> tuple[float, ...] | None:

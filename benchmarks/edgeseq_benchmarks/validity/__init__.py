@@ -13,6 +13,7 @@ from edgeseq_benchmarks.validity.answers import (
 from edgeseq_benchmarks.validity.machine import machine_findings
 from edgeseq_benchmarks.validity.timing import (
     batch_findings,
+    clock_findings,
     settings_findings,
     thread_findings,
     timing_findings,
@@ -21,6 +22,7 @@ from edgeseq_benchmarks.validity.timing import (
 __all__ = [
     "answer_findings",
     "batch_findings",
+    "clock_findings",
     "golden_findings",
     "leak_findings",
     "machine_findings",

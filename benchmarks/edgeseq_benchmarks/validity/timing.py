@@ -50,6 +50,26 @@ def timing_findings(queries: Queries, slices: Sequence[Slice], settings: Setting
     return findings
 
 
+def clock_findings(queries: Queries, clock_ns: int) -> list[Finding]:
+    """Whether the times are too short for the clock that they were read from.
+
+    `clock_ns` is the clock's step, in nanoseconds: two runs are to agree within 5 % (see above),
+    and no median is known better than to one step.
+    """
+    middle_ns = median(queries.total_ns)
+    if clock_ns <= MEDIAN_WARNING_SHARE * middle_ns:
+        return []
+    return [
+        Finding(
+            "coarse-clock",
+            "warning",
+            f"the median of {middle_ns / 1000:g} µs was read from a clock with steps of "
+            f"{clock_ns / 1000:g} µs, so it is known to {format_share(clock_ns / middle_ns)} at "
+            "best: take it for an order of magnitude",
+        )
+    ]
+
+
 def _median_findings(queries: Queries) -> list[Finding]:
     """Whether another run could well give another median."""
     # Imported late: the parent must not keep numpy's files mapped while limits are measured.
