@@ -44,6 +44,7 @@ def give_back_mapping(path: str) -> int:
             lines = file.read().splitlines()
     except OSError:
         return 0
+    path = os.path.realpath(path)
     libc = ctypes.CDLL(None, use_errno=True)
     libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
     given_bytes = 0

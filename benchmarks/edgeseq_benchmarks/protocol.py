@@ -163,6 +163,10 @@ class Profile(Command, frozen=True, tag="profile"):
     head: Head = "label-per-text"
 
 
+class GiveBack(Command, frozen=True, tag="give_back"):
+    """Take the model file's pages out of the process and begin a phase; answered by `GivenBack`."""
+
+
 class MeasureOverhead(Command, frozen=True, tag="overhead"):
     """Run the measuring loop around nothing; answered by `Overhead`."""
 
@@ -184,6 +188,7 @@ AnyCommand = (
     | ReadOn
     | RunLimited
     | ReadMemory
+    | GiveBack
     | MeasureOverhead
     | Profile
     | Finish
@@ -209,6 +214,12 @@ class Memory(Reply, frozen=True, tag="memory"):
     peak_bytes: int | None
     minor_faults: int
     major_faults: int
+
+
+class GivenBack(Reply, frozen=True, tag="given_back"):
+    """How many bytes of the model's file are mapped; 0 where none is, so that none can go."""
+
+    mapped_bytes: int
 
 
 class Loaded(Reply, frozen=True, tag="loaded"):
@@ -365,6 +376,7 @@ class Refused(Reply, frozen=True, tag="refused"):
 AnyReply = (
     Checked
     | Memory
+    | GivenBack
     | Loaded
     | Reached
     | SliceDone

@@ -66,7 +66,8 @@ def check_bundles(
 def measure_memory(
     subjects: Sequence[Subject], settings: Settings, timeouts: Timeouts, report: Report
 ) -> None:
-    """The ledger of memory by phase: one process alone after the other.
+    """The ledger of memory by phase, with and without the model file's pages in the end: one
+    process alone after the other.
 
     Alone, because a page that two processes have mapped is half a page in each one's PSS. A
     bundle that cannot be loaded is lost; raises its error when none can be.
@@ -106,19 +107,26 @@ def _measure_memory(subject: Subject, settings: Settings, timeouts: Timeouts) ->
         subject.loaded = loaded
         longest = sorted(subject.order, key=lambda number: -len(subject.examples[number].text))
         steady = [*longest[:_LONGEST_TEXTS], *subject.order[: settings.steady_texts]]
-        done = child.ask(
-            slice_command(subject, steady, (), min_queries=0, max_queries=0, min_duration_s=0),
-            protocol.SliceDone,
-            timeout_s=timeouts.slice_s + timeouts.answer_s,
-        )
-        subject.slowest_ns = max(protocol.unpack(done.queries.total_ns))
-        last = child.ask(
-            protocol.ReadMemory("steady"), protocol.Memory, timeout_s=timeouts.answer_s
-        )
-    subject.memory = [
-        from_builtins(msgspec.structs.asdict(phase), MemoryPhase)
-        for phase in (*loaded.memory, last)
-    ]
+        texts = slice_command(subject, steady, (), min_queries=0, max_queries=0, min_duration_s=0)
+
+        def answer_all() -> tuple[MemoryPhase, int]:
+            done = child.ask(
+                texts, protocol.SliceDone, timeout_s=timeouts.slice_s + timeouts.answer_s
+            )
+            read = protocol.ReadMemory("steady")
+            reading = child.ask(read, protocol.Memory, timeout_s=timeouts.answer_s)
+            return _phase(reading), max(protocol.unpack(done.queries.total_ns))
+
+        last, subject.slowest_ns = answer_all()
+        subject.memory = [*map(_phase, loaded.memory), last]
+        mapped = child.ask(protocol.GiveBack(), protocol.GivenBack, timeout_s=timeouts.answer_s)
+        if mapped.mapped_bytes:
+            # The same texts again: the words they look up are mapped again, and belong to it.
+            subject.given_back, _ = answer_all()
+
+
+def _phase(reading: protocol.Memory) -> MemoryPhase:
+    return from_builtins(msgspec.structs.asdict(reading), MemoryPhase)
 
 
 def slice_command(

@@ -79,6 +79,7 @@ class Subject:
         self.slices: list[Slice] = []
         self.lengths: dict[int, list[int]] = {}
         self.memory: list[MemoryPhase] = []
+        self.given_back: MemoryPhase | None = None
         self.cold_starts: list[ColdStart] = []
         self.limited: list[LimitedRun] = []
         self.profile: OperatorProfile | None = None
@@ -210,6 +211,7 @@ class Subject:
                 for tokens, times_ns in sorted(self.lengths.items())
             ),
             memory=tuple(self.memory),
+            given_back=self.given_back,
             cold_starts=tuple(self.cold_starts),
             predictions=self.predictions(),
             limited=tuple(self.limited),

@@ -42,6 +42,7 @@ class _Worker:
         self._encoder = msgspec.json.Encoder()
         self._peak_is_of_phase = False
         self._model: Model | StreamModel | None = None
+        self._model_path = ""
         self._texts: TextEncoder | None = None
         self._reader: Reader | None = None
 
@@ -96,6 +97,7 @@ class _Worker:
         self._texts = TextEncoder(command.tokenizer_path, command.max_tokens)
         ended("tokenizer_loaded")
         self._model = model = _load_model(runtime, command)
+        self._model_path = command.model_path
         self._reader = steps = reader(
             command.head, self._texts, model, command.max_tokens, command.span_labels
         )
@@ -122,6 +124,11 @@ class _Worker:
         reading = memory.read_memory(phase, peak_is_of_phase=self._peak_is_of_phase)
         self._peak_is_of_phase = memory.reset_peak()
         return reading
+
+    def give_back(self) -> protocol.GivenBack:
+        mapped_bytes = memory.give_back_mapping(self._model_path)
+        self._peak_is_of_phase = memory.reset_peak()
+        return protocol.GivenBack(mapped_bytes)
 
     def run_slice(self, command: protocol.RunSlice) -> protocol.SliceDone:
         steps = self.reader
@@ -293,30 +300,26 @@ class _Worker:
 
     def do(self, command: AnyCommand) -> None:
         """Does one command and sends what it is answered by."""
-        if isinstance(command, protocol.CheckBundle):
-            self.send(self.check(command))
-        elif isinstance(command, protocol.Profile):
-            self.send(self.profile(command))
-        elif isinstance(command, protocol.Load):
-            self.send(self.load(command))
-        elif isinstance(command, protocol.RunSlice):
-            self.send(self.run_slice(command))
-        elif isinstance(command, protocol.RunLength):
-            self.send(self.run_length(command))
-        elif isinstance(command, protocol.RunLimited):
-            self.run_limited(command)
-        elif isinstance(command, protocol.AnswerTexts):
-            self.send(self.answer_texts(command))
-        elif isinstance(command, protocol.ScoreDocument):
-            self.send(self.score_document(command))
-        elif isinstance(command, protocol.ReadOn):
-            self.send(self.read_on(command))
-        elif isinstance(command, protocol.AnswerTokens):
-            self.send(self.answer_tokens(command))
-        elif isinstance(command, protocol.ReadMemory):
-            self.send(self.read_memory(command.phase))
-        elif isinstance(command, protocol.MeasureOverhead):
-            self.send(protocol.Overhead(time_overhead(command.queries).tobytes()))
+        if isinstance(command, protocol.RunLimited):
+            self.run_limited(command)  # answers more than once
+            return
+        answers: dict[type[protocol.Command], Callable[[Any], AnyReply]] = {
+            protocol.CheckBundle: self.check,
+            protocol.Profile: self.profile,
+            protocol.Load: self.load,
+            protocol.RunSlice: self.run_slice,
+            protocol.RunLength: self.run_length,
+            protocol.AnswerTexts: self.answer_texts,
+            protocol.AnswerTokens: self.answer_tokens,
+            protocol.ScoreDocument: self.score_document,
+            protocol.ReadOn: self.read_on,
+            protocol.ReadMemory: lambda asked: self.read_memory(asked.phase),
+            protocol.GiveBack: lambda _: self.give_back(),
+            protocol.MeasureOverhead: lambda asked: protocol.Overhead(
+                time_overhead(asked.queries).tobytes()
+            ),
+        }
+        self.send(answers[type(command)](command))
 
 
 def _load_model(runtime: Runtime, command: protocol.Load) -> Model | StreamModel:

@@ -34,6 +34,7 @@ PHASE_TITLES = {
     "first_answer": "first answer",
     "steady": "steady",
 }
+GIVEN_BACK_TITLE = "file given back"
 STATUS_TITLES = {"killed": "killed", "timed_out": "timed out", "failed": "failed"}
 _KINDS = (("anonymous", 1.0), ("file-backed", 0.42))
 CLIFF_FACTOR = 2.0
@@ -46,8 +47,10 @@ def ledger(group: Group, styles: Mapping[str, Style]) -> Figure | None:
     peaks: list[dict[str, Any]] = []
     for entry in group.entries:
         label = styles[entry.row.bundle].label
-        for phase in entry.run.memory:
-            title = PHASE_TITLES[phase.phase]
+        phases = [(PHASE_TITLES[phase.phase], phase) for phase in entry.run.memory]
+        if entry.run.given_back is not None:
+            phases.append((GIVEN_BACK_TITLE, entry.run.given_back))
+        for title, phase in phases:
             amounts = (phase.anonymous_bytes, phase.file_bytes)
             for order, ((kind, _), amount) in enumerate(zip(_KINDS, amounts, strict=True)):
                 bars.append(
@@ -64,7 +67,7 @@ def ledger(group: Group, styles: Mapping[str, Style]) -> Figure | None:
     y = alt.Y(
         "phase:N",
         title=None,
-        sort=[title for title in PHASE_TITLES.values() if title in present],
+        sort=[one for one in (*PHASE_TITLES.values(), GIVEN_BACK_TITLE) if one in present],
         axis=alt.Axis(labelLimit=130),
         scale=alt.Scale(paddingInner=0.28),
     )
@@ -127,7 +130,14 @@ def _ledger_caption(group: Group) -> str:
     )
     if least is not most:
         said += f"; {least.bundle} {format_bytes(least.peak_memory_bytes or 0)}"
-    return f"{said}. {kinds}, ticks are the peak within the phase."
+    said += f". {kinds}, ticks are the peak within the phase."
+    if most.given_back_memory_bytes is not None:
+        said += (
+            f" A program that gives the model file's pages back once it has answered (see "
+            f"docs/raspberry-pi.md) needs {format_bytes(most.given_back_memory_bytes)} for "
+            f"{most.bundle}."
+        )
+    return said
 
 
 def cliff(group: Group, styles: Mapping[str, Style]) -> Figure | None:

@@ -38,11 +38,12 @@ class Row(msgspec.Struct, frozen=True):
     it. `cold_start_ms` is the median over fresh processes. `peak_memory_bytes` is
     what comes on top of the bare runtime: the highest peak over the phases after
     `runtime_imported` minus the resident set at the end of that phase. `peak_process_bytes` is
-    the highest peak of the whole process. `score` is a value of `metric` (`edgeseq.scoring`):
-    fractions in 0..1, but for a perplexity. `n_examples` counts texts, `n_answers` what was
-    scored: texts, or words where there is one answer for each. With the scope `inference` (on a
-    phone) the times of a query are those of its inference, and a cold start is loading and the
-    first inference.
+    the highest peak of the whole process; `given_back_memory_bytes` is what would come on top of
+    the runtime in a program that gives the model file's pages back (`peak_given_back`).
+    `score` is a value of `metric` (`edgeseq.scoring`): fractions in 0..1, but for a perplexity.
+    `n_examples` counts texts, `n_answers` what was scored: texts, or words where there is one
+    answer for each. With the scope `inference` (on a phone) the times of a query are those of its
+    inference, and a cold start is loading and the first inference.
     """
 
     bundle: str
@@ -76,6 +77,7 @@ class Row(msgspec.Struct, frozen=True):
     findings: tuple[Finding, ...] = ()
     n_answers: int = 0
     scope: Literal["query", "inference"] = "query"
+    given_back_memory_bytes: int | None = None
 
     @property
     def by(self) -> Metric:
@@ -235,6 +237,7 @@ def derive_row(result: Result, run: Run) -> Row:
         findings=findings,
         n_answers=n_answers(run.predictions) if run.predictions else 0,
         scope=run.scope,
+        given_back_memory_bytes=peak_given_back(run.memory, run.given_back),
     )
 
 
@@ -259,3 +262,14 @@ def peak_beyond_runtime(phases: Sequence[MemoryPhase]) -> int | None:
     start = names.index("runtime_imported")
     peak = peak_of_process(phases[start + 1 :])
     return None if peak is None else max(0, peak - phases[start].rss_bytes)
+
+
+def peak_given_back(phases: Sequence[MemoryPhase], given_back: MemoryPhase | None) -> int | None:
+    """`peak_beyond_runtime`, in bytes, of a program that gives the model file's pages back once it
+    has answered: the phases up to the first answer, then `given_back`.
+
+    None without that, or where `peak_beyond_runtime` would be.
+    """
+    if given_back is None:
+        return None
+    return peak_beyond_runtime([*(one for one in phases if one.phase != "steady"), given_back])

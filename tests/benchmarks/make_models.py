@@ -5,6 +5,7 @@
     bag.tflite        mean of embeddings and one dense layer; vocabulary 64
     counting.tflite   adds a counter that it keeps between calls: a model that leaks state
     wide.tflite       needs a tensor of 40,000,000 bytes to answer
+    heavy.tflite      multiplies by 8,388,608 bytes of weights
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 VOCABULARY, EMBEDDING, LABELS = 64, 8, 3
+WIDTH = 1024
 
 
 class Bag(tf.Module):
@@ -50,6 +52,23 @@ class Wide(Bag):
         return {"logits": self.logits(input_ids) + tf.reduce_max(tf.tile(mean, [1, 10_000_000]))}
 
 
+class Heavy(Bag):
+    def __init__(self, rows: int, width: int) -> None:
+        super().__init__(rows, width)
+        random = np.random.default_rng(7)
+        shapes = ((width, WIDTH), (WIDTH, WIDTH), (WIDTH, WIDTH), (WIDTH, width))
+        self.layers = [
+            tf.Variable(random.standard_normal(shape).astype(np.float32) / 32) for shape in shapes
+        ]
+
+    @tf.function(input_signature=[tf.TensorSpec([1, None], tf.int32, name="input_ids")])
+    def serve(self, input_ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        hidden = tf.reduce_mean(tf.gather(self.table, input_ids), axis=1)
+        for layer in self.layers:
+            hidden = tf.nn.relu(tf.matmul(hidden, layer))
+        return {"logits": tf.matmul(hidden, self.dense)}
+
+
 def write(model: Bag, path: Path) -> None:
     saved = path.with_suffix(".saved")
     tf.saved_model.save(model, str(saved), signatures={"serving_default": model.serve})
@@ -63,3 +82,4 @@ if __name__ == "__main__":
     write(Bag(VOCABULARY, EMBEDDING), folder / "bag.tflite")
     write(Counting(VOCABULARY, EMBEDDING), folder / "counting.tflite")
     write(Wide(VOCABULARY, EMBEDDING), folder / "wide.tflite")
+    write(Heavy(VOCABULARY, EMBEDDING), folder / "heavy.tflite")

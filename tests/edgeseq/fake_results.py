@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -242,6 +243,7 @@ def _run(fake: Fake, model: FakeModel, rng: np.random.Generator, texts: _Texts) 
         queries=_queries(model, rng, texts.tokens, fake.n_queries) if fake.n_queries else empty,
         lengths=_lengths(model, rng) if fake.lengths else (),
         memory=_ledger(model, peaks=fake.peaks),
+        given_back=_given_back(model, peaks=fake.peaks),
         cold_starts=tuple(_cold_start(model, rng) for _ in range(fake.cold_starts)),
         predictions=(_predictions(fake, model, rng, texts) if fake.accuracy else None),
         limited=tuple(_limited(model, rng, mb) for mb in LIMITS_MB) if fake.limited else (),
@@ -319,6 +321,19 @@ def _ledger(model: FakeModel, *, peaks: bool) -> tuple[MemoryPhase, ...]:
             )
         )
     return tuple(phases)
+
+
+def _given_back(model: FakeModel, *, peaks: bool) -> MemoryPhase:
+    """As if three quarters of the mapped file had gone."""
+    steady = _ledger(model, peaks=peaks)[-1]
+    gone = int((steady.file_bytes - BARE_RUNTIME_BYTES + 21 * MB) * 0.75)
+    return msgspec.structs.replace(
+        steady,
+        rss_bytes=steady.rss_bytes - gone,
+        pss_bytes=None if steady.pss_bytes is None else steady.pss_bytes - gone,
+        file_bytes=steady.file_bytes - gone,
+        peak_bytes=None if steady.peak_bytes is None else steady.peak_bytes - gone,
+    )
 
 
 def _cold_start(model: FakeModel, rng: np.random.Generator) -> ColdStart:
