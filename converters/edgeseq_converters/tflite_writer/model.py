@@ -46,12 +46,19 @@ class Tensor:
     quantization: Quantization | None = None
 
 
-class _AlignedBuffer(schema.BufferT):  # type: ignore[misc, unused-ignore]
-    """A buffer whose content starts at a multiple of 16 bytes."""
+class _PlacedBuffer(schema.BufferT):  # type: ignore[misc, unused-ignore]
+    """A buffer whose content starts at a multiple of 16 bytes, and stands in the file where it is
+    packed first, not where it stands in the list of buffers."""
 
     content: bytes = b""
+    place: Any = None
 
     def Pack(self, builder: Any) -> Any:  # noqa: N802 - the name is the generated class's
+        if self.place is None:
+            self.place = self._write(builder)
+        return self.place
+
+    def _write(self, builder: Any) -> Any:
         vector = None
         if self.content:
             builder.StartVector(1, len(self.content), ALIGNMENT_BYTES)
@@ -74,6 +81,7 @@ class Writer:
         self._codes: dict[tuple[int, int], int] = {}
         self._contents: list[bytes] = [b""]  # buffer 0 is empty by convention: computed tensors
         self._places: dict[bytes, int] = {}
+        self._read: set[int] = set()
         self._signatures: list[Any] = []
 
     def graph(self, name: str) -> Graph:
@@ -113,8 +121,17 @@ class Writer:
             self._contents.append(content)
         return self._places[key]
 
+    def read_from_file(self, place: int) -> None:
+        """Says that an operator reads this buffer from the file each time the model answers."""
+        self._read.add(place)
+
     def pack(self) -> bytes:
-        """The file's content."""
+        """The file's content.
+
+        What XNNPACK packs for itself when the model is loaded stands at the end, and what is read
+        from the file again and again before it, the smallest first: so the pages that a process
+        must keep lie side by side, and none holds half a matrix that nobody looks at any more.
+        """
         model = schema.ModelT(version=SCHEMA_VERSION, description=self._description)
         model.operatorCodes = [
             schema.OperatorCodeT(min(number, _CODE_LIMIT), None, version, number)
@@ -122,12 +139,18 @@ class Writer:
         ]
         model.buffers = []
         for content in self._contents:
-            buffer = _AlignedBuffer()
+            buffer = _PlacedBuffer()
             buffer.content = content
             model.buffers.append(buffer)
         model.subgraphs = [graph.pack() for graph in self._graphs]
         model.signatureDefs = self._signatures
         builder = flatbuffers.Builder(sum(map(len, self._contents)) + (1 << 16))
+        # A flatbuffer is built from its end to its beginning.
+        for place in sorted(
+            range(len(self._contents)),
+            key=lambda place: (place in self._read, -len(self._contents[place])),
+        ):
+            model.buffers[place].Pack(builder)
         builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
         return bytes(builder.Output())
 
@@ -233,6 +256,10 @@ class Graph:
         for tensor in (*inputs, *outputs, *intermediates):
             if tensor is not None and tensor.graph is not self:
                 raise ValueError(f"{name} in {self._name} is given a tensor of another graph")
+        for number, tensor in enumerate(inputs):
+            packed = name == "FULLY_CONNECTED" and number > 0
+            if tensor is not None and not packed:
+                self.writer.read_from_file(self._tensors[tensor.index].buffer)
         entry = schema.OperatorT(
             opcodeIndex=self.writer.code(name, version),
             inputs=[-1 if tensor is None else tensor.index for tensor in inputs],
