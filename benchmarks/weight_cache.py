@@ -7,8 +7,8 @@ cache file that copy is mapped from disk instead, where the kernel may drop and 
 `CompiledModel` offers the cache. Each way answers the bundle's test texts at their real lengths,
 in processes of its own that take turns; the cache file is made once before. "given back": after
 the first answer the file's pages are taken out of the process, because the packed weights are what
-is multiplied by. The runner of `edgeseq bench` stays with `Interpreter`, which every runtime has,
-and gives nothing back, as most programs do; this says what that costs.
+is multiplied by. The runner of `edgeseq bench` stays with `Interpreter`, which every runtime has;
+its ledger too has both, of the whole program with its tokenizer and the longest texts.
 """
 
 from __future__ import annotations

@@ -128,9 +128,10 @@ class Writer:
     def pack(self) -> bytes:
         """The file's content.
 
-        What XNNPACK packs for itself when the model is loaded stands at the end, and what is read
-        from the file again and again before it, the smallest first: so the pages that a process
-        must keep lie side by side, and none holds half a matrix that nobody looks at any more.
+        What is read from the file at each answer stands first, the smallest foremost, and behind it
+        what XNNPACK packs for itself when the model is loaded, in the order in which it does: so
+        the pages that a process must keep lie side by side, and none holds half a matrix that
+        nobody looks at any more.
         """
         model = schema.ModelT(version=SCHEMA_VERSION, description=self._description)
         model.operatorCodes = [
@@ -146,10 +147,9 @@ class Writer:
         model.signatureDefs = self._signatures
         builder = flatbuffers.Builder(sum(map(len, self._contents)) + (1 << 16))
         # A flatbuffer is built from its end to its beginning.
-        for place in sorted(
-            range(len(self._contents)),
-            key=lambda place: (place in self._read, -len(self._contents[place])),
-        ):
+        packed = sorted(set(range(len(self._contents))) - self._read, reverse=True)
+        read = sorted(self._read, key=lambda place: len(self._contents[place]), reverse=True)
+        for place in (*packed, *read):
             model.buffers[place].Pack(builder)
         builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
         return bytes(builder.Output())
