@@ -76,7 +76,7 @@ def boundary_sentence(rows: Sequence[Row], winners: WinnerMap) -> str:
         return "No memory or latency limit makes a model fit: see the reasons for each."
     top_corner = (len(winners.memory_bytes) - 1, len(winners.p95_ms) - 1)
     top = cells[top_corner]
-    lowest = _say_corners(winners, _corners(set(cells)))
+    lowest = _say_corners(winners, rows, set(cells))
     region = {cell for cell, arch in cells.items() if arch == top}
     others = sorted({row.arch for row in rows} - {top})
     if len(region) == len(cells):
@@ -95,7 +95,7 @@ def boundary_sentence(rows: Sequence[Row], winners: WinnerMap) -> str:
     points = best.by.points(best.score or 0.0, instead.score or 0.0)
     gained = f", {points:.1f} points better ({best.score_text} against {instead.score_text})"
     return (
-        f"{_capital(a_model[top])} is what to ship from {_say_corners(winners, _corners(region))}"
+        f"{_capital(a_model[top])} is what to ship from {_say_corners(winners, rows, region)}"
         f" on{gained if points > 0 else ''}. Below that {a_model[other]} is, down to {lowest}; "
         "under that nothing fits."
     )
@@ -125,9 +125,26 @@ def _upward_closed(region: set[Corner], top: Corner) -> bool:
     )
 
 
-def _say_corners(winners: WinnerMap, corners: Sequence[Corner]) -> str:
+def _say_corners(winners: WinnerMap, rows: Sequence[Row], region: set[Corner]) -> str:
+    corners = _told_apart(winners, rows, _corners(region))
     said = [_say_corner(winners.memory_bytes[i], winners.p95_ms[j]) for i, j in corners]
     return " or from ".join(said)
+
+
+def _told_apart(winners: WinnerMap, rows: Sequence[Row], corners: Sequence[Corner]) -> list[Corner]:
+    """The corners, from the least memory up, without those whose p95 is not known to be lower than
+    that of the corner before: the other one's lies within their interval of confidence."""
+    high_ms = {row.p95_ms: row.p95_ms_ci95[1] for row in rows if row.p95_ms_ci95 is not None}
+    kept: list[Corner] = []
+    for corner in corners:
+        p95_ms = winners.p95_ms[corner[1]]
+        before_ms = winners.p95_ms[kept[-1][1]] if kept else None
+        if before_ms is not None and p95_ms in high_ms:
+            high = high_ms[p95_ms]
+            if high is None or before_ms <= high:
+                continue
+        kept.append(corner)
+    return kept
 
 
 def _say_corner(memory: int | None, p95: float | None) -> str:

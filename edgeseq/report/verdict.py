@@ -168,7 +168,8 @@ def cost_reason(winner: Row, row: Row) -> str:
     dearer = [
         f"{name} {show(value)} > {show(other)}"
         for name, value, other, show in pairs
-        if value is not None and other is not None and value > other
+        # What looks the same in print is no reason, and less than any interval.
+        if value is not None and other is not None and value > other and show(value) != show(other)
     ]
     return f"good enough, but dearer: {', '.join(dearer) or 'no cheaper in anything'}"
 

@@ -11,7 +11,14 @@ from edgeseq.budgets import Budget, parse_budget
 from edgeseq.report.boundary import boundary_sentence, winner_map
 from edgeseq.report.evidence import Gap
 from edgeseq.report.rows import Row
-from edgeseq.report.verdict import Verdict, by_cost, decide, nearest_miss, worse_reason
+from edgeseq.report.verdict import (
+    Verdict,
+    by_cost,
+    cost_reason,
+    decide,
+    nearest_miss,
+    worse_reason,
+)
 
 MB = 1_000_000
 
@@ -225,6 +232,26 @@ def test_the_boundary_says_where_each_architecture_wins() -> None:
         "7.0 points better (79.5 % against 72.5 %). Below that an LSTM is, down to 54.0 MB of "
         "process memory and a p95 of 0.400 ms; under that nothing fits."
     )
+
+
+@pytest.mark.parametrize(
+    ("ends_ms", "corners"), [((9.2, 9.6), 2), ((9.2, 10.3), 1), ((9.2, None), 1)]
+)
+def test_a_corner_that_is_noise_is_not_named(
+    ends_ms: tuple[float, float | None], corners: int
+) -> None:
+    larger = row("bert-int8-b", 0.795, 9.5, 90, p95_ms_ci95=ends_ms)
+    said = sentence((*ROWS, larger))
+    assert said.startswith(
+        "A BERT is what to ship from 84.0 MB of process memory and a p95 of 10.0 ms"
+    )
+    assert ("or from 90.0 MB of process memory and a p95 of 9.50 ms" in said) == (corners == 2)
+
+
+def test_what_looks_the_same_in_print_is_no_reason() -> None:
+    winner = row("bert-a", 0.8, 3.4951, 76)
+    other = row("bert-b", 0.8, 3.4999, 92)
+    assert cost_reason(winner, other).startswith("good enough, but dearer: process memory 92.0 MB")
 
 
 def test_the_boundary_of_one_architecture() -> None:
