@@ -33,7 +33,8 @@ PythonOption = Annotated[
 
 def run(
     suite: Annotated[
-        str, typer.Argument(help="Suite file (TOML), or a name: demo, pos, ner, coref, lm.")
+        str,
+        typer.Argument(help="Suite file (TOML), or a name: demo, sentiment, pos, ner, coref, lm."),
     ],
     *,
     out_dir: Annotated[

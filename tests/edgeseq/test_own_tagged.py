@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import edgeseq
 from edgeseq.data.own_tagged import load_tagged_files, read_tagged
 from edgeseq.data.registry import entries, load_dataset
 from edgeseq.errors import DataError, InputError
@@ -102,6 +103,14 @@ def test_suites_come_by_name_and_quick(name: str) -> None:
     assert all(model.train["epochs"] <= EPOCHS[model.arch] for model in quick.models)
     with pytest.raises(InputError, match="no such suite"):
         find_suite("nothing")
+
+
+def test_the_help_names_every_suite() -> None:
+    documented = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
+    (line,) = [line for line in documented.splitlines() if "Suite file (TOML), or a name" in line]
+    named = line.partition("or a name: ")[2].partition(".")[0].split(", ")
+    own = Path(edgeseq.__file__).parent / "suites"
+    assert sorted(named) == sorted(path.stem for path in own.glob("*.toml"))
 
 
 @pytest.mark.skipif("EDGESEQ_DATA" not in os.environ, reason="set EDGESEQ_DATA to local copies")
