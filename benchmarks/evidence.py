@@ -208,7 +208,9 @@ def page(files: Sequence[Evidence], tried: Sequence[Trainings] = ()) -> str:
         "Each score is of the test part, through the TFLite file, with a 95 % interval. Times are",
         "of whole answers on the machine that is named, tokenizing included; memory is the peak",
         "beyond the bare runtime. A time that the machine spoilt (other programs, throttling,",
-        "emulation) is not shown: –. What was aimed at was set beforehand.",
+        "emulation) is not shown: –. What was aimed at was set beforehand. An interval is that",
+        "of the test part's draw: the same training on another processor rounds otherwise and ends",
+        "elsewhere, by up to 3 points where there is little to learn from (`coref`, decision 83).",
         "",
     ]
     for task in TASKS.values():
