@@ -1,6 +1,6 @@
-"""Writes the pages that would rot if a person kept them: `formats.md` and `commands.md`.
+"""Writes the generated pages: `formats.md`, `commands.md` and `decisions/index.md`.
 
-python docs/generate.py            writes both
+python docs/generate.py            writes all of them
 python docs/generate.py --check    exits 1 if one is out of date (a test does this)
 """
 
@@ -27,6 +27,12 @@ from edgeseq.cli.app import app
 
 HERE = Path(__file__).parent
 HEAD = "<!-- Written by docs/generate.py; change the docstrings instead. -->\n"
+RELATIONS = {
+    "supersedes": "superseded-by",
+    "superseded-by": "supersedes",
+    "amends": "amended-by",
+    "amended-by": "amends",
+}
 FORMATS = (
     ("Suite file", edgeseq.suite.schema),
     ("Trained-model folder", edgeseq.model_folder),
@@ -109,9 +115,47 @@ def _parameter(parameter: typing.Any) -> str | None:
     return f"| {names} | {meaning} | {shown} |"
 
 
+def decisions() -> str:
+    """The index of decisions, from the front matter of each; refuses broken relations."""
+    headers = {path: _front_matter(path) for path in sorted((HERE / "decisions").glob("0*.md"))}
+    names = {path.name[:4]: path.name for path in headers}
+    lines = [
+        HEAD.replace("docstrings", "front matter of the decisions"),
+        "# Decisions\n",
+        "Why things are as they are, newest last. A decision is changed by a new entry that",
+        "supersedes or amends it. Each file's front matter has its title, date and status.\n",
+        "| number | decision | date | status |",
+        "|---|---|---|---|",
+    ]
+    for path, header in headers.items():
+        number = path.name[:4]
+        status = header["status"]
+        for relation, inverse in RELATIONS.items():
+            for related in re.findall(r"\d{4}", header.get(relation, "")):
+                reverse = _front_matter(HERE / "decisions" / names[related]).get(inverse, "")
+                if number not in reverse:
+                    raise SystemExit(f"{names[related]}: expected `{inverse}: {number}`")
+                if relation in ("superseded-by", "amended-by"):
+                    verb = relation.replace("superseded-", "").replace("-", " ")
+                    status += f" ({verb} [{related}]({names[related]}))"
+        title = header["title"].strip('"').replace("|", "\\|")
+        lines.append(f"| {number} | [{title}]({path.name}) | {header['date']} | {status} |")
+    return "\n".join(lines) + "\n"
+
+
+def _front_matter(path: Path) -> dict[str, str]:
+    """The keys and values between the two `---` lines at a page's top."""
+    block = path.read_text(encoding="utf-8").split("---\n")[1]
+    return dict(line.split(": ", 1) for line in block.splitlines())
+
+
 def main() -> int:
     """Writes the pages, or with `--check` says which is out of date."""
-    pages = {HERE / "formats.md": formats(), HERE / "commands.md": commands()}
+    pages = {
+        HERE / "formats.md": formats(),
+        HERE / "commands.md": commands(),
+        HERE / "decisions" / "index.md": decisions(),
+    }
     if "--check" in sys.argv[1:]:
         stale = [
             path.name
