@@ -16,13 +16,13 @@ from pathlib import Path
 import msgspec
 import typer.main
 
-import edgeseq.bundle
-import edgeseq.data.examples
-import edgeseq.devices_file
-import edgeseq.model_folder
-import edgeseq.results
+import edgeseq.formats.bundle
+import edgeseq.formats.devices
+import edgeseq.formats.result
+import edgeseq.formats.train_logits
+import edgeseq.formats.trained_model
 import edgeseq.suite.schema
-import edgeseq.train_logits
+import edgeseq.tasks.examples
 from edgeseq.cli.app import app
 
 HERE = Path(__file__).parent
@@ -35,12 +35,12 @@ RELATIONS = {
 }
 FORMATS = (
     ("Suite file", edgeseq.suite.schema),
-    ("Trained-model folder", edgeseq.model_folder),
-    ("Training logits", edgeseq.train_logits),
-    ("Examples", edgeseq.data.examples),
-    ("Bundle", edgeseq.bundle),
-    ("Result file", edgeseq.results),
-    ("Devices file", edgeseq.devices_file),
+    ("Trained-model folder", edgeseq.formats.trained_model),
+    ("Training logits", edgeseq.formats.train_logits),
+    ("Examples", edgeseq.tasks.examples),
+    ("Bundle", edgeseq.formats.bundle),
+    ("Result file", edgeseq.formats.result),
+    ("Devices file", edgeseq.formats.devices),
 )
 
 

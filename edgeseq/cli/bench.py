@@ -92,7 +92,7 @@ def bench(
 
     Example: edgeseq bench runs/lstm runs/bert --on ssh://pi@kitchen --memory 64MB --out pi.json
     """
-    from edgeseq_benchmarks.bench import default_settings
+    from edgeseq_benchmarks.bench.runner import default_settings
     from edgeseq_benchmarks.devices.measure import Task, find_targets, measure_on_all
     from edgeseq_benchmarks.devices.measure import exit_code as exit_code_of
 
@@ -139,7 +139,7 @@ def bench(
 
 def _keep(outcome: Outcome, path: Path, *, several: bool) -> None:
     """Writes or says what came of a device as soon as it is there: another may take hours."""
-    from edgeseq.files import write_json
+    from edgeseq.formats.storage import write_json
 
     if outcome.result is not None:
         write_json(path, outcome.result)

@@ -9,13 +9,13 @@ from edgeseq.cli.console import err, out
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgeseq.results import Finding, Result, Run
+    from edgeseq.formats.result import Finding, Result, Run
 
 
 def print_result(measured: Result, rows: list[dict[str, Any]], title: str) -> None:
     """Prints a result; `title` names its device where there are several, and is "" else."""
     from edgeseq.cli.profile_table import profile_table
-    from edgeseq.energy import energy_words
+    from edgeseq.report.energy_text import energy_words
 
     emulated = measured.device.emulated
     out.print(_table(rows, title, emulated=emulated))
@@ -41,8 +41,8 @@ def result_rows(measured: Result) -> list[dict[str, Any]]:
 def _row(run: Run, *, emulated: bool) -> dict[str, Any]:
     from statistics import median
 
-    from edgeseq.percentiles import percentile
-    from edgeseq.scoring import metric_of
+    from edgeseq.stats.latency import percentile
+    from edgeseq.tasks.scoring import metric_of
 
     metric = metric_of(run.bundle.task)
     total_ns = () if emulated else run.queries.total_ns
@@ -75,7 +75,7 @@ def _table(rows: list[dict[str, Any]], title: str, *, emulated: bool) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    from edgeseq.scoring import METRICS
+    from edgeseq.tasks.scoring import METRICS
     from edgeseq.units import format_bytes, format_duration_ms
 
     metrics = [METRICS[row["metric"]] for row in rows]
@@ -116,7 +116,7 @@ def _print_limited(runs: tuple[Run, ...], asked: tuple[int, ...], *, emulated: b
     """A line for each limit that was asked for by name; the curve is in the report."""
     from rich.markup import escape
 
-    from edgeseq.limited_words import limited_cells
+    from edgeseq.report.limits_text import limited_cells
 
     for run in runs:
         for limited in run.limited:

@@ -12,7 +12,7 @@ from edgeseq.cli.console import JsonOption, out, print_json, print_note, progres
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeseq.bundle import BundleManifest
+    from edgeseq.formats.bundle import BundleManifest
 
 
 class _Choices(NamedTuple):
@@ -195,10 +195,10 @@ def convert(
         raise InputError(
             "--min-piece-count goes with --trim-vocab", found=min_piece_count, fix="add it"
         )
-    from edgeseq_converters.convert_many import Choices, convert_many
-    from edgeseq_converters.prepare import Wanted, prepared
+    from edgeseq_converters.convert.convert_many import Choices, convert_many
+    from edgeseq_converters.convert.prepare import Wanted, prepared
 
-    from edgeseq.data.registry import load_dataset
+    from edgeseq.datasets.registry import load_dataset
 
     wanted = Wanted(name, tokenizer, description, max_tokens, trim_vocab, min_piece_count or 1)
     with progress_bars() as report:
@@ -228,7 +228,7 @@ def convert(
 
 def _task_of(source: Path) -> str | None:
     """The task that a trained-model folder names; None for a model from elsewhere."""
-    from edgeseq_converters.sources import read_source
+    from edgeseq_converters.convert.sources import read_source
 
     known = (source / "model.json").is_file()
     return read_source(source).manifest.task if known else None
@@ -236,7 +236,7 @@ def _task_of(source: Path) -> str | None:
 
 def _trained_on(source: Path) -> tuple[str, str]:
     """Task and data set of a trained-model folder."""
-    from edgeseq_converters.sources import read_source
+    from edgeseq_converters.convert.sources import read_source
 
     from edgeseq.errors import InputError
 
@@ -262,12 +262,12 @@ def _bare(
     replace: bool,
     json: bool,
 ) -> None:
-    from edgeseq_converters.bare import convert_bare
-    from edgeseq_converters.bare_encoder import convert_bare_encoder
-    from edgeseq_converters.checkpoint import names_checkpoint
-    from edgeseq_converters.checkpoint.heads import check_head
-    from edgeseq_converters.lower import Target, choose_lowering, choose_runtime
-    from edgeseq_converters.recipes import DEFAULT, get_recipe
+    from edgeseq_converters.convert.bare import convert_bare
+    from edgeseq_converters.convert.bare_encoder import convert_bare_encoder
+    from edgeseq_converters.convert.lower.dispatch import Target, choose_lowering, choose_runtime
+    from edgeseq_converters.convert.recipes import DEFAULT, get_recipe
+    from edgeseq_converters.models.huggingface.checkpoint import names_checkpoint
+    from edgeseq_converters.models.huggingface.heads import check_head
 
     from edgeseq.errors import InputError
 
@@ -334,7 +334,7 @@ def _print_table(bundles: Sequence[tuple[Path, BundleManifest]]) -> None:
     from rich import box
     from rich.table import Table
 
-    from edgeseq.scoring import metric_of
+    from edgeseq.tasks.scoring import metric_of
 
     # Eight columns within 80 characters: no lines between them.
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)

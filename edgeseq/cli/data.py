@@ -12,8 +12,8 @@ from edgeseq.cli.console import JsonOption, out, print_json, progress_bars
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgeseq.data.examples import AnyDataset
-    from edgeseq.data.summary import Summary
+    from edgeseq.datasets.summary import Summary
+    from edgeseq.tasks.examples import AnyDataset
 
 MANY_LABELS = 6
 _SHOWN_CHARACTERS = 600
@@ -51,7 +51,7 @@ def list_data(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
 
     Example: edgeseq data list
     """
-    from edgeseq.data.registry import entries
+    from edgeseq.datasets.registry import entries
 
     known = entries(data_dir)
     if json:
@@ -95,7 +95,7 @@ def get(
     """
     import msgspec
 
-    from edgeseq.files import new_folder
+    from edgeseq.formats.storage import new_folder
 
     dataset = _load(name, data_dir, text_column, label_column)
     parts = {"train": dataset.train, "dev": dataset.dev, "test": dataset.test}
@@ -127,7 +127,7 @@ def show(
 
     Example: edgeseq data show reviews.csv --text-column body --label-column stars
     """
-    from edgeseq.data.summary import summarize
+    from edgeseq.datasets.summary import summarize
 
     summary = summarize(_load(name, data_dir, text_column, label_column))
     if json:
@@ -139,8 +139,8 @@ def show(
 def _load(
     name: str, data_dir: Path | None, text_column: str | None, label_column: str | None
 ) -> AnyDataset:
-    from edgeseq.data.registry import load_dataset
-    from edgeseq.data.tables import Columns
+    from edgeseq.datasets.registry import load_dataset
+    from edgeseq.datasets.tables import Columns
 
     columns = Columns(text=_column(text_column or "text"), label=_column(label_column or "label"))
     with progress_bars() as report:
@@ -164,7 +164,7 @@ def _print_summary(summary: Summary) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from edgeseq.data.examples import labels_of
+    from edgeseq.tasks.examples import labels_of
 
     _line(f"{summary.name}: {summary.task}")
     _line(f"from {summary.origin}")

@@ -10,7 +10,7 @@ from edgeseq.cli import device_emulate
 from edgeseq.cli.console import JsonOption, out, print_json, print_note
 
 if TYPE_CHECKING:
-    from edgeseq_benchmarks.doctor import Diagnosis, Facts
+    from edgeseq_benchmarks.devices.doctor import Diagnosis, Facts
 
 app = typer.Typer(
     name="device",
@@ -45,7 +45,7 @@ def add(
     """
     from edgeseq_benchmarks.devices.names import parse_device
 
-    from edgeseq.devices_file import SCHEMES, DeviceEntry, add_device, devices_path
+    from edgeseq.formats.devices import SCHEMES, DeviceEntry, add_device, devices_path
 
     if address.startswith(SCHEMES):
         # Anything else is refused below, with what an address is.
@@ -67,7 +67,7 @@ def list_devices(json: JsonOption = False) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from edgeseq.devices_file import devices_path, read_devices
+    from edgeseq.formats.devices import devices_path, read_devices
 
     devices = read_devices()
     if json:
@@ -90,7 +90,7 @@ def remove(name: NameArgument) -> None:
 
     Example: edgeseq device remove kitchen
     """
-    from edgeseq.devices_file import remove_device
+    from edgeseq.formats.devices import remove_device
 
     remove_device(name)
     print_note(f"{name} is forgotten")
@@ -115,7 +115,7 @@ def doctor(
     Exits with 0 when it can measure, 3 when something must be mended, 4 when it cannot be reached.
     Example: edgeseq device doctor kitchen
     """
-    from edgeseq_benchmarks.doctor import can_bench, diagnose
+    from edgeseq_benchmarks.devices.doctor import can_bench, diagnose
 
     from edgeseq.errors import RefusedError
 
@@ -138,8 +138,8 @@ def _examine(device: str, python: str | None) -> Facts:
     import sys
     from contextlib import closing
 
+    from edgeseq_benchmarks.devices.doctor import examine
     from edgeseq_benchmarks.devices.names import open_device, parse_device
-    from edgeseq_benchmarks.doctor import examine
 
     name = parse_device(device, where="DEVICE")
     # Here, the Python that was asked is the one that would measure.

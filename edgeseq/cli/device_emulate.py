@@ -34,8 +34,8 @@ def emulate(
     Example: sudo edgeseq device emulate pi4
     """
     from edgeseq_benchmarks.devices.emulated import EmulatedDevice
+    from edgeseq_benchmarks.devices.emulator.image import build_image
     from edgeseq_benchmarks.devices.needs import look
-    from edgeseq_benchmarks.emulator.image import build_image
 
     device = EmulatedDevice(board, cache=cache_dir)
     with progress_bars() as report:

@@ -12,10 +12,10 @@ from rich.table import Table
 from edgeseq.cli.console import JsonOption, out, print_json
 
 if TYPE_CHECKING:
-    from edgeseq.bundle import Bundle
-    from edgeseq.results import OperatorProfile
-    from edgeseq.tflite_file import Sizes, TfliteFile
-    from edgeseq.tflite_runtimes import RuntimeSupport
+    from edgeseq.formats.bundle import Bundle
+    from edgeseq.formats.result import OperatorProfile
+    from edgeseq.formats.tflite_file import Sizes, TfliteFile
+    from edgeseq.formats.tflite_runtimes import RuntimeSupport
 
 
 def inspect(
@@ -31,10 +31,10 @@ def inspect(
 
     Example: edgeseq inspect bundles/lstm
     """
-    from edgeseq.bundle import check_model
-    from edgeseq.bundle_archive import open_bundle
     from edgeseq.errors import InputError
-    from edgeseq.tflite_file import read_tflite
+    from edgeseq.formats.bundle import check_model
+    from edgeseq.formats.bundle_zip import open_bundle
+    from edgeseq.formats.tflite_file import read_tflite
 
     if not (path.is_dir() or path.suffix.lower() == ".zip"):
         if profile:
@@ -48,7 +48,7 @@ def inspect(
 
 
 def _profile(bundle: Bundle) -> OperatorProfile:
-    from edgeseq_benchmarks.operators import profile_bundle
+    from edgeseq_benchmarks.bench.probes.operators import profile_bundle
 
     texts = [example.text for example in bundle.golden.examples]
     return profile_bundle(bundle, texts)
@@ -64,7 +64,7 @@ def _show(
     json: bool,
 ) -> None:
     from edgeseq.cli.profile_table import profile_table
-    from edgeseq.tflite_runtimes import runtime_support
+    from edgeseq.formats.tflite_runtimes import runtime_support
 
     support = runtime_support(model)
     if json:

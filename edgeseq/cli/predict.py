@@ -10,7 +10,7 @@ import typer
 from edgeseq.cli.console import JsonOption, out, print_json, print_note
 
 if TYPE_CHECKING:
-    from edgeseq_benchmarks.predict import Prediction
+    from edgeseq_benchmarks.bench.predict import Prediction
 
 
 def predict(
@@ -22,11 +22,11 @@ def predict(
 
     Example: edgeseq predict runs/lstm "arrived late but works great"
     """
-    from edgeseq_benchmarks.predict import predict as answer
+    from edgeseq_benchmarks.bench.predict import predict as answer
     from rich.markup import escape
     from rich.table import Table
 
-    from edgeseq.bundle_archive import open_bundle
+    from edgeseq.formats.bundle_zip import open_bundle
     from edgeseq.units import format_share
 
     with open_bundle(bundle, verify_hashes=False) as opened:
@@ -60,7 +60,7 @@ def predict(
 
 def _continue(bundle: Path, texts: list[str], *, json: bool) -> None:
     """How each text goes on: the likeliest next words."""
-    from edgeseq_benchmarks.continuing import continue_texts
+    from edgeseq_benchmarks.bench.generate import continue_texts
     from rich.markup import escape
     from rich.table import Table
 

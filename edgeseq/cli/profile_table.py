@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
-from edgeseq.profiles import profile_lines, profile_remark
+from edgeseq.report.profile_text import profile_lines, profile_remark
 
 if TYPE_CHECKING:
-    from edgeseq.results import OperatorProfile
+    from edgeseq.formats.result import OperatorProfile
 
 LINES = 12
 

@@ -41,8 +41,8 @@ def recommend(
     Exits with 3 when no model fits. Example:
     edgeseq recommend result.json --memory 64MB --p95 20ms --max-drop 1
     """
-    from edgeseq.budgets import describe_budget, limits_of, parse_budget
     from edgeseq.errors import RefusedError
+    from edgeseq.report.budgets import describe_budget, limits_of, parse_budget
     from edgeseq.report.summary import read_and_decide, summarize
 
     limits = {"memory": memory, "model_memory": model_memory, "p50": p50, "p95": p95,

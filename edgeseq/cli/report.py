@@ -40,8 +40,8 @@ def report(
 
     Example: edgeseq report result.json --out report --budget "memory=64MB p95=20ms"
     """
-    from edgeseq.budgets import parse_budget
-    from edgeseq.bundle import read_bundle
+    from edgeseq.formats.bundle import read_bundle
+    from edgeseq.report.budgets import parse_budget
     from edgeseq.report.write import can_draw, write_report
 
     parsed = parse_budget(budget)

@@ -18,7 +18,7 @@ from edgeseq.cli.console import (
 from edgeseq.cli.train_runs import spread_of_seeds, train_several, training_of
 
 if TYPE_CHECKING:
-    from edgeseq.model_folder import TrainedModel
+    from edgeseq.formats.trained_model import TrainedModel
 
 
 def train(
@@ -84,11 +84,11 @@ def train(
 
     Example: edgeseq train sentiment --arch lstm --teacher models/minilm --out models/lstm
     """
-    from edgeseq_converters.train.settings import BertSettings, LstmSettings, read_settings
+    from edgeseq_converters.training.settings import BertSettings, LstmSettings, read_settings
 
-    from edgeseq.data.registry import default_name, load_dataset
+    from edgeseq.datasets.registry import default_name, load_dataset
     from edgeseq.errors import InputError
-    from edgeseq.tasks import get_task
+    from edgeseq.tasks.registry import get_task
 
     get_task(task)
     data = default_name(task) if data is None else data

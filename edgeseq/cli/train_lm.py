@@ -33,17 +33,17 @@ def train_next_word(
 ) -> None:
     """Trains and says the perplexity, or that the training was held and how to go on.
 
-    `options` are those of `edgeseq_converters.lm.training.train_lm`.
+    `options` are those of `edgeseq_converters.training.language_model.training.train_lm`.
     """
-    from edgeseq_converters.train.settings import read_settings
+    from edgeseq_converters.training.settings import read_settings
 
-    from edgeseq.data.registry import load_dataset
+    from edgeseq.datasets.registry import load_dataset
 
     mute_tensorflow()
-    from edgeseq_converters.lm.loop import Paused
-    from edgeseq_converters.lm.settings import LmBertSettings, LmSettings
-    from edgeseq_converters.lm.train_transformer import train_lm_bert
-    from edgeseq_converters.lm.training import train_lm
+    from edgeseq_converters.training.language_model.loop import Paused
+    from edgeseq_converters.training.language_model.settings import LmBertSettings, LmSettings
+    from edgeseq_converters.training.language_model.train_transformer import train_lm_bert
+    from edgeseq_converters.training.language_model.training import train_lm
 
     train: Any = train_lm_bert if arch == "bert" else train_lm
     settings: Any = read_settings(values, LmBertSettings if arch == "bert" else LmSettings)

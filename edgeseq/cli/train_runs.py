@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgeseq.data.examples import AnyDataset
-    from edgeseq.model_folder import TrainedModel
+    from edgeseq.formats.trained_model import TrainedModel
+    from edgeseq.tasks.examples import AnyDataset
 
 
 def training_of(arch: str) -> Callable[..., TrainedModel]:
     """The function that trains the family `arch` (`bert`, else an LSTM)."""
     if arch == "bert":
-        from edgeseq_converters.train.finetune import train_bert
+        from edgeseq_converters.training.finetune import train_bert
 
         return train_bert
-    from edgeseq_converters.train.distil import train_lstm
+    from edgeseq_converters.training.distil import train_lstm
 
     return train_lstm
 
@@ -38,7 +38,7 @@ def train_several(
     `options` are the arguments of the family's training beside data, settings and place.
     """
     import msgspec
-    from edgeseq_converters.train.seeds import teacher_sha256, train_seeds
+    from edgeseq_converters.training.seeds import teacher_sha256, train_seeds
 
     train = training_of(arch)
 

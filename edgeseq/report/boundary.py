@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from edgeseq.budgets import Budget
-from edgeseq.model_folder import Arch
+from edgeseq.formats.trained_model import Arch
+from edgeseq.report.budgets import Budget
 from edgeseq.report.rows import Row
 from edgeseq.report.verdict import Gaps, blocking_reasons, decide
-from edgeseq.tasks import head_of
+from edgeseq.tasks.registry import head_of
 from edgeseq.units import format_bytes, format_duration_ms
 
 Corner = tuple[int, int]

@@ -8,12 +8,12 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-from edgeseq import scoring
-from edgeseq.gap_metrics import bias_of
 from edgeseq.report.chart_parts import Figure, by_model, finish, shape_by_model, values
 from edgeseq.report.evidence import Disagreement, disagreement
 from edgeseq.report.rows import Entry, Group
 from edgeseq.report.theme import Style, arch_colour, plain
+from edgeseq.tasks import scoring
+from edgeseq.tasks.coreference import bias_of
 from edgeseq.units import format_count, format_share
 
 FEW_LABELS = 6

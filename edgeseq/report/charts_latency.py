@@ -22,7 +22,7 @@ from edgeseq.report.evidence import percentile_ms
 from edgeseq.report.next_words import costs_caption, medians_ms, offered_caption, words_of
 from edgeseq.report.rows import Group
 from edgeseq.report.theme import IS_NARROW, Style, colour
-from edgeseq.tasks import head_of
+from edgeseq.tasks.registry import head_of
 from edgeseq.units import format_duration_ms, format_factor
 
 _GRID = [*range(1, 90), *range(90, 96), *(96, 97, 98, 99)]

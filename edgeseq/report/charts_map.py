@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import altair as alt
 
-from edgeseq.budgets import Budget
-from edgeseq.model_folder import Arch
+from edgeseq.formats.trained_model import Arch
 from edgeseq.report.boundary import WinnerMap
+from edgeseq.report.budgets import Budget
 from edgeseq.report.chart_parts import MB, Axis, Figure, finish, limit_rule, log_axis, values
 from edgeseq.report.rows import Group
 from edgeseq.report.theme import (

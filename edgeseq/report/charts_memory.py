@@ -7,9 +7,9 @@ from typing import Any
 
 import altair as alt
 
-from edgeseq.budgets import format_limit
-from edgeseq.model_folder import Arch
-from edgeseq.percentiles import median
+from edgeseq.formats.result import LimitedRun
+from edgeseq.formats.trained_model import Arch
+from edgeseq.report.budgets import format_limit
 from edgeseq.report.chart_parts import (
     MB,
     Axis,
@@ -23,7 +23,7 @@ from edgeseq.report.chart_parts import (
 from edgeseq.report.evidence import percentile_ms
 from edgeseq.report.rows import Entry, Group
 from edgeseq.report.theme import Style, arch_title, colour
-from edgeseq.results import LimitedRun
+from edgeseq.stats.latency import median
 from edgeseq.units import format_bytes, format_duration_ms
 
 PHASE_TITLES = {

@@ -23,11 +23,13 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from edgeseq import percentiles, scoring, stats
 from edgeseq.errors import ResultError
+from edgeseq.formats.result import Result, Run, read_result
 from edgeseq.report.rows import Row, derive_row
 from edgeseq.report.thresholds import UNITS, MetricName, Threshold, Unit, format_value
-from edgeseq.results import Result, Run, read_result
+from edgeseq.stats import latency as percentiles
+from edgeseq.stats import scores as stats
+from edgeseq.tasks import scoring
 
 Ends = tuple[float, float | None]
 """Low and high end of a 95 % interval; None: the samples show no upper end."""

@@ -1,4 +1,4 @@
-"""What the raw samples of a run say, through `edgeseq.percentiles`, `.metrics` and `.stats`."""
+"""What the raw samples of a run say, through `edgeseq.stats.latency`, `.metrics` and `.stats`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from edgeseq import metrics, percentiles, scoring, stats
-from edgeseq.results import Predictions, Run
-from edgeseq.tagging import entity_types
+from edgeseq.formats.result import Predictions, Run
+from edgeseq.stats import classification as metrics
+from edgeseq.stats import latency as percentiles
+from edgeseq.stats import scores as stats
+from edgeseq.tasks import scoring
+from edgeseq.tasks.tagging import entity_types
 
 Ci95 = tuple[float, float]
 """Low and high end of a 95 % interval."""
@@ -185,7 +188,8 @@ def _wilson(successes: int, n: int) -> Ci95:
 def gap(best: Run, other: Run, *, allowed_points: float) -> Gap | None:
     """The gap of two runs over the same examples, paired; None where they cannot be paired.
 
-    "Not worse" is `edgeseq.stats.non_inferiority` of the other with `allowed_points` as margin;
+    "Not worse" is `edgeseq.stats.scores.non_inferiority` of the other with `allowed_points` as
+    margin;
     with 0 allowed, the whole one-sided interval has to lie at or above the better score.
     """
     first, second = best.predictions, other.predictions

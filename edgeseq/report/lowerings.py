@@ -7,8 +7,8 @@ from itertools import groupby
 
 import msgspec
 
-from edgeseq.percentiles import median_ratio
 from edgeseq.report.rows import Entry
+from edgeseq.stats.latency import median_ratio
 from edgeseq.units import format_factor
 
 

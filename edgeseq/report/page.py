@@ -20,8 +20,8 @@ import vl_convert
 from markupsafe import Markup
 
 import edgeseq
-from edgeseq.budgets import LIMITS, Budget, describe_budget
 from edgeseq.report.boundary import LEFT_OUT
+from edgeseq.report.budgets import LIMITS, Budget, describe_budget
 from edgeseq.report.page_data import decision_data
 from edgeseq.report.parts import Part
 from edgeseq.report.summary import Decided

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from edgeseq.budgets import LIMITS, Budget, Limit, format_limit, limits_of
 from edgeseq.report.boundary import LEFT_OUT
+from edgeseq.report.budgets import LIMITS, Budget, Limit, format_limit, limits_of
 from edgeseq.report.rows import Row
 from edgeseq.report.verdict import (
     NO_LIMITS,

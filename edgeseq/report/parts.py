@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from edgeseq.data.examples import AnyExample, TextExample, labels_of, part_asked
 from edgeseq.errors import InputError
-from edgeseq.limited_words import limited_cells
-from edgeseq.profiles import profile_lines, profile_remark
+from edgeseq.report.limits_text import limited_cells
+from edgeseq.report.profile_text import profile_lines, profile_remark
 from edgeseq.report.rows import Entry, Group
 from edgeseq.report.summary import Decided
 from edgeseq.report.theme import styles_of
-from edgeseq.scoring import by_example, metric_of
-from edgeseq.tasks import head_of
+from edgeseq.tasks.examples import AnyExample, TextExample, labels_of, part_asked
+from edgeseq.tasks.registry import head_of
+from edgeseq.tasks.scoring import by_example, metric_of
 
 if TYPE_CHECKING:
     from edgeseq.report.chart_parts import Figure

@@ -11,12 +11,9 @@ from typing import Literal
 
 import msgspec
 
-from edgeseq.bundle import Lowering, RecipeName
 from edgeseq.errors import ResultError
-from edgeseq.model_folder import Arch
-from edgeseq.percentiles import median
-from edgeseq.report.evidence import Ci95, ClassScore, OpenCi95, SourceScore, scores, timing
-from edgeseq.results import (
+from edgeseq.formats.bundle import Lowering, RecipeName
+from edgeseq.formats.result import (
     DeviceInfo,
     Finding,
     MemoryPhase,
@@ -26,7 +23,10 @@ from edgeseq.results import (
     Settings,
     read_result,
 )
-from edgeseq.scoring import METRICS, Metric, metric_of, n_answers
+from edgeseq.formats.trained_model import Arch
+from edgeseq.report.evidence import Ci95, ClassScore, OpenCi95, SourceScore, scores, timing
+from edgeseq.stats.latency import median
+from edgeseq.tasks.scoring import METRICS, Metric, metric_of, n_answers
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -40,7 +40,8 @@ class Row(msgspec.Struct, frozen=True):
     `runtime_imported` minus the resident set at the end of that phase. `peak_process_bytes` is
     the highest peak of the whole process; `given_back_memory_bytes` is what would come on top of
     the runtime in a program that gives the model file's pages back (`peak_given_back`).
-    `score` is a value of `metric` (`edgeseq.scoring`): fractions in 0..1, but for a perplexity.
+    `score` is a value of `metric` (`edgeseq.tasks.scoring`): fractions in 0..1, but for a
+    perplexity.
     `n_examples` counts texts, `n_answers` what was scored: texts, or words where there is one
     answer for each. With the scope `inference` (on a phone) the times of a query are those of its
     inference, and a cold start is loading and the first inference.

@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 
 import edgeseq
-from edgeseq.budgets import Budget
 from edgeseq.report.boundary import WinnerMap, boundary_sentence, winner_map
+from edgeseq.report.budgets import Budget
 from edgeseq.report.evidence import paired_gaps
 from edgeseq.report.lowerings import LoweringChoice, lowering_choices
 from edgeseq.report.rows import Group, Row, read_groups

@@ -14,9 +14,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 
-from edgeseq.bundle import RecipeName
-from edgeseq.model_folder import Arch
-from edgeseq.tasks import head_of
+from edgeseq.formats.bundle import RecipeName
+from edgeseq.formats.trained_model import Arch
+from edgeseq.tasks.registry import head_of
 
 Spec = dict[str, Any]
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from edgeseq.budgets import Budget, Limit, describe_budget, format_over, limits_of
+from edgeseq.report.budgets import Budget, Limit, describe_budget, format_over, limits_of
 from edgeseq.report.evidence import Gap
 from edgeseq.report.rows import Row
 from edgeseq.units import format_bytes, format_duration_ms

@@ -8,14 +8,14 @@ from typing import Any
 
 import msgspec
 
-from edgeseq.budgets import describe_budget
-from edgeseq.energy import energy_words
+from edgeseq.formats.result import Finding, MachineState, Settings
+from edgeseq.report.budgets import describe_budget
+from edgeseq.report.energy_text import energy_words
 from edgeseq.report.evidence import OpenCi95
 from edgeseq.report.page_data import tiles
 from edgeseq.report.rows import Group, Row
 from edgeseq.report.summary import GroupSummary
-from edgeseq.results import Finding, MachineState, Settings
-from edgeseq.tasks import TASKS
+from edgeseq.tasks.registry import TASKS
 from edgeseq.units import format_bytes, format_count, format_duration_ms, format_interval
 
 Pairs = list[tuple[str, str]]

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeseq.budgets import Budget, budget_text
-from edgeseq.data.examples import AnyExample
 from edgeseq.errors import OutputError
-from edgeseq.files import new_folder, write_bytes, write_json, write_text
+from edgeseq.formats.storage import new_folder, write_bytes, write_json, write_text
 from edgeseq.progress import Progress, Report, silent
 from edgeseq.report import markdown
+from edgeseq.report.budgets import Budget, budget_text
 from edgeseq.report.parts import Part, asked_of, check_examples, parts_of, table_parts
 from edgeseq.report.summary import Decided, Summary, read_and_decide, summarize
 from edgeseq.report.view import group_view, report_command, report_title
+from edgeseq.tasks.examples import AnyExample
 
 if TYPE_CHECKING:
     from edgeseq.report.chart_parts import Figure

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edgeseq.errors import InputError
-from edgeseq.files import sha256_file, write_json, write_text
+from edgeseq.formats.storage import sha256_file, write_json, write_text
 from edgeseq.progress import Report
 from edgeseq.units import parse_bytes
 
@@ -71,7 +71,7 @@ def bench_on(
     has a line for each device that was lost in `lost`; raises the first one's error when there is
     no device left.
     """
-    from edgeseq_benchmarks.bench import default_settings
+    from edgeseq_benchmarks.bench.runner import default_settings
     from edgeseq_benchmarks.devices.measure import Task, measure_on_all
 
     settings = default_settings(

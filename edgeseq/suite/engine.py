@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from edgeseq.errors import OutputError
-from edgeseq.files import os_errors_as_output_errors, write_bytes
+from edgeseq.formats.storage import os_errors_as_output_errors, write_bytes
 from edgeseq.progress import Progress, Report, silent
 from edgeseq.suite.devices import suite_targets
 from edgeseq.suite.identity import machine_identity
@@ -19,7 +19,7 @@ from edgeseq.suite.quick import quick_suite
 from edgeseq.suite.scheduler import run_steps
 from edgeseq.suite.schema import Suite, read_suite
 from edgeseq.suite.steps import Step, StepRecord
-from edgeseq.tasks import head_of
+from edgeseq.tasks.registry import head_of
 
 
 class StepEvent(msgspec.Struct, frozen=True):
@@ -105,8 +105,8 @@ def run_suite(
 
 def _check_training(suite: Suite) -> None:
     """Settings of every training, before the first one has taken its minutes."""
-    from edgeseq_converters.lm.settings import LmBertSettings, LmSettings
-    from edgeseq_converters.train.settings import (
+    from edgeseq_converters.training.language_model.settings import LmBertSettings, LmSettings
+    from edgeseq_converters.training.settings import (
         BertSettings,
         LstmSettings,
         check_taught,

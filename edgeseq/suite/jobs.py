@@ -1,4 +1,4 @@
-"""The work of each step, run in a process of its own (`edgeseq.suite.process`).
+"""The work of each step, run in a process of its own (`edgeseq.subprocesses`).
 
 `python -m edgeseq.suite.jobs` reads one job from stdin. A job is a function of `JOBS`; it is
 called with the job's arguments and a `report`, and gives a plain dictionary. A key `note`, if
@@ -17,18 +17,18 @@ from typing import Any
 
 import msgspec
 
-from edgeseq.bundle import read_bundle
-from edgeseq.data.examples import AnyDataset
-from edgeseq.decoding import from_builtins
 from edgeseq.errors import DataError, DeviceError, EdgeseqError, InputError, missing_extra
-from edgeseq.files import sha256_file, write_json
-from edgeseq.model_folder import TrainedModel
+from edgeseq.formats.bundle import read_bundle
+from edgeseq.formats.codec import from_builtins
+from edgeseq.formats.result import Finding
+from edgeseq.formats.storage import sha256_file, write_json
+from edgeseq.formats.trained_model import TrainedModel
 from edgeseq.progress import Report
-from edgeseq.results import Finding
+from edgeseq.subprocesses import ChildSide, Failure, Message
 from edgeseq.suite.devices import bench_on
-from edgeseq.suite.process import ChildSide, Failure, Message
 from edgeseq.suite.schema import DataSection
-from edgeseq.tasks import head_of
+from edgeseq.tasks.examples import AnyDataset
+from edgeseq.tasks.registry import head_of
 from edgeseq.units import format_bytes, format_share, parse_bytes
 
 Answer = dict[str, Any]
@@ -48,10 +48,10 @@ def _load(data: dict[str, Any], report: Report) -> AnyDataset:
 
 
 def _whole(data: dict[str, Any], section: DataSection, report: Report) -> AnyDataset:
-    from edgeseq.data.own_files import load_files
-    from edgeseq.data.own_tagged import load_tagged_files
-    from edgeseq.data.readers import Columns
-    from edgeseq.data.registry import load_dataset
+    from edgeseq.datasets.own_files import load_files
+    from edgeseq.datasets.own_tagged import load_tagged_files
+    from edgeseq.datasets.readers import Columns
+    from edgeseq.datasets.registry import load_dataset
 
     columns = Columns(text=section.text_column, label=section.label_column)
     if section.train is not None and head_of(data["task"]) == "label-per-word":
@@ -110,14 +110,14 @@ def train_bert(
     *, settings: dict[str, Any], checkpoint: str | None, checkpoint_sha256: str | None, **job: Any
 ) -> Answer:
     """Fine-tunes a BERT and writes the trained-model folder `out` (`_train` has the rest)."""
-    from edgeseq_converters.train.finetune import train_bert as train
-    from edgeseq_converters.train.settings import BertSettings, read_settings
+    from edgeseq_converters.training.finetune import train_bert as train
+    from edgeseq_converters.training.settings import BertSettings, read_settings
 
     facts = {"checkpoint": [checkpoint, checkpoint_sha256]}
     if head_of(job["task"]) == "next-token":
-        from edgeseq_converters.lm.settings import LmBertSettings
-        from edgeseq_converters.lm.train_transformer import train_lm_bert
-        from edgeseq_converters.lm.training import to_the_end
+        from edgeseq_converters.training.language_model.settings import LmBertSettings
+        from edgeseq_converters.training.language_model.train_transformer import train_lm_bert
+        from edgeseq_converters.training.language_model.training import to_the_end
 
         next_word = partial(to_the_end, train_lm_bert, checkpoint=checkpoint)
         return _train(next_word, read_settings(settings, LmBertSettings), facts=facts, **job)
@@ -131,12 +131,12 @@ def train_bert(
 
 def train_lstm(*, settings: dict[str, Any], **job: Any) -> Answer:
     """Trains an LSTM and writes the trained-model folder `out` (`_train` has the rest)."""
-    from edgeseq_converters.train.distil import train_lstm as train
-    from edgeseq_converters.train.settings import LstmSettings, read_settings
+    from edgeseq_converters.training.distil import train_lstm as train
+    from edgeseq_converters.training.settings import LstmSettings, read_settings
 
     if head_of(job["task"]) == "next-token":
-        from edgeseq_converters.lm.settings import LmSettings
-        from edgeseq_converters.lm.training import to_the_end, train_lm
+        from edgeseq_converters.training.language_model.settings import LmSettings
+        from edgeseq_converters.training.language_model.training import to_the_end, train_lm
 
         next_word = partial(to_the_end, train_lm)
         return _train(next_word, read_settings(settings, LmSettings), facts={}, **job)
@@ -161,8 +161,8 @@ def _train(
 
     The state is kept beside `out`, so that a run that was ended goes on with it.
     """
-    from edgeseq_converters.train.checkpoints import EVERY_S
-    from edgeseq_converters.train.seeds import train_seeds
+    from edgeseq_converters.training.checkpoints import EVERY_S
+    from edgeseq_converters.training.seeds import train_seeds
 
     dataset = _load_same(data, data_sha256, report)
 
@@ -197,7 +197,7 @@ def _data_dir(data: dict[str, Any]) -> Path | None:
 
 
 def _trained(model: TrainedModel) -> Answer:
-    from edgeseq.scoring import metric_of
+    from edgeseq.tasks.scoring import metric_of
 
     score = model.manifest.training.dev_score
     return {
@@ -219,7 +219,7 @@ def convert(
     lowering: str = "auto",
 ) -> Answer:
     """Converts a trained model by one recipe and writes its bundle to `out`."""
-    from edgeseq_converters.convert import convert as convert_model
+    from edgeseq_converters.convert.pipeline import convert as convert_model
 
     dataset = _load_same(data, data_sha256, report)
     manifest = convert_model(
@@ -256,9 +256,9 @@ def bench(
 
     On a machine that cannot limit memory the limited runs are left out and the result says so.
     """
-    from edgeseq_benchmarks.bench import bench as measure
-    from edgeseq_benchmarks.bench import default_settings
-    from edgeseq_benchmarks.limits import find_hierarchy
+    from edgeseq_benchmarks.bench.limits.cgroup import find_hierarchy
+    from edgeseq_benchmarks.bench.runner import bench as measure
+    from edgeseq_benchmarks.bench.runner import default_settings
 
     missing: tuple[Finding, ...] = ()
     if memory_limits or memory_curve:
@@ -296,7 +296,7 @@ def write_report(
 
     The result of a device that was lost is not there; at least one is.
     """
-    from edgeseq.budgets import parse_budget
+    from edgeseq.report.budgets import parse_budget
     from edgeseq.report.write import write_report as write
 
     summary = write(

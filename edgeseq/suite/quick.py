@@ -6,11 +6,11 @@ from pathlib import Path
 
 import msgspec
 
-from edgeseq.data.examples import AnyDataset
-from edgeseq.data.parts import PARTS, make_dataset
+from edgeseq.datasets.parts import PARTS, make_dataset
 from edgeseq.errors import InputError
 from edgeseq.suite.schema import BenchSection, DataSection, ModelSection, Suite
-from edgeseq.tasks import head_of
+from edgeseq.tasks.examples import AnyDataset
+from edgeseq.tasks.registry import head_of
 
 TRAIN_TEXTS, OTHER_TEXTS = 1_000, 200
 """What MiniLM-L6 goes through once in about a minute on two cores; 200 texts tell scores apart

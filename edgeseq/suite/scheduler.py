@@ -16,7 +16,7 @@ import msgspec
 
 from edgeseq.errors import StepError
 from edgeseq.progress import Report
-from edgeseq.suite.process import JOBS, STEP_GRACE_S, Child, Job, stop_all
+from edgeseq.subprocesses import JOBS, STEP_GRACE_S, Child, Job, stop_all
 from edgeseq.suite.steps import Step, StepRecord
 
 WORKERS = 2

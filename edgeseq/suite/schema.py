@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from edgeseq.budgets import parse_budget
-from edgeseq.bundle import Lowering, RecipeName
-from edgeseq.decoding import from_builtins
 from edgeseq.errors import InputError
-from edgeseq.files import read_bytes
-from edgeseq.model_folder import Arch
-from edgeseq.tasks import get_task
+from edgeseq.formats.bundle import Lowering, RecipeName
+from edgeseq.formats.codec import from_builtins
+from edgeseq.formats.storage import read_bytes
+from edgeseq.formats.trained_model import Arch
+from edgeseq.report.budgets import parse_budget
+from edgeseq.tasks.registry import get_task
 from edgeseq.units import parse_bytes
 
 if sys.version_info >= (3, 11):

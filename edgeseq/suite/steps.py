@@ -14,8 +14,8 @@ from typing import Any, Literal
 import msgspec
 
 import edgeseq
-from edgeseq.decoding import decode_json
-from edgeseq.files import write_json
+from edgeseq.formats.codec import decode_json
+from edgeseq.formats.storage import write_json
 
 Kind = Literal["train", "measure", "other"]
 

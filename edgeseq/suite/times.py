@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from edgeseq.errors import InputError
-from edgeseq.files import read_json
+from edgeseq.formats.storage import read_json
 from edgeseq.suite.steps import StepRecord
 
 

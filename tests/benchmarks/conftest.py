@@ -10,12 +10,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from edgeseq_benchmarks import protocol
-from edgeseq_benchmarks.bench import default_settings
-from edgeseq_benchmarks.children import Child, load_command
-from edgeseq_benchmarks.limits import Hierarchy, find_hierarchy
+from edgeseq_benchmarks.bench import protocol
+from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy, find_hierarchy
+from edgeseq_benchmarks.bench.runner import default_settings
+from edgeseq_benchmarks.bench.worker_client import Child, load_command
 
-from edgeseq.bundle import (
+from edgeseq.formats.bundle import (
     FILES,
     BundleManifest,
     Fidelity,
@@ -27,9 +27,9 @@ from edgeseq.bundle import (
     TensorSpec,
     read_bundle,
 )
-from edgeseq.data.examples import TextExample
-from edgeseq.files import sha256_file, write_json
-from edgeseq.results import Settings
+from edgeseq.formats.result import Settings
+from edgeseq.formats.storage import sha256_file, write_json
+from edgeseq.tasks.examples import TextExample
 
 LABELS = ("bad", "fair", "good")
 WORDS = (
@@ -180,7 +180,7 @@ def make_bundle(models: Path, tmp_path: Path) -> MakeBundle:
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings of a run that takes a moment; the machine is not watched while it is idle."""
-    monkeypatch.setattr("edgeseq_benchmarks.bench._QUIET_S", 0.0)
+    monkeypatch.setattr("edgeseq_benchmarks.bench.runner._QUIET_S", 0.0)
     return msgspec.structs.replace(
         default_settings(quick=True),
         min_duration_s=0.0,

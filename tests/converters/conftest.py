@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from edgeseq_converters.network import (
+from edgeseq_converters.models.network import (
     GATES,
     AttentionPool,
     Cell,
@@ -21,8 +21,7 @@ from edgeseq_converters.network import (
 )
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from edgeseq.data.examples import Dataset, TextExample
-from edgeseq.model_folder import (
+from edgeseq.formats.trained_model import (
     Arch,
     BertConfig,
     LstmConfig,
@@ -31,6 +30,7 @@ from edgeseq.model_folder import (
     Training,
     write_model_folder,
 )
+from edgeseq.tasks.examples import Dataset, TextExample
 
 LABELS = ("negative", "neutral", "positive")
 WORDS = (
@@ -268,8 +268,8 @@ def export(
     texts: Any = (),
 ) -> bytes:
     """The .tflite content of a model, converted in this process."""
-    from edgeseq_converters.lower import Target, choose_lowering, lower
-    from edgeseq_converters.recipes import get_recipe
+    from edgeseq_converters.convert.lower.dispatch import Target, choose_lowering, lower
+    from edgeseq_converters.convert.recipes import get_recipe
 
     target = Target(choose_lowering(model.manifest.arch, lowering), steps)
     return lower(model, get_recipe(recipe), target, texts)
@@ -310,8 +310,8 @@ def bundles(
     """A bundle of each architecture in each recipe that it has, by (arch, recipe)."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from edgeseq_converters.convert import convert
-    from edgeseq_converters.lower import LOWERINGS, recipes_of
+    from edgeseq_converters.convert.lower.dispatch import LOWERINGS, recipes_of
+    from edgeseq_converters.convert.pipeline import convert
 
     root = tmp_path_factory.mktemp("bundles")
     folders: tuple[tuple[Arch, Path], ...] = (("lstm", lstm_folder), ("bert", bert_folder))

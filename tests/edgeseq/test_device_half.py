@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from edgeseq_benchmarks.doctor.wheels import (
+from edgeseq_benchmarks.devices.doctor.wheels import (
     BASE,
     LEGACY,
     LITERT,
@@ -352,7 +352,7 @@ def test_the_doctor_asks_for_what_the_distribution_asks_for() -> None:
 
 def test_the_table_of_installed_sizes_is_made_from_what_was_kept(tmp_path: Path) -> None:
     spec = importlib.util.spec_from_file_location(
-        "installed_sizes", ROOT / "benchmarks" / "installed_sizes.py"
+        "installed_sizes", ROOT / "benchmarks" / "studies" / "installed_sizes.py"
     )
     assert spec is not None
     assert spec.loader is not None

@@ -68,7 +68,7 @@ def _loaded_by(statement: str) -> set[str]:
     [
         "import edgeseq",
         "import edgeseq.cli.app",
-        "import edgeseq_benchmarks, edgeseq_benchmarks.bench, edgeseq_benchmarks.worker",
+        "import edgeseq_benchmarks.bench.runner, edgeseq_benchmarks.bench.worker",
     ],
 )
 def test_importing_the_core_or_the_device_half_loads_nothing_heavy(statement: str) -> None:

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from edgeseq.errors import DeviceError, InputError
-from edgeseq_benchmarks.devices.pump import TookTooLongError, last_line, pause, run_command
-from edgeseq_benchmarks.devices.seam import DeviceLostError, Finished, OnLine
+from edgeseq_benchmarks.devices.base import DeviceLostError, Finished, OnLine
+from edgeseq_benchmarks.devices.command import TookTooLongError, last_line, pause, run_command
 
 SCRATCH = PurePosixPath("/data/local/tmp")
 """The one folder in which the user `shell` may write and run programs on every Android."""

@@ -19,12 +19,12 @@ from pathlib import Path
 import msgspec
 
 from edgeseq.errors import DeviceError, EdgeseqError, OutputError
-from edgeseq.files import read_json, write_json
+from edgeseq.formats.result import Result
+from edgeseq.formats.storage import read_json, write_json
 from edgeseq.progress import Progress
-from edgeseq.results import Result
-from edgeseq_benchmarks.bench import bench
+from edgeseq_benchmarks.bench.runner import bench
 from edgeseq_benchmarks.devices import board
-from edgeseq_benchmarks.devices.wire import Line, Request, failure_of
+from edgeseq_benchmarks.devices.messages import Line, Request, failure_of
 
 # Rarely, because it happens beside what is measured.
 _LOOK_S = 5.0

@@ -15,15 +15,15 @@ from pathlib import Path
 
 import msgspec
 
-from edgeseq.bundle import FILES, Bundle
-from edgeseq.bundle_archive import MANIFEST
 from edgeseq.errors import DeviceError
-from edgeseq_benchmarks.devices.wire import Request
+from edgeseq.formats.bundle import FILES, Bundle
+from edgeseq.formats.bundle_zip import MANIFEST
+from edgeseq_benchmarks.devices.messages import Request
 
 # Pure Python; what has native code (numpy, tokenizers, msgspec, a runtime) is installed there.
 _PACKAGES = ("edgeseq", "edgeseq_benchmarks", "tflite", "flatbuffers")
 # What only the workstation uses.
-_LEFT_OUT = {"edgeseq": ("cli", "report", "suite", "suites")}
+_LEFT_OUT = {"edgeseq": ("api", "cli", "report", "suite", "suites")}
 _SUFFIXES = (".py", ".json")
 # Weights hardly compress; the code does at any level.
 _LEVEL = 3

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from edgeseq.errors import DeviceError
-from edgeseq_benchmarks.devices.seam import DeviceLostError, Finished, OnLine
+from edgeseq_benchmarks.devices.base import DeviceLostError, Finished, OnLine
+from edgeseq_benchmarks.devices.emulator.boards import find_emulated
+from edgeseq_benchmarks.devices.emulator.image import find_image
+from edgeseq_benchmarks.devices.emulator.machine import Machine
 from edgeseq_benchmarks.devices.ssh import SshDevice
-from edgeseq_benchmarks.emulator.boards import find_emulated
-from edgeseq_benchmarks.emulator.image import find_image
-from edgeseq_benchmarks.emulator.machine import Machine
 
 
 class EmulatedDevice:

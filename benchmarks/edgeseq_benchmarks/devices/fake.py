@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from edgeseq.errors import DeviceError
-from edgeseq_benchmarks.devices.seam import DeviceLostError, Finished, OnLine
+from edgeseq_benchmarks.devices.base import DeviceLostError, Finished, OnLine
 
 Answer = Finished | Callable[[Sequence[str], bytes], Finished]
 """What a command gives: always the same, or made from its arguments and its input."""

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from edgeseq.errors import DeviceError
-from edgeseq_benchmarks.devices.pump import TookTooLongError, run_command
-from edgeseq_benchmarks.devices.seam import DeviceLostError, Finished, OnLine
+from edgeseq_benchmarks.devices.base import DeviceLostError, Finished, OnLine
+from edgeseq_benchmarks.devices.command import TookTooLongError, run_command
 
 
 class LocalDevice:

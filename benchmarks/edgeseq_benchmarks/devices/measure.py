@@ -11,13 +11,13 @@ from typing import NamedTuple
 import msgspec
 
 from edgeseq.errors import DeviceError, EdgeseqError, InputError
+from edgeseq.formats.result import Result, Settings
 from edgeseq.progress import Progress, Report, silent
-from edgeseq.results import Result, Settings
-from edgeseq_benchmarks.bench import bench, sigterm_as_interrupt
+from edgeseq_benchmarks.bench.runner import bench, sigterm_as_interrupt
+from edgeseq_benchmarks.devices.base import DeviceLostError
+from edgeseq_benchmarks.devices.command import Interruption, interruptible
 from edgeseq_benchmarks.devices.names import DeviceName, open_device, parse_device
-from edgeseq_benchmarks.devices.pump import Interruption, interruptible
 from edgeseq_benchmarks.devices.remote import Patience, bench_on
-from edgeseq_benchmarks.devices.seam import DeviceLostError
 
 
 class Target(NamedTuple):
@@ -110,7 +110,7 @@ def _settings_for(name: DeviceName, settings: Settings) -> Settings:
 
 
 def _measure_on_phone(target: Target, task: Task, report: Report) -> Result:
-    from edgeseq_benchmarks.android.bench import bench_on_phone
+    from edgeseq_benchmarks.devices.android.bench import bench_on_phone
 
     if task.native is None:
         raise InputError(

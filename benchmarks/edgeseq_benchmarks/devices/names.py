@@ -16,9 +16,9 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple
 
-from edgeseq.devices_file import DEFAULT_PYTHON, read_devices
 from edgeseq.errors import InputError
-from edgeseq_benchmarks.devices.seam import Device
+from edgeseq.formats.devices import DEFAULT_PYTHON, read_devices
+from edgeseq_benchmarks.devices.base import Device
 
 Kind = Literal["local", "ssh", "adb", "emulated"]
 

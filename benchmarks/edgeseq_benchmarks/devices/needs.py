@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from edgeseq.decoding import from_builtins
 from edgeseq.errors import DeviceError
-from edgeseq_benchmarks.devices.pump import last_line
-from edgeseq_benchmarks.devices.seam import Device
+from edgeseq.formats.codec import from_builtins
+from edgeseq_benchmarks.devices.base import Device
+from edgeseq_benchmarks.devices.command import last_line
 
 OLDEST_PYTHON = (3, 10)
 # ai-edge-litert has wheels for these only; tflite-runtime's last ones are for Python 3.11 at most.

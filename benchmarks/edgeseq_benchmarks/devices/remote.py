@@ -19,23 +19,23 @@ from typing import Any
 
 import msgspec
 
-from edgeseq.bundle import Bundle
-from edgeseq.bundle_archive import open_bundle
-from edgeseq.decoding import decode_json
-from edgeseq.devices_file import DEFAULT_PYTHON
 from edgeseq.errors import DeviceError, EdgeseqError, ResultError
-from edgeseq.files import sha256_file
+from edgeseq.formats.bundle import Bundle
+from edgeseq.formats.bundle_zip import open_bundle
+from edgeseq.formats.codec import decode_json
+from edgeseq.formats.devices import DEFAULT_PYTHON
+from edgeseq.formats.result import Result, Settings, read_result
+from edgeseq.formats.storage import sha256_file
 from edgeseq.progress import Progress, Report, silent
-from edgeseq.results import Result, Settings, read_result
 from edgeseq.units import format_bytes
-from edgeseq_benchmarks import validity
-from edgeseq_benchmarks.bench import own_git_state, subjects_of
+from edgeseq_benchmarks.bench import validity
+from edgeseq_benchmarks.bench.checkpoint import KEEP_INTERVAL_S
+from edgeseq_benchmarks.bench.runner import own_git_state, subjects_of
 from edgeseq_benchmarks.devices.archive import write_archive
+from edgeseq_benchmarks.devices.base import Device, DeviceLostError, Finished
+from edgeseq_benchmarks.devices.command import last_line, pause
+from edgeseq_benchmarks.devices.messages import Failure, Line, Request, error_of
 from edgeseq_benchmarks.devices.needs import Board, ask_board, look
-from edgeseq_benchmarks.devices.pump import last_line, pause
-from edgeseq_benchmarks.devices.seam import Device, DeviceLostError, Finished
-from edgeseq_benchmarks.devices.wire import Failure, Line, Request, error_of
-from edgeseq_benchmarks.unfinished import KEEP_INTERVAL_S
 
 _CONNECT_S = 20.0
 _CALL_S = 60.0

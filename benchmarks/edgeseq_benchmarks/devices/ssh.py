@@ -20,11 +20,11 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from edgeseq.errors import DeviceError
-from edgeseq.files import write_bytes
+from edgeseq.formats.storage import write_bytes
+from edgeseq_benchmarks.devices.base import DeviceLostError, Finished, OnLine
+from edgeseq_benchmarks.devices.command import TookTooLongError, last_line, pause, run_command
 from edgeseq_benchmarks.devices.names import DeviceName
-from edgeseq_benchmarks.devices.pump import TookTooLongError, last_line, pause, run_command
 from edgeseq_benchmarks.devices.remote_shell import put_script, shell_line
-from edgeseq_benchmarks.devices.seam import DeviceLostError, Finished, OnLine
 from edgeseq_benchmarks.devices.ssh_errors import explain
 
 # A link that is silent for three of these is dead (ssh_config(5), ServerAliveCountMax).

@@ -1,0 +1,1 @@
+"""Measures bundles: runner, stages, the measured worker process, limits, probes, validity."""

@@ -1,0 +1,132 @@
+"""What is checked of a bundle without running its model; called in a process that may die."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+
+import msgspec
+
+from edgeseq.errors import BundleError, DataError
+from edgeseq.formats.bundle import Bundle, answer_shape, check_model, read_bundle
+from edgeseq.formats.codec import decode_json
+from edgeseq.formats.storage import read_bytes
+
+TOKENIZER_LIMIT_BYTES = 256 << 20
+
+
+class _AddedToken(msgspec.Struct):
+    id: int
+
+
+class _TokenizerModel(msgspec.Struct):
+    vocab: dict[str, int] | list[tuple[str, float]]
+
+
+class _TokenizerFile(msgspec.Struct):
+    """The part of `tokenizer.json` that says which ids can come out."""
+
+    model: _TokenizerModel
+    added_tokens: list[_AddedToken] = []
+
+
+def check_bundle(path: str, package: str) -> None:
+    """Checks a bundle folder: hashes, schema, signature, tokenizer, graph, operator versions.
+
+    `package` is the runtime that is to run it. Raises `BundleError`.
+    """
+    bundle = read_bundle(Path(path))
+    check_signature(bundle)
+    check_tokenizer(bundle.tokenizer_path, bundle.manifest.vocabulary_size)
+    check_model(bundle)
+    check_operators(bundle, package)
+
+
+def check_operators(bundle: Bundle, package: str) -> None:
+    """Checks that the installed runtime has every operator in the version that the file names.
+
+    Says nothing about a release that no table is known of: loading will tell. Raises `BundleError`.
+    """
+    from edgeseq.formats.tflite_file import read_tflite
+    from edgeseq.formats.tflite_runtimes import operator_versions, runtime_support
+
+    try:
+        runtime = f"{package} {metadata.version(package)}"
+    except metadata.PackageNotFoundError:
+        return
+    if runtime not in operator_versions():
+        return
+    for support in runtime_support(read_tflite(bundle.model_path)):
+        if support.runtime == runtime and not support.loads:
+            raise BundleError(
+                f"needs operators that {runtime} does not have",
+                where=bundle.model_path,
+                found=", ".join(support.lacking)[:300],
+                fix="convert it for this runtime, or update the runtime",
+            )
+
+
+def check_tokenizer(path: Path, vocabulary_size: int) -> None:
+    """Checks that `tokenizer.json` can only give ids from 0 to `vocabulary_size` − 1.
+
+    A larger one makes the model read outside of its table. Raises `BundleError` for that, and
+    when the file is no tokenizer.
+    """
+    content = read_bytes(path, error=BundleError, limit_bytes=TOKENIZER_LIMIT_BYTES)
+    try:
+        tokenizer = decode_json(content, _TokenizerFile)
+    except (msgspec.DecodeError, UnicodeDecodeError) as failure:
+        raise BundleError(
+            "is not a tokenizer", where=path, found=str(failure), fix="convert the bundle again"
+        ) from failure
+    vocabulary = tokenizer.model.vocab
+    ids = range(len(vocabulary)) if isinstance(vocabulary, list) else vocabulary.values()
+    largest = max((*ids, *(token.id for token in tokenizer.added_tokens)), default=-1)
+    smallest = min((*ids, *(token.id for token in tokenizer.added_tokens)), default=-1)
+    if smallest < 0 or largest >= vocabulary_size:
+        raise BundleError(
+            "has token ids that the model has no row for",
+            where=path,
+            found=f"{smallest} to {largest}",
+            expected=f"0 to {vocabulary_size - 1}",
+            fix="convert the bundle again",
+        )
+
+
+def check_text(text: str, *, where: str) -> None:
+    """Refuses what a person cannot have meant: raises `DataError` for an empty or broken text."""
+    if not text.strip():
+        raise DataError("is empty", where=where, fix="give a text with at least one word")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as failure:
+        raise DataError(
+            "is not valid Unicode", where=where, found=failure.reason, fix="write it as UTF-8"
+        ) from failure
+
+
+def check_signature(bundle: Bundle) -> None:
+    """Checks that the bundle promises what `runtimes.Model` takes: raises `BundleError`.
+
+    What a model of the next word promises, `edgeseq.formats.bundle` has checked.
+    """
+    if bundle.head == "next-token":
+        return
+    signature = bundle.manifest.signature
+    found = [
+        *(f"{tensor.name} {tensor.dtype} {list(tensor.shape)}" for tensor in signature.inputs),
+        "to",
+        *(f"{tensor.name} {tensor.dtype} {list(tensor.shape)}" for tensor in signature.outputs),
+    ]
+    shapes = [(tensor.dtype, tensor.shape) for tensor in (*signature.inputs, *signature.outputs)]
+    fixed = ("int32", (1, bundle.manifest.max_tokens))
+    length = signature.inputs[0].shape[-1] if signature.inputs and signature.inputs[0].shape else -1
+    answer = ("float32", answer_shape(bundle.head, len(bundle.labels), length))
+    if shapes not in ([("int32", (1, -1)), answer], [fixed, answer]):
+        raise BundleError(
+            "has another signature than a text classifier or tagger",
+            where=bundle.path / "bundle.json",
+            found=" ".join(found),
+            expected=f"one int32 [1, -1 or max_tokens] to one float32 {list(answer[1])}",
+            fix="update edgeseq or convert again",
+        )

@@ -1,0 +1,1 @@
+"""Models run under hard memory and CPU limits."""

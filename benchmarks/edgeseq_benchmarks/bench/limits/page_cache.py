@@ -1,0 +1,144 @@
+"""File pages that belong to the limited process alone.
+
+The kernel charges a page of a file to the control group that reads it first. Pages that someone
+else has in memory already cost a limited process nothing, and its limit would be a lie. So the
+bundle is copied, and the copy and the runtime's libraries are put out of the page cache
+(posix_fadvise(2), POSIX_FADV_DONTNEED; pages that another process has mapped stay, and are
+counted with mincore(2)).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import mmap
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgeseq.errors import OutputError
+from edgeseq.formats.bundle import Bundle
+from edgeseq.formats.storage import os_errors_as_output_errors
+from edgeseq.units import format_bytes
+
+_NEEDED = ("model.tflite", "tokenizer.json", "labels.json")
+# Pages of these are memory themselves: there is no disk to read them from again.
+_MEMORY_FILE_SYSTEMS = frozenset({"tmpfs", "ramfs", "rootfs", "devtmpfs"})
+
+
+class OwnFiles:
+    """A copy of a bundle's files, and the library files that its process maps."""
+
+    def __init__(self, folder: Path, libraries: Sequence[str], *, on_disk: bool) -> None:
+        self.folder = folder
+        self._libraries = tuple(libraries)
+        self._on_disk = on_disk
+
+    def evict(self) -> str:
+        """Puts all of them out of the page cache; says in words what is left in it."""
+        copies = [str(self.folder / name) for name in _NEEDED]
+        for path in (*copies, *self._libraries):
+            evict(path)
+        copies_left = sum(resident_bytes(path) for path in copies)
+        libraries_left = sum(resident_bytes(path) for path in self._libraries)
+        total = sum(Path(path).stat().st_size for path in self._libraries)
+        copy = "own copy of the bundle, "
+        if not self._on_disk:
+            copy += "on a memory file system (its pages are not charged)"
+        elif copies_left:
+            copy += f"{format_bytes(copies_left)} of it already in the page cache"
+        else:
+            copy += "dropped from the page cache"
+        return (
+            f"{copy}; runtime libraries dropped, {format_bytes(libraries_left)} of "
+            f"{format_bytes(total)} kept by other processes"
+        )
+
+
+@contextmanager
+def own_files(bundle: Bundle, mapped: Iterable[str]) -> Iterator[OwnFiles]:
+    """A copy of `bundle` for as long as the block lasts.
+
+    `mapped` are the files that a process with this model had mapped; those of the bundle are
+    left out. Raises `OutputError` when there is no room for the copy.
+    """
+    place, on_disk = scratch_folder(bundle.path.parent)
+    folder = Path(tempfile.mkdtemp(prefix="edgeseq-", dir=place))
+    try:
+        for name in _NEEDED:
+            with os_errors_as_output_errors(folder / name):
+                shutil.copyfile(bundle.path / name, folder / name)
+                with (folder / name).open("rb") as file:
+                    os.fsync(file.fileno())  # only pages that are on the disk can be dropped
+        own = os.path.realpath(bundle.path)
+        libraries = [
+            path for path in mapped if not path.startswith(f"{own}/") and Path(path).is_file()
+        ]
+        yield OwnFiles(folder, libraries, on_disk=on_disk)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def scratch_folder(beside: Path | None = None) -> tuple[Path, bool]:
+    """A folder for copies of bundles, on a disk if there is one, and whether it is.
+
+    `beside` is a last choice. Raises `OutputError` when none may be written to.
+    """
+    choices = [Path(tempfile.gettempdir()), Path("/var/tmp")]  # noqa: S108
+    choices += [beside.resolve()] if beside else []
+    usable = [path for path in choices if path.is_dir() and os.access(path, os.W_OK)]
+    for path in usable:
+        if file_system(path) not in _MEMORY_FILE_SYSTEMS:
+            return path, True
+    if not usable:
+        raise OutputError("no folder for a copy of a bundle", fix="set TMPDIR to a folder")
+    return usable[0], False
+
+
+def file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
+    """The type of the file system that holds `path`, "" when it is not known."""
+    resolved = str(path.resolve())
+    best, kind = "", ""
+    for line in mounts.read_text(encoding="utf-8").splitlines():
+        fields = line.split()
+        point = fields[1].replace("\\040", " ")
+        inside = resolved == point or resolved.startswith(point.rstrip("/") + "/")
+        # Of two mounts at one place, the later one covers the earlier.
+        if inside and len(point) >= len(best):
+            best, kind = point, fields[2]
+    return kind
+
+
+def evict(path: str) -> None:
+    """Asks the kernel to drop a file's clean, unmapped pages; does nothing when it may not."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(descriptor)
+
+
+def resident_bytes(path: str) -> int:
+    """How much of a file is in the page cache; 0 when the kernel does not tell this user."""
+    try:
+        size_bytes = Path(path).stat().st_size
+        if size_bytes == 0:
+            return 0
+        with (
+            Path(path).open("rb") as file,
+            mmap.mmap(file.fileno(), size_bytes, mmap.MAP_PRIVATE) as mapping,
+        ):
+            pages = -(-size_bytes // mmap.PAGESIZE)
+            states = (ctypes.c_ubyte * pages)()
+            # A private writable mapping that is never written to: only its address is needed.
+            address = ctypes.byref(ctypes.c_char.from_buffer(mapping))
+            libc = ctypes.CDLL(None, use_errno=True)
+            failed = libc.mincore(address, ctypes.c_size_t(size_bytes), states)
+            del address
+            return 0 if failed else sum(state & 1 for state in states) * mmap.PAGESIZE
+    except (OSError, ValueError, BufferError):
+        return 0

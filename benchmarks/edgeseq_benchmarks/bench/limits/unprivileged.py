@@ -1,0 +1,230 @@
+"""Limits for a user who may make no control group: systemd's, or what the kernel grants anybody.
+
+`systemd-run --user --scope` makes a group of version 2 in the user's own part of the hierarchy
+(systemd.resource-control(5)). Where there is no such thing either, what is left is a limit on
+private memory (setrlimit(2), RLIMIT_DATA) and on which processors are used. It promises less, and
+every result that was made with it says what.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+import os
+import resource
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from edgeseq.errors import DeviceError
+from edgeseq.formats.result import Mechanism
+from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy, find_hierarchy, memory_group
+
+RLIMIT_LACKS = (
+    "no control group here: only private memory is limited (RLIMIT_DATA), the pages of the model's "
+    "file and of libraries are not counted, and nothing slows down when memory is short"
+)
+_CPU_LACKS = "; processor time is limited to whole processors, not to {cpus:g} of one"
+_NUMBERS = itertools.count()
+_TIMEOUT_S = 10.0
+
+
+class Group(Protocol):
+    """What limits one process, whatever the mechanism."""
+
+    mechanism: Mechanism
+    lacks: str
+
+    def wrap(self, command: Sequence[str]) -> list[str]:
+        """The command that starts `command` under the limits."""
+
+    def started(self, pid: int) -> None:
+        """Called once the process has been started."""
+
+    def settle(self) -> None:
+        """Called before the process is ended: what would be gone with it is read now."""
+
+    def oom_kills(self) -> int:
+        """Processes that were killed for want of memory."""
+
+    def major_faults(self) -> int:
+        """Faults that had to wait for the disk; 0 where nobody counts them."""
+
+    def peak_bytes(self) -> int | None:
+        """The most memory that was used; None where nobody knows."""
+
+    def throttled_ns(self) -> int | None:
+        """Time that was waited for processor time beyond the quota; None where nobody knows."""
+
+
+def find_limiter() -> Hierarchy:
+    """The best way of this machine and user to limit a process; the last one always works."""
+    try:
+        return find_hierarchy()
+    except DeviceError:
+        return find_systemd() or Hierarchy("rlimit", Path())
+
+
+def find_systemd(root: Path = Path("/")) -> Hierarchy | None:
+    """The user's own systemd, when it may limit memory; None when it may not or is not there."""
+    user = os.getuid()
+    path = root / f"sys/fs/cgroup/user.slice/user-{user}.slice/user@{user}.service"
+    try:
+        controllers = (path / "cgroup.controllers").read_text().split()
+    except OSError:
+        return None
+    if "memory" not in controllers or shutil.which("systemd-run") is None:
+        return None
+    return Hierarchy("systemd", path, path if "cpu" in controllers else None)
+
+
+@contextmanager
+def limited_group(
+    hierarchy: Hierarchy, limit_bytes: int, cpus: float | None = None
+) -> Iterator[Group]:
+    """A group of the mechanism that `find_limiter` found, gone at the end of the block.
+
+    Raises `DeviceError` when a limit is refused.
+    """
+    if hierarchy.mechanism == "systemd":
+        scope = SystemdScope(hierarchy, limit_bytes, cpus)
+        try:
+            yield scope
+        finally:
+            scope.remove()
+    elif hierarchy.mechanism == "rlimit":
+        yield ResourceLimit(limit_bytes, cpus)
+    else:
+        with memory_group(hierarchy, limit_bytes, cpus) as group:
+            yield group
+
+
+class SystemdScope:
+    """A scope of the user's systemd; it goes when its process does, its result is asked for then.
+
+    The names of properties are those of systemd.resource-control(5) and org.freedesktop.systemd1.
+    """
+
+    mechanism: Mechanism = "systemd"
+
+    def __init__(self, hierarchy: Hierarchy, limit_bytes: int, cpus: float | None) -> None:
+        self.unit = f"edgeseq-{os.getpid()}-{next(_NUMBERS)}.scope"
+        self._properties = [f"MemoryMax={limit_bytes}", "MemorySwapMax=0"]
+        self.lacks = ""
+        if cpus is not None and hierarchy.cpu_path is not None:
+            self._properties += [f"CPUQuota={100 * cpus:g}%", "CPUQuotaPeriodSec=10ms"]
+        elif cpus is not None:
+            self.lacks = "this user's systemd may not limit processor time"
+        self._path: Path | None = None
+        self._mount = Path(*hierarchy.path.parts[:4])
+        self._seen: dict[str, int] = {}
+
+    def wrap(self, command: Sequence[str]) -> list[str]:
+        options = [part for one in self._properties for part in ("--property", one)]
+        return [
+            *("systemd-run", "--user", "--scope", "--quiet", f"--unit={self.unit}"),
+            *(*options, "--", *command),
+        ]
+
+    def started(self, pid: int) -> None:
+        del pid
+
+    def settle(self) -> None:
+        group = self._show("ControlGroup").strip("/")
+        folder = self._mount / group
+        for name, key in (("memory.stat", "pgmajfault"), ("cpu.stat", "throttled_usec")):
+            self._seen[key] = _number_after(folder / name, key)
+        with contextlib.suppress(OSError, ValueError):
+            self._seen["peak"] = int((folder / "memory.peak").read_text())
+
+    def oom_kills(self) -> int:
+        return int(self._show("Result") == "oom-kill")
+
+    def major_faults(self) -> int:
+        return self._seen.get("pgmajfault", 0)
+
+    def peak_bytes(self) -> int | None:
+        return self._seen.get("peak")
+
+    def throttled_ns(self) -> int | None:
+        known = self._seen.get("throttled_usec")
+        return None if known is None else 1_000 * known
+
+    def remove(self) -> None:
+        """Ends what is left inside and forgets a unit that failed."""
+        for verb in ("stop", "reset-failed"):
+            _systemctl(verb, self.unit)
+
+    def _show(self, name: str) -> str:
+        return _systemctl("show", f"--property={name}", "--value", self.unit).strip()
+
+
+def _systemctl(*arguments: str) -> str:
+    """What `systemctl --user` answers, "" when it does not."""
+    program = shutil.which("systemctl")
+    if program is None:
+        return ""
+    try:
+        answer = subprocess.run(
+            [program, "--user", *arguments],
+            capture_output=True,
+            check=False,
+            timeout=_TIMEOUT_S,
+            text=True,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout
+
+
+def _number_after(path: Path, key: str) -> int:
+    with contextlib.suppress(OSError, ValueError):
+        for line in path.read_text(encoding="ascii").splitlines():
+            if line.split()[:1] == [key]:
+                return int(line.split()[1])
+    return 0
+
+
+class ResourceLimit:
+    """What is left without any group: private memory and the choice of processors."""
+
+    mechanism: Mechanism = "rlimit"
+
+    def __init__(self, limit_bytes: int, cpus: float | None) -> None:
+        self.lacks = RLIMIT_LACKS
+        self._limit_bytes = limit_bytes
+        self._cpus = cpus
+        if cpus is not None and cpus != int(cpus):
+            self.lacks += _CPU_LACKS.format(cpus=cpus)
+
+    def wrap(self, command: Sequence[str]) -> list[str]:
+        # ulimit counts in KiB; the script is a constant, the parts come as arguments.
+        script = 'ulimit -d "$1" || exit 1; shift; exec "$@"'
+        return ["/bin/sh", "-c", script, "sh", str(self._limit_bytes // 1024), *command]
+
+    def started(self, pid: int) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            limits = (self._limit_bytes, self._limit_bytes)
+            resource.prlimit(pid, resource.RLIMIT_DATA, limits)
+            if self._cpus is not None:
+                cores = sorted(os.sched_getaffinity(0))
+                os.sched_setaffinity(pid, cores[: max(1, math.ceil(self._cpus))])
+
+    def settle(self) -> None:
+        """Nothing is kept that could be read."""
+
+    def oom_kills(self) -> int:
+        return 0
+
+    def major_faults(self) -> int:
+        return 0
+
+    def peak_bytes(self) -> int | None:
+        return None
+
+    def throttled_ns(self) -> int | None:
+        return None

@@ -1,0 +1,157 @@
+"""The stages of a benchmark that are made when they are asked for: profile, energy, limits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from edgeseq.formats.result import DeviceInfo, EnergyWindow, LimitedRun, Settings
+from edgeseq.progress import Progress, Report
+from edgeseq.units import format_bytes
+from edgeseq_benchmarks.bench import optional_findings, protocol
+from edgeseq_benchmarks.bench.limits.boards import find_board, limits_here
+from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy
+from edgeseq_benchmarks.bench.limits.curve import memory_curve
+from edgeseq_benchmarks.bench.limits.page_cache import own_files
+from edgeseq_benchmarks.bench.limits.run import LimitedTask, run_limited
+from edgeseq_benchmarks.bench.probes.energy import Meter, Reader
+from edgeseq_benchmarks.bench.probes.operators import profile_bundle
+from edgeseq_benchmarks.bench.stages import WARMUP_TEXTS, Timeouts, load_child, slice_command
+from edgeseq_benchmarks.bench.subject import Subject
+from edgeseq_benchmarks.bench.worker_client import Child
+
+# Above what a minute of the fastest model takes; its times travel as one reply.
+_ENERGY_QUERIES = 3_000_000
+
+
+def measure_profiles(
+    subjects: Sequence[Subject], settings: Settings, timeouts: Timeouts, report: Report
+) -> None:
+    """The operator profile of each model, in a process of its own."""
+    for done, subject in enumerate(subjects):
+        report(Progress("profile", done, len(subjects), subject.name))
+        if subject.lost:
+            continue
+        with subject.goes_without("profile"):
+            subject.profile = profile_bundle(
+                subject.bundle,
+                subject.texts(subject.order[:WARMUP_TEXTS]),
+                threads=settings.threads,
+                timeout_s=timeouts.load_s,
+            )
+            subject.findings += optional_findings.profile_findings(subject.profile)
+    report(Progress("profile", len(subjects), len(subjects)))
+
+
+def measure_energy(
+    subjects: Sequence[Subject],
+    settings: Settings,
+    timeouts: Timeouts,
+    reader: Reader,
+    report: Report,
+) -> EnergyWindow | None:
+    """What the machine takes idle, which is returned, and while each model answers without a pause.
+
+    Apart from the rounds that latency comes from: reading power costs the machine something.
+    """
+    duration_s, total = settings.energy_duration_s, len(subjects)
+    report(Progress("energy", 0, total, "idle"))
+    with Meter(reader) as meter:
+        time.sleep(duration_s)
+    idle = meter.window(queries=0)
+    for done, subject in enumerate(subjects):
+        report(Progress("energy", done, total, subject.name))
+        if subject.lost or idle is None:
+            continue
+        with subject.goes_without("energy"), Child(subject.name) as child:
+            load_child(subject, child, settings, timeouts)
+            command = slice_command(
+                subject, subject.order, subject.order[:WARMUP_TEXTS],
+                min_queries=1, max_queries=_ENERGY_QUERIES, min_duration_s=duration_s,
+            )  # fmt: skip
+            likely_s = 20 * len(subject.order) * subject.slowest_ns / 1e9
+            with Meter(reader) as meter:
+                answered = child.ask(
+                    command,
+                    protocol.SliceDone,
+                    timeout_s=timeouts.slice_s + 2 * duration_s + likely_s,
+                )
+            subject.energy = meter.window(len(protocol.unpack(answered.queries.text)))
+    report(Progress("energy", total, total))
+    return idle
+
+
+def measure_limited(
+    subjects: Sequence[Subject],
+    settings: Settings,
+    hierarchy: Hierarchy,
+    device: DeviceInfo,
+    report: Report,
+) -> None:
+    """Each model inside each limit, then along its memory curve."""
+    for done, subject in enumerate(subjects):
+        if subject.lost or subject.loaded is None:
+            continue
+
+        def note(words: str, done: int = done) -> None:
+            report(Progress("limits", done, len(subjects), words))
+
+        note(subject.name)
+        with subject.goes_without("limits"):
+            _measure_limited(subject, settings, hierarchy, device, note)
+        subject.findings += optional_findings.limited_findings(subject.limited)
+    report(Progress("limits", len(subjects), len(subjects)))
+
+
+def _measure_limited(
+    subject: Subject,
+    settings: Settings,
+    hierarchy: Hierarchy,
+    device: DeviceInfo,
+    note: Callable[[str], None],
+) -> None:
+    curve = settings.memory_curve or subject.name in settings.memory_curve_bundles
+    limits = settings.memory_limits_bytes
+    if settings.cpus is not None and not limits:
+        limits = (device.memory_bytes,)  # processor time alone is limited
+    if subject.loaded is None or not (curve or limits or settings.board):
+        return
+    # Processor time beyond the quota is waited for.
+    slower = 1 / min(1.0, settings.cpus or 1.0)
+    cold_s = slower * max((start.total_ns for start in subject.cold_starts), default=0) / 1e9
+    with own_files(subject.bundle, subject.loaded.mapped_files) as files:
+        task = LimitedTask(
+            bundle=subject.bundle,
+            files=files,
+            texts=subject.texts(subject.order[: settings.limited_queries]),
+            threads=settings.threads,
+            duration_s=settings.limited_duration_s,
+            # Libraries come from the disk, not from the page cache: five times the usual start.
+            load_timeout_s=settings.limited_duration_s + 5 * cold_s,
+            cpus=settings.cpus,
+        )
+        # A curve is a dozen runs: each gets a share of the time, the last ones hang for all of it.
+        share_s = settings.curve_budget_s / 12
+        short = task._replace(duration_s=share_s, load_timeout_s=share_s + 5 * cold_s)
+
+        def under(limit_bytes: int, *, task: LimitedTask) -> LimitedRun:
+            run = run_limited(hierarchy, task, limit_bytes)
+            note(f"{subject.name}: {format_bytes(limit_bytes)} {run.status}")
+            return run
+
+        if settings.board:
+            board = find_board(settings.board)
+            limit_bytes, cpus, lacks = limits_here(board, device.cores, device.memory_bytes)
+            on_board = task._replace(cpus=cpus, board=settings.board, lacks=lacks)
+            subject.limited.append(under(limit_bytes, task=on_board))
+        plain = [under(limit, task=task) for limit in limits]
+        subject.limited += plain
+        if curve:
+            peak_bytes = max(phase.peak_bytes or phase.rss_bytes for phase in subject.memory)
+            subject.limited += memory_curve(
+                partial(under, task=short),
+                start_bytes=round(peak_bytes * 1.1),
+                budget_s=settings.curve_budget_s,
+                known=tuple(plain),
+            )

@@ -1,0 +1,1 @@
+"""What the measured process observes: memory, time, energy, operators, the machine."""

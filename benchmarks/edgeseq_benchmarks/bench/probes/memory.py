@@ -1,0 +1,158 @@
+"""What the kernel says about the memory of this process.
+
+Sizes come from `/proc/self/smaps_rollup`, which walks the page tables; the counters in
+`/proc/self/status` lag behind by some pages for each processor since Linux 6.2, and stand in
+where the kernel has no rollup (before 4.14). The peak is `VmHWM` after a reset by writing 5 to
+`/proc/self/clear_refs` (Linux 4.0, see proc(5)). A difference of `ru_maxrss` is never used: it
+never falls, so it belongs to no phase.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+
+from edgeseq_benchmarks.bench.protocol import Memory, Phase
+
+_KB = 1024
+_STATUS = "/proc/self/status"
+_MAPS = "/proc/self/maps"
+_MADV_DONTNEED = 4
+_ROLLUP = "/proc/self/smaps_rollup"
+
+
+def trim() -> None:
+    """Gives freed memory back to the system, so that a baseline holds none of it."""
+    gc.collect()
+    libc = ctypes.CDLL(None)
+    # glibc only; musl gives memory back by itself.
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
+
+
+def give_back_mapping(path: str) -> int:
+    """Takes the pages of a mapped file out of this process; says how many bytes are mapped.
+
+    XNNPACK multiplies by its own packed copy of the weights; what it read them from is looked at
+    no more, but stays in the process. The file stays as it is, and a page that is wanted again
+    (the rows of a word) is mapped again: `MADV_DONTNEED` of madvise(2) on a file that is mapped
+    and never written. 0 where nothing is mapped from `path`, or the system has no `/proc`.
+    """
+    try:
+        with open(_MAPS, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+            lines = file.read().splitlines()
+    except OSError:
+        return 0
+    path = os.path.realpath(path)
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    given_bytes = 0
+    for line in lines:
+        fields = line.split(maxsplit=5)  # proc(5): address perms offset dev inode pathname
+        # A private page that was written would be lost; only what is read alone is given back.
+        if len(fields) < 6 or fields[5] != path or "w" in fields[1]:
+            continue
+        begin, end = (int(one, 16) for one in fields[0].split("-"))
+        if libc.madvise(begin, end - begin, _MADV_DONTNEED) == 0:
+            given_bytes += end - begin
+    return given_bytes
+
+
+def reset_peak() -> bool:
+    """Begins a new phase for `VmHWM`; False where the kernel does not allow it."""
+    try:
+        with open("/proc/self/clear_refs", "w", encoding="ascii") as file:  # noqa: PTH123
+            file.write("5")
+    except OSError:
+        return False
+    return True
+
+
+def read_memory(phase: Phase, *, peak_is_of_phase: bool) -> Memory:
+    """The memory of this process now, in bytes, and its faults since it began.
+
+    `peak_is_of_phase` says whether the peak was reset when the phase began; without that it is
+    not reported.
+    """
+    status = _read_fields(_STATUS)
+    rollup = _read_fields(_ROLLUP)
+    if "Rss" in rollup and "Anonymous" in rollup:
+        rss, anonymous = rollup["Rss"], rollup["Anonymous"]
+    else:
+        rss, anonymous = status["VmRSS"], status.get("RssAnon", 0)
+    minor_faults, major_faults = read_faults()
+    return Memory(
+        phase=phase,
+        rss_bytes=rss,
+        pss_bytes=rollup.get("Pss"),
+        anonymous_bytes=anonymous,
+        file_bytes=rss - anonymous,
+        # The lagging counter must not say less than what was just counted.
+        peak_bytes=max(status.get("VmHWM", 0), rss) if peak_is_of_phase else None,
+        minor_faults=minor_faults,
+        major_faults=major_faults,
+    )
+
+
+def _read_fields(path: str) -> dict[str, int]:
+    """The lines `Name:   123 kB` of a file below /proc, in bytes; {} when there is none."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+            lines = file.read().splitlines()
+    except OSError:
+        return {}
+    fields = {}
+    for line in lines:
+        name, _, rest = line.partition(":")
+        words = rest.split()
+        if len(words) == 2 and words[1] == "kB":
+            fields[name] = int(words[0]) * _KB
+    return fields
+
+
+def read_faults(pid: int | None = None) -> tuple[int, int]:
+    """Minor and major page faults of a process (None: this one) since it began.
+
+    (0, 0) when the process is gone.
+    """
+    fields = _read_stat("/proc/self/stat" if pid is None else f"/proc/{pid}/stat")
+    # proc(5): fields 10 and 12 of stat; the first two are pid and comm.
+    return (int(fields[7]), int(fields[9])) if fields else (0, 0)
+
+
+def _read_stat(path: str) -> list[str]:
+    """The fields of a stat file after the command's name, which may itself hold spaces."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+            content = file.read()
+    except OSError:
+        return []
+    return content.rpartition(")")[2].split()
+
+
+def read_waiting_ns() -> int | None:
+    """Time in which threads of this process were ready to run but had no processor, in ns.
+
+    The second number of `/proc/self/task/*/schedstat`; None where the kernel keeps none.
+    """
+    waiting_ns = 0
+    try:
+        for task in os.listdir("/proc/self/task"):  # noqa: PTH208
+            with open(f"/proc/self/task/{task}/schedstat", encoding="ascii") as file:  # noqa: PTH123
+                waiting_ns += int(file.read().split()[1])
+    except (OSError, IndexError, ValueError):
+        return None
+    return waiting_ns
+
+
+def count_threads() -> int:
+    """Threads of this process."""
+    return len(os.listdir("/proc/self/task"))  # noqa: PTH208
+
+
+def mapped_files() -> tuple[str, ...]:
+    """The files that this process has mapped, each once, sorted."""
+    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as file:  # noqa: PTH123
+        names = {line.rstrip("\n").split(None, 5)[5] for line in file if line.count("/")}
+    return tuple(sorted(name for name in names if name.startswith("/") and "(deleted)" not in name))

@@ -1,0 +1,254 @@
+"""One bundle in a benchmark: what is to be run on it, and what has been observed so far."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from edgeseq.errors import BundleError, DeviceError, OutputError
+from edgeseq.formats.bundle import Bundle
+from edgeseq.formats.result import (
+    BundleIdentity,
+    ColdStart,
+    EnergyWindow,
+    Finding,
+    LengthPoint,
+    LimitedRun,
+    MemoryPhase,
+    OperatorProfile,
+    Predictions,
+    Queries,
+    Run,
+    Settings,
+    Slice,
+)
+from edgeseq.tasks.examples import AnyExample, labels_of, part_asked
+from edgeseq_benchmarks.bench import validity
+from edgeseq_benchmarks.bench.protocol import Columns, Loaded, SliceDone, Text, unpack
+from edgeseq_benchmarks.bench.worker_client import ChildLostError
+
+_COLUMNS = ("tokens", "tokenize_ns", "inference_ns", "decode_ns", "total_ns")
+
+
+class QueryTable:
+    """Queries in the order in which they were made, as columns."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, list[int]] = {name: [] for name in ("example", "round", *_COLUMNS)}
+
+    def add(self, columns: Columns, examples: Sequence[int], number: int) -> None:
+        """Appends the columns of one reply; `examples` are the indices of the command's texts."""
+        texts = unpack(columns.text)
+        self._columns["example"] += [examples[text] for text in texts]
+        self._columns["round"] += [number] * len(texts)
+        for name in _COLUMNS:
+            self._columns[name] += unpack(getattr(columns, name))
+
+    def queries(self) -> Queries:
+        """The columns as the result stores them."""
+        return Queries(**{name: tuple(column) for name, column in self._columns.items()})
+
+
+class Subject:
+    """A bundle under measurement."""
+
+    def __init__(self, bundle: Bundle, settings: Settings) -> None:
+        """Reads the test examples; raises `BundleError` when there is none or a line is wrong."""
+        self.bundle = bundle
+        self.name = bundle.manifest.name
+        self.examples: tuple[AnyExample, ...] = bundle.read_examples()
+        if not self.examples:
+            raise BundleError(
+                "holds no test example",
+                where=bundle.path / "eval.jsonl",
+                fix="convert the bundle again from a data set with a test part",
+            )
+        self._part: Finding | None = None
+        self.examples_sha256 = bundle.manifest.files["eval.jsonl"].sha256
+        if settings.examples is not None and settings.examples < len(self.examples):
+            self._take_part(settings.examples)
+        self.order = list(range(len(self.examples)))
+        # One fixed order for every model that has the same examples.
+        random.Random(settings.seed).shuffle(self.order)  # noqa: S311
+        self.lost = False
+        self.loaded: Loaded | None = None
+        self.slowest_ns = 0
+        self.warmup, self.table = QueryTable(), QueryTable()
+        self.slices: list[Slice] = []
+        self.lengths: dict[int, list[int]] = {}
+        self.memory: list[MemoryPhase] = []
+        self.given_back: MemoryPhase | None = None
+        self.cold_starts: list[ColdStart] = []
+        self.limited: list[LimitedRun] = []
+        self.profile: OperatorProfile | None = None
+        self.energy: EnergyWindow | None = None
+        self.findings: list[Finding] = [] if self._part is None else [self._part]
+        self._predicted: dict[int, tuple[int, ...]] = {}
+        self._windowed: set[int] = set()
+        self._varied: set[int] = set()
+        self._truncated: set[int] = set()
+        self._unknown_only: set[int] = set()
+
+    def _take_part(self, count: int) -> None:
+        """Goes on with `count` of the examples, chosen by a fixed seed: the same everywhere."""
+        total = len(self.examples)
+        self.examples = tuple(self.examples[number] for number in part_asked(total, count))
+        # Only answers to the same part may be compared.
+        part = f"{self.examples_sha256} {count}"
+        self.examples_sha256 = hashlib.sha256(part.encode()).hexdigest()
+        said = f"{count} of the {total} test examples were asked"
+        self._part = Finding("part-of-examples", "note", said)
+
+    def texts(self, examples: Sequence[int]) -> tuple[Text, ...]:
+        """What is asked of test examples given by index: their texts, or their words."""
+        return tuple(self.examples[number].asked for number in examples)
+
+    def slice_of_round(self, number: int, rounds: int) -> list[int]:
+        """The examples of one round: every `rounds`-th of the fixed order, at least one."""
+        return self.order[number::rounds] or [self.order[number % len(self.order)]]
+
+    def joined_texts(self, tokens: int, count: int) -> tuple[str, ...]:
+        """`count` texts of at least `tokens` words each, made of test sentences joined."""
+        texts, position = [], 0
+        for _ in range(count):
+            words: list[str] = []
+            for _ in range(tokens):  # a text without a word must not keep this from ending
+                words += self.examples[self.order[position % len(self.order)]].text.split()
+                position += 1
+                if len(words) >= tokens:
+                    break
+            texts.append(" ".join(words))
+        return tuple(texts)
+
+    def take_slice(self, done: SliceDone, examples: Sequence[int], number: int) -> None:
+        """Takes in what one round has observed; `examples` are those of the slice."""
+        self.table.add(done.queries, examples, number)
+        for example, packed in zip(examples, done.answers, strict=True):
+            answer = unpack(packed)
+            if self._predicted.setdefault(example, answer) != answer:
+                self._varied.add(example)
+        self._varied |= {examples[text] for text in done.varied}
+        self._windowed |= {examples[text] for text in done.windowed}
+        self._truncated |= {examples[text] for text in done.truncated}
+        self._unknown_only |= {examples[text] for text in done.unknown_only}
+        self.slices.append(
+            Slice(
+                round=number,
+                wall_ns=done.wall_ns,
+                cpu_ns=done.cpu_ns,
+                waiting_ns=done.waiting_ns,
+                minor_faults=done.minor_faults,
+                major_faults=done.major_faults,
+                rss_bytes=done.rss_bytes,
+            )
+        )
+
+    @contextmanager
+    def survives(self, stage: str) -> Iterator[None]:
+        """A stage whose failure costs this bundle's measurement, and no other's."""
+        try:
+            yield
+        except (ChildLostError, BundleError, DeviceError) as error:
+            self.lost = True
+            self.findings.append(
+                Finding("process-lost", "invalid", f"not measured to the end ({stage}): {error}")
+            )
+
+    @contextmanager
+    def goes_without(self, stage: str) -> Iterator[None]:
+        """A stage without which everything else that was measured still holds."""
+        try:
+            yield
+        except (ChildLostError, BundleError, DeviceError, OutputError) as error:
+            self.findings.append(
+                Finding("stage-failed", "warning", f"not measured to the end ({stage}): {error}")
+            )
+
+    def predictions(self) -> Predictions | None:
+        """The answers, once every test example has one."""
+        if len(self._predicted) < len(self.examples):
+            return None
+        number_of = {label: number for number, label in enumerate(self.bundle.labels)}
+        answers = [self._predicted[number] for number in range(len(self.examples))]
+        by_word = self.bundle.head != "label-per-text"
+        return Predictions(
+            gold=tuple(
+                number_of[label] for example in self.examples for label in labels_of(example)
+            ),
+            predicted=tuple(one for answer in answers for one in answer),
+            counts=tuple(len(answer) for answer in answers) if by_word else (),
+            windowed=len(self._windowed),
+            sources=tuple(example.source for example in self.examples),
+            truncated=len(self._truncated),
+            unknown_only=len(self._unknown_only),
+            examples_sha256=self.examples_sha256,
+        )
+
+    def run(self, settings: Settings) -> Run:
+        """Everything observed, with what it means."""
+        queries = self.table.queries()
+        findings = list(self.findings)
+        if queries.total_ns:
+            findings += validity.timing_findings(queries, self.slices, settings)
+            findings += validity.answer_findings(
+                len(self._varied),
+                len(self._truncated),
+                len(self._unknown_only),
+                len(self.examples),
+                windowed=len(self._windowed),
+                by_word=self.bundle.head != "label-per-text",
+            )
+        if self.loaded is not None:
+            findings += validity.thread_findings(settings.threads, self.loaded.threads_started)
+        return Run(
+            bundle=bundle_identity(self.bundle),
+            warmup=self.warmup.queries(),
+            queries=queries,
+            lengths=tuple(
+                LengthPoint(tokens=tokens, inference_ns=tuple(times_ns))
+                for tokens, times_ns in sorted(self.lengths.items())
+            ),
+            memory=tuple(self.memory),
+            given_back=self.given_back,
+            cold_starts=tuple(self.cold_starts),
+            predictions=self.predictions(),
+            limited=tuple(self.limited),
+            findings=tuple(findings),
+            slices=tuple(self.slices),
+            threads_started=None if self.loaded is None else self.loaded.threads_started,
+            profile=self.profile,
+            energy=self.energy,
+        )
+
+
+def bundle_identity(bundle: Bundle) -> BundleIdentity:
+    """What a result says of the bundle that was measured."""
+    manifest = bundle.manifest
+    provenance = {
+        "created_utc": manifest.provenance.created_utc,
+        "source": manifest.provenance.source,
+        "source_sha256": manifest.provenance.source_sha256,
+        "teacher": manifest.provenance.teacher,
+        "seed": manifest.provenance.training.get("seed"),
+        "float_label_agreement": manifest.fidelity.label_agreement,
+        "float_max_abs_error": manifest.fidelity.max_abs_error,
+        "float_score": manifest.fidelity.float_score,
+    }
+    return BundleIdentity(
+        name=manifest.name,
+        task=manifest.task,
+        arch=manifest.arch,
+        recipe=manifest.recipe,
+        lowering=manifest.lowering,
+        parameters=manifest.parameters,
+        labels=bundle.labels,
+        size_bytes=bundle.size_bytes,
+        model_size_bytes=manifest.files["model.tflite"].size_bytes,
+        model_sha256=bundle.model_sha256,
+        data_name=manifest.provenance.data_name,
+        data_sha256=manifest.provenance.data_sha256,
+        max_tokens=manifest.max_tokens,
+        provenance={name: str(value) for name, value in provenance.items() if value is not None},
+    )

@@ -1,0 +1,251 @@
+"""The benchmark on a phone: the native tool on our real inputs, one result record.
+
+Tokenizing happens here, on the workstation, and is in no time; the result says so. What is timed
+is the tool's inference, two runs at a time in a fresh process for every input, models interleaved
+in rounds as in `edgeseq_benchmarks.bench.runner`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timezone
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import msgspec
+
+import edgeseq
+from edgeseq.errors import DeviceError, EdgeseqError, InputError
+from edgeseq.formats.bundle_zip import open_bundle
+from edgeseq.formats.result import DeviceInfo, Finding, Result, RuntimeInfo, Settings
+from edgeseq.formats.storage import sha256_file
+from edgeseq.progress import Progress, Report, silent
+from edgeseq_benchmarks.bench import validity
+from edgeseq_benchmarks.bench.runner import own_git_state, sigterm_as_interrupt
+from edgeseq_benchmarks.devices.adb import SCRATCH
+from edgeseq_benchmarks.devices.android import stages
+from edgeseq_benchmarks.devices.android.empty_model import empty_model
+from edgeseq_benchmarks.devices.android.jobs import JobRunner, Limits
+from edgeseq_benchmarks.devices.android.phone import (
+    PhoneState,
+    phone_findings,
+    read_identity,
+    read_state,
+)
+from edgeseq_benchmarks.devices.android.subject import PhoneSubject
+from edgeseq_benchmarks.devices.android.tool import TIMED_RUNS, check_native
+from edgeseq_benchmarks.devices.base import Device, DeviceLostError, Finished
+
+# A phone raises its clock with the load, within some ten milliseconds; a process that has loaded
+# its model and then warmed up for this long is beyond that.
+WARMUP_S = 0.05
+_CONNECT_S = 30.0
+_CLEAN_S = 30.0
+# What a run that was cut off for good has left behind is removed by a later one.
+_OLD = 'find "$1" -maxdepth 1 -name \'edgeseq-*\' -mtime +0 -exec rm -rf {} + ; mkdir "$2"'
+
+
+def bench_on_phone(
+    device: Device,
+    bundles: Sequence[Path],
+    *,
+    settings: Settings,
+    native: Path,
+    report: Report = silent,
+    command: Sequence[str] = (),
+    limits: Limits | None = None,
+    base: PurePosixPath = SCRATCH,
+    warmup_s: float = WARMUP_S,
+) -> Result:
+    """Measures the bundles on the phone; `native` is TFLite's `benchmark_model` for its processor.
+
+    Needs a folder `base` on the phone in which programs may run, and leaves nothing there. Raises
+    `InputError` for settings that a phone cannot do, `BundleError` for a bundle that is wrong,
+    `DeviceError` when the phone refuses, and `DeviceLostError` when it is lost on the way, with
+    what was measured before as its `result`. A bundle that the tool cannot run keeps what was
+    measured, with an invalid finding; `DeviceError` is raised when none can be run.
+    """
+    _check_settings(settings)
+    limits = limits or Limits()
+    with ExitStack() as stack:
+        opened = [stack.enter_context(open_bundle(path, verify_hashes=True)) for path in bundles]
+        subjects = [PhoneSubject(bundle, settings, n) for n, bundle in enumerate(opened)]
+        _check_names(subjects)
+        stack.enter_context(sigterm_as_interrupt())
+        device.connect(timeout_s=_CONNECT_S)
+        stack.callback(device.close)
+        info, abis = read_identity(device)
+        check_native(native, abis)
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeseq-")))
+        folder = stack.enter_context(_folder(device, base))
+        runner = JobRunner(
+            device, folder, scratch, threads=settings.threads, warmup_s=warmup_s, limits=limits
+        )
+        phone = stages.Phone(device, folder, runner, settings, report)
+        bench = _Bench(phone, subjects, info=info, native=native, command=tuple(command))
+        try:
+            bench.push(scratch)
+            bench.measure()
+        except DeviceLostError as error:
+            for subject in subjects:
+                if not subject.lost:
+                    subject.lose("the phone was lost", str(error))
+            error.result = bench.result()
+            raise
+        return bench.result()
+
+
+def _check_settings(settings: Settings) -> None:
+    asked = {
+        "--memory": settings.memory_limits_bytes,
+        "--memory-curve": settings.memory_curve or settings.memory_curve_bundles,
+        "--cpus": settings.cpus,
+        "--as": settings.board,
+        "--energy": settings.energy,
+    }
+    for option, value in asked.items():
+        if value:
+            raise InputError(
+                "is not possible on a phone, where only the user root may set limits",
+                where=option,
+                fix="leave it out, or measure on a board",
+            )
+
+
+def _check_names(subjects: Sequence[PhoneSubject]) -> None:
+    if not subjects:
+        raise InputError("no bundle to measure", fix="name at least one bundle folder")
+    names = [subject.name for subject in subjects]
+    for subject in subjects:
+        if names.count(subject.name) > 1:
+            raise InputError("another bundle has the same name", where=subject.bundle.path,
+                             found=subject.name, fix="name each bundle once")  # fmt: skip
+
+
+@contextmanager
+def _folder(device: Device, base: PurePosixPath) -> Iterator[PurePosixPath]:
+    """A new folder on the phone, removed in the end, also after Ctrl-C."""
+    folder = base / f"edgeseq-{secrets.token_hex(8)}"
+    try:
+        made = device.run(("sh", "-c", _OLD, "sh", str(base), str(folder)), timeout_s=_CLEAN_S)
+        if made.returncode != 0:
+            raise DeviceError("no folder can be made on it", where=device.name, found=_said(made))
+        yield folder
+    finally:
+        with contextlib.suppress(EdgeseqError):
+            device.run(("rm", "-rf", str(folder)), timeout_s=_CLEAN_S)
+
+
+class _Bench:
+    """One bench in its folder on the phone, and what it has observed so far."""
+
+    def __init__(
+        self,
+        phone: stages.Phone,
+        subjects: Sequence[PhoneSubject],
+        *,
+        info: DeviceInfo,
+        native: Path,
+        command: tuple[str, ...],
+    ) -> None:
+        self._phone = phone
+        self._subjects = subjects
+        self._info = info
+        self._native = native
+        self._command = command
+        self._created_utc = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        self._states: list[PhoneState] = []
+
+    def push(self, scratch: Path) -> None:
+        """Copies the tool, the models and their inputs."""
+        files: dict[str, bytes | Path] = {
+            "empty.tflite": empty_model(),
+            "benchmark_model": self._native,
+        }
+        for subject in self._subjects:
+            files[f"model.{subject.number}.tflite"] = subject.bundle.model_path
+            files[f"inputs.{subject.number}"] = subject.packed
+        device, call_s = self._phone.device, self._phone.runner.limits.call_s
+        for done, (name, content) in enumerate(files.items()):
+            self._phone.report(Progress("copy", done, len(files), name))
+            path = content if isinstance(content, Path) else scratch / name
+            if isinstance(content, bytes):
+                path.write_bytes(content)
+            # At 1 MB/s, slower than any cable.
+            timeout_s = call_s + path.stat().st_size / 1e6
+            device.put(path, self._phone.folder / name, timeout_s=timeout_s)
+        self._phone.report(Progress("copy", len(files), len(files)))
+        tool = str(self._phone.folder / "benchmark_model")
+        made = device.run(("chmod", "755", tool), timeout_s=call_s)
+        if made.returncode != 0:
+            raise DeviceError(
+                "benchmark_model cannot be made a program", where=device.name, found=_said(made)
+            )
+
+    def measure(self) -> None:
+        """All stages, in their order."""
+        phone, subjects = self._phone, self._subjects
+        self._read_state("before")
+        stages.check(phone, subjects)
+        stages.measure_memory(phone, subjects)
+        stages.measure_cold_starts(phone, subjects)
+        stages.measure_rounds(phone, subjects, lambda: self._read_state("during"))
+        stages.measure_lengths(phone, subjects)
+        if phone.settings.profile:
+            stages.measure_profiles(phone, subjects)
+        self._read_state("after")
+
+    def _read_state(self, when: Literal["before", "during", "after"]) -> None:
+        self._states.append(read_state(self._phone.device, when))
+
+    def result(self) -> Result:
+        """The record of everything observed so far, at the end or when the phone was lost."""
+        settings = self._phone.settings
+        machine = tuple(state.machine for state in self._states)
+        examples = max(len(subject.examples) for subject in self._subjects)
+        effective = msgspec.structs.replace(
+            settings, min_queries=max(settings.min_queries, TIMED_RUNS * examples)
+        )
+        return Result(
+            created_utc=self._created_utc,
+            edgeseq_version=edgeseq.__version__,
+            command=self._command,
+            device=self._info,
+            runtime=RuntimeInfo(
+                package="benchmark_model",
+                version=f"sha256 {sha256_file(self._native)[:12]}",
+                python="none",
+                delegate=self._phone.delegate,
+            ),
+            requested=settings,
+            effective=effective,
+            machine=machine,
+            runs=tuple(subject.run(effective) for subject in self._subjects),
+            findings=(
+                *_scope_findings(),
+                *validity.machine_findings(machine, self._info),
+                *phone_findings(self._states),
+                *validity.settings_findings(settings, ()),
+            ),
+            git_state=own_git_state(),
+        )
+
+
+def _said(answer: Finished) -> str:
+    return answer.stderr.decode(errors="replace").strip() or f"status {answer.returncode}"
+
+
+def _scope_findings() -> list[Finding]:
+    words = (
+        "measured by the native benchmark_model: times are of inference alone, in whole "
+        "microseconds (less than one counts as one), "
+        f"{TIMED_RUNS} runs in a fresh process for each text after at least {WARMUP_S * 1000:.0f} "
+        "ms of warm-up on the same text; tokenizing was done on the workstation and is in no time; "
+        "a cold start is loading and the first inference, without starting a program; memory holds "
+        "no tokenizer"
+    )
+    return [Finding("inference-only", "note", words)]

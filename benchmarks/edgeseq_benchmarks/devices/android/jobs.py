@@ -1,0 +1,211 @@
+"""Jobs on the phone: one process of the native tool each, one adb call for many of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from edgeseq.errors import DeviceError
+from edgeseq_benchmarks.devices.android.scripts import RUN_JOBS
+from edgeseq_benchmarks.devices.android.tool import ToolTimes, parse_times
+from edgeseq_benchmarks.devices.base import Device, DeviceLostError
+from edgeseq_benchmarks.devices.command import pause
+
+# A connection that breaks is tried again this often without a job done in between, each after a
+# pause in which a loose cable or a radio may recover.
+_RECONNECTS = 4
+_RECONNECT_PAUSE_S = 2.0
+_CONNECT_S = 30.0
+_KILLED = (124, 137)
+
+
+class Job(NamedTuple):
+    """Input `offset` to `offset + tokens` (in int32) of model number `model`, run `warmups` times
+    and then `runs` times; with `keep` the logits of the last run come back."""
+
+    model: int
+    offset: int
+    tokens: int
+    warmups: int
+    runs: int
+    keep: bool = False
+
+
+class JobDone(NamedTuple):
+    """What a job printed; `status` is the tool's exit status, 0 when all went well."""
+
+    status: int
+    lines: tuple[str, ...]
+    logits: tuple[str, ...]
+
+    @property
+    def times(self) -> ToolTimes:
+        return parse_times(self.lines)
+
+    def reason(self, limit_s: float) -> str:
+        """Why it failed, in one line."""
+        if self.status in _KILLED:
+            return f"no answer within {limit_s:g} s, or killed by the phone"
+        lines = [line for line in self.lines if line.strip()]
+        # A shell may say after it that the process was aborted.
+        wrong = [line for line in lines if "ERROR" in line or "FATAL" in line]
+        said = (wrong or lines or ["nothing"])[-1]
+        return f"benchmark_model ended with status {self.status} and said {said.strip()!r}"
+
+
+class Limits(NamedTuple):
+    """How long one process of the tool may take, and how long a call beside its jobs, seconds."""
+
+    job_s: float = 180.0
+    call_s: float = 120.0
+
+
+class JobRunner:
+    """Runs jobs in a folder on the phone that holds the tool, the models and the inputs."""
+
+    def __init__(
+        self,
+        device: Device,
+        folder: PurePosixPath,
+        scratch: Path,
+        *,
+        threads: int,
+        warmup_s: float,
+        limits: Limits,
+    ) -> None:
+        self._device = device
+        self._folder = folder
+        self._scratch = scratch
+        self._threads = threads
+        self._warmup_s = warmup_s
+        self.limits = limits
+        self._slowest_s = 0.0
+
+    def run(self, jobs: Sequence[Job], tell: Callable[[int], None]) -> list[JobDone | None]:
+        """Runs the jobs in their order: `run_part` of all of them."""
+        self.load(jobs)
+        return self.run_part(0, len(jobs), tell)
+
+    def load(self, jobs: Sequence[Job]) -> None:
+        """Copies jobs to the phone, to be run in parts."""
+        lines = (" ".join(str(int(cell)) for cell in (n, *job)) for n, job in enumerate(jobs))
+        path = self._scratch / "jobs"
+        path.write_text("".join(f"{line}\n" for line in lines))
+        self._device.put(path, self._folder / "jobs", timeout_s=self.limits.call_s)
+
+    def run_part(self, first: int, count: int, tell: Callable[[int], None]) -> list[JobDone | None]:
+        """Runs `count` of the loaded jobs from number `first` on; `tell` is told how many are done.
+
+        A connection that breaks is taken up again where it broke. Raises `JobsLostError` with
+        what had come back when it stays broken.
+        """
+        collector = _Collector(first, count, tell)
+        broken = 0
+        while not collector.complete:
+            before = collector.count
+            try:
+                self._call(collector)
+            except DeviceLostError as error:
+                broken = broken + 1 if collector.count == before else 1
+                if not error.worth_retrying or broken > _RECONNECTS:
+                    raise JobsLostError(error, collector.done) from error
+                self._reconnect(error, collector)
+        return collector.done
+
+    def _call(self, collector: _Collector) -> None:
+        """One adb call for all jobs that are left. The timeout follows the slowest job so far."""
+        left = len(collector.done) - collector.count
+        slowest_s = min(self.limits.job_s, 20 * self._slowest_s) or self.limits.job_s
+        arguments = (
+            *("sh", "-c", RUN_JOBS, "sh", str(self._folder), "jobs", str(collector.next + 1)),
+            *(str(left), str(self._threads), f"{self._warmup_s:g}", f"{self.limits.job_s:g}"),
+        )
+        begun_s = time.monotonic()
+        before = collector.count
+        finished = self._device.run(
+            arguments,
+            timeout_s=self.limits.call_s + self.limits.job_s + left * max(2.0, slowest_s),
+            on_line=collector.take,
+        )
+        made = collector.count - before
+        if finished.returncode != 0 or not made:
+            raise DeviceError(
+                "the script on the phone failed",
+                where=self._device.name,
+                found=f"status {finished.returncode} {finished.stderr.decode(errors='replace')}",
+            )
+        self._slowest_s = max(self._slowest_s, (time.monotonic() - begun_s) / made)
+
+    def _reconnect(self, error: DeviceLostError, collector: _Collector) -> None:
+        for attempt in range(_RECONNECTS):
+            pause(_RECONNECT_PAUSE_S)
+            try:
+                self._device.connect(timeout_s=_CONNECT_S)
+            except DeviceLostError as failure:
+                if not failure.worth_retrying or attempt == _RECONNECTS - 1:
+                    raise JobsLostError(failure, collector.done) from error
+            else:
+                return
+
+
+class JobsLostError(DeviceLostError):
+    """The phone was lost for good; `done` is what had come back, None for the other jobs."""
+
+    def __init__(self, error: DeviceLostError, done: list[JobDone | None]) -> None:
+        super().__init__(error.what, where=error.where or "", found=error.found, fix=error.fix)
+        self.done = done
+
+
+class _Collector:
+    """Takes the lines of `run.sh`; a job counts once its last line has come."""
+
+    def __init__(self, first: int, jobs: int, tell: Callable[[int], None]) -> None:
+        self.done: list[JobDone | None] = [None] * jobs
+        self._first = first
+        self.count = 0
+        self._tell = tell
+        self._status = 0
+        self._lines: list[str] = []
+        self._logits: list[str] = []
+        self._into = self._lines
+
+    @property
+    def next(self) -> int:
+        """The number of the job that is waited for."""
+        return self._first + self.count
+
+    @property
+    def complete(self) -> bool:
+        return self.count == len(self.done)
+
+    def take(self, raw: bytes) -> None:
+        line = raw.decode("utf-8", errors="replace").rstrip("\r")
+        word, *rest = line.split() or [""]
+        if word == "@job":
+            # Also forgets half a job that a broken connection left behind.
+            self._status, self._lines, self._logits = int(rest[1]), [], []
+            self._into = self._lines
+        elif word == "@logits":
+            self._into = self._logits
+        elif word == "@end":
+            if int(rest[0]) == self.next:
+                done = JobDone(self._status, tuple(self._lines), tuple(self._logits))
+                self.done[self.count] = done
+                self.count += 1
+                self._tell(self.count)
+        else:
+            self._into.append(line)
+
+
+def pack_inputs(inputs: Iterable[Sequence[int]]) -> tuple[bytes, list[int]]:
+    """Token ids as int32, little endian as every Android is, and where each input begins."""
+    import numpy as np
+
+    offsets, content, position = [], bytearray(), 0
+    for token_ids in inputs:
+        offsets.append(position)
+        content += np.asarray(token_ids, dtype="<i4").tobytes()
+        position += len(token_ids)
+    return bytes(content), offsets

@@ -1,0 +1,89 @@
+"""Memory on the phone: what the kernel says of the native tool's process while it runs a model.
+
+Never the tool's own figures, which are differences of `ru_maxrss`. The baseline is the same tool
+with a model without operators (`empty_model`): the runtime and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from edgeseq.errors import DeviceError
+from edgeseq.formats.result import MemoryPhase, PhaseName
+from edgeseq_benchmarks.devices.android.scripts import WATCH_MEMORY
+from edgeseq_benchmarks.devices.base import Device
+
+
+def watch_memory(
+    device: Device,
+    folder: PurePosixPath,
+    phase: PhaseName,
+    files: tuple[str, str],
+    place: tuple[int, int],
+    *,
+    threads: int,
+    timeout_s: float,
+    seconds: float,
+) -> MemoryPhase | None:
+    """Runs the model for `seconds` and reads its memory; None where the kernel does not split it.
+
+    `files` are the names of the model and of its inputs in `folder`, `place` the input's offset
+    and number of tokens. The peak is that of the whole process (`VmHWM`). Raises `DeviceError`
+    when the tool fails.
+    """
+    answer = device.run(
+        (
+            *("sh", "-c", WATCH_MEMORY, "sh", str(folder), *files),
+            *(str(number) for number in (*place, threads)),
+            f"{seconds:g}",
+        ),
+        timeout_s=timeout_s + seconds,
+    )
+    samples, status, said = _split(answer.stdout.decode("utf-8", errors="replace"))
+    if status != 0:
+        raise DeviceError(
+            "benchmark_model failed while memory was measured",
+            where=device.name,
+            found=f"status {status}: {said[-1] if said else 'nothing said'}",
+        )
+    phases = [found for lines in samples if (found := _phase(phase, lines))]
+    # The last samples may be of a process that is giving its memory back.
+    return max(phases, key=lambda one: one.rss_bytes, default=None)
+
+
+def _split(output: str) -> tuple[list[list[str]], int, list[str]]:
+    samples: list[list[str]] = []
+    said: list[str] = []
+    status, into = -1, said
+    for line in output.splitlines():
+        if line == "@sample":
+            samples.append([])
+            into = samples[-1]
+        elif match := re.fullmatch(r"@tool (\d+)", line):
+            status, into = int(match[1]), said
+        elif line.strip():
+            into.append(line)
+    return samples, status, said
+
+
+def _phase(phase: PhaseName, lines: Sequence[str]) -> MemoryPhase | None:
+    """One sample: lines of `status`, perhaps `Pss` of `smaps_rollup` (Android 9), and `stat`."""
+    pairs = (re.match(r"(\w+):\s+(\d+) kB", line) for line in lines)
+    kb = {match[1]: int(match[2]) for match in pairs if match}
+    if not {"VmRSS", "VmHWM", "RssAnon", "RssFile"} <= kb.keys():
+        return None  # before Linux 4.5
+    stat = next((line for line in lines if re.match(r"\d+ \(", line)), "")
+    # proc(5): minflt and majflt are fields 10 and 12, the name in field 2 may hold anything.
+    fields = stat.rpartition(")")[2].split()
+    return MemoryPhase(
+        phase=phase,
+        rss_bytes=kb["VmRSS"] * 1024,
+        pss_bytes=kb["Pss"] * 1024 if "Pss" in kb else None,
+        anonymous_bytes=kb["RssAnon"] * 1024,
+        file_bytes=(kb["RssFile"] + kb.get("RssShmem", 0)) * 1024,
+        peak_bytes=kb["VmHWM"] * 1024,
+        minor_faults=int(fields[7]) if len(fields) > 9 else 0,
+        major_faults=int(fields[9]) if len(fields) > 9 else 0,
+    )

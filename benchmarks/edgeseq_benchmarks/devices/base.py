@@ -1,0 +1,98 @@
+"""The seam between a benchmark and the machine that it runs on: connect, run, put, get, close.
+
+Everything above it is written against `Device` and tested with `fake.FakeDevice`; everything below
+it (`local`, `ssh`, `adb`, `emulated`) only moves bytes and starts commands. Every call has a
+timeout. A path on a device is a `PurePosixPath`: devices are Linux or Android.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+import msgspec
+
+from edgeseq.errors import DeviceError
+from edgeseq.formats.result import Result
+
+OnLine = Callable[[bytes], None]
+"""Takes each line of stdout (without its line end) while the command still runs."""
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """A command that has ended; `stdout` is empty when its lines went to an `OnLine`."""
+
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+
+class DeviceLostError(DeviceError):
+    """The connection was lost, or the device answered nothing within the timeout.
+
+    `worth_retrying`: a connection that broke may come back, a host key that changed will not.
+    `result` is what was measured before, where there is such a thing.
+    """
+
+    result: Result | None = None
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str,
+        found: object = None,
+        fix: str | None = None,
+        worth_retrying: bool = False,
+    ) -> None:
+        super().__init__(what, where=where, found=found, fix=fix)
+        self.worth_retrying = worth_retrying
+
+
+class Device(Protocol):
+    """One machine to measure on. All calls raise `DeviceLostError` when it cannot be reached or
+    does not answer in time, and `DeviceError` when it refuses."""
+
+    @property
+    def name(self) -> str:
+        """The device as its user names it: `local`, `ssh://pi@board`, `adb:SERIAL`, `emulated:pi4`.
+
+        It stands in messages and results."""
+        ...
+
+    @property
+    def emulated(self) -> bool:
+        """Whether its times are no latencies."""
+        ...
+
+    def connect(self, *, timeout_s: float) -> None:
+        """Makes sure that the device answers. May be called again after it was lost."""
+        ...
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        timeout_s: float,
+        stdin: bytes = b"",
+        on_line: OnLine | None = None,
+    ) -> Finished:
+        """Runs a command, given as an argument list that no shell may change, to its end.
+
+        A command that exits with another status than 0 is an answer, not an error. After a
+        timeout or a loss the device makes what it can sure that the command does not go on.
+        """
+        ...
+
+    def put(self, source: Path, target: PurePosixPath, *, timeout_s: float) -> None:
+        """Copies a file to the device, whole or not at all; raises `DeviceError` on a full disk."""
+        ...
+
+    def get(self, source: PurePosixPath, target: Path, *, timeout_s: float) -> None:
+        """Copies a file from the device, whole or not at all."""
+        ...
+
+    def close(self) -> None:
+        """Ends the connection; never raises, and may be called twice."""
+        ...

@@ -1,0 +1,183 @@
+"""A running emulated board: QEMU with a disk, memory of the board's size, and one forwarded port.
+
+The port is the loopback interface's: nobody but this machine reaches the board. QEMU ends with
+this process, however that ends: beside it waits a reader of a pipe from here, and kills it when
+the pipe is closed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from edgeseq.errors import DeviceError
+from edgeseq_benchmarks.devices.base import DeviceLostError
+from edgeseq_benchmarks.devices.emulator.boards import EmulatedBoard
+from edgeseq_benchmarks.devices.emulator.image import HOST_ALIAS, Image
+from edgeseq_benchmarks.devices.emulator.tools import START_TOOLS, find_tool, require_tools
+from edgeseq_benchmarks.devices.ssh import SshDevice
+
+USER = "root"
+_LOOPBACK = "127.0.0.1"
+_POLL_S = 0.25
+_STOP_S = 30.0
+_CONSOLE_LINES = 4
+# $1 is a word for `ps`; the rest is the command. The reader kills the whole process group.
+_SUPERVISED = 'exec 3<&0; { cat <&3 >/dev/null; kill -s KILL 0; } & exec "$@" 3<&- </dev/null'
+
+
+class Machine:
+    """One QEMU process. Use it as a context manager, or call `stop`."""
+
+    def __init__(self, image: Image, board: EmulatedBoard) -> None:
+        """What is written to its disk is gone when it ends."""
+        self.image = image
+        self.board = board
+        self.port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> Machine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def running(self) -> bool:
+        """Whether QEMU runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self, *, timeout_s: float) -> None:
+        """Starts QEMU and waits until the board's ssh server answers.
+
+        Raises `DeviceError` when QEMU refuses, `DeviceLostError` with the last lines of the
+        board's console when it does not come up in time.
+        """
+        self.stop()
+        require_tools(START_TOOLS)
+        self._folder = tempfile.TemporaryDirectory(prefix="edgeseq-board-")
+        self.port = _free_port()
+        with Path(self._folder.name, "qemu").open("wb") as said:
+            self._process = subprocess.Popen(
+                ["/bin/sh", "-c", _SUPERVISED, "edgeseq-board", *self._command()],
+                stdin=subprocess.PIPE,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + timeout_s
+        try:
+            while not self._answers():
+                self._check_alive()
+                if time.monotonic() > deadline:
+                    raise DeviceLostError(
+                        f"did not come up within {timeout_s:g} s",
+                        where=f"emulated:{self.board.name}",
+                        found=f"on its console: {self.console_tail()}",
+                    )
+                time.sleep(_POLL_S)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _command(self) -> list[str]:
+        board, image = self.board, self.image
+        disk = str(image.disk).replace(",", ",,")
+        drive = f"if=none,id=root,format=raw,snapshot=on,file={disk}"
+        forward = f"user,id=net,hostfwd=tcp:{_LOOPBACK}:{self.port}-:22"
+        console = str(self._path("console")).replace(",", ",,")
+        return [
+            *(find_tool("qemu-system-aarch64") or "qemu-system-aarch64", "-nodefaults"),
+            *("-machine", "virt", "-accel", "tcg,thread=multi", "-cpu", board.cpu),
+            *("-smp", str(min(board.cores, os.cpu_count() or 1))),
+            *("-m", f"{board.memory_bytes >> 20}M", "-display", "none", "-no-reboot"),
+            *("-chardev", f"file,id=console,path={console}", "-serial", "chardev:console"),
+            *("-kernel", str(image.kernel), "-initrd", str(image.initramfs)),
+            *("-append", "console=ttyAMA0 panic=-1 quiet"),
+            *("-drive", drive, "-device", "virtio-blk-pci,drive=root"),
+            *("-netdev", forward, "-device", "virtio-net-pci,netdev=net,romfile="),
+            *("-device", "virtio-rng-pci"),
+        ]
+
+    def _answers(self) -> bool:
+        """Whether the ssh server greets; QEMU itself takes every connection and drops it."""
+        with contextlib.suppress(OSError), socket.create_connection((_LOOPBACK, self.port), 5) as s:
+            return s.recv(4) == b"SSH-"
+        return False
+
+    def _check_alive(self) -> None:
+        if self.running:
+            return
+        said = self._path("qemu").read_text(encoding="utf-8", errors="replace").split("\n")
+        raise DeviceError(
+            "ended while it started",
+            where=f"emulated:{self.board.name}",
+            found=" / ".join(line for line in said[-5:] if line) or self.console_tail(),
+        )
+
+    def _path(self, name: str) -> Path:
+        assert self._folder is not None  # noqa: S101 - made by `start` before anything else
+        return Path(self._folder.name, name)
+
+    def console_tail(self) -> str:
+        """The last lines of the board's console, "nothing" when there is none."""
+        with contextlib.suppress(OSError):
+            text = self._path("console").read_text(encoding="utf-8", errors="replace")
+            lines = [line.strip() for line in text.splitlines() if line.strip()]
+            return " / ".join(lines[-_CONSOLE_LINES:]) or "nothing"
+        return "nothing"
+
+    def ssh_options(self) -> list[str]:
+        """OpenSSH's settings for this board, as values of `-o`."""
+        return [
+            f'IdentityFile="{self.image.key}"',
+            "IdentitiesOnly=yes",
+            f'UserKnownHostsFile="{self.image.known_hosts}"',
+            f"HostKeyAlias={HOST_ALIAS}",
+            "StrictHostKeyChecking=yes",
+            "CheckHostIP=no",
+        ]
+
+    def ssh(self) -> SshDevice:
+        """The board as a device over ssh, not yet connected; the user's own settings left out."""
+        return SshDevice(
+            _LOOPBACK,
+            user=USER,
+            port=self.port,
+            name=f"emulated:{self.board.name}",
+            emulated=True,
+            config_file=Path(os.devnull),
+            options=self.ssh_options(),
+        )
+
+    def ssh_command(self) -> list[str]:
+        """What a person types to come onto the board."""
+        options = [word for option in self.ssh_options() for word in ("-o", option)]
+        return ["ssh", *options, "-p", str(self.port), f"{USER}@{_LOOPBACK}"]
+
+    def stop(self) -> None:
+        """Ends QEMU; never raises, and may be called twice."""
+        process, self._process = self._process, None
+        if process is not None:
+            if process.stdin is not None:
+                with contextlib.suppress(OSError):
+                    process.stdin.close()  # the reader kills the group
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            process.wait()
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+
+def _free_port() -> int:
+    """A port of the loopback interface that nobody listens at now."""
+    with socket.socket() as probe:
+        probe.bind((_LOOPBACK, 0))
+        return int(probe.getsockname()[1])

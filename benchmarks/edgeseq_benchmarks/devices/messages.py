@@ -1,0 +1,72 @@
+"""What a board's measuring process (`agent`) is asked, and what it says, as files of JSON."""
+
+from __future__ import annotations
+
+import msgspec
+
+from edgeseq import errors
+from edgeseq.errors import DeviceError, EdgeseqError
+from edgeseq.formats.result import Settings
+from edgeseq.progress import Progress
+
+
+class Request(msgspec.Struct, frozen=True):
+    """`request.json`: measure `tree/bundles/0`, … so.
+
+    The run ends itself, and removes everything that was brought to the board, when nobody has
+    listened for `grace_s`. What was measured so far is left to be fetched every `keep_s`.
+    """
+
+    bundles: int
+    settings: Settings
+    grace_s: float
+    keep_s: float
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """An error of the run: the name of its class in `edgeseq.errors`, and its parts."""
+
+    error: str
+    what: str
+    where: str | None = None
+    found: str | None = None
+    expected: str | None = None
+    fix: str | None = None
+
+
+class Line(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of `log.jsonl`; exactly one of the four is set.
+
+    `kept`: there is a new `so_far.json`.
+    """
+
+    progress: Progress | None = None
+    failure: Failure | None = None
+    kept: bool = False
+    done: bool = False
+
+
+def failure_of(error: EdgeseqError) -> Failure:
+    """The parts of an error, to be told on another machine."""
+    return Failure(
+        error=type(error).__name__,
+        what=error.what,
+        where=error.where,
+        found=None if error.found is None else str(error.found),
+        expected=None if error.expected is None else str(error.expected),
+        fix=error.fix,
+    )
+
+
+def error_of(failure: Failure, *, device: str) -> EdgeseqError:
+    """The error again, of its own class, with the device in front of the place."""
+    kind = getattr(errors, failure.error, DeviceError)
+    if not (isinstance(kind, type) and issubclass(kind, EdgeseqError)):
+        kind = DeviceError
+    return kind(
+        failure.what,
+        where=device if failure.where is None else f"{device}: {failure.where}",
+        found=failure.found,
+        expected=failure.expected,
+        fix=failure.fix,
+    )

@@ -1,0 +1,1 @@
+"""Experiments behind the published figures; not part of the wheel."""

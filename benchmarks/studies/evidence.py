@@ -1,0 +1,391 @@
+"""Writes docs/evidence.md: how good each model of each task is on its test part, and what it costs.
+
+    edgeseq run pos.toml --out pos
+    python benchmarks/studies/evidence.py pos/result.json              prints the page
+    python benchmarks/studies/evidence.py pos/result.json --write      keeps the numbers, writes
+    the page
+    python benchmarks/studies/evidence.py pos/models/* --write         the same for how models were
+    trained
+
+What a result file says is reduced to numbers (no text of a data set, no single answer) and kept in
+benchmarks/results/, one file for a task and data set; a new result of the same replaces it. The
+page is made of these files alone: without a result file it is only made anew. A folder of a
+trained model adds its training to the table of what was tried (`trainings.py`).
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from edgeseq.errors import EdgeseqError, ResultError
+from edgeseq.formats.codec import from_builtins
+from edgeseq.formats.result import Result, Run, read_result
+from edgeseq.formats.storage import read_json, write_bytes, write_json
+from edgeseq.formats.trained_model import read_model_folder
+from edgeseq.report.boundary import WinnerMap
+from edgeseq.report.evidence import Ci95, OpenCi95, SourceScore
+from edgeseq.report.rows import Row, derive_row
+from edgeseq.tasks.coreference import GENDERS, bias_of
+from edgeseq.tasks.registry import TASKS, head_of
+from edgeseq.tasks.scoring import METRICS, metric_of
+from edgeseq.units import format_bytes, format_duration_ms
+from studies.families import ContextCost, context_costs, context_table, limits_sentence, winners_of
+from studies.trainings import (
+    Trainings,
+    merged,
+    read_trainings,
+    table,
+    trained,
+    write_trainings,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMIT_BYTES = 200_000
+"""A file of numbers that is larger holds something else."""
+
+
+TIMES_ONLY = frozenset(
+    {"processor-shared", "background-load", "stolen-time", "throttled", "emulated"}
+)
+"""Findings that make times worthless and leave the answers as they are."""
+
+
+class Target(msgspec.Struct, frozen=True):
+    """What was aimed at: a value of the task's metric, and the largest .tflite file allowed."""
+
+    task: str
+    data_name: str
+    arch: str
+    bound: float
+    max_size_bytes: int | None = None
+
+
+TARGETS = (
+    Target("sentiment", "customer-feedback", "bert", 0.80),
+    Target("sentiment", "customer-feedback", "lstm", 0.75, 3_000_000),
+    Target("ner", "e-ner", "bert", 0.93),
+    Target("ner", "e-ner", "lstm", 0.88),
+    Target("pos", "ud-ewt", "bert", 0.96),
+    Target("pos", "ud-ewt", "lstm", 0.94),
+    Target("lm", "wikitext2", "lstm", 110.0, 12_000_000),
+    Target("coref", "gap", "bert", 0.75),
+)
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """One model on one device. Scores are values of the task's metric; times are of whole
+    queries; `peak_memory_bytes` is beyond the bare runtime. None is "not measured"."""
+
+    bundle: str
+    arch: str
+    recipe: str
+    lowering: str
+    parameters: int
+    model_size_bytes: int
+    model_sha256: str
+    seed: str | None
+    score: float | None
+    score_ci95: Ci95 | None
+    per_source: tuple[SourceScore, ...]
+    n_examples: int
+    n_answers: int
+    p50_ms: float | None
+    p95_ms: float | None
+    p50_ms_ci95: OpenCi95 | None
+    p95_ms_ci95: OpenCi95 | None
+    n_queries: int
+    peak_memory_bytes: int | None
+    peak_process_bytes: int | None
+    invalid_reasons: tuple[str, ...]
+    invalid_codes: tuple[str, ...] = ()
+    context_costs: tuple[ContextCost, ...] = ()
+
+    @property
+    def answers_hold(self) -> bool:
+        """Whether nothing but the times is invalid."""
+        codes = self.invalid_codes
+        return not self.invalid_reasons or (bool(codes) and TIMES_ONLY.issuperset(codes))
+
+
+class Session(msgspec.Struct, frozen=True):
+    """One result file: when, where and with what its models were measured."""
+
+    created_utc: str
+    edgeseq_version: str
+    device: str
+    cpu_model: str
+    machine: str
+    emulated: bool
+    runtime: str
+    threads: int
+    quick: bool
+    models: tuple[Measured, ...]
+    winners: WinnerMap | None = None
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """A file below benchmarks/results/."""
+
+    task: str
+    data_name: str
+    data_sha256: str
+    sessions: tuple[Session, ...]
+    schema_version: int = 1
+
+
+def reduce(results: Sequence[Result]) -> list[Evidence]:
+    """The numbers of result files, by task and data set in the order in which they come.
+
+    Raises `ResultError` when two of them used different data under one name.
+    """
+    found: dict[tuple[str, str], Evidence] = {}
+    for result in results:
+        for first in result.runs:
+            key = (first.bundle.task, first.bundle.data_name)
+            known = found.get(key) or Evidence(*key, first.bundle.data_sha256, ())
+            if first.bundle.data_sha256 != known.data_sha256:
+                raise ResultError(
+                    f"other examples of {key[1]} than in another result",
+                    where=first.bundle.name,
+                    found=first.bundle.data_sha256,
+                    expected=known.data_sha256,
+                )
+            if any(session.created_utc == result.created_utc for session in known.sessions):
+                continue
+            own = tuple(run for run in result.runs if _key(run) == key)
+            sessions = (*known.sessions, _session(result, own))
+            found[key] = msgspec.structs.replace(known, sessions=sessions)
+    return list(found.values())
+
+
+def _key(run: Run) -> tuple[str, str]:
+    return run.bundle.task, run.bundle.data_name
+
+
+def _session(result: Result, runs: Sequence[Run]) -> Session:
+    rows = [derive_row(result, run) for run in runs]
+    return Session(
+        created_utc=result.created_utc,
+        edgeseq_version=result.edgeseq_version,
+        device=result.device.name,
+        cpu_model=result.device.cpu_model,
+        machine=result.device.machine,
+        emulated=result.device.emulated,
+        runtime=f"{result.runtime.package} {result.runtime.version}",
+        threads=result.effective.threads,
+        quick=result.effective.quick,
+        models=tuple(_measured(run, row) for run, row in zip(runs, rows, strict=True)),
+        winners=winners_of(rows, runs),
+    )
+
+
+def _measured(run: Run, row: Row) -> Measured:
+    bundle = run.bundle
+    same = {name: getattr(row, name) for name in Measured.__struct_fields__ if hasattr(row, name)}
+    own = {
+        "model_size_bytes": bundle.model_size_bytes,
+        "model_sha256": bundle.model_sha256,
+        "seed": bundle.provenance.get("seed"),
+        "invalid_codes": tuple(one.code for one in row.findings if one.severity == "invalid"),
+    }
+    if head_of(row.task) == "next-token":
+        own["context_costs"] = context_costs(run)
+    return Measured(**(same | own))
+
+
+def page(files: Sequence[Evidence], tried: Sequence[Trainings] = ()) -> str:
+    """The whole page, Markdown; tasks in the order of `edgeseq.tasks.registry`."""
+    lines = [
+        "<!-- Written by benchmarks/studies/evidence.py from benchmarks/results/; do not edit. -->",
+        "",
+        "# Evidence",
+        "",
+        "Each score is of the test part, through the TFLite file, with a 95 % interval. Times are",
+        "of whole answers on the machine that is named, tokenizing included; memory is the peak",
+        "beyond the bare runtime. A time that the machine spoilt (other programs, throttling,",
+        "emulation) is not shown: –. What was aimed at was set beforehand. An interval is that",
+        "of the test part's draw: the same training on another processor rounds otherwise and ends",
+        "elsewhere, by up to 3 points where there is little to learn from (`coref`, decision 83).",
+        "",
+    ]
+    for task in TASKS.values():
+        lines += [f"## {task.name}: {task.title}", "", *_verdicts(task.name, files), ""]
+        for evidence in files:
+            if evidence.task == task.name:
+                lines += [*_table(evidence), ""]
+        for trainings in tried:
+            if trainings.task == task.name:
+                lines += [*table(trainings), ""]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _verdicts(task: str, files: Sequence[Evidence]) -> Iterator[str]:
+    yield "| aimed at | reached | |"
+    yield "|---|---|---|"
+    for target in TARGETS:
+        if target.task == task:
+            reached, verdict = judge(target, files)
+            yield f"| {_aim(target)} | {reached} | {verdict} |"
+
+
+def _aim(target: Target) -> str:
+    metric = metric_of(target.task)
+    sign = "≥" if metric.higher_is_better else "≤"
+    aim = f"{target.arch}, {target.data_name}: {metric.title} {sign} {metric.show(target.bound)}"
+    if target.max_size_bytes is not None:
+        aim += f" at ≤ {format_bytes(target.max_size_bytes)}"
+    return aim
+
+
+def judge(target: Target, files: Sequence[Evidence]) -> tuple[str, str]:
+    """Two cells: the best model that the target speaks of and whose answers hold, and whether it
+    is good enough."""
+    metric = metric_of(target.task)
+    measured = [
+        model
+        for evidence in files
+        if (evidence.task, evidence.data_name) == (target.task, target.data_name)
+        for session in evidence.sessions
+        for model in session.models
+        if model.arch == target.arch and model.score is not None and model.answers_hold
+    ]
+    limit = target.max_size_bytes
+    small = [one for one in measured if limit is None or one.model_size_bytes <= limit]
+    if not small:
+        return ("no model is small enough" if measured else "–"), "not measured"
+    best = max(small, key=lambda one: metric.rank(one.score))
+    score = target.bound if best.score is None else best.score
+    reached = f"{metric.show(score)} ({best.bundle}, {format_bytes(best.model_size_bytes)})"
+    missing = metric.rank(target.bound) - metric.rank(score)
+    if missing <= 0:
+        return reached, "met"
+    if metric.unit == "%":
+        return reached, f"**missed** by {metric.points(target.bound, score):.1f} points"
+    return reached, f"**missed** by {metric.show(abs(target.bound - score))}"
+
+
+def _table(evidence: Evidence) -> Iterator[str]:
+    metric = metric_of(evidence.task)
+    yield f"### {evidence.data_name} (examples' SHA-256 {evidence.data_sha256[:16]}…)"
+    for session in evidence.sessions:
+        yield ""
+        yield (
+            f"Measured {session.created_utc} on {session.cpu_model} ({session.device}, "
+            f"{session.machine}{', emulated' if session.emulated else ''}) with {session.runtime}, "
+            f"{session.threads} thread{'s' * (session.threads != 1)}, edgeseq "
+            f"{session.edgeseq_version}{', quick run' if session.quick else ''}."
+        )
+        yield ""
+        sources = list(dict.fromkeys(s.source for m in session.models for s in m.per_source))
+        head = ["model", "file", f"{metric.title} (95 %)", *sources, *_ratio_title(sources)]
+        head += ["p50", "p95", "peak memory", "n", "seed"]
+        yield f"| {' | '.join(head)} |"
+        yield "|---" * len(head) + "|"
+        for model in session.models:
+            yield f"| {' | '.join(_cells(evidence.task, model, sources))} |"
+        rows = [_row(evidence.task, session, model) for model in session.models]
+        yield from limits_sentence(rows, session.winners)
+        timed = [one for one in session.models if not one.invalid_reasons]
+        yield from context_table([(one.bundle, one.context_costs) for one in timed])
+
+
+def _row(task: str, session: Session, model: Measured) -> Row:
+    """A row of a report again, of what is kept of one."""
+    kept = {name: getattr(model, name) for name in Row.__struct_fields__ if hasattr(model, name)}
+    own = {
+        "task": task,
+        "device": session.device,
+        "threads": session.threads,
+        "size_bytes": model.model_size_bytes,
+        "metric": TASKS[task].metric,
+        "cold_start_ms": None,
+        "valid": not model.invalid_reasons,
+    }
+    return from_builtins(kept | own, Row)
+
+
+def _cells(task: str, model: Measured, sources: Sequence[str]) -> Iterator[str]:
+    metric = metric_of(task)
+    yield model.bundle + ("" if model.answers_hold else " (not valid)")
+    yield format_bytes(model.model_size_bytes)
+    if model.score is None or model.score_ci95 is None:
+        yield "not measured"
+    else:
+        yield f"{metric.show(model.score)} ({metric.show_interval(*model.score_ci95)})"
+    by_source = {one.source: one.score for one in model.per_source}
+    for source in sources:
+        yield metric.show(by_source[source]) if source in by_source else "–"
+    if _ratio_title(sources):
+        ratio = bias_of(by_source)
+        yield "–" if ratio is None else f"{ratio:.2f}"
+    for time_ms in (model.p50_ms, model.p95_ms):
+        shown = time_ms is not None and not model.invalid_reasons
+        yield format_duration_ms(time_ms) if shown and time_ms is not None else "–"
+    peak = model.peak_memory_bytes
+    yield "–" if peak is None else format_bytes(peak)
+    yield f"{model.n_answers or model.n_examples:,}"
+    yield model.seed or "–"
+
+
+def _ratio_title(sources: Sequence[str]) -> list[str]:
+    """GAP's bias (Webster et al. 2018): F1 of feminine over that of masculine pronouns."""
+    return ["feminine / masculine"] if set(sources) == set(GENDERS) else []
+
+
+def read_stored(folder: Path) -> list[Evidence]:
+    """The files of numbers in `folder`, by name; raises `ResultError` for one that does not fit."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        evidence = read_json(path, Evidence, error=ResultError)
+        if evidence.task not in TASKS or TASKS[evidence.task].metric not in METRICS:
+            raise ResultError("unknown task", where=path, found=evidence.task)
+        found.append(evidence)
+    return found
+
+
+def file_name(evidence: Evidence) -> str:
+    """`TASK-DATA.json`, without characters that mean something to a shell or a file system."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", f"{evidence.task}-{evidence.data_name}") + ".json"
+
+
+def main(arguments: list[str], *, root: Path = ROOT) -> int:
+    """Prints the page with the results named; `--write` keeps their numbers and writes it."""
+    folder = root / "benchmarks" / "results"
+    paths = [Path(argument) for argument in arguments if argument != "--write"]
+    if any(str(path).startswith("--") for path in paths):
+        sys.stderr.write(__doc__ or "")
+        return 2
+    try:
+        models = [read_model_folder(path) for path in paths if path.is_dir()]
+        tried = merged(read_trainings(folder / "trained"), [trained(one) for one in models])
+        results = [read_result(path) for path in paths if not path.is_dir()]
+        new = {file_name(one): one for one in reduce(results)}
+        stored = {file_name(one): one for one in read_stored(folder)}
+        files = [(stored | new)[name] for name in sorted(stored | new)]
+        text = page(files, tried)
+        if "--write" not in arguments:
+            sys.stdout.write(text)
+            return 0
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, evidence in new.items():
+            size = len(msgspec.json.encode(evidence))
+            if size > LIMIT_BYTES:
+                raise ResultError(
+                    "too much to keep", where=name, found=size, expected=f"<= {LIMIT_BYTES} bytes"
+                )
+            write_json(folder / name, evidence)
+        write_trainings(folder / "trained", tried)
+        write_bytes(root / "docs" / "evidence.md", text.encode())
+    except EdgeseqError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

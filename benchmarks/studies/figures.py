@@ -1,0 +1,212 @@
+"""Prints the figures of a result file that the project makes claims about, and keeps them.
+
+    edgeseq demo --out edgeseq-demo
+    python benchmarks/studies/figures.py edgeseq-demo/result.json            prints
+    python benchmarks/studies/figures.py edgeseq-demo/result.json --write    into both READMEs
+
+Figures of another kind of processor (`studies.peers.page`) stay beside those that are written.
+
+Ratios are between medians of interleaved samples of one run, with 95 % intervals by bootstrap.
+Times of the demo come from the records of its steps, in `steps/` beside the result.
+"""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgeseq.cli.run import closing_lines
+from edgeseq.errors import EdgeseqError, InputError
+from edgeseq.formats.result import Result, Run, read_result
+from edgeseq.formats.storage import write_text
+from edgeseq.stats.latency import median, median_ratio
+from edgeseq.stats.scores import paired_bootstrap
+from edgeseq.suite.steps import StepRecord
+from edgeseq.suite.times import busy_seconds, peak_memory_bytes, read_records
+from edgeseq.units import format_bytes
+from studies.peers.page import processor_kind, put_part
+
+HERE = Path(__file__).parent
+DEMO_TARGET_MIN = 15
+WIDTH = 120
+MARKERS = ("<!-- figures -->\n", "<!-- /figures -->")
+KERNEL_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
+
+
+def lines(result: Result) -> Iterator[str]:
+    """The figures as Markdown."""
+    device = result.device
+    features = ", ".join(f for f in KERNEL_FEATURES if f in device.cpu_features) or "none of note"
+    yield (
+        f"Measured {result.created_utc} with {result.runtime.package} {result.runtime.version} "
+        f"on {device.cpu_model} ({device.machine}; kernels can use {features}), "
+        f"{result.effective.threads} thread, edgeseq {result.edgeseq_version}"
+        + (", quick run." if result.effective.quick else ".")
+    )
+    yield ""
+    yield from _medians(result)
+    yield ""
+    yield from _ratios(result)
+    yield ""
+    yield from _differences(result)
+
+
+def _samples(run: Run, tokens: int) -> tuple[int, ...]:
+    return next((point.inference_ns for point in run.lengths if point.tokens == tokens), ())
+
+
+def _medians(result: Result) -> Iterator[str]:
+    lengths = sorted({point.tokens for run in result.runs for point in run.lengths})
+    head = " | ".join(f"{tokens} tokens" for tokens in lengths)
+    yield f"| model | file | {head} |"
+    yield "|---|---|" + "---|" * len(lengths)
+    for run in result.runs:
+        cells = []
+        for tokens in lengths:
+            samples = _samples(run, tokens)
+            cells.append(f"{median(samples) / 1e6:.3f} ms" if samples else "–")
+        size = format_bytes(run.bundle.model_size_bytes)
+        yield f"| {run.bundle.name} | {size} | {' | '.join(cells)} |"
+
+
+def _find(result: Result, arch: str, recipe: str) -> Run | None:
+    runs = (r for r in result.runs if r.bundle.arch == arch and r.bundle.recipe == recipe)
+    return next(runs, None)
+
+
+def _ratios(result: Result) -> Iterator[str]:
+    pairs = [
+        (_find(result, "bert", "float32"), _find(result, "bert", "dynamic_wi8_afp32")),
+        (_find(result, "lstm", "float32"), _find(result, "lstm", "dynamic_wi8_afp32")),
+        (_find(result, "bert", "dynamic_wi8_afp32"), _find(result, "lstm", "dynamic_wi8_afp32")),
+    ]
+    yield "| ratio of inference times | 32 tokens | 128 tokens |"
+    yield "|---|---|---|"
+    for above, below in pairs:
+        if above is None or below is None:
+            continue
+        cells = []
+        for tokens in (32, 128):
+            first, second = _samples(above, tokens), _samples(below, tokens)
+            if not first or not second:
+                cells.append("–")
+                continue
+            ratio = median_ratio(first, second)
+            cells.append(f"{ratio.estimate:.2f} ({ratio.low:.2f} to {ratio.high:.2f})")
+        yield f"| {above.bundle.name} / {below.bundle.name} | {' | '.join(cells)} |"
+
+
+def _differences(result: Result) -> Iterator[str]:
+    yield "| accuracy on the test part | difference in points | texts |"
+    yield "|---|---|---|"
+    for arch in ("bert", "lstm"):
+        whole = _find(result, arch, "float32")
+        if whole is None or whole.predictions is None:
+            continue
+        for recipe in ("float16", "dynamic_wi8_afp32"):
+            other = _find(result, arch, recipe)
+            if other is None or other.predictions is None:
+                continue
+            gold = whole.predictions.gold
+            found = paired_bootstrap(
+                gold,
+                other.predictions.predicted,
+                whole.predictions.predicted,
+                len(whole.bundle.labels),
+            ).interval
+            points = [100 * x for x in (found.estimate, found.low, found.high)]
+            yield (
+                f"| {other.bundle.name} − {whole.bundle.name} "
+                f"| {points[0]:+.2f} ({points[1]:+.2f} to {points[2]:+.2f}) | {len(gold):,} |"
+            )
+
+
+def demo_transcript(root: Path, records: list[StepRecord]) -> str:
+    """What the demo printed, from its steps' records, in the order in which they ended."""
+    # The data are looked at anew when a run goes on, but nothing else comes before them.
+    ended = sorted(
+        records, key=lambda one: (one.name != "data", (one.began_unix_s or 0.0) + one.seconds)
+    )
+    steps = [
+        f"✓ {_title(one)}  {one.seconds:.0f} s  {one.answer.get('note', '')}".rstrip()
+        for one in ended
+    ]
+    answer = next(record.answer for record in records if record.name == "report")
+    took = (busy_seconds(records), peak_memory_bytes(records))
+    closing = closing_lines(Path(root.name), answer, *took)
+    return "\n".join([*steps, "", *(textwrap.fill(line, WIDTH) for line in closing)])
+
+
+def demo_time(result: Result, records: list[StepRecord]) -> str:
+    """How long the demo took, on what."""
+    device = result.device
+    features = ", ".join(f for f in KERNEL_FEATURES if f in device.cpu_features)
+    processor = f"{device.cpu_model} ({features})" if features else device.cpu_model
+    return f"{_minutes(records)} on {device.cores} cores of {processor}"
+
+
+def demo_target(records: list[StepRecord]) -> str:
+    """Two cells: how long the demo took, and whether that is what was aimed at."""
+    over = busy_seconds(records) / 60 - DEMO_TARGET_MIN
+    verdict = "holds" if over < 0 else f"**missed** by {over:.1f} minutes"
+    longest = max(records, key=lambda record: record.seconds)
+    share = f"“{_title(longest)}” takes {longest.seconds / 60:.1f} of them"
+    return f"{_minutes(records)} | {verdict}; {share}"
+
+
+def _check_times(root: Path, records: list[StepRecord]) -> None:
+    unknown = [record.name for record in records if record.began_unix_s is None]
+    if unknown:
+        raise InputError(
+            "does not say when a step began", where=root, found=unknown[0], fix="run it anew"
+        )
+
+
+def _minutes(records: list[StepRecord]) -> str:
+    return f"{busy_seconds(records) / 60:.1f} minutes"
+
+
+def _title(record: StepRecord) -> str:
+    return record.name.replace("-", " ", 1)
+
+
+def put(page: Path, name: str, text: str) -> None:
+    """Puts `text` between `<!-- NAME -->` and `<!-- /NAME -->` of a page; both must be there."""
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    content = page.read_text(encoding="utf-8")
+    if content.count(begin) != 1 or content.count(end) != 1:
+        raise InputError("has no place for the figures", where=page, expected=f"{begin} … {end}")
+    before, _, rest = content.partition(begin)
+    _, _, after = rest.partition(end)
+    page.write_text(f"{before}{begin}{text}{end}{after}", encoding="utf-8")
+
+
+def main(arguments: list[str], *, pages: Path = HERE.parents[1]) -> int:
+    """Prints the figures of the result file named; `--write` puts them into the READMEs."""
+    paths = [Path(argument) for argument in arguments if not argument.startswith("--")]
+    if len(paths) != 1:
+        sys.stderr.write(__doc__ or "")
+        return 2
+    try:
+        result, records = read_result(paths[0]), read_records(paths[0].parent)
+        _check_times(paths[0].parent, records)
+        text = "\n".join(lines(result)) + "\n"
+        transcript = demo_transcript(paths[0].resolve().parent, records)
+        sys.stdout.write(f"{text}\n{transcript}\n\n{demo_time(result, records)}\n")
+        if "--write" in arguments:
+            own = pages / "benchmarks" / "README.md"
+            page, kind = own.read_text(encoding="utf-8"), processor_kind(result.device)
+            write_text(own, put_part(page, text, MARKERS, kind))
+            put(own, "demo-target", demo_target(records))
+            put(pages / "README.md", "demo", f"\n```\n{transcript}\n```\n")
+            put(pages / "README.md", "demo-time", demo_time(result, records))
+    except EdgeseqError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,321 @@
+"""One MiniLM classifier in everybody's files, each made by a process of its own.
+
+`python -m studies.peers.bert_files ORDER.json`. The weights are those of a checkpoint with a
+classifier of
+three classes on top; what a tool does by default is left as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from edgeseq.errors import EdgeseqError
+from edgeseq.formats.arrays import array_bytes
+from edgeseq.formats.codec import decode_json
+from edgeseq.formats.storage import write_bytes
+from studies.peers.contenders import OPEN, Contender, Failure, Feeding, Peer, Precision
+from studies.peers.inputs import PADDED_LENGTH, REAL, FloatArray, Ids
+from studies.peers.makers import describe_end
+
+if TYPE_CHECKING:
+    from edgeseq.formats.trained_model import TrainedModel
+
+LENGTHS = (32, 128)
+CLASSES = 3
+TIMEOUT_S = 600
+
+
+class Order(msgspec.Struct, frozen=True):
+    """One contender's file at `length` tokens (`OPEN`: any), from the checkpoint, to `path`."""
+
+    maker: str
+    precision: Precision
+    length: int
+    checkpoint: str
+    path: str
+    texts: list[Ids]
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """A row to be made. `padding_id`: what fills a text up for a file that knows it as such."""
+
+    name: str
+    peer: Peer
+    maker: str
+    precision: Precision
+    feeding: Feeding
+    recipe: str = ""
+    padding_id: int | None = None
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        return {"open": (OPEN,), "fixed": LENGTHS, "padded": (PADDED_LENGTH,)}[self.feeding]
+
+
+_RECIPES: dict[Precision, str] = {
+    "float32": "float32", "dynamic": "dynamic_wi8_afp32", "int4": "dynamic_wi4_afp32",
+}  # fmt: skip
+_TWO: tuple[Precision, ...] = ("float32", "dynamic")
+KINDS = (
+    *(
+        Kind(f"edgeseq {recipe}", "edgeseq", "edgeseq", precision, "open", recipe)
+        for precision, recipe in _RECIPES.items()
+    ),
+    *(
+        Kind(f"onnxruntime {one}", "onnxruntime", "onnxruntime", one, "open")
+        for one in _TWO
+    ),
+    *(
+        Kind(f"onnxruntime fused {one}", "onnxruntime", "onnxruntime-fused", one, "open")
+        for one in _TWO
+    ),
+    *(
+        Kind(f"litert-torch {one}{' padded' * (feeding == 'padded')}", "litert-torch",
+             "litert-torch", one, feeding, padding_id=0)
+        for one in _TWO
+        for feeding in ("fixed", "padded")
+    ),
+)  # fmt: skip
+
+
+def write_checkpoint(source: str, folder: Path, seed: int = 0) -> None:
+    """Writes the checkpoint with a pooler and a classifier at random as a Hugging Face folder
+    (`studies.peers.bert_head` fits the classifier).
+
+    Raises `FetchError` and `CheckpointError` as `edgeseq convert` does.
+    """
+    from edgeseq_converters.models.huggingface.files import find_files
+    from safetensors.numpy import load
+
+    files = find_files(source)
+    config = msgspec.json.decode(files.read("config.json"))
+    arrays = load(files.read("model.safetensors"))
+    arrays = {f"bert.{name.removeprefix('bert.')}": array for name, array in arrays.items()}
+    arrays = {name: array for name, array in arrays.items() if "position_ids" not in name}
+    rng = np.random.default_rng(seed)
+    width = int(config["hidden_size"])
+    # Wide enough that texts get different classes.
+    arrays["bert.pooler.dense.weight"] = _normal(rng, 2 * width**-0.5, width, width)
+    arrays["bert.pooler.dense.bias"] = np.zeros(width, np.float32)
+    arrays["classifier.weight"] = _normal(rng, 3 * width**-0.5, CLASSES, width)
+    arrays["classifier.bias"] = np.zeros(CLASSES, np.float32)
+    config["architectures"] = ["BertForSequenceClassification"]
+    config["id2label"] = {str(number): f"class {number}" for number in range(CLASSES)}
+    config["label2id"] = {label: int(number) for number, label in config["id2label"].items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_bytes(folder / "config.json", msgspec.json.encode(config))
+    write_bytes(folder / "tokenizer.json", files.read("tokenizer.json"))
+    write_bytes(folder / "model.safetensors", array_bytes(arrays, {"format": "pt"}))
+
+
+def _normal(rng: np.random.Generator, scale: float, *sizes: int) -> FloatArray:
+    return rng.normal(scale=scale, size=sizes).astype(np.float32)
+
+
+class BertReference:
+    """The classifier in NumPy, as `edgeseq convert` compares with; every text is computed once."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        from edgeseq_converters.models.huggingface.checkpoint import read_model
+
+        self._model: TrainedModel = read_model(checkpoint, head="classes")
+        self._known: dict[tuple[int, ...], FloatArray] = {}
+
+    def logits(self, ids: list[int] | tuple[int, ...] | Any) -> FloatArray:
+        """Logits [3] of a text."""
+        from edgeseq_converters.models.reference_encoder import bert_answers
+
+        key = tuple(ids)
+        if key not in self._known:
+            self._known[key] = bert_answers(self._model, [list(key)])[0]
+        return self._known[key]
+
+
+def make_contenders(
+    checkpoint: Path, folder: Path, texts: list[Ids], *, tell: Callable[[str], None]
+) -> tuple[list[Contender], list[Failure]]:
+    """Makes every file; one that is in `folder` already is kept, unless it is ours."""
+    contenders, failures = [], []
+    for kind in KINDS:
+        files: dict[int, str] = {}
+        for length in kind.lengths:
+            suffix = "onnx" if kind.peer == "onnxruntime" else "tflite"
+            name = f"{kind.maker}-{kind.precision}-{length or 'open'}"
+            path = folder / f"{name}.{suffix}"
+            if kind.peer == "edgeseq":
+                path.unlink(missing_ok=True)
+            if not path.exists():
+                tell(f"make {name}")
+                order = Order(kind.maker, kind.precision, length, str(checkpoint), str(path), texts)
+                if cause := _run(order, folder / f"{name}.json"):
+                    failures.append(Failure(f"{kind.name} {length or ''}".strip(), cause))
+                    continue
+            files[length] = str(path)
+        if files:
+            contenders.append(_contender(kind, files))
+    return [*contenders, *_padded_ours(contenders)], failures
+
+
+def _contender(kind: Kind, files: dict[int, str]) -> Contender:
+    workloads = {
+        "open": (*map(str, LENGTHS), REAL),
+        "fixed": tuple(str(length) for length in files),
+        "padded": (REAL,),
+    }[kind.feeding]
+    return Contender(
+        kind.name, kind.peer, kind.precision, kind.feeding, files, workloads,
+        recipe=kind.recipe, padding_id=kind.padding_id,
+    )  # fmt: skip
+
+
+def _padded_ours(contenders: list[Contender]) -> list[Contender]:
+    """Our int8 file given every text at 128 tokens, as an export of that length would be."""
+    return [
+        msgspec.structs.replace(
+            one, name=f"{one.name} at {PADDED_LENGTH}", feeding="padded", workloads=(REAL,),
+            files={PADDED_LENGTH: one.files[OPEN]},
+        )
+        for one in contenders
+        if one.peer == "edgeseq" and one.precision == "dynamic"
+    ]  # fmt: skip
+
+
+def _run(order: Order, order_path: Path) -> str | None:
+    """Runs an order in a child; None when its file is there, else the cause in one line."""
+    order_path.write_bytes(msgspec.json.encode(order))
+    log_path = order_path.with_suffix(".log")
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    with log_path.open("wb") as log:
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "studies.peers.bert_files", str(order_path)],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=TIMEOUT_S,
+                env=environment, cwd=Path(__file__).parents[2], check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return f"not done after {TIMEOUT_S} s"
+    if done.returncode == 0 and Path(order.path).is_file():
+        return None
+    return describe_end(done.returncode, log_path.read_text(errors="replace"))
+
+
+def _edgeseq(order: Order) -> None:
+    from edgeseq_converters.convert.bare_encoder import convert_bare_encoder
+    from edgeseq_converters.convert.lower.dispatch import Target
+    from edgeseq_converters.convert.recipes import get_recipe
+
+    ids = Path(order.path).with_suffix(".ids")
+    ids.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in order.texts))
+    recipe = get_recipe(_RECIPES[order.precision])
+    convert_bare_encoder(
+        Path(order.checkpoint), Path(order.path), recipe, Target("encoder"), head="classes", ids=ids
+    )
+
+
+def _torch_model(checkpoint: str, *, masked: bool) -> Any:
+    """ids, and with `masked` a mask, to logits; ready to be exported."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    # The attention in plain operators is what exporters are told to take by their own guides.
+    found = AutoModelForSequenceClassification.from_pretrained(
+        checkpoint, attn_implementation="eager"
+    ).eval()
+
+    class Logits(torch.nn.Module):  # type: ignore[misc, unused-ignore]
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = found
+
+        def forward(self, ids: Any, mask: Any = None) -> Any:
+            mask = mask if masked else torch.ones_like(ids)
+            return self.model(input_ids=ids, attention_mask=mask).logits
+
+    return Logits().eval()
+
+
+def _onnxruntime(order: Order, *, fused: bool = False) -> None:
+    import onnx
+    import torch
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    plain = Path(order.path).with_suffix(".plain.onnx")
+    ids = torch.tensor([order.texts[0]])
+    torch.onnx.export(
+        _torch_model(order.checkpoint, masked=False), (ids,), str(plain), dynamo=False,
+        input_names=["ids"], output_names=["logits"], dynamic_axes={"ids": {1: "n"}},
+        opset_version=17,
+    )  # fmt: skip
+    if fused:
+        from onnxruntime.transformers.optimizer import optimize_model
+
+        heads = msgspec.json.decode(Path(order.checkpoint, "config.json").read_bytes())
+        optimized = optimize_model(
+            str(plain), model_type="bert", num_heads=heads["num_attention_heads"],
+            hidden_size=heads["hidden_size"],
+        )  # fmt: skip
+        optimized.save_model_to_file(str(plain))
+    if order.precision == "float32":
+        plain.replace(order.path)
+        return
+    # Of the optimizer's own operators shape inference knows no type: the quantizer asks for one.
+    types = {"DefaultTensorType": onnx.TensorProto.FLOAT} if fused else {}
+    # A scale a row, and 7 bits: what ONNX Runtime advises for processors without VNNI, whose sums
+    # of two products of 8 bits saturate; with its defaults a quarter of the labels was wrong.
+    quantize_dynamic(
+        plain, order.path, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True,
+        extra_options=types,
+    )  # fmt: skip
+
+
+def _onnxruntime_fused(order: Order) -> None:
+    _onnxruntime(order, fused=True)
+
+
+def _litert_torch(order: Order) -> None:
+    import litert_torch
+    import torch
+
+    ids = torch.zeros((1, order.length), dtype=torch.int32)
+    mask = torch.ones((1, order.length), dtype=torch.int32)
+    exported = litert_torch.convert(_torch_model(order.checkpoint, masked=True), (ids, mask))
+    if order.precision == "float32":
+        exported.export(order.path)
+        return
+    from ai_edge_quantizer import quantizer, recipe
+
+    plain = Path(order.path).with_suffix(".plain.tflite")
+    exported.export(str(plain))
+    made = quantizer.Quantizer(str(plain), recipe.dynamic_wi8_afp32())
+    made.quantize().export_model(order.path, overwrite=True)
+
+
+_MAKERS: dict[str, Callable[[Order], None]] = {
+    "edgeseq": _edgeseq,
+    "onnxruntime": _onnxruntime,
+    "onnxruntime-fused": _onnxruntime_fused,
+    "litert-torch": _litert_torch,
+}
+
+
+def main(order_path: Path) -> int:
+    """The child: makes the file that the order names."""
+    order = decode_json(order_path.read_bytes(), Order)
+    try:
+        _MAKERS[order.maker](order)
+    except EdgeseqError as error:
+        sys.stderr.write(f"Error: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

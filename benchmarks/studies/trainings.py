@@ -1,0 +1,125 @@
+"""What trained-model folders say of their training, as numbers for docs/evidence.md.
+
+A test part is looked at once; what was tried is seen in the scores of the development part. Each
+folder's record is kept in benchmarks/results/trained/, one file for a task and data set, so that
+settings that were given up stay on record beside those that were kept.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgeseq.errors import ResultError
+from edgeseq.formats.storage import read_json, write_json
+from edgeseq.formats.trained_model import TrainedModel, Training
+from edgeseq.tasks.scoring import metric_of
+
+SHOWN = (
+    "epochs", "learning_rate", "batch_size", "dropout", "frozen_layers", "layers", "hidden_size",
+    "embedding_size", "min_piece_count", "transfer", "word_states", "hard_weight", "score_noise",
+    "layer_decay", "window", "max_tokens",
+)  # fmt: skip
+"""Settings that the table shows, where they stand in the record and are not nothing."""
+
+
+class Trained(msgspec.Struct, frozen=True):
+    """One training: `dev_scores` are values of the task's metric on the development part, one a
+    pass; `seconds` is wall-clock time, other work of the machine included."""
+
+    name: str
+    arch: str
+    parameters: int
+    seed: int
+    settings: dict[str, Any]
+    dev_scores: tuple[float, ...]
+    seconds: float
+    teacher: str | None
+
+
+class Trainings(msgspec.Struct, frozen=True):
+    """A file below benchmarks/results/trained/."""
+
+    task: str
+    data_name: str
+    data_sha256: str
+    models: tuple[Trained, ...]
+    schema_version: int = 1
+
+
+def trained(model: TrainedModel) -> Trainings:
+    """The record of one model, in numbers alone; raises `ResultError` for one that was not trained
+    here."""
+    manifest, record = model.manifest, model.manifest.training
+    if not record.epochs:
+        raise ResultError("was not trained by edgeseq", where=manifest.name)
+    one = Trained(
+        name=manifest.name,
+        arch=manifest.arch,
+        parameters=model.parameters,
+        seed=record.seed,
+        settings=_shown(record),
+        dev_scores=record.dev_scores or (record.dev_score,),
+        seconds=record.seconds,
+        teacher=record.teacher,
+    )
+    return Trainings(manifest.task, record.data_name, record.data_sha256, (one,))
+
+
+def _shown(record: Training) -> dict[str, Any]:
+    """The settings that made a difference: not those of a teacher where there is none."""
+    without = set() if record.teacher else {"hard_weight", "word_states", "transfer"}
+    found = {name: record.settings.get(name) for name in SHOWN if name not in without}
+    if found.get("layer_decay") == 1:
+        del found["layer_decay"]
+    return {name: value for name, value in found.items() if value}
+
+
+def merged(known: Sequence[Trainings], new: Sequence[Trainings]) -> list[Trainings]:
+    """All of them, each training once; raises `ResultError` where the data differ under a name."""
+    found: dict[tuple[str, str], Trainings] = {}
+    for one in (*known, *new):
+        key = (one.task, one.data_name)
+        before = found.setdefault(key, msgspec.structs.replace(one, models=()))
+        if before.data_sha256 != one.data_sha256:
+            raise ResultError(
+                f"other examples of {one.data_name} than in another training",
+                where=", ".join(model.name for model in one.models),
+                found=one.data_sha256,
+                expected=before.data_sha256,
+            )
+        more = tuple(model for model in one.models if model not in before.models)
+        found[key] = msgspec.structs.replace(before, models=before.models + more)
+    return [found[key] for key in sorted(found)]
+
+
+def read_trainings(folder: Path) -> list[Trainings]:
+    """The files in `folder`, by name; raises `ResultError` for one that does not fit."""
+    return [read_json(path, Trainings, error=ResultError) for path in sorted(folder.glob("*.json"))]
+
+
+def write_trainings(folder: Path, found: Sequence[Trainings]) -> None:
+    """Writes one file for each task and data set."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in found:
+        name = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{one.task}-{one.data_name}")
+        write_json(folder / f"{name}.json", one)
+
+
+def table(found: Trainings) -> Iterator[str]:
+    """Markdown lines: every training, its settings and its score on the development part."""
+    metric = metric_of(found.task)
+    yield f"What was tried on {found.data_name}, scored on the development part after each pass:"
+    yield ""
+    yield f"| model | settings | {metric.title}, by pass | minutes |"
+    yield "|---|---|---|---|"
+    for one in found.models:
+        settings = [f"{name} {value}" for name, value in one.settings.items()]
+        settings += [f"teacher {one.teacher}"] * bool(one.teacher)
+        scores = ", ".join(metric.show(score) for score in one.dev_scores)
+        size = f"{one.name} ({one.arch}, {one.parameters / 1e6:.1f} M)"
+        yield f"| {size} | {', '.join(settings)} | {scores} | {one.seconds / 60:.0f} |"

@@ -1,0 +1,1 @@
+"""Conversion of a model to TFLite: load, plan, lower, quantize, verify, write."""

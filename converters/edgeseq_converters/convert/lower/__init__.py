@@ -1,0 +1,1 @@
+"""Models as TFLite operators: `recurrent` networks and `encoder` graphs."""

@@ -1,0 +1,235 @@
+"""From a trained model to the content of a .tflite file: the one place where a recipe meets a
+lowering and a runtime.
+
+No framework takes part: a conversion takes a fraction of a second and the memory of the arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from edgeseq.errors import ConversionError, InputError
+from edgeseq.formats.bundle import Lowering
+from edgeseq.formats.tflite_runtimes import operator_versions
+from edgeseq.formats.trained_model import Arch, TrainedModel
+from edgeseq.tasks.registry import head_of
+from edgeseq_converters.convert.lower.recurrent.integer import Integers
+from edgeseq_converters.convert.lower.recurrent.whole import lower as lower_network
+from edgeseq_converters.convert.lower.recurrent.whole import lower_stream
+from edgeseq_converters.convert.quantize.recurrent_moments import input_moments
+from edgeseq_converters.convert.quantize.recurrent_ranges import calibrate
+from edgeseq_converters.convert.quantize.weights import WeightFormat
+from edgeseq_converters.convert.recipes import RECIPES, Recipe
+from edgeseq_converters.models.from_trained import network_of
+from edgeseq_converters.models.network import Network
+
+OUTPUT = "logits"
+LOWERINGS: dict[Arch, tuple[Lowering, ...]] = {
+    "lstm": ("loop", "projected", "unrolled", "fused"),
+    "bert": ("encoder", "cached"),
+}
+"""The lowerings of each architecture; the first is what `auto` takes."""
+_ENCODER_RECIPES = (
+    "float32",
+    "float16",
+    "dynamic_wi8_afp32",
+    "dynamic_wi4_afp32",
+    "dynamic_wi4_ei4_afp32",
+    "weight_only_wi8_afp32",
+    "static_wi8_ai8",
+)
+_NEXT_RECIPES = (
+    "float32",
+    "float16",
+    "dynamic_wi8_afp32",
+    "dynamic_wi4_ei4_afp32",
+    "weight_only_wi8_afp32",
+)
+"""Its words are also the matrix that it ends with: in 4 bits either both are, or none."""
+_ROW_SCALES_VERSION = 12
+"""The FULLY_CONNECTED that multiplies by int8 weights with a scale a row and float inputs."""
+
+
+class Target(msgspec.Struct, frozen=True):
+    """How a model is to be lowered: `steps` is the length of an unrolled one, `runtime` the name
+    of an older runtime that must load the file (`edgeseq.formats.tflite_runtimes`), or None for the
+    current one."""
+
+    lowering: Lowering
+    steps: int | None = None
+    runtime: str | None = None
+
+
+def choose_lowering(arch: Arch, name: str) -> Lowering:
+    """The lowering called `name`, or the default one for `auto`.
+
+    Raises `InputError` listing what this architecture has.
+    """
+    if name == "auto":
+        return LOWERINGS[arch][0]
+    for lowering in LOWERINGS[arch]:
+        if lowering == name:
+            return lowering
+    raise InputError(
+        f"unknown lowering of a {arch} model",
+        found=repr(name),
+        expected=" or ".join(("auto", *LOWERINGS[arch])),
+        fix="choose one of these",
+    )
+
+
+def lowerings_of(arch: Arch, task: str) -> tuple[Lowering, ...]:
+    """The lowerings that a model of this architecture has for a task."""
+    if head_of(task) == "next-token":
+        return ("encoder", "cached") if arch == "bert" else ("loop",)
+    return tuple(one for one in LOWERINGS[arch] if one != "cached")
+
+
+def recipes_of(arch: Arch, lowering: Lowering) -> tuple[str, ...]:
+    """The recipes that a lowering of this architecture has."""
+    if arch == "bert":
+        return _ENCODER_RECIPES
+    lacking: set[str] = set()
+    if lowering == "projected":
+        lacking = {one.name for one in RECIPES.values() if one.activations != "float32"}
+    if lowering == "fused":
+        lacking = {one.name for one in RECIPES.values() if one.weights == "int4"}
+        lacking.add("static_wi8_ai16")  # the operator's own form is 8x8→16
+    return tuple(name for name in RECIPES if name not in lacking)
+
+
+def choose_runtime(name: str | None) -> str | None:
+    """The known runtime that `name` (`tflite-runtime==2.14`) means.
+
+    Raises `InputError` listing the known ones.
+    """
+    if name is None:
+        return None
+    wanted = name.replace("==", " ").split()
+    for known in operator_versions():
+        package, version = known.split()
+        if wanted[0] == package and (len(wanted) == 1 or version.startswith(wanted[1])):
+            return known
+    raise InputError(
+        "unknown runtime",
+        found=repr(name),
+        expected=" or ".join(known.replace(" ", "==") for known in operator_versions()),
+        fix="name one of these",
+    )
+
+
+def lower(
+    model: TrainedModel, recipe: Recipe, target: Target, texts: Sequence[Sequence[int]] = ()
+) -> bytes:
+    """The .tflite content of a trained model: `input_ids` to `logits` float32 [1, labels].
+
+    `texts` (token ids) are what a static recipe takes its ranges from. Raises `CheckpointError`
+    for a damaged model and `ConversionError` for what the lowering or the recipe cannot do.
+    """
+    if head_of(model.manifest.task) == "next-token":
+        _check_next(model, recipe)
+        if model.manifest.arch == "bert":
+            from edgeseq_converters.convert.lower.encoder.causal import lower_next
+
+            cached = target.lowering == "cached"
+            newest = has_row_scales(target.runtime)
+            return lower_next(model, recipe, texts, cached=cached, row_scales=newest)
+        network = network_of(model)
+        return _stream(network, _numbers(network, recipe, target, texts), target)
+    if model.manifest.arch == "lstm":
+        return network_to_tflite(network_of(model), recipe, target, texts, output=OUTPUT)
+    if recipe.name not in _ENCODER_RECIPES:
+        raise ConversionError(
+            f"no recipe {recipe.name} for an encoder",
+            where=model.manifest.name,
+            expected=" or ".join(_ENCODER_RECIPES),
+            fix="choose one of these",
+        )
+    if target.lowering == "cached":
+        raise ConversionError(
+            "only a model of the next word has a cache of what it has seen",
+            where=model.manifest.name,
+            found=target.lowering,
+            fix="choose --lowering encoder",
+        )
+    from edgeseq_converters.convert.lower.encoder import encoder
+
+    return encoder.lower(model, recipe, texts, row_scales=has_row_scales(target.runtime))
+
+
+def _check_next(model: TrainedModel, recipe: Recipe) -> None:
+    """Raises `ConversionError` for a recipe that a model of the next word does not have."""
+    if recipe.name not in _NEXT_RECIPES:
+        raise ConversionError(
+            f"no recipe {recipe.name} for a model of the next word",
+            where=model.manifest.name,
+            expected=" or ".join(_NEXT_RECIPES),
+            fix="choose one of these",
+        )
+
+
+def _stream(network: Network, weights: WeightFormat, target: Target) -> bytes:
+    """A model of the next word: its state goes in and comes out."""
+    if target.lowering != "loop":
+        raise ConversionError(
+            "only the lowering loop streams",
+            where=network.name,
+            found=target.lowering,
+            fix="choose --lowering loop",
+        )
+    return lower_stream(network, weights, output=OUTPUT)
+
+
+def network_to_tflite(
+    network: Network,
+    recipe: Recipe,
+    target: Target,
+    texts: Sequence[Sequence[int]] = (),
+    *,
+    output: str,
+    streaming: bool = False,
+) -> bytes:
+    """The .tflite content of a recurrent network
+    (`edgeseq_converters.convert.lower.recurrent.whole.lower`).
+
+    Raises `ConversionError` for what the lowering or the recipe cannot do.
+    """
+    numbers: WeightFormat | Integers
+    if target.lowering == "fused" and recipe.weights == "int4":
+        raise ConversionError(
+            "the fused operator takes no int4 weights",
+            where=network.name,
+            found=recipe.name,
+            expected=" or ".join(recipes_of("lstm", "fused")),
+            fix="choose one of these, or --lowering loop",
+        )
+    if recipe.activations == "float32":
+        numbers = _numbers(network, recipe, target, texts)
+    else:
+        numbers = Integers(network, recipe.activations, calibrate(network, texts))
+    return lower_network(
+        network,
+        target.lowering,  # type: ignore[arg-type]
+        numbers,
+        output=output,
+        steps=target.steps,
+        streaming=streaming,
+    )
+
+
+def _numbers(
+    network: Network, recipe: Recipe, target: Target, texts: Sequence[Sequence[int]]
+) -> WeightFormat:
+    moments = input_moments(network, texts) if recipe.weights == "int4" else {}
+    newest = has_row_scales(target.runtime)
+    return WeightFormat.of(recipe, row_scales=newest, moments=moments)
+
+
+def has_row_scales(runtime: str | None) -> bool:
+    """Whether the runtime multiplies float inputs by int8 weights with a scale a row."""
+    if runtime is None:
+        return True
+    _, highest = operator_versions()[runtime].get("FULLY_CONNECTED", (0, 0))
+    return highest >= _ROW_SCALES_VERSION

@@ -1,0 +1,57 @@
+"""What the lowerings have in common that write out each direction's whole sequence of states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from edgeseq_converters.convert.lower.recurrent import layers
+from edgeseq_converters.convert.lower.recurrent.layers import Flow
+from edgeseq_converters.convert.lower.recurrent.loop import Group, merged
+from edgeseq_converters.convert.tflite import operators as op
+from edgeseq_converters.convert.tflite.model import Tensor
+from edgeseq_converters.models.network import Cell, Pool, Recurrent
+
+Direction = Callable[[Recurrent, Cell, str, Tensor], Tensor]
+"""Runs one direction of a layer: its inputs [n, in] in the order in which it reads them → its
+states [n, H] in that order."""
+
+
+def run(group: Group, flow: Flow, direction: Direction) -> Tensor:
+    """What the group collects of its topmost layer: [1, features] or [n, features].
+
+    A backward direction reads the real tokens in the opposite order, then the padding: what it
+    makes of that comes after all that counts.
+    """
+    values = flow.values
+    for layer in group.layers[:-1]:
+        values = merged(layer, _in_order(flow, _both(layer, values, flow, direction)))
+    states = _both(group.top, values, flow, direction)
+    if group.collect == "final":
+        last = op.pair("SUB", flow.length, flow.length.graph.ints(1))
+        return merged(group.top, [op.gather(rows, last) for rows in states])
+    sequence = merged(group.top, _in_order(flow, states))
+    if group.collect == "sequence":
+        return sequence
+    if group.collect == "marks":
+        return layers.marked(group.marks, flow.ids, sequence)
+    return layers.pool(Pool(group.top.name, group.collect), replace(flow, values=sequence))
+
+
+def _both(layer: Recurrent, values: Tensor, flow: Flow, direction: Direction) -> Sequence[Tensor]:
+    states = [direction(layer, layer.forward, "forward", values)]
+    if layer.backward is not None:
+        states.append(direction(layer, layer.backward, "backward", reverse(flow, values)))
+    return states
+
+
+def _in_order(flow: Flow, states: Sequence[Tensor]) -> list[Tensor]:
+    """The backward direction's states put back in the order of the text."""
+    return [rows if d == 0 else reverse(flow, rows) for d, rows in enumerate(states)]
+
+
+def reverse(flow: Flow, rows: Tensor) -> Tensor:
+    """The real rows in the opposite order; what stands in the others is undefined."""
+    if flow.padding is not None:
+        return op.gather(rows, flow.padding.reversal)
+    return op.reverse_rows(rows)

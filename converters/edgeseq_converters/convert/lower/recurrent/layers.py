@@ -1,0 +1,156 @@
+"""What is the same in every lowering: ids in, embedding, pooling, dense layers, functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from edgeseq_converters.convert.quantize.weights import WeightFormat
+from edgeseq_converters.convert.tflite import operators as op
+from edgeseq_converters.convert.tflite.model import Tensor
+from edgeseq_converters.models.arrays import FloatArray
+from edgeseq_converters.models.network import (
+    Activation,
+    AttentionPool,
+    Dense,
+    Function,
+    Layer,
+    MarkedPool,
+    Pool,
+    Scale,
+)
+
+MASKED = np.float32(-1e9)
+"""Added to the scores of padding before a softmax."""
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What goes from layer to layer.
+
+    `values` [n, features], or [1, features] once it is one vector a text; `length` int32 [1], how
+    many of the n rows are real; `ids` int32 [n]; `padding` when not all rows are real.
+    """
+
+    values: Tensor
+    length: Tensor
+    ids: Tensor
+    padding: Padding | None = None
+
+
+@dataclass(frozen=True)
+class Padding:
+    """How to look past padding: `mask` float32 [n, 1] is 1 for real rows; `reversal` int32 [n]
+    says where the real rows stand in the opposite order; `repeated` int32 [n] has the last real
+    row in the place of padding."""
+
+    mask: Tensor
+    reversal: Tensor
+    repeated: Tensor
+
+
+def flat_ids(ids: Tensor) -> Tensor:
+    """[1, n] → [n]."""
+    return op.reshape(ids, (-1 if ids.shape[1] == -1 else ids.shape[1],))
+
+
+def real_length(ids: Tensor, *, above: int | None) -> Tensor:
+    """int32 [1]: how many of `ids` [n] are tokens, those `above` this number, at least one; all
+    of them when it is None."""
+    graph = ids.graph
+    if above is None:
+        return op.shape_of(ids)
+    real = op.cast(op.less(graph.ints(above), ids), "int32")
+    return op.pair("MAXIMUM", op.reduce("SUM", real, 0), graph.ints(1))
+
+
+def padded_flow(values: Tensor, length: Tensor, ids: Tensor) -> Flow:
+    """The flow of `values` [n, f] of which only the first `length` rows are real."""
+    graph = ids.graph
+    places = op.places(ids)
+    mask = op.reshape(op.cast(op.less(places, length), "float32"), (ids.shape[0], 1))
+    last = op.pair("SUB", length, graph.ints(1))
+    # Padding would stand at negative places: 0 will do, nobody looks there.
+    reversal = op.pair("MAXIMUM", op.pair("SUB", last, places), graph.ints(0))
+    repeated = op.pair("MINIMUM", places, last)
+    return Flow(values, length, ids, Padding(mask, reversal, repeated))
+
+
+def apply(layer: Layer, flow: Flow, weights: WeightFormat) -> Flow:
+    """A layer that is not recurrent, over all rows at once."""
+    values = flow.values
+    graph = values.graph
+    if isinstance(layer, Dense):
+        values = weights.product(values, layer.name, layer.kernel, layer.bias)
+        values = function(values, layer.function)
+    elif isinstance(layer, Activation):
+        values = function(values, layer.function)
+    elif isinstance(layer, Scale):
+        scaled = op.multiply(values, graph.constant(f"{layer.name}/factor", layer.factor))
+        values = op.add(scaled, graph.constant(f"{layer.name}/offset", layer.offset))
+    elif isinstance(layer, Pool):
+        values = pool(layer, flow)
+    elif isinstance(layer, AttentionPool):
+        values = _attend(layer, flow, weights)
+    elif isinstance(layer, MarkedPool):
+        values = marked(layer.marks, flow.ids, values)
+    return replace(flow, values=values)
+
+
+def function(x: Tensor, name: Function) -> Tensor:
+    """The function by element; softmax over the features."""
+    if name == "linear":
+        return x
+    if name == "softmax":
+        return op.softmax(x)
+    return op.unary({"relu": "RELU", "tanh": "TANH", "sigmoid": "LOGISTIC"}[name], x)  # type: ignore[arg-type]
+
+
+def pool(layer: Pool, flow: Flow) -> Tensor:
+    """A sequence to [1, features], over its real rows."""
+    values, graph = flow.values, flow.values.graph
+    if layer.how == "last":
+        return op.gather(values, op.pair("SUB", flow.length, graph.ints(1)))
+    if layer.how == "max":
+        if flow.padding is not None:
+            values = op.gather(values, flow.padding.repeated)
+        return op.reduce("REDUCE_MAX", values, 0)
+    if flow.padding is None:
+        return op.reduce("MEAN", values, 0)
+    total = op.reduce("SUM", op.multiply(values, flow.padding.mask), 0)
+    return op.pair("DIV", total, op.cast(flow.length, "float32"))
+
+
+def marked(marks: Sequence[int], ids: Tensor, values: Tensor) -> Tensor:
+    """`network.MarkedPool`: ids int32 [n] and values float32 [n, features] → [1, …].
+
+    The rows are picked by a product with a 1 where a mark stands: its shape [marks, n] is known
+    but for n, where a search for the places would have an open one. Padding is no mark.
+    """
+    column = ids.graph.constant("marks", np.asarray(marks, np.int32)[:, None])
+    found = op.cast(op.equal(column, op.reshape(ids, (1, ids.shape[0]))), "float32")
+    return joined_marks(op.batch_matmul(found, values))
+
+
+def joined_marks(picked: Tensor) -> Tensor:
+    """The marks' rows [marks, features] side by side with their products: [1, …]."""
+    rows = [op.row(picked, place) for place in range(picked.shape[0])]
+    return op.concatenate([*rows, *(op.multiply(rows[0], row) for row in rows[1:])], 1)
+
+
+def _attend(layer: AttentionPool, flow: Flow, weights: WeightFormat) -> Tensor:
+    """The weighted sum of the rows; the softmax runs over the last axis, so scores lie as a row."""
+    values, graph = flow.values, flow.values.graph
+    units = weights.product(values, layer.name, layer.kernel, layer.bias)
+    query: FloatArray = layer.query[:, None]
+    # Scores steer a softmax: one column, kept in float32 whatever the recipe.
+    exact = WeightFormat("float32")
+    scores = exact.product(function(units, layer.function), f"{layer.name}/query", query)
+    if flow.padding is not None:
+        low = graph.constant("low", np.asarray([MASKED], np.float32))
+        one = graph.constant("one", np.ones(1, np.float32))
+        scores = op.add(scores, op.multiply(op.pair("SUB", one, flow.padding.mask), low))
+    attention = op.softmax(op.reshape(scores, (1, values.shape[0])))
+    return op.batch_matmul(attention, values)

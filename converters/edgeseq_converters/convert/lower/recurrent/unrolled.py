@@ -1,0 +1,52 @@
+"""The `unrolled` lowering: a fixed number of steps written out one after the other.
+
+For runtimes and accelerators without loops. Texts are padded to the fixed length and their real
+length is a second input; what is behind it is computed and never looked at. XNNPACK packs a copy
+of the recurrent weights for every step, so memory grows with the length (see docs/decisions.md).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgeseq_converters.convert.lower.recurrent import cells, emitted
+from edgeseq_converters.convert.lower.recurrent.layers import Flow
+from edgeseq_converters.convert.lower.recurrent.loop import Group
+from edgeseq_converters.convert.tflite import operators as op
+from edgeseq_converters.convert.tflite.model import Tensor
+from edgeseq_converters.models.network import Cell, Recurrent
+
+
+def run(group: Group, flow: Flow) -> Tensor:
+    """What the group collects (`emitted.run`)."""
+
+    def direction(layer: Recurrent, cell: Cell, name: str, values: Tensor) -> Tensor:
+        return _steps(group, f"{layer.name}/{name}", cell, values)
+
+    return emitted.run(group, flow, direction)
+
+
+def _steps(group: Group, name: str, cell: Cell, values: Tensor) -> Tensor:
+    """values [T, in] → states [T, H]."""
+    graph, steps = values.graph, values.shape[0]
+    weights = group.weights
+    projected = weights.product(values, f"{name}/kernel", cell.kernel, cell.bias)
+
+    def product(hidden: Tensor, begin: int, end: int) -> Tensor:
+        kernel, bias = cell.recurrent_kernel[:, begin:end], cell.recurrent_bias
+        # Only a GRU that resets before it multiplies asks for its last columns alone.
+        return weights.product(
+            hidden, f"{name}/{'candidate' if begin else 'recurrent'}", kernel, bias
+        )
+
+    hidden = graph.constant("zero", np.zeros((1, cell.hidden_size), np.float32))
+    state, states = hidden, []
+    given = [projected] if steps == 1 else op.split(projected, steps, 0)
+    for row in given:
+        if cell.kind == "lstm":
+            gates = op.add(row, product(hidden, 0, 4 * cell.hidden_size))
+            hidden, state = cells.lstm(gates, state)
+        else:
+            hidden = cells.gru(row, hidden, product, cell)
+        states.append(hidden)
+    return op.concatenate(states, 0)

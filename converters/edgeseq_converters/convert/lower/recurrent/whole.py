@@ -1,0 +1,275 @@
+"""A whole network in one of the lowerings, with its signatures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from edgeseq.errors import ConversionError
+from edgeseq_converters.convert.lower.recurrent import (
+    fused,
+    integer_whole,
+    layers,
+    loop,
+    projected,
+    unrolled,
+)
+from edgeseq_converters.convert.lower.recurrent.integer import Integers
+from edgeseq_converters.convert.lower.recurrent.layers import Flow
+from edgeseq_converters.convert.quantize.weights import WeightFormat
+from edgeseq_converters.convert.tflite import operators as op
+from edgeseq_converters.convert.tflite.model import Graph, Tensor, Writer
+from edgeseq_converters.models.network import (
+    AttentionPool,
+    Embedding,
+    Layer,
+    MarkedPool,
+    Network,
+    Pool,
+    Recurrent,
+    tied_decoder,
+)
+
+SIGNATURE = "serving_default"
+STREAM = "stream"
+INPUT = "input_ids"
+Recurrence = Literal["loop", "projected", "unrolled", "fused"]
+States = tuple[loop.State, loop.State]
+
+
+@dataclass(frozen=True)
+class Together:
+    """Recurrent layers that run in one loop, and what it gives of the topmost one."""
+
+    layers: tuple[Recurrent, ...]
+    collect: loop.Collect
+    marks: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Other:
+    """A layer that is not recurrent."""
+
+    layer: Layer
+
+
+def stages(network: Network) -> Iterator[Together | Other]:
+    """The network's layers, recurrent ones in the largest groups that run in one loop, with the
+    pooling behind them taken into it."""
+    rest = list(network.layers)
+    while rest:
+        first = rest.pop(0)
+        if not isinstance(first, Recurrent):
+            yield Other(first)
+            continue
+        group = [first]
+        while rest and isinstance(rest[0], Recurrent) and _stack(group[-1], rest[0]):
+            group.append(rest[0])
+            rest.pop(0)
+        collect = _collect(group[-1], rest)
+        marks: tuple[int, ...] = ()
+        if group[-1].sequences and collect != "sequence":
+            pooling = rest.pop(0)
+            marks = pooling.marks if isinstance(pooling, MarkedPool) else ()
+        yield Together(tuple(group), collect, marks)
+
+
+def _stack(below: Recurrent, upper: Recurrent) -> bool:
+    """Whether both run in one loop: forward only, of one kind."""
+    forward_only = below.backward is None and upper.backward is None
+    return below.sequences and forward_only and below.forward.kind == upper.forward.kind
+
+
+def _collect(top: Recurrent, rest: list[Layer]) -> loop.Collect:
+    """What the loop must give, looking at the layer behind it."""
+    if not top.sequences:
+        return "final"
+    following = rest[0] if rest else None
+    one_direction = top.backward is None
+    if isinstance(following, MarkedPool):
+        return "marks" if one_direction or top.merge == "concat" else "sequence"
+    if not isinstance(following, Pool):
+        return "sequence"
+    if following.how == "last":
+        # The last row of a backward direction is its first state, not its final one.
+        return "final" if one_direction else "sequence"
+    return following.how if one_direction or top.merge == "concat" else "sequence"
+
+
+def lower(
+    network: Network,
+    lowering: Recurrence,
+    numbers: WeightFormat | Integers,
+    *,
+    output: str,
+    steps: int | None = None,
+    streaming: bool = False,
+) -> bytes:
+    """The .tflite content of `network`, stored and computed as `numbers` says.
+
+    Its signature leads from `input_ids` int32 [1, −1] to `output`, float32 [1, outputs], or
+    [1, n, outputs] for a network that answers for each token.
+
+    `projected` is `loop` with a table of what the bottom layer adds up from each token.
+    `unrolled` has a fixed number of `steps`: `input_ids` int32 [1, steps], filled up with −1 to
+    the right of a shorter text. With `streaming` a second signature `stream` takes and gives the
+    states of the recurrent layers (`h0`, `c0`, … by layer, float32 [1, H]), so that a text can be
+    fed token by token or in pieces. Raises `ConversionError` for what the lowering cannot do:
+    `check`.
+    """
+    check(network, lowering, steps=steps, streaming=streaming)
+    if isinstance(numbers, Integers):
+        integer_whole.check(network, lowering, numbers.dtype, streaming=streaming)
+    writer = Writer(f"{network.name}: {lowering} lowering")
+    make = _Maker(network, lowering, numbers, output, steps)
+    make.signature(writer, SIGNATURE)
+    if streaming:
+        make.signature(writer, STREAM)
+    return writer.pack()
+
+
+def lower_stream(network: Network, weights: WeightFormat, *, output: str) -> bytes:
+    """The .tflite content of a network whose only signature is `stream` (see `lower`).
+
+    Raises `ConversionError` as `check` does.
+    """
+    check(network, "loop", steps=None, streaming=True)
+    writer = Writer(f"{network.name}: a stream")
+    _Maker(network, "loop", weights, output, None).signature(writer, STREAM)
+    return writer.pack()
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """What the signatures of one file have in common."""
+
+    network: Network
+    lowering: Recurrence
+    numbers: WeightFormat | Integers
+    output: str
+    steps: int | None
+
+    def signature(self, writer: Writer, key: str) -> None:
+        """Adds a graph and names its inputs and outputs."""
+        graph = writer.graph(key)
+        ids = graph.input(INPUT, "int32", (1, -1 if self.steps is None else self.steps))
+        inputs: dict[str, Tensor] = {INPUT: ids}
+        outputs: dict[str, Tensor] = {}
+        flow = self._embedded(layers.flat_ids(ids), key)
+        number = 0  # of the recurrent layer, which names its states
+        for stage in stages(self.network):
+            if isinstance(stage, Other):
+                flow = self._other(stage.layer, flow)
+                continue
+            states: States = ({}, {})
+            if key == STREAM:
+                states = (_state_inputs(graph, stage, number), {})
+            values = self._recurrent(stage, flow, states)
+            for name in states[0]:
+                inputs[_renumbered(name, number)] = states[0][name]
+                outputs[f"{_renumbered(name, number)}_next"] = states[1][name]
+            flow = replace(flow, values=values)
+            number += len(stage.layers)
+        answer = flow.values
+        if isinstance(self.numbers, Integers):
+            answer = integer_whole.end(self.network, answer)
+        if self.network.per_token:
+            answer = op.reshape(answer, (1, *ids.shape[1:], self.network.outputs))
+        outputs = {self.output: answer} | outputs
+        graph.inputs = list(inputs.values())
+        graph.outputs = list(outputs.values())
+        writer.sign(key, inputs, outputs)
+
+    def _embedded(self, ids: Tensor, key: str) -> Flow:
+        """The flow of the embedded tokens `ids` [n], and which of them are real."""
+        padded = self.steps is not None
+        lowest = -1  # the highest id that is no token
+        if self.network.embedding.mask_zero and key != STREAM:
+            padded, lowest = True, 0
+        length = layers.real_length(ids, above=lowest if padded else None)
+        if self.steps is not None:
+            ids = op.pair("MAXIMUM", ids, ids.graph.ints(0))
+        if isinstance(self.numbers, Integers):
+            values = self.numbers.lookup(ids, stretched=self.lowering != "fused")
+        else:
+            embedding = self._table()
+            decoder = tied_decoder(self.network) if embedding is self.network.embedding else None
+            values = self.numbers.lookup_words(ids, embedding.name, embedding.table, decoder)
+        return layers.padded_flow(values, length, ids) if padded else Flow(values, length, ids)
+
+    def _table(self) -> Embedding:
+        if self.lowering == "projected":
+            return projected.projected_table(self.network)
+        return self.network.embedding
+
+    def _other(self, layer: Layer, flow: Flow) -> Flow:
+        if isinstance(self.numbers, Integers):
+            return integer_whole.apply(self.numbers, layer, flow)
+        return layers.apply(layer, flow, self.numbers)
+
+    def _recurrent(self, stage: Together, flow: Flow, states: States) -> Tensor:
+        """What the stage collects; `states` are those to start from and, filled, the final ones."""
+        if isinstance(self.numbers, Integers):
+            group = loop.Group(stage.layers, stage.collect, marks=stage.marks)
+            return integer_whole.run(self.numbers, group, flow, self.lowering)
+        group = loop.Group(
+            stage.layers,
+            stage.collect,
+            self.numbers,
+            states[0],
+            marks=stage.marks,
+            projected=self.lowering == "projected" and stage.layers[0] is self.network.layers[0],
+        )
+        if self.lowering == "fused":
+            return fused.run(group, flow)
+        if self.lowering == "unrolled":
+            return unrolled.run(group, flow)
+        values, final = loop.run(group, flow)
+        states[1].update(final)
+        return values
+
+
+def check(network: Network, lowering: Recurrence, *, steps: int | None, streaming: bool) -> None:
+    """Raises `ConversionError` naming what the lowering cannot do, and the layer that needs it."""
+
+    def refuse(what: str, found: str, fix: str) -> None:
+        raise ConversionError(what, where=network.name, found=found, fix=fix)
+
+    if lowering == "projected":
+        projected.bottom_of(network)
+    for layer in network.layers if lowering == "fused" else ():
+        if isinstance(layer, Recurrent) and layer.forward.kind != "lstm":
+            what = "the lowering fused has LSTM layers only"
+            refuse(what, f"layer {layer.name} is a GRU", "choose --lowering loop")
+    if (lowering == "unrolled") != (steps is not None):
+        refuse(
+            "only the lowering unrolled has a fixed length, and it needs one",
+            f"{lowering} with {steps} steps",
+            "give --length with --lowering unrolled",
+        )
+    if streaming and lowering not in ("loop", "projected"):
+        refuse("only a lowering that is a loop streams", lowering, "choose --lowering loop")
+    for layer in network.layers if streaming else ():
+        both = isinstance(layer, Recurrent) and layer.backward is not None
+        whole = isinstance(layer, AttentionPool | MarkedPool) or (
+            isinstance(layer, Pool) and layer.how != "last"
+        )
+        if both or whole:
+            found = f"layer {layer.name}, which needs the whole text"
+            refuse("cannot stream", found, "leave out --streaming")
+
+
+def _state_inputs(graph: Graph, stage: Together, number: int) -> loop.State:
+    """The states that a stream starts from, as inputs of the graph."""
+    states = {}
+    for place, layer in enumerate(stage.layers):
+        for name in loop.state_names(layer, place):
+            shape = (1, layer.forward.hidden_size)
+            states[name] = graph.input(_renumbered(name, number), "float32", shape)
+    return states
+
+
+def _renumbered(name: str, number: int) -> str:
+    """`h0` of a group whose first layer is the network's recurrent layer `number`."""
+    return f"{name[0]}{int(name[1:]) + number}"

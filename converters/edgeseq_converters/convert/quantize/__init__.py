@@ -1,0 +1,1 @@
+"""Weight formats, calibration ranges and GPTQ rounding."""

@@ -1,0 +1,192 @@
+"""Recipes: how a model's numbers are stored and computed in the .tflite, as frozen data.
+
+Names follow ai-edge-quantizer's grammar: what is done, weight type, activation type
+(`dynamic_wi8_afp32`: int8 weights, float activations that are quantized while running). `ei4` says
+that the rows of the words are int4 as well.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import msgspec
+
+from edgeseq.errors import InputError
+from edgeseq.formats.bundle import RecipeName
+
+MIN_QUANTIZED_ELEMENTS = 1024
+"""An array of fewer elements is too small for its type to matter when a file is checked, and stays
+float32 in an encoder."""
+
+DEFAULT: RecipeName = "dynamic_wi8_afp32"
+"""What a device gets unless something else is asked for: smallest and fastest of the three."""
+
+Storage = Literal["float32", "float16", "int8", "int4"]
+Activations = Literal["float32", "int8", "int16"]
+
+
+class Bound(msgspec.Struct, frozen=True):
+    """What a recipe promises against the float model, and why.
+
+    `relative_error` is the largest allowed |difference of a logit| over the largest |logit| of
+    the float model on the same examples; `label_agreement` the smallest allowed fraction of equal
+    labels. `slack` is what another runtime or processor may add to the error, relative to the
+    largest |logit|: kernels sum in another order, and a dynamically quantized activation that
+    lands on the other side of a rounding step moves by 1/127 of its row's range.
+    """
+
+    relative_error: float
+    label_agreement: float
+    slack: float
+    reason: str
+
+
+class Recipe(msgspec.Struct, frozen=True):
+    """One way to store and compute.
+
+    `weights` is the type of matrix weights, `words` that of the embedding rows of words (other
+    looked-up tables are small: int8 beside int4); `activations` that of what flows between
+    operators, integers with ranges that are calibrated on texts; `dynamic`: float activations that
+    the runtime quantizes before each product.
+    """
+
+    name: RecipeName
+    weights: Storage
+    words: Storage
+    activations: Activations
+    dynamic: bool
+    title: str
+    bound: Bound
+
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            name="float32",
+            weights="float32",
+            words="float32",
+            activations="float32",
+            dynamic=False,
+            title="nothing rounded",
+            bound=Bound(
+                relative_error=1e-3,
+                label_agreement=0.998,
+                slack=1e-3,
+                reason="only the order of sums differs: about 1e-7 an operation, 1e-5 a model",
+            ),
+        ),
+        Recipe(
+            name="float16",
+            weights="float16",
+            words="float16",
+            activations="float32",
+            dynamic=False,
+            title="weights stored in 16 bits, computed in float32",
+            bound=Bound(
+                relative_error=2e-2,
+                label_agreement=0.985,
+                slack=2e-3,
+                reason="a weight is rounded by at most 2^-11 = 0.05 %; layers add up",
+            ),
+        ),
+        Recipe(
+            name="dynamic_wi8_afp32",
+            weights="int8",
+            words="int8",
+            activations="float32",
+            dynamic=True,
+            title="int8 weights, activations quantized while running",
+            bound=Bound(
+                relative_error=0.25,
+                label_agreement=0.9,
+                slack=2e-2,
+                reason="weights and activations are rounded by up to 0.4 % of their row's range",
+            ),
+        ),
+        Recipe(
+            name="dynamic_wi4_afp32",
+            weights="int4",
+            words="int8",
+            activations="float32",
+            dynamic=True,
+            title="int4 matrices and int8 tables, activations quantized while running",
+            bound=Bound(
+                relative_error=0.6,
+                label_agreement=0.85,
+                slack=2e-2,
+                reason="weights are rounded to 15 steps of their row's range",
+            ),
+        ),
+        Recipe(
+            name="dynamic_wi4_ei4_afp32",
+            weights="int4",
+            words="int4",
+            activations="float32",
+            dynamic=True,
+            title="int4 matrices and words, activations quantized while running",
+            bound=Bound(
+                relative_error=0.6,
+                label_agreement=0.85,
+                slack=2e-2,
+                reason="weights and words are rounded to 15 steps of their row's range",
+            ),
+        ),
+        Recipe(
+            name="weight_only_wi8_afp32",
+            weights="int8",
+            words="int8",
+            activations="float32",
+            dynamic=False,
+            title="int8 weights, computed in float32",
+            bound=Bound(
+                relative_error=0.15,
+                label_agreement=0.95,
+                slack=2e-3,
+                reason="weights are rounded by up to 0.4 % of their row's range",
+            ),
+        ),
+        Recipe(
+            name="static_wi8_ai8",
+            weights="int8",
+            words="int8",
+            activations="int8",
+            dynamic=False,
+            title="integers throughout: int8 weights and activations",
+            bound=Bound(
+                relative_error=0.6,
+                label_agreement=0.9,
+                slack=2e-2,
+                reason="each activation is rounded to 256 steps of its calibrated range, and what "
+                "lies beyond that range is cut",
+            ),
+        ),
+        Recipe(
+            name="static_wi8_ai16",
+            weights="int8",
+            words="int8",
+            activations="int16",
+            dynamic=False,
+            title="integers throughout: int8 weights, int16 activations",
+            bound=Bound(
+                relative_error=0.25,
+                label_agreement=0.95,
+                slack=1e-2,
+                reason="weights are rounded by up to 0.4 % of their row's range, and activations "
+                "beyond their calibrated range are cut",
+            ),
+        ),
+    )
+}
+
+
+def get_recipe(name: str) -> Recipe:
+    """The recipe called `name`; raises `InputError` listing the known ones."""
+    if name not in RECIPES:
+        raise InputError(
+            "unknown recipe",
+            found=repr(name),
+            expected=" or ".join(get_args(RecipeName)),
+            fix="name one of these",
+        )
+    return RECIPES[name]

@@ -1,0 +1,284 @@
+"""A .tflite model while it is being written: graphs, tensors, constants, signatures.
+
+Format: TensorFlow Lite's schema.fbs, version 3, through the object classes that the LiteRT
+package generates from it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import flatbuffers
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
+
+from edgeseq_converters.convert.tflite.quantization import Quantization, pack_int4
+
+Dtype = Literal["float32", "float16", "int64", "int32", "int16", "int8", "int4", "bool"]
+TYPES: dict[Dtype, int] = {
+    "float32": schema.TensorType.FLOAT32,
+    "float16": schema.TensorType.FLOAT16,
+    "int64": schema.TensorType.INT64,
+    "int32": schema.TensorType.INT32,
+    "int16": schema.TensorType.INT16,
+    "int8": schema.TensorType.INT8,
+    "int4": schema.TensorType.INT4,
+    "bool": schema.TensorType.BOOL,
+}
+ALIGNMENT_BYTES = 16
+"""The schema's `force_align` of a buffer: a runtime uses weights where they lie in the file."""
+SCHEMA_VERSION = 3
+_CODE_LIMIT = 127  # higher operator codes do not fit the old one-byte field
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """A tensor of one graph; −1 in `shape` is an axis left open. `index` counts in its graph."""
+
+    graph: Graph
+    index: int
+    dtype: Dtype
+    shape: tuple[int, ...]
+    quantization: Quantization | None = None
+
+
+class _PlacedBuffer(schema.BufferT):  # type: ignore[misc, unused-ignore]
+    """A buffer whose content starts at a multiple of 16 bytes, and stands in the file where it is
+    packed first, not where it stands in the list of buffers."""
+
+    content: bytes = b""
+    place: Any = None
+
+    def Pack(self, builder: Any) -> Any:  # noqa: N802 - the name is the generated class's
+        if self.place is None:
+            self.place = self._write(builder)
+        return self.place
+
+    def _write(self, builder: Any) -> Any:
+        vector = None
+        if self.content:
+            builder.StartVector(1, len(self.content), ALIGNMENT_BYTES)
+            builder.head = builder.Head() - len(self.content)
+            end = builder.Head() + len(self.content)
+            builder.Bytes[builder.Head() : end] = self.content
+            vector = builder.EndVector()
+        schema.BufferStart(builder)
+        if vector is not None:
+            schema.BufferAddData(builder, vector)
+        return schema.BufferEnd(builder)
+
+
+class Writer:
+    """A model in the making. Equal constants are stored once, whichever graphs use them."""
+
+    def __init__(self, description: str) -> None:
+        self._description = description
+        self._graphs: list[Graph] = []
+        self._codes: dict[tuple[int, int], int] = {}
+        self._contents: list[bytes] = [b""]  # buffer 0 is empty by convention: computed tensors
+        self._places: dict[bytes, int] = {}
+        self._read: set[int] = set()
+        self._signatures: list[Any] = []
+
+    def graph(self, name: str) -> Graph:
+        """A new subgraph; the first one is the model's main graph."""
+        graph = Graph(self, name, len(self._graphs))
+        self._graphs.append(graph)
+        return graph
+
+    def sign(self, key: str, inputs: dict[str, Tensor], outputs: dict[str, Tensor]) -> None:
+        """Names a graph's inputs and outputs: the interface that callers bind to."""
+
+        def named(tensors: dict[str, Tensor]) -> list[Any]:
+            maps = []
+            for name, tensor in tensors.items():
+                maps.append(schema.TensorMapT(name=name, tensorIndex=tensor.index))
+            return maps
+
+        graph = next(iter(inputs.values())).graph
+        signature = schema.SignatureDefT(
+            inputs=named(inputs),
+            outputs=named(outputs),
+            signatureKey=key,
+            subgraphIndex=graph.number,
+        )
+        self._signatures.append(signature)
+
+    def code(self, name: str, version: int) -> int:
+        """The index of the operator `name` in this version among the model's operators."""
+        number = getattr(schema.BuiltinOperator, name)
+        return self._codes.setdefault((number, version), len(self._codes))
+
+    def buffer(self, content: bytes) -> int:
+        """The index of a buffer with this content."""
+        key = hashlib.sha256(content).digest()
+        if key not in self._places:
+            self._places[key] = len(self._contents)
+            self._contents.append(content)
+        return self._places[key]
+
+    def read_from_file(self, place: int) -> None:
+        """Says that an operator reads this buffer from the file each time the model answers."""
+        self._read.add(place)
+
+    def pack(self) -> bytes:
+        """The file's content.
+
+        What is read from the file at each answer stands first, the smallest foremost, and behind it
+        what XNNPACK packs for itself when the model is loaded, in the order in which it does: so
+        the pages that a process must keep lie side by side, and none holds half a matrix that
+        nobody looks at any more.
+        """
+        model = schema.ModelT(version=SCHEMA_VERSION, description=self._description)
+        model.operatorCodes = [
+            schema.OperatorCodeT(min(number, _CODE_LIMIT), None, version, number)
+            for number, version in self._codes
+        ]
+        model.buffers = []
+        for content in self._contents:
+            buffer = _PlacedBuffer()
+            buffer.content = content
+            model.buffers.append(buffer)
+        model.subgraphs = [graph.pack() for graph in self._graphs]
+        model.signatureDefs = self._signatures
+        builder = flatbuffers.Builder(sum(map(len, self._contents)) + (1 << 16))
+        # A flatbuffer is built from its end to its beginning.
+        packed = sorted(set(range(len(self._contents))) - self._read, reverse=True)
+        read = sorted(self._read, key=lambda place: len(self._contents[place]), reverse=True)
+        for place in (*packed, *read):
+            model.buffers[place].Pack(builder)
+        builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+        return bytes(builder.Output())
+
+
+class Graph:
+    """One subgraph: tensors and the operators between them, in the order of their running."""
+
+    def __init__(self, writer: Writer, name: str, number: int) -> None:
+        self.writer = writer
+        self.number = number
+        self.inputs: list[Tensor] = []
+        self.outputs: list[Tensor] = []
+        self._name = name
+        self._tensors: list[Any] = []
+        self._constants: dict[Any, Tensor] = {}
+        self._operators: list[Any] = []
+
+    def input(
+        self,
+        name: str,
+        dtype: Dtype,
+        shape: Sequence[int],
+        quantization: Quantization | None = None,
+    ) -> Tensor:
+        """One more input of this graph."""
+        tensor = self.tensor(name, dtype, shape, quantization)
+        self.inputs.append(tensor)
+        return tensor
+
+    def constant(
+        self,
+        name: str,
+        values: npt.NDArray[Any],
+        quantization: Quantization | None = None,
+        *,
+        int4: bool = False,
+    ) -> Tensor:
+        """A tensor whose content stands in the file; its dtype is that of `values`, or with `int4`
+        two of them (int8, −8..7) are packed into a byte. The same constant asked for again is the
+        same tensor."""
+        dtype: Any = "int4" if int4 else values.dtype.name
+        content = pack_int4(values) if int4 else np.ascontiguousarray(values).tobytes()
+        place = self.writer.buffer(content)
+        key = (place, dtype, values.shape, quantization)
+        if key not in self._constants:
+            tensor = self.tensor(name, dtype, values.shape, quantization, buffer=place)
+            self._constants[key] = tensor
+        return self._constants[key]
+
+    def ints(self, *values: int) -> Tensor:
+        """A constant int32 [n]: axes, paddings, shapes."""
+        return self.constant("ints", np.asarray(values, np.int32))
+
+    def variable(self, name: str, dtype: Dtype, shape: Sequence[int], q: Any = None) -> Tensor:
+        """A tensor that keeps its content between calls (an LSTM's state), zero after a reset."""
+        return self.tensor(name, dtype, shape, q, variable=True)
+
+    def tensor(
+        self,
+        name: str,
+        dtype: Dtype,
+        shape: Sequence[int],
+        quantization: Quantization | None = None,
+        *,
+        buffer: int = 0,
+        variable: bool = False,
+    ) -> Tensor:
+        """A tensor that an operator will write, or (with `buffer`) a constant."""
+        sizes = tuple(int(size) for size in shape)
+        entry = schema.TensorT(
+            shape=[max(size, 1) for size in sizes] if -1 in sizes else list(sizes),
+            type=TYPES[dtype],
+            buffer=buffer,
+            name=f"{name}:{len(self._tensors)}",
+            isVariable=variable,
+            hasRank=True,
+        )
+        if -1 in sizes:
+            entry.shapeSignature = list(sizes)
+        if quantization is not None:
+            entry.quantization = schema.QuantizationParametersT(
+                scale=list(quantization.scales),
+                zeroPoint=list(quantization.zero_points),
+                quantizedDimension=quantization.axis,
+            )
+        self._tensors.append(entry)
+        return Tensor(self, len(self._tensors) - 1, dtype, sizes, quantization)
+
+    def operator(
+        self,
+        name: str,
+        version: int,
+        inputs: Sequence[Tensor | None],
+        outputs: Sequence[Tensor],
+        options: Any = None,
+        *,
+        intermediates: Sequence[Tensor] = (),
+    ) -> None:
+        """Adds an operator; None among the inputs is an optional one left out.
+
+        `options` is an object of the schema's option classes (`AddOptionsT`, …).
+        """
+        for tensor in (*inputs, *outputs, *intermediates):
+            if tensor is not None and tensor.graph is not self:
+                raise ValueError(f"{name} in {self._name} is given a tensor of another graph")
+        for number, tensor in enumerate(inputs):
+            packed = name == "FULLY_CONNECTED" and number > 0
+            if tensor is not None and not packed:
+                self.writer.read_from_file(self._tensors[tensor.index].buffer)
+        entry = schema.OperatorT(
+            opcodeIndex=self.writer.code(name, version),
+            inputs=[-1 if tensor is None else tensor.index for tensor in inputs],
+            outputs=[tensor.index for tensor in outputs],
+        )
+        if intermediates:
+            entry.intermediates = [tensor.index for tensor in intermediates]
+        if options is not None:
+            kind = type(options).__name__.removesuffix("T")
+            entry.builtinOptionsType = getattr(schema.BuiltinOptions, kind)
+            entry.builtinOptions = options
+        self._operators.append(entry)
+
+    def pack(self) -> Any:
+        """The schema's object of this graph."""
+        return schema.SubGraphT(
+            tensors=self._tensors,
+            inputs=[tensor.index for tensor in self.inputs],
+            outputs=[tensor.index for tensor in self.outputs],
+            operators=self._operators,
+            name=self._name,
+        )

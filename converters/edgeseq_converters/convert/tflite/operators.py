@@ -1,0 +1,357 @@
+"""The operators that the lowerings use: each gives its output tensor, of the right shape.
+
+The version of an operator says which runtimes can load it; the rules are those of LiteRT's
+converter (tflite/converter/tools/versioning/op_version.cc), for the inputs that occur here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from edgeseq_converters.convert.tflite.model import Dtype, Graph, Tensor, Writer
+from edgeseq_converters.convert.tflite.quantization import Quantization
+
+Pair = Literal["ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM"]
+Unary = Literal["LOGISTIC", "TANH", "RELU"]
+
+_BY_TYPE: dict[str, dict[Dtype, int]] = {
+    "ADD": {"int8": 2, "int16": 3},
+    "SUB": {"int8": 2, "int16": 5},
+    "MUL": {"int8": 2, "int16": 4},
+    "DIV": {},
+    "MAXIMUM": {"int8": 2, "int16": 4},
+    "MINIMUM": {"int8": 2, "int16": 4},
+    "LOGISTIC": {"int8": 2, "int16": 3},
+    "TANH": {"int8": 2, "int16": 3},
+    "RELU": {"int8": 2},
+    "GATHER": {"int8": 2, "int16": 4},
+    "SPLIT": {"int8": 2, "int32": 3, "int16": 4},
+    "CONCATENATION": {"int8": 2, "int16": 3},
+    "STRIDED_SLICE": {"int8": 2, "int16": 4},
+    "RESHAPE": {},
+    "SOFTMAX": {"int8": 2, "int16": 3},
+    "REVERSE_V2": {"int8": 3},
+    "PAD": {"int8": 2, "int16": 3},
+    "REDUCE_MAX": {"int8": 2, "int16": 3},
+    "MEAN": {"int8": 2, "int16": 3},
+    "SUM": {"int8": 2},
+    "PACK": {"int8": 2, "int16": 3},
+}
+_OPTIONS: dict[str, Any] = {
+    "ADD": lambda: schema.AddOptionsT(potScaleInt16=False),
+    "SUB": lambda: schema.SubOptionsT(potScaleInt16=False),
+    "MUL": schema.MulOptionsT,
+    "DIV": schema.DivOptionsT,
+    "MAXIMUM": schema.MaximumMinimumOptionsT,
+    "MINIMUM": schema.MaximumMinimumOptionsT,
+}
+
+
+def _version(name: str, dtype: Dtype) -> int:
+    return _BY_TYPE.get(name, {}).get(dtype, 1)
+
+
+def _same_rank(a: Sequence[int], b: Sequence[int]) -> tuple[int, ...]:
+    """The shape of an operation by element, with broadcasting of 1 and of missing axes."""
+    longer, shorter = (a, b) if len(a) >= len(b) else (b, a)
+    padded = (1,) * (len(longer) - len(shorter)) + tuple(shorter)
+    return tuple(y if x == 1 else x for x, y in zip(longer, padded, strict=True))
+
+
+def pair(name: Pair, a: Tensor, b: Tensor, quantization: Quantization | None = None) -> Tensor:
+    """An operation on two tensors by element."""
+    output = a.graph.tensor(name.lower(), a.dtype, _same_rank(a.shape, b.shape), quantization)
+    version = _version(name, a.dtype)
+    if name == "MUL" and a.dtype == "int8" and quantization is not None and a.quantization:
+        product = a.quantization.scales[0] * (b.quantization or quantization).scales[0]
+        # Version 3: a product that is scaled up, not down.
+        version = 3 if product / quantization.scales[0] >= 1 else version
+    a.graph.operator(name, version, [a, b], [output], _OPTIONS[name]())
+    return output
+
+
+def add(a: Tensor, b: Tensor, quantization: Quantization | None = None) -> Tensor:
+    """a + b by element; integers come on the scale of `quantization`."""
+    return pair("ADD", a, b, quantization)
+
+
+def multiply(a: Tensor, b: Tensor, quantization: Quantization | None = None) -> Tensor:
+    """a · b by element; integers come on the scale of `quantization`."""
+    return pair("MUL", a, b, quantization)
+
+
+def unary(name: Unary, x: Tensor, quantization: Quantization | None = None) -> Tensor:
+    """A function by element."""
+    output = x.graph.tensor(name.lower(), x.dtype, x.shape, quantization or x.quantization)
+    x.graph.operator(name, _version(name, x.dtype), [x], [output])
+    return output
+
+
+def fully_connected(
+    x: Tensor,
+    weights: Tensor,
+    bias: Tensor | None = None,
+    quantization: Quantization | None = None,
+) -> Tensor:
+    """x [m, in] and weights [out, in] → [m, out].
+
+    Weights int8 or int4 under a float `x` make the product dynamic: the runtime quantizes `x` row
+    by row. With a scale a row that is version 12; with one scale version 9, which old runtimes
+    load too. (op_version.cc has no rule for int4; no runtime before version 12 computes it.)
+    """
+    version = 1
+    options = schema.FullyConnectedOptionsT()
+    if weights.dtype in ("int8", "int4") and x.dtype == "float32":
+        scales = () if weights.quantization is None else weights.quantization.scales
+        version = 12 if len(scales) > 1 or weights.dtype == "int4" else 9
+        options.asymmetricQuantizeInputs = True
+    elif x.dtype == "int8":
+        version = 4 if bias is not None else 6
+    elif x.dtype == "int16":
+        version = 7  # its bias is int64
+    elif bias is None:
+        version = 6
+    output = x.graph.tensor("product", x.dtype, (x.shape[0], weights.shape[0]), quantization)
+    x.graph.operator("FULLY_CONNECTED", version, [x, weights, bias], [output], options)
+    return output
+
+
+def gather(table: Tensor, places: Tensor) -> Tensor:
+    """Rows of `table` [r, …] at `places` int32 [n] → [n, …]."""
+    shape = (*places.shape, *table.shape[1:])
+    output = table.graph.tensor("rows", table.dtype, shape, table.quantization)
+    version = _version("GATHER", table.dtype)
+    table.graph.operator("GATHER", version, [table, places], [output], schema.GatherOptionsT())
+    return output
+
+
+def embedding_lookup(table: Tensor, ids: Tensor) -> Tensor:
+    """Rows float32 [n, size] of `table` [rows, size], int8 or int4 with a scale a row, at `ids`
+    [n]."""
+    output = table.graph.tensor("embedded", "float32", (*ids.shape, table.shape[1]))
+    scales = () if table.quantization is None else table.quantization.scales
+    version = 4 if len(scales) > 1 or table.dtype == "int4" else 1
+    table.graph.operator("EMBEDDING_LOOKUP", version, [ids, table], [output])
+    return output
+
+
+def split(x: Tensor, parts: int, axis: int) -> list[Tensor]:
+    """`parts` equal slices along `axis`."""
+    shape = list(x.shape)
+    shape[axis] //= parts
+    outputs = [x.graph.tensor("part", x.dtype, shape, x.quantization) for _ in range(parts)]
+    where = x.graph.ints(axis)
+    options = schema.SplitOptionsT(numSplits=parts)
+    x.graph.operator("SPLIT", _version("SPLIT", x.dtype), [where, x], outputs, options)
+    return outputs
+
+
+def concatenate(parts: Sequence[Tensor], axis: int) -> Tensor:
+    """The parts side by side along `axis`; integers must share their scale."""
+    first = parts[0]
+    sizes = [part.shape[axis] for part in parts]
+    shape = list(first.shape)
+    shape[axis] = -1 if -1 in sizes else sum(sizes)
+    output = first.graph.tensor("joined", first.dtype, shape, first.quantization)
+    options = schema.ConcatenationOptionsT(axis=axis)
+    version = _version("CONCATENATION", first.dtype)
+    first.graph.operator("CONCATENATION", version, list(parts), [output], options)
+    return output
+
+
+def columns(x: Tensor, begin: int, end: int) -> Tensor:
+    """x [n, f] → [n, end − begin]."""
+    return _strided(x, (0, begin), (0, end), (1, 1), mask=1, shape=(x.shape[0], end - begin))
+
+
+def row(x: Tensor, place: int) -> Tensor:
+    """x [n, f] → [1, f]; −1 is the last row."""
+    end = place + 1
+    end_mask = 3 if end == 0 else 2
+    shape = (1, x.shape[1])
+    return _strided(x, (place, 0), (end, 0), (1, 1), mask=2, end_mask=end_mask, shape=shape)
+
+
+def _strided(
+    x: Tensor,
+    begin: Sequence[int],
+    end: Sequence[int],
+    strides: Sequence[int],
+    *,
+    mask: int,
+    shape: Sequence[int],
+    end_mask: int | None = None,
+) -> Tensor:
+    graph = x.graph
+    output = graph.tensor("slice", x.dtype, shape, x.quantization)
+    options = schema.StridedSliceOptionsT(
+        beginMask=mask, endMask=mask if end_mask is None else end_mask
+    )
+    inputs = [x, graph.ints(*begin), graph.ints(*end), graph.ints(*strides)]
+    graph.operator("STRIDED_SLICE", _version("STRIDED_SLICE", x.dtype), inputs, [output], options)
+    return output
+
+
+def reshape(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """The same elements in another shape; −1 once is what is left over."""
+    output = x.graph.tensor("reshaped", x.dtype, shape, x.quantization)
+    options = schema.ReshapeOptionsT(newShape=list(shape))
+    x.graph.operator("RESHAPE", 1, [x, x.graph.ints(*shape)], [output], options)
+    return output
+
+
+def shape_of(x: Tensor) -> Tensor:
+    """int32 [rank]."""
+    output = x.graph.tensor("shape", "int32", (len(x.shape),))
+    options = schema.ShapeOptionsT(outType=schema.TensorType.INT32)
+    x.graph.operator("SHAPE", 1, [x], [output], options)
+    return output
+
+
+def reduce(name: Literal["SUM", "MEAN", "REDUCE_MAX"], x: Tensor, axis: int) -> Tensor:
+    """Over `axis`, which stays with size 1."""
+    shape = list(x.shape)
+    shape[axis] = 1
+    output = x.graph.tensor(name.lower(), x.dtype, shape, x.quantization)
+    options = schema.ReducerOptionsT(keepDims=True)
+    inputs = [x, x.graph.ints(axis)]
+    x.graph.operator(name, _version(name, x.dtype), inputs, [output], options)
+    return output
+
+
+def cast(x: Tensor, dtype: Dtype) -> Tensor:
+    """The same numbers as another type."""
+    output = x.graph.tensor("cast", dtype, x.shape)
+    x.graph.operator("CAST", 1, [x], [output], schema.CastOptionsT())
+    return output
+
+
+def bitcast(x: Tensor, dtype: Dtype) -> Tensor:
+    """The same bits as another type of the same size."""
+    output = x.graph.tensor("bits", dtype, x.shape)
+    x.graph.operator("BITCAST", 1, [x], [output], schema.BitcastOptionsT())
+    return output
+
+
+def dequantize(x: Tensor) -> Tensor:
+    """float32 from int8, int16 or float16."""
+    output = x.graph.tensor("dequantized", "float32", x.shape)
+    version = {"float16": 3, "int8": 2, "int16": 3}.get(x.dtype, 1)
+    scales = () if x.quantization is None else x.quantization.scales
+    version = 5 if len(scales) > 1 else version
+    x.graph.operator("DEQUANTIZE", version, [x], [output], schema.DequantizeOptionsT())
+    return output
+
+
+def quantize(x: Tensor, dtype: Dtype, quantization: Quantization) -> Tensor:
+    """Integers from float32, or from integers of another scale."""
+    output = x.graph.tensor("quantized", dtype, x.shape, quantization)
+    version = 1 if x.dtype == "float32" and dtype == "int8" else 2
+    x.graph.operator("QUANTIZE", version, [x], [output], schema.QuantizeOptionsT())
+    return output
+
+
+def less(a: Tensor, b: Tensor) -> Tensor:
+    """bool by element."""
+    output = a.graph.tensor("less", "bool", _same_rank(a.shape, b.shape))
+    a.graph.operator("LESS", 1, [a, b], [output], schema.LessOptionsT())
+    return output
+
+
+def equal(a: Tensor, b: Tensor) -> Tensor:
+    """bool by element, of integers."""
+    output = a.graph.tensor("equal", "bool", _same_rank(a.shape, b.shape))
+    a.graph.operator("EQUAL", 1, [a, b], [output], schema.EqualOptionsT())
+    return output
+
+
+def softmax(x: Tensor, quantization: Quantization | None = None) -> Tensor:
+    """Over the last axis."""
+    output = x.graph.tensor("softmax", x.dtype, x.shape, quantization)
+    options = schema.SoftmaxOptionsT(beta=1.0)
+    x.graph.operator("SOFTMAX", _version("SOFTMAX", x.dtype), [x], [output], options)
+    return output
+
+
+def batch_matmul(a: Tensor, b: Tensor) -> Tensor:
+    """a [i, k] times b [k, j] → [i, j]."""
+    output = a.graph.tensor("matmul", a.dtype, (a.shape[0], b.shape[1]))
+    options = schema.BatchMatMulOptionsT()
+    a.graph.operator("BATCH_MATMUL", 1, [a, b], [output], options)
+    return output
+
+
+def reverse_rows(x: Tensor) -> Tensor:
+    """x [n, …] with its rows in the opposite order."""
+    output = x.graph.tensor("reversed", x.dtype, x.shape, x.quantization)
+    version = _version("REVERSE_V2", x.dtype)
+    x.graph.operator(
+        "REVERSE_V2", version, [x, x.graph.ints(0)], [output], schema.ReverseV2OptionsT()
+    )
+    return output
+
+
+def write_rows(into: Tensor, rows: Tensor, begin: Tensor) -> Tensor:
+    """`into` [n, f] with `rows` [r, f] written from row begin[0] on; `begin` int32 [2]."""
+    output = into.graph.tensor("written", into.dtype, into.shape, into.quantization)
+    options = schema.DynamicUpdateSliceOptionsT()
+    into.graph.operator("DYNAMIC_UPDATE_SLICE", 1, [into, rows, begin], [output], options)
+    return output
+
+
+def loop(condition: Graph, body: Graph, start: Sequence[Tensor]) -> list[Tensor]:
+    """WHILE: `start` goes through `body` as long as `condition` of it is true.
+
+    What the body hands through unchanged and nobody reads afterwards costs nothing: the runtime
+    lets the body look at the original.
+    """
+    graph = start[0].graph
+    outputs = [
+        graph.tensor("loop", tensor.dtype, tensor.shape, tensor.quantization) for tensor in start
+    ]
+    options = schema.WhileOptionsT(
+        condSubgraphIndex=condition.number, bodySubgraphIndex=body.number
+    )
+    graph.operator("WHILE", 1, list(start), outputs, options)
+    return outputs
+
+
+def while_loop(
+    writer: Writer,
+    start: dict[str, Tensor],
+    condition: Callable[[dict[str, Tensor]], Tensor],
+    body: Callable[[dict[str, Tensor]], dict[str, Tensor]],
+) -> dict[str, Tensor]:
+    """WHILE over named tensors; `body` gives those that change, the others are handed through."""
+    graphs = [writer.graph("condition"), writer.graph("body")]
+    seen = []
+    for graph in graphs:
+        entries = start.items()
+        inner = {n: graph.input(n, t.dtype, t.shape, t.quantization) for n, t in entries}
+        seen.append(inner)
+    graphs[0].outputs = [condition(seen[0])]
+    changed = body(seen[1])
+    graphs[1].outputs = [changed.get(name, seen[1][name]) for name in start]
+    return dict(zip(start, loop(graphs[0], graphs[1], list(start.values())), strict=True))
+
+
+def places(ids: Tensor) -> Tensor:
+    """int32 [n] = 0, 1, …, n − 1 for int32 `ids` [n].
+
+    Not RANGE: its output would have a size known only while running, which keeps the operators
+    behind it from XNNPACK.
+    """
+    graph = ids.graph
+    if -1 not in ids.shape:
+        return graph.constant("places", np.arange(ids.shape[0], dtype=np.int32))
+    same = graph.tensor("same", "bool", ids.shape)
+    graph.operator("EQUAL", 1, [ids, ids], [same], schema.EqualOptionsT())
+    output = graph.tensor("places", "int32", ids.shape)
+    axis = graph.constant("axis", np.asarray(0, np.int32))
+    options = schema.CumsumOptionsT(exclusive=True)
+    graph.operator("CUMSUM", 1, [cast(same, "int32"), axis], [output], options)
+    return output

@@ -1,0 +1,1 @@
+"""Checks of a converted file: its structure, its fidelity to the float model, older runtimes."""

@@ -1,0 +1,61 @@
+"""Our own trained-model folder as a network."""
+
+from __future__ import annotations
+
+from edgeseq.formats.trained_model import TrainedModel
+from edgeseq_converters.models.arrays import LstmCell, check_marks, lstm_cells, lstm_config, take
+from edgeseq_converters.models.network import (
+    Cell,
+    Dense,
+    Embedding,
+    Layer,
+    MarkedPool,
+    Network,
+    Pool,
+    Recurrent,
+    marked_features,
+)
+from edgeseq_converters.models.stored_network import network_from_folder
+
+
+def network_of(model: TrainedModel) -> Network:
+    """The LSTM classifier as layers `lstm.0`, …, `pool`, `dense`; it answers logits [labels].
+
+    Pooling `last` is the last recurrent layer without `sequences` (each direction's own last
+    state), `marks` a `MarkedPool`, `tokens` nothing (logits [n, labels]), the others a `Pool`.
+    No id is padding: such a model is given each text at its length.
+
+    Raises `CheckpointError` for another architecture and for arrays that are missing or do not
+    fit the configuration.
+    """
+    if model.manifest.network is not None:
+        return network_from_folder(model)
+    config = lstm_config(model)
+    table = take(model, "embedding.weight", config.vocabulary_size, config.embedding_size)
+    layers: list[Layer] = []
+    for number, directions in enumerate(lstm_cells(model)):
+        forward, *backward = (_cell(direction) for direction in directions)
+        layers.append(
+            Recurrent(
+                name=f"lstm.{number}",
+                forward=forward,
+                backward=backward[0] if backward else None,
+                sequences=number + 1 < config.layers or config.pooling != "last",
+            )
+        )
+    features = config.hidden_size * (2 if config.bidirectional else 1)
+    if config.pooling == "marks":
+        check_marks(config.marks, config.vocabulary_size, where=model.manifest.name)
+        layers.append(MarkedPool("pool", config.marks))
+        features = marked_features(features, len(config.marks))
+    # Two comparisons: mypy narrows by them, and not by membership.
+    elif config.pooling != "last" and config.pooling != "tokens":  # noqa: PLR1714
+        layers.append(Pool("pool", config.pooling))
+    labels = len(model.manifest.labels)
+    head = take(model, "dense.kernel", features, labels), take(model, "dense.bias", labels)
+    layers.append(Dense("dense", *head))
+    return Network(model.manifest.name, Embedding("embedding", table), tuple(layers))
+
+
+def _cell(arrays: LstmCell) -> Cell:
+    return Cell("lstm", arrays.kernel, arrays.recurrent_kernel, arrays.bias)

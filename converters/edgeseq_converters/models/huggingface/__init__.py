@@ -1,0 +1,1 @@
+"""Reads encoder checkpoints in Hugging Face's format."""

@@ -1,0 +1,49 @@
+"""What every Keras layer is checked for."""
+
+from __future__ import annotations
+
+from edgeseq.errors import CheckpointError
+from edgeseq_converters.models.arrays import FloatArray
+from edgeseq_converters.models.keras.config import KerasLayer
+
+_DTYPES = ("float32", "float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16")
+
+
+def unknown(layer: KerasLayer) -> CheckpointError:
+    """The refusal of a layer that has no place in a network."""
+    if layer.class_name in ("Lambda", "TFOpLambda"):
+        return layer.refuse("holds code, which is not run", fix="use Keras' own layers instead")
+    if layer.class_name in ("Sequential", "Functional", "Model"):
+        return layer.refuse("is a model inside the model", fix="put its layers in one model")
+    if layer.class_name in ("TextVectorization", "StringLookup", "Hashing"):
+        return layer.refuse(
+            "turns text into ids", fix="save the model without it, with ids as its input"
+        )
+    return layer.refuse(
+        "cannot be converted",
+        expected="Embedding, LSTM, GRU, Bidirectional, TimeDistributed, Dense, pooling over time, "
+        "BatchNormalization, activations, dropout",
+    )
+
+
+def check_dtype(layer: KerasLayer) -> None:
+    """Refuses weights that are quantized: the settings of their scales are not read."""
+    policy = layer.config.get("dtype")
+    if isinstance(policy, dict):
+        inside = policy.get("config")
+        policy = inside.get("name") if isinstance(inside, dict) else None
+    quantized = layer.config.get("quantization_config") is not None
+    if quantized or not (policy is None or policy in _DTYPES):
+        raise layer.refuse("is quantized", found=policy, fix="save the float model")
+
+
+def check_shape(layer: KerasLayer, name: str, array: FloatArray, *sizes: int | None) -> None:
+    fits = array.ndim == len(sizes) and all(
+        size in (None, found) for size, found in zip(sizes, array.shape, strict=True)
+    )
+    if not fits:
+        raise layer.refuse(
+            f"has a {name} of another shape than its settings say",
+            found=list(array.shape),
+            expected=["any" if size is None else size for size in sizes],
+        )

@@ -1,0 +1,53 @@
+"""Reads what Keras 2 and 3 save: `.keras`, whole-model `.h5`, and Keras 2's SavedModel folder.
+
+No Keras is imported and no class of a file is made, so the Keras version does not matter and
+nothing in a file is run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeseq.errors import CheckpointError
+from edgeseq_converters.models.keras.config import parse_json, parse_model
+from edgeseq_converters.models.keras.hdf5 import open_hdf5
+from edgeseq_converters.models.keras.network import network_of
+from edgeseq_converters.models.keras.weights import KerasFileWeights, LegacyWeights
+from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.zip_archive import Archive
+
+_CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
+_SAVE_WHOLE = "save the whole model: model.save('model.keras')"
+
+
+def read_keras(path: Path) -> Network:
+    """A `.keras` file (Keras 3, or tf_keras 2.13 and later).
+
+    Raises `CheckpointError` for a damaged or hostile archive and for what `keras_network` refuses.
+    """
+    with Archive(path) as archive:
+        config = parse_json(archive.text(_CONFIG), f"{path}: {_CONFIG}")
+        model = parse_model(config, str(path))
+        if not archive.holds(_WEIGHTS):
+            raise CheckpointError(
+                f"has no {_WEIGHTS}", where=path, fix="save it again, in one piece (no shards)"
+            )
+        content = archive.content(_WEIGHTS)
+    with open_hdf5(content, f"{path}: {_WEIGHTS}") as file:
+        return network_of(model, KerasFileWeights(file, model))
+
+
+def read_h5(path: Path) -> Network:
+    """A whole-model `.h5` file (Keras 2 and 3), with the layers in its attribute `model_config`.
+
+    Raises `CheckpointError` for a file of weights alone, a damaged file, and for what
+    `keras_network` refuses.
+    """
+    with open_hdf5(path, path) as file:
+        config = file.texts("", "model_config")
+        if config is None:
+            raise CheckpointError(
+                "holds weights without a description of the layers", where=path, fix=_SAVE_WHOLE
+            )
+        model = parse_model(parse_json("".join(config), str(path)), str(path))
+        return network_of(model, LegacyWeights(file))

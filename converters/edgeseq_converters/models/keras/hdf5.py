@@ -1,0 +1,146 @@
+"""Arrays and attributes out of an HDF5 file that may be damaged or hostile.
+
+HDF5 can point at other files (external and soft links, external storage, virtual data sets) and
+claim arrays of any size. Nothing of that is followed: what is read stands in the file itself and
+within `LIMIT_BYTES` for all arrays together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeseq.errors import CheckpointError
+from edgeseq_converters.models.arrays import FloatArray
+
+LIMIT_BYTES = 2 << 30
+"""A recurrent model with an embedding of a million words of 300 has 1.2 GB."""
+
+
+class Hdf5:
+    """An open HDF5 file. `where` names it in errors."""
+
+    def __init__(self, root: Any, where: str | Path) -> None:
+        self._root = root
+        self.where = where
+        self._left_bytes = LIMIT_BYTES
+
+    def holds(self, path: str) -> bool:
+        """Whether something stands at `path`; raises `CheckpointError` for a link out of here."""
+        with self._damage():
+            return self._find(path) is not None
+
+    def names(self, path: str) -> tuple[str, ...]:
+        """Names in the group `path`, none when it is missing."""
+        import h5py
+
+        with self._damage():
+            found = self._find(path)
+            return tuple(found) if isinstance(found, h5py.Group) else ()
+
+    def texts(self, path: str, attribute: str) -> tuple[str, ...] | None:
+        """The attribute's text or texts; None when it is missing.
+
+        Keras splits a list beyond 64 KB, HDF5's own limit, into `name0`, `name1`, ….
+        """
+        with self._damage():
+            found = self._find(path)
+            if found is None:
+                return None
+            if attribute in found.attrs:
+                return _texts(found.attrs[attribute])
+            parts: list[str] = []
+            while f"{attribute}{len(parts)}" in found.attrs and len(parts) < 1 << 16:
+                parts.append(f"{attribute}{len(parts)}")
+            return tuple(text for part in parts for text in _texts(found.attrs[part])) or None
+
+    def array(self, path: str) -> FloatArray:
+        """The data set `path` as float32.
+
+        Raises `CheckpointError` when it is missing, not of floats, not wholly in this file, or
+        larger than what is left of `LIMIT_BYTES`.
+        """
+        import h5py
+
+        with self._damage():
+            found = self._find(path)
+            if not isinstance(found, h5py.Dataset):
+                raise self._error(f"has no array {path}")
+            if found.is_virtual or found.external:
+                raise self._error(f"array {path} points at another file")
+            if found.dtype.kind != "f":
+                raise self._error(
+                    f"array {path} is not of floats", found=found.dtype, fix="save it in float32"
+                )
+            # Python's integers: a claimed shape may overflow NumPy's.
+            size_bytes = math.prod(int(size) for size in found.shape) * max(4, found.dtype.itemsize)
+            if size_bytes > self._left_bytes:
+                raise self._error(
+                    f"array {path} is too large",
+                    found=f"{size_bytes} bytes",
+                    expected=f"<= {LIMIT_BYTES} for all arrays",
+                )
+            if size_bytes and not found.id.get_storage_size():
+                raise self._error(f"array {path} has a shape and no values")
+            self._left_bytes -= size_bytes
+            return np.asarray(found[()], dtype=np.float32)
+
+    def _find(self, path: str) -> Any:
+        """What stands at `path`, component by component, so that no link is followed unseen."""
+        import h5py
+
+        found = self._root
+        for name in path.split("/"):
+            if name in ("", "."):
+                continue
+            if not isinstance(found, h5py.Group) or name not in found:
+                link = isinstance(found, h5py.Group) and found.get(name, getlink=True)
+                if isinstance(link, h5py.SoftLink | h5py.ExternalLink):
+                    raise self._error(f"{path} points elsewhere")
+                return None
+            if not isinstance(found.get(name, getlink=True), h5py.HardLink):
+                raise self._error(f"{path} points elsewhere")
+            found = found[name]
+        return found
+
+    def _error(self, what: str, **details: Any) -> CheckpointError:
+        return CheckpointError(what, where=self.where, **details)
+
+    @contextlib.contextmanager
+    def _damage(self) -> Iterator[None]:
+        """h5py's many errors about a damaged file as ours."""
+        try:
+            yield
+        except (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError) as failure:
+            raise CheckpointError(
+                "is a damaged HDF5 file", where=self.where, found=failure, fix="save it again"
+            ) from failure
+
+
+@contextlib.contextmanager
+def open_hdf5(source: Path | bytes, where: str | Path) -> Iterator[Hdf5]:
+    """Opens a file, or a file's content, for reading.
+
+    Raises `CheckpointError` when it is no HDF5 file or is cut off.
+    """
+    import h5py
+
+    try:
+        root = h5py.File(source if isinstance(source, Path) else io.BytesIO(source), "r")
+    except (OSError, ValueError, RuntimeError) as failure:
+        raise CheckpointError(
+            "is not a whole HDF5 file", where=where, found=failure, fix="save it again"
+        ) from failure
+    with root:
+        yield Hdf5(root, where)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    values = [value] if isinstance(value, str | bytes) else np.asarray(value).reshape(-1).tolist()
+    return tuple(one.decode("utf-8") if isinstance(one, bytes) else str(one) for one in values)

@@ -1,0 +1,186 @@
+"""Keras layers, one at a time, as the layers of a `Network`.
+
+Weights keep Keras' order and layout, which are the network's own. What acts only while training
+is dropped; what changes the answer and the network cannot say is refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast, get_args
+
+import numpy as np
+
+from edgeseq_converters.models.keras.checks import check_dtype, check_shape, unknown
+from edgeseq_converters.models.keras.config import KerasLayer
+from edgeseq_converters.models.keras.recurrent import RECURRENT, recurrent_of
+from edgeseq_converters.models.keras.weights import Slot, Weights
+from edgeseq_converters.models.network import (
+    Activation,
+    Dense,
+    Embedding,
+    Function,
+    Layer,
+    Pool,
+    Scale,
+)
+
+IDENTITIES = (
+    *("Dropout", "SpatialDropout1D", "GaussianNoise", "GaussianDropout", "AlphaDropout"),
+    "ActivityRegularization",
+)
+"""They change nothing when the model answers."""
+
+
+def embedding_of(layer: KerasLayer, weights: Weights) -> Embedding:
+    """The table [vocabulary, size] and whether id 0 is padding."""
+    check_dtype(layer)
+    (table,) = weights.arrays(layer, [("", "embeddings")])
+    check_shape(layer, "embeddings", table, layer.whole("input_dim"), layer.whole("output_dim"))
+    return Embedding(layer.name, table, mask_zero=layer.flag("mask_zero"))
+
+
+def layer_of(layer: KerasLayer, weights: Weights, *, sequence: bool) -> Layer | None:
+    """The network's layer for one of Keras, None for one that changes nothing.
+
+    `sequence` says whether it is given a sequence or one vector a text. Raises `CheckpointError`
+    naming the layer and the setting that the network cannot express.
+    """
+    check_dtype(layer)
+    if layer.class_name in IDENTITIES:
+        return None
+    if layer.class_name in RECURRENT:
+        return recurrent_of(layer, weights)
+    read = _OTHERS.get(layer.class_name)
+    if read is None:
+        raise unknown(layer)
+    return read(layer, weights, sequence)
+
+
+def dense_of(
+    layer: KerasLayer, weights: Weights, sequence: bool, *, owner: KerasLayer | None = None
+) -> Dense:
+    """A dense layer; `owner` is the TimeDistributed around it."""
+    del sequence  # it acts on the last axis of either
+    use_bias = layer.flag("use_bias", default=True)
+    part = "layer" if owner else ""
+    slots: list[Slot] = [(part, "kernel")] + ([(part, "bias")] if use_bias else [])
+    kernel, *rest = weights.arrays(owner or layer, slots)
+    units = layer.whole("units")
+    check_shape(layer, "kernel", kernel, None, units)
+    bias = rest[0] if rest else np.zeros(units, np.float32)
+    check_shape(layer, "bias", bias, units)
+    return Dense(
+        (owner or layer).name, kernel, bias, _function(layer, layer.config.get("activation"))
+    )
+
+
+def _time_distributed(layer: KerasLayer, weights: Weights, sequence: bool) -> Layer | None:
+    if not sequence:
+        raise layer.refuse("needs a sequence and gets one vector a text")
+    inner = layer.inner("layer")
+    check_dtype(inner)
+    if inner.class_name in IDENTITIES:
+        return None
+    if inner.class_name == "Dense":
+        return dense_of(inner, weights, sequence, owner=layer)
+    if inner.class_name == "Activation":
+        return Activation(layer.name, _function(inner, inner.config.get("activation")))
+    raise layer.refuse(f"is around a layer of class {inner.class_name}", expected="Dense")
+
+
+def _activation(layer: KerasLayer, weights: Weights, sequence: bool) -> Activation:
+    del weights, sequence
+    return Activation(layer.name, _function(layer, layer.config.get("activation")))
+
+
+def _softmax(layer: KerasLayer, weights: Weights, sequence: bool) -> Activation:
+    del weights
+    if _axis(layer, "axis") not in (-1, 2 if sequence else 1):
+        raise layer.refuse("runs over another axis than the features", found=layer.config["axis"])
+    return Activation(layer.name, "softmax")
+
+
+def _relu(layer: KerasLayer, weights: Weights, sequence: bool) -> Activation:
+    del weights, sequence
+    for key in ("negative_slope", "threshold", "max_value"):
+        if layer.config.get(key):
+            raise layer.refuse(f"has a {key}", found=layer.config[key], expected="none")
+    if layer.config.get("max_value") is not None:
+        raise layer.refuse("is 0 everywhere", found="max_value 0")
+    return Activation(layer.name, "relu")
+
+
+def _normalization(layer: KerasLayer, weights: Weights, sequence: bool) -> Scale:
+    """γ·(x − μ)/√(σ² + ε) + β with the moving mean μ and variance σ² (Ioffe and Szegedy 2015)."""
+    if _axis(layer, "axis") not in (-1, 2 if sequence else 1):
+        raise layer.refuse("runs over another axis than the features", found=layer.config["axis"])
+    scale, center = layer.flag("scale", default=True), layer.flag("center", default=True)
+    names = ["gamma"] * scale + ["beta"] * center + ["moving_mean", "moving_variance"]
+    arrays = weights.arrays(layer, [("", name) for name in names])
+    by_name = dict(zip(names, arrays, strict=True))
+    for name, array in by_name.items():
+        check_shape(layer, name, array, arrays[0].size)
+    wide = {name: np.asarray(array, np.float64) for name, array in by_name.items()}
+    variance = wide["moving_variance"] + layer.number("epsilon")
+    if not (variance > 0).all():
+        raise layer.refuse("has a variance that is not positive")
+    factor = wide.get("gamma", 1.0) / np.sqrt(variance)
+    offset = wide.get("beta", 0.0) - wide["moving_mean"] * factor
+    return Scale(layer.name, factor.astype(np.float32), offset.astype(np.float32))
+
+
+def _pool(layer: KerasLayer, weights: Weights, sequence: bool) -> Pool:
+    del weights
+    if not sequence:
+        raise layer.refuse("needs a sequence and gets one vector a text")
+    if layer.config.get("data_format", "channels_last") != "channels_last":
+        raise layer.refuse("pools over the features", found="data_format channels_first")
+    if layer.flag("keepdims"):
+        raise layer.refuse("keeps a sequence of one", found="keepdims=True", expected="False")
+    return Pool(layer.name, "max" if "Max" in layer.class_name else "mean")
+
+
+def _reshape(layer: KerasLayer, weights: Weights, sequence: bool) -> None:
+    """Flatten, or Reshape to one axis: it changes nothing about a vector."""
+    del weights
+    target = layer.config.get("target_shape")
+    if sequence or (
+        layer.class_name == "Reshape" and not (isinstance(target, list) and len(target) == 1)
+    ):
+        raise layer.refuse(
+            "reshapes a sequence, which ties the model to one length",
+            fix="pool over time instead (GlobalMaxPooling1D, or return_sequences=False)",
+        )
+
+
+def _axis(layer: KerasLayer, key: str) -> object:
+    """An axis, alone or as a list of one."""
+    value = layer.config.get(key, -1)
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+def _function(layer: KerasLayer, name: object) -> Function:
+    """One of the network's functions; Keras says None for linear."""
+    if name is None:
+        return "linear"
+    if not isinstance(name, str) or name not in get_args(Function):
+        expected = ", ".join(get_args(Function))
+        raise layer.refuse("has an unknown activation", found=name, expected=expected)
+    return cast(Function, name)
+
+
+_OTHERS: dict[str, Callable[[KerasLayer, Weights, bool], Layer | None]] = {
+    "Dense": dense_of,
+    "TimeDistributed": _time_distributed,
+    "Activation": _activation,
+    "Softmax": _softmax,
+    "ReLU": _relu,
+    "BatchNormalization": _normalization,
+    "GlobalMaxPooling1D": _pool,
+    "GlobalMaxPool1D": _pool,
+    "GlobalAveragePooling1D": _pool,
+    "GlobalAvgPool1D": _pool,
+    "Flatten": _reshape,
+    "Reshape": _reshape,
+}

@@ -1,0 +1,168 @@
+"""Keras' layers and weights, from any of its files, as a `Network`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from edgeseq_converters.models.arrays import FloatArray
+from edgeseq_converters.models.keras.attention import attention_after
+from edgeseq_converters.models.keras.checks import check_dtype
+from edgeseq_converters.models.keras.config import KerasLayer, KerasModel, Tensor
+from edgeseq_converters.models.keras.layers import IDENTITIES, embedding_of, layer_of
+from edgeseq_converters.models.keras.recurrent import RECURRENT
+from edgeseq_converters.models.keras.weights import Weights
+from edgeseq_converters.models.network import Embedding, Layer, Network, Pool, Recurrent
+
+_MASK = ("NotEqual", "Any")
+"""What a functional model of Keras 3 computes masks with, as layers beside the chain."""
+
+
+def network_of(model: KerasModel, weights: Weights) -> Network:
+    """The model as a network, whose answer to a text is Keras' own to it without padding.
+
+    Raises `CheckpointError` naming the layer and the reason for everything that is not a chain
+    from one Embedding over recurrent layers to one output.
+    """
+    return _Reader(model, weights).network()
+
+
+class _Reader:
+    def __init__(self, model: KerasModel, weights: Weights) -> None:
+        self._model = model
+        self._weights = weights
+        self._layers = {layer.name: layer for layer in model.layers}
+        self._consumers: dict[str, list[KerasLayer]] = {name: [] for name in self._layers}
+        for layer in model.layers:
+            if layer.class_name not in _MASK:
+                for name in layer.inputs:
+                    if name not in self._layers:
+                        raise layer.refuse("takes the output of a layer that is not there")
+                    self._consumers[name].append(layer)
+
+    def network(self) -> Network:
+        first = self._layers.get(self._model.input)
+        if first is None or self._layers.get(self._model.output) is None:
+            raise self._model.layers[0].refuse("is not joined to the input and the output")
+        _check_input(first)
+        for one in self._model.layers:
+            fed = len(one.inputs) > 1 or one.keywords.get("initial_state") is not None
+            if one.class_name in RECURRENT and fed:
+                raise one.refuse("is fed an initial state")
+        used = {first.name}
+        embedding: Embedding | None = None
+        layers: list[Layer] = []
+        sequence = True
+        at = first
+        while at.name != self._model.output:
+            takers = self._consumers[at.name]
+            if len(takers) > 1 and embedding is not None and sequence:
+                found = attention_after(
+                    at, self._consumers, self._weights, masked=embedding.mask_zero
+                )
+                for part in found.used:
+                    self._check_call(part, embedding)
+                used |= {part.name for part in found.used}
+                layers.append(found.pool)
+                sequence, at = False, found.last
+                continue
+            if len(takers) != 1:
+                raise at.refuse("is not followed by one layer", found=len(takers), expected=1)
+            (at,) = takers
+            used.add(at.name)
+            if embedding is None:
+                embedding = self._embedding(at)
+                self._check_call(at, embedding)
+            elif at.class_name == "Masking" and not layers:
+                embedding = _masked(at, embedding)
+            else:
+                self._check_call(at, embedding)
+                layer = layer_of(at, self._weights, sequence=sequence)
+                layers += [] if layer is None else [layer]
+                sequence = sequence and not _ends_sequence(layer)
+        self._check_strays(used)
+        if embedding is None:
+            raise at.refuse("is no Embedding", expected="an Embedding after the input")
+        return Network(self._model.name, embedding, tuple(layers))
+
+    def _embedding(self, layer: KerasLayer) -> Embedding:
+        if layer.class_name != "Embedding":
+            raise layer.refuse(
+                "stands where an Embedding is expected",
+                fix="save a model that takes token ids",
+            )
+        return embedding_of(layer, self._weights)
+
+    def _check_call(self, layer: KerasLayer, embedding: Embedding) -> None:
+        """Refuses arguments that change the answer: a fed state, another mask, training mode."""
+        joins = layer.class_name in ("Dot", "Multiply")
+        if not joins and (len(layer.inputs) != 1 or layer.constants):
+            raise layer.refuse(
+                "takes several inputs",
+                found=len(layer.inputs) + len(layer.constants),
+                expected=1,
+            )
+        for key, value in layer.keywords.items():
+            if layer.class_name == "TFOpLambda" and not isinstance(value, Tensor):
+                continue  # the settings of a function, which its reader looks at
+            if key == "mask" and isinstance(value, Tensor):
+                self._check_mask(layer, value, embedding)
+            elif (
+                key == "training"
+                and value is True
+                and layer.class_name in (*IDENTITIES, *RECURRENT, "BatchNormalization")
+            ):
+                raise layer.refuse("acts as in training when the model answers (training=True)")
+            elif value is not None and key not in ("training", "mask"):
+                raise layer.refuse(f"is called with {key}", expected="its input alone")
+
+    def _check_mask(self, layer: KerasLayer, value: Tensor, embedding: Embedding) -> None:
+        """The mask must be the embedding's own: ids that are not 0; or a Masking layer's."""
+        node = self._layers.get(value.layer)
+        if node is not None and node.class_name == "Any":
+            # A Masking layer's: any(inputs != mask_value, axis=-1); `_masked` looks at the value.
+            last_axis = node.config.get("axis") == -1 and not node.config.get("keepdims")
+            node = self._layers.get(node.inputs[0]) if node.inputs else None
+            source = node.inputs[0] if node is not None and node.inputs else ""
+            own = last_axis and any(
+                one.class_name == "Masking"
+                and node is not None
+                and node.constants == (one.number("mask_value"),)
+                for one in self._consumers.get(source, ())
+            )
+        else:
+            own = embedding.mask_zero and node is not None and node.inputs == (self._model.input,)
+            own = own and node is not None and node.constants == (0,)
+        if node is None or node.class_name != "NotEqual" or not own:
+            raise layer.refuse("is given a mask that is not its embedding's (mask_zero)")
+
+    def _check_strays(self, used: set[str]) -> None:
+        for layer in self._model.layers:
+            if layer.name not in used and layer.class_name not in _MASK:
+                raise layer.refuse("stands beside the chain of layers from input to output")
+
+
+def _check_input(layer: KerasLayer) -> None:
+    if layer.class_name != "InputLayer":
+        raise layer.refuse("is no input")
+    shape = layer.config.get("batch_shape", layer.config.get("batch_input_shape"))
+    if isinstance(shape, list) and len(shape) != 2:
+        raise layer.refuse(
+            "takes something else than token ids", found=shape, expected="[texts, tokens]"
+        )
+
+
+def _ends_sequence(layer: Layer | None) -> bool:
+    return isinstance(layer, Pool) or (isinstance(layer, Recurrent) and not layer.sequences)
+
+
+def _masked(layer: KerasLayer, embedding: Embedding) -> Embedding:
+    """A Masking layer on an embedding: it masks the tokens whose whole row is `mask_value`."""
+    check_dtype(layer)
+    table: FloatArray = embedding.table
+    rows = np.flatnonzero((table == np.float32(layer.number("mask_value"))).all(axis=1)).tolist()
+    if rows not in ([], [0]):
+        raise layer.refuse("masks other tokens than id 0", found=f"ids {rows[:5]}")
+    # What it masks it also sets to 0, and a masked token is never read.
+    return replace(embedding, mask_zero=rows == [0])

@@ -1,0 +1,93 @@
+"""A Keras layer's arrays, wherever a Keras version put them.
+
+A layer asks for its arrays as slots: (path of the part that owns it, variable's name), in the
+order in which Keras made them, such as ("cell", "kernel"), ("cell", "recurrent_kernel").
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Protocol
+
+from edgeseq_converters.models.arrays import FloatArray
+from edgeseq_converters.models.keras.config import KerasLayer, KerasModel
+from edgeseq_converters.models.keras.hdf5 import Hdf5
+
+Slot = tuple[str, str]
+
+
+class Weights(Protocol):
+    """Where the arrays of a model's layers stand."""
+
+    def arrays(self, layer: KerasLayer, slots: Sequence[Slot]) -> list[FloatArray]:
+        """The layer's arrays in the slots' order.
+
+        Raises `CheckpointError` when one is missing or the layer has others.
+        """
+
+
+class KerasFileWeights:
+    """`model.weights.h5` of a `.keras` file: `layers/lstm_1/cell/vars/0`.
+
+    A layer's folder is named after its class, counted among the layers of that class in order
+    (keras/src/saving/saving_lib.py); Keras 3 notes the layer's own name beside it.
+    """
+
+    def __init__(self, file: Hdf5, model: KerasModel) -> None:
+        self._file = file
+        self._folders: dict[str, str] = {}
+        seen: Counter[str] = Counter()
+        for layer in model.layers:
+            kind = _snake_case(layer.class_name)
+            number = seen[kind]
+            seen[kind] += 1
+            self._folders[layer.name] = f"layers/{kind}_{number}" if number else f"layers/{kind}"
+
+    def arrays(self, layer: KerasLayer, slots: Sequence[Slot]) -> list[FloatArray]:
+        folder = self._folders[layer.name]
+        noted = self._file.texts(f"{folder}/vars", "name")
+        if noted is not None and noted != (layer.name,):
+            raise layer.refuse("has the weights of another layer", found=noted[0])
+        found: list[FloatArray] = []
+        counts: Counter[str] = Counter()
+        for part, variable in slots:
+            path = "/".join(p for p in (folder, part, "vars", str(counts[part])) if p)
+            counts[part] += 1
+            if not self._file.holds(path):
+                raise layer.refuse(f"has no array {variable}", expected=path)
+            found.append(self._file.array(path))
+        for part, number in counts.items():
+            path = "/".join(p for p in (folder, part, "vars") if p)
+            if len(self._file.names(path)) != number:
+                raise layer.refuse("has more arrays than its settings say", expected=number)
+        return found
+
+
+class LegacyWeights:
+    """The groups of a whole-model `.h5`: one a layer, whose attribute names its arrays in order."""
+
+    def __init__(self, file: Hdf5, root: str = "model_weights") -> None:
+        self._file = file
+        self._root = root
+
+    def arrays(self, layer: KerasLayer, slots: Sequence[Slot]) -> list[FloatArray]:
+        group = f"{self._root}/{layer.name}"
+        names = self._file.texts(group, "weight_names") or ()
+        variables = [re.sub(r":\d+$", "", name).split("/")[-1] for name in names]
+        expected = [variable for _part, variable in slots]
+        if variables != expected:
+            raise layer.refuse(
+                "has other arrays than its settings say",
+                found=", ".join(variables) or "none",
+                expected=", ".join(expected),
+            )
+        return [self._file.array(f"{group}/{name}") for name in names]
+
+
+def _snake_case(name: str) -> str:
+    """Keras' own rule: `GlobalMaxPooling1D` is `global_max_pooling1d`, `GRU` is `gru`."""
+    name = re.sub(r"\W+", "", name)
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()

@@ -1,0 +1,63 @@
+"""What kind of recurrent model stands at a path, and its reader."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeseq.errors import CheckpointError
+from edgeseq_converters.models.keras.files import read_h5, read_keras
+from edgeseq_converters.models.keras.saved_model import read_saved_model
+from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.torch.program import read_program
+from edgeseq_converters.models.torch.state import read_torch_state
+
+_WHOLE = {".keras": read_keras, ".h5": read_h5, ".hdf5": read_h5, ".pt2": read_program}
+_WEIGHTS = (".pt", ".pth", ".bin", ".safetensors")
+ACCEPTED = (
+    "a Keras file (.keras, .h5), a Keras 2 SavedModel, an exported PyTorch module (.pt2), "
+    "or PyTorch weights (.pt, .pth, .safetensors) with a description"
+)
+
+
+def reads(path: Path) -> bool:
+    """Whether `read_network` has a reader for what stands at `path`, going by its kind alone."""
+    if path.is_dir():
+        return (path / "saved_model.pb").is_file()
+    return path.is_file() and path.suffix.lower() in (*_WHOLE, *_WEIGHTS)
+
+
+def read_network(path: Path, *, description: Path | None = None) -> Network:
+    """The LSTM or GRU model at `path` as a `Network`.
+
+    `description` names the layers that PyTorch weights belong to; the other kinds of file hold
+    their own. Raises `CheckpointError` in one line for what is missing, damaged, hostile or no
+    such model, naming the layer and the reason where one cannot be converted.
+    """
+    if not reads(path):
+        raise CheckpointError(
+            "is no recurrent model that can be read",
+            where=path,
+            found="nothing" if not path.exists() else path.suffix or "another folder",
+            expected=ACCEPTED,
+        )
+    weights = path.is_file() and path.suffix.lower() in _WEIGHTS
+    if description is not None and not weights:
+        raise CheckpointError(
+            "describes its layers itself", where=path, fix="leave the description out"
+        )
+    try:
+        if weights:
+            return read_torch_state(path, description)
+        return read_saved_model(path) if path.is_dir() else _WHOLE[path.suffix.lower()](path)
+    except CheckpointError as refusal:
+        named = refusal.where or ""
+        if named.startswith((str(path), str(description))):
+            raise
+        # `Network` knows the model's name alone.
+        raise CheckpointError(
+            refusal.what,
+            where=f"{path}: {named}",
+            found=refusal.found,
+            expected=refusal.expected,
+            fix=refusal.fix,
+        ) from refusal

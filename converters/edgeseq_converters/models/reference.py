@@ -1,0 +1,41 @@
+"""The float reference of a trained model: NumPy, straight from the published equations.
+
+It shares no code with what is converted, so an error in one of them cannot hide in both. Texts of
+equal length are computed together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from edgeseq.formats.trained_model import TrainedModel
+from edgeseq_converters.models import reference_recurrent as network_reference
+from edgeseq_converters.models.arrays import FloatArray
+from edgeseq_converters.models.from_trained import network_of
+from edgeseq_converters.models.reference_encoder import BertReference
+
+
+def reference_answers(model: TrainedModel, texts: Sequence[Sequence[int]]) -> list[FloatArray]:
+    """For each text the float model's logits: [labels], or [tokens, labels] of a tagger.
+
+    Raises `CheckpointError` when the model's arrays do not fit its configuration.
+    """
+    if model.manifest.arch == "lstm":
+        return network_reference.answers(network_of(model), texts)
+    forward = BertReference(model)
+    found: list[FloatArray] = [np.zeros(0, np.float32)] * len(texts)
+    for places in network_reference.batches(texts):
+        rows = forward(np.asarray([texts[place] for place in places], np.int32))
+        for place, row in zip(places, rows, strict=True):
+            found[place] = row
+    return found
+
+
+def reference_logits(model: TrainedModel, texts: Sequence[Sequence[int]]) -> FloatArray:
+    """Logits float32 [texts, labels] of the float model for texts given as token ids.
+
+    Raises `CheckpointError` when the model's arrays do not fit its configuration.
+    """
+    return np.stack(reference_answers(model, texts))

@@ -1,0 +1,199 @@
+"""The float answers of a recurrent network, in NumPy, straight from the published equations.
+
+It shares no code with the lowerings, so an error in one of them cannot hide in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeseq_converters.models.arrays import FloatArray
+from edgeseq_converters.models.network import (
+    Activation,
+    AttentionPool,
+    Cell,
+    Dense,
+    Function,
+    MarkedPool,
+    Network,
+    Pool,
+    Recurrent,
+    Scale,
+)
+
+BATCH = 32
+Observe = Callable[[str, FloatArray], None]
+
+
+def _ignore(_name: str, _values: FloatArray) -> None:
+    return None
+
+
+def answers(
+    network: Network, texts: Sequence[Sequence[int]], observe: Observe = _ignore
+) -> list[FloatArray]:
+    """What the network answers to each text: [outputs], or [n, outputs] with one a token.
+
+    Under `mask_zero` zeros at the end of a text, its first token apart, are padding and cut off
+    first. `observe` is given every tensor that a quantized lowering needs to know of, by name:
+    `{layer}/{direction}/gates`, `…/cell`, `…/hidden` (with the zero state before the text), a
+    GRU's `…/reset`; `{layer}/sums` before a dense layer's function; and `{layer}/output`, of the
+    embedding as well, when nothing else of that layer follows.
+    """
+    found: list[FloatArray] = [np.zeros(0, np.float32)] * len(texts)
+    real = [_without_padding(network, text) for text in texts]
+    for places in batches(real):
+        ids = np.asarray([real[place] for place in places], np.int64).reshape(len(places), -1)
+        values = _run(network, ids, observe)
+        for place, value in zip(places, values, strict=True):
+            found[place] = value
+    return found
+
+
+def _without_padding(network: Network, text: Sequence[int]) -> Sequence[int]:
+    end = len(text)
+    while network.embedding.mask_zero and end > 1 and text[end - 1] == 0:
+        end -= 1
+    return text[:end]
+
+
+def batches(texts: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    """Places of texts of one length, at most `BATCH` together."""
+    by_length: dict[int, list[int]] = {}
+    for place, token_ids in enumerate(texts):
+        by_length.setdefault(len(token_ids), []).append(place)
+    for places in by_length.values():
+        for start in range(0, len(places), BATCH):
+            yield places[start : start + BATCH]
+
+
+def _run(network: Network, ids: npt.NDArray[np.int64], observe: Observe) -> FloatArray:
+    """Ids [batch, n] → answers [batch, outputs] or [batch, n, outputs]."""
+    values: FloatArray = network.embedding.table[ids]
+    observe(f"{network.embedding.name}/output", values)
+    for layer in network.layers:
+        if isinstance(layer, Recurrent):
+            values = _recurrent(layer, values, observe)
+        elif isinstance(layer, Dense):
+            values = values @ layer.kernel + layer.bias
+            observe(f"{layer.name}/sums", values)
+            values = apply(layer.function, values)
+        elif isinstance(layer, Scale):
+            values = values * layer.factor + layer.offset
+        elif isinstance(layer, Pool):
+            values = _pool(layer, values)
+        elif isinstance(layer, AttentionPool):
+            values = _attend(layer, values)
+        elif isinstance(layer, MarkedPool):
+            values = marked(layer.marks, ids, values)
+        elif isinstance(layer, Activation):
+            values = apply(layer.function, values)
+        observe(f"{layer.name}/output", values)
+    return values
+
+
+def _recurrent(layer: Recurrent, inputs: FloatArray, observe: Observe) -> FloatArray:
+    run = {"lstm": _lstm, "gru": _gru}[layer.forward.kind]
+    states = [run(layer.forward, inputs, f"{layer.name}/forward", observe)]
+    if layer.backward is not None:
+        backward = run(layer.backward, inputs[:, ::-1], f"{layer.name}/backward", observe)
+        states.append(backward)
+    if layer.sequences:
+        # The backward states return to the text's order; slot 0 is the state before the text.
+        ordered = [state[:, 1:] if d == 0 else state[:, :0:-1] for d, state in enumerate(states)]
+    else:
+        ordered = [state[:, -1] for state in states]
+    if len(ordered) == 1:
+        return ordered[0]
+    if layer.merge == "concat":
+        return np.concatenate(ordered, axis=-1)
+    forward, backward = ordered
+    if layer.merge == "mul":
+        return forward * backward
+    return (forward + backward) * np.float32(0.5 if layer.merge == "ave" else 1)
+
+
+def _lstm(cell: Cell, inputs: FloatArray, name: str, observe: Observe) -> FloatArray:
+    """Inputs [batch, n, in] → states [batch, n + 1, H], the zero state first (Hochreiter and
+    Schmidhuber 1997 with the forget gate of Gers et al. 2000)."""
+    batch, steps, _ = inputs.shape
+    projected = inputs @ cell.kernel + cell.bias
+    states = np.zeros((batch, steps + 1, cell.hidden_size), np.float32)
+    c = np.zeros((batch, cell.hidden_size), np.float32)
+    for t in range(steps):
+        gates = projected[:, t] + states[:, t] @ cell.recurrent_kernel
+        i, f, g, o = np.split(gates, 4, axis=-1)
+        c = np.asarray(sigmoid(f) * c + sigmoid(i) * np.tanh(g), np.float32)
+        states[:, t + 1] = sigmoid(o) * np.tanh(c)
+        observe(f"{name}/gates", np.asarray(gates, np.float32))
+        observe(f"{name}/cell", c)
+    observe(f"{name}/projected", projected)
+    observe(f"{name}/hidden", states)
+    return states
+
+
+def _gru(cell: Cell, inputs: FloatArray, name: str, observe: Observe) -> FloatArray:
+    """The same for a GRU (Cho et al. 2014): h = z·h + (1 − z)·tanh(…), with the reset gate before
+    the recurrent product, or after it when there is a recurrent bias."""
+    batch, steps, _ = inputs.shape
+    size = cell.hidden_size
+    projected = inputs @ cell.kernel + cell.bias
+    states = np.zeros((batch, steps + 1, size), np.float32)
+    for t in range(steps):
+        h: FloatArray = states[:, t]
+        x_z, x_r, x_h = np.split(projected[:, t], 3, axis=-1)
+        if cell.recurrent_bias is not None:
+            h_z, h_r, h_h = np.split(h @ cell.recurrent_kernel + cell.recurrent_bias, 3, axis=-1)
+            z, r = sigmoid(x_z + h_z), sigmoid(x_r + h_r)
+            candidate = np.tanh(np.asarray(x_h + r * h_h, np.float32))
+        else:
+            h_z, h_r = np.split(h @ cell.recurrent_kernel[:, : 2 * size], 2, axis=-1)
+            z, r = sigmoid(x_z + h_z), sigmoid(x_r + h_r)
+            reset = np.asarray(r * h, np.float32)
+            observe(f"{name}/reset", reset)
+            candidate = np.tanh(x_h + reset @ cell.recurrent_kernel[:, 2 * size :])
+        states[:, t + 1] = z * h + (1 - z) * candidate
+    observe(f"{name}/projected", projected)
+    observe(f"{name}/hidden", states)
+    return states
+
+
+def _pool(layer: Pool, values: FloatArray) -> FloatArray:
+    if layer.how == "max":
+        return np.asarray(values.max(axis=1))
+    return np.asarray(values.mean(axis=1)) if layer.how == "mean" else values[:, -1]
+
+
+def _attend(layer: AttentionPool, values: FloatArray) -> FloatArray:
+    scores = apply(layer.function, values @ layer.kernel + layer.bias) @ layer.query
+    return np.asarray((apply("softmax", scores)[:, :, None] * values).sum(axis=1))
+
+
+def marked(
+    marks: Sequence[int], ids: npt.NDArray[np.integer[Any]], values: FloatArray
+) -> FloatArray:
+    """Ids [batch, n] and values [batch, n, features] → what `network.MarkedPool` joins."""
+    rows = [np.where((ids == mark)[:, :, None], values, 0).sum(axis=1) for mark in marks]
+    products = [rows[0] * row for row in rows[1:]]
+    return np.asarray(np.concatenate([*rows, *products], axis=-1), np.float32)
+
+
+def apply(function: Function, values: FloatArray) -> FloatArray:
+    """The function by element; softmax over the last axis."""
+    if function == "softmax":
+        powers = np.exp(values - values.max(axis=-1, keepdims=True))
+        return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+    if function == "relu":
+        return np.maximum(values, np.float32(0))
+    if function == "tanh":
+        return np.tanh(values)
+    return sigmoid(values) if function == "sigmoid" else values
+
+
+def sigmoid(values: npt.NDArray[np.floating[Any]]) -> FloatArray:
+    """1 / (1 + e^−x), by tanh, which does not overflow for large negative numbers."""
+    return np.asarray(0.5 * np.tanh(0.5 * values) + 0.5, np.float32)

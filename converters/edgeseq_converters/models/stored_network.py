@@ -1,0 +1,127 @@
+"""A network of any form as a trained-model folder, and back: what makes a foreign file an
+ordinary model of edgeseq."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from edgeseq.errors import CheckpointError
+from edgeseq.formats.trained_model import NetworkConfig, NetworkLayer, TrainedModel
+from edgeseq_converters.models.arrays import FloatArray
+from edgeseq_converters.models.network import (
+    Activation,
+    AttentionPool,
+    Cell,
+    Dense,
+    Embedding,
+    Layer,
+    Network,
+    Pool,
+    Recurrent,
+    Scale,
+)
+
+_KINDS: dict[str, type[Any]] = {
+    "recurrent": Recurrent,
+    "dense": Dense,
+    "scale": Scale,
+    "pool": Pool,
+    "attention": AttentionPool,
+    "activation": Activation,
+}
+_OPTIONS: dict[str, tuple[str, ...]] = {
+    "dense": ("function",),
+    "pool": ("how",),
+    "attention": ("function",),
+    "activation": ("function",),
+}
+_TABLE = "embedding.weight"
+_TIED = "tied"
+"""An option of a dense layer: its kernel is the embedding's table, turned, and stored once."""
+
+
+def network_to_folder(network: Network) -> tuple[NetworkConfig, dict[str, FloatArray]]:
+    """The network's description and its arrays by name (see `NetworkConfig`)."""
+    arrays = {_TABLE: network.embedding.table}
+    layers = []
+    for place, layer in enumerate(network.layers):
+        kind = next(name for name, type_ in _KINDS.items() if isinstance(layer, type_))
+        options = {name: str(getattr(layer, name)) for name in _OPTIONS.get(kind, ())}
+        if isinstance(layer, Recurrent):
+            options = {
+                "cell": layer.forward.kind,
+                "directions": str(len(layer.cells)),
+                "merge": layer.merge,
+                "sequences": "yes" if layer.sequences else "no",
+            }
+            for direction, cell in zip(("forward", "backward"), layer.cells, strict=False):
+                arrays |= _arrays(cell, f"{place}.{direction}")
+        else:
+            own = _arrays(layer, str(place))
+            if isinstance(layer, Dense) and np.array_equal(layer.kernel.T, network.embedding.table):
+                options[_TIED] = "yes"
+                del own[f"{place}.kernel"]
+            arrays |= own
+        layers.append(NetworkLayer(layer.name, kind, options))  # type: ignore[arg-type]
+    embedding = network.embedding
+    config = NetworkConfig(
+        embedding.vocabulary_size, embedding.name, embedding.mask_zero, tuple(layers)
+    )
+    return config, arrays
+
+
+def network_from_folder(model: TrainedModel) -> Network:
+    """The network of a model whose manifest has `network`.
+
+    Raises `CheckpointError` for arrays that are missing or do not fit, and for options that no
+    layer has.
+    """
+    config = model.manifest.network
+    where = model.manifest.name
+    if config is None:
+        raise CheckpointError("is no network", where=where)
+    arrays = {name: np.asarray(array, np.float32) for name, array in model.weights.items()}
+    try:
+        layers = tuple(_layer(arrays, place, one) for place, one in enumerate(config.layers))
+        embedding = Embedding(config.embedding, arrays[_TABLE], config.mask_zero)
+    except (KeyError, TypeError, msgspec.ValidationError) as failure:
+        raise CheckpointError(
+            "model.json and weights.safetensors do not go together",
+            where=where,
+            found=failure,
+            fix="import the model again",
+        ) from failure
+    return Network(where, embedding, layers)
+
+
+def _arrays(part: Any, prefix: str) -> dict[str, FloatArray]:
+    found = {field.name: getattr(part, field.name) for field in fields(part)}
+    return {f"{prefix}.{n}": v for n, v in found.items() if isinstance(v, np.ndarray)}
+
+
+def _layer(arrays: dict[str, FloatArray], place: int, entry: NetworkLayer) -> Layer:
+    def held(prefix: str) -> dict[str, FloatArray]:
+        start = f"{prefix}."
+        return {n.removeprefix(start): a for n, a in arrays.items() if n.startswith(start)}
+
+    if entry.kind != "recurrent":
+        own = held(str(place))
+        if entry.options.get(_TIED) == "yes":
+            own["kernel"] = np.ascontiguousarray(arrays[_TABLE].T)
+        made: Layer = _KINDS[entry.kind](
+            name=entry.name,
+            **own,
+            **{name: entry.options[name] for name in _OPTIONS.get(entry.kind, ())},
+        )
+        return made
+    kind: Any = entry.options["cell"]
+    forward = Cell(kind, **held(f"{place}.forward"))
+    layer = Recurrent(entry.name, forward, sequences=entry.options["sequences"] == "yes")
+    if entry.options["directions"] == "2":
+        merge: Any = entry.options["merge"]
+        layer = replace(layer, backward=Cell(kind, **held(f"{place}.backward")), merge=merge)
+    return layer

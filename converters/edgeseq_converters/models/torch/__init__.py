@@ -1,0 +1,1 @@
+"""Reads recurrent models of PyTorch: exported programs and described state dicts."""

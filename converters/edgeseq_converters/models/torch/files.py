@@ -1,0 +1,103 @@
+"""Arrays by name out of a PyTorch state dict's file.
+
+A `.pt` file is a pickle; torch.load reads it with `weights_only=True`, which makes tensors and
+plain containers alone. `.safetensors` needs no PyTorch at all.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeseq.errors import CheckpointError
+from edgeseq_converters.models.arrays import FloatArray
+from edgeseq_converters.models.keras.hdf5 import LIMIT_BYTES
+
+_SAVE_STATE = "save the weights: torch.save(model.state_dict(), 'weights.pt')"
+
+
+def read_arrays(path: Path, key: str | None) -> dict[str, FloatArray]:
+    """The arrays of floats at `path` as float32; `key` names them within a larger checkpoint.
+
+    Raises `CheckpointError` for a file that is damaged, holds more than weights or is beyond
+    `LIMIT_BYTES`, and for a `.pt` file where PyTorch is not installed.
+    """
+    return _safetensors(path) if path.suffix.lower() == ".safetensors" else _torch(path, key)
+
+
+def _safetensors(path: Path) -> dict[str, FloatArray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    _check_size(path)
+    try:
+        arrays = load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as failure:
+        raise CheckpointError(
+            "is not a safetensors file of floats",
+            where=path,
+            found=failure,
+            fix="save it again, in float32",
+        ) from failure
+    return {
+        name: np.asarray(array, np.float32)
+        for name, array in arrays.items()
+        if np.asarray(array).dtype.kind == "f"
+    }
+
+
+def _torch(path: Path, key: str | None) -> dict[str, FloatArray]:
+    try:
+        import torch
+    except ModuleNotFoundError as failure:
+        raise CheckpointError(
+            "needs PyTorch to be read",
+            where=path,
+            fix="pip install torch, or save the state dict as .safetensors",
+        ) from failure
+    _check_size(path)
+    try:
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as failure:
+        raise CheckpointError(
+            "is not a file of weights alone",
+            where=path,
+            found=str(failure).partition("\n")[0],
+            fix=_SAVE_STATE,
+        ) from failure
+    if key is not None:
+        state = state.get(key) if isinstance(state, dict) else None
+    tensors = isinstance(state, dict) and all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
+    )
+    if not tensors:
+        raise CheckpointError(
+            "is not a state dict",
+            where=path,
+            found=f"keys {', '.join(map(str, list(state)[:6]))}"
+            if isinstance(state, dict)
+            else type(state).__name__,
+            expected="arrays by name",
+            fix=f"name the key of the weights as state_dict in the description, or {_SAVE_STATE}",
+        )
+    left = LIMIT_BYTES
+    arrays: dict[str, FloatArray] = {}
+    for name, value in state.items():
+        if not (value.layout == torch.strided and value.device.type == "cpu"):
+            raise CheckpointError(f"{name} is no dense array", where=path, fix=_SAVE_STATE)
+        if value.is_floating_point():
+            left -= 4 * value.numel()  # a tensor may repeat a small storage: count before copying
+            if left < 0:
+                raise CheckpointError(f"{name} is too large", where=path, found=list(value.shape))
+            arrays[name] = value.detach().to(torch.float32).contiguous().numpy()
+    return arrays
+
+
+def _check_size(path: Path) -> None:
+    size_bytes = path.stat().st_size
+    if size_bytes > LIMIT_BYTES:
+        raise CheckpointError(
+            "is too large", where=path, found=f"{size_bytes} bytes", expected=f"<= {LIMIT_BYTES}"
+        )

@@ -1,0 +1,30 @@
+"""Follows the operations of an exported module and builds the network that they compute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from edgeseq.errors import CheckpointError
+from edgeseq_converters.models.arrays import FloatArray
+from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.torch.operations import apply
+from edgeseq_converters.models.torch.tensors import Tensors
+from edgeseq_converters.models.torch.values import Flow, Node
+
+
+def run_graph(
+    nodes: Sequence[Node], *, arrays: Mapping[str, FloatArray], ids: str, output: str, name: str
+) -> Network:
+    """The network whose answer is the tensor `output`, with weights `arrays` by input name.
+
+    Raises `CheckpointError` naming the operation that is no part of such a network.
+    """
+    tensors = Tensors(arrays, ids)
+    for node in nodes:
+        for made, value in zip(node.outputs, apply(node, tensors), strict=False):
+            tensors.put(made, value)
+    found = tensors.at(output)
+    if not isinstance(found, Flow) or tensors.embedding is None:
+        where = nodes[0].where if nodes else name
+        raise CheckpointError("gives something else than a network's answer", where=where)
+    return Network(name, tensors.embedding, found.layers)

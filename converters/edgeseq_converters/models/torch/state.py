@@ -1,0 +1,207 @@
+"""Reads a PyTorch state dict (`.pt`, `.pth`, `.bin` or `.safetensors`) by a description."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from edgeseq.errors import CheckpointError
+from edgeseq_converters.models.arrays import FloatArray
+from edgeseq_converters.models.network import (
+    Activation,
+    AttentionPool,
+    Embedding,
+    Kind,
+    Layer,
+    Network,
+    Pool,
+    Recurrent,
+    Scale,
+)
+from edgeseq_converters.models.torch.cells import dense_of, recurrent_layers
+from edgeseq_converters.models.torch.description import (
+    ActivationPart,
+    AttentionPart,
+    BatchNormPart,
+    Description,
+    GruPart,
+    LinearPart,
+    LstmPart,
+    PoolPart,
+    read_description,
+)
+from edgeseq_converters.models.torch.files import read_arrays
+
+_ASIDE = (".num_batches_tracked",)
+
+
+def read_torch_state(path: Path, description: Path | None) -> Network:
+    """The network that `description` names the layers of, with the weights at `path`.
+
+    Raises `CheckpointError` without a description, for arrays that are missing, do not fit or
+    are not described, and for files that hold more than weights.
+    """
+    if description is None:
+        raise CheckpointError(
+            "holds weights without a description of the layers",
+            where=path,
+            fix="describe them in a network.toml (docs/sources.md) and give --description",
+        )
+    described = read_description(description)
+    state = read_arrays(path, described.state_dict)
+    return _Reader(state, described, path).network()
+
+
+class _Reader:
+    def __init__(self, state: Mapping[str, FloatArray], described: Description, path: Path) -> None:
+        self._state = state
+        self._described = described
+        self._path = path
+        self._used: set[str] = set()
+
+    def network(self) -> Network:
+        part = self._described.embedding
+        if part.padding_idx not in (None, 0):
+            raise CheckpointError(
+                "padding is another id than 0",
+                where=self._path,
+                found=f"padding_idx = {part.padding_idx}",
+                fix="leave padding_idx out and give texts without padding",
+            )
+        table = self._take(part.weight)
+        if table.ndim != 2:
+            raise self._error(f"{part.weight} is no table", list(table.shape))
+        embedding = Embedding(
+            part.weight.rpartition(".")[0] or "embedding", table, part.padding_idx == 0
+        )
+        layers: list[Layer] = []
+        for number, described in enumerate(self._described.layer):
+            if isinstance(described, PoolPart):
+                self._pool(described, layers, number)
+            elif isinstance(described, LstmPart | GruPart):
+                layers += self._recurrent(described)
+            elif isinstance(described, LinearPart):
+                linear = self._linear(described.prefix)
+                layers.append(dense_of(described.prefix, *linear, described.activation))
+            elif isinstance(described, BatchNormPart):
+                layers.append(self._scale(described))
+            elif isinstance(described, AttentionPart):
+                layers.append(self._attention(described))
+            elif isinstance(described, ActivationPart):
+                name = f"activation.{number}"
+                layers.append(Activation(name, described.activation))
+        ignore = self._described.ignore
+        left = [
+            name
+            for name in self._state
+            if name not in self._used and not name.startswith(ignore) and not name.endswith(_ASIDE)
+        ]
+        if left:
+            raise CheckpointError(
+                "holds weights that the description names no layer for",
+                where=self._path,
+                found=", ".join(sorted(left)[:4]),
+                fix="describe their layers, or list the names under ignore",
+            )
+        return Network(self._described.name or self._path.stem, embedding, tuple(layers))
+
+    def _take(self, name: str) -> FloatArray:
+        if name not in self._state:
+            raise CheckpointError(
+                f"has no array {name}",
+                where=self._path,
+                found=", ".join(sorted(self._state)[:8]) or "none",
+                fix="correct the name in the description",
+            )
+        self._used.add(name)
+        return self._state[name]
+
+    def _recurrent(self, part: LstmPart | GruPart) -> tuple[Recurrent, ...]:
+        prefix = part.prefix
+        if f"{prefix}.weight_hr_l0" in self._state:
+            raise CheckpointError(
+                f"layer {prefix} has a projection (proj_size), which cannot be converted",
+                where=self._path,
+            )
+        both = f"{prefix}.weight_ih_l0_reverse" in self._state
+        count = 0
+        while f"{prefix}.weight_ih_l{count}" in self._state:
+            count += 1
+        count = max(count, 1)  # a missing first layer is named by `_take`
+        for what, said, found in (
+            ("layers", part.layers, count),
+            ("bidirectional", part.bidirectional, both),
+        ):
+            if said is not None and said != found:
+                raise CheckpointError(
+                    f"layer {prefix} has another number of {what} than the description says",
+                    where=self._path,
+                    found=found,
+                    expected=said,
+                )
+        cells = [
+            self._cell(f"{prefix}.{{}}_l{number}{end}")
+            for number in range(count)
+            for end in (("", "_reverse") if both else ("",))
+        ]
+        kind: Kind = "lstm" if isinstance(part, LstmPart) else "gru"
+        return recurrent_layers(kind, cells, bidirectional=both, name=prefix)
+
+    def _cell(self, pattern: str) -> list[FloatArray]:
+        names = ["weight_ih", "weight_hh"]
+        if pattern.format("bias_ih") in self._state:
+            names += ["bias_ih", "bias_hh"]
+        return [self._take(pattern.format(name)) for name in names]
+
+    def _linear(self, prefix: str) -> tuple[FloatArray, FloatArray | None]:
+        bias = f"{prefix}.bias"
+        weight = self._take(f"{prefix}.weight")
+        return weight, self._take(bias) if bias in self._state else None
+
+    def _pool(self, part: PoolPart, layers: list[Layer], number: int) -> None:
+        if part.how != "last":
+            how = "last" if part.how == "last-token" else part.how
+            layers.append(Pool(f"pool.{number}", how))
+            return
+        before = layers[-1] if layers else None
+        if not isinstance(before, Recurrent):
+            raise CheckpointError(
+                "pool `last` is a recurrent layer's own last state",
+                where=f"layer {number} of the description",
+                fix="put it right after the lstm or gru, or use last-token",
+            )
+        layers[-1] = Recurrent(
+            before.name, before.forward, before.backward, before.merge, sequences=False
+        )
+
+    def _scale(self, part: BatchNormPart) -> Scale:
+        """As in Ioffe and Szegedy 2015, with the running mean and variance."""
+        prefix = part.prefix
+        mean = self._take(f"{prefix}.running_mean").astype(np.float64)
+        variance = self._take(f"{prefix}.running_var").astype(np.float64) + part.eps
+        affine = f"{prefix}.weight" in self._state
+        weight = self._take(f"{prefix}.weight") if affine else np.ones(mean.shape)
+        bias = self._take(f"{prefix}.bias") if affine else np.zeros(mean.shape)
+        if len({array.shape for array in (mean, variance, weight, bias)}) > 1:
+            raise self._error(f"layer {prefix} has arrays of several shapes", list(mean.shape))
+        if not (variance > 0).all():
+            raise self._error(f"layer {prefix} has a variance that is not positive", variance.min())
+        factor = weight / np.sqrt(variance)
+        return Scale(prefix, factor.astype(np.float32), (bias - mean * factor).astype(np.float32))
+
+    def _attention(self, part: AttentionPart) -> AttentionPool:
+        """A bias of the score is the same for every token and leaves the softmax as it is."""
+        score = dense_of(part.score, *self._linear(part.score))
+        if score.bias.size != 1:
+            raise self._error(f"layer {part.score} gives several scores a token", score.bias.size)
+        if part.hidden is None:
+            query = np.ones(1, np.float32)
+            return AttentionPool(part.score, score.kernel, score.bias, query, part.activation)
+        hidden = dense_of(part.hidden, *self._linear(part.hidden))
+        query = np.ascontiguousarray(score.kernel[:, 0])
+        return AttentionPool(part.score, hidden.kernel, hidden.bias, query, part.activation)
+
+    def _error(self, what: str, found: object) -> CheckpointError:
+        return CheckpointError(what, where=self._path, found=found)

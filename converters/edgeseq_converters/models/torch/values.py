@@ -1,0 +1,136 @@
+"""What the tensors of an exported module mean, and its operations as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from edgeseq.errors import CheckpointError
+from edgeseq_converters.models.network import Layer, Recurrent
+
+_PREFIX = "torch.ops.aten."
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation: its name without the prefix, arguments by name, names of its outputs.
+
+    An argument that is a tensor is a `Name`, a list of tensors a tuple of them.
+    """
+
+    where: str
+    target: str
+    arguments: Mapping[str, Any]
+    outputs: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, node: Mapping[str, Any], where: str) -> Node:
+        """From the archive's JSON; `KeyError` or `TypeError` when it is damaged."""
+        arguments = {entry["name"]: _argument(entry["arg"]) for entry in node["inputs"]}
+        outputs: list[str] = []
+        for entry in node["outputs"]:
+            found = _argument(entry)
+            several = found if isinstance(found, tuple) else (found,)
+            # A size is no tensor and has no meaning here: a network takes every length.
+            outputs += [one.name if isinstance(one, Name) else "" for one in several]
+        return cls(where, str(node["target"]).removeprefix(_PREFIX), arguments, tuple(outputs))
+
+    def refuse(self, what: str, **details: Any) -> CheckpointError:
+        """An error that names this operation."""
+        return CheckpointError(f"operation {self.target} {what}", where=self.where, **details)
+
+
+@dataclass(frozen=True)
+class Name:
+    """A tensor as an argument."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Ids:
+    """The token ids [texts, tokens]."""
+
+
+@dataclass(frozen=True)
+class Zeros:
+    """A zero tensor: the state that a recurrent layer starts from."""
+
+
+@dataclass(frozen=True)
+class Flow:
+    """The values after these layers: [texts, tokens, features], or [texts, features]."""
+
+    layers: tuple[Layer, ...]
+    sequence: bool = True
+
+
+@dataclass(frozen=True)
+class Turned:
+    """The values of `flow` as [texts, features, tokens], or [texts, features, 1] once pooled."""
+
+    flow: Flow
+
+
+@dataclass(frozen=True)
+class LastStates:
+    """h_n of the stack that ends `flow`: [layers · directions, texts, hidden]."""
+
+    flow: Flow
+    count: int
+
+
+@dataclass(frozen=True)
+class LastState:
+    """One direction of the last layer in `LastStates`."""
+
+    flow: Flow
+    backward: bool
+
+
+@dataclass(frozen=True)
+class Shares:
+    """A softmax over the tokens of scores of `flow`: [texts, tokens, 1], turned [texts, 1, tokens],
+    or flat [texts, tokens]."""
+
+    flow: Flow
+    scorers: tuple[Layer, ...]
+    form: str = "column"
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """States times their shares; `summed` when only an axis of one is left to drop."""
+
+    shares: Shares
+    summed: bool = False
+
+
+def same(one: Flow, other: object) -> bool:
+    """Whether both are the values after the very same layers."""
+    return (
+        isinstance(other, Flow)
+        and one.sequence == other.sequence
+        and len(one.layers) == len(other.layers)
+        and all(a is b for a, b in zip(one.layers, other.layers, strict=True))
+    )
+
+
+def with_last_state(flow: Flow) -> Flow:
+    """The flow whose last recurrent layer gives its last state alone."""
+    layer = flow.layers[-1]
+    if not isinstance(layer, Recurrent):
+        raise TypeError("a recurrent layer is expected")
+    return Flow((*flow.layers[:-1], replace(layer, sequences=False)), sequence=False)
+
+
+def _argument(argument: Mapping[str, Any]) -> Any:
+    ((kind, value),) = argument.items()
+    if kind == "as_tensor":
+        return Name(value["name"])
+    if kind == "as_tensors":
+        return tuple(Name(one["name"]) for one in value)
+    if kind == "as_optional_tensor":
+        return _argument(value)
+    return None if kind == "as_none" else value

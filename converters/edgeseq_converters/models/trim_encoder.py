@@ -1,0 +1,116 @@
+"""Makes an encoder smaller before it is trained or converted: fewer layers, fewer pieces."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from edgeseq.errors import CheckpointError, InputError
+from edgeseq.formats.trained_model import BertConfig, TrainedModel
+from edgeseq_converters.models.arrays import FloatArray
+from edgeseq_converters.models.encoder import WORD_TABLE, layer_sources
+from edgeseq_converters.models.huggingface.checkpoint import BertCheckpoint
+from edgeseq_converters.models.vocabulary import (
+    TrimmedVocabulary,
+    renumbered_marks,
+    trim_wordpiece,
+)
+
+_BY_WORD = (WORD_TABLE, "decoder.weight", "decoder.bias")
+"""Arrays with a row for each piece."""
+
+
+def kept_layers(layers: int, wanted: int) -> tuple[int, ...]:
+    """The numbers of `wanted` of `layers` layers, evenly spread from the lowest on.
+
+    Every second one for half of them, as DistilBERT starts from BERT (Sanh et al. 2019, section
+    2). Raises `InputError` when there are not so many.
+    """
+    if not 1 <= wanted <= layers:
+        raise InputError(
+            "cannot keep so many layers",
+            where="layers",
+            found=wanted,
+            expected=f"1 to {layers}",
+        )
+    return tuple(number * layers // wanted for number in range(wanted))
+
+
+def keep_layers(checkpoint: BertCheckpoint, wanted: int) -> BertCheckpoint:
+    """The checkpoint with `wanted` of its layers (see `kept_layers`), to be fine-tuned.
+
+    Raises `InputError` when it has not so many.
+    """
+    config = checkpoint.config
+    kept = kept_layers(config.layers, wanted)
+    if config.layer_sources:
+        config, weights = _keep_shared(config, kept, checkpoint.weights)
+    else:
+        config = msgspec.structs.replace(config, layers=wanted)
+        weights = _renumbered(checkpoint.weights, {old: new for new, old in enumerate(kept)})
+    identity = f"{checkpoint.identity}, layers {', '.join(map(str, kept))}"
+    return msgspec.structs.replace(checkpoint, config=config, weights=weights, identity=identity)
+
+
+def _keep_shared(
+    config: BertConfig, kept: tuple[int, ...], weights: dict[str, Any]
+) -> tuple[BertConfig, dict[str, Any]]:
+    """Layers that share arrays: the arrays that are left are numbered anew."""
+    sources = [layer_sources(config)[number] for number in kept]
+    new = {old: number for number, old in enumerate(dict.fromkeys(sources))}
+    fields = {"layers": len(kept), "layer_sources": tuple(new[old] for old in sources)}
+    return msgspec.structs.replace(config, **fields), _renumbered(weights, new)
+
+
+def _renumbered(weights: dict[str, Any], new: dict[int, int]) -> dict[str, Any]:
+    kept = {}
+    for name, array in weights.items():
+        layer = re.match(r"encoder\.layer\.(\d+)\.", name)
+        if layer is None:
+            kept[name] = array
+        elif (number := int(layer[1])) in new:
+            kept[f"encoder.layer.{new[number]}.{name[layer.end() :]}"] = array
+    return kept
+
+
+def trim_checkpoint(
+    checkpoint: BertCheckpoint, texts: Sequence[str], *, min_count: int = 1
+) -> BertCheckpoint:
+    """The checkpoint with the pieces that `texts` use (see `trim_wordpiece`).
+
+    A text whose pieces are all kept gets the same states as before, to the last bit. Raises
+    `CheckpointError` when the tokenizer is not WordPiece.
+    """
+    trimmed = trim_wordpiece(checkpoint.tokenizer_json, texts, min_count=min_count)
+    config, weights = _trimmed(checkpoint.config, checkpoint.weights, trimmed)
+    identity = f"{checkpoint.identity}, {config.vocabulary_size} pieces"
+    return BertCheckpoint(config, weights, trimmed.tokenizer_json, identity)
+
+
+def trim_model(model: TrainedModel, texts: Sequence[str], *, min_count: int = 1) -> TrainedModel:
+    """The same for a model with its head; a head over the vocabulary knows the kept words alone.
+
+    Raises `CheckpointError` for a model that is no BERT or whose tokenizer is not WordPiece.
+    """
+    if model.manifest.bert is None:
+        raise CheckpointError("is not a BERT", where=model.manifest.name)
+    trimmed = trim_wordpiece(model.tokenizer_json, texts, min_count=min_count)
+    config, weights = _trimmed(model.manifest.bert, model.weights, trimmed)
+    manifest = msgspec.structs.replace(model.manifest, bert=config)
+    return TrainedModel(manifest, weights, trimmed.tokenizer_json)
+
+
+def _trimmed(
+    config: BertConfig, weights: dict[str, Any], trimmed: TrimmedVocabulary
+) -> tuple[BertConfig, dict[str, Any]]:
+    kept = trimmed.kept_ids
+    arrays: dict[str, FloatArray] = dict(weights)
+    for name in _BY_WORD:
+        if name in arrays:
+            arrays[name] = np.ascontiguousarray(arrays[name][kept])
+    marks = renumbered_marks(config.marks, kept)
+    return msgspec.structs.replace(config, vocabulary_size=len(kept), marks=marks), arrays

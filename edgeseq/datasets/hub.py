@@ -1,0 +1,145 @@
+"""Data sets of the Hugging Face hub, by name: `hf:NAME` or `hf:NAME:CONFIG`.
+
+They are read through the `datasets` package (extra `datasets`), which never runs a data set's
+own loading script here. Which columns hold text and label is read from the declared features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from edgeseq.datasets.own_files import Parts, from_parts
+from edgeseq.datasets.tables import Columns
+from edgeseq.errors import DataError, FetchError
+from edgeseq.progress import Progress, Report, silent
+from edgeseq.tasks.examples import Dataset, PartName, TextExample
+
+PREFIX = "hf:"
+
+_HUB_PARTS: dict[PartName, tuple[str, ...]] = {
+    "train": ("train",),
+    "dev": ("validation", "dev", "val"),
+    "test": ("test",),
+}
+
+
+class HubPart(Protocol):
+    """What is used of a `datasets.Dataset`: declared features and rows as mappings."""
+
+    @property
+    def features(self) -> Mapping[str, Any]: ...
+
+    def __iter__(self) -> Any: ...
+
+
+def load_hub(
+    name: str,
+    *,
+    task: str = "sentiment",
+    columns: Columns | None = None,
+    report: Report = silent,
+) -> Dataset:
+    """The data set `hf:NAME[:CONFIG]` of the hub; `columns` by name, else found by their types.
+
+    Missing parts are cut from train by hash; a part whose labels are withheld (-1) counts as
+    missing. Raises `FetchError` when the `datasets` package is missing or the hub cannot be
+    reached, and `DataError` when the data set has no text column or no label column.
+    """
+    hub_name, _, config = name.removeprefix(PREFIX).partition(":")
+    if not hub_name:
+        raise DataError("no data set named", where=name, expected="hf:NAME or hf:NAME:CONFIG")
+    try:
+        import datasets
+    except ImportError as error:
+        raise FetchError(
+            "the hub's data sets need the package `datasets`",
+            where=name,
+            fix="install it with `pip install 'edgeseq[datasets]'`",
+        ) from error
+    report(Progress(f"fetch {hub_name}"))
+    try:
+        parts = datasets.load_dataset(hub_name, config or None)
+    # What `datasets` and the hub's client raise for an unknown name, a wrong configuration, and
+    # no network are FileNotFoundError, ValueError, ConnectionError and other OSErrors.
+    except (OSError, ValueError, RuntimeError) as error:
+        first = str(error).strip().splitlines()
+        raise FetchError(
+            "cannot be had from the hub",
+            where=name,
+            found=first[0] if first else type(error).__name__,
+            fix="check the name, the configuration and the network",
+        ) from error
+    dataset = from_hub_parts(name, task, parts, columns=columns)
+    report(Progress(f"fetch {hub_name}", 1, 1))
+    return dataset
+
+
+def from_hub_parts(
+    name: str, task: str, parts: Mapping[str, HubPart], *, columns: Columns | None = None
+) -> Dataset:
+    """A data set from the parts of a `datasets.DatasetDict` (see `load_hub`)."""
+    if "train" not in parts:
+        raise DataError(
+            "has no train part", where=name, found=", ".join(parts) or "nothing", expected="train"
+        )
+    features = parts["train"].features
+    text, label = _columns(name, features, columns)
+    labels: Sequence[str] | None = getattr(features[label], "names", None)
+    given: Parts = {}
+    for part, hub_names in _HUB_PARTS.items():
+        for hub_name in hub_names:
+            if hub_name in parts and part not in given:
+                examples = tuple(_examples(parts[hub_name], text, label, labels, name))
+                if examples:
+                    given[part] = examples
+    return from_parts(
+        name,
+        task,
+        given,
+        labels=labels,
+        licence="see the data set's card on the hub",
+        origin=f"Hugging Face hub, {name.removeprefix(PREFIX)}",
+    )
+
+
+def _columns(name: str, features: Mapping[str, Any], columns: Columns | None) -> tuple[str, str]:
+    """The columns of text and label: those named, else the only ones of their type."""
+    texts = [key for key, feature in features.items() if getattr(feature, "dtype", "") == "string"]
+    classes = [key for key, feature in features.items() if hasattr(feature, "names")]
+    chosen = columns or Columns()
+    text = str(chosen.text) if chosen.text in features else texts[0] if len(texts) == 1 else None
+    label = (
+        str(chosen.label) if chosen.label in features else classes[0] if len(classes) == 1 else None
+    )
+    if text is None or label is None:
+        raise DataError(
+            f"its {'text' if text is None else 'label'} column is not plain",
+            where=name,
+            found=", ".join(map(repr, features)),
+            fix="name the columns of the text and the label",
+        )
+    return text, label
+
+
+def _examples(
+    rows: Iterable[Mapping[str, Any]],
+    text: str,
+    label: str,
+    labels: Sequence[str] | None,
+    name: str,
+) -> Iterable[TextExample]:
+    for number, row in enumerate(rows):
+        value = row[label]
+        if value is None or value == -1:  # withheld, as in the test parts of competitions
+            continue
+        where = f"{name}, row {number}"
+        if not isinstance(row[text], str) or not row[text].strip():
+            raise DataError("the text is empty", where=where, fix="choose another text column")
+        if labels is not None:
+            if not isinstance(value, int) or not 0 <= value < len(labels):
+                raise DataError(
+                    "unknown label", where=where, found=value, expected=f"0 to {len(labels) - 1}"
+                )
+            value = labels[value]
+        yield TextExample(id=str(number), text=row[text].strip(), label=str(value))

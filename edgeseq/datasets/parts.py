@@ -1,0 +1,144 @@
+"""Train, dev and test: which group of examples goes where, and what a data set hashes to."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from edgeseq.errors import DataError
+from edgeseq.tasks.examples import (
+    AnyExample,
+    Dataset,
+    ExampleT,
+    PartName,
+    TaggedExample,
+    TextExample,
+    labels_of,
+)
+
+PARTS: tuple[PartName, ...] = ("train", "dev", "test")
+
+
+def bucket(group: str) -> int:
+    """A number in 0..99 for a group: the first 8 bytes of its SHA-256, big-endian, modulo 100.
+
+    It depends on the group's name alone, so the split is the same on every machine and stays the
+    same for the old groups when new ones are added.
+    """
+    return int.from_bytes(hashlib.sha256(group.encode("utf-8")).digest()[:8], "big") % 100
+
+
+def part_of_group(group: str) -> PartName:
+    """The part a group belongs to: buckets 0..79 train, 80..89 dev, 90..99 test."""
+    number = bucket(group)
+    if number < 80:
+        return "train"
+    return "dev" if number < 90 else "test"
+
+
+def canonical_sha256(
+    task: str, labels: Sequence[str], parts: Iterable[tuple[PartName, Sequence[AnyExample]]]
+) -> str:
+    """SHA-256 of the examples' canonical form, in hexadecimal.
+
+    The form is JSON without spaces, one line each for `[task, labels]` and then every example as
+    `[part, id, text, label, source, group, score]`, `[part, id, words, tags, source, group]` or
+    `[part, id, words, source, group]`, in the order of the parts, in UTF-8.
+    """
+    encoder = msgspec.json.Encoder()
+    digest = hashlib.sha256(encoder.encode([task, list(labels)]) + b"\n")
+    for part, examples in parts:
+        for one in examples:
+            digest.update(encoder.encode([part, *_fields(one)]) + b"\n")
+    return digest.hexdigest()
+
+
+def _fields(one: AnyExample) -> list[Any]:
+    if isinstance(one, TextExample):
+        return [one.id, one.text, one.label, one.source, one.group, one.score]
+    if isinstance(one, TaggedExample):
+        return [one.id, one.words, one.tags, one.source, one.group]
+    return [one.id, one.words, one.source, one.group]
+
+
+def make_dataset(
+    name: str,
+    task: str,
+    labels: Sequence[str],
+    *,
+    train: Sequence[ExampleT],
+    dev: Sequence[ExampleT],
+    test: Sequence[ExampleT],
+    licence: str,
+    origin: str,
+) -> Dataset[ExampleT]:
+    """A `Dataset` with its hash, after checking that it can be trained and scored on.
+
+    Raises `DataError` when there are fewer than two labels, a part is empty, an id appears twice,
+    an example's label is not one of `labels`, it has not one tag a word, or a label has no example
+    in train. Tags `I-X` may be missing there: entities of one word are learned without.
+    """
+    parts: tuple[tuple[PartName, Sequence[ExampleT]], ...] = (
+        ("train", train),
+        ("dev", dev),
+        ("test", test),
+    )
+    if len(labels) < 2:
+        raise DataError(
+            "a data set needs two labels or more",
+            where=name,
+            found=", ".join(map(repr, labels)) or "none",
+            fix="check that the label column was named and not, say, an id",
+        )
+    seen: set[str] = set()
+    for part, examples in parts:
+        if not examples:
+            raise DataError(
+                f"the {part} part is empty", where=name, fix="give more examples or a file for it"
+            )
+        for one in examples:
+            _check_example(one, part, name, labels)
+            if one.id in seen:
+                raise DataError("an id appears twice", where=name, found=repr(one.id))
+            seen.add(one.id)
+    known = {label for one in train for label in labels_of(one)}
+    missing = [label for label in labels if label not in known and not label.startswith("I-")]
+    if missing:
+        raise DataError(
+            "a label has no example to learn from",
+            where=name,
+            found=f"no {missing[0]!r} in train",
+            fix="add examples of it to train or remove the label",
+        )
+    return Dataset(
+        name=name,
+        task=task,
+        labels=tuple(labels),
+        train=tuple(train),
+        dev=tuple(dev),
+        test=tuple(test),
+        licence=licence,
+        origin=origin,
+        sha256=canonical_sha256(task, labels, parts),
+    )
+
+
+def _check_example(one: AnyExample, part: PartName, name: str, labels: Sequence[str]) -> None:
+    for label in labels_of(one):
+        if label not in labels:
+            raise DataError(
+                f"example {one.id!r} of {part} has an unknown label",
+                where=name,
+                found=repr(label),
+                expected=" or ".join(map(repr, labels)),
+            )
+    if isinstance(one, TaggedExample) and len(one.words) != len(one.tags):
+        raise DataError(
+            f"example {one.id!r} of {part} has not one tag a word",
+            where=name,
+            found=f"{len(one.tags)} tags",
+            expected=f"{len(one.words)}",
+        )

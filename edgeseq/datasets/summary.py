@@ -1,0 +1,127 @@
+"""What stands in a data set, in numbers: class balance, lengths, copies, a few samples."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+
+import msgspec
+
+from edgeseq.datasets.parts import PARTS
+from edgeseq.tasks.examples import AnyDataset, AnyExample, labels_of
+
+
+class Balance(msgspec.Struct, frozen=True):
+    """Examples (or words, where there is a label for each) by label in one part; `source` is empty
+    for all sources together."""
+
+    part: str
+    source: str
+    total: int
+    by_label: dict[str, int]
+
+
+class Lengths(msgspec.Struct, frozen=True):
+    """Lengths in one part, in words (between white space) and characters.
+
+    Percentiles are nearest-rank: the smallest length that at least so many texts do not exceed.
+    """
+
+    part: str
+    words_p50: int
+    words_p95: int
+    words_max: int
+    characters_p50: int
+    characters_p95: int
+    characters_max: int
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """What `edgeseq data show` prints.
+
+    `test_texts_in_train` counts texts of test that stand in train too, letter for letter:
+    more than a few make the test score too good.
+    """
+
+    name: str
+    task: str
+    labels: tuple[str, ...]
+    licence: str
+    origin: str
+    sha256: str
+    balance: tuple[Balance, ...]
+    lengths: tuple[Lengths, ...]
+    test_texts_in_train: int
+    samples: tuple[AnyExample, ...]
+
+
+def summarize(dataset: AnyDataset, *, samples_per_label: int = 3) -> Summary:
+    """The summary of a data set; the samples are the same at every call."""
+    by_part = {"train": dataset.train, "dev": dataset.dev, "test": dataset.test}
+    sources = list(dict.fromkeys(one.source for one in dataset.train if one.source))
+    balance = [
+        _balance(part, source, by_part[part], dataset.labels)
+        for part in PARTS
+        for source in ("", *(sources if len(sources) > 1 else ()))
+    ]
+    train_texts = {one.text for one in dataset.train}
+    return Summary(
+        name=dataset.name,
+        task=dataset.task,
+        labels=dataset.labels,
+        licence=dataset.licence,
+        origin=dataset.origin,
+        sha256=dataset.sha256,
+        balance=tuple(balance),
+        lengths=tuple(_lengths(part, by_part[part]) for part in PARTS),
+        test_texts_in_train=sum(one.text in train_texts for one in dataset.test),
+        samples=sample(dataset, samples_per_label),
+    )
+
+
+def sample(dataset: AnyDataset, per_label: int) -> tuple[AnyExample, ...]:
+    """`per_label` examples of train for each label, those whose ids have the smallest hashes; of
+    data without labels so many in all."""
+    chosen: list[AnyExample] = []
+    for label in dataset.labels or (None,):
+        own = (
+            one
+            for one in dataset.train
+            if one not in chosen and (label is None or label in labels_of(one))
+        )
+        ranked = sorted(own, key=lambda one: hashlib.sha256(one.id.encode("utf-8")).digest())
+        chosen += ranked[:per_label]
+    return tuple(chosen)
+
+
+def _balance(
+    part: str, source: str, examples: Sequence[AnyExample], labels: Sequence[str]
+) -> Balance:
+    counts = Counter(
+        label for one in examples if source in ("", one.source) for label in labels_of(one)
+    )
+    return Balance(
+        part=part,
+        source=source,
+        total=counts.total(),
+        by_label={label: counts[label] for label in labels},
+    )
+
+
+def _lengths(part: str, examples: Sequence[AnyExample]) -> Lengths:
+    words = sorted(len(one.text.split()) for one in examples)
+    characters = sorted(len(one.text) for one in examples)
+    return Lengths(
+        part=part,
+        words_p50=_percentile(words, 50),
+        words_p95=_percentile(words, 95),
+        words_max=words[-1],
+        characters_p50=_percentile(characters, 50),
+        characters_p95=_percentile(characters, 95),
+        characters_max=characters[-1],
+    )
+
+
+def _percentile(ordered: Sequence[int], percent: int) -> int:
+    return ordered[-(-percent * len(ordered) // 100) - 1]

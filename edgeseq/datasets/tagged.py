@@ -1,0 +1,250 @@
+"""Data sets with one tag a word, from a local folder: none of them may be handed on freely.
+
+| name | task | what |
+|---|---|---|
+| `ud-ewt` | pos | Universal Dependencies, English Web Treebank; its own parts |
+| `e-ner` | ner | filings with the SEC, divided by filing here |
+| `sec-fin` | ner | loan agreements, FIN5 to train on and FIN3 as test |
+| `wnut17` | ner | rare entities in social media; its own parts |
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from edgeseq.datasets.conll import read_conll, read_conllu, to_bio
+from edgeseq.datasets.entry import Entry
+from edgeseq.datasets.parts import PARTS, make_dataset
+from edgeseq.errors import DataError
+from edgeseq.tasks.examples import Dataset, PartName, TaggedExample
+
+Tagged = tuple[TaggedExample, ...]
+
+E_NER_TYPES = {
+    "PERSON": "PER",
+    "LOCATION": "LOC",
+    "LOC": "LOC",
+    "BUSINESS": "ORG",
+    "GOVERNMENT": "ORG",
+    "COURT": "ORG",
+    "LEGISLATION/ACT": "MISC",
+    "MISCELLANEOUS": "MISC",
+}
+"""The seven types of E-NER as the four on which its paper scores (Au, Lampos & Cox 2022)."""
+E_NER_TEST, E_NER_DEV = 10, 5
+"""Filings of 52: a fifth to test on, as in each fold of its paper."""
+
+
+class Source(msgspec.Struct, frozen=True):
+    """A data set by name: its description, the files that it needs below one of `folders`, and
+    how they are read."""
+
+    entry: Entry
+    folders: tuple[str, ...]
+    files: tuple[str, ...]
+    read: Callable[[tuple[Path, ...]], dict[PartName, Tagged]]
+
+    def find(self, data_dir: Path | None) -> tuple[Path, ...] | None:
+        """The files below `data_dir`, if all are there."""
+        if data_dir is None:
+            return None
+        for folder in (*self.folders, "."):
+            paths = tuple(data_dir / folder / name for name in self.files)
+            if all(path.is_file() for path in paths):
+                return paths
+        return None
+
+    def load(self, data_dir: Path | None) -> Dataset[TaggedExample]:
+        """The data set; raises `DataError` when its files are not there or not what they were."""
+        paths = self.find(data_dir)
+        if paths is None:
+            raise DataError(
+                f"there is no copy of {self.entry.name} on this machine",
+                where=data_dir,
+                expected=self.entry.origin,
+                fix="put one into a folder and name that with --data-dir or EDGESEQ_DATA",
+            )
+        parts = self.read(paths)
+        return tagged_dataset(
+            self.entry.name,
+            self.entry.task,
+            parts,
+            licence=self.entry.licence,
+            origin=self.entry.origin,
+        )
+
+
+def tagged_dataset(
+    name: str, task: str, parts: dict[PartName, Tagged], *, licence: str, origin: str
+) -> Dataset[TaggedExample]:
+    """A data set of tagged sentences; ids become `part/id`, labels are those of train.
+
+    Raises `DataError` as `make_dataset` does, and where `task` is about entities and a tag of
+    train is not BIO.
+    """
+    renamed = {
+        part: tuple(
+            msgspec.structs.replace(one, id=f"{part}/{number}:{one.id}")
+            for number, one in enumerate(parts[part], start=1)
+        )
+        for part in PARTS
+    }
+    tags = {tag for one in parts["train"] for tag in one.tags}
+    labels = bio_labels(tags) if task == "ner" else tuple(sorted(tags))
+    return make_dataset(name, task, labels, **renamed, licence=licence, origin=origin)
+
+
+def bio_labels(tags: set[str]) -> tuple[str, ...]:
+    """`O`, then `B-X` and `I-X` of every type X in alphabetical order."""
+    for tag in tags:
+        to_bio((f"B{tag[1:]}" if tag.startswith("I-") else tag,), "bio")
+    types = sorted({tag[2:] for tag in tags if tag != "O"})
+    return ("O", *(f"{prefix}-{kind}" for kind in types for prefix in "BI"))
+
+
+def _read_ud(paths: tuple[Path, ...]) -> dict[PartName, Tagged]:
+    return {part: read_conllu(path) for part, path in zip(PARTS, paths, strict=True)}
+
+
+def _read_wnut(paths: tuple[Path, ...]) -> dict[PartName, Tagged]:
+    return {part: read_conll(path) for part, path in zip(PARTS, paths, strict=True)}
+
+
+def _read_e_ner(paths: tuple[Path, ...]) -> dict[PartName, Tagged]:
+    """Filings in the order of the hash of their number: the first ten are test, five more dev."""
+    examples = read_e_ner(paths[0])
+    groups = sorted(
+        {one.group for one in examples}, key=lambda name: hashlib.sha256(name.encode()).digest()
+    )
+    test, dev = set(groups[:E_NER_TEST]), set(groups[E_NER_TEST : E_NER_TEST + E_NER_DEV])
+    return {
+        "train": tuple(one for one in examples if one.group not in test | dev),
+        "dev": tuple(one for one in examples if one.group in dev),
+        "test": tuple(one for one in examples if one.group in test),
+    }
+
+
+def read_e_ner(path: Path) -> Tagged:
+    """`all.csv` of E-NER in four types and BIO, one group a filing.
+
+    It has five stray tags, which are repaired as its 8,821 entities need it: `P` stands where
+    nothing is named, and `I-LOC` once for `I-LOCATION`. Types are merged after the entities have
+    been told apart, so that two that touch stay two.
+    """
+    found = read_conll(path, delimiter=",", scheme="iob1", repair={"P": "O"})
+    return tuple(
+        msgspec.structs.replace(one, tags=tuple(_merged(tag, path) for tag in one.tags))
+        for one in found
+    )
+
+
+def _merged(tag: str, path: Path) -> str:
+    prefix, _, kind = tag.partition("-")
+    if tag == "O":
+        return tag
+    if kind not in E_NER_TYPES:
+        raise DataError(
+            "unknown type of entity", where=path, found=tag, expected=", ".join(E_NER_TYPES)
+        )
+    return f"{prefix}-{E_NER_TYPES[kind]}"
+
+
+def _read_fin(paths: tuple[Path, ...]) -> dict[PartName, Tagged]:
+    """FIN5 has five agreements; the first is for development (the last has all of its MISC)."""
+    train, test = (read_conll(path, scheme="io") for path in paths)
+    held_out = train[0].group
+    return {
+        "train": tuple(one for one in train if one.group != held_out),
+        "dev": tuple(one for one in train if one.group == held_out),
+        "test": test,
+    }
+
+
+def sources() -> tuple[Source, ...]:
+    """All of them; their sizes are those of the published files."""
+    local = "a local folder: "
+    ud = tuple(f"en_ewt-ud-{part}.conllu" for part in PARTS)
+    wnut = ("wnut17train.conll", "emerging.dev.conll", "emerging.test.annotated")
+    return (
+        Source(
+            Entry(
+                name="ud-ewt",
+                task="pos",
+                title="English Web Treebank, parts of speech (17 universal ones)",
+                sizes=(12_544, 2_001, 2_077),
+                licence="CC BY-SA 4.0",
+                origin=local + ", ".join(ud),
+                citation=(
+                    "Silveira, N. et al. (2014). A Gold Standard Dependency Corpus for English. "
+                    "LREC."
+                ),
+                here=False,
+            ),
+            ("ud_ewt",),
+            ud,
+            _read_ud,
+        ),
+        Source(
+            Entry(
+                name="e-ner",
+                task="ner",
+                title="filings with the US SEC, named entities of four types",
+                sizes=(8_256, 1_092, 2_296),
+                licence="CC BY-NC-SA 4.0: not for commercial use",
+                origin=local + "all.csv of E-NER",
+                citation=(
+                    "Au, T. W. T., Lampos, V. & Cox, I. (2022). E-NER: An Annotated Named Entity "
+                    "Recognition Corpus of Legal Text. NLLP."
+                ),
+                here=False,
+            ),
+            ("e_ner",),
+            ("all.csv",),
+            _read_e_ner,
+        ),
+        Source(
+            Entry(
+                name="sec-fin",
+                task="ner",
+                title="loan agreements, named entities of four types",
+                sizes=(888, 276, 303),
+                licence="CC BY 3.0",
+                origin=local + "FIN5.txt, FIN3.txt",
+                citation=(
+                    "Salinas Alvarado, J. C., Verspoor, K. & Baldwin, T. (2015). Domain Adaption "
+                    "of Named Entity Recognition to Support Credit Risk Assessment. ALTA."
+                ),
+                here=False,
+            ),
+            ("sec_filings_fin",),
+            ("FIN5.txt", "FIN3.txt"),
+            _read_fin,
+        ),
+        Source(
+            Entry(
+                name="wnut17",
+                task="ner",
+                title="social media, new and rare entities of six types",
+                sizes=(3_394, 1_009, 1_287),
+                licence="CC BY 4.0",
+                origin=local + ", ".join(wnut),
+                citation=(
+                    "Derczynski, L. et al. (2017). Results of the WNUT2017 Shared Task on Novel "
+                    "and Emerging Entity Recognition. W-NUT."
+                ),
+                here=False,
+            ),
+            ("wnut17",),
+            wnut,
+            _read_wnut,
+        ),
+    )
+
+
+def find_source(name: str) -> Source | None:
+    """The data set called `name`, if it is one of these."""
+    return next((one for one in sources() if one.entry.name == name), None)

@@ -1,0 +1,135 @@
+"""WikiText-2: running text of Wikipedia, for models of the next word.
+
+Merity, Xiong, Bradbury and Socher 2016, "Pointer Sentinel Mixture Models": whole articles, words
+with a space between them, numbers and rare words as the authors left them (`<unk>` stands for a
+word outside of the vocabulary of 33,278). A line's end counts as a word, `<eos>`, as is usual, so
+that perplexities compare with published ones: 2,088,628, 217,646 and 245,569 words.
+
+An article is one example, because nothing before its beginning says anything about it. It begins
+at its title, a line ` = Title = `; the blank line before the first one belongs to the first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from edgeseq.datasets.entry import Entry
+from edgeseq.datasets.lines import numbered_lines
+from edgeseq.datasets.parts import canonical_sha256
+from edgeseq.errors import DataError
+from edgeseq.tasks.examples import Dataset, PartName, StreamExample
+
+NAME = "wikitext2"
+TASK = "lm"
+EOS = "<eos>"
+"""The end of a line; also what stands before the first word of an article."""
+UNKNOWN = "<unk>"
+SIZES = (600, 60, 60)
+LICENCE = "CC BY-SA 3.0 (Wikipedia)"
+ORIGIN = "a local folder: wikitext2/{train,valid,test}.txt, or as wiki.{train,valid,test}.tokens"
+CITATION = (
+    "Merity, S., Xiong, C., Bradbury, J. & Socher, R. (2016). Pointer Sentinel Mixture Models. "
+    "arXiv:1609.07843."
+)
+FILES: dict[PartName, str] = {"train": "train", "dev": "valid", "test": "test"}
+
+_TITLE = re.compile(r"= [^=].* =")
+
+
+def entry(data_dir: Path | None = None) -> Entry:
+    """The data set's description; `data_dir` is where local copies are looked for."""
+    return Entry(
+        name=NAME,
+        task=TASK,
+        title="WikiText-2: articles of Wikipedia, word by word",
+        sizes=SIZES,
+        licence=LICENCE,
+        origin=ORIGIN,
+        citation=CITATION,
+        here=data_dir is not None and find_files(data_dir) is not None,
+    )
+
+
+def load(data_dir: Path | None) -> Dataset[StreamExample]:
+    """The three parts, from `data_dir` or its folder `wikitext2`; one example an article.
+
+    Raises `DataError` when the files are not there, and as `read_articles` does.
+    """
+    files = None if data_dir is None else find_files(data_dir)
+    if files is None:
+        raise DataError(
+            f"there is no copy of {NAME} on this machine",
+            where=data_dir,
+            expected=ORIGIN,
+            fix="put one into a folder and name that with --data-dir or EDGESEQ_DATA",
+        )
+    parts = {part: read_articles(path, part) for part, path in files.items()}
+    return stream_dataset(NAME, parts, licence=LICENCE, origin=ORIGIN)
+
+
+def stream_dataset(
+    name: str, parts: dict[PartName, tuple[StreamExample, ...]], *, licence: str, origin: str
+) -> Dataset[StreamExample]:
+    """A data set of running text from its parts `train`, `dev` and `test`.
+
+    Raises `DataError` when a part has no words.
+    """
+    for part, examples in parts.items():
+        if not any(one.words for one in examples):
+            raise DataError(f"the {part} part is empty", where=name, fix="give a longer text")
+    return Dataset(
+        name=name,
+        task=TASK,
+        labels=(),
+        train=parts["train"],
+        dev=parts["dev"],
+        test=parts["test"],
+        licence=licence,
+        origin=origin,
+        sha256=canonical_sha256(TASK, (), parts.items()),
+    )
+
+
+def find_files(data_dir: Path) -> dict[PartName, Path] | None:
+    """The file of each part, if all three lie in `data_dir` or in its folder `wikitext2`."""
+    for folder in (data_dir / NAME, data_dir):
+        for pattern in ("{}.txt", "wiki.{}.tokens"):
+            files = {part: folder / pattern.format(name) for part, name in FILES.items()}
+            if all(path.is_file() for path in files.values()):
+                return files
+    return None
+
+
+def read_articles(path: Path, part: PartName) -> tuple[StreamExample, ...]:
+    """The articles of one file, their words with `<eos>` at the end of each line.
+
+    Raises `DataError` as `numbered_lines` does.
+    """
+    lines = (line for _, line in numbered_lines(path))
+    return tuple(
+        StreamExample(id=f"{part}/{number}", words=words)
+        for number, words in enumerate(articles(lines), start=1)
+    )
+
+
+def articles(lines: Iterable[str]) -> Iterator[tuple[str, ...]]:
+    """The words of each article among `lines`, cut before titles.
+
+    A title stands between blank lines. Lines before the first one belong to the first article;
+    a text without one is one article.
+    """
+    words: list[str] = []
+    titled = False
+    rows = [line.strip() for line in lines]
+    for before, row, after in zip(["", *rows], rows, [*rows[1:], ""], strict=False):
+        # A formula may look like a title; around a title there are blank lines.
+        title = not before and not after and _TITLE.fullmatch(row) is not None
+        if title and titled:
+            yield tuple(words)
+            words = []
+        titled = titled or title
+        words += [*row.split(), EOS]
+    if words:
+        yield tuple(words)

@@ -1,0 +1,1 @@
+"""Every file format of edgeseq: typed structs, strict readers, atomic writers."""

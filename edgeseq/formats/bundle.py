@@ -1,0 +1,443 @@
+"""The bundle: the folder that travels to a device. Data only; loading one runs no code from it.
+
+    BUNDLE/model.tflite     one signature, inputs and outputs bound by its names
+    BUNDLE/tokenizer.json   a `tokenizers` file
+    BUNDLE/labels.json      the classes in the order of the outputs
+    BUNDLE/golden.json      a few inputs with the float model's outputs
+    BUNDLE/eval.jsonl       the test examples that are scored on the device, one JSON a line
+    BUNDLE/bundle.json      this module's `BundleManifest`, with size and SHA-256 of every file
+
+Version history of the schema: 1, the first.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from edgeseq.errors import BundleError
+from edgeseq.formats.codec import decode_json
+from edgeseq.formats.storage import read_bytes, read_json, sha256_file
+from edgeseq.formats.trained_model import Arch
+from edgeseq.tasks.examples import EXAMPLE_TYPES, AnyExample, TaggedExample, labels_of
+from edgeseq.tasks.registry import TASKS, Head, head_of
+
+SCHEMA_VERSION = 1
+RecipeName = Literal[
+    "float32",
+    "float16",
+    "dynamic_wi8_afp32",
+    "dynamic_wi4_afp32",
+    "dynamic_wi4_ei4_afp32",
+    "weight_only_wi8_afp32",
+    "static_wi8_ai8",
+    "static_wi8_ai16",
+]
+Lowering = Literal["loop", "projected", "unrolled", "fused", "encoder", "cached"]
+MANIFEST_LIMIT_BYTES = 4 << 20
+MODEL_LIMIT_BYTES = 2 << 30
+TEXT_LIMIT_BYTES = 512 << 20
+
+
+class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Size and SHA-256 of one file of the bundle."""
+
+    size_bytes: int
+    sha256: str
+
+
+class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One input or output of the signature; −1 in `shape` is an axis left open."""
+
+    name: str
+    dtype: Literal["int32", "float32"]
+    shape: tuple[int, ...]
+
+
+class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The model's one signature.
+
+    A text classifier has the input `input_ids` int32 [1, −1] and the output `logits` float32
+    [1, labels], a tagger (head `label-per-word`) [1, −1, labels]; the sequence axis is open, so a
+    text is given at its real length and the cost follows it. A model of a fixed length (the
+    lowering `unrolled`) has [1, length] instead: a shorter text is filled up with the id −1, which
+    is no token, on its right. A model of the next word (head `next-token`) takes its states too
+    (`h0`, `c0`, … float32), and gives `logits` float32 [1, −1, vocabulary] and the states behind
+    the tokens (`h0_next`, …). One that sees the last `max_tokens` tokens alone also takes `places`
+    int32 [−1], those of its tokens that answers are wanted for, and gives one row of logits for
+    each. It has no state and is given all of them again for every word, or (lowering `cached`) its
+    states are what it has computed of them: `used` [1] says of how many, and all are zero before
+    the first one.
+    """
+
+    key: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+class Fidelity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The conversion's comparison with the float model over the development set.
+
+    `max_abs_error` and `cosine` (smallest) are over logits; `label_agreement` is the fraction of
+    equal labels, of texts or of the `n_answers` words where there is one for each; `bound` is what
+    the recipe promises for `max_abs_error` relative to the largest |logit|; `float_score` and
+    `score` are the task's metric of both models on these examples.
+    """
+
+    n_examples: int
+    max_abs_error: float
+    cosine: float
+    label_agreement: float
+    bound: float | None = None
+    float_score: float | None = None
+    score: float | None = None
+    n_answers: int | None = None
+
+
+class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the bundle comes from; enough to make it again.
+
+    `tried_runtime`: the older runtime that the model was made for and really asked in, or why it
+    could not be; None when it was made for the current one.
+    """
+
+    created_utc: str
+    source: str
+    source_sha256: str
+    data_name: str
+    data_sha256: str
+    tool_versions: dict[str, str]
+    training: dict[str, Any] = {}
+    teacher: str | None = None
+    conversion_seconds: float | None = None
+    converter_peak_memory_bytes: int | None = None
+    tried_runtime: str | None = None
+
+
+class BundleManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`bundle.json`.
+
+    `parameters` counts the weights of the source model; `max_tokens` is the longest input in
+    tokens, special ones included: longer texts are cut there and the result counts them.
+    """
+
+    name: str
+    task: str
+    arch: Arch
+    recipe: RecipeName
+    lowering: Lowering
+    parameters: int
+    vocabulary_size: int
+    max_tokens: int
+    signature: Signature
+    fidelity: Fidelity
+    provenance: Provenance
+    files: dict[str, FileEntry]
+    min_runtime_version: str | None = None
+    schema_version: int = SCHEMA_VERSION
+
+
+class GoldenExample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One input with the float model's answer: `logits` [labels], or [tokens, labels] in a row of a
+    tagger, whose text comes as `words`. Of a model of the next word it is ln p of each token."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    logits: tuple[float, ...]
+    words: tuple[str, ...] = ()
+
+
+class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`golden.json`: `tolerance` is the largest |difference| of a logit that the recipe allows
+    on these examples (set from the conversion's own comparison, see the converter)."""
+
+    examples: tuple[GoldenExample, ...]
+    tolerance: float
+
+
+FILES = ("model.tflite", "tokenizer.json", "labels.json", "golden.json", "eval.jsonl")
+
+
+class Bundle(msgspec.Struct, frozen=True):
+    """A bundle that has been read and checked; big files stay on disk at `path`."""
+
+    path: Path
+    manifest: BundleManifest
+    labels: tuple[str, ...]
+    golden: Golden
+
+    @property
+    def model_path(self) -> Path:
+        return self.path / "model.tflite"
+
+    @property
+    def tokenizer_path(self) -> Path:
+        return self.path / "tokenizer.json"
+
+    @property
+    def model_sha256(self) -> str:
+        return self.manifest.files["model.tflite"].sha256
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that a device must store to use the model: model, tokenizer and labels."""
+        names = ("model.tflite", "tokenizer.json", "labels.json")
+        return sum(self.manifest.files[name].size_bytes for name in names)
+
+    @property
+    def head(self) -> Head:
+        """The shape of an answer."""
+        return head_of(self.manifest.task)
+
+    @property
+    def spans(self) -> bool:
+        """Whether the labels are BIO tags."""
+        return self.manifest.task in TASKS and TASKS[self.manifest.task].spans
+
+    def read_examples(self) -> tuple[AnyExample, ...]:
+        """The examples of `eval.jsonl`, of the head's kind; raises `BundleError` naming the line
+        that is wrong."""
+        kind, known = EXAMPLE_TYPES[self.head], frozenset(self.labels)
+        path = self.path / "eval.jsonl"
+        content = read_bytes(path, error=BundleError, limit_bytes=TEXT_LIMIT_BYTES)
+        examples = []
+        for number, line in enumerate(content.splitlines(), start=1):
+            try:
+                example = decode_json(line, kind)
+            except (msgspec.DecodeError, UnicodeDecodeError) as failure:
+                raise BundleError(
+                    "is not an example", where=f"{path}:{number}", found=str(failure)
+                ) from failure
+            if unknown := [label for label in labels_of(example) if label not in known]:
+                raise BundleError(
+                    "unknown label",
+                    where=f"{path}:{number}",
+                    found=repr(unknown[0]),
+                    expected=" or ".join(self.labels),
+                )
+            if isinstance(example, TaggedExample) and len(example.words) != len(example.tags):
+                raise BundleError(
+                    "has not one tag a word",
+                    where=f"{path}:{number}",
+                    found=f"{len(example.tags)} tags",
+                    expected=len(example.words),
+                )
+            examples.append(example)
+        return tuple(examples)
+
+
+def read_bundle(path: Path, *, verify_hashes: bool = True) -> Bundle:
+    """Reads a bundle folder and checks everything that can be checked without a runtime.
+
+    Without `verify_hashes` the content of the large files is taken on trust: sizes and the small
+    files are still checked. Raises `BundleError` naming the file that is missing, foreign, a
+    link, damaged, of another size or hash, or that does not fit the others.
+    """
+    if not path.is_dir():
+        what = "is not a bundle folder" if path.exists() else "no such bundle"
+        raise BundleError(what, where=path, fix="name what `edgeseq convert` wrote")
+    manifest = read_manifest(path / "bundle.json")
+    for name, entry in manifest.files.items():
+        _check_file(path / name, entry, verify_hashes=verify_hashes)
+    labels = read_json(
+        path / "labels.json", tuple[str, ...], error=BundleError, limit_bytes=MANIFEST_LIMIT_BYTES
+    )
+    golden = read_json(
+        path / "golden.json", Golden, error=BundleError, limit_bytes=MANIFEST_LIMIT_BYTES
+    )
+    _check_labels(path, labels, manifest)
+    _check_golden(path / "golden.json", golden, manifest, len(labels))
+    return Bundle(path=path, manifest=manifest, labels=labels, golden=golden)
+
+
+def read_manifest(path: Path) -> BundleManifest:
+    """Reads and checks `bundle.json` alone; raises `BundleError`."""
+    if path.is_symlink():
+        raise BundleError("is a link", where=path, fix="copy the bundle itself")
+    try:
+        manifest = read_json(
+            path, BundleManifest, error=BundleError, limit_bytes=MANIFEST_LIMIT_BYTES
+        )
+    except RecursionError as failure:
+        raise BundleError("is nested too deeply", where=path, fix="convert again") from failure
+    if manifest.schema_version != SCHEMA_VERSION:
+        raise BundleError(
+            "unknown schema version",
+            where=path,
+            found=manifest.schema_version,
+            expected=SCHEMA_VERSION,
+            fix="update edgeseq or convert again",
+        )
+    # Exactly these names: no other file, and no path out of the folder, is ever opened.
+    if set(manifest.files) != set(FILES):
+        raise BundleError(
+            "lists other files than a bundle has",
+            where=path,
+            found=", ".join(sorted(manifest.files))[:200] or "none",
+            expected=", ".join(FILES),
+            fix="convert again",
+        )
+    # A name stands in tables, file names and terminals: no path, no control character, no escape.
+    if not re.fullmatch(r"[\w.+ -]{1,100}", manifest.name) or manifest.name.startswith("."):
+        raise BundleError(
+            "has a name that is not usable",
+            where=path,
+            found=repr(manifest.name[:100]),
+            expected="1 to 100 letters, digits, spaces and . _ + -, not beginning with a point",
+            fix="convert again under another name",
+        )
+    if min(manifest.max_tokens, manifest.vocabulary_size) < 1:
+        raise BundleError(
+            "says that the model takes no input",
+            where=path,
+            found=f"max_tokens {manifest.max_tokens}, vocabulary {manifest.vocabulary_size}",
+            expected="at least 1",
+            fix="convert again",
+        )
+    return manifest
+
+
+def answer_shape(head: Head, labels: int, length: int) -> tuple[int, ...]:
+    """The shape of the output `logits` of a model that takes `length` tokens (−1: any number)."""
+    return (1, labels) if head == "label-per-text" else (1, length, labels)
+
+
+def _check_stream(path: Path, labels: tuple[str, ...], manifest: BundleManifest) -> None:
+    """A model of the next word has no labels, and gives back every state that it takes; one with a
+    window takes the places that answers are wanted for."""
+    size = manifest.vocabulary_size
+    inputs = {one.name: one.shape for one in manifest.signature.inputs}
+    outputs = {one.name: one.shape for one in manifest.signature.outputs}
+    ids, logits = inputs.pop("input_ids", ()), outputs.pop("logits", ())
+    places = inputs.pop("places", (-1,))
+    states = {f"{name}_next": shape for name, shape in inputs.items()}
+    shapes = (ids, places, logits)
+    if labels or shapes != ((1, -1), (-1,), (1, -1, size)) or states != outputs:
+        raise BundleError(
+            "is no model of the next word",
+            where=path / "bundle.json",
+            found=f"{len(labels)} labels, {manifest.signature}"[:300],
+            expected=f"input_ids [1, -1], states and perhaps places [-1] to logits [1, -1, {size}] "
+            "and the states",
+            fix="convert again",
+        )
+
+
+def _check_labels(path: Path, labels: tuple[str, ...], manifest: BundleManifest) -> None:
+    if head_of(manifest.task) == "next-token":
+        _check_stream(path, labels, manifest)
+        return
+    if len(set(labels)) != len(labels) or len(labels) < 2:
+        raise BundleError(
+            "holds no set of classes",
+            where=path / "labels.json",
+            found=", ".join(labels)[:200] or "none",
+            expected="at least 2, all different",
+            fix="convert again",
+        )
+    shapes = [output.shape for output in manifest.signature.outputs]
+    lengths = [one.shape[-1] for one in manifest.signature.inputs if one.shape] or [-1]
+    if shapes != [answer_shape(head_of(manifest.task), len(labels), lengths[0])]:
+        raise BundleError(
+            "lists another number of classes than the model's outputs",
+            where=path / "labels.json",
+            found=len(labels),
+            expected=f"outputs {shapes}",
+            fix="convert again",
+        )
+
+
+def _check_file(path: Path, entry: FileEntry, *, verify_hashes: bool) -> None:
+    if path.is_symlink() or not path.is_file():
+        raise BundleError(
+            "is missing or not an ordinary file", where=path, fix="copy or convert the bundle again"
+        )
+    size_bytes = path.stat().st_size
+    if size_bytes != entry.size_bytes or size_bytes > MODEL_LIMIT_BYTES:
+        raise BundleError(
+            "has another size than bundle.json says",
+            where=path,
+            found=f"{size_bytes} bytes",
+            expected=f"{entry.size_bytes} bytes",
+            fix="copy or convert the bundle again",
+        )
+    if verify_hashes and (found := sha256_file(path)) != entry.sha256:
+        raise BundleError(
+            "has another SHA-256 than bundle.json says",
+            where=path,
+            found=found,
+            expected=entry.sha256,
+            fix="copy or convert the bundle again",
+        )
+
+
+def _check_golden(path: Path, golden: Golden, manifest: BundleManifest, n_labels: int) -> None:
+    if not golden.examples or not golden.tolerance >= 0:
+        raise BundleError(
+            "holds nothing to compare with",
+            where=path,
+            found=f"{len(golden.examples)} examples, tolerance {golden.tolerance}",
+            expected="at least 1 example and a tolerance of at least 0",
+            fix="convert again",
+        )
+    for number, example in enumerate(golden.examples):
+        by_token = head_of(manifest.task) != "label-per-text"
+        expected = n_labels * (len(example.token_ids) if by_token else 1)
+        if head_of(manifest.task) == "next-token":
+            expected = len(example.token_ids)
+        if len(example.logits) != expected:
+            raise BundleError(
+                "has another number of logits than there are labels",
+                where=f"{path}: example {number}",
+                found=len(example.logits),
+                expected=expected,
+            )
+        if not 0 < len(example.token_ids) <= manifest.max_tokens:
+            raise BundleError(
+                "has a number of tokens that the model does not take",
+                where=f"{path}: example {number}",
+                found=len(example.token_ids),
+                expected=f"1 to {manifest.max_tokens}",
+            )
+        if not all(0 <= token_id < manifest.vocabulary_size for token_id in example.token_ids):
+            raise BundleError(
+                "has a token id outside of the vocabulary",
+                where=f"{path}: example {number}",
+                expected=f"0 to {manifest.vocabulary_size - 1}",
+            )
+
+
+def check_model(bundle: Bundle) -> None:
+    """Checks that model.tflite is whole and has the signature that the manifest promises.
+
+    Apart from `read_bundle` because it walks through the whole graph: tenths of a second, and
+    memory that a process that is measured should not hold. Raises `BundleError`.
+    """
+    from edgeseq.formats.tflite_file import read_tflite
+
+    promised = bundle.manifest.signature
+    expected = [
+        (
+            promised.key,
+            tuple((one.name, one.dtype, one.shape) for one in promised.inputs),
+            tuple((one.name, one.dtype, one.shape) for one in promised.outputs),
+        )
+    ]
+    found = []
+    for entry in read_tflite(bundle.model_path).signatures:
+        inputs, outputs = (
+            tuple((name, one.dtype.lower(), one.shape) for name, one in tensors.items())
+            for tensors in (entry.inputs, entry.outputs)
+        )
+        found.append((entry.key, inputs, outputs))
+    if found != expected:
+        raise BundleError(
+            "has another signature than bundle.json says",
+            where=bundle.model_path,
+            found=str(found)[:300],
+            expected=expected,
+            fix="convert again",
+        )

@@ -1,0 +1,426 @@
+"""The result record: what one `edgeseq bench` measured on one device, raw.
+
+Only what was observed is stored; every statistic (`edgeseq.report.rows`) is derived from it, so
+that the two cannot disagree. Columns of equal length stand for tables.
+
+Version history of the schema: 1, the first; `predictions` has since been given answers by word
+(`counts`, `windowed`, `log_probabilities`), all of them optional.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from edgeseq.errors import ResultError
+from edgeseq.formats.bundle import Lowering, RecipeName
+from edgeseq.formats.storage import read_json
+from edgeseq.formats.trained_model import Arch
+
+SCHEMA_VERSION = 1
+
+
+class DeviceInfo(msgspec.Struct, frozen=True):
+    """The machine that was measured. `emulated` times are never latencies.
+
+    `cpu_features` are the kernel's flag names that decide which kernels run (avx2, avx512_vnni,
+    asimddp, …); `memory_bytes` is the machine's physical memory.
+    """
+
+    name: str
+    machine: str
+    cpu_model: str
+    cpu_features: tuple[str, ...]
+    cores: int
+    memory_bytes: int
+    kernel: str
+    os: str
+    emulated: bool = False
+
+
+class RuntimeInfo(msgspec.Struct, frozen=True):
+    """The TFLite runtime that ran the models, and the Python that ran it.
+
+    On a phone both are the native tool `benchmark_model`: `version` is the head of its SHA-256,
+    for it does not say which release it is of, and `python` is `none`.
+    """
+
+    package: Literal["ai-edge-litert", "tflite-runtime", "tensorflow", "benchmark_model"]
+    version: str
+    python: str
+    delegate: str = "xnnpack"
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What a run was asked to do (or did: `effective`).
+
+    Each model makes at least `min_queries` queries, answers every test example at least once and
+    is busy for at least `min_duration_s`, but repeats no more once it has made `max_queries`.
+    `limited_duration_s` bounds the answering under each of `memory_limits_bytes`, and
+    `curve_budget_s` the whole memory curve of a model; the curve is made of every bundle with
+    `memory_curve`, or of those named in `memory_curve_bundles`. `cpus` is processor time a second
+    of time under each limit; `board` names the board whose memory and cores are a limit here.
+    `examples` is how many test examples are asked, the same ones on every machine (None: all).
+    Memory is steady once the 8 longest texts and `steady_texts` others have been answered.
+    """
+
+    threads: int
+    quick: bool
+    min_queries: int
+    min_duration_s: float
+    rounds: int
+    cold_starts: int
+    memory_limits_bytes: tuple[int, ...] = ()
+    cpus: float | None = None
+    max_queries: int = 50_000
+    memory_curve: bool = False
+    memory_curve_bundles: tuple[str, ...] = ()
+    limited_duration_s: float = 20.0
+    limited_queries: int = 200
+    curve_budget_s: float = 120.0
+    length_tokens: tuple[int, ...] = (8, 16, 32, 64, 128, 256)
+    length_samples: int = 30
+    seed: int = 0
+    board: str | None = None
+    profile: bool = False
+    energy: bool = False
+    energy_duration_s: float = 60.0
+    examples: int | None = None
+    steady_texts: int = 64
+
+
+class MachineState(msgspec.Struct, frozen=True):
+    """The machine before, during or after a run; None where the machine does not say.
+
+    `load_other_cores` is CPU time of other processes over wall time, in cores; `steal_cores` is
+    the same for time that a hypervisor took away; `throttled` holds the reasons that a board gives.
+    """
+
+    when: Literal["before", "during", "after"]
+    load_other_cores: float | None = None
+    steal_cores: float | None = None
+    swap_used_bytes: int | None = None
+    governor: str | None = None
+    temperature_c: float | None = None
+    throttled: tuple[str, ...] = ()
+
+
+class Queries(msgspec.Struct, frozen=True):
+    """Columns of equal length, one entry a query in the order in which they were made.
+
+    `example` is the index into the bundle's test examples, `tokens` the length that was run,
+    `round` the interleaving round. `total_ns` is tokenize + inference + decode as timed around
+    all three (clock: `time.perf_counter_ns`); `inference_ns` holds resizing, copying the input,
+    invoking and copying the output.
+    """
+
+    example: tuple[int, ...]
+    round: tuple[int, ...]
+    tokens: tuple[int, ...]
+    tokenize_ns: tuple[int, ...]
+    inference_ns: tuple[int, ...]
+    decode_ns: tuple[int, ...]
+    total_ns: tuple[int, ...]
+
+
+class Slice(msgspec.Struct, frozen=True):
+    """What the measured process went through in one round of its queries.
+
+    `cpu_ns` is its processor time within `wall_ns`; `waiting_ns` the time in which it was ready
+    to run but other processes had the processor (None where the kernel does not say).
+    """
+
+    round: int
+    wall_ns: int
+    cpu_ns: int
+    waiting_ns: int | None
+    minor_faults: int
+    major_faults: int
+    rss_bytes: int
+
+
+class LengthPoint(msgspec.Struct, frozen=True):
+    """Inference alone at one length in tokens (real sentences joined and cut to it)."""
+
+    tokens: int
+    inference_ns: tuple[int, ...]
+
+
+PhaseName = Literal[
+    "runtime_imported",
+    "tokenizer_loaded",
+    "model_loaded",
+    "tensors_allocated",
+    "first_answer",
+    "steady",
+]
+
+
+class MemoryPhase(msgspec.Struct, frozen=True):
+    """Memory of the measured process at the end of a phase, in bytes.
+
+    `peak_bytes` is the highest resident set since the phase began (`VmHWM` after a reset through
+    `/proc/self/clear_refs`), None where the kernel does not allow the reset.
+    """
+
+    phase: PhaseName
+    rss_bytes: int
+    pss_bytes: int | None
+    anonymous_bytes: int
+    file_bytes: int
+    peak_bytes: int | None
+    minor_faults: int
+    major_faults: int
+
+
+class ColdStart(msgspec.Struct, frozen=True):
+    """One fresh process: from its start to its first answer, its files in the page cache.
+
+    `import_ns` runs from the start of the process until the runtime is imported, `load_ns` until
+    the tensors are allocated, `first_answer_ns` until the first text is answered.
+    """
+
+    import_ns: int
+    load_ns: int
+    first_answer_ns: int
+    total_ns: int
+
+
+class Predictions(msgspec.Struct, frozen=True):
+    """The answers over all test examples, by class number, through the timed interpreter.
+
+    With one answer a text, `gold` and `predicted` have one entry an example and `counts` is
+    empty. With one a word they are the words of all examples in a row, `counts` [examples] says
+    how many are each example's; in the task of the next word `counts` are its whole words, and
+    `log_probabilities` [examples] the sums of the natural logarithms of what was given to them,
+    `first` and `among_three` [examples] how many words were the likeliest one, or one of the three.
+    `sources` names each example's source ("" when the set has none); `truncated` counts texts
+    cut at the model's longest input (with one answer a word: in which a single word was cut),
+    `windowed` those answered in several overlapping windows; `unknown_only` counts texts without
+    a known token.
+    """
+
+    gold: tuple[int, ...]
+    predicted: tuple[int, ...]
+    sources: tuple[str, ...]
+    truncated: int
+    unknown_only: int
+    examples_sha256: str
+    counts: tuple[int, ...] = ()
+    windowed: int = 0
+    log_probabilities: tuple[float, ...] = ()
+    first: tuple[int, ...] = ()
+    among_three: tuple[int, ...] = ()
+
+
+class OperatorTime(msgspec.Struct, frozen=True):
+    """The time in one kind of operator over all runs of a profile.
+
+    `by` says whose kernel ran: the runtime's own, which names the operator as the file does, or
+    XNNPACK's, which names its own (several may stand for one of the file).
+    """
+
+    name: str
+    by: Literal["runtime", "xnnpack"]
+    calls: int
+    total_us: int
+
+
+class OperatorShare(msgspec.Struct, frozen=True):
+    """Operators of one kind in one subgraph of the file, and how many of them XNNPACK took over."""
+
+    subgraph: str
+    name: str
+    nodes: int
+    taken: int
+
+
+class OperatorProfile(msgspec.Struct, frozen=True):
+    """Where the time of one input of `tokens` tokens goes, over `runs` runs under the profiler.
+
+    `invoke_us` is the time within the graph under the profiler, whole microseconds an event (an
+    operator that takes less than one counts as nothing); `plain_ns` are runs without the profiler:
+    where both differ much, the profiler itself is what took the time.
+    """
+
+    tokens: int
+    runs: int
+    plain_ns: tuple[int, ...]
+    invoke_us: int
+    operators: tuple[OperatorTime, ...]
+    shares: tuple[OperatorShare, ...]
+
+
+class EnergyWindow(msgspec.Struct, frozen=True):
+    """Energy of the whole machine (or of what `reader` sees of it) over a stretch of time.
+
+    `joules` is the difference of a counter, or the integral of the power in `samples_w`
+    (trapezoids over equally spaced samples, watts); `queries` were answered in it (0: idle).
+    """
+
+    reader: str
+    duration_s: float
+    joules: float
+    queries: int
+    samples_w: tuple[float, ...] = ()
+
+
+Mechanism = Literal["cgroup-v1", "cgroup-v2", "systemd", "rlimit"]
+LimitedStatus = Literal["answered", "killed", "timed_out", "failed"]
+
+
+class LimitedRun(msgspec.Struct, frozen=True):
+    """The model run inside a hard memory limit on its whole process.
+
+    `phase` is the last phase that was reached; `total_ns` the queries answered within the time
+    allowed; `mechanism` what enforced the limit, and `lacks` what it cannot promise; `files` how
+    its file pages were made its own. `cpus` is the limit on processor time, in processors. With
+    `board`, the limits are that board's memory and cores: never its speed.
+    """
+
+    limit_bytes: int
+    status: LimitedStatus
+    phase: str
+    total_ns: tuple[int, ...]
+    major_faults: int
+    peak_bytes: int | None
+    mechanism: Mechanism
+    files: str
+    message: str = ""
+    cpus: float | None = None
+    throttled_ns: int | None = None
+    board: str | None = None
+    lacks: str = ""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """Something that a reader of the numbers must know. `invalid` takes the run out of verdicts."""
+
+    code: str
+    severity: Literal["invalid", "warning", "note"]
+    message: str
+
+
+class BundleIdentity(msgspec.Struct, frozen=True):
+    """Which bundle was measured."""
+
+    name: str
+    task: str
+    arch: Arch
+    recipe: RecipeName
+    lowering: Lowering
+    parameters: int
+    labels: tuple[str, ...]
+    size_bytes: int
+    model_size_bytes: int
+    model_sha256: str
+    data_name: str
+    data_sha256: str
+    max_tokens: int
+    provenance: dict[str, str] = {}
+
+
+class Run(msgspec.Struct, frozen=True):
+    """Everything measured of one bundle.
+
+    `predictions` is None when the process was lost before every example was answered;
+    `threads_started` counts the threads that the runtime added to the process's own; `profile`
+    and `energy` are None where they were not asked for or cannot be had. `scope` says what the
+    times are of: a whole query, or the inference alone (on a phone, where nothing tokenizes). Then
+    `tokenize_ns`, `decode_ns` and `import_ns` are 0 and in no total, and memory holds no tokenizer.
+    `given_back` is the memory of a process that has given the model file's mapped pages back to the
+    system (madvise(2)) and answered the texts of the steady phase again: XNNPACK computes with its
+    own copy of the weights. None where no file is mapped, and on a phone.
+    """
+
+    bundle: BundleIdentity
+    warmup: Queries
+    queries: Queries
+    lengths: tuple[LengthPoint, ...]
+    memory: tuple[MemoryPhase, ...]
+    cold_starts: tuple[ColdStart, ...]
+    predictions: Predictions | None
+    limited: tuple[LimitedRun, ...]
+    findings: tuple[Finding, ...]
+    slices: tuple[Slice, ...] = ()
+    threads_started: int | None = None
+    profile: OperatorProfile | None = None
+    energy: EnergyWindow | None = None
+    scope: Literal["query", "inference"] = "query"
+    given_back: MemoryPhase | None = None
+
+    @property
+    def under_limits(self) -> tuple[LimitedRun, ...]:
+        """The limited runs of the memory curve and of limits asked for, without boards'."""
+        return tuple(run for run in self.limited if run.board is None)
+
+
+class Result(msgspec.Struct, frozen=True):
+    """A result file: one device, one runtime, one or more bundles measured in one run.
+
+    `findings` are about the machine and the run as a whole: they hold for every run in it.
+    `energy_idle` is what the machine took while nothing was measured.
+    """
+
+    created_utc: str
+    edgeseq_version: str
+    command: tuple[str, ...]
+    device: DeviceInfo
+    runtime: RuntimeInfo
+    requested: Settings
+    effective: Settings
+    machine: tuple[MachineState, ...]
+    runs: tuple[Run, ...]
+    findings: tuple[Finding, ...] = ()
+    git_state: str | None = None
+    energy_idle: EnergyWindow | None = None
+    schema_version: int = SCHEMA_VERSION
+
+
+def read_result(path: Path) -> Result:
+    """Reads a result file; raises `ResultError` naming the place that does not fit."""
+    result = read_json(path, Result, error=ResultError)
+    if result.schema_version != SCHEMA_VERSION:
+        raise ResultError(
+            "unknown schema version",
+            where=path,
+            found=result.schema_version,
+            expected=SCHEMA_VERSION,
+            fix="update edgeseq or measure again",
+        )
+    for run in result.runs:
+        lengths = {len(getattr(run.queries, name)) for name in run.queries.__struct_fields__}
+        if len(lengths) != 1:
+            raise ResultError(
+                f"columns of {run.bundle.name} have different lengths",
+                where=path,
+                found=sorted(lengths),
+                fix="measure again",
+            )
+        _check_counts(path, run)
+    return result
+
+
+def _check_counts(path: Path, run: Run) -> None:
+    """Answers by word must be as many as their examples' words."""
+    found = run.predictions
+    if found is None or not found.counts:
+        return
+    columns = {"sources": (len(found.sources), len(found.counts))}
+    if found.gold or not found.log_probabilities:
+        columns |= {
+            name: (len(getattr(found, name)), sum(found.counts)) for name in ("gold", "predicted")
+        }
+    else:
+        columns["log_probabilities"] = (len(found.log_probabilities), len(found.counts))
+    for name, (length, expected) in columns.items():
+        if length != expected or min(found.counts) < 0:
+            raise ResultError(
+                f"{name} of {run.bundle.name} do not fit the words of the examples",
+                where=path,
+                found=length,
+                expected=expected,
+                fix="measure again",
+            )

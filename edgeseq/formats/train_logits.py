@@ -1,0 +1,130 @@
+"""What a fine-tuned model said to its own training texts: an LSTM can be distilled from it at once.
+
+    DIR/train_logits.safetensors   optional file of a trained-model folder
+
+It holds one array `logits` [texts, labels] float32, in the order of the data set's train part, and
+the text fields of `TrainLogits` as metadata, with `format_version` 1 and the `weights_sha256` of
+`weights.safetensors`. A teacher's labels are taken from it where data set, texts and weights are
+still those that they belong to, and computed where not. Removing the file does no harm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgeseq.errors import CheckpointError
+from edgeseq.formats.arrays import array_bytes
+from edgeseq.formats.codec import decode_json
+from edgeseq.formats.storage import read_bytes, sha256_file, write_bytes
+from edgeseq.tasks.examples import Dataset
+
+FILE_NAME = "train_logits.safetensors"
+FORMAT_VERSION = "1"
+
+
+class TrainLogits(msgspec.Struct, frozen=True):
+    """Logits [texts, labels] of the train part, and what they belong to.
+
+    `data_sha256` is the data set's hash, `texts_sha256` that of the train part's texts in their
+    order (`texts_sha256`).
+    """
+
+    data_sha256: str
+    texts_sha256: str
+    logits: Any
+
+
+def of_data(data: Dataset, logits: Any) -> TrainLogits:
+    """Logits [texts, labels] of the train part of `data`, in its order."""
+    return TrainLogits(data.sha256, texts_sha256(example.text for example in data.train), logits)
+
+
+def texts_sha256(texts: Iterable[str]) -> str:
+    """SHA-256 over the texts in UTF-8, each after its length in bytes (64 bits, little-endian)."""
+    digest = hashlib.sha256()
+    for text in texts:
+        content = text.encode("utf-8")
+        digest.update(struct.pack("<Q", len(content)))
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def write_train_logits(folder: Path, kept: TrainLogits) -> None:
+    """Writes the file into `folder`, which holds `weights.safetensors` already.
+
+    Raises `OutputError` when it cannot be written.
+    """
+    metadata = {
+        "format_version": FORMAT_VERSION,
+        "data_sha256": kept.data_sha256,
+        "texts_sha256": kept.texts_sha256,
+        "weights_sha256": sha256_file(folder / "weights.safetensors"),
+    }
+    write_bytes(folder / FILE_NAME, array_bytes({"logits": kept.logits}, metadata))
+
+
+def read_train_logits(folder: Path, data: Dataset) -> Any:
+    """The logits [texts, labels] float32 that `folder` keeps for the train part of `data`.
+
+    None where there is no such file, or where it belongs to other data, texts or weights. Raises
+    `CheckpointError` when the file is damaged or of an unknown version.
+    """
+    # Imported late: a process that only reads formats holds no numpy (memory is measured there).
+    import numpy as np
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    path = folder / FILE_NAME
+    if not path.exists():
+        return None
+    content = read_bytes(path, error=CheckpointError)
+    fix = "remove it: the labels are computed then"
+    try:
+        arrays = load(content)
+        metadata = _metadata(content)
+    except (SafetensorError, msgspec.MsgspecError, UnicodeDecodeError) as failure:
+        raise CheckpointError(
+            "is not a safetensors file", where=path, found=str(failure), fix=fix
+        ) from failure
+    if metadata.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            "unknown format version",
+            where=path,
+            found=metadata.get("format_version"),
+            expected=FORMAT_VERSION,
+            fix="update edgeseq, or remove it: the labels are computed then",
+        )
+    here = {
+        "data_sha256": data.sha256,
+        "texts_sha256": texts_sha256(example.text for example in data.train),
+        "weights_sha256": sha256_file(folder / "weights.safetensors"),
+    }
+    if any(metadata.get(name) != value for name, value in here.items()):
+        return None
+    logits = arrays.get("logits")
+    expected = (len(data.train), len(data.labels))
+    if logits is None or logits.shape != expected or logits.dtype != np.float32:
+        found = "none" if logits is None else f"{logits.dtype} {logits.shape}"
+        raise CheckpointError(
+            "holds no logits of these texts",
+            where=path,
+            found=found,
+            expected=f"float32 {expected}",
+            fix=fix,
+        )
+    if not np.isfinite(logits).all():
+        raise CheckpointError("holds logits that are no numbers", where=path, fix=fix)
+    return logits
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """The `__metadata__` of a safetensors file (its header is JSON after a 64-bit length)."""
+    (length,) = struct.unpack_from("<Q", content)
+    header = decode_json(content[8 : 8 + length], dict[str, dict[str, Any]])
+    return {name: str(value) for name, value in header.get("__metadata__", {}).items()}

@@ -1,0 +1,282 @@
+"""The trained-model folder: what `edgeseq train` writes and `edgeseq convert` reads.
+
+    DIR/model.json            this module's `ModelManifest`
+    DIR/weights.safetensors   float32 arrays under the names that the architecture documents
+    DIR/tokenizer.json        a `tokenizers` file, truncation and padding off
+    DIR/train_logits.safetensors  optional (`edgeseq.formats.train_logits`): what a teacher said in
+    training
+
+It is free of any framework, so that every converter starts from the same arrays.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from edgeseq.errors import CheckpointError
+from edgeseq.formats.arrays import array_bytes
+from edgeseq.formats.storage import new_folder, read_bytes, read_json, write_bytes, write_json
+from edgeseq.formats.train_logits import TrainLogits, write_train_logits
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+Arch = Literal["lstm", "bert"]
+Family = Literal["bert", "distilbert", "electra", "roberta", "mobilebert", "albert"]
+BertHead = Literal["classes", "tokens", "vocabulary", "embedding", "next"]
+
+
+class LstmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Dimensions of an LSTM classifier.
+
+    Arrays: `embedding.weight` [vocabulary, embedding]; for layer l and direction d (`forward`,
+    and `backward` if bidirectional) `lstm.{l}.{d}.kernel` [in, 4·hidden], `.recurrent_kernel`
+    [hidden, 4·hidden], `.bias` [4·hidden], gates in Keras' order i, f, c, o; `dense.kernel`
+    [features, labels], `dense.bias` [labels]. `hidden_size` is per direction.
+
+    `pooling` `marks`: the states at the tokens `marks` (ids, the first one of each mention's two
+    markers; see `edgeseq.tasks.mentions`) side by side, and behind them the products by element of
+    the first one's with each of the others'. `tokens`: none, one answer a token.
+    """
+
+    vocabulary_size: int
+    embedding_size: int
+    hidden_size: int
+    layers: int
+    bidirectional: bool
+    pooling: Literal["max", "mean", "last", "marks", "tokens"]
+    marks: tuple[int, ...] = ()
+
+
+class NetworkLayer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One layer of a recurrent network that was read from somebody else's file.
+
+    `options` by kind: `recurrent` cell, directions, merge, sequences; `dense` and `activation`
+    function; `pool` how; `attention` function. Its arrays are `{place in the network}.{array}`,
+    for `recurrent` `{place}.{forward or backward}.{array}`. A `dense` layer that is `tied` has no
+    kernel of its own: it is the embedding's table, turned.
+    """
+
+    name: str
+    kind: Literal["recurrent", "dense", "scale", "pool", "attention", "activation"]
+    options: dict[str, str] = {}
+
+
+class NetworkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A recurrent network of any form: an embedding, `embedding.weight` [vocabulary, size], and
+    layers. `mask_zero`: the id 0 to the right of a text is padding."""
+
+    vocabulary_size: int
+    embedding: str
+    mask_zero: bool
+    layers: tuple[NetworkLayer, ...]
+
+
+class BertConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Dimensions of an encoder of the BERT family and its head.
+
+    The fields describe the computation; `family` says only where the weights come from. Texts have
+    one segment, number 0. Per token:
+
+        states = norm(word + position + segment), then projected where `embedding_size` is set
+        states = norm(project(next word, word, previous word) + position + segment) with `trigram`
+
+    - `embedding_size`: width of the tables where it is not the hidden size (ELECTRA, ALBERT).
+    - `trigram` (MobileBERT): the rows of the next, this and the previous token (0 beyond the ends)
+      are joined and projected; positions and segments have the hidden size and are added then.
+    - `norm`: `layer` is layer norm, `scale` a product and a sum alone (MobileBERT's "NoNorm").
+    - `layer_sources`: for each layer the number that its arrays carry (ALBERT shares them); empty
+      when each has its own.
+    - `bottleneck_size` (MobileBERT): a layer works on states narrowed to this size, queries and
+      keys on another narrowing of their own, values on the wide states; widened again at its end.
+    - `feed_forwards`: feed-forward parts in a layer, each with residual and norm.
+    - `head`: `classes` one answer a text from the pooled states; `tokens` one a token;
+      `vocabulary` the masked word at every token; `embedding` the pooled states themselves,
+      scaled to length 1 if `normalized`; `next` the next word at every token, each of which sees
+      itself and those before it. Words are projected from `embedding_size` before positions are
+      added, states = norm(project(word) + position), and the answers are table · transform(state)
+      + bias, where the transform is a linear layer alone.
+    - `head_act`: `classes`: null, or the activation of a dense layer before the classifier;
+      `vocabulary`: the activation of the transform before its layer norm.
+    - `tied_decoder`: whether the vocabulary's decoder is the table of words.
+    - `pooling` `marks` (head `classes`): as `LstmConfig` has it, from the last layer's states.
+
+    Arrays carry the Hugging Face names of BERT without the leading `bert.`, for every family
+    (linear weights are [out, in]): `embeddings.word_embeddings.weight`, `encoder.layer.0.
+    attention.self.query.weight`, …; and `embeddings.project`, `encoder.layer.0.bottleneck.
+    {input,attention}.{dense,LayerNorm}`, `encoder.layer.0.ffn.0.{intermediate.dense,output.dense,
+    output.LayerNorm}` and `encoder.layer.0.output.bottleneck.{dense,LayerNorm}` as MobileBERT has
+    them. Heads: `classifier.weight` [labels, pooled], `classifier.bias` [labels], before them
+    `pooler.dense`; `transform.dense`, `transform.LayerNorm`, `decoder.bias` [vocabulary] and,
+    unless tied, `decoder.weight` [vocabulary, transform].
+    `edgeseq_converters.models.encoder` lists them all with their shapes.
+    """
+
+    vocabulary_size: int
+    hidden_size: int
+    intermediate_size: int
+    layers: int
+    attention_heads: int
+    max_position_embeddings: int
+    type_vocabulary_size: int
+    hidden_act: Literal["gelu", "gelu_new", "relu"]
+    layer_norm_eps: float
+    pooling: Literal["mean", "first", "marks"]
+    family: Family = "bert"
+    head: BertHead = "classes"
+    embedding_size: int | None = None
+    trigram: bool = False
+    norm: Literal["layer", "scale"] = "layer"
+    layer_sources: tuple[int, ...] = ()
+    bottleneck_size: int | None = None
+    feed_forwards: int = 1
+    head_act: Literal["gelu", "gelu_new", "relu", "tanh"] | None = None
+    normalized: bool = False
+    tied_decoder: bool = True
+    marks: tuple[int, ...] = ()
+
+
+class TransferRecord(msgspec.Struct, frozen=True):
+    """The texts without a label that a student learned from besides: how many of each kind or
+    source, how many of each were left out (empty, copies, or a text of the development or test
+    part), and the hash of those taken (`edgeseq.formats.train_logits.texts_sha256`)."""
+
+    texts: dict[str, int]
+    left_out: dict[str, int]
+    sha256: str
+
+
+class Training(msgspec.Struct, frozen=True):
+    """How a model was trained, enough to repeat it; `dev_score` is the task's metric in 0..1.
+
+    `dev_scores` has that of each epoch; `seed_scores`, where several seeds were tried, that of
+    each seed, of which this model is the best.
+
+    `teacher_labels` says where a distilled model's targets came from: `kept` are what the teacher
+    said to the training texts during its own last epoch (the one whose weights it has), `computed`
+    what its final weights say.
+    """
+
+    data_name: str
+    data_sha256: str
+    n_train: int
+    seed: int
+    epochs: int
+    settings: dict[str, Any]
+    seconds: float
+    dev_score: float
+    test_score: float | None = None
+    teacher: str | None = None
+    teacher_labels: Literal["kept", "computed"] | None = None
+    initial_weights: str | None = None
+    tool_versions: dict[str, str] = {}
+    dev_scores: tuple[float, ...] = ()
+    seed_scores: dict[str, float] = {}
+    transfer: TransferRecord | None = None
+
+
+def not_trained_here(identity: str) -> Training:
+    """The record of a model that comes from elsewhere: `identity` names its file and hash."""
+    return Training(
+        data_name="",
+        data_sha256="",
+        n_train=0,
+        seed=0,
+        epochs=0,
+        settings={},
+        seconds=0.0,
+        dev_score=0.0,
+        initial_weights=identity,
+    )
+
+
+class ModelManifest(msgspec.Struct, frozen=True):
+    """`model.json`. Exactly one of `lstm`, `network` and `bert` is set; `arch` is `lstm` for the
+    first two.
+
+    `max_tokens` is the longest input, in tokens with the special ones, that the model takes.
+    """
+
+    name: str
+    task: str
+    arch: Arch
+    labels: tuple[str, ...]
+    max_tokens: int
+    training: Training
+    lstm: LstmConfig | None = None
+    bert: BertConfig | None = None
+    network: NetworkConfig | None = None
+    schema_version: int = 1
+
+
+class TrainedModel(msgspec.Struct, frozen=True):
+    """A trained model in memory: manifest, float32 arrays by name, tokenizer.json's content."""
+
+    manifest: ModelManifest
+    weights: dict[str, Any]
+    tokenizer_json: str
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights in all arrays."""
+        return sum(int(array.size) for array in self.weights.values())
+
+
+def write_model_folder(
+    path: Path,
+    model: TrainedModel,
+    *,
+    replace: bool = False,
+    train_logits: TrainLogits | None = None,
+) -> None:
+    """Writes the folder completely or not at all, with `train_logits` if there are any.
+
+    Raises `OutputError` when it exists (without `replace`), or the disk is full.
+    """
+    with new_folder(path, replace=replace) as draft:
+        write_bytes(draft / "weights.safetensors", array_bytes(model.weights))
+        write_bytes(draft / "tokenizer.json", model.tokenizer_json.encode())
+        write_json(draft / "model.json", model.manifest)
+        if train_logits is not None:
+            write_train_logits(draft, train_logits)
+
+
+def read_model_folder(path: Path) -> TrainedModel:
+    """Reads the folder; raises `CheckpointError` naming the file that is missing or damaged."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    if not path.is_dir():
+        raise CheckpointError(
+            "is not a trained-model folder", where=path, fix="name what `edgeseq train` wrote"
+        )
+    manifest = read_json(path / "model.json", ModelManifest, error=CheckpointError)
+    if manifest.schema_version != 1:
+        raise CheckpointError(
+            "unknown schema version",
+            where=path / "model.json",
+            found=manifest.schema_version,
+            expected=1,
+            fix="update edgeseq",
+        )
+    given = [name for name in ("lstm", "network", "bert") if getattr(manifest, name) is not None]
+    if given not in ([["lstm"], ["network"]] if manifest.arch == "lstm" else [["bert"]]):
+        raise CheckpointError(
+            "dimensions do not go with arch", where=path / "model.json", found=manifest.arch
+        )
+    content = read_bytes(path / "weights.safetensors", error=CheckpointError)
+    try:
+        weights: dict[str, npt.NDArray[np.float32]] = load(content)
+    except SafetensorError as failure:
+        raise CheckpointError(
+            "is not a safetensors file",
+            where=path / "weights.safetensors",
+            found=str(failure),
+            fix="train again",
+        ) from failure
+    tokenizer_json = read_bytes(path / "tokenizer.json", error=CheckpointError).decode("utf-8")
+    return TrainedModel(manifest=manifest, weights=weights, tokenizer_json=tokenizer_json)

@@ -1,0 +1,1 @@
+"""Intervals, latency percentiles, paired tests and classification metrics."""

@@ -1,0 +1,130 @@
+"""What a data set is once it has been read."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any, Generic, Literal
+
+import msgspec
+
+from edgeseq.tasks.registry import Head
+
+PartName = Literal["train", "dev", "test"]
+
+
+class TextExample(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One text with its label.
+
+    `id` is unique within the data set; `source` names the part of the collection it came from
+    (scores are told apart by it); `group` is the unit that is never split between train, dev
+    and test (a review, a filing); `score` is the raters' mean where the set has one.
+    """
+
+    id: str
+    text: str
+    label: str
+    source: str = ""
+    group: str = ""
+    score: float | None = None
+
+    @property
+    def asked(self) -> str:
+        """What a model is asked about."""
+        return self.text
+
+
+class TaggedExample(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One sentence of words with one tag a word (`len(words) == len(tags)`)."""
+
+    id: str
+    words: tuple[str, ...]
+    tags: tuple[str, ...]
+    source: str = ""
+    group: str = ""
+
+    @property
+    def text(self) -> str:
+        """The words with a space between them."""
+        return " ".join(self.words)
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """What a model is asked about."""
+        return self.words
+
+
+class StreamExample(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Running text as words, each of which is to be foretold from those before it."""
+
+    id: str
+    words: tuple[str, ...]
+    source: str = ""
+    group: str = ""
+
+    @property
+    def text(self) -> str:
+        """The words with a space between them."""
+        return " ".join(self.words)
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """What a model is asked about."""
+        return self.words
+
+
+AnyExample = TextExample | TaggedExample | StreamExample
+
+
+def part_asked(total: int, count: int | None) -> tuple[int, ...]:
+    """Which of `total` test examples a run asks that is to ask `count` (None: all): their places,
+    rising, drawn with a fixed seed, so that they are the same on every machine."""
+    if count is None or count >= total:
+        return tuple(range(total))
+    return tuple(sorted(random.Random(0).sample(range(total), count)))  # noqa: S311
+
+
+def labels_of(one: AnyExample) -> tuple[str, ...]:
+    """The labels of one example: its one label, its words' tags, or none."""
+    if isinstance(one, TextExample):
+        return (one.label,)
+    return one.tags if isinstance(one, TaggedExample) else ()
+
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    ExampleT = TypeVar("ExampleT", bound=AnyExample, default=TextExample)
+else:
+    # PEP 696's default is for type checkers alone: `Dataset` is one of texts with a label.
+    from typing import TypeVar
+
+    ExampleT = TypeVar("ExampleT")
+
+
+class Dataset(msgspec.Struct, Generic[ExampleT], frozen=True):
+    """A data set in its three parts, with the labels in the order of their class numbers.
+
+    `sha256` is the hash of the examples' canonical form: two data sets with the same hash hold
+    the same examples in the same parts. All examples are of the kind of the task's head
+    (`EXAMPLE_TYPES`).
+    """
+
+    name: str
+    task: str
+    labels: tuple[str, ...]
+    train: tuple[ExampleT, ...]
+    dev: tuple[ExampleT, ...]
+    test: tuple[ExampleT, ...]
+    licence: str
+    origin: str
+    sha256: str
+
+
+EXAMPLE_TYPES: dict[Head, type[AnyExample]] = {
+    "label-per-text": TextExample,
+    "label-per-word": TaggedExample,
+    "next-token": StreamExample,
+}
+"""The kind of example that each head is trained and scored on."""
+
+AnyDataset = Dataset[Any]

@@ -1,0 +1,116 @@
+"""Perplexity per whole word: how many words a model hesitates between.
+
+    perplexity = exp(− Σ ln p(word | words before it) / number of words)
+
+A word that a model writes in several tokens has the product of their probabilities, so the sum
+runs over all tokens but is divided by words: models of different tokens then compare (Mielke
+2019, "Can you compare perplexity across different segmentations?"). The end of a line counts as a
+word. Only numpy is used, so that a device computes the very same numbers as a workstation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeseq.errors import DataError
+
+if TYPE_CHECKING:  # the measured process needs none of it
+    from edgeseq.formats.result import Predictions
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+def log_probabilities(logits: npt.NDArray[np.float32], ids: Sequence[int]) -> FloatArray:
+    """ln p of the tokens `ids` [n] under `logits` [n, vocabulary]: [n], in nats, float64.
+
+    The largest logit is subtracted first, so that no exponential overflows. Raises `DataError`
+    for an id outside of the vocabulary and for logits that are no numbers.
+    """
+    places = np.asarray(ids, dtype=np.int64)
+    if logits.ndim != 2 or len(places) != len(logits):
+        raise DataError("logits do not go with the tokens", found=f"{logits.shape}, {len(places)}")
+    if len(places) and not 0 <= places.min() <= places.max() < logits.shape[1]:
+        raise DataError(
+            "a token is outside of the vocabulary",
+            found=int(places.max()),
+            expected=f"0 to {logits.shape[1] - 1}",
+        )
+    largest = logits.max(axis=1, keepdims=True, initial=-np.inf)
+    if not np.isfinite(largest).all():
+        raise DataError("the model answers with what is no number", found="a logit")
+    total = np.exp(logits - largest, dtype=np.float32).sum(axis=1, dtype=np.float64)
+    own = logits[np.arange(len(places)), places] - largest[:, 0]
+    return np.asarray(own - np.log(total), dtype=np.float64)
+
+
+def ranks(logits: npt.NDArray[np.float32], ids: Sequence[int]) -> IntArray:
+    """How many tokens have a larger logit than each of `ids` [n]: 0 for the likeliest one.
+
+    Among equal logits the lower id comes first, as `argmax` has it.
+    """
+    places = np.asarray(ids, dtype=np.int64)
+    own = logits[np.arange(len(places)), places][:, None]
+    before = np.arange(logits.shape[1]) < places[:, None]
+    return np.asarray(((logits > own) | ((logits == own) & before)).sum(axis=1), dtype=np.int64)
+
+
+def perplexity(nats: float, words: int) -> float:
+    """exp(−nats / words); `nats` is the sum of the logarithms of all tokens' probabilities.
+
+    Raises `DataError` when there is no word.
+    """
+    if words < 1:
+        raise DataError("no word to be foretold", found=words, expected="1 or more")
+    return float(np.exp(-nats / words))
+
+
+def word_sums(token_nats: Iterable[float], tokens_a_word: Sequence[int]) -> FloatArray:
+    """ln p of each word [words] from that of its tokens in a row.
+
+    Raises `DataError` when the tokens are not as many as the words say.
+    """
+    nats = np.fromiter(token_nats, dtype=np.float64)
+    ends = np.cumsum(np.asarray(tokens_a_word, dtype=np.int64))
+    if len(nats) != (ends[-1] if len(ends) else 0) or min(tokens_a_word, default=0) < 0:
+        raise DataError("tokens do not go with the words", found=len(nats))
+    before = np.concatenate([[0.0], np.cumsum(nats)])
+    return np.asarray(before[ends] - before[ends - np.asarray(tokens_a_word)])
+
+
+def counts(found: Predictions, _labels: Sequence[str]) -> FloatArray:
+    """Surprise in nats, and words, of each document: [documents, 2].
+
+    Raises `DataError` when the answers are not of this task.
+    """
+    if len(found.log_probabilities) != len(found.counts):
+        raise DataError(
+            "answers are not those of a language model",
+            found=f"{len(found.log_probabilities)} sums for {len(found.counts)} documents",
+        )
+    rows = np.stack([-np.asarray(found.log_probabilities), np.asarray(found.counts)], axis=1)
+    return np.asarray(rows, dtype=np.float64)
+
+
+def value(sums: FloatArray) -> FloatArray:
+    """Perplexity of sums [..., 2] of `counts`; 1 of nothing."""
+    return np.exp(sums[..., 0] / np.maximum(sums[..., 1], 1))
+
+
+def utility(perplexities: FloatArray) -> FloatArray:
+    """−ln perplexity: more is better, and a hundredth is about a percent of perplexity."""
+    return np.asarray(-np.log(perplexities))
+
+
+def show(perplexity: float) -> str:
+    """One digit behind the point."""
+    return f"{perplexity:.1f}"
+
+
+def show_interval(low: float, high: float) -> str:
+    """Both ends as `show` has them."""
+    return f"{low:.1f} to {high:.1f}"

@@ -1,0 +1,295 @@
+"""A model of the next word in the measured process: state, documents, the cost of a context."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from edgeseq_benchmarks.bench import protocol
+from edgeseq_benchmarks.bench.generate import continue_texts
+from edgeseq_benchmarks.bench.runner import default_settings, subjects_of
+from edgeseq_benchmarks.bench.stream_subject import QUICK_WORDS, StreamSubject, score_documents
+from edgeseq_benchmarks.bench.verify import verify
+from edgeseq_benchmarks.bench.worker_client import Child, load_command
+
+from edgeseq.datasets.wikitext import EOS, UNKNOWN, stream_dataset
+from edgeseq.errors import BundleError, DataError
+from edgeseq.formats.bundle import Bundle, read_bundle
+from edgeseq.progress import silent
+from edgeseq.runtime.interpreter import find_runtime
+from edgeseq.runtime.stateful import StreamModel, likeliest, score_document
+from edgeseq.tasks.examples import StreamExample
+from edgeseq.tasks.language_model import perplexity
+from edgeseq.tasks.scoring import METRICS, score
+
+WORDS = 40
+VOCABULARY = (*(f"w{n}" for n in range(WORDS - 2)), UNKNOWN, EOS)
+TIMEOUT_S = 60.0
+
+
+def document(generator: np.random.Generator, length: int) -> tuple[str, ...]:
+    return tuple(VOCABULARY[n] for n in generator.integers(0, WORDS, length))
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A stream with random weights; its test part has an empty document and one of one word."""
+    from edgeseq_converters.convert.pipeline import convert
+    from edgeseq_converters.models.network import Cell, Dense, Embedding, Network, Recurrent
+    from edgeseq_converters.models.stored_network import network_to_folder
+    from edgeseq_converters.training.language_model.corpus import tokenizer_json
+
+    from edgeseq.formats.trained_model import (
+        ModelManifest,
+        TrainedModel,
+        not_trained_here,
+        write_model_folder,
+    )
+
+    generator = np.random.default_rng(0)
+
+    def drawn(*shape: int) -> Any:
+        return generator.normal(size=shape).astype(np.float32)
+
+    table = drawn(WORDS, 8)
+    cell = Cell("lstm", drawn(8, 48), drawn(12, 48), drawn(48))
+    network = Network(
+        "next",
+        Embedding("embedding", table),
+        (
+            Recurrent("lstm.0", cell, sequences=True),
+            Dense("project", drawn(12, 8), drawn(8)),
+            Dense("words", np.ascontiguousarray(table.T), drawn(WORDS)),
+        ),
+    )
+    config, weights = network_to_folder(network)
+    manifest = ModelManifest(
+        name="next",
+        task="lm",
+        arch="lstm",
+        labels=(),
+        max_tokens=1 << 20,
+        training=not_trained_here("random"),
+        network=config,
+    )
+    folder = tmp_path_factory.mktemp("stream")
+    write_model_folder(
+        folder / "model", TrainedModel(manifest, weights, tokenizer_json(VOCABULARY))
+    )
+    lengths = {"train": (30,), "dev": (200, 90), "test": (120, 0, 1, 75)}
+    parts: dict[Any, Any] = {
+        part: tuple(
+            StreamExample(id=f"{part}/{n}", words=document(generator, length))
+            for n, length in enumerate(own)
+        )
+        for part, own in lengths.items()
+    }
+    data = stream_dataset("random", parts, licence="", origin="")
+    convert(folder / "model", folder / "bundle", recipe="float32", dataset=data)
+    return read_bundle(folder / "bundle")
+
+
+@pytest.fixture
+def child(bundle: Bundle) -> Iterator[Child]:
+    with Child("next") as child:
+        load = load_command(bundle, child, threads=1, first_text=("w1",))
+        child.ask(load, protocol.Loaded, timeout_s=TIMEOUT_S)
+        yield child
+
+
+@pytest.fixture
+def model(bundle: Bundle) -> StreamModel:
+    return StreamModel(
+        find_runtime(),
+        str(bundle.model_path),
+        signature_key="stream",
+        vocabulary=WORDS,
+        max_tokens=bundle.manifest.max_tokens,
+        threads=1,
+    )
+
+
+def brute_force(model: StreamModel, ids: list[int]) -> tuple[float, int, int]:
+    """ln p, first and among three, token by token, with the softmax written out."""
+    model.reset()
+    nats, first, among_three = 0.0, 0, 0
+    for before, target in zip([WORDS - 1, *ids], ids, strict=False):
+        row = model.feed([before])[0].astype(np.float64)
+        nats += row[target] - np.log(np.exp(row).sum())
+        order = np.argsort(-row, kind="stable").tolist()
+        first += order[0] == target
+        among_three += target in order[:3]
+    return nats, first, among_three
+
+
+def test_chunks_and_single_words_score_the_same(model: StreamModel) -> None:
+    ids = np.random.default_rng(1).integers(0, WORDS, 100).tolist()
+    nats, first, among_three = brute_force(model, ids)
+    for chunk in (1, 7, 32, 1000):
+        found = score_document(model, ids, WORDS - 1, chunk=chunk)
+        assert found.nats == pytest.approx(nats, rel=1e-5)
+        assert (found.tokens, found.first, found.among_three) == (100, first, among_three)
+
+
+def test_the_state_is_put_back_between_documents(model: StreamModel) -> None:
+    generator = np.random.default_rng(2)
+    one, other = (generator.integers(0, WORDS, 50).tolist() for _ in range(2))
+    alone = score_document(model, other, WORDS - 1)
+    score_document(model, one, WORDS - 1)
+    assert score_document(model, other, WORDS - 1) == alone
+    model.feed(one)  # without a reset the words before matter
+    assert not np.allclose(model.feed(other)[0], model.answer([other[0], other[1]])[0])
+
+
+def test_an_empty_document_has_nothing_to_score(model: StreamModel, child: Child) -> None:
+    assert score_document(model, [], WORDS - 1) == (0.0, 0, 0, 0)
+    for text in ("", "  "):
+        reply = child.ask(
+            protocol.ScoreDocument(text, EOS), protocol.DocumentScored, timeout_s=TIMEOUT_S
+        )
+        assert (reply.nats, reply.tokens) == (0.0, 0)
+
+
+def test_a_document_of_twenty_thousand_words(bundle: Bundle, child: Child) -> None:
+    """Nothing is cut, and half of its words are unknown ones."""
+    words = [VOCABULARY[n % 30] if n % 2 else f"new{n}" for n in range(20_000)]
+    reply = child.ask(
+        protocol.ScoreDocument(" ".join(words), EOS),
+        protocol.DocumentScored,
+        timeout_s=TIMEOUT_S,
+    )
+    assert reply.tokens == 20_000
+    assert 1 < perplexity(reply.nats, reply.tokens) < 1e6
+    known = [word if word in VOCABULARY else UNKNOWN for word in words[:200]]
+    some = [" ".join(part) for part in (words[:200], known)]
+    replies = [
+        child.ask(protocol.ScoreDocument(text, EOS), protocol.DocumentScored, timeout_s=TIMEOUT_S)
+        for text in some
+    ]
+    assert replies[0] == replies[1]
+
+
+def test_a_subject_scores_whole_documents(bundle: Bundle, child: Child, model: StreamModel) -> None:
+    (subject,) = subjects_of([bundle], default_settings(quick=True))
+    assert isinstance(subject, StreamSubject)
+    assert subject.predictions() is None
+    score_documents(subject, child, quick=False, timeout_s=TIMEOUT_S, report=silent)
+    found = subject.predictions()
+    assert found is not None
+    assert found.counts == (120, 0, 1, 75)
+    places = {word: number for number, word in enumerate(VOCABULARY)}
+    for document, nats in zip(subject.documents, found.log_probabilities, strict=True):
+        expected, _, _ = brute_force(model, [places[word] for word in document.words])
+        assert nats == pytest.approx(expected, rel=1e-5)
+    value = score(METRICS["perplexity"], found, ()).value
+    assert value == pytest.approx(np.exp(-sum(found.log_probabilities) / 196))
+
+
+def test_a_quick_run_says_how_much_it_scored(
+    bundle: Bundle, child: Child, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeseq_benchmarks.bench.stream_subject.QUICK_WORDS", 100)
+    assert QUICK_WORDS > 100
+    (subject,) = subjects_of([bundle], default_settings(quick=True))
+    assert isinstance(subject, StreamSubject)
+    score_documents(subject, child, quick=True, timeout_s=TIMEOUT_S, report=silent)
+    assert len(subject.scored) == 1
+    assert "first 1 of 4 documents, 120 of 196 words" in subject.findings[-1].message
+
+
+def test_words_are_timed_as_they_stand_and_never_count_as_varied(
+    bundle: Bundle, child: Child
+) -> None:
+    (subject,) = subjects_of([bundle], default_settings(quick=True))
+    rounds = [subject.slice_of_round(number, 20) for number in range(20)]
+    assert rounds[0] == list(range(len(rounds[0])))
+    assert {number for own in rounds for number in own} == set(subject.order)
+    done = child.ask(
+        protocol.RunSlice(
+            texts=subject.texts(rounds[0]),
+            warmup_texts=subject.texts(rounds[1]),
+            min_queries=3 * len(rounds[0]),
+            max_queries=1000,
+            min_duration_ns=0,
+        ),
+        protocol.SliceDone,
+        timeout_s=TIMEOUT_S,
+    )
+    subject.take_slice(done, rounds[0], 0)
+    queries = subject.table.queries()
+    assert set(queries.tokens) == {1}
+    assert len(queries.total_ns) >= 3 * len(rounds[0])
+    assert not subject._varied
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 33, 100])
+def test_the_next_word_is_timed_behind_a_context(bundle: Bundle, child: Child, tokens: int) -> None:
+    (subject,) = subjects_of([bundle], default_settings(quick=True))
+    command = protocol.RunLength(
+        tokens=tokens,
+        texts=subject.joined_texts(tokens, count=2),
+        min_samples=5,
+        max_samples=10,
+        min_duration_ns=0,
+        max_duration_ns=10**9,
+    )
+    done = child.ask(command, protocol.LengthDone, timeout_s=TIMEOUT_S)
+    assert 5 <= len(protocol.unpack(done.inference_ns)) <= 10
+
+
+def test_what_is_timed_behind_a_context_is_its_next_word(model: StreamModel) -> None:
+    ids = np.random.default_rng(4).integers(0, WORDS, 77).tolist()
+    model.reset()
+    expected = model.feed(ids)[-1]
+    again = model.ready(ids)
+    for _ in range(3):  # each time from the state that the context has led to
+        np.testing.assert_allclose(again(), expected, atol=1e-5)
+
+
+def test_the_golden_examples_hold_on_the_device(bundle: Bundle) -> None:
+    assert [one for one in verify(bundle) if one.severity == "invalid"] == []
+
+
+def test_a_text_goes_on_with_the_likeliest_words(bundle: Bundle, model: StreamModel) -> None:
+    (found, other) = continue_texts(bundle.path, ["w1 w2", "strange w3"])
+    model.reset()
+    row = model.feed([WORDS - 1, 1, 2])[-1].astype(np.float64)
+    shares = np.exp(row) / np.exp(row).sum()
+    best = np.argsort(-shares)[:3]
+    assert found.words == tuple(VOCABULARY[n] for n in best)
+    assert found.probabilities == pytest.approx(shares[best].tolist(), rel=1e-4)
+    assert (found.unknown, other.unknown, other.tokens) == (0, 1, 2)
+    with pytest.raises(DataError, match="is empty"):
+        continue_texts(bundle.path, [" "])
+
+
+def test_likeliest_is_in_order_and_never_more_than_there_are() -> None:
+    row = np.asarray([0.0, 3.0, -1.0, 2.0], np.float32)
+    assert likeliest(row) == [1, 3, 0]
+    assert likeliest(row, 9) == [1, 3, 0, 2]
+
+
+def test_another_model_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    def opened(path: Path, key: str, vocabulary: int) -> StreamModel:
+        return StreamModel(
+            find_runtime(),
+            str(path),
+            signature_key=key,
+            vocabulary=vocabulary,
+            max_tokens=99,
+            threads=1,
+        )
+
+    damaged = tmp_path / "model.tflite"
+    damaged.write_bytes(bundle.model_path.read_bytes()[:100])
+    with pytest.raises(BundleError, match="is not a TFLite model"):
+        opened(damaged, "stream", WORDS)
+    with pytest.raises(BundleError):
+        opened(bundle.model_path, "serving_default", WORDS)
+    with pytest.raises(BundleError, match="another shape than its vocabulary"):
+        opened(bundle.model_path, "stream", WORDS + 1).feed([1])
+    with pytest.raises(BundleError, match="failed to answer"):
+        opened(bundle.model_path, "stream", WORDS).feed([WORDS])

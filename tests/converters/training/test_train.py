@@ -1,0 +1,431 @@
+"""Training on an invented corpus: it learns, it repeats, it leaves nothing half-written."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from edgeseq_converters.models.reference_encoder import bert_answers
+from edgeseq_converters.training import frozen
+from edgeseq_converters.training.batching import (
+    Batch,
+    StateTexts,
+    TokenTexts,
+    shuffled_batches,
+    sorted_batches,
+)
+from edgeseq_converters.training.distil import CATCH_UP, caught_up, project_table, train_lstm
+from edgeseq_converters.training.finetune import train_bert
+from edgeseq_converters.training.loop import train_epochs
+from edgeseq_converters.training.optimizer import learning_rate
+from edgeseq_converters.training.settings import BertSettings, LstmSettings, read_settings
+from edgeseq_converters.training.texts import encode_part
+from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
+
+from edgeseq.datasets.parts import make_dataset
+from edgeseq.errors import CheckpointError, InputError, OutputError
+from edgeseq.formats.train_logits import FILE_NAME, read_train_logits
+from edgeseq.formats.trained_model import TrainedModel, read_model_folder
+from edgeseq.progress import Progress, silent
+from edgeseq.tasks.examples import Dataset, TextExample
+
+BERT = BertSettings(epochs=5, batch_size=8, learning_rate=2e-3, frozen_layers=0)
+LSTM = LstmSettings(
+    epochs=5, batch_size=8, hidden_size=16, embedding_size=16, learning_rate=1e-2, dropout=0.1
+)
+
+
+def _corpus() -> Any:
+    """The module next to all tests that invents rows (it is no package)."""
+    path = Path(__file__).parents[2] / "conftest.py"
+    spec = importlib.util.spec_from_file_location("shared_corpus", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def make_data(train: int = 320, *, scores: bool = False) -> Dataset:
+    corpus = _corpus()
+    values = {"negative": -2.0, "neutral": 0.0, "positive": 2.0}
+
+    def part(name: str, count: int, seed: int) -> list[TextExample]:
+        return [
+            TextExample(
+                id=f"{name}{number}",
+                text=text,
+                label=label,
+                score=values[label] if scores else None,
+            )
+            for number, (text, label) in enumerate(corpus.invented_rows(count, seed=seed))
+        ]
+
+    return make_dataset(
+        "invented",
+        "sentiment",
+        corpus.LABELS,
+        train=part("train", train, 0),
+        dev=part("dev", 60, 1),
+        test=part("test", 20, 2),
+        licence="",
+        origin="",
+    )
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    return make_data()
+
+
+@pytest.fixture(scope="module")
+def teacher(
+    data: Dataset, small_bert_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    out = tmp_path_factory.mktemp("teacher") / "tiny-bert"
+    train_bert(data, out, checkpoint=small_bert_checkpoint, settings=BERT)
+    return out
+
+
+def same_weights(first: TrainedModel, second: TrainedModel) -> bool:
+    return all(np.array_equal(first.weights[n], second.weights[n]) for n in first.weights)
+
+
+def test_bert_learns_and_is_written(teacher: Path, data: Dataset) -> None:
+    model = read_model_folder(teacher)
+    assert model.manifest.training.dev_score > 0.9
+    assert model.manifest.arch == "bert"
+    assert model.manifest.name == "tiny-bert"
+    assert model.manifest.labels == data.labels
+    assert model.manifest.max_tokens == 64  # the checkpoint has no more positions
+    assert model.manifest.training.data_sha256 == data.sha256
+    assert model.manifest.training.settings["learning_rate"] == BERT.learning_rate
+    assert model.manifest.training.initial_weights is not None
+    assert model.weights["classifier.weight"].shape == (3, 32)
+    assert sorted(path.name for path in teacher.parent.iterdir()) == ["tiny-bert"]
+
+
+def test_lstm_learns_from_the_teacher(teacher: Path, data: Dataset, tmp_path: Path) -> None:
+    reports: list[Progress] = []
+    settings = msgspec.structs.replace(LSTM, epochs=10)
+    model = train_lstm(
+        data, tmp_path / "s", teacher=teacher, settings=settings, report=reports.append
+    )
+    # Chance is 0.4; six seeds gave 0.98 to 1.
+    assert model.manifest.training.dev_score > 0.9
+    assert model.manifest.training.teacher == "tiny-bert"
+    assert model.manifest.lstm is not None
+    words = model.manifest.lstm.vocabulary_size
+    assert words < len(read_model_folder(teacher).weights["embeddings.word_embeddings.weight"]) + 1
+    assert model.weights["embedding.weight"].shape == (words, 16)
+    written = read_model_folder(tmp_path / "s")
+    assert same_weights(model, written)
+    ends = {r.stage for r in reports if r.done == r.total}
+    assert ends == {"train s"}
+    assert model.manifest.training.teacher_labels == "kept"
+
+
+def test_the_teacher_keeps_what_it_said_in_training(teacher: Path, data: Dataset) -> None:
+    kept = read_train_logits(teacher, data)
+    gold = [data.labels.index(example.label) for example in data.train]
+    # Chance is 0.4, and what it would be if the texts' order were lost.
+    assert np.mean(kept.argmax(axis=1) == gold) > 0.8
+
+
+def test_kept_logits_catch_up_with_the_step_that_followed() -> None:
+    logits = np.array([[0.0, 0.0], [900.0, 0.0], [0.0, 2.0]], dtype=np.float32)
+    labels = np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]], dtype=np.float32)
+    moved = caught_up(logits, labels) - logits
+    share = 1 / (1 + np.exp(-2.0))
+    expected = [[0.5, -0.5], [0.0, 0.0], [share, -share]]
+    np.testing.assert_allclose(moved, CATCH_UP * np.array(expected), atol=1e-6)
+    assert caught_up(logits, labels).dtype == np.float32
+
+
+def test_labels_are_computed_where_none_are_kept(
+    teacher: Path, data: Dataset, tmp_path: Path
+) -> None:
+    other = make_data(64)
+    without = tmp_path / "without"
+    shutil.copytree(teacher, without)
+    (without / FILE_NAME).unlink()
+    settings = LstmSettings(epochs=1, hidden_size=8, embedding_size=8)
+    for folder, dataset in ((teacher, other), (without, data)):
+        reports: list[Progress] = []
+        model = train_lstm(
+            dataset,
+            tmp_path / "s",
+            teacher=folder,
+            settings=settings,
+            replace=True,
+            report=reports.append,
+        )
+        assert model.manifest.training.teacher_labels == "computed"
+        assert any(r.stage == "ask tiny-bert" and r.done == r.total for r in reports)
+
+
+def test_the_logits_of_the_best_epoch_come_back_in_the_texts_order() -> None:
+    ids = [[number] * (1 + number % 7) for number in range(100)]
+    scores = iter((0.5, 0.9, 0.7))
+    epochs = 0
+
+    def step(batch: Batch, rate: float, number: int) -> tuple[float, Any]:
+        return 1.0, np.stack([batch.inputs[:, 0], np.full(len(batch.index), epochs)], axis=1)
+
+    def evaluate() -> float:
+        nonlocal epochs
+        epochs += 1
+        return next(scores)
+
+    class Model:
+        trainable_variables = ()
+
+    settings = LstmSettings(epochs=3, batch_size=8)
+    outcome = train_epochs(
+        Model(), step, TokenTexts(ids), evaluate, settings, seed=0, stage="train", report=silent
+    )
+    assert outcome.best_epoch == 2
+    np.testing.assert_array_equal(outcome.train_logits[:, 0], np.arange(100))
+    assert set(outcome.train_logits[:, 1]) == {1}
+
+
+def test_lstm_learns_alone(data: Dataset, small_bert_checkpoint: Path, tmp_path: Path) -> None:
+    settings = LstmSettings(
+        epochs=6,
+        batch_size=64,  # the corpus is small: enough steps
+        hidden_size=16,
+        embedding_size=40,  # more than the table has: the others start at random
+        learning_rate=1e-2,
+        min_piece_count=0,
+    )
+    model = train_lstm(data, tmp_path / "s", checkpoint=small_bert_checkpoint, settings=settings)
+    assert model.manifest.training.dev_score > 0.9
+    assert model.manifest.training.teacher is None
+    assert model.manifest.training.teacher_labels is None
+
+
+@pytest.mark.parametrize("scores", [False, True])
+def test_same_seed_same_weights(small_bert_checkpoint: Path, tmp_path: Path, scores: bool) -> None:
+    data = make_data(64, scores=scores)
+    settings = BertSettings(epochs=1, dropout=0.1, seed=5)
+    first, second = (
+        train_bert(data, tmp_path / name, checkpoint=small_bert_checkpoint, settings=settings)
+        for name in ("a", "b")
+    )
+    assert same_weights(first, second)
+    lstm = LstmSettings(epochs=1, hidden_size=8, embedding_size=8, seed=5)
+    first, second = (
+        train_lstm(data, tmp_path / name, teacher=tmp_path / "a", settings=lstm)
+        for name in ("c", "d")
+    )
+    assert same_weights(first, second)
+    other = LstmSettings(epochs=1, hidden_size=8, embedding_size=8, seed=6)
+    third = train_lstm(data, tmp_path / "e", teacher=tmp_path / "a", settings=other)
+    assert not same_weights(first, third)
+
+
+def test_scores_are_standardized_by_the_training_part(small_bert_checkpoint: Path) -> None:
+    tokenizer_json = (small_bert_checkpoint / "tokenizer.json").read_text(encoding="utf-8")
+    part = encode_part(make_data(scores=True), "train", tokenizer_json, 64)
+    assert part.scores is not None
+    assert part.scores.mean() == pytest.approx(0, abs=1e-6)
+    assert part.scores.std() == pytest.approx(1, abs=1e-5)
+    assert encode_part(make_data(), "train", tokenizer_json, 64).scores is None
+
+
+def test_long_texts_keep_their_special_tokens(small_bert_checkpoint: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(small_bert_checkpoint / "tokenizer.json"))
+    ends = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+    cut = encode_part(make_data(), "dev", tokenizer.to_str(), 8)
+    assert max(map(len, cut.ids)) == 8
+    assert {(ids[0], ids[-1]) for ids in cut.ids} == {(ends[0][1], ends[1][1])}
+
+
+def test_interrupt_leaves_nothing(
+    data: Dataset, small_bert_checkpoint: Path, tmp_path: Path
+) -> None:
+    def interrupt(progress: Progress) -> None:
+        if progress.stage == "train out" and progress.done > 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_bert(data, tmp_path / "out", checkpoint=small_bert_checkpoint, report=interrupt)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_stands_in_the_way_is_noticed_before_training(data: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    trainers: tuple[Callable[..., TrainedModel], ...] = (train_bert, train_lstm)
+    for train in trainers:
+        with pytest.raises(OutputError, match="already exists"):
+            train(data, tmp_path / "out")
+
+
+def test_replaces_when_told(data: Dataset, teacher: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    settings = LstmSettings(epochs=1, hidden_size=8, embedding_size=8)
+    train_lstm(data, tmp_path / "out", teacher=teacher, settings=settings, replace=True)
+    assert read_model_folder(tmp_path / "out").manifest.arch == "lstm"
+
+
+def test_refuses_teachers_that_cannot_teach(data: Dataset, teacher: Path, tmp_path: Path) -> None:
+    settings = LstmSettings(epochs=1, hidden_size=8, embedding_size=8)
+    student = tmp_path / "student"
+    train_lstm(data, student, teacher=teacher, settings=settings)
+    with pytest.raises(CheckpointError, match="cannot be a teacher: found lstm, expected bert"):
+        train_lstm(data, tmp_path / "x", teacher=student)
+    with pytest.raises(CheckpointError, match="is not a trained-model folder"):
+        train_lstm(data, tmp_path / "x", teacher=tmp_path / "nothing")
+    two = [e for e in data.train if e.label != "neutral"]
+    two_labels = make_dataset(
+        "two",
+        "sentiment",
+        ("negative", "positive"),
+        train=two,
+        dev=[e for e in data.dev if e.label != "neutral"],
+        test=[e for e in data.test if e.label != "neutral"],
+        licence="",
+        origin="",
+    )
+    with pytest.raises(CheckpointError, match="trained for other labels"):
+        train_lstm(two_labels, tmp_path / "x", teacher=teacher)
+
+
+def test_divergence_is_said(data: Dataset, small_bert_checkpoint: Path, tmp_path: Path) -> None:
+    settings = BertSettings(learning_rate=1.0, head_rate_factor=1e38, frozen_layers=0)
+    with pytest.raises(InputError, match=r"training diverged.*lower learning_rate"):
+        train_bert(data, tmp_path / "out", checkpoint=small_bert_checkpoint, settings=settings)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fewer_layers_and_pieces(
+    data: Dataset, small_bert_checkpoint: Path, tmp_path: Path
+) -> None:
+    settings = BertSettings(epochs=1, layers=1, min_piece_count=1)
+    model = train_bert(data, tmp_path / "bert", checkpoint=small_bert_checkpoint, settings=settings)
+    config = model.manifest.bert
+    assert config is not None
+    assert config.layers == 1
+    assert config.vocabulary_size == len(model.weights["embeddings.word_embeddings.weight"])
+    assert bert_answers(model, [[2, 3]])[0].shape == (len(data.labels),)
+
+
+def test_too_many_frozen_layers(data: Dataset, small_bert_checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="found 3, expected <= 2"):
+        train_bert(
+            data,
+            tmp_path / "out",
+            checkpoint=small_bert_checkpoint,
+            settings=BertSettings(frozen_layers=3),
+        )
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"epoch": 3}, "unknown field `epoch`"),
+        ({"epochs": 0}, r">= 1.*\$.epochs"),
+        ({"learning_rate": "fast"}, r"\$.learning_rate"),
+    ],
+)
+def test_settings_are_read_strictly(values: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_settings(values, BertSettings)
+
+
+def test_settings_have_defaults() -> None:
+    assert read_settings({"epochs": 2}, LstmSettings) == LstmSettings(epochs=2)
+
+
+def test_batches_hold_every_text_once_and_little_padding() -> None:
+    lengths = [int(n) for n in np.random.default_rng(0).integers(3, 60, 1000)]
+    batches = shuffled_batches(lengths, 16, np.random.default_rng(1))
+    assert sorted(np.concatenate(batches)) == list(range(1000))
+    area = sum(len(b) * max(lengths[i] for i in b) for b in batches)
+    assert area < 1.08 * sum(lengths)
+    again = shuffled_batches(lengths, 16, np.random.default_rng(1))
+    assert all(np.array_equal(a, b) for a, b in zip(batches, again, strict=True))
+
+
+def test_prediction_batches_respect_the_limit() -> None:
+    lengths = [5, 300, 7, 7, 100, 2]
+    batches = sorted_batches(lengths, 200)
+    assert sorted(np.concatenate(batches)) == list(range(6))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= 200
+
+
+def test_padding() -> None:
+    texts = TokenTexts([[1, 2, 3], [4], [5, 6]])
+    batch = texts.batch(np.array([1, 2]))
+    np.testing.assert_array_equal(batch.inputs, [[4, 0], [5, 6]])
+    np.testing.assert_array_equal(batch.mask, [[1, 0], [1, 1]])
+
+
+def test_states_come_back_where_they_were_put() -> None:
+    texts = TokenTexts([[1, 2, 3], [4], [5, 6]])
+    states = StateTexts(texts.lengths, 2)
+    for index in ([0, 2], [1]):
+        batch = texts.batch(np.array(index))
+        states.put(batch, np.stack([batch.inputs, -batch.inputs], axis=-1).astype(np.float32))
+    again = states.batch(np.array([2, 1]))
+    np.testing.assert_array_equal(again.inputs[:, :, 0], [[5, 6], [4, 0]])
+    np.testing.assert_array_equal(again.inputs[:, :, 1], [[-5, -6], [-4, 0]])
+    np.testing.assert_array_equal(again.mask, [[1, 1], [1, 0]])
+    assert StateTexts.size_bytes(texts.lengths, 2) == 6 * 2 * 2
+
+
+def test_keeping_the_frozen_states_trains_the_same(
+    small_bert_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = make_data(64)
+    settings = BertSettings(epochs=2, frozen_layers=1, dropout=0.0)
+    stages: list[set[str]] = []
+    models = []
+    for limit in (frozen.STATES_LIMIT_BYTES, 0):
+        monkeypatch.setattr(frozen, "STATES_LIMIT_BYTES", limit)
+        reports: list[Progress] = []
+        models.append(
+            train_bert(
+                data,
+                tmp_path / str(limit),
+                checkpoint=small_bert_checkpoint,
+                settings=settings,
+                report=reports.append,
+            )
+        )
+        stages.append({report.stage for report in reports})
+    assert "run the frozen layers" in stages[0]
+    assert "run the frozen layers" not in stages[1]
+    kept, again = (model.weights for model in models)
+    name = "encoder.layer.0.output.dense.weight"
+    np.testing.assert_array_equal(kept[name], again[name])
+    for name, array in kept.items():
+        # The kept states are rounded to float16.
+        np.testing.assert_allclose(array, again[name], atol=2e-3, err_msg=name)
+
+
+def test_learning_rate_rises_and_falls() -> None:
+    rates = [learning_rate(n, 100, peak=1.0, warmup=0.1) for n in range(1, 101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[9] == pytest.approx(1.0)
+    assert rates[54] == pytest.approx(0.5)
+    assert rates[-1] == 0
+
+
+def test_projection_keeps_distances_when_nothing_is_lost() -> None:
+    generator = np.random.default_rng(3)
+    table = (generator.normal(size=(50, 4)) @ generator.normal(size=(4, 12))).astype(np.float32)
+    projected = project_table(table, 4)
+    original = np.linalg.norm(table[0] - table[1]) / np.linalg.norm(table[2] - table[3])
+    kept = np.linalg.norm(projected[0] - projected[1]) / np.linalg.norm(projected[2] - projected[3])
+    assert kept == pytest.approx(original, rel=1e-3)
+    assert project_table(table, 20).shape == (50, 20)

@@ -1,0 +1,173 @@
+"""The suite file is read strictly, and every refusal names what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import edgeseq
+from edgeseq.errors import InputError
+from edgeseq.suite.plan import data_step, plan
+from edgeseq.suite.quick import TRANSFER_TEXTS, quick_suite
+from edgeseq.suite.schema import read_suite
+
+GOOD = """
+schema_version = 1
+name = "mine"
+task = "sentiment"
+[data]
+train = "texts.csv"
+text_column = "text"
+label_column = "label"
+[[model]]
+name = "teacher"
+arch = "bert"
+[[model]]
+name = "student"
+arch = "lstm"
+teacher = "teacher"
+recipes = ["float32"]
+"""
+
+
+def _read(tmp_path: Path, content: str) -> object:
+    path = tmp_path / "suite.toml"
+    path.write_text(content, encoding="utf-8")
+    return read_suite(path)
+
+
+def test_the_demo_suite_is_valid() -> None:
+    suite = read_suite(Path(edgeseq.__file__).parent / "suites" / "demo.toml")
+    archs = [model.arch for model in suite.models for _ in model.recipes]
+    assert archs.count("lstm") >= 2
+    assert archs.count("bert") >= 3
+
+
+def test_the_sentiment_suite_has_settings_that_training_knows() -> None:
+    """The names and ranges of its settings, and teachers where they are needed."""
+    from edgeseq_converters.training.settings import (
+        BertSettings,
+        LstmSettings,
+        check_taught,
+        read_settings,
+    )
+
+    suite = read_suite(Path(edgeseq.__file__).parent / "suites" / "sentiment.toml")
+    layers = []
+    for model in suite.models:
+        taught = model.teacher is not None
+        if model.arch == "bert":
+            bert = read_settings(model.train, BertSettings)
+            check_taught(bert, taught=taught)
+            layers.append(bert.layers)
+        else:
+            check_taught(read_settings(model.train, LstmSettings), taught=taught)
+    assert layers == [None, None, 3, 2, 1]
+
+
+def test_a_quick_sentiment_suite_makes_few_texts_and_tries_one_seed() -> None:
+    suite = read_suite(Path(edgeseq.__file__).parent / "suites" / "sentiment.toml")
+    models = quick_suite(suite).models
+    assert [model.seeds for model in models] == [1] * len(suite.models)
+    assert {model.train.get("transfer", 0) for model in models} == {0, TRANSFER_TEXTS}
+    assert max(model.train.get("transfer", 0) for model in suite.models) > TRANSFER_TEXTS
+
+
+def test_a_bert_may_have_a_teacher_and_several_seeds(tmp_path: Path) -> None:
+    student = GOOD.replace('arch = "lstm"', 'arch = "bert"')
+    suite = read_suite(_written(tmp_path, student.replace('name = "student"', SEEDS)))
+    assert [(model.arch, model.teacher, model.seeds) for model in suite.models] == [
+        ("bert", None, 1),
+        ("bert", "teacher", 3),
+    ]
+    steps = plan(
+        suite,
+        data=data_step(suite.data, task=suite.task, suite_path=tmp_path / "s", data_dir=None),
+        data_sha256="0",
+        root=tmp_path,
+        runtime_identity={},
+    )
+    first, second = (step for step in steps if step.job == "train_bert")
+    assert "teacher" not in first.arguments
+    assert "seeds" not in first.arguments
+    assert second.arguments["teacher"] == "models/teacher"
+    assert second.arguments["seeds"] == 3
+    assert second.after == (first,)
+
+
+SEEDS = 'seeds = 3\nname = "student"'
+
+
+def _written(tmp_path: Path, content: str) -> Path:
+    path = tmp_path / "suite.toml"
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def test_bundle_names_are_model_and_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "suite.toml"
+    path.write_text(GOOD, encoding="utf-8")
+    assert read_suite(path).bundle_names() == (
+        "teacher-float32",
+        "teacher-dynamic_wi8_afp32",
+        "student-float32",
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("schema_version = 1", "schema_version = 9"), "schema_version"),
+        (('task = "sentiment"', 'task = "weather"'), "unknown task"),
+        (('arch = "bert"', 'arch = "gpt"'), "$.model[0].arch"),
+        (('name = "student"', 'name = "teacher"'), "stands twice"),
+        (('teacher = "teacher"', 'teacher = "nobody"'), "'nobody'"),
+        (('teacher = "teacher"', 'checkpoint = "x"'), "checkpoint"),
+        (('recipes = ["float32"]', 'recipes = ["int3"]'), "$.model[1].recipes[0]"),
+        (('recipes = ["float32"]', 'recipes = ["float32", "float32"]'), "each once"),
+        (('name = "student"', 'name = "../student"'), "is not a name"),
+        (('train = "texts.csv"', 'tarin = "texts.csv"'), "tarin"),
+        (('train = "texts.csv"\n', ""), "[data]"),
+        (("[data]", "[bench]\nmemory_curve = ['x']\n[data]"), "memory_curve"),
+        (("[data]", "[data"), "is not TOML"),
+    ],
+)
+def test_refusals_name_the_place(tmp_path: Path, change: tuple[str, str], says: str) -> None:
+    assert change[0] in GOOD
+    with pytest.raises(InputError) as caught:
+        _read(tmp_path, GOOD.replace(*change, 1))
+    line = str(caught.value)
+    assert says in line
+    assert "suite.toml" in line or says == "unknown task"
+    assert "\n" not in line
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        read_suite(tmp_path / "none.toml")
+
+
+def test_bytes_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "suite.toml"
+    path.write_bytes(b"name = '\xff'")
+    with pytest.raises(InputError, match="is not TOML"):
+        read_suite(path)
+
+
+def test_a_model_may_be_lowered_in_several_ways(tmp_path: Path) -> None:
+    suite = read_suite(Path(edgeseq.__file__).parent / "suites" / "lm.toml")
+    assert "transformer-2-float32-cached" in suite.bundle_names()
+    assert "transformer-2-float32" in suite.bundle_names()
+    assert "lstm-384-float32-cached" not in suite.bundle_names()
+    for given, what in (
+        ('["auto", "auto"]', "lowerings, each once"),
+        ('["any"]', "is not a suite"),
+    ):
+        path = tmp_path / "suite.toml"
+        path.write_text(
+            'name = "own"\ntask = "lm"\n[data]\nname = "wikitext2"\n'
+            f'[[model]]\nname = "one"\narch = "bert"\nlowerings = {given}\n'
+        )
+        with pytest.raises(InputError, match=what):
+            read_suite(path)
