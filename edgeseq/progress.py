@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 
-class Progress(msgspec.Struct, frozen=True):
+class ProgressUpdate(msgspec.Struct, frozen=True):
     """One report: `done` of `total` units of the work called `stage`; `note` is a short text.
 
     `total` is None when it is not known. A stage ends with a report in which done == total.
@@ -20,15 +20,15 @@ class Progress(msgspec.Struct, frozen=True):
     note: str = ""
 
 
-Report = Callable[[Progress], None]
-"""What long-running functions take as `report`; it must be cheap and must not raise."""
+ProgressCallback = Callable[[ProgressUpdate], None]
+"""What long-running functions take as `progress`; it must be cheap and must not raise."""
 
 
 class SupportsReport(Protocol):
     """Anything with a `report` method; the command line's progress bars are one."""
 
-    def report(self, progress: Progress, /) -> None: ...
+    def report(self, update: ProgressUpdate, /) -> None: ...
 
 
-def silent(progress: Progress, /) -> None:
-    """Listens to nothing: the default `report`."""
+def no_progress(update: ProgressUpdate, /) -> None:
+    """Ignores every update: the default of `progress`."""

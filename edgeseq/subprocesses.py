@@ -27,7 +27,7 @@ from edgeseq import errors
 from edgeseq.errors import EdgeseqError, StepError
 from edgeseq.formats.codec import decode_json
 from edgeseq.formats.storage import os_errors_as_output_errors
-from edgeseq.progress import Progress, Report, silent
+from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 
 GRACE_S = 5.0
 """What a child may take to end once it was interrupted, before it is killed."""
@@ -53,7 +53,7 @@ class Failure(msgspec.Struct, frozen=True):
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line from the child; exactly one of the three is set."""
 
-    progress: Progress | None = None
+    progress: ProgressUpdate | None = None
     answer: dict[str, Any] | None = None
     failure: Failure | None = None
     peak_memory_bytes: int | None = None
@@ -100,7 +100,7 @@ class Child:
         """The descriptor that is readable when there is something to `listen` to."""
         return self._stdout.fileno()
 
-    def listen(self, report: Report = silent) -> Answered | None:
+    def listen(self, progress: ProgressCallback = no_progress) -> Answered | None:
         """Waits until the child says something; passes progress on, gives its answer if it came.
 
         Raises the child's own `EdgeseqError`, and `StepError` when it died or ended without an
@@ -114,7 +114,7 @@ class Child:
         for line in lines:
             message = decode_json(line, Message)
             if message.progress is not None:
-                report(message.progress)
+                progress(message.progress)
             elif message.failure is not None:
                 raise _rebuild(message.failure)
             elif message.answer is not None:
@@ -152,7 +152,7 @@ def run_job(
     *,
     log: Path,
     cwd: Path,
-    report: Report = silent,
+    progress: ProgressCallback = no_progress,
     command: Sequence[str] = JOBS,
 ) -> tuple[dict[str, Any], int | None]:
     """Runs `job` in a child started in `cwd`; gives its answer and its peak memory in bytes.
@@ -165,7 +165,7 @@ def run_job(
     """
     child = Child(job, log=log, cwd=cwd, command=command)
     try:
-        while (answered := child.listen(report)) is None:
+        while (answered := child.listen(progress)) is None:
             pass
     finally:
         child.stop()
@@ -221,9 +221,9 @@ class ChildSide:
             self._messages.write(msgspec.json.encode(message) + b"\n")
             self._messages.flush()
 
-    def report(self, progress: Progress) -> None:
+    def report(self, update: ProgressUpdate) -> None:
         """A `Report` that passes on to the parent."""
-        self.send(Message(progress=progress))
+        self.send(Message(progress=update))
 
 
 def _interrupt_once(number: int, frame: FrameType | None) -> None:  # noqa: ARG001

@@ -129,7 +129,7 @@ def bench(
 
     # Nothing may move on the screen by itself while a model is measured.
     with progress_bars(still=True) as report:
-        outcomes = measure_on_all(targets, task, report=report, ended=keep)
+        outcomes = measure_on_all(targets, task, progress=report, ended=keep)
     if len(outcomes) == 1 and outcomes[0].error is not None:
         raise outcomes[0].error
     _show(outcomes, paths, as_json=json)

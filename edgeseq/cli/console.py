@@ -23,8 +23,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from edgeseq.progress import Progress as ProgressReport
-from edgeseq.progress import Report
+from edgeseq.progress import ProgressCallback
+from edgeseq.progress import ProgressUpdate as ProgressReport
 
 LINE_INTERVAL_S = 30.0
 
@@ -66,7 +66,7 @@ def mute_native_stderr() -> Iterator[None]:
 
 
 @contextmanager
-def progress_bars(*, still: bool = False) -> Iterator[Report]:
+def progress_bars(*, still: bool = False) -> Iterator[ProgressCallback]:
     """Gives a `Report` that shows one bar a stage on stderr; on a dumb terminal, a line a stage.
 
     With `still`, bars move only when something is reported: no clock ticks beside what is measured.
@@ -85,14 +85,14 @@ def progress_bars(*, still: bool = False) -> Iterator[Report]:
     with Progress(*columns, console=err, transient=False, auto_refresh=not still) as bars:
         tasks: dict[str, Any] = {}
 
-        def report(progress: ProgressReport) -> None:
-            if progress.stage not in tasks:
-                tasks[progress.stage] = bars.add_task(progress.stage, total=None, note="")
+        def report(update: ProgressReport) -> None:
+            if update.stage not in tasks:
+                tasks[update.stage] = bars.add_task(update.stage, total=None, note="")
             bars.update(
-                tasks[progress.stage],
-                completed=progress.done,
-                total=progress.total,
-                note=escape(progress.note),
+                tasks[update.stage],
+                completed=update.done,
+                total=update.total,
+                note=escape(update.note),
             )
             if still:
                 bars.refresh()
@@ -100,38 +100,38 @@ def progress_bars(*, still: bool = False) -> Iterator[Report]:
         yield report
 
 
-def _line_a_stage() -> Report:
+def _line_a_stage() -> ProgressCallback:
     """A line when a stage begins and ends, and every `LINE_INTERVAL_S` while it lasts."""
     said_at: dict[str, float] = {}
     began: dict[str, tuple[float, float]] = {}
     ended: set[str] = set()
 
-    def report(progress: ProgressReport) -> None:
-        stage, now = progress.stage, time.monotonic()
-        if progress.done == progress.total:
+    def report(update: ProgressReport) -> None:
+        stage, now = update.stage, time.monotonic()
+        if update.done == update.total:
             if stage not in ended:
                 ended.add(stage)
-                print_note(f"{stage}: done {progress.note}".rstrip())
+                print_note(f"{stage}: done {update.note}".rstrip())
         elif stage not in said_at:
             said_at[stage] = now
-            began[stage] = (now, progress.done)
-            print_note(f"{stage} … {progress.note}".rstrip())
+            began[stage] = (now, update.done)
+            print_note(f"{stage} … {update.note}".rstrip())
         elif now - said_at[stage] >= LINE_INTERVAL_S:
             said_at[stage] = now
-            share = f"{progress.done / progress.total:.0%}" if progress.total else progress.done
-            left = _time_left(progress, now, *began[stage])
-            print_note(f"{stage}: {share} {left}{progress.note}".rstrip())
+            share = f"{update.done / update.total:.0%}" if update.total else update.done
+            left = _time_left(update, now, *began[stage])
+            print_note(f"{stage}: {share} {left}{update.note}".rstrip())
 
     return report
 
 
-def _time_left(progress: ProgressReport, now: float, began: float, done_then: float) -> str:
+def _time_left(update: ProgressReport, now: float, began: float, done_then: float) -> str:
     """The time that the rest takes at the speed so far, as `3:20 left, `; nothing if unknown.
 
     What was done before the stage began here (a training that is gone on with) is no speed.
     """
-    done = progress.done - done_then
-    if not progress.total or done <= 0:
+    done = update.done - done_then
+    if not update.total or done <= 0:
         return ""
-    seconds = round((progress.total - progress.done) * (now - began) / done)
+    seconds = round((update.total - update.done) * (now - began) / done)
     return f"{seconds // 60}:{seconds % 60:02} left, "

@@ -203,14 +203,14 @@ def convert(
     wanted = Wanted(name, tokenizer, description, max_tokens, trim_vocab, min_piece_count or 1)
     with progress_bars() as report:
         task, trained_on = _trained_on(source) if data is None else (_task_of(source), data)
-        dataset = load_dataset(trained_on, task=task, data_dir=data_dir, report=report)
-        with prepared(source, dataset, wanted, report=report) as model:
+        dataset = load_dataset(trained_on, task=task, data_dir=data_dir, progress=report)
+        with prepared(source, dataset, wanted, progress=report) as model:
             made = convert_many(
                 model,
                 out_path,
                 Choices(*choices),
                 dataset=dataset,
-                report=report,
+                progress=report,
                 replace=replace,
             )
     if json:
@@ -299,7 +299,7 @@ def _bare(
                 head=check_head(head),
                 ids=ids,
                 replace=replace,
-                report=report,
+                progress=report,
             )
         else:
             made = convert_bare(
@@ -311,7 +311,7 @@ def _bare(
                 ids=ids,
                 streaming=streaming,
                 replace=replace,
-                report=report,
+                progress=report,
             )
     if json:
         print_json(made)

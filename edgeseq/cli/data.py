@@ -144,7 +144,7 @@ def _load(
 
     columns = Columns(text=_column(text_column or "text"), label=_column(label_column or "label"))
     with progress_bars() as report:
-        return load_dataset(name, data_dir=data_dir, columns=columns, report=report)
+        return load_dataset(name, data_dir=data_dir, columns=columns, progress=report)
 
 
 def _beginning(text: str) -> str:

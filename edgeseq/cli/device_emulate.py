@@ -39,7 +39,7 @@ def emulate(
 
     device = EmulatedDevice(board, cache=cache_dir)
     with progress_bars() as report:
-        image = build_image(cache_dir, report=report)
+        image = build_image(cache_dir, progress=report)
     try:
         device.connect(timeout_s=_START_TIMEOUT_S)
         found = look(device, "python3", timeout_s=_START_TIMEOUT_S)

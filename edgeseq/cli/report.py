@@ -47,7 +47,9 @@ def report(
     parsed = parse_budget(budget)
     texts = read_bundle(examples).read_examples() if examples is not None else None
     with progress_bars() as progress:
-        summary = write_report(results, out_folder, budget=parsed, examples=texts, report=progress)
+        summary = write_report(
+            results, out_folder, budget=parsed, examples=texts, progress=progress
+        )
     if not can_draw():
         print_note(
             "written without page and pictures; for those: pip install 'edgeseq[report]', "

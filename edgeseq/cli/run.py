@@ -105,7 +105,7 @@ def _run(
                 on=on,
                 python=python,
                 quick=quick,
-                report=report,
+                progress=report,
                 on_step=_say,
             )
     except KeyboardInterrupt:

@@ -123,7 +123,7 @@ def train(
     bert = read_settings(values, BertSettings, task) if arch == "bert" else None
     lstm = read_settings(values, LstmSettings, task) if arch == "lstm" else None
     with progress_bars() as report:
-        dataset = load_dataset(data, task=task, data_dir=data_dir, report=report)
+        dataset = load_dataset(data, task=task, data_dir=data_dir, progress=report)
     _start_tensorflow()
     with progress_bars() as report:
         common: dict[str, Any] = {

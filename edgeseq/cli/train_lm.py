@@ -48,13 +48,13 @@ def train_next_word(
     train: Any = train_lm_bert if arch == "bert" else train_lm
     settings: Any = read_settings(values, LmBertSettings if arch == "bert" else LmSettings)
     with progress_bars() as report:
-        dataset: Any = load_dataset(data, task="lm", data_dir=data_dir, report=report)
+        dataset: Any = load_dataset(data, task="lm", data_dir=data_dir, progress=report)
         made = train(
             dataset,
             out_dir,
             settings=settings,
             data_dir=data_dir,
-            report=report,
+            progress=report,
             **options,
         )
     if isinstance(made, Paused):

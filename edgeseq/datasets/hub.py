@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from edgeseq.datasets.own_files import Parts, from_parts
 from edgeseq.datasets.tables import Columns
 from edgeseq.errors import DataError, FetchError
-from edgeseq.progress import Progress, Report, silent
+from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.tasks.examples import Dataset, PartName, TextExample
 
 PREFIX = "hf:"
@@ -38,7 +38,7 @@ def load_hub(
     *,
     task: str = "sentiment",
     columns: Columns | None = None,
-    report: Report = silent,
+    progress: ProgressCallback = no_progress,
 ) -> Dataset:
     """The data set `hf:NAME[:CONFIG]` of the hub; `columns` by name, else found by their types.
 
@@ -57,7 +57,7 @@ def load_hub(
             where=name,
             fix="install it with `pip install 'edgeseq[datasets]'`",
         ) from error
-    report(Progress(f"fetch {hub_name}"))
+    progress(ProgressUpdate(f"fetch {hub_name}"))
     try:
         parts = datasets.load_dataset(hub_name, config or None)
     # What `datasets` and the hub's client raise for an unknown name, a wrong configuration, and
@@ -71,7 +71,7 @@ def load_hub(
             fix="check the name, the configuration and the network",
         ) from error
     dataset = from_hub_parts(name, task, parts, columns=columns)
-    report(Progress(f"fetch {hub_name}", 1, 1))
+    progress(ProgressUpdate(f"fetch {hub_name}", 1, 1))
     return dataset
 
 

@@ -29,7 +29,7 @@ import platformdirs
 from edgeseq.errors import FetchError
 from edgeseq.formats.archives import extract_members, read_members
 from edgeseq.formats.storage import sha256_file
-from edgeseq.progress import Progress, Report, silent
+from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 
 __all__ = ["PackageFile", "cache_folder", "extract_members", "fetch_package_file", "read_members"]
 
@@ -77,7 +77,7 @@ def fetch_package_file(
     cache_dir: Path | None = None,
     local_dir: Path | None = None,
     timeout_s: float = TIMEOUT_S,
-    report: Report = silent,
+    progress: ProgressCallback = no_progress,
 ) -> Path:
     """The path of `package` on this machine, fetched from the package index when needed.
 
@@ -105,13 +105,15 @@ def fetch_package_file(
         _os_errors_as_fetch_errors(kept.parent),
         _working_folder(kept.parent) as work,
     ):
-        fetched = _download(package, work, timeout_s, report)
+        fetched = _download(package, work, timeout_s, progress)
         _check_hash(fetched, package, fix="check the index that pip is configured for")
         fetched.replace(kept)
     return kept
 
 
-def _download(package: PackageFile, work: Path, timeout_s: float, report: Report) -> Path:
+def _download(
+    package: PackageFile, work: Path, timeout_s: float, progress: ProgressCallback
+) -> Path:
     """Runs pip in `work`; returns the one file that it left."""
     stage = f"fetch {package.name} {package.version}"
     requirements, target, scratch = work / "requirements.txt", work / "file", work / "tmp"
@@ -125,8 +127,8 @@ def _download(package: PackageFile, work: Path, timeout_s: float, report: Report
         *("--disable-pip-version-check", "--no-input", "--progress-bar", "off"),
         *("-r", str(requirements), "-d", str(target), source, package.name),
     ]
-    report(Progress(stage, 0, package.size_bytes))
-    code, output = _run(command, scratch, timeout_s, package, report)
+    progress(ProgressUpdate(stage, 0, package.size_bytes))
+    code, output = _run(command, scratch, timeout_s, package, progress)
     if code != 0:
         raise _failure(package, output)
     files = [path for path in target.iterdir() if path.is_file()] if target.is_dir() else []
@@ -139,12 +141,16 @@ def _download(package: PackageFile, work: Path, timeout_s: float, report: Report
             fix="check pip's configuration",
         )
     done = package.size_bytes or files[0].stat().st_size
-    report(Progress(stage, done, done, note="bytes"))
+    progress(ProgressUpdate(stage, done, done, note="bytes"))
     return files[0]
 
 
 def _run(
-    command: list[str], scratch: Path, timeout_s: float, package: PackageFile, report: Report
+    command: list[str],
+    scratch: Path,
+    timeout_s: float,
+    package: PackageFile,
+    progress: ProgressCallback,
 ) -> tuple[int, str]:
     """Runs `command` with `scratch` as its place for temporary files; returns code and output."""
     stage = f"fetch {package.name} {package.version}"
@@ -169,7 +175,7 @@ def _run(
                         raise _too_slow(package, timeout_s) from None
                 if package.size_bytes:
                     done = min(_largest_file_bytes(scratch), package.size_bytes - 1)
-                    report(Progress(stage, done, package.size_bytes, note="bytes"))
+                    progress(ProgressUpdate(stage, done, package.size_bytes, note="bytes"))
         finally:
             if process.poll() is None:
                 process.kill()

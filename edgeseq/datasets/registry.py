@@ -30,7 +30,7 @@ from edgeseq.datasets.packages import is_at_hand
 from edgeseq.datasets.parts import PARTS, make_dataset
 from edgeseq.datasets.readers import LABELLED_SUFFIXES, Columns, read_table
 from edgeseq.errors import DataError
-from edgeseq.progress import Report, silent
+from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq.tasks.examples import AnyDataset, Dataset, PartName, TextExample
 from edgeseq.tasks.registry import head_of
 
@@ -122,7 +122,7 @@ def load_dataset(
     task: str | None = None,
     data_dir: Path | None = None,
     columns: Columns | None = None,
-    report: Report = silent,
+    progress: ProgressCallback = no_progress,
 ) -> AnyDataset:
     """The data set called `name` (see the table above), fetched first where that is needed.
 
@@ -140,7 +140,7 @@ def load_dataset(
             fix="check --data-dir and EDGESEQ_DATA",
         )
     named: dict[str, Callable[[], AnyDataset]] = {
-        customer_feedback.NAME: lambda: customer_feedback.load(data_dir, report=report),
+        customer_feedback.NAME: lambda: customer_feedback.load(data_dir, progress=progress),
         "sst3": lambda: load_sst3(data_dir),
         gap.NAME: lambda: gap.load(data_dir),
         wikitext.NAME: lambda: wikitext.load(data_dir),
@@ -149,7 +149,7 @@ def load_dataset(
     if name in named:
         return _for_task(named[name](), task)
     if name.startswith(hub.PREFIX):
-        return hub.load_hub(name, columns=columns, report=report)
+        return hub.load_hub(name, columns=columns, progress=progress)
     task = task or WORD_SUFFIXES.get(Path(name).suffix.lower())
     by_word = task is not None and head_of(task) == "label-per-word"
     if by_word and Path(name).suffix.lower() in TAGGED_SUFFIXES:

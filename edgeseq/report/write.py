@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from edgeseq.errors import OutputError
 from edgeseq.formats.storage import new_folder, write_bytes, write_json, write_text
-from edgeseq.progress import Progress, Report, silent
+from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.report import markdown
 from edgeseq.report.budgets import Budget, budget_text
 from edgeseq.report.parts import Part, asked_of, check_examples, parts_of, table_parts
@@ -37,7 +37,7 @@ def write_report(
     *,
     budget: Budget | None = None,
     examples: Sequence[AnyExample] | None = None,
-    report: Report = silent,
+    progress: ProgressCallback = no_progress,
 ) -> Summary:
     """Writes the report of result files into the folder `out` and gives its summary.
 
@@ -51,20 +51,20 @@ def write_report(
     """
     _check_out(out)
     budget = budget or Budget()
-    report(Progress("reading", 0, len(results)))
+    progress(ProgressUpdate("reading", 0, len(results)))
     decided = read_and_decide(results, budget)
     asked = [None if examples is None else asked_of(one.group, examples) for one in decided]
     for one, own in zip(decided, asked, strict=True):
         if own is not None:
             check_examples(one.group, own)
-    report(Progress("reading", len(results), len(results)))
+    progress(ProgressUpdate("reading", len(results), len(results)))
     summary = summarize(decided, budget)
     parts = [
         parts_of(one, own) if can_draw() else table_parts(one.group)
         for one, own in zip(decided, asked, strict=True)
     ]
     with new_folder(out, replace=True) as folder:
-        _write_pictures(folder / PICTURES, parts, report)
+        _write_pictures(folder / PICTURES, parts, progress)
         _write_documents(folder, decided, parts, summary, budget)
         write_json(folder / "summary.json", summary)
     return summary
@@ -86,7 +86,9 @@ def _check_out(out: Path) -> None:
         )
 
 
-def _write_pictures(folder: Path, parts: Sequence[Sequence[Part]], report: Report) -> None:
+def _write_pictures(
+    folder: Path, parts: Sequence[Sequence[Part]], progress: ProgressCallback
+) -> None:
     figures = [
         (_prefix(number, len(parts)), figure)
         for number, group in enumerate(parts, start=1)
@@ -97,9 +99,9 @@ def _write_pictures(folder: Path, parts: Sequence[Sequence[Part]], report: Repor
         return
     folder.mkdir()
     for done, (prefix, figure) in enumerate(figures):
-        report(Progress("pictures", done, len(figures), note=figure.title))
+        progress(ProgressUpdate("pictures", done, len(figures), note=figure.title))
         write_bytes(folder / f"{prefix}{figure.name}.png", _png(figure))
-    report(Progress("pictures", len(figures), len(figures)))
+    progress(ProgressUpdate("pictures", len(figures), len(figures)))
 
 
 def _png(figure: Figure) -> bytes:

@@ -17,7 +17,7 @@ import msgspec
 
 from edgeseq.errors import InputError
 from edgeseq.formats.storage import sha256_file, write_json, write_text
-from edgeseq.progress import Report
+from edgeseq.progress import ProgressCallback
 from edgeseq.units import parse_bytes
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def bench_on(
     on: list[str],
     python: str | None,
     identity: dict[str, str],  # noqa: ARG001 - part of the step's fingerprint, not of the work
-    report: Report,
+    progress: ProgressCallback,
 ) -> dict[str, Any]:
     """Measures the bundles on the devices `on` and writes a result record for each.
 
@@ -97,7 +97,7 @@ def bench_on(
     outcomes: tuple[Outcome, ...] = ()
     if todo:
         task = Task(tuple(map(Path, bundles)), settings, command=tuple(command))
-        outcomes = measure_on_all(todo, task, report=report, ended=keep)
+        outcomes = measure_on_all(todo, task, progress=progress, ended=keep)
     errors = [outcome.error for outcome in outcomes if outcome.error is not None]
     if len(errors) == len(targets):
         raise errors[0]

@@ -11,7 +11,7 @@ import msgspec
 
 from edgeseq.errors import OutputError
 from edgeseq.formats.storage import os_errors_as_output_errors, write_bytes
-from edgeseq.progress import Progress, Report, silent
+from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.suite.devices import suite_targets
 from edgeseq.suite.identity import machine_identity
 from edgeseq.suite.plan import data_step, plan
@@ -61,14 +61,14 @@ def run_suite(
     on: Sequence[str] = (),
     python: str | None = None,
     quick: bool = False,
-    report: Report = silent,
+    progress: ProgressCallback = no_progress,
     on_step: Callable[[StepEvent], None] = lambda _: None,
 ) -> SuiteRun:
     """Runs the suite at `suite_path` with its output below `root`, and resumes what is there.
 
     `quick` makes a smaller suite of it (`edgeseq.suite.quick`). `data_dir` holds local copies of
     data sets; `on` are the devices to measure on, if not this machine alone, and `python` the
-    interpreter there; `report` hears the progress of the steps at work, `on_step` every step when
+    interpreter there; `progress` hears the progress of the steps at work, `on_step` every step when
     it is kept or finished. Raises `InputError` for a bad suite, and
     whatever the step that failed raised; finished steps are kept and the next run goes on.
     """
@@ -78,7 +78,7 @@ def run_suite(
         suite = quick_suite(suite)
     _check_training(suite)
     _claim(root, suite_path)
-    runner = _Runner(root, report, on_step)
+    runner = _Runner(root, progress, on_step)
     data = data_step(suite.data, task=suite.task, suite_path=suite_path, data_dir=data_dir)
     runner.run([data], always=True)
     steps = plan(
@@ -140,9 +140,11 @@ def _claim(root: Path, suite_path: Path) -> None:
 
 
 class _Runner:
-    def __init__(self, root: Path, report: Report, on_step: Callable[[StepEvent], None]) -> None:
+    def __init__(
+        self, root: Path, progress: ProgressCallback, on_step: Callable[[StepEvent], None]
+    ) -> None:
         self.root = root
-        self.report = report
+        self.progress = progress
         self.on_step = on_step
         self.events: dict[str, StepEvent] = {}
         self._conversions = 0
@@ -162,16 +164,16 @@ class _Runner:
             todo,
             self.root,
             finished=[step.name for step in steps if step not in todo],
-            report=self._report_of,
+            progress=self._progress_of,
             on_finished=self._finished,
         )
 
-    def _report_of(self, step: Step) -> Report:
+    def _progress_of(self, step: Step) -> ProgressCallback:
         """What hears a step: the conversions, which are many and short, share one bar."""
         if step.job != "convert":
-            return self.report
+            return self.progress
         self._tell_conversions(str(step.arguments["out"]))
-        return silent
+        return no_progress
 
     def _finished(self, step: Step, record: StepRecord) -> None:
         if step.job == "convert":
@@ -180,7 +182,7 @@ class _Runner:
         self._note(step, record, kept=False)
 
     def _tell_conversions(self, note: str) -> None:
-        self.report(Progress("convert", self._converted, self._conversions, note=note))
+        self.progress(ProgressUpdate("convert", self._converted, self._conversions, note=note))
 
     def _note(self, step: Step, record: StepRecord, *, kept: bool) -> None:
         event = StepEvent(

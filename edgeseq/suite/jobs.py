@@ -1,7 +1,7 @@
 """The work of each step, run in a process of its own (`edgeseq.subprocesses`).
 
 `python -m edgeseq.suite.jobs` reads one job from stdin. A job is a function of `JOBS`; it is
-called with the job's arguments and a `report`, and gives a plain dictionary. A key `note`, if
+called with the job's arguments and a progress callback, and gives a plain dictionary. A key `note`, if
 present, is what the terminal shows beside the finished step.
 """
 
@@ -23,7 +23,7 @@ from edgeseq.formats.codec import from_builtins
 from edgeseq.formats.result import Finding
 from edgeseq.formats.storage import sha256_file, write_json
 from edgeseq.formats.trained_model import TrainedModel
-from edgeseq.progress import Report
+from edgeseq.progress import ProgressCallback
 from edgeseq.subprocesses import ChildSide, Failure, Message
 from edgeseq.suite.devices import bench_on
 from edgeseq.suite.schema import DataSection
@@ -34,20 +34,20 @@ from edgeseq.units import format_bytes, format_share, parse_bytes
 Answer = dict[str, Any]
 
 
-def _load(data: dict[str, Any], report: Report) -> AnyDataset:
+def _load(data: dict[str, Any], progress: ProgressCallback) -> AnyDataset:
     """The data set that a data step's arguments describe."""
     from edgeseq.suite.quick import part_of
 
     section = from_builtins(data["data"], DataSection)
     return part_of(
-        _whole(data, section, report),
+        _whole(data, section, progress),
         max_train=section.max_train,
         max_dev=section.max_dev,
         max_test=section.max_test,
     )
 
 
-def _whole(data: dict[str, Any], section: DataSection, report: Report) -> AnyDataset:
+def _whole(data: dict[str, Any], section: DataSection, progress: ProgressCallback) -> AnyDataset:
     from edgeseq.datasets.own_files import load_files
     from edgeseq.datasets.own_tagged import load_tagged_files
     from edgeseq.datasets.readers import Columns
@@ -78,21 +78,21 @@ def _whole(data: dict[str, Any], section: DataSection, report: Report) -> AnyDat
         task=data["task"],
         data_dir=_data_dir(data),
         columns=columns,
-        report=report,
+        progress=progress,
     )
 
 
-def _load_same(data: dict[str, Any], sha256: str, report: Report) -> AnyDataset:
+def _load_same(data: dict[str, Any], sha256: str, progress: ProgressCallback) -> AnyDataset:
     """The data set again, refused when it changed since the data step read it."""
-    dataset = _load(data, report)
+    dataset = _load(data, progress)
     if dataset.sha256 != sha256:
         raise DataError("the data set changed while the suite ran", fix="run the suite again")
     return dataset
 
 
-def read_data(*, report: Report, **data: Any) -> Answer:
+def read_data(*, progress: ProgressCallback, **data: Any) -> Answer:
     """Reads the data set; writes what it holds, not its text, to `out`."""
-    dataset = _load(data, report)
+    dataset = _load(data, progress)
     answer: Answer = {
         "name": dataset.name,
         "sha256": dataset.sha256,
@@ -153,7 +153,7 @@ def _train(
     data: dict[str, Any],
     data_sha256: str,
     facts: dict[str, Any],
-    report: Report,
+    progress: ProgressCallback,
     teacher: str | None = None,
     seeds: int = 1,
 ) -> Answer:
@@ -164,7 +164,7 @@ def _train(
     from edgeseq_converters.training.checkpoints import EVERY_S
     from edgeseq_converters.training.seeds import train_seeds
 
-    dataset = _load_same(data, data_sha256, report)
+    dataset = _load_same(data, data_sha256, progress)
 
     def one(seed: int, folder: Path) -> TrainedModel:
         return train(
@@ -176,7 +176,7 @@ def _train(
             data_dir=_data_dir(data),
             replace=True,
             keep_every_s=EVERY_S,
-            report=report,
+            progress=progress,
         )
 
     if seeds == 1:
@@ -215,20 +215,20 @@ def convert(
     out: str,
     data: dict[str, Any],
     data_sha256: str,
-    report: Report,
+    progress: ProgressCallback,
     lowering: str = "auto",
 ) -> Answer:
     """Converts a trained model by one recipe and writes its bundle to `out`."""
     from edgeseq_converters.convert.pipeline import convert as convert_model
 
-    dataset = _load_same(data, data_sha256, report)
+    dataset = _load_same(data, data_sha256, progress)
     manifest = convert_model(
         Path(source),
         Path(out),
         recipe=recipe,
         lowering=lowering,
         dataset=dataset,
-        report=report,
+        progress=progress,
         replace=True,
     )
     fidelity = manifest.fidelity
@@ -250,7 +250,7 @@ def bench(
     memory_curve: list[str],
     out: str,
     identity: dict[str, str],  # noqa: ARG001 - part of the step's fingerprint, not of the work
-    report: Report,
+    progress: ProgressCallback,
 ) -> Answer:
     """Measures the bundles and writes the result record to `out`.
 
@@ -277,7 +277,7 @@ def bench(
     for limit in memory_limits:
         command += ["--memory", limit]
     result = measure(
-        [Path(path) for path in bundles], settings=settings, report=report, command=command
+        [Path(path) for path in bundles], settings=settings, progress=progress, command=command
     )
     result = msgspec.structs.replace(result, findings=(*result.findings, *missing))
     write_json(Path(out), result)
@@ -290,7 +290,7 @@ def bench(
 
 
 def write_report(
-    *, results: list[str], bundles: list[str], budget: str, out: str, report: Report
+    *, results: list[str], bundles: list[str], budget: str, out: str, progress: ProgressCallback
 ) -> Answer:
     """Writes the report of the results to the folder `out`.
 
@@ -304,7 +304,7 @@ def write_report(
         Path(out),
         budget=parse_budget(budget),
         examples=read_bundle(Path(bundles[0]), verify_hashes=False).read_examples(),
-        report=report,
+        progress=progress,
     )
     return {
         "verdict": msgspec.to_builtins(summary.verdict),
@@ -328,7 +328,7 @@ def main() -> int:
     """The child's whole life: one job, its answer or its error, and its peak memory."""
     side = ChildSide()
     try:
-        answer = JOBS[side.job.name](report=side.report, **side.job.arguments)
+        answer = JOBS[side.job.name](progress=side.report, **side.job.arguments)
     except EdgeseqError as error:
         side.send(Message(failure=Failure(type(error).__name__, str(error))))
         return error.exit_code

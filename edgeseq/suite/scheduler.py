@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from edgeseq.errors import StepError
-from edgeseq.progress import Report
+from edgeseq.progress import ProgressCallback
 from edgeseq.subprocesses import JOBS, STEP_GRACE_S, Child, Job, stop_all
 from edgeseq.suite.steps import Step, StepRecord
 
@@ -27,7 +27,7 @@ more of memory and gain little."""
 class _Running(msgspec.Struct, frozen=True):
     step: Step
     child: Child
-    report: Report
+    progress: ProgressCallback
     began_unix_s: float
     began_s: float
 
@@ -65,14 +65,14 @@ def run_steps(
     root: Path,
     *,
     finished: Collection[str],
-    report: Callable[[Step], Report],
+    progress: Callable[[Step], ProgressCallback],
     on_finished: Callable[[Step, StepRecord], None],
     workers: int | None = None,
     command: Sequence[str] = JOBS,
 ) -> None:
     """Runs `steps`, each in a process started in `root`, as soon as its inputs are there.
 
-    `finished` are the names of steps that need not be run; `report(step)` is called when a step
+    `finished` are the names of steps that need not be run; `progress(step)` is called when a step
     starts and gives what hears its progress; `on_finished` is called when its record is written.
     `workers` is how many run at a time (`default_workers()` if None), `command` starts a child.
 
@@ -92,14 +92,14 @@ def run_steps(
                     if step is None:
                         break
                     waiting.remove(step)
-                    one = _start(step, root, report(step), command)
+                    one = _start(step, root, progress(step), command)
                     running[one.child.fileno()] = one
                     selector.register(one.child, selectors.EVENT_READ)
                 if not running:
                     raise StepError(f"nothing makes what {waiting[0].title} needs")
                 for key, _ in selector.select():
                     one = running[key.fd]
-                    answered = one.child.listen(one.report)
+                    answered = one.child.listen(one.progress)
                     if answered is None:
                         continue
                     selector.unregister(one.child)
@@ -118,8 +118,8 @@ def run_steps(
             stop_all(one.child for one in running.values())
 
 
-def _start(step: Step, root: Path, report: Report, command: Sequence[str]) -> _Running:
+def _start(step: Step, root: Path, progress: ProgressCallback, command: Sequence[str]) -> _Running:
     began_unix_s, began_s = time.time(), time.monotonic()
     log = root / "log" / f"{step.name}.log"
     child = Child(Job(step.job, step.arguments), log=log, cwd=root, command=command)
-    return _Running(step, child, report, began_unix_s, began_s)
+    return _Running(step, child, progress, began_unix_s, began_s)

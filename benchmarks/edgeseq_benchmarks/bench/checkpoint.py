@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from edgeseq.formats.result import Finding, Result
-from edgeseq.progress import Progress, Report
+from edgeseq.progress import ProgressCallback, ProgressUpdate
 from edgeseq_benchmarks.bench.subject import Subject
 
 Keep = Callable[[Result], None]
@@ -17,36 +17,36 @@ KEEP_INTERVAL_S = 60.0
 
 
 def keeping(
-    report: Report,
+    progress: ProgressCallback,
     keep: Keep,
     made: Callable[[Sequence[Finding]], Result],
     subjects: Sequence[Subject],
     *,
     interval_s: float,
-) -> Report:
-    """A `report` that hands `keep` what there is, once a model has been loaded.
+) -> ProgressCallback:
+    """A progress callback that hands `keep` what there is, once a model has been loaded.
 
     It does so at most every `interval_s`. `made` makes a result of what there is and the
     findings that it is given.
     """
     kept_at = time.monotonic()
 
-    def report_and_keep(progress: Progress, /) -> None:
+    def report_and_keep(update: ProgressUpdate, /) -> None:
         nonlocal kept_at
-        report(progress)
+        progress(update)
         if time.monotonic() - kept_at < interval_s:
             return
         if any(subject.loaded is not None for subject in subjects):
-            keep(made((_unfinished(progress),)))
+            keep(made((_unfinished(update),)))
             kept_at = time.monotonic()
 
     return report_and_keep
 
 
-def _unfinished(progress: Progress) -> Finding:
-    far = f"{progress.done:g} of {progress.total:g}" if progress.total else "begun"
+def _unfinished(update: ProgressUpdate) -> Finding:
+    far = f"{update.done:g} of {update.total:g}" if update.total else "begun"
     return Finding(
         "unfinished",
         "invalid",
-        f"the run was not finished: measured as far as {progress.stage} ({far})",
+        f"the run was not finished: measured as far as {update.stage} ({far})",
     )

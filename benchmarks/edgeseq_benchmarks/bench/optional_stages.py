@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from edgeseq.formats.result import DeviceInfo, EnergyWindow, LimitedRun, Settings
-from edgeseq.progress import Progress, Report
+from edgeseq.progress import ProgressCallback, ProgressUpdate
 from edgeseq.units import format_bytes
 from edgeseq_benchmarks.bench import optional_findings, protocol
 from edgeseq_benchmarks.bench.limits.boards import find_board, limits_here
@@ -26,11 +26,11 @@ _ENERGY_QUERIES = 3_000_000
 
 
 def measure_profiles(
-    subjects: Sequence[Subject], settings: Settings, timeouts: Timeouts, report: Report
+    subjects: Sequence[Subject], settings: Settings, timeouts: Timeouts, progress: ProgressCallback
 ) -> None:
     """The operator profile of each model, in a process of its own."""
     for done, subject in enumerate(subjects):
-        report(Progress("profile", done, len(subjects), subject.name))
+        progress(ProgressUpdate("profile", done, len(subjects), subject.name))
         if subject.lost:
             continue
         with subject.goes_without("profile"):
@@ -41,7 +41,7 @@ def measure_profiles(
                 timeout_s=timeouts.load_s,
             )
             subject.findings += optional_findings.profile_findings(subject.profile)
-    report(Progress("profile", len(subjects), len(subjects)))
+    progress(ProgressUpdate("profile", len(subjects), len(subjects)))
 
 
 def measure_energy(
@@ -49,19 +49,19 @@ def measure_energy(
     settings: Settings,
     timeouts: Timeouts,
     reader: Reader,
-    report: Report,
+    progress: ProgressCallback,
 ) -> EnergyWindow | None:
     """What the machine takes idle, which is returned, and while each model answers without a pause.
 
     Apart from the rounds that latency comes from: reading power costs the machine something.
     """
     duration_s, total = settings.energy_duration_s, len(subjects)
-    report(Progress("energy", 0, total, "idle"))
+    progress(ProgressUpdate("energy", 0, total, "idle"))
     with Meter(reader) as meter:
         time.sleep(duration_s)
     idle = meter.window(queries=0)
     for done, subject in enumerate(subjects):
-        report(Progress("energy", done, total, subject.name))
+        progress(ProgressUpdate("energy", done, total, subject.name))
         if subject.lost or idle is None:
             continue
         with subject.goes_without("energy"), Child(subject.name) as child:
@@ -78,7 +78,7 @@ def measure_energy(
                     timeout_s=timeouts.slice_s + 2 * duration_s + likely_s,
                 )
             subject.energy = meter.window(len(protocol.unpack(answered.queries.text)))
-    report(Progress("energy", total, total))
+    progress(ProgressUpdate("energy", total, total))
     return idle
 
 
@@ -87,7 +87,7 @@ def measure_limited(
     settings: Settings,
     hierarchy: Hierarchy,
     device: DeviceInfo,
-    report: Report,
+    progress: ProgressCallback,
 ) -> None:
     """Each model inside each limit, then along its memory curve."""
     for done, subject in enumerate(subjects):
@@ -95,13 +95,13 @@ def measure_limited(
             continue
 
         def note(words: str, done: int = done) -> None:
-            report(Progress("limits", done, len(subjects), words))
+            progress(ProgressUpdate("limits", done, len(subjects), words))
 
         note(subject.name)
         with subject.goes_without("limits"):
             _measure_limited(subject, settings, hierarchy, device, note)
         subject.findings += optional_findings.limited_findings(subject.limited)
-    report(Progress("limits", len(subjects), len(subjects)))
+    progress(ProgressUpdate("limits", len(subjects), len(subjects)))
 
 
 def _measure_limited(

@@ -20,7 +20,7 @@ from edgeseq.errors import DeviceError, InputError
 from edgeseq.formats.bundle import Bundle
 from edgeseq.formats.bundle_zip import open_bundle
 from edgeseq.formats.result import Finding, Result, RuntimeInfo, Settings
-from edgeseq.progress import Report, silent
+from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq_benchmarks.bench import optional_findings, optional_stages, stages, validity
 from edgeseq_benchmarks.bench.checkpoint import KEEP_INTERVAL_S, Keep, keeping
 from edgeseq_benchmarks.bench.limits.boards import find_board
@@ -93,7 +93,7 @@ def bench(
     bundles: Sequence[Path],
     *,
     settings: Settings,
-    report: Report = silent,
+    progress: ProgressCallback = no_progress,
     command: Sequence[str] = (),
     timeouts: Timeouts | None = None,
     keep: Keep | None = None,
@@ -118,7 +118,7 @@ def bench(
         return _bench(
             opened,
             settings,
-            report,
+            progress,
             command,
             timeouts or _timeouts_here(),
             keep=keep,
@@ -137,7 +137,7 @@ def _timeouts_here() -> Timeouts:
 def _bench(
     bundles: Sequence[Bundle],
     settings: Settings,
-    report: Report,
+    progress: ProgressCallback,
     command: Sequence[str],
     timeouts: Timeouts,
     *,
@@ -171,20 +171,20 @@ def _bench(
         )
 
     if keep is not None:
-        report = keeping(report, keep, made, subjects, interval_s=keep_interval_s)
+        progress = keeping(progress, keep, made, subjects, interval_s=keep_interval_s)
     with sigterm_as_interrupt():
-        stages.check_bundles(subjects, settings, timeouts, report)
-        stages.measure_memory(subjects, settings, timeouts, report)
-        stages.measure_cold_starts(subjects, settings, timeouts, report)
-        measured = stages.measure_rounds(subjects, settings, timeouts, watch, report)
+        stages.check_bundles(subjects, settings, timeouts, progress)
+        stages.measure_memory(subjects, settings, timeouts, progress)
+        stages.measure_cold_starts(subjects, settings, timeouts, progress)
+        measured = stages.measure_rounds(subjects, settings, timeouts, watch, progress)
         states += measured.states
-        stages.score_streams(subjects, settings, timeouts, report)
+        stages.score_streams(subjects, settings, timeouts, progress)
         if settings.profile:
-            optional_stages.measure_profiles(subjects, settings, timeouts, report)
+            optional_stages.measure_profiles(subjects, settings, timeouts, progress)
         if reader is not None:
-            idle = optional_stages.measure_energy(subjects, settings, timeouts, reader, report)
+            idle = optional_stages.measure_energy(subjects, settings, timeouts, reader, progress)
         if hierarchy is not None:
-            optional_stages.measure_limited(subjects, settings, hierarchy, device, report)
+            optional_stages.measure_limited(subjects, settings, hierarchy, device, progress)
     watch.read("after")
     time.sleep(_QUIET_S)
     states.append(watch.read("after"))

@@ -17,7 +17,7 @@ from edgeseq.formats.result import (
     MemoryPhase,
     Settings,
 )
-from edgeseq.progress import Progress, Report
+from edgeseq.progress import ProgressCallback, ProgressUpdate
 from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.probes.machine import Watch, available_bytes
 from edgeseq_benchmarks.bench.stream_subject import StreamSubject, score_documents
@@ -44,7 +44,7 @@ class Timeouts(NamedTuple):
 
 
 def check_bundles(
-    subjects: Sequence[Subject], settings: Settings, timeouts: Timeouts, report: Report
+    subjects: Sequence[Subject], settings: Settings, timeouts: Timeouts, progress: ProgressCallback
 ) -> None:
     """Every bundle verified in a process of its own, which may die without taking the run along.
 
@@ -60,11 +60,11 @@ def check_bundles(
             answer_timeout_s=timeouts.answer_s,
         )
 
-    _each(subjects, "check", report, check)
+    _each(subjects, "check", progress, check)
 
 
 def measure_memory(
-    subjects: Sequence[Subject], settings: Settings, timeouts: Timeouts, report: Report
+    subjects: Sequence[Subject], settings: Settings, timeouts: Timeouts, progress: ProgressCallback
 ) -> None:
     """The ledger of memory by phase, with and without the model file's pages in the end: one
     process alone after the other.
@@ -72,16 +72,19 @@ def measure_memory(
     Alone, because a page that two processes have mapped is half a page in each one's PSS. A
     bundle that cannot be loaded is lost; raises its error when none can be.
     """
-    _each(subjects, "memory", report, lambda one: _measure_memory(one, settings, timeouts))
+    _each(subjects, "memory", progress, lambda one: _measure_memory(one, settings, timeouts))
 
 
 def _each(
-    subjects: Sequence[Subject], stage: str, report: Report, do: Callable[[Subject], None]
+    subjects: Sequence[Subject],
+    stage: str,
+    progress: ProgressCallback,
+    do: Callable[[Subject], None],
 ) -> None:
     """Does something with every subject that is left; raises the first error when none survives."""
     failures: list[EdgeseqError] = []
     for done, subject in enumerate(subjects):
-        report(Progress(stage, done, len(subjects), subject.name))
+        progress(ProgressUpdate(stage, done, len(subjects), subject.name))
         if subject.lost:
             continue
         with subject.survives(stage):
@@ -90,7 +93,7 @@ def _each(
             except EdgeseqError as failure:
                 failures.append(failure)
                 raise
-    report(Progress(stage, len(subjects), len(subjects)))
+    progress(ProgressUpdate(stage, len(subjects), len(subjects)))
     if failures and all(subject.lost for subject in subjects):
         raise failures[0]
 
@@ -149,13 +152,15 @@ def slice_command(
 
 
 def measure_cold_starts(
-    subjects: Sequence[Subject], settings: Settings, timeouts: Timeouts, report: Report
+    subjects: Sequence[Subject], settings: Settings, timeouts: Timeouts, progress: ProgressCallback
 ) -> None:
     """From the start of a process to its first answer, in fresh processes, models in turn."""
     total = settings.cold_starts * len(subjects)
     for number in range(settings.cold_starts):
         for place, subject in enumerate(_in_turn(subjects, number)):
-            report(Progress("cold start", number * len(subjects) + place, total, subject.name))
+            progress(
+                ProgressUpdate("cold start", number * len(subjects) + place, total, subject.name)
+            )
             if subject.lost:
                 continue
             first_text = subject.examples[subject.order[number % len(subject.order)]].asked
@@ -172,7 +177,7 @@ def measure_cold_starts(
                         total_ns=loaded.total_ns,
                     )
                 )
-    report(Progress("cold start", total, total))
+    progress(ProgressUpdate("cold start", total, total))
 
 
 def _in_turn(subjects: Sequence[Subject], number: int) -> list[Subject]:
@@ -194,7 +199,7 @@ def measure_rounds(
     settings: Settings,
     timeouts: Timeouts,
     watch: Watch,
-    report: Report,
+    progress: ProgressCallback,
 ) -> Measured:
     """Latency, accuracy and the length sweep: all models loaded, interleaved in rounds.
 
@@ -222,19 +227,19 @@ def measure_rounds(
             pids = [child.pid for child in children.values()]
             watch.read("during", pids)  # loading is nobody's latency: its load is left out
             for number in range(settings.rounds):
-                report(Progress("rounds", number, settings.rounds))
+                progress(ProgressUpdate("rounds", number, settings.rounds))
                 for subject in _in_turn(batch, number):
                     if not subject.lost:
                         with subject.survives(f"round {number + 1}"):
                             _run_round(subject, children[id(subject)], number, settings, timeouts)
                 states.append(watch.read("during", pids))
-            report(Progress("rounds", settings.rounds, settings.rounds))
-            _sweep_lengths(batch, children, settings, timeouts, report)
+            progress(ProgressUpdate("rounds", settings.rounds, settings.rounds))
+            _sweep_lengths(batch, children, settings, timeouts, progress)
     return Measured(overhead_ns, tuple(states), max((len(batch) for batch in batches), default=0))
 
 
 def score_streams(
-    subjects: Sequence[Subject], settings: Settings, timeouts: Timeouts, report: Report
+    subjects: Sequence[Subject], settings: Settings, timeouts: Timeouts, progress: ProgressCallback
 ) -> None:
     """Perplexity: the documents of every model of the next word, read from beginning to end."""
     for subject in subjects:
@@ -247,7 +252,7 @@ def score_streams(
                 child,
                 quick=settings.quick,
                 timeout_s=timeouts.answer_s,
-                report=report,
+                progress=progress,
             )
 
 
@@ -303,14 +308,14 @@ def _sweep_lengths(
     children: dict[int, Child],
     settings: Settings,
     timeouts: Timeouts,
-    report: Report,
+    progress: ProgressCallback,
 ) -> None:
     lengths = settings.length_tokens
     if any(isinstance(subject, StreamSubject) for subject in batch):
         lengths = tuple(sorted({*lengths, *STREAM_LENGTHS}))
     total = len(lengths)
     for number, tokens in enumerate(lengths):
-        report(Progress("lengths", number, total, f"{tokens} tokens"))
+        progress(ProgressUpdate("lengths", number, total, f"{tokens} tokens"))
         for subject in _in_turn(batch, number):
             # A stream goes on behind what it sees: its cost there is news, too.
             endless = isinstance(subject, StreamSubject)
@@ -330,4 +335,4 @@ def _sweep_lengths(
                 )
                 if times_ns := protocol.unpack(done.inference_ns):
                     subject.lengths[tokens] = list(times_ns)
-    report(Progress("lengths", total, total))
+    progress(ProgressUpdate("lengths", total, total))

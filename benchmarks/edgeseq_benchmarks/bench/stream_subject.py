@@ -8,7 +8,7 @@ from edgeseq.datasets.wikitext import EOS
 from edgeseq.errors import BundleError
 from edgeseq.formats.bundle import Bundle
 from edgeseq.formats.result import Finding, Predictions, Settings
-from edgeseq.progress import Progress, Report
+from edgeseq.progress import ProgressCallback, ProgressUpdate
 from edgeseq.tasks.examples import StreamExample
 from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.protocol import SliceDone, pack
@@ -77,7 +77,12 @@ class StreamSubject(Subject):
 
 
 def score_documents(
-    subject: StreamSubject, child: Child, *, quick: bool, timeout_s: float, report: Report
+    subject: StreamSubject,
+    child: Child,
+    *,
+    quick: bool,
+    timeout_s: float,
+    progress: ProgressCallback,
 ) -> None:
     """Scores the test documents, each from a fresh state; a quick run the first ones alone, and
     says so. Raises as `Child.ask` does."""
@@ -94,7 +99,7 @@ def score_documents(
                 )
             )
             break
-        report(Progress("documents", words, total, subject.name))
+        progress(ProgressUpdate("documents", words, total, subject.name))
         command = protocol.ScoreDocument(document.text, EOS)
         subject.scored.append(
             child.ask(
@@ -104,4 +109,4 @@ def score_documents(
             )
         )
         words += len(document.words)
-    report(Progress("documents", total, total))
+    progress(ProgressUpdate("documents", total, total))

@@ -21,7 +21,7 @@ import msgspec
 from edgeseq.errors import DeviceError, EdgeseqError, OutputError
 from edgeseq.formats.result import Result
 from edgeseq.formats.storage import read_json, write_json
-from edgeseq.progress import Progress
+from edgeseq.progress import ProgressUpdate
 from edgeseq_benchmarks.bench.runner import bench
 from edgeseq_benchmarks.devices import board
 from edgeseq_benchmarks.devices.messages import Line, Request, failure_of
@@ -37,10 +37,10 @@ class Log:
         self._spare = folder / "spare"
         self._file = (folder / "log.jsonl").open("ab", buffering=0)
 
-    def progress(self, progress: Progress, /) -> None:
+    def progress(self, update: ProgressUpdate, /) -> None:
         """A `Report`."""
         with contextlib.suppress(OSError):
-            self._write(Line(progress=progress))
+            self._write(Line(progress=update))
 
     def kept(self) -> None:
         """There is something to fetch already."""
@@ -96,7 +96,7 @@ def measure(folder: Path, log: Log) -> None:
         result = bench(
             paths,
             settings=request.settings,
-            report=log.progress,
+            progress=log.progress,
             keep=lambda so_far: _keep(so_far, folder, log),
             keep_interval_s=request.keep_s,
         )

@@ -12,7 +12,7 @@ import msgspec
 
 from edgeseq.errors import DeviceError, EdgeseqError, InputError
 from edgeseq.formats.result import Result, Settings
-from edgeseq.progress import Progress, Report, silent
+from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq_benchmarks.bench.runner import bench, sigterm_as_interrupt
 from edgeseq_benchmarks.devices.base import DeviceLostError
 from edgeseq_benchmarks.devices.command import Interruption, interruptible
@@ -75,19 +75,19 @@ def find_targets(
     return tuple(targets)
 
 
-def measure_on(target: Target, task: Task, *, report: Report = silent) -> Result:
+def measure_on(target: Target, task: Task, *, progress: ProgressCallback = no_progress) -> Result:
     """Measures on one device; raises what the bench of its kind raises."""
     name = target.name
     if name.kind == "local":
-        return bench(task.bundles, settings=task.settings, report=report, command=task.command)
+        return bench(task.bundles, settings=task.settings, progress=progress, command=task.command)
     if name.kind == "adb":
-        return _measure_on_phone(target, task, report)
+        return _measure_on_phone(target, task, progress)
     return bench_on(
         open_device(name),
         task.bundles,
         settings=_settings_for(name, task.settings),
         python=name.python,
-        report=report,
+        progress=progress,
         command=task.command,
         patience=task.patience,
     )
@@ -109,7 +109,7 @@ def _settings_for(name: DeviceName, settings: Settings) -> Settings:
     )
 
 
-def _measure_on_phone(target: Target, task: Task, report: Report) -> Result:
+def _measure_on_phone(target: Target, task: Task, progress: ProgressCallback) -> Result:
     from edgeseq_benchmarks.devices.android.bench import bench_on_phone
 
     if task.native is None:
@@ -123,7 +123,7 @@ def _measure_on_phone(target: Target, task: Task, report: Report) -> Result:
         task.bundles,
         settings=task.settings,
         native=task.native,
-        report=report,
+        progress=progress,
         command=task.command,
     )
 
@@ -132,7 +132,7 @@ def measure_on_all(
     targets: Sequence[Target],
     task: Task,
     *,
-    report: Report = silent,
+    progress: ProgressCallback = no_progress,
     ended: Callable[[Outcome], None] = lambda _: None,
 ) -> tuple[Outcome, ...]:
     """Measures on all devices at the same time; an error of one is in its outcome alone.
@@ -146,15 +146,15 @@ def measure_on_all(
     interruption = Interruption()
 
     def measure(target: Target) -> None:
-        def labelled(progress: Progress, /) -> None:
+        def labelled(update: ProgressUpdate, /) -> None:
             with lock:
                 if len(targets) > 1:
-                    stage = f"{target.label}: {progress.stage}"
-                    progress = msgspec.structs.replace(progress, stage=stage)
-                report(progress)
+                    stage = f"{target.label}: {update.stage}"
+                    update = msgspec.structs.replace(update, stage=stage)
+                progress(update)
 
         try:
-            outcome = Outcome(target, result=measure_on(target, task, report=labelled))
+            outcome = Outcome(target, result=measure_on(target, task, progress=labelled))
         except DeviceLostError as error:
             outcome = Outcome(target, error=error, unfinished=error.result)
         except EdgeseqError as error:

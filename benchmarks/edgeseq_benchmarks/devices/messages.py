@@ -7,7 +7,7 @@ import msgspec
 from edgeseq import errors
 from edgeseq.errors import DeviceError, EdgeseqError
 from edgeseq.formats.result import Settings
-from edgeseq.progress import Progress
+from edgeseq.progress import ProgressUpdate
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -40,7 +40,7 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     `kept`: there is a new `so_far.json`.
     """
 
-    progress: Progress | None = None
+    progress: ProgressUpdate | None = None
     failure: Failure | None = None
     kept: bool = False
     done: bool = False

@@ -26,7 +26,7 @@ from edgeseq.formats.codec import decode_json
 from edgeseq.formats.devices import DEFAULT_PYTHON
 from edgeseq.formats.result import Result, Settings, read_result
 from edgeseq.formats.storage import sha256_file
-from edgeseq.progress import Progress, Report, silent
+from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.units import format_bytes
 from edgeseq_benchmarks.bench import validity
 from edgeseq_benchmarks.bench.checkpoint import KEEP_INTERVAL_S
@@ -87,7 +87,7 @@ def bench_on(
     *,
     settings: Settings,
     python: str = DEFAULT_PYTHON,
-    report: Report = silent,
+    progress: ProgressCallback = no_progress,
     command: Sequence[str] = (),
     patience: Patience | None = None,
     place: PurePosixPath | None = None,
@@ -111,7 +111,7 @@ def bench_on(
             opened,
             settings,
             patience=patience,
-            report=report,
+            progress=progress,
             scratch=scratch,
             python=python,
             place=place,
@@ -140,7 +140,7 @@ class _Run:
         settings: Settings,
         *,
         patience: Patience,
-        report: Report,
+        progress: ProgressCallback,
         scratch: Path,
         python: str,
         place: PurePosixPath | None,
@@ -148,7 +148,7 @@ class _Run:
         self._device = device
         self._bundles = bundles
         self._patience = patience
-        self._report = report
+        self._report = progress
         self._scratch = scratch
         self._python = python
         self._place = "" if place is None else str(place)
@@ -175,7 +175,7 @@ class _Run:
             try:
                 if tries:
                     self._device.connect(timeout_s=self._connect_s())
-                    self._report(Progress("connect", 1, 1, "it is back"))
+                    self._report(ProgressUpdate("connect", 1, 1, "it is back"))
                 return self._steps()
             except DeviceLostError as lost:
                 if signs != self._signs:  # it had come back meanwhile
@@ -183,7 +183,7 @@ class _Run:
                 away_s = time.monotonic() - lost_at
                 if not lost.worth_retrying or away_s > self._patience.reconnect_s:
                     raise self._given_up(lost) from lost
-                self._report(Progress("connect", 0, 1, f"{lost.what}; trying again"))
+                self._report(ProgressUpdate("connect", 0, 1, f"{lost.what}; trying again"))
                 pause(_DELAYS_S[min(tries, len(_DELAYS_S) - 1)])
                 tries += 1
 
@@ -210,10 +210,10 @@ class _Run:
             self._known = look(self._device, self._python, timeout_s=_CALL_S)
         state = self._prepare()
         self._folder = PurePosixPath(state["folder"])
-        self._report(Progress("send", 0, 1, format_bytes(self._archive.stat().st_size)))
+        self._report(ProgressUpdate("send", 0, 1, format_bytes(self._archive.stat().st_size)))
         if not state["unpacked"]:
             self._send()
-        self._report(Progress("send", 1, 1, format_bytes(self._archive.stat().st_size)))
+        self._report(ProgressUpdate("send", 1, 1, format_bytes(self._archive.stat().st_size)))
         if not state["finished"] and "pid" in self._verb("start", str(self._there)):
             self._heard_bytes = 0  # a log of its own: the board itself was off, say
         self._signs += 1

@@ -12,7 +12,7 @@ import numpy as np
 from edgeseq.errors import DataError, InputError
 from edgeseq.formats.codec import decode_json
 from edgeseq.formats.storage import read_bytes
-from edgeseq.progress import Progress, Report, silent
+from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq_converters.convert.bare_file import (
     BareModel,
     Content,
@@ -47,7 +47,7 @@ def convert_bare(
     ids: Path | None = None,
     streaming: bool = False,
     replace: bool = False,
-    report: Report = silent,
+    progress: ProgressCallback = no_progress,
 ) -> BareModel:
     """Writes the network at `source` as the file `out`, after comparing it with the float one.
 
@@ -70,14 +70,14 @@ def convert_bare(
             fix="name a file of token ids with --ids, one JSON list a line",
         )
     check_free(out, replace=replace)
-    report(Progress("write the operators", 0, 1))
+    progress(ProgressUpdate("write the operators", 0, 1))
     name = output_name(network)
     real = texts if ids is not None else ()
     content = network_to_tflite(network, recipe, target, real, output=name, streaming=streaming)
-    report(Progress("write the operators", 1, 1))
+    progress(ProgressUpdate("write the operators", 1, 1))
     made = Content(content, name, network.name, network.parameters, streaming, target.runtime)
     cut = [text[: target.steps] for text in texts]
-    return write_bare(out, made, Expected(cut, answers(network, cut)), recipe, report=report)
+    return write_bare(out, made, Expected(cut, answers(network, cut)), recipe, progress=progress)
 
 
 def _random_ids(network: Network, target: Target) -> list[list[int]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from edgeseq.formats.trained_model import BertConfig
-from edgeseq.progress import Progress, Report, silent
+from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq_converters.convert.bare import read_ids
 from edgeseq_converters.convert.bare_file import (
     BareModel,
@@ -37,7 +37,7 @@ def convert_bare_encoder(
     max_tokens: int | None = None,
     ids: Path | None = None,
     replace: bool = False,
-    report: Report = silent,
+    progress: ProgressCallback = no_progress,
 ) -> BareModel:
     """Writes the checkpoint `source` (a folder or a hub id) as the file `out`, after comparing it
     with the float model: sentence embeddings, tags, masked words or classes (`encoder.lower`).
@@ -48,7 +48,7 @@ def convert_bare_encoder(
     written then.
     """
     check_free(out, replace=replace)
-    model = read_model(source, head=head, max_tokens=max_tokens, report=report)
+    model = read_model(source, head=head, max_tokens=max_tokens, progress=progress)
     config = bert_config(model)
     longest = model.manifest.max_tokens
     if ids is None:
@@ -56,12 +56,12 @@ def convert_bare_encoder(
     else:
         known = read_ids(ids, config.vocabulary_size, longest=longest)
         texts = known
-    report(Progress("write the operators", 0, 1))
+    progress(ProgressUpdate("write the operators", 0, 1))
     content = lower(model, recipe, target, known)
-    report(Progress("write the operators", 1, 1))
+    progress(ProgressUpdate("write the operators", 1, 1))
     made = Content(content, encoder.output_name(config.head), model.manifest.name, model.parameters)
     expected = Expected(texts, bert_answers(model, texts))
-    return write_bare(out, made, expected, recipe, report=report)
+    return write_bare(out, made, expected, recipe, progress=progress)
 
 
 def _random_ids(config: BertConfig, longest: int) -> list[list[int]]:

@@ -11,7 +11,7 @@ import numpy as np
 from edgeseq.errors import ConversionError, OutputError
 from edgeseq.formats.storage import write_bytes
 from edgeseq.formats.tflite_file import read_tflite
-from edgeseq.progress import Progress, Report
+from edgeseq.progress import ProgressCallback, ProgressUpdate
 from edgeseq.runtime.interpreter_check import Answering
 from edgeseq_converters.convert.recipes import Recipe
 from edgeseq_converters.convert.verify.older_runtime import check_answers, try_runtime
@@ -68,7 +68,7 @@ def check_free(out: Path, *, replace: bool) -> None:
 
 
 def write_bare(
-    out: Path, made: Content, expected: Expected, recipe: Recipe, *, report: Report
+    out: Path, made: Content, expected: Expected, recipe: Recipe, *, progress: ProgressCallback
 ) -> BareModel:
     """Writes `out` when its answers are within the recipe's bound of the float model's.
 
@@ -80,7 +80,7 @@ def write_bare(
         write_bytes(draft, made.content)
         if made.runtime is not None:
             check_runtime(read_tflite(draft), made.runtime, where=out)
-        worst, shape = _compare(draft, made, expected, report)
+        worst, shape = _compare(draft, made, expected, progress)
         largest = max(float(np.abs(wanted).max()) for wanted in expected.answers)
         relative = worst / max(largest, 1e-6)
         if not np.isfinite(relative) or relative > recipe.bound.relative_error:
@@ -90,7 +90,7 @@ def write_bare(
                 expected=f"<= {recipe.bound.relative_error:g} with {recipe.name}",
                 fix="choose a finer recipe",
             )
-        tried = _try_older(draft, made, expected, recipe, report)
+        tried = _try_older(draft, made, expected, recipe, progress)
         draft.replace(out)
     finally:
         draft.unlink(missing_ok=True)
@@ -109,7 +109,7 @@ def write_bare(
 
 
 def _try_older(
-    path: Path, made: Content, expected: Expected, recipe: Recipe, report: Report
+    path: Path, made: Content, expected: Expected, recipe: Recipe, progress: ProgressCallback
 ) -> str | None:
     """Asks the older runtime that the file is for, if it can be installed; says what was done."""
     if made.runtime is None:
@@ -117,7 +117,7 @@ def _try_older(
     if expected.answers[0].ndim > 1:
         return f"{made.runtime}: operators checked, not asked (answers for each token)"
     texts = expected.texts[:N_TRIED]
-    tried = try_runtime(made.runtime, path, texts, report=report)
+    tried = try_runtime(made.runtime, path, texts, progress=progress)
     if tried.answers is None:
         return f"{made.runtime}: not tried, {tried.why_not}"
     wanted = np.stack(expected.answers[:N_TRIED])
@@ -127,7 +127,7 @@ def _try_older(
 
 
 def _compare(
-    path: Path, made: Content, expected: Expected, report: Report
+    path: Path, made: Content, expected: Expected, progress: ProgressCallback
 ) -> tuple[float, tuple[int, ...]]:
     """The largest |difference|, and the output's shape."""
     model = Answering(path, output=made.output)
@@ -140,5 +140,5 @@ def _compare(
         worst = max(worst, float(np.abs(found - wanted).max()))
         tokens = (model.fixed_length or -1,) if wanted.ndim == 2 else ()
         shape = (1, *tokens, wanted.shape[-1])
-        report(Progress("compare with the float model", number, len(expected.texts)))
+        progress(ProgressUpdate("compare with the float model", number, len(expected.texts)))
     return worst, shape

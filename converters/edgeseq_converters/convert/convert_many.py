@@ -10,7 +10,7 @@ import msgspec
 from edgeseq.errors import InputError
 from edgeseq.formats.bundle import BundleManifest
 from edgeseq.formats.trained_model import read_model_folder
-from edgeseq.progress import Report, silent
+from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq.tasks.examples import AnyDataset
 from edgeseq_converters.convert.lower.dispatch import (
     LOWERINGS,
@@ -50,7 +50,7 @@ def convert_many(
     choices: Choices,
     *,
     dataset: AnyDataset,
-    report: Report = silent,
+    progress: ProgressCallback = no_progress,
     replace: bool = False,
 ) -> Made:
     """Converts the prepared model: to the bundle `out`, or with several recipes or lowerings to
@@ -83,7 +83,7 @@ def convert_many(
         dataset=dataset,
         runtime=choices.runtime,
         max_drop=choices.max_drop,
-        report=report,
+        progress=progress,
         replace=replace,
     )
     made = []

@@ -35,7 +35,7 @@ from edgeseq.formats.codec import from_builtins
 from edgeseq.formats.storage import new_folder, sha256_file, write_bytes, write_json
 from edgeseq.formats.tflite_file import TfliteFile, read_tflite
 from edgeseq.formats.trained_model import TrainedModel
-from edgeseq.progress import Progress, Report, silent
+from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.subprocesses import Job, run_job
 from edgeseq.tasks.examples import AnyDataset, AnyExample
 from edgeseq.tasks.registry import head_of
@@ -94,7 +94,7 @@ def convert(
     runtime: str | None = None,
     max_drop: float | None = None,
     gate: bool = False,
-    report: Report = silent,
+    progress: ProgressCallback = no_progress,
     replace: bool = False,
 ) -> BundleManifest:
     """Converts the trained model in `model_dir` and writes the bundle `out`, whole or not at all.
@@ -127,7 +127,7 @@ def convert(
             recipe=chosen,
             target=target,
             check=partial(check_perplexity, max_drop=max_drop) if gated else None,
-            report=report,
+            progress=progress,
             replace=replace,
         )
     max_tokens = target.steps or model.manifest.max_tokens
@@ -138,14 +138,14 @@ def convert(
     with new_folder(out, replace=replace) as draft:
         place = _Place(model_dir=model_dir.absolute(), draft=draft.absolute(), out=out)
         converted = _run_converter(
-            place, model, chosen, target, choose_calibrated(dataset, texts), report=report
+            place, model, chosen, target, choose_calibrated(dataset, texts), progress=progress
         )
-        comparison = _compare(place, compared, chosen, report=report)
+        comparison = _compare(place, compared, chosen, progress=progress)
         measured = fidelity.measure(
             comparison, compared, chosen, task=model.manifest.task, labels=dataset.labels
         )
         fidelity.check(measured, comparison, chosen, where=out / "model.tflite")
-        tried = _try_older(place, compared, comparison, chosen, target, report=report)
+        tried = _try_older(place, compared, comparison, chosen, target, progress=progress)
         if gated:
             check_drop(measured, max_drop, where=chosen.name)
         tolerance = fidelity.golden_tolerance(comparison, compared.n_golden, chosen)
@@ -214,10 +214,10 @@ def _run_converter(
     target: Target,
     calibrated: tuple[tuple[int, ...], ...],
     *,
-    report: Report,
+    progress: ProgressCallback,
 ) -> Converted:
     stage = f"convert {model.manifest.name} to {recipe.name}"
-    report(Progress(stage, 0, 1))
+    progress(ProgressUpdate(stage, 0, 1))
     begin = time.monotonic()
     path, where = place.draft / "model.tflite", place.out / "model.tflite"
     with tempfile.TemporaryDirectory(prefix="edgeseq-convert-") as folder:
@@ -225,7 +225,7 @@ def _run_converter(
         write_json(sample, fidelity.Sample(calibrated))
         arguments = {"model_dir": str(place.model_dir), "out": str(path), "recipe": recipe.name}
         arguments |= {"target": msgspec.to_builtins(target), "sample": str(sample)}
-        _, peak = in_worker(Job("convert", arguments), where=place.out, report=silent)
+        _, peak = in_worker(Job("convert", arguments), where=place.out, progress=no_progress)
     content = read_tflite(path)
     labels = len(model.manifest.labels)
     answer = answer_shape(head_of(model.manifest.task), labels, target.steps or -1)
@@ -235,7 +235,7 @@ def _run_converter(
     if target.runtime is not None:
         check_runtime(content, target.runtime, where=where)
     seconds = time.monotonic() - begin
-    report(Progress(stage, 1, 1, f"{content.size_bytes / 1e6:.2f} MB in {seconds:.1f} s"))
+    progress(ProgressUpdate(stage, 1, 1, f"{content.size_bytes / 1e6:.2f} MB in {seconds:.1f} s"))
     return Converted(content, signature, seconds, peak)
 
 
@@ -245,7 +245,7 @@ def words_table(model: TrainedModel) -> str:
 
 
 def _compare(
-    place: _Place, compared: Compared, recipe: Recipe, *, report: Report
+    place: _Place, compared: Compared, recipe: Recipe, *, progress: ProgressCallback
 ) -> fidelity.Comparison:
     with tempfile.TemporaryDirectory(prefix="edgeseq-compare-") as folder:
         sample = Path(folder) / "sample.json"
@@ -253,7 +253,7 @@ def _compare(
         arguments = {"model_dir": str(place.model_dir), "sample": str(sample)}
         arguments["stage"] = f"compare {recipe.name} with the float model"
         arguments["tflite"] = str(place.draft / "model.tflite")
-        answer, _ = in_worker(Job("compare", arguments), where=place.out, report=report)
+        answer, _ = in_worker(Job("compare", arguments), where=place.out, progress=progress)
     return from_builtins(answer, fidelity.Comparison)
 
 
@@ -264,14 +264,14 @@ def _try_older(
     recipe: Recipe,
     target: Target,
     *,
-    report: Report,
+    progress: ProgressCallback,
 ) -> str | None:
     """Loads the file in the older runtime that it is for, and compares the golden answers; says
     what was tried."""
     if target.runtime is None:
         return None
     texts = compared.token_ids[: compared.n_golden]
-    tried = try_runtime(target.runtime, place.draft / "model.tflite", texts, report=report)
+    tried = try_runtime(target.runtime, place.draft / "model.tflite", texts, progress=progress)
     if tried.answers is None:
         return f"{target.runtime}: not tried, {tried.why_not}"
     current = _row(comparison.converted[: compared.n_golden])
@@ -288,12 +288,14 @@ def _row(answers: Sequence[Any]) -> FloatArray:
     return np.concatenate(parts)[None]
 
 
-def in_worker(job: Job, *, where: Path, report: Report) -> tuple[dict[str, Any], int | None]:
+def in_worker(
+    job: Job, *, where: Path, progress: ProgressCallback
+) -> tuple[dict[str, Any], int | None]:
     """Runs one job in a process; its death becomes a `ConversionError` with the last words."""
     with tempfile.TemporaryDirectory(prefix="edgeseq-worker-") as folder:
         log = Path(folder) / "log"
         try:
-            return run_job(job, log=log, cwd=Path(folder), report=report, command=WORKER)
+            return run_job(job, log=log, cwd=Path(folder), progress=progress, command=WORKER)
         except StepError as failure:
             raise ConversionError(
                 failure.what.replace("the step", "the process to"),

@@ -11,7 +11,7 @@ import msgspec
 
 from edgeseq.errors import CheckpointError, InputError
 from edgeseq.formats.trained_model import TrainedModel, read_model_folder, write_model_folder
-from edgeseq.progress import Report, silent
+from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq.tasks.examples import AnyDataset
 from edgeseq.tasks.registry import head_of
 from edgeseq_converters.convert.foreign import classifier
@@ -53,14 +53,14 @@ class Prepared(msgspec.Struct, frozen=True):
 
 @contextmanager
 def prepared(
-    source: Path, dataset: AnyDataset, wanted: Wanted, *, report: Report = silent
+    source: Path, dataset: AnyDataset, wanted: Wanted, *, progress: ProgressCallback = no_progress
 ) -> Iterator[Prepared]:
     """The folder that `source` is, or a temporary one that it was imported or trimmed into.
 
     Raises `CheckpointError` for what cannot be read or does not fit the data, and `InputError`
     for settings that do not go with the kind of source.
     """
-    model = read_any(source, dataset, wanted, report=report)
+    model = read_any(source, dataset, wanted, progress=progress)
     before, other = vocabulary_size(model), 0
     unchanged = not wanted.trim_vocabulary and wanted.name is None
     if (source / "model.json").is_file() and unchanged:
@@ -84,7 +84,7 @@ def prepared(
 
 
 def read_any(
-    source: Path, dataset: AnyDataset, wanted: Wanted, *, report: Report = silent
+    source: Path, dataset: AnyDataset, wanted: Wanted, *, progress: ProgressCallback = no_progress
 ) -> TrainedModel:
     """The model at `source`: a trained-model folder, a Hugging Face checkpoint, or a file with an
     LSTM or GRU, as a trained model.
@@ -124,7 +124,7 @@ def read_any(
         task=dataset.task,
         name=wanted.name,
         max_tokens=wanted.max_tokens,
-        report=report,
+        progress=progress,
     )
     return _with_labels(model, dataset, source)
 

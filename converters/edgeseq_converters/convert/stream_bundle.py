@@ -34,7 +34,7 @@ from edgeseq.formats.codec import from_builtins
 from edgeseq.formats.storage import new_folder, sha256_file, write_json
 from edgeseq.formats.tflite_file import TfliteFile, read_tflite
 from edgeseq.formats.trained_model import TrainedModel
-from edgeseq.progress import Progress, Report, silent
+from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.subprocesses import Job
 from edgeseq.tasks.examples import Dataset, StreamExample
 from edgeseq_converters.convert import pipeline as text_convert
@@ -74,7 +74,7 @@ def convert_stream(
     recipe: Recipe,
     target: Target,
     check: Check | None = None,
-    report: Report = silent,
+    progress: ProgressCallback = no_progress,
     replace: bool = False,
 ) -> BundleManifest:
     """Converts the model in `model_dir` and writes the bundle `out`, whole or not at all.
@@ -98,7 +98,9 @@ def convert_stream(
                 sample, Sample(_pieces(model, dataset.train or dataset.dev, where=dataset.name))
             )
             arguments["sample"] = str(sample)
-            _, peak = text_convert.in_worker(Job("convert", arguments), where=out, report=silent)
+            _, peak = text_convert.in_worker(
+                Job("convert", arguments), where=out, progress=no_progress
+            )
             content = read_tflite(path)
             words = text_convert.words_table(model)
             signature = _checked(content, recipe, where=out / "model.tflite", words=words)
@@ -112,7 +114,7 @@ def convert_stream(
             asked |= {"tflite": str(path.absolute()), "golden": N_GOLDEN}
             asked["golden_tokens"] = GOLDEN_TOKENS
             answer, _ = text_convert.in_worker(
-                Job("compare_stream", asked), where=out, report=report
+                Job("compare_stream", asked), where=out, progress=progress
             )
         compared = from_builtins(answer, Compared)
         measured = _fidelity(compared, recipe, where=out / "model.tflite")
@@ -140,7 +142,7 @@ def convert_stream(
         )
         write_json(draft / "bundle.json", manifest)
         check_model(read_bundle(draft, verify_hashes=False))
-    report(Progress(f"convert {model.manifest.name} to {recipe.name}", 1, 1))
+    progress(ProgressUpdate(f"convert {model.manifest.name} to {recipe.name}", 1, 1))
     return manifest
 
 

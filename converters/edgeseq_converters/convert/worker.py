@@ -21,7 +21,7 @@ from edgeseq.errors import ConversionError, EdgeseqError
 from edgeseq.formats.codec import from_builtins
 from edgeseq.formats.storage import read_json, write_bytes
 from edgeseq.formats.trained_model import read_model_folder
-from edgeseq.progress import Progress, Report
+from edgeseq.progress import ProgressCallback, ProgressUpdate
 from edgeseq.subprocesses import ChildSide, Failure, Message
 from edgeseq_converters.convert.recipes import get_recipe
 
@@ -29,7 +29,13 @@ Answer = dict[str, Any]
 
 
 def convert(
-    *, model_dir: str, out: str, recipe: str, target: Answer, sample: str, report: Report
+    *,
+    model_dir: str,
+    out: str,
+    recipe: str,
+    target: Answer,
+    sample: str,
+    progress: ProgressCallback,
 ) -> Answer:
     """Writes the .tflite file of a trained-model folder to `out`; `sample` holds the texts that a
     static recipe is calibrated on."""
@@ -39,20 +45,22 @@ def convert(
     begin = time.monotonic()
     texts = read_json(Path(sample), Sample, error=ConversionError).token_ids
     model = read_model_folder(Path(model_dir))
-    report(Progress("write the operators", 0, 1))
+    progress(ProgressUpdate("write the operators", 0, 1))
     content = lower(model, get_recipe(recipe), from_builtins(target, Target), texts)
-    report(Progress("write the operators", 1, 1))
+    progress(ProgressUpdate("write the operators", 1, 1))
     write_bytes(Path(out), content)
     return {"seconds": time.monotonic() - begin, "size_bytes": len(content)}
 
 
-def compare(*, model_dir: str, tflite: str, sample: str, stage: str, report: Report) -> Answer:
+def compare(
+    *, model_dir: str, tflite: str, sample: str, stage: str, progress: ProgressCallback
+) -> Answer:
     """Logits of the float reference and of the converted model over a sample of texts."""
     from edgeseq_converters.convert.verify.fidelity import Comparison, Sample, converted_logits
     from edgeseq_converters.models.reference import reference_answers
 
     texts = read_json(Path(sample), Sample, error=ConversionError).token_ids
-    converted = converted_logits(Path(tflite), texts, stage=stage, report=report)
+    converted = converted_logits(Path(tflite), texts, stage=stage, progress=progress)
     reference = reference_answers(read_model_folder(Path(model_dir)), texts)
     comparison = Comparison(
         reference=tuple(tuple(one.ravel().tolist()) for one in reference),
@@ -63,7 +71,13 @@ def compare(*, model_dir: str, tflite: str, sample: str, stage: str, report: Rep
 
 
 def compare_stream(
-    *, model_dir: str, tflite: str, sample: str, golden: int, golden_tokens: int, report: Report
+    *,
+    model_dir: str,
+    tflite: str,
+    sample: str,
+    golden: int,
+    golden_tokens: int,
+    progress: ProgressCallback,
 ) -> Answer:
     """The comparison of a stream with the float model over a sample of texts."""
     from edgeseq_converters.convert.verify.fidelity import Sample
@@ -76,7 +90,7 @@ def compare_stream(
         texts,
         golden=golden,
         golden_tokens=golden_tokens,
-        report=report,
+        progress=progress,
     )
     answer: Answer = msgspec.to_builtins(compared)
     return answer
@@ -96,7 +110,7 @@ def main() -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     side = ChildSide()
     try:
-        answer = JOBS[side.job.name](report=side.report, **side.job.arguments)
+        answer = JOBS[side.job.name](progress=side.report, **side.job.arguments)
     except EdgeseqError as error:
         side.send(Message(failure=Failure(type(error).__name__, str(error))))
         return error.exit_code

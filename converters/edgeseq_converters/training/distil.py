@@ -14,7 +14,7 @@ import tensorflow as tf
 from edgeseq.errors import CheckpointError
 from edgeseq.formats.train_logits import read_train_logits
 from edgeseq.formats.trained_model import LstmConfig, TrainedModel, read_model_folder
-from edgeseq.progress import Report, silent
+from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq.tasks.examples import AnyDataset
 from edgeseq.tasks.registry import head_of
 from edgeseq_converters.models.arrays import FloatArray
@@ -71,7 +71,7 @@ def train_lstm(
     data_dir: Path | None = None,
     replace: bool = False,
     keep_every_s: float | None = None,
-    report: Report = silent,
+    progress: ProgressCallback = no_progress,
 ) -> TrainedModel:
     """Trains an LSTM on `data.train` and writes the trained-model folder `out`.
 
@@ -102,7 +102,7 @@ def train_lstm(
             data_dir=data_dir,
             replace=replace,
             keep_every_s=keep_every_s,
-            report=report,
+            progress=progress,
         )
     began = time.monotonic()
     settings = settings or LstmSettings()
@@ -112,7 +112,7 @@ def train_lstm(
     guide = None if teacher is None else read_teacher(teacher, data)
     texts = [example.text for example in data.train]
     start = start_of(
-        texts, guide, settings, checkpoint=checkpoint, data_dir=data_dir, report=report
+        texts, guide, settings, checkpoint=checkpoint, data_dir=data_dir, progress=progress
     )
     marked = settings.pooling == "marks"
     config = LstmConfig(
@@ -133,19 +133,19 @@ def train_lstm(
         logits = read_train_logits(teacher, data)
         labels_from = "computed" if logits is None else "kept"
         if logits is None:
-            logits = teacher_logits(guide, texts, report=report)
+            logits = teacher_logits(guide, texts, progress=progress)
         else:
             logits = caught_up(logits, targets)
         targets = np.concatenate([targets, logits], axis=1)
     if marked:
         train = with_swapped(train, marker_ids(start.tokenizer_json))
         targets = with_swapped_targets(targets)
-    more = _more_texts(data, guide, settings, data_dir=data_dir, report=report)
+    more = _more_texts(data, guide, settings, data_dir=data_dir, progress=progress)
     ids = train.ids
     if more is not None and guide is not None:
         encode_more = encode_marked if marked else encode_texts
         ids = [*ids, *encode_more(start.tokenizer_json, more.texts, settings.max_tokens)]
-        said = teacher_logits(guide, list(more.texts), report=report)
+        said = teacher_logits(guide, list(more.texts), progress=progress)
         unknown = np.zeros((len(said), len(data.labels)), dtype=np.float32)
         targets = np.concatenate([targets, np.concatenate([unknown, said], axis=1)])
     resume = training_file(out, every_s=keep_every_s)
@@ -172,7 +172,7 @@ def train_lstm(
         settings,
         seed=settings.seed,
         stage=f"train {name}",
-        report=report,
+        progress=progress,
         resume=resume,
     )
     return write_trained(
@@ -200,7 +200,7 @@ def _more_texts(
     settings: LstmSettings,
     *,
     data_dir: Path | None,
-    report: Report,
+    progress: ProgressCallback,
 ) -> TransferSet | None:
     if guide is None:
         return None
@@ -212,7 +212,7 @@ def _more_texts(
         unlabelled=settings.unlabelled,
         seed=settings.seed,
         data_dir=data_dir,
-        report=report,
+        progress=progress,
     )
 
 
@@ -235,7 +235,7 @@ def read_teacher(folder: Path, data: AnyDataset) -> TrainedModel:
 
 
 def teacher_logits(
-    teacher: TrainedModel, texts: list[str], *, report: Report = silent
+    teacher: TrainedModel, texts: list[str], *, progress: ProgressCallback = no_progress
 ) -> FloatArray:
     """The teacher's logits [texts, labels]."""
     config = teacher.manifest.bert
@@ -250,7 +250,7 @@ def teacher_logits(
     encode = encode_marked if config.pooling == "marks" else encode_texts
     ids = encode(teacher.tokenizer_json, texts, teacher.manifest.max_tokens)
     return Predictor(model.call)(
-        TokenTexts(ids), stage=f"ask {teacher.manifest.name}", report=report
+        TokenTexts(ids), stage=f"ask {teacher.manifest.name}", progress=progress
     )
 
 
@@ -295,13 +295,13 @@ def start_of(
     *,
     checkpoint: str | Path,
     data_dir: Path | None,
-    report: Report,
+    progress: ProgressCallback,
 ) -> Start:
     if teacher is not None:
         tokenizer_json, weights = teacher.tokenizer_json, teacher.weights
         identity = teacher.manifest.name
     else:
-        source = read_checkpoint(checkpoint, data_dir=data_dir, report=report)
+        source = read_checkpoint(checkpoint, data_dir=data_dir, progress=progress)
         tokenizer_json, weights, identity = source.tokenizer_json, source.weights, source.identity
     table = weights["embeddings.word_embeddings.weight"]
     if settings.pooling == "marks":
@@ -312,7 +312,7 @@ def start_of(
         tokenizer_json, table = trimmed.tokenizer_json, table[trimmed.kept_ids]
         pieces = trimmed.kept_ids
     if settings.word_states and teacher is not None:
-        states = word_states(teacher, pieces, report=report)
+        states = word_states(teacher, pieces, progress=progress)
         table = side_by_side(table, states, weight=settings.word_states)
     return Start(
         tokenizer_json=tokenizer_json,

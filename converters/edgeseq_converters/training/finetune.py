@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from edgeseq.errors import InputError
 from edgeseq.formats.trained_model import TrainedModel
-from edgeseq.progress import Report, silent
+from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq.tasks.examples import AnyDataset, Dataset
 from edgeseq.tasks.registry import head_of
 from edgeseq_converters.models.huggingface.checkpoint import (
@@ -60,7 +60,7 @@ def train_bert(
     data_dir: Path | None = None,
     replace: bool = False,
     keep_every_s: float | None = None,
-    report: Report = silent,
+    progress: ProgressCallback = no_progress,
 ) -> TrainedModel:
     """Fine-tunes `checkpoint` on `data.train` and writes the trained-model folder `out`.
 
@@ -94,7 +94,7 @@ def train_bert(
             data_dir=data_dir,
             replace=replace,
             keep_every_s=keep_every_s,
-            report=report,
+            progress=progress,
         )
     began = time.monotonic()
     settings = settings or BertSettings()
@@ -109,7 +109,7 @@ def train_bert(
             DEFAULT_CHECKPOINT if checkpoint is None else checkpoint,
             pooling="mean" if settings.pooling == "marks" else settings.pooling,
             data_dir=data_dir,
-            report=report,
+            progress=progress,
         )
     if marked:
         source = mark_checkpoint(source, seed=settings.seed)
@@ -125,7 +125,13 @@ def train_bert(
     taught = None
     if guide is not None:
         taught = teach(
-            data, guide, source.config, settings, frozen=frozen, data_dir=data_dir, report=report
+            data,
+            guide,
+            source.config,
+            settings,
+            frozen=frozen,
+            data_dir=data_dir,
+            progress=progress,
         )
         more = encode_texts(source.tokenizer_json, taught.more_texts, max_tokens)
         train = msgspec.structs.replace(train, ids=[*train.ids, *more])
@@ -140,7 +146,7 @@ def train_bert(
 
     texts = [TokenTexts(train.ids), TokenTexts(dev.ids)]
     # The pooling `marks` looks at the tokens as well as at the states.
-    shortened = None if marked else lower_states(model, texts, settings, report)
+    shortened = None if marked else lower_states(model, texts, settings, progress)
     train_texts: Texts
     dev_texts: Texts
     train_texts, dev_texts = shortened or texts
@@ -163,7 +169,7 @@ def train_bert(
         settings,
         seed=settings.seed,
         stage=f"train {name}",
-        report=report,
+        progress=progress,
         resume=resume,
     )
     used = msgspec.structs.replace(settings, frozen_layers=frozen, max_tokens=max_tokens)

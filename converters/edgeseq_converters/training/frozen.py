@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgeseq.progress import Report
+from edgeseq.progress import ProgressCallback
 from edgeseq_converters.training.batching import StateTexts, TokenTexts
 from edgeseq_converters.training.bert_model import BertClassifier
 from edgeseq_converters.training.loop import Predictor
@@ -19,7 +19,7 @@ def lower_states(
     model: BertClassifier | BertTagger,
     parts: Sequence[TokenTexts],
     settings: BertSettings,
-    report: Report,
+    progress: ProgressCallback,
 ) -> list[StateTexts] | None:
     """The states [all tokens, hidden] of each part's texts behind the model's frozen layers.
 
@@ -34,7 +34,9 @@ def lower_states(
     kept = []
     for one in parts:
         states = StateTexts(one.lengths, hidden)
-        for batch, values in predictor.batches(one, stage="run the frozen layers", report=report):
+        for batch, values in predictor.batches(
+            one, stage="run the frozen layers", progress=progress
+        ):
             states.put(batch, values)
         kept.append(states)
     return kept

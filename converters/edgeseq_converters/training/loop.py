@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from edgeseq.errors import InputError
-from edgeseq.progress import Progress, Report, silent
+from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq_converters.training.batching import (
     Batch,
     FloatArray,
@@ -141,7 +141,7 @@ def train_epochs(
     *,
     seed: int,
     stage: str,
-    report: Report,
+    progress: ProgressCallback,
     resume: TrainingFile | None = None,
 ) -> Outcome:
     """Runs the epochs, scores the development part after each, and leaves the best weights.
@@ -171,7 +171,9 @@ def train_epochs(
     earlier = state.seconds
     total = sum(map(len, epochs))
     if state.done:
-        report(Progress(stage, state.done, total, note=f"goes on at step {state.done + 1:,}"))
+        progress(
+            ProgressUpdate(stage, state.done, total, note=f"goes on at step {state.done + 1:,}")
+        )
     while state.epoch < plan.epochs and not _is_over(state, plan):
         batches = epochs[state.epoch]
         losses: list[float] = []
@@ -186,13 +188,13 @@ def train_epochs(
                     keeper.remove()
                 raise _diverged(plan, state.done, loss)
             if state.done < total:
-                report(Progress(stage, state.done, total, note=_note(state, losses)))
+                progress(ProgressUpdate(stage, state.done, total, note=_note(state, losses)))
             if keeper and keeper.due:
                 keeper.keep(state, earlier + time.monotonic() - began)
         _end_epoch(state, model, evaluate(), batches)
     for variable, value in zip(model.trainable_variables, state.kept, strict=True):
         variable.assign(value)
-    report(Progress(stage, total, total, note=f"dev {state.best:.1%}"))
+    progress(ProgressUpdate(stage, total, total, note=f"dev {state.best:.1%}"))
     return Outcome(
         epochs=state.epoch,
         best_epoch=state.best_epoch,
@@ -232,7 +234,7 @@ class Predictor:
         self._function = tf.function(function, autograph=False, input_signature=[inputs, _MASK])
 
     def batches(
-        self, texts: Texts, *, stage: str = "", report: Report = silent
+        self, texts: Texts, *, stage: str = "", progress: ProgressCallback = no_progress
     ) -> Iterator[tuple[Batch, FloatArray]]:
         """Each batch with its answers [batch, …]; reports only when there is a `stage`."""
         done = 0
@@ -241,13 +243,15 @@ class Predictor:
             yield batch, self._function(batch.inputs, batch.mask).numpy()
             done += len(index)
             if stage:
-                report(Progress(stage, done, len(texts.lengths)))
+                progress(ProgressUpdate(stage, done, len(texts.lengths)))
 
-    def __call__(self, texts: Texts, *, stage: str = "", report: Report = silent) -> FloatArray:
+    def __call__(
+        self, texts: Texts, *, stage: str = "", progress: ProgressCallback = no_progress
+    ) -> FloatArray:
         """The answers [texts, n], in the order of the texts."""
         answers: list[FloatArray] = []
         order: list[IndexArray] = []
-        for batch, rows in self.batches(texts, stage=stage, report=report):
+        for batch, rows in self.batches(texts, stage=stage, progress=progress):
             answers.append(rows)
             order.append(batch.index)
         return in_order(order, answers)

@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from edgeseq.errors import CheckpointError, InputError
 from edgeseq.formats.trained_model import BertConfig, TrainedModel, TransferRecord
-from edgeseq.progress import Report, silent
+from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq.tasks.examples import Dataset
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.huggingface.checkpoint import BertCheckpoint
@@ -83,7 +83,7 @@ def lesson(
     texts: list[str],
     *,
     layers: tuple[int, ...] = (),
-    report: Report = silent,
+    progress: ProgressCallback = no_progress,
 ) -> Lesson:
     """Asks the teacher for its logits, and its states after `layers` (numbers from 0, ascending).
 
@@ -100,7 +100,9 @@ def lesson(
         return tf.concat([model.head(pooled), *chosen], axis=1)
 
     ids = encode_texts(teacher.tokenizer_json, texts, teacher.manifest.max_tokens)
-    rows = Predictor(answer)(TokenTexts(ids), stage=f"ask {teacher.manifest.name}", report=report)
+    rows = Predictor(answer)(
+        TokenTexts(ids), stage=f"ask {teacher.manifest.name}", progress=progress
+    )
     states = rows[:, labels:].reshape(len(texts), len(layers), config.hidden_size)
     return Lesson(logits=np.ascontiguousarray(rows[:, :labels]), states=states)
 
@@ -121,7 +123,7 @@ def teach(
     *,
     frozen: int,
     data_dir: Path | None = None,
-    report: Report = silent,
+    progress: ProgressCallback = no_progress,
 ) -> Taught:
     """The lesson for a student of the dimensions `student` whose lowest `frozen` layers stay.
 
@@ -140,11 +142,11 @@ def teach(
         unlabelled=settings.unlabelled,
         seed=settings.seed,
         data_dir=data_dir,
-        report=report,
+        progress=progress,
     )
     more = () if transfer is None else transfer.texts
     texts = [*(example.text for example in data.train), *more]
-    said = lesson(teacher, texts, layers=layers, report=report)
+    said = lesson(teacher, texts, layers=layers, progress=progress)
     return Taught(said, more, None if transfer is None else transfer.record)
 
 

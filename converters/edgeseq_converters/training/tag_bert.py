@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from edgeseq.errors import InputError
 from edgeseq.formats.trained_model import TrainedModel
-from edgeseq.progress import Report, silent
+from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq.tasks.examples import Dataset, TaggedExample
 from edgeseq_converters.models.huggingface.checkpoint import DEFAULT_CHECKPOINT, read_checkpoint
 from edgeseq_converters.training.batching import Texts, TokenTexts
@@ -46,7 +46,7 @@ def train_bert_tagger(
     data_dir: Path | None = None,
     replace: bool = False,
     keep_every_s: float | None = None,
-    report: Report = silent,
+    progress: ProgressCallback = no_progress,
 ) -> TrainedModel:
     """Fine-tunes `checkpoint` on `data.train` and writes the trained-model folder `out`.
 
@@ -63,7 +63,7 @@ def train_bert_tagger(
     settings = settings or BertSettings()
     check_place(out, replace=replace)
     source = read_checkpoint(
-        checkpoint or DEFAULT_CHECKPOINT, pooling="mean", data_dir=data_dir, report=report
+        checkpoint or DEFAULT_CHECKPOINT, pooling="mean", data_dir=data_dir, progress=progress
     )
     source = smaller_checkpoint(source, settings, [one.text for one in data.train])
     max_tokens = min(settings.max_tokens, source.config.max_position_embeddings)
@@ -83,7 +83,7 @@ def train_bert_tagger(
     inputs: Any = TOKEN_IDS
     answer: Callable[..., Any] = model.call
     texts = [TokenTexts(train.ids), TokenTexts(dev.ids)]
-    shortened = lower_states(model, texts, settings, report)
+    shortened = lower_states(model, texts, settings, progress)
     train_texts: Texts
     dev_texts: Texts
     train_texts, dev_texts = shortened or texts
@@ -116,7 +116,7 @@ def train_bert_tagger(
         settings,
         seed=settings.seed,
         stage=f"train {name}",
-        report=report,
+        progress=progress,
         resume=resume,
     )
     used = msgspec.structs.replace(settings, frozen_layers=frozen, max_tokens=max_tokens)

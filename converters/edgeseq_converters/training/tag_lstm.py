@@ -9,7 +9,7 @@ import numpy as np
 
 from edgeseq.errors import CheckpointError
 from edgeseq.formats.trained_model import LstmConfig, TrainedModel
-from edgeseq.progress import Report, silent
+from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq.tasks.examples import Dataset, TaggedExample
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.huggingface.checkpoint import DEFAULT_CHECKPOINT
@@ -43,7 +43,7 @@ def train_lstm_tagger(
     data_dir: Path | None = None,
     replace: bool = False,
     keep_every_s: float | None = None,
-    report: Report = silent,
+    progress: ProgressCallback = no_progress,
 ) -> TrainedModel:
     """Trains an LSTM with one answer a token on `data.train` and writes the folder `out`.
 
@@ -60,7 +60,7 @@ def train_lstm_tagger(
     guide = None if teacher is None else read_teacher(teacher, data)
     texts = [one.text for one in data.train]
     start = start_of(
-        texts, guide, settings, checkpoint=checkpoint, data_dir=data_dir, report=report
+        texts, guide, settings, checkpoint=checkpoint, data_dir=data_dir, progress=progress
     )
     config = LstmConfig(
         vocabulary_size=start.vocabulary_size,
@@ -74,7 +74,7 @@ def train_lstm_tagger(
     train, dev = (encode_tagged(part, data.labels, encoder) for part in (data.train, data.dev))
     targets = one_hot(train.gold, len(data.labels))
     if guide is not None:
-        logits = teacher_logits_by_word(guide, data, report=report)
+        logits = teacher_logits_by_word(guide, data, progress=progress)
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
         shares = odds / odds.sum(axis=1, keepdims=True)
         hard = np.float32(settings.hard_weight)
@@ -104,7 +104,7 @@ def train_lstm_tagger(
         settings,
         seed=settings.seed,
         stage=f"train {name}",
-        report=report,
+        progress=progress,
         resume=resume,
     )
     return write_trained(
@@ -126,7 +126,7 @@ def train_lstm_tagger(
 
 
 def teacher_logits_by_word(
-    teacher: TrainedModel, data: Dataset[TaggedExample], *, report: Report = silent
+    teacher: TrainedModel, data: Dataset[TaggedExample], *, progress: ProgressCallback = no_progress
 ) -> FloatArray:
     """The teacher's logits [words, labels] for the words of the train part."""
     manifest = teacher.manifest
@@ -144,5 +144,5 @@ def teacher_logits_by_word(
         TokenTexts(part.ids),
         part,
         stage=f"ask {manifest.name}",
-        report=report,
+        progress=progress,
     )

@@ -30,7 +30,7 @@ from edgeseq.errors import DataError
 from edgeseq.formats.storage import read_bytes
 from edgeseq.formats.train_logits import texts_sha256
 from edgeseq.formats.trained_model import TrainedModel, TransferRecord
-from edgeseq.progress import Report, silent
+from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq.tasks.examples import Dataset
 from edgeseq_converters.models.arrays import FloatArray
 
@@ -69,7 +69,7 @@ def transfer_set(
     unlabelled: Sequence[str] = (),
     seed: int = 0,
     data_dir: Path | None = None,
-    report: Report = silent,
+    progress: ProgressCallback = no_progress,
 ) -> TransferSet | None:
     """`made` texts from the train part and those of every collection in `unlabelled`.
 
@@ -92,7 +92,7 @@ def transfer_set(
         neighbours = Neighbours(teacher, own)
         chosen.add_made("replaced", made - pieces, lambda: neighbours.vary(own, generator))
     for name in unlabelled:
-        chosen.add(name, _collection(name, data_dir, report))
+        chosen.add(name, _collection(name, data_dir, progress))
     return chosen.result()
 
 
@@ -211,12 +211,12 @@ def _nearest(rows: FloatArray) -> Any:
     return np.concatenate(found)
 
 
-def _collection(name: str, data_dir: Path | None, report: Report) -> list[str]:
+def _collection(name: str, data_dir: Path | None, progress: ProgressCallback) -> list[str]:
     if Path(name).suffix.lower() == ".txt":
         content = read_bytes(Path(name), error=DataError)
         try:
             return [line.strip() for line in content.decode("utf-8").splitlines()]
         except UnicodeDecodeError as failure:
             raise DataError("is not UTF-8", where=name, found=str(failure)) from failure
-    dataset: Any = load_dataset(name, data_dir=data_dir, report=report)
+    dataset: Any = load_dataset(name, data_dir=data_dir, progress=progress)
     return [example.text for example in dataset.train]

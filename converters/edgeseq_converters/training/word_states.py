@@ -14,14 +14,16 @@ from tokenizers import Tokenizer
 
 from edgeseq.errors import CheckpointError
 from edgeseq.formats.trained_model import TrainedModel
-from edgeseq.progress import Report, silent
+from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.training.batching import TokenTexts
 from edgeseq_converters.training.bert_model import BertClassifier
 from edgeseq_converters.training.loop import Predictor
 
 
-def word_states(teacher: TrainedModel, pieces: Any, *, report: Report = silent) -> FloatArray:
+def word_states(
+    teacher: TrainedModel, pieces: Any, *, progress: ProgressCallback = no_progress
+) -> FloatArray:
     """The teacher's last state of each of `pieces` (ids [n]) on its own: [n, hidden].
 
     Raises `CheckpointError` when the teacher is no BERT.
@@ -39,7 +41,9 @@ def word_states(teacher: TrainedModel, pieces: Any, *, report: Report = silent) 
         return model.lower(ids, mask)[:, place]
 
     texts = TokenTexts([[*before, int(piece), *after] for piece in pieces])
-    return Predictor(state)(texts, stage=f"ask {teacher.manifest.name} for words", report=report)
+    return Predictor(state)(
+        texts, stage=f"ask {teacher.manifest.name} for words", progress=progress
+    )
 
 
 def special_tokens(tokenizer_json: str) -> tuple[list[int], list[int]]:

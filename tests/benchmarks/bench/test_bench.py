@@ -21,7 +21,7 @@ from edgeseq.errors import BundleError, DeviceError, InputError
 from edgeseq.formats.bundle import Golden, GoldenExample, read_bundle
 from edgeseq.formats.result import Run, Settings, read_result
 from edgeseq.formats.storage import write_json
-from edgeseq.progress import Progress
+from edgeseq.progress import ProgressUpdate
 from edgeseq.tasks.examples import TextExample
 
 MakeBundle = Callable[..., Path]
@@ -126,12 +126,12 @@ def test_examples_are_run_in_one_order_whatever_the_model(
 def test_a_lost_process_costs_only_its_own_bundle(
     make_bundle: MakeBundle, brief: Settings, signal_number: signal.Signals
 ) -> None:
-    def lose_the_second(progress: Progress, /) -> None:
-        if progress.stage == "rounds" and progress.done == 2:
+    def lose_the_second(update: ProgressUpdate, /) -> None:
+        if update.stage == "rounds" and update.done == 2:
             os.kill(own_workers()[1], signal_number)
 
     paths = [make_bundle("keeps"), make_bundle("loses"), make_bundle("stays")]
-    result = bench(paths, settings=brief, report=lose_the_second, timeouts=Timeouts(slice_s=2.0))
+    result = bench(paths, settings=brief, progress=lose_the_second, timeouts=Timeouts(slice_s=2.0))
     kept, lost, stayed = result.runs
     assert codes(kept) == codes(stayed) == set()
     assert kept.predictions is not None

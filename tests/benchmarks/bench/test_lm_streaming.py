@@ -18,7 +18,7 @@ from edgeseq_benchmarks.bench.worker_client import Child, load_command
 from edgeseq.datasets.wikitext import EOS, UNKNOWN, stream_dataset
 from edgeseq.errors import BundleError, DataError
 from edgeseq.formats.bundle import Bundle, read_bundle
-from edgeseq.progress import silent
+from edgeseq.progress import no_progress
 from edgeseq.runtime.interpreter import find_runtime
 from edgeseq.runtime.stateful import StreamModel, likeliest, score_document
 from edgeseq.tasks.examples import StreamExample
@@ -176,7 +176,7 @@ def test_a_subject_scores_whole_documents(bundle: Bundle, child: Child, model: S
     (subject,) = subjects_of([bundle], default_settings(quick=True))
     assert isinstance(subject, StreamSubject)
     assert subject.predictions() is None
-    score_documents(subject, child, quick=False, timeout_s=TIMEOUT_S, report=silent)
+    score_documents(subject, child, quick=False, timeout_s=TIMEOUT_S, progress=no_progress)
     found = subject.predictions()
     assert found is not None
     assert found.counts == (120, 0, 1, 75)
@@ -195,7 +195,7 @@ def test_a_quick_run_says_how_much_it_scored(
     assert QUICK_WORDS > 100
     (subject,) = subjects_of([bundle], default_settings(quick=True))
     assert isinstance(subject, StreamSubject)
-    score_documents(subject, child, quick=True, timeout_s=TIMEOUT_S, report=silent)
+    score_documents(subject, child, quick=True, timeout_s=TIMEOUT_S, progress=no_progress)
     assert len(subject.scored) == 1
     assert "first 1 of 4 documents, 120 of 196 words" in subject.findings[-1].message
 

@@ -301,8 +301,8 @@ def test_limits_are_refused_before_anything_is_done(
 def test_ctrl_c_leaves_nothing_on_the_phone(make_bench: MakeBench, make_bundle: MakeBundle) -> None:
     one = make_bench()
 
-    def interrupt(progress: object) -> None:
-        if getattr(progress, "stage", "") == "rounds":
+    def interrupt(update: object) -> None:
+        if getattr(update, "stage", "") == "rounds":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -311,7 +311,7 @@ def test_ctrl_c_leaves_nothing_on_the_phone(make_bench: MakeBench, make_bundle: 
             [make_bundle("bag", examples=12)],
             settings=one.settings,
             native=one.native,
-            report=interrupt,
+            progress=interrupt,
         )
     assert one.left == []
 

@@ -27,7 +27,7 @@ from edgeseq_benchmarks.devices.remote import Patience, bench_on
 from edgeseq.errors import DeviceError
 from edgeseq.formats.bundle import Bundle
 from edgeseq.formats.result import Result, Settings, read_result
-from edgeseq.progress import Progress
+from edgeseq.progress import ProgressUpdate
 
 from .ssh_server import Sshd, free_port, missing, naming, wait_until
 
@@ -78,13 +78,13 @@ def test_a_board_measures_as_this_machine_does(
     sshd: Sshd, board_python: str, place: PurePosixPath, make_bundle: MakeBundle, brief: Settings
 ) -> None:
     paths = [make_bundle("first one"), make_bundle("second", examples=50)]
-    heard: list[Progress] = []
+    heard: list[ProgressUpdate] = []
     there = bench_on(
         sshd.device(),
         paths,
         settings=brief,
         python=board_python,
-        report=heard.append,
+        progress=heard.append,
         command=("edgeseq", "bench"),
         patience=PATIENCE,
         place=place,
@@ -99,7 +99,7 @@ def test_a_board_measures_as_this_machine_does(
         assert run.predictions == own.predictions
         assert set(run.queries.round) == set(range(brief.rounds))
         assert [phase.phase for phase in run.memory] == [phase.phase for phase in own.memory]
-    stages = list(dict.fromkeys(progress.stage for progress in heard))
+    stages = list(dict.fromkeys(update.stage for update in heard))
     assert stages[:2] == ["send", "check"]
     assert stages[-2:] == ["rounds", "lengths"]
 
@@ -108,13 +108,13 @@ def test_a_board_measures_as_this_machine_does(
 def test_a_dropped_connection_costs_nothing(
     sshd: Sshd, board_python: str, place: PurePosixPath, make_bundle: MakeBundle, brief: Settings
 ) -> None:
-    heard: list[Progress] = []
+    heard: list[ProgressUpdate] = []
     drops = {"send": 0, "check": 0, "rounds": 1}
 
-    def drop(progress: Progress, /) -> None:
-        heard.append(progress)
-        if drops.get(progress.stage) == progress.done:
-            del drops[progress.stage]
+    def drop(update: ProgressUpdate, /) -> None:
+        heard.append(update)
+        if drops.get(update.stage) == update.done:
+            del drops[update.stage]
             assert sshd.drop()
 
     result = bench_on(
@@ -122,16 +122,16 @@ def test_a_dropped_connection_costs_nothing(
         [make_bundle("plain")],
         settings=brief,
         python=board_python,
-        report=drop,
+        progress=drop,
         patience=PATIENCE,
         place=place,
     )
     assert not drops
-    assert sum(progress.stage == "connect" for progress in heard) >= 3
+    assert sum(update.stage == "connect" for update in heard) >= 3
     # Nothing was done twice: what the board said while nobody listened is heard later, once.
-    rounds = [progress.done for progress in heard if progress.stage == "rounds"]
+    rounds = [update.done for update in heard if update.stage == "rounds"]
     assert rounds == sorted(set(rounds))
-    assert sum(progress.stage == "memory" and not progress.done for progress in heard) == 1
+    assert sum(update.stage == "memory" and not update.done for update in heard) == 1
     assert set(result.runs[0].queries.round) == set(range(brief.rounds))
 
 
@@ -158,19 +158,19 @@ def test_what_a_lost_board_has_measured_is_kept_and_picked_up(  # noqa: PLR0917 
     impatient = Patience(reconnect_s=0.5, grace_s=60, listen_s=0.5, keep_s=0.0)
     longer = msgspec.structs.replace(brief, min_duration_s=6.0, max_queries=10**6)
 
-    def measure_there(report: Callable[[Progress], None]) -> Result:
+    def measure_there(report: Callable[[ProgressUpdate], None]) -> Result:
         return bench_on(
             sshd.device(),
             paths,
             settings=longer,
             python=board_python,
-            report=report,
+            progress=report,
             patience=impatient,
             place=place,
         )
 
-    def lose(progress: Progress, /) -> None:
-        if progress.stage == "rounds" and progress.done == 2:
+    def lose(update: ProgressUpdate, /) -> None:
+        if update.stage == "rounds" and update.done == 2:
             sshd.stop()
 
     try:
@@ -185,7 +185,7 @@ def test_what_a_lost_board_has_measured_is_kept_and_picked_up(  # noqa: PLR0917 
         assert so_far.device.name.endswith(f"({sshd.name})")
     finally:
         sshd.start()
-    heard: list[Progress] = []
+    heard: list[ProgressUpdate] = []
     result = measure_there(heard.append)
     assert result.created_utc == so_far.created_utc
     assert set(result.runs[0].queries.round) == set(range(brief.rounds))
@@ -196,8 +196,8 @@ def test_what_a_lost_board_has_measured_is_kept_and_picked_up(  # noqa: PLR0917 
 def test_a_board_that_is_left_alone_ends_by_itself(
     sshd: Sshd, board_python: str, place: PurePosixPath, make_bundle: MakeBundle, brief: Settings
 ) -> None:
-    def lose(progress: Progress, /) -> None:
-        if progress.stage == "memory":
+    def lose(update: ProgressUpdate, /) -> None:
+        if update.stage == "memory":
             sshd.stop()
 
     endless = msgspec.structs.replace(brief, min_duration_s=600.0, max_queries=10**9)
@@ -208,7 +208,7 @@ def test_a_board_that_is_left_alone_ends_by_itself(
                 [make_bundle("plain")],
                 settings=endless,
                 python=board_python,
-                report=lose,
+                progress=lose,
                 patience=Patience(reconnect_s=0.2, grace_s=2, listen_s=1),
                 place=place,
             )
@@ -289,15 +289,15 @@ def test_of_two_boards_the_lost_one_loses_only_its_own(  # noqa: PLR0917 - fixtu
     monkeypatch.setattr(measure, "bench_on", bench_there)
     ended: list[Outcome] = []
 
-    def lose(progress: Progress, /) -> None:
-        if progress.stage.endswith(f"{other.port}: rounds") and progress.done == 1:
+    def lose(update: ProgressUpdate, /) -> None:
+        if update.stage.endswith(f"{other.port}: rounds") and update.done == 1:
             other.stop()
 
     targets = find_targets([sshd.name, other.name], python=board_python)
     task = Task(
         (make_bundle("plain"),), brief, patience=Patience(reconnect_s=0.5, grace_s=3, listen_s=1)
     )
-    kept, lost = measure_on_all(targets, task, report=lose, ended=ended.append)
+    kept, lost = measure_on_all(targets, task, progress=lose, ended=ended.append)
     assert kept.error is None
     assert kept.result is not None
     assert set(kept.result.runs[0].queries.round) == set(range(brief.rounds))
@@ -327,8 +327,8 @@ def test_an_interrupt_ends_the_run_on_every_board(  # noqa: PLR0917 - fixtures
     monkeypatch.setattr(measure, "bench_on", bench_there)
     began = threading.Event()
 
-    def hear(progress: Progress, /) -> None:
-        if progress.stage.endswith(f"{sshd.port}: rounds"):
+    def hear(update: ProgressUpdate, /) -> None:
+        if update.stage.endswith(f"{sshd.port}: rounds"):
             began.set()
 
     def interrupt() -> None:
@@ -339,7 +339,7 @@ def test_an_interrupt_ends_the_run_on_every_board(  # noqa: PLR0917 - fixtures
     targets = find_targets(["local", sshd.name], python=board_python)
     threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
-        measure_on_all(targets, Task((make_bundle("plain"),), endless), report=hear)
+        measure_on_all(targets, Task((make_bundle("plain"),), endless), progress=hear)
     assert began.is_set()
 
 

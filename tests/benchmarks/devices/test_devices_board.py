@@ -28,7 +28,7 @@ from edgeseq_benchmarks.devices.remote import as_measured_there, bench_on
 from edgeseq.errors import BundleError, DeviceError, InputError, OutputError
 from edgeseq.formats.bundle import read_bundle
 from edgeseq.formats.result import Settings
-from edgeseq.progress import Progress
+from edgeseq.progress import ProgressUpdate
 
 MakeBundle = Callable[..., Path]
 BOARD = Board(
@@ -147,16 +147,16 @@ def test_what_dead_runs_left_is_cleared_and_a_living_one_is_not_disturbed(tmp_pa
 def test_a_full_disk_costs_lines_of_progress_and_not_the_last_one(small_disk: Path) -> None:
     (small_disk / "spare").write_bytes(b"\0" * board.SPARE_BYTES)
     log = Log(small_disk)
-    log.progress(Progress("check", 0, 1))
+    log.progress(ProgressUpdate("check", 0, 1))
     with (small_disk / "all").open("wb", 0) as file, contextlib.suppress(OSError):
         while True:
             file.write(b"x" * 4096)
     for number in range(200):
-        log.progress(Progress("rounds", number, 200, "a note that takes some room"))
+        log.progress(ProgressUpdate("rounds", number, 200, "a note that takes some room"))
     log.last(Line(failure=Failure("OutputError", "the disk is full")))
     lines = (small_disk / "log.jsonl").read_bytes().splitlines()
     heard = [msgspec.json.decode(line, type=Line) for line in lines]
-    assert heard[0].progress == Progress("check", 0, 1)
+    assert heard[0].progress == ProgressUpdate("check", 0, 1)
     assert len(heard) < 200
     assert heard[-1].failure is not None
     error = error_of(heard[-1].failure, device="ssh://pi@kitchen")

@@ -37,7 +37,7 @@ from edgeseq.formats.bundle import check_model, read_bundle
 from edgeseq.formats.tflite_file import is_table, parse_tflite, read_tflite
 from edgeseq.formats.tflite_runtimes import runtime_support
 from edgeseq.formats.trained_model import TrainedModel, write_model_folder
-from edgeseq.progress import Progress
+from edgeseq.progress import ProgressUpdate
 from edgeseq.tasks.examples import Dataset
 
 Bundles = dict[tuple[str, str], Path]
@@ -203,14 +203,14 @@ def test_answers_beyond_the_bound_are_refused(
         RECIPES[RECIPE], bound=msgspec.structs.replace(RECIPES[RECIPE].bound, relative_error=1e-9)
     )
     monkeypatch.setitem(RECIPES, RECIPE, strict)
-    seen: list[Progress] = []
+    seen: list[ProgressUpdate] = []
     with pytest.raises(ConversionError, match=r"differ from the float model's.*finer recipe"):
         convert(
             lstm_folder,
             tmp_path / "out",
             recipe=RECIPE,
             dataset=invented_dataset,
-            report=seen.append,
+            progress=seen.append,
         )
     assert list(tmp_path.iterdir()) == []
     finished = [one.stage for one in seen if one.done == one.total]

@@ -25,7 +25,7 @@ from edgeseq_converters.training.settings import BertSettings, LstmSettings
 from edgeseq.datasets.registry import load_dataset
 from edgeseq.errors import CheckpointError
 from edgeseq.formats.trained_model import read_model_folder
-from edgeseq.progress import Progress
+from edgeseq.progress import ProgressUpdate
 
 WORDS = ("good", "bad", "plain", "screen", "battery", "very", "not", "the", "of", "a")
 
@@ -90,9 +90,9 @@ def test_an_interrupted_lstm_goes_on_and_ends_the_same(
     settings = LstmSettings(epochs=3, batch_size=8, hidden_size=8, embedding_size=8, patience=9)
 
     def train(out: Path, *, stop_at: float | None = None, every_s: float | None = 0.0) -> Any:
-        def listen(progress: Progress) -> None:
-            notes.append(progress.note)
-            if progress.stage.startswith("train") and progress.done == stop_at:
+        def listen(update: ProgressUpdate) -> None:
+            notes.append(update.note)
+            if update.stage.startswith("train") and update.done == stop_at:
                 raise KeyboardInterrupt
 
         return train_lstm(
@@ -101,7 +101,7 @@ def test_an_interrupted_lstm_goes_on_and_ends_the_same(
             checkpoint=small_bert_checkpoint,
             settings=settings,
             keep_every_s=every_s,
-            report=listen,
+            progress=listen,
         )
 
     notes: list[str] = []

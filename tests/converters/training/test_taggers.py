@@ -22,7 +22,7 @@ from edgeseq.datasets.parts import make_dataset
 from edgeseq.errors import BundleError, InputError
 from edgeseq.formats.bundle import read_bundle
 from edgeseq.formats.trained_model import TrainedModel, write_model_folder
-from edgeseq.progress import Progress
+from edgeseq.progress import ProgressUpdate
 from edgeseq.tasks.examples import Dataset, TaggedExample
 from edgeseq.tasks.tagging import best_tags, bio_rules
 
@@ -185,9 +185,9 @@ def test_an_interrupted_tagger_goes_on_and_ends_the_same(
         train, settings = train_bert, BertSettings(**shared, frozen_layers=0)
 
     def run(out: Path, *, stop_at: float | None = None, every_s: float | None = 0.0) -> Any:
-        def listen(progress: Progress) -> None:
-            notes.append(progress.note)
-            if progress.stage.startswith("train") and progress.done == stop_at:
+        def listen(update: ProgressUpdate) -> None:
+            notes.append(update.note)
+            if update.stage.startswith("train") and update.done == stop_at:
                 raise KeyboardInterrupt
 
         return train(
@@ -196,7 +196,7 @@ def test_an_interrupted_tagger_goes_on_and_ends_the_same(
             checkpoint=small_bert_checkpoint,
             settings=settings,
             keep_every_s=every_s,
-            report=listen,
+            progress=listen,
         )
 
     notes: list[str] = []

@@ -33,7 +33,7 @@ from edgeseq.datasets.parts import make_dataset
 from edgeseq.errors import CheckpointError, InputError, OutputError
 from edgeseq.formats.train_logits import FILE_NAME, read_train_logits
 from edgeseq.formats.trained_model import TrainedModel, read_model_folder
-from edgeseq.progress import Progress, silent
+from edgeseq.progress import ProgressUpdate, no_progress
 from edgeseq.tasks.examples import Dataset, TextExample
 
 BERT = BertSettings(epochs=5, batch_size=8, learning_rate=2e-3, frozen_layers=0)
@@ -113,10 +113,10 @@ def test_bert_learns_and_is_written(teacher: Path, data: Dataset) -> None:
 
 
 def test_lstm_learns_from_the_teacher(teacher: Path, data: Dataset, tmp_path: Path) -> None:
-    reports: list[Progress] = []
+    reports: list[ProgressUpdate] = []
     settings = msgspec.structs.replace(LSTM, epochs=10)
     model = train_lstm(
-        data, tmp_path / "s", teacher=teacher, settings=settings, report=reports.append
+        data, tmp_path / "s", teacher=teacher, settings=settings, progress=reports.append
     )
     # Chance is 0.4; six seeds gave 0.98 to 1.
     assert model.manifest.training.dev_score > 0.9
@@ -158,14 +158,14 @@ def test_labels_are_computed_where_none_are_kept(
     (without / FILE_NAME).unlink()
     settings = LstmSettings(epochs=1, hidden_size=8, embedding_size=8)
     for folder, dataset in ((teacher, other), (without, data)):
-        reports: list[Progress] = []
+        reports: list[ProgressUpdate] = []
         model = train_lstm(
             dataset,
             tmp_path / "s",
             teacher=folder,
             settings=settings,
             replace=True,
-            report=reports.append,
+            progress=reports.append,
         )
         assert model.manifest.training.teacher_labels == "computed"
         assert any(r.stage == "ask tiny-bert" and r.done == r.total for r in reports)
@@ -189,7 +189,14 @@ def test_the_logits_of_the_best_epoch_come_back_in_the_texts_order() -> None:
 
     settings = LstmSettings(epochs=3, batch_size=8)
     outcome = train_epochs(
-        Model(), step, TokenTexts(ids), evaluate, settings, seed=0, stage="train", report=silent
+        Model(),
+        step,
+        TokenTexts(ids),
+        evaluate,
+        settings,
+        seed=0,
+        stage="train",
+        progress=no_progress,
     )
     assert outcome.best_epoch == 2
     np.testing.assert_array_equal(outcome.train_logits[:, 0], np.arange(100))
@@ -252,12 +259,12 @@ def test_long_texts_keep_their_special_tokens(small_bert_checkpoint: Path) -> No
 def test_interrupt_leaves_nothing(
     data: Dataset, small_bert_checkpoint: Path, tmp_path: Path
 ) -> None:
-    def interrupt(progress: Progress) -> None:
-        if progress.stage == "train out" and progress.done > 3:
+    def interrupt(update: ProgressUpdate) -> None:
+        if update.stage == "train out" and update.done > 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_bert(data, tmp_path / "out", checkpoint=small_bert_checkpoint, report=interrupt)
+        train_bert(data, tmp_path / "out", checkpoint=small_bert_checkpoint, progress=interrupt)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -392,14 +399,14 @@ def test_keeping_the_frozen_states_trains_the_same(
     models = []
     for limit in (frozen.STATES_LIMIT_BYTES, 0):
         monkeypatch.setattr(frozen, "STATES_LIMIT_BYTES", limit)
-        reports: list[Progress] = []
+        reports: list[ProgressUpdate] = []
         models.append(
             train_bert(
                 data,
                 tmp_path / str(limit),
                 checkpoint=small_bert_checkpoint,
                 settings=settings,
-                report=reports.append,
+                progress=reports.append,
             )
         )
         stages.append({report.stage for report in reports})

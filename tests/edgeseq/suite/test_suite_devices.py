@@ -13,7 +13,7 @@ from edgeseq_benchmarks.devices.measure import Outcome, Target, Task
 
 from edgeseq.errors import DeviceError, InputError
 from edgeseq.formats.result import read_result
-from edgeseq.progress import silent
+from edgeseq.progress import no_progress
 from edgeseq.suite.devices import bench_on, suite_targets
 from edgeseq.suite.plan import data_step, plan
 from edgeseq.suite.schema import read_suite
@@ -62,7 +62,7 @@ def bench_there(**changes: Any) -> dict[str, Any]:
         "on": [KITCHEN, CELLAR],
         "python": None,
         "identity": {},
-        "report": silent,
+        "report": no_progress,
     }
     return bench_on(**(given | changes))
 

@@ -12,19 +12,19 @@ from pathlib import Path
 import pytest
 
 from edgeseq.errors import DataError, OutputError, StepError
-from edgeseq.progress import Progress
+from edgeseq.progress import ProgressUpdate
 from edgeseq.subprocesses import Child, Job, run_job, stop_all
 
 CHILD = """
 import os, signal, sys, time
-from edgeseq.progress import Progress
+from edgeseq.progress import ProgressUpdate
 from edgeseq.subprocesses import ChildSide, Failure, Message
 side = ChildSide()
 name = side.job.name
 print("chatter of a library")
 os.write(1, b"chatter of native code\\n")
 if name == "answer":
-    side.report(Progress("work", 1, 2))
+    side.report(ProgressUpdate("work", 1, 2))
     side.send(Message(answer={"given": side.job.arguments}, peak_memory_bytes=5))
 elif name == "fail":
     side.send(Message(failure=Failure("DataError", "a.csv:3: empty text")))
@@ -79,17 +79,17 @@ def _run(name: str, tmp_path: Path, **arguments: str) -> tuple[dict[str, object]
 
 
 def test_answer_progress_and_peak_come_back_and_chatter_goes_to_the_log(tmp_path: Path) -> None:
-    heard: list[Progress] = []
+    heard: list[ProgressUpdate] = []
     answer, peak = run_job(
         Job("answer", {"x": 1}),
         log=tmp_path / "step.log",
         cwd=tmp_path,
-        report=heard.append,
+        progress=heard.append,
         command=(sys.executable, "-c", CHILD),
     )
     assert answer == {"given": {"x": 1}}
     assert peak == 5
-    assert heard == [Progress("work", 1, 2)]
+    assert heard == [ProgressUpdate("work", 1, 2)]
     log = (tmp_path / "step.log").read_text()
     assert "chatter of a library" in log
     assert "chatter of native code" in log

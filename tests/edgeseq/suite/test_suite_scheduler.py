@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from edgeseq.errors import DataError, StepError
-from edgeseq.progress import Progress
+from edgeseq.progress import ProgressUpdate
 from edgeseq.suite.scheduler import next_step, run_steps
 from edgeseq.suite.steps import Kind, Step, StepRecord
 from edgeseq.suite.times import busy_seconds, peak_memory_bytes, read_records
@@ -22,7 +22,7 @@ from edgeseq.suite.times import busy_seconds, peak_memory_bytes, read_records
 CHILD = """
 import os, signal, sys, time
 from pathlib import Path
-from edgeseq.progress import Progress
+from edgeseq.progress import ProgressUpdate
 from edgeseq.subprocesses import ChildSide, Failure, Message
 side = ChildSide()
 at_work = Path("at-work")
@@ -42,7 +42,7 @@ try:
         time.sleep(60)
     if side.job.name == "wait":
         time.sleep(60)
-    side.report(Progress(side.job.arguments["step"], 1, 1))
+    side.report(ProgressUpdate(side.job.arguments["step"], 1, 1))
     Path(side.job.arguments["step"]).touch()
     mine.unlink()
     side.send(Message(answer={"others": others}, peak_memory_bytes=5))
@@ -79,7 +79,7 @@ def run(steps: Sequence[Step], root: Path, *, workers: int = 2) -> dict[str, Ste
         steps,
         root,
         finished=(),
-        report=lambda step: lambda progress: None,
+        progress=lambda step: lambda update: None,
         on_finished=lambda step, record: records.update({step.name: record}),
         workers=workers,
         command=COMMAND,
@@ -143,18 +143,18 @@ def test_one_worker_runs_them_one_after_the_other(tmp_path: Path) -> None:
 
 
 def test_progress_of_both_is_heard(tmp_path: Path) -> None:
-    heard: list[tuple[str, Progress]] = []
+    heard: list[tuple[str, ProgressUpdate]] = []
     run_steps(
         [make_step(name, tmp_path) for name in ("a", "b")],
         tmp_path,
         finished=(),
-        report=lambda step: lambda progress: heard.append((step.name, progress)),
+        progress=lambda step: lambda update: heard.append((step.name, update)),
         on_finished=lambda step, record: None,
         command=COMMAND,
     )
     assert sorted(heard, key=lambda one: one[0]) == [
-        ("a", Progress("a", 1, 1)),
-        ("b", Progress("b", 1, 1)),
+        ("a", ProgressUpdate("a", 1, 1)),
+        ("b", ProgressUpdate("b", 1, 1)),
     ]
 
 

@@ -23,7 +23,7 @@ from edgeseq.errors import DeviceError, EdgeseqError, InputError
 from edgeseq.formats.bundle_zip import open_bundle
 from edgeseq.formats.result import DeviceInfo, Finding, Result, RuntimeInfo, Settings
 from edgeseq.formats.storage import sha256_file
-from edgeseq.progress import Progress, Report, silent
+from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq_benchmarks.bench import validity
 from edgeseq_benchmarks.bench.runner import own_git_state, sigterm_as_interrupt
 from edgeseq_benchmarks.devices.adb import SCRATCH
@@ -55,7 +55,7 @@ def bench_on_phone(
     *,
     settings: Settings,
     native: Path,
-    report: Report = silent,
+    progress: ProgressCallback = no_progress,
     command: Sequence[str] = (),
     limits: Limits | None = None,
     base: PurePosixPath = SCRATCH,
@@ -85,7 +85,7 @@ def bench_on_phone(
         runner = JobRunner(
             device, folder, scratch, threads=settings.threads, warmup_s=warmup_s, limits=limits
         )
-        phone = stages.Phone(device, folder, runner, settings, report)
+        phone = stages.Phone(device, folder, runner, settings, progress)
         bench = _Bench(phone, subjects, info=info, native=native, command=tuple(command))
         try:
             bench.push(scratch)
@@ -171,14 +171,14 @@ class _Bench:
             files[f"inputs.{subject.number}"] = subject.packed
         device, call_s = self._phone.device, self._phone.runner.limits.call_s
         for done, (name, content) in enumerate(files.items()):
-            self._phone.report(Progress("copy", done, len(files), name))
+            self._phone.progress(ProgressUpdate("copy", done, len(files), name))
             path = content if isinstance(content, Path) else scratch / name
             if isinstance(content, bytes):
                 path.write_bytes(content)
             # At 1 MB/s, slower than any cable.
             timeout_s = call_s + path.stat().st_size / 1e6
             device.put(path, self._phone.folder / name, timeout_s=timeout_s)
-        self._phone.report(Progress("copy", len(files), len(files)))
+        self._phone.progress(ProgressUpdate("copy", len(files), len(files)))
         tool = str(self._phone.folder / "benchmark_model")
         made = device.run(("chmod", "755", tool), timeout_s=call_s)
         if made.returncode != 0:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from edgeseq.errors import BundleError, DeviceError
 from edgeseq.formats.result import Finding, MemoryPhase, OperatorProfile, Settings
-from edgeseq.progress import Progress, Report
+from edgeseq.progress import ProgressCallback, ProgressUpdate
 from edgeseq_benchmarks.bench.probes.operators import TOKENS as PROFILE_TOKENS
 from edgeseq_benchmarks.devices.android.jobs import Job, JobDone, JobRunner, JobsLostError
 from edgeseq_benchmarks.devices.android.memory import watch_memory
@@ -35,13 +35,13 @@ class Phone:
         folder: PurePosixPath,
         runner: JobRunner,
         settings: Settings,
-        report: Report,
+        progress: ProgressCallback,
     ) -> None:
         self.device = device
         self.folder = folder
         self.runner = runner
         self.settings = settings
-        self.report = report
+        self.progress = progress
         self.delegate = "none named"
 
     @property
@@ -55,7 +55,7 @@ class Phone:
         """Runs jobs; the subject of one that fails is lost. None for jobs that failed."""
         if not jobs:
             return []
-        done = self.runner.run(jobs, lambda n: self.report(Progress(stage, n, len(jobs))))
+        done = self.runner.run(jobs, lambda n: self.progress(ProgressUpdate(stage, n, len(jobs))))
         return self.judge(stage, subjects, jobs, done)
 
     def judge(
@@ -117,7 +117,7 @@ def measure_memory(phone: Phone, subjects: Sequence[PhoneSubject]) -> None:
 
     bare = watch("empty.tflite", "/dev/zero", Job(0, 0, 1, 0, 1), bare=True)
     for number, subject in enumerate(subjects):
-        phone.report(Progress("memory", number, len(subjects), subject.name))
+        phone.progress(ProgressUpdate("memory", number, len(subjects), subject.name))
         if subject.lost:
             continue
         with _goes_without(subject, "memory"):
@@ -128,7 +128,7 @@ def measure_memory(phone: Phone, subjects: Sequence[PhoneSubject]) -> None:
                 subject.findings.append(Finding("memory-not-measured", "warning", words))
             else:
                 subject.memory = [bare, steady]
-    phone.report(Progress("memory", len(subjects), len(subjects)))
+    phone.progress(ProgressUpdate("memory", len(subjects), len(subjects)))
 
 
 @contextmanager
@@ -172,7 +172,7 @@ def measure_rounds(
         enough = fewest >= settings.min_queries
         long_enough = time.monotonic() - begun_s >= settings.min_duration_s
         if (enough and long_enough) or fewest >= settings.max_queries:
-            phone.report(Progress("rounds", number, number))
+            phone.progress(ProgressUpdate("rounds", number, number))
             return
 
 
@@ -212,7 +212,7 @@ def _measure_pass(
 def _measure_slice(phone: Phone, subjects: Sequence[PhoneSubject], part: _Slice) -> None:
     def tell(count: int) -> None:
         note = f"{part.subject.name}, text {count} of {len(part.jobs)}"
-        phone.report(Progress("rounds", part.round, None, note))
+        phone.progress(ProgressUpdate("rounds", part.round, None, note))
 
     try:
         results = phone.runner.run_part(part.first, len(part.jobs), tell)

@@ -20,7 +20,7 @@ import msgspec
 import platformdirs
 
 from edgeseq.formats.storage import new_folder, read_json, write_bytes, write_json
-from edgeseq.progress import Progress, Report, silent
+from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq_benchmarks.devices.emulator import debian, initramfs, packages, tree
 from edgeseq_benchmarks.devices.emulator.tools import BUILD_TOOLS, require_tools, run_tool
 
@@ -94,7 +94,7 @@ def find_image(cache: Path | None = None, release: str | None = None) -> Image |
 
 
 def build_image(
-    cache: Path | None = None, release: str | None = None, report: Report = silent
+    cache: Path | None = None, release: str | None = None, progress: ProgressCallback = no_progress
 ) -> Image:
     """The image that is kept, or a new one: about a minute, and root's rights, once.
 
@@ -107,18 +107,18 @@ def build_image(
             return image
         require_tools(BUILD_TOOLS)
         with new_folder(image_folder(cache, release), replace=True) as draft:
-            _build(draft, release, report)
+            _build(draft, release, progress)
     image = find_image(cache, release)
     assert image is not None  # noqa: S101 - it was made three lines above
     return image
 
 
-def _build(folder: Path, release: str, report: Report) -> None:
+def _build(folder: Path, release: str, progress: ProgressCallback) -> None:
     steps = ("Debian's packages", "Python's packages", "disk")
     files = folder / "tree"
-    report(Progress("board's image", 0, len(steps), steps[0]))
+    progress(ProgressUpdate("board's image", 0, len(steps), steps[0]))
     debian.unpack_debian(files, release)
-    report(Progress("board's image", 1, len(steps), steps[1]))
+    progress(ProgressUpdate("board's image", 1, len(steps), steps[1]))
     python = tree.python_of(files)
     wheels = packages.install(files, tree.VENV, python)
     packages.compile_modules(files, python, tree.VENV)
@@ -140,7 +140,7 @@ def _build(folder: Path, release: str, report: Report) -> None:
     for left_over in (files / "boot", modules.parent):
         shutil.rmtree(left_over)
         left_over.mkdir()
-    report(Progress("board's image", 2, len(steps), steps[2]))
+    progress(ProgressUpdate("board's image", 2, len(steps), steps[2]))
     run_tool(
         [
             *("mke2fs", "-q", "-t", "ext4", "-L", "edgeseq", "-d", str(files)),
@@ -151,7 +151,7 @@ def _build(folder: Path, release: str, report: Report) -> None:
     shutil.rmtree(files)
     (folder / "host_ed25519").unlink()
     write_json(folder / "image.json", ImageRecord(release, python, tuple(wheels)))
-    report(Progress("board's image", len(steps), len(steps)))
+    progress(ProgressUpdate("board's image", len(steps), len(steps)))
 
 
 def _make_key(path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from edgeseq.errors import ConversionError
 from edgeseq.formats.bundle import Fidelity
 from edgeseq.formats.result import Predictions
-from edgeseq.progress import Progress, Report, silent
+from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.runtime.interpreter_check import Answering
 from edgeseq.tasks.examples import labels_of
 from edgeseq.tasks.registry import TASKS
@@ -38,7 +38,11 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 def converted_logits(
-    path: Path, texts: Sequence[Sequence[int]], *, stage: str = "ask", report: Report = silent
+    path: Path,
+    texts: Sequence[Sequence[int]],
+    *,
+    stage: str = "ask",
+    progress: ProgressCallback = no_progress,
 ) -> list[FloatArray]:
     """Logits [labels], or [tokens, labels], of a .tflite file for each text, one at a time at its
     real length.
@@ -53,8 +57,8 @@ def converted_logits(
         answer = model.answer(token_ids)
         answers.append(answer[: len(token_ids)] if answer.ndim > 1 else answer)
         if number % 16 == 0:
-            report(Progress(stage, number, len(texts)))
-    report(Progress(stage, len(texts), len(texts)))
+            progress(ProgressUpdate(stage, number, len(texts)))
+    progress(ProgressUpdate(stage, len(texts), len(texts)))
     if not np.array_equal(answers[0], answers.pop()):
         raise ConversionError(
             "answers the same text differently after other texts: it keeps state", where=path

@@ -18,7 +18,7 @@ import platformdirs
 
 from edgeseq.errors import ConversionError
 from edgeseq.formats.codec import decode_json
-from edgeseq.progress import Progress, Report, silent
+from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq_converters.models.arrays import FloatArray
 
 _REQUIREMENTS = {"tflite-runtime 2.14.0": ("tflite-runtime==2.14.0", "numpy<2")}
@@ -37,14 +37,18 @@ class Tried(msgspec.Struct, frozen=True):
 
 
 def try_runtime(
-    runtime: str, model: Path, texts: Sequence[Sequence[int]], *, report: Report = silent
+    runtime: str,
+    model: Path,
+    texts: Sequence[Sequence[int]],
+    *,
+    progress: ProgressCallback = no_progress,
 ) -> Tried:
     """Asks `model` in `runtime` (a name of `edgeseq.formats.tflite_runtimes`), installed if need
     be.
 
     Raises `ConversionError` when the runtime refuses the model or dies on it.
     """
-    python, why_not = _environment(runtime, report)
+    python, why_not = _environment(runtime, progress)
     if python is None:
         return Tried(None, why_not)
     job = msgspec.json.encode({"model": str(model), "texts": texts})
@@ -84,7 +88,7 @@ def check_answers(tried: FloatArray, current: FloatArray, allowed: float, *, whe
         )
 
 
-def _environment(runtime: str, report: Report) -> tuple[Path | None, str | None]:
+def _environment(runtime: str, progress: ProgressCallback) -> tuple[Path | None, str | None]:
     """The Python of an environment with `runtime`, or None and why there is none."""
     if runtime not in _REQUIREMENTS:
         return None, "it is not known how to install it"
@@ -96,7 +100,7 @@ def _environment(runtime: str, report: Report) -> tuple[Path | None, str | None]
     python = folder / "bin" / "python"
     if (folder / _READY).is_file() and python.exists():
         return python, None
-    report(Progress(f"install {runtime}", 0, 1))
+    progress(ProgressUpdate(f"install {runtime}", 0, 1))
     shutil.rmtree(folder, ignore_errors=True)
     steps = (
         [sys.executable, "-m", "venv", str(folder)],
@@ -112,7 +116,7 @@ def _environment(runtime: str, report: Report) -> tuple[Path | None, str | None]
     except (subprocess.SubprocessError, OSError) as failure:
         shutil.rmtree(folder, ignore_errors=True)
         return None, f"it could not be installed ({type(failure).__name__})"
-    report(Progress(f"install {runtime}", 1, 1))
+    progress(ProgressUpdate(f"install {runtime}", 1, 1))
     return python, None
 
 

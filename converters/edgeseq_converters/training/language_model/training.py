@@ -15,7 +15,7 @@ import tensorflow as tf
 from edgeseq.datasets.wikitext import EOS
 from edgeseq.errors import InputError
 from edgeseq.formats.trained_model import ModelManifest, TrainedModel, Training, write_model_folder
-from edgeseq.progress import Progress, Report, silent
+from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.tasks.examples import Dataset, StreamExample
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.stored_network import network_to_folder
@@ -50,7 +50,7 @@ def train_lm(
     data_dir: Path | None = None,
     replace: bool = False,
     keep_every_s: float | None = 60.0,
-    report: Report = silent,
+    progress: ProgressCallback = no_progress,
 ) -> TrainedModel | Paused:
     """Trains on `data.train` and writes the trained-model folder `out`; its score is the
     perplexity per word on `data.dev`.
@@ -77,7 +77,7 @@ def train_lm(
             rng,
             checkpoint=checkpoint,
             data_dir=data_dir,
-            report=report,
+            progress=progress,
         )
     start = initial_arrays(
         frequencies, settings.hidden_size, settings.embedding_size, rng, table=table
@@ -100,12 +100,12 @@ def train_lm(
         vocabulary=len(vocabulary),
         file=file,
         identity=identity_of(facts_of(settings, data), start.values()),
-        report=report,
+        progress=progress,
     )
     if not loop.run():
         return loop.paused()
     dev = corpus.join(corpus.encode(data.dev, vocabulary), vocabulary.index(EOS))
-    score = perplexity_of(model, dev, report=report)
+    score = perplexity_of(model, dev, progress=progress)
     trained = _folder(
         name or out.name,
         data,
@@ -190,7 +190,9 @@ class _Columns:
         return columns.inputs[own], columns.targets[own], columns.keep[own]
 
 
-def perplexity_of(model: LmLstm, stream: corpus.Stream, *, report: Report = silent) -> float:
+def perplexity_of(
+    model: LmLstm, stream: corpus.Stream, *, progress: ProgressCallback = no_progress
+) -> float:
     """Perplexity per word of all words of `stream`, under the whole vocabulary.
 
     Streams run side by side, so that all but the first begin without what stands before.
@@ -211,7 +213,7 @@ def perplexity_of(model: LmLstm, stream: corpus.Stream, *, report: Report = sile
             c,
         )
         total += float(some)
-        report(Progress("score", min(begin + steps, rows), rows))
+        progress(ProgressUpdate("score", min(begin + steps, rows), rows))
     return math.exp(total / columns.targets.size)
 
 

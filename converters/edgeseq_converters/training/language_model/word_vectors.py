@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from edgeseq.datasets.wikitext import EOS, UNKNOWN
-from edgeseq.progress import Report, silent
+from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.huggingface.checkpoint import (
     DEFAULT_CHECKPOINT,
@@ -40,14 +40,14 @@ def word_vectors(
     *,
     checkpoint: str | Path | None = None,
     data_dir: Path | None = None,
-    report: Report = silent,
+    progress: ProgressCallback = no_progress,
 ) -> FloatArray:
     """Vectors [words, size] of the checkpoint that is named (`reduced_vectors`).
 
     The same help as the opponent gets, which starts from the same checkpoint. Raises `FetchError`
     and `CheckpointError`.
     """
-    source = read_checkpoint(checkpoint or DEFAULT_CHECKPOINT, data_dir=data_dir, report=report)
+    source = read_checkpoint(checkpoint or DEFAULT_CHECKPOINT, data_dir=data_dir, progress=progress)
     return reduced_vectors(source, words, frequencies, size, rng).vectors
 
 
