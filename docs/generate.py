@@ -23,6 +23,7 @@ import edgeseq.formats.train_logits
 import edgeseq.formats.trained_model
 import edgeseq.suite.schema
 import edgeseq.tasks.examples
+import edgeseq.tasks.predictions
 from edgeseq.cli.app import app
 
 HERE = Path(__file__).parent
@@ -40,6 +41,7 @@ FORMATS = (
     ("Examples", edgeseq.tasks.examples),
     ("Bundle", edgeseq.formats.bundle),
     ("Result file", edgeseq.formats.result),
+    ("Predictions", edgeseq.tasks.predictions),
     ("Devices file", edgeseq.formats.devices),
 )
 

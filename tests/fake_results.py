@@ -26,7 +26,6 @@ from edgeseq.formats.result import (
     MachineState,
     MemoryPhase,
     PhaseName,
-    Predictions,
     Queries,
     Result,
     Run,
@@ -35,6 +34,7 @@ from edgeseq.formats.result import (
 )
 from edgeseq.formats.storage import write_json
 from edgeseq.formats.trained_model import Arch
+from edgeseq.tasks.predictions import Predictions
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -29,15 +29,15 @@ from statistics import median
 from typing import NamedTuple
 
 import msgspec
-from edgeseq_benchmarks.bench import protocol
-from edgeseq_benchmarks.bench.probes.machine import Watch, device_info
-from edgeseq_benchmarks.bench.runner import bench, default_settings
-from edgeseq_benchmarks.bench.worker_client import Child, load_command
 
 from edgeseq.formats.bundle import Bundle, read_bundle
 from edgeseq.formats.result import Result
 from edgeseq.stats.latency import median as nearest_rank_median
 from edgeseq.units import format_duration_ns
+from edgeseq_benchmarks.bench import protocol
+from edgeseq_benchmarks.bench.probes.machine import Watch, device_info
+from edgeseq_benchmarks.bench.runner import bench, default_settings
+from edgeseq_benchmarks.bench.worker_client import Child, load_command
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- crosscheck -->\n", "<!-- /crosscheck -->\n"

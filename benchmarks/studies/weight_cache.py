@@ -24,14 +24,14 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from edgeseq_benchmarks.bench.probes.machine import Watch, device_info
-from edgeseq_benchmarks.bench.probes.memory import give_back_mapping, read_memory, reset_peak, trim
 
 from edgeseq.formats.bundle import read_bundle
 from edgeseq.formats.codec import decode_json
 from edgeseq.runtime.tokenize import TextEncoder
 from edgeseq.stats.latency import median
 from edgeseq.units import format_bytes, format_duration_ns
+from edgeseq_benchmarks.bench.probes.machine import Watch, device_info
+from edgeseq_benchmarks.bench.probes.memory import give_back_mapping, read_memory, reset_peak, trim
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- weight-cache -->\n", "<!-- /weight-cache -->\n"

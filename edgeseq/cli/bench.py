@@ -92,12 +92,11 @@ def bench(
 
     Example: edgeseq bench runs/lstm runs/bert --on ssh://pi@kitchen --memory 64MB --out pi.json
     """
+    from edgeseq.errors import InputError, OutputError
+    from edgeseq.units import parse_bytes
     from edgeseq_benchmarks.bench.runner import default_settings
     from edgeseq_benchmarks.devices.measure import Task, find_targets, measure_on_all
     from edgeseq_benchmarks.devices.measure import exit_code as exit_code_of
-
-    from edgeseq.errors import InputError, OutputError
-    from edgeseq.units import parse_bytes
 
     targets = find_targets(on or ["local"], python=python)
     if not result.parent.is_dir():

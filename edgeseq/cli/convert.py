@@ -195,10 +195,9 @@ def convert(
         raise InputError(
             "--min-piece-count goes with --trim-vocab", found=min_piece_count, fix="add it"
         )
+    from edgeseq.datasets.registry import load_dataset
     from edgeseq_converters.convert.convert_many import Choices, convert_many
     from edgeseq_converters.convert.prepare import Wanted, prepared
-
-    from edgeseq.datasets.registry import load_dataset
 
     wanted = Wanted(name, tokenizer, description, max_tokens, trim_vocab, min_piece_count or 1)
     with progress_bars() as report:
@@ -236,9 +235,8 @@ def _task_of(source: Path) -> str | None:
 
 def _trained_on(source: Path) -> tuple[str, str]:
     """Task and data set of a trained-model folder."""
-    from edgeseq_converters.convert.sources import read_source
-
     from edgeseq.errors import InputError
+    from edgeseq_converters.convert.sources import read_source
 
     if not (source / "model.json").is_file():
         raise InputError(
@@ -262,14 +260,13 @@ def _bare(
     replace: bool,
     json: bool,
 ) -> None:
+    from edgeseq.errors import InputError
     from edgeseq_converters.convert.bare import convert_bare
     from edgeseq_converters.convert.bare_encoder import convert_bare_encoder
     from edgeseq_converters.convert.lower.dispatch import Target, choose_lowering, choose_runtime
     from edgeseq_converters.convert.recipes import DEFAULT, get_recipe
     from edgeseq_converters.models.huggingface.checkpoint import names_checkpoint
     from edgeseq_converters.models.huggingface.heads import check_head
-
-    from edgeseq.errors import InputError
 
     if max(len(choices.recipes), len(choices.lowerings)) > 1 or "auto" in choices.recipes:
         raise InputError(

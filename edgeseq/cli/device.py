@@ -43,9 +43,8 @@ def add(
 
     Example: edgeseq device add kitchen ssh://pi@kitchen.local --python '~/edgeseq-venv/bin/python'
     """
-    from edgeseq_benchmarks.devices.names import parse_device
-
     from edgeseq.formats.devices import SCHEMES, DeviceEntry, add_device, devices_path
+    from edgeseq_benchmarks.devices.names import parse_device
 
     if address.startswith(SCHEMES):
         # Anything else is refused below, with what an address is.
@@ -115,9 +114,8 @@ def doctor(
     Exits with 0 when it can measure, 3 when something must be mended, 4 when it cannot be reached.
     Example: edgeseq device doctor kitchen
     """
-    from edgeseq_benchmarks.devices.doctor import can_bench, diagnose
-
     from edgeseq.errors import RefusedError
+    from edgeseq_benchmarks.devices.doctor import can_bench, diagnose
 
     found = _examine(device, python)
     diagnoses = diagnose(found)

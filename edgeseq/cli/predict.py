@@ -22,12 +22,12 @@ def predict(
 
     Example: edgeseq predict runs/lstm "arrived late but works great"
     """
-    from edgeseq_benchmarks.bench.predict import predict as answer
     from rich.markup import escape
     from rich.table import Table
 
     from edgeseq.formats.bundle_zip import open_bundle
     from edgeseq.units import format_share
+    from edgeseq_benchmarks.bench.predict import predict as answer
 
     with open_bundle(bundle, verify_hashes=False) as opened:
         head = opened.head
@@ -60,11 +60,11 @@ def predict(
 
 def _continue(bundle: Path, texts: list[str], *, json: bool) -> None:
     """How each text goes on: the likeliest next words."""
-    from edgeseq_benchmarks.bench.generate import continue_texts
     from rich.markup import escape
     from rich.table import Table
 
     from edgeseq.units import format_share
+    from edgeseq_benchmarks.bench.generate import continue_texts
 
     found = continue_texts(bundle, texts)
     if json:

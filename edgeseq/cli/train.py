@@ -84,11 +84,10 @@ def train(
 
     Example: edgeseq train sentiment --arch lstm --teacher models/minilm --out models/lstm
     """
-    from edgeseq_converters.training.settings import BertSettings, LstmSettings, read_settings
-
     from edgeseq.datasets.registry import default_name, load_dataset
     from edgeseq.errors import InputError
     from edgeseq.tasks.registry import get_task
+    from edgeseq_converters.training.settings import BertSettings, LstmSettings, read_settings
 
     get_task(task)
     data = default_name(task) if data is None else data

@@ -35,9 +35,8 @@ def train_next_word(
 
     `options` are those of `edgeseq_converters.training.language_model.training.train_lm`.
     """
-    from edgeseq_converters.training.settings import read_settings
-
     from edgeseq.datasets.registry import load_dataset
+    from edgeseq_converters.training.settings import read_settings
 
     mute_tensorflow()
     from edgeseq_converters.training.language_model.loop import Paused

@@ -38,6 +38,7 @@ def train_several(
     `options` are the arguments of the family's training beside data, settings and place.
     """
     import msgspec
+
     from edgeseq_converters.training.seeds import teacher_sha256, train_seeds
 
     train = training_of(arch)

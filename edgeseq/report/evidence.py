@@ -10,11 +10,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from edgeseq.formats.result import Predictions, Run
+from edgeseq.formats.result import Run
 from edgeseq.stats import classification as metrics
 from edgeseq.stats import latency as percentiles
 from edgeseq.stats import scores as stats
 from edgeseq.tasks import scoring
+from edgeseq.tasks.predictions import Predictions
 from edgeseq.tasks.tagging import entity_types
 
 Ci95 = tuple[float, float]

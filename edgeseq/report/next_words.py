@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edgeseq.formats.result import Predictions
 from edgeseq.report.rows import Entry
+from edgeseq.tasks.predictions import Predictions
 from edgeseq.tasks.registry import head_of
 from edgeseq.units import format_factor, format_share
 

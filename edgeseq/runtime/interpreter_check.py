@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from edgeseq_converters.models.arrays import FloatArray
+import numpy.typing as npt
 
 from edgeseq.errors import ConversionError
+
+FloatArray = npt.NDArray[np.float32]
 
 PADDING_ID = -1
 

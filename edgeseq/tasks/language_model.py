@@ -11,15 +11,12 @@ word. Only numpy is used, so that a device computes the very same numbers as a w
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeseq.errors import DataError
-
-if TYPE_CHECKING:  # the measured process needs none of it
-    from edgeseq.formats.result import Predictions
+from edgeseq.tasks.predictions import Predictions
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

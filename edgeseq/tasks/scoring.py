@@ -22,11 +22,11 @@ import msgspec
 import numpy as np
 
 from edgeseq.errors import DataError
-from edgeseq.formats.result import Predictions
 from edgeseq.stats import scores as stats
 from edgeseq.stats.classification import FloatArray
 from edgeseq.tasks import coreference as gap_metrics
 from edgeseq.tasks import language_model as perplexity
+from edgeseq.tasks.predictions import Predictions
 from edgeseq.tasks.registry import TASKS, MetricName
 from edgeseq.tasks.tagging import entity_counts, entity_types
 from edgeseq.units import format_share

@@ -10,10 +10,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from edgeseq_benchmarks.bench import protocol
-from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy, find_hierarchy
-from edgeseq_benchmarks.bench.runner import default_settings
-from edgeseq_benchmarks.bench.worker_client import Child, load_command
 
 from edgeseq.formats.bundle import (
     FILES,
@@ -30,6 +26,10 @@ from edgeseq.formats.bundle import (
 from edgeseq.formats.result import Settings
 from edgeseq.formats.storage import sha256_file, write_json
 from edgeseq.tasks.examples import TextExample
+from edgeseq_benchmarks.bench import protocol
+from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy, find_hierarchy
+from edgeseq_benchmarks.bench.runner import default_settings
+from edgeseq_benchmarks.bench.worker_client import Child, load_command
 
 LABELS = ("bad", "fair", "good")
 WORDS = (

@@ -8,17 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from edgeseq_converters.models.network import (
-    GATES,
-    AttentionPool,
-    Cell,
-    Dense,
-    Embedding,
-    Layer,
-    Network,
-    Pool,
-    Recurrent,
-)
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from edgeseq.formats.trained_model import (
@@ -31,6 +20,17 @@ from edgeseq.formats.trained_model import (
     write_model_folder,
 )
 from edgeseq.tasks.examples import Dataset, TextExample
+from edgeseq_converters.models.network import (
+    GATES,
+    AttentionPool,
+    Cell,
+    Dense,
+    Embedding,
+    Layer,
+    Network,
+    Pool,
+    Recurrent,
+)
 
 LABELS = ("negative", "neutral", "positive")
 WORDS = (

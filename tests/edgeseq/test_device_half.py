@@ -19,6 +19,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
+from tokenizers import Tokenizer, models, pre_tokenizers
+
 from edgeseq_benchmarks.devices.doctor.wheels import (
     BASE,
     LEGACY,
@@ -26,8 +29,6 @@ from edgeseq_benchmarks.devices.doctor.wheels import (
     NEEDED_MODULES,
     OLDEST_PYTHON,
 )
-from safetensors.numpy import save_file
-from tokenizers import Tokenizer, models, pre_tokenizers
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import platformdirs
 import pytest
+
 from edgeseq_benchmarks.devices.emulator.image import Image, build_image
 
 RECIPES = ("float32", "dynamic_wi8_afp32", "static_wi8_ai8")

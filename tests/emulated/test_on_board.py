@@ -9,12 +9,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 import pytest
+
+from edgeseq.formats.result import Result, Run, read_result
 from edgeseq_benchmarks.devices.base import Finished
 from edgeseq_benchmarks.devices.emulated import EmulatedDevice
 from edgeseq_benchmarks.devices.emulator import packages
 from edgeseq_benchmarks.devices.emulator.image import Image
-
-from edgeseq.formats.result import Result, Run, read_result
 
 # The whole is to take 25 minutes on two idle processors; a machine at work may take twice that.
 pytestmark = [pytest.mark.emulated, pytest.mark.timeout(3000)]

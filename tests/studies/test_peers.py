@@ -9,6 +9,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+
+from edgeseq.errors import InputError
+from edgeseq.formats.result import DeviceInfo
+from edgeseq.stats.scores import Interval
 from studies.peers import measured, table
 from studies.peers.contenders import OPEN, Contender, Failure, Job, peer_contenders, peer_jobs
 from studies.peers.inputs import REAL, SHAPES, Reference, Shape, fit, make_weights, reference_logits
@@ -18,10 +22,6 @@ from studies.peers.page import processor_kind, put_part
 from studies.peers.result import PeersResult, Row, ShapeResult, median_ns, paired_ratio
 from studies.peers.rounds import Agreement, Timing, check_answers, compare, slice_value
 from studies.peers.targets import TARGETS, distances, fastest, judge, verdicts
-
-from edgeseq.errors import InputError
-from edgeseq.formats.result import DeviceInfo
-from edgeseq.stats.scores import Interval
 
 SHAPE = Shape(64, 128)
 RIGHT = Agreement(max_error=1e-6, relative_error=1e-6, equal_labels=1.0, texts=48)

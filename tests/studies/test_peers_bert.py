@@ -8,6 +8,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+
+from edgeseq.formats.result import DeviceInfo
 from studies.peers import bert_table
 from studies.peers.bert_files import KINDS, BertReference, Order, _run, write_checkpoint
 from studies.peers.bert_head import fit_head
@@ -17,8 +19,6 @@ from studies.peers.inputs import REAL
 from studies.peers.limit import Machine
 from studies.peers.result import Row
 from studies.peers.rounds import Agreement, Child, Timing, check_answers, time_rounds
-
-from edgeseq.formats.result import DeviceInfo
 
 RIGHT = Agreement(max_error=1e-6, relative_error=1e-6, equal_labels=1.0, texts=48)
 TEXTS = [[2, 17, 9, 3], [2, 40, 41, 42, 3], [2, 7, 3]]

@@ -7,9 +7,10 @@ import msgspec
 from edgeseq.datasets.wikitext import EOS
 from edgeseq.errors import BundleError
 from edgeseq.formats.bundle import Bundle
-from edgeseq.formats.result import Finding, Predictions, Settings
+from edgeseq.formats.result import Finding, Settings
 from edgeseq.progress import ProgressCallback, ProgressUpdate
 from edgeseq.tasks.examples import StreamExample
+from edgeseq.tasks.predictions import Predictions
 from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.protocol import SliceDone, pack
 from edgeseq_benchmarks.bench.subject import Subject

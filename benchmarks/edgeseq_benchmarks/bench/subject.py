@@ -18,13 +18,13 @@ from edgeseq.formats.result import (
     LimitedRun,
     MemoryPhase,
     OperatorProfile,
-    Predictions,
     Queries,
     Run,
     Settings,
     Slice,
 )
 from edgeseq.tasks.examples import AnyExample, labels_of, part_asked
+from edgeseq.tasks.predictions import Predictions
 from edgeseq_benchmarks.bench import validity
 from edgeseq_benchmarks.bench.protocol import Columns, Loaded, SliceDone, Text, unpack
 from edgeseq_benchmarks.bench.worker_client import ChildLostError

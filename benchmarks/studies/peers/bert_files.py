@@ -92,8 +92,9 @@ def write_checkpoint(source: str, folder: Path, seed: int = 0) -> None:
 
     Raises `FetchError` and `CheckpointError` as `edgeseq convert` does.
     """
-    from edgeseq_converters.models.huggingface.files import find_files
     from safetensors.numpy import load
+
+    from edgeseq_converters.models.huggingface.files import find_files
 
     files = find_files(source)
     config = msgspec.json.decode(files.read("config.json"))

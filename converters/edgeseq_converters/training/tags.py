@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from edgeseq.formats.result import Predictions
 from edgeseq.tasks.examples import TaggedExample
+from edgeseq.tasks.predictions import Predictions
 from edgeseq.tasks.registry import TASKS
 from edgeseq.tasks.scoring import metric_of
 from edgeseq.tasks.tagging import best_tags, bio_rules

@@ -13,11 +13,10 @@ import signal
 import sys
 from pathlib import Path
 
-from edgeseq_benchmarks.bench.limits.rlimit import bound_this_process
-
 from edgeseq.errors import BundleError
 from edgeseq.formats.tflite_file import parse_tflite
 from edgeseq.runtime.interpreter import Model, Runtime, find_runtime
+from edgeseq_benchmarks.bench.limits.rlimit import bound_this_process
 
 STRETCH = 200
 SECONDS = 3

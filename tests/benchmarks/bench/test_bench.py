@@ -13,9 +13,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy
-from edgeseq_benchmarks.bench.runner import bench
-from edgeseq_benchmarks.bench.stages import Timeouts
 
 from edgeseq.errors import BundleError, DeviceError, InputError
 from edgeseq.formats.bundle import Golden, GoldenExample, read_bundle
@@ -23,6 +20,9 @@ from edgeseq.formats.result import Run, Settings, read_result
 from edgeseq.formats.storage import write_json
 from edgeseq.progress import ProgressUpdate
 from edgeseq.tasks.examples import TextExample
+from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy
+from edgeseq_benchmarks.bench.runner import bench
+from edgeseq_benchmarks.bench.stages import Timeouts
 
 MakeBundle = Callable[..., Path]
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from edgeseq_benchmarks.bench import protocol
-from edgeseq_benchmarks.bench.worker_client import Child, ChildLostError, load_command
 
 from edgeseq.errors import BundleError, DeviceError
 from edgeseq.formats.bundle import read_bundle
+from edgeseq_benchmarks.bench import protocol
+from edgeseq_benchmarks.bench.worker_client import Child, ChildLostError, load_command
 
 MakeBundle = Callable[..., Path]
 

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from edgeseq_benchmarks.bench.predict import predict
 
 from edgeseq.errors import BundleError, DataError
 from edgeseq.formats.result import read_result
+from edgeseq_benchmarks.bench.predict import predict
 
 MakeBundle = Callable[..., Path]
 

@@ -9,6 +9,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
+from edgeseq.formats.result import EnergyWindow, Settings
+from edgeseq.formats.storage import write_json
+from edgeseq.report.energy_text import energy_words, joules_per_query
+from edgeseq.report.write import write_report
 from edgeseq_benchmarks.bench.probes import energy
 from edgeseq_benchmarks.bench.probes.energy import (
     BatteryReader,
@@ -22,11 +27,6 @@ from edgeseq_benchmarks.bench.probes.energy import (
     pmic_watts,
 )
 from edgeseq_benchmarks.bench.runner import bench
-
-from edgeseq.formats.result import EnergyWindow, Settings
-from edgeseq.formats.storage import write_json
-from edgeseq.report.energy_text import energy_words, joules_per_query
-from edgeseq.report.write import write_report
 
 MakeBundle = Callable[..., Path]
 

@@ -14,6 +14,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from edgeseq.errors import BundleError
+from edgeseq.formats.bundle import Golden, GoldenExample, read_bundle
+from edgeseq.formats.bundle_zip import pack_bundle
+from edgeseq.formats.result import Run, Settings
 from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy
 from edgeseq_benchmarks.bench.limits.page_cache import own_files
 from edgeseq_benchmarks.bench.limits.run import LimitedTask, run_limited
@@ -21,11 +26,6 @@ from edgeseq_benchmarks.bench.predict import predict
 from edgeseq_benchmarks.bench.runner import bench
 from edgeseq_benchmarks.bench.stages import Timeouts
 from edgeseq_benchmarks.bench.verify import verify
-
-from edgeseq.errors import BundleError
-from edgeseq.formats.bundle import Golden, GoldenExample, read_bundle
-from edgeseq.formats.bundle_zip import pack_bundle
-from edgeseq.formats.result import Run, Settings
 
 MakeBundle = Callable[..., Path]
 FUZZ = Path(__file__).with_name("fuzz_child.py")
@@ -162,9 +162,8 @@ def test_golden_token_ids_out_of_range_are_refused(make_bundle: MakeBundle) -> N
 def test_operators_that_the_runtime_lacks_are_named(
     make_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgeseq_benchmarks.bench.checks import check_operators
-
     from edgeseq.formats import tflite_runtimes
+    from edgeseq_benchmarks.bench.checks import check_operators
 
     bundle = read_bundle(make_bundle("plain"))
     check_operators(bundle, "ai-edge-litert")

@@ -7,6 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from edgeseq.errors import DeviceError
+from edgeseq.formats.bundle import read_bundle
+from edgeseq.formats.result import LimitedRun
 from edgeseq_benchmarks.bench.limits.cgroup import (
     Hierarchy,
     MemoryGroup,
@@ -16,10 +20,6 @@ from edgeseq_benchmarks.bench.limits.cgroup import (
 from edgeseq_benchmarks.bench.limits.curve import RESOLUTION_BYTES, memory_curve
 from edgeseq_benchmarks.bench.limits.page_cache import evict, file_system, own_files, resident_bytes
 from edgeseq_benchmarks.bench.limits.run import LimitedTask, run_limited
-
-from edgeseq.errors import DeviceError
-from edgeseq.formats.bundle import read_bundle
-from edgeseq.formats.result import LimitedRun
 
 MakeBundle = Callable[..., Path]
 

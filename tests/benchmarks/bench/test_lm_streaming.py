@@ -8,12 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edgeseq_benchmarks.bench import protocol
-from edgeseq_benchmarks.bench.generate import continue_texts
-from edgeseq_benchmarks.bench.runner import default_settings, subjects_of
-from edgeseq_benchmarks.bench.stream_subject import QUICK_WORDS, StreamSubject, score_documents
-from edgeseq_benchmarks.bench.verify import verify
-from edgeseq_benchmarks.bench.worker_client import Child, load_command
 
 from edgeseq.datasets.wikitext import EOS, UNKNOWN, stream_dataset
 from edgeseq.errors import BundleError, DataError
@@ -24,6 +18,12 @@ from edgeseq.runtime.stateful import StreamModel, likeliest, score_document
 from edgeseq.tasks.examples import StreamExample
 from edgeseq.tasks.language_model import perplexity
 from edgeseq.tasks.scoring import METRICS, score
+from edgeseq_benchmarks.bench import protocol
+from edgeseq_benchmarks.bench.generate import continue_texts
+from edgeseq_benchmarks.bench.runner import default_settings, subjects_of
+from edgeseq_benchmarks.bench.stream_subject import QUICK_WORDS, StreamSubject, score_documents
+from edgeseq_benchmarks.bench.verify import verify
+from edgeseq_benchmarks.bench.worker_client import Child, load_command
 
 WORDS = 40
 VOCABULARY = (*(f"w{n}" for n in range(WORDS - 2)), UNKNOWN, EOS)
@@ -37,17 +37,16 @@ def document(generator: np.random.Generator, length: int) -> tuple[str, ...]:
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A stream with random weights; its test part has an empty document and one of one word."""
-    from edgeseq_converters.convert.pipeline import convert
-    from edgeseq_converters.models.network import Cell, Dense, Embedding, Network, Recurrent
-    from edgeseq_converters.models.stored_network import network_to_folder
-    from edgeseq_converters.training.language_model.corpus import tokenizer_json
-
     from edgeseq.formats.trained_model import (
         ModelManifest,
         TrainedModel,
         not_trained_here,
         write_model_folder,
     )
+    from edgeseq_converters.convert.pipeline import convert
+    from edgeseq_converters.models.network import Cell, Dense, Embedding, Network, Recurrent
+    from edgeseq_converters.models.stored_network import network_to_folder
+    from edgeseq_converters.training.language_model.corpus import tokenizer_json
 
     generator = np.random.default_rng(0)
 

@@ -7,10 +7,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from edgeseq_benchmarks.bench.generate import continue_texts
-from edgeseq_benchmarks.bench.runner import bench
-from edgeseq_benchmarks.bench.stages import STREAM_LENGTHS
-from edgeseq_benchmarks.bench.verify import verify
 
 from edgeseq.datasets.wikitext import EOS, UNKNOWN, stream_dataset
 from edgeseq.errors import BundleError
@@ -21,6 +17,10 @@ from edgeseq.runtime.stateful import StreamModel, score_document
 from edgeseq.tasks.context_windows import half_overlapping
 from edgeseq.tasks.examples import StreamExample
 from edgeseq.tasks.scoring import METRICS, score
+from edgeseq_benchmarks.bench.generate import continue_texts
+from edgeseq_benchmarks.bench.runner import bench
+from edgeseq_benchmarks.bench.stages import STREAM_LENGTHS
+from edgeseq_benchmarks.bench.verify import verify
 
 WORDS, WINDOW = 40, 16
 VOCABULARY = (*(f"w{n}" for n in range(WORDS - 2)), UNKNOWN, EOS)
@@ -28,15 +28,14 @@ VOCABULARY = (*(f"w{n}" for n in range(WORDS - 2)), UNKNOWN, EOS)
 
 def make_model(name: str) -> Any:
     """A causal transformer with random weights."""
-    from edgeseq_converters.models.encoder import encoder_shapes, head_shapes
-    from edgeseq_converters.training.language_model.corpus import tokenizer_json
-
     from edgeseq.formats.trained_model import (
         BertConfig,
         ModelManifest,
         TrainedModel,
         not_trained_here,
     )
+    from edgeseq_converters.models.encoder import encoder_shapes, head_shapes
+    from edgeseq_converters.training.language_model.corpus import tokenizer_json
 
     config = BertConfig(
         vocabulary_size=WORDS,
@@ -73,9 +72,8 @@ def make_model(name: str) -> Any:
 @pytest.fixture(scope="module", params=["encoder", "cached"])
 def bundle(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Bundle:
     """Its test part has an empty document, one of one word, and one longer than its window."""
-    from edgeseq_converters.convert.pipeline import convert
-
     from edgeseq.formats.trained_model import write_model_folder
+    from edgeseq_converters.convert.pipeline import convert
 
     folder = tmp_path_factory.mktemp("window")
     write_model_folder(folder / "model", make_model("window"))

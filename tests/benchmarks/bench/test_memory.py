@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from edgeseq_benchmarks.bench import protocol
-from edgeseq_benchmarks.bench.protocol import Memory
-from edgeseq_benchmarks.bench.worker_client import Child, load_command
 
 from edgeseq.formats.bundle import read_bundle
 from edgeseq.formats.codec import decode_json
+from edgeseq_benchmarks.bench import protocol
+from edgeseq_benchmarks.bench.protocol import Memory
+from edgeseq_benchmarks.bench.worker_client import Child, load_command
 
 MakeBundle = Callable[..., Path]
 

@@ -11,13 +11,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from edgeseq_benchmarks.bench.limits import unprivileged as user_limits
-from edgeseq_benchmarks.bench.limits.boards import BOARDS, find_board, limits_here
-from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy, MemoryGroup, memory_group
-from edgeseq_benchmarks.bench.limits.page_cache import own_files
-from edgeseq_benchmarks.bench.limits.run import LimitedTask, run_limited
-from edgeseq_benchmarks.bench.limits.unprivileged import SystemdScope, find_limiter, find_systemd
-from edgeseq_benchmarks.bench.runner import bench, default_settings
 
 from edgeseq.errors import DeviceError, InputError
 from edgeseq.formats.bundle import read_bundle
@@ -25,6 +18,13 @@ from edgeseq.formats.result import LimitedRun, Settings
 from edgeseq.formats.storage import write_json
 from edgeseq.report.limits_text import happened_words, limited_cells, limits_words
 from edgeseq.report.write import write_report
+from edgeseq_benchmarks.bench.limits import unprivileged as user_limits
+from edgeseq_benchmarks.bench.limits.boards import BOARDS, find_board, limits_here
+from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy, MemoryGroup, memory_group
+from edgeseq_benchmarks.bench.limits.page_cache import own_files
+from edgeseq_benchmarks.bench.limits.run import LimitedTask, run_limited
+from edgeseq_benchmarks.bench.limits.unprivileged import SystemdScope, find_limiter, find_systemd
+from edgeseq_benchmarks.bench.runner import bench, default_settings
 
 MakeBundle = Callable[..., Path]
 BUSY = "import time\nend = time.monotonic() + 1.5\nwhile time.monotonic() < end: pass"

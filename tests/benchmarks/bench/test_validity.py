@@ -8,6 +8,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
+from edgeseq.formats.result import DeviceInfo, MachineState, Queries, Slice
 from edgeseq_benchmarks.bench import validity
 from edgeseq_benchmarks.bench.probes.machine import (
     Watch,
@@ -17,8 +19,6 @@ from edgeseq_benchmarks.bench.probes.machine import (
     throttled_reasons,
 )
 from edgeseq_benchmarks.bench.runner import default_settings
-
-from edgeseq.formats.result import DeviceInfo, MachineState, Queries, Slice
 
 
 def tree(root: Path, files: dict[str, str]) -> Path:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 import pytest
-from edgeseq_benchmarks.devices.adb import SCRATCH, AdbDevice
-from edgeseq_benchmarks.devices.base import Device, DeviceLostError
 
 from edgeseq.errors import DeviceError, InputError
+from edgeseq_benchmarks.devices.adb import SCRATCH, AdbDevice
+from edgeseq_benchmarks.devices.base import Device, DeviceLostError
 
 from .adb_stand_in.client import private_adb
 from .adb_stand_in.phone import Phone

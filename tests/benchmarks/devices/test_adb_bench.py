@@ -11,17 +11,17 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from edgeseq_benchmarks.bench.runner import bench
-from edgeseq_benchmarks.devices.adb import AdbDevice
-from edgeseq_benchmarks.devices.android.bench import bench_on_phone
-from edgeseq_benchmarks.devices.android.jobs import Limits
-from edgeseq_benchmarks.devices.base import DeviceLostError
 
 from edgeseq.errors import DeviceError, InputError
 from edgeseq.formats.bundle import read_bundle
 from edgeseq.formats.result import Result, Settings
 from edgeseq.report.profile_text import taken_over
 from edgeseq.report.rows import derive_row
+from edgeseq_benchmarks.bench.runner import bench
+from edgeseq_benchmarks.devices.adb import AdbDevice
+from edgeseq_benchmarks.devices.android.bench import bench_on_phone
+from edgeseq_benchmarks.devices.android.jobs import Limits
+from edgeseq_benchmarks.devices.base import DeviceLostError
 
 from .adb_stand_in.client import private_adb
 from .adb_stand_in.phone import Phone

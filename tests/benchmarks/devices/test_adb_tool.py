@@ -7,6 +7,9 @@ import struct
 from pathlib import Path
 
 import pytest
+
+from edgeseq.errors import DeviceError, InputError
+from edgeseq.formats.tflite_file import parse_tflite
 from edgeseq_benchmarks.devices.android.empty_model import empty_model
 from edgeseq_benchmarks.devices.android.tool import (
     check_native,
@@ -16,9 +19,6 @@ from edgeseq_benchmarks.devices.android.tool import (
     parse_operators,
     parse_times,
 )
-
-from edgeseq.errors import DeviceError, InputError
-from edgeseq.formats.tflite_file import parse_tflite
 
 
 @pytest.mark.parametrize(

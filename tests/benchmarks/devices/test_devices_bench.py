@@ -16,6 +16,11 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 import pytest
+
+from edgeseq.errors import DeviceError
+from edgeseq.formats.bundle import Bundle
+from edgeseq.formats.result import Result, Settings, read_result
+from edgeseq.progress import ProgressUpdate
 from edgeseq_benchmarks.bench.runner import bench
 from edgeseq_benchmarks.devices import measure
 from edgeseq_benchmarks.devices.archive import write_archive
@@ -23,11 +28,6 @@ from edgeseq_benchmarks.devices.base import Device, DeviceLostError
 from edgeseq_benchmarks.devices.measure import Outcome, Task, find_targets, measure_on_all
 from edgeseq_benchmarks.devices.messages import Request
 from edgeseq_benchmarks.devices.remote import Patience, bench_on
-
-from edgeseq.errors import DeviceError
-from edgeseq.formats.bundle import Bundle
-from edgeseq.formats.result import Result, Settings, read_result
-from edgeseq.progress import ProgressUpdate
 
 from .ssh_server import Sshd, free_port, missing, naming, wait_until
 

@@ -13,6 +13,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
+from edgeseq.errors import BundleError, DeviceError, InputError, OutputError
+from edgeseq.formats.bundle import read_bundle
+from edgeseq.formats.result import Settings
+from edgeseq.progress import ProgressUpdate
 from edgeseq_benchmarks.bench.runner import bench
 from edgeseq_benchmarks.devices import board, needs
 from edgeseq_benchmarks.devices.agent import Log
@@ -24,11 +29,6 @@ from edgeseq_benchmarks.devices.messages import Failure, Line, Request, error_of
 from edgeseq_benchmarks.devices.names import DeviceName
 from edgeseq_benchmarks.devices.needs import Board
 from edgeseq_benchmarks.devices.remote import as_measured_there, bench_on
-
-from edgeseq.errors import BundleError, DeviceError, InputError, OutputError
-from edgeseq.formats.bundle import read_bundle
-from edgeseq.formats.result import Settings
-from edgeseq.progress import ProgressUpdate
 
 MakeBundle = Callable[..., Path]
 BOARD = Board(

@@ -6,15 +6,15 @@ import time
 from pathlib import Path, PurePosixPath
 
 import pytest
-from edgeseq_benchmarks.devices.base import DeviceLostError, Finished
-from edgeseq_benchmarks.devices.fake import FakeDevice
-from edgeseq_benchmarks.devices.local import LocalDevice
-from edgeseq_benchmarks.devices.names import open_device, parse_device
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeseq.errors import DeviceError, InputError
 from edgeseq.formats.devices import DeviceEntry, add_device
+from edgeseq_benchmarks.devices.base import DeviceLostError, Finished
+from edgeseq_benchmarks.devices.fake import FakeDevice
+from edgeseq_benchmarks.devices.local import LocalDevice
+from edgeseq_benchmarks.devices.names import open_device, parse_device
 
 
 @pytest.mark.parametrize(

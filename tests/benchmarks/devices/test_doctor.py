@@ -10,15 +10,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import edgeseq_benchmarks.devices.doctor
 import pytest
+
+import edgeseq_benchmarks.devices.doctor
+from edgeseq.errors import DeviceError
 from edgeseq_benchmarks.bench.probes.machine import explain_throttled
 from edgeseq_benchmarks.devices.base import DeviceLostError, Finished
 from edgeseq_benchmarks.devices.doctor import Diagnosis, Facts, can_bench, diagnose, examine
 from edgeseq_benchmarks.devices.fake import FakeDevice
 from edgeseq_benchmarks.devices.local import LocalDevice
-
-from edgeseq.errors import DeviceError
 
 from . import recorded_systems as recorded
 from .ssh_server import Sshd, missing

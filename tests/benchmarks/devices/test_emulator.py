@@ -11,6 +11,10 @@ from typing import Any
 
 import msgspec
 import pytest
+
+from edgeseq.errors import DeviceError, InputError
+from edgeseq.formats.bundle import read_bundle
+from edgeseq.formats.result import Settings
 from edgeseq_benchmarks.bench.subject import Subject
 from edgeseq_benchmarks.devices.base import DeviceLostError
 from edgeseq_benchmarks.devices.emulated import EmulatedDevice
@@ -18,10 +22,6 @@ from edgeseq_benchmarks.devices.emulator import debian, packages, tools, tree
 from edgeseq_benchmarks.devices.emulator.boards import BOARDS, find_emulated
 from edgeseq_benchmarks.devices.emulator.image import image_folder
 from edgeseq_benchmarks.devices.emulator.initramfs import cpio, make_initramfs, module_order
-
-from edgeseq.errors import DeviceError, InputError
-from edgeseq.formats.bundle import read_bundle
-from edgeseq.formats.result import Settings
 
 GUIDE = Path(__file__).parents[3] / "docs" / "raspberry-pi.md"
 

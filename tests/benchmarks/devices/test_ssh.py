@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import pytest
-from edgeseq_benchmarks.devices.base import DeviceLostError
-from edgeseq_benchmarks.devices.command import run_command
-from edgeseq_benchmarks.devices.remote_shell import shell_line
-from edgeseq_benchmarks.devices.ssh import SshDevice
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from edgeseq.errors import DeviceError, InputError
+from edgeseq_benchmarks.devices.base import DeviceLostError
+from edgeseq_benchmarks.devices.command import run_command
+from edgeseq_benchmarks.devices.remote_shell import shell_line
+from edgeseq_benchmarks.devices.ssh import SshDevice
 
 from .ssh_server import Sshd, free_port, make_key, missing, naming, wait_until
 

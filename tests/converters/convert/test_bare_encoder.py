@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edgeseq_converters.models.huggingface.checkpoint import names_checkpoint, read_model
-from edgeseq_converters.models.reference_encoder import bert_answers
 from typer.testing import CliRunner
 
 from edgeseq.cli.app import app
 from edgeseq.runtime.interpreter_check import Answering
+from edgeseq_converters.models.huggingface.checkpoint import names_checkpoint, read_model
+from edgeseq_converters.models.reference_encoder import bert_answers
 
 RUN = CliRunner()
 

@@ -19,11 +19,6 @@ import msgspec
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
-from edgeseq_converters.convert import pipeline as convert_module
-from edgeseq_converters.convert.lower.dispatch import LOWERINGS, recipes_of
-from edgeseq_converters.convert.pipeline import convert
-from edgeseq_converters.convert.recipes import RECIPES, get_recipe
-from edgeseq_converters.convert.verify.structure import check_converted
 
 from edgeseq.errors import (
     CheckpointError,
@@ -39,6 +34,11 @@ from edgeseq.formats.tflite_runtimes import runtime_support
 from edgeseq.formats.trained_model import TrainedModel, write_model_folder
 from edgeseq.progress import ProgressUpdate
 from edgeseq.tasks.examples import Dataset
+from edgeseq_converters.convert import pipeline as convert_module
+from edgeseq_converters.convert.lower.dispatch import LOWERINGS, recipes_of
+from edgeseq_converters.convert.pipeline import convert
+from edgeseq_converters.convert.recipes import RECIPES, get_recipe
+from edgeseq_converters.convert.verify.structure import check_converted
 
 Bundles = dict[tuple[str, str], Path]
 RECIPE = "dynamic_wi8_afp32"

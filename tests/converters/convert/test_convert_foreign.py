@@ -10,15 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edgeseq_converters.convert.bare import convert_bare
-from edgeseq_converters.convert.convert_many import Choices, convert_many
-from edgeseq_converters.convert.foreign import as_logits
-from edgeseq_converters.convert.lower.dispatch import Target, recipes_of
-from edgeseq_converters.convert.prepare import Wanted, prepared
-from edgeseq_converters.convert.recipes import get_recipe
-from edgeseq_converters.convert.search import check_drop
-from edgeseq_converters.models.network import Activation, Dense, Network
-from edgeseq_converters.models.reference_recurrent import answers, apply
 from tokenizers import Tokenizer
 
 from edgeseq.errors import (
@@ -36,6 +27,15 @@ from edgeseq.formats.tflite_runtimes import runtime_support
 from edgeseq.formats.trained_model import TrainedModel, read_model_folder, write_model_folder
 from edgeseq.runtime.interpreter_check import Answering
 from edgeseq.tasks.examples import Dataset
+from edgeseq_converters.convert.bare import convert_bare
+from edgeseq_converters.convert.convert_many import Choices, convert_many
+from edgeseq_converters.convert.foreign import as_logits
+from edgeseq_converters.convert.lower.dispatch import Target, recipes_of
+from edgeseq_converters.convert.prepare import Wanted, prepared
+from edgeseq_converters.convert.recipes import get_recipe
+from edgeseq_converters.convert.search import check_drop
+from edgeseq_converters.models.network import Activation, Dense, Network
+from edgeseq_converters.models.reference_recurrent import answers, apply
 
 LOOP = Target("loop")
 WORDS = 34

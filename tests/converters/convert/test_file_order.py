@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
+
 from edgeseq_converters.convert.tflite import operators as op
 from edgeseq_converters.convert.tflite.model import ALIGNMENT_BYTES, Writer
 

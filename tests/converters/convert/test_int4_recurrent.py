@@ -8,6 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edgeseq.errors import ConversionError
+from edgeseq.formats.tflite_file import TfliteFile, is_table, parse_tflite, read_tflite
+from edgeseq.runtime.interpreter_check import Answering
+from edgeseq.tasks.examples import Dataset
 from edgeseq_converters.convert.lower.dispatch import (
     LOWERINGS,
     Target,
@@ -20,13 +27,6 @@ from edgeseq_converters.convert.recipes import get_recipe
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.network import Dense, Embedding, Network, Recurrent, tied_decoder
 from edgeseq_converters.models.reference_recurrent import answers
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
-from edgeseq.errors import ConversionError
-from edgeseq.formats.tflite_file import TfliteFile, is_table, parse_tflite, read_tflite
-from edgeseq.runtime.interpreter_check import Answering
-from edgeseq.tasks.examples import Dataset
 
 MATRICES, WORDS_TOO = "dynamic_wi4_afp32", "dynamic_wi4_ei4_afp32"
 STEPS = 12

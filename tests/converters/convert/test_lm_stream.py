@@ -10,6 +10,17 @@ import msgspec
 import numpy as np
 import pytest
 import tensorflow as tf
+
+from edgeseq.datasets.wikitext import EOS, UNKNOWN, stream_dataset
+from edgeseq.errors import ConversionError, InputError
+from edgeseq.formats.bundle import read_bundle
+from edgeseq.formats.trained_model import (
+    ModelManifest,
+    TrainedModel,
+    not_trained_here,
+    read_model_folder,
+)
+from edgeseq.tasks.examples import Dataset, StreamExample
 from edgeseq_converters.convert.lower.dispatch import Target, lower
 from edgeseq_converters.convert.pipeline import convert
 from edgeseq_converters.convert.recipes import get_recipe
@@ -24,17 +35,6 @@ from edgeseq_converters.training.language_model.recurrence import recur_from
 from edgeseq_converters.training.language_model.sampling import draw_candidates
 from edgeseq_converters.training.language_model.settings import LmSettings
 from edgeseq_converters.training.language_model.training import train_lm
-
-from edgeseq.datasets.wikitext import EOS, UNKNOWN, stream_dataset
-from edgeseq.errors import ConversionError, InputError
-from edgeseq.formats.bundle import read_bundle
-from edgeseq.formats.trained_model import (
-    ModelManifest,
-    TrainedModel,
-    not_trained_here,
-    read_model_folder,
-)
-from edgeseq.tasks.examples import Dataset, StreamExample
 
 SMALL = LmSettings(
     epochs=4,

@@ -7,6 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edgeseq.errors import ConversionError
+from edgeseq.formats.tflite_file import is_table, parse_tflite
+from edgeseq.runtime.interpreter_check import Answering
 from edgeseq_converters.convert.lower.dispatch import (
     LOWERINGS,
     Target,
@@ -16,12 +22,6 @@ from edgeseq_converters.convert.lower.dispatch import (
 from edgeseq_converters.convert.recipes import RECIPES, get_recipe
 from edgeseq_converters.models.network import Dense, Network
 from edgeseq_converters.models.reference_recurrent import answers
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
-from edgeseq.errors import ConversionError
-from edgeseq.formats.tflite_file import is_table, parse_tflite
-from edgeseq.runtime.interpreter_check import Answering
 
 STEPS = 12
 LENGTHS = (1, 2, 7, STEPS)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
-from edgeseq_converters.models.reference import reference_logits
 
 from edgeseq.formats.trained_model import TrainedModel
+from edgeseq_converters.models.reference import reference_logits
 
 LENGTHS = (1, 2, 3, 7, 16, 40)
 # (layers, bidirectional, pooling): every pooling of every kind of loop.

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+
+from edgeseq.formats.tflite_file import TfliteFile, parse_tflite
+from edgeseq.runtime.interpreter_check import Answering
 from edgeseq_converters.convert.lower.dispatch import Target, network_to_tflite
 from edgeseq_converters.convert.quantize.recurrent_ranges import calibrate
 from edgeseq_converters.convert.recipes import get_recipe
 from edgeseq_converters.models.reference_recurrent import answers
-
-from edgeseq.formats.tflite_file import TfliteFile, parse_tflite
-from edgeseq.runtime.interpreter_check import Answering
 
 
 def lowered(network: Any, lowering: Any, recipe: str = "float32", texts: Any = ()) -> bytes:

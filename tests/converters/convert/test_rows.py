@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from edgeseq_converters.convert.tflite.quantization import quantize_rows, quantize_whole
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+
+from edgeseq_converters.convert.tflite.quantization import quantize_rows, quantize_whole
 
 TABLES = arrays.arrays(
     np.float32,

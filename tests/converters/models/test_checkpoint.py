@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
+from tokenizers import Tokenizer
+
+from edgeseq.errors import CheckpointError, FetchError
 from edgeseq_converters.models.encoder import encoder_shapes
 from edgeseq_converters.models.huggingface.checkpoint import (
     DEFAULT_CHECKPOINT,
     parse_config,
     read_checkpoint,
 )
-from safetensors.numpy import load_file, save_file
-from tokenizers import Tokenizer
-
-from edgeseq.errors import CheckpointError, FetchError
 
 
 @pytest.fixture

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from edgeseq_converters.models.huggingface.checkpoint import read_checkpoint, read_model
-from edgeseq_converters.models.huggingface.files import Files
-from edgeseq_converters.models.huggingface.weights import read_weights
-from edgeseq_converters.models.reference_encoder import bert_answers
 from safetensors.numpy import load_file, save_file
 from safetensors.torch import save_file as save_torch_file
 from tokenizers import ByteLevelBPETokenizer, Tokenizer
 
 from edgeseq.errors import CheckpointError
+from edgeseq_converters.models.huggingface.checkpoint import read_checkpoint, read_model
+from edgeseq_converters.models.huggingface.files import Files
+from edgeseq_converters.models.huggingface.weights import read_weights
+from edgeseq_converters.models.reference_encoder import bert_answers
 
 TEXT = "The kettle rattles badly, honestly."
 
@@ -240,6 +240,7 @@ def test_labels_are_the_checkpoints(folder: Path) -> None:
 @pytest.mark.index
 def test_the_default_embeds_like_transformers() -> None:
     from ai_edge_litert.interpreter import Interpreter
+
     from edgeseq_converters.convert.lower.encoder import encoder
     from edgeseq_converters.convert.recipes import get_recipe
     from edgeseq_converters.models.huggingface.checkpoint import DEFAULT_CHECKPOINT

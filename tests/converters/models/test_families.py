@@ -15,6 +15,12 @@ import pytest
 import torch
 import transformers
 from ai_edge_litert.interpreter import Interpreter
+from tokenizers import BertWordPieceTokenizer
+
+from edgeseq.errors import CheckpointError
+from edgeseq.formats.tflite_file import is_table, parse_tflite
+from edgeseq.formats.tflite_runtimes import runtime_support
+from edgeseq.formats.trained_model import TrainedModel
 from edgeseq_converters.convert.lower.encoder import encoder
 from edgeseq_converters.convert.lower.encoder.static import linear_ranges
 from edgeseq_converters.convert.quantize.gptq import round_rows_int4
@@ -23,12 +29,6 @@ from edgeseq_converters.convert.tflite.quantization import pack_int4, quantize_r
 from edgeseq_converters.models.encoder import WORD_TABLE
 from edgeseq_converters.models.huggingface.checkpoint import read_model
 from edgeseq_converters.models.reference_encoder import bert_answers
-from tokenizers import BertWordPieceTokenizer
-
-from edgeseq.errors import CheckpointError
-from edgeseq.formats.tflite_file import is_table, parse_tflite
-from edgeseq.formats.tflite_runtimes import runtime_support
-from edgeseq.formats.trained_model import TrainedModel
 
 WORDS = 120
 LENGTHS = (1, 2, 3, 17, 64, 128, 511, 512, 5)

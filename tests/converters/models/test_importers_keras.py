@@ -12,11 +12,12 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
 from edgeseq_converters.models.network import AttentionPool, Dense, Network, Pool, Recurrent, Scale
 from edgeseq_converters.models.read import read_network
 from edgeseq_converters.models.reference_recurrent import answers
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 
 VOCABULARY = 17
 TEXTS = ([3], [5, 1, 4, 16, 2, 9, 11], [7, 7, 8])

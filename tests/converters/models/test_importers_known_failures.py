@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+from edgeseq.errors import CheckpointError
 from edgeseq_converters.models.network import Recurrent
 from edgeseq_converters.models.read import read_network
 from edgeseq_converters.models.reference_recurrent import answers
-
-from edgeseq.errors import CheckpointError
 
 VOCABULARY = 11
 TEXT = [5, 1, 4, 10, 2]

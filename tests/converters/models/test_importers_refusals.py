@@ -12,12 +12,12 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from edgeseq_converters.convert.sources import load_source
-from edgeseq_converters.models.network import Network
-from edgeseq_converters.models.read import read_network
 
 from edgeseq.errors import CheckpointError
 from edgeseq.formats.trained_model import TrainedModel
+from edgeseq_converters.convert.sources import load_source
+from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.read import read_network
 
 VOCABULARY = 11
 

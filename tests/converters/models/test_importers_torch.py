@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edgeseq_converters.models.network import AttentionPool, Dense, Network, Recurrent
-from edgeseq_converters.models.read import read_network
-from edgeseq_converters.models.reference_recurrent import answers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from edgeseq.errors import CheckpointError
+from edgeseq_converters.models.network import AttentionPool, Dense, Network, Recurrent
+from edgeseq_converters.models.read import read_network
+from edgeseq_converters.models.reference_recurrent import answers
 
 torch = pytest.importorskip("torch")
 nn = torch.nn

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+from edgeseq.errors import CheckpointError
 from edgeseq_converters.models.from_trained import network_of
 from edgeseq_converters.models.reference import reference_logits
 from edgeseq_converters.models.reference_recurrent import answers
-
-from edgeseq.errors import CheckpointError
 
 
 @pytest.mark.parametrize("pooling", ["last", "max", "mean"])

@@ -8,6 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
+
+from edgeseq.errors import CheckpointError, InputError
+from edgeseq.formats.trained_model import BertConfig
 from edgeseq_converters.models.encoder import encoder_shapes
 from edgeseq_converters.models.huggingface.checkpoint import (
     BertCheckpoint,
@@ -21,10 +25,6 @@ from edgeseq_converters.models.trim_encoder import (
     trim_checkpoint,
     trim_model,
 )
-from tokenizers import Tokenizer
-
-from edgeseq.errors import CheckpointError, InputError
-from edgeseq.formats.trained_model import BertConfig
 
 TEXTS = ("The kettle rattles badly.", "The lamp is new, honestly.")
 

@@ -7,6 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import BertWordPieceTokenizer, Tokenizer, models
+
+from edgeseq.errors import CheckpointError
 from edgeseq_converters.models.from_trained import network_of
 from edgeseq_converters.models.network import Dense, Embedding, Network, Recurrent
 from edgeseq_converters.models.reference import reference_logits
@@ -16,11 +21,6 @@ from edgeseq_converters.models.trim_recurrent import (
     trim_network_and_tokenizer,
     trim_trained,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from tokenizers import BertWordPieceTokenizer, Tokenizer, models
-
-from edgeseq.errors import CheckpointError
 
 WORDS = ["kettle", "kettles", "boiling", "boiled", "unboiled", "handle", "handled", "lid", "lids"]
 OTHERS = ["quartz waltz vexed jumbo fjord", "sphinx of black quartz judge my vow"]

@@ -7,11 +7,11 @@ import random
 
 import numpy as np
 import pytest
-from edgeseq_converters.models.vocabulary import trim_wordpiece
 from tokenizers import BertWordPieceTokenizer, Tokenizer, models
 from tokenizers.processors import TemplateProcessing
 
 from edgeseq.errors import CheckpointError
+from edgeseq_converters.models.vocabulary import trim_wordpiece
 
 WORDS = ["kettle", "kettles", "boiling", "boiled", "unboiled", "handle", "handled", "lid", "lids"]
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from safetensors.numpy import save
+
+from edgeseq.errors import CheckpointError, InputError
+from edgeseq.formats.trained_model import BertConfig
 from edgeseq_converters.models.encoder import encoder_shapes
 from edgeseq_converters.models.huggingface.collect import collect
 from edgeseq_converters.models.huggingface.config import describe, dimensions
 from edgeseq_converters.models.huggingface.weights import Weights, parse_safetensors
 from edgeseq_converters.training.bert_model import BertClassifier
-from safetensors.numpy import save
-
-from edgeseq.errors import CheckpointError, InputError
-from edgeseq.formats.trained_model import BertConfig
 
 IDS = np.array([[2, 5, 9, 17, 3], [2, 44, 3, 0, 0]], dtype=np.int32)
 MASK = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]], dtype=np.float32)

@@ -11,6 +11,20 @@ import msgspec
 import numpy as np
 import pytest
 import tensorflow as tf
+from typer.testing import CliRunner
+
+from edgeseq.cli.app import app
+from edgeseq.datasets.wikitext import EOS, UNKNOWN, stream_dataset
+from edgeseq.errors import CheckpointError, ConversionError, InputError, RefusedError
+from edgeseq.formats.bundle import read_bundle
+from edgeseq.formats.trained_model import (
+    ModelManifest,
+    TrainedModel,
+    not_trained_here,
+    read_model_folder,
+)
+from edgeseq.tasks.context_windows import half_overlapping
+from edgeseq.tasks.examples import Dataset, StreamExample
 from edgeseq_converters.convert.lower.dispatch import Target, lower, lowerings_of
 from edgeseq_converters.convert.pipeline import convert
 from edgeseq_converters.convert.recipes import get_recipe
@@ -27,20 +41,6 @@ from edgeseq_converters.training.language_model.train_transformer import (
 )
 from edgeseq_converters.training.language_model.transformer import LmTransformer, initial_arrays
 from edgeseq_converters.training.language_model.word_vectors import reduced_vectors
-from typer.testing import CliRunner
-
-from edgeseq.cli.app import app
-from edgeseq.datasets.wikitext import EOS, UNKNOWN, stream_dataset
-from edgeseq.errors import CheckpointError, ConversionError, InputError, RefusedError
-from edgeseq.formats.bundle import read_bundle
-from edgeseq.formats.trained_model import (
-    ModelManifest,
-    TrainedModel,
-    not_trained_here,
-    read_model_folder,
-)
-from edgeseq.tasks.context_windows import half_overlapping
-from edgeseq.tasks.examples import Dataset, StreamExample
 
 SMALL = LmBertSettings(
     epochs=5,

@@ -8,9 +8,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from edgeseq_converters.training.lstm_model import LstmClassifier, initial_arrays
 
 from edgeseq.formats.trained_model import LstmConfig
+from edgeseq_converters.training.lstm_model import LstmClassifier, initial_arrays
 
 IDS = np.array([[5, 3, 8, 1, 2], [7, 7, 0, 0, 0], [4, 9, 2, 6, 0]], dtype=np.int32)
 MASK = np.array([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [1, 1, 1, 1, 0]], dtype=np.float32)

@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from edgeseq_converters.models.network import marked_features
-from edgeseq_converters.models.reference import reference_logits
 
 from edgeseq.errors import CheckpointError
 from edgeseq.formats.tflite_file import parse_tflite
 from edgeseq.formats.trained_model import TrainedModel
 from edgeseq.runtime.interpreter_check import Answering
+from edgeseq_converters.models.network import marked_features
+from edgeseq_converters.models.reference import reference_logits
 
 MARKS = (4, 5, 6)
 """Three ids of the invented vocabulary; words of the texts below have higher ones."""

@@ -8,6 +8,12 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
+
+from edgeseq.datasets.parts import make_dataset
+from edgeseq.errors import CheckpointError, DataError
+from edgeseq.formats.trained_model import TrainedModel, read_model_folder
+from edgeseq.tasks.examples import Dataset, TextExample
 from edgeseq_converters.convert.pipeline import convert
 from edgeseq_converters.models.network import marked_features
 from edgeseq_converters.models.reference import reference_logits
@@ -23,12 +29,6 @@ from edgeseq_converters.training.marks import (
     with_swapped_targets,
 )
 from edgeseq_converters.training.texts import Part
-from tokenizers import Tokenizer
-
-from edgeseq.datasets.parts import make_dataset
-from edgeseq.errors import CheckpointError, DataError
-from edgeseq.formats.trained_model import TrainedModel, read_model_folder
-from edgeseq.tasks.examples import Dataset, TextExample
 
 TEXT = "the [A] teapot [/A] was fine but [B] ladder [/B] was not and [P] it [/P] is slow"
 

@@ -12,6 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+from edgeseq.datasets.registry import load_dataset
+from edgeseq.errors import CheckpointError
+from edgeseq.formats.trained_model import read_model_folder
+from edgeseq.progress import ProgressUpdate
 from edgeseq_converters.training.checkpoints import (
     Snapshot,
     TrainingFile,
@@ -21,11 +26,6 @@ from edgeseq_converters.training.checkpoints import (
 from edgeseq_converters.training.distil import train_lstm
 from edgeseq_converters.training.finetune import train_bert
 from edgeseq_converters.training.settings import BertSettings, LstmSettings
-
-from edgeseq.datasets.registry import load_dataset
-from edgeseq.errors import CheckpointError
-from edgeseq.formats.trained_model import read_model_folder
-from edgeseq.progress import ProgressUpdate
 
 WORDS = ("good", "bad", "plain", "screen", "battery", "very", "not", "the", "of", "a")
 

@@ -8,15 +8,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from edgeseq_converters.models.reference_encoder import bert_answers
-from edgeseq_converters.training.distil import train_lstm
-from edgeseq_converters.training.finetune import train_bert
-from edgeseq_converters.training.seeds import teacher_sha256, train_seeds
-from edgeseq_converters.training.settings import BertSettings, LstmSettings
-from edgeseq_converters.training.students import lesson, matched_layers
-from edgeseq_converters.training.texts import encode_texts, soft_labels
-from edgeseq_converters.training.transfer import Neighbours, cut_out, key, transfer_set
-from edgeseq_converters.training.word_states import side_by_side, special_tokens, word_states
 from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 
@@ -26,6 +17,15 @@ from edgeseq.formats.storage import sha256_file
 from edgeseq.formats.train_logits import texts_sha256
 from edgeseq.formats.trained_model import TrainedModel, read_model_folder, write_model_folder
 from edgeseq.tasks.examples import Dataset, TextExample
+from edgeseq_converters.models.reference_encoder import bert_answers
+from edgeseq_converters.training.distil import train_lstm
+from edgeseq_converters.training.finetune import train_bert
+from edgeseq_converters.training.seeds import teacher_sha256, train_seeds
+from edgeseq_converters.training.settings import BertSettings, LstmSettings
+from edgeseq_converters.training.students import lesson, matched_layers
+from edgeseq_converters.training.texts import encode_texts, soft_labels
+from edgeseq_converters.training.transfer import Neighbours, cut_out, key, transfer_set
+from edgeseq_converters.training.word_states import side_by_side, special_tokens, word_states
 
 LABELS = ("negative", "neutral", "positive")
 TELLING = {"negative": "bad", "neutral": "plain", "positive": "good"}

@@ -9,14 +9,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from edgeseq_benchmarks.bench import protocol
-from edgeseq_benchmarks.bench.predict import predict, words_of
-from edgeseq_benchmarks.bench.worker_client import Child, load_command
-from edgeseq_converters.convert.pipeline import convert
-from edgeseq_converters.models.reference import reference_answers
-from edgeseq_converters.training.distil import train_lstm
-from edgeseq_converters.training.finetune import train_bert
-from edgeseq_converters.training.settings import BertSettings, LstmSettings
 
 from edgeseq.datasets.parts import make_dataset
 from edgeseq.errors import BundleError, InputError
@@ -25,6 +17,14 @@ from edgeseq.formats.trained_model import TrainedModel, write_model_folder
 from edgeseq.progress import ProgressUpdate
 from edgeseq.tasks.examples import Dataset, TaggedExample
 from edgeseq.tasks.tagging import best_tags, bio_rules
+from edgeseq_benchmarks.bench import protocol
+from edgeseq_benchmarks.bench.predict import predict, words_of
+from edgeseq_benchmarks.bench.worker_client import Child, load_command
+from edgeseq_converters.convert.pipeline import convert
+from edgeseq_converters.models.reference import reference_answers
+from edgeseq_converters.training.distil import train_lstm
+from edgeseq_converters.training.finetune import train_bert
+from edgeseq_converters.training.settings import BertSettings, LstmSettings
 
 from ..conftest import WORDS, make_bert, make_lstm
 

@@ -11,6 +11,15 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
+
+from edgeseq.datasets.parts import make_dataset
+from edgeseq.errors import CheckpointError, InputError, OutputError
+from edgeseq.formats.train_logits import FILE_NAME, read_train_logits
+from edgeseq.formats.trained_model import TrainedModel, read_model_folder
+from edgeseq.progress import ProgressUpdate, no_progress
+from edgeseq.tasks.examples import Dataset, TextExample
 from edgeseq_converters.models.reference_encoder import bert_answers
 from edgeseq_converters.training import frozen
 from edgeseq_converters.training.batching import (
@@ -26,15 +35,6 @@ from edgeseq_converters.training.loop import train_epochs
 from edgeseq_converters.training.optimizer import learning_rate
 from edgeseq_converters.training.settings import BertSettings, LstmSettings, read_settings
 from edgeseq_converters.training.texts import encode_part
-from tokenizers import Tokenizer
-from tokenizers.processors import TemplateProcessing
-
-from edgeseq.datasets.parts import make_dataset
-from edgeseq.errors import CheckpointError, InputError, OutputError
-from edgeseq.formats.train_logits import FILE_NAME, read_train_logits
-from edgeseq.formats.trained_model import TrainedModel, read_model_folder
-from edgeseq.progress import ProgressUpdate, no_progress
-from edgeseq.tasks.examples import Dataset, TextExample
 
 BERT = BertSettings(epochs=5, batch_size=8, learning_rate=2e-3, frozen_layers=0)
 LSTM = LstmSettings(

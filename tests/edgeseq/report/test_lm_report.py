@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from edgeseq.formats.result import LengthPoint, Predictions
+from edgeseq.formats.result import LengthPoint
 from edgeseq.report.next_words import (
     against_caption,
     costs_caption,
@@ -18,6 +18,7 @@ from edgeseq.report.next_words import (
 from edgeseq.report.parts import asked_of
 from edgeseq.report.rows import Entry, derive_row, read_groups
 from edgeseq.tasks.examples import TextExample
+from edgeseq.tasks.predictions import Predictions
 
 from ...fake_results import MODELS, Fake, FakeModel, make_result, write_result
 

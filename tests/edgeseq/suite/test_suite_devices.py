@@ -8,8 +8,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from edgeseq_benchmarks.devices import measure
-from edgeseq_benchmarks.devices.measure import Outcome, Target, Task
 
 from edgeseq.errors import DeviceError, InputError
 from edgeseq.formats.result import read_result
@@ -17,6 +15,8 @@ from edgeseq.progress import no_progress
 from edgeseq.suite.devices import bench_on, suite_targets
 from edgeseq.suite.plan import data_step, plan
 from edgeseq.suite.schema import read_suite
+from edgeseq_benchmarks.devices import measure
+from edgeseq_benchmarks.devices.measure import Outcome, Target, Task
 
 from ...fake_results import Fake, make_result
 

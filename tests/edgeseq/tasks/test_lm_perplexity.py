@@ -11,9 +11,9 @@ import pytest
 from edgeseq.datasets import wikitext
 from edgeseq.datasets.registry import load_dataset
 from edgeseq.errors import DataError
-from edgeseq.formats.result import Predictions
 from edgeseq.tasks import language_model as perplexity
 from edgeseq.tasks import scoring
+from edgeseq.tasks.predictions import Predictions
 
 ARTICLE = " \n = {title} = \n \n The first line . \n 1 = 2 = 3 \n \n = = Part = = \n \n More . \n"
 

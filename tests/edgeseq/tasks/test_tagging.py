@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgeseq.errors import DataError
-from edgeseq.formats.result import Predictions
+from edgeseq.tasks.predictions import Predictions
 from edgeseq.tasks.scoring import METRICS, difference, score, subset
 from edgeseq.tasks.tagging import (
     best_tags,

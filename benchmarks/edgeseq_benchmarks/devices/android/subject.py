@@ -4,18 +4,11 @@ from __future__ import annotations
 
 from edgeseq.errors import BundleError
 from edgeseq.formats.bundle import Bundle, check_model
-from edgeseq.formats.result import (
-    ColdStart,
-    Finding,
-    LengthPoint,
-    Predictions,
-    Queries,
-    Run,
-    Settings,
-)
+from edgeseq.formats.result import ColdStart, Finding, LengthPoint, Queries, Run, Settings
 from edgeseq.runtime.interpreter import PADDING_ID
 from edgeseq.runtime.tokenize import TextEncoder
 from edgeseq.tasks.examples import TextExample
+from edgeseq.tasks.predictions import Predictions
 from edgeseq_benchmarks.bench import validity
 from edgeseq_benchmarks.bench.checks import check_signature, check_tokenizer
 from edgeseq_benchmarks.bench.subject import Subject, bundle_identity

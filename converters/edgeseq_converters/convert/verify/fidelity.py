@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from edgeseq.errors import ConversionError
 from edgeseq.formats.bundle import Fidelity
-from edgeseq.formats.result import Predictions
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.runtime.interpreter_check import Answering
 from edgeseq.tasks.examples import labels_of
+from edgeseq.tasks.predictions import Predictions
 from edgeseq.tasks.registry import TASKS
 from edgeseq.tasks.scoring import metric_of
 from edgeseq.tasks.tagging import best_tags, bio_rules
