@@ -1,7 +1,8 @@
 """The work of each step, run in a process of its own (`edgeseq.subprocesses`).
 
 `python -m edgeseq.suite.jobs` reads one job from stdin. A job is a function of `JOBS`; it is
-called with the job's arguments and a progress callback, and gives a plain dictionary. A key `note`, if
+called with the job's arguments and a progress callback, and gives a plain dictionary. A key
+`note`, if
 present, is what the terminal shows beside the finished step.
 """
 
