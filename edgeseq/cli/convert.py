@@ -147,7 +147,9 @@ def convert(
             rich_help_panel=BARE,
         ),
     ] = False,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace what stands there.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Overwrite the output if it exists.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Convert a model to TFLite, check it against the float model, write a bundle.
@@ -181,7 +183,7 @@ def convert(
             ids,
             head=head,
             streaming=streaming,
-            replace=replace,
+            overwrite=overwrite,
             json=json,
         )
         return
@@ -210,7 +212,7 @@ def convert(
                 Choices(*choices),
                 dataset=dataset,
                 progress=report,
-                replace=replace,
+                overwrite=overwrite,
             )
     if json:
         print_json([manifest for _, manifest in made.bundles])
@@ -257,7 +259,7 @@ def _bare(
     *,
     head: str,
     streaming: bool,
-    replace: bool,
+    overwrite: bool,
     json: bool,
 ) -> None:
     from edgeseq.errors import InputError
@@ -295,7 +297,7 @@ def _bare(
                 target,
                 head=check_head(head),
                 ids=ids,
-                replace=replace,
+                overwrite=overwrite,
                 progress=report,
             )
         else:
@@ -307,7 +309,7 @@ def _bare(
                 description=description,
                 ids=ids,
                 streaming=streaming,
-                replace=replace,
+                overwrite=overwrite,
                 progress=report,
             )
     if json:

@@ -36,7 +36,9 @@ def add(
         str, typer.Option(help="The Python there that has the runtime: a command or a path.")
     ] = "python3",
     note: Annotated[str, typer.Option(help="What you want to remember about it.")] = "",
-    replace: Annotated[bool, typer.Option("--replace", help="Replace one of that name.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Overwrite a saved device of that name.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Keep a device under a short name, for `--on NAME`.
@@ -50,7 +52,7 @@ def add(
         # Anything else is refused below, with what an address is.
         parse_device(address, where="ADDRESS")
     entry = DeviceEntry(address=address, python=python, note=note)
-    add_device(name, entry, replace=replace)
+    add_device(name, entry, overwrite=overwrite)
     if json:
         print_json({"name": name, "device": entry, "path": str(devices_path())})
         return

@@ -77,7 +77,9 @@ def train(
             "command goes on from there after a kill.",
         ),
     ] = 60.0,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace what stands there.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Overwrite the output if it exists.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Train an LSTM or fine-tune a BERT.
@@ -112,7 +114,7 @@ def train(
                 "checkpoint": checkpoint,
                 "teacher": teacher,
                 "keep_every_s": keep_every,
-                "replace": replace,
+                "overwrite": overwrite,
             },
             json=json,
         )
@@ -136,10 +138,10 @@ def train(
         settings = bert or lstm
         if seeds == 1:
             train_one = training_of(arch)
-            model = train_one(dataset, out_dir, settings=settings, replace=replace, **common)
+            model = train_one(dataset, out_dir, settings=settings, overwrite=overwrite, **common)
         else:
             model = train_several(
-                arch, dataset, settings, out_dir, count=seeds, replace=replace, options=common
+                arch, dataset, settings, out_dir, count=seeds, overwrite=overwrite, options=common
             )
     _say(model, out_dir, json=json)
 

@@ -30,7 +30,7 @@ def train_several(
     out_dir: Path,
     *,
     count: int,
-    replace: bool,
+    overwrite: bool,
     options: Mapping[str, Any],
 ) -> TrainedModel:
     """The best of `count` seeds; those that an interrupted run of the same had done are kept.
@@ -45,7 +45,7 @@ def train_several(
 
     def one(seed: int, folder: Path) -> TrainedModel:
         own = msgspec.structs.replace(settings, seed=seed)
-        return train(dataset, folder, settings=own, name=out_dir.name, replace=True, **options)
+        return train(dataset, folder, settings=own, name=out_dir.name, overwrite=True, **options)
 
     facts = {
         "arch": arch,
@@ -54,7 +54,9 @@ def train_several(
         "checkpoint": str(options.get("checkpoint")),
         "teacher": teacher_sha256(options.get("teacher")),
     }
-    return train_seeds(one, out_dir, first=settings.seed, count=count, facts=facts, replace=replace)
+    return train_seeds(
+        one, out_dir, first=settings.seed, count=count, facts=facts, overwrite=overwrite
+    )
 
 
 def spread_of_seeds(scores: Mapping[str, float]) -> str:

@@ -93,7 +93,7 @@ def find_device(name: str, path: Path | None = None) -> DeviceEntry | None:
 
 
 def add_device(
-    name: str, entry: DeviceEntry, path: Path | None = None, *, replace: bool = False
+    name: str, entry: DeviceEntry, path: Path | None = None, *, overwrite: bool = False
 ) -> None:
     """Keeps a board under a name.
 
@@ -103,12 +103,12 @@ def add_device(
     path = path or devices_path()
     _check(name, entry, where=f"device {name!r}")
     devices = read_devices(path)
-    if name in devices and not replace:
+    if name in devices and not overwrite:
         raise InputError(
             "there is a device of that name",
             where=name,
             found=devices[name].address,
-            fix="choose another name, or add --replace",
+            fix="choose another name, or add --overwrite",
         )
     write_text(path, _toml({**devices, name: entry}))
 

@@ -69,13 +69,13 @@ def write_text(path: Path, content: str) -> None:
 
 
 @contextlib.contextmanager
-def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+def new_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Gives a temporary folder that becomes `path` when the block ends without an error.
 
-    With `replace`, what stands at `path` is removed at that moment, not before. Raises
+    With `overwrite`, what stands at `path` is removed at that moment, not before. Raises
     `OutputError` when something is in the way, the disk is full, or writing is not allowed.
     """
-    if path.exists() and not replace:
+    if path.exists() and not overwrite:
         raise OutputError("already exists", where=path, fix="choose another --out or remove it")
     with os_errors_as_output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,9 +84,9 @@ def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         with os_errors_as_output_errors(path):
             yield draft
             draft.chmod(0o755)
-            if replace and path.is_dir() and not path.is_symlink():
+            if overwrite and path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
-            elif replace:
+            elif overwrite:
                 path.unlink(missing_ok=True)
             draft.rename(path)
     except BaseException:

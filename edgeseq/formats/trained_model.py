@@ -230,14 +230,14 @@ def write_model_folder(
     path: Path,
     model: TrainedModel,
     *,
-    replace: bool = False,
+    overwrite: bool = False,
     train_logits: TrainLogits | None = None,
 ) -> None:
     """Writes the folder completely or not at all, with `train_logits` if there are any.
 
-    Raises `OutputError` when it exists (without `replace`), or the disk is full.
+    Raises `OutputError` when it exists (without `overwrite`), or the disk is full.
     """
-    with new_folder(path, replace=replace) as draft:
+    with new_folder(path, overwrite=overwrite) as draft:
         write_bytes(draft / "weights.safetensors", array_bytes(model.weights))
         write_bytes(draft / "tokenizer.json", model.tokenizer_json.encode())
         write_json(draft / "model.json", model.manifest)

@@ -63,7 +63,7 @@ def write_report(
         parts_of(one, own) if can_draw() else table_parts(one.group)
         for one, own in zip(decided, asked, strict=True)
     ]
-    with new_folder(out, replace=True) as folder:
+    with new_folder(out, overwrite=True) as folder:
         _write_pictures(folder / PICTURES, parts, progress)
         _write_documents(folder, decided, parts, summary, budget)
         write_json(folder / "summary.json", summary)

@@ -175,7 +175,7 @@ def _train(
             settings=msgspec.structs.replace(settings, seed=seed),
             name=name,
             data_dir=_data_dir(data),
-            replace=True,
+            overwrite=True,
             keep_every_s=EVERY_S,
             progress=progress,
         )
@@ -189,7 +189,9 @@ def _train(
         "settings": msgspec.to_builtins(settings),
         "teacher": weights,
     }
-    model = train_seeds(one, Path(out), first=settings.seed, count=seeds, facts=facts, replace=True)
+    model = train_seeds(
+        one, Path(out), first=settings.seed, count=seeds, facts=facts, overwrite=True
+    )
     return _trained(model)
 
 
@@ -230,7 +232,7 @@ def convert(
         lowering=lowering,
         dataset=dataset,
         progress=progress,
-        replace=True,
+        overwrite=True,
     )
     fidelity = manifest.fidelity
     size = format_bytes(manifest.files["model.tflite"].size_bytes)

@@ -46,7 +46,7 @@ def convert_bare(
     description: Path | None = None,
     ids: Path | None = None,
     streaming: bool = False,
-    replace: bool = False,
+    overwrite: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> BareModel:
     """Writes the network at `source` as the file `out`, after comparing it with the float one.
@@ -69,7 +69,7 @@ def convert_bare(
             found=recipe.name,
             fix="name a file of token ids with --ids, one JSON list a line",
         )
-    check_free(out, replace=replace)
+    check_free(out, overwrite=overwrite)
     progress(ProgressUpdate("write the operators", 0, 1))
     name = output_name(network)
     real = texts if ids is not None else ()

@@ -36,7 +36,7 @@ def convert_bare_encoder(
     head: HeadName = "auto",
     max_tokens: int | None = None,
     ids: Path | None = None,
-    replace: bool = False,
+    overwrite: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> BareModel:
     """Writes the checkpoint `source` (a folder or a hub id) as the file `out`, after comparing it
@@ -47,7 +47,7 @@ def convert_bare_encoder(
     `CheckpointError`, `FetchError`, `ConversionError`, `DataError` and `OutputError`; nothing is
     written then.
     """
-    check_free(out, replace=replace)
+    check_free(out, overwrite=overwrite)
     model = read_model(source, head=head, max_tokens=max_tokens, progress=progress)
     config = bert_config(model)
     longest = model.manifest.max_tokens

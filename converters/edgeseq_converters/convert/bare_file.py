@@ -61,10 +61,10 @@ class Expected(msgspec.Struct, frozen=True):
     answers: Sequence[FloatArray]
 
 
-def check_free(out: Path, *, replace: bool) -> None:
-    """Raises `OutputError` when `out` is there already, without `replace`."""
-    if out.exists() and not replace:
-        raise OutputError("is there already", where=out, fix="choose another --out or --replace")
+def check_free(out: Path, *, overwrite: bool) -> None:
+    """Raises `OutputError` when `out` is there already, without `overwrite`."""
+    if out.exists() and not overwrite:
+        raise OutputError("is there already", where=out, fix="choose another --out or --overwrite")
 
 
 def write_bare(

@@ -51,7 +51,7 @@ def convert_many(
     *,
     dataset: AnyDataset,
     progress: ProgressCallback = no_progress,
-    replace: bool = False,
+    overwrite: bool = False,
 ) -> Made:
     """Converts the prepared model: to the bundle `out`, or with several recipes or lowerings to
     bundles NAME-RECIPE[-LOWERING] in the folder `out`.
@@ -84,7 +84,7 @@ def convert_many(
         runtime=choices.runtime,
         max_drop=choices.max_drop,
         progress=progress,
-        replace=replace,
+        overwrite=overwrite,
     )
     made = []
     refused: dict[str, str] = {}

@@ -95,7 +95,7 @@ def convert(
     max_drop: float | None = None,
     gate: bool = False,
     progress: ProgressCallback = no_progress,
-    replace: bool = False,
+    overwrite: bool = False,
 ) -> BundleManifest:
     """Converts the trained model in `model_dir` and writes the bundle `out`, whole or not at all.
 
@@ -110,7 +110,7 @@ def convert(
     damaged model, `DataError` when the data set's labels are not the model's, `ConversionError`
     when the converter crashed, changed nothing, or made a model beyond the recipe's bound or for
     which the runtime has no operators, `RefusedError` when it loses too much, and `OutputError`
-    when `out` exists (without `replace`) or cannot be written.
+    when `out` exists (without `overwrite`) or cannot be written.
     """
     chosen = get_recipe(recipe)
     model = read_source(model_dir)
@@ -128,14 +128,14 @@ def convert(
             target=target,
             check=partial(check_perplexity, max_drop=max_drop) if gated else None,
             progress=progress,
-            replace=replace,
+            overwrite=overwrite,
         )
     max_tokens = target.steps or model.manifest.max_tokens
     _check_dataset(dataset, model)
     reference_answers(model, [[0]])  # every array is there and sound: known in a moment
     texts = Texts(model, vocabulary_size(model), max_tokens)
     compared = choose_compared(dataset, texts, everything=gated)
-    with new_folder(out, replace=replace) as draft:
+    with new_folder(out, overwrite=overwrite) as draft:
         place = _Place(model_dir=model_dir.absolute(), draft=draft.absolute(), out=out)
         converted = _run_converter(
             place, model, chosen, target, choose_calibrated(dataset, texts), progress=progress

@@ -75,7 +75,7 @@ def convert_stream(
     target: Target,
     check: Check | None = None,
     progress: ProgressCallback = no_progress,
-    replace: bool = False,
+    overwrite: bool = False,
 ) -> BundleManifest:
     """Converts the model in `model_dir` and writes the bundle `out`, whole or not at all.
 
@@ -84,10 +84,10 @@ def convert_stream(
 
     Raises `DataError` when the data has no text to compare on, `ConversionError` when the file is
     not what the recipe says or answers differently from the float model, `OutputError` when `out`
-    exists (without `replace`).
+    exists (without `overwrite`).
     """
     pieces = _pieces(model, dataset.dev, where=dataset.name)
-    with new_folder(out, replace=replace) as draft:
+    with new_folder(out, overwrite=overwrite) as draft:
         path = draft / "model.tflite"
         began = time.monotonic()
         arguments = {"model_dir": str(model_dir.absolute()), "out": str(path.absolute())}

@@ -69,7 +69,7 @@ def train_lstm(
     settings: LstmSettings | None = None,
     name: str | None = None,
     data_dir: Path | None = None,
-    replace: bool = False,
+    overwrite: bool = False,
     keep_every_s: float | None = None,
     progress: ProgressCallback = no_progress,
 ) -> TrainedModel:
@@ -100,13 +100,13 @@ def train_lstm(
             settings=settings,
             name=name,
             data_dir=data_dir,
-            replace=replace,
+            overwrite=overwrite,
             keep_every_s=keep_every_s,
             progress=progress,
         )
     began = time.monotonic()
     settings = settings or LstmSettings()
-    check_place(out, replace=replace)
+    check_place(out, overwrite=overwrite)
     name = name or out.name
     check_taught(settings, taught=teacher is not None)
     guide = None if teacher is None else read_teacher(teacher, data)
@@ -185,7 +185,7 @@ def train_lstm(
         weights=model.arrays(),
         tokenizer_json=start.tokenizer_json,
         began=began,
-        replace=replace,
+        overwrite=overwrite,
         teacher=None if guide is None else guide.manifest.name,
         teacher_labels=labels_from,
         initial_weights=start.identity,

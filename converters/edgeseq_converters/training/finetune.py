@@ -58,7 +58,7 @@ def train_bert(
     settings: BertSettings | None = None,
     name: str | None = None,
     data_dir: Path | None = None,
-    replace: bool = False,
+    overwrite: bool = False,
     keep_every_s: float | None = None,
     progress: ProgressCallback = no_progress,
 ) -> TrainedModel:
@@ -92,13 +92,13 @@ def train_bert(
             settings=settings,
             name=name,
             data_dir=data_dir,
-            replace=replace,
+            overwrite=overwrite,
             keep_every_s=keep_every_s,
             progress=progress,
         )
     began = time.monotonic()
     settings = settings or BertSettings()
-    check_place(out, replace=replace)
+    check_place(out, overwrite=overwrite)
     marked = settings.pooling == "marks"
     _check_teacher(teacher, settings)
     guide = None if teacher is None else read_teacher(teacher, data)
@@ -183,7 +183,7 @@ def train_bert(
         weights=model.arrays(),
         tokenizer_json=source.tokenizer_json,
         began=began,
-        replace=replace,
+        overwrite=overwrite,
         teacher=None if guide is None else guide.manifest.name,
         teacher_labels=None if guide is None else "computed",
         initial_weights=source.identity,

@@ -33,7 +33,7 @@ def write_trained(
     weights: dict[str, Any],
     tokenizer_json: str,
     began: float,
-    replace: bool,
+    overwrite: bool,
     teacher: str | None = None,
     teacher_labels: Literal["kept", "computed"] | None = None,
     initial_weights: str | None = None,
@@ -47,7 +47,7 @@ def write_trained(
     `weights` its arrays by name; `began` is `time.monotonic()` when the training began, in
     seconds. `train_logits` [texts, labels] are kept for students. The rest is as in
     `edgeseq_converters.training.record.training_record`. Raises `OutputError` when `out` is in the
-    way (without `replace`) or cannot be written.
+    way (without `overwrite`) or cannot be written.
     """
     from edgeseq.formats.train_logits import of_data
 
@@ -75,7 +75,7 @@ def write_trained(
         tokenizer_json=tokenizer_json,
     )
     kept = None if train_logits is None else of_data(data, train_logits)
-    write_model_folder(out, trained, replace=replace, train_logits=kept)
+    write_model_folder(out, trained, overwrite=overwrite, train_logits=kept)
     if resume is not None:
         resume.remove()
     return trained

@@ -7,7 +7,7 @@ from pathlib import Path
 from edgeseq.errors import OutputError
 
 
-def check_place(out: Path, *, replace: bool) -> None:
+def check_place(out: Path, *, overwrite: bool) -> None:
     """Raises `OutputError` when `out` exists, unless it may be replaced."""
-    if out.exists() and not replace:
+    if out.exists() and not overwrite:
         raise OutputError("already exists", where=out, fix="choose another --out or remove it")

@@ -29,7 +29,7 @@ def train_seeds(
     first: int,
     count: int,
     facts: Mapping[str, Any],
-    replace: bool = False,
+    overwrite: bool = False,
 ) -> TrainedModel:
     """Trains with the seeds `first` … `first + count - 1` and leaves the best at `out`.
 
@@ -39,7 +39,7 @@ def train_seeds(
 
     Raises `OutputError` when `out` is in the way, and what `train_one` raises.
     """
-    check_place(out, replace=replace)
+    check_place(out, overwrite=overwrite)
     work = out.with_name(f"{out.name}.seeds")
     _claim(work, identity_of(facts, []))
     scores: dict[int, float] = {}

@@ -44,7 +44,7 @@ def train_bert_tagger(
     settings: BertSettings | None = None,
     name: str | None = None,
     data_dir: Path | None = None,
-    replace: bool = False,
+    overwrite: bool = False,
     keep_every_s: float | None = None,
     progress: ProgressCallback = no_progress,
 ) -> TrainedModel:
@@ -61,7 +61,7 @@ def train_bert_tagger(
         )
     began = time.monotonic()
     settings = settings or BertSettings()
-    check_place(out, replace=replace)
+    check_place(out, overwrite=overwrite)
     source = read_checkpoint(
         checkpoint or DEFAULT_CHECKPOINT, pooling="mean", data_dir=data_dir, progress=progress
     )
@@ -130,7 +130,7 @@ def train_bert_tagger(
         weights=model.arrays(),
         tokenizer_json=source.tokenizer_json,
         began=began,
-        replace=replace,
+        overwrite=overwrite,
         initial_weights=source.identity,
         resume=resume,
     )

@@ -41,7 +41,7 @@ def train_lstm_tagger(
     settings: LstmSettings | None = None,
     name: str | None = None,
     data_dir: Path | None = None,
-    replace: bool = False,
+    overwrite: bool = False,
     keep_every_s: float | None = None,
     progress: ProgressCallback = no_progress,
 ) -> TrainedModel:
@@ -55,7 +55,7 @@ def train_lstm_tagger(
     """
     began = time.monotonic()
     settings = settings or LstmSettings()
-    check_place(out, replace=replace)
+    check_place(out, overwrite=overwrite)
     name = name or out.name
     guide = None if teacher is None else read_teacher(teacher, data)
     texts = [one.text for one in data.train]
@@ -117,7 +117,7 @@ def train_lstm_tagger(
         weights=model.arrays(),
         tokenizer_json=start.tokenizer_json,
         began=began,
-        replace=replace,
+        overwrite=overwrite,
         teacher=None if guide is None else guide.manifest.name,
         teacher_labels=None if guide is None else "computed",
         initial_weights=start.identity,

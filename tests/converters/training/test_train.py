@@ -164,7 +164,7 @@ def test_labels_are_computed_where_none_are_kept(
             tmp_path / "s",
             teacher=folder,
             settings=settings,
-            replace=True,
+            overwrite=True,
             progress=reports.append,
         )
         assert model.manifest.training.teacher_labels == "computed"
@@ -279,7 +279,7 @@ def test_what_stands_in_the_way_is_noticed_before_training(data: Dataset, tmp_pa
 def test_replaces_when_told(data: Dataset, teacher: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     settings = LstmSettings(epochs=1, hidden_size=8, embedding_size=8)
-    train_lstm(data, tmp_path / "out", teacher=teacher, settings=settings, replace=True)
+    train_lstm(data, tmp_path / "out", teacher=teacher, settings=settings, overwrite=True)
     assert read_model_folder(tmp_path / "out").manifest.arch == "lstm"
 
 

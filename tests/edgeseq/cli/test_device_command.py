@@ -28,7 +28,7 @@ from edgeseq.formats.devices import (
 EDGESEQ = Path(sysconfig.get_path("scripts")) / "edgeseq"
 KITCHEN = DeviceEntry("ssh://pi@kitchen.local", "~/edgeseq-venv/bin/python", "Pi 4, [2 GB]")
 HOSTILE = (
-    *("", " ", "-rf", "--replace", "local", "a b", "a;b", "$(reboot)", "`id`", "a\nb", "a/b"),
+    *("", " ", "-rf", "--overwrite", "local", "a b", "a;b", "$(reboot)", "`id`", "a\nb", "a/b"),
     *("..", ".hidden", "ü", 'a"b', "a'b", "x" * 65, "a\0b"),
 )
 
@@ -64,7 +64,7 @@ def test_kept_found_replaced_and_forgotten(config: Path) -> None:
     other = DeviceEntry("ssh://pi@garden.local")
     with pytest.raises(InputError, match="there is a device of that name"):
         add_device("kitchen", other)
-    add_device("kitchen", other, replace=True)
+    add_device("kitchen", other, overwrite=True)
     assert find_device("kitchen") == other
     remove_device("kitchen")
     assert list(read_devices()) == ["phone"]
@@ -149,7 +149,7 @@ def test_the_commands(config: Path) -> None:
     }
     again = _edgeseq("device", "add", "kitchen", "adb:1")
     assert again.returncode == 2
-    assert "--replace" in again.stderr
+    assert "--overwrite" in again.stderr
     hostile = _edgeseq("device", "add", "x", "ssh://-oProxyCommand=reboot")
     assert hostile.returncode == 2
     assert "is not a device" in hostile.stderr

@@ -106,7 +106,7 @@ def build_image(
         if image is not None:
             return image
         require_tools(BUILD_TOOLS)
-        with new_folder(image_folder(cache, release), replace=True) as draft:
+        with new_folder(image_folder(cache, release), overwrite=True) as draft:
             _build(draft, release, progress)
     image = find_image(cache, release)
     assert image is not None  # noqa: S101 - it was made three lines above

@@ -44,7 +44,7 @@ def train_lm_bert(
     checkpoint: str | Path | None = None,
     name: str | None = None,
     data_dir: Path | None = None,
-    replace: bool = False,
+    overwrite: bool = False,
     keep_every_s: float | None = 60.0,
     progress: ProgressCallback = no_progress,
 ) -> TrainedModel | Paused:
@@ -59,7 +59,7 @@ def train_lm_bert(
     """
     settings = settings or LmBertSettings()
     refuse_teacher(teacher)
-    check_place(out, replace=replace)
+    check_place(out, overwrite=overwrite)
     vocabulary, frequencies, stream = prepare(
         data, settings, words=settings.batch_size * settings.window, what="batch_size · window"
     )
@@ -93,7 +93,7 @@ def train_lm_bert(
         bert=config,
     )
     trained = TrainedModel(manifest, model.arrays(), corpus.tokenizer_json(vocabulary))
-    write_model_folder(out, trained, replace=replace)
+    write_model_folder(out, trained, overwrite=overwrite)
     if file is not None:
         file.remove()
     return trained

@@ -48,7 +48,7 @@ def train_lm(
     checkpoint: str | Path | None = None,
     name: str | None = None,
     data_dir: Path | None = None,
-    replace: bool = False,
+    overwrite: bool = False,
     keep_every_s: float | None = 60.0,
     progress: ProgressCallback = no_progress,
 ) -> TrainedModel | Paused:
@@ -63,7 +63,7 @@ def train_lm(
     """
     settings = settings or LmSettings()
     refuse_teacher(teacher)
-    check_place(out, replace=replace)
+    check_place(out, overwrite=overwrite)
     vocabulary, frequencies, stream = prepare(
         data, settings, words=settings.batch_size * settings.steps, what="batch_size · steps"
     )
@@ -115,7 +115,7 @@ def train_lm(
         seconds=loop.seconds,
         score=score,
     )
-    write_model_folder(out, trained, replace=replace)
+    write_model_folder(out, trained, overwrite=overwrite)
     if file is not None:
         file.remove()
     return trained
