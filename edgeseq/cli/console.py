@@ -23,8 +23,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from edgeseq.progress import ProgressCallback
-from edgeseq.progress import ProgressUpdate as ProgressReport
+from edgeseq.progress import ProgressCallback, ProgressUpdate
 
 LINE_INTERVAL_S = 30.0
 
@@ -85,7 +84,7 @@ def progress_bars(*, still: bool = False) -> Iterator[ProgressCallback]:
     with Progress(*columns, console=err, transient=False, auto_refresh=not still) as bars:
         tasks: dict[str, Any] = {}
 
-        def report(update: ProgressReport) -> None:
+        def report(update: ProgressUpdate) -> None:
             if update.stage not in tasks:
                 tasks[update.stage] = bars.add_task(update.stage, total=None, note="")
             bars.update(
@@ -106,7 +105,7 @@ def _line_a_stage() -> ProgressCallback:
     began: dict[str, tuple[float, float]] = {}
     ended: set[str] = set()
 
-    def report(update: ProgressReport) -> None:
+    def report(update: ProgressUpdate) -> None:
         stage, now = update.stage, time.monotonic()
         if update.done == update.total:
             if stage not in ended:
@@ -125,7 +124,7 @@ def _line_a_stage() -> ProgressCallback:
     return report
 
 
-def _time_left(update: ProgressReport, now: float, began: float, done_then: float) -> str:
+def _time_left(update: ProgressUpdate, now: float, began: float, done_then: float) -> str:
     """The time that the rest takes at the speed so far, as `3:20 left, `; nothing if unknown.
 
     What was done before the stage began here (a training that is gone on with) is no speed.

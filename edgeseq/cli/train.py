@@ -131,7 +131,7 @@ def train(
             "teacher": teacher,
             "data_dir": data_dir,
             "keep_every_s": keep_every,
-            "report": report,
+            "progress": report,
         }
         if checkpoint is not None:
             common["checkpoint"] = checkpoint

@@ -62,7 +62,7 @@ def bench_there(**changes: Any) -> dict[str, Any]:
         "on": [KITCHEN, CELLAR],
         "python": None,
         "identity": {},
-        "report": no_progress,
+        "progress": no_progress,
     }
     return bench_on(**(given | changes))
 
