@@ -7,12 +7,12 @@ OUT ?= edgeseq-demo
 # Tests of different files that run side by side; 0 for one after the other.
 JOBS ?= 2
 
-.PHONY: demo test lint types unit test-devices test-emulated clean
+.PHONY: demo test lint types docs unit test-devices test-emulated clean
 
 demo: $(VENV)/.demo
 	$(BIN)/edgeseq demo --out $(OUT)
 
-test: lint types unit
+test: lint types docs unit
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -21,6 +21,10 @@ lint: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
+
+# The site, into build/site; a broken link or anchor is an error.
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not emulated and not sshd and not adb and not wheel" -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
@@ -43,7 +47,7 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/.python
 	touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/.python
-	$(BIN)/python -m pip install --quiet -e '.[convert,report,dev]'
+	$(BIN)/python -m pip install --quiet -e '.[convert,report,docs,dev]'
 	touch $@ $(VENV)/.demo
 
 clean:

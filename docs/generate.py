@@ -1,4 +1,4 @@
-"""Writes the generated pages: `formats.md`, `commands.md` and `decisions/index.md`.
+"""Writes the generated pages: `formats.md`, `cli.md` and `decisions/index.md`.
 
 python docs/generate.py            writes all of them
 python docs/generate.py --check    exits 1 if one is out of date (a test does this)
@@ -88,7 +88,7 @@ def _type_name(hint: object) -> str:
 def commands() -> str:
     """Every command's own help: what it does, its arguments and options."""
     group = typer.main.get_command(app)
-    parts = [HEAD, "# Commands\n"]
+    parts = [HEAD, "# Command line\n"]
     for path, command in _walk("edgeseq", group):
         text = inspect.cleandoc(command.help or "")
         parts.append(f"## `{path}`\n\n{text}\n")
@@ -155,7 +155,7 @@ def main() -> int:
     """Writes the pages, or with `--check` says which is out of date."""
     pages = {
         HERE / "formats.md": formats(),
-        HERE / "commands.md": commands(),
+        HERE / "cli.md": commands(),
         HERE / "decisions" / "index.md": decisions(),
     }
     if "--check" in sys.argv[1:]:

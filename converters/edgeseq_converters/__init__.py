@@ -4,5 +4,5 @@ import os
 
 # TensorFlow reads this when it is imported, and by itself says yes only to processors with
 # AVX-512 VNNI; with AVX2 alone fine-tuning MiniLM was a tenth faster with it, too, measured on a
-# busy machine (docs/decisions.md, 15).
+# busy machine (decision 15).
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

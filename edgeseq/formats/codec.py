@@ -3,7 +3,7 @@
 The one way in which this project decodes into its types. msgspec keeps what it knows of a struct
 on the class and builds it at the first decoding; two threads that both come first, with the
 garbage collector running in between, end the process with a segmentation fault (seen with
-msgspec 0.22, see docs/decisions.md). Conversions and boards run side by side here, so each type
+msgspec 0.22, decision 71). Conversions and boards run side by side here, so each type
 is built once, by one thread, before it is used.
 """
 

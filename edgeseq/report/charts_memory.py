@@ -134,7 +134,7 @@ def _ledger_caption(group: Group) -> str:
     if most.given_back_memory_bytes is not None:
         said += (
             f" A program that gives the model file's pages back once it has answered (see "
-            f"docs/raspberry-pi.md) needs {format_bytes(most.given_back_memory_bytes)} for "
+            f"docs/guides/raspberry-pi.md) needs {format_bytes(most.given_back_memory_bytes)} for "
             f"{most.bundle}."
         )
     return said

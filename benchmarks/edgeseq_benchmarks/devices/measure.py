@@ -116,7 +116,7 @@ def _measure_on_phone(target: Target, task: Task, progress: ProgressCallback) ->
         raise InputError(
             "a phone is measured by TFLite's native benchmark_model, which is not in this package",
             where=target.given,
-            fix="name it with --native (docs/android.md says where it is from)",
+            fix="name it with --native (docs/guides/android.md says where it is from)",
         )
     return bench_on_phone(
         open_device(target.name),

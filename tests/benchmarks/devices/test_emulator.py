@@ -23,7 +23,7 @@ from edgeseq_benchmarks.devices.emulator.boards import BOARDS, find_emulated
 from edgeseq_benchmarks.devices.emulator.image import image_folder
 from edgeseq_benchmarks.devices.emulator.initramfs import cpio, make_initramfs, module_order
 
-GUIDE = Path(__file__).parents[3] / "docs" / "raspberry-pi.md"
+GUIDE = Path(__file__).parents[3] / "docs" / "guides" / "raspberry-pi.md"
 
 
 def test_boards_have_their_real_memory() -> None:

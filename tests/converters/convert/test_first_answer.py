@@ -1,7 +1,7 @@
 """The first answer behind a resize is the second one's.
 
 With XNNPACK, one form of nested loops answered wrongly in 3 of 100 first calls behind a resize and
-rightly ever after (docs/decisions.md, 40). Whoever answers one sentence of each length sees only
+rightly ever after (decision 40). Whoever answers one sentence of each length sees only
 first answers, so every form of file is asked about two hundred of them.
 """
 

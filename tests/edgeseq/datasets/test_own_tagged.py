@@ -106,7 +106,7 @@ def test_suites_come_by_name_and_quick(name: str) -> None:
 
 
 def test_the_help_names_every_suite() -> None:
-    documented = (Path(__file__).parents[3] / "docs" / "commands.md").read_text(encoding="utf-8")
+    documented = (Path(__file__).parents[3] / "docs" / "cli.md").read_text(encoding="utf-8")
     (line,) = [line for line in documented.splitlines() if "Suite file (TOML), or a name" in line]
     named = line.partition("or a name: ")[2].partition(".")[0].split(", ")
     own = Path(edgeseq.__file__).parent / "suites"

@@ -96,7 +96,7 @@ def check(phone: Phone, subjects: Sequence[PhoneSubject]) -> None:
             "cannot run any of the bundles",
             where=phone.device.name,
             found=finding.message,
-            fix="try benchmark_model on the phone by hand, see docs/android.md",
+            fix="try benchmark_model on the phone by hand, see docs/guides/android.md",
         )
 
 

@@ -61,7 +61,7 @@ def check_native(path: Path, abis: Sequence[str]) -> None:
             "is not a program for Android",
             where=path,
             expected="the native benchmark_model of TFLite",
-            fix="build it, or take the one made for Android, see docs/android.md",
+            fix="build it, or take the one made for Android, see docs/guides/android.md",
         )
     machine = int.from_bytes(head[18:20], "little" if head[5] == 1 else "big")
     abi = _ELF_ABIS.get(machine, f"ELF machine {machine}")
@@ -71,7 +71,7 @@ def check_native(path: Path, abis: Sequence[str]) -> None:
             where=path,
             found=abi,
             expected=" or ".join(abis),
-            fix="take the benchmark_model for that one, see docs/android.md",
+            fix="take the benchmark_model for that one, see docs/guides/android.md",
         )
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from edgeseq.errors import DeviceError
 from edgeseq_benchmarks.devices.emulator.tools import find_tool, run_tool
 
-# What `docs/raspberry-pi.md` has people install, in its words.
+# What `docs/guides/raspberry-pi.md` has people install, in its words.
 REQUIREMENTS = ("ai-edge-litert>=2.1", "numpy>=1.26", "tokenizers>=0.20", "msgspec>=0.19")
 _TIMEOUT_S = 900.0
 # The processor's name in wheels, by the glibc that they need (PEP 600); Debian 12 has 2.36.

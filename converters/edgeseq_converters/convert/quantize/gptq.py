@@ -3,7 +3,7 @@
 A row w of a matrix is rounded so that (w − q)·H·(w − q) is small, where H is the mean of x·xᵀ over
 the inputs x that the layer sees on real texts: columns are rounded one after the other, and the
 error of each is made good by those that are still to come. A fine-tuned MiniLM-L6 loses 1.1 points
-of customer sentiment with every weight rounded by itself (`docs/decisions.md`).
+of customer sentiment with every weight rounded by itself (decision 28).
 """
 
 from __future__ import annotations

@@ -174,5 +174,5 @@ def _next(layer: KerasLayer, consumers: Consumers) -> KerasLayer:
 def _broken(layer: KerasLayer, what: str) -> CheckpointError:
     return layer.refuse(
         what,
-        expected="one chain of layers, or attention pooling as docs/sources.md shows it",
+        expected="one chain of layers, or attention pooling as docs/guides/sources.md shows it",
     )

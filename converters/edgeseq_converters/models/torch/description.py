@@ -14,7 +14,7 @@
     prefix = "classifier"
     activation = "softmax"
 
-docs/sources.md has all of it.
+docs/guides/sources.md has all of it.
 """
 
 from __future__ import annotations
@@ -133,5 +133,5 @@ def read_description(path: Path) -> Description:
             "is not a description of layers",
             where=path,
             found=failure,
-            fix="docs/sources.md has the format",
+            fix="docs/guides/sources.md has the format",
         ) from failure

@@ -47,7 +47,7 @@ def read_torch_state(path: Path, description: Path | None) -> Network:
         raise CheckpointError(
             "holds weights without a description of the layers",
             where=path,
-            fix="describe them in a network.toml (docs/sources.md) and give --description",
+            fix="describe them in a network.toml (docs/guides/sources.md) and give --description",
         )
     described = read_description(description)
     state = read_arrays(path, described.state_dict)

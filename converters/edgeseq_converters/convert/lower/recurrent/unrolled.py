@@ -2,7 +2,7 @@
 
 For runtimes and accelerators without loops. Texts are padded to the fixed length and their real
 length is a second input; what is behind it is computed and never looked at. XNNPACK packs a copy
-of the recurrent weights for every step, so memory grows with the length (see docs/decisions.md).
+of the recurrent weights for every step, so memory grows with the length.
 """
 
 from __future__ import annotations
