@@ -44,8 +44,9 @@ _SUFFIXES = {
 def load_source(path: Path, *, description: Path | None = None) -> Source:
     """Reads the model at `path`: a trained-model folder, or any file that holds an LSTM or GRU.
 
-    `description` names the layers of PyTorch weights (docs/guides/sources.md). Raises `CheckpointError`
-    saying what was found and what is accepted, or which layer cannot be converted and why.
+    `description` names the layers of PyTorch weights (docs/guides/sources.md). Raises
+    `CheckpointError` saying what was found and what is accepted, or which layer cannot be converted
+    and why.
     """
     if (path / "model.json").is_file():
         return read_model_folder(path)

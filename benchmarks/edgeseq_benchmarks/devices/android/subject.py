@@ -42,7 +42,7 @@ class PhoneSubject(Subject):
             raise BundleError(
                 "has more than one answer a text, which is not measured through adb",
                 where=bundle.path,
-                fix="measure it on the phone itself, in a Linux userland, see docs/guides/android.md",
+                fix="measure it in a Linux userland on the phone, see docs/guides/android.md",
             )
         self._rows = [one for one in self.examples if isinstance(one, TextExample)]
         self._answers: dict[int, int] = {}
