@@ -1,4 +1,4 @@
-"""Writes the generated pages: `formats.md`, `cli.md` and `decisions/index.md`.
+"""Writes the generated pages: `formats.md`, `cli.md`, `architecture.svg`, the index of decisions.
 
 python docs/generate.py            writes all of them
 python docs/generate.py --check    exits 1 if one is out of date (a test does this)
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+import rooms
 import typer.main
 
 import edgeseq.formats.bundle
@@ -157,6 +158,7 @@ def main() -> int:
         HERE / "formats.md": formats(),
         HERE / "cli.md": commands(),
         HERE / "decisions" / "index.md": decisions(),
+        HERE / "architecture.svg": rooms.picture(),
     }
     if "--check" in sys.argv[1:]:
         stale = [
