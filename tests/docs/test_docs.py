@@ -1,0 +1,219 @@
+"""The examples of README and docs: Python runs, suites are read, commands exist and are run.
+
+A block that cannot run here has a comment right before it:
+
+    <!-- needs: board -->      also phone, network, training: its commands are still resolved
+    <!-- output -->            what a program prints, or a picture made of text
+    <!-- fragment -->          part of a file in a format that no test reads
+    <!-- file: NAME -->        a file that the page's later examples use
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+import pytest
+import typer.main
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+from edgeseq.cli.app import app
+from edgeseq.formats.bundle import Lowering, RecipeName
+from edgeseq.report.budgets import parse_budget
+from edgeseq.report.thresholds import parse_thresholds
+from edgeseq.suite.schema import read_suite
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+MARK = re.compile(
+    r"<!-- (needs: (?:board|phone|network|training)|output|fragment|demo|file: \S+) -->"
+)
+# Commands that answer in a second from the files of `example_files`.
+CHEAP = ("inspect", "predict", "recommend", "report", "compare", "data show mine.csv")
+EXIT_CODES = (0, 3)  # 3: no model within the budget, or a regression
+
+
+class Block(NamedTuple):
+    """A fenced block: its language, text, and the mark before it."""
+
+    page: Path
+    line: int
+    language: str
+    text: str
+    mark: str
+
+    @property
+    def label(self) -> str:
+        """For the name of a test: `README.md:12`."""
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+def blocks_of(page: Path) -> Iterator[Block]:
+    """The fenced blocks of a page, in order."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    fence: int | None = None
+    for number, line in enumerate(lines):
+        if not line.startswith("```"):
+            continue
+        if fence is None:
+            fence = number
+            continue
+        mark = MARK.fullmatch(lines[fence - 1].strip())
+        text = "\n".join(lines[fence + 1 : number]) + "\n"
+        yield Block(page, fence + 1, lines[fence][3:].strip(), text, mark[1] if mark else "")
+        fence = None
+    assert fence is None, f"{page}: a block is not closed"
+
+
+BLOCKS = [block for page in PAGES for block in blocks_of(page)]
+SHELL = [block for block in BLOCKS if block.language == "" and block.mark not in ("output", "demo")]
+UNMARKED = [block for block in BLOCKS if not block.mark]
+
+
+def by_label(block: Block) -> str:
+    """Names a test after the block's page and line."""
+    return block.label
+
+
+def commands_of(text: str) -> Iterator[list[str]]:
+    """The words of each command, without comments."""
+    for line in text.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        if words:
+            yield words
+
+
+def edgeseq_arguments(words: list[str]) -> list[str] | None:
+    """The arguments if the command is edgeseq, however it is started; else None."""
+    if words[0] == "sudo":
+        words = words[1:]
+    return words[1:] if Path(words[0]).name == "edgeseq" else None
+
+
+def find_command(arguments: list[str]) -> tuple[Any, list[str]]:
+    """The verb's command, and the arguments that are left for it."""
+    command: Any = typer.main.get_command(app)
+    arguments = list(arguments)
+    while hasattr(command, "commands") and arguments and not arguments[0].startswith("-"):
+        assert arguments[0] in command.commands, f"no command {arguments[0]!r}"
+        command = command.commands[arguments.pop(0)]
+    return command, arguments
+
+
+def check_arguments(arguments: list[str]) -> None:
+    """Parses a command as the command line does, and the values with a grammar of their own."""
+    command, rest = find_command(arguments)
+    context = command.make_context("edgeseq", rest)
+    values = context.params
+    for recipe in values.get("recipe") or ():
+        assert recipe in (*get_args(RecipeName), "auto")
+    for lowering in values.get("lowering") or ():
+        assert lowering in (*get_args(Lowering), "auto")
+    if values.get("budget"):
+        parse_budget(values["budget"])
+    for condition in values.get("fail_on") or ():
+        parse_thresholds(condition)
+
+
+@pytest.mark.parametrize("block", UNMARKED, ids=by_label)
+def test_blocks_are_of_a_kind_that_is_tested(block: Block) -> None:
+    assert block.language in ("", "python", "toml"), f"mark the {block.language} block"
+
+
+@pytest.mark.parametrize("block", SHELL, ids=by_label)
+def test_commands_exist(block: Block) -> None:
+    for words in commands_of(block.text):
+        arguments = edgeseq_arguments(words)
+        if arguments is not None:
+            check_arguments(arguments)
+        elif not block.mark:
+            check_other_command(words)
+
+
+def check_other_command(words: list[str]) -> None:
+    """Checks make's targets, pip's extras and the paths of scripts in this repository."""
+    if words[0] == "make":
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.M)
+        assert set(words[1:]) <= set(targets)
+    elif words[:2] == ["pip", "install"]:
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+        extras = re.findall(r"\[(.+)\]", words[-1])
+        assert set(",".join(extras).split(",")) <= set(project["optional-dependencies"])
+    elif words[0] == "python":
+        assert (ROOT / words[1]).is_file()
+    else:
+        pytest.fail(f"unknown command {words[0]!r}: mark the block with what it needs")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_in_sentences_exist(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.M | re.S)
+    for code in re.findall(r"`edgeseq ([^`]+)`", text):
+        command, rest = find_command(shlex.split(code.replace("\n", " ")))
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert {word for word in rest if word.startswith("--")} <= options, code
+
+
+def test_examples_of_the_help_are_complete() -> None:
+    text = (ROOT / "docs" / "cli.md").read_text("utf-8")
+    examples = re.findall(r"^(?:Example:|.*Example:$)\s*edgeseq (.+)$", text, re.M)
+    assert len(examples) > 10
+    for example in examples:
+        check_arguments(shlex.split(example))
+
+
+@pytest.mark.parametrize(
+    "block",
+    [block for block in UNMARKED if block.language == "toml"],
+    ids=by_label,
+)
+def test_suites_are_read(block: Block, tmp_path: Path) -> None:
+    path = tmp_path / "suite.toml"
+    path.write_text(block.text, encoding="utf-8")
+    assert read_suite(path).models
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_examples_run(
+    page: Path, example_files: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    blocks = list(blocks_of(page))
+    monkeypatch.chdir(example_files)
+    namespace: dict[str, Any] = {"__name__": "example"}
+    for block in blocks:
+        if block.mark.startswith("file: "):
+            Path(block.mark.removeprefix("file: ")).write_text(block.text, encoding="utf-8")
+        elif block.language == "python" and not block.mark:
+            code = compile(block.text, block.label, "exec")
+            exec(code, namespace)  # noqa: S102 - the documentation's own examples
+        elif block.language == "" and not block.mark:
+            for words in commands_of(block.text):
+                arguments = edgeseq_arguments(words)
+                if arguments and " ".join(arguments).startswith(CHEAP):
+                    run_command(arguments)
+
+
+def run_command(arguments: list[str]) -> None:
+    """Runs a command; fails with its messages unless its exit code is one of `EXIT_CODES`."""
+    environment = {**os.environ, "XDG_CONFIG_HOME": str(Path.cwd() / "config")}
+    finished = subprocess.run(
+        [sys.executable, "-m", "edgeseq", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    output = finished.stdout + finished.stderr
+    assert finished.returncode in EXIT_CODES, f"edgeseq {shlex.join(arguments)}\n{output}"
