@@ -205,12 +205,12 @@ def page(files: Sequence[Evidence], tried: Sequence[Trainings] = ()) -> str:
         "",
         "# Evidence",
         "",
-        "Each score is of the test part, through the TFLite file, with a 95 % interval. Times are",
-        "of whole answers on the machine that is named, tokenizing included; memory is the peak",
-        "beyond the bare runtime. A time that the machine spoilt (other programs, throttling,",
-        "emulation) is not shown: –. What was aimed at was set beforehand. An interval is that",
-        "of the test part's draw: the same training on another processor rounds otherwise and ends",
-        "elsewhere, by up to 3 points where there is little to learn from (`coref`, decision 83).",
+        "Each score is on the test split, through the TFLite file, with a 95 % interval. Latencies",
+        "are of whole queries on the named machine, tokenizing included; memory is the peak beyond",
+        "the bare runtime. A latency that is not valid (other programs, throttling, emulation) is",
+        "shown as –. Targets were set beforehand. An interval covers the draw of the test split: the",
+        "same training on a different processor rounds differently and scores up to 3 points away",
+        "where there are few examples to learn from (`coref`, decision 83).",
         "",
     ]
     for task in TASKS.values():
@@ -225,7 +225,7 @@ def page(files: Sequence[Evidence], tried: Sequence[Trainings] = ()) -> str:
 
 
 def _verdicts(task: str, files: Sequence[Evidence]) -> Iterator[str]:
-    yield "| aimed at | reached | |"
+    yield "| target | result | |"
     yield "|---|---|---|"
     for target in TARGETS:
         if target.task == task:

@@ -113,9 +113,9 @@ def write_trainings(folder: Path, found: Sequence[Trainings]) -> None:
 def table(found: Trainings) -> Iterator[str]:
     """Markdown lines: every training, its settings and its score on the development part."""
     metric = metric_of(found.task)
-    yield f"What was tried on {found.data_name}, scored on the development part after each pass:"
+    yield f"Trainings tried on {found.data_name}, scored on the dev split after each epoch:"
     yield ""
-    yield f"| model | settings | {metric.title}, by pass | minutes |"
+    yield f"| model | settings | {metric.title}, by epoch | minutes |"
     yield "|---|---|---|---|"
     for one in found.models:
         settings = [f"{name} {value}" for name, value in one.settings.items()]

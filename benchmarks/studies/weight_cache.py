@@ -5,7 +5,7 @@
 XNNPACK keeps a second copy of the weights, packed for its kernels, in anonymous memory. With a
 cache file that copy is mapped from disk instead, where the kernel may drop and read it again. Only
 `CompiledModel` offers the cache. Each way answers the bundle's test texts at their real lengths,
-in processes of its own that take turns; the cache file is made once before. "given back": after
+in processes of its own that take turns; the cache file is made once before. "file released": after
 the first answer the file's pages are taken out of the process, because the packed weights are what
 is multiplied by. The runner of `edgeseq bench` stays with `Interpreter`, which every runtime has;
 its ledger too has both, of the whole program with its tokenizer and the longest texts.
@@ -103,13 +103,13 @@ def with_compiled_model(task: Task) -> Answer:
     return answer
 
 
-CACHE, GIVEN_BACK = ", cache", ", given back"
+CACHE, RELEASED = ", cache", ", file released"
 WAYS: dict[str, Callable[[Task], Answer]] = {
     "Interpreter": with_interpreter,
-    f"Interpreter{GIVEN_BACK}": with_interpreter,
+    f"Interpreter{RELEASED}": with_interpreter,
     "CompiledModel": with_compiled_model,
     f"CompiledModel{CACHE}": with_compiled_model,
-    f"CompiledModel{CACHE}{GIVEN_BACK}": with_compiled_model,
+    f"CompiledModel{CACHE}{RELEASED}": with_compiled_model,
 }
 
 
@@ -125,7 +125,7 @@ def child() -> None:
     begun_ns = time.perf_counter_ns()
     answer = WAYS[task.way](task)
     total = float(np.abs(answer(list(task.texts[0]))).sum())
-    if task.way.endswith(GIVEN_BACK) and not give_back_mapping(task.model):
+    if task.way.endswith(RELEASED) and not give_back_mapping(task.model):
         raise SystemExit(f"{task.model} is not mapped")
     load_ns, latency_ns = time.perf_counter_ns() - begun_ns, []
     for text in task.texts:

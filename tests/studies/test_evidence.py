@@ -201,7 +201,7 @@ def test_a_model_s_training_is_kept_once(evidence: Any, tmp_path: Path) -> None:
     assert (one.name, one.dev_scores) == ("small", (0.5, 0.75))
     assert one.settings == {"epochs": 2}  # what a teacher would have needed is left out
     page = (tmp_path / "docs" / "evidence.md").read_text(encoding="utf-8")
-    assert "What was tried on invented" in page
+    assert "Trainings tried on invented" in page
     assert "50.0 %, 75.0 % | 2 |" in page
     other = msgspec.structs.replace(kept, data_sha256="0" * 64)
     with pytest.raises(ResultError, match="other examples"):
