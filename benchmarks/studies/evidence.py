@@ -208,9 +208,9 @@ def page(files: Sequence[Evidence], tried: Sequence[Trainings] = ()) -> str:
         "Each score is on the test split, through the TFLite file, with a 95 % interval. Latencies",
         "are of whole queries on the named machine, tokenizing included; memory is the peak beyond",
         "the bare runtime. A latency that is not valid (other programs, throttling, emulation) is",
-        "shown as –. Targets were set beforehand. An interval covers the draw of the test split: the",
-        "same training on a different processor rounds differently and scores up to 3 points away",
-        "where there are few examples to learn from (`coref`, decision 83).",
+        "shown as –. Targets were set beforehand. An interval covers the draw of the test split;",
+        "the same training on a different processor rounds differently and scores up to 3 points",
+        "away where there are few examples to learn from (`coref`, decision 83).",
         "",
     ]
     for task in TASKS.values():
