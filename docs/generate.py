@@ -133,6 +133,8 @@ def decisions() -> str:
     for path, header in headers.items():
         number = path.name[:4]
         status = header["status"]
+        if status != ("superseded" if "superseded-by" in header else "accepted"):
+            raise SystemExit(f"{path.name}: expected accepted, or superseded with superseded-by")
         for relation, inverse in RELATIONS.items():
             for related in re.findall(r"\d{4}", header.get(relation, "")):
                 reverse = _front_matter(HERE / "decisions" / names[related]).get(inverse, "")
