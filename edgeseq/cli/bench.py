@@ -55,7 +55,7 @@ def bench(
         str | None,
         typer.Option(
             "--as",
-            help="Also run inside a board's memory and cores (pi-zero-2w, pi-3b, pi-4, pi-5, "
+            help="Also run inside a board's memory and cores (pi-zero-2w, pi3, pi4, pi5, "
             "phone-low): a limit here, not that board's speed.",
         ),
     ] = None,

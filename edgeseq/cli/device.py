@@ -45,12 +45,10 @@ def add(
 
     Example: edgeseq device add kitchen ssh://pi@kitchen.local --python '~/edgeseq-venv/bin/python'
     """
-    from edgeseq.formats.devices import SCHEMES, DeviceEntry, add_device, devices_path
-    from edgeseq_benchmarks.devices.names import parse_device
+    from edgeseq.formats.devices import DeviceEntry, add_device, devices_path
+    from edgeseq_benchmarks.devices.registry import parse_address
 
-    if address.startswith(SCHEMES):
-        # Anything else is refused below, with what an address is.
-        parse_device(address, where="ADDRESS")
+    parse_address(address, where="ADDRESS")
     entry = DeviceEntry(address=address, python=python, note=note)
     add_device(name, entry, overwrite=overwrite)
     if json:
@@ -139,13 +137,13 @@ def _examine(device: str, python: str | None) -> Facts:
     from contextlib import closing
 
     from edgeseq_benchmarks.devices.doctor import examine
-    from edgeseq_benchmarks.devices.names import open_device, parse_device
+    from edgeseq_benchmarks.devices.registry import open_device, resolve_device
 
-    name = parse_device(device, where="DEVICE")
-    # Here, the Python that was asked is the one that would measure.
-    there = sys.executable if name.kind == "local" else name.python
-    with closing(open_device(name)) as opened:
-        return examine(opened, python=python or there)
+    address = resolve_device(device, where="DEVICE")
+    # Here, the Python that runs this command is the one that would measure.
+    default_python = sys.executable if address.kind == "local" else address.python
+    with closing(open_device(address)) as opened:
+        return examine(opened, python=python or default_python)
 
 
 def _print(facts: Facts, diagnoses: tuple[Diagnosis, ...]) -> None:

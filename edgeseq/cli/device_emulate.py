@@ -16,7 +16,7 @@ _LOOK_S = 1.0
 
 
 def emulate(
-    board: Annotated[str, typer.Argument(help="pi4, pi5, pi3 or pi-zero-2w.")] = "pi4",
+    board: Annotated[str, typer.Argument(help="pi-zero-2w, pi3, pi4 or pi5.")] = "pi4",
     *,
     cache_dir: Annotated[
         Path | None,

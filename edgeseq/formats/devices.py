@@ -33,8 +33,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-SCHEMES = ("ssh://", "adb:", "emulated:")
 DEFAULT_PYTHON = "python3"
+# Which schemes there are is known to the device half.
+_ADDRESS = re.compile(r"[a-z]+:.+", re.DOTALL)
 _LIMIT_BYTES = 1 << 20
 _LONGEST_VALUE = 500
 # As a file name, without a leading dash; `local` is this machine.
@@ -87,11 +88,6 @@ def read_devices(path: Path | None = None) -> dict[str, DeviceEntry]:
     return devices
 
 
-def find_device(name: str, path: Path | None = None) -> DeviceEntry | None:
-    """The board of that name, or None; raises `InputError` for a damaged file."""
-    return read_devices(path).get(name)
-
-
 def add_device(
     name: str, entry: DeviceEntry, path: Path | None = None, *, overwrite: bool = False
 ) -> None:
@@ -132,7 +128,7 @@ def _check(name: str, entry: DeviceEntry, *, where: str) -> None:
             found=repr(name),
             expected="letters, digits, dots, dashes and underscores (not `local`)",
         )
-    if not entry.address.startswith(SCHEMES):
+    if not _ADDRESS.fullmatch(entry.address):
         raise InputError(
             "is not a device's address",
             where=where,

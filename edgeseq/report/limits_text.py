@@ -24,7 +24,7 @@ _REACHED = {
 
 
 def limits_words(run: LimitedRun) -> str:
-    """The limits: `64.0 MB`, `64.0 MB, 0.5 processors`, `those of pi-4 (2.15 GB)`."""
+    """The limits: `64.0 MB`, `64.0 MB, 0.5 processors`, `those of pi4 (2.15 GB)`."""
     words = format_bytes(run.limit_bytes)
     if run.cpus is not None:
         words += f", {run.cpus:g} processor{'s' * (run.cpus != 1)}"

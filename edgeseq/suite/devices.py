@@ -34,10 +34,11 @@ def suite_targets(on: Sequence[str], python: str | None) -> tuple[Target, ...]:
     if list(on) in ([], ["local"]):
         return ()
     from edgeseq_benchmarks.devices.measure import find_targets
+    from edgeseq_benchmarks.devices.registry import KINDS
 
     targets = find_targets(on, python=python)
     for target in targets:
-        if target.name.kind == "adb":
+        if KINDS[target.address.kind].measured_by == "benchmark_model":
             raise InputError(
                 "a suite cannot measure on a phone",
                 where="--on",
@@ -108,7 +109,7 @@ def bench_on(
 
 
 def _key(target: Target, made_from: object) -> str:
-    content = msgspec.json.encode((target.name, made_from), order="deterministic")
+    content = msgspec.json.encode((target.address, made_from), order="deterministic")
     return hashlib.sha256(content).hexdigest()
 
 

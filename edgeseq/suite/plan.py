@@ -116,7 +116,7 @@ def _bench_step(
     }
     if targets:
         # A name may come to stand for another board.
-        identity = {target.given: target.name.text for target in targets}
+        identity = {target.given: target.address.text for target in targets}
         arguments |= {"on": list(identity), "python": python, "identity": identity}
         job, output = "bench_on", RESULTS_FOLDER
     else:

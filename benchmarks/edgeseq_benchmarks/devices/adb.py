@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from edgeseq.errors import DeviceError, InputError
+from edgeseq_benchmarks.devices.address import DeviceKind
 from edgeseq_benchmarks.devices.base import DeviceLostError, Finished, OnLine
 from edgeseq_benchmarks.devices.command import TookTooLongError, last_line, pause, run_command
 
@@ -285,6 +286,14 @@ class AdbDevice:
             answer = self._client(*service, f"{command}; echo {mark}", timeout_s=_SHORT_CALL_S)
         if mark.encode() not in answer.stdout:
             self._left_behind.append(mark)
+
+
+KIND = DeviceKind(
+    re.compile(r"adb:(?P<target>[A-Za-z0-9][A-Za-z0-9._:-]*)"),
+    "adb:SERIAL",
+    lambda address: AdbDevice(address.target),
+    "benchmark_model",
+)
 
 
 class _End:

@@ -6,12 +6,14 @@ path of a real board over ssh. The disk of each start is a throw-away copy.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from edgeseq.errors import DeviceError
+from edgeseq_benchmarks.bench.limits.boards import find_board
+from edgeseq_benchmarks.devices.address import DeviceKind
 from edgeseq_benchmarks.devices.base import DeviceLostError, Finished, OnLine
-from edgeseq_benchmarks.devices.emulator.boards import find_emulated
 from edgeseq_benchmarks.devices.emulator.image import find_image
 from edgeseq_benchmarks.devices.emulator.machine import Machine
 from edgeseq_benchmarks.devices.ssh import SshDevice
@@ -25,7 +27,7 @@ class EmulatedDevice:
 
         Raises `InputError` for a board that cannot be emulated.
         """
-        self._board = find_emulated(board)
+        self._board = find_board(board, where="emulated board", emulated=True)
         self._cache = cache
         self._machine: Machine | None = None
         self._ssh: SshDevice | None = None
@@ -93,3 +95,10 @@ class EmulatedDevice:
             ssh.close()
         if machine is not None:
             machine.stop()
+
+
+KIND = DeviceKind(
+    re.compile(r"emulated:(?P<target>[a-z0-9][a-z0-9-]*)"),
+    "emulated:BOARD",
+    lambda address: EmulatedDevice(address.target),
+)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from edgeseq.errors import DeviceError
+from edgeseq_benchmarks.devices.address import DeviceKind
 from edgeseq_benchmarks.devices.base import DeviceLostError, Finished, OnLine
 from edgeseq_benchmarks.devices.command import TookTooLongError, run_command
 
@@ -54,6 +56,9 @@ class LocalDevice:
 
     def close(self) -> None:
         """Does nothing."""
+
+
+KIND = DeviceKind(re.compile("local"), "local", lambda _: LocalDevice(), "this process")
 
 
 def _copy(source: Path, target: Path, *, where: str) -> None:

@@ -14,9 +14,10 @@ from edgeseq.errors import DeviceError, EdgeseqError, InputError
 from edgeseq.formats.result import Result, Settings
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq_benchmarks.bench.runner import bench, sigterm_as_interrupt
-from edgeseq_benchmarks.devices.base import DeviceLostError
+from edgeseq_benchmarks.devices.address import DeviceAddress
+from edgeseq_benchmarks.devices.base import Device, DeviceLostError
 from edgeseq_benchmarks.devices.command import Interruption, interruptible
-from edgeseq_benchmarks.devices.names import DeviceName, open_device, parse_device
+from edgeseq_benchmarks.devices.registry import KINDS, open_device, resolve_device
 from edgeseq_benchmarks.devices.remote import Patience, bench_on
 
 
@@ -25,7 +26,7 @@ class Target(NamedTuple):
     file's name."""
 
     given: str
-    name: DeviceName
+    address: DeviceAddress
     label: str
 
 
@@ -63,39 +64,40 @@ def find_targets(
     """
     targets: list[Target] = []
     for text in given:
-        name = parse_device(text, where=where)
+        address = resolve_device(text, where=where)
         if python is not None:
-            name = name._replace(python=python)
-        if any(other.name.text == name.text for other in targets):
+            address = address._replace(python=python)
+        if any(target.address.text == address.text for target in targets):
             raise InputError("the same device twice", where=where, found=text, fix="name it once")
         label = re.sub(r"[^A-Za-z0-9.@_-]+", "-", text.removeprefix("ssh://")).strip("-.")
-        if any(other.label == label for other in targets):
+        if any(target.label == label for target in targets):
             label = f"{label}-{len(targets) + 1}"
-        targets.append(Target(text, name, label))
+        targets.append(Target(text, address, label))
     return tuple(targets)
 
 
 def measure_on(target: Target, task: Task, *, progress: ProgressCallback = no_progress) -> Result:
     """Measures on one device; raises what the bench of its kind raises."""
-    name = target.name
-    if name.kind == "local":
+    measured_by = KINDS[target.address.kind].measured_by
+    if measured_by == "this process":
         return bench(task.bundles, settings=task.settings, progress=progress, command=task.command)
-    if name.kind == "adb":
-        return _measure_on_phone(target, task, progress)
+    device = open_device(target.address)
+    if measured_by == "benchmark_model":
+        return _measure_on_phone(device, task, progress)
     return bench_on(
-        open_device(name),
+        device,
         task.bundles,
-        settings=_settings_for(name, task.settings),
-        python=name.python,
+        settings=_settings_for(device, task.settings),
+        python=target.address.python,
         progress=progress,
         command=task.command,
         patience=task.patience,
     )
 
 
-def _settings_for(name: DeviceName, settings: Settings) -> Settings:
+def _settings_for(device: Device, settings: Settings) -> Settings:
     """What is asked of the device: of an emulated one nothing that only times would come of."""
-    if name.kind != "emulated":
+    if not device.emulated:
         return settings
     return msgspec.structs.replace(
         settings,
@@ -109,17 +111,17 @@ def _settings_for(name: DeviceName, settings: Settings) -> Settings:
     )
 
 
-def _measure_on_phone(target: Target, task: Task, progress: ProgressCallback) -> Result:
+def _measure_on_phone(device: Device, task: Task, progress: ProgressCallback) -> Result:
     from edgeseq_benchmarks.devices.android.bench import bench_on_phone
 
     if task.native is None:
         raise InputError(
             "a phone is measured by TFLite's native benchmark_model, which is not in this package",
-            where=target.given,
+            where=device.name,
             fix="name it with --native (docs/guides/android.md says where it is from)",
         )
     return bench_on_phone(
-        open_device(target.name),
+        device,
         task.bundles,
         settings=task.settings,
         native=task.native,
@@ -171,7 +173,9 @@ def measure_on_all(
             broken.append(error)
 
     # This thread takes the one that must have it: this machine's bench, or the only one there is.
-    first, *others = sorted(targets, key=lambda target: target.name.kind != "local")
+    first, *others = sorted(
+        targets, key=lambda target: KINDS[target.address.kind].measured_by != "this process"
+    )
     threads = [threading.Thread(target=in_thread, args=(target,)) for target in others]
     with sigterm_as_interrupt():
         try:

@@ -21,9 +21,9 @@ from typing import IO
 
 from edgeseq.errors import DeviceError
 from edgeseq.formats.storage import write_bytes
+from edgeseq_benchmarks.devices.address import DeviceAddress, DeviceKind
 from edgeseq_benchmarks.devices.base import DeviceLostError, Finished, OnLine
 from edgeseq_benchmarks.devices.command import TookTooLongError, last_line, pause, run_command
-from edgeseq_benchmarks.devices.names import DeviceName
 from edgeseq_benchmarks.devices.remote_shell import put_script, shell_line
 from edgeseq_benchmarks.devices.ssh_errors import explain
 
@@ -67,9 +67,9 @@ class SshDevice:
         self._master: subprocess.Popen[bytes] | None = None
 
     @classmethod
-    def named(cls, name: DeviceName) -> SshDevice:
-        """The device of an `ssh://` name."""
-        return cls(str(name.host), user=name.user, port=name.port, name=name.text)
+    def at(cls, address: DeviceAddress) -> SshDevice:
+        """The device of an `ssh://` address."""
+        return cls(address.target, user=address.user, port=address.port, name=address.text)
 
     @property
     def name(self) -> str:
@@ -268,6 +268,17 @@ class SshDevice:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
+
+
+KIND = DeviceKind(
+    re.compile(
+        r"ssh://(?:(?P<user>[A-Za-z0-9_][A-Za-z0-9._-]*)@)?"
+        r"(?P<target>[A-Za-z0-9_][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\])"
+        r"(?::(?P<port>[0-9]{1,5}))?/?"
+    ),
+    "ssh://user@host[:port]",
+    SshDevice.at,
+)
 
 
 class _AfterMarker:

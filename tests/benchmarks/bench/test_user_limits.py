@@ -161,7 +161,7 @@ def test_a_scope_of_systemd_is_asked_for_and_read(
 
 
 def test_boards_are_limits_and_say_what_this_machine_lacks() -> None:
-    assert set(BOARDS) == {"pi-zero-2w", "pi-3b", "pi-4", "pi-5", "phone-low"}
+    assert set(BOARDS) == {"pi-zero-2w", "pi3", "pi4", "pi5", "phone-low"}
     zero = find_board("pi-zero-2w")
     assert limits_here(zero, 16, 10**11) == (512 << 20, 4.0, "")
     limit_bytes, cpus, lacks = limits_here(zero, 2, 256 << 20)

@@ -275,7 +275,7 @@ def test_of_two_boards_the_lost_one_loses_only_its_own(  # noqa: PLR0917 - fixtu
     other = Sshd(tmp_path / "other")
     servers = {server.port: server for server in (sshd, other)}
     monkeypatch.setattr(
-        measure, "open_device", lambda name: servers[name.port].device(name=name.text)
+        measure, "open_device", lambda address: servers[address.port].device(name=address.text)
     )
     # Two accounts on one machine stand for two boards: their folders must not meet.
     folders = {server.port: Path(place) / str(server.port) for server in (sshd, other)}
@@ -319,7 +319,7 @@ def test_an_interrupt_ends_the_run_on_every_board(  # noqa: PLR0917 - fixtures
     monkeypatch: pytest.MonkeyPatch,
     place: PurePosixPath,
 ) -> None:
-    monkeypatch.setattr(measure, "open_device", lambda name: sshd.device(name=name.text))
+    monkeypatch.setattr(measure, "open_device", lambda address: sshd.device(name=address.text))
 
     def bench_there(device: Device, *arguments: object, **named: object) -> Result:
         return bench_on(device, *arguments, place=place, **named)  # type: ignore[arg-type]

@@ -20,13 +20,13 @@ from edgeseq.formats.result import Settings
 from edgeseq.progress import ProgressUpdate
 from edgeseq_benchmarks.bench.runner import bench
 from edgeseq_benchmarks.devices import board, needs
+from edgeseq_benchmarks.devices.address import DeviceAddress
 from edgeseq_benchmarks.devices.agent import Log
 from edgeseq_benchmarks.devices.archive import write_archive
 from edgeseq_benchmarks.devices.base import DeviceLostError, Finished
 from edgeseq_benchmarks.devices.fake import FakeDevice
 from edgeseq_benchmarks.devices.measure import find_targets
 from edgeseq_benchmarks.devices.messages import Failure, Line, Request, error_of
-from edgeseq_benchmarks.devices.names import DeviceName
 from edgeseq_benchmarks.devices.needs import Board
 from edgeseq_benchmarks.devices.remote import as_measured_there, bench_on
 
@@ -219,8 +219,8 @@ def test_one_device_is_not_named_twice() -> None:
         find_targets(["ssh://pi@kitchen", "ssh://pi@kitchen/"])
     labels = [target.label for target in find_targets(["local", "ssh://a@b:22", "emulated:pi4"])]
     assert labels == ["local", "a@b-22", "emulated-pi4"]
-    assert find_targets(["ssh://a@b"], python="~/x")[0].name == DeviceName(
-        "ssh", "ssh://a@b", user="a", host="b", python="~/x"
+    assert find_targets(["ssh://a@b"], python="~/x")[0].address == DeviceAddress(
+        "ssh", "ssh://a@b", "b", user="a", python="~/x"
     )
 
 

@@ -14,7 +14,7 @@ from edgeseq.formats.devices import DeviceEntry, add_device
 from edgeseq_benchmarks.devices.base import DeviceLostError, Finished
 from edgeseq_benchmarks.devices.fake import FakeDevice
 from edgeseq_benchmarks.devices.local import LocalDevice
-from edgeseq_benchmarks.devices.names import open_device, parse_device
+from edgeseq_benchmarks.devices.registry import open_device, parse_address, resolve_device
 
 
 @pytest.mark.parametrize(
@@ -28,18 +28,18 @@ from edgeseq_benchmarks.devices.names import open_device, parse_device
     ],
 )
 def test_ssh_names(text: str, user: str | None, host: str, port: int | None) -> None:
-    parsed = parse_device(text)
-    assert (parsed.kind, parsed.user, parsed.host, parsed.port) == ("ssh", user, host, port)
+    parsed = parse_address(text)
+    assert (parsed.kind, parsed.user, parsed.target, parsed.port) == ("ssh", user, host, port)
     assert parsed.text == text.rstrip("/")
     assert open_device(parsed).name == parsed.text
 
 
 def test_other_kinds_of_names() -> None:
-    assert parse_device("local").kind == "local"
-    assert parse_device("adb:192.168.1.5:5555").serial == "192.168.1.5:5555"
-    assert parse_device("adb:emulator-5554").serial == "emulator-5554"
-    assert parse_device("emulated:pi4").board == "pi4"
-    assert isinstance(open_device("local"), LocalDevice)
+    assert parse_address("local").kind == "local"
+    assert parse_address("adb:192.168.1.5:5555").target == "192.168.1.5:5555"
+    assert parse_address("adb:emulator-5554").target == "emulator-5554"
+    assert parse_address("emulated:pi4").target == "pi4"
+    assert isinstance(open_device(parse_address("local")), LocalDevice)
 
 
 HOSTILE = (
@@ -72,7 +72,7 @@ HOSTILE = (
 @pytest.mark.parametrize("text", HOSTILE)
 def test_other_names_are_refused_in_one_line(text: str) -> None:
     with pytest.raises(InputError, match="is not a device") as caught:
-        parse_device(text)
+        resolve_device(text)
     assert "\n" not in str(caught.value)
 
 
@@ -80,10 +80,10 @@ def test_other_names_are_refused_in_one_line(text: str) -> None:
 def test_no_name_holds_what_a_program_could_take_for_something_else(text: str) -> None:
     for start in ("", "ssh://", "adb:", "emulated:"):
         try:
-            parsed = parse_device(start + text)
+            parsed = parse_address(start + text)
         except InputError:
             continue
-        for part in (parsed.user, parsed.host, parsed.serial, parsed.board):
+        for part in (parsed.user, parsed.target):
             assert part is None or not part.startswith("-")
             assert part is None or not set(part) & set(" \t\n\r\0'\"\\;$`()<>|&*?#!{}")
 
@@ -93,12 +93,15 @@ def test_a_kept_name_stands_for_its_address(
 ) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     add_device("kitchen", DeviceEntry("ssh://pi@kitchen.local", python="~/env/bin/python"))
-    parsed = parse_device("kitchen")
+    parsed = resolve_device("kitchen")
     assert parsed.text == "ssh://pi@kitchen.local"
     assert parsed.python == "~/env/bin/python"
     with pytest.raises(InputError, match="kitchen") as caught:
-        parse_device("cellar")
+        resolve_device("cellar")
     assert "edgeseq device add" in str(caught.value)
+    add_device("garden", DeviceEntry("http://garden"))
+    with pytest.raises(InputError, match="device 'garden': is not a device"):
+        resolve_device("garden")
 
 
 def test_this_machine_runs_commands_as_they_are(tmp_path: Path) -> None:

@@ -15,11 +15,11 @@ import pytest
 from edgeseq.errors import DeviceError, InputError
 from edgeseq.formats.bundle import read_bundle
 from edgeseq.formats.result import Settings
+from edgeseq_benchmarks.bench.limits.boards import find_board
 from edgeseq_benchmarks.bench.subject import Subject
 from edgeseq_benchmarks.devices.base import DeviceLostError
 from edgeseq_benchmarks.devices.emulated import EmulatedDevice
 from edgeseq_benchmarks.devices.emulator import debian, packages, tools, tree
-from edgeseq_benchmarks.devices.emulator.boards import BOARDS, find_emulated
 from edgeseq_benchmarks.devices.emulator.image import image_folder
 from edgeseq_benchmarks.devices.emulator.initramfs import cpio, make_initramfs, module_order
 
@@ -27,10 +27,10 @@ GUIDE = Path(__file__).parents[3] / "docs" / "guides" / "raspberry-pi.md"
 
 
 def test_boards_have_their_real_memory() -> None:
-    assert BOARDS["pi-zero-2w"].memory_bytes == 512 << 20
-    assert BOARDS["pi4"].cpu == "cortex-a72"
+    assert find_board("pi-zero-2w").memory_bytes == 512 << 20
+    assert find_board("pi4").qemu_cpu == "cortex-a72"
     with pytest.raises(InputError, match="pi4 or pi5"):
-        find_emulated("pi-9")
+        find_board("phone-low", emulated=True)
 
 
 def test_a_board_that_was_never_built_says_what_to_type(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
-"""Boards whose memory and processors are a limit here: never their speed.
+"""The boards that are known by name: memory and processors as limits here, or emulated by QEMU.
 
-Running inside of a board's limits shows what would not fit on it. How fast the board is, only the
-board can tell, so every result of such a run names the board as a limit. Memory is what is
-soldered on; the board's own system needs a part of it. Sources: the makers' product pages
-(Raspberry Pi Zero 2 W, 3 B, 4 B and 5 of the smallest memory that is sold widely), and for the
-phone the memory of the smallest devices of Android (Go edition).
+Running inside of a board's limits (`--as`) shows what would not fit on it, and never its speed, so
+every result of such a run names the board as a limit. Memory is what is soldered on; the board's
+own system needs a part of it. `emulated:BOARD` has the instruction set and a Linux as well.
+Sources: the makers' product pages (Raspberry Pi Zero 2 W, 3 B, 4 B and 5 of the smallest memory
+that is sold widely), for the phone the memory of the smallest devices of Android (Go edition), and
+`qemu-system-aarch64 -M virt -cpu help` for the processors.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ MIB = 1 << 20
 
 
 class Board(NamedTuple):
-    """A board's name in words, its memory in bytes and its processor cores."""
+    """A board: its title, memory in bytes and cores; `qemu_cpu` is None where QEMU has none."""
 
+    name: str
     title: str
     memory_bytes: int
     cores: int
+    qemu_cpu: str | None = None
 
     @property
     def words(self) -> str:
@@ -30,22 +33,26 @@ class Board(NamedTuple):
         return f"{self.title} ({format_bytes(self.memory_bytes)}, {self.cores} cores)"
 
 
-BOARDS = {
-    "pi-zero-2w": Board("Raspberry Pi Zero 2 W", 512 * MIB, 4),
-    "pi-3b": Board("Raspberry Pi 3 B", 1024 * MIB, 4),
-    "pi-4": Board("Raspberry Pi 4 B", 2048 * MIB, 4),
-    "pi-5": Board("Raspberry Pi 5", 4096 * MIB, 4),
-    "phone-low": Board("phone with Android (Go edition)", 2048 * MIB, 4),
-}
+_ALL = (
+    Board("pi-zero-2w", "Raspberry Pi Zero 2 W", 512 * MIB, 4, "cortex-a53"),
+    Board("pi3", "Raspberry Pi 3 B", 1024 * MIB, 4, "cortex-a53"),
+    Board("pi4", "Raspberry Pi 4 B", 2048 * MIB, 4, "cortex-a72"),
+    Board("pi5", "Raspberry Pi 5", 4096 * MIB, 4, "cortex-a76"),
+    Board("phone-low", "phone with Android (Go edition)", 2048 * MIB, 4),
+)
+BOARDS = {board.name: board for board in _ALL}
 
 
-def find_board(name: str) -> Board:
-    """The board of that name; raises `InputError` that lists the names."""
-    if name not in BOARDS:
-        raise InputError(
-            "no such board", where="--as", found=repr(name), expected=" or ".join(BOARDS)
-        )
-    return BOARDS[name]
+def find_board(name: str, *, where: str = "--as", emulated: bool = False) -> Board:
+    """The board of that name, with `emulated` one that QEMU has.
+
+    Raises `InputError` that lists the names.
+    """
+    boards = {board.name: board for board in _ALL if board.qemu_cpu or not emulated}
+    if name not in boards:
+        what = "cannot be emulated" if emulated else "no such board"
+        raise InputError(what, where=where, found=repr(name), expected=" or ".join(boards))
+    return boards[name]
 
 
 def limits_here(board: Board, cores: int, memory_bytes: int) -> tuple[int, float | None, str]:

@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 
 from edgeseq.errors import DeviceError
+from edgeseq_benchmarks.bench.limits.boards import Board
 from edgeseq_benchmarks.devices.base import DeviceLostError
-from edgeseq_benchmarks.devices.emulator.boards import EmulatedBoard
 from edgeseq_benchmarks.devices.emulator.image import HOST_ALIAS, Image
 from edgeseq_benchmarks.devices.emulator.tools import START_TOOLS, find_tool, require_tools
 from edgeseq_benchmarks.devices.ssh import SshDevice
@@ -34,7 +34,7 @@ _SUPERVISED = 'exec 3<&0; { cat <&3 >/dev/null; kill -s KILL 0; } & exec "$@" 3<
 class Machine:
     """One QEMU process. Use it as a context manager, or call `stop`."""
 
-    def __init__(self, image: Image, board: EmulatedBoard) -> None:
+    def __init__(self, image: Image, board: Board) -> None:
         """What is written to its disk is gone when it ends."""
         self.image = image
         self.board = board
@@ -94,7 +94,7 @@ class Machine:
         console = str(self._path("console")).replace(",", ",,")
         return [
             *(find_tool("qemu-system-aarch64") or "qemu-system-aarch64", "-nodefaults"),
-            *("-machine", "virt", "-accel", "tcg,thread=multi", "-cpu", board.cpu),
+            *("-machine", "virt", "-accel", "tcg,thread=multi", "-cpu", str(board.qemu_cpu)),
             *("-smp", str(min(board.cores, os.cpu_count() or 1))),
             *("-m", f"{board.memory_bytes >> 20}M", "-display", "none", "-no-reboot"),
             *("-chardev", f"file,id=console,path={console}", "-serial", "chardev:console"),
