@@ -92,7 +92,7 @@ class Child:
     ) -> None:
         self.contender = contender
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "peers.measured"],
+            [sys.executable, "-m", "studies.peers.measured"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -190,9 +190,10 @@ def _runs(pid: int) -> bool:
 
 def test_importing_the_device_half_loads_no_framework() -> None:
     program = (
-        "import importlib, pkgutil, sys, edgeseq_benchmarks\n"
-        "for module in pkgutil.iter_modules(edgeseq_benchmarks.__path__):\n"
-        "    importlib.import_module('edgeseq_benchmarks.' + module.name)\n"
+        "import importlib, pkgutil, sys\n"
+        "import edgeseq_benchmarks.bench as bench\n"
+        "for module in pkgutil.walk_packages(bench.__path__, bench.__name__ + '.'):\n"
+        "    importlib.import_module(module.name)\n"
         "heavy = {'tensorflow', 'torch', 'numpy', 'tokenizers', 'ai_edge_litert', 'scipy'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

@@ -39,7 +39,7 @@ def test_a_model_that_allocates_a_known_amount_is_reported_so(make_bundle: MakeB
 def test_peaks_belong_to_their_phase() -> None:
     program = (
         "import mmap, sys, msgspec\n"
-        "from edgeseq_benchmarks import memory\n"
+        "from edgeseq_benchmarks.bench.probes import memory\n"
         "def read(): return memory.read_memory('steady', peak_is_of_phase=True)\n"
         "memory.trim(); memory.reset_peak(); readings = [read()]\n"
         "held = mmap.mmap(-1, 30_000_000, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)\n"
@@ -70,7 +70,7 @@ def test_a_mapped_file_is_given_back_and_read_again_the_same(tmp_path: Path) -> 
         path.write_bytes(bytes(range(250)) * (size_bytes // 250))
     program = (
         "import mmap, sys, msgspec\n"
-        "from edgeseq_benchmarks import memory\n"
+        "from edgeseq_benchmarks.bench.probes import memory\n"
         "def read(): return memory.read_memory('steady', peak_is_of_phase=False)\n"
         "files = [open(path, 'rb') for path in sys.argv[1:]]\n"
         "held = mmap.mmap(files[0].fileno(), 0, prot=mmap.PROT_READ)\n"

@@ -35,7 +35,7 @@ def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[set[str], 
     measured: Measured = []
 
     def measure_on_all(
-        targets: Sequence[Target], task: Task, *, report: object, ended: Callable[[Outcome], None]
+        targets: Sequence[Target], task: Task, *, progress: object, ended: Callable[[Outcome], None]
     ) -> tuple[Outcome, ...]:
         measured.append(tuple(target.given for target in targets))
         outcomes = tuple(
@@ -152,7 +152,7 @@ def test_the_plan_names_devices_and_their_results(tmp_path: Path) -> None:
     }
     assert len(fingerprints) == 4
     # What the job is called with is what it takes.
-    assert set(there.arguments) | {"report"} == set(bench_on.__kwdefaults__ or ()) | set(
+    assert set(there.arguments) | {"progress"} == set(bench_on.__kwdefaults__ or ()) | set(
         bench_on.__annotations__
     ) - {"return"}
     assert msgspec.json.encode(there.arguments)
