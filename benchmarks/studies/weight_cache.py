@@ -27,7 +27,7 @@ import numpy as np
 
 from edgeseq.formats.bundle import read_bundle
 from edgeseq.formats.codec import decode_json
-from edgeseq.runtime.tokenize import TextEncoder
+from edgeseq.runtime.tokenizer import TextTokenizer
 from edgeseq.stats.latency import median
 from edgeseq.units import format_bytes, format_duration_ns
 from edgeseq_benchmarks.bench.probes.machine import Watch, device_info
@@ -65,18 +65,10 @@ class Taken(msgspec.Struct, frozen=True):
 
 def with_interpreter(task: Task) -> Answer:
     """The way of `edgeseq bench`."""
-    from edgeseq.runtime.interpreter import Model, find_runtime
+    from edgeseq.runtime.interpreter import SignatureNames, TfliteModel
 
-    model = Model(
-        find_runtime(),
-        task.model,
-        signature_key=task.key,
-        input_name=task.input_name,
-        output_name=task.output_name,
-        labels=task.labels,
-        threads=1,
-    )
-    return model.answer
+    signature = SignatureNames(task.key, task.input_name, task.output_name)
+    return TfliteModel(task.model, signature=signature, num_labels=task.labels).infer
 
 
 def with_compiled_model(task: Task) -> Answer:
@@ -150,7 +142,7 @@ def measure(path: Path, folder: Path) -> dict[str, list[Taken]]:
     """Every way in turn, `TURNS` times, after one run that makes the cache file."""
     bundle = read_bundle(path)
     signature = bundle.manifest.signature
-    encoder = TextEncoder(str(bundle.tokenizer_path), bundle.manifest.max_tokens)
+    encoder = TextTokenizer.from_file(str(bundle.tokenizer_path), bundle.manifest.max_tokens)
     texts = [tuple(encoder.token_ids(one.text)) for one in bundle.read_examples()[:TEXTS]]
     cache = folder / f"{bundle.manifest.name}.cache"
     base = Task(

@@ -1,2 +1,4 @@
-"""A bundle's model and tokenizer in a TFLite runtime, the same for conversion checks, bench and
-predict."""
+"""Run a bundle's model and tokenizer, the same for conversion checks, bench and predict."""
+
+PADDING_ID = -1
+"""The token id that fills up the input of a fixed-length model (`formats.bundle.Signature`)."""

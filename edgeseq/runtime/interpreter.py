@@ -1,45 +1,53 @@
-"""The TFLite runtime of this machine, and one model in it.
+"""The TFLite runtime of this machine, and the wrapper around a model in it.
 
-Looked for in this order: `ai_edge_litert` (current), `tflite_runtime` (the last one for 32-bit
-ARM), `tensorflow` (whose `tf.lite` is being removed).
+Runtimes are tried in this order: `ai_edge_litert` (current), `tflite_runtime` (the last one for
+32-bit ARM), `tensorflow` (whose `tf.lite` is being removed). This module imports nothing but NumPy
+and `edgeseq.errors`: it also runs in the environment of an older runtime.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from edgeseq.errors import BundleError, DeviceError
+from edgeseq.runtime import PADDING_ID
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+RuntimePackage = Literal["ai-edge-litert", "tflite-runtime", "tensorflow"]
 
-PADDING_ID = -1
-"""What a model of a fixed length takes for no token (see `edgeseq.formats.bundle.Signature`)."""
-
-Package = Literal["ai-edge-litert", "tflite-runtime", "tensorflow"]
-
-_MODULES: tuple[tuple[Package, str, str], ...] = (
+_MODULES: tuple[tuple[RuntimePackage, str, str], ...] = (
     ("ai-edge-litert", "ai_edge_litert", "ai_edge_litert.interpreter"),
     ("tflite-runtime", "tflite_runtime", "tflite_runtime.interpreter"),
     ("tensorflow", "tensorflow", "tensorflow.lite.python.interpreter"),
 )
 
 
-class Runtime(NamedTuple):
-    """A TFLite runtime: the package that brought it, and its `Interpreter` class."""
+class TfliteRuntime(NamedTuple):
+    """A TFLite runtime: its package, and the `Interpreter` class."""
 
-    package: Package
+    package: RuntimePackage
     interpreter: Any
 
 
-def find_runtime() -> Runtime:
+class SignatureNames(NamedTuple):
+    """The names that bind a model's tensors; the order of `get_input_details` is not the
+    function's."""
+
+    key: str = "serving_default"
+    input: str = "input_ids"
+    output: str = "logits"
+
+
+def find_runtime() -> TfliteRuntime:
     """Imports the first runtime that is installed.
 
     Raises `DeviceError` when none is, or when the installed one cannot be imported (a wheel for
-    another numpy, for instance): then falling back to another one would measure the wrong thing.
+    another numpy, for instance): falling back to another one would measure the wrong thing.
     """
     for package, top_level, module in _MODULES:
         try:
@@ -47,10 +55,10 @@ def find_runtime() -> Runtime:
         except ModuleNotFoundError as failure:
             if (failure.name or "").split(".")[0] == top_level:
                 continue
-            raise _broken(package, failure) from failure
+            raise _import_error(package, failure) from failure
         except (ImportError, AttributeError) as failure:
-            raise _broken(package, failure) from failure
-        return Runtime(package, interpreter)
+            raise _import_error(package, failure) from failure
+        return TfliteRuntime(package, interpreter)
     raise DeviceError(
         "has no TFLite runtime",
         where="this Python",
@@ -59,7 +67,7 @@ def find_runtime() -> Runtime:
     )
 
 
-def _broken(package: Package, failure: Exception) -> DeviceError:
+def _import_error(package: RuntimePackage, failure: Exception) -> DeviceError:
     fix = f"reinstall {package}"
     if package == "tflite-runtime":
         # Its last release was built against numpy 1 ("_ARRAY_API not found" with numpy 2).
@@ -67,67 +75,70 @@ def _broken(package: Package, failure: Exception) -> DeviceError:
     return DeviceError("cannot be imported", where=package, found=str(failure), fix=fix)
 
 
-class Model:
-    """A text classifier or tagger in an interpreter; one thread of use at a time.
+def load_interpreter(runtime: TfliteRuntime, path: str, threads: int) -> Any:
+    """An interpreter that maps the file at `path`; raises `BundleError` when it cannot."""
+    try:
+        # A path, not the content: the file stays mapped, its pages can be dropped.
+        return runtime.interpreter(model_path=path, num_threads=threads)
+    except (ValueError, RuntimeError) as failure:
+        raise BundleError(
+            "is not a TFLite model that this runtime can load",
+            where=path,
+            found=str(failure),
+            fix=f"convert it for {runtime.package} or copy the file again",
+        ) from failure
 
-    Input int32 [1, tokens], at a text's real length or filled up to the model's fixed one, and
-    output float32 [1, labels], or [1, tokens, labels] `by_token`, are bound by the names of the
-    signature, never by their order (the order of `get_input_details` is not the function's). Their
-    tensor indices are looked up once: a `SignatureRunner` allocates again in every call.
+
+class TfliteModel:
+    """A stateless model of one input in an interpreter; not safe for several threads at once.
+
+    The input is int32 [1, tokens], at a text's length or padded to the model's fixed one; the
+    output float32 [1, outputs], or [1, tokens, outputs]. Tensor indices are looked up once, because
+    a `SignatureRunner` allocates again in every call.
     """
 
     def __init__(
         self,
-        runtime: Runtime,
-        path: str,
+        path: str | Path,
         *,
-        signature_key: str,
-        input_name: str,
-        output_name: str,
-        labels: int,
-        threads: int,
+        runtime: TfliteRuntime | None = None,
+        signature: SignatureNames = SignatureNames(),  # noqa: B008  (immutable)
+        num_labels: int | None = None,
         by_token: bool = False,
+        threads: int = 1,
     ) -> None:
-        """Maps the file at `path`; raises `BundleError` when it is not such a model."""
-        import numpy as np
+        """Maps the file at `path` in `runtime` (default: the installed one).
 
-        self._path = path
-        self._np = np
-        try:
-            # A path, not the content: the file stays mapped, its pages can be dropped.
-            self._interpreter = runtime.interpreter(model_path=path, num_threads=threads)
-        except (ValueError, RuntimeError) as failure:
-            raise BundleError(
-                "is not a TFLite model that this runtime can load",
-                where=path,
-                found=str(failure),
-                fix=f"convert it for {runtime.package} or copy the file again",
-            ) from failure
-        signature = self._interpreter.get_signature_list().get(signature_key)
-        if signature is None or signature != {"inputs": [input_name], "outputs": [output_name]}:
-            raise BundleError(
-                "has another signature than bundle.json says",
-                where=path,
-                found=signature,
-                expected=f"{signature_key} with input {input_name} and output {output_name}",
-                fix="convert the bundle again",
+        With `num_labels`, the output must be [1, labels], or with `by_token` [1, tokens, labels].
+        Raises `BundleError` when the file is not such a model.
+        """
+        runtime = runtime or find_runtime()
+        self._path = str(path)
+        self._interpreter = load_interpreter(runtime, self._path, threads)
+        names = self._interpreter.get_signature_list().get(signature.key)
+        if names != {"inputs": [signature.input], "outputs": [signature.output]}:
+            raise self._error(
+                "does not have the expected signature",
+                found=names,
+                expected=f"{signature.key} with input {signature.input} "
+                f"and output {signature.output}",
             )
         # The runner is dropped at once: while one lives, the interpreter refuses to resize.
-        runner = self._interpreter.get_signature_runner(signature_key)
-        details = runner.get_input_details()[input_name]
-        self._input = int(details["index"])
-        self._output = int(runner.get_output_details()[output_name]["index"])
+        runner = self._interpreter.get_signature_runner(signature.key)
+        self._input = int(runner.get_input_details()[signature.input]["index"])
+        self._output = int(runner.get_output_details()[signature.output]["index"])
         del runner
-        self._tokens = 0
-        self.fixed_length = self._fixed_length()
-        shape = (1, self.fixed_length or -1)
-        self._check("input", self._interpreter.get_input_details(), self._input, "int32", shape)
-        self._by_token, self._labels = by_token, labels
-        outputs = self._interpreter.get_output_details()
-        answer = (1, self.fixed_length or -1, labels) if by_token else (1, labels)
-        self._check("output", outputs, self._output, "float32", answer)
+        self._allocated_tokens = 0
+        self._by_token, self._num_labels = by_token, num_labels
+        self._output_shape: tuple[int, ...] | None = None
+        self.fixed_length = self._read_fixed_length()
+        length = self.fixed_length or -1
+        self._check("input", self._interpreter.get_input_details(), "int32", (1, length))
+        if num_labels is not None:
+            shape = (1, length, num_labels) if by_token else (1, num_labels)
+            self._check("output", self._interpreter.get_output_details(), "float32", shape)
 
-    def _fixed_length(self) -> int | None:
+    def _read_fixed_length(self) -> int | None:
         """Number of tokens that the model always takes, or None for an open axis."""
         for tensor in self._interpreter.get_input_details():
             shape = [int(size) for size in tensor["shape_signature"]]
@@ -137,90 +148,82 @@ class Model:
 
     def _check(
         self,
-        side: str,
+        side: Literal["input", "output"],
         details: list[dict[str, Any]],
-        index: int,
         dtype: str,
         shape: tuple[int, ...],
     ) -> None:
+        index = self._input if side == "input" else self._output
         for tensor in details:
             if tensor["index"] != index:
                 continue
             signature = tuple(int(size) for size in tensor["shape_signature"])
-            found_dtype = self._np.dtype(tensor["dtype"]).name
-            # An output's shape is often left unknown; its real one is checked by `answer`.
-            open_output = side == "output" and (len(signature) != len(shape) or -1 in signature)
-            if found_dtype == dtype and (signature == shape or open_output):
+            tensor_dtype = np.dtype(tensor["dtype"]).name
+            # An output's shape is often left unknown; `infer` checks the actual one.
+            is_open = side == "output" and (len(signature) != len(shape) or -1 in signature)
+            if tensor_dtype == dtype and (signature == shape or is_open):
                 return
-            raise BundleError(
-                f"has another {side} than a text classifier",
-                where=self._path,
-                found=f"{found_dtype} {list(signature)}",
+            raise self._error(
+                f"its {side} is not that of a text classifier",
+                found=f"{tensor_dtype} {list(signature)}",
                 expected=f"{dtype} {list(shape)}",
-                fix="convert the bundle again",
             )
-        raise BundleError(
-            f"its signature's {side} does not belong to the main graph",
-            where=self._path,
-            fix="convert the bundle again",
-        )
+        raise self._error(f"its signature's {side} does not belong to the main graph")
 
     def allocate(self, tokens: int) -> None:
-        """Makes room for inputs of `tokens` tokens; does nothing when there is room already."""
+        """Allocates tensors for inputs of `tokens` tokens, unless they already are."""
         tokens = self.fixed_length or tokens
-        if tokens == self._tokens:
+        if tokens == self._allocated_tokens:
             return
         try:
             self._interpreter.resize_tensor_input(self._input, [1, tokens], strict=True)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as failure:
-            self._tokens = 0
-            raise BundleError(
-                f"cannot take an input of {tokens} tokens",
-                where=self._path,
-                found=str(failure),
-                fix="convert the bundle again",
-            ) from failure
-        self._tokens = tokens
+            self._allocated_tokens = 0
+            raise self._error(f"cannot take an input of {tokens} tokens", failure) from failure
+        self._allocated_tokens = tokens
+        if self._num_labels is not None:
+            token_axis = (tokens,) if self._by_token else ()
+            self._output_shape = (1, *token_axis, self._num_labels)
 
-    def _padded(self, given: npt.NDArray[np.int32], length: int) -> npt.NDArray[np.int32]:
-        """Filled up to `length` on its right with `PADDING_ID`."""
-        row = self._np.full((1, length), PADDING_ID, dtype=self._np.int32)
-        kept = given[:, :length]
-        row[:, : kept.shape[1]] = kept
-        return row
-
-    def answer(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
-        """The logits [labels] of one text, or [tokens, labels].
+    def infer(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
+        """The output [outputs] of one text, or [tokens, outputs]; texts are cut at a fixed length.
 
         State that a fused LSTM keeps in variable tensors is reset first (0.3 µs where there is
         none). Raises `BundleError` when the runtime fails, on a token id out of range for one.
         """
         self.allocate(len(token_ids))
         interpreter = self._interpreter
-        given = self._np.array([token_ids], dtype=self._np.int32)
+        inputs = np.array([token_ids], dtype=np.int32)
         if self.fixed_length is not None:
-            given = self._padded(given, self.fixed_length)
+            inputs = _pad(inputs, self.fixed_length)
         try:
             interpreter.reset_all_variables()
-            interpreter.set_tensor(self._input, given)
+            interpreter.set_tensor(self._input, inputs)
             interpreter.invoke()
-            logits: npt.NDArray[np.float32] = interpreter.get_tensor(self._output)
+            outputs: npt.NDArray[np.float32] = interpreter.get_tensor(self._output)
         except (ValueError, RuntimeError) as failure:
-            raise BundleError(
-                "the model failed to answer",
-                where=self._path,
-                found=str(failure),
-                fix="convert the bundle again",
-            ) from failure
-        tokens = (self._tokens,) if self._by_token else ()
-        if logits.shape != (1, *tokens, self._labels):
-            raise BundleError(
-                "answered with another shape than there are labels",
-                where=self._path,
-                found=list(logits.shape),
-                expected=[1, *tokens, self._labels],
-                fix="convert the bundle again",
+            raise self._error("inference failed", failure) from failure
+        if self._output_shape is not None and outputs.shape != self._output_shape:
+            raise self._error(
+                "its output does not have the expected shape",
+                found=list(outputs.shape),
+                expected=list(self._output_shape),
             )
-        row: npt.NDArray[np.float32] = logits[0]
-        return row[: len(token_ids)] if self._by_token else row
+        row: npt.NDArray[np.float32] = outputs[0]
+        return row[: len(token_ids)] if row.ndim > 1 else row
+
+    def _error(self, what: str, found: object = None, expected: object = None) -> BundleError:
+        if isinstance(found, Exception):
+            found = str(found)
+        return BundleError(
+            what, where=self._path, found=found, expected=expected, fix="convert the bundle again"
+        )
+
+
+def _pad(inputs: npt.NDArray[np.int32], length: int) -> npt.NDArray[np.int32]:
+    """The inputs [1, tokens] cut or filled up to `length` on the right with `PADDING_ID`."""
+    row = np.full((1, length), PADDING_ID, dtype=np.int32)
+    inputs = inputs[:, :length]
+    row[:, : inputs.shape[1]] = inputs
+    return row

@@ -106,7 +106,7 @@ def check_text(text: str, *, where: str) -> None:
 
 
 def check_signature(bundle: Bundle) -> None:
-    """Checks that the bundle promises what `runtimes.Model` takes: raises `BundleError`.
+    """Checks that the signature is one that `TfliteModel` takes: raises `BundleError`.
 
     What a model of the next word promises, `edgeseq.formats.bundle` has checked.
     """

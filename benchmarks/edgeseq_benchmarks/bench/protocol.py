@@ -310,13 +310,13 @@ class Answered(Reply, frozen=True, tag="answered"):
 
 
 class DocumentScored(Reply, frozen=True, tag="document"):
-    """The sum of ln p of all tokens in nats, their number, how many were the likeliest one and how
-    many among the three likeliest."""
+    """The sum of ln p of all tokens in nats, their number, how many had
+    the highest probability, or one of the three highest."""
 
     nats: float
     tokens: int
-    first: int
-    among_three: int
+    top1_correct: int
+    top3_correct: int
 
 
 class Likeliest(Reply, frozen=True, tag="likeliest"):

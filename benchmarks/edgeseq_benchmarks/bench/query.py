@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from edgeseq.runtime.interpreter import Model
-from edgeseq.runtime.stateful import StreamModel, likeliest
-from edgeseq.runtime.tokenize import TextEncoder
+from edgeseq.runtime.interpreter import TfliteModel
+from edgeseq.runtime.stateful import StatefulModel, top_k
+from edgeseq.runtime.tokenizer import TextTokenizer
 from edgeseq.tasks.registry import Head
 from edgeseq_benchmarks.bench.probes.timing import Steps
 from edgeseq_benchmarks.bench.protocol import Answer, Text
@@ -35,9 +35,9 @@ class Read(NamedTuple):
 class TextReader:
     """One label a text."""
 
-    def __init__(self, texts: TextEncoder, model: Model) -> None:
+    def __init__(self, texts: TextTokenizer, model: TfliteModel) -> None:
         self.tokenize: Callable[[Any], Any] = texts.token_ids
-        self.infer: Callable[[Any], Any] = model.answer
+        self.infer: Callable[[Any], Any] = model.infer
         self.count: Callable[[Any], int] = len
         self._texts = texts
 
@@ -68,13 +68,13 @@ class WordReader:
     """One label a word; `span_labels` are the labels whose BIO rules decoding keeps, if any."""
 
     def __init__(
-        self, texts: TextEncoder, model: Model, max_tokens: int, span_labels: Sequence[str]
+        self, texts: TextTokenizer, model: TfliteModel, max_tokens: int, span_labels: Sequence[str]
     ) -> None:
         # Imported late: the process that starts the measured ones holds no numpy.
         from edgeseq.tasks import tagging
         from edgeseq.tasks import word_windows as word_tokens
 
-        self._encoder = word_tokens.WordEncoder(texts.plain_tokenizer(), max_tokens)
+        self._encoder = word_tokens.WordEncoder(texts.disable_truncation(), max_tokens)
         self._model = model
         self._rules = tagging.bio_rules(span_labels) if span_labels else None
         self._best_tags, self._word_rows = tagging.best_tags, word_tokens.word_rows
@@ -85,7 +85,7 @@ class WordReader:
 
     def infer(self, inputs: Windowed) -> tuple[Windowed, list[Any]]:
         """The logits [tokens, labels] of every input."""
-        return inputs, [self._model.answer(row) for row in inputs.windows]
+        return inputs, [self._model.infer(row) for row in inputs.windows]
 
     def decode(self, answered: tuple[Windowed, list[Any]]) -> tuple[int, ...]:
         """The best tags of all words under the rules."""
@@ -118,8 +118,8 @@ class WordReader:
 class NextWordReader:
     """The next word: each text that is asked about goes on where the one before it ended."""
 
-    def __init__(self, texts: TextEncoder, model: StreamModel) -> None:
-        texts.plain_tokenizer()  # nothing is cut, however little of a text a model sees at once
+    def __init__(self, texts: TextTokenizer, model: StatefulModel) -> None:
+        texts.disable_truncation()  # nothing is cut, however little of a text a model sees at once
         self._texts, self._model = texts, model
         self.count: Callable[[Any], int] = len
 
@@ -133,12 +133,12 @@ class NextWordReader:
 
     def decode(self, logits: Any) -> int:
         """The likeliest of the three words that an application would offer."""
-        return likeliest(logits)[0]
+        return top_k(logits)[0]
 
     def read(self, text: Text) -> Read:
         """ln p of each token of a text, from a fresh state."""
         token_ids = self.tokenize(text)
-        nats = self._model.answer(token_ids).tolist()
+        nats = self._model.token_log_probabilities(token_ids).tolist()
         return Read(token_ids, nats, 0, truncated=False, unknown_only=False, windowed=False)
 
     def happened(self, _text: Text) -> tuple[bool, bool, bool]:
@@ -155,13 +155,13 @@ class Reader(Steps, Protocol):
 
 def reader(
     head: Head,
-    texts: TextEncoder,
-    model: Model | StreamModel,
+    texts: TextTokenizer,
+    model: TfliteModel | StatefulModel,
     max_tokens: int,
     span_labels: Sequence[str],
 ) -> Reader:
     """The reader of a bundle's head."""
-    if isinstance(model, StreamModel):
+    if isinstance(model, StatefulModel):
         return NextWordReader(texts, model)
     if head == "label-per-word":
         return WordReader(texts, model, max_tokens, span_labels)

@@ -72,8 +72,8 @@ class StreamSubject(Subject):
             examples_sha256=self.examples_sha256,
             counts=tuple(len(one.words) for one in some),
             log_probabilities=tuple(one.nats for one in self.scored),
-            first=tuple(one.first for one in self.scored),
-            among_three=tuple(one.among_three for one in self.scored),
+            first=tuple(one.top1_correct for one in self.scored),
+            among_three=tuple(one.top3_correct for one in self.scored),
         )
 
 

@@ -20,9 +20,15 @@ import msgspec
 
 from edgeseq.errors import BundleError, DeviceError
 from edgeseq.formats.codec import json_decoder
-from edgeseq.runtime.interpreter import PADDING_ID, Model, Runtime, find_runtime
-from edgeseq.runtime.stateful import StreamModel, offer, score_document
-from edgeseq.runtime.tokenize import TextEncoder
+from edgeseq.runtime import PADDING_ID
+from edgeseq.runtime.interpreter import (
+    SignatureNames,
+    TfliteModel,
+    TfliteRuntime,
+    find_runtime,
+)
+from edgeseq.runtime.stateful import StatefulModel, next_tokens, score_document
+from edgeseq.runtime.tokenizer import TextTokenizer
 from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.probes import memory
 from edgeseq_benchmarks.bench.probes.timing import (
@@ -48,9 +54,9 @@ class _Worker:
         self._replies = replies
         self._encoder = msgspec.json.Encoder()
         self._peak_is_of_phase = False
-        self._model: Model | StreamModel | None = None
+        self._model: TfliteModel | StatefulModel | None = None
         self._model_path = ""
-        self._texts: TextEncoder | None = None
+        self._texts: TextTokenizer | None = None
         self._reader: Reader | None = None
 
     def send(self, reply: AnyReply) -> None:
@@ -58,19 +64,19 @@ class _Worker:
         self._replies.flush()
 
     @property
-    def model(self) -> Model | StreamModel:
+    def model(self) -> TfliteModel | StatefulModel:
         if self._model is None:
             raise DeviceError("no model is loaded", fix="send `load` first")
         return self._model
 
     @property
-    def stream(self) -> StreamModel:
-        if not isinstance(self._model, StreamModel):
+    def stream(self) -> StatefulModel:
+        if not isinstance(self._model, StatefulModel):
             raise DeviceError("no model of the next word is loaded", fix="send `load` first")
         return self._model
 
     @property
-    def texts(self) -> TextEncoder:
+    def texts(self) -> TextTokenizer:
         if self._texts is None:
             raise DeviceError("no tokenizer is loaded", fix="send `load` first")
         return self._texts
@@ -101,7 +107,7 @@ class _Worker:
             self._peak_is_of_phase = True
         ended("runtime_imported")
         begun_ns = time.perf_counter_ns()
-        self._texts = TextEncoder(command.tokenizer_path, command.max_tokens)
+        self._texts = TextTokenizer.from_file(command.tokenizer_path, command.max_tokens)
         ended("tokenizer_loaded")
         self._model = model = _load_model(runtime, command)
         self._model_path = command.model_path
@@ -176,7 +182,7 @@ class _Worker:
         )
 
     def run_length(self, command: protocol.RunLength) -> protocol.LengthDone:
-        cut = (self.texts.exactly(text, command.tokens) for text in command.texts)
+        cut = (self.texts.encode_exact(text, command.tokens) for text in command.texts)
         inputs = [token_ids for token_ids in cut if token_ids is not None]
         times_ns: list[int] = []
         if inputs:
@@ -202,10 +208,10 @@ class _Worker:
         """What is timed at one length: an answer to the inputs in turn; of a stream the next word
         behind the first one, from the state that its other words lead to."""
         model = self.model
-        if isinstance(model, StreamModel):
-            again = model.ready(inputs[0])
+        if isinstance(model, StatefulModel):
+            again = model.prefill(inputs[0])
             return lambda _number: again()
-        return lambda number: model.answer(inputs[number % len(inputs)])
+        return lambda number: model.infer(inputs[number % len(inputs)])
 
     def score_document(self, command: protocol.ScoreDocument) -> protocol.DocumentScored:
         ids = self.texts.token_ids(command.text) if command.text.strip() else []
@@ -215,12 +221,12 @@ class _Worker:
     def read_on(self, command: protocol.ReadOn) -> protocol.Likeliest:
         ids = self.texts.token_ids(command.text) if command.text.strip() else []
         before = self.texts.token_ids(command.before)[-1]
-        best, probabilities = offer(self.stream, ids, before, command.count)
+        best, probabilities = next_tokens(self.stream, ids, before, command.count)
         return protocol.Likeliest(
-            words=tuple(self.texts.word(place) for place in best),
+            words=tuple(self.texts.token(token_id) for token_id in best),
             probabilities=tuple(probabilities),
             tokens_read=len(ids),
-            unknown=self.texts.unknown_in(ids),
+            unknown=self.texts.count_unknown(ids),
         )
 
     def run_limited(self, command: protocol.RunLimited) -> None:
@@ -257,8 +263,10 @@ class _Worker:
         return protocol.Answered(tuple(answers))
 
     def answer_tokens(self, command: protocol.AnswerTokens) -> protocol.Logits:
+        model = self.model
+        infer = model.infer if isinstance(model, TfliteModel) else model.token_log_probabilities
         return protocol.Logits(
-            tuple(tuple(self.model.answer(ids).ravel().tolist()) for ids in command.token_ids)
+            tuple(tuple(infer(ids).ravel().tolist()) for ids in command.token_ids)
         )
 
     def check(self, command: protocol.CheckBundle) -> protocol.Checked:
@@ -274,7 +282,7 @@ class _Worker:
         from edgeseq_benchmarks.bench.probes.litert_profiler import profile
 
         texts = [text if isinstance(text, str) else " ".join(text) for text in command.texts]
-        cut = (self.texts.exactly(text, command.tokens) for text in texts)
+        cut = (self.texts.encode_exact(text, command.tokens) for text in texts)
         token_ids = next((ids for ids in cut if ids), None)
         if token_ids is None:
             token_ids = self.texts.token_ids(texts[0])
@@ -329,26 +337,24 @@ class _Worker:
         self.send(answers[type(command)](command))
 
 
-def _load_model(runtime: Runtime, command: protocol.Load) -> Model | StreamModel:
+def _load_model(runtime: TfliteRuntime, command: protocol.Load) -> TfliteModel | StatefulModel:
     """The model that a bundle's head asks for; `labels` of a stream is its vocabulary."""
     if command.head == "next-token":
-        return StreamModel(
-            runtime,
+        return StatefulModel(
             command.model_path,
-            signature_key=command.signature_key,
-            vocabulary=command.labels,
             max_tokens=command.max_tokens,
+            runtime=runtime,
+            signature_key=command.signature_key,
+            vocabulary_size=command.labels,
             threads=command.threads,
         )
-    return Model(
-        runtime,
+    return TfliteModel(
         command.model_path,
-        signature_key=command.signature_key,
-        input_name=command.input_name,
-        output_name=command.output_name,
-        labels=command.labels,
-        threads=command.threads,
+        runtime=runtime,
+        signature=SignatureNames(command.signature_key, command.input_name, command.output_name),
+        num_labels=command.labels,
         by_token=command.head != "label-per-text",
+        threads=command.threads,
     )
 
 
@@ -357,7 +363,7 @@ def _longest(inputs: Any) -> int:
     return len(inputs) if isinstance(inputs, list) else max(map(len, inputs.windows))
 
 
-def _import_everything() -> Runtime:
+def _import_everything() -> TfliteRuntime:
     """Imports what every model of this runtime needs: the baseline of the memory ledger."""
     import numpy as np
     import tokenizers

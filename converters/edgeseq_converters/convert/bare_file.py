@@ -12,8 +12,9 @@ from edgeseq.errors import ConversionError, OutputError
 from edgeseq.formats.storage import write_bytes
 from edgeseq.formats.tflite_file import read_tflite
 from edgeseq.progress import ProgressCallback, ProgressUpdate
-from edgeseq.runtime.interpreter_check import Answering
+from edgeseq.runtime.interpreter import SignatureNames, TfliteModel
 from edgeseq_converters.convert.recipes import Recipe
+from edgeseq_converters.convert.verify.fidelity import runtime_errors
 from edgeseq_converters.convert.verify.older_runtime import check_answers, try_runtime
 from edgeseq_converters.convert.verify.structure import check_runtime
 from edgeseq_converters.models.arrays import FloatArray
@@ -117,7 +118,7 @@ def _try_older(
     if expected.answers[0].ndim > 1:
         return f"{made.runtime}: operators checked, not asked (answers for each token)"
     texts = expected.texts[:N_TRIED]
-    tried = try_runtime(made.runtime, path, texts, progress=progress)
+    tried = try_runtime(made.runtime, path, texts, output=made.output, progress=progress)
     if tried.answers is None:
         return f"{made.runtime}: not tried, {tried.why_not}"
     wanted = np.stack(expected.answers[:N_TRIED])
@@ -130,13 +131,14 @@ def _compare(
     path: Path, made: Content, expected: Expected, progress: ProgressCallback
 ) -> tuple[float, tuple[int, ...]]:
     """The largest |difference|, and the output's shape."""
-    model = Answering(path, output=made.output)
+    with runtime_errors(path):
+        model = TfliteModel(path, signature=SignatureNames(output=made.output))
     worst = 0.0
     shape: tuple[int, ...] = ()
     pairs = zip(expected.texts, expected.answers, strict=True)
     for number, (text, wanted) in enumerate(pairs, start=1):
-        # A model of a fixed length answers for its padding too.
-        found = model.answer(text)[: len(wanted)]
+        with runtime_errors(path):
+            found = model.infer(text)
         worst = max(worst, float(np.abs(found - wanted).max()))
         tokens = (model.fixed_length or -1,) if wanted.ndim == 2 else ()
         shape = (1, *tokens, wanted.shape[-1])

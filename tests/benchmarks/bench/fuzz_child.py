@@ -15,7 +15,7 @@ from pathlib import Path
 
 from edgeseq.errors import BundleError
 from edgeseq.formats.tflite_file import parse_tflite
-from edgeseq.runtime.interpreter import Model, Runtime, find_runtime
+from edgeseq.runtime.interpreter import TfliteModel, TfliteRuntime, find_runtime
 from edgeseq_benchmarks.bench.limits.rlimit import bound_this_process
 
 STRETCH = 200
@@ -48,7 +48,7 @@ def mutated(sound: bytes, number: int) -> bytes:
     return bytes(content)
 
 
-def try_one(runtime: Runtime, content: bytes, path: Path) -> str:
+def try_one(runtime: TfliteRuntime, content: bytes, path: Path) -> str:
     """What becomes of one mutation: `refused`, `failed` or `answered`."""
     try:
         parse_tflite(content, where=path)
@@ -56,16 +56,7 @@ def try_one(runtime: Runtime, content: bytes, path: Path) -> str:
         return "refused"
     path.write_bytes(content)
     try:
-        model = Model(
-            runtime,
-            str(path),
-            signature_key="serving_default",
-            input_name="input_ids",
-            output_name="logits",
-            labels=3,
-            threads=1,
-        )
-        model.answer([2, 3, 4])
+        TfliteModel(path, runtime=runtime, num_labels=3).infer([2, 3, 4])
     except BundleError:
         return "failed"
     return "answered"

@@ -13,8 +13,7 @@ from edgeseq.datasets.wikitext import EOS, UNKNOWN, stream_dataset
 from edgeseq.errors import BundleError, DataError
 from edgeseq.formats.bundle import Bundle, read_bundle
 from edgeseq.progress import no_progress
-from edgeseq.runtime.interpreter import find_runtime
-from edgeseq.runtime.stateful import StreamModel, likeliest, score_document
+from edgeseq.runtime.stateful import StatefulModel, score_document, top_k
 from edgeseq.tasks.examples import StreamExample
 from edgeseq.tasks.language_model import perplexity
 from edgeseq.tasks.scoring import METRICS, score
@@ -100,18 +99,17 @@ def child(bundle: Bundle) -> Iterator[Child]:
 
 
 @pytest.fixture
-def model(bundle: Bundle) -> StreamModel:
-    return StreamModel(
-        find_runtime(),
+def model(bundle: Bundle) -> StatefulModel:
+    return StatefulModel(
         str(bundle.model_path),
         signature_key="stream",
-        vocabulary=WORDS,
+        vocabulary_size=WORDS,
         max_tokens=bundle.manifest.max_tokens,
         threads=1,
     )
 
 
-def brute_force(model: StreamModel, ids: list[int]) -> tuple[float, int, int]:
+def brute_force(model: StatefulModel, ids: list[int]) -> tuple[float, int, int]:
     """ln p, first and among three, token by token, with the softmax written out."""
     model.reset()
     nats, first, among_three = 0.0, 0, 0
@@ -124,26 +122,28 @@ def brute_force(model: StreamModel, ids: list[int]) -> tuple[float, int, int]:
     return nats, first, among_three
 
 
-def test_chunks_and_single_words_score_the_same(model: StreamModel) -> None:
+def test_chunks_and_single_words_score_the_same(model: StatefulModel) -> None:
     ids = np.random.default_rng(1).integers(0, WORDS, 100).tolist()
     nats, first, among_three = brute_force(model, ids)
     for chunk in (1, 7, 32, 1000):
-        found = score_document(model, ids, WORDS - 1, chunk=chunk)
+        found = score_document(model, ids, WORDS - 1, chunk_tokens=chunk)
         assert found.nats == pytest.approx(nats, rel=1e-5)
-        assert (found.tokens, found.first, found.among_three) == (100, first, among_three)
+        assert (found.tokens, found.top1_correct, found.top3_correct) == (100, first, among_three)
 
 
-def test_the_state_is_put_back_between_documents(model: StreamModel) -> None:
+def test_the_state_is_put_back_between_documents(model: StatefulModel) -> None:
     generator = np.random.default_rng(2)
     one, other = (generator.integers(0, WORDS, 50).tolist() for _ in range(2))
     alone = score_document(model, other, WORDS - 1)
     score_document(model, one, WORDS - 1)
     assert score_document(model, other, WORDS - 1) == alone
     model.feed(one)  # without a reset the words before matter
-    assert not np.allclose(model.feed(other)[0], model.answer([other[0], other[1]])[0])
+    assert not np.allclose(
+        model.feed(other)[0], model.token_log_probabilities([other[0], other[1]])[0]
+    )
 
 
-def test_an_empty_document_has_nothing_to_score(model: StreamModel, child: Child) -> None:
+def test_an_empty_document_has_nothing_to_score(model: StatefulModel, child: Child) -> None:
     assert score_document(model, [], WORDS - 1) == (0.0, 0, 0, 0)
     for text in ("", "  "):
         reply = child.ask(
@@ -171,7 +171,9 @@ def test_a_document_of_twenty_thousand_words(bundle: Bundle, child: Child) -> No
     assert replies[0] == replies[1]
 
 
-def test_a_subject_scores_whole_documents(bundle: Bundle, child: Child, model: StreamModel) -> None:
+def test_a_subject_scores_whole_documents(
+    bundle: Bundle, child: Child, model: StatefulModel
+) -> None:
     (subject,) = subjects_of([bundle], default_settings(quick=True))
     assert isinstance(subject, StreamSubject)
     assert subject.predictions() is None
@@ -239,11 +241,11 @@ def test_the_next_word_is_timed_behind_a_context(bundle: Bundle, child: Child, t
     assert 5 <= len(protocol.unpack(done.inference_ns)) <= 10
 
 
-def test_what_is_timed_behind_a_context_is_its_next_word(model: StreamModel) -> None:
+def test_what_is_timed_behind_a_context_is_its_next_word(model: StatefulModel) -> None:
     ids = np.random.default_rng(4).integers(0, WORDS, 77).tolist()
     model.reset()
     expected = model.feed(ids)[-1]
-    again = model.ready(ids)
+    again = model.prefill(ids)
     for _ in range(3):  # each time from the state that the context has led to
         np.testing.assert_allclose(again(), expected, atol=1e-5)
 
@@ -252,7 +254,7 @@ def test_the_golden_examples_hold_on_the_device(bundle: Bundle) -> None:
     assert [one for one in verify(bundle) if one.severity == "invalid"] == []
 
 
-def test_a_text_goes_on_with_the_likeliest_words(bundle: Bundle, model: StreamModel) -> None:
+def test_a_text_goes_on_with_the_likeliest_words(bundle: Bundle, model: StatefulModel) -> None:
     (found, other) = continue_texts(bundle.path, ["w1 w2", "strange w3"])
     model.reset()
     row = model.feed([WORDS - 1, 1, 2])[-1].astype(np.float64)
@@ -267,17 +269,16 @@ def test_a_text_goes_on_with_the_likeliest_words(bundle: Bundle, model: StreamMo
 
 def test_likeliest_is_in_order_and_never_more_than_there_are() -> None:
     row = np.asarray([0.0, 3.0, -1.0, 2.0], np.float32)
-    assert likeliest(row) == [1, 3, 0]
-    assert likeliest(row, 9) == [1, 3, 0, 2]
+    assert top_k(row) == [1, 3, 0]
+    assert top_k(row, 9) == [1, 3, 0, 2]
 
 
 def test_another_model_is_refused(bundle: Bundle, tmp_path: Path) -> None:
-    def opened(path: Path, key: str, vocabulary: int) -> StreamModel:
-        return StreamModel(
-            find_runtime(),
+    def opened(path: Path, key: str, vocabulary: int) -> StatefulModel:
+        return StatefulModel(
             str(path),
             signature_key=key,
-            vocabulary=vocabulary,
+            vocabulary_size=vocabulary,
             max_tokens=99,
             threads=1,
         )
@@ -288,7 +289,7 @@ def test_another_model_is_refused(bundle: Bundle, tmp_path: Path) -> None:
         opened(damaged, "stream", WORDS)
     with pytest.raises(BundleError):
         opened(bundle.model_path, "serving_default", WORDS)
-    with pytest.raises(BundleError, match="another shape than its vocabulary"):
+    with pytest.raises(BundleError, match="do not have the shape of its vocabulary"):
         opened(bundle.model_path, "stream", WORDS + 1).feed([1])
-    with pytest.raises(BundleError, match="failed to answer"):
+    with pytest.raises(BundleError, match="inference failed"):
         opened(bundle.model_path, "stream", WORDS).feed([WORDS])

@@ -12,8 +12,7 @@ from edgeseq.datasets.wikitext import EOS, UNKNOWN, stream_dataset
 from edgeseq.errors import BundleError
 from edgeseq.formats.bundle import Bundle, read_bundle
 from edgeseq.formats.result import Settings
-from edgeseq.runtime.interpreter import find_runtime
-from edgeseq.runtime.stateful import StreamModel, score_document
+from edgeseq.runtime.stateful import StatefulModel, score_document
 from edgeseq.tasks.context_windows import half_overlapping
 from edgeseq.tasks.examples import StreamExample
 from edgeseq.tasks.scoring import METRICS, score
@@ -101,18 +100,17 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
 
 
 @pytest.fixture
-def model(bundle: Bundle) -> StreamModel:
-    return StreamModel(
-        find_runtime(),
+def model(bundle: Bundle) -> StatefulModel:
+    return StatefulModel(
         str(bundle.model_path),
         signature_key="stream",
-        vocabulary=WORDS,
+        vocabulary_size=WORDS,
         max_tokens=bundle.manifest.max_tokens,
         threads=1,
     )
 
 
-def brute_force(model: StreamModel, ids: list[int]) -> tuple[float, int, int]:
+def brute_force(model: StatefulModel, ids: list[int]) -> tuple[float, int, int]:
     """ln p, first and among three, each word from a text of its own that ends before it."""
     given = [WORDS - 1, *ids[:-1]]
     nats, first, among_three = 0.0, 0, 0
@@ -129,13 +127,13 @@ def brute_force(model: StreamModel, ids: list[int]) -> tuple[float, int, int]:
 
 @pytest.mark.parametrize("length", [0, 1, 15, 16, 96])
 def test_a_document_in_windows_scores_as_each_word_by_itself(
-    model: StreamModel, length: int
+    model: StatefulModel, length: int
 ) -> None:
     ids = np.random.default_rng(1).integers(0, WORDS, length).tolist()
     nats, first, among_three = brute_force(model, ids)
     found = score_document(model, ids, WORDS - 1)
     assert found.nats == pytest.approx(nats, rel=1e-5)
-    assert (found.tokens, found.first, found.among_three) == (length, first, among_three)
+    assert (found.tokens, found.top1_correct, found.top3_correct) == (length, first, among_three)
 
 
 def last_words(bundle: Bundle, place: int) -> int:
@@ -149,7 +147,7 @@ def last_words(bundle: Bundle, place: int) -> int:
 
 
 def test_a_window_holds_the_last_words_and_a_document_begins_anew(
-    bundle: Bundle, model: StreamModel
+    bundle: Bundle, model: StatefulModel
 ) -> None:
     ids = np.random.default_rng(2).integers(0, WORDS, 50).tolist()
     rows = [model.feed([one])[0] for one in ids]
@@ -160,28 +158,28 @@ def test_a_window_holds_the_last_words_and_a_document_begins_anew(
     model.reset()
     np.testing.assert_allclose(model.feed(ids[:5]), rows[:5], atol=1e-5)
     assert np.abs(model.feed(ids[:1])[0] - rows[0]).max() > 1e-3
-    with pytest.raises(BundleError, match="fewer tokens at once"):
+    with pytest.raises(BundleError, match="fewer tokens at a time"):
         model.feed(ids[: WINDOW + 1])
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 16, 17, 100])
-def test_what_is_timed_behind_a_context_is_its_next_word(model: StreamModel, tokens: int) -> None:
+def test_what_is_timed_behind_a_context_is_its_next_word(model: StatefulModel, tokens: int) -> None:
     ids = np.random.default_rng(4).integers(0, WORDS, tokens).tolist()
     model.reset()
     expected = model.feed(ids[-WINDOW:])[-1]
-    again = model.ready(ids)
+    again = model.prefill(ids)
     for _ in range(3):
         np.testing.assert_allclose(again(), expected, atol=1e-5)
 
 
-def test_a_text_that_is_longer_than_the_window_is_answered_whole(model: StreamModel) -> None:
+def test_a_text_that_is_longer_than_the_window_is_answered_whole(model: StatefulModel) -> None:
     ids = np.random.default_rng(5).integers(0, WORDS, 45).tolist()
-    found = model.answer(ids)
+    found = model.token_log_probabilities(ids)
     assert found.shape == (45,)
-    np.testing.assert_allclose(found[:9], model.answer(ids[:9]), atol=1e-5)
+    np.testing.assert_allclose(found[:9], model.token_log_probabilities(ids[:9]), atol=1e-5)
 
 
-def test_the_end_of_a_document_is_no_worse_off(bundle: Bundle, model: StreamModel) -> None:
+def test_the_end_of_a_document_is_no_worse_off(bundle: Bundle, model: StatefulModel) -> None:
     """Its last piece is shorter: a window holds more before it, a cache half a window as ever."""
     ids = np.random.default_rng(6).integers(0, WORDS, 19).tolist()
     given = [WORDS - 1, *ids[:-1]]
@@ -199,7 +197,7 @@ def test_the_golden_examples_hold_on_the_device(bundle: Bundle) -> None:
     assert [one for one in verify(bundle) if one.severity == "invalid"] == []
 
 
-def test_a_text_goes_on_with_the_likeliest_words(bundle: Bundle, model: StreamModel) -> None:
+def test_a_text_goes_on_with_the_likeliest_words(bundle: Bundle, model: StatefulModel) -> None:
     text = " ".join(f"w{n % 30}" for n in range(40))
     (short, long) = continue_texts(bundle.path, ["w1 w2", text])
     ids = [n % 30 for n in range(40)][-WINDOW:]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from edgeseq.runtime.tokenize import TextEncoder
+from edgeseq.runtime.tokenizer import TextTokenizer
 from edgeseq.tasks.mentions import MARKERS, encode_marked, marker_ids
 
 WORDS = {
@@ -37,12 +37,12 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_short_and_long_texts(path: Path) -> None:
-    encoder = TextEncoder(str(path), 14)
+    encoder = TextTokenizer.from_file(str(path), 14)
     ids = [2, 10, 6, 11, 7, 10, 8, 12, 9, 4, 13, 5, 10, 3]
     found = encoder.encode(TEXT)
     assert found == (ids, True, False)
     assert encoder.token_ids(TEXT) == ids
-    whole = TextEncoder(str(path), 64).encode(TEXT)
+    whole = TextTokenizer.from_file(str(path), 64).encode(TEXT)
     assert (len(whole.token_ids), whole.truncated) == (16, False)
     plain = Tokenizer.from_file(str(path))
     assert marker_ids(plain) == (4, 5, 6, 7, 8, 9)
@@ -50,12 +50,12 @@ def test_short_and_long_texts(path: Path) -> None:
 
 
 def test_an_exact_length_does_not_change_what_follows(path: Path) -> None:
-    encoder = TextEncoder(str(path), 14)
-    assert encoder.exactly(TEXT, 5) == [2, 10, 10, 6, 3]
+    encoder = TextTokenizer.from_file(str(path), 14)
+    assert encoder.encode_exact(TEXT, 5) == [2, 10, 10, 6, 3]
     assert encoder.encode(TEXT).token_ids[9] == 4
-    assert encoder.exactly("word", 5) is None
+    assert encoder.encode_exact("word", 5) is None
 
 
 def test_mentions_that_are_too_long_are_cut_and_said(path: Path) -> None:
-    found = TextEncoder(str(path), 6).encode(TEXT)
+    found = TextTokenizer.from_file(str(path), 6).encode(TEXT)
     assert (len(found.token_ids), found.truncated) == (6, True)

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from edgeseq.cli.app import app
-from edgeseq.runtime.interpreter_check import Answering
+from edgeseq.runtime.interpreter import SignatureNames, TfliteModel
 from edgeseq_converters.models.huggingface.checkpoint import names_checkpoint, read_model
 from edgeseq_converters.models.reference_encoder import bert_answers
 
@@ -27,10 +27,10 @@ def test_a_sentence_encoder_becomes_a_file(small_bert_checkpoint: Path, tmp_path
     assert result.exit_code == 0, result.output
     made = json.loads(result.output[result.output.index("{") :])
     assert (made["output"], made["shape"], made["n_examples"]) == ("embedding", [1, 32], 3)
-    asked = Answering(out, output="embedding")
+    asked = TfliteModel(out, signature=SignatureNames(output="embedding"))
     expected = bert_answers(read_model(small_bert_checkpoint), texts)
     for text, wanted in zip(texts, expected, strict=True):
-        np.testing.assert_allclose(asked.answer(text), wanted, atol=1e-4)
+        np.testing.assert_allclose(asked.infer(text), wanted, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from edgeseq.formats.bundle import Fidelity, check_model, read_bundle
 from edgeseq.formats.tflite_file import read_tflite
 from edgeseq.formats.tflite_runtimes import runtime_support
 from edgeseq.formats.trained_model import TrainedModel, read_model_folder, write_model_folder
-from edgeseq.runtime.interpreter_check import Answering
+from edgeseq.runtime.interpreter import SignatureNames, TfliteModel
 from edgeseq.tasks.examples import Dataset
 from edgeseq_converters.convert.bare import convert_bare
 from edgeseq_converters.convert.convert_many import Choices, convert_many
@@ -89,8 +89,8 @@ def test_a_keras_file_becomes_a_bundle_that_answers_as_keras(
     assert (manifest.name, manifest.arch, manifest.max_tokens) == ("feedback-float32", "lstm", 40)
     assert "feedback.keras (sha256 " in str(manifest.provenance.training)
     texts = [list(example.token_ids) for example in bundle.golden.examples]
-    answering = Answering(bundle.model_path)
-    found = apply("softmax", np.stack([answering.answer(text) for text in texts]))
+    answering = TfliteModel(bundle.model_path)
+    found = apply("softmax", np.stack([answering.infer(text) for text in texts]))
     np.testing.assert_allclose(found, keras_answers(keras_file, texts), atol=1e-5)
 
 
@@ -113,7 +113,7 @@ def test_a_trimmed_vocabulary_answers_the_same(
         found = []
         for bundle in made.values():
             ids = Tokenizer.from_file(str(bundle.tokenizer_path)).encode(example.text).ids
-            found.append(Answering(bundle.model_path).answer(ids))
+            found.append(TfliteModel(bundle.model_path).infer(ids))
         np.testing.assert_array_equal(*found)
 
 
@@ -251,8 +251,8 @@ def test_a_bare_file_holds_the_network_as_written(
     ids.write_text("".join(json.dumps(text) + "\n" for text in texts))
     made = convert_bare(keras_file, tmp_path / "m.tflite", get_recipe(recipe), LOOP, ids=ids)
     assert (made.output, made.shape, made.n_examples) == ("probabilities", (1, 3), 3)
-    model = Answering(Path(made.path), output="probabilities")
-    found = np.stack([model.answer(text) for text in texts])
+    model = TfliteModel(Path(made.path), signature=SignatureNames(output="probabilities"))
+    found = np.stack([model.infer(text) for text in texts])
     limit = {"float32": 1e-5, "dynamic_wi8_afp32": 0.02, "static_wi8_ai8": 0.05}[recipe]
     np.testing.assert_allclose(found, keras_answers(keras_file, texts), atol=limit)
 
@@ -292,7 +292,7 @@ def test_a_tagger_answers_for_each_token(tmp_path: Path) -> None:
         out = tmp_path / f"{target.lowering}.tflite"
         made = convert_bare(tmp_path / "tagger.keras", out, get_recipe("float32"), target)
         assert made.shape == (1, tokens, 5)
-        found = Answering(out, output="probabilities").answer(text)
+        found = TfliteModel(out, signature=SignatureNames(output="probabilities")).infer(text)
         np.testing.assert_allclose(found[: len(text)], wanted, atol=1e-5)
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from edgeseq.errors import ConversionError
 from edgeseq.formats.tflite_file import TfliteFile, is_table, parse_tflite, read_tflite
-from edgeseq.runtime.interpreter_check import Answering
+from edgeseq.runtime.interpreter import TfliteModel
 from edgeseq.tasks.examples import Dataset
 from edgeseq_converters.convert.lower.dispatch import (
     LOWERINGS,
@@ -52,8 +52,8 @@ def lowered(network: Network, lowering: Any, recipe: str, texts: Any = (), **mor
 def ask(content: bytes, folder: Path, texts: list[list[int]]) -> list[FloatArray]:
     path = folder / "model.tflite"
     path.write_bytes(content)
-    model = Answering(path)
-    return [model.answer(text) for text in texts]
+    model = TfliteModel(path)
+    return [model.infer(text) for text in texts]
 
 
 def relative_error(found: list[FloatArray], wanted: list[FloatArray]) -> float:

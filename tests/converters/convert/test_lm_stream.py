@@ -20,11 +20,11 @@ from edgeseq.formats.trained_model import (
     not_trained_here,
     read_model_folder,
 )
+from edgeseq.runtime.stateful import StatefulModel
 from edgeseq.tasks.examples import Dataset, StreamExample
 from edgeseq_converters.convert.lower.dispatch import Target, lower
 from edgeseq_converters.convert.pipeline import convert
 from edgeseq_converters.convert.recipes import get_recipe
-from edgeseq_converters.convert.verify.stream_fidelity import Streaming
 from edgeseq_converters.models.from_trained import network_of
 from edgeseq_converters.models.reference_recurrent import answers
 from edgeseq_converters.models.stored_network import network_to_folder
@@ -185,11 +185,11 @@ def test_a_stream_in_pieces_is_the_whole_text(recipe: str, tmp_path: Path) -> No
     path = tmp_path / "model.tflite"
     ids = np.random.default_rng(3).integers(0, 50, 70).tolist()
     path.write_bytes(lower(model, get_recipe(recipe), Target("loop"), [ids]))
-    stream = Streaming(path, 1 << 20)
+    stream = StatefulModel(path, max_tokens=1 << 20)
     whole = stream.feed(ids)
-    stream.restart()
+    stream.reset()
     one_by_one = np.concatenate([stream.feed([place]) for place in ids])
-    stream.restart()
+    stream.reset()
     pieces = np.concatenate([stream.feed(ids[:1]), stream.feed(ids[1:40]), stream.feed(ids[40:])])
     np.testing.assert_allclose(one_by_one, whole, atol=1e-5)
     np.testing.assert_allclose(pieces, whole, atol=1e-5)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edgeseq.errors import ConversionError
 from edgeseq.formats.tflite_file import is_table, parse_tflite
-from edgeseq.runtime.interpreter_check import Answering
+from edgeseq.runtime.interpreter import TfliteModel
 from edgeseq_converters.convert.lower.dispatch import (
     LOWERINGS,
     Target,
@@ -45,8 +45,8 @@ def lowered(network: Network, lowering: Any, recipe: str = "float32", **more: An
 def ask(content: bytes, folder: Path, texts: list[list[int]]) -> list[np.ndarray[Any, Any]]:
     path = folder / "model.tflite"
     path.write_bytes(content)
-    model = Answering(path)
-    return [model.answer(text) for text in texts]
+    model = TfliteModel(path)
+    return [model.infer(text) for text in texts]
 
 
 @st.composite

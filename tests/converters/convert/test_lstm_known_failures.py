@@ -14,7 +14,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from edgeseq.formats.tflite_file import TfliteFile, parse_tflite
-from edgeseq.runtime.interpreter_check import Answering
+from edgeseq.runtime.interpreter import TfliteModel
 from edgeseq_converters.convert.lower.dispatch import Target, network_to_tflite
 from edgeseq_converters.convert.quantize.recurrent_ranges import calibrate
 from edgeseq_converters.convert.recipes import get_recipe
@@ -62,8 +62,8 @@ def test_a_fused_state_does_not_leak_into_the_next_text(make: Any, tmp_path: Pat
     first, second = (raw(input_ids=text)["logits"].copy() for _ in range(2))
     assert np.abs(first - second).max() > 1e-3  # the operator's own behaviour
     (tmp_path / "model.tflite").write_bytes(content)
-    model = Answering(tmp_path / "model.tflite")
-    asked = [model.answer([3, 4, 5]), model.answer([9] * 30), model.answer([3, 4, 5])]
+    model = TfliteModel(tmp_path / "model.tflite")
+    asked = [model.infer([3, 4, 5]), model.infer([9] * 30), model.infer([3, 4, 5])]
     np.testing.assert_array_equal(asked[0], asked[2])
     np.testing.assert_array_equal(asked[0], first[0])
 
@@ -104,14 +104,14 @@ def test_the_embedding_is_quantized_by_row(make: Any, tmp_path: Path) -> None:
     content = lowered(network, "loop", "dynamic_wi8_afp32")
     (tmp_path / "model.tflite").write_bytes(content)
     texts = [[1, 2, 3, 4], [50, 60, 70]]
-    model = Answering(tmp_path / "model.tflite")
+    model = TfliteModel(tmp_path / "model.tflite")
     for text, wanted in zip(texts, answers(network, texts), strict=True):
-        assert np.abs(model.answer(text) - wanted).max() < 0.02 * np.abs(wanted).max()
+        assert np.abs(model.infer(text) - wanted).max() < 0.02 * np.abs(wanted).max()
 
 
 def test_batch_and_length_need_no_number_from_the_user(make: Any, tmp_path: Path) -> None:
     """A None batch made TensorFlow's converter fail on TensorListReserve."""
     (tmp_path / "model.tflite").write_bytes(lowered(make.network(), "loop"))
-    model = Answering(tmp_path / "model.tflite")
+    model = TfliteModel(tmp_path / "model.tflite")
     assert model.fixed_length is None
-    assert model.answer([1]).shape == model.answer([1] * 500).shape == (3,)
+    assert model.infer([1]).shape == model.infer([1] * 500).shape == (3,)

@@ -23,12 +23,12 @@ from edgeseq.formats.trained_model import (
     not_trained_here,
     read_model_folder,
 )
+from edgeseq.runtime.stateful import StatefulModel
 from edgeseq.tasks.context_windows import half_overlapping
 from edgeseq.tasks.examples import Dataset, StreamExample
 from edgeseq_converters.convert.lower.dispatch import Target, lower, lowerings_of
 from edgeseq_converters.convert.pipeline import convert
 from edgeseq_converters.convert.recipes import get_recipe
-from edgeseq_converters.convert.verify.stream_fidelity import Streaming
 from edgeseq_converters.models.huggingface.checkpoint import read_checkpoint
 from edgeseq_converters.models.reference_encoder import BertReference
 from edgeseq_converters.training.language_model import corpus
@@ -301,14 +301,14 @@ def test_the_file_answers_as_the_model_does(
     path = tmp_path / "model.tflite"
     path.write_bytes(lower(folder_of(model), get_recipe(recipe), Target(lowering)))
     ids = np.random.default_rng(7).integers(0, len(WORDS), 16).tolist()
-    stream = Streaming(path, SMALL.window)
+    stream = StatefulModel(path, max_tokens=SMALL.window)
     whole = stream.feed(ids)
     expected = model.logits(np.asarray([ids], np.int32)).numpy()[0]
     scale = max(1.0, float(np.abs(expected).max()))
     bound = {"float32": 1e-5, "float16": 1e-2}.get(recipe, 0.1) * scale
     assert float(np.abs(whole - expected).max()) <= bound
     for sizes in ((1,) * 16, (5, 1, 10)):
-        stream.restart()
+        stream.reset()
         places = np.cumsum([0, *sizes])
         parts = [stream.feed(ids[a:b]) for a, b in itertools.pairwise(places)]
         np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-5 * scale)
@@ -318,7 +318,7 @@ def test_behind_its_window_it_sees_the_last_words(model: LmTransformer, tmp_path
     path = tmp_path / "model.tflite"
     path.write_bytes(lower(folder_of(model), get_recipe("float32"), Target("encoder")))
     ids = np.random.default_rng(8).integers(0, len(WORDS), 40).tolist()
-    stream = Streaming(path, SMALL.window)
+    stream = StatefulModel(path, max_tokens=SMALL.window)
     rows = [stream.feed([one])[0] for one in ids]
     for place in (15, 16, 39):
         last = np.asarray([ids[max(0, place - 15) : place + 1]], np.int32)
@@ -334,9 +334,9 @@ def test_a_later_word_changes_no_earlier_answer_of_the_file(
     for recipe in ("float32", "dynamic_wi8_afp32"):
         path = tmp_path / f"{recipe}.tflite"
         path.write_bytes(lower(folder_of(model), get_recipe(recipe), Target("encoder")))
-        stream = Streaming(path, SMALL.window)
+        stream = StatefulModel(path, max_tokens=SMALL.window)
         whole = stream.feed(ids)
-        stream.restart()
+        stream.reset()
         other = stream.feed([*ids[:9], *((one + 1) % len(WORDS) for one in ids[9:])])
         np.testing.assert_array_equal(whole[:9], other[:9])
         assert (np.abs(whole[9:] - other[9:]).max(-1) > 1e-4).all()

@@ -12,7 +12,7 @@ import pytest
 from edgeseq.errors import CheckpointError
 from edgeseq.formats.tflite_file import parse_tflite
 from edgeseq.formats.trained_model import TrainedModel
-from edgeseq.runtime.interpreter_check import Answering
+from edgeseq.runtime.interpreter import TfliteModel
 from edgeseq_converters.models.network import marked_features
 from edgeseq_converters.models.reference import reference_logits
 
@@ -53,8 +53,8 @@ def texts(lengths: tuple[int, ...] = LENGTHS) -> list[list[int]]:
 def answers(content: bytes, folder: Path, asked: list[list[int]]) -> Any:
     path = folder / "model.tflite"
     path.write_bytes(content)
-    model = Answering(path)
-    return np.stack([model.answer(ids) for ids in asked])
+    model = TfliteModel(path)
+    return np.stack([model.infer(ids) for ids in asked])
 
 
 def lstm(make: Any, *, bidirectional: bool = True, **more: Any) -> TrainedModel:

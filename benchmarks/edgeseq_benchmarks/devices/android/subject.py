@@ -5,8 +5,8 @@ from __future__ import annotations
 from edgeseq.errors import BundleError
 from edgeseq.formats.bundle import Bundle, check_model
 from edgeseq.formats.result import ColdStart, Finding, LengthPoint, Queries, Run, Settings
-from edgeseq.runtime.interpreter import PADDING_ID
-from edgeseq.runtime.tokenize import TextEncoder
+from edgeseq.runtime import PADDING_ID
+from edgeseq.runtime.tokenizer import TextTokenizer
 from edgeseq.tasks.examples import TextExample
 from edgeseq.tasks.predictions import Predictions
 from edgeseq_benchmarks.bench import validity
@@ -48,7 +48,7 @@ class PhoneSubject(Subject):
         self._answers: dict[int, int] = {}
         self.number = number
         self.stateful = bundle.manifest.lowering == "fused"
-        encoder = TextEncoder(str(bundle.tokenizer_path), bundle.manifest.max_tokens)
+        encoder = TextTokenizer.from_file(str(bundle.tokenizer_path), bundle.manifest.max_tokens)
         encoded = [encoder.encode(example.text) for example in self._rows]
         self._tokens = [len(one.token_ids) for one in encoded]
         self._truncated = {n for n, one in enumerate(encoded) if one.truncated}
@@ -67,7 +67,7 @@ class PhoneSubject(Subject):
         self._warmups: dict[str, list[int]] = {name: [] for name in Queries.__struct_fields__}
 
     def _length_inputs(
-        self, encoder: TextEncoder, settings: Settings
+        self, encoder: TextTokenizer, settings: Settings
     ) -> dict[int, list[list[int]]]:
         """By length in tokens, as many real inputs as give the samples that were asked for."""
         found: dict[int, list[list[int]]] = {}
@@ -76,7 +76,9 @@ class PhoneSubject(Subject):
         inputs = -(-settings.length_samples // TIMED_RUNS)
         for tokens in settings.length_tokens:
             texts = self.joined_texts(tokens, inputs)
-            exact = [ids for text in texts if (ids := encoder.exactly(text, tokens)) is not None]
+            exact = [
+                ids for text in texts if (ids := encoder.encode_exact(text, tokens)) is not None
+            ]
             if tokens <= self.bundle.manifest.max_tokens and exact:
                 found[tokens] = exact
         return found

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from edgeseq.errors import ConversionError
+from edgeseq.errors import BundleError, ConversionError
 from edgeseq.formats.bundle import Fidelity
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
-from edgeseq.runtime.interpreter_check import Answering
+from edgeseq.runtime.interpreter import TfliteModel
 from edgeseq.tasks.examples import labels_of
 from edgeseq.tasks.predictions import Predictions
 from edgeseq.tasks.registry import TASKS
@@ -37,6 +38,17 @@ class Comparison(msgspec.Struct, frozen=True):
     converted: tuple[tuple[float, ...], ...]
 
 
+@contextmanager
+def runtime_errors(path: Path) -> Iterator[None]:
+    """Raises `ConversionError` where the runtime refuses the converted file at `path`."""
+    try:
+        yield
+    except BundleError as failure:
+        raise ConversionError(
+            "the runtime does not run the model", where=path, found=failure.found or failure.what
+        ) from failure
+
+
 def converted_logits(
     path: Path,
     texts: Sequence[Sequence[int]],
@@ -51,13 +63,13 @@ def converted_logits(
     means that the model keeps state. Raises `ConversionError` then, and when the runtime refuses
     the model.
     """
-    model = Answering(path)
     answers = []
-    for number, token_ids in enumerate([*texts, texts[0]]):
-        answer = model.answer(token_ids)
-        answers.append(answer[: len(token_ids)] if answer.ndim > 1 else answer)
-        if number % 16 == 0:
-            progress(ProgressUpdate(stage, number, len(texts)))
+    with runtime_errors(path):
+        model = TfliteModel(path)
+        for number, token_ids in enumerate([*texts, texts[0]]):
+            answers.append(model.infer(token_ids))
+            if number % 16 == 0:
+                progress(ProgressUpdate(stage, number, len(texts)))
     progress(ProgressUpdate(stage, len(texts), len(texts)))
     if not np.array_equal(answers[0], answers.pop()):
         raise ConversionError(

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 import platformdirs
 
+import edgeseq
 from edgeseq.errors import ConversionError
 from edgeseq.formats.codec import decode_json
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
@@ -26,6 +27,7 @@ _NEWEST_PYTHON = {"tflite-runtime 2.14.0": (3, 11)}
 _INSTALL_TIMEOUT_S = 600
 _ANSWER_TIMEOUT_S = 300
 _CHILD = Path(__file__).with_name("older_runtime_child.py")
+_PACKAGES = Path(edgeseq.__file__).parent.parent
 _READY = "ready"
 
 
@@ -41,17 +43,20 @@ def try_runtime(
     model: Path,
     texts: Sequence[Sequence[int]],
     *,
+    output: str = "logits",
     progress: ProgressCallback = no_progress,
 ) -> Tried:
-    """Asks `model` in `runtime` (a name of `edgeseq.formats.tflite_runtimes`), installed if need
-    be.
+    """Runs `model` in `runtime` (a name of `edgeseq.formats.tflite_runtimes`), installed if need
+    be; `output` is the name of its output.
 
     Raises `ConversionError` when the runtime refuses the model or dies on it.
     """
     python, why_not = _environment(runtime, progress)
     if python is None:
         return Tried(None, why_not)
-    job = msgspec.json.encode({"model": str(model), "texts": texts})
+    job = msgspec.json.encode(
+        {"packages": str(_PACKAGES), "model": str(model), "output": output, "texts": texts}
+    )
     try:
         done = subprocess.run(
             [str(python), "-I", str(_CHILD)],

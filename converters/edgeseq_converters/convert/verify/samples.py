@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 import numpy as np
 
 from edgeseq.errors import CheckpointError, DataError
 from edgeseq.formats.trained_model import TrainedModel
+from edgeseq.runtime.tokenizer import TextTokenizer
 from edgeseq.tasks.examples import AnyDataset, AnyExample, TextExample
-from edgeseq.tasks.mentions import encode_marked, marker_ids
 from edgeseq.tasks.registry import head_of
 from edgeseq.tasks.word_windows import Windowed, WordEncoder
 
@@ -34,24 +33,16 @@ class Texts:
         Raises `CheckpointError` when tokenizer.json is damaged or knows more tokens than the
         model has rows for.
         """
-        from tokenizers import Tokenizer
-
         where = f"{model.manifest.name}: tokenizer.json"
+        self._max_tokens = max_tokens or model.manifest.max_tokens
         try:
-            self._tokenizer: Any = Tokenizer.from_str(model.tokenizer_json)
+            self._tokenizer = TextTokenizer.from_json(model.tokenizer_json, self._max_tokens)
         except Exception as failure:  # tokenizers raises a bare Exception, nothing finer
             raise CheckpointError(
                 "is not a tokenizer file", where=where, found=failure, fix="train again"
             ) from failure
-        self._tokenizer.no_padding()
-        self._max_tokens = max_tokens or model.manifest.max_tokens
-        self._marked = marker_ids(self._tokenizer) is not None
         self.head = head_of(model.manifest.task)
-        if self._marked or self.head != "label-per-text":
-            self._tokenizer.no_truncation()
-        else:
-            self._tokenizer.enable_truncation(max_length=self._max_tokens)
-        if (size := self._tokenizer.get_vocab_size()) > vocabulary_size:
+        if (size := self._tokenizer.vocabulary_size) > vocabulary_size:
             raise CheckpointError(
                 "knows more tokens than the model",
                 where=where,
@@ -59,10 +50,8 @@ class Texts:
                 expected=f"<= {vocabulary_size}",
                 fix="train again",
             )
-        unknown = getattr(self._tokenizer.model, "unk_token", None)
-        self._unknown_id = self._tokenizer.token_to_id(unknown) if unknown else None
         if self.head != "label-per-text":
-            self._words = WordEncoder(self._tokenizer, self._max_tokens)
+            self._words = WordEncoder(self._tokenizer.disable_truncation(), self._max_tokens)
 
     def inputs(self, example: AnyExample) -> Windowed:
         """The model's inputs for an example: one, or the windows of a long tagged sentence."""
@@ -75,13 +64,11 @@ class Texts:
 
         Raises `DataError` when the mentions of a marked text are too long.
         """
-        if self._marked:
-            return encode_marked(self._tokenizer, text, self._max_tokens).ids
-        return tuple(self._tokenizer.encode(text).ids) or (self._unknown_id or 0,)
+        return tuple(self._tokenizer.token_ids_strict(text))
 
     def words(self) -> dict[int, str]:
         """The token of each id."""
-        return {place: token for token, place in self._tokenizer.get_vocab().items()}
+        return {place: token for token, place in self._tokenizer.vocabulary.items()}
 
 
 class Compared(msgspec.Struct, frozen=True):

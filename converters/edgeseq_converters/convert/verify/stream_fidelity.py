@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 
-from edgeseq.errors import ConversionError
 from edgeseq.formats.trained_model import TrainedModel
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
+from edgeseq.runtime.stateful import StatefulModel
 from edgeseq.tasks.language_model import log_probabilities, perplexity
-from edgeseq_converters.models.arrays import FloatArray
+from edgeseq_converters.convert.verify.fidelity import runtime_errors
 from edgeseq_converters.models.reference import reference_answers
 
 
@@ -34,73 +33,6 @@ class Compared(msgspec.Struct, frozen=True):
     golden_error: float
 
 
-class Streaming:
-    """A .tflite model of the next word in the real runtime, one thread, bound by the names of its
-    signature: one that carries a state, one that sees a window again (it takes `places`), or both:
-    a cache, which is never filled beyond the window here."""
-
-    def __init__(self, path: Path, window: int) -> None:
-        """`window` is the longest text that the model sees at once. Raises `ConversionError` when
-        the runtime refuses the file."""
-        from ai_edge_litert.interpreter import Interpreter
-
-        self._where, self._window = path, window
-        try:
-            self._interpreter: Any = Interpreter(model_path=str(path), num_threads=1)
-            runner = self._interpreter.get_signature_runner("stream")
-            self._inputs = {
-                n: (d["index"], d["shape"]) for n, d in runner.get_input_details().items()
-            }
-            self._outputs = {n: d["index"] for n, d in runner.get_output_details().items()}
-        except (ValueError, RuntimeError) as failure:
-            raise self._refused(failure) from failure
-        del runner  # while one lives, the interpreter refuses to resize
-        self.restart()
-
-    def restart(self) -> None:
-        """Puts all states to zero."""
-        self._seen: list[int] = []
-        self._states = {
-            name: np.zeros(shape, np.float32)
-            for name, (_, shape) in self._inputs.items()
-            if name not in ("input_ids", "places")
-        }
-
-    def feed(self, ids: Sequence[int]) -> FloatArray:
-        """Logits [n, vocabulary] behind each of the tokens, of which a model with a window takes no
-        more than fit into it; raises `ConversionError`."""
-        given = list(ids)
-        if "places" in self._inputs and not self._states:
-            given = self._seen = [*self._seen, *ids][-self._window :]
-        places = np.arange(len(given) - len(ids), len(given), dtype=np.int32)
-        interpreter = self._interpreter
-        try:
-            self._resize("input_ids", (1, len(given)))
-            if "places" in self._inputs:
-                self._resize("places", places.shape)
-            interpreter.allocate_tensors()
-            interpreter.set_tensor(self._inputs["input_ids"][0], np.asarray([given], np.int32))
-            if "places" in self._inputs:
-                interpreter.set_tensor(self._inputs["places"][0], places)
-            for name, value in self._states.items():
-                interpreter.set_tensor(self._inputs[name][0], value)
-            interpreter.invoke()
-            logits: FloatArray = interpreter.get_tensor(self._outputs["logits"])[0]
-            for name in self._states:
-                self._states[name] = interpreter.get_tensor(self._outputs[f"{name}_next"])
-        except (ValueError, RuntimeError) as failure:
-            raise self._refused(failure) from failure
-        return logits
-
-    def _resize(self, name: str, shape: tuple[int, ...]) -> None:
-        self._interpreter.resize_tensor_input(self._inputs[name][0], shape, strict=True)
-
-    def _refused(self, failure: Exception) -> ConversionError:
-        return ConversionError(
-            "the runtime does not run the model", where=self._where, found=failure
-        )
-
-
 def compare(
     model: TrainedModel,
     path: Path,
@@ -116,17 +48,19 @@ def compare(
     so that an error in carrying the state, or in what is seen of the window, shows. Raises
     `ConversionError` when the runtime does not run the file.
     """
-    stream = Streaming(path, model.manifest.max_tokens)
+    with runtime_errors(path):
+        stream = StatefulModel(path, max_tokens=model.manifest.max_tokens)
     error, largest, cosine = 0.0, 0.0, 1.0
     same, tokens, gap = 0, 0, 0.0
     nats: list[list[float]] = [[], []]
     kept: list[tuple[float, ...]] = []
     for number, ids in enumerate(texts):
         (reference,) = reference_answers(model, [ids])
-        stream.restart()
+        stream.reset()
         half = max(1, len(ids) // 3)
         parts = [part for part in (ids[:half], ids[half:]) if len(part)]
-        found = np.concatenate([stream.feed(part) for part in parts])
+        with runtime_errors(path):
+            found = np.concatenate([stream.feed(part) for part in parts])
         error = max(error, float(np.abs(found - reference).max()))
         largest = max(largest, float(np.abs(reference).max()))
         norms = np.linalg.norm(reference, axis=1) * np.linalg.norm(found, axis=1)
