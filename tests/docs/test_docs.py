@@ -38,6 +38,11 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 MARK = re.compile(
     r"<!-- (needs: (?:board|phone|network|training)|output|fragment|demo|file: \S+) -->"
 )
+# A module may be written from its package on: `convert/pipeline.py`.
+SOURCES = (
+    *("edgeseq", "converters", "converters/edgeseq_converters"),
+    *("benchmarks", "benchmarks/edgeseq_benchmarks", "benchmarks/studies"),
+)
 # Commands that answer in a second from the files of `example_files`.
 CHEAP = ("inspect", "predict", "recommend", "report", "compare", "data show mine.csv")
 COMPLETED: set[tuple[str, ...]] = set()
@@ -182,6 +187,15 @@ def test_suites_are_read(block: Block, tmp_path: Path) -> None:
     path = tmp_path / "suite.toml"
     path.write_text(block.text, encoding="utf-8")
     assert read_suite(path).models
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_modules_in_sentences_exist(page: Path) -> None:
+    folders = (ROOT, *(ROOT / name for name in SOURCES))
+    for path in re.findall(r"`([\w/]+(?:\.py|\w_\*\.py|/))`", page.read_text("utf-8")):
+        if path.endswith("/") and page.name not in ("architecture.md", "CONTRIBUTING.md"):
+            continue  # an example's folder, not one of this repository
+        assert any(list(folder.glob(path.rstrip("/"))) for folder in folders), path
 
 
 @pytest.mark.slow
