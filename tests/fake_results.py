@@ -243,7 +243,7 @@ def _run(fake: Fake, model: FakeModel, rng: np.random.Generator, texts: _Texts) 
         queries=_queries(model, rng, texts.tokens, fake.n_queries) if fake.n_queries else empty,
         lengths=_lengths(model, rng) if fake.lengths else (),
         memory=_ledger(model, peaks=fake.peaks),
-        given_back=_given_back(model, peaks=fake.peaks),
+        after_weight_release=_after_weight_release(model, peaks=fake.peaks),
         cold_starts=tuple(_cold_start(model, rng) for _ in range(fake.cold_starts)),
         predictions=(_predictions(fake, model, rng, texts) if fake.accuracy else None),
         limited=tuple(_limited(model, rng, mb) for mb in LIMITS_MB) if fake.limited else (),
@@ -323,7 +323,7 @@ def _ledger(model: FakeModel, *, peaks: bool) -> tuple[MemoryPhase, ...]:
     return tuple(phases)
 
 
-def _given_back(model: FakeModel, *, peaks: bool) -> MemoryPhase:
+def _after_weight_release(model: FakeModel, *, peaks: bool) -> MemoryPhase:
     """As if three quarters of the mapped file had gone."""
     steady = _ledger(model, peaks=peaks)[-1]
     gone = int((steady.file_bytes - BARE_RUNTIME_BYTES + 21 * MB) * 0.75)

@@ -193,7 +193,7 @@ def _measured(run: Run, row: Row) -> Measured:
         "seed": bundle.provenance.get("seed"),
         "invalid_codes": tuple(one.code for one in row.findings if one.severity == "invalid"),
     }
-    if head_of(row.task) == "next-token":
+    if head_of(row.task) == "language-modeling":
         own["context_costs"] = context_costs(run)
     return Measured(**(same | own))
 

@@ -31,7 +31,7 @@ from edgeseq.runtime.tokenizer import TextTokenizer
 from edgeseq.stats.latency import median
 from edgeseq.units import format_bytes, format_duration_ns
 from edgeseq_benchmarks.bench.probes.machine import Watch, device_info
-from edgeseq_benchmarks.bench.probes.memory import give_back_mapping, read_memory, reset_peak, trim
+from edgeseq_benchmarks.bench.probes.memory import read_memory, release_mapping, reset_peak, trim
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- weight-cache -->\n", "<!-- /weight-cache -->\n"
@@ -117,7 +117,7 @@ def child() -> None:
     begun_ns = time.perf_counter_ns()
     answer = WAYS[task.way](task)
     total = float(np.abs(answer(list(task.texts[0]))).sum())
-    if task.way.endswith(RELEASED) and not give_back_mapping(task.model):
+    if task.way.endswith(RELEASED) and not release_mapping(task.model):
         raise SystemExit(f"{task.model} is not mapped")
     load_ns, latency_ns = time.perf_counter_ns() - begun_ns, []
     for text in task.texts:

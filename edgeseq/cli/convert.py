@@ -134,8 +134,8 @@ def convert(
         str,
         typer.Option(
             "--head",
-            help="Of a Hugging Face checkpoint: classes, tokens, vocabulary or embedding; auto: "
-            "the one it was made with.",
+            help="Head of a Hugging Face checkpoint: sequence_classification, "
+            "token_classification, masked_lm or feature_extraction; auto: the saved one.",
             rich_help_panel=BARE,
         ),
     ] = "auto",

@@ -31,7 +31,7 @@ def predict(
 
     with open_bundle(bundle, verify_hashes=False) as opened:
         head = opened.head
-    if head == "next-token":
+    if head == "language-modeling":
         _continue(bundle, texts, json=json)
         return
     predictions = answer(bundle, texts)

@@ -151,7 +151,7 @@ def load_dataset(
     if name.startswith(hub.PREFIX):
         return hub.load_hub(name, columns=columns, progress=progress)
     task = task or WORD_SUFFIXES.get(Path(name).suffix.lower())
-    by_word = task is not None and head_of(task) == "label-per-word"
+    by_word = task is not None and head_of(task) == "token-classification"
     if by_word and Path(name).suffix.lower() in TAGGED_SUFFIXES:
         return load_tagged_files(task or "", train=Path(name))
     if not by_word and Path(name).suffix.lower() in LABELLED_SUFFIXES:

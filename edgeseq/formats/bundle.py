@@ -61,16 +61,16 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The model's one signature.
 
     A text classifier has the input `input_ids` int32 [1, −1] and the output `logits` float32
-    [1, labels], a tagger (head `label-per-word`) [1, −1, labels]; the sequence axis is open, so a
-    text is given at its real length and the cost follows it. A model of a fixed length (the
-    lowering `unrolled`) has [1, length] instead: a shorter text is filled up with the id −1, which
-    is no token, on its right. A model of the next word (head `next-token`) takes its states too
-    (`h0`, `c0`, … float32), and gives `logits` float32 [1, −1, vocabulary] and the states behind
-    the tokens (`h0_next`, …). One that sees the last `max_tokens` tokens alone also takes `places`
-    int32 [−1], those of its tokens that answers are wanted for, and gives one row of logits for
-    each. It has no state and is given all of them again for every word, or (lowering `cached`) its
-    states are what it has computed of them: `used` [1] says of how many, and all are zero before
-    the first one.
+    [1, labels], a token classifier [1, −1, labels]; the sequence axis is open, so a text is given
+    at its real length and the cost follows it. A model of a fixed length (lowering `unrolled`) has
+    [1, length] instead: a shorter text is padded on its right with the id −1, which is no token.
+
+    A language model takes its states too (`h0`, `c0`, … float32), and gives `logits` float32
+    [1, −1, vocabulary] and the states behind the tokens (`h0_next`, …). One that sees the last
+    `max_tokens` tokens alone also takes `places` int32 [−1], the positions to compute logits at,
+    one row for each. It has no state and is given all tokens again for every word, or (lowering
+    `cached`) its states are the KV cache: `used` [1] is its length, and all are zero before the
+    first token.
     """
 
     key: str
@@ -302,7 +302,7 @@ def read_manifest(path: Path) -> BundleManifest:
 
 def answer_shape(head: Head, labels: int, length: int) -> tuple[int, ...]:
     """The shape of the output `logits` of a model that takes `length` tokens (−1: any number)."""
-    return (1, labels) if head == "label-per-text" else (1, length, labels)
+    return (1, labels) if head == "text-classification" else (1, length, labels)
 
 
 def _check_stream(path: Path, labels: tuple[str, ...], manifest: BundleManifest) -> None:
@@ -327,7 +327,7 @@ def _check_stream(path: Path, labels: tuple[str, ...], manifest: BundleManifest)
 
 
 def _check_labels(path: Path, labels: tuple[str, ...], manifest: BundleManifest) -> None:
-    if head_of(manifest.task) == "next-token":
+    if head_of(manifest.task) == "language-modeling":
         _check_stream(path, labels, manifest)
         return
     if len(set(labels)) != len(labels) or len(labels) < 2:
@@ -384,9 +384,9 @@ def _check_golden(path: Path, golden: Golden, manifest: BundleManifest, n_labels
             fix="convert again",
         )
     for number, example in enumerate(golden.examples):
-        by_token = head_of(manifest.task) != "label-per-text"
+        by_token = head_of(manifest.task) != "text-classification"
         expected = n_labels * (len(example.token_ids) if by_token else 1)
-        if head_of(manifest.task) == "next-token":
+        if head_of(manifest.task) == "language-modeling":
             expected = len(example.token_ids)
         if len(example.logits) != expected:
             raise BundleError(

@@ -304,8 +304,8 @@ class Run(msgspec.Struct, frozen=True):
     and `energy` are None where they were not asked for or cannot be had. `scope` says what the
     times are of: a whole query, or the inference alone (on a phone, where nothing tokenizes). Then
     `tokenize_ns`, `decode_ns` and `import_ns` are 0 and in no total, and memory holds no tokenizer.
-    `given_back` is the memory of a process that has given the model file's mapped pages back to the
-    system (madvise(2)) and answered the texts of the steady phase again: XNNPACK computes with its
+    `after_weight_release` is the memory of a process that has released the model file's mapped
+    pages (madvise(2)) and answered the texts of the steady phase again: XNNPACK computes with its
     own copy of the weights. None where no file is mapped, and on a phone.
     """
 
@@ -323,7 +323,7 @@ class Run(msgspec.Struct, frozen=True):
     profile: OperatorProfile | None = None
     energy: EnergyWindow | None = None
     scope: Literal["query", "inference"] = "query"
-    given_back: MemoryPhase | None = None
+    after_weight_release: MemoryPhase | None = None
 
     @property
     def under_limits(self) -> tuple[LimitedRun, ...]:

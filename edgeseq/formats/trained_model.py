@@ -27,7 +27,13 @@ if TYPE_CHECKING:
 
 Arch = Literal["lstm", "bert"]
 Family = Literal["bert", "distilbert", "electra", "roberta", "mobilebert", "albert"]
-BertHead = Literal["classes", "tokens", "vocabulary", "embedding", "next"]
+BertHead = Literal[
+    "sequence_classification",
+    "token_classification",
+    "masked_lm",
+    "feature_extraction",
+    "causal_lm",
+]
 
 
 class LstmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -38,9 +44,9 @@ class LstmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     [hidden, 4·hidden], `.bias` [4·hidden], gates in Keras' order i, f, c, o; `dense.kernel`
     [features, labels], `dense.bias` [labels]. `hidden_size` is per direction.
 
-    `pooling` `marks`: the states at the tokens `marks` (ids, the first one of each mention's two
-    markers; see `edgeseq.tasks.mentions`) side by side, and behind them the products by element of
-    the first one's with each of the others'. `tokens`: none, one answer a token.
+    `pooling` `markers`: the states at the tokens `marker_ids` (the opening marker of each mention,
+    see `edgeseq.tasks.mentions`) side by side, and behind them the products by element of
+    the first one's with each of the others'. `none`: logits per token.
     """
 
     vocabulary_size: int
@@ -48,8 +54,8 @@ class LstmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hidden_size: int
     layers: int
     bidirectional: bool
-    pooling: Literal["max", "mean", "last", "marks", "tokens"]
-    marks: tuple[int, ...] = ()
+    pooling: Literal["max", "mean", "last", "markers", "none"]
+    marker_ids: tuple[int, ...] = ()
 
 
 class NetworkLayer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,16 +100,18 @@ class BertConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     - `bottleneck_size` (MobileBERT): a layer works on states narrowed to this size, queries and
       keys on another narrowing of their own, values on the wide states; widened again at its end.
     - `feed_forwards`: feed-forward parts in a layer, each with residual and norm.
-    - `head`: `classes` one answer a text from the pooled states; `tokens` one a token;
-      `vocabulary` the masked word at every token; `embedding` the pooled states themselves,
-      scaled to length 1 if `normalized`; `next` the next word at every token, each of which sees
-      itself and those before it. Words are projected from `embedding_size` before positions are
-      added, states = norm(project(word) + position), and the answers are table · transform(state)
-      + bias, where the transform is a linear layer alone.
-    - `head_act`: `classes`: null, or the activation of a dense layer before the classifier;
-      `vocabulary`: the activation of the transform before its layer norm.
-    - `tied_decoder`: whether the vocabulary's decoder is the table of words.
-    - `pooling` `marks` (head `classes`): as `LstmConfig` has it, from the last layer's states.
+    - `head`: `sequence_classification` gives logits per text from the pooled states,
+      `token_classification` logits per token, `masked_lm` logits of the masked word at every token,
+      `feature_extraction` the pooled states, scaled to length 1 if `normalized`, and `causal_lm`
+      logits of the next word at every token, which attends to itself and the tokens before it. In
+      the last one embeddings are projected from `embedding_size` before positions are added,
+      states = norm(project(word) + position), and logits = table · transform(state) + bias, where
+      the transform is a linear layer alone.
+    - `head_act`: null, or the activation of a dense layer before the classifier
+      (`sequence_classification`) or of the transform before its layer norm (`masked_lm`).
+    - `tied_decoder`: whether the decoder is the embedding table.
+    - `pooling` `markers` (head `sequence_classification`): as in `LstmConfig`, from the last
+      layer's states.
 
     Arrays carry the Hugging Face names of BERT without the leading `bert.`, for every family
     (linear weights are [out, in]): `embeddings.word_embeddings.weight`, `encoder.layer.0.
@@ -125,9 +133,9 @@ class BertConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     type_vocabulary_size: int
     hidden_act: Literal["gelu", "gelu_new", "relu"]
     layer_norm_eps: float
-    pooling: Literal["mean", "first", "marks"]
+    pooling: Literal["mean", "cls", "markers"]
     family: Family = "bert"
-    head: BertHead = "classes"
+    head: BertHead = "sequence_classification"
     embedding_size: int | None = None
     trigram: bool = False
     norm: Literal["layer", "scale"] = "layer"
@@ -137,7 +145,7 @@ class BertConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     head_act: Literal["gelu", "gelu_new", "relu", "tanh"] | None = None
     normalized: bool = False
     tied_decoder: bool = True
-    marks: tuple[int, ...] = ()
+    marker_ids: tuple[int, ...] = ()
 
 
 class TransferRecord(msgspec.Struct, frozen=True):

@@ -103,7 +103,7 @@ def boundary_sentence(rows: Sequence[Row], winners: WinnerMap) -> str:
 
 def _names(rows: Sequence[Row]) -> dict[Arch, str]:
     """What the architectures are called in a sentence about these rows."""
-    next_word = bool(rows) and head_of(rows[0].task) == "next-token"
+    next_word = bool(rows) and head_of(rows[0].task) == "language-modeling"
     return _NEXT_WORD_MODELS if next_word else _MODELS
 
 

@@ -158,7 +158,7 @@ def _lengths_caption(group: Group) -> str:
         for arch in ("lstm", "bert")
     }  # fmt: skip
     band = "Bands span the middle 80 % of the inferences (50 % where samples are few)."
-    if head_of(group.rows[0].task) == "next-token":
+    if head_of(group.rows[0].task) == "language-modeling":
         costs = costs_caption(group.entries)
         return f"{costs}{offered_caption(group.entries)} {band}"
     if not curves["lstm"] or not curves["bert"]:

@@ -34,7 +34,7 @@ PHASE_TITLES = {
     "first_answer": "first answer",
     "steady": "steady",
 }
-GIVEN_BACK_TITLE = "file given back"
+RELEASED_TITLE = "weights released"
 STATUS_TITLES = {"killed": "killed", "timed_out": "timed out", "failed": "failed"}
 _KINDS = (("anonymous", 1.0), ("file-backed", 0.42))
 CLIFF_FACTOR = 2.0
@@ -48,8 +48,8 @@ def ledger(group: Group, styles: Mapping[str, Style]) -> Figure | None:
     for entry in group.entries:
         label = styles[entry.row.bundle].label
         phases = [(PHASE_TITLES[phase.phase], phase) for phase in entry.run.memory]
-        if entry.run.given_back is not None:
-            phases.append((GIVEN_BACK_TITLE, entry.run.given_back))
+        if entry.run.after_weight_release is not None:
+            phases.append((RELEASED_TITLE, entry.run.after_weight_release))
         for title, phase in phases:
             amounts = (phase.anonymous_bytes, phase.file_bytes)
             for order, ((kind, _), amount) in enumerate(zip(_KINDS, amounts, strict=True)):
@@ -67,7 +67,7 @@ def ledger(group: Group, styles: Mapping[str, Style]) -> Figure | None:
     y = alt.Y(
         "phase:N",
         title=None,
-        sort=[one for one in (*PHASE_TITLES.values(), GIVEN_BACK_TITLE) if one in present],
+        sort=[one for one in (*PHASE_TITLES.values(), RELEASED_TITLE) if one in present],
         axis=alt.Axis(labelLimit=130),
         scale=alt.Scale(paddingInner=0.28),
     )
@@ -131,10 +131,11 @@ def _ledger_caption(group: Group) -> str:
     if least is not most:
         said += f"; {least.bundle} {format_bytes(least.peak_memory_bytes or 0)}"
     said += f". {kinds}, ticks are the peak within the phase."
-    if most.given_back_memory_bytes is not None:
+    if most.memory_after_release_bytes is not None:
         said += (
-            f" A program that gives the model file's pages back once it has answered (see "
-            f"docs/guides/raspberry-pi.md) needs {format_bytes(most.given_back_memory_bytes)} for "
+            f" A program that releases the model file's pages once it has answered (see "
+            "docs/guides/raspberry-pi.md) needs "
+            f"{format_bytes(most.memory_after_release_bytes)} for "
             f"{most.bundle}."
         )
     return said

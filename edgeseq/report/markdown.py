@@ -62,7 +62,7 @@ def _group(group: MarkdownGroup, *, several: bool, pictures: str) -> Iterator[st
     yield from ("## Validity", "", f"{escape(view.trust)} {escape(view.energy)}", "")
     if view.findings:
         findings = tuple((one.severity, one.about, one.message) for one in view.findings)
-        yield from _table(Table(("weight", "about", "finding"), findings))
+        yield from _table(Table(("severity", "about", "finding"), findings))
     yield from ("## More numbers of each model", "")
     details = tuple((bundle, *cells) for bundle, cells in view.details)
     yield from _table(Table(("model", *view.detail_head), details))

@@ -38,13 +38,13 @@ _NEXT_WORD = Words(
 
 def words_of(task: str) -> Words:
     """The lettering for a task."""
-    return _NEXT_WORD if head_of(task) == "next-token" else _TEXTS
+    return _NEXT_WORD if head_of(task) == "language-modeling" else _TEXTS
 
 
 def offered_shares(found: Predictions) -> tuple[float, float]:
     """Of all words, the share that was the likeliest one, and that among the three likeliest."""
     total = max(1, sum(found.counts))
-    return sum(found.first) / total, sum(found.among_three) / total
+    return sum(found.top1_correct) / total, sum(found.top3_correct) / total
 
 
 def offered_caption(entries: Sequence[Entry]) -> str:
@@ -52,7 +52,7 @@ def offered_caption(entries: Sequence[Entry]) -> str:
     parts = []
     for entry in entries:
         found = entry.run.predictions
-        if found is None or not found.first:
+        if found is None or not found.top1_correct:
             continue
         one, three = offered_shares(found)
         parts.append(f"{entry.row.bundle} {format_share(one)} and {format_share(three)}")

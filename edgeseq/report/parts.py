@@ -135,7 +135,7 @@ def _operators(group: Group) -> Part:
 def asked_of(group: Group, examples: Sequence[AnyExample]) -> Sequence[AnyExample]:
     """Those of a bundle's test examples that the group's run asked."""
     asked = [examples[place] for place in part_asked(len(examples), group.effective.examples)]
-    if not group.effective.quick or head_of(group.task) != "next-token":
+    if not group.effective.quick or head_of(group.task) != "language-modeling":
         return asked
     # A quick run scores whole documents, the first ones, until it has seen enough words.
     found = [entry.run.predictions for entry in group.entries]

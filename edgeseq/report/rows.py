@@ -38,8 +38,8 @@ class Row(msgspec.Struct, frozen=True):
     it. `cold_start_ms` is the median over fresh processes. `peak_memory_bytes` is
     what comes on top of the bare runtime: the highest peak over the phases after
     `runtime_imported` minus the resident set at the end of that phase. `peak_process_bytes` is
-    the highest peak of the whole process; `given_back_memory_bytes` is what would come on top of
-    the runtime in a program that gives the model file's pages back (`peak_given_back`).
+    the highest peak of the whole process; `memory_after_release_bytes` is what would come on top of
+    the runtime in a program that releases the model file's pages (`peak_after_weight_release`).
     `score` is a value of `metric` (`edgeseq.tasks.scoring`): fractions in 0..1, but for a
     perplexity.
     `n_examples` counts texts, `n_answers` what was scored: texts, or words where there is one
@@ -78,7 +78,7 @@ class Row(msgspec.Struct, frozen=True):
     findings: tuple[Finding, ...] = ()
     n_answers: int = 0
     scope: Literal["query", "inference"] = "query"
-    given_back_memory_bytes: int | None = None
+    memory_after_release_bytes: int | None = None
 
     @property
     def by(self) -> Metric:
@@ -238,7 +238,7 @@ def derive_row(result: Result, run: Run) -> Row:
         findings=findings,
         n_answers=n_answers(run.predictions) if run.predictions else 0,
         scope=run.scope,
-        given_back_memory_bytes=peak_given_back(run.memory, run.given_back),
+        memory_after_release_bytes=peak_after_weight_release(run.memory, run.after_weight_release),
     )
 
 
@@ -265,12 +265,16 @@ def peak_beyond_runtime(phases: Sequence[MemoryPhase]) -> int | None:
     return None if peak is None else max(0, peak - phases[start].rss_bytes)
 
 
-def peak_given_back(phases: Sequence[MemoryPhase], given_back: MemoryPhase | None) -> int | None:
-    """`peak_beyond_runtime`, in bytes, of a program that gives the model file's pages back once it
-    has answered: the phases up to the first answer, then `given_back`.
+def peak_after_weight_release(
+    phases: Sequence[MemoryPhase], after_weight_release: MemoryPhase | None
+) -> int | None:
+    """`peak_beyond_runtime`, in bytes, of a program that releases the model file's pages once it
+    has answered: the phases up to the first answer, then `after_weight_release`.
 
     None without that, or where `peak_beyond_runtime` would be.
     """
-    if given_back is None:
+    if after_weight_release is None:
         return None
-    return peak_beyond_runtime([*(one for one in phases if one.phase != "steady"), given_back])
+    return peak_beyond_runtime(
+        [*(one for one in phases if one.phase != "steady"), after_weight_release]
+    )

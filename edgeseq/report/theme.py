@@ -73,7 +73,7 @@ _RECIPE_TITLES: dict[str, str] = {
 
 def arch_title(arch: Arch, task: str) -> str:
     """What an architecture is called; a BERT that sees only the words before is none any more."""
-    next_word = head_of(task) == "next-token"
+    next_word = head_of(task) == "language-modeling"
     return "transformer" if next_word and arch == "bert" else _ARCH_TITLES[arch]
 
 

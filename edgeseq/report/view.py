@@ -199,7 +199,7 @@ def _table_row(row: Row, winner: Row | None, reasons: Sequence[str]) -> TableRow
 
 _DETAIL_HEAD = (
     "lowering", "inference median", "inference p95", "queries", "macro-F1", "memory +",
-    "given back",
+    "weights released",
     "truncated", "in windows", "unknown only", "max tokens",
 )  # fmt: skip
 
@@ -214,7 +214,7 @@ def _details(group: Group, row: Row) -> tuple[str, ...]:
         str(row.n_queries),
         NOT_MEASURED if row.macro_f1 is None else f"{row.macro_f1:.3f}",
         _cell(row.peak_memory_bytes, format_bytes)[0],
-        _cell(row.given_back_memory_bytes, format_bytes)[0],
+        _cell(row.memory_after_release_bytes, format_bytes)[0],
         NOT_MEASURED if found is None else str(found.truncated),
         NOT_MEASURED if found is None else str(found.windowed),
         NOT_MEASURED if found is None else str(found.unknown_only),

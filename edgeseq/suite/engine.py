@@ -114,7 +114,7 @@ def _check_training(suite: Suite) -> None:
     )
 
     for model in suite.models:
-        if head_of(suite.task) == "next-token":
+        if head_of(suite.task) == "language-modeling":
             read_settings(model.train, LmBertSettings if model.arch == "bert" else LmSettings)
             continue
         settings: BertSettings | LstmSettings

@@ -55,7 +55,7 @@ def _whole(data: dict[str, Any], section: DataSection, progress: ProgressCallbac
     from edgeseq.datasets.registry import load_dataset
 
     columns = Columns(text=section.text_column, label=section.label_column)
-    if section.train is not None and head_of(data["task"]) == "label-per-word":
+    if section.train is not None and head_of(data["task"]) == "token-classification":
         return load_tagged_files(
             data["task"],
             train=Path(section.train),
@@ -115,7 +115,7 @@ def train_bert(
     from edgeseq_converters.training.settings import BertSettings, read_settings
 
     facts = {"checkpoint": [checkpoint, checkpoint_sha256]}
-    if head_of(job["task"]) == "next-token":
+    if head_of(job["task"]) == "language-modeling":
         from edgeseq_converters.training.language_model.settings import LmBertSettings
         from edgeseq_converters.training.language_model.train_transformer import train_lm_bert
         from edgeseq_converters.training.language_model.training import to_the_end
@@ -135,7 +135,7 @@ def train_lstm(*, settings: dict[str, Any], **job: Any) -> Answer:
     from edgeseq_converters.training.distil import train_lstm as train
     from edgeseq_converters.training.settings import LstmSettings, read_settings
 
-    if head_of(job["task"]) == "next-token":
+    if head_of(job["task"]) == "language-modeling":
         from edgeseq_converters.training.language_model.settings import LmSettings
         from edgeseq_converters.training.language_model.training import to_the_end, train_lm
 

@@ -30,7 +30,7 @@ def quick_suite(suite: Suite) -> Suite:
         suite.data, max_train=TRAIN_TEXTS, max_dev=OTHER_TEXTS, max_test=OTHER_TEXTS
     )
     bench = BenchSection(quick=True, threads=suite.bench.threads)
-    shorter = _quick_stream if head_of(suite.task) == "next-token" else _quick_model
+    shorter = _quick_stream if head_of(suite.task) == "language-modeling" else _quick_model
     models = tuple(shorter(model) for model in suite.models)
     return msgspec.structs.replace(
         suite, name=f"{suite.name}-quick", data=data, bench=bench, models=models

@@ -121,9 +121,9 @@ class Dataset(msgspec.Struct, Generic[ExampleT], frozen=True):
 
 
 EXAMPLE_TYPES: dict[Head, type[AnyExample]] = {
-    "label-per-text": TextExample,
-    "label-per-word": TaggedExample,
-    "next-token": StreamExample,
+    "text-classification": TextExample,
+    "token-classification": TaggedExample,
+    "language-modeling": StreamExample,
 }
 """The kind of example that each head is trained and scored on."""
 

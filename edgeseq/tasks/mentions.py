@@ -17,7 +17,7 @@ from edgeseq.errors import DataError
 MENTIONS = ("P", "A", "B")
 """A pronoun and the two names of which one, or neither, is meant."""
 OPENING = tuple(f"[{name}]" for name in MENTIONS)
-"""The tokens whose states a model with the pooling `marks` looks at, in this order."""
+"""The tokens whose states a model with the pooling `markers` looks at, in this order."""
 MARKERS = tuple(marker for name in MENTIONS for marker in (f"[{name}]", f"[/{name}]"))
 """All six tokens."""
 

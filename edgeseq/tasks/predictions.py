@@ -12,7 +12,8 @@ class Predictions(msgspec.Struct, frozen=True):
     empty. With one a word they are the words of all examples in a row, `counts` [examples] says
     how many are each example's; in the task of the next word `counts` are its whole words, and
     `log_probabilities` [examples] the sums of the natural logarithms of what was given to them,
-    `first` and `among_three` [examples] how many words were the likeliest one, or one of the three.
+    `top1_correct` and `top3_correct` [examples] how many words were the most likely prediction, or
+    among the three most likely.
     `sources` names each example's source ("" when the set has none); `truncated` counts texts
     cut at the model's longest input (with one answer a word: in which a single word was cut),
     `windowed` those answered in several overlapping windows; `unknown_only` counts texts without
@@ -28,5 +29,5 @@ class Predictions(msgspec.Struct, frozen=True):
     counts: tuple[int, ...] = ()
     windowed: int = 0
     log_probabilities: tuple[float, ...] = ()
-    first: tuple[int, ...] = ()
-    among_three: tuple[int, ...] = ()
+    top1_correct: tuple[int, ...] = ()
+    top3_correct: tuple[int, ...] = ()

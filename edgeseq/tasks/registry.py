@@ -8,7 +8,7 @@ import msgspec
 
 from edgeseq.errors import InputError
 
-Head = Literal["label-per-text", "label-per-word", "next-token"]
+Head = Literal["text-classification", "token-classification", "language-modeling"]
 MetricName = Literal["accuracy", "entity-f1", "gap-f1", "perplexity"]
 
 
@@ -34,32 +34,32 @@ TASKS: dict[str, Task] = {
     "sentiment": Task(
         name="sentiment",
         title="sentiment of short customer feedback",
-        head="label-per-text",
+        head="text-classification",
         metric="accuracy",
     ),
     "pos": Task(
         name="pos",
         title="part-of-speech tagging",
-        head="label-per-word",
+        head="token-classification",
         metric="accuracy",
     ),
     "ner": Task(
         name="ner",
         title="named entities",
-        head="label-per-word",
+        head="token-classification",
         metric="entity-f1",
         spans=True,
     ),
     "coref": Task(
         name="coref",
         title="which name a pronoun means",
-        head="label-per-text",
+        head="text-classification",
         metric="gap-f1",
     ),
     "lm": Task(
         name="lm",
         title="the next word",
-        head="next-token",
+        head="language-modeling",
         metric="perplexity",
     ),
 }
@@ -76,4 +76,4 @@ def get_task(name: str) -> Task:
 
 def head_of(name: str) -> Head:
     """The head of the task called `name`; a task of a newer version counts as one label a text."""
-    return TASKS[name].head if name in TASKS else "label-per-text"
+    return TASKS[name].head if name in TASKS else "text-classification"

@@ -157,8 +157,8 @@ def subset(found: Predictions, chosen: Sequence[bool]) -> Predictions:
         sources=some(found.sources),
         counts=some(found.counts) if found.counts else (),
         log_probabilities=some(found.log_probabilities) if found.log_probabilities else (),
-        first=some(found.first) if found.first else (),
-        among_three=some(found.among_three) if found.among_three else (),
+        top1_correct=some(found.top1_correct) if found.top1_correct else (),
+        top3_correct=some(found.top3_correct) if found.top3_correct else (),
     )
 
 

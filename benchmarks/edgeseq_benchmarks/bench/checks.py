@@ -110,7 +110,7 @@ def check_signature(bundle: Bundle) -> None:
 
     What a model of the next word promises, `edgeseq.formats.bundle` has checked.
     """
-    if bundle.head == "next-token":
+    if bundle.head == "language-modeling":
         return
     signature = bundle.manifest.signature
     found = [

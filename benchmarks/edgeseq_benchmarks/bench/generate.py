@@ -1,4 +1,4 @@
-"""How a text goes on, by a bundle whose head is `next-token`, for a person to try."""
+"""How a text goes on, by a bundle whose head is `language-modeling`, for a person to try."""
 
 from __future__ import annotations
 

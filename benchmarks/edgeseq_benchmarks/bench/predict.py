@@ -64,7 +64,7 @@ def predict(path: Path, texts: Sequence[str], *, threads: int = 1) -> tuple[Pred
                 check_marked(text, where=f"text {number}")
         check = protocol.CheckBundle(str(bundle.path.absolute()))
         child.ask(check, protocol.Checked, timeout_s=_TIMEOUT_S)
-        by_word = bundle.head == "label-per-word"
+        by_word = bundle.head == "token-classification"
         asked: tuple[protocol.Text, ...] = tuple(
             words_of(text) if by_word else text for text in texts
         )

@@ -66,7 +66,7 @@ class Load(Command, frozen=True, tag="load"):
     spawned_ns: int
     ledger: bool = False
     announce: bool = False
-    head: Head = "label-per-text"
+    head: Head = "text-classification"
     span_labels: tuple[str, ...] = ()
 
 
@@ -160,11 +160,11 @@ class Profile(Command, frozen=True, tag="profile"):
     tokens: int
     labels: int
     threads: int
-    head: Head = "label-per-text"
+    head: Head = "text-classification"
 
 
-class GiveBack(Command, frozen=True, tag="give_back"):
-    """Take the model file's pages out of the process and begin a phase; answered by `GivenBack`."""
+class ReleaseWeights(Command, frozen=True, tag="release_weights"):
+    """Release the model file's pages and begin a phase; answered by `WeightsReleased`."""
 
 
 class MeasureOverhead(Command, frozen=True, tag="overhead"):
@@ -188,7 +188,7 @@ AnyCommand = (
     | ReadOn
     | RunLimited
     | ReadMemory
-    | GiveBack
+    | ReleaseWeights
     | MeasureOverhead
     | Profile
     | Finish
@@ -216,7 +216,7 @@ class Memory(Reply, frozen=True, tag="memory"):
     major_faults: int
 
 
-class GivenBack(Reply, frozen=True, tag="given_back"):
+class WeightsReleased(Reply, frozen=True, tag="weights_released"):
     """How many bytes of the model's file are mapped; 0 where none is, so that none can go."""
 
     mapped_bytes: int
@@ -376,7 +376,7 @@ class Refused(Reply, frozen=True, tag="refused"):
 AnyReply = (
     Checked
     | Memory
-    | GivenBack
+    | WeightsReleased
     | Loaded
     | Reached
     | SliceDone

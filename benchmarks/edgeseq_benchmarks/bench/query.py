@@ -163,6 +163,6 @@ def reader(
     """The reader of a bundle's head."""
     if isinstance(model, StatefulModel):
         return NextWordReader(texts, model)
-    if head == "label-per-word":
+    if head == "token-classification":
         return WordReader(texts, model, max_tokens, span_labels)
     return TextReader(texts, model)

@@ -208,7 +208,7 @@ def subjects_of(bundles: Sequence[Bundle], settings: Settings) -> list[Subject]:
     if not bundles:
         raise InputError("no bundle to measure", fix="name at least one bundle folder")
     subjects: list[Subject] = [
-        (StreamSubject if bundle.head == "next-token" else Subject)(bundle, settings)
+        (StreamSubject if bundle.head == "language-modeling" else Subject)(bundle, settings)
         for bundle in bundles
     ]
     names = [subject.name for subject in subjects]

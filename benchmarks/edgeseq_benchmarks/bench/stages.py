@@ -122,10 +122,12 @@ def _measure_memory(subject: Subject, settings: Settings, timeouts: Timeouts) ->
 
         last, subject.slowest_ns = answer_all()
         subject.memory = [*map(_phase, loaded.memory), last]
-        mapped = child.ask(protocol.GiveBack(), protocol.GivenBack, timeout_s=timeouts.answer_s)
+        mapped = child.ask(
+            protocol.ReleaseWeights(), protocol.WeightsReleased, timeout_s=timeouts.answer_s
+        )
         if mapped.mapped_bytes:
             # The same texts again: the words they look up are mapped again, and belong to it.
-            subject.given_back, _ = answer_all()
+            subject.after_weight_release, _ = answer_all()
 
 
 def _phase(reading: protocol.Memory) -> MemoryPhase:

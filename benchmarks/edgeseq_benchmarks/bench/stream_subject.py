@@ -25,7 +25,7 @@ _WORD_S = 0.1
 
 
 class StreamSubject(Subject):
-    """A bundle whose head is `next-token`.
+    """A bundle whose head is `language-modeling`.
 
     Each timed text is one word, which goes on where the one before it ended; so the same word is
     answered differently at two places, and that is no fault. Documents are scored in a stage of
@@ -72,8 +72,8 @@ class StreamSubject(Subject):
             examples_sha256=self.examples_sha256,
             counts=tuple(len(one.words) for one in some),
             log_probabilities=tuple(one.nats for one in self.scored),
-            first=tuple(one.top1_correct for one in self.scored),
-            among_three=tuple(one.top3_correct for one in self.scored),
+            top1_correct=tuple(one.top1_correct for one in self.scored),
+            top3_correct=tuple(one.top3_correct for one in self.scored),
         )
 
 

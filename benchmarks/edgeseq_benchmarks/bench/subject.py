@@ -79,7 +79,7 @@ class Subject:
         self.slices: list[Slice] = []
         self.lengths: dict[int, list[int]] = {}
         self.memory: list[MemoryPhase] = []
-        self.given_back: MemoryPhase | None = None
+        self.after_weight_release: MemoryPhase | None = None
         self.cold_starts: list[ColdStart] = []
         self.limited: list[LimitedRun] = []
         self.profile: OperatorProfile | None = None
@@ -172,7 +172,7 @@ class Subject:
             return None
         number_of = {label: number for number, label in enumerate(self.bundle.labels)}
         answers = [self._predicted[number] for number in range(len(self.examples))]
-        by_word = self.bundle.head != "label-per-text"
+        by_word = self.bundle.head != "text-classification"
         return Predictions(
             gold=tuple(
                 number_of[label] for example in self.examples for label in labels_of(example)
@@ -198,7 +198,7 @@ class Subject:
                 len(self._unknown_only),
                 len(self.examples),
                 windowed=len(self._windowed),
-                by_word=self.bundle.head != "label-per-text",
+                by_word=self.bundle.head != "text-classification",
             )
         if self.loaded is not None:
             findings += validity.thread_findings(settings.threads, self.loaded.threads_started)
@@ -211,7 +211,7 @@ class Subject:
                 for tokens, times_ns in sorted(self.lengths.items())
             ),
             memory=tuple(self.memory),
-            given_back=self.given_back,
+            after_weight_release=self.after_weight_release,
             cold_starts=tuple(self.cold_starts),
             predictions=self.predictions(),
             limited=tuple(self.limited),

@@ -138,10 +138,10 @@ class _Worker:
         self._peak_is_of_phase = memory.reset_peak()
         return reading
 
-    def give_back(self) -> protocol.GivenBack:
-        mapped_bytes = memory.give_back_mapping(self._model_path)
+    def release_weights(self) -> protocol.WeightsReleased:
+        mapped_bytes = memory.release_mapping(self._model_path)
         self._peak_is_of_phase = memory.reset_peak()
-        return protocol.GivenBack(mapped_bytes)
+        return protocol.WeightsReleased(mapped_bytes)
 
     def run_slice(self, command: protocol.RunSlice) -> protocol.SliceDone:
         steps = self.reader
@@ -288,7 +288,7 @@ class _Worker:
             token_ids = self.texts.token_ids(texts[0])
         missing = (self.model.fixed_length or 0) - len(token_ids)
         token_ids = [*token_ids, *[PADDING_ID] * missing]
-        by_token = (len(token_ids),) if command.head != "label-per-text" else ()
+        by_token = (len(token_ids),) if command.head != "text-classification" else ()
         found = profile(
             command.model_path,
             token_ids,
@@ -329,7 +329,7 @@ class _Worker:
             protocol.ScoreDocument: self.score_document,
             protocol.ReadOn: self.read_on,
             protocol.ReadMemory: lambda asked: self.read_memory(asked.phase),
-            protocol.GiveBack: lambda _: self.give_back(),
+            protocol.ReleaseWeights: lambda _: self.release_weights(),
             protocol.MeasureOverhead: lambda asked: protocol.Overhead(
                 time_overhead(asked.queries).tobytes()
             ),
@@ -339,7 +339,7 @@ class _Worker:
 
 def _load_model(runtime: TfliteRuntime, command: protocol.Load) -> TfliteModel | StatefulModel:
     """The model that a bundle's head asks for; `labels` of a stream is its vocabulary."""
-    if command.head == "next-token":
+    if command.head == "language-modeling":
         return StatefulModel(
             command.model_path,
             max_tokens=command.max_tokens,
@@ -353,7 +353,7 @@ def _load_model(runtime: TfliteRuntime, command: protocol.Load) -> TfliteModel |
         runtime=runtime,
         signature=SignatureNames(command.signature_key, command.input_name, command.output_name),
         num_labels=command.labels,
-        by_token=command.head != "label-per-text",
+        by_token=command.head != "text-classification",
         threads=command.threads,
     )
 

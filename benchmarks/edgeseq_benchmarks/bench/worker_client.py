@@ -260,7 +260,9 @@ def load_command(
         tokenizer_path=f"{base}/tokenizer.json",
         max_tokens=bundle.manifest.max_tokens,
         labels=(
-            bundle.manifest.vocabulary_size if bundle.head == "next-token" else len(bundle.labels)
+            bundle.manifest.vocabulary_size
+            if bundle.head == "language-modeling"
+            else len(bundle.labels)
         ),
         signature_key=signature.key,
         input_name=signature.inputs[0].name,

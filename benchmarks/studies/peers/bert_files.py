@@ -127,7 +127,7 @@ class BertReference:
     def __init__(self, checkpoint: Path) -> None:
         from edgeseq_converters.models.huggingface.checkpoint import read_model
 
-        self._model: TrainedModel = read_model(checkpoint, head="classes")
+        self._model: TrainedModel = read_model(checkpoint, head="sequence_classification")
         self._known: dict[tuple[int, ...], FloatArray] = {}
 
     def logits(self, ids: list[int] | tuple[int, ...] | Any) -> FloatArray:
@@ -217,7 +217,12 @@ def _edgeseq(order: Order) -> None:
     ids.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in order.texts))
     recipe = get_recipe(_RECIPES[order.precision])
     convert_bare_encoder(
-        Path(order.checkpoint), Path(order.path), recipe, Target("encoder"), head="classes", ids=ids
+        Path(order.checkpoint),
+        Path(order.path),
+        recipe,
+        Target("encoder"),
+        head="sequence_classification",
+        ids=ids,
     )
 
 

@@ -61,7 +61,7 @@ def _features(checkpoint: Path, texts: Sequence[Ids]) -> FloatArray:
         if name == "classifier":
             rows.append(inputs.reshape(-1))
 
-    reference = BertReference(read_model(checkpoint, head="classes"), observe)
+    reference = BertReference(read_model(checkpoint, head="sequence_classification"), observe)
     for text in texts:
         reference(np.asarray([text], np.int32))
     return np.asarray(rows, np.float64)

@@ -81,7 +81,7 @@ def _trained_models(folder: Path) -> Iterator[tuple[str, Any]]:
             text_dataset(),
         ),
         "bert/token-classification": (
-            seeded.encoder_model("pos", head="tokens", tokenizer_json=tokenizer_json),
+            seeded.encoder_model("pos", head="token_classification", tokenizer_json=tokenizer_json),
             tagged_dataset(),
         ),
         "lstm/language-modeling": (
@@ -190,7 +190,7 @@ def _checkpoints(folder: Path) -> Iterator[tuple[str, Any]]:
         (source / "config.json").write_text(json.dumps(config))
         (source / "tokenizer.json").write_text(_tokenizer_json(), encoding="utf-8")
         save_file(_checkpoint_arrays(family, linears), source / "model.safetensors")
-        for head in ("classes", "embedding"):
+        for head in ("sequence_classification", "feature_extraction"):
             out = folder / f"{family}-{head}.tflite"
             yield (
                 f"huggingface/{family}/{HEAD_KEYS[head]}/bare/float32",
@@ -209,7 +209,10 @@ def _checkpoints(folder: Path) -> Iterator[tuple[str, Any]]:
 
 
 ARCHITECTURES = {"bert": "Bert", "roberta": "Roberta"}
-HEAD_KEYS = {"classes": "sequence-classification", "embedding": "feature-extraction"}
+HEAD_KEYS = {
+    "sequence_classification": "sequence-classification",
+    "feature_extraction": "feature-extraction",
+}
 
 
 def _checkpoint_arrays(

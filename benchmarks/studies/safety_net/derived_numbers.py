@@ -131,7 +131,7 @@ def _row(row: Row) -> dict[str, object]:
         "inference_ms": [row.inference_p50_ms, row.inference_p95_ms],
         "cold_start_ms": row.cold_start_ms,
         "peak_bytes": [row.peak_process_bytes, row.peak_memory_bytes],
-        "after_release_bytes": row.given_back_memory_bytes,
+        "after_release_bytes": row.memory_after_release_bytes,
         "size_bytes": row.size_bytes,
         "is_valid": row.valid,
         "per_class": [
@@ -155,7 +155,7 @@ def _run(entry: Entry) -> dict[str, object]:
         ],
         "lengths": [[point.tokens, median(point.inference_ns)] for point in entry.run.lengths],
     }
-    if predictions is not None and predictions.first:
+    if predictions is not None and predictions.top1_correct:
         values["top_1_and_3"] = offered_shares(predictions)
     return values
 

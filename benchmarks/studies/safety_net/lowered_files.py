@@ -189,14 +189,17 @@ ENCODERS: dict[str, dict[str, Any]] = {
 }
 ENCODER_HEADS: dict[str, tuple[str, dict[str, Any]]] = {
     "sequence-classification-mean": ("sentiment", {}),
-    "sequence-classification-first": ("sentiment", {"pooling": "first", "head_act": "tanh"}),
-    "sequence-classification-marks": ("coref", {"pooling": "marks", "marks": seeded.MARKERS}),
-    "token-classification": ("pos", {"head": "tokens"}),
-    "masked-lm": ("sentiment", {"head": "vocabulary", "head_act": "gelu"}),
-    "feature-extraction": ("sentiment", {"head": "embedding"}),
+    "sequence-classification-first": ("sentiment", {"pooling": "cls", "head_act": "tanh"}),
+    "sequence-classification-marks": (
+        "coref",
+        {"pooling": "markers", "marker_ids": seeded.MARKERS},
+    ),
+    "token-classification": ("pos", {"head": "token_classification"}),
+    "masked-lm": ("sentiment", {"head": "masked_lm", "head_act": "gelu"}),
+    "feature-extraction": ("sentiment", {"head": "feature_extraction"}),
     "feature-extraction-normalized": (
         "sentiment",
-        {"head": "embedding", "normalized": True, "pooling": "first"},
+        {"head": "feature_extraction", "normalized": True, "pooling": "cls"},
     ),
 }
 
@@ -239,7 +242,7 @@ def _language_models() -> Iterator[tuple[str, Any]]:
             models[f"{kind}/{layers}-layers"] = seeded.trained_model(
                 "lm", "lstm", dict(weights), labels=(), network=config
             )
-    models["transformer"] = seeded.encoder_model("lm", head="next", embedding_size=16)
+    models["transformer"] = seeded.encoder_model("lm", head="causal_lm", embedding_size=16)
     for name, model in models.items():
         lowerings = ("encoder", "cached") if name == "transformer" else RECURRENT_LOWERINGS
         for lowering in lowerings:

@@ -172,7 +172,7 @@ def lstm_model(
     """A model as edgeseq trains it; matrices have the size at which int8 begins to matter."""
     directions = ("forward", "backward") if bidirectional else ("forward",)
     features = hidden * len(directions)
-    pooled = features * (2 * len(MARKERS) - 1) if pooling == "marks" else features
+    pooled = features * (2 * len(MARKERS) - 1) if pooling == "markers" else features
     weights = {
         "embedding.weight": array("embedding", vocabulary_size, 12, scale=1.0),
         "dense.kernel": array("dense.kernel", pooled, len(LABELS)),
@@ -192,7 +192,7 @@ def lstm_model(
         layers=layers,
         bidirectional=bidirectional,
         pooling=pooling,
-        marks=MARKERS if pooling == "marks" else (),
+        marker_ids=MARKERS if pooling == "markers" else (),
     )
     return trained_model(task, "lstm", weights, lstm=config, **options)
 

@@ -144,7 +144,7 @@ def _run(scenario: Scenario, model: ModelCosts) -> Run:
             _limited(draw, model, latency_ms, limit_mb) for limit_mb in (128, 64, 48, 32)
         ),
         findings=(finding,) if model.invalid else (),
-        given_back=_phase("steady", 50 + model.memory_mb / 2, 0.1),
+        after_weight_release=_phase("steady", 50 + model.memory_mb / 2, 0.1),
         energy=EnergyWindow("meter", 30.0, 60.0 + latency_ms, 500),
     )
 
@@ -239,8 +239,8 @@ def _predictions(scenario: Scenario, model: ModelCosts, draw: np.random.Generato
             gold=(),
             predicted=(),
             log_probabilities=tuple((-counts * (mean + spread / 4)).tolist()),
-            first=tuple(first),
-            among_three=tuple(2 * n for n in first),
+            top1_correct=tuple(first),
+            top3_correct=tuple(2 * n for n in first),
             **common,
         )
     gold = shared.integers(0, len(LABELS[task]), total)

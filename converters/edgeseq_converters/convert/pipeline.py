@@ -116,7 +116,7 @@ def convert(
     model = read_source(model_dir)
     target = _target(model, lowering, length, runtime)
     gated = gate or max_drop is not None
-    if head_of(model.manifest.task) == "next-token":
+    if head_of(model.manifest.task) == "language-modeling":
         from edgeseq_converters.convert.stream_bundle import convert_stream
 
         return convert_stream(

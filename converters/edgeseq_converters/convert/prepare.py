@@ -132,8 +132,8 @@ def read_any(
 def _with_labels(model: TrainedModel, dataset: AnyDataset, source: Path) -> TrainedModel:
     """The checkpoint's classes under the data's names: `LABEL_0`, … tell nothing."""
     labels = model.manifest.labels
-    by_word = head_of(dataset.task) == "label-per-word"
-    wanted = "tokens" if by_word else "classes"
+    by_word = head_of(dataset.task) == "token-classification"
+    wanted = "token_classification" if by_word else "sequence_classification"
     if model.manifest.bert is not None and model.manifest.bert.head != wanted:
         raise CheckpointError(
             "does not answer what the task asks",

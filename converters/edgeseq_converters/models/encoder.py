@@ -53,16 +53,16 @@ def check_config(config: BertConfig, *, where: str) -> None:
             found=list(sources),
             expected=f"{config.layers} numbers from 0 to {config.layers - 1}",
         )
-    if config.head == "vocabulary" and config.head_act is None:
+    if config.head == "masked_lm" and config.head_act is None:
         raise CheckpointError(
             "a vocabulary head has no activation",
             where=where,
             found="head_act null",
             expected="gelu, gelu_new or relu",
         )
-    if config.pooling == "marks":
-        check_marks(config.marks, config.vocabulary_size, where=where)
-    if config.head == "next":
+    if config.pooling == "markers":
+        check_marks(config.marker_ids, config.vocabulary_size, where=where)
+    if config.head == "causal_lm":
         _check_next(config, where=where)
     if config.trigram and (config.embedding_size is None or config.tied_decoder):
         raise CheckpointError(
@@ -109,7 +109,7 @@ def encoder_shapes(config: BertConfig) -> Shapes:
     """Name and shape of every array of the encoder."""
     size = config.hidden_size
     words = config.embedding_size or size
-    tables = size if config.trigram or config.head == "next" else words
+    tables = size if config.trigram or config.head == "causal_lm" else words
     shapes: Shapes = {
         WORD_TABLE: (config.vocabulary_size, words),
         "embeddings.position_embeddings.weight": (config.max_position_embeddings, tables),
@@ -129,20 +129,20 @@ def encoder_shapes(config: BertConfig) -> Shapes:
 def head_shapes(config: BertConfig, labels: int) -> Shapes:
     """Name and shape of every array of the head; `labels` is the number of answers."""
     size = config.hidden_size
-    if config.head == "embedding":
+    if config.head == "feature_extraction":
         return {}
-    if config.head == "next":
+    if config.head == "causal_lm":
         shapes = _linear("transform.dense", transform_size(config), size)
         return shapes | {"decoder.bias": (config.vocabulary_size,)}
-    if config.head == "vocabulary":
+    if config.head == "masked_lm":
         width = transform_size(config)
         shapes = _linear("transform.dense", width, size) | _norm("transform.LayerNorm", width)
         shapes["decoder.bias"] = (config.vocabulary_size,)
         if not config.tied_decoder:
             shapes["decoder.weight"] = (config.vocabulary_size, width)
         return shapes
-    pooled = pooled_size(config) if config.head == "classes" else size
-    if config.head != "classes" or config.head_act is None:
+    pooled = pooled_size(config) if config.head == "sequence_classification" else size
+    if config.head != "sequence_classification" or config.head_act is None:
         return _linear("classifier", labels, pooled)
     return _linear("pooler.dense", size, pooled) | _linear("classifier", labels, size)
 
@@ -150,13 +150,13 @@ def head_shapes(config: BertConfig, labels: int) -> Shapes:
 def has_tied_decoder(config: BertConfig) -> bool:
     """Whether the last product's matrix is the table of words: a checkpoint says so of its
     pretraining even where the head has no such product."""
-    return config.tied_decoder and config.head in ("vocabulary", "next")
+    return config.tied_decoder and config.head in ("masked_lm", "causal_lm")
 
 
 def pooled_size(config: BertConfig) -> int:
     """Numbers that are pooled of a text's states."""
-    if config.pooling == "marks":
-        return marked_features(config.hidden_size, len(config.marks))
+    if config.pooling == "markers":
+        return marked_features(config.hidden_size, len(config.marker_ids))
     return config.hidden_size
 
 

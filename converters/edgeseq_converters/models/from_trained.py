@@ -22,7 +22,7 @@ def network_of(model: TrainedModel) -> Network:
     """The LSTM classifier as layers `lstm.0`, …, `pool`, `dense`; it answers logits [labels].
 
     Pooling `last` is the last recurrent layer without `sequences` (each direction's own last
-    state), `marks` a `MarkedPool`, `tokens` nothing (logits [n, labels]), the others a `Pool`.
+    state), `markers` a `MarkedPool`, `none` nothing (logits [n, labels]), the others a `Pool`.
     No id is padding: such a model is given each text at its length.
 
     Raises `CheckpointError` for another architecture and for arrays that are missing or do not
@@ -44,12 +44,12 @@ def network_of(model: TrainedModel) -> Network:
             )
         )
     features = config.hidden_size * (2 if config.bidirectional else 1)
-    if config.pooling == "marks":
-        check_marks(config.marks, config.vocabulary_size, where=model.manifest.name)
-        layers.append(MarkedPool("pool", config.marks))
-        features = marked_features(features, len(config.marks))
+    if config.pooling == "markers":
+        check_marks(config.marker_ids, config.vocabulary_size, where=model.manifest.name)
+        layers.append(MarkedPool("pool", config.marker_ids))
+        features = marked_features(features, len(config.marker_ids))
     # Two comparisons: mypy narrows by them, and not by membership.
-    elif config.pooling != "last" and config.pooling != "tokens":  # noqa: PLR1714
+    elif config.pooling != "last" and config.pooling != "none":  # noqa: PLR1714
         layers.append(Pool("pool", config.pooling))
     labels = len(model.manifest.labels)
     head = take(model, "dense.kernel", features, labels), take(model, "dense.bias", labels)

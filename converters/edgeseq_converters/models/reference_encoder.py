@@ -66,11 +66,11 @@ class BertReference:
         of `embedding`."""
         states = self.states(token_ids)
         config = self.config
-        if config.head == "tokens":
+        if config.head == "token_classification":
             return self._linear("classifier", states)
-        if config.head in ("vocabulary", "next"):
+        if config.head in ("masked_lm", "causal_lm"):
             states = self._linear("transform.dense", states)
-            if config.head == "vocabulary":
+            if config.head == "masked_lm":
                 states = _ACTIVATIONS[config.head_act or ""](states)
                 states = self._layer_norm("transform.LayerNorm", states)
             decoder = "embeddings.word_embeddings" if config.tied_decoder else "decoder"
@@ -78,11 +78,11 @@ class BertReference:
             if self._observe is not None:
                 self._observe("decoder", states, logits)
             return np.asarray(logits)
-        if config.pooling == "marks":
-            pooled = marked(config.marks, token_ids, states)
+        if config.pooling == "markers":
+            pooled = marked(config.marker_ids, token_ids, states)
         else:
-            pooled = states[:, 0] if config.pooling == "first" else states.mean(axis=1)
-        if config.head == "embedding":
+            pooled = states[:, 0] if config.pooling == "cls" else states.mean(axis=1)
+        if config.head == "feature_extraction":
             return _normalized(pooled) if config.normalized else np.asarray(pooled)
         if config.head_act is not None:
             pooled = _ACTIVATIONS[config.head_act](self._linear("pooler.dense", pooled))
@@ -107,7 +107,7 @@ class BertReference:
             before = np.concatenate([nothing, words[:, :-1]], axis=1)
             joined = np.concatenate([after, words, before], axis=2)
             words = self._linear("embeddings.project", joined)
-        if self.config.head == "next":
+        if self.config.head == "causal_lm":
             words = self._linear("embeddings.project", words)
             return self._norm("embeddings.LayerNorm", words + rest)
         states = self._norm("embeddings.LayerNorm", words + rest)
@@ -145,7 +145,7 @@ class BertReference:
             for part, of in (("query", asked), ("key", asked), ("value", told))
         )
         scores = query @ key.swapaxes(2, 3) / np.float32(np.sqrt(query.shape[-1]))
-        if self.config.head == "next":
+        if self.config.head == "causal_lm":
             length = scores.shape[-1]
             scores = np.where(np.tri(length, dtype=bool), scores, -np.float32(np.inf))
         scores = np.exp(scores - scores.max(axis=-1, keepdims=True))

@@ -112,5 +112,5 @@ def _trimmed(
     for name in _BY_WORD:
         if name in arrays:
             arrays[name] = np.ascontiguousarray(arrays[name][kept])
-    marks = renumbered_marks(config.marks, kept)
-    return msgspec.structs.replace(config, vocabulary_size=len(kept), marks=marks), arrays
+    marks = renumbered_marks(config.marker_ids, kept)
+    return msgspec.structs.replace(config, vocabulary_size=len(kept), marker_ids=marks), arrays

@@ -109,8 +109,8 @@ def trim_trained(model: TrainedModel, texts: Sequence[str], *, min_count: int = 
         manifest = msgspec.structs.replace(manifest, network=network)
     else:
         config = lstm_config(model)
-        marks = renumbered_marks(config.marks, vocabulary.kept_ids)
-        config = msgspec.structs.replace(config, vocabulary_size=size, marks=marks)
+        marks = renumbered_marks(config.marker_ids, vocabulary.kept_ids)
+        config = msgspec.structs.replace(config, vocabulary_size=size, marker_ids=marks)
         manifest = msgspec.structs.replace(manifest, lstm=config)
     return TrainedModel(
         manifest=manifest,

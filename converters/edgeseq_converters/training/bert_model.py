@@ -173,15 +173,15 @@ class BertClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
     def upper(self, states: Any, mask: Any, training: bool = False, ids: Any = None) -> Any:
         """What `lower` gave, through the trained layers → pooled states [batch, pooled].
 
-        The pooling `marks` looks for its tokens in `ids` [batch, length]."""
+        The pooling `markers` looks for its tokens in `ids` [batch, length]."""
         batch, length = tf.shape(states)[0], tf.shape(states)[1]
         states = tf.reshape(states, [-1, self.config.hidden_size])
         for layer in self.encoder_layers[self.frozen_layers :]:
             states = layer(states, mask_bias(mask), training=training)
         states = tf.reshape(states, [batch, length, self.config.hidden_size])
-        if self.config.pooling == "marks":
-            return pool_marks(self.config.marks, ids, states)
-        if self.config.pooling == "first":
+        if self.config.pooling == "markers":
+            return pool_marks(self.config.marker_ids, ids, states)
+        if self.config.pooling == "cls":
             return states[:, 0]
         total = tf.reduce_sum(states * mask[:, :, None], 1)
         return total / tf.reduce_sum(mask, 1, keepdims=True)

@@ -89,7 +89,7 @@ def train_lstm(
     cannot be had, `InputError` when a setting needs a teacher and when training diverges. An
     interrupt leaves nothing at `out`.
     """
-    if head_of(data.task) == "label-per-word":
+    if head_of(data.task) == "token-classification":
         from edgeseq_converters.training.tag_lstm import train_lstm_tagger
 
         return train_lstm_tagger(
@@ -114,7 +114,7 @@ def train_lstm(
     start = start_of(
         texts, guide, settings, checkpoint=checkpoint, data_dir=data_dir, progress=progress
     )
-    marked = settings.pooling == "marks"
+    marked = settings.pooling == "markers"
     config = LstmConfig(
         vocabulary_size=start.vocabulary_size,
         embedding_size=settings.embedding_size,
@@ -122,7 +122,7 @@ def train_lstm(
         layers=settings.layers,
         bidirectional=settings.bidirectional,
         pooling=settings.pooling,
-        marks=marks_of(start.tokenizer_json) if marked else (),
+        marker_ids=marks_of(start.tokenizer_json) if marked else (),
     )
     encode = encode_marked_part if marked else encode_part
     train = encode(data, "train", start.tokenizer_json, settings.max_tokens)
@@ -247,7 +247,7 @@ def teacher_logits(
         teacher.weights,
         frozen_layers=config.layers,
     )
-    encode = encode_marked if config.pooling == "marks" else encode_texts
+    encode = encode_marked if config.pooling == "markers" else encode_texts
     ids = encode(teacher.tokenizer_json, texts, teacher.manifest.max_tokens)
     return Predictor(model.call)(
         TokenTexts(ids), stage=f"ask {teacher.manifest.name}", progress=progress
@@ -304,7 +304,7 @@ def start_of(
         source = read_checkpoint(checkpoint, data_dir=data_dir, progress=progress)
         tokenizer_json, weights, identity = source.tokenizer_json, source.weights, source.identity
     table = weights["embeddings.word_embeddings.weight"]
-    if settings.pooling == "marks":
+    if settings.pooling == "markers":
         tokenizer_json, table = add_markers(tokenizer_json, table, seed=settings.seed)
     pieces = np.arange(len(table))
     if settings.min_piece_count:

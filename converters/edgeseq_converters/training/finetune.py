@@ -81,7 +81,7 @@ def train_bert(
     `FetchError` as `read_checkpoint` does, `InputError` for settings that do not fit the
     checkpoint or need a teacher, and when training diverges. An interrupt leaves nothing at `out`.
     """
-    if head_of(data.task) == "label-per-word":
+    if head_of(data.task) == "token-classification":
         from edgeseq_converters.training.tag_bert import train_bert_tagger
 
         return train_bert_tagger(
@@ -99,7 +99,7 @@ def train_bert(
     began = time.monotonic()
     settings = settings or BertSettings()
     check_place(out, overwrite=overwrite)
-    marked = settings.pooling == "marks"
+    marked = settings.pooling == "markers"
     _check_teacher(teacher, settings)
     guide = None if teacher is None else read_teacher(teacher, data)
     if guide is not None and teacher is not None and checkpoint is None:
@@ -107,7 +107,7 @@ def train_bert(
     else:
         source = read_checkpoint(
             DEFAULT_CHECKPOINT if checkpoint is None else checkpoint,
-            pooling="mean" if settings.pooling == "marks" else settings.pooling,
+            pooling="mean" if settings.pooling == "markers" else settings.pooling,
             data_dir=data_dir,
             progress=progress,
         )
@@ -145,7 +145,7 @@ def train_bert(
     )
 
     texts = [TokenTexts(train.ids), TokenTexts(dev.ids)]
-    # The pooling `marks` looks at the tokens as well as at the states.
+    # The pooling `markers` looks at the tokens as well as at the states.
     shortened = None if marked else lower_states(model, texts, settings, progress)
     train_texts: Texts
     dev_texts: Texts
@@ -196,8 +196,8 @@ def train_bert(
 
 def _check_teacher(teacher: Path | None, settings: BertSettings) -> None:
     check_taught(settings, taught=teacher is not None)
-    if teacher is not None and settings.pooling == "marks":
-        raise InputError("is not distilled into a BERT", where="pooling", found="marks")
+    if teacher is not None and settings.pooling == "markers":
+        raise InputError("is not distilled into a BERT", where="pooling", found="markers")
 
 
 def _wanted(data: Dataset, train: Part, settings: BertSettings, lesson: Lesson | None) -> Wanted:

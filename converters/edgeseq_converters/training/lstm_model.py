@@ -194,8 +194,8 @@ class LstmClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
         `last` is what Keras calls return_sequences=False: the forward state after the last real
         token beside the backward state after the first.
         """
-        if self.config.pooling == "marks":
-            return pool_marks(self.config.marks, ids, tf.transpose(states, [1, 0, 2]))
+        if self.config.pooling == "markers":
+            return pool_marks(self.config.marker_ids, ids, tf.transpose(states, [1, 0, 2]))
         if self.config.pooling == "max":
             return tf.reduce_max(states + (1 - mask) * _NEGATIVE, 0)
         if self.config.pooling == "mean":
@@ -267,8 +267,8 @@ def initial_arrays(
 
 def _pooled_size(config: LstmConfig) -> int:
     features = config.hidden_size * len(_directions(config))
-    if config.pooling == "marks":
-        return marked_features(features, len(config.marks))
+    if config.pooling == "markers":
+        return marked_features(features, len(config.marker_ids))
     return features
 
 

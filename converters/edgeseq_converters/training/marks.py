@@ -64,7 +64,7 @@ def marker_ids(tokenizer_json: str) -> tuple[int, ...]:
 
 
 def marks_of(tokenizer_json: str) -> tuple[int, ...]:
-    """The ids of `OPENING`: what a configuration with pooling `marks` names."""
+    """The ids of `OPENING`: what a configuration with pooling `markers` names."""
     return marker_ids(tokenizer_json)[:: len(MARKERS) // len(OPENING)]
 
 
@@ -81,14 +81,14 @@ def add_markers(tokenizer_json: str, table: FloatArray, *, seed: int = 0) -> tup
 
 
 def mark_checkpoint(checkpoint: BertCheckpoint, *, seed: int = 0) -> BertCheckpoint:
-    """The checkpoint with markers (`add_markers`) and pooling `marks`."""
+    """The checkpoint with markers (`add_markers`) and pooling `markers`."""
     table = np.asarray(checkpoint.weights[WORD_TABLE], np.float32)
     tokenizer_json, table = add_markers(checkpoint.tokenizer_json, table, seed=seed)
     config = msgspec.structs.replace(
         checkpoint.config,
         vocabulary_size=len(table),
-        pooling="marks",
-        marks=marks_of(tokenizer_json),
+        pooling="markers",
+        marker_ids=marks_of(tokenizer_json),
     )
     weights = checkpoint.weights | {WORD_TABLE: table}
     return BertCheckpoint(config, weights, tokenizer_json, checkpoint.identity)

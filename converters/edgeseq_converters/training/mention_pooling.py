@@ -1,4 +1,4 @@
-"""The pooling `marks` while training; `network.MarkedPool` says what it computes."""
+"""The pooling `markers` while training; `network.MarkedPool` says what it computes."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class BertSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     - `min_piece_count`: pieces rarer in the training texts leave the vocabulary, which changes no
       answer to a text without them; 0 keeps all.
     - `max_tokens`: longer texts are cut, the special tokens included in the count.
-    - `pooling` `marks`: for texts with marked mentions (the task `coref`); each text is learnt
+    - `pooling` `markers`: for texts with marked mentions (the task `coref`); each text is learnt
       with its two names in both roles.
     """
 
@@ -65,7 +65,7 @@ class BertSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     transfer: Annotated[int, msgspec.Meta(ge=0)] = 0
     pieces_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
     unlabelled: tuple[str, ...] = ()
-    pooling: Literal["mean", "first", "marks"] = "mean"
+    pooling: Literal["mean", "cls", "markers"] = "mean"
     layers: Count | None = None
     min_piece_count: Annotated[int, msgspec.Meta(ge=0)] = 0
     max_tokens: Annotated[int, msgspec.Meta(ge=8)] = 128
@@ -105,7 +105,7 @@ class LstmSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     hidden_size: Count = 128
     layers: Count = 1
     bidirectional: bool = True
-    pooling: Literal["max", "mean", "last", "marks"] = "max"
+    pooling: Literal["max", "mean", "last", "markers"] = "max"
     hard_weight: Weight = 0.3
     teacher_embedding: bool = True
     word_states: Weight = 0.0
@@ -127,7 +127,7 @@ def check_taught(settings: BertSettings | LstmSettings, *, taught: bool) -> None
 
 Settings = TypeVar("Settings", bound=msgspec.Struct)
 
-_MARKED: dict[str, Any] = {"pooling": "marks", "max_tokens": 512}
+_MARKED: dict[str, Any] = {"pooling": "markers", "max_tokens": 512}
 """All passages of GAP are shorter."""
 TASK_DEFAULTS: dict[tuple[str, type[Any]], dict[str, Any]] = {
     ("coref", BertSettings): _MARKED

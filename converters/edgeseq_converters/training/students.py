@@ -53,9 +53,12 @@ def start_of(teacher: TrainedModel, folder: Path) -> BertCheckpoint:
     Raises `CheckpointError` when its head is not one label a text.
     """
     config = bert_of(teacher)
-    if config.head != "classes" or config.head_act is not None:
+    if config.head != "sequence_classification" or config.head_act is not None:
         raise CheckpointError(
-            "cannot be a teacher of a BERT", where=folder, found=config.head, expected="classes"
+            "cannot be a teacher of a BERT",
+            where=folder,
+            found=config.head,
+            expected="sequence_classification",
         )
     return BertCheckpoint(config, teacher.weights, teacher.tokenizer_json, teacher.manifest.name)
 

@@ -71,7 +71,7 @@ def train_bert_tagger(
     name = name or out.name
     encoder = word_encoder(source.tokenizer_json, max_tokens)
     train, dev = (encode_tagged(part, data.labels, encoder) for part in (data.train, data.dev))
-    config = msgspec.structs.replace(source.config, head="tokens")
+    config = msgspec.structs.replace(source.config, head="token_classification")
     model = BertTagger(
         config,
         len(data.labels),

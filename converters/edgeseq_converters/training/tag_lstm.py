@@ -68,7 +68,7 @@ def train_lstm_tagger(
         hidden_size=settings.hidden_size,
         layers=settings.layers,
         bidirectional=settings.bidirectional,
-        pooling="tokens",
+        pooling="none",
     )
     encoder = word_encoder(start.tokenizer_json, settings.max_tokens)
     train, dev = (encode_tagged(part, data.labels, encoder) for part in (data.train, data.dev))
@@ -130,9 +130,11 @@ def teacher_logits_by_word(
 ) -> FloatArray:
     """The teacher's logits [words, labels] for the words of the train part."""
     manifest = teacher.manifest
-    if manifest.bert is None or manifest.bert.head != "tokens":
+    if manifest.bert is None or manifest.bert.head != "token_classification":
         raise CheckpointError(
-            "cannot teach a tagger", where=manifest.name, expected="a BERT with the head tokens"
+            "cannot teach a tagger",
+            where=manifest.name,
+            expected="a BERT with the head token_classification",
         )
     model = BertTagger(
         manifest.bert, len(manifest.labels), teacher.weights, frozen_layers=manifest.bert.layers

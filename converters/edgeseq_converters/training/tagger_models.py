@@ -28,7 +28,7 @@ class BertTagger(BertClassifier):
 
 
 class LstmTagger(LstmClassifier):
-    """Embedding, (Bi)LSTM layers and a linear head on every token's state (pooling `tokens`)."""
+    """Embedding, (Bi)LSTM layers and a linear head on every token's state (pooling `none`)."""
 
     def head(self, pooled: Any) -> Any:
         """States [batch, length, features] → logits [batch, length, labels]."""

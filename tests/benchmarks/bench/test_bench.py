@@ -92,24 +92,27 @@ def test_everything_is_measured_and_adds_up(
             "first_answer",
             "steady",
         ]
-        assert run.given_back is not None
-        assert run.given_back.phase == "steady"
+        assert run.after_weight_release is not None
+        assert run.after_weight_release.phase == "steady"
         for phase in run.memory:
             assert phase.rss_bytes == phase.anonymous_bytes + phase.file_bytes
             assert phase.peak_bytes is None or phase.peak_bytes >= phase.rss_bytes
             assert phase.pss_bytes is None or phase.pss_bytes <= phase.rss_bytes
 
 
-def test_what_was_packed_is_given_back(make_bundle: MakeBundle, brief: Settings) -> None:
+def test_what_was_packed_is_released(make_bundle: MakeBundle, brief: Settings) -> None:
     run = bench([make_bundle("heavy", model="heavy")], settings=brief).runs[0]
-    steady, given_back = run.memory[-1], run.given_back
-    assert given_back is not None
+    steady, after_weight_release = run.memory[-1], run.after_weight_release
+    assert after_weight_release is not None
     # Two matrices of 4,194,304 bytes, which XNNPACK multiplies by in a copy of its own. Beside the
     # rows that are looked up again the kernel maps up to 2 MiB of what is in its cache.
-    gone_bytes = steady.file_bytes - given_back.file_bytes
+    gone_bytes = steady.file_bytes - after_weight_release.file_bytes
     assert 8_388_608 - 2 * 2_097_152 <= gone_bytes <= 8_500_000
-    assert given_back.anonymous_bytes == pytest.approx(steady.anonymous_bytes, rel=0.02)
-    assert given_back.peak_bytes is None or given_back.peak_bytes < steady.rss_bytes
+    assert after_weight_release.anonymous_bytes == pytest.approx(steady.anonymous_bytes, rel=0.02)
+    assert (
+        after_weight_release.peak_bytes is None
+        or after_weight_release.peak_bytes < steady.rss_bytes
+    )
 
 
 def test_examples_are_run_in_one_order_whatever_the_model(

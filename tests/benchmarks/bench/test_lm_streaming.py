@@ -112,23 +112,23 @@ def model(bundle: Bundle) -> StatefulModel:
 def brute_force(model: StatefulModel, ids: list[int]) -> tuple[float, int, int]:
     """ln p, first and among three, token by token, with the softmax written out."""
     model.reset()
-    nats, first, among_three = 0.0, 0, 0
+    nats, first, top3_correct = 0.0, 0, 0
     for before, target in zip([WORDS - 1, *ids], ids, strict=False):
         row = model.feed([before])[0].astype(np.float64)
         nats += row[target] - np.log(np.exp(row).sum())
         order = np.argsort(-row, kind="stable").tolist()
         first += order[0] == target
-        among_three += target in order[:3]
-    return nats, first, among_three
+        top3_correct += target in order[:3]
+    return nats, first, top3_correct
 
 
 def test_chunks_and_single_words_score_the_same(model: StatefulModel) -> None:
     ids = np.random.default_rng(1).integers(0, WORDS, 100).tolist()
-    nats, first, among_three = brute_force(model, ids)
+    nats, first, top3_correct = brute_force(model, ids)
     for chunk in (1, 7, 32, 1000):
         found = score_document(model, ids, WORDS - 1, chunk_tokens=chunk)
         assert found.nats == pytest.approx(nats, rel=1e-5)
-        assert (found.tokens, found.top1_correct, found.top3_correct) == (100, first, among_three)
+        assert (found.tokens, found.top1_correct, found.top3_correct) == (100, first, top3_correct)
 
 
 def test_the_state_is_put_back_between_documents(model: StatefulModel) -> None:

@@ -113,7 +113,7 @@ def model(bundle: Bundle) -> StatefulModel:
 def brute_force(model: StatefulModel, ids: list[int]) -> tuple[float, int, int]:
     """ln p, first and among three, each word from a text of its own that ends before it."""
     given = [WORDS - 1, *ids[:-1]]
-    nats, first, among_three = 0.0, 0, 0
+    nats, first, top3_correct = 0.0, 0, 0
     for begin, answered, end in half_overlapping(len(ids), WINDOW):
         for place in range(answered, end):
             model.reset()
@@ -121,8 +121,8 @@ def brute_force(model: StatefulModel, ids: list[int]) -> tuple[float, int, int]:
             nats += row[ids[place]] - np.log(np.exp(row - row.max()).sum()) - row.max()
             order = np.argsort(-row, kind="stable").tolist()
             first += order[0] == ids[place]
-            among_three += ids[place] in order[:3]
-    return nats, first, among_three
+            top3_correct += ids[place] in order[:3]
+    return nats, first, top3_correct
 
 
 @pytest.mark.parametrize("length", [0, 1, 15, 16, 96])
@@ -130,10 +130,10 @@ def test_a_document_in_windows_scores_as_each_word_by_itself(
     model: StatefulModel, length: int
 ) -> None:
     ids = np.random.default_rng(1).integers(0, WORDS, length).tolist()
-    nats, first, among_three = brute_force(model, ids)
+    nats, first, top3_correct = brute_force(model, ids)
     found = score_document(model, ids, WORDS - 1)
     assert found.nats == pytest.approx(nats, rel=1e-5)
-    assert (found.tokens, found.top1_correct, found.top3_correct) == (length, first, among_three)
+    assert (found.tokens, found.top1_correct, found.top3_correct) == (length, first, top3_correct)
 
 
 def last_words(bundle: Bundle, place: int) -> int:

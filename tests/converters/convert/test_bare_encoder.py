@@ -36,8 +36,11 @@ def test_a_sentence_encoder_becomes_a_file(small_bert_checkpoint: Path, tmp_path
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--head", "question"], "unknown head: found 'question', expected auto or classes"),
-        (["--head", "tokens"], "tensor classifier.weight is missing"),
+        (
+            ["--head", "question"],
+            "unknown head: found 'question', expected auto or sequence_classification",
+        ),
+        (["--head", "token_classification"], "tensor classifier.weight is missing"),
         (["--recipe", "static_wi8_ai16"], "no recipe static_wi8_ai16 for an encoder"),
         (["--recipe", "static_wi8_ai8"], "a static recipe needs texts to calibrate on"),
         (["--streaming"], "are for recurrent networks"),

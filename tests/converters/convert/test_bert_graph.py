@@ -46,7 +46,7 @@ def torch_logits(model: TrainedModel, texts: list[list[int]]) -> np.ndarray[Any,
     for token_ids in texts:
         with torch.no_grad():
             states = encoder(torch.tensor([token_ids])).last_hidden_state[0].numpy()
-        pooled = states[0] if config.pooling == "first" else states.mean(axis=0)
+        pooled = states[0] if config.pooling == "cls" else states.mean(axis=0)
         answers.append(
             pooled @ model.weights["classifier.weight"].T + model.weights["classifier.bias"]
         )
@@ -55,7 +55,7 @@ def torch_logits(model: TrainedModel, texts: list[list[int]]) -> np.ndarray[Any,
 
 @pytest.mark.parametrize(
     ("hidden_act", "pooling"),
-    [("gelu", "mean"), ("gelu", "first"), ("gelu_new", "mean"), ("relu", "first")],
+    [("gelu", "mean"), ("gelu", "cls"), ("gelu_new", "mean"), ("relu", "cls")],
 )
 def test_equals_transformers_at_every_length(hidden_act: str, pooling: str, make: Any) -> None:
     model = make.bert(hidden_act=hidden_act, pooling=pooling)

@@ -19,7 +19,7 @@ RECIPES = ("float32", "dynamic_wi8_afp32", "static_wi8_ai8")
 FORMS: dict[str, dict[str, Any]] = {
     "pooled": {"bidirectional": True, "pooling": "max"},
     "stacked": {"bidirectional": True, "pooling": "mean", "layers": 2},
-    "a token": {"bidirectional": True, "pooling": "tokens"},
+    "a token": {"bidirectional": True, "pooling": "none"},
     "forward": {"pooling": "last", "layers": 3},
 }
 TRIALS, RESIZES = 24, 8

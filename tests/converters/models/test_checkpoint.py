@@ -39,11 +39,11 @@ def change_weights(folder: Path, change: Any) -> None:
 
 
 def test_reads_a_folder(folder: Path) -> None:
-    checkpoint = read_checkpoint(folder, pooling="first")
+    checkpoint = read_checkpoint(folder, pooling="cls")
     assert checkpoint.config.layers == 2
     assert checkpoint.config.hidden_size == 32
     assert checkpoint.config.hidden_act == "gelu"
-    assert checkpoint.config.pooling == "first"
+    assert checkpoint.config.pooling == "cls"
     assert set(checkpoint.weights) == set(encoder_shapes(checkpoint.config))
     assert all(array.dtype == np.float32 for array in checkpoint.weights.values())
     assert str(folder) in checkpoint.identity

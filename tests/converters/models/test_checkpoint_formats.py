@@ -184,7 +184,7 @@ def sentence_files(folder: Path, *, pooling: str = "mean_tokens", last: str = "N
     (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 40}))
 
 
-@pytest.mark.parametrize(("pooling", "expected"), [("mean_tokens", "mean"), ("cls_token", "first")])
+@pytest.mark.parametrize(("pooling", "expected"), [("mean_tokens", "mean"), ("cls_token", "cls")])
 def test_sentence_embeddings_pool_as_the_files_say(
     folder: Path, pooling: str, expected: str
 ) -> None:
@@ -192,7 +192,11 @@ def test_sentence_embeddings_pool_as_the_files_say(
     model = read_model(folder, task="similarity")
     config = model.manifest.bert
     assert config is not None
-    assert (config.head, config.pooling, config.normalized) == ("embedding", expected, True)
+    assert (config.head, config.pooling, config.normalized) == (
+        "feature_extraction",
+        expected,
+        True,
+    )
     assert model.manifest.max_tokens == 40
     assert model.manifest.task == "similarity"
     (vector,) = bert_answers(model, [[2, 5, 9, 3]])
@@ -213,7 +217,7 @@ def test_refuses_another_pooling(folder: Path) -> None:
 
 def test_refuses_a_head_that_it_has_not(folder: Path) -> None:
     with pytest.raises(CheckpointError, match=r"tensor pooler.dense.weight|tensor classifier"):
-        read_model(folder, head="classes")
+        read_model(folder, head="sequence_classification")
     change_config(folder, architectures=["BertForQuestionAnswering"])
     with pytest.raises(CheckpointError, match=r"architectures.*QuestionAnswering.*expected …For"):
         read_model(folder)

@@ -61,10 +61,10 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "Albert": {"embedding_size": 20, "num_hidden_groups": 2, "inner_group_num": 2},
 }
 HEADS = {
-    "classes": "ForSequenceClassification",
-    "tokens": "ForTokenClassification",
-    "vocabulary": "ForMaskedLM",
-    "embedding": "Model",
+    "sequence_classification": "ForSequenceClassification",
+    "token_classification": "ForTokenClassification",
+    "masked_lm": "ForMaskedLM",
+    "feature_extraction": "Model",
 }
 
 
@@ -136,7 +136,9 @@ def test_equals_transformers(family: str, head: str, tmp_path: Path) -> None:
     assert model.manifest.bert is not None
     assert model.manifest.bert.head == head
     assert model.manifest.max_tokens == 512
-    assert len(model.manifest.labels) == (5 if head in ("classes", "tokens") else 0)
+    assert len(model.manifest.labels) == (
+        5 if head in ("sequence_classification", "token_classification") else 0
+    )
     padding = PADDING.get(family, 0)
     texts = make_texts(LENGTHS)
     expected = [torch_answers(reference, [text], padding)[0] for text in texts]
@@ -152,7 +154,7 @@ def test_equals_transformers(family: str, head: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("hidden_act", ["gelu", "gelu_new", "gelu_pytorch_tanh", "relu"])
 def test_activation_is_the_checkpoints(hidden_act: str, tmp_path: Path) -> None:
-    reference = make_reference("Bert", "vocabulary", hidden_act=hidden_act)
+    reference = make_reference("Bert", "masked_lm", hidden_act=hidden_act)
     model = read_model(save(reference, tmp_path / "checkpoint"))
     texts = make_texts((7,))
     (answer,) = tflite_answers(model, texts)
@@ -161,7 +163,7 @@ def test_activation_is_the_checkpoints(hidden_act: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("family", ["Bert", "Roberta"])
 def test_a_decoder_of_its_own(family: str, tmp_path: Path) -> None:
-    reference = make_reference(family, "vocabulary", tie_word_embeddings=False)
+    reference = make_reference(family, "masked_lm", tie_word_embeddings=False)
     model = read_model(save(reference, tmp_path / "checkpoint"))
     assert "decoder.weight" in model.weights
     texts = make_texts((9,))
@@ -172,7 +174,7 @@ def test_a_decoder_of_its_own(family: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("recipe", ["float16", "dynamic_wi8_afp32"])
 @pytest.mark.parametrize("family", CONFIGS)
 def test_smaller_recipes_stay_close(family: str, recipe: str, tmp_path: Path) -> None:
-    reference = make_reference(family, "vocabulary", initializer_range=0.1)
+    reference = make_reference(family, "masked_lm", initializer_range=0.1)
     model = read_model(save(reference, tmp_path / "checkpoint"))
     texts = make_texts((1, 30, 8))
     answers = tflite_answers(model, texts, recipe)
@@ -182,7 +184,7 @@ def test_smaller_recipes_stay_close(family: str, recipe: str, tmp_path: Path) ->
 
 
 def test_a_tied_decoder_is_stored_once(tmp_path: Path) -> None:
-    reference = make_reference("Bert", "vocabulary", vocab_size=5000)
+    reference = make_reference("Bert", "masked_lm", vocab_size=5000)
     model = read_model(save(reference, tmp_path / "checkpoint"))
     table = 5000 * 36
     for recipe, size in (("float32", 4 * table), ("dynamic_wi8_afp32", table)):
@@ -199,7 +201,7 @@ def test_a_tied_decoder_is_stored_once(tmp_path: Path) -> None:
     ],
 )
 def test_refuses_by_the_fields_name(family: str, field: str, value: object, tmp_path: Path) -> None:
-    reference = make_reference(family, "classes")
+    reference = make_reference(family, "sequence_classification")
     reference.config.update({field: value})
     reference.config.save_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match=f"{field} is not supported: found .*, expected"):
@@ -217,7 +219,7 @@ def test_refuses_by_the_fields_name(family: str, field: str, value: object, tmp_
 def test_weights_are_stored_as_the_recipe_says(
     recipe: str, matrices: str, words: str, tmp_path: Path
 ) -> None:
-    reference = make_reference("Bert", "classes", initializer_range=0.1)
+    reference = make_reference("Bert", "sequence_classification", initializer_range=0.1)
     model = read_model(save(reference, tmp_path / "checkpoint"))
     texts = make_texts((1, 30, 8))
     content = encoder.lower(model, get_recipe(recipe), make_texts((40, 12)))
@@ -259,7 +261,9 @@ def test_int4_is_packed_as_the_runtime_reads_it() -> None:
 
 
 def bert_file(tmp_path: Path, recipe: str = "float32") -> bytes:
-    model = read_model(save(make_reference("Bert", "classes"), tmp_path / "checkpoint"))
+    model = read_model(
+        save(make_reference("Bert", "sequence_classification"), tmp_path / "checkpoint")
+    )
     return encoder.lower(model, get_recipe(recipe))
 
 
@@ -293,7 +297,7 @@ def test_only_the_runtimes_own_operators_and_no_mask(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("family", ["Bert", "MobileBert", "Albert"])
 def test_static_products_stay_close(family: str, tmp_path: Path) -> None:
-    reference = make_reference(family, "classes", initializer_range=0.1)
+    reference = make_reference(family, "sequence_classification", initializer_range=0.1)
     model = read_model(save(reference, tmp_path / "checkpoint"))
     calibrated = make_texts((40, 12, 25, 60))
     content = encoder.lower(model, get_recipe("static_wi8_ai8"), calibrated)
@@ -306,7 +310,7 @@ def test_static_products_stay_close(family: str, tmp_path: Path) -> None:
 
 
 def test_outliers_keep_a_product_dynamic(tmp_path: Path) -> None:
-    reference = make_reference("Bert", "classes", initializer_range=0.1)
+    reference = make_reference("Bert", "sequence_classification", initializer_range=0.1)
     model = read_model(save(reference, tmp_path / "checkpoint"))
     texts = make_texts((40, 12, 25, 60))
     name = "encoder.layer.1.output.dense"
@@ -329,7 +333,7 @@ def test_outliers_keep_a_product_dynamic(tmp_path: Path) -> None:
     ],
 )
 def test_an_older_runtime_gets_one_scale_a_matrix(recipe: str, loads: bool, tmp_path: Path) -> None:
-    reference = make_reference("Bert", "classes", initializer_range=0.1)
+    reference = make_reference("Bert", "sequence_classification", initializer_range=0.1)
     model = read_model(save(reference, tmp_path / "checkpoint"))
     texts = make_texts((40, 12, 25, 60))
     content = encoder.lower(model, get_recipe(recipe), texts, row_scales=False)

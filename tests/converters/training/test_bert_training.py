@@ -44,7 +44,7 @@ def make_reference(hidden_act: str) -> Any:
 
 
 def from_reference(
-    reference: Any, pooling: Literal["mean", "first"]
+    reference: Any, pooling: Literal["mean", "cls"]
 ) -> tuple[BertConfig, dict[str, Any]]:
     where = Path("somewhere")
     described = describe(reference.config.to_json_string().encode(), where=where)
@@ -55,8 +55,8 @@ def from_reference(
 
 
 @pytest.mark.parametrize("hidden_act", ["gelu", "gelu_new", "gelu_pytorch_tanh", "relu"])
-@pytest.mark.parametrize("pooling", ["mean", "first"])
-def test_equals_pytorch(hidden_act: str, pooling: Literal["mean", "first"]) -> None:
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_equals_pytorch(hidden_act: str, pooling: Literal["mean", "cls"]) -> None:
     reference = make_reference(hidden_act)
     config, weights = from_reference(reference, pooling)
     model = BertClassifier(config, 3, weights, frozen_layers=1)
@@ -64,7 +64,7 @@ def test_equals_pytorch(hidden_act: str, pooling: Literal["mean", "first"]) -> N
         states = reference(
             input_ids=torch.tensor(IDS), attention_mask=torch.tensor(MASK)
         ).last_hidden_state.numpy()
-    if pooling == "first":
+    if pooling == "cls":
         expected = states[:, 0]
     else:
         expected = (states * MASK[:, :, None]).sum(axis=1) / MASK.sum(axis=1, keepdims=True)
@@ -109,7 +109,7 @@ FAMILIES = {
 def test_other_families_equal_pytorch(family: str) -> None:
     torch.manual_seed(2)
     reference = getattr(transformers, f"{family}Model")(FAMILIES[family]).eval()
-    config, weights = from_reference(reference, "first")
+    config, weights = from_reference(reference, "cls")
     model = BertClassifier(config, 3, weights)
     ids = np.where(MASK > 0, IDS, FAMILIES[family].pad_token_id)
     with torch.no_grad():
@@ -127,14 +127,14 @@ def test_other_families_equal_pytorch(family: str) -> None:
 
 
 def test_refuses_to_freeze_a_part_of_shared_layers() -> None:
-    config, weights = from_reference(transformers.AlbertModel(FAMILIES["Albert"]), "first")
+    config, weights = from_reference(transformers.AlbertModel(FAMILIES["Albert"]), "cls")
     with pytest.raises(InputError, match="whose weights others share: found 1, expected 0"):
         BertClassifier(config, 3, weights, frozen_layers=1)
 
 
 def test_mobilebert_is_not_trained() -> None:
     tiny = transformers.MobileBertConfig(num_hidden_layers=1, vocab_size=20)
-    config, weights = from_reference(transformers.MobileBertModel(tiny), "first")
+    config, weights = from_reference(transformers.MobileBertModel(tiny), "cls")
     with pytest.raises(CheckpointError, match="are converted, not trained: found mobilebert"):
         BertClassifier(config, 3, weights)
 

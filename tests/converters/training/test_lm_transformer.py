@@ -195,7 +195,7 @@ def test_it_starts_from_the_checkpoint(small_bert_checkpoint: Path) -> None:
     name = "encoder.layer.0.output.dense.weight"
     np.testing.assert_array_equal(arrays[name], source.weights[name])
     assert "encoder.layer.1.output.dense.weight" not in arrays
-    assert (config.layers, config.head, config.max_position_embeddings) == (1, "next", 16)
+    assert (config.layers, config.head, config.max_position_embeddings) == (1, "causal_lm", 16)
 
 
 def source_id(tokenizer_json: str, token: str) -> int:

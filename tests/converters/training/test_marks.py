@@ -22,18 +22,18 @@ LENGTHS = (3, 4, 17, 60)
 
 
 def with_marks(model: TrainedModel, features: int, marks: tuple[int, ...] = MARKS) -> TrainedModel:
-    """The model with pooling `marks` over states of `features`, and a head of that size."""
+    """The model with pooling `markers` over states of `features`, and a head of that size."""
     rng = np.random.default_rng(5)
     size, labels = marked_features(features, max(1, len(marks))), len(model.manifest.labels)
     head = rng.normal(size=(size, labels), scale=0.3).astype(np.float32)
     manifest = model.manifest
     if manifest.lstm is not None:
-        config = msgspec.structs.replace(manifest.lstm, pooling="marks", marks=marks)
+        config = msgspec.structs.replace(manifest.lstm, pooling="markers", marker_ids=marks)
         manifest = msgspec.structs.replace(manifest, lstm=config)
         weights = model.weights | {"dense.kernel": head}
     else:
         assert manifest.bert is not None
-        encoder = msgspec.structs.replace(manifest.bert, pooling="marks", marks=marks)
+        encoder = msgspec.structs.replace(manifest.bert, pooling="markers", marker_ids=marks)
         manifest = msgspec.structs.replace(manifest, bert=encoder)
         weights = model.weights | {"classifier.weight": np.ascontiguousarray(head.T)}
     return msgspec.structs.replace(model, manifest=manifest, weights=weights)

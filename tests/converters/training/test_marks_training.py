@@ -41,7 +41,7 @@ def marked_model(model: TrainedModel, features: int) -> TrainedModel:
     tokenizer_json, table = add_markers(model.tokenizer_json, model.weights[name])
     marks = marks_of(tokenizer_json)
     config = msgspec.structs.replace(
-        config, vocabulary_size=len(table), pooling="marks", marks=marks
+        config, vocabulary_size=len(table), pooling="markers", marker_ids=marks
     )
     head = rng.normal(size=(marked_features(features, 3), 3), scale=0.3).astype(np.float32)
     weights = model.weights | {name: table}
@@ -134,7 +134,7 @@ def test_trimming_renumbers_the_marks(make: Any) -> None:
     trimmed = trim_trained(model, [TEXT])
     (after,) = encode_marked(trimmed.tokenizer_json, [TEXT], 64)
     assert trimmed.manifest.lstm is not None
-    assert trimmed.manifest.lstm.marks == marks_of(trimmed.tokenizer_json)
+    assert trimmed.manifest.lstm.marker_ids == marks_of(trimmed.tokenizer_json)
     assert len(trimmed.weights["embedding.weight"]) < len(model.weights["embedding.weight"])
     np.testing.assert_array_equal(
         reference_logits(trimmed, [after]), reference_logits(model, [before])
@@ -179,7 +179,12 @@ def test_a_bert_and_an_lstm_learn_from_marked_mentions(
         tmp_path / "bert",
         checkpoint=small_bert_checkpoint,
         settings=BertSettings(
-            pooling="marks", epochs=6, batch_size=16, learning_rate=2e-3, frozen_layers=0, dropout=0
+            pooling="markers",
+            epochs=6,
+            batch_size=16,
+            learning_rate=2e-3,
+            frozen_layers=0,
+            dropout=0,
         ),
     )
     assert bert.manifest.training.dev_score > 0.9
@@ -188,7 +193,7 @@ def test_a_bert_and_an_lstm_learn_from_marked_mentions(
         tmp_path / "lstm",
         teacher=tmp_path / "bert",
         settings=LstmSettings(
-            pooling="marks",
+            pooling="markers",
             epochs=12,
             batch_size=16,
             learning_rate=1e-2,
@@ -203,7 +208,7 @@ def test_a_bert_and_an_lstm_learn_from_marked_mentions(
     assert lstm.manifest.training.teacher_labels == "kept"
     again = read_model_folder(tmp_path / "lstm")
     assert again.manifest.lstm is not None
-    assert again.manifest.lstm.marks == marks_of(again.tokenizer_json)
+    assert again.manifest.lstm.marker_ids == marks_of(again.tokenizer_json)
     for name in ("bert", "lstm"):
         bundle = convert(
             tmp_path / name, tmp_path / f"{name}.bundle", recipe="dynamic_wi8_afp32", dataset=data

@@ -57,10 +57,10 @@ def tagger(arch: str) -> TrainedModel:
     if arch == "bert":
         model = make_bert(max_tokens=LONGEST)
         assert model.manifest.bert is not None
-        config = msgspec.structs.replace(model.manifest.bert, head="tokens")
+        config = msgspec.structs.replace(model.manifest.bert, head="token_classification")
         manifest = msgspec.structs.replace(model.manifest, bert=config)
     else:
-        model = make_lstm(bidirectional=True, hidden=20, embedding=32, layers=2, pooling="tokens")
+        model = make_lstm(bidirectional=True, hidden=20, embedding=32, layers=2, pooling="none")
         manifest = msgspec.structs.replace(model.manifest, max_tokens=LONGEST)
     manifest = msgspec.structs.replace(manifest, task="ner", labels=TAGS)
     return msgspec.structs.replace(model, manifest=manifest)
@@ -157,7 +157,7 @@ def test_taggers_learn_and_teach(small_bert_checkpoint: Path, tmp_path: Path) ->
         ),
     )
     assert bert.manifest.bert is not None
-    assert bert.manifest.bert.head == "tokens"
+    assert bert.manifest.bert.head == "token_classification"
     assert bert.manifest.task == "ner"
     settings = LstmSettings(
         epochs=24, batch_size=8, embedding_size=16, hidden_size=16, max_tokens=LONGEST,
@@ -166,7 +166,7 @@ def test_taggers_learn_and_teach(small_bert_checkpoint: Path, tmp_path: Path) ->
     )  # fmt: skip
     lstm = train_lstm(data, tmp_path / "lstm", teacher=tmp_path / "bert", settings=settings)
     assert lstm.manifest.lstm is not None
-    assert lstm.manifest.lstm.pooling == "tokens"
+    assert lstm.manifest.lstm.pooling == "none"
     assert lstm.manifest.training.teacher == "bert"
     assert lstm.manifest.training.dev_score > 0.9
     with pytest.raises(InputError, match="not distilled"):

@@ -79,8 +79,8 @@ def test_shares_of_offered_words_are_over_all_words() -> None:
         examples_sha256="0",
         counts=(30, 10),
         log_probabilities=(-100.0, -30.0),
-        first=(6, 4),
-        among_three=(12, 8),
+        top1_correct=(6, 4),
+        top3_correct=(12, 8),
     )
     assert offered_shares(found) == (0.25, 0.5)
 

@@ -132,7 +132,7 @@ def test_the_summary_is_version_1(report: Path) -> None:
         assert 0 <= row["score_ci95"][0] <= row["score"] <= row["score_ci95"][1] <= 1
         assert 0 < row["p50_ms"] <= row["p95_ms"]
         assert 0 < row["peak_memory_bytes"] < row["peak_process_bytes"]
-        assert 0 < row["given_back_memory_bytes"] <= row["peak_memory_bytes"]
+        assert 0 < row["memory_after_release_bytes"] <= row["peak_memory_bytes"]
     verdict = summary["verdict"]
     assert verdict["winner"] == "bilstm-128-dynamic_wi8_afp32"
     assert "64 MB" in verdict["why"]

@@ -14,8 +14,8 @@ from edgeseq.formats.result import Finding, MemoryPhase
 from edgeseq.report.evidence import gap, paired_gaps
 from edgeseq.report.rows import (
     derive_row,
+    peak_after_weight_release,
     peak_beyond_runtime,
-    peak_given_back,
     peak_of_process,
     read_groups,
 )
@@ -70,16 +70,18 @@ def test_a_peak_before_the_model_counts_for_the_process_alone() -> None:
     assert peak_beyond_runtime(phases) == 20
 
 
-def test_pages_given_back_replace_the_steady_phase_alone() -> None:
+def test_released_pages_replace_the_steady_phase_alone() -> None:
     phases = [_phase("runtime_imported", 50, 90), _phase("first_answer", 65, 70)]
     steady, small = _phase("steady", 80, 85), _phase("steady", 60, 68)
-    assert peak_given_back([*phases, steady], small) == 20  # loading needs that in any case
-    assert peak_given_back([*phases, steady], _phase("steady", 70, 75)) == 25
-    assert peak_given_back([*phases, steady], None) is None
-    assert peak_given_back([*phases, steady], _phase("steady", 60, None)) is None
+    assert (
+        peak_after_weight_release([*phases, steady], small) == 20
+    )  # loading needs that in any case
+    assert peak_after_weight_release([*phases, steady], _phase("steady", 70, 75)) == 25
+    assert peak_after_weight_release([*phases, steady], None) is None
+    assert peak_after_weight_release([*phases, steady], _phase("steady", 60, None)) is None
     result = make_result(LITTLE)
     row = derive_row(result, result.runs[0])
-    assert (row.peak_memory_bytes, row.given_back_memory_bytes) == (95_100_000, 90_750_000)
+    assert (row.peak_memory_bytes, row.memory_after_release_bytes) == (95_100_000, 90_750_000)
 
 
 def test_without_peaks_memory_is_not_guessed() -> None:

@@ -31,7 +31,7 @@ def trim() -> None:
         libc.malloc_trim(0)
 
 
-def give_back_mapping(path: str) -> int:
+def release_mapping(path: str) -> int:
     """Takes the pages of a mapped file out of this process; says how many bytes are mapped.
 
     XNNPACK multiplies by its own packed copy of the weights; what it read them from is looked at
@@ -50,7 +50,7 @@ def give_back_mapping(path: str) -> int:
     given_bytes = 0
     for line in lines:
         fields = line.split(maxsplit=5)  # proc(5): address perms offset dev inode pathname
-        # A private page that was written would be lost; only what is read alone is given back.
+        # A private page that was written would be lost; only what is read alone is released.
         if len(fields) < 6 or fields[5] != path or "w" in fields[1]:
             continue
         begin, end = (int(one, 16) for one in fields[0].split("-"))

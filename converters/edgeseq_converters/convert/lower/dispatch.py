@@ -82,7 +82,7 @@ def choose_lowering(arch: Arch, name: str) -> Lowering:
 
 def lowerings_of(arch: Arch, task: str) -> tuple[Lowering, ...]:
     """The lowerings that a model of this architecture has for a task."""
-    if head_of(task) == "next-token":
+    if head_of(task) == "language-modeling":
         return ("encoder", "cached") if arch == "bert" else ("loop",)
     return tuple(one for one in LOWERINGS[arch] if one != "cached")
 
@@ -128,7 +128,7 @@ def lower(
     `texts` (token ids) are what a static recipe takes its ranges from. Raises `CheckpointError`
     for a damaged model and `ConversionError` for what the lowering or the recipe cannot do.
     """
-    if head_of(model.manifest.task) == "next-token":
+    if head_of(model.manifest.task) == "language-modeling":
         _check_next(model, recipe)
         if model.manifest.arch == "bert":
             from edgeseq_converters.convert.lower.encoder.causal import lower_next

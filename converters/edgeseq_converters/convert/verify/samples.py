@@ -50,7 +50,7 @@ class Texts:
                 expected=f"<= {vocabulary_size}",
                 fix="train again",
             )
-        if self.head != "label-per-text":
+        if self.head != "text-classification":
             self._words = WordEncoder(self._tokenizer.disable_truncation(), self._max_tokens)
 
     def inputs(self, example: AnyExample) -> Windowed:
@@ -109,7 +109,7 @@ def choose_compared(dataset: AnyDataset, texts: Texts, *, everything: bool = Fal
         token_ids=tuple(tuple(row) for place in order for row in inputs[place].windows),
         n_golden=len(golden),
     )
-    if texts.head == "label-per-text":
+    if texts.head == "text-classification":
         return compared
     places, words = _words_of([inputs[place] for place in order])
     return msgspec.structs.replace(compared, places=places, words=words)

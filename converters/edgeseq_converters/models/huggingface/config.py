@@ -16,7 +16,7 @@ from edgeseq.formats.trained_model import BertConfig, BertHead
 from edgeseq_converters.models.encoder import check_config
 from edgeseq_converters.models.huggingface.families import FAMILIES, Family
 
-Pooling = Literal["mean", "first"]
+Pooling = Literal["mean", "cls"]
 
 _ACTIVATIONS: dict[str, Literal["gelu", "gelu_new", "relu"]] = {
     "gelu": "gelu",
@@ -111,7 +111,7 @@ def dimensions(
     described: Described,
     *,
     pooling: Pooling,
-    head: BertHead = "classes",
+    head: BertHead = "sequence_classification",
     own_head: bool = False,
     normalized: bool = False,
 ) -> BertConfig:
@@ -149,9 +149,9 @@ def dimensions(
         "max_position_embeddings": sizes["max_position_embeddings"] - skipped,
     }
     fields |= family.more(config)
-    if head == "vocabulary":
+    if head == "masked_lm":
         fields["head_act"] = family.word_act or act
-    elif head == "classes" and own_head:
+    elif head == "sequence_classification" and own_head:
         fields["head_act"] = family.class_act(config)
     answer = BertConfig(**fields)
     check_config(answer, where=str(where))

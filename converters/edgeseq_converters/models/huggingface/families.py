@@ -47,7 +47,9 @@ class Family(msgspec.Struct, frozen=True):
     def checkpoint_name(self, name: str, config: Any, *, head: str) -> str:
         """What a checkpoint with this configuration and head calls the array `name`, without the
         prefix."""
-        for pattern, replacement in self.names + (self.class_names if head == "classes" else ()):
+        for pattern, replacement in self.names + (
+            self.class_names if head == "sequence_classification" else ()
+        ):
             name = re.sub(pattern, replacement, name)
         if layer := re.match(r"encoder\.layer\.(\d+)\.", name):
             name = self.layer_name(config, int(layer[1])) + name[layer.end() :]

@@ -13,13 +13,15 @@ from edgeseq.formats.trained_model import BertHead
 from edgeseq_converters.models.huggingface.config import Described, Pooling
 from edgeseq_converters.models.huggingface.files import Files, inside
 
-HeadName = Literal["auto", "classes", "tokens", "vocabulary", "embedding"]
+HeadName = Literal[
+    "auto", "sequence_classification", "token_classification", "masked_lm", "feature_extraction"
+]
 
 _ARCHITECTURES: tuple[tuple[str, BertHead], ...] = (
-    ("ForSequenceClassification", "classes"),
-    ("ForTokenClassification", "tokens"),
-    ("ForMaskedLM", "vocabulary"),
-    ("Model", "embedding"),
+    ("ForSequenceClassification", "sequence_classification"),
+    ("ForTokenClassification", "token_classification"),
+    ("ForMaskedLM", "masked_lm"),
+    ("Model", "feature_extraction"),
 )
 """Endings of `architectures` in config.json, and the head that each has."""
 
@@ -53,12 +55,12 @@ def choose_head(described: Described, files: Files, wanted: HeadName = "auto") -
     checkpoint has another head, or pools in a way that the graphs do not.
     """
     kind = _kind(described, files) if wanted == "auto" else wanted
-    pooling: Pooling = "first"
+    pooling: Pooling = "cls"
     normalized = False
-    if kind == "embedding":
+    if kind == "feature_extraction":
         pooling, normalized = _sentence(files)
     labels: tuple[str, ...] = ()
-    if kind in ("classes", "tokens"):
+    if kind in ("sequence_classification", "token_classification"):
         # transformers fills it in: LABEL_0 and LABEL_1 where the file names none.
         names = described.config.id2label
         labels = tuple(str(names[number]) for number in sorted(names))
@@ -78,13 +80,13 @@ def _kind(described: Described, files: Files) -> BertHead:
             if str(name).endswith(ending):
                 return kind
     if not names and files.has("modules.json"):
-        return "embedding"
+        return "feature_extraction"
     raise CheckpointError(
         "architectures is not supported",
         where=described.where,
         found=repr(names),
         expected=" or ".join(f"…{ending}" for ending, _ in _ARCHITECTURES),
-        fix="name the head: classes, tokens, vocabulary or embedding",
+        fix=f"name the head: {' or '.join(get_args(HeadName)[1:])}",
     )
 
 
@@ -125,9 +127,9 @@ def _pooling(files: Files, name: str) -> Pooling:
         modes = [settings["pooling_mode"]]
     kinds: dict[str, Pooling] = {
         "mean_tokens": "mean",
-        "cls_token": "first",
+        "cls_token": "cls",
         "mean": "mean",
-        "cls": "first",
+        "cls": "cls",
     }
     if len(modes) != 1 or modes[0] not in kinds:
         raise CheckpointError(

@@ -97,7 +97,7 @@ def initial_arrays(
         layer_norm_eps=given.layer_norm_eps,
         pooling="mean",
         family=given.family,
-        head="next",
+        head="causal_lm",
         embedding_size=size,
     )
     return config, {name: np.array(array, np.float32) for name, array in arrays.items()}

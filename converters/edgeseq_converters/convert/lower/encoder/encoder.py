@@ -34,7 +34,7 @@ INPUT = "input_ids"
 
 def output_name(head: BertHead) -> str:
     """The name of the signature's output: `embedding`, or `logits` for every other head."""
-    return "embedding" if head == "embedding" else "logits"
+    return "embedding" if head == "feature_extraction" else "logits"
 
 
 def lower(
@@ -78,21 +78,23 @@ def lower(
 
 
 def _pooled_first(config: BertConfig) -> bool:
-    return config.head in ("classes", "embedding") and config.pooling == "first"
+    return (
+        config.head in ("sequence_classification", "feature_extraction") and config.pooling == "cls"
+    )
 
 
 def _answer(encoder: Encoder, states: Tensor, ids: Tensor) -> Tensor:
     config, arrays = encoder.config, encoder.arrays
-    if config.head == "tokens":
+    if config.head == "token_classification":
         logits = arrays.linear(states, "classifier")
         return op.reshape(logits, (1, -1, logits.shape[1]))
-    if config.head == "vocabulary":
+    if config.head == "masked_lm":
         return _words(encoder, states)
-    if config.pooling == "marks":
-        pooled = marked(config.marks, ids, states)
+    if config.pooling == "markers":
+        pooled = marked(config.marker_ids, ids, states)
     else:
-        pooled = states if config.pooling == "first" else op.reduce("MEAN", states, 0)
-    if config.head == "embedding":
+        pooled = states if config.pooling == "cls" else op.reduce("MEAN", states, 0)
+    if config.head == "feature_extraction":
         return more.l2_normalize(pooled) if config.normalized else pooled
     if config.head_act is not None:
         pooled = encoder.activation(arrays.linear(pooled, "pooler.dense"), config.head_act)

@@ -53,7 +53,7 @@ class Encoder:
         words = self.arrays.lookup_words(ids, "decoder" if has_tied_decoder(config) else None)
         if config.trigram:
             words = _with_neighbours(words, ids)
-        projected_first = config.trigram or config.head == "next"
+        projected_first = config.trigram or config.head == "causal_lm"
         if projected_first:
             words = self.arrays.linear(words, "embeddings.project")
         states = self._norm(op.add(words, rest), "embeddings.LayerNorm")
