@@ -1,7 +1,99 @@
 """edgeseq: which text model fits a small device, measured on that device.
 
-This package is the contract that the two halves share (`edgeseq_converters` on the workstation,
-`edgeseq_benchmarks` on the device) and the command line. Importing it loads neither half.
+    import edgeseq as es
+
+    data = es.load_dataset("reviews.csv")
+    model = es.train(data, arch="lstm")
+    bundle = es.convert(model, data, out="bundles/lstm")
+    result = es.bench([bundle])
+    es.report([result], budget="memory=64MB").save("report/")
+
+Importing it loads neither half (`edgeseq_converters` on the workstation, `edgeseq_benchmarks` on
+the device) nor numpy: each name is imported when it is first used (PEP 562).
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgeseq import errors
+    from edgeseq.api import devices
+    from edgeseq.api.bench import bench, bench_all
+    from edgeseq.api.bundle import Bundle, load_bundle
+    from edgeseq.api.compare import Comparison, compare
+    from edgeseq.api.convert import convert, convert_all, convert_to_tflite
+    from edgeseq.api.data import Dataset, list_datasets, load_dataset
+    from edgeseq.api.inspection import inspect
+    from edgeseq.api.model import Model, load_model
+    from edgeseq.api.report import Report, recommend, report
+    from edgeseq.api.result import Result, load_result
+    from edgeseq.api.run import run
+    from edgeseq.api.train import train
+    from edgeseq.errors import EdgeseqError
+    from edgeseq_benchmarks.bench.predict import Prediction
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Bundle",
+    "Comparison",
+    "Dataset",
+    "EdgeseqError",
+    "Model",
+    "Prediction",
+    "Report",
+    "Result",
+    "bench",
+    "bench_all",
+    "compare",
+    "convert",
+    "convert_all",
+    "convert_to_tflite",
+    "devices",
+    "errors",
+    "inspect",
+    "list_datasets",
+    "load_bundle",
+    "load_dataset",
+    "load_model",
+    "load_result",
+    "recommend",
+    "report",
+    "run",
+    "train",
+]
+
+_MODULES = {
+    "edgeseq.api.bench": ("bench", "bench_all"),
+    "edgeseq.api.bundle": ("Bundle", "load_bundle"),
+    "edgeseq.api.compare": ("Comparison", "compare"),
+    "edgeseq.api.convert": ("convert", "convert_all", "convert_to_tflite"),
+    "edgeseq.api.data": ("Dataset", "list_datasets", "load_dataset"),
+    "edgeseq.api.inspection": ("inspect",),
+    "edgeseq.api.model": ("Model", "load_model"),
+    "edgeseq.api.report": ("Report", "recommend", "report"),
+    "edgeseq.api.result": ("Result", "load_result"),
+    "edgeseq.api.run": ("run",),
+    "edgeseq.api.train": ("train",),
+    "edgeseq.errors": ("EdgeseqError",),
+    "edgeseq_benchmarks.bench.predict": ("Prediction",),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "devices":
+        return importlib.import_module("edgeseq.api.devices")
+    if name == "errors":
+        return importlib.import_module("edgeseq.errors")
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'edgeseq' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -150,12 +150,12 @@ def load_dataset(
         return _for_task(named[name](), task)
     if name.startswith(hub.PREFIX):
         return hub.load_hub(name, columns=columns, progress=progress)
-    task = task or WORD_SUFFIXES.get(Path(name).suffix.lower())
-    by_word = task is not None and head_of(task) == "token-classification"
+    task = task or task_of_file(name)
+    by_word = head_of(task) == "token-classification"
     if by_word and Path(name).suffix.lower() in TAGGED_SUFFIXES:
-        return load_tagged_files(task or "", train=Path(name))
+        return load_tagged_files(task, train=Path(name))
     if not by_word and Path(name).suffix.lower() in LABELLED_SUFFIXES:
-        return load_files(task or "sentiment", train=Path(name), columns=columns)
+        return load_files(task, train=Path(name), columns=columns)
     suffixes = TAGGED_SUFFIXES if by_word else LABELLED_SUFFIXES
     raise DataError(
         "unknown data set",
@@ -163,6 +163,11 @@ def load_dataset(
         expected=f"{', '.join(named)}, hf:NAME, or a file {', '.join(suffixes)}",
         fix="run `edgeseq data list`",
     )
+
+
+def task_of_file(name: str) -> str:
+    """The task that the user's file `name` is for by its ending, where none is named."""
+    return WORD_SUFFIXES.get(Path(name).suffix.lower(), "sentiment")
 
 
 def _for_task(dataset: AnyDataset, task: str | None) -> AnyDataset:

@@ -37,10 +37,10 @@ Answer = dict[str, Any]
 
 def _load(data: dict[str, Any], progress: ProgressCallback) -> AnyDataset:
     """The data set that a data step's arguments describe."""
-    from edgeseq.suite.quick import part_of
+    from edgeseq.suite.quick import take_subset
 
     section = from_builtins(data["data"], DataSection)
-    return part_of(
+    return take_subset(
         _whole(data, section, progress),
         max_train=section.max_train,
         max_dev=section.max_dev,

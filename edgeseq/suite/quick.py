@@ -70,7 +70,7 @@ def find_suite(name: str) -> Path:
     return own / f"{name}.toml"
 
 
-def part_of(
+def take_subset(
     dataset: AnyDataset, *, max_train: int | None, max_dev: int | None, max_test: int | None
 ) -> AnyDataset:
     """At most so many examples of each part, evenly spread over it; the name says so.

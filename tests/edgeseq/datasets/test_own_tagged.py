@@ -11,7 +11,7 @@ import edgeseq
 from edgeseq.datasets.own_tagged import load_tagged_files, read_tagged
 from edgeseq.datasets.registry import entries, load_dataset
 from edgeseq.errors import DataError, InputError
-from edgeseq.suite.quick import EPOCHS, TRAIN_TEXTS, find_suite, part_of, quick_suite
+from edgeseq.suite.quick import EPOCHS, TRAIN_TEXTS, find_suite, take_subset, quick_suite
 from edgeseq.suite.schema import read_suite
 from edgeseq.tasks.tagging import spans
 
@@ -85,11 +85,11 @@ def test_a_part_of_a_data_set_says_so(tmp_path: Path) -> None:
     path = tmp_path / "train.conll"
     path.write_text(conll(BIO, times=80))
     data = load_tagged_files("ner", train=path)
-    some = part_of(data, max_train=10, max_dev=None, max_test=2)
+    some = take_subset(data, max_train=10, max_dev=None, max_test=2)
     assert [len(part) for part in _parts(some)] == [10, len(data.dev), 2]
     assert "a part: 10" in some.name
     assert some.sha256 != data.sha256
-    assert part_of(data, max_train=1000, max_dev=None, max_test=None) is data
+    assert take_subset(data, max_train=1000, max_dev=None, max_test=None) is data
 
 
 @pytest.mark.parametrize("name", ["pos", "ner"])

@@ -1,0 +1,165 @@
+"""Benchmarks on this machine, boards and phones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
+
+from edgeseq.api.bundle import Bundle, bundle_path
+from edgeseq.api.progress import ProgressOption, progress_of
+from edgeseq.api.result import Result
+from edgeseq.errors import DeviceError, EdgeseqError
+from edgeseq.units import parse_bytes
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+class BenchOptions(TypedDict, total=False):
+    """Options of `bench` and `bench_all`."""
+
+    threads: int
+    quick: bool
+    memory_limits: Sequence[str | int]
+    memory_curve: bool
+    cpus: float | None
+    board: str | None
+    profile: bool
+    examples: int | None
+    energy: bool
+    python: str | None
+    native: str | Path | None
+    command: Sequence[str]
+    progress: ProgressOption
+
+
+def bench(
+    bundles: Sequence[Bundle | str | Path],
+    *,
+    device: str = "local",
+    **options: Unpack[BenchOptions],
+) -> Result:
+    """Measure latency, memory and accuracy of bundles on one device.
+
+    Args:
+        bundles: Bundles, or their folders or .zip files; their names must differ.
+        device: `local` (this machine), `ssh://USER@HOST[:PORT]`, `adb:SERIAL`, `emulated:BOARD`,
+            or the name of a saved device.
+        threads: Threads of the runtime.
+        quick: A few seconds per model instead of a minute.
+        memory_limits: Hard limits to also run inside, such as "64MB" or bytes.
+        memory_curve: Also find the smallest limit that still works.
+        cpus: Processor time inside the limits, such as 0.5 of a processor.
+        board: Also run inside this board's memory and cores.
+        profile: Also measure the time per operator.
+        examples: Use only this many test examples, the same on every machine.
+        energy: Also measure energy: a minute idle and a minute per model.
+        python: The Python on the device.
+        native: For adb: TFLite's `benchmark_model` for the phone's processor.
+        command: What the result records as the command that made it.
+        progress: A callback, "auto" for a progress bar, or None.
+
+    Raises:
+        BundleError: A bundle is damaged or cannot run.
+        DeviceError: The device cannot be reached, was lost, or cannot set a limit.
+        InputError: An option is out of range.
+
+    Example:
+        >>> result = es.bench([bundle], device="ssh://pi@kitchen", memory_limits=["16MB"])
+        >>> result["mine"].latency.p95
+    """
+    (outcome,) = bench_all(bundles, [device], **options)
+    if outcome.result is None:
+        raise outcome.error or DeviceError("gave no result", where=device)
+    return outcome.result
+
+
+@dataclass(frozen=True)
+class BenchOutcome:
+    """What came of one device.
+
+    Attributes:
+        device: Its name or address.
+        label: The same as part of a file's name.
+        result: What was measured, or None.
+        error: What ended the measurement, or None.
+        unfinished: What was measured before the device was lost, or None.
+    """
+
+    device: str
+    label: str
+    result: Result | None = None
+    error: EdgeseqError | None = None
+    unfinished: Result | None = None
+
+
+def bench_all(
+    bundles: Sequence[Bundle | str | Path],
+    devices: Sequence[str],
+    *,
+    on_outcome: Callable[[BenchOutcome], None] = lambda _: None,
+    **options: Unpack[BenchOptions],
+) -> tuple[BenchOutcome, ...]:
+    """Measure bundles on several devices at the same time; an error of one leaves the others.
+
+    Args:
+        bundles: As for `bench`.
+        devices: Names or addresses, as for `bench`.
+        on_outcome: Called with each outcome as soon as there is one: other devices may take hours.
+        **options: As for `bench`.
+
+    Returns:
+        One outcome per device, in the order of `devices`.
+
+    Raises:
+        InputError: A device is unknown or named twice, or an option is out of range.
+
+    Example:
+        >>> outcomes = es.bench_all([bundle], ["local", "ssh://pi@kitchen"])
+    """
+    # The device half is loaded only to measure.
+    from edgeseq_benchmarks.bench.runner import default_settings
+    from edgeseq_benchmarks.devices.measure import Outcome, Task, find_targets, measure_on_all
+
+    targets = find_targets(list(devices), python=options.get("python"))
+    native = options.get("native")
+    settings = default_settings(
+        quick=options.get("quick", False),
+        threads=options.get("threads", 1),
+        memory_limits_bytes=[_limit_bytes(limit) for limit in options.get("memory_limits", ())],
+        memory_curve=options.get("memory_curve", False),
+        profile=options.get("profile", False),
+        cpus=options.get("cpus"),
+        board=options.get("board"),
+        energy=options.get("energy", False),
+        examples=options.get("examples"),
+    )
+    task = Task(
+        tuple(bundle_path(bundle) for bundle in bundles),
+        settings,
+        command=tuple(options.get("command", ())),
+        native=None if native is None else Path(native),
+    )
+
+    def convert_outcome(outcome: Outcome) -> BenchOutcome:
+        return BenchOutcome(
+            device=outcome.target.given,
+            label=outcome.target.label,
+            result=None if outcome.result is None else Result(outcome.result),
+            error=outcome.error,
+            unfinished=None if outcome.unfinished is None else Result(outcome.unfinished),
+        )
+
+    with progress_of(options.get("progress", "auto"), still=True) as callback:
+        outcomes = measure_on_all(
+            targets,
+            task,
+            progress=callback,
+            ended=lambda outcome: on_outcome(convert_outcome(outcome)),
+        )
+    return tuple(map(convert_outcome, outcomes))
+
+
+def _limit_bytes(limit: str | int) -> int:
+    return limit if isinstance(limit, int) else parse_bytes(limit, where="memory limit")

@@ -1,0 +1,291 @@
+"""Conversion: from a model to bundles or a bare .tflite file."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
+
+from edgeseq.api.bundle import Bundle, converted_bundle
+from edgeseq.api.data import DatasetSource, load_dataset, resolve_dataset
+from edgeseq.api.model import Model, output_folder, resolve_model
+from edgeseq.api.progress import ProgressOption, progress_of
+from edgeseq.errors import InputError
+from edgeseq.tasks.examples import AnyDataset
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from edgeseq_converters.convert.bare_file import BareModel
+
+
+class ConvertOptions(TypedDict, total=False):
+    """Options of `convert` and `convert_all`."""
+
+    length: int | None
+    runtime: str | None
+    max_drop: float | None
+    trim_vocab: bool
+    min_piece_count: int | None
+    data_dir: str | Path | None
+    overwrite: bool
+    progress: ProgressOption
+
+
+class TfliteOptions(TypedDict, total=False):
+    """Options of `convert_to_tflite`."""
+
+    length: int | None
+    runtime: str | None
+    ids: str | Path | None
+    head: str
+    streaming: bool
+    overwrite: bool
+    progress: ProgressOption
+
+
+@dataclass(frozen=True)
+class ConversionResult:
+    """What `convert_all` made.
+
+    Attributes:
+        bundles: The bundles, in the order of lowerings and recipes.
+        refused: Why a recipe (`recipe lowering`) was left out.
+        vocabulary_size: Rows of the embedding table before and after trimming.
+        n_retokenized: Validation texts that trimming tokenizes differently.
+        n_dev: Validation texts.
+    """
+
+    bundles: tuple[Bundle, ...]
+    refused: dict[str, str]
+    vocabulary_size: tuple[int, int]
+    n_retokenized: int
+    n_dev: int
+
+
+def convert(
+    model: Model | str | Path,
+    data: DatasetSource | None = None,
+    *,
+    recipe: str = "dynamic_wi8_afp32",
+    lowering: str | None = None,
+    out: str | Path | None = None,
+    **options: Unpack[ConvertOptions],
+) -> Bundle:
+    """Convert a model to a bundle: quantized, written as TFLite, compared with the float model.
+
+    Args:
+        model: A model, or what `load_model` takes.
+        data: The data set (or what `load_dataset` takes) to compare on; its test split goes into
+            the bundle. By default what the model was trained on.
+        recipe: `float32`, `float16`, `dynamic_wi8_afp32`, `weight_only_wi8_afp32`,
+            `static_wi8_ai8`, `static_wi8_ai16`, `dynamic_wi4_afp32` or `dynamic_wi4_ei4_afp32`;
+            `auto`: the smallest that loses no more than `max_drop`.
+        lowering: Of an LSTM `loop` (default), `projected`, `unrolled` or `fused`.
+        out: The bundle's folder; by default a temporary one that is removed with the bundle (see
+            `Bundle.save`).
+        length: Tokens of the lowering `unrolled`; longer texts are truncated.
+        runtime: An older runtime that must load the file, such as `tflite-runtime==2.14`.
+        max_drop: Points of the metric that may be lost on the validation split.
+        trim_vocab: Drop the tokens that the train split never uses.
+        min_piece_count: With `trim_vocab`, drop tokens that it uses fewer times than this.
+        data_dir: Folder of local copies of data.
+        overwrite: Overwrite `out` if it exists.
+        progress: A callback, "auto" for a progress bar, or None.
+
+    Raises:
+        CheckpointError: The model cannot be read, or does not fit the data.
+        ConversionError: The converted model differs from the float model by more than the recipe's
+            bound, or the runtime lacks an operator.
+        RefusedError: It loses more than `max_drop`.
+        OutputError: `out` exists or cannot be written.
+
+    Example:
+        >>> bundle = es.convert(model, data, recipe="dynamic_wi8_afp32", out="bundles/mine")
+    """
+    if lowering == "auto":
+        raise InputError("several bundles", where="lowering", found="auto", fix="call convert_all")
+    recipes, lowerings = (recipe,), () if lowering is None else (lowering,)
+    with output_folder(out, "bundle") as (path, folder):
+        result = _convert(resolve_model(model), data, path, (recipes, lowerings), folder, options)
+    return result.bundles[0]
+
+
+def convert_all(
+    model: Model | str | Path,
+    data: DatasetSource | None = None,
+    *,
+    recipes: Sequence[str] = (),
+    lowerings: Sequence[str] = (),
+    out: str | Path,
+    **options: Unpack[ConvertOptions],
+) -> ConversionResult:
+    """Convert a model by several recipes and lowerings.
+
+    Args:
+        model: A model, or what `load_model` takes.
+        data: As for `convert`.
+        recipes: As for `convert`; `auto` stands alone.
+        lowerings: As for `convert`; `auto`: all that the model has.
+        out: The folder of the bundles MODEL-RECIPE[-LOWERING]; with one of each, the bundle.
+        **options: As for `convert`.
+
+    Raises:
+        InputError: The recipes and lowerings do not go together.
+        Exception: What `convert` raises.
+
+    Example:
+        >>> result = es.convert_all(model, data, recipes=["float32", "float16"], out="bundles")
+        >>> [bundle.name for bundle in result.bundles]
+    """
+    combinations = (tuple(recipes), tuple(lowerings))
+    return _convert(resolve_model(model), data, Path(out), combinations, None, options)
+
+
+def _convert(
+    model: Model,
+    data: DatasetSource | None,
+    out: Path,
+    combinations: tuple[tuple[str, ...], tuple[str, ...]],
+    folder: tempfile.TemporaryDirectory[str] | None,
+    options: ConvertOptions,
+) -> ConversionResult:
+    # The workstation half is loaded only to convert.
+    from edgeseq_converters.convert.convert_many import Choices, convert_many
+    from edgeseq_converters.convert.prepare import Wanted, prepared
+
+    min_piece_count, trim_vocab = options.get("min_piece_count"), options.get("trim_vocab", False)
+    if min_piece_count is not None and not trim_vocab:
+        raise InputError(
+            "min_piece_count needs trim_vocab", found=min_piece_count, fix="add trim_vocab"
+        )
+    wanted = Wanted(
+        model.name,
+        model.tokenizer,
+        model.description,
+        model.max_tokens,
+        trim_vocab,
+        min_piece_count or 1,
+    )
+    choices = Choices(
+        *combinations, options.get("length"), options.get("runtime"), options.get("max_drop")
+    )
+    with progress_of(options.get("progress", "auto")) as callback:
+        dataset = _data_of(model, data, options.get("data_dir"), callback)
+        with prepared(model.source, dataset, wanted, progress=callback) as ready:
+            made = convert_many(
+                ready,
+                out,
+                choices,
+                dataset=dataset,
+                progress=callback,
+                overwrite=options.get("overwrite", False),
+            )
+    return ConversionResult(
+        bundles=tuple(converted_bundle(path, folder) for path, _ in made.bundles),
+        refused=made.refused,
+        vocabulary_size=(ready.rows_before, ready.rows_after),
+        n_retokenized=ready.split_otherwise,
+        n_dev=len(dataset.dev),
+    )
+
+
+def _data_of(
+    model: Model, data: DatasetSource | None, data_dir: str | Path | None, progress: ProgressOption
+) -> AnyDataset:
+    """The data set to convert with: by default what the model was trained on."""
+    manifest = model.manifest
+    if data is not None:
+        task = {} if manifest is None else {"task": manifest.task}
+        return resolve_dataset(data, data_dir=data_dir, progress=progress, **task)
+    if manifest is None:
+        raise InputError(
+            "a model from elsewhere needs its data",
+            where=model.source,
+            fix="name the data, or convert to a bare file (--out MODEL.tflite, convert_to_tflite)",
+        )
+    return load_dataset(
+        manifest.training.data_name, task=manifest.task, data_dir=data_dir, progress=progress
+    )
+
+
+def convert_to_tflite(
+    model: Model | str | Path,
+    out: str | Path,
+    *,
+    recipe: str = "dynamic_wi8_afp32",
+    lowering: str = "auto",
+    **options: Unpack[TfliteOptions],
+) -> BareModel:
+    """Convert a model to a bare .tflite file, without data, tokenizer and labels.
+
+    Args:
+        model: A model, or what `load_model` takes.
+        out: The .tflite file to write.
+        recipe: As for `convert`; not `auto`.
+        lowering: As for `convert`.
+        length: Tokens of the lowering `unrolled`.
+        runtime: An older runtime that must load the file.
+        ids: File of token ids to compare and calibrate on, a JSON list per line; by default random
+            ids.
+        head: Of a Hugging Face checkpoint; `auto`: the one that it was made with.
+        streaming: Of a recurrent network: states as inputs and outputs.
+        overwrite: Overwrite `out` if it exists.
+        progress: A callback, "auto" for a progress bar, or None.
+
+    Returns:
+        The file's path, size in bytes, output name and shape, and largest error of an output.
+
+    Raises:
+        CheckpointError: The model cannot be read.
+        ConversionError: The file differs from the float model, or the runtime lacks an operator.
+
+    Example:
+        >>> es.convert_to_tflite("tagger.h5", "tagger.tflite").size_bytes
+    """
+    # The workstation half is loaded only to convert.
+    from edgeseq_converters.convert.bare import convert_bare
+    from edgeseq_converters.convert.bare_encoder import convert_bare_encoder
+    from edgeseq_converters.convert.lower.dispatch import Target, choose_lowering, choose_runtime
+    from edgeseq_converters.convert.recipes import get_recipe
+    from edgeseq_converters.models.huggingface.checkpoint import names_checkpoint
+    from edgeseq_converters.models.huggingface.heads import check_head
+
+    model = resolve_model(model)
+    is_encoder = names_checkpoint(model.source)
+    lowering = choose_lowering("bert" if is_encoder else "lstm", lowering)
+    target = Target(lowering, options.get("length"), choose_runtime(options.get("runtime")))
+    ids = options.get("ids")
+    ids_path = None if ids is None else Path(ids)
+    streaming = options.get("streaming", False)
+    if is_encoder and (streaming or model.description is not None):
+        raise InputError(
+            "streaming and description are for recurrent networks",
+            where=model.source,
+            fix="leave them out",
+        )
+    with progress_of(options.get("progress", "auto")) as callback:
+        if is_encoder:
+            return convert_bare_encoder(
+                model.source.as_posix(),
+                Path(out),
+                get_recipe(recipe),
+                target,
+                head=check_head(options.get("head", "auto")),
+                ids=ids_path,
+                overwrite=options.get("overwrite", False),
+                progress=callback,
+            )
+        return convert_bare(
+            model.source,
+            Path(out),
+            get_recipe(recipe),
+            target,
+            description=model.description,
+            ids=ids_path,
+            streaming=streaming,
+            overwrite=options.get("overwrite", False),
+            progress=callback,
+        )

@@ -1,0 +1,96 @@
+"""Data sets: those that can be named, and the user's files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
+
+from edgeseq.api.progress import ProgressOption, progress_of
+from edgeseq.datasets.registry import entries
+from edgeseq.suite.data import load_section
+from edgeseq.suite.schema import DataSection
+from edgeseq.tasks.examples import AnyDataset, Dataset
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from edgeseq.datasets.entry import Entry
+
+DatasetSource = AnyDataset | str | Path
+"""A data set, or the name or file that `load_dataset` takes."""
+
+
+class DatasetOptions(TypedDict, total=False):
+    """Options of `load_dataset`; those of files are ignored for a name."""
+
+    task: str
+    name: str
+    dev: str | Path
+    test: str | Path
+    text_column: str | int
+    label_column: str | int
+    data_dir: str | Path | None
+    progress: ProgressOption
+
+
+def load_dataset(source: str | Path, **options: Unpack[DatasetOptions]) -> AnyDataset:
+    """Load a data set: a name of `list_datasets`, a file, or `hf:NAME[:CONFIG]`.
+
+    Args:
+        source: A name, or a .csv, .tsv, .jsonl (text and label), .conll or .conllu (words and
+            tags) file.
+        task: What the data set is for; by default what its name or its ending tells.
+        name: What the user's own files are called in results.
+        dev: The validation split's file; by default a tenth of `source`, chosen by hash.
+        test: The test split's file; by default a tenth of `source`, chosen by hash.
+        text_column: Column of the text, a name or a number from 1.
+        label_column: Column of the label, a name or a number from 1.
+        data_dir: Folder of local copies, used before anything is downloaded.
+        progress: A callback, "auto" for a progress bar, or None.
+
+    Raises:
+        DataError: The data set is unknown or not what its format promises.
+        FetchError: It cannot be downloaded.
+
+    Example:
+        >>> data = es.load_dataset("reviews.csv", text_column="text", label_column="label")
+    """
+    progress = options.get("progress", "auto")
+    data_dir = options.get("data_dir")
+    is_file = Path(source).suffix != "" and not str(source).startswith("hf:")
+    splits = {part: None if options.get(part) is None else str(options.get(part)) for part in _SPLITS}
+    section = DataSection(
+        name=options.get("name") if is_file else str(source),
+        train=str(source) if is_file else None,
+        text_column=options.get("text_column", "text"),
+        label_column=options.get("label_column", "label"),
+        **splits,
+    )
+    with progress_of(progress) as callback:
+        return load_section(
+            section,
+            options.get("task"),
+            data_dir=None if data_dir is None else Path(data_dir),
+            progress=callback,
+        )
+
+
+_SPLITS = ("dev", "test")
+
+
+def resolve_dataset(source: DatasetSource, **options: Unpack[DatasetOptions]) -> AnyDataset:
+    """The data set itself, or the one that `load_dataset` makes of a name or file."""
+    return source if isinstance(source, Dataset) else load_dataset(source, **options)
+
+
+def list_datasets(data_dir: str | Path | None = None) -> tuple[Entry, ...]:
+    """List the data sets that have a name, with their licences, sizes and origins.
+
+    Args:
+        data_dir: Folder of local copies; an entry says whether it is available there.
+
+    Example:
+        >>> [entry.name for entry in es.list_datasets()][0]
+        'customer-feedback'
+    """
+    return entries(None if data_dir is None else Path(data_dir))

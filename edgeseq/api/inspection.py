@@ -1,0 +1,77 @@
+"""What is in a bundle or a .tflite file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from edgeseq.errors import InputError
+from edgeseq.formats.bundle import Bundle, BundleManifest, check_model
+from edgeseq.formats.bundle_zip import open_bundle
+from edgeseq.formats.result import OperatorProfile
+from edgeseq.formats.tflite_file import TfliteFile, read_tflite
+from edgeseq.formats.tflite_runtimes import RuntimeSupport, runtime_support
+
+
+class Inspection(msgspec.Struct, frozen=True):
+    """A model file's content.
+
+    Attributes:
+        path: The bundle or .tflite file.
+        model: Signatures, operators, tensors and sizes (bytes) of the file.
+        runtimes: Which runtimes have all its operators.
+        manifest: `bundle.json`; None for a bare file.
+        labels: The classes; () for a bare file.
+        size_bytes: What a device must store.
+        profile: The time per operator on this machine, if it was measured.
+    """
+
+    path: Path
+    model: TfliteFile
+    runtimes: tuple[RuntimeSupport, ...]
+    size_bytes: int
+    manifest: BundleManifest | None = None
+    labels: tuple[str, ...] = ()
+    profile: OperatorProfile | None = None
+
+
+def inspect(path: str | Path, *, profile: bool = False) -> Inspection:
+    """Read operators, signatures, sizes and runtime support of a bundle or a .tflite file.
+
+    Args:
+        path: A bundle (folder or .zip) or a .tflite file.
+        profile: Also run a bundle's model, to measure the time per operator.
+
+    Raises:
+        BundleError: The file is damaged or not TFLite.
+        InputError: `profile` of a bare file, which has no texts to run on.
+
+    Example:
+        >>> [use.name for use in es.inspect("bundles/mine").model.operator_uses()][:2]
+    """
+    path = Path(path)
+    if not (path.is_dir() or path.suffix.lower() == ".zip"):
+        if profile:
+            raise InputError("only a bundle can be run", where=path, fix="name its bundle folder")
+        model = read_tflite(path)
+        return Inspection(path, model, runtime_support(model), path.stat().st_size)
+    with open_bundle(path) as bundle:
+        check_model(bundle)
+        model = read_tflite(bundle.model_path)
+        return Inspection(
+            path=path,
+            model=model,
+            runtimes=runtime_support(model),
+            size_bytes=bundle.size_bytes,
+            manifest=bundle.manifest,
+            labels=bundle.labels,
+            profile=_profile(bundle) if profile else None,
+        )
+
+
+def _profile(bundle: Bundle) -> OperatorProfile:
+    # The device half is loaded only to run a model.
+    from edgeseq_benchmarks.bench.probes.operators import profile_bundle
+
+    return profile_bundle(bundle, [example.text for example in bundle.golden.examples])

@@ -1,0 +1,272 @@
+"""Results: what `bench` measured, as tables and objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from edgeseq.api.html import html_table
+from edgeseq.errors import InputError, ResultError
+from edgeseq.formats.result import DeviceInfo, Finding, Run, RuntimeInfo, read_result
+from edgeseq.formats.result import Result as ResultRecord
+from edgeseq.formats.storage import write_json
+from edgeseq.report.rows import Row, derive_row
+from edgeseq.units import format_bytes, format_duration_ms
+
+if TYPE_CHECKING:
+    import pandas as pd  # type: ignore[import-untyped]
+
+Interval = tuple[float, float]
+
+
+class Latency(msgspec.Struct, frozen=True):
+    """Times of a query (tokenize + inference + decode) in milliseconds.
+
+    None where it was not measured, from too few samples (p95: 130) or on an emulated device. The
+    high end of an interval is None where the samples do not show it.
+
+    Attributes:
+        p50: The median.
+        p95: The 95th percentile.
+        ci95: The 95 % confidence interval of p95.
+        p50_ci95: The 95 % confidence interval of p50.
+        inference_p50: The median of inference alone.
+        inference_p95: The 95th percentile of inference alone.
+        cold_start: The median from process start to the first prediction.
+        n_queries: Number of samples.
+    """
+
+    p50: float | None
+    p95: float | None
+    ci95: tuple[float, float | None] | None
+    p50_ci95: tuple[float, float | None] | None
+    inference_p50: float | None
+    inference_p95: float | None
+    cold_start: float | None
+    n_queries: int
+
+
+class PeakMemory(msgspec.Struct, frozen=True):
+    """Peak memory in bytes; None where it was not measured.
+
+    Attributes:
+        process: Of the whole process.
+        model: Beyond the bare runtime.
+    """
+
+    process: int | None
+    model: int | None
+
+
+class BundleMeasurement(msgspec.Struct, frozen=True):
+    """What was measured of one bundle.
+
+    Attributes:
+        row: All derived numbers.
+        run: All raw samples.
+    """
+
+    row: Row
+    run: Run
+
+    @property
+    def name(self) -> str:
+        """The bundle's name."""
+        return self.row.bundle
+
+    @property
+    def latency(self) -> Latency:
+        """Times of a query, in milliseconds."""
+        row = self.row
+        return Latency(
+            p50=row.p50_ms,
+            p95=row.p95_ms,
+            ci95=row.p95_ms_ci95,
+            p50_ci95=row.p50_ms_ci95,
+            inference_p50=row.inference_p50_ms,
+            inference_p95=row.inference_p95_ms,
+            cold_start=row.cold_start_ms,
+            n_queries=row.n_queries,
+        )
+
+    @property
+    def memory(self) -> PeakMemory:
+        """Peak memory, in bytes."""
+        return PeakMemory(process=self.row.peak_process_bytes, model=self.row.peak_memory_bytes)
+
+    @property
+    def score(self) -> float | None:
+        """The task's metric on the test split: 0..1, or a perplexity."""
+        return self.row.score
+
+    @property
+    def score_ci95(self) -> Interval | None:
+        """The 95 % confidence interval of `score`."""
+        return self.row.score_ci95
+
+    @property
+    def accuracy(self) -> float | None:
+        """`score` (0..1) of a task whose metric is accuracy, otherwise None."""
+        return self.row.score if self.row.metric == "accuracy" else None
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether no finding makes the measurement invalid."""
+        return self.row.valid
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What a reader of the numbers must know."""
+        return self.row.findings
+
+
+class Result:
+    """What one `bench` measured on one device, by bundle name.
+
+    Attributes:
+        record: The result record, raw.
+        path: Its file, if it has one.
+    """
+
+    def __init__(self, record: ResultRecord, path: Path | None = None) -> None:
+        self.record = record
+        self.path = path
+        self._measurements = {
+            run.bundle.name: BundleMeasurement(derive_row(record, run), run) for run in record.runs
+        }
+
+    def __getitem__(self, name: str) -> BundleMeasurement:
+        """The measurement of the bundle called `name`.
+
+        Raises:
+            ResultError: There is no bundle of that name.
+        """
+        if name not in self._measurements:
+            raise ResultError(
+                "no such bundle in the result",
+                where=self.path,
+                found=repr(name),
+                expected=" or ".join(map(repr, self._measurements)) or "no bundle",
+            )
+        return self._measurements[name]
+
+    def __iter__(self) -> Iterator[BundleMeasurement]:
+        return iter(self._measurements.values())
+
+    def __len__(self) -> int:
+        return len(self._measurements)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._measurements
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the bundles."""
+        return tuple(self._measurements)
+
+    @property
+    def device(self) -> DeviceInfo:
+        """The machine that was measured."""
+        return self.record.device
+
+    @property
+    def runtime(self) -> RuntimeInfo:
+        """The TFLite runtime that ran the models."""
+        return self.record.runtime
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What holds for all bundles of this result."""
+        return self.record.findings
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One dictionary per bundle: plain values, units in their names."""
+        return [_flat(measurement.row) for measurement in self]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per bundle as a pandas data frame, units in the columns' names.
+
+        Raises:
+            InputError: pandas is not installed (see `to_rows`).
+        """
+        try:
+            import pandas as pd  # optional: nothing else needs it
+        except ModuleNotFoundError as error:
+            raise InputError(
+                "to_frame needs pandas, which is not installed",
+                fix="pip install pandas, or call to_rows",
+            ) from error
+        return pd.DataFrame(self.to_rows()).set_index("bundle", drop=False)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the result as JSON, as `edgeseq bench --out` does.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        write_json(Path(path), self.record)
+        self.path = Path(path)
+        return self.path
+
+    def __repr__(self) -> str:
+        return f"Result({', '.join(self.names)} on {self.device.name})"
+
+    def _repr_html_(self) -> str:
+        columns = ("bundle", "score", "p50", "p95", "p95 95 % interval", "memory", "size", "valid")
+        rows = [_cells(measurement.row) for measurement in self]
+        return html_table(columns, rows, title=f"{self.device.name}, {self.runtime.package}")
+
+
+def load_result(path: str | Path) -> Result:
+    """Load a result that `Result.save` or `edgeseq bench` wrote.
+
+    Raises:
+        ResultError: The file is damaged or its schema version is unknown.
+
+    Example:
+        >>> result = es.load_result("result.json")
+    """
+    return Result(read_result(Path(path)), Path(path))
+
+
+def result_source(source: Result | str | Path) -> ResultRecord | Path:
+    """What the report reads: the file if there is one, so that the report can name it."""
+    if isinstance(source, Result):
+        return source.path or source.record
+    return Path(source)
+
+
+_COLUMNS = (
+    "bundle", "task", "arch", "recipe", "lowering", "device", "threads", "parameters",
+    "size_bytes", "metric", "score", "p50_ms", "p95_ms", "inference_p50_ms", "inference_p95_ms",
+    "cold_start_ms", "peak_process_bytes", "peak_memory_bytes", "n_queries", "n_examples", "valid",
+)  # fmt: skip
+_INTERVALS = ("score", "p50_ms", "p95_ms")
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    values = {name: getattr(row, name) for name in _COLUMNS}
+    for name in _INTERVALS:
+        ends: Sequence[float | None] = getattr(row, f"{name}_ci95") or (None, None)
+        values[f"{name}_low"], values[f"{name}_high"] = ends
+    return values
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    interval = ""
+    if row.p95_ms_ci95 is not None:
+        low, high = row.p95_ms_ci95
+        interval = f"{format_duration_ms(low)} to {'…' if high is None else format_duration_ms(high)}"
+    return (
+        row.bundle,
+        row.score_text,
+        "–" if row.p50_ms is None else format_duration_ms(row.p50_ms),
+        "–" if row.p95_ms is None else format_duration_ms(row.p95_ms),
+        interval,
+        "–" if row.peak_process_bytes is None else format_bytes(row.peak_process_bytes),
+        format_bytes(row.size_bytes),
+        "yes" if row.valid else "; ".join(row.invalid_reasons),
+    )
