@@ -24,14 +24,16 @@ if TYPE_CHECKING:
     from edgeseq.api.bundle import Bundle, load_bundle
     from edgeseq.api.compare import Comparison, compare
     from edgeseq.api.convert import convert, convert_all, convert_to_tflite
-    from edgeseq.api.data import Dataset, list_datasets, load_dataset
+    from edgeseq.api.data import list_datasets, load_dataset
     from edgeseq.api.inspection import inspect
     from edgeseq.api.model import Model, load_model
-    from edgeseq.api.report import Report, recommend, report
+    from edgeseq.api.report import recommend, report
     from edgeseq.api.result import Result, load_result
     from edgeseq.api.run import run
     from edgeseq.api.train import train
     from edgeseq.errors import EdgeseqError
+    from edgeseq.report.deployment_report import Report
+    from edgeseq.tasks.examples import Dataset
     from edgeseq_benchmarks.bench.predict import Prediction
 
 __version__ = "0.1.0"
@@ -70,14 +72,16 @@ _MODULES = {
     "edgeseq.api.bundle": ("Bundle", "load_bundle"),
     "edgeseq.api.compare": ("Comparison", "compare"),
     "edgeseq.api.convert": ("convert", "convert_all", "convert_to_tflite"),
-    "edgeseq.api.data": ("Dataset", "list_datasets", "load_dataset"),
+    "edgeseq.api.data": ("list_datasets", "load_dataset"),
     "edgeseq.api.inspection": ("inspect",),
     "edgeseq.api.model": ("Model", "load_model"),
-    "edgeseq.api.report": ("Report", "recommend", "report"),
+    "edgeseq.api.report": ("recommend", "report"),
     "edgeseq.api.result": ("Result", "load_result"),
     "edgeseq.api.run": ("run",),
     "edgeseq.api.train": ("train",),
     "edgeseq.errors": ("EdgeseqError",),
+    "edgeseq.report.deployment_report": ("Report",),
+    "edgeseq.tasks.examples": ("Dataset",),
     "edgeseq_benchmarks.bench.predict": ("Prediction",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

@@ -16,6 +16,7 @@ from edgeseq.units import parse_bytes
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+
 class BenchOptions(TypedDict, total=False):
     """Options of `bench` and `bench_all`."""
 

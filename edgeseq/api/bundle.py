@@ -150,9 +150,7 @@ def load_bundle(path: str | Path) -> Bundle:
     return _read(Path(path), verify_hashes=True)
 
 
-def converted_bundle(
-    path: Path, folder: tempfile.TemporaryDirectory[str] | None = None
-) -> Bundle:
+def converted_bundle(path: Path, folder: tempfile.TemporaryDirectory[str] | None = None) -> Bundle:
     """A bundle that was just written, whose hashes need no check."""
     return _read(path, verify_hashes=False, folder=folder)
 

@@ -109,7 +109,9 @@ def convert(
         raise InputError("several bundles", where="lowering", found="auto", fix="call convert_all")
     recipes, lowerings = (recipe,), () if lowering is None else (lowering,)
     with output_folder(out, "bundle") as (path, folder):
-        result = _convert(resolve_model(model), data, path, (recipes, lowerings), folder, options)
+        result = _convert(
+            resolve_model(model), data, path, (recipes, lowerings), folder=folder, options=options
+        )
     return result.bundles[0]
 
 
@@ -141,7 +143,9 @@ def convert_all(
         >>> [bundle.name for bundle in result.bundles]
     """
     combinations = (tuple(recipes), tuple(lowerings))
-    return _convert(resolve_model(model), data, Path(out), combinations, None, options)
+    return _convert(
+        resolve_model(model), data, Path(out), combinations, folder=None, options=options
+    )
 
 
 def _convert(
@@ -149,6 +153,7 @@ def _convert(
     data: DatasetSource | None,
     out: Path,
     combinations: tuple[tuple[str, ...], tuple[str, ...]],
+    *,
     folder: tempfile.TemporaryDirectory[str] | None,
     options: ConvertOptions,
 ) -> ConversionResult:

@@ -58,13 +58,13 @@ def load_dataset(source: str | Path, **options: Unpack[DatasetOptions]) -> AnyDa
     progress = options.get("progress", "auto")
     data_dir = options.get("data_dir")
     is_file = Path(source).suffix != "" and not str(source).startswith("hf:")
-    splits = {part: None if options.get(part) is None else str(options.get(part)) for part in _SPLITS}
     section = DataSection(
         name=options.get("name") if is_file else str(source),
         train=str(source) if is_file else None,
         text_column=options.get("text_column", "text"),
         label_column=options.get("label_column", "label"),
-        **splits,
+        dev=_text(options.get("dev")),
+        test=_text(options.get("test")),
     )
     with progress_of(progress) as callback:
         return load_section(
@@ -75,7 +75,8 @@ def load_dataset(source: str | Path, **options: Unpack[DatasetOptions]) -> AnyDa
         )
 
 
-_SPLITS = ("dev", "test")
+def _text(path: str | Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def resolve_dataset(source: DatasetSource, **options: Unpack[DatasetOptions]) -> AnyDataset:

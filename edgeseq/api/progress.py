@@ -130,4 +130,3 @@ def _bar_html(update: ProgressUpdate) -> str:
     if update.total:
         bar = f'<progress value="{update.done:g}" max="{update.total:g}"></progress>'
     return f"{escape_html(update.stage)} {bar} {escape_html(update.note)}"
-

@@ -17,7 +17,7 @@ from edgeseq.report.rows import Row, derive_row
 from edgeseq.units import format_bytes, format_duration_ms
 
 if TYPE_CHECKING:
-    import pandas as pd  # type: ignore[import-untyped]
+    import pandas as pd
 
 Interval = tuple[float, float]
 
@@ -259,7 +259,9 @@ def _cells(row: Row) -> tuple[str, ...]:
     interval = ""
     if row.p95_ms_ci95 is not None:
         low, high = row.p95_ms_ci95
-        interval = f"{format_duration_ms(low)} to {'…' if high is None else format_duration_ms(high)}"
+        interval = (
+            f"{format_duration_ms(low)} to {'…' if high is None else format_duration_ms(high)}"
+        )
     return (
         row.bundle,
         row.score_text,

@@ -58,6 +58,4 @@ def _load_full(
     dev, test = (None if path is None else Path(path) for path in (section.dev, section.test))
     if head_of(task) == "label-per-word":
         return load_tagged_files(task, train=train, dev=dev, test=test, name=section.name)
-    return load_files(
-        task, train=train, dev=dev, test=test, columns=columns, name=section.name
-    )
+    return load_files(task, train=train, dev=dev, test=test, columns=columns, name=section.name)

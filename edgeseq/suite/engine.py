@@ -20,6 +20,13 @@ from edgeseq.suite.scheduler import run_steps
 from edgeseq.suite.schema import Suite, read_suite
 from edgeseq.suite.steps import Step, StepRecord
 from edgeseq.tasks.registry import head_of
+from edgeseq_converters.training.language_model.settings import LmBertSettings, LmSettings
+from edgeseq_converters.training.settings import (
+    BertSettings,
+    LstmSettings,
+    check_taught,
+    read_settings,
+)
 
 
 class StepEvent(msgspec.Struct, frozen=True):
@@ -38,14 +45,16 @@ class StepEvent(msgspec.Struct, frozen=True):
 
 
 class SuiteRun(msgspec.Struct, frozen=True):
-    """What a run of a suite made: its folder and one event a step, in the plan's order.
+    """What a run of a suite made: its folder and one event per step, in the plan's order.
 
-    `lost` has a line for each device that was lost; the report is about the others.
+    `result_paths` are the results that the report is about; `lost` has a line for each device that
+    was lost, whose result is missing there.
     """
 
     root: Path
     events: tuple[StepEvent, ...]
     seconds: float
+    result_paths: tuple[Path, ...] = ()
     lost: tuple[str, ...] = ()
 
     def answer(self, name: str) -> dict[str, Any]:
@@ -95,9 +104,11 @@ def run_suite(
     if lost:  # measured there by the next run, which writes the report again
         for name in ("bench", "report"):
             (root / "steps" / f"{name}.json").unlink(missing_ok=True)
+    results = [root / path for path in steps[-1].arguments["results"]]
     return SuiteRun(
         root=root,
         lost=lost,
+        result_paths=tuple(path for path in results if path.exists()),
         events=tuple(runner.events[step.name] for step in (data, *steps)),
         seconds=time.monotonic() - began,
     )
@@ -105,14 +116,6 @@ def run_suite(
 
 def _check_training(suite: Suite) -> None:
     """Settings of every training, before the first one has taken its minutes."""
-    from edgeseq_converters.training.language_model.settings import LmBertSettings, LmSettings
-    from edgeseq_converters.training.settings import (
-        BertSettings,
-        LstmSettings,
-        check_taught,
-        read_settings,
-    )
-
     for model in suite.models:
         if head_of(suite.task) == "language-modeling":
             read_settings(model.train, LmBertSettings if model.arch == "bert" else LmSettings)

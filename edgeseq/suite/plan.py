@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from edgeseq.suite.devices import RESULTS_FOLDER, result_path
 from edgeseq.suite.schema import DataSection, ModelSection, Suite, bundle_name
 from edgeseq.suite.steps import Step
-
-if TYPE_CHECKING:
-    from edgeseq_benchmarks.devices.measure import Target
+from edgeseq_benchmarks.devices.measure import Target
 
 DATA_FILE = Path("data.json")
 RESULT_FILE = Path("result.json")
@@ -33,7 +31,7 @@ def data_step(data: DataSection, *, task: str, suite_path: Path, data_dir: Path 
         "data_dir": None if data_dir is None else str(data_dir.resolve()),
         "out": str(DATA_FILE),
     }
-    return Step(name="data", title="data", job="read_data", arguments=arguments, output=DATA_FILE)
+    return Step(name="data", title="data", job="data", arguments=arguments, output=DATA_FILE)
 
 
 def data_arguments(data: DataSection, suite_path: Path) -> dict[str, Any]:
@@ -118,15 +116,15 @@ def _bench_step(
         # A name may come to stand for another board.
         identity = {target.given: target.address.text for target in targets}
         arguments |= {"on": list(identity), "python": python, "identity": identity}
-        job, output = "bench_on", RESULTS_FOLDER
+        output = RESULTS_FOLDER
     else:
         # Measurements of one machine or runtime do not stand for another.
         arguments |= {"out": str(RESULT_FILE), "identity": identity}
-        job, output = "bench", RESULT_FILE
+        output = RESULT_FILE
     return Step(
         name="bench",
         title="bench",
-        job=job,
+        job="bench",
         arguments=arguments,
         output=root / output,
         kind="measure",
@@ -142,7 +140,14 @@ def _train_step(
 ) -> Step:
     out = f"models/{model.name}"
     after: tuple[Step, ...] = ()
-    arguments = {**common, "name": model.name, "task": task, "settings": model.train, "out": out}
+    arguments: dict[str, Any] = {
+        **common,
+        "name": model.name,
+        "arch": model.arch,
+        "task": task,
+        "settings": model.train,
+        "out": out,
+    }
     if model.arch == "bert":
         arguments["checkpoint"] = model.checkpoint
         arguments["checkpoint_sha256"] = _folder_sha256(model.checkpoint)
@@ -154,7 +159,7 @@ def _train_step(
     return Step(
         name=f"train-{model.name}",
         title=f"train {model.name}",
-        job=f"train_{model.arch}",
+        job="train",
         arguments=arguments,
         output=root / out,
         after=after,

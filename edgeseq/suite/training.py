@@ -1,4 +1,4 @@
-"""One training as a suite's step and the Python API ask for it: one seed, or the best of several."""
+"""One training, for a suite's step and the Python API: with one seed, or the best of several."""
 
 from __future__ import annotations
 

@@ -1,0 +1,47 @@
+"""The child process of a step: one job from stdin, its answer or error on stdout, then the end."""
+
+from __future__ import annotations
+
+import importlib
+import resource
+import sys
+import traceback
+from typing import Any
+
+from edgeseq.errors import EdgeseqError, missing_extra
+from edgeseq.subprocesses import ChildSide, Failure, Message
+
+
+def main() -> int:
+    """Runs the job and sends its answer with the peak memory; returns the exit code."""
+    side = ChildSide()
+    try:
+        # One import per process: a benchmark must not share its memory with TensorFlow.
+        module: Any = importlib.import_module(f"edgeseq.suite.jobs.{side.job.name}")
+        answer = module.run(side.job.arguments, side.report)
+    except EdgeseqError as error:
+        side.send(Message(failure=Failure(type(error).__name__, str(error))))
+        return error.exit_code
+    except ModuleNotFoundError as error:
+        missing = missing_extra(error)
+        if missing is None:
+            raise
+        side.send(Message(failure=Failure(type(missing).__name__, str(missing))))
+        return missing.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except Exception:  # noqa: BLE001 - the last stop of a process: the traceback goes to the log
+        traceback.print_exc()
+        return 1
+    side.send(Message(answer=answer, peak_memory_bytes=_peak_memory_bytes()))
+    return 0
+
+
+def _peak_memory_bytes() -> int:
+    """The highest resident set of this process or of one of its children, in bytes (Linux: KiB)."""
+    processes = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return max(resource.getrusage(process).ru_maxrss for process in processes) * 1024
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""The steps `convert`: one bundle of one model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgeseq.formats.codec import from_builtins
+from edgeseq.progress import ProgressCallback
+from edgeseq.suite.jobs.data import DataArguments, load_unchanged
+from edgeseq.units import format_bytes, format_share
+from edgeseq_converters.convert.pipeline import convert
+
+
+class ConvertArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a conversion step reads and writes."""
+
+    source: str
+    recipe: str
+    out: str
+    data: DataArguments
+    data_sha256: str
+    lowering: str = "auto"
+
+
+def run(arguments: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]:
+    """Converts a trained model by one recipe and writes its bundle to `out`."""
+    request = from_builtins(arguments, ConvertArguments)
+    manifest = convert(
+        Path(request.source),
+        Path(request.out),
+        recipe=request.recipe,
+        lowering=request.lowering,
+        dataset=load_unchanged(request.data, request.data_sha256, progress),
+        progress=progress,
+        overwrite=True,
+    )
+    fidelity = manifest.fidelity
+    size_bytes = manifest.files["model.tflite"].size_bytes
+    agreement = format_share(fidelity.label_agreement)
+    return {
+        "size_bytes": size_bytes,
+        "label_agreement": fidelity.label_agreement,
+        "max_abs_error": fidelity.max_abs_error,
+        "note": f"{format_bytes(size_bytes)}, {agreement} of the float model's labels",
+    }

@@ -1,0 +1,41 @@
+"""The step `report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgeseq.formats.bundle import read_bundle
+from edgeseq.formats.codec import from_builtins
+from edgeseq.progress import ProgressCallback
+from edgeseq.report.budgets import parse_budget
+from edgeseq.report.write import write_report
+
+
+class ReportArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the report is made of; `bundles` have the texts on which models disagree."""
+
+    results: list[str]
+    bundles: list[str]
+    budget: str
+    out: str
+
+
+def run(arguments: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]:
+    """Writes the report to the folder `out`; a lost device's result is missing, not all are."""
+    request = from_builtins(arguments, ReportArguments)
+    paths = [Path(path) for path in request.results]
+    summary = write_report(
+        [path for path in paths if len(paths) == 1 or path.exists()],
+        Path(request.out),
+        budget=parse_budget(request.budget),
+        examples=read_bundle(Path(request.bundles[0]), verify_hashes=False).read_examples(),
+        progress=progress,
+    )
+    return {
+        "verdict": msgspec.to_builtins(summary.verdict),
+        "boundaries": [group.boundary for group in summary.groups],
+        "note": request.out,
+    }
