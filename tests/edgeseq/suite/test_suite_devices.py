@@ -12,10 +12,10 @@ import pytest
 from edgeseq.errors import DeviceError, InputError
 from edgeseq.formats.result import read_result
 from edgeseq.progress import no_progress
-from edgeseq.suite.devices import bench_on, suite_targets
+from edgeseq.suite.devices import suite_targets
+from edgeseq.suite.jobs import bench as bench_job
 from edgeseq.suite.plan import data_step, plan
 from edgeseq.suite.schema import read_suite
-from edgeseq_benchmarks.devices import measure
 from edgeseq_benchmarks.devices.measure import Outcome, Target, Task
 
 from ...fake_results import Fake, make_result
@@ -48,7 +48,7 @@ def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[set[str], 
             ended(outcome)
         return outcomes
 
-    monkeypatch.setattr(measure, "measure_on_all", measure_on_all)
+    monkeypatch.setattr(bench_job, "measure_on_all", measure_on_all)
     return lost, measured
 
 
@@ -62,9 +62,8 @@ def bench_there(**changes: Any) -> dict[str, Any]:
         "on": [KITCHEN, CELLAR],
         "python": None,
         "identity": {},
-        "progress": no_progress,
     }
-    return bench_on(**(given | changes))
+    return bench_job.run(given | changes, no_progress)
 
 
 def results() -> list[str]:
@@ -144,15 +143,14 @@ def test_the_plan_names_devices_and_their_results(tmp_path: Path) -> None:
     assert (bench.job, report.arguments["results"]) == ("bench", ["result.json"])
     assert bench.arguments["identity"] == {"node": "here"}
     there, report = planned(KITCHEN, CELLAR)
-    assert there.job == "bench_on"
+    assert there.job == "bench"
     assert there.kind == bench.kind == "measure"
     assert report.arguments["results"] == ["results/pi@kitchen.json", "results/pi@cellar-2222.json"]
     fingerprints = {
         step.fingerprint for step in (bench, there, planned(KITCHEN)[0], planned(CELLAR)[0])
     }
     assert len(fingerprints) == 4
-    # What the job is called with is what it takes.
-    assert set(there.arguments) | {"progress"} == set(bench_on.__kwdefaults__ or ()) | set(
-        bench_on.__annotations__
-    ) - {"return"}
-    assert msgspec.json.encode(there.arguments)
+    # What the job is called with is what it takes, as JSON too.
+    for step in (bench, there):
+        content = msgspec.json.encode(step.arguments)
+        assert msgspec.json.decode(content, type=bench_job.BenchArguments, strict=True)

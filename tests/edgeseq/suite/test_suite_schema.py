@@ -88,7 +88,7 @@ def test_a_bert_may_have_a_teacher_and_several_seeds(tmp_path: Path) -> None:
         root=tmp_path,
         runtime_identity={},
     )
-    first, second = (step for step in steps if step.job == "train_bert")
+    first, second = (step for step in steps if step.job == "train")
     assert "teacher" not in first.arguments
     assert "seeds" not in first.arguments
     assert second.arguments["teacher"] == "models/teacher"
