@@ -56,6 +56,6 @@ def _load_full(
     task = task or task_of_file(section.train)
     train = Path(section.train)
     dev, test = (None if path is None else Path(path) for path in (section.dev, section.test))
-    if head_of(task) == "label-per-word":
+    if head_of(task) == "token-classification":
         return load_tagged_files(task, train=train, dev=dev, test=test, name=section.name)
     return load_files(task, train=train, dev=dev, test=test, columns=columns, name=section.name)

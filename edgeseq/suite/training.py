@@ -89,7 +89,7 @@ def train_model(
 
 def _trainer(task: str, request: TrainingRequest) -> tuple[Callable[..., TrainedModel], Any]:
     """The function that trains, and its settings."""
-    if head_of(task) == "next-token":
+    if head_of(task) == "language-modeling":
         if request.arch == "bert":
             settings: Any = read_settings(request.settings, LmBertSettings)
             return partial(to_the_end, train_lm_bert, checkpoint=request.checkpoint), settings
