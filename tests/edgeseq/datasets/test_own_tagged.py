@@ -11,7 +11,7 @@ import edgeseq
 from edgeseq.datasets.own_tagged import load_tagged_files, read_tagged
 from edgeseq.datasets.registry import entries, load_dataset
 from edgeseq.errors import DataError, InputError
-from edgeseq.suite.quick import EPOCHS, TRAIN_TEXTS, find_suite, take_subset, quick_suite
+from edgeseq.suite.quick import EPOCHS, TRAIN_TEXTS, find_suite, quick_suite, take_subset
 from edgeseq.suite.schema import read_suite
 from edgeseq.tasks.tagging import spans
 
