@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -201,10 +202,11 @@ def test_modules_in_sentences_exist(page: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_examples_run(
-    page: Path, example_files: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    page: Path, example_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocks = list(blocks_of(page))
-    monkeypatch.chdir(example_files)
+    shutil.copytree(example_files, tmp_path / "page")
+    monkeypatch.chdir(tmp_path / "page")
     namespace: dict[str, Any] = {"__name__": "example"}
     for block in blocks:
         if block.mark.startswith("file: "):
