@@ -183,7 +183,7 @@ def _distances(result: BertPeersResult) -> Iterator[str]:
 def _times(run: ThreadsResult) -> Iterator[str]:
     threads = f"{run.threads} thread{'s' * (run.threads != 1)}"
     head = " | ".join(f"{name} tokens" for name in map(str, LENGTHS))
-    yield f"| {threads}: ms a text | file | {head} | real | labels as float |"
+    yield f"| {threads}: ms per text | file | {head} | real | labels as float |"
     yield "|---|---|" + "---|" * (len(_COLUMNS) + 1)
     for row in sorted(run.rows, key=lambda row: (row.precision, row.peer)):
         cells = [

@@ -87,7 +87,7 @@ def _distances(result: PeersResult) -> Iterator[str]:
 def _times(shape: ShapeResult) -> Iterator[str]:
     """Medians in ms; a failed contender has its cause in place of times."""
     head = " | ".join(f"{name} tokens" for name in _COLUMNS[:-1])
-    yield f"| {shape.shape.title}: ms a text | file | {head} | real | labels as float |"
+    yield f"| {shape.shape.title}: ms per text | file | {head} | real | labels as float |"
     yield "|---|---|" + "---|" * (len(_COLUMNS) + 1)
     for row in sorted(shape.rows, key=lambda row: (row.precision, row.peer)):
         cells = [
