@@ -1,10 +1,10 @@
-"""The bundle: the folder that travels to a device. Data only; loading one runs no code from it.
+"""The bundle: the folder that a device runs. It is data: loading it runs no code from it.
 
     BUNDLE/model.tflite     one signature, inputs and outputs bound by its names
     BUNDLE/tokenizer.json   a `tokenizers` file
     BUNDLE/labels.json      the classes in the order of the outputs
     BUNDLE/golden.json      a few inputs with the float model's outputs
-    BUNDLE/eval.jsonl       the test examples that are scored on the device, one JSON a line
+    BUNDLE/eval.jsonl       the test examples scored on the device, one JSON object per line
     BUNDLE/bundle.json      this module's `BundleManifest`, with size and SHA-256 of every file
 
 Version history of the schema: 1, the first.
@@ -50,7 +50,7 @@ class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One input or output of the signature; −1 in `shape` is an axis left open."""
+    """One input or output of the signature; −1 in `shape` is an open axis."""
 
     name: str
     dtype: Literal["int32", "float32"]
@@ -63,7 +63,7 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     A text classifier has the input `input_ids` int32 [1, −1] and the output `logits` float32
     [1, labels], a token classifier [1, −1, labels]; the sequence axis is open, so a text is given
     at its real length and the cost follows it. A model of a fixed length (lowering `unrolled`) has
-    [1, length] instead: a shorter text is padded on its right with the id −1, which is no token.
+    [1, length] instead: a shorter text is padded on its right with the id −1, which is not a token.
 
     A language model takes its states too (`h0`, `c0`, … float32), and gives `logits` float32
     [1, −1, vocabulary] and the states behind the tokens (`h0_next`, …). One that sees the last
@@ -82,7 +82,7 @@ class Fidelity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The conversion's comparison with the float model over the development set.
 
     `max_abs_error` and `cosine` (smallest) are over logits; `label_agreement` is the fraction of
-    equal labels, of texts or of the `n_answers` words where there is one for each; `bound` is what
+    equal labels, of texts, or of the `n_answers` words of a token classifier; `bound` is what
     the recipe promises for `max_abs_error` relative to the largest |logit|; `float_score` and
     `score` are the task's metric of both models on these examples.
     """
@@ -98,10 +98,10 @@ class Fidelity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the bundle comes from; enough to make it again.
+    """Where the bundle comes from, enough to reproduce it.
 
-    `tried_runtime`: the older runtime that the model was made for and really asked in, or why it
-    could not be; None when it was made for the current one.
+    `tried_runtime`: the older runtime that the model was converted for and run in, or why it
+    could not be run; None when it was converted for the current one.
     """
 
     created_utc: str
@@ -121,7 +121,7 @@ class BundleManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`bundle.json`.
 
     `parameters` counts the weights of the source model; `max_tokens` is the longest input in
-    tokens, special ones included: longer texts are cut there and the result counts them.
+    tokens, special ones included: longer texts are truncated and the result counts them.
     """
 
     name: str
@@ -141,8 +141,11 @@ class BundleManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class GoldenExample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One input with the float model's answer: `logits` [labels], or [tokens, labels] in a row of a
-    tagger, whose text comes as `words`. Of a model of the next word it is ln p of each token."""
+    """One input with the float model's output.
+
+    `logits` is [labels], of a token classifier [tokens, labels] flattened (its text is in
+    `words`), of a language model ln p of each token.
+    """
 
     text: str
     token_ids: tuple[int, ...]
@@ -162,7 +165,7 @@ FILES = ("model.tflite", "tokenizer.json", "labels.json", "golden.json", "eval.j
 
 
 class Bundle(msgspec.Struct, frozen=True):
-    """A bundle that has been read and checked; big files stay on disk at `path`."""
+    """A bundle that has been read and checked; large files stay on disk at `path`."""
 
     path: Path
     manifest: BundleManifest

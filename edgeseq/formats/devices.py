@@ -1,4 +1,4 @@
-"""The boards that a user has named: `devices.toml` in the user's configuration folder.
+"""The saved devices of a user: `devices.toml` in the user's configuration folder.
 
     schema_version = 1
 
@@ -7,10 +7,10 @@
     python = "/home/pi/edgeseq-venv/bin/python"
     note = "Pi 4, 2 GB, with a fan"
 
-`edgeseq device add` writes it and a person may. `address` is what `--on` takes:
+`edgeseq device add` writes it; it may be edited by hand. `address` is what `--on` takes:
 `ssh://USER@HOST[:PORT]`, `adb:SERIAL` or `emulated:BOARD`. `python` is the interpreter there, in
 whose environment the runtime is installed: a command, or a path (`~/` is the home folder there).
-No secrets stand in it: keys are OpenSSH's business.
+It holds no secrets: keys belong to OpenSSH.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _PYTHON = re.compile(r"(~/)?[A-Za-z0-9_/][A-Za-z0-9_./+@-]*")
 
 
 class DeviceEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One board: where it is, which Python measures on it, and what its user wants to remember."""
+    """One device: its address, the Python that measures on it, and a note."""
 
     address: str
     python: str = DEFAULT_PYTHON

@@ -1,10 +1,10 @@
-"""The result record: what one `edgeseq bench` measured on one device, raw.
+"""The result record: the raw observations of one `edgeseq bench` on one device.
 
-Only what was observed is stored; every statistic (`edgeseq.report.rows`) is derived from it, so
-that the two cannot disagree. Columns of equal length stand for tables.
+Only observations are stored; every statistic (`edgeseq.report.rows`) is derived from them, so
+that the two cannot disagree. A table is stored as columns of equal length.
 
-Version history of the schema: 1, the first; `predictions` has since been given answers by word
-(`counts`, `windowed`, `log_probabilities`), all of them optional.
+Version history of the schema: 1, the first; `predictions` has optional columns for predictions per
+word (`counts`, `windowed`, `log_probabilities`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SCHEMA_VERSION = 1
 
 
 class DeviceInfo(msgspec.Struct, frozen=True):
-    """The machine that was measured. `emulated` times are never latencies.
+    """The machine that was measured. Latencies are not valid where it is `emulated`.
 
     `cpu_features` are the kernel's flag names that decide which kernels run (avx2, avx512_vnni,
     asimddp, …); `memory_bytes` is the machine's physical memory.
@@ -45,7 +45,7 @@ class RuntimeInfo(msgspec.Struct, frozen=True):
     """The TFLite runtime that ran the models, and the Python that ran it.
 
     On a phone both are the native tool `benchmark_model`: `version` is the head of its SHA-256,
-    for it does not say which release it is of, and `python` is `none`.
+    because it does not report its release, and `python` is `none`.
     """
 
     package: Literal["ai-edge-litert", "tflite-runtime", "tensorflow", "benchmark_model"]
@@ -55,16 +55,16 @@ class RuntimeInfo(msgspec.Struct, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What a run was asked to do (or did: `effective`).
+    """The requested settings of a run (`effective`: the ones used).
 
-    Each model makes at least `min_queries` queries, answers every test example at least once and
-    is busy for at least `min_duration_s`, but repeats no more once it has made `max_queries`.
-    `limited_duration_s` bounds the answering under each of `memory_limits_bytes`, and
-    `curve_budget_s` the whole memory curve of a model; the curve is made of every bundle with
-    `memory_curve`, or of those named in `memory_curve_bundles`. `cpus` is processor time a second
-    of time under each limit; `board` names the board whose memory and cores are a limit here.
-    `examples` is how many test examples are asked, the same ones on every machine (None: all).
-    Memory is steady once the 8 longest texts and `steady_texts` others have been answered.
+    Each model makes at least `min_queries` queries, runs every test example at least once and
+    is busy for at least `min_duration_s`, but stops repeating after `max_queries`.
+    `limited_duration_s` bounds the run under each of `memory_limits_bytes`, and
+    `curve_budget_s` the whole memory curve of a model; the curve is measured for every bundle with
+    `memory_curve`, or for those named in `memory_curve_bundles`. `cpus` is processor time per
+    second under each limit; `board` names the board whose memory and cores are a limit here.
+    `examples` is the number of test examples, the same ones on every machine (None: all).
+    Memory is steady after the 8 longest texts and `steady_texts` others.
     """
 
     threads: int
@@ -93,10 +93,10 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 class MachineState(msgspec.Struct, frozen=True):
-    """The machine before, during or after a run; None where the machine does not say.
+    """The machine before, during or after a run; None where the machine does not report it.
 
     `load_other_cores` is CPU time of other processes over wall time, in cores; `steal_cores` is
-    the same for time that a hypervisor took away; `throttled` holds the reasons that a board gives.
+    the same for time that a hypervisor took away; `throttled` has the reasons that a board reports.
     """
 
     when: Literal["before", "during", "after"]
@@ -109,7 +109,7 @@ class MachineState(msgspec.Struct, frozen=True):
 
 
 class Queries(msgspec.Struct, frozen=True):
-    """Columns of equal length, one entry a query in the order in which they were made.
+    """Columns of equal length, one entry per query, in order.
 
     `example` is the index into the bundle's test examples, `tokens` the length that was run,
     `round` the interleaving round. `total_ns` is tokenize + inference + decode as timed around
@@ -127,10 +127,10 @@ class Queries(msgspec.Struct, frozen=True):
 
 
 class Slice(msgspec.Struct, frozen=True):
-    """What the measured process went through in one round of its queries.
+    """Processor time and memory of the measured process in one round of its queries.
 
     `cpu_ns` is its processor time within `wall_ns`; `waiting_ns` the time in which it was ready
-    to run but other processes had the processor (None where the kernel does not say).
+    to run but other processes had the processor (None where the kernel does not report it).
     """
 
     round: int
@@ -177,10 +177,10 @@ class MemoryPhase(msgspec.Struct, frozen=True):
 
 
 class ColdStart(msgspec.Struct, frozen=True):
-    """One fresh process: from its start to its first answer, its files in the page cache.
+    """One fresh process: from its start to its first prediction, its files in the page cache.
 
     `import_ns` runs from the start of the process until the runtime is imported, `load_ns` until
-    the tensors are allocated, `first_answer_ns` until the first text is answered.
+    the tensors are allocated, `first_answer_ns` until the first prediction.
     """
 
     import_ns: int
@@ -193,7 +193,7 @@ class OperatorTime(msgspec.Struct, frozen=True):
     """The time in one kind of operator over all runs of a profile.
 
     `by` says whose kernel ran: the runtime's own, which names the operator as the file does, or
-    XNNPACK's, which names its own (several may stand for one of the file).
+    XNNPACK's, which has its own names (several may correspond to one of the file).
     """
 
     name: str
@@ -203,7 +203,7 @@ class OperatorTime(msgspec.Struct, frozen=True):
 
 
 class OperatorShare(msgspec.Struct, frozen=True):
-    """Operators of one kind in one subgraph of the file, and how many of them XNNPACK took over."""
+    """Operators of one kind in one subgraph of the file, and how many of them XNNPACK runs."""
 
     subgraph: str
     name: str
@@ -214,9 +214,9 @@ class OperatorShare(msgspec.Struct, frozen=True):
 class OperatorProfile(msgspec.Struct, frozen=True):
     """Where the time of one input of `tokens` tokens goes, over `runs` runs under the profiler.
 
-    `invoke_us` is the time within the graph under the profiler, whole microseconds an event (an
-    operator that takes less than one counts as nothing); `plain_ns` are runs without the profiler:
-    where both differ much, the profiler itself is what took the time.
+    `invoke_us` is the time within the graph under the profiler, whole microseconds per event (an
+    operator that takes less counts as 0); `plain_ns` are runs without the profiler: a large
+    difference is the profiler's own time.
     """
 
     tokens: int
@@ -231,7 +231,7 @@ class EnergyWindow(msgspec.Struct, frozen=True):
     """Energy of the whole machine (or of what `reader` sees of it) over a stretch of time.
 
     `joules` is the difference of a counter, or the integral of the power in `samples_w`
-    (trapezoids over equally spaced samples, watts); `queries` were answered in it (0: idle).
+    (trapezoids over equally spaced samples, watts); `queries` ran in it (0: idle).
     """
 
     reader: str
@@ -248,10 +248,10 @@ LimitedStatus = Literal["answered", "killed", "timed_out", "failed"]
 class LimitedRun(msgspec.Struct, frozen=True):
     """The model run inside a hard memory limit on its whole process.
 
-    `phase` is the last phase that was reached; `total_ns` the queries answered within the time
-    allowed; `mechanism` what enforced the limit, and `lacks` what it cannot promise; `files` how
-    its file pages were made its own. `cpus` is the limit on processor time, in processors. With
-    `board`, the limits are that board's memory and cores: never its speed.
+    `phase` is the last phase that was reached; `total_ns` the queries completed within the time
+    allowed; `mechanism` enforced the limit, `lacks` is what it does not cover, and `files` how its
+    file pages were separated from other processes'. `cpus` is the limit on processor time, in
+    processors. With `board`, the limits are that board's memory and cores, never its speed.
     """
 
     limit_bytes: int
@@ -270,7 +270,7 @@ class LimitedRun(msgspec.Struct, frozen=True):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """Something that a reader of the numbers must know. `invalid` takes the run out of verdicts."""
+    """A remark about the numbers. `invalid` excludes the run from verdicts."""
 
     code: str
     severity: Literal["invalid", "warning", "note"]
@@ -299,13 +299,13 @@ class BundleIdentity(msgspec.Struct, frozen=True):
 class Run(msgspec.Struct, frozen=True):
     """Everything measured of one bundle.
 
-    `predictions` is None when the process was lost before every example was answered;
+    `predictions` is None when the process was lost before every example was run;
     `threads_started` counts the threads that the runtime added to the process's own; `profile`
-    and `energy` are None where they were not asked for or cannot be had. `scope` says what the
-    times are of: a whole query, or the inference alone (on a phone, where nothing tokenizes). Then
-    `tokenize_ns`, `decode_ns` and `import_ns` are 0 and in no total, and memory holds no tokenizer.
+    and `energy` are None where they were not requested or are unavailable. `scope` is what the
+    times cover: a whole query, or inference alone (on a phone, which does not tokenize). Then
+    `tokenize_ns`, `decode_ns` and `import_ns` are 0 and memory includes no tokenizer.
     `after_weight_release` is the memory of a process that has released the model file's mapped
-    pages (madvise(2)) and answered the texts of the steady phase again: XNNPACK computes with its
+    pages (madvise(2)) and run the texts of the steady phase again: XNNPACK computes with its
     own copy of the weights. None where no file is mapped, and on a phone.
     """
 
@@ -334,8 +334,8 @@ class Run(msgspec.Struct, frozen=True):
 class Result(msgspec.Struct, frozen=True):
     """A result file: one device, one runtime, one or more bundles measured in one run.
 
-    `findings` are about the machine and the run as a whole: they hold for every run in it.
-    `energy_idle` is what the machine took while nothing was measured.
+    `findings` are about the machine and the run as a whole: they apply to every run in it.
+    `energy_idle` is the machine's energy while nothing was measured.
     """
 
     created_utc: str

@@ -1,11 +1,11 @@
-"""What a fine-tuned model said to its own training texts: an LSTM can be distilled from it at once.
+"""A fine-tuned model's logits for its training texts: an LSTM is distilled from them directly.
 
     DIR/train_logits.safetensors   optional file of a trained-model folder
 
-It holds one array `logits` [texts, labels] float32, in the order of the data set's train part, and
+It holds one array `logits` [texts, labels] float32, in the order of the data set's train split, and
 the text fields of `TrainLogits` as metadata, with `format_version` 1 and the `weights_sha256` of
-`weights.safetensors`. A teacher's labels are taken from it where data set, texts and weights are
-still those that they belong to, and computed where not. Removing the file does no harm.
+`weights.safetensors`. A teacher's logits are read from it where the hashes of data set, texts and
+weights match, and computed otherwise. The file may be removed.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ FORMAT_VERSION = "1"
 
 
 class TrainLogits(msgspec.Struct, frozen=True):
-    """Logits [texts, labels] of the train part, and what they belong to.
+    """Logits [texts, labels] of the train split, with the hashes that identify it.
 
-    `data_sha256` is the data set's hash, `texts_sha256` that of the train part's texts in their
+    `data_sha256` is the data set's hash, `texts_sha256` that of the train split's texts in their
     order (`texts_sha256`).
     """
 

@@ -3,10 +3,10 @@
     DIR/model.json            this module's `ModelManifest`
     DIR/weights.safetensors   float32 arrays under the names that the architecture documents
     DIR/tokenizer.json        a `tokenizers` file, truncation and padding off
-    DIR/train_logits.safetensors  optional (`edgeseq.formats.train_logits`): what a teacher said in
-    training
+    DIR/train_logits.safetensors  optional (`edgeseq.formats.train_logits`): a teacher's logits
+    from training
 
-It is free of any framework, so that every converter starts from the same arrays.
+It depends on no framework, so that every lowering starts from the same arrays.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class LstmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     [features, labels], `dense.bias` [labels]. `hidden_size` is per direction.
 
     `pooling` `markers`: the states at the tokens `marker_ids` (the opening marker of each mention,
-    see `edgeseq.tasks.mentions`) side by side, and behind them the products by element of
-    the first one's with each of the others'. `none`: logits per token.
+    see `edgeseq.tasks.mentions`) concatenated, followed by the elementwise products of the
+    first state with each of the others. `none`: logits per token.
     """
 
     vocabulary_size: int
@@ -59,12 +59,12 @@ class LstmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NetworkLayer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One layer of a recurrent network that was read from somebody else's file.
+    """One layer of an imported recurrent network.
 
     `options` by kind: `recurrent` cell, directions, merge, sequences; `dense` and `activation`
     function; `pool` how; `attention` function. Its arrays are `{place in the network}.{array}`,
-    for `recurrent` `{place}.{forward or backward}.{array}`. A `dense` layer that is `tied` has no
-    kernel of its own: it is the embedding's table, turned.
+    for `recurrent` `{place}.{forward or backward}.{array}`. The kernel of
+    a `dense` layer that is `tied` is the transposed embedding table.
     """
 
     name: str
@@ -98,8 +98,8 @@ class BertConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     - `layer_sources`: for each layer the number that its arrays carry (ALBERT shares them); empty
       when each has its own.
     - `bottleneck_size` (MobileBERT): a layer works on states narrowed to this size, queries and
-      keys on another narrowing of their own, values on the wide states; widened again at its end.
-    - `feed_forwards`: feed-forward parts in a layer, each with residual and norm.
+      keys on a second narrow projection, values on the wide states; widened again at its end.
+    - `feed_forwards`: feed-forward blocks in a layer, each with residual and norm.
     - `head`: `sequence_classification` gives logits per text from the pooled states,
       `token_classification` logits per token, `masked_lm` logits of the masked word at every token,
       `feature_extraction` the pooled states, scaled to length 1 if `normalized`, and `causal_lm`
@@ -149,9 +149,9 @@ class BertConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TransferRecord(msgspec.Struct, frozen=True):
-    """The texts without a label that a student learned from besides: how many of each kind or
-    source, how many of each were left out (empty, copies, or a text of the development or test
-    part), and the hash of those taken (`edgeseq.formats.train_logits.texts_sha256`)."""
+    """The unlabelled texts that a student was also trained on: how many of each kind or source,
+    how many of each were skipped (empty, duplicates, or a text of the dev or test split), and
+    the hash of those used (`edgeseq.formats.train_logits.texts_sha256`)."""
 
     texts: dict[str, int]
     left_out: dict[str, int]
@@ -161,12 +161,12 @@ class TransferRecord(msgspec.Struct, frozen=True):
 class Training(msgspec.Struct, frozen=True):
     """How a model was trained, enough to repeat it; `dev_score` is the task's metric in 0..1.
 
-    `dev_scores` has that of each epoch; `seed_scores`, where several seeds were tried, that of
-    each seed, of which this model is the best.
+    `dev_scores` has the score of each epoch; `seed_scores`, where several seeds were tried, that
+    of each seed, of which this model is the best.
 
-    `teacher_labels` says where a distilled model's targets came from: `kept` are what the teacher
-    said to the training texts during its own last epoch (the one whose weights it has), `computed`
-    what its final weights say.
+    `teacher_labels` says where a distilled model's targets came from: `kept` are the teacher's
+    logits of its last training epoch (that of its weights), `computed` those of its final
+    weights.
     """
 
     data_name: str
@@ -206,7 +206,7 @@ class ModelManifest(msgspec.Struct, frozen=True):
     """`model.json`. Exactly one of `lstm`, `network` and `bert` is set; `arch` is `lstm` for the
     first two.
 
-    `max_tokens` is the longest input, in tokens with the special ones, that the model takes.
+    `max_tokens` is the model's longest input in tokens, special tokens included.
     """
 
     name: str

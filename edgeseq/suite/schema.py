@@ -30,10 +30,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 class DataSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[data]`: a registered name, or the user's own files (paths relative to the suite file).
 
-    With own files `name` is what they are called in results; the train file's name otherwise.
+    With files, `name` is their name in results (default: the train file's name).
 
-    Columns are names, or numbers from 1; they are for own files and `hf:` data sets. `max_train`,
-    `max_dev` and `max_test` take so many examples of a part, evenly spread over it.
+    Columns are names, or numbers from 1; they apply to files and `hf:` data sets. `max_train`,
+    `max_dev` and `max_test` limit the examples of a split, evenly spread over it.
     """
 
     name: str | None = None
@@ -50,11 +50,11 @@ class DataSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ModelSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[[model]]`: one model to train, and the recipes and lowerings that it is converted with.
 
-    `checkpoint` (bert) is `all-MiniLM-L6-v2`, a folder or a hub id; `teacher` names a BERT that
-    stands before it in the suite, which an LSTM is distilled from, or a smaller BERT; `train`
-    holds settings of the training, by the names that `edgeseq train` has for them. Of `seeds`
-    trainings with seeds that follow each other the best on the development part is kept.
-    `lowerings` are those of `edgeseq convert`, `auto` being the architecture's first one.
+    `checkpoint` (bert) is `all-MiniLM-L6-v2`, a folder or a hub id. `teacher` names an earlier
+    BERT of the suite to distil an LSTM or a smaller BERT from. `train` has settings of the
+    training, by their names in `edgeseq train`. Of `seeds` trainings with consecutive seeds the
+    best on the dev split is used. `lowerings` are those of `edgeseq convert`; `auto` is the
+    architecture's first.
     """
 
     name: str
@@ -70,8 +70,8 @@ class ModelSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class BenchSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[bench]`: how the bundles are measured.
 
-    `memory_limits` are whole-process limits that every bundle is run under; `memory_curve` names
-    the bundles (MODEL-RECIPE) whose latency is followed over shrinking limits.
+    `memory_limits` are limits on the whole process that every bundle is run under; `memory_curve`
+    names the bundles (MODEL-RECIPE) whose latency is measured under shrinking limits.
     """
 
     quick: bool = False
@@ -81,7 +81,7 @@ class BenchSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ReportSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[report]`: the limits that the verdict is given under."""
+    """`[report]`: the budget of the verdict."""
 
     budget: str = ""
 

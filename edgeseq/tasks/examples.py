@@ -1,4 +1,4 @@
-"""What a data set is once it has been read."""
+"""The content of a data set: examples in three splits."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class TextExample(msgspec.Struct, frozen=True, omit_defaults=True):
     """One text with its label.
 
     `id` is unique within the data set; `source` names the part of the collection it came from
-    (scores are told apart by it); `group` is the unit that is never split between train, dev
-    and test (a review, a filing); `score` is the raters' mean where the set has one.
+    (scores are also reported per source); `group` is the unit that is never divided between
+    splits (a review, a filing); `score` is the raters' mean where the set has one.
     """
 
     id: str
@@ -34,7 +34,7 @@ class TextExample(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TaggedExample(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One sentence of words with one tag a word (`len(words) == len(tags)`)."""
+    """One sentence with one tag per word (`len(words) == len(tags)`)."""
 
     id: str
     words: tuple[str, ...]
@@ -54,7 +54,7 @@ class TaggedExample(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class StreamExample(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Running text as words, each of which is to be foretold from those before it."""
+    """Running text as words, each of which is predicted from those before it."""
 
     id: str
     words: tuple[str, ...]
@@ -102,10 +102,10 @@ else:
 
 
 class Dataset(msgspec.Struct, Generic[ExampleT], frozen=True):
-    """A data set in its three parts, with the labels in the order of their class numbers.
+    """A data set in three splits, with the labels in the order of their class numbers.
 
     `sha256` is the hash of the examples' canonical form: two data sets with the same hash hold
-    the same examples in the same parts. All examples are of the kind of the task's head
+    the same examples in the same splits. All examples are of the kind of the task's head
     (`EXAMPLE_TYPES`).
     """
 

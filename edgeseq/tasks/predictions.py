@@ -6,17 +6,17 @@ import msgspec
 
 
 class Predictions(msgspec.Struct, frozen=True):
-    """The answers over all test examples, by class number, through the timed interpreter.
+    """The predictions for all test examples, by class number, through the timed interpreter.
 
-    With one answer a text, `gold` and `predicted` have one entry an example and `counts` is
-    empty. With one a word they are the words of all examples in a row, `counts` [examples] says
-    how many are each example's; in the task of the next word `counts` are its whole words, and
-    `log_probabilities` [examples] the sums of the natural logarithms of what was given to them,
+    For text classification, `gold` and `predicted` have one entry per example and `counts` is
+    empty. For token classification they are the words of all examples, concatenated, and
+    `counts` [examples] is the number of words of each; for language modeling `counts` are whole
+    words, `log_probabilities` [examples] the sums of their natural log-probabilities, and
     `top1_correct` and `top3_correct` [examples] how many words were the most likely prediction, or
     among the three most likely.
     `sources` names each example's source ("" when the set has none); `truncated` counts texts
-    cut at the model's longest input (with one answer a word: in which a single word was cut),
-    `windowed` those answered in several overlapping windows; `unknown_only` counts texts without
+    truncated at the model's longest input (token classification: in which a single word was
+    truncated), `windowed` those run in several overlapping windows, `unknown_only` those without
     a known token.
     """
 
