@@ -21,7 +21,7 @@ from edgeseq_converters.models.arrays import vocabulary_size
 from edgeseq_converters.models.huggingface.checkpoint import is_checkpoint, read_model
 from edgeseq_converters.models.trim_encoder import trim_model
 from edgeseq_converters.models.trim_recurrent import trim_trained
-from edgeseq_converters.models.vocabulary import split_otherwise
+from edgeseq_converters.models.vocabulary import changed_tokenization
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -73,7 +73,7 @@ def prepared(
         texts = [example.text for example in dataset.train]
         model = trim(model, texts, min_count=wanted.min_piece_count)
         dev = [example.text for example in dataset.dev]
-        other = split_otherwise(whole, model.tokenizer_json, dev)
+        other = changed_tokenization(whole, model.tokenizer_json, dev)
     if wanted.name is not None:
         manifest = msgspec.structs.replace(model.manifest, name=wanted.name)
         model = msgspec.structs.replace(model, manifest=manifest)

@@ -20,7 +20,7 @@ def vocabulary_size(model: TrainedModel) -> int:
     return 0 if config is None else config.vocabulary_size
 
 
-def take(model: TrainedModel, name: str, *shape: int) -> FloatArray:
+def take_array(model: TrainedModel, name: str, *shape: int) -> FloatArray:
     """The array `name` as float32 of exactly `shape`.
 
     Raises `CheckpointError` when it is missing, has another shape, or holds NaN or infinity.
@@ -73,9 +73,11 @@ class LstmCell:
         inputs = config.embedding_size if layer == 0 else config.hidden_size * directions
         gates = 4 * config.hidden_size
         prefix = f"lstm.{layer}.{direction}."
-        self.kernel = take(model, prefix + "kernel", inputs, gates)
-        self.recurrent_kernel = take(model, prefix + "recurrent_kernel", config.hidden_size, gates)
-        self.bias = take(model, prefix + "bias", gates)
+        self.kernel = take_array(model, prefix + "kernel", inputs, gates)
+        self.recurrent_kernel = take_array(
+            model, prefix + "recurrent_kernel", config.hidden_size, gates
+        )
+        self.bias = take_array(model, prefix + "bias", gates)
 
 
 def lstm_cells(model: TrainedModel) -> tuple[tuple[LstmCell, ...], ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from edgeseq.errors import CheckpointError
 from edgeseq.formats.trained_model import BertConfig, TrainedModel
-from edgeseq_converters.models.arrays import FloatArray, check_marks, take
+from edgeseq_converters.models.arrays import FloatArray, check_marks, take_array
 from edgeseq_converters.models.network import marked_features
 
 Shapes = dict[str, tuple[int, ...]]
@@ -46,7 +46,7 @@ def check_config(config: BertConfig, *, where: str) -> None:
             found=f"{config.attention_heads} heads of {width}",
         )
     sources = layer_sources(config)
-    if len(sources) != config.layers or not all(0 <= one < config.layers for one in sources):
+    if len(sources) != config.layers or not all(0 <= source < config.layers for source in sources):
         raise CheckpointError(
             "layer_sources does not name one layer's arrays for each layer",
             where=where,
@@ -92,7 +92,7 @@ def bert_arrays(model: TrainedModel) -> dict[str, FloatArray]:
     shapes = encoder_shapes(bert_config(model)) | head_shapes(
         bert_config(model), len(model.manifest.labels)
     )
-    return {name: take(model, name, *shape) for name, shape in shapes.items()}
+    return {name: take_array(model, name, *shape) for name, shape in shapes.items()}
 
 
 def inner_size(config: BertConfig) -> int:

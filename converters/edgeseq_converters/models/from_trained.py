@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from edgeseq.formats.trained_model import TrainedModel
-from edgeseq_converters.models.arrays import LstmCell, check_marks, lstm_cells, lstm_config, take
+from edgeseq_converters.models.arrays import (
+    LstmCell,
+    check_marks,
+    lstm_cells,
+    lstm_config,
+    take_array,
+)
 from edgeseq_converters.models.network import (
     Cell,
     Dense,
@@ -31,7 +37,7 @@ def network_of(model: TrainedModel) -> Network:
     if model.manifest.network is not None:
         return network_from_folder(model)
     config = lstm_config(model)
-    table = take(model, "embedding.weight", config.vocabulary_size, config.embedding_size)
+    table = take_array(model, "embedding.weight", config.vocabulary_size, config.embedding_size)
     layers: list[Layer] = []
     for number, directions in enumerate(lstm_cells(model)):
         forward, *backward = (_cell(direction) for direction in directions)
@@ -52,7 +58,10 @@ def network_of(model: TrainedModel) -> Network:
     elif config.pooling != "last" and config.pooling != "none":  # noqa: PLR1714
         layers.append(Pool("pool", config.pooling))
     labels = len(model.manifest.labels)
-    head = take(model, "dense.kernel", features, labels), take(model, "dense.bias", labels)
+    head = (
+        take_array(model, "dense.kernel", features, labels),
+        take_array(model, "dense.bias", labels),
+    )
     layers.append(Dense("dense", *head))
     return Network(model.manifest.name, Embedding("embedding", table), tuple(layers))
 

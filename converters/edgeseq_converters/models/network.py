@@ -195,7 +195,9 @@ class Network:
 
     @property
     def bidirectional(self) -> bool:
-        return any(isinstance(one, Recurrent) and one.backward is not None for one in self.layers)
+        return any(
+            isinstance(layer, Recurrent) and layer.backward is not None for layer in self.layers
+        )
 
     @property
     def parameters(self) -> int:

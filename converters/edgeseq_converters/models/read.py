@@ -11,7 +11,7 @@ from edgeseq_converters.models.network import Network
 from edgeseq_converters.models.torch.program import read_program
 from edgeseq_converters.models.torch.state import read_torch_state
 
-_WHOLE = {".keras": read_keras, ".h5": read_h5, ".hdf5": read_h5, ".pt2": read_program}
+_READERS = {".keras": read_keras, ".h5": read_h5, ".hdf5": read_h5, ".pt2": read_program}
 _WEIGHTS = (".pt", ".pth", ".bin", ".safetensors")
 ACCEPTED = (
     "a Keras file (.keras, .h5), a Keras 2 SavedModel, an exported PyTorch module (.pt2), "
@@ -23,7 +23,7 @@ def reads(path: Path) -> bool:
     """Whether `read_network` has a reader for what stands at `path`, going by its kind alone."""
     if path.is_dir():
         return (path / "saved_model.pb").is_file()
-    return path.is_file() and path.suffix.lower() in (*_WHOLE, *_WEIGHTS)
+    return path.is_file() and path.suffix.lower() in (*_READERS, *_WEIGHTS)
 
 
 def read_network(path: Path, *, description: Path | None = None) -> Network:
@@ -48,7 +48,7 @@ def read_network(path: Path, *, description: Path | None = None) -> Network:
     try:
         if weights:
             return read_torch_state(path, description)
-        return read_saved_model(path) if path.is_dir() else _WHOLE[path.suffix.lower()](path)
+        return read_saved_model(path) if path.is_dir() else _READERS[path.suffix.lower()](path)
     except CheckpointError as refusal:
         named = refusal.where or ""
         if named.startswith((str(path), str(description))):

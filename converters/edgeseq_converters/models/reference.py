@@ -25,12 +25,12 @@ def reference_answers(model: TrainedModel, texts: Sequence[Sequence[int]]) -> li
     if model.manifest.arch == "lstm":
         return network_reference.answers(network_of(model), texts)
     forward = BertReference(model)
-    found: list[FloatArray] = [np.zeros(0, np.float32)] * len(texts)
-    for places in network_reference.batches(texts):
-        rows = forward(np.asarray([texts[place] for place in places], np.int32))
-        for place, row in zip(places, rows, strict=True):
-            found[place] = row
-    return found
+    predictions: list[FloatArray] = [np.zeros(0, np.float32)] * len(texts)
+    for positions in network_reference.batches(texts):
+        rows = forward(np.asarray([texts[position] for position in positions], np.int32))
+        for position, row in zip(positions, rows, strict=True):
+            predictions[position] = row
+    return predictions
 
 
 def reference_logits(model: TrainedModel, texts: Sequence[Sequence[int]]) -> FloatArray:

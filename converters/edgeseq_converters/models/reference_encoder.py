@@ -35,16 +35,16 @@ def bert_answers(model: TrainedModel, texts: Sequence[Sequence[int]]) -> list[Fl
     """
     reference = BertReference(model)
     by_length: dict[int, list[int]] = {}
-    for place, token_ids in enumerate(texts):
-        by_length.setdefault(len(token_ids), []).append(place)
-    found: list[FloatArray] = [np.zeros(0, np.float32)] * len(texts)
-    for places in by_length.values():
-        for start in range(0, len(places), BATCH):
-            batch = places[start : start + BATCH]
-            answers = reference(np.asarray([texts[place] for place in batch], np.int32))
-            for place, answer in zip(batch, answers, strict=True):
-                found[place] = answer
-    return found
+    for position, token_ids in enumerate(texts):
+        by_length.setdefault(len(token_ids), []).append(position)
+    predictions: list[FloatArray] = [np.zeros(0, np.float32)] * len(texts)
+    for positions in by_length.values():
+        for start in range(0, len(positions), BATCH):
+            batch = positions[start : start + BATCH]
+            answers = reference(np.asarray([texts[position] for position in batch], np.int32))
+            for position, answer in zip(batch, answers, strict=True):
+                predictions[position] = answer
+    return predictions
 
 
 class BertReference:
@@ -102,9 +102,9 @@ class BertReference:
             rest = rest + arrays["embeddings.token_type_embeddings.weight"][0]
         words = arrays["embeddings.word_embeddings.weight"][token_ids]
         if self.config.trigram:
-            nothing = np.zeros_like(words[:, :1])
-            after = np.concatenate([words[:, 1:], nothing], axis=1)
-            before = np.concatenate([nothing, words[:, :-1]], axis=1)
+            zeros = np.zeros_like(words[:, :1])
+            after = np.concatenate([words[:, 1:], zeros], axis=1)
+            before = np.concatenate([zeros, words[:, :-1]], axis=1)
             joined = np.concatenate([after, words, before], axis=2)
             words = self._linear("embeddings.project", joined)
         if self.config.head == "causal_lm":
@@ -116,18 +116,18 @@ class BertReference:
         return states
 
     def _layer(self, name: str, states: FloatArray) -> FloatArray:
-        narrow, asked = states, states
+        residual, query_input = states, states
         if self.config.bottleneck_size is not None:
-            narrow, asked = (
+            residual, query_input = (
                 self._norm(
                     f"{name}bottleneck.{part}.LayerNorm",
                     self._linear(f"{name}bottleneck.{part}.dense", states),
                 )
                 for part in ("input", "attention")
             )
-        mixed = self._attention(f"{name}attention.self.", asked, states)
+        mixed = self._attention(f"{name}attention.self.", query_input, states)
         mixed = self._linear(f"{name}attention.output.dense", mixed)
-        inner = self._norm(f"{name}attention.output.LayerNorm", narrow + mixed)
+        inner = self._norm(f"{name}attention.output.LayerNorm", residual + mixed)
         for part in feed_forward_prefixes(self.config):
             grown = self._linear(f"{name}{part}intermediate.dense", inner)
             grown = _ACTIVATIONS[self.config.hidden_act](grown)
@@ -138,11 +138,11 @@ class BertReference:
         widened = self._linear(f"{name}output.bottleneck.dense", inner)
         return self._norm(f"{name}output.bottleneck.LayerNorm", states + widened)
 
-    def _attention(self, name: str, asked: FloatArray, told: FloatArray) -> FloatArray:
+    def _attention(self, name: str, query_input: FloatArray, value_input: FloatArray) -> FloatArray:
         """Queries and keys of `asked`, values of `told`."""
         query, key, value = (
             self._by_head(self._linear(name + part, of))
-            for part, of in (("query", asked), ("key", asked), ("value", told))
+            for part, of in (("query", query_input), ("key", query_input), ("value", value_input))
         )
         scores = query @ key.swapaxes(2, 3) / np.float32(np.sqrt(query.shape[-1]))
         if self.config.head == "causal_lm":

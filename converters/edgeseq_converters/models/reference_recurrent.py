@@ -44,14 +44,16 @@ def answers(
     GRU's `…/reset`; `{layer}/sums` before a dense layer's function; and `{layer}/output`, of the
     embedding as well, when nothing else of that layer follows.
     """
-    found: list[FloatArray] = [np.zeros(0, np.float32)] * len(texts)
+    predictions: list[FloatArray] = [np.zeros(0, np.float32)] * len(texts)
     real = [_without_padding(network, text) for text in texts]
-    for places in batches(real):
-        ids = np.asarray([real[place] for place in places], np.int64).reshape(len(places), -1)
+    for positions in batches(real):
+        ids = np.asarray([real[position] for position in positions], np.int64).reshape(
+            len(positions), -1
+        )
         values = _run(network, ids, observe)
-        for place, value in zip(places, values, strict=True):
-            found[place] = value
-    return found
+        for position, value in zip(positions, values, strict=True):
+            predictions[position] = value
+    return predictions
 
 
 def _without_padding(network: Network, text: Sequence[int]) -> Sequence[int]:
@@ -64,11 +66,11 @@ def _without_padding(network: Network, text: Sequence[int]) -> Sequence[int]:
 def batches(texts: Sequence[Sequence[int]]) -> Iterator[list[int]]:
     """Places of texts of one length, at most `BATCH` together."""
     by_length: dict[int, list[int]] = {}
-    for place, token_ids in enumerate(texts):
-        by_length.setdefault(len(token_ids), []).append(place)
-    for places in by_length.values():
-        for start in range(0, len(places), BATCH):
-            yield places[start : start + BATCH]
+    for position, token_ids in enumerate(texts):
+        by_length.setdefault(len(token_ids), []).append(position)
+    for positions in by_length.values():
+        for start in range(0, len(positions), BATCH):
+            yield positions[start : start + BATCH]
 
 
 def _run(network: Network, ids: npt.NDArray[np.int64], observe: Observe) -> FloatArray:

@@ -48,7 +48,7 @@ def network_to_folder(network: Network) -> tuple[NetworkConfig, dict[str, FloatA
     """The network's description and its arrays by name (see `NetworkConfig`)."""
     arrays = {_TABLE: network.embedding.table}
     layers = []
-    for place, layer in enumerate(network.layers):
+    for index, layer in enumerate(network.layers):
         kind = next(name for name, type_ in _KINDS.items() if isinstance(layer, type_))
         options = {name: str(getattr(layer, name)) for name in _OPTIONS.get(kind, ())}
         if isinstance(layer, Recurrent):
@@ -59,13 +59,13 @@ def network_to_folder(network: Network) -> tuple[NetworkConfig, dict[str, FloatA
                 "sequences": "yes" if layer.sequences else "no",
             }
             for direction, cell in zip(("forward", "backward"), layer.cells, strict=False):
-                arrays |= _arrays(cell, f"{place}.{direction}")
+                arrays |= _arrays(cell, f"{index}.{direction}")
         else:
-            own = _arrays(layer, str(place))
+            layer_arrays = _arrays(layer, str(index))
             if isinstance(layer, Dense) and np.array_equal(layer.kernel.T, network.embedding.table):
                 options[_TIED] = "yes"
-                del own[f"{place}.kernel"]
-            arrays |= own
+                del layer_arrays[f"{index}.kernel"]
+            arrays |= layer_arrays
         layers.append(NetworkLayer(layer.name, kind, options))  # type: ignore[arg-type]
     embedding = network.embedding
     config = NetworkConfig(
@@ -86,7 +86,7 @@ def network_from_folder(model: TrainedModel) -> Network:
         raise CheckpointError("is no network", where=where)
     arrays = {name: np.asarray(array, np.float32) for name, array in model.weights.items()}
     try:
-        layers = tuple(_layer(arrays, place, one) for place, one in enumerate(config.layers))
+        layers = tuple(_layer(arrays, index, entry) for index, entry in enumerate(config.layers))
         embedding = Embedding(config.embedding, arrays[_TABLE], config.mask_zero)
     except (KeyError, TypeError, msgspec.ValidationError) as failure:
         raise CheckpointError(
@@ -99,29 +99,29 @@ def network_from_folder(model: TrainedModel) -> Network:
 
 
 def _arrays(part: Any, prefix: str) -> dict[str, FloatArray]:
-    found = {field.name: getattr(part, field.name) for field in fields(part)}
-    return {f"{prefix}.{n}": v for n, v in found.items() if isinstance(v, np.ndarray)}
+    values = {field.name: getattr(part, field.name) for field in fields(part)}
+    return {f"{prefix}.{n}": v for n, v in values.items() if isinstance(v, np.ndarray)}
 
 
-def _layer(arrays: dict[str, FloatArray], place: int, entry: NetworkLayer) -> Layer:
-    def held(prefix: str) -> dict[str, FloatArray]:
+def _layer(arrays: dict[str, FloatArray], index: int, entry: NetworkLayer) -> Layer:
+    def arrays_of(prefix: str) -> dict[str, FloatArray]:
         start = f"{prefix}."
         return {n.removeprefix(start): a for n, a in arrays.items() if n.startswith(start)}
 
     if entry.kind != "recurrent":
-        own = held(str(place))
+        layer_arrays = arrays_of(str(index))
         if entry.options.get(_TIED) == "yes":
-            own["kernel"] = np.ascontiguousarray(arrays[_TABLE].T)
-        made: Layer = _KINDS[entry.kind](
+            layer_arrays["kernel"] = np.ascontiguousarray(arrays[_TABLE].T)
+        layer: Layer = _KINDS[entry.kind](
             name=entry.name,
-            **own,
+            **layer_arrays,
             **{name: entry.options[name] for name in _OPTIONS.get(entry.kind, ())},
         )
-        return made
+        return layer
     kind: Any = entry.options["cell"]
-    forward = Cell(kind, **held(f"{place}.forward"))
+    forward = Cell(kind, **arrays_of(f"{index}.forward"))
     layer = Recurrent(entry.name, forward, sequences=entry.options["sequences"] == "yes")
     if entry.options["directions"] == "2":
         merge: Any = entry.options["merge"]
-        layer = replace(layer, backward=Cell(kind, **held(f"{place}.backward")), merge=merge)
+        layer = replace(layer, backward=Cell(kind, **arrays_of(f"{index}.backward")), merge=merge)
     return layer

@@ -24,57 +24,59 @@ _BY_WORD = (WORD_TABLE, "decoder.weight", "decoder.bias")
 """Arrays with a row for each piece."""
 
 
-def kept_layers(layers: int, wanted: int) -> tuple[int, ...]:
+def evenly_spaced_layers(layers: int, count: int) -> tuple[int, ...]:
     """The numbers of `wanted` of `layers` layers, evenly spread from the lowest on.
 
     Every second one for half of them, as DistilBERT starts from BERT (Sanh et al. 2019, section
     2). Raises `InputError` when there are not so many.
     """
-    if not 1 <= wanted <= layers:
+    if not 1 <= count <= layers:
         raise InputError(
             "cannot keep so many layers",
             where="layers",
-            found=wanted,
+            found=count,
             expected=f"1 to {layers}",
         )
-    return tuple(number * layers // wanted for number in range(wanted))
+    return tuple(number * layers // count for number in range(count))
 
 
-def keep_layers(checkpoint: BertCheckpoint, wanted: int) -> BertCheckpoint:
+def keep_layers(checkpoint: BertCheckpoint, count: int) -> BertCheckpoint:
     """The checkpoint with `wanted` of its layers (see `kept_layers`), to be fine-tuned.
 
     Raises `InputError` when it has not so many.
     """
     config = checkpoint.config
-    kept = kept_layers(config.layers, wanted)
+    layer_indices = evenly_spaced_layers(config.layers, count)
     if config.layer_sources:
-        config, weights = _keep_shared(config, kept, checkpoint.weights)
+        config, weights = _keep_shared(config, layer_indices, checkpoint.weights)
     else:
-        config = msgspec.structs.replace(config, layers=wanted)
-        weights = _renumbered(checkpoint.weights, {old: new for new, old in enumerate(kept)})
-    identity = f"{checkpoint.identity}, layers {', '.join(map(str, kept))}"
+        config = msgspec.structs.replace(config, layers=count)
+        weights = _renumbered(
+            checkpoint.weights, {old: new for new, old in enumerate(layer_indices)}
+        )
+    identity = f"{checkpoint.identity}, layers {', '.join(map(str, layer_indices))}"
     return msgspec.structs.replace(checkpoint, config=config, weights=weights, identity=identity)
 
 
 def _keep_shared(
-    config: BertConfig, kept: tuple[int, ...], weights: dict[str, Any]
+    config: BertConfig, layer_indices: tuple[int, ...], weights: dict[str, Any]
 ) -> tuple[BertConfig, dict[str, Any]]:
     """Layers that share arrays: the arrays that are left are numbered anew."""
-    sources = [layer_sources(config)[number] for number in kept]
+    sources = [layer_sources(config)[number] for number in layer_indices]
     new = {old: number for number, old in enumerate(dict.fromkeys(sources))}
-    fields = {"layers": len(kept), "layer_sources": tuple(new[old] for old in sources)}
+    fields = {"layers": len(layer_indices), "layer_sources": tuple(new[old] for old in sources)}
     return msgspec.structs.replace(config, **fields), _renumbered(weights, new)
 
 
 def _renumbered(weights: dict[str, Any], new: dict[int, int]) -> dict[str, Any]:
-    kept = {}
+    renumbered = {}
     for name, array in weights.items():
         layer = re.match(r"encoder\.layer\.(\d+)\.", name)
         if layer is None:
-            kept[name] = array
+            renumbered[name] = array
         elif (number := int(layer[1])) in new:
-            kept[f"encoder.layer.{new[number]}.{name[layer.end() :]}"] = array
-    return kept
+            renumbered[f"encoder.layer.{new[number]}.{name[layer.end() :]}"] = array
+    return renumbered
 
 
 def trim_checkpoint(
@@ -107,10 +109,10 @@ def trim_model(model: TrainedModel, texts: Sequence[str], *, min_count: int = 1)
 def _trimmed(
     config: BertConfig, weights: dict[str, Any], trimmed: TrimmedVocabulary
 ) -> tuple[BertConfig, dict[str, Any]]:
-    kept = trimmed.kept_ids
+    kept_ids = trimmed.kept_ids
     arrays: dict[str, FloatArray] = dict(weights)
     for name in _BY_WORD:
         if name in arrays:
-            arrays[name] = np.ascontiguousarray(arrays[name][kept])
-    marks = renumbered_marks(config.marker_ids, kept)
-    return msgspec.structs.replace(config, vocabulary_size=len(kept), marker_ids=marks), arrays
+            arrays[name] = np.ascontiguousarray(arrays[name][kept_ids])
+    marks = renumbered_marks(config.marker_ids, kept_ids)
+    return msgspec.structs.replace(config, vocabulary_size=len(kept_ids), marker_ids=marks), arrays

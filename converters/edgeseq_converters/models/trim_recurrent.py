@@ -52,27 +52,27 @@ class Trimmed:
 
     def renumber(self, token_ids: Sequence[int]) -> list[int]:
         """A text's old ids as new ones; raises `CheckpointError` for one whose row is gone."""
-        found = self.new_ids[list(token_ids)] if len(token_ids) else np.zeros(0, np.int64)
-        if (found < 0).any():
-            gone = [old for old, new in zip(token_ids, found, strict=True) if new < 0]
+        new_ids = self.new_ids[list(token_ids)] if len(token_ids) else np.zeros(0, np.int64)
+        if (new_ids < 0).any():
+            missing = [old for old, new in zip(token_ids, new_ids, strict=True) if new < 0]
             raise CheckpointError(
                 "uses a token that was trimmed away",
                 where=self.network.name,
-                found=f"id {gone[0]}",
+                found=f"id {missing[0]}",
                 fix="trim with a corpus that has it, or do not trim",
             )
-        return [int(one) for one in found]
+        return [int(token_id) for token_id in new_ids]
 
 
 def trim_network(
-    network: Network, texts: Iterable[Sequence[int]], *, keep: Iterable[int] = ()
+    network: Network, texts: Iterable[Sequence[int]], *, always_kept: Iterable[int] = ()
 ) -> Trimmed:
     """Keeps the rows of the ids in `texts` and in `keep` (an unknown token's, a start's).
 
     With `mask_zero`, id 0 stays 0, which is padding. Raises `CheckpointError` for an id beyond
     the table and when no id is left.
     """
-    used = {int(token_id) for text in texts for token_id in text} | set(map(int, keep))
+    used = {int(token_id) for text in texts for token_id in text} | set(map(int, always_kept))
     return _select(network, used)
 
 
@@ -123,22 +123,22 @@ def _select(network: Network, used: set[int]) -> Trimmed:
     embedding = network.embedding
     if embedding.mask_zero:
         used = used | {0}
-    kept = np.asarray(sorted(used), np.int64)
-    _check_rows(kept, embedding.vocabulary_size, network.name)
+    kept_ids = np.asarray(sorted(used), np.int64)
+    _check_rows(kept_ids, embedding.vocabulary_size, network.name)
     new_ids = np.full(embedding.vocabulary_size, -1, np.int64)
-    new_ids[kept] = np.arange(kept.size)
-    smaller = replace(embedding, table=np.ascontiguousarray(embedding.table[kept]))
-    return Trimmed(replace(network, embedding=smaller), kept, new_ids)
+    new_ids[kept_ids] = np.arange(kept_ids.size)
+    smaller = replace(embedding, table=np.ascontiguousarray(embedding.table[kept_ids]))
+    return Trimmed(replace(network, embedding=smaller), kept_ids, new_ids)
 
 
-def _check_rows(kept: Ids, rows: int, where: str) -> None:
-    if not kept.size:
+def _check_rows(kept_ids: Ids, rows: int, where: str) -> None:
+    if not kept_ids.size:
         raise CheckpointError("has no tokens left", where=where, fix="trim with another corpus")
-    if kept[0] < 0 or kept[-1] >= rows:
+    if kept_ids[0] < 0 or kept_ids[-1] >= rows:
         raise CheckpointError(
             "is used with a token beyond its embedding table",
             where=where,
-            found=f"id {kept[0] if kept[0] < 0 else kept[-1]}",
+            found=f"id {kept_ids[0] if kept_ids[0] < 0 else kept_ids[-1]}",
             expected=f"0 to {rows - 1}",
             fix="use the tokenizer that the model was trained with",
         )

@@ -86,9 +86,12 @@ def trim_tokenizer(
     return trimmed
 
 
-def split_otherwise(before_json: str, after_json: str, texts: Sequence[str]) -> int:
+def changed_tokenization(before_json: str, after_json: str, texts: Sequence[str]) -> int:
     """How many of `texts` two tokenizers split into other tokens."""
-    before, after = (_plain(one).encode_batch(list(texts)) for one in (before_json, after_json))
+    before, after = (
+        _plain(tokenizer_json).encode_batch(list(texts))
+        for tokenizer_json in (before_json, after_json)
+    )
     return sum(old.tokens != new.tokens for old, new in zip(before, after, strict=True))
 
 
@@ -97,13 +100,13 @@ def renumbered_marks(marks: Sequence[int], kept_ids: npt.NDArray[np.int64]) -> t
 
     Raises `CheckpointError` for one that is gone: added tokens are never trimmed away.
     """
-    places = np.searchsorted(kept_ids, marks)
-    for mark, place in zip(marks, places, strict=True):
-        if place >= len(kept_ids) or kept_ids[place] != mark:
+    positions = np.searchsorted(kept_ids, marks)
+    for mark, position in zip(marks, positions, strict=True):
+        if position >= len(kept_ids) or kept_ids[position] != mark:
             raise CheckpointError(
                 "a mark is no added token", where="tokenizer.json", found=f"id {mark}"
             )
-    return tuple(int(place) for place in places)
+    return tuple(int(position) for position in positions)
 
 
 def _trim(
@@ -121,14 +124,14 @@ def _trim(
     # A WordLevel's single characters are words like any other.
     pieces = content["model"]["type"] == "WordPiece"
     prefix = content["model"].get("continuing_subword_prefix", "##")
-    kept = {
+    entries = {
         old
         for piece, old in vocabulary.items()
         if counts[old] >= min_count
         or piece in specials
         or (pieces and len(piece.removeprefix(prefix)) == 1)
     }
-    ascending = sorted(kept | set(always))
+    ascending = sorted(entries | set(always))
     new_ids = {old: new for new, old in enumerate(ascending)}
     return TrimmedVocabulary(
         tokenizer_json=_rewrite(content, vocabulary, new_ids),

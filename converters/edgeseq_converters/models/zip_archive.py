@@ -73,13 +73,13 @@ class Archive:
         if not self.holds(name):
             raise CheckpointError(f"has no {name}", where=self.path, fix="save it again")
         member = self._zip.getinfo(name)
-        most = min(limit_bytes, max(1 << 20, _SHRUNK_AT_MOST * member.compress_size))
-        if member.file_size > most:
+        allowed_bytes = min(limit_bytes, max(1 << 20, _SHRUNK_AT_MOST * member.compress_size))
+        if member.file_size > allowed_bytes:
             raise CheckpointError(
                 f"{name} is too large",
                 where=self.path,
                 found=f"{member.file_size} bytes",
-                expected=f"<= {most}",
+                expected=f"<= {allowed_bytes}",
             )
         try:
             return self._zip.read(member)

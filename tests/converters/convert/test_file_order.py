@@ -32,7 +32,7 @@ def test_what_is_read_from_the_file_stands_before_what_is_packed(tmp_path: Path)
         )
         expected = (expected * gain) @ matrix.T + bias
     main.outputs.append(hidden)
-    writer.sign("serving_default", {"ids": ids}, {"out": hidden})
+    writer.add_signature("serving_default", {"ids": ids}, {"out": hidden})
     content = writer.pack()
 
     begins = {name: [content.index(part.tobytes()) for part in parts] for name, parts in
@@ -59,6 +59,6 @@ def test_what_is_both_looked_up_and_multiplied_by_counts_as_read() -> None:
     hidden = op.fully_connected(op.gather(words, ids), main.constant("matrix", other), None)
     logits = op.fully_connected(hidden, words, None)
     main.outputs.append(logits)
-    writer.sign("serving_default", {"ids": ids}, {"out": logits})
+    writer.add_signature("serving_default", {"ids": ids}, {"out": logits})
     content = writer.pack()
     assert content.index(table.tobytes()) < content.index(other.tobytes())

@@ -20,8 +20,8 @@ from edgeseq_converters.models.huggingface.checkpoint import (
 )
 from edgeseq_converters.models.reference_encoder import bert_answers
 from edgeseq_converters.models.trim_encoder import (
+    evenly_spaced_layers,
     keep_layers,
-    kept_layers,
     trim_checkpoint,
     trim_model,
 )
@@ -46,7 +46,7 @@ def folder(small_bert_checkpoint: Path, tmp_path: Path) -> Path:
     ],
 )
 def test_kept_layers_are_evenly_spread(layers: int, wanted: int, kept: tuple[int, ...]) -> None:
-    assert kept_layers(layers, wanted) == kept
+    assert evenly_spaced_layers(layers, wanted) == kept
 
 
 def test_fewer_layers(folder: Path) -> None:

@@ -100,7 +100,7 @@ def test_words_keep_padding_at_0(make: Any) -> None:
 
 def test_ids_alone(make: Any) -> None:
     network = make_network(make, 30, mask_zero=True)
-    trimmed = trim_network(network, [[3, 29, 7], [7, 7]], keep=(1,))
+    trimmed = trim_network(network, [[3, 29, 7], [7, 7]], always_kept=(1,))
     assert trimmed.kept_ids.tolist() == [0, 1, 3, 7, 29]
     assert trimmed.new_ids[[0, 1, 3, 7, 29]].tolist() == [0, 1, 2, 3, 4]
     assert (trimmed.new_ids >= 0).sum() == trimmed.rows_after == 5

@@ -84,20 +84,22 @@ def lowerings_of(arch: Arch, task: str) -> tuple[Lowering, ...]:
     """The lowerings that a model of this architecture has for a task."""
     if head_of(task) == "language-modeling":
         return ("encoder", "cached") if arch == "bert" else ("loop",)
-    return tuple(one for one in LOWERINGS[arch] if one != "cached")
+    return tuple(lowering for lowering in LOWERINGS[arch] if lowering != "cached")
 
 
 def recipes_of(arch: Arch, lowering: Lowering) -> tuple[str, ...]:
     """The recipes that a lowering of this architecture has."""
     if arch == "bert":
         return _ENCODER_RECIPES
-    lacking: set[str] = set()
+    unsupported: set[str] = set()
     if lowering == "projected":
-        lacking = {one.name for one in RECIPES.values() if one.activations != "float32"}
+        unsupported = {
+            recipe.name for recipe in RECIPES.values() if recipe.activations != "float32"
+        }
     if lowering == "fused":
-        lacking = {one.name for one in RECIPES.values() if one.weights == "int4"}
-        lacking.add("static_wi8_ai16")  # the operator's own form is 8x8→16
-    return tuple(name for name in RECIPES if name not in lacking)
+        unsupported = {recipe.name for recipe in RECIPES.values() if recipe.weights == "int4"}
+        unsupported.add("static_wi8_ai16")  # the operator's own form is 8x8→16
+    return tuple(name for name in RECIPES if name not in unsupported)
 
 
 def choose_runtime(name: str | None) -> str | None:
@@ -107,10 +109,12 @@ def choose_runtime(name: str | None) -> str | None:
     """
     if name is None:
         return None
-    wanted = name.replace("==", " ").split()
+    name_and_version = name.replace("==", " ").split()
     for known in operator_versions():
         package, version = known.split()
-        if wanted[0] == package and (len(wanted) == 1 or version.startswith(wanted[1])):
+        if name_and_version[0] == package and (
+            len(name_and_version) == 1 or version.startswith(name_and_version[1])
+        ):
             return known
     raise InputError(
         "unknown runtime",

@@ -27,8 +27,8 @@ class Ranges:
 
     def of(self, *names: str) -> tuple[float, float]:
         """The range that covers all of these tensors."""
-        found = [self.bounds[name] for name in names]
-        return min(low for low, _ in found), max(high for _, high in found)
+        bounds = [self.bounds[name] for name in names]
+        return min(low for low, _ in bounds), max(high for _, high in bounds)
 
     def largest(self, *names: str) -> float:
         """The largest magnitude of these tensors."""
@@ -49,18 +49,18 @@ def calibrate(network: Network, texts: Sequence[Sequence[int]]) -> Ranges:
             found="none",
             fix="name data with --data, or choose a dynamic recipe",
         )
-    seen: dict[str, list[FloatArray]] = {}
+    observed: dict[str, list[FloatArray]] = {}
     generator = np.random.default_rng(0)
 
     def observe(name: str, values: FloatArray) -> None:
         flat = values.reshape(-1)
         if flat.size > _KEPT_VALUES:
             flat = generator.choice(flat, _KEPT_VALUES, replace=False)
-        seen.setdefault(name, []).append(flat)
+        observed.setdefault(name, []).append(flat)
 
     answers(network, texts, observe)
     bounds = {}
-    for name, parts in seen.items():
+    for name, parts in observed.items():
         values = np.concatenate(parts)
         low, high = np.percentile(values, [100 - PERCENTILE, PERCENTILE])
         bounds[name] = (float(low), float(high))

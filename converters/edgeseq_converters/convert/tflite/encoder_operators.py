@@ -71,7 +71,7 @@ def layer_norm(x: Tensor, scale: Tensor, shift: Tensor, epsilon: float) -> Tenso
     In elementwise operators and MEAN, all of which run inside XNNPACK.
     """
     graph = x.graph
-    centred = op.pair("SUB", x, op.reduce("MEAN", x, 1))
+    centred = op.elementwise("SUB", x, op.reduce("MEAN", x, 1))
     variance = op.reduce("MEAN", op.multiply(centred, centred), 1)
     small = graph.constant("epsilon", np.asarray([epsilon], np.float32))
     normal = op.multiply(centred, rsqrt(op.add(variance, small)))

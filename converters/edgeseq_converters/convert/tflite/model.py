@@ -46,17 +46,17 @@ class Tensor:
     quantization: Quantization | None = None
 
 
-class _PlacedBuffer(schema.BufferT):  # type: ignore[misc, unused-ignore]
+class _BufferEntry(schema.BufferT):  # type: ignore[misc, unused-ignore]
     """A buffer whose content starts at a multiple of 16 bytes, and stands in the file where it is
     packed first, not where it stands in the list of buffers."""
 
     content: bytes = b""
-    place: Any = None
+    packed_offset: Any = None
 
     def Pack(self, builder: Any) -> Any:  # noqa: N802 - the name is the generated class's
-        if self.place is None:
-            self.place = self._write(builder)
-        return self.place
+        if self.packed_offset is None:
+            self.packed_offset = self._write(builder)
+        return self.packed_offset
 
     def _write(self, builder: Any) -> Any:
         vector = None
@@ -90,7 +90,9 @@ class Writer:
         self._graphs.append(graph)
         return graph
 
-    def sign(self, key: str, inputs: dict[str, Tensor], outputs: dict[str, Tensor]) -> None:
+    def add_signature(
+        self, key: str, inputs: dict[str, Tensor], outputs: dict[str, Tensor]
+    ) -> None:
         """Names a graph's inputs and outputs: the interface that callers bind to."""
 
         def named(tensors: dict[str, Tensor]) -> list[Any]:
@@ -121,9 +123,9 @@ class Writer:
             self._contents.append(content)
         return self._places[key]
 
-    def read_from_file(self, place: int) -> None:
+    def read_from_file(self, index: int) -> None:
         """Says that an operator reads this buffer from the file each time the model answers."""
-        self._read.add(place)
+        self._read.add(index)
 
     def pack(self) -> bytes:
         """The file's content.
@@ -140,7 +142,7 @@ class Writer:
         ]
         model.buffers = []
         for content in self._contents:
-            buffer = _PlacedBuffer()
+            buffer = _BufferEntry()
             buffer.content = content
             model.buffers.append(buffer)
         model.subgraphs = [graph.pack() for graph in self._graphs]
@@ -148,9 +150,9 @@ class Writer:
         builder = flatbuffers.Builder(sum(map(len, self._contents)) + (1 << 16))
         # A flatbuffer is built from its end to its beginning.
         packed = sorted(set(range(len(self._contents))) - self._read, reverse=True)
-        read = sorted(self._read, key=lambda place: len(self._contents[place]), reverse=True)
-        for place in (*packed, *read):
-            model.buffers[place].Pack(builder)
+        read = sorted(self._read, key=lambda index: len(self._contents[index]), reverse=True)
+        for index in (*packed, *read):
+            model.buffers[index].Pack(builder)
         builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
         return bytes(builder.Output())
 
@@ -193,10 +195,10 @@ class Graph:
         same tensor."""
         dtype: Any = "int4" if int4 else values.dtype.name
         content = pack_int4(values) if int4 else np.ascontiguousarray(values).tobytes()
-        place = self.writer.buffer(content)
-        key = (place, dtype, values.shape, quantization)
+        index = self.writer.buffer(content)
+        key = (index, dtype, values.shape, quantization)
         if key not in self._constants:
-            tensor = self.tensor(name, dtype, values.shape, quantization, buffer=place)
+            tensor = self.tensor(name, dtype, values.shape, quantization, buffer=index)
             self._constants[key] = tensor
         return self._constants[key]
 

@@ -62,7 +62,9 @@ def _same_rank(a: Sequence[int], b: Sequence[int]) -> tuple[int, ...]:
     return tuple(y if x == 1 else x for x, y in zip(longer, padded, strict=True))
 
 
-def pair(name: Pair, a: Tensor, b: Tensor, quantization: Quantization | None = None) -> Tensor:
+def elementwise(
+    name: Pair, a: Tensor, b: Tensor, quantization: Quantization | None = None
+) -> Tensor:
     """An operation on two tensors by element."""
     output = a.graph.tensor(name.lower(), a.dtype, _same_rank(a.shape, b.shape), quantization)
     version = _version(name, a.dtype)
@@ -76,12 +78,12 @@ def pair(name: Pair, a: Tensor, b: Tensor, quantization: Quantization | None = N
 
 def add(a: Tensor, b: Tensor, quantization: Quantization | None = None) -> Tensor:
     """a + b by element; integers come on the scale of `quantization`."""
-    return pair("ADD", a, b, quantization)
+    return elementwise("ADD", a, b, quantization)
 
 
 def multiply(a: Tensor, b: Tensor, quantization: Quantization | None = None) -> Tensor:
     """a · b by element; integers come on the scale of `quantization`."""
-    return pair("MUL", a, b, quantization)
+    return elementwise("MUL", a, b, quantization)
 
 
 def unary(name: Unary, x: Tensor, quantization: Quantization | None = None) -> Tensor:
@@ -120,12 +122,12 @@ def fully_connected(
     return output
 
 
-def gather(table: Tensor, places: Tensor) -> Tensor:
+def gather(table: Tensor, indices: Tensor) -> Tensor:
     """Rows of `table` [r, …] at `places` int32 [n] → [n, …]."""
-    shape = (*places.shape, *table.shape[1:])
+    shape = (*indices.shape, *table.shape[1:])
     output = table.graph.tensor("rows", table.dtype, shape, table.quantization)
     version = _version("GATHER", table.dtype)
-    table.graph.operator("GATHER", version, [table, places], [output], schema.GatherOptionsT())
+    table.graph.operator("GATHER", version, [table, indices], [output], schema.GatherOptionsT())
     return output
 
 
@@ -168,12 +170,12 @@ def columns(x: Tensor, begin: int, end: int) -> Tensor:
     return _strided(x, (0, begin), (0, end), (1, 1), mask=1, shape=(x.shape[0], end - begin))
 
 
-def row(x: Tensor, place: int) -> Tensor:
+def row(x: Tensor, index: int) -> Tensor:
     """x [n, f] → [1, f]; −1 is the last row."""
-    end = place + 1
+    end = index + 1
     end_mask = 3 if end == 0 else 2
     shape = (1, x.shape[1])
-    return _strided(x, (place, 0), (end, 0), (1, 1), mask=2, end_mask=end_mask, shape=shape)
+    return _strided(x, (index, 0), (end, 0), (1, 1), mask=2, end_mask=end_mask, shape=shape)
 
 
 def _strided(
@@ -255,7 +257,7 @@ def quantize(x: Tensor, dtype: Dtype, quantization: Quantization) -> Tensor:
     return output
 
 
-def less(a: Tensor, b: Tensor) -> Tensor:
+def less_than(a: Tensor, b: Tensor) -> Tensor:
     """bool by element."""
     output = a.graph.tensor("less", "bool", _same_rank(a.shape, b.shape))
     a.graph.operator("LESS", 1, [a, b], [output], schema.LessOptionsT())
@@ -328,18 +330,18 @@ def while_loop(
 ) -> dict[str, Tensor]:
     """WHILE over named tensors; `body` gives those that change, the others are handed through."""
     graphs = [writer.graph("condition"), writer.graph("body")]
-    seen = []
+    visited = []
     for graph in graphs:
         entries = start.items()
         inner = {n: graph.input(n, t.dtype, t.shape, t.quantization) for n, t in entries}
-        seen.append(inner)
-    graphs[0].outputs = [condition(seen[0])]
-    changed = body(seen[1])
-    graphs[1].outputs = [changed.get(name, seen[1][name]) for name in start]
+        visited.append(inner)
+    graphs[0].outputs = [condition(visited[0])]
+    changed = body(visited[1])
+    graphs[1].outputs = [changed.get(name, visited[1][name]) for name in start]
     return dict(zip(start, loop(graphs[0], graphs[1], list(start.values())), strict=True))
 
 
-def places(ids: Tensor) -> Tensor:
+def arange_like(ids: Tensor) -> Tensor:
     """int32 [n] = 0, 1, …, n − 1 for int32 `ids` [n].
 
     Not RANGE: its output would have a size known only while running, which keeps the operators
@@ -348,10 +350,10 @@ def places(ids: Tensor) -> Tensor:
     graph = ids.graph
     if -1 not in ids.shape:
         return graph.constant("places", np.arange(ids.shape[0], dtype=np.int32))
-    same = graph.tensor("same", "bool", ids.shape)
-    graph.operator("EQUAL", 1, [ids, ids], [same], schema.EqualOptionsT())
+    equal_ids = graph.tensor("same", "bool", ids.shape)
+    graph.operator("EQUAL", 1, [ids, ids], [equal_ids], schema.EqualOptionsT())
     output = graph.tensor("places", "int32", ids.shape)
     axis = graph.constant("axis", np.asarray(0, np.int32))
     options = schema.CumsumOptionsT(exclusive=True)
-    graph.operator("CUMSUM", 1, [cast(same, "int32"), axis], [output], options)
+    graph.operator("CUMSUM", 1, [cast(equal_ids, "int32"), axis], [output], options)
     return output

@@ -97,15 +97,15 @@ def _rounded_int4(
     scales = largest / INT4_LIMIT
     off = np.empty_like(values)
     for fraction in _CLIPPING:
-        tried = (largest * fraction / INT4_LIMIT).astype(np.float32).astype(np.float64)
-        np.divide(values, tried[:, None], out=off)
+        candidate = (largest * fraction / INT4_LIMIT).astype(np.float32).astype(np.float64)
+        np.divide(values, candidate[:, None], out=off)
         np.rint(off, out=off)
         np.clip(off, -INT4_LIMIT, INT4_LIMIT, out=off)
-        off *= tried[:, None]
+        off *= candidate[:, None]
         off -= values
         np.square(off, out=off)
         errors = off.sum(axis=1) if importance is None else off @ importance
-        scales = np.where(errors < best, tried, scales)
+        scales = np.where(errors < best, candidate, scales)
         best = np.minimum(best, errors)
     stored = np.clip(np.rint(values / scales[:, None]), -INT4_LIMIT, INT4_LIMIT)
     return stored.astype(np.int8), scales

@@ -38,7 +38,7 @@ def collect(
         elif name == "decoder.weight" and config.trigram:
             arrays[name] = reader.wide_decoder(shape)
         else:
-            arrays[name] = reader.take(name, shape)
+            arrays[name] = reader.take_tensor(name, shape)
     return arrays
 
 
@@ -48,21 +48,21 @@ class _Reader:
         self._config = config
         self._weights = weights
 
-    def take(self, name: str, shape: tuple[int, ...]) -> FloatArray:
+    def take_tensor(self, name: str, shape: tuple[int, ...]) -> FloatArray:
         described = self._described
         family = described.family
-        own = family.checkpoint_name(name, described.config, head=self._config.head)
-        names = spellings(own, family.prefix)
+        checkpoint_name = family.checkpoint_name(name, described.config, head=self._config.head)
+        names = spellings(checkpoint_name, family.prefix)
         if name == "decoder.bias":
             # Where the decoder is tied, its bias is too, and only the former one counts.
-            inner = (own.removesuffix("bias") + "decoder.bias",)
+            inner = (checkpoint_name.removesuffix("bias") + "decoder.bias",)
             names = names + inner if self._config.tied_decoder else inner + names
         return take_tensor(self._weights, names, shape)
 
     def positions(self, shape: tuple[int, ...]) -> FloatArray:
         """The table from the row of the first token on."""
         skipped = self._described.family.first_position(self._described.config)
-        return self.take(_POSITIONS, (shape[0] + skipped, *shape[1:]))[skipped:]
+        return self.take_tensor(_POSITIONS, (shape[0] + skipped, *shape[1:]))[skipped:]
 
     def wide_decoder(self, shape: tuple[int, ...]) -> FloatArray:
         """MobileBERT's: the table of words beside what it lacks of the hidden size."""
@@ -70,4 +70,4 @@ class _Reader:
         words = self._config.embedding_size or 0
         name = "cls.predictions.dense.weight"
         rest = take_tensor(self._weights, (name,), (width - words, rows))
-        return np.concatenate([self.take(_WORDS, (rows, words)), rest.T], axis=1)
+        return np.concatenate([self.take_tensor(_WORDS, (rows, words)), rest.T], axis=1)

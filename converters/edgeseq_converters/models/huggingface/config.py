@@ -148,7 +148,7 @@ def dimensions(
         "tied_decoder": bool(getattr(config, "tie_word_embeddings", True)),
         "max_position_embeddings": sizes["max_position_embeddings"] - skipped,
     }
-    fields |= family.more(config)
+    fields |= family.extra_fields(config)
     if head == "masked_lm":
         fields["head_act"] = family.word_act or act
     elif head == "sequence_classification" and own_head:
@@ -180,13 +180,13 @@ def _size(config: Any, field: str, where: Path) -> int:
     return size
 
 
-def _require(where: Path, field: str, found: object, expected: object) -> None:
+def _require(where: Path, field: str, actual: object, expected: object) -> None:
     # JSON has no empty pruned_heads but {} and null, which mean the same.
-    if found != expected and (found or expected):
+    if actual != expected and (actual or expected):
         raise CheckpointError(
             f"{field} is not supported",
             where=where,
-            found=repr(found),
+            found=repr(actual),
             expected=repr(expected),
             fix="choose a checkpoint of the plain BERT family",
         )

@@ -35,7 +35,7 @@ class Family(msgspec.Struct, frozen=True):
     prefix: str
     class_act: Callable[[Any], Act | None]
     fields: Mapping[str, str | None] = {}
-    more: Callable[[Any], dict[str, Any]] = lambda _config: {}
+    extra_fields: Callable[[Any], dict[str, Any]] = lambda _config: {}
     word_act: Act | None = None
     must_be: Mapping[str, object] = {}
     layer_norm_eps: float | None = None
@@ -69,8 +69,8 @@ _DENSE_CLASSIFIER: Renames = (
 
 def _electra(config: Any) -> dict[str, Any]:
     # ElectraModel has a projection only where the sizes differ.
-    own = config.embedding_size != config.hidden_size
-    return {"embedding_size": config.embedding_size if own else None}
+    projects_embeddings = config.embedding_size != config.hidden_size
+    return {"embedding_size": config.embedding_size if projects_embeddings else None}
 
 
 def _mobilebert(config: Any) -> dict[str, Any]:
@@ -93,9 +93,9 @@ def _albert(config: Any) -> dict[str, Any]:
     )
     sources = [
         # As transformers computes it, with its rounding.
-        int(layer / (layers / groups)) * inner + one
+        int(layer / (layers / groups)) * inner + inner_layer
         for layer in range(layers)
-        for one in range(inner)
+        for inner_layer in range(inner)
     ]
     return {
         "embedding_size": config.embedding_size,
@@ -146,7 +146,7 @@ FAMILIES: dict[str, Family] = {
             name="electra",
             prefix="electra.",
             class_act=lambda _config: "gelu",
-            more=_electra,
+            extra_fields=_electra,
             word_act="gelu",
             names=(
                 (r"^embeddings\.project\.", "embeddings_project."),
@@ -174,7 +174,7 @@ FAMILIES: dict[str, Family] = {
             name="mobilebert",
             prefix="mobilebert.",
             class_act=lambda config: "tanh" if config.classifier_activation else None,
-            more=_mobilebert,
+            extra_fields=_mobilebert,
             must_be={
                 "trigram_input": True,
                 "use_bottleneck": True,
@@ -191,7 +191,7 @@ FAMILIES: dict[str, Family] = {
             name="albert",
             prefix="albert.",
             class_act=lambda _config: "tanh",
-            more=_albert,
+            extra_fields=_albert,
             layer_name=lambda config, number: (
                 f"encoder.albert_layer_groups.{number // config.inner_group_num}."
                 f"albert_layers.{number % config.inner_group_num}."

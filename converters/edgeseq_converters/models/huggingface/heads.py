@@ -47,14 +47,14 @@ def check_head(name: str) -> HeadName:
     )
 
 
-def choose_head(described: Described, files: Files, wanted: HeadName = "auto") -> Head:
+def choose_head(described: Described, files: Files, requested: HeadName = "auto") -> Head:
     """The head that `wanted` names, or with `auto` the one that the checkpoint was made with.
 
     A sentence embedding is pooled as the checkpoint's `modules.json` says; without one by the
     mean, with any length. Raises `CheckpointError` naming field, found and expected when the
     checkpoint has another head, or pools in a way that the graphs do not.
     """
-    kind = _kind(described, files) if wanted == "auto" else wanted
+    kind = _kind(described, files) if requested == "auto" else requested
     pooling: Pooling = "cls"
     normalized = False
     if kind == "feature_extraction":

@@ -24,9 +24,9 @@ def read_tokenizer(files: Files, *, vocabulary_size: int) -> str:
             files.read(TOKENIZER), vocabulary_size, where=files.where / TOKENIZER
         )
     if files.has("vocab.txt"):
-        made, where = _word_pieces(files), "vocab.txt"
+        tokenizer, where = _word_pieces(files), "vocab.txt"
     elif files.has("vocab.json") and files.has("merges.txt"):
-        made, where = _byte_pairs(files), "vocab.json"
+        tokenizer, where = _byte_pairs(files), "vocab.json"
     else:
         pieces = [name for name in files.names() if name.endswith(".model")]
         raise CheckpointError(
@@ -36,7 +36,7 @@ def read_tokenizer(files: Files, *, vocabulary_size: int) -> str:
             fix="load it with transformers' AutoTokenizer and save it with save_pretrained, "
             f"which writes {TOKENIZER}",
         )
-    content = str(made.to_str()).encode()
+    content = str(tokenizer.to_str()).encode()
     return parse_tokenizer(content, vocabulary_size, where=files.where / where)
 
 
@@ -91,8 +91,11 @@ def _word_pieces(files: Files) -> Any:
         pair=[start, "$A", end, "$B:1", f"{end}:1"],
         special_tokens=[(start, vocabulary[start]), (end, vocabulary[end])],
     )
-    more = (_special(settings, "pad_token", "[PAD]"), _special(settings, "mask_token", "[MASK]"))
-    specials = [unknown, start, end, *more]
+    optional_tokens = (
+        _special(settings, "pad_token", "[PAD]"),
+        _special(settings, "mask_token", "[MASK]"),
+    )
+    specials = [unknown, start, end, *optional_tokens]
     tokenizer.add_special_tokens([piece for piece in specials if piece in vocabulary])
     return tokenizer
 

@@ -57,11 +57,13 @@ def read_weights(files: Files) -> Weights:
             digest.update(content)
             tensors |= parse(content, where=files.where / part)
         return Weights(tensors, digest.hexdigest(), files.where / parts[0])
-    others = [name for name in files.names() if name.endswith((".bin", ".h5", ".msgpack", ".onnx"))]
+    other_formats = [
+        name for name in files.names() if name.endswith((".bin", ".h5", ".msgpack", ".onnx"))
+    ]
     raise CheckpointError(
         f"has neither {SAFETENSORS} nor {PICKLE}",
         where=files.where,
-        found=", ".join(others) or "no weights",
+        found=", ".join(other_formats) or "no weights",
         fix="load it once with transformers and save it with save_pretrained, which writes it",
     )
 
@@ -72,11 +74,11 @@ def _parts(files: Files, name: str) -> list[str]:
     if not files.has(name + _INDEX):
         return []
     index = files.read_json(name + _INDEX)
-    places = index.get("weight_map")
+    weight_map = index.get("weight_map")
     where = files.where / (name + _INDEX)
-    if not isinstance(places, dict) or not places:
+    if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError("has no weight_map", where=where)
-    return sorted({inside(part, where=where) for part in places.values()})
+    return sorted({inside(part, where=where) for part in weight_map.values()})
 
 
 def parse_safetensors(content: bytes, *, where: Path) -> dict[str, Tensor]:
@@ -193,5 +195,5 @@ def spellings(name: str, prefix: str) -> tuple[str, ...]:
     the older `gamma` and `beta`."""
     older = re.sub(r"(LayerNorm|layer_norm)\.weight$", r"\1.gamma", name)
     older = re.sub(r"(LayerNorm|layer_norm)\.bias$", r"\1.beta", older)
-    found = (name, prefix + name, older, prefix + older)
-    return tuple(dict.fromkeys(found))
+    candidates = (name, prefix + name, older, prefix + older)
+    return tuple(dict.fromkeys(candidates))

@@ -28,7 +28,7 @@ Consumers = Mapping[str, Sequence[KerasLayer]]
 
 
 @dataclass(frozen=True)
-class Found:
+class AttentionMatch:
     """The pooling, the layer whose output is its result, and all layers that belong to it."""
 
     pool: AttentionPool
@@ -38,19 +38,19 @@ class Found:
 
 def attention_after(
     states: KerasLayer, consumers: Consumers, weights: Weights, *, masked: bool
-) -> Found:
+) -> AttentionMatch:
     """The attention pooling over the output of `states`, which two layers take.
 
     `consumers` gives the layers that take a layer's output; `masked` says whether the embedding
     masks. Raises `CheckpointError` naming the
     layer where the pattern breaks.
     """
-    takers = consumers[states.name]
-    joins = [one for one in takers if one.class_name in ("Dot", "Multiply")]
-    if len(takers) != 2 or len(joins) != 1:
+    consumers_of_states = consumers[states.name]
+    joins = [layer for layer in consumers_of_states if layer.class_name in ("Dot", "Multiply")]
+    if len(consumers_of_states) != 2 or len(joins) != 1:
         raise _broken(states, "goes to several layers")
     (join,) = joins
-    (start,) = (one for one in takers if one is not join)
+    (start,) = (layer for layer in consumers_of_states if layer is not join)
     scorers: list[Dense] = []
     used: list[KerasLayer] = []
     column, softmaxed, at = True, False, start
@@ -76,7 +76,7 @@ def attention_after(
     if not softmaxed or not scorers:
         raise _broken(join, "has no softmax over the tokens")
     last, rest = _end(join, start=used[-1], states=states, column=column, consumers=consumers)
-    return Found(_pool(join, scorers), last, (*used, *rest))
+    return AttentionMatch(_pool(join, scorers), last, (*used, *rest))
 
 
 def _pool(join: KerasLayer, scorers: Sequence[Dense]) -> AttentionPool:

@@ -39,7 +39,7 @@ def check_dtype(layer: KerasLayer) -> None:
 
 def check_shape(layer: KerasLayer, name: str, array: FloatArray, *sizes: int | None) -> None:
     fits = array.ndim == len(sizes) and all(
-        size in (None, found) for size, found in zip(sizes, array.shape, strict=True)
+        size in (None, actual) for size, actual in zip(sizes, array.shape, strict=True)
     )
     if not fits:
         raise layer.refuse(

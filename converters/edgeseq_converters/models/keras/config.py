@@ -15,7 +15,7 @@ from edgeseq.errors import CheckpointError
 
 _MODELS = ("Sequential", "Functional", "Model")
 _BUILT_IN = ("keras", "tf_keras")
-_SHOWN = 160
+_MAX_SHOWN = 160
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,10 @@ class KerasLayer:
 
     def refuse(self, what: str, **details: Any) -> CheckpointError:
         """An error that names this layer; what a file says is cut to a line's length."""
-        short = {key: str(value)[:_SHOWN] for key, value in details.items() if value is not None}
-        name = f"{self.name[:_SHOWN]} ({self.class_name[:_SHOWN]})"
+        short = {
+            key: str(value)[:_MAX_SHOWN] for key, value in details.items() if value is not None
+        }
+        name = f"{self.name[:_MAX_SHOWN]} ({self.class_name[:_MAX_SHOWN]})"
         return CheckpointError(f"layer {name} {what}", where=self.where, **short)
 
     def flag(self, key: str, *, default: bool = False) -> bool:
@@ -46,7 +48,7 @@ class KerasLayer:
             raise self.refuse(f"has a strange {key}", found=value, expected="true or false")
         return value
 
-    def whole(self, key: str) -> int:
+    def integer(self, key: str) -> int:
         """A setting that is a positive whole number."""
         value = self.config.get(key)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -142,8 +144,8 @@ def _layer(where: str, entry: Any) -> KerasLayer:
     layer = KerasLayer(where, class_name, name, config)
     module = entry.get("module")
     registered = entry.get("registered_name")
-    own = module is not None and str(module).split(".")[0] not in _BUILT_IN
-    if own or registered not in (None, class_name):
+    is_custom = module is not None and str(module).split(".")[0] not in _BUILT_IN
+    if is_custom or registered not in (None, class_name):
         raise layer.refuse("is not one of Keras' own layers", found=registered or module)
     nodes = _list(entry.get("inbound_nodes", []), where)
     if len(nodes) > 1:
@@ -156,8 +158,12 @@ def _layer(where: str, entry: Any) -> KerasLayer:
 def _call(layer: KerasLayer, node: Any) -> KerasLayer:
     """The layer with the arguments of its one call, in Keras 3's form or in Keras 2's."""
     if isinstance(node, dict):
-        given = [_tensors(layer, argument) for argument in _list(node.get("args"), layer.where)]
-        flat = [one for value in given for one in (value if isinstance(value, list) else [value])]
+        arguments = [_tensors(layer, argument) for argument in _list(node.get("args"), layer.where)]
+        flat = [
+            tensor
+            for value in arguments
+            for tensor in (value if isinstance(value, list) else [value])
+        ]
         keywords = _mapping(node.get("kwargs") or {}, layer.where)
         keywords = {key: _tensors(layer, value) for key, value in keywords.items()}
     else:
@@ -174,8 +180,8 @@ def _call(layer: KerasLayer, node: Any) -> KerasLayer:
             }
     return replace(
         layer,
-        inputs=tuple(one.layer for one in flat if isinstance(one, Tensor)),
-        constants=tuple(one for one in flat if not isinstance(one, Tensor)),
+        inputs=tuple(tensor.layer for tensor in flat if isinstance(tensor, Tensor)),
+        constants=tuple(tensor for tensor in flat if not isinstance(tensor, Tensor)),
         keywords=keywords,
     )
 
@@ -183,7 +189,7 @@ def _call(layer: KerasLayer, node: Any) -> KerasLayer:
 def _tensors(layer: KerasLayer, value: Any) -> Any:
     """Keras 3's arguments with a `Tensor` for each description of one."""
     if isinstance(value, list):
-        return [_tensors(layer, one) for one in value]
+        return [_tensors(layer, entry) for entry in value]
     if isinstance(value, dict) and value.get("class_name") == "__keras_tensor__":
         return _history(layer, _mapping(value.get("config"), layer.where).get("keras_history"))
     return value
@@ -194,7 +200,7 @@ def _is_history(value: Any) -> bool:
         isinstance(value, list)
         and len(value) >= 3
         and isinstance(value[0], str)
-        and all(isinstance(one, int) for one in value[1:3])
+        and all(isinstance(part, int) for part in value[1:3])
     )
 
 

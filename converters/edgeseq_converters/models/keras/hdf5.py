@@ -41,8 +41,8 @@ class Hdf5:
         import h5py
 
         with self._damage():
-            found = self._find(path)
-            return tuple(found) if isinstance(found, h5py.Group) else ()
+            item = self._find(path)
+            return tuple(item) if isinstance(item, h5py.Group) else ()
 
     def texts(self, path: str, attribute: str) -> tuple[str, ...] | None:
         """The attribute's text or texts; None when it is missing.
@@ -50,15 +50,15 @@ class Hdf5:
         Keras splits a list beyond 64 KB, HDF5's own limit, into `name0`, `name1`, ….
         """
         with self._damage():
-            found = self._find(path)
-            if found is None:
+            item = self._find(path)
+            if item is None:
                 return None
-            if attribute in found.attrs:
-                return _texts(found.attrs[attribute])
+            if attribute in item.attrs:
+                return _texts(item.attrs[attribute])
             parts: list[str] = []
-            while f"{attribute}{len(parts)}" in found.attrs and len(parts) < 1 << 16:
+            while f"{attribute}{len(parts)}" in item.attrs and len(parts) < 1 << 16:
                 parts.append(f"{attribute}{len(parts)}")
-            return tuple(text for part in parts for text in _texts(found.attrs[part])) or None
+            return tuple(text for part in parts for text in _texts(item.attrs[part])) or None
 
     def array(self, path: str) -> FloatArray:
         """The data set `path` as float32.
@@ -69,45 +69,45 @@ class Hdf5:
         import h5py
 
         with self._damage():
-            found = self._find(path)
-            if not isinstance(found, h5py.Dataset):
+            item = self._find(path)
+            if not isinstance(item, h5py.Dataset):
                 raise self._error(f"has no array {path}")
-            if found.is_virtual or found.external:
+            if item.is_virtual or item.external:
                 raise self._error(f"array {path} points at another file")
-            if found.dtype.kind != "f":
+            if item.dtype.kind != "f":
                 raise self._error(
-                    f"array {path} is not of floats", found=found.dtype, fix="save it in float32"
+                    f"array {path} is not of floats", found=item.dtype, fix="save it in float32"
                 )
             # Python's integers: a claimed shape may overflow NumPy's.
-            size_bytes = math.prod(int(size) for size in found.shape) * max(4, found.dtype.itemsize)
+            size_bytes = math.prod(int(size) for size in item.shape) * max(4, item.dtype.itemsize)
             if size_bytes > self._left_bytes:
                 raise self._error(
                     f"array {path} is too large",
                     found=f"{size_bytes} bytes",
                     expected=f"<= {LIMIT_BYTES} for all arrays",
                 )
-            if size_bytes and not found.id.get_storage_size():
+            if size_bytes and not item.id.get_storage_size():
                 raise self._error(f"array {path} has a shape and no values")
             self._left_bytes -= size_bytes
-            return np.asarray(found[()], dtype=np.float32)
+            return np.asarray(item[()], dtype=np.float32)
 
     def _find(self, path: str) -> Any:
         """What stands at `path`, component by component, so that no link is followed unseen."""
         import h5py
 
-        found = self._root
+        node = self._root
         for name in path.split("/"):
             if name in ("", "."):
                 continue
-            if not isinstance(found, h5py.Group) or name not in found:
-                link = isinstance(found, h5py.Group) and found.get(name, getlink=True)
+            if not isinstance(node, h5py.Group) or name not in node:
+                link = isinstance(node, h5py.Group) and node.get(name, getlink=True)
                 if isinstance(link, h5py.SoftLink | h5py.ExternalLink):
                     raise self._error(f"{path} points elsewhere")
                 return None
-            if not isinstance(found.get(name, getlink=True), h5py.HardLink):
+            if not isinstance(node.get(name, getlink=True), h5py.HardLink):
                 raise self._error(f"{path} points elsewhere")
-            found = found[name]
-        return found
+            node = node[name]
+        return node
 
     def _error(self, what: str, **details: Any) -> CheckpointError:
         return CheckpointError(what, where=self.where, **details)
@@ -143,4 +143,4 @@ def open_hdf5(source: Path | bytes, where: str | Path) -> Iterator[Hdf5]:
 
 def _texts(value: Any) -> tuple[str, ...]:
     values = [value] if isinstance(value, str | bytes) else np.asarray(value).reshape(-1).tolist()
-    return tuple(one.decode("utf-8") if isinstance(one, bytes) else str(one) for one in values)
+    return tuple(text.decode("utf-8") if isinstance(text, bytes) else str(text) for text in values)

@@ -36,7 +36,7 @@ def embedding_of(layer: KerasLayer, weights: Weights) -> Embedding:
     """The table [vocabulary, size] and whether id 0 is padding."""
     check_dtype(layer)
     (table,) = weights.arrays(layer, [("", "embeddings")])
-    check_shape(layer, "embeddings", table, layer.whole("input_dim"), layer.whole("output_dim"))
+    check_shape(layer, "embeddings", table, layer.integer("input_dim"), layer.integer("output_dim"))
     return Embedding(layer.name, table, mask_zero=layer.flag("mask_zero"))
 
 
@@ -51,7 +51,7 @@ def layer_of(layer: KerasLayer, weights: Weights, *, sequence: bool) -> Layer | 
         return None
     if layer.class_name in RECURRENT:
         return recurrent_of(layer, weights)
-    read = _OTHERS.get(layer.class_name)
+    read = _LAYER_READERS.get(layer.class_name)
     if read is None:
         raise unknown(layer)
     return read(layer, weights, sequence)
@@ -66,7 +66,7 @@ def dense_of(
     part = "layer" if owner else ""
     slots: list[Slot] = [(part, "kernel")] + ([(part, "bias")] if use_bias else [])
     kernel, *rest = weights.arrays(owner or layer, slots)
-    units = layer.whole("units")
+    units = layer.integer("units")
     check_shape(layer, "kernel", kernel, None, units)
     bias = rest[0] if rest else np.zeros(units, np.float32)
     check_shape(layer, "bias", bias, units)
@@ -170,7 +170,7 @@ def _function(layer: KerasLayer, name: object) -> Function:
     return cast(Function, name)
 
 
-_OTHERS: dict[str, Callable[[KerasLayer, Weights, bool], Layer | None]] = {
+_LAYER_READERS: dict[str, Callable[[KerasLayer, Weights, bool], Layer | None]] = {
     "Dense": dense_of,
     "TimeDistributed": _time_distributed,
     "Activation": _activation,

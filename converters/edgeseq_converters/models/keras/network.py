@@ -46,30 +46,30 @@ class _Reader:
         if first is None or self._layers.get(self._model.output) is None:
             raise self._model.layers[0].refuse("is not joined to the input and the output")
         _check_input(first)
-        for one in self._model.layers:
-            fed = len(one.inputs) > 1 or one.keywords.get("initial_state") is not None
-            if one.class_name in RECURRENT and fed:
-                raise one.refuse("is fed an initial state")
+        for candidate in self._model.layers:
+            fed = len(candidate.inputs) > 1 or candidate.keywords.get("initial_state") is not None
+            if candidate.class_name in RECURRENT and fed:
+                raise candidate.refuse("is fed an initial state")
         used = {first.name}
         embedding: Embedding | None = None
         layers: list[Layer] = []
         sequence = True
         at = first
         while at.name != self._model.output:
-            takers = self._consumers[at.name]
-            if len(takers) > 1 and embedding is not None and sequence:
-                found = attention_after(
+            consumers = self._consumers[at.name]
+            if len(consumers) > 1 and embedding is not None and sequence:
+                match = attention_after(
                     at, self._consumers, self._weights, masked=embedding.mask_zero
                 )
-                for part in found.used:
+                for part in match.used:
                     self._check_call(part, embedding)
-                used |= {part.name for part in found.used}
-                layers.append(found.pool)
-                sequence, at = False, found.last
+                used |= {part.name for part in match.used}
+                layers.append(match.pool)
+                sequence, at = False, match.last
                 continue
-            if len(takers) != 1:
-                raise at.refuse("is not followed by one layer", found=len(takers), expected=1)
-            (at,) = takers
+            if len(consumers) != 1:
+                raise at.refuse("is not followed by one layer", found=len(consumers), expected=1)
+            (at,) = consumers
             used.add(at.name)
             if embedding is None:
                 embedding = self._embedding(at)
@@ -83,7 +83,9 @@ class _Reader:
                 sequence = sequence and not _ends_sequence(layer)
         self._check_strays(used)
         if embedding is None:
-            raise at.refuse("is no Embedding", expected="an Embedding after the input")
+            raise at.refuse(
+                "is not an Embedding layer", expected="an Embedding layer after the input"
+            )
         return Network(self._model.name, embedding, tuple(layers))
 
     def _embedding(self, layer: KerasLayer) -> Embedding:
@@ -125,16 +127,18 @@ class _Reader:
             last_axis = node.config.get("axis") == -1 and not node.config.get("keepdims")
             node = self._layers.get(node.inputs[0]) if node.inputs else None
             source = node.inputs[0] if node is not None and node.inputs else ""
-            own = last_axis and any(
-                one.class_name == "Masking"
+            masks_itself = last_axis and any(
+                consumer.class_name == "Masking"
                 and node is not None
-                and node.constants == (one.number("mask_value"),)
-                for one in self._consumers.get(source, ())
+                and node.constants == (consumer.number("mask_value"),)
+                for consumer in self._consumers.get(source, ())
             )
         else:
-            own = embedding.mask_zero and node is not None and node.inputs == (self._model.input,)
-            own = own and node is not None and node.constants == (0,)
-        if node is None or node.class_name != "NotEqual" or not own:
+            masks_itself = (
+                embedding.mask_zero and node is not None and node.inputs == (self._model.input,)
+            )
+            masks_itself = masks_itself and node is not None and node.constants == (0,)
+        if node is None or node.class_name != "NotEqual" or not masks_itself:
             raise layer.refuse("is given a mask that is not its embedding's (mask_zero)")
 
     def _check_strays(self, used: set[str]) -> None:

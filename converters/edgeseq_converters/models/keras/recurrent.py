@@ -23,27 +23,27 @@ def recurrent_of(layer: KerasLayer, weights: Weights) -> Recurrent:
         cell = _cell(layer, layer, "", weights, backwards=False)
         return Recurrent(layer.name, cell, sequences=layer.flag("return_sequences"))
     inner = layer.inner("layer")
-    other = layer.inner("backward_layer") if layer.config.get("backward_layer") else inner
+    backward = layer.inner("backward_layer") if layer.config.get("backward_layer") else inner
     merge = layer.config.get("merge_mode", "concat")
     if merge not in get_args(Merge):
         raise layer.refuse(
             "has a strange merge_mode", found=merge, expected=", ".join(get_args(Merge))
         )
     sequences = inner.flag("return_sequences")
-    kinds = {_KINDS.get(one.class_name) for one in (inner, other)}
-    if len(kinds) > 1 or sequences != other.flag("return_sequences"):
+    kinds = {_KINDS.get(cell.class_name) for cell in (inner, backward)}
+    if len(kinds) > 1 or sequences != backward.flag("return_sequences"):
         raise layer.refuse("has two directions that differ")
-    if inner.whole("units") != other.whole("units"):
+    if inner.integer("units") != backward.integer("units"):
         raise layer.refuse("has two directions of different units")
     # One call for both directions: a file names a layer's arrays all together.
-    slots = [*_slots(inner, "forward_layer"), *_slots(other, "backward_layer")]
+    slots = [*_slots(inner, "forward_layer"), *_slots(backward, "backward_layer")]
     arrays = weights.arrays(layer, slots)
     half = len(_slots(inner, "forward_layer"))
-    own = other is not inner
+    has_backward_layer = backward is not inner
     return Recurrent(
         layer.name,
         _cell_of(inner, arrays[:half], backwards=False),
-        _cell_of(other, arrays[half:], backwards=own),
+        _cell_of(backward, arrays[half:], backwards=has_backward_layer),
         cast(Merge, merge),
         sequences,
     )
@@ -87,7 +87,7 @@ def _cell_of(layer: KerasLayer, arrays: list[FloatArray], *, backwards: bool) ->
         raise layer.refuse(
             "reads the text from its end (go_backwards)", fix="use Bidirectional, or retrain"
         )
-    units, gates = layer.whole("units"), GATES[kind]
+    units, gates = layer.integer("units"), GATES[kind]
     kernel, recurrent, *rest = arrays
     check_shape(layer, "kernel", kernel, None, gates * units)
     check_shape(layer, "recurrent_kernel", recurrent, units, gates * units)

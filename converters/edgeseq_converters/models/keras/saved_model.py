@@ -55,12 +55,12 @@ def read_saved_model(path: Path) -> Network:
 class _Checkpoint:
     """Weights by walking the checkpoint's graph of objects: layer, then part, then variable."""
 
-    def __init__(self, path: Path, places: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, variable_paths: Mapping[str, str]) -> None:
         import tensorflow as tf
         from google.protobuf.message import DecodeError
         from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
-        self._places = places
+        self._places = variable_paths
         try:
             self._reader = tf.train.load_checkpoint(str(path / _CHECKPOINT))
             self._shapes = self._reader.get_variable_to_shape_map()
@@ -95,12 +95,12 @@ class _Checkpoint:
 
     def _key(self, layer: KerasLayer, slot: Slot) -> str:
         part, variable = slot
-        place = self._places.get(layer.name)
-        steps = [*(place or "").split("."), *part.split("/"), variable]
+        path = self._places.get(layer.name)
+        steps = [*(path or "").split("."), *part.split("/"), variable]
         at = 0
-        for step in (one for one in steps if one):
-            after = [one.node_id for one in self._nodes[at].children if one.local_name == step]
-            if place is None or not after or not 0 <= after[0] < len(self._nodes):
+        for step in (step for step in steps if step):
+            after = [c.node_id for c in self._nodes[at].children if c.local_name == step]
+            if path is None or not after or not 0 <= after[0] < len(self._nodes):
                 raise layer.refuse(f"has no array {variable} in the checkpoint")
             at = after[0]
         for attribute in self._nodes[at].attributes:

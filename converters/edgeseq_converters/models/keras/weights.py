@@ -38,11 +38,11 @@ class KerasFileWeights:
     def __init__(self, file: Hdf5, model: KerasModel) -> None:
         self._file = file
         self._folders: dict[str, str] = {}
-        seen: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for layer in model.layers:
             kind = _snake_case(layer.class_name)
-            number = seen[kind]
-            seen[kind] += 1
+            number = counts[kind]
+            counts[kind] += 1
             self._folders[layer.name] = f"layers/{kind}_{number}" if number else f"layers/{kind}"
 
     def arrays(self, layer: KerasLayer, slots: Sequence[Slot]) -> list[FloatArray]:
@@ -50,19 +50,19 @@ class KerasFileWeights:
         noted = self._file.texts(f"{folder}/vars", "name")
         if noted is not None and noted != (layer.name,):
             raise layer.refuse("has the weights of another layer", found=noted[0])
-        found: list[FloatArray] = []
+        arrays: list[FloatArray] = []
         counts: Counter[str] = Counter()
         for part, variable in slots:
             path = "/".join(p for p in (folder, part, "vars", str(counts[part])) if p)
             counts[part] += 1
             if not self._file.holds(path):
                 raise layer.refuse(f"has no array {variable}", expected=path)
-            found.append(self._file.array(path))
+            arrays.append(self._file.array(path))
         for part, number in counts.items():
             path = "/".join(p for p in (folder, part, "vars") if p)
             if len(self._file.names(path)) != number:
                 raise layer.refuse("has more arrays than its settings say", expected=number)
-        return found
+        return arrays
 
 
 class LegacyWeights:

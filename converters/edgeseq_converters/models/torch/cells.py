@@ -45,15 +45,15 @@ def recurrent_layers(
 ) -> tuple[Recurrent, ...]:
     """A stack `{name}.0`, `{name}.1`, … of layers that give sequences, forward before backward."""
     step = 2 if bidirectional else 1
-    made = [cell_of(kind, arrays, name) for arrays in cells]
+    cells_of_layer = [cell_of(kind, arrays, name) for arrays in cells]
     return tuple(
         Recurrent(
             name=f"{name}.{number // step}",
-            forward=made[number],
-            backward=made[number + 1] if bidirectional else None,
+            forward=cells_of_layer[number],
+            backward=cells_of_layer[number + 1] if bidirectional else None,
             sequences=True,
         )
-        for number in range(0, len(made), step)
+        for number in range(0, len(cells_of_layer), step)
     )
 
 

@@ -82,14 +82,16 @@ def _torch(path: Path, key: str | None) -> dict[str, FloatArray]:
             expected="arrays by name",
             fix=f"name the key of the weights as state_dict in the description, or {_SAVE_STATE}",
         )
-    left = LIMIT_BYTES
+    remaining_bytes = LIMIT_BYTES
     arrays: dict[str, FloatArray] = {}
     for name, value in state.items():
         if not (value.layout == torch.strided and value.device.type == "cpu"):
             raise CheckpointError(f"{name} is no dense array", where=path, fix=_SAVE_STATE)
         if value.is_floating_point():
-            left -= 4 * value.numel()  # a tensor may repeat a small storage: count before copying
-            if left < 0:
+            remaining_bytes -= (
+                4 * value.numel()
+            )  # a tensor may repeat a small storage: count before copying
+            if remaining_bytes < 0:
                 raise CheckpointError(f"{name} is too large", where=path, found=list(value.shape))
             arrays[name] = value.detach().to(torch.float32).contiguous().numpy()
     return arrays

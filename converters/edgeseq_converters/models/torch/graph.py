@@ -9,7 +9,7 @@ from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.network import Network
 from edgeseq_converters.models.torch.operations import apply
 from edgeseq_converters.models.torch.tensors import Tensors
-from edgeseq_converters.models.torch.values import Flow, Node
+from edgeseq_converters.models.torch.values import LayerOutput, Node
 
 
 def run_graph(
@@ -21,10 +21,10 @@ def run_graph(
     """
     tensors = Tensors(arrays, ids)
     for node in nodes:
-        for made, value in zip(node.outputs, apply(node, tensors), strict=False):
-            tensors.put(made, value)
-    found = tensors.at(output)
-    if not isinstance(found, Flow) or tensors.embedding is None:
+        for output_name, value in zip(node.outputs, apply(node, tensors), strict=False):
+            tensors.put(output_name, value)
+    result = tensors.at(output)
+    if not isinstance(result, LayerOutput) or tensors.embedding is None:
         where = nodes[0].where if nodes else name
         raise CheckpointError("gives something else than a network's answer", where=where)
-    return Network(name, tensors.embedding, found.layers)
+    return Network(name, tensors.embedding, result.layers)

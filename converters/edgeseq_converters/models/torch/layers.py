@@ -11,11 +11,11 @@ from edgeseq_converters.models.network import Activation, Dense, Embedding, Func
 from edgeseq_converters.models.torch.cells import dense_of, recurrent_layers
 from edgeseq_converters.models.torch.tensors import Tensors
 from edgeseq_converters.models.torch.values import (
-    Flow,
     Ids,
     LastStates,
+    LayerOutput,
     Node,
-    Turned,
+    Transposed,
     Zeros,
 )
 
@@ -29,7 +29,7 @@ def axes_of(node: Node, key: str = "dim") -> tuple[int, ...]:
     return tuple(value) if isinstance(value, list) else (value,) if isinstance(value, int) else ()
 
 
-def embed(tensors: Tensors, node: Node) -> Flow:
+def embed(tensors: Tensors, node: Node) -> LayerOutput:
     """The look-up of the text's ids, once."""
     if not isinstance(tensors.get(node, "indices"), Ids) or tensors.embedding is not None:
         raise node.refuse("looks up something else than the text's ids, once")
@@ -37,7 +37,7 @@ def embed(tensors: Tensors, node: Node) -> Flow:
     if table.ndim != 2:
         raise node.refuse("has no table", found=list(table.shape))
     tensors.embedding = Embedding("embedding", table)
-    return Flow(())
+    return LayerOutput(())
 
 
 def recurrent(tensors: Tensors, node: Node, kind: Kind) -> tuple[object, ...]:
@@ -53,15 +53,21 @@ def recurrent(tensors: Tensors, node: Node, kind: Kind) -> tuple[object, ...]:
     for state in states if isinstance(states, tuple) else (states,):
         if not isinstance(tensors.at(state.name), Zeros):
             raise node.refuse("is fed an initial state")
-    parameters = [tensors.at(one.name) for one in arguments["params"]]
-    arrays = [one for one in parameters if isinstance(one, np.ndarray)]
+    parameters = [tensors.at(parameter.name) for parameter in arguments["params"]]
+    arrays = [parameter for parameter in parameters if isinstance(parameter, np.ndarray)]
     directions = layers * (2 if both else 1)
-    each = 4 if arguments["has_biases"] else 2
-    if len(arrays) != len(parameters) or len(arrays) != each * directions or not flow.sequence:
+    per_direction = 4 if arguments["has_biases"] else 2
+    if (
+        len(arrays) != len(parameters)
+        or len(arrays) != per_direction * directions
+        or not flow.sequence
+    ):
         raise node.refuse("has other weights than a plain one (proj_size is not converted)")
-    cells = [arrays[start : start + each] for start in range(0, len(arrays), each)]
+    cells = [
+        arrays[start : start + per_direction] for start in range(0, len(arrays), per_direction)
+    ]
     stack = recurrent_layers(kind, cells, bidirectional=both, name=tensors.named(kind))
-    after = Flow((*flow.layers, *stack))
+    after = LayerOutput((*flow.layers, *stack))
     return after, LastStates(after, directions)
 
 
@@ -80,24 +86,24 @@ def dropout(tensors: Tensors, node: Node) -> object:
     return unchanged(tensors, node)
 
 
-def linear(tensors: Tensors, node: Node) -> Flow:
+def linear(tensors: Tensors, node: Node) -> LayerOutput:
     """A dense layer."""
     flow = tensors.flow(node, "input")
     weight, bias = tensors.needed(node, "weight"), tensors.array(node, "bias")
     dense = dense_of(tensors.named("linear"), weight, bias)
-    return Flow((*flow.layers, dense), flow.sequence)
+    return LayerOutput((*flow.layers, dense), flow.sequence)
 
 
 def function_of(function: Function) -> Operation:
     """A function by element, within the dense layer before it where there is one."""
 
-    def apply(tensors: Tensors, node: Node) -> Flow:
+    def apply(tensors: Tensors, node: Node) -> LayerOutput:
         flow = tensors.flow(node)
         last = flow.layers[-1] if flow.layers else None
         if isinstance(last, Dense) and last.function == "linear":
-            return Flow((*flow.layers[:-1], replace(last, function=function)), flow.sequence)
+            return LayerOutput((*flow.layers[:-1], replace(last, function=function)), flow.sequence)
         layer = Activation(tensors.named(function), function)
-        return Flow((*flow.layers, layer), flow.sequence)
+        return LayerOutput((*flow.layers, layer), flow.sequence)
 
     return apply
 
@@ -118,9 +124,9 @@ def in_place(
 def normalize(tensors: Tensors, node: Node) -> object:
     """Ioffe and Szegedy 2015, with the running mean and variance; features on axis 1."""
     value = tensors.get(node, "input")
-    turned = isinstance(value, Turned)
-    flow = value.flow if isinstance(value, Turned) else tensors.flow(node, "input")
-    if flow.sequence != turned or node.arguments.get("training"):
+    is_transposed = isinstance(value, Transposed)
+    flow = value.flow if isinstance(value, Transposed) else tensors.flow(node, "input")
+    if flow.sequence != is_transposed or node.arguments.get("training"):
         raise node.refuse("does not normalize by feature in eval mode")
     mean = tensors.needed(node, "running_mean").astype(np.float64)
     variance = tensors.needed(node, "running_var") + float(node.arguments["eps"])
@@ -130,8 +136,8 @@ def normalize(tensors: Tensors, node: Node) -> object:
     factor = (1.0 if weight is None else weight) / np.sqrt(variance)
     offset = (0.0 if bias is None else bias) - mean * factor
     layer = Scale(tensors.named("norm"), factor.astype(np.float32), offset.astype(np.float32))
-    after = Flow((*flow.layers, layer), flow.sequence)
-    return Turned(after) if turned else after
+    after = LayerOutput((*flow.layers, layer), flow.sequence)
+    return Transposed(after) if is_transposed else after
 
 
 def zeros(_tensors: Tensors, _node: Node) -> Zeros:
@@ -146,5 +152,5 @@ def convert_ids(tensors: Tensors, node: Node) -> object:
     return Ids()
 
 
-def nothing(_tensors: Tensors, _node: Node) -> None:
+def ignore(_tensors: Tensors, _node: Node) -> None:
     """An assertion about shapes or types."""

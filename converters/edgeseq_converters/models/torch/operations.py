@@ -12,10 +12,10 @@ from edgeseq_converters.models.torch.layers import (
     dropout,
     embed,
     function_of,
+    ignore,
     in_place,
     linear,
     normalize,
-    nothing,
     recurrent,
     unchanged,
     zeros,
@@ -63,7 +63,7 @@ _HANDLERS: dict[str, Operation] = {
     **dict.fromkeys(("dropout", "dropout_", "feature_dropout"), dropout),
     **dict.fromkeys(("to", "_to_copy"), convert_ids),
     **dict.fromkeys(
-        ("_assert_tensor_metadata", "sym_constrain_range_for_size", "sym_size"), nothing
+        ("_assert_tensor_metadata", "sym_constrain_range_for_size", "sym_size"), ignore
     ),
     "linear": linear,
     "relu": function_of("relu"),

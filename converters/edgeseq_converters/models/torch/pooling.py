@@ -11,14 +11,14 @@ from edgeseq_converters.models.network import AttentionPool, Dense, Pool, Recurr
 from edgeseq_converters.models.torch.layers import Operation, axes_of, function_of
 from edgeseq_converters.models.torch.tensors import Tensors
 from edgeseq_converters.models.torch.values import (
-    Flow,
+    AttentionWeights,
     LastState,
     LastStates,
+    LayerOutput,
     Node,
-    Shares,
-    Turned,
-    Weighted,
-    same,
+    Transposed,
+    WeightedSum,
+    same_layers,
     with_last_state,
 )
 
@@ -27,8 +27,8 @@ def softmax(tensors: Tensors, node: Node) -> object:
     """A softmax over the features, or attention's over the tokens."""
     value = tensors.get(node, "self")
     (dim,) = axes_of(node) or (None,)
-    flat = isinstance(value, Shares) and value.form == "scores"
-    if isinstance(value, Shares) and flat and dim in (1, -1):
+    flat = isinstance(value, AttentionWeights) and value.form == "scores"
+    if isinstance(value, AttentionWeights) and flat and dim in (1, -1):
         return replace(value, form="flat")
     flow = tensors.flow(node)
     if dim in (-1, 2 if flow.sequence else 1):
@@ -38,7 +38,7 @@ def softmax(tensors: Tensors, node: Node) -> object:
     return _shares(node, flow, "column")
 
 
-def _shares(node: Node, flow: Flow, form: str) -> Shares:
+def _shares(node: Node, flow: LayerOutput, form: str) -> AttentionWeights:
     """Scores split from the states that they are of: one or two dense layers at the end."""
     start = len(flow.layers)
     while start and not isinstance(flow.layers[start - 1], Recurrent | Scale):
@@ -47,22 +47,22 @@ def _shares(node: Node, flow: Flow, form: str) -> Shares:
     last = scorers[-1] if scorers else None
     if not isinstance(last, Dense) or last.bias.size != 1:
         raise node.refuse("runs over the tokens of something else than one score each")
-    return Shares(Flow(flow.layers[:start]), scorers, form)
+    return AttentionWeights(LayerOutput(flow.layers[:start]), scorers, form)
 
 
 def squeeze(tensors: Tensors, node: Node) -> object:
     """An axis of one less, where it is known to be one."""
     value = tensors.get(node, "self")
     dims = axes_of(node)
-    if isinstance(value, Turned) and not value.flow.sequence and dims in ((-1,), (2,)):
+    if isinstance(value, Transposed) and not value.flow.sequence and dims in ((-1,), (2,)):
         return value.flow
     if isinstance(value, LastStates) and dims == (0,) and value.count == 1:
         return _last_state(node, value, 0)
-    if isinstance(value, Flow) and value.sequence and dims in ((-1,), (2,)):
+    if isinstance(value, LayerOutput) and value.sequence and dims in ((-1,), (2,)):
         return _shares(node, value, "scores")
-    if isinstance(value, Shares) and value.form == "column" and dims in ((-1,), (2,)):
+    if isinstance(value, AttentionWeights) and value.form == "column" and dims in ((-1,), (2,)):
         return replace(value, form="flat")
-    if isinstance(value, Weighted) and value.summed and dims in ((1,), (-2,)):
+    if isinstance(value, WeightedSum) and value.summed and dims in ((1,), (-2,)):
         return _pooled(tensors, node, value.shares)
     raise node.refuse("drops an axis that may be longer than one")
 
@@ -70,7 +70,7 @@ def squeeze(tensors: Tensors, node: Node) -> object:
 def unsqueeze(tensors: Tensors, node: Node) -> object:
     """An axis of one more on attention's weights."""
     value = tensors.get(node, "self")
-    if isinstance(value, Shares) and value.form == "flat":
+    if isinstance(value, AttentionWeights) and value.form == "flat":
         if axes_of(node) in ((-1,), (2,)):
             return replace(value, form="column")
         if axes_of(node) in ((1,), (-2,)):
@@ -81,23 +81,27 @@ def unsqueeze(tensors: Tensors, node: Node) -> object:
 def transpose(tensors: Tensors, node: Node) -> object:
     """Two axes swapped."""
     axes = [node.arguments.get(key) for key in ("dim0", "dim1")]
-    tokens_and_features = {one % 3 for one in axes if isinstance(one, int)} == {1, 2}
-    return _turned(tensors, node) if tokens_and_features else _unknown_turn(node)
+    tokens_and_features = {axis % 3 for axis in axes if isinstance(axis, int)} == {1, 2}
+    return _swap_last_axes(tensors, node) if tokens_and_features else _unknown_turn(node)
 
 
 def permute(tensors: Tensors, node: Node) -> object:
     """Axes in another order."""
-    return _turned(tensors, node) if axes_of(node, "dims") == (0, 2, 1) else _unknown_turn(node)
+    return (
+        _swap_last_axes(tensors, node)
+        if axes_of(node, "dims") == (0, 2, 1)
+        else _unknown_turn(node)
+    )
 
 
-def _turned(tensors: Tensors, node: Node) -> object:
+def _swap_last_axes(tensors: Tensors, node: Node) -> object:
     """The last two axes swapped."""
     value = tensors.get(node, "self")
-    if isinstance(value, Shares) and value.form in ("column", "row"):
+    if isinstance(value, AttentionWeights) and value.form in ("column", "row"):
         return replace(value, form="row" if value.form == "column" else "column")
-    if isinstance(value, Flow) and value.sequence:
-        return Turned(value)
-    if isinstance(value, Turned) and value.flow.sequence:
+    if isinstance(value, LayerOutput) and value.sequence:
+        return Transposed(value)
+    if isinstance(value, Transposed) and value.flow.sequence:
         return value.flow
     return _unknown_turn(node)
 
@@ -110,33 +114,41 @@ def multiply(tensors: Tensors, node: Node) -> object:
     """States times attention's weights."""
     pair = [tensors.get(node, key) for key in ("self", "other")]
     for shares, states in (pair, pair[::-1]):
-        if isinstance(shares, Shares) and shares.form == "column" and same(shares.flow, states):
-            return Weighted(shares)
+        if (
+            isinstance(shares, AttentionWeights)
+            and shares.form == "column"
+            and same_layers(shares.flow, states)
+        ):
+            return WeightedSum(shares)
     raise node.refuse("multiplies something else than states by attention's weights")
 
 
 def matmul(tensors: Tensors, node: Node) -> object:
     """Attention's weights times states."""
-    left = tensors.get(node, "self")
-    right = tensors.get(node, "mat2" if "mat2" in node.arguments else "other")
-    if isinstance(left, Shares) and left.form == "row" and same(left.flow, right):
-        return Weighted(left, summed=True)
+    weights = tensors.get(node, "self")
+    states = tensors.get(node, "mat2" if "mat2" in node.arguments else "other")
+    if (
+        isinstance(weights, AttentionWeights)
+        and weights.form == "row"
+        and same_layers(weights.flow, states)
+    ):
+        return WeightedSum(weights, summed=True)
     raise node.refuse("multiplies something else than attention's weights by states")
 
 
 def sum_tokens(tensors: Tensors, node: Node) -> object:
     """The sum of weighted states."""
     value = tensors.get(node, "self")
-    if isinstance(value, Weighted) and not value.summed and axes_of(node) in ((1,), (-2,)):
+    if isinstance(value, WeightedSum) and not value.summed and axes_of(node) in ((1,), (-2,)):
         if node.arguments.get("keepdim"):
             return replace(value, summed=True)
         return _pooled(tensors, node, value.shares)
     raise node.refuse("sums something else than weighted states over the tokens")
 
 
-def _pooled(tensors: Tensors, node: Node, shares: Shares) -> Flow:
+def _pooled(tensors: Tensors, node: Node, shares: AttentionWeights) -> LayerOutput:
     """The softmax does not see a bias of the last score: it is the same for every token."""
-    *hidden, last = (one for one in shares.scorers if isinstance(one, Dense))
+    *hidden, last = (layer for layer in shares.scorers if isinstance(layer, Dense))
     functions = {"tanh": "tanh", "linear": "linear"}
     name = tensors.named("attention")
     if len(hidden) + 1 != len(shares.scorers) or len(hidden) > 1:
@@ -149,7 +161,7 @@ def _pooled(tensors: Tensors, node: Node, shares: Shares) -> Flow:
     pool = AttentionPool(
         name, first.kernel, first.bias, query, "tanh" if function == "tanh" else "linear"
     )
-    return Flow((*shares.flow.layers, pool), sequence=False)
+    return LayerOutput((*shares.flow.layers, pool), sequence=False)
 
 
 def select_state(tensors: Tensors, node: Node) -> object:
@@ -158,26 +170,26 @@ def select_state(tensors: Tensors, node: Node) -> object:
     (dim,) = axes_of(node) or (None,)
     if isinstance(value, LastStates) and dim == 0 and isinstance(index, int):
         return _last_state(node, value, index)
-    if isinstance(value, Flow) and value.sequence and dim in (1, -2) and index == -1:
+    if isinstance(value, LayerOutput) and value.sequence and dim in (1, -2) and index == -1:
         last = value.layers[-1] if value.layers else None
         if isinstance(last, Recurrent) and last.backward is None:
             return with_last_state(value)
-        return Flow((*value.layers, Pool(tensors.named("pool"), "last")), sequence=False)
+        return LayerOutput((*value.layers, Pool(tensors.named("pool"), "last")), sequence=False)
     raise node.refuse("takes something else than the last token's states", found=f"index {index}")
 
 
 def slice_text(tensors: Tensors, node: Node) -> object:
     """The whole of something; a part is refused."""
-    given = node.arguments
-    whole = given.get("start") in (None, 0) and given.get("step", 1) == 1
-    if whole and (given.get("end") is None or given["end"] == 2**63 - 1):
+    arguments = node.arguments
+    takes_all = arguments.get("start") in (None, 0) and arguments.get("step", 1) == 1
+    if takes_all and (arguments.get("end") is None or arguments["end"] == 2**63 - 1):
         return tensors.get(node, "self")
     raise node.refuse("cuts a part out of the text")
 
 
 def join(tensors: Tensors, node: Node) -> object:
     """Both directions' last states."""
-    parts = [tensors.at(one.name) for one in node.arguments.get("tensors", ())]
+    parts = [tensors.at(tensor.name) for tensor in node.arguments.get("tensors", ())]
     if len(parts) == 2 and axes_of(node) in ((1,), (-1,)):
         forward, backward = parts
         if (
@@ -193,13 +205,13 @@ def join(tensors: Tensors, node: Node) -> object:
 def pool_of(how: Literal["max", "mean"]) -> Operation:
     """A maximum or mean over the tokens."""
 
-    def apply_pool(tensors: Tensors, node: Node) -> Flow:
+    def apply_pool(tensors: Tensors, node: Node) -> LayerOutput:
         value = tensors.get(node, "self")
-        axes = ((2,), (-1,)) if isinstance(value, Turned) else ((1,), (-2,))
-        flow = value.flow if isinstance(value, Turned) else tensors.flow(node)
+        axes = ((2,), (-1,)) if isinstance(value, Transposed) else ((1,), (-2,))
+        flow = value.flow if isinstance(value, Transposed) else tensors.flow(node)
         if not flow.sequence or axes_of(node) not in axes or node.arguments.get("keepdim"):
             raise node.refuse("pools over another axis than the tokens")
-        return Flow((*flow.layers, Pool(tensors.named("pool"), how)), sequence=False)
+        return LayerOutput((*flow.layers, Pool(tensors.named("pool"), how)), sequence=False)
 
     return apply_pool
 
@@ -207,14 +219,14 @@ def pool_of(how: Literal["max", "mean"]) -> Operation:
 def adaptive_pool_of(how: Literal["max", "mean"]) -> Operation:
     """The same by an adaptive pooling to one."""
 
-    def apply_pool(tensors: Tensors, node: Node) -> Turned:
+    def apply_pool(tensors: Tensors, node: Node) -> Transposed:
         value = tensors.get(node, "self")
-        if not isinstance(value, Turned) or not value.flow.sequence:
+        if not isinstance(value, Transposed) or not value.flow.sequence:
             raise node.refuse("pools over another axis than the tokens")
         if axes_of(node, "output_size") != (1,):
             raise node.refuse("does not pool the whole text")
         layers = (*value.flow.layers, Pool(tensors.named("pool"), how))
-        return Turned(Flow(layers, sequence=False))
+        return Transposed(LayerOutput(layers, sequence=False))
 
     return apply_pool
 

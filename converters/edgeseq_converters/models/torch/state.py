@@ -70,7 +70,7 @@ class _Reader:
                 found=f"padding_idx = {part.padding_idx}",
                 fix="leave padding_idx out and give texts without padding",
             )
-        table = self._take(part.weight)
+        table = self._take_array(part.weight)
         if table.ndim != 2:
             raise self._error(f"{part.weight} is no table", list(table.shape))
         embedding = Embedding(
@@ -93,21 +93,21 @@ class _Reader:
                 name = f"activation.{number}"
                 layers.append(Activation(name, described.activation))
         ignore = self._described.ignore
-        left = [
+        unread = [
             name
             for name in self._state
             if name not in self._used and not name.startswith(ignore) and not name.endswith(_ASIDE)
         ]
-        if left:
+        if unread:
             raise CheckpointError(
                 "holds weights that the description names no layer for",
                 where=self._path,
-                found=", ".join(sorted(left)[:4]),
+                found=", ".join(sorted(unread)[:4]),
                 fix="describe their layers, or list the names under ignore",
             )
         return Network(self._described.name or self._path.stem, embedding, tuple(layers))
 
-    def _take(self, name: str) -> FloatArray:
+    def _take_array(self, name: str) -> FloatArray:
         if name not in self._state:
             raise CheckpointError(
                 f"has no array {name}",
@@ -130,16 +130,16 @@ class _Reader:
         while f"{prefix}.weight_ih_l{count}" in self._state:
             count += 1
         count = max(count, 1)  # a missing first layer is named by `_take`
-        for what, said, found in (
+        for what, described, actual in (
             ("layers", part.layers, count),
             ("bidirectional", part.bidirectional, both),
         ):
-            if said is not None and said != found:
+            if described is not None and described != actual:
                 raise CheckpointError(
                     f"layer {prefix} has another number of {what} than the description says",
                     where=self._path,
-                    found=found,
-                    expected=said,
+                    found=actual,
+                    expected=described,
                 )
         cells = [
             self._cell(f"{prefix}.{{}}_l{number}{end}")
@@ -153,12 +153,12 @@ class _Reader:
         names = ["weight_ih", "weight_hh"]
         if pattern.format("bias_ih") in self._state:
             names += ["bias_ih", "bias_hh"]
-        return [self._take(pattern.format(name)) for name in names]
+        return [self._take_array(pattern.format(name)) for name in names]
 
     def _linear(self, prefix: str) -> tuple[FloatArray, FloatArray | None]:
         bias = f"{prefix}.bias"
-        weight = self._take(f"{prefix}.weight")
-        return weight, self._take(bias) if bias in self._state else None
+        weight = self._take_array(f"{prefix}.weight")
+        return weight, self._take_array(bias) if bias in self._state else None
 
     def _pool(self, part: PoolPart, layers: list[Layer], number: int) -> None:
         if part.how != "last":
@@ -179,11 +179,11 @@ class _Reader:
     def _scale(self, part: BatchNormPart) -> Scale:
         """As in Ioffe and Szegedy 2015, with the running mean and variance."""
         prefix = part.prefix
-        mean = self._take(f"{prefix}.running_mean").astype(np.float64)
-        variance = self._take(f"{prefix}.running_var").astype(np.float64) + part.eps
+        mean = self._take_array(f"{prefix}.running_mean").astype(np.float64)
+        variance = self._take_array(f"{prefix}.running_var").astype(np.float64) + part.eps
         affine = f"{prefix}.weight" in self._state
-        weight = self._take(f"{prefix}.weight") if affine else np.ones(mean.shape)
-        bias = self._take(f"{prefix}.bias") if affine else np.zeros(mean.shape)
+        weight = self._take_array(f"{prefix}.weight") if affine else np.ones(mean.shape)
+        bias = self._take_array(f"{prefix}.bias") if affine else np.zeros(mean.shape)
         if len({array.shape for array in (mean, variance, weight, bias)}) > 1:
             raise self._error(f"layer {prefix} has arrays of several shapes", list(mean.shape))
         if not (variance > 0).all():
@@ -203,5 +203,5 @@ class _Reader:
         query = np.ascontiguousarray(score.kernel[:, 0])
         return AttentionPool(part.score, hidden.kernel, hidden.bias, query, part.activation)
 
-    def _error(self, what: str, found: object) -> CheckpointError:
-        return CheckpointError(what, where=self._path, found=found)
+    def _error(self, what: str, actual: object) -> CheckpointError:
+        return CheckpointError(what, where=self._path, found=actual)

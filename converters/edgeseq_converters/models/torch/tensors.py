@@ -8,7 +8,7 @@ import numpy as np
 
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.network import Embedding
-from edgeseq_converters.models.torch.values import Flow, Ids, Name, Node
+from edgeseq_converters.models.torch.values import Ids, LayerOutput, Name, Node
 
 
 class Tensors:
@@ -26,7 +26,9 @@ class Tensors:
     def forget_all_but_weights(self) -> None:
         """After an operation in place: whatever shares its memory is no longer what it was."""
         weights = (np.ndarray, Ids)
-        self._values = {name: one for name, one in self._values.items() if isinstance(one, weights)}
+        self._values = {
+            name: value for name, value in self._values.items() if isinstance(value, weights)
+        }
 
     def at(self, name: str) -> object:
         """What the tensor of that name means, None when nothing known gave it."""
@@ -55,10 +57,10 @@ class Tensors:
             raise node.refuse(f"has no {key}")
         return value
 
-    def flow(self, node: Node, key: str = "self") -> Flow:
+    def flow(self, node: Node, key: str = "self") -> LayerOutput:
         """An argument that is the values after some layers."""
         value = self.get(node, key)
-        if not isinstance(value, Flow):
+        if not isinstance(value, LayerOutput):
             raise node.refuse("is applied to something else than states or ids of the text")
         return value
 

@@ -30,10 +30,10 @@ class Node:
         arguments = {entry["name"]: _argument(entry["arg"]) for entry in node["inputs"]}
         outputs: list[str] = []
         for entry in node["outputs"]:
-            found = _argument(entry)
-            several = found if isinstance(found, tuple) else (found,)
+            value = _argument(entry)
+            values = value if isinstance(value, tuple) else (value,)
             # A size is no tensor and has no meaning here: a network takes every length.
-            outputs += [one.name if isinstance(one, Name) else "" for one in several]
+            outputs += [value.name if isinstance(value, Name) else "" for value in values]
         return cls(where, str(node["target"]).removeprefix(_PREFIX), arguments, tuple(outputs))
 
     def refuse(self, what: str, **details: Any) -> CheckpointError:
@@ -59,7 +59,7 @@ class Zeros:
 
 
 @dataclass(frozen=True)
-class Flow:
+class LayerOutput:
     """The values after these layers: [texts, tokens, features], or [texts, features]."""
 
     layers: tuple[Layer, ...]
@@ -67,17 +67,17 @@ class Flow:
 
 
 @dataclass(frozen=True)
-class Turned:
+class Transposed:
     """The values of `flow` as [texts, features, tokens], or [texts, features, 1] once pooled."""
 
-    flow: Flow
+    flow: LayerOutput
 
 
 @dataclass(frozen=True)
 class LastStates:
     """h_n of the stack that ends `flow`: [layers · directions, texts, hidden]."""
 
-    flow: Flow
+    flow: LayerOutput
     count: int
 
 
@@ -85,44 +85,44 @@ class LastStates:
 class LastState:
     """One direction of the last layer in `LastStates`."""
 
-    flow: Flow
+    flow: LayerOutput
     backward: bool
 
 
 @dataclass(frozen=True)
-class Shares:
+class AttentionWeights:
     """A softmax over the tokens of scores of `flow`: [texts, tokens, 1], turned [texts, 1, tokens],
     or flat [texts, tokens]."""
 
-    flow: Flow
+    flow: LayerOutput
     scorers: tuple[Layer, ...]
     form: str = "column"
 
 
 @dataclass(frozen=True)
-class Weighted:
+class WeightedSum:
     """States times their shares; `summed` when only an axis of one is left to drop."""
 
-    shares: Shares
+    shares: AttentionWeights
     summed: bool = False
 
 
-def same(one: Flow, other: object) -> bool:
+def same_layers(flow: LayerOutput, other: object) -> bool:
     """Whether both are the values after the very same layers."""
     return (
-        isinstance(other, Flow)
-        and one.sequence == other.sequence
-        and len(one.layers) == len(other.layers)
-        and all(a is b for a, b in zip(one.layers, other.layers, strict=True))
+        isinstance(other, LayerOutput)
+        and flow.sequence == other.sequence
+        and len(flow.layers) == len(other.layers)
+        and all(a is b for a, b in zip(flow.layers, other.layers, strict=True))
     )
 
 
-def with_last_state(flow: Flow) -> Flow:
+def with_last_state(flow: LayerOutput) -> LayerOutput:
     """The flow whose last recurrent layer gives its last state alone."""
     layer = flow.layers[-1]
     if not isinstance(layer, Recurrent):
         raise TypeError("a recurrent layer is expected")
-    return Flow((*flow.layers[:-1], replace(layer, sequences=False)), sequence=False)
+    return LayerOutput((*flow.layers[:-1], replace(layer, sequences=False)), sequence=False)
 
 
 def _argument(argument: Mapping[str, Any]) -> Any:
@@ -130,7 +130,7 @@ def _argument(argument: Mapping[str, Any]) -> Any:
     if kind == "as_tensor":
         return Name(value["name"])
     if kind == "as_tensors":
-        return tuple(Name(one["name"]) for one in value)
+        return tuple(Name(entry["name"]) for entry in value)
     if kind == "as_optional_tensor":
         return _argument(value)
     return None if kind == "as_none" else value

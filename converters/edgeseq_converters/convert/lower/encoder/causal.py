@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from edgeseq.formats.trained_model import TrainedModel
-from edgeseq_converters.convert.lower.encoder.layers import Asked, Encoder
+from edgeseq_converters.convert.lower.encoder.layers import Encoder, QuerySelection
 from edgeseq_converters.convert.lower.encoder.weights import Arrays
 from edgeseq_converters.convert.quantize.encoder_moments import input_moments
 from edgeseq_converters.convert.quantize.weights import WeightFormat
@@ -30,8 +30,8 @@ from edgeseq_converters.convert.tflite.model import Graph, Tensor, Writer
 from edgeseq_converters.models.encoder import bert_arrays, bert_config, inner_size, layer_sources
 
 SIGNATURE = "stream"
-INPUT, PLACES, OUTPUT, NEXT = "input_ids", "places", "logits", "_next"
-_FAR = 1e4
+INPUT, LOGIT_POSITIONS, OUTPUT, NEXT = "input_ids", "places", "logits", "_next"
+MASK_PER_POSITION = 1e4
 
 
 def lower_next(
@@ -54,34 +54,43 @@ def lower_next(
     """
     config = bert_config(model)
     moments = input_moments(model, texts) if recipe.weights == "int4" and texts else {}
-    numbers = WeightFormat.of(recipe, row_scales=row_scales, moments=moments)
-    arrays = Arrays(bert_arrays(model), numbers)
+    weight_format = WeightFormat.of(recipe, row_scales=row_scales, moments=moments)
+    arrays = Arrays(bert_arrays(model), weight_format)
     encoder = Encoder(config, arrays, model.manifest.max_tokens)
     writer = Writer(f"{model.manifest.name}: a causal transformer")
     graph = writer.graph(SIGNATURE)
     ids = graph.input(INPUT, "int32", (1, -1))
-    wanted = graph.input(PLACES, "int32", (-1,))
+    logit_positions = graph.input(LOGIT_POSITIONS, "int32", (-1,))
     flat = op.reshape(ids, (-1,))
     cache = _Cache(encoder, flat) if cached else None
-    every = op.places(flat) if cache is None else cache.places
-    seen = every if cache is None else cache.rows
-    states = encoder.embeddings(flat, every)
+    query_positions = op.arange_like(flat) if cache is None else cache.positions
+    key_positions = query_positions if cache is None else cache.rows
+    states = encoder.embeddings(flat, query_positions)
     *lower_layers, last = layer_sources(config)
     for number in lower_layers:
-        recall = None if cache is None else cache.recall(number)
-        states = encoder.layer(states, number, Asked(bias=_causal(every, seen), recall=recall))
-    take = Asked(
-        take=lambda rows: op.gather(rows, wanted),
-        bias=_causal(wanted if cache is None else op.gather(every, wanted), seen),
-        recall=None if cache is None else cache.recall(last),
+        kv_cache = None if cache is None else cache.kv_cache(number)
+        states = encoder.layer(
+            states,
+            number,
+            QuerySelection(
+                attention_bias=causal_bias(query_positions, key_positions), kv_cache=kv_cache
+            ),
+        )
+    selection = QuerySelection(
+        select=lambda rows: op.gather(rows, logit_positions),
+        attention_bias=causal_bias(
+            logit_positions if cache is None else op.gather(query_positions, logit_positions),
+            key_positions,
+        ),
+        kv_cache=None if cache is None else cache.kv_cache(last),
     )
-    logits = next_logits(encoder, encoder.layer(states, last, take))
-    inputs, outputs = {INPUT: ids, PLACES: wanted}, {OUTPUT: logits}
+    logits = next_logits(encoder, encoder.layer(states, last, selection))
+    inputs, outputs = {INPUT: ids, LOGIT_POSITIONS: logit_positions}, {OUTPUT: logits}
     if cache is not None:
         inputs |= cache.inputs
         outputs |= cache.outputs
     graph.outputs = list(outputs.values())
-    writer.sign(SIGNATURE, inputs, outputs)
+    writer.add_signature(SIGNATURE, inputs, outputs)
     return writer.pack()
 
 
@@ -96,21 +105,21 @@ class _Cache:
         used = graph.input("used", "float32", (1,))
         self.inputs = {"used": used}
         before = op.cast(used, "int32")
-        self.places = op.add(op.places(ids), before)
+        self.positions = op.add(op.arange_like(ids), before)
         self.rows = graph.constant("rows", np.arange(encoder.max_tokens, dtype=np.int32))
         self._begin = op.concatenate([graph.ints(0), before, graph.ints(0)], 0)
-        ones = op.reduce("SUM", op.cast(op.equal(ids, ids), "float32"), 0)
-        self.outputs = {f"used{NEXT}": op.add(used, ones)}
+        num_new = op.reduce("SUM", op.cast(op.equal(ids, ids), "float32"), 0)
+        self.outputs = {f"used{NEXT}": op.add(used, num_new)}
 
-    def recall(self, number: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    def kv_cache(self, number: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """For the layer `number`: the new keys and values behind the ones before."""
 
-        def both(key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-            return self._written(f"keys{number}", key), self._written(f"values{number}", value)
+        def extended(key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+            return self._appended(f"keys{number}", key), self._appended(f"values{number}", value)
 
-        return both
+        return extended
 
-    def _written(self, name: str, new: Tensor) -> Tensor:
+    def _appended(self, name: str, new: Tensor) -> Tensor:
         before = new.graph.input(name, "float32", self._shape)
         after = op.write_rows(before, new, self._begin)
         self.inputs[name], self.outputs[f"{name}{NEXT}"] = before, after
@@ -126,14 +135,14 @@ def next_logits(encoder: Encoder, states: Tensor) -> Tensor:
     return op.reshape(rows, (1, -1, encoder.config.vocabulary_size))
 
 
-def _causal(asked: Tensor, told: Tensor) -> Tensor:
+def causal_bias(query_positions: Tensor, key_positions: Tensor) -> Tensor:
     """[asked, told]: 0 where a token stands at or before the one that asks, else −10,000 times
     the distance; both are places int32 [n]."""
-    graph = asked.graph
-    one = op.reshape(op.cast(asked, "float32"), (-1, 1))
-    other = op.reshape(op.cast(told, "float32"), (1, -1))
-    behind = op.pair("MINIMUM", op.pair("SUB", one, other), _number(graph, 0))
-    return op.multiply(behind, _number(graph, _FAR))
+    graph = query_positions.graph
+    rows = op.reshape(op.cast(query_positions, "float32"), (-1, 1))
+    columns = op.reshape(op.cast(key_positions, "float32"), (1, -1))
+    behind = op.elementwise("MINIMUM", op.elementwise("SUB", rows, columns), _number(graph, 0))
+    return op.multiply(behind, _number(graph, MASK_PER_POSITION))
 
 
 def _number(graph: Graph, value: float) -> Tensor:

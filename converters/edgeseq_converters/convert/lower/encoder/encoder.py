@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from edgeseq.formats.trained_model import BertConfig, BertHead, TrainedModel
-from edgeseq_converters.convert.lower.encoder.layers import EVERY, FIRST, Encoder
+from edgeseq_converters.convert.lower.encoder.layers import ALL_TOKENS, FIRST_TOKEN, Encoder
 from edgeseq_converters.convert.lower.encoder.static import linear_ranges
 from edgeseq_converters.convert.lower.encoder.weights import Arrays
 from edgeseq_converters.convert.lower.recurrent.layers import marked
@@ -70,10 +70,10 @@ def lower(
     *lower_layers, last = layer_sources(config)
     for number in lower_layers:
         states = encoder.layer(states, number)
-    states = encoder.layer(states, last, FIRST if _pooled_first(config) else EVERY)
+    states = encoder.layer(states, last, FIRST_TOKEN if _pooled_first(config) else ALL_TOKENS)
     answer = _answer(encoder, states, flat)
     graph.outputs = [answer]
-    writer.sign(SIGNATURE, {INPUT: ids}, {output_name(config.head): answer})
+    writer.add_signature(SIGNATURE, {INPUT: ids}, {output_name(config.head): answer})
     return writer.pack()
 
 

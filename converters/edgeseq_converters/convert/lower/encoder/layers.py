@@ -21,19 +21,19 @@ from edgeseq_converters.models.encoder import feed_forward_prefixes, has_tied_de
 
 
 @dataclass(frozen=True)
-class Asked:
+class QuerySelection:
     """What a layer is asked for: `take` picks the `count` tokens that it answers for, all of them
     if None, and `bias` [tokens asked for, all tokens] is added to their attention scores. `recall`
     makes of the keys and values [heads, n, head size] those that are attended to."""
 
-    take: Callable[[Tensor], Tensor] | None = None
+    select: Callable[[Tensor], Tensor] | None = None
     count: int = -1
-    bias: Tensor | None = None
-    recall: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+    attention_bias: Tensor | None = None
+    kv_cache: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
 
 
-EVERY = Asked()
-FIRST = Asked(take=lambda states: op.row(states, 0), count=1)
+ALL_TOKENS = QuerySelection()
+FIRST_TOKEN = QuerySelection(select=lambda states: op.row(states, 0), count=1)
 """What a pooling of the first token needs alone."""
 
 
@@ -45,11 +45,11 @@ class Encoder:
     arrays: Arrays
     max_tokens: int
 
-    def embeddings(self, ids: Tensor, places: Tensor | None = None) -> Tensor:
+    def embeddings(self, ids: Tensor, positions: Tensor | None = None) -> Tensor:
         """States for `ids` int32 [n] at `places` int32 [n] of a text, at its beginning if None."""
         config = self.config
-        places = op.places(ids) if places is None else places
-        rest = self.arrays.lookup(places, "embeddings.positions", self._positions())
+        positions = op.arange_like(ids) if positions is None else positions
+        rest = self.arrays.lookup(positions, "embeddings.positions", self._positions())
         words = self.arrays.lookup_words(ids, "decoder" if has_tied_decoder(config) else None)
         if config.trigram:
             words = _with_neighbours(words, ids)
@@ -61,18 +61,18 @@ class Encoder:
             states = self.arrays.linear(states, "embeddings.project")
         return states
 
-    def layer(self, states: Tensor, number: int, asked: Asked = EVERY) -> Tensor:
+    def layer(self, states: Tensor, number: int, selection: QuerySelection = ALL_TOKENS) -> Tensor:
         """The layer whose arrays carry `number`: states [n, hidden] → those of the tokens that are
         asked for."""
         name = f"encoder.layer.{number}."
-        narrow = told = states
+        residual = query_input = states
         if self.config.bottleneck_size is not None:
-            narrow, told = (self._narrowed(states, name + part) for part in _BOTTLENECKS)
-        mixed = self._attention(name + "attention.self.", told, states, asked)
-        if asked.take is not None:
-            states, narrow = asked.take(states), asked.take(narrow)
+            residual, query_input = (self._narrowed(states, name + part) for part in _BOTTLENECKS)
+        mixed = self._attention(name + "attention.self.", query_input, states, selection)
+        if selection.select is not None:
+            states, residual = selection.select(states), selection.select(residual)
         mixed = self.arrays.linear(mixed, name + "attention.output.dense")
-        inner = self._norm(op.add(narrow, mixed), name + "attention.output.LayerNorm")
+        inner = self._norm(op.add(residual, mixed), name + "attention.output.LayerNorm")
         for part in feed_forward_prefixes(self.config):
             inner = self._feed_forward(inner, name + part)
         if self.config.bottleneck_size is None:
@@ -120,35 +120,37 @@ class Encoder:
         shrunk = self.arrays.linear(grown, name + "output.dense")
         return self._norm(op.add(inner, shrunk), name + "output.LayerNorm")
 
-    def _attention(self, name: str, keys: Tensor, values: Tensor, asked: Asked) -> Tensor:
+    def _attention(
+        self, name: str, query_input: Tensor, value_input: Tensor, selection: QuerySelection
+    ) -> Tensor:
         """Queries and keys of `keys`, values of `values`: [tokens asked for, inner]."""
-        queries = keys if asked.take is None else asked.take(keys)
+        queries = query_input if selection.select is None else selection.select(query_input)
         # What is computed from the same rows is one product.
-        if keys is values and queries is keys:
-            query, key, value = self._heads(keys, name, ("query", "key", "value"))
-        elif keys is values:
+        if query_input is value_input and queries is query_input:
+            query, key, value = self._heads(query_input, name, ("query", "key", "value"))
+        elif query_input is value_input:
             (query,), (key, value) = (
                 self._heads(queries, name, ("query",)),
-                self._heads(keys, name, ("key", "value")),
+                self._heads(query_input, name, ("key", "value")),
             )
-        elif queries is not keys:
+        elif queries is not query_input:
             (query,), (key,), (value,) = (
                 self._heads(queries, name, ("query",)),
-                self._heads(keys, name, ("key",)),
-                self._heads(values, name, ("value",)),
+                self._heads(query_input, name, ("key",)),
+                self._heads(value_input, name, ("value",)),
             )
         else:
             (query, key), (value,) = (
-                self._heads(keys, name, ("query", "key")),
-                self._heads(values, name, ("value",)),
+                self._heads(query_input, name, ("query", "key")),
+                self._heads(value_input, name, ("value",)),
             )
-        if asked.recall is not None:
-            key, value = asked.recall(key, value)
+        if selection.kv_cache is not None:
+            key, value = selection.kv_cache(key, value)
         scores = more.matmul(query, key, transpose_b=True)
-        if asked.bias is not None:
-            scores = op.add(scores, asked.bias)
+        if selection.attention_bias is not None:
+            scores = op.add(scores, selection.attention_bias)
         mixed = more.transpose(more.matmul(op.softmax(scores), value), (1, 0, 2))
-        count = keys.shape[0] if asked.take is None else asked.count
+        count = query_input.shape[0] if selection.select is None else selection.count
         return op.reshape(mixed, (count, inner_size(self.config)))
 
     def _heads(self, states: Tensor, name: str, parts: tuple[str, ...]) -> list[Tensor]:
@@ -173,8 +175,8 @@ class Encoder:
             factor=float(scale) if parts == ("query",) else 1.0,
         )
         split = op.reshape(joined, (states.shape[0], len(parts) * heads, head_size))
-        turned = more.transpose(split, (1, 0, 2))
-        return op.split(turned, len(parts), 0) if len(parts) > 1 else [turned]
+        by_head = more.transpose(split, (1, 0, 2))
+        return op.split(by_head, len(parts), 0) if len(parts) > 1 else [by_head]
 
 
 _BOTTLENECKS = ("bottleneck.input", "bottleneck.attention")
@@ -187,6 +189,6 @@ def _with_neighbours(words: Tensor, ids: Tensor) -> Tensor:
     XNNPACK when the length changes.
     """
     padded = more.pad_rows(words, 1, 1)
-    before = op.places(ids)
+    before = op.arange_like(ids)
     after = op.add(before, ids.graph.ints(2))
     return op.concatenate([op.gather(padded, after), words, op.gather(padded, before)], 1)

@@ -56,23 +56,25 @@ def linear_ranges(model: TrainedModel, texts: Sequence[Sequence[int]]) -> dict[s
             found="none",
             fix="name data with --data or --ids, or choose a dynamic recipe",
         )
-    seen: dict[str, tuple[list[FloatArray], list[FloatArray]]] = {}
+    observed: dict[str, tuple[list[FloatArray], list[FloatArray]]] = {}
     generator = np.random.default_rng(0)
 
     def observe(name: str, inputs: FloatArray, outputs: FloatArray) -> None:
         if name == "decoder":
             return  # its logits are compared with each other: they stay as fine as float32
-        for kept, values in zip(seen.setdefault(name, ([], [])), (inputs, outputs), strict=True):
+        for previous, values in zip(
+            observed.setdefault(name, ([], [])), (inputs, outputs), strict=True
+        ):
             flat = values.reshape(-1)
-            kept.append(np.asarray([flat.min(), flat.max()], np.float32))
+            previous.append(np.asarray([flat.min(), flat.max()], np.float32))
             if flat.size > _KEPT_VALUES:
                 flat = generator.choice(flat, _KEPT_VALUES, replace=False)
-            kept.append(flat)
+            previous.append(flat)
 
     reference = BertReference(model, observe)
     for text in first_tokens(texts):
         reference(np.asarray([text], np.int32))
-    ranges = {name: tuple(map(_range, parts)) for name, parts in seen.items()}
+    ranges = {name: tuple(map(_range, parts)) for name, parts in observed.items()}
     return {
         name: LinearRange(inputs, outputs)
         for name, (inputs, outputs) in ranges.items()
@@ -103,15 +105,15 @@ def product(
     """x float32 [n, in] times `matrix` [out, in], plus `bias` [out] → float32 [n, out], computed
     in int8; `factor` is what the outputs are multiplied by beside `of`."""
     graph = x.graph
-    given = asymmetric(*of.inputs)
+    input_range = asymmetric(*of.inputs)
     answered = asymmetric(*(factor * end for end in of.outputs))
     stored, weights = matrix
     # TFLite's specification: the bias is int32 with the product of both scales, zero point 0.
-    scales = np.asarray(weights.scales) * given.scales[0]
+    scales = np.asarray(weights.scales) * input_range.scales[0]
     limits = np.iinfo(np.int32)
     added = np.clip(np.rint(bias / scales), limits.min, limits.max).astype(np.int32)
     integers = op.fully_connected(
-        op.quantize(x, "int8", given),
+        op.quantize(x, "int8", input_range),
         graph.constant(f"{name}.weight", stored, weights),
         graph.constant(
             f"{name}.bias", added, Quantization(tuple(scales.tolist()), (0,) * len(scales))

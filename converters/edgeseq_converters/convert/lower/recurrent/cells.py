@@ -20,8 +20,8 @@ def lstm(gates: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
     2000). One wider operator for several gates was measured and gains nothing.
     """
     i, f, g, o = op.split(gates, 4, 1)
-    kept = op.multiply(op.unary("LOGISTIC", f), state)
-    state = op.add(kept, op.multiply(op.unary("LOGISTIC", i), op.unary("TANH", g)))
+    forget = op.multiply(op.unary("LOGISTIC", f), state)
+    state = op.add(forget, op.multiply(op.unary("LOGISTIC", i), op.unary("TANH", g)))
     return op.multiply(op.unary("LOGISTIC", o), op.unary("TANH", state)), state
 
 
@@ -46,7 +46,7 @@ def gru(projected: Tensor, hidden: Tensor, product: Product, cell: Cell) -> Tens
         past = product(op.multiply(r, hidden), 2 * size, 3 * size)
     candidate = op.unary("TANH", op.add(x_h, past))
     # z·h + (1 − z)·c = c + z·(h − c)
-    return op.add(candidate, op.multiply(z, op.pair("SUB", hidden, candidate)))
+    return op.add(candidate, op.multiply(z, op.elementwise("SUB", hidden, candidate)))
 
 
 def zeros_like_columns(rows: Tensor, size: int) -> Tensor:

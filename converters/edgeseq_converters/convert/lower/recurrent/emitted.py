@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from edgeseq_converters.convert.lower.recurrent import layers
 from edgeseq_converters.convert.lower.recurrent.layers import Flow
-from edgeseq_converters.convert.lower.recurrent.loop import Group, merged
+from edgeseq_converters.convert.lower.recurrent.loop import LoopGroup, merge_directions
 from edgeseq_converters.convert.tflite import operators as op
 from edgeseq_converters.convert.tflite.model import Tensor
 from edgeseq_converters.models.network import Cell, Pool, Recurrent
@@ -17,7 +17,7 @@ Direction = Callable[[Recurrent, Cell, str, Tensor], Tensor]
 states [n, H] in that order."""
 
 
-def run(group: Group, flow: Flow, direction: Direction) -> Tensor:
+def run(group: LoopGroup, flow: Flow, direction: Direction) -> Tensor:
     """What the group collects of its topmost layer: [1, features] or [n, features].
 
     A backward direction reads the real tokens in the opposite order, then the padding: what it
@@ -25,12 +25,12 @@ def run(group: Group, flow: Flow, direction: Direction) -> Tensor:
     """
     values = flow.values
     for layer in group.layers[:-1]:
-        values = merged(layer, _in_order(flow, _both(layer, values, flow, direction)))
+        values = merge_directions(layer, _in_order(flow, _both(layer, values, flow, direction)))
     states = _both(group.top, values, flow, direction)
     if group.collect == "final":
-        last = op.pair("SUB", flow.length, flow.length.graph.ints(1))
-        return merged(group.top, [op.gather(rows, last) for rows in states])
-    sequence = merged(group.top, _in_order(flow, states))
+        last = op.elementwise("SUB", flow.length, flow.length.graph.ints(1))
+        return merge_directions(group.top, [op.gather(rows, last) for rows in states])
+    sequence = merge_directions(group.top, _in_order(flow, states))
     if group.collect == "sequence":
         return sequence
     if group.collect == "marks":

@@ -17,7 +17,7 @@ from ai_edge_litert import schema_py_generated as schema
 from edgeseq_converters.convert.lower.recurrent import emitted
 from edgeseq_converters.convert.lower.recurrent.integer import Integers
 from edgeseq_converters.convert.lower.recurrent.layers import Flow
-from edgeseq_converters.convert.lower.recurrent.loop import Group
+from edgeseq_converters.convert.lower.recurrent.loop import LoopGroup
 from edgeseq_converters.convert.quantize.weights import WeightFormat
 from edgeseq_converters.convert.tflite import operators as op
 from edgeseq_converters.convert.tflite.model import Tensor
@@ -26,7 +26,7 @@ from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.network import Cell, Recurrent
 
 
-def run(group: Group, flow: Flow) -> Tensor:
+def run(group: LoopGroup, flow: Flow) -> Tensor:
     """What the group collects (`emitted.run`)."""
     # The operator knows one scale a matrix only.
     weights = replace(group.weights, row_scales=False)
@@ -37,7 +37,7 @@ def run(group: Group, flow: Flow) -> Tensor:
     return emitted.run(group, flow, direction)
 
 
-def run_integer(integers: Integers, group: Group, flow: Flow) -> Tensor:
+def run_integer(integers: Integers, group: LoopGroup, flow: Flow) -> Tensor:
     """The same in integers: int8 products, 16-bit gates and cells (the kernel's 8x8→16 form)."""
 
     def direction(layer: Recurrent, cell: Cell, name: str, values: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ def integer_lstm(cell: Cell, name: str, values: Tensor, largest: float) -> Tenso
     if values.quantization is None:
         raise ValueError(f"{name} is given numbers without a scale")
     stored = [(label, *quantize_whole(rows)) for label, rows in _rows(cell, name)]
-    matrices = [graph.constant(*one) for one in stored]
+    matrices = [graph.constant(*matrix) for matrix in stored]
     biases = []
     for gate, (_, _, scale) in zip(_parts(cell.bias, 0), stored, strict=False):
         step = Quantization((values.quantization.scales[0] * scale.scales[0],), (0,))
@@ -117,8 +117,8 @@ def _operator(
     intermediates: Sequence[Tensor] = (),
 ) -> None:
     """Adds the operator; None are peepholes, projection and layer normalization."""
-    given = op.reshape(values, (values.shape[0], 1, values.shape[1]))
-    inputs = [given, *matrices, *[None] * 3, *biases, *[None] * 2, *states, *[None] * 4]
+    batched = op.reshape(values, (values.shape[0], 1, values.shape[1]))
+    inputs = [batched, *matrices, *[None] * 3, *biases, *[None] * 2, *states, *[None] * 4]
     options = schema.UnidirectionalSequenceLSTMOptionsT(
         fusedActivationFunction=schema.ActivationFunctionType.TANH,
         cellClip=0.0,

@@ -69,12 +69,12 @@ class Integers:
         into: Quantization,
     ) -> Tensor:
         """Integers x [m, in] times `kernel` [in, out] plus `bias` [out] → integers [m, out]."""
-        graph, given = x.graph, x.quantization
-        if given is None:
+        graph, input_range = x.graph, x.quantization
+        if input_range is None:
             raise ValueError(f"{name} is given numbers without a scale")
         rows, scales = quantize_rows(np.ascontiguousarray(kernel.T))
         weights = graph.constant(name, rows, scales)
-        steps = tuple(given.scales[0] * scale for scale in scales.scales)
+        steps = tuple(input_range.scales[0] * scale for scale in scales.scales)
         wide = "int32" if self.dtype == "int8" else "int64"
         limits = np.iinfo(np.int32)
         sums = np.clip(np.rint(bias / np.asarray(steps)), limits.min, limits.max)

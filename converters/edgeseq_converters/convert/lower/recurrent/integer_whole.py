@@ -14,12 +14,12 @@ from edgeseq_converters.convert.lower.recurrent import emitted, fused, layers
 from edgeseq_converters.convert.lower.recurrent.integer import Integers
 from edgeseq_converters.convert.lower.recurrent.layers import Flow
 from edgeseq_converters.convert.lower.recurrent.loop import (
-    Group,
+    LoopGroup,
     State,
-    first_feed,
-    merged,
+    first_step_index,
+    merge_directions,
     state_names,
-    written,
+    write_sequence,
 )
 from edgeseq_converters.convert.quantize.weights import WeightFormat
 from edgeseq_converters.convert.tflite import operators as op
@@ -114,7 +114,7 @@ def end(network: Network, values: Tensor) -> Tensor:
 
 def run(
     integers: Integers,
-    group: Group,
+    group: LoopGroup,
     flow: Flow,
     lowering: str,
 ) -> Tensor:
@@ -123,14 +123,14 @@ def run(
     lowered = {"loop": _loop, "unrolled": _unrolled, "fused": fused.run_integer}[lowering]
     if group.collect not in ("mean", "marks"):
         return lowered(integers, group, flow)
-    sequence = lowered(integers, Group(group.layers, "sequence"), flow)
+    sequence = lowered(integers, LoopGroup(group.layers, "sequence"), flow)
     pooling: Pool | MarkedPool = Pool(group.top.name, "mean")
     if group.collect == "marks":
         pooling = MarkedPool(group.top.name, group.marks)
     return _in_float(integers, pooling, replace(flow, values=sequence))
 
 
-def _unrolled(integers: Integers, group: Group, flow: Flow) -> Tensor:
+def _unrolled(integers: Integers, group: LoopGroup, flow: Flow) -> Tensor:
     """What the group collects, its steps written out (`emitted.run`)."""
 
     def direction(layer: Recurrent, _cell: Cell, name: str, values: Tensor) -> Tensor:
@@ -146,12 +146,12 @@ def _unrolled(integers: Integers, group: Group, flow: Flow) -> Tensor:
     return emitted.run(group, flow, direction)
 
 
-def _loop(integers: Integers, group: Group, flow: Flow) -> Tensor:
+def _loop(integers: Integers, group: LoopGroup, flow: Flow) -> Tensor:
     """What the group collects, in a WHILE over the real length."""
     graph, count = flow.values.graph, group.directions
     start: State = {"t": graph.ints(0)}
     if count == 2:
-        start["feed"] = first_feed(flow.length, stride=1)
+        start["feed"] = first_step_index(flow.length, stride=1)
     for number, layer in enumerate(group.layers):
         h, c = state_names(layer, number)
         start[h] = integers.zero(graph, count, layer.forward.hidden_size)
@@ -160,34 +160,34 @@ def _loop(integers: Integers, group: Group, flow: Flow) -> Tensor:
     if group.collect == "max":
         start["pooled"] = integers.zero(graph, count, size, value=-1.0)
     elif group.collect == "sequence":
-        nothing = op.multiply(flow.ids, graph.ints(0))
-        zeros = op.gather(integers.zero(graph, 1, size), nothing)
+        row_indices = op.multiply(flow.ids, graph.ints(0))
+        zeros = op.gather(integers.zero(graph, 1, size), row_indices)
         start |= {f"written{d}": zeros for d in range(count)}
     start |= {"length": flow.length, "values": flow.values}
     ended = op.while_loop(
         graph.writer,
         start,
-        lambda state: op.less(state["t"], state["length"]),
+        lambda state: op.less_than(state["t"], state["length"]),
         lambda state: _step(integers, group, state),
     )
     if group.collect == "sequence":
-        return merged(group.top, [ended[f"written{d}"] for d in range(count)])
+        return merge_directions(group.top, [ended[f"written{d}"] for d in range(count)])
     final = state_names(group.top, len(group.layers) - 1)[0]
     values = ended[final if group.collect == "final" else "pooled"]
     return op.reshape(values, (1, group.top.features))
 
 
-def _step(integers: Integers, group: Group, state: State) -> State:
+def _step(integers: Integers, group: LoopGroup, state: State) -> State:
     graph = state["t"].graph
     changed: State = {"t": op.add(state["t"], graph.ints(1))}
-    given = op.gather(state["values"], state["t"])
+    step_input = op.gather(state["values"], state["t"])
     if group.directions == 2:
         changed["feed"] = op.add(state["feed"], graph.ints(1, -1))
-        given = op.gather(state["values"], state["feed"])
+        step_input = op.gather(state["values"], state["feed"])
     for number, layer in enumerate(group.layers):
         h, c = state_names(layer, number)
-        changed[h], changed[c] = integers.step(layer, given, state[h], state[c])
-        given = changed[h]
+        changed[h], changed[c] = integers.step(layer, step_input, state[h], state[c])
+        step_input = changed[h]
     if group.collect == "max":
-        changed["pooled"] = op.pair("MAXIMUM", state["pooled"], given, integers.state)
-    return changed | written(group, state, given)
+        changed["pooled"] = op.elementwise("MAXIMUM", state["pooled"], step_input, integers.state)
+    return changed | write_sequence(group, state, step_input)

@@ -62,19 +62,19 @@ def real_length(ids: Tensor, *, above: int | None) -> Tensor:
     graph = ids.graph
     if above is None:
         return op.shape_of(ids)
-    real = op.cast(op.less(graph.ints(above), ids), "int32")
-    return op.pair("MAXIMUM", op.reduce("SUM", real, 0), graph.ints(1))
+    real = op.cast(op.less_than(graph.ints(above), ids), "int32")
+    return op.elementwise("MAXIMUM", op.reduce("SUM", real, 0), graph.ints(1))
 
 
 def padded_flow(values: Tensor, length: Tensor, ids: Tensor) -> Flow:
     """The flow of `values` [n, f] of which only the first `length` rows are real."""
     graph = ids.graph
-    places = op.places(ids)
-    mask = op.reshape(op.cast(op.less(places, length), "float32"), (ids.shape[0], 1))
-    last = op.pair("SUB", length, graph.ints(1))
+    positions = op.arange_like(ids)
+    mask = op.reshape(op.cast(op.less_than(positions, length), "float32"), (ids.shape[0], 1))
+    last = op.elementwise("SUB", length, graph.ints(1))
     # Padding would stand at negative places: 0 will do, nobody looks there.
-    reversal = op.pair("MAXIMUM", op.pair("SUB", last, places), graph.ints(0))
-    repeated = op.pair("MINIMUM", places, last)
+    reversal = op.elementwise("MAXIMUM", op.elementwise("SUB", last, positions), graph.ints(0))
+    repeated = op.elementwise("MINIMUM", positions, last)
     return Flow(values, length, ids, Padding(mask, reversal, repeated))
 
 
@@ -112,7 +112,7 @@ def pool(layer: Pool, flow: Flow) -> Tensor:
     """A sequence to [1, features], over its real rows."""
     values, graph = flow.values, flow.values.graph
     if layer.how == "last":
-        return op.gather(values, op.pair("SUB", flow.length, graph.ints(1)))
+        return op.gather(values, op.elementwise("SUB", flow.length, graph.ints(1)))
     if layer.how == "max":
         if flow.padding is not None:
             values = op.gather(values, flow.padding.repeated)
@@ -120,7 +120,7 @@ def pool(layer: Pool, flow: Flow) -> Tensor:
     if flow.padding is None:
         return op.reduce("MEAN", values, 0)
     total = op.reduce("SUM", op.multiply(values, flow.padding.mask), 0)
-    return op.pair("DIV", total, op.cast(flow.length, "float32"))
+    return op.elementwise("DIV", total, op.cast(flow.length, "float32"))
 
 
 def marked(marks: Sequence[int], ids: Tensor, values: Tensor) -> Tensor:
@@ -130,13 +130,13 @@ def marked(marks: Sequence[int], ids: Tensor, values: Tensor) -> Tensor:
     but for n, where a search for the places would have an open one. Padding is no mark.
     """
     column = ids.graph.constant("marks", np.asarray(marks, np.int32)[:, None])
-    found = op.cast(op.equal(column, op.reshape(ids, (1, ids.shape[0]))), "float32")
-    return joined_marks(op.batch_matmul(found, values))
+    marker_mask = op.cast(op.equal(column, op.reshape(ids, (1, ids.shape[0]))), "float32")
+    return joined_marks(op.batch_matmul(marker_mask, values))
 
 
-def joined_marks(picked: Tensor) -> Tensor:
+def joined_marks(selected: Tensor) -> Tensor:
     """The marks' rows [marks, features] side by side with their products: [1, …]."""
-    rows = [op.row(picked, place) for place in range(picked.shape[0])]
+    rows = [op.row(selected, index) for index in range(selected.shape[0])]
     return op.concatenate([*rows, *(op.multiply(rows[0], row) for row in rows[1:])], 1)
 
 
@@ -150,7 +150,7 @@ def _attend(layer: AttentionPool, flow: Flow, weights: WeightFormat) -> Tensor:
     scores = exact.product(function(units, layer.function), f"{layer.name}/query", query)
     if flow.padding is not None:
         low = graph.constant("low", np.asarray([MASKED], np.float32))
-        one = graph.constant("one", np.ones(1, np.float32))
-        scores = op.add(scores, op.multiply(op.pair("SUB", one, flow.padding.mask), low))
+        ones = graph.constant("one", np.ones(1, np.float32))
+        scores = op.add(scores, op.multiply(op.elementwise("SUB", ones, flow.padding.mask), low))
     attention = op.softmax(op.reshape(scores, (1, values.shape[0])))
     return op.batch_matmul(attention, values)

@@ -33,7 +33,7 @@ State = dict[str, Tensor]
 
 
 @dataclass
-class Group:
+class LoopGroup:
     """Recurrent layers that run in one loop: a stack of forward layers, or one with both
     directions; and what the loop collects of the topmost one (`marks`: the states at the tokens
     `marks`, as `network.MarkedPool` joins them)."""
@@ -56,25 +56,25 @@ class Group:
         return len(self.top.cells)
 
 
-def run(group: Group, flow: Flow) -> tuple[Tensor, State]:
+def run(group: LoopGroup, flow: Flow) -> tuple[Tensor, State]:
     """What the group collects, [1, features] or [n, features], and its final states by name."""
     graph = flow.values.graph
     projected = _project(group, flow.values)
     start: State = {"t": graph.ints(0)}
     if group.directions == 2:
-        start["feed"] = first_feed(flow.length, stride=2)
+        start["feed"] = first_step_index(flow.length, stride=2)
     for number, layer in enumerate(group.layers):
         zero = np.zeros((group.directions, layer.forward.hidden_size), np.float32)
         for name in state_names(layer, number):
             start[name] = group.start.get(name) or graph.constant("zero", zero)
-    start |= _first_collected(group, projected)
+    start |= initial_accumulator(group, projected)
     if group.collect == "marks":
-        start["found"] = _found(group, flow)
+        start["found"] = marker_mask(group, flow)
     start |= {"length": flow.length, "projected": projected}
     ended = op.while_loop(
         graph.writer,
         start,
-        lambda state: op.less(state["t"], state["length"]),
+        lambda state: op.less_than(state["t"], state["length"]),
         lambda state: _step(group, state),
     )
     states = {name: ended[name] for name in start if name[0] in "hc" and name[1:].isdigit()}
@@ -86,7 +86,7 @@ def state_names(layer: Recurrent, number: int) -> tuple[str, ...]:
     return (f"h{number}", f"c{number}") if layer.forward.kind == "lstm" else (f"h{number}",)
 
 
-def _project(group: Group, values: Tensor) -> Tensor:
+def _project(group: LoopGroup, values: Tensor) -> Tensor:
     """The bottom layer's inputs times their kernels: [n, g·H], or [2n, g·H] with the rows forward
     0, backward 0, forward 1, …"""
     bottom, projected = group.layers[0], values
@@ -100,55 +100,57 @@ def _project(group: Group, values: Tensor) -> Tensor:
     return op.reshape(projected, (rows, projected.shape[1] // 2))
 
 
-def first_feed(length: Tensor, *, stride: int) -> Tensor:
+def first_step_index(length: Tensor, *, stride: int) -> Tensor:
     """The rows of the first step of both directions: (0, length − 1), or with a stride of 2, for
     rows that stand in pairs, (0, 2·length − 1)."""
     graph = length.graph
     rows = length if stride == 1 else op.multiply(length, graph.ints(stride))
-    return op.concatenate([graph.ints(0), op.pair("SUB", rows, graph.ints(1))], 0)
+    return op.concatenate([graph.ints(0), op.elementwise("SUB", rows, graph.ints(1))], 0)
 
 
-def _step(group: Group, state: State) -> State:
+def _step(group: LoopGroup, state: State) -> State:
     graph = state["t"].graph
     changed: State = {"t": op.add(state["t"], graph.ints(1))}
     if group.directions == 2:
         changed["feed"] = op.add(state["feed"], graph.ints(2, -2))
-        given = op.gather(state["projected"], state["feed"])
+        step_input = op.gather(state["projected"], state["feed"])
     else:
-        given = op.gather(state["projected"], state["t"])
+        step_input = op.gather(state["projected"], state["t"])
     for number, layer in enumerate(group.layers):
         below = None if number == 0 else changed[f"h{number - 1}"]
-        changed |= _advance(group, number, layer, state, given if below is None else below)
+        changed |= _advance(group, number, layer, state, step_input if below is None else below)
     hidden = changed[f"h{len(group.layers) - 1}"]
     return changed | _collect(group, state, hidden)
 
 
-def _advance(group: Group, number: int, layer: Recurrent, state: State, given: Tensor) -> State:
+def _advance(
+    group: LoopGroup, number: int, layer: Recurrent, state: State, step_input: Tensor
+) -> State:
     """The new states of one layer. `given` is the projected input at the bottom and the state of
     the layer below above it."""
     hidden, weights = state[f"h{number}"], group.weights
     if layer.forward.kind == "lstm":
         if number == 0:
-            gates = op.add(given, _recurrent_products(group, layer, hidden))
+            gates = op.add(step_input, _recurrent_products(group, layer, hidden))
         else:
             cell = layer.forward
             both = np.concatenate([cell.kernel, cell.recurrent_kernel])
-            joined = op.concatenate([given, hidden], 1)
+            joined = op.concatenate([step_input, hidden], 1)
             gates = weights.product(joined, f"{layer.name}/both", both, cell.bias)
         h, c = cells.lstm(gates, state[f"c{number}"])
         return {f"h{number}": h, f"c{number}": c}
     if number > 0:
         cell = layer.forward
-        given = weights.product(given, f"{layer.name}/kernel", cell.kernel, cell.bias)
+        step_input = weights.product(step_input, f"{layer.name}/kernel", cell.kernel, cell.bias)
 
     def product(state: Tensor, begin: int, end: int) -> Tensor:
         return _recurrent_products(group, layer, state, begin, end)
 
-    return {f"h{number}": cells.gru(given, hidden, product, layer.forward)}
+    return {f"h{number}": cells.gru(step_input, hidden, product, layer.forward)}
 
 
 def _recurrent_products(
-    group: Group, layer: Recurrent, hidden: Tensor, begin: int = 0, end: int | None = None
+    group: LoopGroup, layer: Recurrent, hidden: Tensor, begin: int = 0, end: int | None = None
 ) -> Tensor:
     """Each direction's state [1, H] times columns of its recurrent kernel: [d, columns]."""
 
@@ -168,7 +170,7 @@ def _recurrent_products(
     return op.concatenate(parts, 0)
 
 
-def _first_collected(group: Group, projected: Tensor) -> State:
+def initial_accumulator(group: LoopGroup, projected: Tensor) -> State:
     size = group.top.forward.hidden_size
     if group.collect == "final":
         return {}
@@ -179,82 +181,86 @@ def _first_collected(group: Group, projected: Tensor) -> State:
         zeros = cells.zeros_like_columns(rows, size)
         return {f"written{d}": zeros for d in range(group.directions)}
     if group.collect == "marks":
-        nothing = np.zeros((group.directions, len(group.marks), size), np.float32)
-        return {"picked": projected.graph.constant("picked", nothing)}
+        start = np.zeros((group.directions, len(group.marks), size), np.float32)
+        return {"picked": projected.graph.constant("picked", start)}
     # A state lies in −1..1, so −1 is at or below every one of them.
     lowest = -1.0 if group.collect == "max" else 0.0
     start = np.full((group.directions, size), lowest, np.float32)
     return {"pooled": projected.graph.constant("pooled", start)}
 
 
-def _found(group: Group, flow: Flow) -> Tensor:
+def marker_mask(group: LoopGroup, flow: Flow) -> Tensor:
     """float32 [n, marks], 1 where a token is the mark; each row twice for two directions, whose
     steps look at the rows 2t and 2(n−1−t)+1."""
     ids, count = flow.ids, len(group.marks)
     row = ids.graph.constant("marks", np.asarray(group.marks, np.int32)[None, :])
-    found = op.cast(op.equal(op.reshape(ids, (ids.shape[0], 1)), row), "float32")
+    mask = op.cast(op.equal(op.reshape(ids, (ids.shape[0], 1)), row), "float32")
     if group.directions == 1:
-        return found
+        return mask
     twice = -1 if ids.shape[0] == -1 else 2 * ids.shape[0]
-    return op.reshape(op.concatenate([found, found], 1), (twice, count))
+    return op.reshape(op.concatenate([mask, mask], 1), (twice, count))
 
 
 def _half(rows: int) -> int:
     return -1 if rows == -1 else rows // 2
 
 
-def _collect(group: Group, state: State, hidden: Tensor) -> State:
+def _collect(group: LoopGroup, state: State, hidden: Tensor) -> State:
     """One step's contribution."""
     if group.collect == "final":
         return {}
     if group.collect == "max":
-        return {"pooled": op.pair("MAXIMUM", state["pooled"], hidden)}
+        return {"pooled": op.elementwise("MAXIMUM", state["pooled"], hidden)}
     if group.collect == "mean":
         return {"pooled": op.add(state["pooled"], hidden)}
     if group.collect == "marks":
-        place = state["feed" if group.directions == 2 else "t"]
-        here = op.reshape(op.gather(state["found"], place), (group.directions, len(group.marks), 1))
+        step_index = state["feed" if group.directions == 2 else "t"]
+        mask = op.reshape(
+            op.gather(state["found"], step_index), (group.directions, len(group.marks), 1)
+        )
         rows = op.reshape(hidden, (group.directions, 1, hidden.shape[1]))
-        return {"picked": op.add(state["picked"], op.multiply(here, rows))}
-    return written(group, state, hidden)
+        return {"picked": op.add(state["picked"], op.multiply(mask, rows))}
+    return write_sequence(group, state, hidden)
 
 
-def written(group: Group, state: State, hidden: Tensor) -> State:
+def write_sequence(group: LoopGroup, state: State, hidden: Tensor) -> State:
     """The sequences with this step's states in them, if the group collects sequences."""
     if group.collect != "sequence":
         return {}
     graph = hidden.graph
-    places = [state["t"]]
+    positions = [state["t"]]
     parts = [hidden]
     if group.directions == 2:
-        places.append(op.pair("SUB", op.pair("SUB", state["length"], state["t"]), graph.ints(1)))
+        positions.append(
+            op.elementwise("SUB", op.elementwise("SUB", state["length"], state["t"]), graph.ints(1))
+        )
         parts = op.split(hidden, 2, 0)
     changed = {}
-    for d, (rows, place) in enumerate(zip(parts, places, strict=True)):
-        begin = op.concatenate([place, graph.ints(0)], 0)
+    for d, (rows, position) in enumerate(zip(parts, positions, strict=True)):
+        begin = op.concatenate([position, graph.ints(0)], 0)
         changed[f"written{d}"] = op.write_rows(state[f"written{d}"], rows, begin)
     return changed
 
 
-def _collected(group: Group, flow: Flow, ended: State) -> Tensor:
+def _collected(group: LoopGroup, flow: Flow, ended: State) -> Tensor:
     if group.collect == "sequence":
         parts = [ended[f"written{d}"] for d in range(group.directions)]
-        return merged(group.top, parts)
+        return merge_directions(group.top, parts)
     if group.collect == "marks":
         rows = more.transpose(ended["picked"], (1, 0, 2))
         return joined_marks(op.reshape(rows, (len(group.marks), group.top.features)))
     final = group.collect == "final"
     values = ended[f"h{len(group.layers) - 1}" if final else "pooled"]
     if group.collect == "mean":
-        values = op.pair("DIV", values, op.cast(flow.length, "float32"))
+        values = op.elementwise("DIV", values, op.cast(flow.length, "float32"))
     if group.directions == 1:
         return values
     if group.top.merge == "concat":
         return op.reshape(values, (1, group.top.features))
-    return merged(group.top, op.split(values, 2, 0))
+    return merge_directions(group.top, op.split(values, 2, 0))
 
 
-def merged(layer: Recurrent, parts: Sequence[Tensor]) -> Tensor:
+def merge_directions(layer: Recurrent, parts: Sequence[Tensor]) -> Tensor:
     """The directions' values [n, H] as the layer's merge says: [n, features]."""
     if len(parts) == 1:
         return parts[0]

@@ -11,13 +11,13 @@ import numpy as np
 
 from edgeseq_converters.convert.lower.recurrent import cells, emitted
 from edgeseq_converters.convert.lower.recurrent.layers import Flow
-from edgeseq_converters.convert.lower.recurrent.loop import Group
+from edgeseq_converters.convert.lower.recurrent.loop import LoopGroup
 from edgeseq_converters.convert.tflite import operators as op
 from edgeseq_converters.convert.tflite.model import Tensor
 from edgeseq_converters.models.network import Cell, Recurrent
 
 
-def run(group: Group, flow: Flow) -> Tensor:
+def run(group: LoopGroup, flow: Flow) -> Tensor:
     """What the group collects (`emitted.run`)."""
 
     def direction(layer: Recurrent, cell: Cell, name: str, values: Tensor) -> Tensor:
@@ -26,7 +26,7 @@ def run(group: Group, flow: Flow) -> Tensor:
     return emitted.run(group, flow, direction)
 
 
-def _steps(group: Group, name: str, cell: Cell, values: Tensor) -> Tensor:
+def _steps(group: LoopGroup, name: str, cell: Cell, values: Tensor) -> Tensor:
     """values [T, in] → states [T, H]."""
     graph, steps = values.graph, values.shape[0]
     weights = group.weights
@@ -41,8 +41,8 @@ def _steps(group: Group, name: str, cell: Cell, values: Tensor) -> Tensor:
 
     hidden = graph.constant("zero", np.zeros((1, cell.hidden_size), np.float32))
     state, states = hidden, []
-    given = [projected] if steps == 1 else op.split(projected, steps, 0)
-    for row in given:
+    step_inputs = [projected] if steps == 1 else op.split(projected, steps, 0)
+    for row in step_inputs:
         if cell.kind == "lstm":
             gates = op.add(row, product(hidden, 0, 4 * cell.hidden_size))
             hidden, state = cells.lstm(gates, state)

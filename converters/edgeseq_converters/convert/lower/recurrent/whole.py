@@ -39,7 +39,7 @@ States = tuple[loop.State, loop.State]
 
 
 @dataclass(frozen=True)
-class Together:
+class RecurrentStage:
     """Recurrent layers that run in one loop, and what it gives of the topmost one."""
 
     layers: tuple[Recurrent, ...]
@@ -48,20 +48,20 @@ class Together:
 
 
 @dataclass(frozen=True)
-class Other:
+class LayerStage:
     """A layer that is not recurrent."""
 
     layer: Layer
 
 
-def stages(network: Network) -> Iterator[Together | Other]:
+def stages(network: Network) -> Iterator[RecurrentStage | LayerStage]:
     """The network's layers, recurrent ones in the largest groups that run in one loop, with the
     pooling behind them taken into it."""
     rest = list(network.layers)
     while rest:
         first = rest.pop(0)
         if not isinstance(first, Recurrent):
-            yield Other(first)
+            yield LayerStage(first)
             continue
         group = [first]
         while rest and isinstance(rest[0], Recurrent) and _stack(group[-1], rest[0]):
@@ -72,7 +72,7 @@ def stages(network: Network) -> Iterator[Together | Other]:
         if group[-1].sequences and collect != "sequence":
             pooling = rest.pop(0)
             marks = pooling.marks if isinstance(pooling, MarkedPool) else ()
-        yield Together(tuple(group), collect, marks)
+        yield RecurrentStage(tuple(group), collect, marks)
 
 
 def _stack(below: Recurrent, upper: Recurrent) -> bool:
@@ -122,10 +122,10 @@ def lower(
     if isinstance(numbers, Integers):
         integer_whole.check(network, lowering, numbers.dtype, streaming=streaming)
     writer = Writer(f"{network.name}: {lowering} lowering")
-    make = _Maker(network, lowering, numbers, output, steps)
-    make.signature(writer, SIGNATURE)
+    builder = _GraphBuilder(network, lowering, numbers, output, steps)
+    builder.signature(writer, SIGNATURE)
     if streaming:
-        make.signature(writer, STREAM)
+        builder.signature(writer, STREAM)
     return writer.pack()
 
 
@@ -136,12 +136,12 @@ def lower_stream(network: Network, weights: WeightFormat, *, output: str) -> byt
     """
     check(network, "loop", steps=None, streaming=True)
     writer = Writer(f"{network.name}: a stream")
-    _Maker(network, "loop", weights, output, None).signature(writer, STREAM)
+    _GraphBuilder(network, "loop", weights, output, None).signature(writer, STREAM)
     return writer.pack()
 
 
 @dataclass(frozen=True)
-class _Maker:
+class _GraphBuilder:
     """What the signatures of one file have in common."""
 
     network: Network
@@ -159,8 +159,8 @@ class _Maker:
         flow = self._embedded(layers.flat_ids(ids), key)
         number = 0  # of the recurrent layer, which names its states
         for stage in stages(self.network):
-            if isinstance(stage, Other):
-                flow = self._other(stage.layer, flow)
+            if isinstance(stage, LayerStage):
+                flow = self._apply_layer(stage.layer, flow)
                 continue
             states: States = ({}, {})
             if key == STREAM:
@@ -179,7 +179,7 @@ class _Maker:
         outputs = {self.output: answer} | outputs
         graph.inputs = list(inputs.values())
         graph.outputs = list(outputs.values())
-        writer.sign(key, inputs, outputs)
+        writer.add_signature(key, inputs, outputs)
 
     def _embedded(self, ids: Tensor, key: str) -> Flow:
         """The flow of the embedded tokens `ids` [n], and which of them are real."""
@@ -189,7 +189,7 @@ class _Maker:
             padded, lowest = True, 0
         length = layers.real_length(ids, above=lowest if padded else None)
         if self.steps is not None:
-            ids = op.pair("MAXIMUM", ids, ids.graph.ints(0))
+            ids = op.elementwise("MAXIMUM", ids, ids.graph.ints(0))
         if isinstance(self.numbers, Integers):
             values = self.numbers.lookup(ids, stretched=self.lowering != "fused")
         else:
@@ -203,17 +203,17 @@ class _Maker:
             return projected.projected_table(self.network)
         return self.network.embedding
 
-    def _other(self, layer: Layer, flow: Flow) -> Flow:
+    def _apply_layer(self, layer: Layer, flow: Flow) -> Flow:
         if isinstance(self.numbers, Integers):
             return integer_whole.apply(self.numbers, layer, flow)
         return layers.apply(layer, flow, self.numbers)
 
-    def _recurrent(self, stage: Together, flow: Flow, states: States) -> Tensor:
+    def _recurrent(self, stage: RecurrentStage, flow: Flow, states: States) -> Tensor:
         """What the stage collects; `states` are those to start from and, filled, the final ones."""
         if isinstance(self.numbers, Integers):
-            group = loop.Group(stage.layers, stage.collect, marks=stage.marks)
+            group = loop.LoopGroup(stage.layers, stage.collect, marks=stage.marks)
             return integer_whole.run(self.numbers, group, flow, self.lowering)
-        group = loop.Group(
+        group = loop.LoopGroup(
             stage.layers,
             stage.collect,
             self.numbers,
@@ -233,8 +233,8 @@ class _Maker:
 def check(network: Network, lowering: Recurrence, *, steps: int | None, streaming: bool) -> None:
     """Raises `ConversionError` naming what the lowering cannot do, and the layer that needs it."""
 
-    def refuse(what: str, found: str, fix: str) -> None:
-        raise ConversionError(what, where=network.name, found=found, fix=fix)
+    def refuse(what: str, actual: str, fix: str) -> None:
+        raise ConversionError(what, where=network.name, found=actual, fix=fix)
 
     if lowering == "projected":
         projected.bottom_of(network)
@@ -251,20 +251,20 @@ def check(network: Network, lowering: Recurrence, *, steps: int | None, streamin
     if streaming and lowering not in ("loop", "projected"):
         refuse("only a lowering that is a loop streams", lowering, "choose --lowering loop")
     for layer in network.layers if streaming else ():
-        both = isinstance(layer, Recurrent) and layer.backward is not None
-        whole = isinstance(layer, AttentionPool | MarkedPool) or (
+        bidirectional = isinstance(layer, Recurrent) and layer.backward is not None
+        needs_full_text = isinstance(layer, AttentionPool | MarkedPool) or (
             isinstance(layer, Pool) and layer.how != "last"
         )
-        if both or whole:
-            found = f"layer {layer.name}, which needs the whole text"
-            refuse("cannot stream", found, "leave out --streaming")
+        if bidirectional or needs_full_text:
+            cause = f"layer {layer.name}, which needs the whole text"
+            refuse("cannot stream", cause, "leave out --streaming")
 
 
-def _state_inputs(graph: Graph, stage: Together, number: int) -> loop.State:
+def _state_inputs(graph: Graph, stage: RecurrentStage, number: int) -> loop.State:
     """The states that a stream starts from, as inputs of the graph."""
     states = {}
-    for place, layer in enumerate(stage.layers):
-        for name in loop.state_names(layer, place):
+    for index, layer in enumerate(stage.layers):
+        for name in loop.state_names(layer, index):
             shape = (1, layer.forward.hidden_size)
             states[name] = graph.input(_renumbered(name, number), "float32", shape)
     return states
