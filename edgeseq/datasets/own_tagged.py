@@ -16,11 +16,11 @@ import msgspec
 
 from edgeseq.datasets.conll import read_conll, read_conllu, to_bio
 from edgeseq.datasets.lines import numbered_lines
-from edgeseq.datasets.parts import PARTS, bucket
+from edgeseq.datasets.splits import SPLITS, bucket
 from edgeseq.datasets.tagged import Tagged, tagged_dataset
 from edgeseq.errors import DataError
 from edgeseq.formats.codec import decode_json
-from edgeseq.tasks.examples import Dataset, PartName, TaggedExample
+from edgeseq.tasks.examples import Dataset, SplitName, TaggedExample
 from edgeseq.tasks.registry import get_task
 
 JSON_SUFFIXES = (".jsonl", ".ndjson")
@@ -129,26 +129,26 @@ def load_tagged_files(
     name: str | None = None,
     licence: str = "the user's own",
 ) -> Dataset[TaggedExample]:
-    """A data set from the user's own files; parts without one are cut from train by hash.
+    """A data set from the user's own files; splits without one are cut from train by hash.
 
     Sentences of a document (`group`) and equal sentences are never divided. Raises `DataError` as
-    `read_tagged` does, and when there are too few sentences for three parts.
+    `read_tagged` does, and when there are too few sentences for three splits.
     """
-    files: dict[PartName, Path | None] = {"train": train, "dev": dev, "test": test}
-    given = {part: read_tagged(path, task) for part, path in files.items() if path is not None}
-    cut: dict[PartName, list[TaggedExample]] = {part: [] for part in PARTS}
+    files: dict[SplitName, Path | None] = {"train": train, "dev": dev, "test": test}
+    given = {split: read_tagged(path, task) for split, path in files.items() if path is not None}
+    cut: dict[SplitName, list[TaggedExample]] = {split: [] for split in SPLITS}
     for one in given["train"]:
         number = bucket(one.group or one.text)
-        part: PartName = "train" if number < 80 else "dev" if number < 90 else "test"
-        cut["train" if part in given else part].append(one)
-    parts = {
-        part: tuple(cut[part]) if part == "train" or part not in given else given[part]
-        for part in PARTS
+        split: SplitName = "train" if number < 80 else "dev" if number < 90 else "test"
+        cut["train" if split in given else split].append(one)
+    splits = {
+        split: tuple(cut[split]) if split == "train" or split not in given else given[split]
+        for split in SPLITS
     }
     return tagged_dataset(
         name or train.stem,
         task,
-        parts,
+        splits,
         licence=licence,
         origin=", ".join(path.name for path in files.values() if path is not None),
     )

@@ -27,11 +27,11 @@ from edgeseq.datasets.lines import numbered_lines
 from edgeseq.datasets.own_files import load_files
 from edgeseq.datasets.own_tagged import TAGGED_SUFFIXES, WORD_SUFFIXES, load_tagged_files
 from edgeseq.datasets.packages import is_at_hand
-from edgeseq.datasets.parts import PARTS, make_dataset
 from edgeseq.datasets.readers import LABELLED_SUFFIXES, Columns, read_table
+from edgeseq.datasets.splits import SPLITS, make_dataset
 from edgeseq.errors import DataError
 from edgeseq.progress import ProgressCallback, no_progress
-from edgeseq.tasks.examples import AnyDataset, Dataset, PartName, TextExample
+from edgeseq.tasks.examples import AnyDataset, Dataset, SplitName, TextExample
 from edgeseq.tasks.registry import head_of
 
 DEFAULT = customer_feedback.NAME
@@ -190,7 +190,7 @@ _SST3_ORIGIN = (
 
 
 def load_sst3(data_dir: Path | None) -> Dataset:
-    """Stanford Sentiment Treebank, whole sentences, official parts, in three classes.
+    """Stanford Sentiment Treebank, whole sentences, official splits, in three classes.
 
     In `data_dir` (or its folder `sst5`) stands either `derived_sst3/{train,dev,test}.tsv`, label
     and text between a tab, or `stsa.fine.{train,dev,test}`, lines of a number 0..4, a space and
@@ -206,32 +206,32 @@ def load_sst3(data_dir: Path | None) -> Dataset:
             expected=_SST3_ORIGIN,
             fix="put one into a folder and name that with --data-dir or EDGESEQ_DATA",
         )
-    parts = {part: _read_sst3(path, part) for part, path in files.items()}
+    splits = {split: _read_sst3(path, split) for split, path in files.items()}
     return make_dataset(
         "sst3",
         "sentiment",
         customer_feedback.LABELS,
-        **parts,
+        **splits,
         licence=_SST3_LICENCE,
         origin=_SST3_ORIGIN,
     )
 
 
-def _sst3_files(data_dir: Path) -> dict[PartName, Path] | None:
+def _sst3_files(data_dir: Path) -> dict[SplitName, Path] | None:
     for folder in (data_dir / "sst5", data_dir):
         for pattern in ("derived_sst3/{}.tsv", "stsa.fine.{}"):
-            files = {part: folder / pattern.format(part) for part in PARTS}
+            files = {split: folder / pattern.format(split) for split in SPLITS}
             if all(path.is_file() for path in files.values()):
                 return files
     return None
 
 
-def _read_sst3(path: Path, part: PartName) -> tuple[TextExample, ...]:
+def _read_sst3(path: Path, split: SplitName) -> tuple[TextExample, ...]:
     labels = customer_feedback.LABELS
     if path.suffix == ".tsv":
         found = read_table(path, Columns(text=2, label=1), delimiter="\t", labels=labels)
         return tuple(
-            msgspec.structs.replace(one, id=f"{part}/{number}")
+            msgspec.structs.replace(one, id=f"{split}/{number}")
             for number, one in enumerate(found, start=1)
         )
     examples = []
@@ -245,5 +245,5 @@ def _read_sst3(path: Path, part: PartName) -> tuple[TextExample, ...]:
                 expected="0..4, a space and a text",
             )
         label = labels[(0, 0, 1, 2, 2)[int(digit)]]
-        examples.append(TextExample(id=f"{part}/{number}", text=text.strip(), label=label))
+        examples.append(TextExample(id=f"{split}/{number}", text=text.strip(), label=label))
     return tuple(examples)

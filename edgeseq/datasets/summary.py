@@ -8,27 +8,27 @@ from collections.abc import Sequence
 
 import msgspec
 
-from edgeseq.datasets.parts import PARTS
+from edgeseq.datasets.splits import SPLITS
 from edgeseq.tasks.examples import AnyDataset, AnyExample, labels_of
 
 
 class Balance(msgspec.Struct, frozen=True):
-    """Examples (or words, where there is a label for each) by label in one part; `source` is empty
+    """Examples (or words, where there is a label for each) by label in one split; `source` is empty
     for all sources together."""
 
-    part: str
+    split: str
     source: str
     total: int
     by_label: dict[str, int]
 
 
 class Lengths(msgspec.Struct, frozen=True):
-    """Lengths in one part, in words (between white space) and characters.
+    """Lengths in one split, in words (between white space) and characters.
 
     Percentiles are nearest-rank: the smallest length that at least so many texts do not exceed.
     """
 
-    part: str
+    split: str
     words_p50: int
     words_p95: int
     words_max: int
@@ -58,11 +58,11 @@ class Summary(msgspec.Struct, frozen=True):
 
 def summarize(dataset: AnyDataset, *, samples_per_label: int = 3) -> Summary:
     """The summary of a data set; the samples are the same at every call."""
-    by_part = {"train": dataset.train, "dev": dataset.dev, "test": dataset.test}
+    by_split = {"train": dataset.train, "dev": dataset.dev, "test": dataset.test}
     sources = list(dict.fromkeys(one.source for one in dataset.train if one.source))
     balance = [
-        _balance(part, source, by_part[part], dataset.labels)
-        for part in PARTS
+        _balance(split, source, by_split[split], dataset.labels)
+        for split in SPLITS
         for source in ("", *(sources if len(sources) > 1 else ()))
     ]
     train_texts = {one.text for one in dataset.train}
@@ -74,7 +74,7 @@ def summarize(dataset: AnyDataset, *, samples_per_label: int = 3) -> Summary:
         origin=dataset.origin,
         sha256=dataset.sha256,
         balance=tuple(balance),
-        lengths=tuple(_lengths(part, by_part[part]) for part in PARTS),
+        lengths=tuple(_lengths(split, by_split[split]) for split in SPLITS),
         test_texts_in_train=sum(one.text in train_texts for one in dataset.test),
         samples=sample(dataset, samples_per_label),
     )
@@ -96,24 +96,24 @@ def sample(dataset: AnyDataset, per_label: int) -> tuple[AnyExample, ...]:
 
 
 def _balance(
-    part: str, source: str, examples: Sequence[AnyExample], labels: Sequence[str]
+    split: str, source: str, examples: Sequence[AnyExample], labels: Sequence[str]
 ) -> Balance:
     counts = Counter(
         label for one in examples if source in ("", one.source) for label in labels_of(one)
     )
     return Balance(
-        part=part,
+        split=split,
         source=source,
         total=counts.total(),
         by_label={label: counts[label] for label in labels},
     )
 
 
-def _lengths(part: str, examples: Sequence[AnyExample]) -> Lengths:
+def _lengths(split: str, examples: Sequence[AnyExample]) -> Lengths:
     words = sorted(len(one.text.split()) for one in examples)
     characters = sorted(len(one.text) for one in examples)
     return Lengths(
-        part=part,
+        split=split,
         words_p50=_percentile(words, 50),
         words_p95=_percentile(words, 95),
         words_max=words[-1],

@@ -2,10 +2,10 @@
 
 | name | task | what |
 |---|---|---|
-| `ud-ewt` | pos | Universal Dependencies, English Web Treebank; its own parts |
+| `ud-ewt` | pos | Universal Dependencies, English Web Treebank; its own splits |
 | `e-ner` | ner | filings with the SEC, divided by filing here |
 | `sec-fin` | ner | loan agreements, FIN5 to train on and FIN3 as test |
-| `wnut17` | ner | rare entities in social media; its own parts |
+| `wnut17` | ner | rare entities in social media; its own splits |
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import msgspec
 
 from edgeseq.datasets.conll import read_conll, read_conllu, to_bio
 from edgeseq.datasets.entry import Entry
-from edgeseq.datasets.parts import PARTS, make_dataset
+from edgeseq.datasets.splits import SPLITS, make_dataset
 from edgeseq.errors import DataError
-from edgeseq.tasks.examples import Dataset, PartName, TaggedExample
+from edgeseq.tasks.examples import Dataset, SplitName, TaggedExample
 
 Tagged = tuple[TaggedExample, ...]
 
@@ -46,7 +46,7 @@ class Source(msgspec.Struct, frozen=True):
     entry: Entry
     folders: tuple[str, ...]
     files: tuple[str, ...]
-    read: Callable[[tuple[Path, ...]], dict[PartName, Tagged]]
+    read: Callable[[tuple[Path, ...]], dict[SplitName, Tagged]]
 
     def find(self, data_dir: Path | None) -> tuple[Path, ...] | None:
         """The files below `data_dir`, if all are there."""
@@ -68,32 +68,32 @@ class Source(msgspec.Struct, frozen=True):
                 expected=self.entry.origin,
                 fix="put one into a folder and name that with --data-dir or EDGESEQ_DATA",
             )
-        parts = self.read(paths)
+        splits = self.read(paths)
         return tagged_dataset(
             self.entry.name,
             self.entry.task,
-            parts,
+            splits,
             licence=self.entry.licence,
             origin=self.entry.origin,
         )
 
 
 def tagged_dataset(
-    name: str, task: str, parts: dict[PartName, Tagged], *, licence: str, origin: str
+    name: str, task: str, splits: dict[SplitName, Tagged], *, licence: str, origin: str
 ) -> Dataset[TaggedExample]:
-    """A data set of tagged sentences; ids become `part/id`, labels are those of train.
+    """A data set of tagged sentences; ids become `split/id`, labels are those of train.
 
     Raises `DataError` as `make_dataset` does, and where `task` is about entities and a tag of
     train is not BIO.
     """
     renamed = {
-        part: tuple(
-            msgspec.structs.replace(one, id=f"{part}/{number}:{one.id}")
-            for number, one in enumerate(parts[part], start=1)
+        split: tuple(
+            msgspec.structs.replace(one, id=f"{split}/{number}:{one.id}")
+            for number, one in enumerate(splits[split], start=1)
         )
-        for part in PARTS
+        for split in SPLITS
     }
-    tags = {tag for one in parts["train"] for tag in one.tags}
+    tags = {tag for one in splits["train"] for tag in one.tags}
     labels = bio_labels(tags) if task == "ner" else tuple(sorted(tags))
     return make_dataset(name, task, labels, **renamed, licence=licence, origin=origin)
 
@@ -106,15 +106,15 @@ def bio_labels(tags: set[str]) -> tuple[str, ...]:
     return ("O", *(f"{prefix}-{kind}" for kind in types for prefix in "BI"))
 
 
-def _read_ud(paths: tuple[Path, ...]) -> dict[PartName, Tagged]:
-    return {part: read_conllu(path) for part, path in zip(PARTS, paths, strict=True)}
+def _read_ud(paths: tuple[Path, ...]) -> dict[SplitName, Tagged]:
+    return {split: read_conllu(path) for split, path in zip(SPLITS, paths, strict=True)}
 
 
-def _read_wnut(paths: tuple[Path, ...]) -> dict[PartName, Tagged]:
-    return {part: read_conll(path) for part, path in zip(PARTS, paths, strict=True)}
+def _read_wnut(paths: tuple[Path, ...]) -> dict[SplitName, Tagged]:
+    return {split: read_conll(path) for split, path in zip(SPLITS, paths, strict=True)}
 
 
-def _read_e_ner(paths: tuple[Path, ...]) -> dict[PartName, Tagged]:
+def _read_e_ner(paths: tuple[Path, ...]) -> dict[SplitName, Tagged]:
     """Filings in the order of the hash of their number: the first ten are test, five more dev."""
     examples = read_e_ner(paths[0])
     groups = sorted(
@@ -153,7 +153,7 @@ def _merged(tag: str, path: Path) -> str:
     return f"{prefix}-{E_NER_TYPES[kind]}"
 
 
-def _read_fin(paths: tuple[Path, ...]) -> dict[PartName, Tagged]:
+def _read_fin(paths: tuple[Path, ...]) -> dict[SplitName, Tagged]:
     """FIN5 has five agreements; the first is for development (the last has all of its MISC)."""
     train, test = (read_conll(path, scheme="io") for path in paths)
     held_out = train[0].group
@@ -167,7 +167,7 @@ def _read_fin(paths: tuple[Path, ...]) -> dict[PartName, Tagged]:
 def sources() -> tuple[Source, ...]:
     """All of them; their sizes are those of the published files."""
     local = "a local folder: "
-    ud = tuple(f"en_ewt-ud-{part}.conllu" for part in PARTS)
+    ud = tuple(f"en_ewt-ud-{split}.conllu" for split in SPLITS)
     wnut = ("wnut17train.conll", "emerging.dev.conll", "emerging.test.annotated")
     return (
         Source(

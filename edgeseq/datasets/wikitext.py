@@ -17,9 +17,9 @@ from pathlib import Path
 
 from edgeseq.datasets.entry import Entry
 from edgeseq.datasets.lines import numbered_lines
-from edgeseq.datasets.parts import canonical_sha256
+from edgeseq.datasets.splits import canonical_sha256
 from edgeseq.errors import DataError
-from edgeseq.tasks.examples import Dataset, PartName, StreamExample
+from edgeseq.tasks.examples import Dataset, SplitName, StreamExample
 
 NAME = "wikitext2"
 TASK = "lm"
@@ -33,7 +33,7 @@ CITATION = (
     "Merity, S., Xiong, C., Bradbury, J. & Socher, R. (2016). Pointer Sentinel Mixture Models. "
     "arXiv:1609.07843."
 )
-FILES: dict[PartName, str] = {"train": "train", "dev": "valid", "test": "test"}
+FILES: dict[SplitName, str] = {"train": "train", "dev": "valid", "test": "test"}
 
 _TITLE = re.compile(r"= [^=].* =")
 
@@ -53,7 +53,7 @@ def entry(data_dir: Path | None = None) -> Entry:
 
 
 def load(data_dir: Path | None) -> Dataset[StreamExample]:
-    """The three parts, from `data_dir` or its folder `wikitext2`; one example an article.
+    """The three splits, from `data_dir` or its folder `wikitext2`; one example an article.
 
     Raises `DataError` when the files are not there, and as `read_articles` does.
     """
@@ -65,51 +65,51 @@ def load(data_dir: Path | None) -> Dataset[StreamExample]:
             expected=ORIGIN,
             fix="put one into a folder and name that with --data-dir or EDGESEQ_DATA",
         )
-    parts = {part: read_articles(path, part) for part, path in files.items()}
-    return stream_dataset(NAME, parts, licence=LICENCE, origin=ORIGIN)
+    splits = {split: read_articles(path, split) for split, path in files.items()}
+    return stream_dataset(NAME, splits, licence=LICENCE, origin=ORIGIN)
 
 
 def stream_dataset(
-    name: str, parts: dict[PartName, tuple[StreamExample, ...]], *, licence: str, origin: str
+    name: str, splits: dict[SplitName, tuple[StreamExample, ...]], *, licence: str, origin: str
 ) -> Dataset[StreamExample]:
-    """A data set of running text from its parts `train`, `dev` and `test`.
+    """A data set of running text from its splits `train`, `dev` and `test`.
 
-    Raises `DataError` when a part has no words.
+    Raises `DataError` when a split has no words.
     """
-    for part, examples in parts.items():
+    for split, examples in splits.items():
         if not any(one.words for one in examples):
-            raise DataError(f"the {part} part is empty", where=name, fix="give a longer text")
+            raise DataError(f"the {split} split is empty", where=name, fix="give a longer text")
     return Dataset(
         name=name,
         task=TASK,
         labels=(),
-        train=parts["train"],
-        dev=parts["dev"],
-        test=parts["test"],
+        train=splits["train"],
+        dev=splits["dev"],
+        test=splits["test"],
         licence=licence,
         origin=origin,
-        sha256=canonical_sha256(TASK, (), parts.items()),
+        sha256=canonical_sha256(TASK, (), splits.items()),
     )
 
 
-def find_files(data_dir: Path) -> dict[PartName, Path] | None:
-    """The file of each part, if all three lie in `data_dir` or in its folder `wikitext2`."""
+def find_files(data_dir: Path) -> dict[SplitName, Path] | None:
+    """The file of each split, if all three lie in `data_dir` or in its folder `wikitext2`."""
     for folder in (data_dir / NAME, data_dir):
         for pattern in ("{}.txt", "wiki.{}.tokens"):
-            files = {part: folder / pattern.format(name) for part, name in FILES.items()}
+            files = {split: folder / pattern.format(name) for split, name in FILES.items()}
             if all(path.is_file() for path in files.values()):
                 return files
     return None
 
 
-def read_articles(path: Path, part: PartName) -> tuple[StreamExample, ...]:
+def read_articles(path: Path, split: SplitName) -> tuple[StreamExample, ...]:
     """The articles of one file, their words with `<eos>` at the end of each line.
 
     Raises `DataError` as `numbered_lines` does.
     """
     lines = (line for _, line in numbered_lines(path))
     return tuple(
-        StreamExample(id=f"{part}/{number}", words=words)
+        StreamExample(id=f"{split}/{number}", words=words)
         for number, words in enumerate(articles(lines), start=1)
     )
 

@@ -13,7 +13,7 @@ from edgeseq.report.profile_text import profile_lines, profile_remark
 from edgeseq.report.rows import Entry, Group
 from edgeseq.report.summary import Decided
 from edgeseq.report.theme import styles_of
-from edgeseq.tasks.examples import AnyExample, TextExample, labels_of, part_asked
+from edgeseq.tasks.examples import AnyExample, TextExample, labels_of, sample_positions
 from edgeseq.tasks.registry import head_of
 from edgeseq.tasks.scoring import by_example, metric_of
 
@@ -134,7 +134,7 @@ def _operators(group: Group) -> Part:
 
 def asked_of(group: Group, examples: Sequence[AnyExample]) -> Sequence[AnyExample]:
     """Those of a bundle's test examples that the group's run asked."""
-    asked = [examples[place] for place in part_asked(len(examples), group.effective.examples)]
+    asked = [examples[place] for place in sample_positions(len(examples), group.effective.examples)]
     if not group.effective.quick or head_of(group.task) != "language-modeling":
         return asked
     # A quick run scores whole documents, the first ones, until it has seen enough words.

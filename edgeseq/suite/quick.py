@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from edgeseq.datasets.parts import PARTS, make_dataset
+from edgeseq.datasets.splits import SPLITS, make_dataset
 from edgeseq.errors import InputError
 from edgeseq.suite.schema import BenchSection, DataSection, ModelSection, Suite
 from edgeseq.tasks.examples import AnyDataset
@@ -78,7 +78,7 @@ def take_subset(
     The data set itself where all of it is wanted. Raises `DataError` when a label is left
     without an example.
     """
-    limits = dict(zip(PARTS, (max_train, max_dev, max_test), strict=True))
+    limits = dict(zip(SPLITS, (max_train, max_dev, max_test), strict=True))
     if all(limit is None or len(getattr(dataset, part)) <= limit for part, limit in limits.items()):
         return dataset
     parts = {}
@@ -86,7 +86,7 @@ def take_subset(
         examples = getattr(dataset, part)
         wanted = len(examples) if limit is None else min(limit, len(examples))
         parts[part] = tuple(examples[n * len(examples) // wanted] for n in range(wanted))
-    sizes = " / ".join(str(len(parts[part])) for part in PARTS)
+    sizes = " / ".join(str(len(parts[part])) for part in SPLITS)
     return make_dataset(
         f"{dataset.name} (a part: {sizes})",
         dataset.task,

@@ -9,7 +9,7 @@ import msgspec
 
 from edgeseq.tasks.registry import Head
 
-PartName = Literal["train", "dev", "test"]
+SplitName = Literal["train", "dev", "test"]
 
 
 class TextExample(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -75,7 +75,7 @@ class StreamExample(msgspec.Struct, frozen=True, omit_defaults=True):
 AnyExample = TextExample | TaggedExample | StreamExample
 
 
-def part_asked(total: int, count: int | None) -> tuple[int, ...]:
+def sample_positions(total: int, count: int | None) -> tuple[int, ...]:
     """Which of `total` test examples a run asks that is to ask `count` (None: all): their places,
     rising, drawn with a fixed seed, so that they are the same on every machine."""
     if count is None or count >= total:

@@ -23,7 +23,7 @@ from edgeseq.formats.result import (
     Settings,
     Slice,
 )
-from edgeseq.tasks.examples import AnyExample, labels_of, part_asked
+from edgeseq.tasks.examples import AnyExample, labels_of, sample_positions
 from edgeseq.tasks.predictions import Predictions
 from edgeseq_benchmarks.bench import validity
 from edgeseq_benchmarks.bench.protocol import Columns, Loaded, SliceDone, Text, unpack
@@ -94,7 +94,7 @@ class Subject:
     def _take_part(self, count: int) -> None:
         """Goes on with `count` of the examples, chosen by a fixed seed: the same everywhere."""
         total = len(self.examples)
-        self.examples = tuple(self.examples[number] for number in part_asked(total, count))
+        self.examples = tuple(self.examples[number] for number in sample_positions(total, count))
         # Only answers to the same part may be compared.
         part = f"{self.examples_sha256} {count}"
         self.examples_sha256 = hashlib.sha256(part.encode()).hexdigest()

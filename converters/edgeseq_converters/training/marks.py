@@ -13,7 +13,7 @@ from edgeseq.errors import CheckpointError, DataError
 from edgeseq.formats.codec import decode_json
 from edgeseq.tasks import mentions as marked_text
 from edgeseq.tasks.coreference import gap_f1
-from edgeseq.tasks.examples import Dataset, PartName, TextExample
+from edgeseq.tasks.examples import Dataset, SplitName, TextExample
 from edgeseq.tasks.mentions import LABELS, MARKERS, OPENING, check_marked
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.encoder import WORD_TABLE
@@ -95,7 +95,7 @@ def mark_checkpoint(checkpoint: BertCheckpoint, *, seed: int = 0) -> BertCheckpo
 
 
 def encode_marked_part(
-    data: Dataset[Any], part: PartName, tokenizer_json: str, max_tokens: int
+    data: Dataset[Any], part: SplitName, tokenizer_json: str, max_tokens: int
 ) -> Part:
     """The part called `part` (see `encode_marked`).
 

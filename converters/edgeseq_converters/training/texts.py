@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeseq.errors import DataError
-from edgeseq.tasks.examples import Dataset, PartName, TextExample
+from edgeseq.tasks.examples import Dataset, SplitName, TextExample
 from edgeseq_converters.training.batching import FloatArray
 
 
@@ -41,7 +41,7 @@ def encode_texts(tokenizer_json: str, texts: Sequence[str], max_tokens: int) -> 
     return encoded
 
 
-def encode_part(data: Dataset, part: PartName, tokenizer_json: str, max_tokens: int) -> Part:
+def encode_part(data: Dataset, part: SplitName, tokenizer_json: str, max_tokens: int) -> Part:
     """The part called `part` (see `encode_texts`)."""
     examples: Sequence[TextExample] = getattr(data, part)
     numbers = {label: number for number, label in enumerate(data.labels)}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from edgeseq.datasets.parts import make_dataset
+from edgeseq.datasets.splits import make_dataset
 from edgeseq.errors import CheckpointError, DataError
 from edgeseq.formats.trained_model import TrainedModel, read_model_folder
 from edgeseq.tasks.examples import Dataset, TextExample

@@ -11,7 +11,7 @@ import pytest
 from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 
-from edgeseq.datasets.parts import make_dataset
+from edgeseq.datasets.splits import make_dataset
 from edgeseq.errors import CheckpointError, DataError, InputError, OutputError
 from edgeseq.formats.storage import sha256_file
 from edgeseq.formats.train_logits import texts_sha256

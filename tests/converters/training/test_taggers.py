@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgeseq.datasets.parts import make_dataset
+from edgeseq.datasets.splits import make_dataset
 from edgeseq.errors import BundleError, InputError
 from edgeseq.formats.bundle import read_bundle
 from edgeseq.formats.trained_model import TrainedModel, write_model_folder

@@ -14,7 +14,7 @@ import pytest
 from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 
-from edgeseq.datasets.parts import make_dataset
+from edgeseq.datasets.splits import make_dataset
 from edgeseq.errors import CheckpointError, InputError, OutputError
 from edgeseq.formats.train_logits import FILE_NAME, read_train_logits
 from edgeseq.formats.trained_model import TrainedModel, read_model_folder

@@ -15,8 +15,8 @@ from edgeseq.datasets.customer_feedback import (
     load_with_counts,
     parse,
 )
-from edgeseq.datasets.parts import part_of_group
 from edgeseq.datasets.registry import entries
+from edgeseq.datasets.splits import split_of_group
 from edgeseq.errors import DataError
 from edgeseq.tasks.examples import TextExample
 
@@ -64,7 +64,7 @@ def test_copies_have_one_key() -> None:
 def test_copies_are_taken_once_and_the_held_out_one_stays() -> None:
     groups: dict[str, str] = {}
     for number in range(1000):
-        groups.setdefault(part_of_group(f"tweet/{number}"), f"tweet/{number}")
+        groups.setdefault(split_of_group(f"tweet/{number}"), f"tweet/{number}")
     examples = [
         TextExample(f"{part}{copy}", text, "neutral", "tweet", group)
         for part, group in groups.items()
@@ -94,7 +94,7 @@ def test_the_real_data_set() -> None:
     keys: Counter[str] = Counter()
     for part, examples in by_part.items():
         for one in examples:
-            assert part_of.setdefault(one.group, part) == part == part_of_group(one.group)
+            assert part_of.setdefault(one.group, part) == part == split_of_group(one.group)
             assert one.score is not None
             assert one.label == label_of_score(one.score)
             assert one.text == clean(one.text) != ""

@@ -12,11 +12,11 @@ import pytest
 from typer.testing import CliRunner
 
 from edgeseq.cli.app import app
-from edgeseq.datasets.hub import from_hub_parts, load_hub
+from edgeseq.datasets.hub import from_hub_splits, load_hub
 from edgeseq.datasets.own_files import divide_train, load_files
-from edgeseq.datasets.parts import bucket, canonical_sha256, make_dataset, part_of_group
 from edgeseq.datasets.readers import Columns
 from edgeseq.datasets.registry import default_name, entries, load_dataset
+from edgeseq.datasets.splits import bucket, canonical_sha256, make_dataset, split_of_group
 from edgeseq.datasets.summary import summarize
 from edgeseq.errors import DataError, FetchError
 from edgeseq.tasks.examples import TextExample
@@ -42,7 +42,7 @@ def dataset_of(**parts):
 def test_buckets_do_not_change() -> None:
     # Fixed for good: another number here would move examples between train and test.
     assert [bucket(group) for group in ("", "a", "product/1")] == [52, 50, 38]
-    parts = [part_of_group(str(number)) for number in range(10_000)]
+    parts = [split_of_group(str(number)) for number in range(10_000)]
     assert 7_800 < parts.count("train") < 8_200
     assert 850 < parts.count("dev") < 1_150
 
@@ -64,7 +64,7 @@ def test_hash_of_a_data_set_sees_every_field_and_the_order() -> None:
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ({"dev": []}, "the dev part is empty"),
+        ({"dev": []}, "the dev split is empty"),
         ({"test": [example(4, "c")]}, "example 'id4' of test has an unknown label: found 'c'"),
         ({"test": [example(1)]}, "an id appears twice: found 'id1'"),
         ({"train": [example(1)]}, "no example to learn from: found no 'b' in train"),
@@ -82,7 +82,7 @@ def test_one_file_is_divided_by_hash(tmp_path: Path) -> None:
     assert 140 < sizes[0] < 180
     assert dataset.labels == ("early", "late")
     assert load_dataset(str(tmp_path / "shop.csv")).sha256 == dataset.sha256
-    assert all(part_of_group(one.text) == "dev" for one in dataset.dev)
+    assert all(split_of_group(one.text) == "dev" for one in dataset.dev)
 
 
 def test_given_parts_stay_and_missing_ones_are_cut_from_train(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_own_files_that_are_wrong(tmp_path: Path) -> None:
         load_files("sentiment", train=make_csv(tmp_path), labels=("x", "y"))
     tiny = tmp_path / "tiny.csv"
     tiny.write_text("text,label\na,x\nb,y\n")
-    with pytest.raises(DataError, match=r"part is empty|no example to learn from"):
+    with pytest.raises(DataError, match=r"split is empty|no example to learn from"):
         load_files("sentiment", train=tiny)
     tiny.write_text("".join(f"text {number},same\n" for number in range(100)))
     with pytest.raises(DataError, match="two labels or more: found 'same'"):
@@ -174,7 +174,7 @@ def test_hub_parts(monkeypatch: pytest.MonkeyPatch) -> None:
         "validation": FakeHubPart(hub_rows(10, tag="v")),
         "test": FakeHubPart(hub_rows(10, label=-1)),
     }
-    dataset = from_hub_parts("hf:made", "sentiment", parts)
+    dataset = from_hub_splits("hf:made", "sentiment", parts)
     assert dataset.labels == ("bad", "good")
     assert len(dataset.dev) == 10
     assert len(dataset.train) + len(dataset.test) == 200, "withheld labels: test is cut from train"
@@ -187,11 +187,11 @@ def test_hub_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_hub_failures(monkeypatch: pytest.MonkeyPatch) -> None:
     two_texts = {"train": FakeHubPart(hub_rows(4), extra=["title"])}
     with pytest.raises(DataError, match="text column is not plain: found 'sentence', 'label'"):
-        from_hub_parts("hf:made", "sentiment", two_texts)
-    with pytest.raises(DataError, match="has no train part: found test"):
-        from_hub_parts("hf:made", "sentiment", {"test": FakeHubPart(hub_rows(4))})
+        from_hub_splits("hf:made", "sentiment", two_texts)
+    with pytest.raises(DataError, match="has no train split: found test"):
+        from_hub_splits("hf:made", "sentiment", {"test": FakeHubPart(hub_rows(4))})
     with pytest.raises(DataError, match="unknown label: found 7"):
-        from_hub_parts("hf:made", "sentiment", {"train": FakeHubPart(hub_rows(4, label=7))})
+        from_hub_splits("hf:made", "sentiment", {"train": FakeHubPart(hub_rows(4, label=7))})
 
     def unreachable(name: str, config: str | None):
         raise ConnectionError("Couldn't reach it\nand more")

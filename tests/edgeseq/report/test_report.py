@@ -28,7 +28,7 @@ from edgeseq.report.markdown import escape
 from edgeseq.report.page import json_in_html
 from edgeseq.report.theme import PALETTE, Placed, place_labels, styles_of
 from edgeseq.report.write import PICTURES, write_report
-from edgeseq.tasks.examples import TextExample, part_asked
+from edgeseq.tasks.examples import TextExample, sample_positions
 
 from ...fake_results import DEVICE, LABELS, MODELS, Fake, make_result, write_result
 from .browser import CHROMIUM, Browser, browser
@@ -402,13 +402,13 @@ def test_of_all_examples_those_are_taken_that_the_run_asked(tmp_path: Path) -> N
     write_json(tmp_path / "r.json", msgspec.structs.replace(result, effective=asked))
     found = result.runs[0].predictions
     assert found is not None
-    labels = dict(zip(part_asked(50, 20), found.gold, strict=True))
+    labels = dict(zip(sample_positions(50, 20), found.gold, strict=True))
     examples = [
         TextExample(id=str(n), text="t", label=LABELS[labels.get(n, (n + 1) % 3)])
         for n in range(50)
     ]
     write_report([tmp_path / "r.json"], tmp_path / "out", examples=examples)
-    assert part_asked(5, None) == part_asked(5, 9) == (0, 1, 2, 3, 4)
+    assert sample_positions(5, None) == sample_positions(5, 9) == (0, 1, 2, 3, 4)
     with pytest.raises(InputError, match="not the examples"):
         write_report([tmp_path / "r.json"], tmp_path / "other", examples=examples[::-1])
 

@@ -13,13 +13,13 @@ from edgeseq.tasks.examples import (
     AnyExample,
     Dataset,
     ExampleT,
-    PartName,
+    SplitName,
     TaggedExample,
     TextExample,
     labels_of,
 )
 
-PARTS: tuple[PartName, ...] = ("train", "dev", "test")
+SPLITS: tuple[SplitName, ...] = ("train", "dev", "test")
 
 
 def bucket(group: str) -> int:
@@ -31,8 +31,8 @@ def bucket(group: str) -> int:
     return int.from_bytes(hashlib.sha256(group.encode("utf-8")).digest()[:8], "big") % 100
 
 
-def part_of_group(group: str) -> PartName:
-    """The part a group belongs to: buckets 0..79 train, 80..89 dev, 90..99 test."""
+def split_of_group(group: str) -> SplitName:
+    """The split a group belongs to: buckets 0..79 train, 80..89 dev, 90..99 test."""
     number = bucket(group)
     if number < 80:
         return "train"
@@ -40,19 +40,19 @@ def part_of_group(group: str) -> PartName:
 
 
 def canonical_sha256(
-    task: str, labels: Sequence[str], parts: Iterable[tuple[PartName, Sequence[AnyExample]]]
+    task: str, labels: Sequence[str], splits: Iterable[tuple[SplitName, Sequence[AnyExample]]]
 ) -> str:
     """SHA-256 of the examples' canonical form, in hexadecimal.
 
     The form is JSON without spaces, one line each for `[task, labels]` and then every example as
-    `[part, id, text, label, source, group, score]`, `[part, id, words, tags, source, group]` or
-    `[part, id, words, source, group]`, in the order of the parts, in UTF-8.
+    `[split, id, text, label, source, group, score]`, `[split, id, words, tags, source, group]` or
+    `[split, id, words, source, group]`, in the order of the splits, in UTF-8.
     """
     encoder = msgspec.json.Encoder()
     digest = hashlib.sha256(encoder.encode([task, list(labels)]) + b"\n")
-    for part, examples in parts:
+    for split, examples in splits:
         for one in examples:
-            digest.update(encoder.encode([part, *_fields(one)]) + b"\n")
+            digest.update(encoder.encode([split, *_fields(one)]) + b"\n")
     return digest.hexdigest()
 
 
@@ -77,11 +77,11 @@ def make_dataset(
 ) -> Dataset[ExampleT]:
     """A `Dataset` with its hash, after checking that it can be trained and scored on.
 
-    Raises `DataError` when there are fewer than two labels, a part is empty, an id appears twice,
+    Raises `DataError` when there are fewer than two labels, a split is empty, an id appears twice,
     an example's label is not one of `labels`, it has not one tag a word, or a label has no example
     in train. Tags `I-X` may be missing there: entities of one word are learned without.
     """
-    parts: tuple[tuple[PartName, Sequence[ExampleT]], ...] = (
+    splits: tuple[tuple[SplitName, Sequence[ExampleT]], ...] = (
         ("train", train),
         ("dev", dev),
         ("test", test),
@@ -94,13 +94,13 @@ def make_dataset(
             fix="check that the label column was named and not, say, an id",
         )
     seen: set[str] = set()
-    for part, examples in parts:
+    for split, examples in splits:
         if not examples:
             raise DataError(
-                f"the {part} part is empty", where=name, fix="give more examples or a file for it"
+                f"the {split} split is empty", where=name, fix="give more examples or a file for it"
             )
         for one in examples:
-            _check_example(one, part, name, labels)
+            _check_example(one, split, name, labels)
             if one.id in seen:
                 raise DataError("an id appears twice", where=name, found=repr(one.id))
             seen.add(one.id)
@@ -122,22 +122,22 @@ def make_dataset(
         test=tuple(test),
         licence=licence,
         origin=origin,
-        sha256=canonical_sha256(task, labels, parts),
+        sha256=canonical_sha256(task, labels, splits),
     )
 
 
-def _check_example(one: AnyExample, part: PartName, name: str, labels: Sequence[str]) -> None:
+def _check_example(one: AnyExample, split: SplitName, name: str, labels: Sequence[str]) -> None:
     for label in labels_of(one):
         if label not in labels:
             raise DataError(
-                f"example {one.id!r} of {part} has an unknown label",
+                f"example {one.id!r} of {split} has an unknown label",
                 where=name,
                 found=repr(label),
                 expected=" or ".join(map(repr, labels)),
             )
     if isinstance(one, TaggedExample) and len(one.words) != len(one.tags):
         raise DataError(
-            f"example {one.id!r} of {part} has not one tag a word",
+            f"example {one.id!r} of {split} has not one tag a word",
             where=name,
             found=f"{len(one.tags)} tags",
             expected=f"{len(one.words)}",
