@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from edgeseq.datasets.parts import PARTS
+from edgeseq.datasets.splits import SPLITS
 from edgeseq.errors import DataError
 from edgeseq.formats.codec import from_builtins
 from edgeseq.formats.storage import write_json
@@ -34,7 +34,7 @@ def run(arguments: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]
         "name": dataset.name,
         "sha256": dataset.sha256,
         "labels": list(dataset.labels),
-        "sizes": {part: len(getattr(dataset, part)) for part in PARTS},
+        "sizes": {part: len(getattr(dataset, part)) for part in SPLITS},
         "licence": dataset.licence,
         "origin": dataset.origin,
     }
