@@ -18,6 +18,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgeseq_benchmarks.bench.predict import Prediction
+
     from edgeseq import errors
     from edgeseq.api import devices
     from edgeseq.api.bench import bench, bench_all
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from edgeseq.api.train import train
     from edgeseq.errors import EdgeseqError
     from edgeseq.tasks.examples import Dataset
-    from edgeseq_benchmarks.bench.predict import Prediction
 
 __version__ = "0.1.0"
 

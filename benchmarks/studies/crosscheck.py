@@ -35,9 +35,9 @@ from edgeseq.formats.result import Result
 from edgeseq.stats.latency import median as nearest_rank_median
 from edgeseq.units import format_duration_ns
 from edgeseq_benchmarks.bench import protocol
-from edgeseq_benchmarks.bench.probes.machine import Watch, device_info
+from edgeseq_benchmarks.bench.probes.machine_state import Watch, device_info
 from edgeseq_benchmarks.bench.runner import bench, default_settings
-from edgeseq_benchmarks.bench.worker_client import Child, load_command
+from edgeseq_benchmarks.bench.worker_client import WorkerClient, load_command
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- crosscheck -->\n", "<!-- /crosscheck -->\n"
@@ -117,10 +117,12 @@ def _ours(
     bundle: Bundle, folder: Path, text: str, tokens: int, runs: int
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Times of our own loop, and the token ids that it ran."""
-    with Child(bundle.manifest.name) as child:
+    with WorkerClient(bundle.manifest.name) as child:
         load = load_command(bundle, child, threads=1, first_text=text, folder=folder)
-        child.ask(load, protocol.Loaded, timeout_s=120)
-        answered = child.ask(protocol.AnswerTexts((text,)), protocol.Answered, timeout_s=120)
+        child.ask(load, protocol.ModelLoaded, timeout_s=120)
+        answered = child.ask(
+            protocol.PredictTexts((text,)), protocol.TextPredictions, timeout_s=120
+        )
         command = protocol.RunLength(tokens, (text,), runs, runs, 0, 10**11)
         child.ask(command, protocol.LengthDone, timeout_s=300)  # as many to warm up
         done = child.ask(command, protocol.LengthDone, timeout_s=300)
@@ -158,9 +160,9 @@ def repeats(path: Path, *, full: bool) -> tuple[Check, Result]:
 
 def overhead(bundle: Bundle) -> Check:
     """The measuring loop around nothing."""
-    with Child(bundle.manifest.name) as child:
+    with WorkerClient(bundle.manifest.name) as child:
         load = load_command(bundle, child, threads=1, first_text="soup")
-        child.ask(load, protocol.Loaded, timeout_s=120)
+        child.ask(load, protocol.ModelLoaded, timeout_s=120)
         found = child.ask(protocol.MeasureOverhead(20_000), protocol.Overhead, timeout_s=60)
     ns = median(protocol.unpack(found.total_ns))
     return Check(

@@ -27,11 +27,16 @@ import numpy as np
 
 from edgeseq.formats.bundle import read_bundle
 from edgeseq.formats.codec import decode_json
-from edgeseq.runtime.tokenizer import TextTokenizer
+from edgeseq.runtime.text_tokenizer import TextTokenizer
 from edgeseq.stats.latency import median
 from edgeseq.units import format_bytes, format_duration_ns
-from edgeseq_benchmarks.bench.probes.machine import Watch, device_info
-from edgeseq_benchmarks.bench.probes.memory import read_memory, release_mapping, reset_peak, trim
+from edgeseq_benchmarks.bench.probes.machine_state import Watch, device_info
+from edgeseq_benchmarks.bench.probes.process_memory import (
+    read_memory,
+    release_mapping,
+    reset_peak,
+    trim,
+)
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- weight-cache -->\n", "<!-- /weight-cache -->\n"

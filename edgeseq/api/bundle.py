@@ -18,8 +18,9 @@ from edgeseq.formats.storage import new_folder
 from edgeseq.units import format_bytes
 
 if TYPE_CHECKING:
-    from edgeseq_benchmarks.bench.generate import Continuation
     from edgeseq_benchmarks.bench.predict import Prediction
+
+    from edgeseq_benchmarks.bench.generate import Continuation
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def inspect(
 
 
 def _profile(bundle: Bundle) -> OperatorProfile:
-    from edgeseq_benchmarks.bench.probes.operators import profile_bundle
+    from edgeseq_benchmarks.bench.probes.operator_profile import profile_bundle
 
     texts = [example.text for example in bundle.golden.examples]
     return profile_bundle(bundle, texts)

@@ -10,7 +10,7 @@ import typer
 from edgeseq.cli.console import JsonOption, out, print_json, print_note
 
 if TYPE_CHECKING:
-    from edgeseq_benchmarks.bench.predict import Prediction
+    from edgeseq_benchmarks.bench.predictor import Prediction
 
 
 def predict(
@@ -27,7 +27,7 @@ def predict(
 
     from edgeseq.formats.bundle_zip import open_bundle
     from edgeseq.units import format_share
-    from edgeseq_benchmarks.bench.predict import predict as answer
+    from edgeseq_benchmarks.bench.predictor import predict as answer
 
     with open_bundle(bundle, verify_hashes=False) as opened:
         head = opened.head

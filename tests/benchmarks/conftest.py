@@ -29,7 +29,7 @@ from edgeseq.tasks.examples import TextExample
 from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy, find_hierarchy
 from edgeseq_benchmarks.bench.runner import default_settings
-from edgeseq_benchmarks.bench.worker_client import Child, load_command
+from edgeseq_benchmarks.bench.worker_client import WorkerClient, load_command
 
 LABELS = ("bad", "fair", "good")
 WORDS = (
@@ -94,10 +94,12 @@ def _golden(path: Path) -> Golden:
 
 def _ask_golden(path: Path) -> Golden:
     texts = ("the kettle leaks again", "a very quiet lamp", "soup")
-    with Child("golden") as child:
+    with WorkerClient("golden") as child:
         command = load_command(read_bundle(path), child, threads=1, first_text=texts[0])
-        child.ask(command, protocol.Loaded, timeout_s=60)
-        answers = child.ask(protocol.AnswerTexts(texts), protocol.Answered, timeout_s=60).answers
+        child.ask(command, protocol.ModelLoaded, timeout_s=60)
+        answers = child.ask(
+            protocol.PredictTexts(texts), protocol.TextPredictions, timeout_s=60
+        ).answers
     return Golden(
         examples=tuple(
             GoldenExample(

@@ -10,8 +10,8 @@ import msgspec
 from edgeseq.datasets.wikitext import EOS
 from edgeseq.formats.bundle_zip import open_bundle
 from edgeseq_benchmarks.bench import protocol
-from edgeseq_benchmarks.bench.checks import check_text
-from edgeseq_benchmarks.bench.worker_client import Child, load_command, lost_while_loading
+from edgeseq_benchmarks.bench.bundle_checks import check_text
+from edgeseq_benchmarks.bench.worker_client import WorkerClient, load_command, lost_while_loading
 
 OFFERED = 3
 _TIMEOUT_S = 180.0
@@ -43,16 +43,16 @@ def continue_texts(
     found = []
     with (
         open_bundle(path, verify_hashes=False) as bundle,
-        Child(bundle.manifest.name) as child,
+        WorkerClient(bundle.manifest.name) as child,
         lost_while_loading(bundle),
     ):
         check = protocol.CheckBundle(str(bundle.path.absolute()))
-        child.ask(check, protocol.Checked, timeout_s=_TIMEOUT_S)
+        child.ask(check, protocol.BundleChecked, timeout_s=_TIMEOUT_S)
         load = load_command(bundle, child, threads=threads, first_text=texts[0])
-        child.ask(load, protocol.Loaded, timeout_s=_TIMEOUT_S)
+        child.ask(load, protocol.ModelLoaded, timeout_s=_TIMEOUT_S)
         for text in texts:
-            command = protocol.ReadOn(text, EOS, min(count, bundle.manifest.vocabulary_size))
-            answer = child.ask(command, protocol.Likeliest, timeout_s=_TIMEOUT_S)
+            command = protocol.Complete(text, EOS, min(count, bundle.manifest.vocabulary_size))
+            answer = child.ask(command, protocol.TopK, timeout_s=_TIMEOUT_S)
             found.append(
                 Continuation(
                     text=text,

@@ -13,13 +13,13 @@ from edgeseq_benchmarks.bench import optional_findings, protocol
 from edgeseq_benchmarks.bench.limits.boards import find_board, limits_here
 from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy
 from edgeseq_benchmarks.bench.limits.curve import memory_curve
+from edgeseq_benchmarks.bench.limits.limited_run import LimitedTask, run_limited
 from edgeseq_benchmarks.bench.limits.page_cache import own_files
-from edgeseq_benchmarks.bench.limits.run import LimitedTask, run_limited
 from edgeseq_benchmarks.bench.probes.energy import Meter, Reader
-from edgeseq_benchmarks.bench.probes.operators import profile_bundle
+from edgeseq_benchmarks.bench.probes.operator_profile import profile_bundle
 from edgeseq_benchmarks.bench.stages import WARMUP_TEXTS, Timeouts, load_child, slice_command
 from edgeseq_benchmarks.bench.subject import Subject
-from edgeseq_benchmarks.bench.worker_client import Child
+from edgeseq_benchmarks.bench.worker_client import WorkerClient
 
 # Above what a minute of the fastest model takes; its times travel as one reply.
 _ENERGY_QUERIES = 3_000_000
@@ -31,9 +31,9 @@ def measure_profiles(
     """The operator profile of each model, in a process of its own."""
     for done, subject in enumerate(subjects):
         progress(ProgressUpdate("profile", done, len(subjects), subject.name))
-        if subject.lost:
+        if subject.failed:
             continue
-        with subject.goes_without("profile"):
+        with subject.optional_stage("profile"):
             subject.profile = profile_bundle(
                 subject.bundle,
                 subject.texts(subject.order[:WARMUP_TEXTS]),
@@ -62,9 +62,9 @@ def measure_energy(
     idle = meter.window(queries=0)
     for done, subject in enumerate(subjects):
         progress(ProgressUpdate("energy", done, total, subject.name))
-        if subject.lost or idle is None:
+        if subject.failed or idle is None:
             continue
-        with subject.goes_without("energy"), Child(subject.name) as child:
+        with subject.optional_stage("energy"), WorkerClient(subject.name) as child:
             load_child(subject, child, settings, timeouts)
             command = slice_command(
                 subject, subject.order, subject.order[:WARMUP_TEXTS],
@@ -91,14 +91,14 @@ def measure_limited(
 ) -> None:
     """Each model inside each limit, then along its memory curve."""
     for done, subject in enumerate(subjects):
-        if subject.lost or subject.loaded is None:
+        if subject.failed or subject.loaded is None:
             continue
 
         def note(words: str, done: int = done) -> None:
             progress(ProgressUpdate("limits", done, len(subjects), words))
 
         note(subject.name)
-        with subject.goes_without("limits"):
+        with subject.optional_stage("limits"):
             _measure_limited(subject, settings, hierarchy, device, note)
         subject.findings += optional_findings.limited_findings(subject.limited)
     progress(ProgressUpdate("limits", len(subjects), len(subjects)))

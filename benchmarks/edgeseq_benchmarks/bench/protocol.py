@@ -37,7 +37,7 @@ class Command(msgspec.Struct, frozen=True, tag_field="command"):
 
 
 class CheckBundle(Command, frozen=True, tag="check"):
-    """Check the bundle folder at `path` without running its model; answered by `Checked`.
+    """Check the bundle folder at `path` without running its model; answered by `BundleChecked`.
 
     The process bounds its own memory first and keeps that bound.
     """
@@ -45,12 +45,12 @@ class CheckBundle(Command, frozen=True, tag="check"):
     path: str
 
 
-class Load(Command, frozen=True, tag="load"):
-    """Import the runtime, load tokenizer and model, answer `first_text`; answered by `Loaded`.
+class LoadModel(Command, frozen=True, tag="load"):
+    """Import the runtime, load tokenizer and model, answer `first_text`; answered by `ModelLoaded`.
 
     `spawned_ns` is the parent's `time.perf_counter_ns()` before it started the process (one clock
     for all processes on Linux: CLOCK_MONOTONIC). With `ledger`, memory is read after each phase;
-    with `announce`, a `Reached` is sent after each phase, so that a process that dies leaves
+    with `announce`, a `PhaseReached` is sent after each phase, so that a process that dies leaves
     word. `span_labels` are the labels where they are BIO tags.
     """
 
@@ -99,14 +99,14 @@ class RunLength(Command, frozen=True, tag="length"):
     max_duration_ns: int
 
 
-class AnswerTexts(Command, frozen=True, tag="answer"):
-    """Answer the texts in order, untimed; answered by `Answered`."""
+class PredictTexts(Command, frozen=True, tag="predict_texts"):
+    """Answer the texts in order, untimed; answered by `TextPredictions`."""
 
     texts: tuple[Text, ...]
 
 
-class AnswerTokens(Command, frozen=True, tag="answer_tokens"):
-    """Answer lists of token ids in order, untimed; answered by `Logits`."""
+class InferTokens(Command, frozen=True, tag="infer_tokens"):
+    """Answer lists of token ids in order, untimed; answered by `TokenLogits`."""
 
     token_ids: tuple[tuple[int, ...], ...]
 
@@ -121,8 +121,8 @@ class ScoreDocument(Command, frozen=True, tag="document"):
     before: str
 
 
-class ReadOn(Command, frozen=True, tag="read_on"):
-    """The `count` likeliest tokens behind a text, read from a fresh state; answered by `Likeliest`.
+class Complete(Command, frozen=True, tag="complete"):
+    """The `count` likeliest tokens behind a text, read from a fresh state; answered by `TopK`.
 
     `before` is the word that stands before its first one.
     """
@@ -135,7 +135,7 @@ class ReadOn(Command, frozen=True, tag="read_on"):
 class RunLimited(Command, frozen=True, tag="limited"):
     """Answer the texts until one of the bounds is reached.
 
-    Answered by any number of `LimitedSome`, the last of which has `done` set: what was answered
+    Answered by any number of `LimitedProgress`, the last of which has `done` set: what was answered
     must be known even when the process is killed in between.
     """
 
@@ -144,13 +144,13 @@ class RunLimited(Command, frozen=True, tag="limited"):
 
 
 class ReadMemory(Command, frozen=True, tag="memory"):
-    """Read the memory of the phase that ends now; answered by `Memory`."""
+    """Read the memory of the phase that ends now; answered by `MemoryReading`."""
 
     phase: Phase
 
 
-class Profile(Command, frozen=True, tag="profile"):
-    """Profile the model's operators on one input of `tokens` tokens; answered by `Profiled`.
+class ProfileOperators(Command, frozen=True, tag="profile"):
+    """Profile the model's operators on one input of `tokens` tokens; answered by `OperatorTimings`.
 
     The input is the first of `texts` that is long enough, cut; without one, as long as they go.
     """
@@ -179,18 +179,18 @@ class Finish(Command, frozen=True, tag="finish"):
 
 AnyCommand = (
     CheckBundle
-    | Load
+    | LoadModel
     | RunSlice
     | RunLength
-    | AnswerTexts
-    | AnswerTokens
+    | PredictTexts
+    | InferTokens
     | ScoreDocument
-    | ReadOn
+    | Complete
     | RunLimited
     | ReadMemory
     | ReleaseWeights
     | MeasureOverhead
-    | Profile
+    | ProfileOperators
     | Finish
 )
 
@@ -199,11 +199,11 @@ class Reply(msgspec.Struct, frozen=True, tag_field="reply"):
     """What the measured process answers."""
 
 
-class Checked(Reply, frozen=True, tag="checked"):
+class BundleChecked(Reply, frozen=True, tag="checked"):
     """The bundle is what it says, as far as can be seen without running it."""
 
 
-class Memory(Reply, frozen=True, tag="memory"):
+class MemoryReading(Reply, frozen=True, tag="memory"):
     """Memory at the end of a phase; the fields of `edgeseq.formats.result.MemoryPhase`."""
 
     phase: Phase
@@ -222,7 +222,7 @@ class WeightsReleased(Reply, frozen=True, tag="weights_released"):
     mapped_bytes: int
 
 
-class Loaded(Reply, frozen=True, tag="loaded"):
+class ModelLoaded(Reply, frozen=True, tag="loaded"):
     """The model has answered once.
 
     Times are in ns since the parent started the process (`import_ns`) or since the step before;
@@ -237,17 +237,17 @@ class Loaded(Reply, frozen=True, tag="loaded"):
     first_answer_ns: int
     total_ns: int
     threads_started: int
-    memory: tuple[Memory, ...]
+    memory: tuple[MemoryReading, ...]
     mapped_files: tuple[str, ...]
 
 
-class Reached(Reply, frozen=True, tag="reached"):
+class PhaseReached(Reply, frozen=True, tag="reached"):
     """A phase has ended."""
 
     phase: Phase
 
 
-class Columns(msgspec.Struct, frozen=True):
+class QueryColumns(msgspec.Struct, frozen=True):
     """Packed columns of equal length, one entry a query (see `pack` and `unpack`).
 
     `text` is the index into the command's texts.
@@ -270,8 +270,8 @@ class SliceDone(Reply, frozen=True, tag="slice"):
     classes of each text as it was answered first; `varied` are those that got another one later.
     """
 
-    warmup: Columns
-    queries: Columns
+    warmup: QueryColumns
+    queries: QueryColumns
     wall_ns: int
     cpu_ns: int
     waiting_ns: int | None
@@ -291,7 +291,7 @@ class LengthDone(Reply, frozen=True, tag="length"):
     inference_ns: bytes
 
 
-class TextAnswer(msgspec.Struct, frozen=True):
+class TextPrediction(msgspec.Struct, frozen=True):
     """One text as the model saw it, with the logits [labels], or [words, labels] in a row; None is
     what is no number (NaN). `answer` is the class, or one a word."""
 
@@ -303,10 +303,10 @@ class TextAnswer(msgspec.Struct, frozen=True):
     windowed: bool = False
 
 
-class Answered(Reply, frozen=True, tag="answered"):
+class TextPredictions(Reply, frozen=True, tag="text_predictions"):
     """The answers in the order of the texts."""
 
-    answers: tuple[TextAnswer, ...]
+    answers: tuple[TextPrediction, ...]
 
 
 class DocumentScored(Reply, frozen=True, tag="document"):
@@ -319,7 +319,7 @@ class DocumentScored(Reply, frozen=True, tag="document"):
     top3_correct: int
 
 
-class Likeliest(Reply, frozen=True, tag="likeliest"):
+class TopK(Reply, frozen=True, tag="top_k"):
     """Tokens with their probabilities, the likeliest first; `tokens_read` is the text's length."""
 
     words: tuple[str, ...]
@@ -328,21 +328,21 @@ class Likeliest(Reply, frozen=True, tag="likeliest"):
     unknown: int
 
 
-class Logits(Reply, frozen=True, tag="logits"):
+class TokenLogits(Reply, frozen=True, tag="token_logits"):
     """Logits [inputs][labels] or [inputs][tokens · labels] in the order of the inputs; None is what
     is no number (NaN)."""
 
     logits: tuple[tuple[float | None, ...], ...]
 
 
-class LimitedSome(Reply, frozen=True, tag="limited"):
+class LimitedProgress(Reply, frozen=True, tag="limited"):
     """Times of the queries answered since the last of these."""
 
     total_ns: tuple[int, ...]
     done: bool
 
 
-class Profiled(Reply, frozen=True, tag="profiled"):
+class OperatorTimings(Reply, frozen=True, tag="profiled"):
     """Times of operators over all `runs`: (name, who ran it, calls, µs), the longest first.
 
     `nodes` are the (subgraph, node) pairs that the runtime ran by itself.
@@ -362,7 +362,7 @@ class Overhead(Reply, frozen=True, tag="overhead"):
     total_ns: bytes
 
 
-class Refused(Reply, frozen=True, tag="refused"):
+class Refusal(Reply, frozen=True, tag="refused"):
     """The command cannot be done; the fields of an `EdgeseqError` of that kind."""
 
     kind: Literal["bundle", "device"]
@@ -374,21 +374,21 @@ class Refused(Reply, frozen=True, tag="refused"):
 
 
 AnyReply = (
-    Checked
-    | Memory
+    BundleChecked
+    | MemoryReading
     | WeightsReleased
-    | Loaded
-    | Reached
+    | ModelLoaded
+    | PhaseReached
     | SliceDone
     | LengthDone
-    | Answered
-    | Logits
+    | TextPredictions
+    | TokenLogits
     | DocumentScored
-    | Likeliest
-    | LimitedSome
+    | TopK
+    | LimitedProgress
     | Overhead
-    | Profiled
-    | Refused
+    | OperatorTimings
+    | Refusal
 )
 
 

@@ -28,7 +28,7 @@ from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy
 from edgeseq_benchmarks.bench.limits.page_cache import scratch_folder
 from edgeseq_benchmarks.bench.limits.unprivileged import find_limiter
 from edgeseq_benchmarks.bench.probes.energy import find_reader
-from edgeseq_benchmarks.bench.probes.machine import Watch, device_info, is_emulated
+from edgeseq_benchmarks.bench.probes.machine_state import Watch, device_info, is_emulated
 from edgeseq_benchmarks.bench.stages import Timeouts
 from edgeseq_benchmarks.bench.stream_subject import StreamSubject
 from edgeseq_benchmarks.bench.subject import Subject

@@ -19,11 +19,11 @@ from edgeseq.formats.result import (
 )
 from edgeseq.progress import ProgressCallback, ProgressUpdate
 from edgeseq_benchmarks.bench import protocol
-from edgeseq_benchmarks.bench.probes.machine import Watch, available_bytes
+from edgeseq_benchmarks.bench.probes.machine_state import Watch, available_bytes
 from edgeseq_benchmarks.bench.stream_subject import StreamSubject, score_documents
 from edgeseq_benchmarks.bench.subject import Subject
 from edgeseq_benchmarks.bench.verify import verify
-from edgeseq_benchmarks.bench.worker_client import Child, load_command, lost_while_loading
+from edgeseq_benchmarks.bench.worker_client import WorkerClient, load_command, lost_while_loading
 
 # The memory stage begins with the longest texts, which decide the peak.
 _LONGEST_TEXTS = 8
@@ -85,28 +85,28 @@ def _each(
     failures: list[EdgeseqError] = []
     for done, subject in enumerate(subjects):
         progress(ProgressUpdate(stage, done, len(subjects), subject.name))
-        if subject.lost:
+        if subject.failed:
             continue
-        with subject.survives(stage):
+        with subject.required_stage(stage):
             try:
                 do(subject)
             except EdgeseqError as failure:
                 failures.append(failure)
                 raise
     progress(ProgressUpdate(stage, len(subjects), len(subjects)))
-    if failures and all(subject.lost for subject in subjects):
+    if failures and all(subject.failed for subject in subjects):
         raise failures[0]
 
 
 def _measure_memory(subject: Subject, settings: Settings, timeouts: Timeouts) -> None:
     bundle = subject.bundle
     first_text = subject.examples[subject.order[0]].asked
-    with Child(subject.name) as child:
+    with WorkerClient(subject.name) as child:
         with lost_while_loading(bundle):
             load = load_command(
                 bundle, child, threads=settings.threads, first_text=first_text, ledger=True
             )
-            loaded = child.ask(load, protocol.Loaded, timeout_s=timeouts.load_s)
+            loaded = child.ask(load, protocol.ModelLoaded, timeout_s=timeouts.load_s)
         subject.loaded = loaded
         longest = sorted(subject.order, key=lambda number: -len(subject.examples[number].text))
         steady = [*longest[:_LONGEST_TEXTS], *subject.order[: settings.steady_texts]]
@@ -117,7 +117,7 @@ def _measure_memory(subject: Subject, settings: Settings, timeouts: Timeouts) ->
                 texts, protocol.SliceDone, timeout_s=timeouts.slice_s + timeouts.answer_s
             )
             read = protocol.ReadMemory("steady")
-            reading = child.ask(read, protocol.Memory, timeout_s=timeouts.answer_s)
+            reading = child.ask(read, protocol.MemoryReading, timeout_s=timeouts.answer_s)
             return _phase(reading), max(protocol.unpack(done.queries.total_ns))
 
         last, subject.slowest_ns = answer_all()
@@ -130,7 +130,7 @@ def _measure_memory(subject: Subject, settings: Settings, timeouts: Timeouts) ->
             subject.after_weight_release, _ = answer_all()
 
 
-def _phase(reading: protocol.Memory) -> MemoryPhase:
+def _phase(reading: protocol.MemoryReading) -> MemoryPhase:
     return from_builtins(msgspec.structs.asdict(reading), MemoryPhase)
 
 
@@ -163,14 +163,14 @@ def measure_cold_starts(
             progress(
                 ProgressUpdate("cold start", number * len(subjects) + place, total, subject.name)
             )
-            if subject.lost:
+            if subject.failed:
                 continue
             first_text = subject.examples[subject.order[number % len(subject.order)]].asked
-            with subject.survives("cold start"), Child(subject.name) as child:
+            with subject.required_stage("cold start"), WorkerClient(subject.name) as child:
                 load = load_command(
                     subject.bundle, child, threads=settings.threads, first_text=first_text
                 )
-                loaded = child.ask(load, protocol.Loaded, timeout_s=timeouts.load_s)
+                loaded = child.ask(load, protocol.ModelLoaded, timeout_s=timeouts.load_s)
                 subject.cold_starts.append(
                     ColdStart(
                         import_ns=loaded.import_ns,
@@ -210,13 +210,13 @@ def measure_rounds(
     """
     overhead_ns: tuple[int, ...] = ()
     states: list[MachineState] = []
-    batches = _batches([subject for subject in subjects if not subject.lost])
+    batches = _batches([subject for subject in subjects if not subject.failed])
     for batch in batches:
         with ExitStack() as stack:
-            children: dict[int, Child] = {}
+            children: dict[int, WorkerClient] = {}
             for subject in batch:
-                with subject.survives("load"):
-                    child = stack.enter_context(Child(subject.name))
+                with subject.required_stage("load"):
+                    child = stack.enter_context(WorkerClient(subject.name))
                     children[id(subject)] = child
                     load_child(subject, child, settings, timeouts)
                     overhead_ns = overhead_ns or protocol.unpack(
@@ -231,8 +231,8 @@ def measure_rounds(
             for number in range(settings.rounds):
                 progress(ProgressUpdate("rounds", number, settings.rounds))
                 for subject in _in_turn(batch, number):
-                    if not subject.lost:
-                        with subject.survives(f"round {number + 1}"):
+                    if not subject.failed:
+                        with subject.required_stage(f"round {number + 1}"):
                             _run_round(subject, children[id(subject)], number, settings, timeouts)
                 states.append(watch.read("during", pids))
             progress(ProgressUpdate("rounds", settings.rounds, settings.rounds))
@@ -245,9 +245,9 @@ def score_streams(
 ) -> None:
     """Perplexity: the documents of every model of the next word, read from beginning to end."""
     for subject in subjects:
-        if not isinstance(subject, StreamSubject) or subject.lost:
+        if not isinstance(subject, StreamSubject) or subject.failed:
             continue
-        with subject.survives("documents"), Child(subject.name) as child:
+        with subject.required_stage("documents"), WorkerClient(subject.name) as child:
             load_child(subject, child, settings, timeouts)
             score_documents(
                 subject,
@@ -258,11 +258,13 @@ def score_streams(
             )
 
 
-def load_child(subject: Subject, child: Child, settings: Settings, timeouts: Timeouts) -> None:
-    """Loads the bundle into `child`; raises as `Child.ask` does."""
+def load_child(
+    subject: Subject, child: WorkerClient, settings: Settings, timeouts: Timeouts
+) -> None:
+    """Loads the bundle into `child`; raises as `WorkerClient.ask` does."""
     first_text = subject.examples[subject.order[0]].asked
     load = load_command(subject.bundle, child, threads=settings.threads, first_text=first_text)
-    child.ask(load, protocol.Loaded, timeout_s=timeouts.load_s)
+    child.ask(load, protocol.ModelLoaded, timeout_s=timeouts.load_s)
 
 
 def _batches(subjects: Sequence[Subject]) -> list[list[Subject]]:
@@ -281,7 +283,7 @@ def _batches(subjects: Sequence[Subject]) -> list[list[Subject]]:
 
 
 def _run_round(
-    subject: Subject, child: Child, number: int, settings: Settings, timeouts: Timeouts
+    subject: Subject, child: WorkerClient, number: int, settings: Settings, timeouts: Timeouts
 ) -> None:
     examples = subject.slice_of_round(number, settings.rounds)
     before = subject.slice_of_round((number - 1) % settings.rounds, settings.rounds)
@@ -307,7 +309,7 @@ def _run_round(
 
 def _sweep_lengths(
     batch: Sequence[Subject],
-    children: dict[int, Child],
+    children: dict[int, WorkerClient],
     settings: Settings,
     timeouts: Timeouts,
     progress: ProgressCallback,
@@ -321,7 +323,7 @@ def _sweep_lengths(
         for subject in _in_turn(batch, number):
             # A stream goes on behind what it sees: its cost there is news, too.
             endless = isinstance(subject, StreamSubject)
-            if subject.lost or (tokens > subject.bundle.manifest.max_tokens and not endless):
+            if subject.failed or (tokens > subject.bundle.manifest.max_tokens and not endless):
                 continue
             command = protocol.RunLength(
                 tokens=tokens,
@@ -331,7 +333,7 @@ def _sweep_lengths(
                 min_duration_ns=100_000_000,
                 max_duration_ns=1_000_000_000,
             )
-            with subject.survives(f"length {tokens}"):
+            with subject.required_stage(f"length {tokens}"):
                 done = children[id(subject)].ask(
                     command, protocol.LengthDone, timeout_s=timeouts.slice_s
                 )

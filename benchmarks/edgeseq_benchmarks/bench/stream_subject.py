@@ -14,7 +14,7 @@ from edgeseq.tasks.predictions import Predictions
 from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.protocol import SliceDone, pack
 from edgeseq_benchmarks.bench.subject import Subject
-from edgeseq_benchmarks.bench.worker_client import Child
+from edgeseq_benchmarks.bench.worker_client import WorkerClient
 
 TIMED_WORDS = 2048
 """Words that are fed one by one and timed: the beginning of the test part, in its order."""
@@ -79,14 +79,14 @@ class StreamSubject(Subject):
 
 def score_documents(
     subject: StreamSubject,
-    child: Child,
+    child: WorkerClient,
     *,
     quick: bool,
     timeout_s: float,
     progress: ProgressCallback,
 ) -> None:
     """Scores the test documents, each from a fresh state; a quick run the first ones alone, and
-    says so. Raises as `Child.ask` does."""
+    says so. Raises as `WorkerClient.ask` does."""
     total = sum(len(one.words) for one in subject.documents)
     words = 0
     for number, document in enumerate(subject.documents):

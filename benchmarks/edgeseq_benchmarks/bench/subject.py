@@ -26,8 +26,8 @@ from edgeseq.formats.result import (
 from edgeseq.tasks.examples import AnyExample, labels_of, sample_positions
 from edgeseq.tasks.predictions import Predictions
 from edgeseq_benchmarks.bench import validity
-from edgeseq_benchmarks.bench.protocol import Columns, Loaded, SliceDone, Text, unpack
-from edgeseq_benchmarks.bench.worker_client import ChildLostError
+from edgeseq_benchmarks.bench.protocol import ModelLoaded, QueryColumns, SliceDone, Text, unpack
+from edgeseq_benchmarks.bench.worker_client import WorkerLostError
 
 _COLUMNS = ("tokens", "tokenize_ns", "inference_ns", "decode_ns", "total_ns")
 
@@ -38,7 +38,7 @@ class QueryTable:
     def __init__(self) -> None:
         self._columns: dict[str, list[int]] = {name: [] for name in ("example", "round", *_COLUMNS)}
 
-    def add(self, columns: Columns, examples: Sequence[int], number: int) -> None:
+    def add(self, columns: QueryColumns, examples: Sequence[int], number: int) -> None:
         """Appends the columns of one reply; `examples` are the indices of the command's texts."""
         texts = unpack(columns.text)
         self._columns["example"] += [examples[text] for text in texts]
@@ -72,8 +72,8 @@ class Subject:
         self.order = list(range(len(self.examples)))
         # One fixed order for every model that has the same examples.
         random.Random(settings.seed).shuffle(self.order)  # noqa: S311
-        self.lost = False
-        self.loaded: Loaded | None = None
+        self.failed = False
+        self.loaded: ModelLoaded | None = None
         self.slowest_ns = 0
         self.warmup, self.table = QueryTable(), QueryTable()
         self.slices: list[Slice] = []
@@ -146,22 +146,22 @@ class Subject:
         )
 
     @contextmanager
-    def survives(self, stage: str) -> Iterator[None]:
+    def required_stage(self, stage: str) -> Iterator[None]:
         """A stage whose failure costs this bundle's measurement, and no other's."""
         try:
             yield
-        except (ChildLostError, BundleError, DeviceError) as error:
-            self.lost = True
+        except (WorkerLostError, BundleError, DeviceError) as error:
+            self.failed = True
             self.findings.append(
                 Finding("process-lost", "invalid", f"not measured to the end ({stage}): {error}")
             )
 
     @contextmanager
-    def goes_without(self, stage: str) -> Iterator[None]:
+    def optional_stage(self, stage: str) -> Iterator[None]:
         """A stage without which everything else that was measured still holds."""
         try:
             yield
-        except (ChildLostError, BundleError, DeviceError, OutputError) as error:
+        except (WorkerLostError, BundleError, DeviceError, OutputError) as error:
             self.findings.append(
                 Finding("stage-failed", "warning", f"not measured to the end ({stage}): {error}")
             )

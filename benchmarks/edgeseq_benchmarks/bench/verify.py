@@ -12,7 +12,7 @@ from edgeseq.errors import BundleError
 from edgeseq.formats.bundle import Bundle
 from edgeseq.formats.result import Finding
 from edgeseq_benchmarks.bench import protocol, validity
-from edgeseq_benchmarks.bench.worker_client import Child, load_command, lost_while_loading
+from edgeseq_benchmarks.bench.worker_client import WorkerClient, load_command, lost_while_loading
 
 
 def verify(
@@ -32,24 +32,24 @@ def verify(
     golden = bundle.golden.examples
     texts = (*(example.words or example.text for example in golden), *texts)
     token_ids = tuple(example.token_ids for example in golden)
-    with Child(bundle.manifest.name) as child, lost_while_loading(bundle):
+    with WorkerClient(bundle.manifest.name) as child, lost_while_loading(bundle):
         child.ask(
             protocol.CheckBundle(str(bundle.path.absolute())),
-            protocol.Checked,
+            protocol.BundleChecked,
             timeout_s=check_timeout_s,
         )
         load = load_command(bundle, child, threads=threads, first_text=texts[0])
-        child.ask(load, protocol.Loaded, timeout_s=check_timeout_s)
+        child.ask(load, protocol.ModelLoaded, timeout_s=check_timeout_s)
         _answer_largest_id(bundle, child, answer_timeout_s)
         answered, again = (
             child.ask(
-                protocol.AnswerTexts(some), protocol.Answered, timeout_s=answer_timeout_s
+                protocol.PredictTexts(some), protocol.TextPredictions, timeout_s=answer_timeout_s
             ).answers
             for some in (texts, texts[::-1])
         )
         forwards, backwards = (
             child.ask(
-                protocol.AnswerTokens(inputs), protocol.Logits, timeout_s=answer_timeout_s
+                protocol.InferTokens(inputs), protocol.TokenLogits, timeout_s=answer_timeout_s
             ).logits
             for inputs in (token_ids, token_ids[::-1])
         )
@@ -63,11 +63,11 @@ def verify(
     ]
 
 
-def _answer_largest_id(bundle: Bundle, child: Child, timeout_s: float) -> None:
+def _answer_largest_id(bundle: Bundle, child: WorkerClient, timeout_s: float) -> None:
     """The table must have a row for the largest id that the tokenizer may give."""
     largest = bundle.manifest.vocabulary_size - 1
     try:
-        child.ask(protocol.AnswerTokens(((largest,),)), protocol.Logits, timeout_s=timeout_s)
+        child.ask(protocol.InferTokens(((largest,),)), protocol.TokenLogits, timeout_s=timeout_s)
     except BundleError as failure:
         raise BundleError(
             "has no row for the largest token id of its vocabulary, or cannot answer it",

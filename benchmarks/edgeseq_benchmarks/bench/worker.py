@@ -28,19 +28,19 @@ from edgeseq.runtime.interpreter import (
     find_runtime,
 )
 from edgeseq.runtime.stateful import StatefulModel, next_tokens, score_document
-from edgeseq.runtime.tokenizer import TextTokenizer
+from edgeseq.runtime.text_tokenizer import TextTokenizer
 from edgeseq_benchmarks.bench import protocol
-from edgeseq_benchmarks.bench.probes import memory
-from edgeseq_benchmarks.bench.probes.timing import (
+from edgeseq_benchmarks.bench.probes import process_memory
+from edgeseq_benchmarks.bench.probes.query_timer import (
     Recorder,
     collector_off,
     time_overhead,
     time_texts,
 )
-from edgeseq_benchmarks.bench.protocol import AnyCommand, AnyReply, Memory, Phase
+from edgeseq_benchmarks.bench.protocol import AnyCommand, AnyReply, MemoryReading, Phase
 
 if TYPE_CHECKING:
-    from edgeseq_benchmarks.bench.query import Reader
+    from edgeseq_benchmarks.bench.query_steps import Reader
 
 _PR_SET_PDEATHSIG = 1
 # Answers within the limit are reported at most this often: reporting takes time too.
@@ -87,22 +87,22 @@ class _Worker:
             raise DeviceError("no model is loaded", fix="send `load` first")
         return self._reader
 
-    def load(self, command: protocol.Load) -> protocol.Loaded:
-        ledger: list[Memory] = []
+    def load(self, command: protocol.LoadModel) -> protocol.ModelLoaded:
+        ledger: list[MemoryReading] = []
 
         def ended(phase: Phase) -> None:
             if command.announce:
-                self.send(protocol.Reached(phase))
+                self.send(protocol.PhaseReached(phase))
             if command.ledger:
                 ledger.append(self.read_memory(phase))
 
         runtime = _import_everything()
-        from edgeseq_benchmarks.bench.query import reader
+        from edgeseq_benchmarks.bench.query_steps import reader
 
         imported_ns = time.perf_counter_ns()
-        threads = memory.count_threads()
+        threads = process_memory.count_threads()
         if command.ledger:
-            memory.trim()
+            process_memory.trim()
             # The first phase began with the process: its peak needs no reset.
             self._peak_is_of_phase = True
         ended("runtime_imported")
@@ -121,26 +121,26 @@ class _Worker:
         steps.decode(steps.infer(steps.tokenize(command.first_text)))
         answered_ns = time.perf_counter_ns()
         ended("first_answer")
-        return protocol.Loaded(
+        return protocol.ModelLoaded(
             package=runtime.package,
             python=".".join(str(part) for part in sys.version_info[:3]),
             import_ns=imported_ns - command.spawned_ns,
             load_ns=loaded_ns - begun_ns,
             first_answer_ns=answered_ns - loaded_ns,
             total_ns=answered_ns - command.spawned_ns,
-            threads_started=memory.count_threads() - threads,
+            threads_started=process_memory.count_threads() - threads,
             memory=tuple(ledger),
-            mapped_files=memory.mapped_files() if command.ledger else (),
+            mapped_files=process_memory.mapped_files() if command.ledger else (),
         )
 
-    def read_memory(self, phase: Phase) -> Memory:
-        reading = memory.read_memory(phase, peak_is_of_phase=self._peak_is_of_phase)
-        self._peak_is_of_phase = memory.reset_peak()
+    def read_memory(self, phase: Phase) -> MemoryReading:
+        reading = process_memory.read_memory(phase, peak_is_of_phase=self._peak_is_of_phase)
+        self._peak_is_of_phase = process_memory.reset_peak()
         return reading
 
     def release_weights(self) -> protocol.WeightsReleased:
-        mapped_bytes = memory.release_mapping(self._model_path)
-        self._peak_is_of_phase = memory.reset_peak()
+        mapped_bytes = process_memory.release_mapping(self._model_path)
+        self._peak_is_of_phase = process_memory.reset_peak()
         return protocol.WeightsReleased(mapped_bytes)
 
     def run_slice(self, command: protocol.RunSlice) -> protocol.SliceDone:
@@ -148,7 +148,7 @@ class _Worker:
         warmup, queries = Recorder(), Recorder()
         with collector_off():
             time_texts(command.warmup_texts, steps, warmup)
-            faults, waiting_ns = memory.read_faults(), memory.read_waiting_ns()
+            faults, waiting_ns = process_memory.read_faults(), process_memory.read_waiting_ns()
             cpu_ns, begun_ns = time.process_time_ns(), time.perf_counter_ns()
             while True:
                 time_texts(command.texts, steps, queries)
@@ -157,7 +157,7 @@ class _Worker:
                 if enough or made + len(command.texts) > command.max_queries:
                     break
             cpu_ns = time.process_time_ns() - cpu_ns
-            waited_ns, faults_after = memory.read_waiting_ns(), memory.read_faults()
+            waited_ns, faults_after = process_memory.read_waiting_ns(), process_memory.read_faults()
         happened = [steps.happened(text) for text in command.texts]
         answers = [queries.answers[number] for number in range(len(command.texts))]
         return protocol.SliceDone(
@@ -170,7 +170,7 @@ class _Worker:
             ),
             minor_faults=faults_after[0] - faults[0],
             major_faults=faults_after[1] - faults[1],
-            rss_bytes=memory.read_memory("steady", peak_is_of_phase=False).rss_bytes,
+            rss_bytes=process_memory.read_memory("steady", peak_is_of_phase=False).rss_bytes,
             truncated=tuple(number for number, one in enumerate(happened) if one[0]),
             unknown_only=tuple(number for number, one in enumerate(happened) if one[1]),
             windowed=tuple(number for number, one in enumerate(happened) if one[2]),
@@ -218,11 +218,11 @@ class _Worker:
         before = self.texts.token_ids(command.before)[-1]
         return protocol.DocumentScored(*score_document(self.stream, ids, before))
 
-    def read_on(self, command: protocol.ReadOn) -> protocol.Likeliest:
+    def read_on(self, command: protocol.Complete) -> protocol.TopK:
         ids = self.texts.token_ids(command.text) if command.text.strip() else []
         before = self.texts.token_ids(command.before)[-1]
         best, probabilities = next_tokens(self.stream, ids, before, command.count)
-        return protocol.Likeliest(
+        return protocol.TopK(
             words=tuple(self.texts.token(token_id) for token_id in best),
             probabilities=tuple(probabilities),
             tokens_read=len(ids),
@@ -241,17 +241,17 @@ class _Worker:
             if ended_ns - first_ns >= command.max_duration_ns:
                 break
             if ended_ns - reported_ns >= _REPORT_INTERVAL_NS:
-                self.send(protocol.LimitedSome(tuple(some_ns), done=False))
+                self.send(protocol.LimitedProgress(tuple(some_ns), done=False))
                 some_ns.clear()
                 reported_ns = clock()
-        self.send(protocol.LimitedSome(tuple(some_ns), done=True))
+        self.send(protocol.LimitedProgress(tuple(some_ns), done=True))
 
-    def answer_texts(self, command: protocol.AnswerTexts) -> protocol.Answered:
+    def answer_texts(self, command: protocol.PredictTexts) -> protocol.TextPredictions:
         answers = []
         for text in command.texts:
             read = self.reader.read(text)
             answers.append(
-                protocol.TextAnswer(
+                protocol.TextPrediction(
                     token_ids=tuple(read.token_ids),
                     truncated=read.truncated,
                     unknown_only=read.unknown_only,
@@ -260,25 +260,25 @@ class _Worker:
                     windowed=read.windowed,
                 )
             )
-        return protocol.Answered(tuple(answers))
+        return protocol.TextPredictions(tuple(answers))
 
-    def answer_tokens(self, command: protocol.AnswerTokens) -> protocol.Logits:
+    def answer_tokens(self, command: protocol.InferTokens) -> protocol.TokenLogits:
         model = self.model
         infer = model.infer if isinstance(model, TfliteModel) else model.token_log_probabilities
-        return protocol.Logits(
+        return protocol.TokenLogits(
             tuple(tuple(infer(ids).ravel().tolist()) for ids in command.token_ids)
         )
 
-    def check(self, command: protocol.CheckBundle) -> protocol.Checked:
+    def check(self, command: protocol.CheckBundle) -> protocol.BundleChecked:
         # Imported here: a process that is measured holds none of this.
-        from edgeseq_benchmarks.bench.checks import check_bundle
+        from edgeseq_benchmarks.bench.bundle_checks import check_bundle
         from edgeseq_benchmarks.bench.limits.rlimit import bound_this_process
 
         bound_this_process()
         check_bundle(command.path, _import_everything().package)
-        return protocol.Checked()
+        return protocol.BundleChecked()
 
-    def profile(self, command: protocol.Profile) -> protocol.Profiled:
+    def profile(self, command: protocol.ProfileOperators) -> protocol.OperatorTimings:
         from edgeseq_benchmarks.bench.probes.litert_profiler import profile
 
         texts = [text if isinstance(text, str) else " ".join(text) for text in command.texts]
@@ -296,7 +296,7 @@ class _Worker:
             threads=command.threads,
         )
         by_time = sorted(found.times_us, key=lambda key: -found.times_us[key])
-        return protocol.Profiled(
+        return protocol.OperatorTimings(
             tokens=len(token_ids),
             runs=found.runs,
             invoke_us=found.invoke_us,
@@ -320,14 +320,14 @@ class _Worker:
             return
         answers: dict[type[protocol.Command], Callable[[Any], AnyReply]] = {
             protocol.CheckBundle: self.check,
-            protocol.Profile: self.profile,
-            protocol.Load: self.load,
+            protocol.ProfileOperators: self.profile,
+            protocol.LoadModel: self.load,
             protocol.RunSlice: self.run_slice,
             protocol.RunLength: self.run_length,
-            protocol.AnswerTexts: self.answer_texts,
-            protocol.AnswerTokens: self.answer_tokens,
+            protocol.PredictTexts: self.answer_texts,
+            protocol.InferTokens: self.answer_tokens,
             protocol.ScoreDocument: self.score_document,
-            protocol.ReadOn: self.read_on,
+            protocol.Complete: self.read_on,
             protocol.ReadMemory: lambda asked: self.read_memory(asked.phase),
             protocol.ReleaseWeights: lambda _: self.release_weights(),
             protocol.MeasureOverhead: lambda asked: protocol.Overhead(
@@ -337,7 +337,7 @@ class _Worker:
         self.send(answers[type(command)](command))
 
 
-def _load_model(runtime: TfliteRuntime, command: protocol.Load) -> TfliteModel | StatefulModel:
+def _load_model(runtime: TfliteRuntime, command: protocol.LoadModel) -> TfliteModel | StatefulModel:
     """The model that a bundle's head asks for; `labels` of a stream is its vocabulary."""
     if command.head == "language-modeling":
         return StatefulModel(
@@ -375,8 +375,8 @@ def _import_everything() -> TfliteRuntime:
     return find_runtime()
 
 
-def _refusal(error: BundleError | DeviceError) -> protocol.Refused:
-    return protocol.Refused(
+def _refusal(error: BundleError | DeviceError) -> protocol.Refusal:
+    return protocol.Refusal(
         kind="bundle" if isinstance(error, BundleError) else "device",
         what=error.what,
         where=error.where,

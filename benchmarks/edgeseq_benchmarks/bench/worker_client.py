@@ -36,7 +36,7 @@ _STDERR_TAIL_BYTES = 4096
 _END_TIMEOUT_S = 5.0
 
 
-class ChildLostError(EdgeseqError):
+class WorkerLostError(EdgeseqError):
     """The measured process died, hung or spoke nonsense; `hung` tells the second from the rest.
 
     Raised to the code that measures, which turns it into a finding of that bundle or, when
@@ -51,7 +51,7 @@ class ChildLostError(EdgeseqError):
         self.returncode: int | None = None
 
 
-class Child:
+class WorkerClient:
     """A measured process. A context manager: leaving it ends the process, whatever happened."""
 
     def __init__(self, name: str, *, wrap: Wrap | None = None) -> None:
@@ -87,7 +87,7 @@ class Child:
     def pid(self) -> int:
         return self._process.pid
 
-    def __enter__(self) -> Child:
+    def __enter__(self) -> WorkerClient:
         return self
 
     def __exit__(
@@ -101,7 +101,7 @@ class Child:
     def ask(self, command: AnyCommand, reply: type[R], *, timeout_s: float) -> R:
         """Sends a command and waits for its reply.
 
-        Raises `ChildLostError` when the process dies, hangs or answers something else, and what the
+        Raises `WorkerLostError` when the process dies, hangs or sends another reply, and what the
         process refused with (`BundleError`, `DeviceError`).
         """
         deadline = time.monotonic() + timeout_s
@@ -123,7 +123,7 @@ class Child:
     def receive(self, reply: type[R], *, deadline: float) -> R:
         """The next reply, which must be one of `reply` (see `ask`)."""
         found = self.receive_any(deadline=deadline)
-        if isinstance(found, protocol.Refused):
+        if isinstance(found, protocol.Refusal):
             kind = BundleError if found.kind == "bundle" else DeviceError
             raise kind(
                 found.what,
@@ -137,7 +137,7 @@ class Child:
         return found
 
     def receive_any(self, *, deadline: float) -> AnyReply:
-        """The next reply of any kind; raises `ChildLostError` as `ask` does."""
+        """The next reply of any kind; raises `WorkerLostError` as `ask` does."""
         while (end := self._received.find(b"\n")) < 0:
             self._wait(self._stdout, select.POLLIN, deadline)
             content = os.read(self._stdout, 1 << 20)
@@ -162,7 +162,7 @@ class Child:
                 return
         raise self._lost("did not answer in time", hung=True)
 
-    def _lost(self, what: str, *, hung: bool = False, ended: bool = False) -> ChildLostError:
+    def _lost(self, what: str, *, hung: bool = False, ended: bool = False) -> WorkerLostError:
         # What no longer listens or talks nonsense is not asked to finish.
         self._out_of_hand = not ended
         if ended:
@@ -171,7 +171,7 @@ class Child:
         returncode = self._process.poll()
         state = "it still runs" if returncode is None else _exit_words(returncode)
         last = self.stderr_tail()
-        error = ChildLostError(
+        error = WorkerLostError(
             f"the measured process {what}",
             where=self.name,
             found=f"{state}; its last words: {last}" if last else state,
@@ -200,7 +200,7 @@ class Child:
         if self._out_of_hand:
             self.kill()
         if self._process.poll() is None:
-            with contextlib.suppress(ChildLostError):
+            with contextlib.suppress(WorkerLostError):
                 self.send(protocol.Finish(), deadline=time.monotonic() + 0.2)
             try:
                 self._process.wait(_END_TIMEOUT_S)
@@ -244,18 +244,18 @@ def _environment() -> dict[str, str]:
 
 def load_command(
     bundle: Bundle,
-    child: Child,
+    child: WorkerClient,
     *,
     threads: int,
     first_text: protocol.Text,
     folder: os.PathLike[str] | None = None,
     ledger: bool = False,
     announce: bool = False,
-) -> protocol.Load:
+) -> protocol.LoadModel:
     """The command that loads `bundle` (from `folder` instead of its own, when given)."""
     signature = bundle.manifest.signature
     base = os.path.abspath(folder or bundle.path)  # noqa: PTH100
-    return protocol.Load(
+    return protocol.LoadModel(
         model_path=f"{base}/model.tflite",
         tokenizer_path=f"{base}/tokenizer.json",
         max_tokens=bundle.manifest.max_tokens,
@@ -282,7 +282,7 @@ def lost_while_loading(bundle: Bundle) -> Iterator[None]:
     """Turns a process that died while it loaded the bundle into a `BundleError`."""
     try:
         yield
-    except ChildLostError as lost:
+    except WorkerLostError as lost:
         raise BundleError(
             "cannot be loaded: the process that tried " + ("hung" if lost.hung else "died"),
             where=bundle.path,

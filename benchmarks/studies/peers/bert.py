@@ -25,7 +25,7 @@ import edgeseq
 from edgeseq.datasets.registry import load_dataset
 from edgeseq.errors import DeviceError, EdgeseqError, ResultError
 from edgeseq.formats.storage import read_json, write_json, write_text
-from edgeseq_benchmarks.bench.probes.machine import device_info
+from edgeseq_benchmarks.bench.probes.machine_state import device_info
 from studies.peers import bert_table
 from studies.peers.bert_files import LENGTHS, BertReference, make_contenders, write_checkpoint
 from studies.peers.bert_head import HEAD_TEXTS, fit_head

@@ -24,7 +24,7 @@ import numpy as np
 import edgeseq
 from edgeseq.errors import DeviceError, EdgeseqError, ResultError
 from edgeseq.formats.storage import read_json, write_json, write_text
-from edgeseq_benchmarks.bench.probes.machine import device_info
+from edgeseq_benchmarks.bench.probes.machine_state import device_info
 from studies.peers import table
 from studies.peers.contenders import Contender, Failure, peer_contenders, peer_jobs
 from studies.peers.inputs import (

@@ -16,14 +16,14 @@ import pytest
 from edgeseq.errors import BundleError, DeviceError
 from edgeseq.formats.bundle import read_bundle
 from edgeseq_benchmarks.bench import protocol
-from edgeseq_benchmarks.bench.worker_client import Child, ChildLostError, load_command
+from edgeseq_benchmarks.bench.worker_client import WorkerClient, WorkerLostError, load_command
 
 MakeBundle = Callable[..., Path]
 
 
-def load(child: Child, path: Path, **options: bool) -> protocol.Loaded:
+def load(child: WorkerClient, path: Path, **options: bool) -> protocol.ModelLoaded:
     command = load_command(read_bundle(path), child, threads=1, first_text="soup", **options)
-    return child.ask(command, protocol.Loaded, timeout_s=60)
+    return child.ask(command, protocol.ModelLoaded, timeout_s=60)
 
 
 def some_slice(texts: tuple[str, ...], **bounds: int) -> protocol.RunSlice:
@@ -32,12 +32,12 @@ def some_slice(texts: tuple[str, ...], **bounds: int) -> protocol.RunSlice:
 
 
 def test_every_message_survives_its_way() -> None:
-    columns = protocol.Columns(*[protocol.pack([1, -2, 2**62])] * 6)
+    columns = protocol.QueryColumns(*[protocol.pack([1, -2, 2**62])] * 6)
     commands: list[protocol.AnyCommand] = [
         some_slice(("a", "ü\n\x00🫖")),
         protocol.RunLength(8, ("a",), 1, 2, 3, 4),
-        protocol.AnswerTexts(("a", "")),
-        protocol.AnswerTokens(((1, 2), (3,))),
+        protocol.PredictTexts(("a", "")),
+        protocol.InferTokens(((1, 2), (3,))),
         protocol.RunLimited(("a",), 5),
         protocol.ReadMemory("steady"),
         protocol.MeasureOverhead(3),
@@ -45,10 +45,10 @@ def test_every_message_survives_its_way() -> None:
     ]
     replies: list[protocol.AnyReply] = [
         protocol.SliceDone(columns, columns, 1, 2, None, 3, 4, 5, (0,), (), (b"12345678",), (0,)),
-        protocol.Logits(((1.5, None),)),
-        protocol.LimitedSome((1,), done=False),
-        protocol.Refused("bundle", "is wrong", found="x"),
-        protocol.Reached("model_loaded"),
+        protocol.TokenLogits(((1.5, None),)),
+        protocol.LimitedProgress((1,), done=False),
+        protocol.Refusal("bundle", "is wrong", found="x"),
+        protocol.PhaseReached("model_loaded"),
     ]
     for command in commands:
         line = msgspec.json.encode(command)
@@ -61,7 +61,7 @@ def test_every_message_survives_its_way() -> None:
 
 def test_a_slice_is_run_in_whole_passes_until_its_minima(make_bundle: MakeBundle) -> None:
     texts = ("soup", "the lamp broke", "a very quiet kettle")
-    with Child("child") as child:
+    with WorkerClient("child") as child:
         load(child, make_bundle("bundle"))
         for bounds, queries in (
             ({}, 3),
@@ -77,7 +77,7 @@ def test_a_slice_is_run_in_whole_passes_until_its_minima(make_bundle: MakeBundle
 
 
 def test_lengths_are_exact_or_left_out(make_bundle: MakeBundle) -> None:
-    with Child("child") as child:
+    with WorkerClient("child") as child:
         load(child, make_bundle("bundle"))
         for texts, samples in ((("soup " * 20,), 5), (("soup",), 0)):
             command = protocol.RunLength(16, texts, 5, 5, 0, 10**9)
@@ -86,7 +86,7 @@ def test_lengths_are_exact_or_left_out(make_bundle: MakeBundle) -> None:
 
 
 def test_the_parent_stands_still_while_a_child_measures(make_bundle: MakeBundle) -> None:
-    with Child("child") as child:
+    with WorkerClient("child") as child:
         load(child, make_bundle("bundle"))
         command = some_slice(("soup", "lamp"), min_duration_ns=1_000_000_000)
         begun_s = time.process_time()
@@ -110,7 +110,7 @@ def test_chatter_on_stdout_does_not_reach_the_protocol(make_bundle: MakeBundle) 
         )
         return [sys.executable, "-c", program, "worker", command[-1]]
 
-    with Child("child", wrap=lambda command: chatty(list(command))) as child:
+    with WorkerClient("child", wrap=lambda command: chatty(list(command))) as child:
         load(child, make_bundle("bundle"))
         assert "hello" in child.stderr_tail() or "XNNPACK" in child.stderr_tail()
 
@@ -120,17 +120,17 @@ def test_a_process_that_speaks_nonsense_is_lost() -> None:
         return [sys.executable, "-c", "print('hello'); input(); input()"]
 
     with (
-        Child("child", wrap=nonsense) as child,
-        pytest.raises(ChildLostError, match="does not keep the protocol"),
+        WorkerClient("child", wrap=nonsense) as child,
+        pytest.raises(WorkerLostError, match="does not keep the protocol"),
     ):
         child.ask(protocol.MeasureOverhead(1), protocol.Overhead, timeout_s=60)
 
 
 def test_a_process_that_hangs_is_lost_and_ended(make_bundle: MakeBundle) -> None:
-    with Child("child") as child:
+    with WorkerClient("child") as child:
         load(child, make_bundle("bundle"))
         os.kill(child.pid, signal.SIGSTOP)
-        with pytest.raises(ChildLostError, match="did not answer in time") as caught:
+        with pytest.raises(WorkerLostError, match="did not answer in time") as caught:
             child.ask(protocol.MeasureOverhead(1), protocol.Overhead, timeout_s=0.2)
         assert caught.value.hung
     assert not Path(f"/proc/{child.pid}").exists()
@@ -141,31 +141,31 @@ def test_a_process_that_dies_is_lost_with_its_last_words() -> None:
         return [sys.executable, "-c", "import sys; sys.exit('no more')"]
 
     with (
-        Child("child", wrap=dies) as child,
-        pytest.raises(ChildLostError, match=r"exit status 1.*no more"),
+        WorkerClient("child", wrap=dies) as child,
+        pytest.raises(WorkerLostError, match=r"exit status 1.*no more"),
     ):
         child.ask(protocol.MeasureOverhead(1), protocol.Overhead, timeout_s=60)
 
 
 def test_commands_before_loading_are_refused() -> None:
-    with Child("child") as child, pytest.raises(DeviceError, match="no model is loaded"):
-        child.ask(protocol.AnswerTokens(((1,),)), protocol.Logits, timeout_s=60)
+    with WorkerClient("child") as child, pytest.raises(DeviceError, match="no model is loaded"):
+        child.ask(protocol.InferTokens(((1,),)), protocol.TokenLogits, timeout_s=60)
 
 
 def test_a_token_id_out_of_range_is_an_error_and_no_crash(make_bundle: MakeBundle) -> None:
-    with Child("child") as child:
+    with WorkerClient("child") as child:
         load(child, make_bundle("bundle"))
         with pytest.raises(BundleError, match="inference failed"):
-            child.ask(protocol.AnswerTokens(((10_000,),)), protocol.Logits, timeout_s=60)
-        answer = child.ask(protocol.AnswerTokens(((3,),)), protocol.Logits, timeout_s=60)
+            child.ask(protocol.InferTokens(((10_000,),)), protocol.TokenLogits, timeout_s=60)
+        answer = child.ask(protocol.InferTokens(((3,),)), protocol.TokenLogits, timeout_s=60)
         assert len(answer.logits[0]) == 3
 
 
 def test_a_child_does_not_outlive_its_parent(make_bundle: MakeBundle) -> None:
     program = (
         "import sys, time\n"
-        "from edgeseq_benchmarks.bench.worker_client import Child\n"
-        "child = Child('orphan'); print(child.pid, flush=True); time.sleep(60)"
+        "from edgeseq_benchmarks.bench.worker_client import WorkerClient\n"
+        "child = WorkerClient('orphan'); print(child.pid, flush=True); time.sleep(60)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True

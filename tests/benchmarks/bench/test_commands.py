@@ -12,7 +12,7 @@ import pytest
 
 from edgeseq.errors import BundleError, DataError
 from edgeseq.formats.result import read_result
-from edgeseq_benchmarks.bench.predict import predict
+from edgeseq_benchmarks.bench.predictor import predict
 
 MakeBundle = Callable[..., Path]
 

@@ -20,9 +20,9 @@ from edgeseq.formats.bundle import Golden, GoldenExample, read_bundle
 from edgeseq.formats.bundle_zip import pack_bundle
 from edgeseq.formats.result import Run, Settings
 from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy
+from edgeseq_benchmarks.bench.limits.limited_run import LimitedTask, run_limited
 from edgeseq_benchmarks.bench.limits.page_cache import own_files
-from edgeseq_benchmarks.bench.limits.run import LimitedTask, run_limited
-from edgeseq_benchmarks.bench.predict import predict
+from edgeseq_benchmarks.bench.predictor import predict
 from edgeseq_benchmarks.bench.runner import bench
 from edgeseq_benchmarks.bench.stages import Timeouts
 from edgeseq_benchmarks.bench.verify import verify
@@ -163,7 +163,7 @@ def test_operators_that_the_runtime_lacks_are_named(
     make_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from edgeseq.formats import tflite_runtimes
-    from edgeseq_benchmarks.bench.checks import check_operators
+    from edgeseq_benchmarks.bench.bundle_checks import check_operators
 
     bundle = read_bundle(make_bundle("plain"))
     check_operators(bundle, "ai-edge-litert")

@@ -18,8 +18,8 @@ from edgeseq_benchmarks.bench.limits.cgroup import (
     memory_group,
 )
 from edgeseq_benchmarks.bench.limits.curve import RESOLUTION_BYTES, memory_curve
+from edgeseq_benchmarks.bench.limits.limited_run import LimitedTask, run_limited
 from edgeseq_benchmarks.bench.limits.page_cache import evict, file_system, own_files, resident_bytes
-from edgeseq_benchmarks.bench.limits.run import LimitedTask, run_limited
 
 MakeBundle = Callable[..., Path]
 

@@ -22,7 +22,7 @@ from edgeseq_benchmarks.bench.generate import continue_texts
 from edgeseq_benchmarks.bench.runner import default_settings, subjects_of
 from edgeseq_benchmarks.bench.stream_subject import QUICK_WORDS, StreamSubject, score_documents
 from edgeseq_benchmarks.bench.verify import verify
-from edgeseq_benchmarks.bench.worker_client import Child, load_command
+from edgeseq_benchmarks.bench.worker_client import WorkerClient, load_command
 
 WORDS = 40
 VOCABULARY = (*(f"w{n}" for n in range(WORDS - 2)), UNKNOWN, EOS)
@@ -91,10 +91,10 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture
-def child(bundle: Bundle) -> Iterator[Child]:
-    with Child("next") as child:
+def child(bundle: Bundle) -> Iterator[WorkerClient]:
+    with WorkerClient("next") as child:
         load = load_command(bundle, child, threads=1, first_text=("w1",))
-        child.ask(load, protocol.Loaded, timeout_s=TIMEOUT_S)
+        child.ask(load, protocol.ModelLoaded, timeout_s=TIMEOUT_S)
         yield child
 
 
@@ -143,7 +143,7 @@ def test_the_state_is_put_back_between_documents(model: StatefulModel) -> None:
     )
 
 
-def test_an_empty_document_has_nothing_to_score(model: StatefulModel, child: Child) -> None:
+def test_an_empty_document_has_nothing_to_score(model: StatefulModel, child: WorkerClient) -> None:
     assert score_document(model, [], WORDS - 1) == (0.0, 0, 0, 0)
     for text in ("", "  "):
         reply = child.ask(
@@ -152,7 +152,7 @@ def test_an_empty_document_has_nothing_to_score(model: StatefulModel, child: Chi
         assert (reply.nats, reply.tokens) == (0.0, 0)
 
 
-def test_a_document_of_twenty_thousand_words(bundle: Bundle, child: Child) -> None:
+def test_a_document_of_twenty_thousand_words(bundle: Bundle, child: WorkerClient) -> None:
     """Nothing is cut, and half of its words are unknown ones."""
     words = [VOCABULARY[n % 30] if n % 2 else f"new{n}" for n in range(20_000)]
     reply = child.ask(
@@ -172,7 +172,7 @@ def test_a_document_of_twenty_thousand_words(bundle: Bundle, child: Child) -> No
 
 
 def test_a_subject_scores_whole_documents(
-    bundle: Bundle, child: Child, model: StatefulModel
+    bundle: Bundle, child: WorkerClient, model: StatefulModel
 ) -> None:
     (subject,) = subjects_of([bundle], default_settings(quick=True))
     assert isinstance(subject, StreamSubject)
@@ -190,7 +190,7 @@ def test_a_subject_scores_whole_documents(
 
 
 def test_a_quick_run_says_how_much_it_scored(
-    bundle: Bundle, child: Child, monkeypatch: pytest.MonkeyPatch
+    bundle: Bundle, child: WorkerClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edgeseq_benchmarks.bench.stream_subject.QUICK_WORDS", 100)
     assert QUICK_WORDS > 100
@@ -202,7 +202,7 @@ def test_a_quick_run_says_how_much_it_scored(
 
 
 def test_words_are_timed_as_they_stand_and_never_count_as_varied(
-    bundle: Bundle, child: Child
+    bundle: Bundle, child: WorkerClient
 ) -> None:
     (subject,) = subjects_of([bundle], default_settings(quick=True))
     rounds = [subject.slice_of_round(number, 20) for number in range(20)]
@@ -227,7 +227,9 @@ def test_words_are_timed_as_they_stand_and_never_count_as_varied(
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 33, 100])
-def test_the_next_word_is_timed_behind_a_context(bundle: Bundle, child: Child, tokens: int) -> None:
+def test_the_next_word_is_timed_behind_a_context(
+    bundle: Bundle, child: WorkerClient, tokens: int
+) -> None:
     (subject,) = subjects_of([bundle], default_settings(quick=True))
     command = protocol.RunLength(
         tokens=tokens,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from edgeseq.runtime.tokenizer import TextTokenizer
+from edgeseq.runtime.text_tokenizer import TextTokenizer
 from edgeseq.tasks.mentions import MARKERS, encode_marked, marker_ids
 
 WORDS = {

@@ -12,16 +12,16 @@ import pytest
 from edgeseq.formats.bundle import read_bundle
 from edgeseq.formats.codec import decode_json
 from edgeseq_benchmarks.bench import protocol
-from edgeseq_benchmarks.bench.protocol import Memory
-from edgeseq_benchmarks.bench.worker_client import Child, load_command
+from edgeseq_benchmarks.bench.protocol import MemoryReading
+from edgeseq_benchmarks.bench.worker_client import WorkerClient, load_command
 
 MakeBundle = Callable[..., Path]
 
 
-def ledger(path: Path) -> dict[str, Memory]:
-    with Child("child") as child:
+def ledger(path: Path) -> dict[str, MemoryReading]:
+    with WorkerClient("child") as child:
         command = load_command(read_bundle(path), child, threads=1, first_text="soup", ledger=True)
-        loaded = child.ask(command, protocol.Loaded, timeout_s=60)
+        loaded = child.ask(command, protocol.ModelLoaded, timeout_s=60)
     return {reading.phase: reading for reading in loaded.memory}
 
 
@@ -39,7 +39,7 @@ def test_a_model_that_allocates_a_known_amount_is_reported_so(make_bundle: MakeB
 def test_peaks_belong_to_their_phase() -> None:
     program = (
         "import mmap, sys, msgspec\n"
-        "from edgeseq_benchmarks.bench.probes import memory\n"
+        "from edgeseq_benchmarks.bench.probes import process_memory as memory\n"
         "def read(): return memory.read_memory('steady', peak_is_of_phase=True)\n"
         "memory.trim(); memory.reset_peak(); readings = [read()]\n"
         "held = mmap.mmap(-1, 30_000_000, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)\n"
@@ -53,7 +53,7 @@ def test_peaks_belong_to_their_phase() -> None:
     answer = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, timeout=60
     )
-    before, holding, after, reset = decode_json(answer.stdout, list[Memory])
+    before, holding, after, reset = decode_json(answer.stdout, list[MemoryReading])
     assert holding.anonymous_bytes - before.anonymous_bytes == pytest.approx(30e6, rel=0.05)
     assert after.rss_bytes == pytest.approx(holding.rss_bytes, rel=0.05)
     if after.peak_bytes is None or reset.peak_bytes is None:
@@ -70,7 +70,7 @@ def test_a_mapped_file_is_given_back_and_read_again_the_same(tmp_path: Path) -> 
         path.write_bytes(bytes(range(250)) * (size_bytes // 250))
     program = (
         "import mmap, sys, msgspec\n"
-        "from edgeseq_benchmarks.bench.probes import memory\n"
+        "from edgeseq_benchmarks.bench.probes import process_memory as memory\n"
         "def read(): return memory.read_memory('steady', peak_is_of_phase=False)\n"
         "files = [open(path, 'rb') for path in sys.argv[1:]]\n"
         "held = mmap.mmap(files[0].fileno(), 0, prot=mmap.PROT_READ)\n"
@@ -91,5 +91,5 @@ def test_a_mapped_file_is_given_back_and_read_again_the_same(tmp_path: Path) -> 
         capture_output=True,
         timeout=60,
     )
-    before, after = decode_json(answer.stdout, list[Memory])
+    before, after = decode_json(answer.stdout, list[MemoryReading])
     assert before.file_bytes - after.file_bytes == pytest.approx(size_bytes, rel=0.05)

@@ -25,9 +25,9 @@ from edgeseq.formats.storage import write_json
 from edgeseq.formats.tflite_file import read_tflite
 from edgeseq.report.profile_text import profile_lines, profile_remark, taken_over
 from edgeseq.report.write import write_report
-from edgeseq_benchmarks.bench.optional_findings import profile_findings
-from edgeseq_benchmarks.bench.probes.operators import profile_bundle, shares
+from edgeseq_benchmarks.bench.probes.operator_profile import profile_bundle, shares
 from edgeseq_benchmarks.bench.runner import bench
+from edgeseq_benchmarks.bench.validity.stage_checks import profile_findings
 
 MakeBundle = Callable[..., Path]
 

@@ -21,8 +21,8 @@ from edgeseq.report.write import write_report
 from edgeseq_benchmarks.bench.limits import unprivileged as user_limits
 from edgeseq_benchmarks.bench.limits.boards import BOARDS, find_board, limits_here
 from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy, MemoryGroup, memory_group
+from edgeseq_benchmarks.bench.limits.limited_run import LimitedTask, run_limited
 from edgeseq_benchmarks.bench.limits.page_cache import own_files
-from edgeseq_benchmarks.bench.limits.run import LimitedTask, run_limited
 from edgeseq_benchmarks.bench.limits.unprivileged import SystemdScope, find_limiter, find_systemd
 from edgeseq_benchmarks.bench.runner import bench, default_settings
 

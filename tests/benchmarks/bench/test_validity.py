@@ -11,7 +11,7 @@ import pytest
 
 from edgeseq.formats.result import DeviceInfo, MachineState, Queries, Slice
 from edgeseq_benchmarks.bench import validity
-from edgeseq_benchmarks.bench.probes.machine import (
+from edgeseq_benchmarks.bench.probes.machine_state import (
     Watch,
     device_info,
     explain_throttled,

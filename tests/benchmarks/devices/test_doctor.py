@@ -14,7 +14,7 @@ import pytest
 
 import edgeseq_benchmarks.devices.doctor
 from edgeseq.errors import DeviceError
-from edgeseq_benchmarks.bench.probes.machine import explain_throttled
+from edgeseq_benchmarks.bench.probes.machine_state import explain_throttled
 from edgeseq_benchmarks.devices.base import DeviceLostError, Finished
 from edgeseq_benchmarks.devices.doctor import Diagnosis, Facts, can_bench, diagnose, examine
 from edgeseq_benchmarks.devices.fake import FakeDevice

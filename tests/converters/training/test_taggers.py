@@ -18,8 +18,8 @@ from edgeseq.progress import ProgressUpdate
 from edgeseq.tasks.examples import Dataset, TaggedExample
 from edgeseq.tasks.tagging import best_tags, bio_rules
 from edgeseq_benchmarks.bench import protocol
-from edgeseq_benchmarks.bench.predict import predict, words_of
-from edgeseq_benchmarks.bench.worker_client import Child, load_command
+from edgeseq_benchmarks.bench.predictor import predict, words_of
+from edgeseq_benchmarks.bench.worker_client import WorkerClient, load_command
 from edgeseq_converters.convert.pipeline import convert
 from edgeseq_converters.models.reference import reference_answers
 from edgeseq_converters.training.distil import train_lstm
@@ -66,13 +66,13 @@ def tagger(arch: str) -> TrainedModel:
     return msgspec.structs.replace(model, manifest=manifest)
 
 
-def ask(path: Path, words: list[tuple[str, ...]]) -> tuple[protocol.TextAnswer, ...]:
+def ask(path: Path, words: list[tuple[str, ...]]) -> tuple[protocol.TextPrediction, ...]:
     bundle = read_bundle(path)
-    with Child("tagger") as child:
+    with WorkerClient("tagger") as child:
         load = load_command(bundle, child, threads=1, first_text=words[0])
-        child.ask(load, protocol.Loaded, timeout_s=60)
-        command = protocol.AnswerTexts(tuple(words))
-        return child.ask(command, protocol.Answered, timeout_s=60).answers
+        child.ask(load, protocol.ModelLoaded, timeout_s=60)
+        command = protocol.PredictTexts(tuple(words))
+        return child.ask(command, protocol.TextPredictions, timeout_s=60).answers
 
 
 @pytest.mark.parametrize(

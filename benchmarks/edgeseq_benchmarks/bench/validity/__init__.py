@@ -4,14 +4,14 @@
 only look at what was observed, so each can be tested without a machine that misbehaves.
 """
 
-from edgeseq_benchmarks.bench.validity.answers import (
+from edgeseq_benchmarks.bench.validity.machine_checks import machine_findings
+from edgeseq_benchmarks.bench.validity.prediction_checks import (
     answer_findings,
     golden_findings,
     leak_findings,
     token_findings,
 )
-from edgeseq_benchmarks.bench.validity.machine import machine_findings
-from edgeseq_benchmarks.bench.validity.timing import (
+from edgeseq_benchmarks.bench.validity.timing_checks import (
     batch_findings,
     clock_findings,
     settings_findings,

@@ -92,8 +92,8 @@ def bench_on_phone(
             bench.measure()
         except DeviceLostError as error:
             for subject in subjects:
-                if not subject.lost:
-                    subject.lose("the phone was lost", str(error))
+                if not subject.failed:
+                    subject.mark_failed("the phone was lost", str(error))
             error.result = bench.result()
             raise
         return bench.result()

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from edgeseq.errors import DeviceError
 from edgeseq.formats.result import DeviceInfo, Finding, MachineState
-from edgeseq_benchmarks.bench.probes.machine import cpu_features, cpu_model
+from edgeseq_benchmarks.bench.probes.machine_state import cpu_features, cpu_model
 from edgeseq_benchmarks.devices.base import Device
 
 _TIMEOUT_S = 30.0

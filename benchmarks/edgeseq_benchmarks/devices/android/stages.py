@@ -12,7 +12,7 @@ from typing import NamedTuple
 from edgeseq.errors import BundleError, DeviceError
 from edgeseq.formats.result import Finding, MemoryPhase, OperatorProfile, Settings
 from edgeseq.progress import ProgressCallback, ProgressUpdate
-from edgeseq_benchmarks.bench.probes.operators import TOKENS as PROFILE_TOKENS
+from edgeseq_benchmarks.bench.probes.operator_profile import TOKENS as PROFILE_TOKENS
 from edgeseq_benchmarks.devices.android.jobs import Job, JobDone, JobRunner, JobsLostError
 from edgeseq_benchmarks.devices.android.memory import watch_memory
 from edgeseq_benchmarks.devices.android.scripts import PROFILE
@@ -52,7 +52,7 @@ class Phone:
     def run(
         self, stage: str, subjects: Sequence[PhoneSubject], jobs: Sequence[Job]
     ) -> list[JobDone | None]:
-        """Runs jobs; the subject of one that fails is lost. None for jobs that failed."""
+        """Runs jobs; the subject of a failed one is marked failed. None for jobs that failed."""
         if not jobs:
             return []
         done = self.runner.run(jobs, lambda n: self.progress(ProgressUpdate(stage, n, len(jobs))))
@@ -65,15 +65,15 @@ class Phone:
         jobs: Sequence[Job],
         results: list[JobDone | None],
     ) -> list[JobDone | None]:
-        """The results with None for the jobs that failed, whose subjects are lost."""
+        """The results with None for the jobs that failed, whose subjects are marked failed."""
         by_number = {subject.number: subject for subject in subjects}
         for place, (job, result) in enumerate(zip(jobs, results, strict=True)):
             if result is None:
                 continue
             if result.status != 0:
                 results[place] = None
-                if not by_number[job.model].lost:
-                    by_number[job.model].lose(stage, result.reason(self.runner.limits.job_s))
+                if not by_number[job.model].failed:
+                    by_number[job.model].mark_failed(stage, result.reason(self.runner.limits.job_s))
             elif any("XNNPACK" in line for line in result.lines):
                 self.delegate = "xnnpack"
         return results
@@ -84,13 +84,13 @@ def check(phone: Phone, subjects: Sequence[PhoneSubject]) -> None:
     jobs = [job for subject in subjects for job in subject.golden_jobs()]
     results = phone.run("check", subjects, jobs)
     for subject in subjects:
-        if not subject.lost:
-            with subject.survives("check"):
+        if not subject.failed:
+            with subject.required_stage("check"):
                 own = zip(jobs, results, strict=True)
                 subject.take_golden(
                     [one for job, one in own if one and job.model == subject.number]
                 )
-    if all(subject.lost for subject in subjects):
+    if all(subject.failed for subject in subjects):
         finding = next(one for one in subjects[0].findings if one.code == "process-lost")
         raise DeviceError(
             "cannot run any of the bundles",
@@ -118,7 +118,7 @@ def measure_memory(phone: Phone, subjects: Sequence[PhoneSubject]) -> None:
     bare = watch("empty.tflite", "/dev/zero", Job(0, 0, 1, 0, 1), bare=True)
     for number, subject in enumerate(subjects):
         phone.progress(ProgressUpdate("memory", number, len(subjects), subject.name))
-        if subject.lost:
+        if subject.failed:
             continue
         with _goes_without(subject, "memory"):
             name, inputs = f"model.{subject.number}.tflite", f"inputs.{subject.number}"
@@ -133,9 +133,9 @@ def measure_memory(phone: Phone, subjects: Sequence[PhoneSubject]) -> None:
 
 @contextmanager
 def _goes_without(subject: PhoneSubject, stage: str) -> Iterator[None]:
-    """`Subject.goes_without`, except that a lost phone ends the run."""
+    """`Subject.optional_stage`, except that a lost phone ends the run."""
     lost: DeviceLostError | None = None
-    with subject.goes_without(stage):
+    with subject.optional_stage(stage):
         try:
             yield
         except DeviceLostError as error:
@@ -146,7 +146,7 @@ def _goes_without(subject: PhoneSubject, stage: str) -> Iterator[None]:
 
 def measure_cold_starts(phone: Phone, subjects: Sequence[PhoneSubject]) -> None:
     """Loading and first inference in fresh processes, the models taking turns."""
-    living = [subject for subject in subjects if not subject.lost]
+    living = [subject for subject in subjects if not subject.failed]
     turns = [subject for _ in range(phone.settings.cold_starts) for subject in living]
     jobs = [subject.job(subject.order[0], warmups=1, runs=1) for subject in turns]
     for subject, done in zip(turns, phone.run("cold start", subjects, jobs), strict=True):
@@ -167,7 +167,7 @@ def measure_rounds(
     begun_s, number = time.monotonic(), 0
     while True:
         number = _measure_pass(phone, subjects, number, read_state)
-        living = [subject for subject in subjects if not subject.lost]
+        living = [subject for subject in subjects if not subject.failed]
         fewest = min((subject.made for subject in living), default=settings.max_queries)
         enough = fewest >= settings.min_queries
         long_enough = time.monotonic() - begun_s >= settings.min_duration_s
@@ -193,7 +193,7 @@ def _measure_pass(
     slices: list[_Slice] = []
     jobs: list[Job] = []
     for round_ in range(phone.settings.rounds):
-        living = [subject for subject in subjects if not subject.lost]
+        living = [subject for subject in subjects if not subject.failed]
         # Every other round the other way round, so that none is always first.
         for subject in living if round_ % 2 == 0 else living[::-1]:
             own, examples = subject.round_jobs(round_, phone.settings.rounds, first=number == 0)
@@ -202,7 +202,7 @@ def _measure_pass(
     if jobs:
         phone.runner.load(jobs)
     for place, part in enumerate(slices):
-        if not part.subject.lost:
+        if not part.subject.failed:
             _measure_slice(phone, subjects, part)
         if place % max(1, len(slices) // 4) == 0:
             read_state()
@@ -223,7 +223,7 @@ def _measure_slice(phone: Phone, subjects: Sequence[PhoneSubject], part: _Slice)
 
 
 def _take_slice(part: _Slice, results: Sequence[JobDone | None]) -> None:
-    with part.subject.survives("rounds"):
+    with part.subject.required_stage("rounds"):
         for job, done, example in zip(part.jobs, results, part.examples, strict=True):
             if done is not None:
                 part.subject.take_round(job, done, example, part.round)
@@ -234,7 +234,7 @@ def measure_lengths(phone: Phone, subjects: Sequence[PhoneSubject]) -> None:
     jobs: list[Job] = []
     takers: list[tuple[PhoneSubject, int]] = []
     for subject in subjects:
-        if not subject.lost:
+        if not subject.failed:
             own, lengths = subject.length_jobs()
             jobs += own
             takers += [(subject, tokens) for tokens in lengths]
@@ -246,7 +246,7 @@ def measure_lengths(phone: Phone, subjects: Sequence[PhoneSubject]) -> None:
 def measure_profiles(phone: Phone, subjects: Sequence[PhoneSubject]) -> None:
     """Which operators take the time, by the tool's own profiler."""
     for subject in subjects:
-        if not subject.lost:
+        if not subject.failed:
             with _goes_without(subject, "profile"):
                 subject.profile = _profile(phone, subjects, subject)
 

@@ -6,11 +6,11 @@ from edgeseq.errors import BundleError
 from edgeseq.formats.bundle import Bundle, check_model
 from edgeseq.formats.result import ColdStart, Finding, LengthPoint, Queries, Run, Settings
 from edgeseq.runtime import PADDING_ID
-from edgeseq.runtime.tokenizer import TextTokenizer
+from edgeseq.runtime.text_tokenizer import TextTokenizer
 from edgeseq.tasks.examples import TextExample
 from edgeseq.tasks.predictions import Predictions
 from edgeseq_benchmarks.bench import validity
-from edgeseq_benchmarks.bench.checks import check_signature, check_tokenizer
+from edgeseq_benchmarks.bench.bundle_checks import check_signature, check_tokenizer
 from edgeseq_benchmarks.bench.subject import Subject, bundle_identity
 from edgeseq_benchmarks.devices.android.jobs import Job, JobDone, pack_inputs
 from edgeseq_benchmarks.devices.android.tool import (
@@ -186,9 +186,9 @@ class PhoneSubject(Subject):
         """Takes in one job at a chosen length."""
         self.lengths.setdefault(tokens, []).extend(map(nanoseconds, done.times.runs_us))
 
-    def lose(self, stage: str, reason: str) -> None:
+    def mark_failed(self, stage: str, reason: str) -> None:
         """The bundle's measurement ends here, and no other's."""
-        self.lost = True
+        self.failed = True
         words = f"not measured to the end ({stage}): {reason}"
         self.findings.append(Finding("process-lost", "invalid", words))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edgeseq.units import format_bytes
-from edgeseq_benchmarks.bench.probes.machine import explain_throttled
+from edgeseq_benchmarks.bench.probes.machine_state import explain_throttled
 from edgeseq_benchmarks.devices.doctor.diagnosis import Diagnosis
 from edgeseq_benchmarks.devices.doctor.facts import Facts, System
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgeseq.errors import CheckpointError, DataError
 from edgeseq.formats.trained_model import TrainedModel
-from edgeseq.runtime.tokenizer import TextTokenizer
+from edgeseq.runtime.text_tokenizer import TextTokenizer
 from edgeseq.tasks.examples import AnyDataset, AnyExample, TextExample
 from edgeseq.tasks.registry import head_of
 from edgeseq.tasks.word_windows import Windowed, WordEncoder

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from edgeseq.runtime.interpreter import TfliteModel
 from edgeseq.runtime.stateful import StatefulModel, top_k
-from edgeseq.runtime.tokenizer import TextTokenizer
+from edgeseq.runtime.text_tokenizer import TextTokenizer
 from edgeseq.tasks.registry import Head
-from edgeseq_benchmarks.bench.probes.timing import Steps
+from edgeseq_benchmarks.bench.probes.query_timer import Steps
 from edgeseq_benchmarks.bench.protocol import Answer, Text
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from edgeseq_benchmarks.bench.protocol import Answer, Columns, Text
+from edgeseq_benchmarks.bench.protocol import Answer, QueryColumns, Text
 
 
 class Steps(Protocol):
@@ -59,9 +59,9 @@ class Recorder:
         self.answers: dict[int, Answer] = {}
         self.varied: set[int] = set()
 
-    def columns(self) -> Columns:
+    def columns(self) -> QueryColumns:
         """The columns as they travel to the parent."""
-        return Columns(
+        return QueryColumns(
             text=self.text.tobytes(),
             tokens=self.tokens.tobytes(),
             tokenize_ns=self.tokenize_ns.tobytes(),

@@ -9,7 +9,7 @@ from edgeseq.formats.bundle import Bundle
 from edgeseq.formats.result import OperatorProfile, OperatorShare, OperatorTime
 from edgeseq.formats.tflite_file import TfliteFile, read_tflite
 from edgeseq_benchmarks.bench import protocol
-from edgeseq_benchmarks.bench.worker_client import Child, load_command, lost_while_loading
+from edgeseq_benchmarks.bench.worker_client import WorkerClient, load_command, lost_while_loading
 
 TOKENS = 32
 
@@ -28,10 +28,10 @@ def profile_bundle(
     profiler and `BundleError` when the process dies.
     """
     tokens = min(tokens, bundle.manifest.max_tokens)
-    with Child(bundle.manifest.name) as child, lost_while_loading(bundle):
+    with WorkerClient(bundle.manifest.name) as child, lost_while_loading(bundle):
         load = load_command(bundle, child, threads=threads, first_text=texts[0])
-        child.ask(load, protocol.Loaded, timeout_s=timeout_s)
-        command = protocol.Profile(
+        child.ask(load, protocol.ModelLoaded, timeout_s=timeout_s)
+        command = protocol.ProfileOperators(
             model_path=load.model_path,
             texts=(" ".join(one if isinstance(one, str) else " ".join(one) for one in texts),),
             tokens=tokens,
@@ -39,7 +39,7 @@ def profile_bundle(
             head=bundle.head,
             threads=threads,
         )
-        found = child.ask(command, protocol.Profiled, timeout_s=timeout_s)
+        found = child.ask(command, protocol.OperatorTimings, timeout_s=timeout_s)
     return OperatorProfile(
         tokens=found.tokens,
         runs=found.runs,

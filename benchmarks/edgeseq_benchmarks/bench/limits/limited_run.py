@@ -13,7 +13,7 @@ from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy
 from edgeseq_benchmarks.bench.limits.page_cache import OwnFiles
 from edgeseq_benchmarks.bench.limits.unprivileged import limited_group
-from edgeseq_benchmarks.bench.worker_client import Child, ChildLostError, load_command
+from edgeseq_benchmarks.bench.worker_client import WorkerClient, WorkerLostError, load_command
 
 
 class LimitedTask(NamedTuple):
@@ -48,7 +48,7 @@ def run_limited(hierarchy: Hierarchy, task: LimitedTask, limit_bytes: int) -> Li
     status: LimitedStatus = "answered"
     message = ""
     with limited_group(hierarchy, limit_bytes, task.cpus) as group:
-        child = Child(task.bundle.manifest.name, wrap=group.wrap)
+        child = WorkerClient(task.bundle.manifest.name, wrap=group.wrap)
         try:
             group.started(child.pid)
             deadline = time.monotonic() + task.load_timeout_s
@@ -64,7 +64,7 @@ def run_limited(hierarchy: Hierarchy, task: LimitedTask, limit_bytes: int) -> Li
                 deadline=deadline,
             )
             while isinstance(
-                reply := child.receive(protocol.Reply, deadline=deadline), protocol.Reached
+                reply := child.receive(protocol.Reply, deadline=deadline), protocol.PhaseReached
             ):
                 phase = reply.phase
             deadline = time.monotonic() + 1.5 * task.duration_s
@@ -72,11 +72,11 @@ def run_limited(hierarchy: Hierarchy, task: LimitedTask, limit_bytes: int) -> Li
             child.send(command, deadline=deadline)
             done = False
             while not done:
-                some = child.receive(protocol.LimitedSome, deadline=deadline)
+                some = child.receive(protocol.LimitedProgress, deadline=deadline)
                 answered_ns += some.total_ns
                 done = some.done
             phase = "steady"
-        except ChildLostError as lost:
+        except WorkerLostError as lost:
             killed = lost.returncode == -9 and group.oom_kills() > 0
             status = "timed_out" if lost.hung else "killed" if killed else "failed"
             message = str(lost)

@@ -13,8 +13,8 @@ from edgeseq.errors import BundleError
 from edgeseq.formats.bundle_zip import open_bundle
 from edgeseq.tasks.mentions import check_marked
 from edgeseq_benchmarks.bench import protocol
-from edgeseq_benchmarks.bench.checks import check_text
-from edgeseq_benchmarks.bench.worker_client import Child, load_command, lost_while_loading
+from edgeseq_benchmarks.bench.bundle_checks import check_text
+from edgeseq_benchmarks.bench.worker_client import WorkerClient, load_command, lost_while_loading
 
 _TIMEOUT_S = 180.0
 
@@ -56,21 +56,23 @@ def predict(path: Path, texts: Sequence[str], *, threads: int = 1) -> tuple[Pred
         check_text(text, where=f"text {number}")
     with (
         open_bundle(path, verify_hashes=False) as bundle,
-        Child(bundle.manifest.name) as child,
+        WorkerClient(bundle.manifest.name) as child,
         lost_while_loading(bundle),
     ):
         for number, text in enumerate(texts, start=1):
             if bundle.manifest.task == "coref":
                 check_marked(text, where=f"text {number}")
         check = protocol.CheckBundle(str(bundle.path.absolute()))
-        child.ask(check, protocol.Checked, timeout_s=_TIMEOUT_S)
+        child.ask(check, protocol.BundleChecked, timeout_s=_TIMEOUT_S)
         by_word = bundle.head == "token-classification"
         asked: tuple[protocol.Text, ...] = tuple(
             words_of(text) if by_word else text for text in texts
         )
         load = load_command(bundle, child, threads=threads, first_text=asked[0])
-        child.ask(load, protocol.Loaded, timeout_s=_TIMEOUT_S)
-        answered = child.ask(protocol.AnswerTexts(asked), protocol.Answered, timeout_s=_TIMEOUT_S)
+        child.ask(load, protocol.ModelLoaded, timeout_s=_TIMEOUT_S)
+        answered = child.ask(
+            protocol.PredictTexts(asked), protocol.TextPredictions, timeout_s=_TIMEOUT_S
+        )
     if by_word:
         return tuple(
             _tagged(path, text, words, bundle.labels, answer)
@@ -95,7 +97,7 @@ def _tagged(
     text: str,
     words: protocol.Text,
     labels: Sequence[str],
-    answer: protocol.TextAnswer,
+    answer: protocol.TextPrediction,
 ) -> Prediction:
     """The tags of one text's words; each logit row is a word's."""
     tags = answer.answer if isinstance(answer.answer, tuple) else (answer.answer,)

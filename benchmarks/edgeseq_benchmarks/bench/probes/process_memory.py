@@ -13,7 +13,7 @@ import ctypes
 import gc
 import os
 
-from edgeseq_benchmarks.bench.protocol import Memory, Phase
+from edgeseq_benchmarks.bench.protocol import MemoryReading, Phase
 
 _KB = 1024
 _STATUS = "/proc/self/status"
@@ -69,7 +69,7 @@ def reset_peak() -> bool:
     return True
 
 
-def read_memory(phase: Phase, *, peak_is_of_phase: bool) -> Memory:
+def read_memory(phase: Phase, *, peak_is_of_phase: bool) -> MemoryReading:
     """The memory of this process now, in bytes, and its faults since it began.
 
     `peak_is_of_phase` says whether the peak was reset when the phase began; without that it is
@@ -82,7 +82,7 @@ def read_memory(phase: Phase, *, peak_is_of_phase: bool) -> Memory:
     else:
         rss, anonymous = status["VmRSS"], status.get("RssAnon", 0)
     minor_faults, major_faults = read_faults()
-    return Memory(
+    return MemoryReading(
         phase=phase,
         rss_bytes=rss,
         pss_bytes=rollup.get("Pss"),
