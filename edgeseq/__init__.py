@@ -18,8 +18,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgeseq_benchmarks.bench.predict import Prediction
-
     from edgeseq import errors
     from edgeseq.api import devices
     from edgeseq.api.bench import bench, bench_all
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
     from edgeseq.api.train import train
     from edgeseq.errors import EdgeseqError
     from edgeseq.tasks.examples import Dataset
+    from edgeseq_benchmarks.bench.predictor import Prediction
 
 __version__ = "0.1.0"
 
@@ -69,7 +68,7 @@ _MODULES = {
     "edgeseq.api.train": ("train",),
     "edgeseq.errors": ("EdgeseqError",),
     "edgeseq.tasks.examples": ("Dataset",),
-    "edgeseq_benchmarks.bench.predict": ("Prediction",),
+    "edgeseq_benchmarks.bench.predictor": ("Prediction",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

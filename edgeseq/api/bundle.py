@@ -18,9 +18,8 @@ from edgeseq.formats.storage import new_folder
 from edgeseq.units import format_bytes
 
 if TYPE_CHECKING:
-    from edgeseq_benchmarks.bench.predict import Prediction
-
     from edgeseq_benchmarks.bench.generate import Continuation
+    from edgeseq_benchmarks.bench.predictor import Prediction
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class Bundle:
             'negative'
         """
         # The device half is loaded only to run a model.
-        from edgeseq_benchmarks.bench.predict import predict
+        from edgeseq_benchmarks.bench.predictor import predict
 
         if self.manifest.task == "lm":
             raise BundleError(

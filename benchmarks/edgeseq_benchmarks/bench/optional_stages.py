@@ -9,7 +9,7 @@ from functools import partial
 from edgeseq.formats.result import DeviceInfo, EnergyWindow, LimitedRun, Settings
 from edgeseq.progress import ProgressCallback, ProgressUpdate
 from edgeseq.units import format_bytes
-from edgeseq_benchmarks.bench import optional_findings, protocol
+from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.limits.boards import find_board, limits_here
 from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy
 from edgeseq_benchmarks.bench.limits.curve import memory_curve
@@ -19,6 +19,7 @@ from edgeseq_benchmarks.bench.probes.energy import Meter, Reader
 from edgeseq_benchmarks.bench.probes.operator_profile import profile_bundle
 from edgeseq_benchmarks.bench.stages import WARMUP_TEXTS, Timeouts, load_child, slice_command
 from edgeseq_benchmarks.bench.subject import Subject
+from edgeseq_benchmarks.bench.validity import stage_checks
 from edgeseq_benchmarks.bench.worker_client import WorkerClient
 
 # Above what a minute of the fastest model takes; its times travel as one reply.
@@ -40,7 +41,7 @@ def measure_profiles(
                 threads=settings.threads,
                 timeout_s=timeouts.load_s,
             )
-            subject.findings += optional_findings.profile_findings(subject.profile)
+            subject.findings += stage_checks.profile_findings(subject.profile)
     progress(ProgressUpdate("profile", len(subjects), len(subjects)))
 
 
@@ -100,7 +101,7 @@ def measure_limited(
         note(subject.name)
         with subject.optional_stage("limits"):
             _measure_limited(subject, settings, hierarchy, device, note)
-        subject.findings += optional_findings.limited_findings(subject.limited)
+        subject.findings += stage_checks.limited_findings(subject.limited)
     progress(ProgressUpdate("limits", len(subjects), len(subjects)))
 
 

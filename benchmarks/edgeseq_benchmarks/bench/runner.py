@@ -21,7 +21,7 @@ from edgeseq.formats.bundle import Bundle
 from edgeseq.formats.bundle_zip import open_bundle
 from edgeseq.formats.result import Finding, Result, RuntimeInfo, Settings
 from edgeseq.progress import ProgressCallback, no_progress
-from edgeseq_benchmarks.bench import optional_findings, optional_stages, stages, validity
+from edgeseq_benchmarks.bench import optional_stages, stages, validity
 from edgeseq_benchmarks.bench.checkpoint import KEEP_INTERVAL_S, Keep, keeping
 from edgeseq_benchmarks.bench.limits.boards import find_board
 from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy
@@ -32,6 +32,7 @@ from edgeseq_benchmarks.bench.probes.machine_state import Watch, device_info, is
 from edgeseq_benchmarks.bench.stages import Timeouts
 from edgeseq_benchmarks.bench.stream_subject import StreamSubject
 from edgeseq_benchmarks.bench.subject import Subject
+from edgeseq_benchmarks.bench.validity import stage_checks
 
 # MLPerf Mobile (`assets/tasks.pbtxt`): normal runs take at least 1,024 queries and 60 s.
 MIN_QUERIES = 1024
@@ -191,9 +192,7 @@ def _bench(
     return made(
         (
             *validity.settings_findings(_effective(subjects, settings), measured.overhead_ns),
-            *optional_findings.energy_findings(
-                settings, None if reader is None else reader.name, idle
-            ),
+            *stage_checks.energy_findings(settings, None if reader is None else reader.name, idle),
             *validity.batch_findings(len(subjects), measured.together),
         )
     )

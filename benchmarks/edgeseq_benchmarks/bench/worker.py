@@ -368,7 +368,7 @@ def _import_everything() -> TfliteRuntime:
     import numpy as np
     import tokenizers
 
-    from edgeseq_benchmarks.bench import query as reading
+    from edgeseq_benchmarks.bench import query_steps as reading
 
     # Named, so that nobody takes the imports for unused.
     del np, tokenizers, reading
