@@ -7,6 +7,7 @@ process over a bare runtime.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +35,10 @@ from edgeseq.formats.result import (
 )
 from edgeseq.formats.storage import write_json
 from edgeseq.formats.trained_model import Arch
+from edgeseq.report.budgets import Budget
+from edgeseq.report.deployment_report import make_report
+from edgeseq.report.summary import ReportSummary
+from edgeseq.tasks.examples import AnyExample
 from edgeseq.tasks.predictions import Predictions
 
 Floats = npt.NDArray[np.float64]
@@ -389,3 +394,16 @@ def _limited(model: FakeModel, rng: np.random.Generator, limit_mb: int) -> Limit
         files="fresh copy of the bundle, runtime's pages shared",
         message="" if status == "answered" else "out of memory",
     )
+
+
+def save_report(
+    results: Sequence[Path],
+    folder: Path,
+    *,
+    budget: Budget | None = None,
+    examples: Sequence[AnyExample] | None = None,
+) -> ReportSummary:
+    """Writes the report of result files and returns its summary."""
+    report = make_report(results, budget=budget, examples=examples)
+    report.save(folder)
+    return report.summary

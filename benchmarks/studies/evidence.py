@@ -28,8 +28,8 @@ from edgeseq.formats.result import Result, Run, read_result
 from edgeseq.formats.storage import read_json, write_bytes, write_json
 from edgeseq.formats.trained_model import read_model_folder
 from edgeseq.report.boundary import WinnerMap
-from edgeseq.report.evidence import Ci95, OpenCi95, SourceScore
-from edgeseq.report.rows import Row, derive_row
+from edgeseq.report.rows import ReportRow, derive_row
+from edgeseq.report.run_statistics import Ci95, OpenCi95, SourceScore
 from edgeseq.tasks.coreference import GENDERS, bias_of
 from edgeseq.tasks.registry import TASKS, head_of
 from edgeseq.tasks.scoring import METRICS, metric_of
@@ -184,7 +184,7 @@ def _session(result: Result, runs: Sequence[Run]) -> Session:
     )
 
 
-def _measured(run: Run, row: Row) -> Measured:
+def _measured(run: Run, row: ReportRow) -> Measured:
     bundle = run.bundle
     same = {name: getattr(row, name) for name in Measured.__struct_fields__ if hasattr(row, name)}
     own = {
@@ -294,9 +294,11 @@ def _table(evidence: Evidence) -> Iterator[str]:
         yield from context_table([(one.bundle, one.context_costs) for one in timed])
 
 
-def _row(task: str, session: Session, model: Measured) -> Row:
+def _row(task: str, session: Session, model: Measured) -> ReportRow:
     """A row of a report again, of what is kept of one."""
-    kept = {name: getattr(model, name) for name in Row.__struct_fields__ if hasattr(model, name)}
+    kept = {
+        name: getattr(model, name) for name in ReportRow.__struct_fields__ if hasattr(model, name)
+    }
     own = {
         "task": task,
         "device": session.device,
@@ -306,7 +308,7 @@ def _row(task: str, session: Session, model: Measured) -> Row:
         "cold_start_ms": None,
         "valid": not model.invalid_reasons,
     }
-    return from_builtins(kept | own, Row)
+    return from_builtins(kept | own, ReportRow)
 
 
 def _cells(task: str, model: Measured, sources: Sequence[str]) -> Iterator[str]:

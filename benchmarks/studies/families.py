@@ -13,8 +13,8 @@ import msgspec
 from edgeseq.formats.result import Run
 from edgeseq.report.boundary import WinnerMap, boundary_sentence, winner_map
 from edgeseq.report.budgets import DEFAULT_DROP_POINTS, Budget
-from edgeseq.report.evidence import paired_gaps
-from edgeseq.report.rows import Row
+from edgeseq.report.rows import ReportRow
+from edgeseq.report.run_statistics import paired_gaps
 from edgeseq.stats.latency import median
 
 
@@ -25,7 +25,7 @@ class ContextCost(msgspec.Struct, frozen=True):
     p50_ms: float
 
 
-def winners_of(rows: Sequence[Row], runs: Sequence[Run]) -> WinnerMap | None:
+def winners_of(rows: Sequence[ReportRow], runs: Sequence[Run]) -> WinnerMap | None:
     """What ships under every memory limit and p95 limit, with the report's usual allowed drop;
     None where the valid rows are not of two families, or their answers are not of equal texts."""
     valid = [row for row in rows if row.valid and row.score is not None]
@@ -35,7 +35,7 @@ def winners_of(rows: Sequence[Row], runs: Sequence[Run]) -> WinnerMap | None:
     return winner_map(valid, Budget(), paired_gaps(runs, allowed_points=DEFAULT_DROP_POINTS))
 
 
-def limits_sentence(rows: Sequence[Row], winners: WinnerMap | None) -> Iterator[str]:
+def limits_sentence(rows: Sequence[ReportRow], winners: WinnerMap | None) -> Iterator[str]:
     """The map of winners in the words of a report, as a paragraph; nothing without one."""
     if winners is not None:
         names = {name for column in winners.winners for name in column}

@@ -13,7 +13,8 @@ from edgeseq.errors import InputError, ResultError
 from edgeseq.formats.result import DeviceInfo, Finding, Run, RuntimeInfo, read_result
 from edgeseq.formats.result import Result as ResultRecord
 from edgeseq.formats.storage import write_json
-from edgeseq.report.rows import Row, derive_row
+from edgeseq.report.format import format_score
+from edgeseq.report.rows import ReportRow, derive_row
 from edgeseq.units import format_bytes, format_duration_ms
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class BundleMeasurement(msgspec.Struct, frozen=True):
         run: All raw samples.
     """
 
-    row: Row
+    row: ReportRow
     run: Run
 
     @property
@@ -247,7 +248,7 @@ _COLUMNS = (
 _INTERVALS = ("score", "p50_ms", "p95_ms")
 
 
-def _flat(row: Row) -> dict[str, Any]:
+def _flat(row: ReportRow) -> dict[str, Any]:
     values = {name: getattr(row, name) for name in _COLUMNS}
     for name in _INTERVALS:
         ends: Sequence[float | None] = getattr(row, f"{name}_ci95") or (None, None)
@@ -255,7 +256,7 @@ def _flat(row: Row) -> dict[str, Any]:
     return values
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: ReportRow) -> tuple[str, ...]:
     interval = ""
     if row.p95_ms_ci95 is not None:
         low, high = row.p95_ms_ci95
@@ -264,7 +265,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         )
     return (
         row.bundle,
-        row.score_text,
+        format_score(row),
         "–" if row.p50_ms is None else format_duration_ms(row.p50_ms),
         "–" if row.p95_ms is None else format_duration_ms(row.p95_ms),
         interval,

@@ -163,7 +163,9 @@ def _show(outcomes: tuple[Outcome, ...], paths: dict[str, Path], *, as_json: boo
             rows = result_rows(outcome.result)
             written.append(str(paths[given]))
             findings = outcome.result.findings
-            answers.append({**device, "result": written[-1], "rows": rows, "findings": findings})
+            limited = {run.bundle.name: run.limited for run in outcome.result.runs}
+            answers.append({**device, "result": written[-1], "rows": rows, "limited": limited,
+                            "findings": findings})  # fmt: skip
             if not as_json:
                 print_result(outcome.result, rows, given if device else "")
     if as_json:

@@ -1,23 +1,29 @@
-"""`edgeseq compare`: a regression check of two results, for somebody's CI."""
+"""`edgeseq compare`: a regression check of two results, for continuous integration."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
+from rich.box import SIMPLE
+from rich.markup import escape
+from rich.table import Table
 
 from edgeseq.cli.console import JsonOption, err, out, print_json
+from edgeseq.errors import RefusedError
 
 if TYPE_CHECKING:
-    from edgeseq.report.compare import Change, Comparison
+    from edgeseq.report.comparison import ResultComparison, ThresholdCheck
 
 _COLOURS = {"fails": "bold red", "unknown": "bold red", "undecided": "yellow", "holds": "green"}
 
 
 def compare(
-    old: Annotated[Path, typer.Argument(help="The result to compare with.", metavar="OLD")],
-    new: Annotated[Path, typer.Argument(help="The result of now.", metavar="NEW")],
+    old: Annotated[Path, typer.Argument(help="The reference result.", metavar="OLD")],
+    new: Annotated[Path, typer.Argument(help="The result to check.", metavar="NEW")],
     *,
     fail_on: Annotated[
         list[str] | None,
@@ -30,7 +36,7 @@ def compare(
     ] = None,
     across: Annotated[
         bool,
-        typer.Option("--across", help="Also compare another device, runtime or other settings."),
+        typer.Option("--across", help="Compare even if device, runtime or settings differ."),
     ] = False,
     json: JsonOption = False,
 ) -> None:
@@ -40,69 +46,44 @@ def compare(
     be checked at all. Example:
     edgeseq compare main.json branch.json --fail-on "p95>10% memory>5MB score>1pt"
     """
-    from edgeseq.errors import RefusedError
-    from edgeseq.report.compare import compare as compare_results
+    # Loads numpy, which `edgeseq --help` does without.
+    from edgeseq.report.comparison import compare_results
     from edgeseq.report.thresholds import parse_thresholds
 
-    thresholds = [one for text in fail_on or () for one in parse_thresholds(text)]
-    compared = compare_results(old, new, thresholds, across=across)
+    thresholds = [threshold for text in fail_on or () for threshold in parse_thresholds(text)]
+    comparison = compare_results(old, new, across=across)
+    checks = comparison.check(thresholds)
     if json:
-        print_json(compared)
+        print_json({**msgspec.structs.asdict(comparison), "checks": checks})
     else:
-        _print(compared)
-    failed = compared.with_status("fails", "unknown")
+        _print(comparison, checks)
+    failed = comparison.regressions(thresholds)
     if failed:
-        first, more = failed[0], len(failed) - 1
+        first, n_more = failed[0], len(failed) - 1
         raise RefusedError(
             f"{first.bundle}: {first.threshold} "
             + ("does not hold" if first.status == "fails" else "cannot be checked"),
             where=new,
-            found=first.why + (f", and {more} more" if more else ""),
+            found=first.reason + (f", and {n_more} more" if n_more else ""),
         )
 
 
-def _print(compared: Comparison) -> None:
-    from rich.box import SIMPLE
-    from rich.markup import escape
-    from rich.table import Table
-
-    for one in compared.differing:
-        line = f"different {one.field}: {one.old} → {one.new}"
+def _print(comparison: ResultComparison, checks: Sequence[ThresholdCheck]) -> None:
+    for difference in comparison.differing:
+        line = f"different {difference.field}: {difference.old} → {difference.new}"
         err.print(f"[yellow]warning[/] {escape(line)}", soft_wrap=True)
-    for name in dict.fromkeys(change.bundle for change in compared.changes):
+    for name in dict.fromkeys(change.bundle for change in comparison.changes):
         table = Table(box=SIMPLE, pad_edge=False, title=escape(name), title_justify="left")
         table.add_column("", no_wrap=True)
         for title in ("old", "new", "change", "95 % interval"):
             table.add_column(title, justify="right", no_wrap=True)
-        for change in compared.changes:
+        for change in comparison.changes:
             if change.bundle == name:
-                table.add_row(change.metric, *(escape(cell) for cell in _cells(change)))
+                table.add_row(change.metric, *(escape(cell) for cell in change.cells))
         out.print(table)
-    for which, names in (("OLD", compared.only_old), ("NEW", compared.only_new)):
+    for side, names in (("OLD", comparison.only_old), ("NEW", comparison.only_new)):
         if names:
-            out.print(escape(f"only in {which}: {', '.join(names)}"), soft_wrap=True)
-    for check in compared.checks:
-        line = escape(f"{check.bundle} {check.threshold}: {check.why}")
+            out.print(escape(f"only in {side}: {', '.join(names)}"), soft_wrap=True)
+    for check in checks:
+        line = escape(f"{check.bundle} {check.threshold}: {check.reason}")
         out.print(f"[{_COLOURS[check.status]}]{check.status}[/] {line}", soft_wrap=True)
-
-
-def _cells(change: Change) -> tuple[str, str, str, str]:
-    """Old, new, change and its interval in words."""
-    from edgeseq.report.thresholds import format_value
-
-    if change.old is None or change.new is None or change.worse_by is None:
-        return "–", "–", change.why_not or "not measured", ""
-    values = (format_value(change.old, change.metric), format_value(change.new, change.metric))
-    if change.ratio is not None:
-        ends = change.ratio_ci95
-        interval = ""
-        if ends is not None:
-            high = "…" if ends[1] is None else f"{100 * (ends[1] - 1):+.1f}"
-            interval = f"{100 * (ends[0] - 1):+.1f} to {high} %"
-        return *values, f"{100 * (change.ratio - 1):+.1f} %", interval
-    ends = change.worse_by_ci95
-    # Shown as a gain is: what is worse by a point is one point less.
-    interval = ""
-    if ends is not None and ends[1] is not None:
-        interval = f"{0.0 - ends[1]:+.2f} to {0.0 - ends[0]:+.2f} pt"
-    return *values, f"{0.0 - change.worse_by:+.2f} pt", interval

@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.box import SIMPLE
+from rich.markup import escape
+from rich.table import Table
 
 from edgeseq.cli.console import JsonOption, out, print_json
-from edgeseq.cli.report import ResultsArgument, print_verdict
+from edgeseq.cli.report import ResultsArgument, print_verdicts
+from edgeseq.errors import RefusedError
 
 if TYPE_CHECKING:
-    from edgeseq.report.summary import Decided
+    from edgeseq.report.group_view import GroupView
 
 
 def recommend(
@@ -31,71 +35,60 @@ def recommend(
         str | None, typer.Option(help="From process start to first answer, like 500ms.")
     ] = None,
     max_drop: Annotated[
-        str,
-        typer.Option(help="Points of the score that may be given up for a cheaper model."),
+        str, typer.Option(help="Points of the score that a cheaper model may lose.")
     ] = "1",
     json: JsonOption = False,
 ) -> None:
-    """Say which model to ship within limits, with the reasons for every model refused.
+    """Recommend a model within limits, with the reasons against every other model.
 
     Exits with 3 when no model fits. Example:
     edgeseq recommend result.json --memory 64MB --p95 20ms --max-drop 1
     """
-    from edgeseq.errors import RefusedError
+    # Loads numpy, which `edgeseq --help` does without.
     from edgeseq.report.budgets import describe_budget, limits_of, parse_budget
-    from edgeseq.report.summary import read_and_decide, summarize
+    from edgeseq.report.deployment_report import make_report
 
     limits = {"memory": memory, "model_memory": model_memory, "p50": p50, "p95": p95,
               "size": size, "cold_start": cold_start, "drop": max_drop}  # fmt: skip
     # A blank inside a value (`--memory "64 MB"`) must not end the item.
     items = [f"{key}={''.join(text.split())}" for key, text in limits.items() if text is not None]
     budget = parse_budget(" ".join(items))
-    decided = read_and_decide(results, budget)
-    summary = summarize(decided, budget)
+    deployment = make_report(results, budget=budget)
     if json:
+        summary = deployment.summary
         print_json({"verdict": summary.verdict, "groups": summary.groups})
     else:
-        for one in decided:
-            print_verdict(one.summary, several=len(decided) > 1)
-            _print_models(one)
-    refused = [one.summary.title for one in decided if one.summary.verdict.winner is None]
-    if refused or not decided:
-        where = "; ".join(refused) or None
+        print_verdicts(deployment)
+        for view in deployment.views:
+            _print_models(view)
+    without_winner = [view.title for view in deployment.views if view.winner is None]
+    if without_winner or not deployment.views:
         what = "nothing was measured"
-        if decided:
-            limited = limits_of(budget)
-            ending = f"fits {describe_budget(budget)}" if limited else "can be recommended"
+        if deployment.views:
+            is_limited = limits_of(budget)
+            ending = f"fits {describe_budget(budget)}" if is_limited else "can be recommended"
             what = f"no model {ending}"
-        raise RefusedError(what, where=where, fix="loosen a limit or bring another model")
+        where = "; ".join(without_winner) or None
+        raise RefusedError(what, where=where, fix="loosen a limit or add another model")
 
 
-def _print_models(decided: Decided) -> None:
-    from rich.box import SIMPLE
-    from rich.markup import escape
-    from rich.table import Table
-
-    from edgeseq.units import format_bytes, format_duration_ms
-
-    verdict = decided.summary.verdict
-    reasons = {refusal.bundle: refusal.reasons for refusal in verdict.refused}
+def _print_models(view: GroupView) -> None:
     table = Table(box=SIMPLE, pad_edge=False)
     table.add_column("model", no_wrap=True)
-    for name in ("score", "p95", "memory", "size"):
+    columns = ("score", "p95", "memory", "size")
+    for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("")
-    rows = sorted(decided.group.rows, key=lambda row: (-row.rank, row.bundle))
-    for row in rows:
+    for row in view.table:
+        score, _, p95, memory, size, _ = row.figures
         table.add_row(
             escape(row.bundle),
-            "–" if row.score is None else row.score_text,
-            "–" if row.p95_ms is None else format_duration_ms(row.p95_ms),
-            "–" if row.peak_process_bytes is None else format_bytes(row.peak_process_bytes),
-            format_bytes(row.size_bytes),
-            "[bold green]ships[/]" if row.bundle == verdict.winner else "no",
+            *(figure.value for figure in (score, p95, memory, size)),
+            "[bold green]ships[/]" if row.ships else "no",
         )
     out.print(table)
     # Below the table and not in it: reasons are long, and a terminal may be 80 columns wide.
-    for row in rows:
-        if row.bundle in reasons:
-            said = escape("; ".join(reasons[row.bundle]))
-            out.print(f"[bold]{escape(row.bundle)}[/]: {said}", soft_wrap=True)
+    for row in view.table:
+        if row.reasons:
+            reasons = escape("; ".join(row.reasons))
+            out.print(f"[bold]{escape(row.bundle)}[/]: {reasons}", soft_wrap=True)

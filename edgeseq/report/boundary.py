@@ -1,7 +1,7 @@
 """Under which memory and latency limits an LSTM wins, a BERT wins, or nothing fits.
 
 Winners change only where a limit passes a row's own value, so deciding once between each two
-neighbouring values covers every limit there is.
+neighbouring values covers every possible limit.
 """
 
 from __future__ import annotations
@@ -12,23 +12,24 @@ import msgspec
 
 from edgeseq.formats.trained_model import Arch
 from edgeseq.report.budgets import Budget
-from edgeseq.report.rows import Row
-from edgeseq.report.verdict import Gaps, blocking_reasons, decide
+from edgeseq.report.rows import ReportRow
+from edgeseq.report.verdict import ScoreGaps, blocking_reasons, decide
 from edgeseq.tasks.registry import head_of
 from edgeseq.units import format_bytes, format_duration_ms
 
-Corner = tuple[int, int]
-LEFT_OUT = frozenset({"memory", "p95"})
+GridCell = tuple[int, int]
+MAP_LIMITS = frozenset({"memory", "p95"})
+"""Keys of the limits that span the map."""
 _MODELS: dict[Arch, str] = {"lstm": "an LSTM", "bert": "a BERT"}
-_NEXT_WORD_MODELS: dict[Arch, str] = {"lstm": "an LSTM", "bert": "a transformer"}
-"""What was a BERT and only sees the words before is none any more."""
+_CAUSAL_MODELS: dict[Arch, str] = {"lstm": "an LSTM", "bert": "a transformer"}
+"""A causal encoder is not a BERT."""
 
 
 class WinnerMap(msgspec.Struct, frozen=True):
     """`winners[i][j]` ships when memory may reach `memory_bytes[i]` and p95 `p95_ms[j]` (and not
     the next larger value of either); None where nothing fits.
 
-    An axis that some row lacks has one entry, None: it is not asked for.
+    An axis that some row lacks has one entry, None: that limit is not set.
     """
 
     memory_bytes: tuple[int | None, ...]
@@ -36,36 +37,31 @@ class WinnerMap(msgspec.Struct, frozen=True):
     winners: tuple[tuple[str | None, ...], ...]
 
 
-def winner_map(rows: Sequence[Row], budget: Budget, gaps: Gaps) -> WinnerMap:
+def winner_map(rows: Sequence[ReportRow], budget: Budget, gaps: ScoreGaps) -> WinnerMap:
     """Decides under every combination of limits; the budget's other limits hold throughout."""
-    able = [row for row in rows if not blocking_reasons(row, budget, leave_out=LEFT_OUT)]
+    candidates = [row for row in rows if not blocking_reasons(row, budget, skip=MAP_LIMITS)]
     memory_bytes: tuple[int | None, ...] = (None,)
     p95_ms: tuple[float | None, ...] = (None,)
-    if able and all(row.peak_process_bytes for row in able):
-        memory_bytes = tuple(sorted({row.peak_process_bytes or 0 for row in able}))
-    if able and all(row.p95_ms for row in able):
-        p95_ms = tuple(sorted({row.p95_ms or 0.0 for row in able}))
+    if candidates and all(row.peak_process_bytes for row in candidates):
+        memory_bytes = tuple(sorted({row.peak_process_bytes or 0 for row in candidates}))
+    if candidates and all(row.p95_ms for row in candidates):
+        p95_ms = tuple(sorted({row.p95_ms or 0.0 for row in candidates}))
+
+    def winner(memory: int | None, p95: float | None) -> str | None:
+        limits = msgspec.structs.replace(budget, memory_bytes=memory, p95_ms=p95)
+        return decide(candidates, limits, gaps).winner
+
     return WinnerMap(
         memory_bytes=memory_bytes,
         p95_ms=p95_ms,
-        winners=tuple(
-            tuple(
-                decide(
-                    able,
-                    msgspec.structs.replace(budget, memory_bytes=memory, p95_ms=p95),
-                    gaps,
-                ).winner
-                for p95 in p95_ms
-            )
-            for memory in memory_bytes
-        ),
+        winners=tuple(tuple(winner(memory, p95) for p95 in p95_ms) for memory in memory_bytes),
     )
 
 
-def boundary_sentence(rows: Sequence[Row], winners: WinnerMap) -> str:
-    """The map in words, with the numbers at which the answer changes."""
+def boundary_sentence(rows: Sequence[ReportRow], winners: WinnerMap) -> str:
+    """The map in words, with the limits at which the winner changes."""
     by_name = {row.bundle: row for row in rows}
-    a_model = _names(rows)
+    names = _arch_names(rows)
     cells = {
         (i, j): by_name[winner].arch
         for i, column in enumerate(winners.winners)
@@ -73,111 +69,112 @@ def boundary_sentence(rows: Sequence[Row], winners: WinnerMap) -> str:
         if winner is not None
     }
     if not cells:
-        return "No memory or latency limit makes a model fit: see the reasons for each."
+        return "No model fits under any memory and latency limit: see the reasons for each."
     top_corner = (len(winners.memory_bytes) - 1, len(winners.p95_ms) - 1)
-    top = cells[top_corner]
-    lowest = _say_corners(winners, rows, set(cells))
-    region = {cell for cell, arch in cells.items() if arch == top}
-    others = sorted({row.arch for row in rows} - {top})
+    top_arch = cells[top_corner]
+    region = {cell for cell, arch in cells.items() if arch == top_arch}
+    other_archs = sorted({row.arch for row in rows} - {top_arch})
+    if len(region) < len(cells) and not _is_upward_closed(region, top_corner):
+        return _walk_axes(winners, cells, names)
+    sentence = f"Ship {names[top_arch]} if you can spare {_format_corners(winners, rows, region)}"
     if len(region) == len(cells):
-        sentence = f"From {lowest} on, {a_model[top]} is what to ship; below that nothing fits."
-        if others:
-            sentence += f" No limit makes {a_model[others[0]]} the better choice."
+        sentence += ". Nothing fits below."
+        if other_archs:
+            sentence += f" No limit makes {names[other_archs[0]]} the better choice."
         return sentence
-    if not _upward_closed(region, top_corner):
-        return _walks(winners, cells, a_model)
-    other = others[0]
-    below = next(
-        winners.winners[i][j] for (i, j), arch in sorted(cells.items(), reverse=True) if arch != top
-    )
     best = by_name[winners.winners[-1][-1] or ""]
-    instead = by_name[below or ""]
-    points = best.by.points(best.score or 0.0, instead.score or 0.0)
-    gained = f", {points:.1f} points better ({best.score_text} against {instead.score_text})"
+    runner_up = next(
+        by_name[winners.winners[i][j] or ""]
+        for (i, j), arch in sorted(cells.items(), reverse=True)
+        if arch != top_arch
+    )
+    points = best.metric_definition.points(best.score or 0.0, runner_up.score or 0.0)
+    gain = f" (+{points:.1f} points)" if points > 0 else ""
+    lowest = _format_corners(winners, rows, set(cells))
     return (
-        f"{_capital(a_model[top])} is what to ship from {_say_corners(winners, rows, region)}"
-        f" on{gained if points > 0 else ''}. Below that {a_model[other]} is, down to {lowest}; "
-        "under that nothing fits."
+        f"{sentence}{gain}. Below that ship {names[other_archs[0]]}, down to {lowest}. "
+        "Nothing fits below."
     )
 
 
-def _names(rows: Sequence[Row]) -> dict[Arch, str]:
-    """What the architectures are called in a sentence about these rows."""
-    next_word = bool(rows) and head_of(rows[0].task) == "language-modeling"
-    return _NEXT_WORD_MODELS if next_word else _MODELS
+def _arch_names(rows: Sequence[ReportRow]) -> dict[Arch, str]:
+    """Architectures with their article, for a sentence about these rows."""
+    is_causal = bool(rows) and head_of(rows[0].task) == "language-modeling"
+    return _CAUSAL_MODELS if is_causal else _MODELS
 
 
-def _corners(region: set[Corner]) -> list[Corner]:
+def _corners(region: set[GridCell]) -> list[GridCell]:
     """The cells of a region that no other of its cells undercuts on both axes."""
     return sorted(
         cell
         for cell in region
-        if not any(o != cell and o[0] <= cell[0] and o[1] <= cell[1] for o in region)
+        if not any(c != cell and c[0] <= cell[0] and c[1] <= cell[1] for c in region)
     )
 
 
-def _upward_closed(region: set[Corner], top: Corner) -> bool:
+def _is_upward_closed(region: set[GridCell], top_corner: GridCell) -> bool:
     return all(
         (i, j) in region
-        for low in _corners(region)
-        for i in range(low[0], top[0] + 1)
-        for j in range(low[1], top[1] + 1)
+        for corner in _corners(region)
+        for i in range(corner[0], top_corner[0] + 1)
+        for j in range(corner[1], top_corner[1] + 1)
     )
 
 
-def _say_corners(winners: WinnerMap, rows: Sequence[Row], region: set[Corner]) -> str:
-    corners = _told_apart(winners, rows, _corners(region))
-    said = [_say_corner(winners.memory_bytes[i], winners.p95_ms[j]) for i, j in corners]
-    return " or from ".join(said)
+def _format_corners(winners: WinnerMap, rows: Sequence[ReportRow], region: set[GridCell]) -> str:
+    texts: list[str] = []
+    for i, j in _distinct_corners(winners, rows, _corners(region)):
+        memory, p95 = winners.memory_bytes[i], winners.p95_ms[j]
+        parts = [] if memory is None else [format_bytes(memory)]
+        if p95 is not None:
+            name = "" if texts and parts else "a p95 of "
+            parts.append(f"{name}{format_duration_ms(p95)}")
+        texts.append(" and ".join(parts) or "the resources of this device")
+    return ", or ".join(texts)
 
 
-def _told_apart(winners: WinnerMap, rows: Sequence[Row], corners: Sequence[Corner]) -> list[Corner]:
+def _distinct_corners(
+    winners: WinnerMap, rows: Sequence[ReportRow], corners: Sequence[GridCell]
+) -> list[GridCell]:
     """The corners, from the least memory up, without those whose p95 is not known to be lower than
-    that of the corner before: the other one's lies within their interval of confidence."""
+    that of the corner before: the other one's lies within their confidence interval."""
     high_ms = {row.p95_ms: row.p95_ms_ci95[1] for row in rows if row.p95_ms_ci95 is not None}
-    kept: list[Corner] = []
+    distinct: list[GridCell] = []
     for corner in corners:
         p95_ms = winners.p95_ms[corner[1]]
-        before_ms = winners.p95_ms[kept[-1][1]] if kept else None
+        before_ms = winners.p95_ms[distinct[-1][1]] if distinct else None
         if before_ms is not None and p95_ms in high_ms:
             high = high_ms[p95_ms]
             if high is None or before_ms <= high:
                 continue
-        kept.append(corner)
-    return kept
+        distinct.append(corner)
+    return distinct
 
 
-def _say_corner(memory: int | None, p95: float | None) -> str:
-    parts = [] if memory is None else [f"{format_bytes(memory)} of process memory"]
-    parts += [] if p95 is None else [f"a p95 of {format_duration_ms(p95)}"]
-    return " and ".join(parts) or "any limit"
-
-
-def _walks(winners: WinnerMap, cells: dict[Corner, Arch], a_model: dict[Arch, str]) -> str:
+def _walk_axes(winners: WinnerMap, cells: dict[GridCell, Arch], names: dict[Arch, str]) -> str:
     """Each axis alone, the other without a limit: true whatever shape the regions have."""
-    columns, rows = len(winners.memory_bytes), len(winners.p95_ms)
-    memory = [(winners.memory_bytes[i], cells.get((i, rows - 1))) for i in range(columns)]
-    latency = [(winners.p95_ms[j], cells.get((columns - 1, j))) for j in range(rows)]
-    sentences = []
-    if memory[0][0] is not None:
-        steps = _steps([(format_bytes(value or 0), arch) for value, arch in memory], a_model)
-        sentences.append(f"With any latency allowed: {steps}.")
-    if latency[0][0] is not None:
-        steps = _steps(
-            [(format_duration_ms(value or 0.0), arch) for value, arch in latency], a_model
-        )
-        sentences.append(f"With any memory allowed: {steps}.")
-    return " ".join(sentences)
+    n_columns, n_rows = len(winners.memory_bytes), len(winners.p95_ms)
+    memory = [
+        (format_bytes(value), cells.get((i, n_rows - 1)))
+        for i, value in enumerate(winners.memory_bytes)
+        if value is not None
+    ]
+    latency = [
+        (format_duration_ms(value), cells.get((n_columns - 1, j)))
+        for j, value in enumerate(winners.p95_ms)
+        if value is not None
+    ]
+    return " ".join(
+        f"With any {free_limit}: {_format_steps(walk, names)}."
+        for free_limit, walk in (("latency", memory), ("memory", latency))
+        if walk
+    )
 
 
-def _steps(walk: Sequence[tuple[str, Arch | None]], a_model: dict[Arch, str]) -> str:
-    said, last = [], None
+def _format_steps(walk: Sequence[tuple[str, Arch | None]], names: dict[Arch, str]) -> str:
+    steps, last = [], None
     for value, arch in walk:
         if arch is not None and arch != last:
-            said.append(f"{a_model[arch]} from {value}")
+            steps.append(f"{names[arch]} from {value}")
             last = arch
-    return ", ".join(said)
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    return ", ".join(steps)

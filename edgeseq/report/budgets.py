@@ -8,14 +8,14 @@ how many points of the score may be given up for a cheaper model (default 1).
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 from typing import Literal, NamedTuple
 
 import msgspec
 
 from edgeseq.errors import InputError
 from edgeseq.formats.codec import from_builtins
-from edgeseq.units import format_bytes, format_duration_ms, parse_bytes, parse_duration_ms
+from edgeseq.report.format import format_exact, format_limit
+from edgeseq.units import parse_bytes, parse_duration_ms
 
 DEFAULT_DROP_POINTS = 1.0
 
@@ -32,8 +32,8 @@ class Budget(msgspec.Struct, frozen=True):
     drop_points: float = DEFAULT_DROP_POINTS
 
 
-class Limit(NamedTuple):
-    """One kind of limit: its key in a budget's text, and how it is said.
+class BudgetLimit(NamedTuple):
+    """One kind of limit: its key in a budget's text, its fields, unit and title.
 
     `field` is the name in `Budget`, `row_field` that of the value in a row of `summary.json`.
     """
@@ -45,33 +45,22 @@ class Limit(NamedTuple):
     title: str
 
 
-def format_limit(value: float, *, unit: Literal["bytes", "ms"]) -> str:
-    """A limit without needless zeros: `64 MB`, `61.5 MB`, `20 ms`, `0.25 ms`, `1.5 s`."""
-    text = format_bytes(value) if unit == "bytes" else format_duration_ms(value)
-    number, _, unit_name = text.partition(" ")
-    return f"{number.rstrip('0').rstrip('.') if '.' in number else number} {unit_name}"
+LIMITS = (
+    BudgetLimit("memory", "memory_bytes", "peak_process_bytes", "bytes", "process memory"),
+    BudgetLimit("model_memory", "model_memory_bytes", "peak_memory_bytes", "bytes", "model memory"),
+    BudgetLimit("p50", "p50_ms", "p50_ms", "ms", "median latency"),
+    BudgetLimit("p95", "p95_ms", "p95_ms", "ms", "p95 latency"),
+    BudgetLimit("size", "size_bytes", "size_bytes", "bytes", "size"),
+    BudgetLimit("cold_start", "cold_start_ms", "cold_start_ms", "ms", "cold start"),
+)
+_BY_KEY = {limit.key: limit for limit in LIMITS}
 
 
-def format_over(value: float, limit: float, *, unit: Literal["bytes", "ms"]) -> str:
-    """`31.2 ms > 20 ms`: both numbers, with enough digits to be told apart."""
-    shown = format_bytes(value) if unit == "bytes" else format_duration_ms(value)
-    against = format_limit(limit, unit=unit)
-    (number, unit_name), (limit_number, limit_unit) = shown.split(), against.split()
-    if float(number) == float(limit_number) and unit_name == limit_unit:
-        exact = "B" if unit == "bytes" else "ms"
-        return f"{_plain(value)} {exact} > {against}"
-    return f"{shown} > {against}"
-
-
-def _plain(value: float) -> str:
-    return f"{Decimal(repr(value)):f}"
-
-
-def _points(text: str) -> float:
+def _parse_points(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*(?:points?|pts?)?", text)
     if match is None or not 0 <= float(match[1]) <= 100:
         raise InputError(
-            "drop makes no sense",
+            "drop is out of range",
             where="budget",
             found=repr(text),
             expected="points from 0 to 100, like 1 or 0.5",
@@ -79,29 +68,18 @@ def _points(text: str) -> float:
     return float(match[1])
 
 
-LIMITS = (
-    Limit("memory", "memory_bytes", "peak_process_bytes", "bytes", "process memory"),
-    Limit("model_memory", "model_memory_bytes", "peak_memory_bytes", "bytes", "model memory"),
-    Limit("p50", "p50_ms", "p50_ms", "ms", "median latency"),
-    Limit("p95", "p95_ms", "p95_ms", "ms", "p95 latency"),
-    Limit("size", "size_bytes", "size_bytes", "bytes", "size"),
-    Limit("cold_start", "cold_start_ms", "cold_start_ms", "ms", "cold start"),
-)
-_BY_KEY = {limit.key: limit for limit in LIMITS}
-
-
-def _parse(limit: Limit, text: str) -> float:
+def _parse_limit(limit: BudgetLimit, text: str) -> float:
     parse = parse_bytes if limit.unit == "bytes" else parse_duration_ms
     return parse(text, where=f"budget: {limit.key}")
 
 
 def parse_budget(text: str) -> Budget:
-    """The budget that `text` says: `KEY=VALUE` separated by spaces or commas; "" has no limit.
+    """The budget in `text`: `KEY=VALUE` separated by spaces or commas; "" has no limit.
 
-    Raises `InputError` in one line for an unknown key, a missing unit, a value that is no
-    positive number, a key given twice, or limits that contradict each other.
+    Raises `InputError` in one line for an unknown key, a missing unit, a value that is not
+    positive, a repeated key, or limits that contradict each other.
     """
-    given: dict[str, float] = {}
+    values: dict[str, float] = {}
     for item in re.sub(r"\s*=\s*", "=", text).replace(",", " ").split():
         key, equals, value = item.partition("=")
         if not equals or not value:
@@ -115,35 +93,36 @@ def parse_budget(text: str) -> Budget:
                 found=repr(key),
                 expected=", ".join([*_BY_KEY, "drop"]),
             )
-        if key in given:
-            raise InputError("limit given twice", where="budget", found=repr(key), fix="give one")
-        given[key] = _points(value) if key == "drop" else _parse(_BY_KEY[key], value)
-    return make_budget(given)
+        if key in values:
+            raise InputError("limit set twice", where="budget", found=repr(key), fix="set it once")
+        values[key] = _parse_points(value) if key == "drop" else _parse_limit(_BY_KEY[key], value)
+    return make_budget(values)
 
 
-def make_budget(given: dict[str, float]) -> Budget:
+def make_budget(values: dict[str, float]) -> Budget:
     """A budget from values by key, in bytes, ms and points.
 
     Raises `InputError` where one limit could never refuse anything because of another.
     """
     for inner, outer in (("model_memory", "memory"), ("p50", "p95")):
-        if inner in given and outer in given and given[inner] > given[outer]:
+        if inner in values and outer in values and values[inner] > values[outer]:
             raise InputError(
                 f"limits contradict each other: {inner} is part of {outer}",
                 where="budget",
-                found=f"{inner}={format_limit(given[inner], unit=_BY_KEY[inner].unit)} "
-                f"{outer}={format_limit(given[outer], unit=_BY_KEY[outer].unit)}",
+                found=f"{inner}={format_limit(values[inner], _BY_KEY[inner].unit)} "
+                f"{outer}={format_limit(values[outer], _BY_KEY[outer].unit)}",
                 expected=f"{inner} <= {outer}",
             )
     fields = {
         _BY_KEY[key].field: int(value) if _BY_KEY[key].unit == "bytes" else float(value)
-        for key, value in given.items()
+        for key, value in values.items()
         if key != "drop"
     }
-    return from_builtins({**fields, "drop_points": given.get("drop", DEFAULT_DROP_POINTS)}, Budget)
+    drop_points = values.get("drop", DEFAULT_DROP_POINTS)
+    return from_builtins({**fields, "drop_points": drop_points}, Budget)
 
 
-def limits_of(budget: Budget) -> list[tuple[Limit, float]]:
+def limits_of(budget: Budget) -> list[tuple[BudgetLimit, float]]:
     """The limits that a budget sets, in the order in which they are shown, with their values."""
     values = ((limit, getattr(budget, limit.field)) for limit in LIMITS)
     return [(limit, value) for limit, value in values if value is not None]
@@ -151,24 +130,20 @@ def limits_of(budget: Budget) -> list[tuple[Limit, float]]:
 
 def describe_budget(budget: Budget) -> str:
     """A budget in words: `process memory ≤ 64 MB, p95 latency ≤ 20 ms`, or `no limits`."""
-    said = [
-        f"{limit.title} ≤ {format_limit(value, unit=limit.unit)}"
-        for limit, value in limits_of(budget)
-    ]
-    return ", ".join(said) or "no limits"
+    texts = [f"{limit.title} ≤ {format_limit(v, limit.unit)}" for limit, v in limits_of(budget)]
+    return ", ".join(texts) or "no limits"
 
 
 def budget_text(budget: Budget) -> str:
     """The text that `parse_budget` reads back as `budget`, exactly."""
     items = []
     for limit, value in limits_of(budget):
-        number, unit = format_limit(value, unit=limit.unit).split()
+        number, unit = format_limit(value, limit.unit).split()
         short = f"{number}{unit}"
-        exact = f"{_plain(value)}{'B' if limit.unit == 'bytes' else 'ms'}"
-        readable = float(number) > 0 and unit != "TB"
-        items.append(
-            f"{limit.key}={short if readable and _parse(limit, short) == value else exact}"
-        )
+        exact = f"{format_exact(value)}{'B' if limit.unit == 'bytes' else 'ms'}"
+        is_readable = float(number) > 0 and unit != "TB"
+        is_same = is_readable and _parse_limit(limit, short) == value
+        items.append(f"{limit.key}={short if is_same else exact}")
     if budget.drop_points != DEFAULT_DROP_POINTS:
-        items.append(f"drop={_plain(budget.drop_points)}")
+        items.append(f"drop={format_exact(budget.drop_points)}")
     return " ".join(items)

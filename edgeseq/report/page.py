@@ -20,36 +20,39 @@ import vl_convert
 from markupsafe import Markup
 
 import edgeseq
-from edgeseq.report.boundary import LEFT_OUT
+from edgeseq.report.boundary import MAP_LIMITS
 from edgeseq.report.budgets import LIMITS, Budget, describe_budget
-from edgeseq.report.page_data import decision_data
-from edgeseq.report.parts import Part
-from edgeseq.report.summary import Decided
-from edgeseq.report.theme import config, css_variables, with_css_variables
-from edgeseq.report.view import GroupView
+from edgeseq.report.charts.theme import css_variables, vega_config, with_css_variables
+from edgeseq.report.format import format_points
+from edgeseq.report.group_view import GroupView
+from edgeseq.report.page_data import decision_data, fixed_limits
+from edgeseq.report.sections import ReportSection
+from edgeseq.report.summary import GroupDecision
 
 
 class PageGroup(NamedTuple):
     """A group of the page."""
 
-    decided: Decided
+    decision: GroupDecision
     view: GroupView
-    parts: Sequence[Part]
+    sections: Sequence[ReportSection]
 
 
-def render(title: str, overall: str, groups: Sequence[PageGroup], budget: Budget) -> str:
+def render_page(title: str, overall: str, groups: Sequence[PageGroup], budget: Budget) -> str:
     """The page; `overall` is the sentence over several groups."""
+    by_id = {f"g{number}": group for number, group in enumerate(groups, start=1)}
     decisions = {
-        f"g{number}": decision_data(group.decided.group.rows, budget, group.decided.gaps)
-        for number, group in enumerate(groups, start=1)
+        group_id: decision_data(group.decision.group.rows, budget, group.decision.gaps)
+        for group_id, group in by_id.items()
     }
     specs = {
-        f"g{number}-{figure.name}": with_css_variables(figure.spec)
-        for number, group in enumerate(groups, start=1)
-        for part in group.parts
-        for figure in part.figures
+        f"{group_id}-{figure.name}": with_css_variables(figure.spec)
+        for group_id, group in by_id.items()
+        for section in group.sections
+        for figure in section.figures
     }
     script, bundle = _template_text("report.js"), _vega_bundle()
+    config = with_css_variables(vega_config())
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False
     )
@@ -59,29 +62,29 @@ def render(title: str, overall: str, groups: Sequence[PageGroup], budget: Budget
         overall=overall,
         version=edgeseq.__version__,
         groups=[
-            _group(f"g{number}", group, decisions[f"g{number}"], budget)
-            for number, group in enumerate(groups, start=1)
+            _template_group(group_id, group, decisions[group_id], budget)
+            for group_id, group in by_id.items()
         ],
         policy=_policy(bundle, script),
         palette=Markup(_palette()),  # noqa: S704 - made of constants
         css=Markup(_template_text("report.css")),  # noqa: S704 - a file of this package
-        data=json_in_html(
-            {"groups": decisions, "specs": specs, "config": with_css_variables(config())}
-        ),
+        data=json_in_html({"groups": decisions, "specs": specs, "config": config}),
         bundle=Markup(bundle),  # noqa: S704 - Vega, from vl-convert
         script=Markup(script),  # noqa: S704 - a file of this package
     )
 
 
-def _group(
+def _template_group(
     group_id: str, group: PageGroup, decision: Mapping[str, Any], budget: Budget
 ) -> dict[str, Any]:
-    points = f"{budget.drop_points:g} point{'s' * (budget.drop_points != 1)}"
-    fixed = msgspec.structs.replace(budget, memory_bytes=None, p95_ms=None)
+    fixed = fixed_limits(budget)
+    sliders = [
+        (limit, decision["limits"][limit.key]) for limit in LIMITS if limit.key in MAP_LIMITS
+    ]
     return {
         "id": group_id,
         "view": group.view,
-        "parts": group.parts,
+        "sections": group.sections,
         "index": {row["bundle"]: number for number, row in enumerate(decision["rows"])},
         "sliders": [
             {
@@ -91,11 +94,11 @@ def _group(
                 "max": len(slider["stops"]) - 1,
                 "label": slider["labels"][slider["at"]],
             }
-            for limit in LIMITS
-            if limit.key in LEFT_OUT and len((slider := decision["limits"][limit.key])["stops"]) > 1
+            for limit, slider in sliders
+            if len(slider["stops"]) > 1
         ],
         "fixed": "" if fixed == Budget(drop_points=budget.drop_points) else describe_budget(fixed),
-        "drop": points,
+        "margin": format_points(budget.drop_points),
     }
 
 

@@ -1,6 +1,7 @@
-"""One row a model and device, derived from the raw records: what `summary.json` lists.
+"""One row per model and device, derived from the raw records: what `summary.json` lists.
 
 Nothing here is stored with the measurements, so that a number and its samples cannot disagree.
+The terminal's table, the report, `compare` and `recommend` all take their numbers from a row.
 """
 
 from __future__ import annotations
@@ -24,27 +25,33 @@ from edgeseq.formats.result import (
     read_result,
 )
 from edgeseq.formats.trained_model import Arch
-from edgeseq.report.evidence import Ci95, ClassScore, OpenCi95, SourceScore, scores, timing
+from edgeseq.report.run_statistics import (
+    Ci95,
+    ClassScore,
+    OpenCi95,
+    SourceScore,
+    latency_summary,
+    split_scores,
+)
 from edgeseq.stats.latency import median
 from edgeseq.tasks.scoring import METRICS, Metric, metric_of, n_answers
 
 
-class Row(msgspec.Struct, frozen=True):
+class ReportRow(msgspec.Struct, frozen=True):
     """A row of `summary.json` (version 1); None is "not measured", never zero.
 
-    `p50_ms`, `p95_ms` are of a whole query (tokenize + inference + decode), `inference_*` of the
-    inference in it; a percentile below its sample floor is None, and so is every time of an
-    emulated device. The high end of an interval of times is None where the samples do not show
-    it. `cold_start_ms` is the median over fresh processes. `peak_memory_bytes` is
-    what comes on top of the bare runtime: the highest peak over the phases after
-    `runtime_imported` minus the resident set at the end of that phase. `peak_process_bytes` is
-    the highest peak of the whole process; `memory_after_release_bytes` is what would come on top of
-    the runtime in a program that releases the model file's pages (`peak_after_weight_release`).
-    `score` is a value of `metric` (`edgeseq.tasks.scoring`): fractions in 0..1, but for a
-    perplexity.
-    `n_examples` counts texts, `n_answers` what was scored: texts, or words where there is one
-    answer for each. With the scope `inference` (on a phone) the times of a query are those of its
-    inference, and a cold start is loading and the first inference.
+    - `p50_ms`, `p95_ms`: a whole query (tokenize + inference + decode); `inference_*` the inference
+      in it. None below the percentile's sample floor, and for every time of an emulated device. The
+      high end of an interval of times is None where the samples do not show it.
+    - `cold_start_ms`: median over fresh processes.
+    - `peak_memory_bytes`: peak beyond the bare runtime (`peak_beyond_runtime`);
+      `peak_process_bytes`: peak of the whole process; `memory_after_release_bytes`:
+      peak beyond the runtime of a program that releases the model file's pages.
+    - `score`: a value of `metric` (`edgeseq.tasks.scoring`), a fraction in 0..1 unless it is a
+      perplexity.
+    - `n_examples` counts texts, `n_answers` what was scored: texts or words.
+    - With the scope `inference` (on a phone) times of a query are those of its inference, and a
+      cold start is loading and the first inference.
     """
 
     bundle: str
@@ -81,34 +88,29 @@ class Row(msgspec.Struct, frozen=True):
     memory_after_release_bytes: int | None = None
 
     @property
-    def by(self) -> Metric:
-        """How `score` is to be read, compared and shown."""
+    def metric_definition(self) -> Metric:
+        """How `score` is read, compared and shown."""
         return METRICS[self.metric]
 
     @property
     def rank(self) -> float:
-        """What models are ordered by: more is better, and less than all without a score."""
-        return self.by.rank(self.score)
+        """What models are ordered by: higher is better, and minus infinity without a score."""
+        return self.metric_definition.rank(self.score)
 
     @property
-    def score_text(self) -> str:
-        """The score in words."""
-        return "not measured" if self.score is None else self.by.show(self.score)
-
-    @property
-    def interval_text(self) -> str:
-        """The score's interval in words, empty when there is none."""
-        return "" if self.score_ci95 is None else self.by.show_interval(*self.score_ci95)
+    def can_ship(self) -> bool:
+        """Whether the measurement is valid and has a score."""
+        return self.valid and self.score is not None
 
 
-class Entry(msgspec.Struct, frozen=True):
+class MeasuredModel(msgspec.Struct, frozen=True):
     """A row with the run that it was derived from."""
 
-    row: Row
+    row: ReportRow
     run: Run
 
 
-class Group(msgspec.Struct, frozen=True):
+class ModelGroup(msgspec.Struct, frozen=True):
     """Models that may be compared: one device, one runtime, equal settings, the same examples."""
 
     device: DeviceInfo
@@ -117,12 +119,13 @@ class Group(msgspec.Struct, frozen=True):
     task: str
     data_name: str
     data_sha256: str
-    entries: tuple[Entry, ...]
+    models: tuple[MeasuredModel, ...]
     results: tuple[Result, ...]
     files: tuple[str, ...]
 
     @property
     def title(self) -> str:
+        """Device, threads and what else sets the group apart."""
         threads = f"{self.effective.threads} thread" + "s" * (self.effective.threads != 1)
         title = f"{self.device.name}, {threads}"
         if self.effective.cpus is not None:
@@ -130,33 +133,40 @@ class Group(msgspec.Struct, frozen=True):
         return title + (", quick run" if self.effective.quick else "")
 
     @property
-    def timed(self) -> str:
-        """What the times are of, in words."""
-        inference = any(entry.row.scope == "inference" for entry in self.entries)
+    def timed_scope(self) -> str:
+        """What times are of, in words."""
+        inference = any(row.scope == "inference" for row in self.rows)
         return "inference alone" if inference else "a whole query"
 
     @property
-    def rows(self) -> tuple[Row, ...]:
-        return tuple(entry.row for entry in self.entries)
+    def rows(self) -> tuple[ReportRow, ...]:
+        """The rows of all models."""
+        return tuple(model.row for model in self.models)
+
+    @property
+    def timed_models(self) -> tuple[MeasuredModel, ...]:
+        """Models whose times are latencies: none on an emulated device."""
+        return () if self.device.emulated else self.models
 
 
 _Key = tuple[DeviceInfo, RuntimeInfo, int, bool, float | None, str, str, tuple[str, ...], str]
 
 
-def read_groups(paths: Sequence[Path]) -> tuple[Group, ...]:
-    """Reads result files and puts together what may be compared, in the order of the files.
+def read_groups(results: Sequence[Path | Result]) -> tuple[ModelGroup, ...]:
+    """Reads results (files or records) and groups what may be compared, in their order.
 
-    Raises `ResultError` for a file that does not fit, for no file, and where one model was
-    measured twice under equal conditions: the two would have to be one.
+    Raises `ResultError` for a file that does not fit, without any result, and where one model was
+    measured twice under equal conditions.
     """
-    if not paths:
+    if not results:
         raise ResultError("no result file given", fix="name what `edgeseq bench` wrote")
-    members: dict[_Key, list[tuple[Run, Result, Path]]] = {}
-    for path in paths:
-        result = read_result(path)
+    groups: dict[_Key, list[tuple[Run, Result, str]]] = {}
+    for source in results:
+        result = read_result(source) if isinstance(source, Path) else source
+        name = str(source) if isinstance(source, Path) else ""
         for run in result.runs:
-            members.setdefault(_key(result, run), []).append((run, result, path))
-    return tuple(_group(found) for found in members.values())
+            groups.setdefault(_key(result, run), []).append((run, result, name))
+    return tuple(_group(members) for members in groups.values())
 
 
 def _key(result: Result, run: Run) -> _Key:
@@ -168,45 +178,44 @@ def _key(result: Result, run: Run) -> _Key:
     )  # fmt: skip
 
 
-def _group(found: Sequence[tuple[Run, Result, Path]]) -> Group:
-    seen: dict[str, Path] = {}
-    for run, _, path in found:
+def _group(members: Sequence[tuple[Run, Result, str]]) -> ModelGroup:
+    paths: dict[str, str] = {}
+    for run, _, path in members:
         name = run.bundle.name
-        if name in seen:
+        if name in paths:
             raise ResultError(
                 f"{name} was measured twice under equal conditions",
-                where=path,
-                found=f"also in {seen[name]}",
+                where=path or None,
+                found=f"also in {paths[name]}" if paths[name] else None,
                 fix="give one of the two, or use `edgeseq compare OLD NEW`",
             )
-        seen[name] = path
-    first_run, first, _ = found[0]
-    # One entry a result, whatever number of its runs belongs here.
-    sources = {id(result): (result, path.name) for _, result, path in found}.values()
-    return Group(
+        paths[name] = path
+    first_run, first, _ = members[0]
+    sources = {id(result): (result, Path(path).name) for _, result, path in members}.values()
+    return ModelGroup(
         device=first.device,
         runtime=first.runtime,
         effective=first.effective,
         task=first_run.bundle.task,
         data_name=first_run.bundle.data_name,
         data_sha256=first_run.bundle.data_sha256,
-        entries=tuple(Entry(derive_row(result, run), run) for run, result, _ in found),
+        models=tuple(MeasuredModel(derive_row(result, run), run) for run, result, _ in members),
         results=tuple(result for result, _ in sources),
         files=tuple(name for _, name in sources),
     )
 
 
-def derive_row(result: Result, run: Run) -> Row:
+def derive_row(result: Result, run: Run) -> ReportRow:
     """The row of one run on the device and with the settings of its result."""
     bundle = run.bundle
     findings = (*run.findings, *result.findings)
     reasons = tuple(finding.message for finding in findings if finding.severity == "invalid")
     emulated = result.device.emulated
-    total = timing(() if emulated else run.queries.total_ns)
-    inference = timing(() if emulated else run.queries.inference_ns)
-    cold_ns = [] if emulated else [start.total_ns for start in run.cold_starts]
-    found = scores(run)
-    return Row(
+    query = latency_summary(() if emulated else run.queries.total_ns)
+    inference = latency_summary(() if emulated else run.queries.inference_ns)
+    cold_start_ns = [] if emulated else [start.total_ns for start in run.cold_starts]
+    scores = split_scores(run)
+    return ReportRow(
         bundle=bundle.name,
         task=bundle.task,
         arch=bundle.arch,
@@ -217,24 +226,24 @@ def derive_row(result: Result, run: Run) -> Row:
         parameters=bundle.parameters,
         size_bytes=bundle.size_bytes,
         metric=metric_of(bundle.task).name,
-        score=found.score if found else None,
-        score_ci95=found.score_ci95 if found else None,
+        score=scores.score if scores else None,
+        score_ci95=scores.score_ci95 if scores else None,
         n_examples=len(run.predictions.sources) if run.predictions else 0,
-        p50_ms=total.p50_ms,
-        p95_ms=total.p95_ms,
-        cold_start_ms=median(cold_ns) / 1e6 if cold_ns else None,
+        p50_ms=query.p50_ms,
+        p95_ms=query.p95_ms,
+        cold_start_ms=median(cold_start_ns) / 1e6 if cold_start_ns else None,
         peak_memory_bytes=peak_beyond_runtime(run.memory),
         peak_process_bytes=peak_of_process(run.memory),
         valid=not reasons,
         invalid_reasons=reasons,
         n_queries=len(run.queries.total_ns),
-        p50_ms_ci95=total.p50_ci95,
-        p95_ms_ci95=total.p95_ci95,
+        p50_ms_ci95=query.p50_ci95,
+        p95_ms_ci95=query.p95_ci95,
         inference_p50_ms=inference.p50_ms,
         inference_p95_ms=inference.p95_ms,
-        macro_f1=found.macro_f1 if found else None,
-        per_class=found.per_class if found else (),
-        per_source=found.per_source if found else (),
+        macro_f1=scores.macro_f1 if scores else None,
+        per_class=scores.per_class if scores else (),
+        per_source=scores.per_source if scores else (),
         findings=findings,
         n_answers=n_answers(run.predictions) if run.predictions else 0,
         scope=run.scope,
@@ -247,9 +256,8 @@ def peak_of_process(phases: Sequence[MemoryPhase]) -> int | None:
 
     None when a phase has no peak: the end of a phase is only a lower bound of it.
     """
-    peaks = [phase.peak_bytes for phase in phases]
-    known = [peak for peak in peaks if peak is not None]
-    return max(known) if known and len(known) == len(peaks) else None
+    peaks = [phase.peak_bytes for phase in phases if phase.peak_bytes is not None]
+    return max(peaks) if peaks and len(peaks) == len(phases) else None
 
 
 def peak_beyond_runtime(phases: Sequence[MemoryPhase]) -> int | None:
@@ -266,15 +274,13 @@ def peak_beyond_runtime(phases: Sequence[MemoryPhase]) -> int | None:
 
 
 def peak_after_weight_release(
-    phases: Sequence[MemoryPhase], after_weight_release: MemoryPhase | None
+    phases: Sequence[MemoryPhase], release: MemoryPhase | None
 ) -> int | None:
     """`peak_beyond_runtime`, in bytes, of a program that releases the model file's pages once it
-    has answered: the phases up to the first answer, then `after_weight_release`.
+    has answered: the phases up to the first answer, then `release`.
 
     None without that, or where `peak_beyond_runtime` would be.
     """
-    if after_weight_release is None:
+    if release is None:
         return None
-    return peak_beyond_runtime(
-        [*(one for one in phases if one.phase != "steady"), after_weight_release]
-    )
+    return peak_beyond_runtime([*(phase for phase in phases if phase.phase != "steady"), release])

@@ -8,19 +8,20 @@ from pathlib import Path
 import msgspec
 
 import edgeseq
+from edgeseq.formats.result import Result
 from edgeseq.report.boundary import WinnerMap, boundary_sentence, winner_map
 from edgeseq.report.budgets import Budget
-from edgeseq.report.evidence import paired_gaps
-from edgeseq.report.lowerings import LoweringChoice, lowering_choices
-from edgeseq.report.rows import Group, Row, read_groups
-from edgeseq.report.verdict import Gaps, Verdict, decide
+from edgeseq.report.lowering_choice import LoweringChoice, lowering_choices
+from edgeseq.report.rows import ModelGroup, ReportRow, read_groups
+from edgeseq.report.run_statistics import paired_gaps
+from edgeseq.report.verdict import ScoreGaps, Verdict, decide
 
 SUMMARY_VERSION = 1
 
 
 class GroupSummary(msgspec.Struct, frozen=True):
-    """One group of comparable measurements: its own verdict, where the verdict changes, and the
-    lowerings that this device was found to run fastest."""
+    """One group of comparable measurements: its verdict, where the verdict changes, and the
+    fastest lowerings on this device."""
 
     title: str
     device: str
@@ -34,7 +35,7 @@ class GroupSummary(msgspec.Struct, frozen=True):
     lowerings: tuple[LoweringChoice, ...] = ()
 
 
-class Summary(msgspec.Struct, frozen=True):
+class ReportSummary(msgspec.Struct, frozen=True):
     """`summary.json`. Rows of several groups are listed together, but never compared.
 
     With one group `verdict` is its verdict; with several, `winner` is the bundle on which all of
@@ -43,29 +44,28 @@ class Summary(msgspec.Struct, frozen=True):
 
     version: int
     edgeseq_version: str
-    rows: tuple[Row, ...]
+    rows: tuple[ReportRow, ...]
     verdict: Verdict
     groups: tuple[GroupSummary, ...]
 
 
-class Decided(msgspec.Struct, frozen=True):
-    """A group with what was decided over it, for the parts of a report."""
+class GroupDecision(msgspec.Struct, frozen=True):
+    """A group with what was decided over it."""
 
-    group: Group
+    group: ModelGroup
     summary: GroupSummary
-    gaps: Gaps
+    gaps: ScoreGaps
 
 
-def decide_group(group: Group, budget: Budget) -> Decided:
+def decide_group(group: ModelGroup, budget: Budget) -> GroupDecision:
     """The verdict over one group, and the map of verdicts over all other limits."""
-    gaps = paired_gaps([entry.run for entry in group.entries], allowed_points=budget.drop_points)
+    gaps = paired_gaps([model.run for model in group.models], allowed_points=budget.drop_points)
     rows, intro = group.rows, ""
     if rows and not any(row.valid for row in rows):
-        # Nothing may ship then, but what the numbers point to need not be hidden.
         rows = tuple(msgspec.structs.replace(r, valid=True, invalid_reasons=()) for r in rows)
-        intro = "No measurement is valid. Taken as they stand, the numbers say: "
+        intro = "No measurement is valid. If all were, the answer would be: "
     winners = winner_map(rows, budget, gaps)
-    choices = lowering_choices(group.entries)
+    choices = lowering_choices(group.models)
     boundary = intro + boundary_sentence(rows, winners)
     summary = GroupSummary(
         title=group.title,
@@ -79,41 +79,42 @@ def decide_group(group: Group, budget: Budget) -> Decided:
         winner_map=winners,
         lowerings=choices,
     )
-    return Decided(group, summary, gaps)
+    return GroupDecision(group, summary, gaps)
 
 
-def summarize(decided: Sequence[Decided], budget: Budget) -> Summary:
+def summarize(decisions: Sequence[GroupDecision], budget: Budget) -> ReportSummary:
     """The summary over all groups."""
-    return Summary(
+    groups = tuple(decision.summary for decision in decisions)
+    return ReportSummary(
         version=SUMMARY_VERSION,
         edgeseq_version=edgeseq.__version__,
-        rows=tuple(row for one in decided for row in one.group.rows),
-        verdict=_verdict([one.summary for one in decided], budget),
-        groups=tuple(one.summary for one in decided),
+        rows=tuple(row for decision in decisions for row in decision.group.rows),
+        verdict=_overall_verdict(groups, budget),
+        groups=groups,
     )
 
 
-def _verdict(groups: Sequence[GroupSummary], budget: Budget) -> Verdict:
+def _overall_verdict(groups: Sequence[GroupSummary], budget: Budget) -> Verdict:
     if len(groups) == 1:
         return groups[0].verdict
     if not groups:
-        return Verdict(winner=None, why="Nothing was measured.", budget=budget)
+        return Verdict(winner=None, reason="Nothing was measured.", budget=budget)
     winners = {group.verdict.winner for group in groups}
-    said = "; ".join(
+    winner = winners.pop() if len(winners) == 1 else None
+    intro = "All verdicts agree" if winner else "Verdicts differ"
+    verdicts = "; ".join(
         f"{group.title}, {group.data}: {group.verdict.winner or 'nothing fits'}" for group in groups
     )
-    agreed = winners.pop() if len(winners) == 1 else None
-    intro = "The same on each" if agreed else "Not the same everywhere"
     return Verdict(
-        winner=agreed,
-        why=f"{intro} ({said}).",
+        winner=winner,
+        reason=f"{intro} ({verdicts}).",
         budget=budget,
         refused=tuple(refusal for group in groups for refusal in group.verdict.refused),
     )
 
 
-def read_and_decide(results: Sequence[Path], budget: Budget) -> tuple[Decided, ...]:
-    """Reads result files, groups what may be compared and decides over each group.
+def read_and_decide(results: Sequence[Path | Result], budget: Budget) -> tuple[GroupDecision, ...]:
+    """Reads results, groups what may be compared and decides over each group.
 
     Raises `ResultError` as `edgeseq.report.rows.read_groups` does.
     """

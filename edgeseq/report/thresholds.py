@@ -16,10 +16,10 @@ from typing import Literal
 import msgspec
 
 from edgeseq.errors import InputError
-from edgeseq.units import format_bytes, format_duration_ms, parse_bytes, parse_duration_ms
+from edgeseq.report.format import Unit
+from edgeseq.units import parse_bytes, parse_duration_ms
 
 MetricName = Literal["p50", "p95", "cold_start", "memory", "model_memory", "size", "score"]
-Unit = Literal["ms", "bytes", "points"]
 
 UNITS: dict[MetricName, Unit] = {
     "p50": "ms",
@@ -34,9 +34,9 @@ _NUMBER = r"(?P<number>\d+(?:\.\d*)?|\.\d+)"
 _WHERE = "--fail-on"
 
 
-class Threshold(msgspec.Struct, frozen=True):
-    """One of them; `amount` is a fraction of the old value if `relative`, else in the metric's
-    unit (ms, bytes, points). `text` is how it was written: `p95>10%`."""
+class RegressionThreshold(msgspec.Struct, frozen=True):
+    """How much worse a metric may get: `amount` is a fraction of the old value if `relative`,
+    else in the metric's unit (ms, bytes, points); `text` is its source: `p95>10%`."""
 
     metric: MetricName
     amount: float
@@ -44,7 +44,7 @@ class Threshold(msgspec.Struct, frozen=True):
     text: str = ""
 
 
-def parse_thresholds(text: str) -> tuple[Threshold, ...]:
+def parse_thresholds(text: str) -> tuple[RegressionThreshold, ...]:
     """The thresholds in `text`; raises `InputError` for anything else, and for none."""
     words = re.sub(r"\s*>\s*", ">", text).replace(",", " ").split()
     # "10 %" and "5 MB" are one amount.
@@ -54,9 +54,9 @@ def parse_thresholds(text: str) -> tuple[Threshold, ...]:
     return tuple(_parse(word) for word in joined)
 
 
-def _parse(word: str) -> Threshold:
+def _parse(word: str) -> RegressionThreshold:
     name, sign, amount = word.partition(">")
-    metric = next((known for known in UNITS if known == name), None)
+    metric = next((metric for metric in UNITS if metric == name), None)
     if not sign or metric is None:
         raise InputError(
             "is not METRIC>AMOUNT",
@@ -73,25 +73,19 @@ def _parse(word: str) -> Threshold:
                 found=repr(word),
                 expected="score>1pt",
             )
-        return Threshold(metric, float(match["number"]) / 100, relative=True, text=word)
+        return RegressionThreshold(metric, float(match["number"]) / 100, relative=True, text=word)
     if unit == "points":
         match = re.fullmatch(rf"{_NUMBER}(?:pt|pts|points?)", amount)
         if match is None:
             raise InputError(
                 "is not a number of points", where=_WHERE, found=repr(word), expected="score>1pt"
             )
-        return Threshold(metric, float(match["number"]), relative=False, text=word)
+        return RegressionThreshold(metric, float(match["number"]), relative=False, text=word)
     if re.fullmatch(rf"{_NUMBER}", amount):
         raise InputError(
             "has no unit", where=_WHERE, found=repr(word), expected=f"{metric}>10% or with a unit"
         )
     parse = parse_bytes if unit == "bytes" else parse_duration_ms
-    return Threshold(metric, float(parse(amount, where=_WHERE)), relative=False, text=word)
-
-
-def format_value(value: float, metric: MetricName) -> str:
-    """A value or a difference in the metric's unit, with that unit."""
-    unit = UNITS[metric]
-    if unit == "points":
-        return f"{round(value, 2):g}pt"
-    return format_bytes(value) if unit == "bytes" else format_duration_ms(value)
+    return RegressionThreshold(
+        metric, float(parse(amount, where=_WHERE)), relative=False, text=word
+    )

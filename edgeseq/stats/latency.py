@@ -94,10 +94,15 @@ def percentile(samples: Samples, percent: float) -> float | None:
     return float(ordered[_rank(percent, len(ordered)) - 1])
 
 
+def nearest_rank(samples: Samples, percent: float) -> float:
+    """`percentile` of any number of samples above 0, for where there is no tail to be sure of."""
+    ordered = np.sort(_checked(samples))
+    return float(ordered[_rank(percent, len(ordered)) - 1])
+
+
 def median(samples: Samples) -> float:
     """The nearest-rank median in the samples' unit, of any number of samples above 0."""
-    ordered = np.sort(_checked(samples))
-    return float(ordered[_rank(50, len(ordered)) - 1])
+    return nearest_rank(samples, 50)
 
 
 def early_stopping_percentile(samples: Samples, percent: float) -> float | None:

@@ -13,14 +13,19 @@ from edgeseq.formats.codec import from_builtins
 from edgeseq.formats.storage import read_json, write_json
 from edgeseq.report.boundary import WinnerMap, winner_map
 from edgeseq.report.budgets import budget_text, parse_budget
-from edgeseq.report.charts_memory import knee_bytes
-from edgeseq.report.compare import compare
-from edgeseq.report.energy_text import joules_per_query
-from edgeseq.report.evidence import Gap, disagreement, paired_gaps, percentile_ms
-from edgeseq.report.next_words import offered_shares
-from edgeseq.report.rows import Entry, Row
-from edgeseq.report.summary import Decided, read_and_decide
-from edgeseq.report.thresholds import parse_thresholds
+from edgeseq.report.comparison import compare_results
+from edgeseq.report.format import format_score, format_score_interval
+from edgeseq.report.rows import MeasuredModel, ReportRow
+from edgeseq.report.run_statistics import (
+    ScoreGap,
+    disagreement,
+    joules_per_query,
+    knee_bytes,
+    paired_gaps,
+    percentile_ms,
+    top_k_shares,
+)
+from edgeseq.report.summary import GroupDecision, read_and_decide
 from edgeseq.report.verdict import Verdict, by_cost, decide
 from edgeseq.stats.latency import median
 from edgeseq.tasks.scoring import metric_of
@@ -74,7 +79,7 @@ def report_numbers(name: str, path: Path, budgets: Sequence[str]) -> Entries:
     for text in budgets:
         budget = parse_budget(text)
         if budget.drop_points not in gaps:
-            runs = [entry.run for entry in decided.group.entries]
+            runs = [entry.run for entry in decided.group.models]
             gaps[budget.drop_points] = paired_gaps(runs, allowed_points=budget.drop_points)
         verdict = decide(decided.group.rows, budget, gaps[budget.drop_points])
         values = _verdict(verdict) | {"budget": budget_text(budget)}
@@ -82,9 +87,9 @@ def report_numbers(name: str, path: Path, budgets: Sequence[str]) -> Entries:
     return entries
 
 
-def _group_numbers(prefix: str, decided: Decided) -> Entries:
+def _group_numbers(prefix: str, decided: GroupDecision) -> Entries:
     entries: Entries = {}
-    for entry in decided.group.entries:
+    for entry in decided.group.models:
         entries |= numbers(f"{prefix}/{entry.row.bundle}", _row(entry.row) | _run(entry))
     entries |= numbers(f"{prefix}/winners", _winners(decided.summary.winner_map))
     entries |= numbers(f"{prefix}/cost-order", {"bundles": by_cost(decided.group.rows)})
@@ -99,7 +104,7 @@ def _group_numbers(prefix: str, decided: Decided) -> Entries:
                     "ratio_ci95": candidate.ratio_ci95,
                 },
             )
-    first, *others = decided.group.entries
+    first, *others = decided.group.models
     idle = decided.group.results[0].energy_idle
     for entry in others:
         gap = decided.gaps(first.row.bundle, entry.row.bundle)
@@ -120,12 +125,12 @@ def _group_numbers(prefix: str, decided: Decided) -> Entries:
     return entries
 
 
-def _row(row: Row) -> dict[str, object]:
+def _row(row: ReportRow) -> dict[str, object]:
     """The numbers of a row, under names of their own."""
     return {
         "counts": [row.n_examples, row.n_answers, row.n_queries],
         "score": [row.score, row.score_ci95, row.rank, row.macro_f1],
-        "score_text": [row.score_text, row.interval_text],
+        "score_text": [format_score(row), format_score_interval(row)],
         "p50_ms": [row.p50_ms, row.p50_ms_ci95],
         "p95_ms": [row.p95_ms, row.p95_ms_ci95],
         "inference_ms": [row.inference_p50_ms, row.inference_p95_ms],
@@ -144,11 +149,11 @@ def _row(row: Row) -> dict[str, object]:
     }
 
 
-def _run(entry: Entry) -> dict[str, object]:
+def _run(entry: MeasuredModel) -> dict[str, object]:
     """Numbers of charts and tables beside the row."""
     predictions = entry.run.predictions
     values: dict[str, object] = {
-        "knee_bytes": knee_bytes(entry),
+        "knee_bytes": knee_bytes(entry.run.under_limits),
         "limits": [
             [run.limit_bytes, *(percentile_ms(run.total_ns, percent) for percent in (50, 90, 95))]
             for run in entry.run.under_limits
@@ -156,7 +161,7 @@ def _run(entry: Entry) -> dict[str, object]:
         "lengths": [[point.tokens, median(point.inference_ns)] for point in entry.run.lengths],
     }
     if predictions is not None and predictions.top1_correct:
-        values["top_1_and_3"] = offered_shares(predictions)
+        values["top_1_and_3"] = top_k_shares(predictions)
     return values
 
 
@@ -180,17 +185,17 @@ def _winners(winners: WinnerMap) -> dict[str, object]:
 
 def compare_numbers(task: str, old: Path, new: Path) -> Entries:
     """Changes with their intervals, and what thresholds make of them."""
-    comparison = compare(old, new, parse_thresholds(THRESHOLDS))
+    comparison = compare_results(old, new)
     entries: Entries = {}
     for change in comparison.changes:
         values = [
             [change.old, change.new],
             [change.worse_by, change.worse_by_ci95],
             [change.ratio, change.ratio_ci95],
-            not change.why_not,
+            not change.problem,
         ]
         entries |= numbers(f"compare/{task}/{change.bundle}", {change.metric: values})
-    for check in comparison.checks:
+    for check in comparison.check(THRESHOLDS):
         entries |= numbers(f"compare/{task}/{check.bundle}", {check.threshold: check.status})
     return entries
 
@@ -204,7 +209,7 @@ def evidence_numbers() -> Entries:
             rows = [_stored_row(stored.task, model) for model in session.models]
             key = f"evidence/{path.stem}/{index}"
             for row in rows:
-                values = [row.rank, row.score_text, row.interval_text]
+                values = [row.rank, format_score(row), format_score_interval(row)]
                 entries |= numbers(f"{key}/{row.bundle}", {"score": values})
             entries |= numbers(key, {"cost_order": by_cost(rows)})
             for text in BUDGETS[:4]:
@@ -230,8 +235,8 @@ class StoredEvidence(msgspec.Struct):
     sessions: tuple[StoredSession, ...]
 
 
-def _stored_row(task: str, model: dict[str, object]) -> Row:
-    fields = {name: model[name] for name in Row.__struct_fields__ if name in model}
+def _stored_row(task: str, model: dict[str, object]) -> ReportRow:
+    fields = {name: model[name] for name in ReportRow.__struct_fields__ if name in model}
     more = {
         "task": task,
         "device": "stored",
@@ -241,15 +246,15 @@ def _stored_row(task: str, model: dict[str, object]) -> Row:
         "cold_start_ms": None,
         "valid": not model["invalid_reasons"],
     }
-    return from_builtins(fields | more, Row)
+    return from_builtins(fields | more, ReportRow)
 
 
-def _observed_gaps(rows: Sequence[Row], drop_points: float) -> Callable[[str, str], Gap]:
+def _observed_gaps(rows: Sequence[ReportRow], drop_points: float) -> Callable[[str, str], ScoreGap]:
     """Gaps as observed: the answers themselves are not stored."""
     ranks = {row.bundle: row.rank for row in rows}
 
-    def gap(best: str, other: str) -> Gap:
+    def gap(best: str, other: str) -> ScoreGap:
         points = 100 * (ranks[best] - ranks[other])
-        return Gap(points, None, not_worse=points <= drop_points)
+        return ScoreGap(points, None, not_worse=points <= drop_points)
 
     return gap

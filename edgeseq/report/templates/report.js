@@ -1,6 +1,6 @@
-// Draws the charts and decides again when a limit moves. All sentences, numbers and tests were
-// made by edgeseq.report.page_data; this script only filters and picks, as
-// edgeseq.report.verdict.decide does. Texts go in through textContent alone.
+// Draws the charts and decides again when a limit moves. Sentences, numbers and tests come
+// from edgeseq.report.page_data; this script only filters and picks, as
+// edgeseq.report.verdict.decide does. Texts are inserted through textContent alone.
 (() => {
   "use strict";
   const data = JSON.parse(document.getElementById("report-data").textContent);
@@ -12,10 +12,10 @@
   const label = (decision, at, key) => decision.limits[key].labels[at[key]];
 
   function overText(decision, at, reason) {
-    const shown = reason.text, against = label(decision, at, reason.slider);
-    const tail = shown.split(" ").slice(-2), limit = against.split(" ");
+    const value = reason.text, allowed = label(decision, at, reason.slider);
+    const tail = value.split(" ").slice(-2), limit = allowed.split(" ");
     const same = Number(tail[0]) === Number(limit[0]) && tail[1] === limit[1];
-    return `${same ? reason.exact : shown} > ${against}`;
+    return `${same ? reason.exact : value} > ${allowed}`;
   }
 
   function blocking(decision, at, row) {
@@ -30,13 +30,13 @@
   }
 
   function limitsText(decision, at) {
-    const said = decision.said.flatMap((one) => {
-      if (one === null) return [];
-      if (!one.slider) return [one.text];
-      return atLimit(decision, at, one.slider) === null
-        ? [] : [one.text + label(decision, at, one.slider)];
+    const texts = decision.limitTexts.flatMap((limit) => {
+      if (limit === null) return [];
+      if (!limit.slider) return [limit.text];
+      return atLimit(decision, at, limit.slider) === null
+        ? [] : [limit.text + label(decision, at, limit.slider)];
     });
-    return said.join(", ") || decision.noLimits;
+    return texts.join(", ") || decision.noLimits;
   }
 
   function overshoot(decision, at, row) {
@@ -68,12 +68,12 @@
     if (best === undefined) {
       return { winner: null, why: nothingFits(decision, at, blocked), reasons: blocked };
     }
-    const good = (i) => fits[i] && (i === best || decision.rows[i].worse[best] === null);
-    const winner = decision.cheapest.find(good);
+    const withinMargin = (i) => fits[i] && (i === best || decision.rows[i].worse[best] === null);
+    const winner = decision.cheapest.find(withinMargin);
     const reasons = decision.rows.map((row, i) => {
       if (i === winner) return [];
       if (!fits[i]) return blocked[i];
-      return [good(i) ? row.dearer[winner] : row.worse[best]];
+      return [withinMargin(i) ? row.costlier[winner] : row.worse[best]];
     });
     const text = limitsText(decision, at);
     const [within, without] = decision.rows[winner].why[best];
@@ -84,32 +84,32 @@
   // ---- The page ----------------------------------------------------------------------------
 
   function element(tag, text, className) {
-    const made = document.createElement(tag);
-    if (text) made.textContent = text;
-    if (className) made.className = className;
-    return made;
+    const node = document.createElement(tag);
+    if (text) node.textContent = text;
+    if (className) node.className = className;
+    return node;
   }
 
-  function show(section, decision, found) {
-    const row = found.winner === null ? null : decision.rows[found.winner];
+  function show(section, decision, verdict) {
+    const row = verdict.winner === null ? null : decision.rows[verdict.winner];
     const panel = section.querySelector(".verdict");
     panel.dataset.arch = row ? row.arch : "";
     panel.dataset.winner = row ? row.bundle : "";
     panel.querySelector(".headline").textContent = row ? `Ship ${row.bundle}` : "Nothing to ship";
-    panel.querySelector(".why").textContent = found.why;
-    panel.querySelector(".tiles").replaceChildren(...(row ? row.tiles : []).map(
+    panel.querySelector(".why").textContent = verdict.why;
+    panel.querySelector(".tiles").replaceChildren(...(row ? row.figures : []).map(
       ([title, value, remark]) => {
         const tile = element("div", "", "tile"), body = element("dd", value);
         if (remark) body.append(element("small", remark));
         tile.append(element("dt", title), body);
         return tile;
       }));
-    decision.rows.forEach((one, i) => {
+    decision.rows.forEach((_, i) => {
       const line = section.querySelector(`tr[data-row="${i}"]`);
-      line.classList.toggle("ships", i === found.winner);
+      line.classList.toggle("ships", i === verdict.winner);
       const list = element("ul");
-      if (i === found.winner) list.append(element("li", "ships", "ship"));
-      found.reasons[i].forEach((reason) => list.append(element("li", reason)));
+      if (i === verdict.winner) list.append(element("li", "ships", "ship"));
+      verdict.reasons[i].forEach((reason) => list.append(element("li", reason)));
       line.querySelector(".reasons").replaceChildren(list);
     });
   }
@@ -168,20 +168,20 @@
     spec.width = width;
     spec.params.find((param) => param.name === "room").value = width;
     const limits = spec.usermeta && spec.usermeta.limits;
-    const made = await vegaEmbed(holder, spec, {
+    const chart = await vegaEmbed(holder, spec, {
       mode: "vega-lite", actions: false, renderer: "svg", ast: true, defaultStyle: false,
       config: data.config, tooltip: { disableDefaultStyle: true },
     });
     const section = holder.closest("section.group");
     holder.drawnWidth = width;
-    views.push({ view: made.view, limits, group: section.id, holder });
+    views.push({ view: chart.view, limits, group: section.id, holder });
     if (holder.classList.contains("map")) {
-      made.view.addEventListener("click", (event) => {
+      chart.view.addEventListener("click", (event) => {
         const box = holder.querySelector("svg").getBoundingClientRect();
-        const [left, top] = made.view.origin();
+        const [left, top] = chart.view.origin();
         section.setLimits(
-          made.view.scale("x").invert(event.clientX - box.left - left) * 1e6,
-          made.view.scale("y").invert(event.clientY - box.top - top));
+          chart.view.scale("x").invert(event.clientX - box.left - left) * 1e6,
+          chart.view.scale("y").invert(event.clientY - box.top - top));
       });
     }
   }

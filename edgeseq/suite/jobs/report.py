@@ -11,7 +11,7 @@ from edgeseq.formats.bundle import read_bundle
 from edgeseq.formats.codec import from_builtins
 from edgeseq.progress import ProgressCallback
 from edgeseq.report.budgets import parse_budget
-from edgeseq.report.write import write_report
+from edgeseq.report.deployment_report import make_report
 
 
 class ReportArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -27,15 +27,14 @@ def run(arguments: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]
     """Writes the report to the folder `out`; a lost device's result is missing, not all are."""
     request = from_builtins(arguments, ReportArguments)
     paths = [Path(path) for path in request.results]
-    summary = write_report(
+    report = make_report(
         [path for path in paths if len(paths) == 1 or path.exists()],
-        Path(request.out),
         budget=parse_budget(request.budget),
         examples=read_bundle(Path(request.bundles[0]), verify_hashes=False).read_examples(),
-        progress=progress,
     )
+    report.save(Path(request.out), progress=progress)
     return {
-        "verdict": msgspec.to_builtins(summary.verdict),
-        "boundaries": [group.boundary for group in summary.groups],
+        "verdict": msgspec.to_builtins(report.verdict),
+        "boundaries": [group.boundary for group in report.summary.groups],
         "note": request.out,
     }

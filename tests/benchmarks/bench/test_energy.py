@@ -12,8 +12,9 @@ import pytest
 
 from edgeseq.formats.result import EnergyWindow, Settings
 from edgeseq.formats.storage import write_json
-from edgeseq.report.energy_text import energy_words, joules_per_query
-from edgeseq.report.write import write_report
+from edgeseq.report.deployment_report import make_report
+from edgeseq.report.format import format_energy
+from edgeseq.report.run_statistics import joules_per_query
 from edgeseq_benchmarks.bench.probes import energy
 from edgeseq_benchmarks.bench.probes.energy import (
     BatteryReader,
@@ -162,11 +163,11 @@ def test_idle_is_subtracted() -> None:
     idle = EnergyWindow("r", 60.0, 120.0, 0)
     busy = EnergyWindow("r", 61.0, 244.0, 1_000)
     assert joules_per_query(busy, idle) == pytest.approx((244 - 2 * 61) / 1_000)
-    assert energy_words(busy, idle) == "122 mJ a query above idle (r, 61 s)"
-    assert energy_words(msgspec.structs.replace(busy, joules=100.0), idle).startswith("not above")
+    assert format_energy(busy, idle) == "122 mJ per query above idle (r, 61 s)"
+    assert format_energy(msgspec.structs.replace(busy, joules=100.0), idle).startswith("not above")
     for other in (None, msgspec.structs.replace(idle, reader="s")):
         assert joules_per_query(busy, other) is None
-        assert energy_words(busy, other) == "not measured"
+        assert format_energy(busy, other) == "not measured"
     assert joules_per_query(msgspec.structs.replace(busy, queries=0), idle) is None
 
 
@@ -189,9 +190,9 @@ def test_a_run_measures_energy_or_says_that_it_was_not(
     assert window.joules == pytest.approx(3.0 * window.duration_s, rel=0.2)
     assert "energy-short" in {finding.code for finding in result.findings}
     write_json(tmp_path / "result.json", result)
-    write_report([tmp_path / "result.json"], tmp_path / "report")
+    make_report([tmp_path / "result.json"]).save(tmp_path / "report")
     for page in ("report.md", "report.html"):
-        assert "mJ a query above idle (steps" in (tmp_path / "report" / page).read_text()
+        assert "mJ per query above idle (steps" in (tmp_path / "report" / page).read_text()
     monkeypatch.setattr("edgeseq_benchmarks.bench.runner.find_reader", lambda: None)
     result = bench([path], settings=asked)
     assert (result.energy_idle, result.runs[0].energy) == (None, None)

@@ -23,8 +23,12 @@ from edgeseq.formats.result import (
 )
 from edgeseq.formats.storage import write_json
 from edgeseq.formats.tflite_file import read_tflite
-from edgeseq.report.profile_text import profile_lines, profile_remark, taken_over
-from edgeseq.report.write import write_report
+from edgeseq.report.deployment_report import make_report
+from edgeseq.report.format import (
+    format_delegation,
+    format_profile_lines,
+    format_profile_summary,
+)
 from edgeseq_benchmarks.bench.probes.operator_profile import profile_bundle, shares
 from edgeseq_benchmarks.bench.runner import bench
 from edgeseq_benchmarks.bench.validity.stage_checks import profile_findings
@@ -85,7 +89,7 @@ def test_the_run_the_report_and_inspect_show_it(
     assert result.runs[0].profile is not None
     write_json(tmp_path / "result.json", result)
     assert read_result(tmp_path / "result.json") == result
-    write_report([tmp_path / "result.json"], tmp_path / "report")
+    make_report([tmp_path / "result.json"]).save(tmp_path / "report")
     for page in ("report.md", "report.html"):
         text = (tmp_path / "report" / page).read_text()
         assert "Where the time goes" in text
@@ -135,16 +139,18 @@ def some_profile(**changes: object) -> OperatorProfile:
 
 
 def test_shares_are_of_the_graph_and_nothing_is_left_out() -> None:
-    lines = profile_lines(some_profile(), limit=1)
+    lines = format_profile_lines(some_profile(), limit=1)
     assert lines == (
         ("Fully Connected", "xnnpack", "2", "0.090 ms", "75.0 %"),
         ("2 others", "", "1.5", "0.025 ms", "20.8 %"),
-        ("between operators, loops, the profiler itself", "", "", "0.005 ms", "4.2 %"),
+        ("between operators, loops, the profiler", "", "", "0.005 ms", "4.2 %"),
     )
-    assert taken_over(some_profile()) == (
-        "XNNPACK took over 3 of 6 operators, but not ADD 2 of 3, GATHER 1 of 1"
+    assert format_delegation(some_profile()) == (
+        "XNNPACK runs 3 of 6 operators, but not ADD 2 of 3, GATHER 1 of 1"
     )
-    assert "0.120 ms under the profiler and 0.100 ms without" in profile_remark(some_profile())
+    assert "0.120 ms under the profiler and 0.100 ms without" in format_profile_summary(
+        some_profile()
+    )
 
 
 def test_a_profiler_that_took_most_of_the_time_is_said() -> None:

@@ -16,8 +16,8 @@ from edgeseq.errors import DeviceError, InputError
 from edgeseq.formats.bundle import read_bundle
 from edgeseq.formats.result import LimitedRun, Settings
 from edgeseq.formats.storage import write_json
-from edgeseq.report.limits_text import happened_words, limited_cells, limits_words
-from edgeseq.report.write import write_report
+from edgeseq.report.deployment_report import make_report
+from edgeseq.report.format import format_limited_run, format_limited_status, format_limits
 from edgeseq_benchmarks.bench.limits import unprivileged as user_limits
 from edgeseq_benchmarks.bench.limits.boards import BOARDS, find_board, limits_here
 from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy, MemoryGroup, memory_group
@@ -192,7 +192,7 @@ def test_limits_are_rows_everywhere_and_a_board_is_labelled_as_a_limit(
     notes = [finding.message for finding in run.findings if finding.code == "board-limits"]
     assert "whose speed is not that board's" in notes[0]
     write_json(tmp_path / "result.json", result)
-    write_report([tmp_path / "result.json"], tmp_path / "report")
+    make_report([tmp_path / "result.json"]).save(tmp_path / "report")
     for page in ("report.md", "report.html"):
         text = (tmp_path / "report" / page).read_text()
         assert "those of pi-zero-2w (537 MB" in text
@@ -213,6 +213,6 @@ def test_words_of_a_limited_run() -> None:
         cpus=1.0,
         lacks="little",
     )
-    assert limits_words(run) == "64.0 MB, 1 processor"
-    assert happened_words(run) == "too slow, given up while answering, after 3 answers"
-    assert limited_cells(run)[2:] == ("2.00 ms", "–", "1,234", "little; rlimit")
+    assert format_limits(run) == "64.0 MB, 1 processor"
+    assert format_limited_status(run) == "timed out while answering, after 3 answers"
+    assert format_limited_run(run)[2:] == ("2.00 ms", "–", "1,234", "little; rlimit")

@@ -15,7 +15,7 @@ import pytest
 from edgeseq.errors import DeviceError, InputError
 from edgeseq.formats.bundle import read_bundle
 from edgeseq.formats.result import Result, Settings
-from edgeseq.report.profile_text import taken_over
+from edgeseq.report.format import format_delegation
 from edgeseq.report.rows import derive_row
 from edgeseq_benchmarks.bench.runner import bench
 from edgeseq_benchmarks.devices.adb import AdbDevice
@@ -144,7 +144,7 @@ def test_a_bench_from_end_to_end(
     assert all(phase.anonymous_bytes > 1_000_000 for phase in run.memory)
     assert run.profile is not None
     assert {operator.name for operator in run.profile.operators} >= {"GATHER"}
-    assert taken_over(run.profile) == "Which operators XNNPACK took over is not known"
+    assert format_delegation(run.profile) == "It is not known which operators XNNPACK runs"
     assert {"inference-only", "battery"} <= codes(result).keys()
     assert not [one for one in (*run.findings, *result.findings) if one.severity == "invalid"]
     assert result.runtime.package == "benchmark_model"

@@ -238,10 +238,10 @@ def test_no_time_of_an_emulated_device_is_a_latency(
     assert result.device.name.endswith("(emulated:pi4)")
     assert ("emulated", "invalid") in {(one.code, one.severity) for one in result.findings}
     rows = result_rows(result)
-    assert [rows[0][key] for key in ("p50_ms", "p95_ms", "cold_start_ms")] == [None] * 3
-    assert rows[0]["peak_memory_bytes"]
+    assert (rows[0].p50_ms, rows[0].p95_ms, rows[0].cold_start_ms) == (None, None, None)
+    assert rows[0].peak_memory_bytes
     print_result(result, rows, "")
     assert " ms" not in capsys.readouterr().out
     write_json(tmp_path / "result.json", result)
     (group,) = read_groups([tmp_path / "result.json"])
-    assert not any(entry.row.p50_ms for entry in group.entries)
+    assert not any(row.p50_ms for row in group.rows)

@@ -12,11 +12,11 @@ from edgeseq.report.budgets import (
     Budget,
     budget_text,
     describe_budget,
-    format_limit,
-    format_over,
     limits_of,
     parse_budget,
 )
+from edgeseq.report.format import format_excess, format_limit
+from edgeseq.report.rows import ReportRow
 
 
 def test_every_limit_is_read_in_bytes_ms_and_points() -> None:
@@ -121,17 +121,15 @@ def test_any_text_is_a_budget_or_one_line(text: str) -> None:
 
 
 def test_both_numbers_are_said_so_that_they_differ() -> None:
-    assert format_over(31.2, 20, unit="ms") == "31.2 ms > 20 ms"
-    assert format_over(84.1e6, 64e6, unit="bytes") == "84.1 MB > 64 MB"
-    assert format_over(20.004, 20, unit="ms") == "20.004 ms > 20 ms"
-    assert format_over(64_000_512, 64e6, unit="bytes") == "64000512 B > 64 MB"
-    assert format_limit(1500, unit="ms") == "1.5 s"
-    assert format_limit(100, unit="ms") == "100 ms"
+    assert format_excess(31.2, 20, "ms") == "31.2 ms > 20 ms"
+    assert format_excess(84.1e6, 64e6, "bytes") == "84.1 MB > 64 MB"
+    assert format_excess(20.004, 20, "ms") == "20.004 ms > 20 ms"
+    assert format_excess(64_000_512, 64e6, "bytes") == "64000512 B > 64 MB"
+    assert format_limit(1500, "ms") == "1.5 s"
+    assert format_limit(100, "ms") == "100 ms"
 
 
 def test_every_limit_names_a_field_of_the_budget_and_of_a_row() -> None:
-    from edgeseq.report.rows import Row
-
     for limit in LIMITS:
         assert limit.field in Budget.__struct_fields__
-        assert limit.row_field in Row.__struct_fields__
+        assert limit.row_field in ReportRow.__struct_fields__

@@ -16,8 +16,14 @@ import pytest
 from edgeseq.errors import InputError, ResultError
 from edgeseq.formats.result import Finding, Result, Run
 from edgeseq.formats.storage import write_json
-from edgeseq.report.compare import Change, Comparison, Status, check_change, compare
-from edgeseq.report.thresholds import Threshold, parse_thresholds
+from edgeseq.report.comparison import (
+    CheckStatus,
+    MetricChange,
+    ResultComparison,
+    check_change,
+    compare_results,
+)
+from edgeseq.report.thresholds import RegressionThreshold, parse_thresholds
 
 from ...fake_results import DEVICE, MODELS, Fake, make_result
 
@@ -51,29 +57,29 @@ def _slower(factor: float) -> Callable[[Run], Run]:
     return change
 
 
-def _found(compared: Comparison, metric: str, bundle: str = NAME) -> Change:
+def _found(compared: ResultComparison, metric: str, bundle: str = NAME) -> MetricChange:
     [change] = [one for one in compared.changes if (one.metric, one.bundle) == (metric, bundle)]
     return change
 
 
-def _statuses(old: Path, new: Path, text: str, **options: bool) -> set[Status]:
-    compared = compare(old, new, parse_thresholds(text), **options)
-    return {check.status for check in compared.checks}
+def _statuses(old: Path, new: Path, text: str, **options: bool) -> set[CheckStatus]:
+    compared = compare_results(old, new, **options)
+    return {check.status for check in compared.check(text)}
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("p95>10%", [Threshold("p95", 0.1, relative=True)]),
-        (" p50 > 2.5 % ", [Threshold("p50", 0.025, relative=True)]),
-        ("cold_start>50ms", [Threshold("cold_start", 50.0, relative=False)]),
-        ("memory > 5 MB, size>1KiB", [Threshold("memory", 5e6, relative=False),
-                                     Threshold("size", 1024.0, relative=False)]),
-        ("score>1pt p95>0%", [Threshold("score", 1.0, relative=False),
-                              Threshold("p95", 0.0, relative=True)]),
+        ("p95>10%", [RegressionThreshold("p95", 0.1, relative=True)]),
+        (" p50 > 2.5 % ", [RegressionThreshold("p50", 0.025, relative=True)]),
+        ("cold_start>50ms", [RegressionThreshold("cold_start", 50.0, relative=False)]),
+        ("memory > 5 MB, size>1KiB", [RegressionThreshold("memory", 5e6, relative=False),
+                                     RegressionThreshold("size", 1024.0, relative=False)]),
+        ("score>1pt p95>0%", [RegressionThreshold("score", 1.0, relative=False),
+                              RegressionThreshold("p95", 0.0, relative=True)]),
     ],
 )  # fmt: skip
-def test_thresholds_are_read_and_written(text: str, expected: list[Threshold]) -> None:
+def test_thresholds_are_read_and_written(text: str, expected: list[RegressionThreshold]) -> None:
     found = parse_thresholds(text)
     assert [replace(one, text="") for one in found] == expected
     assert parse_thresholds(" ".join(one.text for one in found)) == found
@@ -104,9 +110,10 @@ def test_what_is_no_threshold_is_one_line(text: str, says: str) -> None:
 
 def test_the_same_twice_has_changed_nothing(write: Write) -> None:
     path = write("same")
-    compared = compare(path, path, parse_thresholds("p50>5% p95>5% memory>1kB size>1B score>0.1pt"))
-    assert {check.status for check in compared.checks} == {"holds"}
-    assert len(compared.checks) == 2 * 5
+    compared = compare_results(path, path)
+    checks = compared.check("p50>5% p95>5% memory>1kB size>1B score>0.1pt")
+    assert {check.status for check in checks} == {"holds"}
+    assert len(checks) == 2 * 5
     for change in compared.changes:
         assert change.worse_by == 0
         if change.ratio_ci95 is not None:
@@ -120,7 +127,7 @@ def test_a_regression_fails_an_improvement_does_not(write: Write) -> None:
     assert _statuses(old, slow, "p50>10% p95>10%") == {"fails"}
     assert _statuses(old, slow, "p50>100%") == {"holds"}
     assert _statuses(old, fast, "p50>0% p95>0%") == {"holds"}
-    change = _found(compare(old, slow), "p95")
+    change = _found(compare_results(old, slow), "p95")
     assert change.ratio == pytest.approx(1.5, rel=1e-6)
     assert change.ratio_ci95 is not None
     assert change.ratio_ci95[0] < 1.5
@@ -140,16 +147,16 @@ def test_beyond_but_not_surely_beyond_is_undecided(write: Write) -> None:
     [(0.11, 0.2, "fails"), (0.09, 0.2, "undecided"), (0.02, 0.09, "holds"), (-0.3, -0.2, "holds")],
 )
 def test_a_threshold_looks_at_the_whole_interval(low: float, estimate: float, status: str) -> None:
-    change = Change("m", "p95", "ms", 1.0, 1 + estimate, estimate, (low, None), 1 + estimate,
+    change = MetricChange("m", "p95", "ms", 1.0, 1 + estimate, estimate, (low, None), 1 + estimate,
                     (1 + low, None))  # fmt: skip
-    assert check_change(change, Threshold("p95", 0.1, relative=True)).status == status
-    assert check_change(change, Threshold("p95", 0.1, relative=False)).status == status
+    assert check_change(change, RegressionThreshold("p95", 0.1, relative=True)).status == status
+    assert check_change(change, RegressionThreshold("p95", 0.1, relative=False)).status == status
 
 
 def test_intervals_cover_the_true_ratio() -> None:
     """Of 100 pairs of runs whose p95 differ by a quarter, about 95 % of the intervals hold it."""
     rng = np.random.default_rng(5)
-    from edgeseq.report import compare as module
+    from edgeseq.report import comparison as module
 
     [run] = make_result(replace_fake(LITTLE, models=MODELS[3:4])).runs
     hits = 0
@@ -161,7 +168,7 @@ def test_intervals_cover_the_true_ratio() -> None:
             pair.append(replace(run, queries=queries))
         result = make_result(replace_fake(LITTLE, models=MODELS[3:4]))
         rows = tuple(module.derive_row(result, one) for one in pair)
-        change = module._time("p95", *pair, 95, rows)  # type: ignore[arg-type]
+        change = module._time_change("p95", *pair, 95, rows)  # type: ignore[arg-type]
         assert change.ratio_ci95 is not None
         low, high = change.ratio_ci95
         hits += low <= 1.25 and (high is None or high >= 1.25)
@@ -204,7 +211,7 @@ def test_scores_are_compared_on_the_same_examples(write: Write) -> None:
         return replace(run, predictions=replace(run.predictions, examples_sha256="f" * 64))
 
     old, new = write("old"), write("new", worse)
-    change = _found(compare(old, new), "score")
+    change = _found(compare_results(old, new), "score")
     assert change.worse_by is not None
     assert change.old is not None
     assert change.new is not None
@@ -227,13 +234,13 @@ def test_other_conditions_are_refused_unless_they_are_meant(write: Write) -> Non
     for field, whole in cases.items():
         new = write("new", **whole)
         with pytest.raises(ResultError, match=rf"in {field}: .*--across") as caught:
-            compare(old, new)
+            compare_results(old, new)
         assert caught.value.exit_code == 2
-        compared = compare(old, new, across=True)
+        compared = compare_results(old, new, across=True)
         assert [one.field for one in compared.differing] == [field]
         assert compared.changes
     # What differs between two versions of the same program is what people compare.
-    assert compare(old, write("new", edgeseq_version="9", git_state="x")).differing == ()
+    assert compare_results(old, write("new", edgeseq_version="9", git_state="x")).differing == ()
 
 
 def test_what_cannot_be_checked_does_not_pass(write: Write) -> None:
@@ -258,12 +265,12 @@ def test_what_cannot_be_checked_does_not_pass(write: Write) -> None:
 def test_models_are_paired_by_name(write: Write) -> None:
     result = make_result(LITTLE)
     old, one = write("old"), write("one", runs=result.runs[:1])
-    compared = compare(old, one)
+    compared = compare_results(old, one)
     assert {change.bundle for change in compared.changes} == {NAME}
     assert compared.only_old == (MODELS[4].name,)
-    assert compare(one, old).only_new == (MODELS[4].name,)
+    assert compare_results(one, old).only_new == (MODELS[4].name,)
     with pytest.raises(ResultError, match="no model in common"):
-        compare(one, write("other", runs=result.runs[1:]))
+        compare_results(one, write("other", runs=result.runs[1:]))
 
 
 def test_the_command(write: Write) -> None:

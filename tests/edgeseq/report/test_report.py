@@ -22,15 +22,17 @@ from edgeseq.errors import InputError, OutputError, RefusedError, ResultError
 from edgeseq.formats.bundle import RecipeName
 from edgeseq.formats.result import Finding
 from edgeseq.formats.storage import write_json
-from edgeseq.report import write
+from edgeseq.report import deployment_report
 from edgeseq.report.budgets import Budget, parse_budget
-from edgeseq.report.markdown import escape
+from edgeseq.report.charts import chart_sections
+from edgeseq.report.charts.label_placement import LabelPosition, place_labels
+from edgeseq.report.charts.theme import PALETTE, styles_of
+from edgeseq.report.deployment_report import PICTURES
+from edgeseq.report.markdown import escape_markdown
 from edgeseq.report.page import json_in_html
-from edgeseq.report.theme import PALETTE, Placed, place_labels, styles_of
-from edgeseq.report.write import PICTURES, write_report
 from edgeseq.tasks.examples import TextExample, sample_positions
 
-from ...fake_results import DEVICE, LABELS, MODELS, Fake, make_result, write_result
+from ...fake_results import DEVICE, LABELS, MODELS, Fake, make_result, save_report, write_result
 from .browser import CHROMIUM, Browser, browser
 
 BUDGET = parse_budget("memory=64MB p95=20ms")
@@ -52,14 +54,14 @@ EXTRA = ("altair", "jinja2", "vl_convert", "markupsafe")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole report over six models."""
     folder = tmp_path_factory.mktemp("report")
-    write_report([write_result(folder / "result.json")], folder / "out", budget=BUDGET)
+    save_report([write_result(folder / "result.json")], folder / "out", budget=BUDGET)
     return folder / "out"
 
 
 @pytest.fixture
 def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures cost most of a report's time; where they don't matter they are empty."""
-    monkeypatch.setattr(write, "_png", lambda _: b"")
+    monkeypatch.setattr(chart_sections, "draw_png", lambda _: b"")
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +88,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
         TextExample(id=str(n), text=f"{HOSTILE} {n}", label=labels[gold])
         for n, gold in enumerate(found.gold)
     ]
-    write_report([path], folder / "out", budget=BUDGET, examples=examples)
+    save_report([path], folder / "out", budget=BUDGET, examples=examples)
     return folder / "out"
 
 
@@ -206,7 +208,7 @@ def test_captions_say_what_the_numbers_say(report: Path) -> None:
     assert "No crossover from 4 to 128 tokens" in text
     assert "keeps its speed down to a limit of" in text
     assert "exact McNemar p < 0.001" in text
-    assert "A BERT is what to ship from" in text
+    assert "Ship a BERT if you can spare" in text
 
 
 def test_hostile_names_stay_text(hostile: Path) -> None:
@@ -239,9 +241,9 @@ def test_data_in_a_page_cannot_end_its_script() -> None:
 
 
 def test_markdown_escapes() -> None:
-    assert escape("a|b\n# c") == r"a\|b \# c"
-    assert escape("<b>*x*_y_`z`[q](r)&amp;") == r"&lt;b>\*x\*\_y\_\`z\`\[q\](r)&amp;amp;"
-    assert escape("dynamic_wi8_afp32 _a") == r"dynamic_wi8_afp32 \_a"
+    assert escape_markdown("a|b\n# c") == r"a\|b \# c"
+    assert escape_markdown("<b>*x*_y_`z`[q](r)&amp;") == r"&lt;b>\*x\*\_y\_\`z\`\[q\](r)&amp;amp;"
+    assert escape_markdown("dynamic_wi8_afp32 _a") == r"dynamic_wi8_afp32 \_a"
 
 
 @pytest.mark.usefixtures("no_drawing")
@@ -269,7 +271,7 @@ def test_what_was_not_measured_leaves_no_empty_picture(
     tmp_path: Path, change: dict[str, Any], absent: set[str], present: set[str]
 ) -> None:
     fake = replace(SMALL, **change)
-    write_report([write_result(tmp_path / "r.json", fake)], tmp_path / "out", budget=BUDGET)
+    save_report([write_result(tmp_path / "r.json", fake)], tmp_path / "out", budget=BUDGET)
     names = {path.stem for path in (tmp_path / "out" / PICTURES).iterdir()}
     assert not names & absent
     assert present <= names
@@ -281,9 +283,9 @@ def test_what_was_not_measured_leaves_no_empty_picture(
 @pytest.mark.usefixtures("no_drawing")
 def test_no_run_at_all_is_a_report_that_says_so(tmp_path: Path) -> None:
     path = write_result(tmp_path / "r.json", replace(SMALL, models=()))
-    summary = write_report([path], tmp_path / "out")
+    summary = save_report([path], tmp_path / "out")
     assert summary.verdict.winner is None
-    assert summary.verdict.why == "Nothing was measured."
+    assert summary.verdict.reason == "Nothing was measured."
     assert "Nothing was measured" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
     assert "Nothing was measured" in page_of(tmp_path / "out")[1].text
 
@@ -292,12 +294,12 @@ def test_no_run_at_all_is_a_report_that_says_so(tmp_path: Path) -> None:
 def test_an_invalid_run_is_shown_and_never_ships(tmp_path: Path) -> None:
     finding = Finding("load", "invalid", "other programs had the processor; end them")
     path = write_result(tmp_path / "r.json", replace(SMALL, findings=(finding,)))
-    summary = write_report([path], tmp_path / "out", budget=BUDGET)
+    summary = save_report([path], tmp_path / "out", budget=BUDGET)
     assert summary.verdict.winner is None
     text = page_of(tmp_path / "out")[1].text
     assert "Nothing to ship" in text
     assert "other programs had the processor; end them" in text
-    assert "No measurement is valid. Taken as they stand, the numbers say: A BERT" in text
+    assert "No measurement is valid. If all were, the answer would be: Ship a BERT" in text
 
 
 @pytest.mark.usefixtures("no_drawing")
@@ -308,13 +310,13 @@ def test_two_devices_are_two_groups_with_their_own_verdicts(tmp_path: Path) -> N
         write_result(tmp_path / "pi.json", fake),
         write_result(tmp_path / "phone.json", replace(fake, device=phone, models=MODELS[:2])),
     ]
-    summary = write_report(paths, tmp_path / "out", budget=BUDGET)
+    summary = save_report(paths, tmp_path / "out", budget=BUDGET)
     assert [group.device for group in summary.groups] == ["kitchen-pi", "phone"]
     assert summary.groups[0].verdict.winner == "bilstm-128-dynamic_wi8_afp32"
     assert summary.groups[1].verdict.winner is None
     assert summary.verdict.winner is None
-    assert "Not the same everywhere" in summary.verdict.why
-    assert "phone, 1 thread, feedback: nothing fits" in summary.verdict.why
+    assert "Verdicts differ" in summary.verdict.reason
+    assert "phone, 1 thread, feedback: nothing fits" in summary.verdict.reason
     assert len(summary.rows) == 5
     _, tags = page_of(tmp_path / "out")
     assert [a["id"] for t, a in tags.tags if t == "section"] == ["g1", "g2"]
@@ -326,15 +328,15 @@ def test_an_earlier_report_is_replaced_and_nothing_else(tmp_path: Path) -> None:
     fake = replace(SMALL, models=MODELS[5:], limited=False, lengths=False)
     path = write_result(tmp_path / "r.json", fake)
     out = tmp_path / "out"
-    write_report([path], out)
+    save_report([path], out)
     (out / PICTURES / "old.png").write_bytes(b"")
-    write_report([path], out, budget=BUDGET)
+    save_report([path], out, budget=BUDGET)
     assert not (out / PICTURES / "old.png").exists()
     (out / "diary.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(OutputError, match=r"holds other files than a report: found diary\.txt"):
-        write_report([path], out)
+        save_report([path], out)
     with pytest.raises(OutputError, match="is not a folder"):
-        write_report([path], path)
+        save_report([path], path)
 
 
 @pytest.mark.usefixtures("no_drawing")
@@ -344,9 +346,9 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
     def fail(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(write, "write_json", fail)
+    monkeypatch.setattr(deployment_report, "write_json", fail)
     with pytest.raises(KeyboardInterrupt):
-        write_report([path], tmp_path / "out")
+        save_report([path], tmp_path / "out")
     assert [one.name for one in tmp_path.iterdir()] == ["r.json"]
 
 
@@ -388,11 +390,11 @@ def test_examples_must_be_those_that_were_answered(tmp_path: Path) -> None:
     assert found is not None
     examples = [TextExample(id=str(n), text="t", label=LABELS[g]) for n, g in enumerate(found.gold)]
     with pytest.raises(InputError, match=r"found 19 examples, expected 20"):
-        write_report([path], tmp_path / "out", examples=examples[:-1])
+        save_report([path], tmp_path / "out", examples=examples[:-1])
     wrong = LABELS[(found.gold[0] + 1) % 3]
     examples[0] = msgspec.structs.replace(examples[0], label=wrong)
     with pytest.raises(InputError, match="number 1: these are not the examples"):
-        write_report([path], tmp_path / "out", examples=examples)
+        save_report([path], tmp_path / "out", examples=examples)
 
 
 @pytest.mark.usefixtures("no_drawing")
@@ -407,10 +409,10 @@ def test_of_all_examples_those_are_taken_that_the_run_asked(tmp_path: Path) -> N
         TextExample(id=str(n), text="t", label=LABELS[labels.get(n, (n + 1) % 3)])
         for n in range(50)
     ]
-    write_report([tmp_path / "r.json"], tmp_path / "out", examples=examples)
+    save_report([tmp_path / "r.json"], tmp_path / "out", examples=examples)
     assert sample_positions(5, None) == sample_positions(5, 9) == (0, 1, 2, 3, 4)
     with pytest.raises(InputError, match="not the examples"):
-        write_report([tmp_path / "r.json"], tmp_path / "other", examples=examples[::-1])
+        save_report([tmp_path / "r.json"], tmp_path / "other", examples=examples[::-1])
 
 
 def _app() -> Any:
@@ -451,7 +453,7 @@ def test_labels_of_charts_do_not_collide() -> None:
     placed = place_labels(points, texts, bars=bars, width_px=520, height_px=300)
     assert len({(x + p.dx, y + p.dy) for (x, y), p in zip(points, placed, strict=True)}) == 4
     assert placed[3].align != "left"
-    assert isinstance(placed[0], Placed)
+    assert isinstance(placed[0], LabelPosition)
 
 
 @given(st.lists(st.sampled_from(get_args(RecipeName)), min_size=1, max_size=30))
@@ -524,7 +526,7 @@ def test_the_page_opens_and_its_sliders_decide_as_the_verdict_does(
         shown = chromium.evaluate(MOVE.replace("WANTED", wanted))
         budget = Budget(memory_bytes=None if memory is None else int(memory), p95_ms=p95)
         found = decide(decided.group.rows, budget, decided.gaps)
-        assert shown["why"] == found.why, (memory, p95)
+        assert shown["why"] == found.reason, (memory, p95)
         headline = f"Ship {found.winner}" if found.winner else "Nothing to ship"
         assert shown["headline"] == headline
         assert shown["ships"] == (found.winner is not None)

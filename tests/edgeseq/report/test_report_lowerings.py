@@ -47,13 +47,13 @@ def test_the_fastest_is_picked_and_said(tmp_path: Path) -> None:
     write_json(path, msgspec.structs.replace(result, runs=runs))
     [decided] = read_and_decide([path], Budget())
     [choice] = decided.summary.lowerings
-    assert (choice.picked, choice.lowering) == (run.bundle.name, "loop")
+    assert (choice.fastest_bundle, choice.lowering) == (run.bundle.name, "loop")
     best, fused = choice.candidates  # the invalid one is no candidate
     assert (best.lowering, best.ratio) == ("loop", None)
     assert fused.ratio == pytest.approx(3.0, rel=1e-3)
     assert fused.ratio_ci95 is not None
     assert fused.ratio_ci95[0] <= 3.0 <= fused.ratio_ci95[1]
-    assert "loop is the fastest here: fused takes 3 times" in decided.summary.boundary
+    assert "is loop: fused takes 3 times" in decided.summary.boundary
 
 
 def test_one_lowering_is_no_choice(tmp_path: Path) -> None:

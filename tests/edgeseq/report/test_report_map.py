@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeseq.report.charts_map import MARK_RADIUS_PX, clear_middle
+from edgeseq.report.charts.winner_chart import MARK_RADIUS_PX, clear_middle
 
 
 def test_a_name_moves_no_further_than_it_must() -> None:

@@ -11,7 +11,6 @@ import pytest
 
 from edgeseq.errors import ResultError
 from edgeseq.formats.result import Finding, MemoryPhase
-from edgeseq.report.evidence import gap, paired_gaps
 from edgeseq.report.rows import (
     derive_row,
     peak_after_weight_release,
@@ -19,6 +18,7 @@ from edgeseq.report.rows import (
     peak_of_process,
     read_groups,
 )
+from edgeseq.report.run_statistics import paired_gaps, score_gap
 
 from ...fake_results import BARE_RUNTIME_BYTES, DEVICE, MODELS, Fake, make_result, write_result
 
@@ -81,7 +81,10 @@ def test_released_pages_replace_the_steady_phase_alone() -> None:
     assert peak_after_weight_release([*phases, steady], _phase("steady", 60, None)) is None
     result = make_result(LITTLE)
     row = derive_row(result, result.runs[0])
-    assert (row.peak_memory_bytes, row.memory_after_release_bytes) == (95_100_000, 90_750_000)
+    assert (row.peak_memory_bytes, row.memory_after_release_bytes) == (
+        95_100_000,
+        90_750_000,
+    )
 
 
 def test_without_peaks_memory_is_not_guessed() -> None:
@@ -175,16 +178,16 @@ def test_no_file_and_no_such_file(tmp_path: Path) -> None:
 def test_gaps_are_paired_and_never_granted_without_pairs() -> None:
     runs = make_result(LITTLE).runs
     bert, small_bert, lstm = runs[0], runs[2], runs[3]
-    close = gap(bert, small_bert, allowed_points=5)
+    close = score_gap(bert, small_bert, allowed_points=5)
     assert close is not None
     assert close.not_worse
     assert close.worst_points is not None
     assert close.points <= close.worst_points < 5
-    far = gap(bert, lstm, allowed_points=1)
+    far = score_gap(bert, lstm, allowed_points=1)
     assert far is not None
     assert not far.not_worse
     assert far.points > 1
-    same = gap(bert, bert, allowed_points=0)
+    same = score_gap(bert, bert, allowed_points=0)
     assert same is not None
     assert same.not_worse
     assert bert.predictions is not None
@@ -192,6 +195,6 @@ def test_gaps_are_paired_and_never_granted_without_pairs() -> None:
         small_bert,
         predictions=msgspec.structs.replace(bert.predictions, examples_sha256="0" * 64),
     )
-    assert gap(bert, other, allowed_points=50) is None
+    assert score_gap(bert, other, allowed_points=50) is None
     between = paired_gaps([bert, other], allowed_points=50)
     assert not between(bert.bundle.name, other.bundle.name).not_worse

@@ -9,8 +9,8 @@ import pytest
 
 from edgeseq.report.boundary import boundary_sentence, winner_map
 from edgeseq.report.budgets import Budget, parse_budget
-from edgeseq.report.evidence import Gap
-from edgeseq.report.rows import Row
+from edgeseq.report.rows import ReportRow
+from edgeseq.report.run_statistics import ScoreGap
 from edgeseq.report.verdict import (
     Verdict,
     by_cost,
@@ -25,8 +25,8 @@ MB = 1_000_000
 
 def row(
     name: str, score: float | None, p95_ms: float | None, memory_mb: float, **other: object
-) -> Row:
-    made = Row(
+) -> ReportRow:
+    made = ReportRow(
         bundle=name,
         task="sentiment",
         arch="lstm" if name.startswith("lstm") else "bert",
@@ -59,19 +59,19 @@ ROWS = (BERT, SMALL_BERT, LSTM, SMALL_LSTM)
 
 
 def gaps(
-    rows: Sequence[Row], allowed: float = 1.0, *, noise: float = 0.3
-) -> Callable[[str, str], Gap]:
+    rows: Sequence[ReportRow], allowed: float = 1.0, *, noise: float = 0.3
+) -> Callable[[str, str], ScoreGap]:
     """Gaps as if `noise` points more could not be ruled out."""
     scores = {one.bundle: one.score or 0.0 for one in rows}
 
-    def between(best: str, other: str) -> Gap:
+    def between(best: str, other: str) -> ScoreGap:
         points = 100 * (scores[best] - scores[other])
-        return Gap(points, points + noise, points + noise < allowed)
+        return ScoreGap(points, points + noise, points + noise < allowed)
 
     return between
 
 
-def verdict(text: str, rows: Sequence[Row] = ROWS, *, noise: float = 0.3) -> Verdict:
+def verdict(text: str, rows: Sequence[ReportRow] = ROWS, *, noise: float = 0.3) -> Verdict:
     budget = parse_budget(text)
     return decide(rows, budget, gaps(rows, budget.drop_points, noise=noise))
 
@@ -84,23 +84,23 @@ def test_without_limits_the_cheapest_that_is_not_worse_ships() -> None:
     found = verdict("")
     assert found.winner == "bert-int8"
     assert found.best == "bert-float32"
-    assert "79.5 % against 80.0 % of bert-float32" in found.why
-    assert "no limits" not in found.why
+    assert "79.5 % against 80.0 % for bert-float32" in found.reason
+    assert "no limits" not in found.reason
     assert len(found.refused) == 3
 
 
 def test_the_best_ships_when_nothing_cheaper_is_close() -> None:
     found = verdict("drop=0.4")
     assert found.winner == found.best == "bert-float32"
-    assert "best score" in found.why
+    assert "best score" in found.reason
 
 
 def test_a_difference_that_cannot_be_ruled_out_is_not_granted() -> None:
     found = verdict("", noise=0.9)
     assert found.winner == "bert-float32"
     assert reasons(found, "bert-int8") == (
-        "accuracy 79.5 % is 0.5 points below 80.0 % of bert-float32; up to 1.4 cannot be ruled "
-        "out, 1 allowed",
+        "accuracy 79.5 % is 0.5 points below bert-float32 (80.0 %) and could be 1.4 points below; "
+        "1 allowed",
     )
 
 
@@ -110,10 +110,10 @@ def test_memory_makes_the_lstm_win_and_says_both_numbers() -> None:
     assert reasons(found, "bert-int8") == ("process memory 84.0 MB > 64 MB",)
     assert reasons(found, "bert-float32") == ("process memory 143 MB > 64 MB",)
     assert reasons(found, "lstm-float32") == (
-        "good enough, but dearer: p95 0.600 ms > 0.400 ms, process memory 58.0 MB > 54.0 MB, "
-        "size 29.0 MB > 27.0 MB",
+        "within the margin, but costs more: p95 0.600 ms > 0.400 ms, process memory "
+        "58.0 MB > 54.0 MB, size 29.0 MB > 27.0 MB",
     )
-    assert "process memory ≤ 64 MB, p95 latency ≤ 20 ms" in found.why
+    assert "process memory ≤ 64 MB, p95 latency ≤ 20 ms" in found.reason
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_nothing_fits_and_the_nearest_miss_is_named() -> None:
     found = verdict("memory=50MB")
     assert found.winner is None
     assert found.nearest_miss == "lstm-int8 (process memory 54.0 MB > 50 MB)"
-    assert found.why == (
+    assert found.reason == (
         "No model fits process memory ≤ 50 MB. The nearest miss is lstm-int8 "
         "(process memory 54.0 MB > 50 MB)."
     )
@@ -171,7 +171,7 @@ def test_when_no_row_is_valid_nothing_ships() -> None:
     rows = [msgspec.structs.replace(one, valid=False, invalid_reasons=("x",)) for one in ROWS]
     found = verdict("", rows)
     assert found.winner is None
-    assert found.why == "No measurement is valid, so nothing can be recommended."
+    assert found.reason == "No measurement is valid, so nothing can be recommended."
     assert found.nearest_miss is None
 
 
@@ -182,7 +182,7 @@ def test_a_row_without_a_score_is_refused() -> None:
     assert reasons(found, "lstm-int8") == ("accuracy was not measured",)
     nothing = verdict("", (unknown,))
     assert nothing.winner is None
-    assert "accuracy of no valid model was measured" in nothing.why
+    assert "No valid measurement includes accuracy" in nothing.reason
 
 
 def test_a_limit_on_something_not_measured_refuses() -> None:
@@ -196,7 +196,7 @@ def test_a_limit_on_something_not_measured_refuses() -> None:
 def test_no_row_at_all() -> None:
     found = verdict("", ())
     assert found.winner is None
-    assert found.why == "Nothing was measured."
+    assert found.reason == "Nothing was measured."
 
 
 def test_one_row_ships_alone() -> None:
@@ -220,7 +220,7 @@ def test_cost_is_a_mean_of_ratios_not_of_units() -> None:
     assert by_cost([slow_small, fast_big]) == ["lstm-b", "lstm-a"]
 
 
-def sentence(rows: Sequence[Row], text: str = "") -> str:
+def sentence(rows: Sequence[ReportRow], text: str = "") -> str:
     budget = parse_budget(text)
     return boundary_sentence(rows, winner_map(rows, budget, gaps(rows, budget.drop_points)))
 
@@ -228,9 +228,8 @@ def sentence(rows: Sequence[Row], text: str = "") -> str:
 def test_the_boundary_says_where_each_architecture_wins() -> None:
     said = sentence(ROWS)
     assert said == (
-        "A BERT is what to ship from 84.0 MB of process memory and a p95 of 10.0 ms on, "
-        "7.0 points better (79.5 % against 72.5 %). Below that an LSTM is, down to 54.0 MB of "
-        "process memory and a p95 of 0.400 ms; under that nothing fits."
+        "Ship a BERT if you can spare 84.0 MB and a p95 of 10.0 ms (+7.0 points). Below that ship "
+        "an LSTM, down to 54.0 MB and a p95 of 0.400 ms. Nothing fits below."
     )
 
 
@@ -242,22 +241,19 @@ def test_a_corner_that_is_noise_is_not_named(
 ) -> None:
     larger = row("bert-int8-b", 0.795, 9.5, 90, p95_ms_ci95=ends_ms)
     said = sentence((*ROWS, larger))
-    assert said.startswith(
-        "A BERT is what to ship from 84.0 MB of process memory and a p95 of 10.0 ms"
-    )
-    assert ("or from 90.0 MB of process memory and a p95 of 9.50 ms" in said) == (corners == 2)
+    assert said.startswith("Ship a BERT if you can spare 84.0 MB and a p95 of 10.0 ms")
+    assert ("or 90.0 MB and 9.50 ms" in said) == (corners == 2)
 
 
 def test_what_looks_the_same_in_print_is_no_reason() -> None:
     winner = row("bert-a", 0.8, 3.4951, 76)
     other = row("bert-b", 0.8, 3.4999, 92)
-    assert cost_reason(winner, other).startswith("good enough, but dearer: process memory 92.0 MB")
+    assert cost_reason(winner, other).startswith("within the margin, but costs more: process")
 
 
 def test_the_boundary_of_one_architecture() -> None:
     assert sentence((LSTM, SMALL_LSTM)) == (
-        "From 54.0 MB of process memory and a p95 of 0.400 ms on, an LSTM is what to ship; "
-        "below that nothing fits."
+        "Ship an LSTM if you can spare 54.0 MB and a p95 of 0.400 ms. Nothing fits below."
     )
 
 
@@ -268,15 +264,15 @@ def test_an_architecture_that_never_wins_is_named() -> None:
 
 def test_other_limits_hold_in_the_map() -> None:
     assert "BERT the better" in sentence(ROWS, "size=30MB")
-    assert sentence(ROWS, "size=1MB").startswith("No memory or latency limit makes a model fit")
-    assert sentence(()).startswith("No memory or latency limit")
+    assert sentence(ROWS, "size=1MB").startswith("No model fits under any memory and latency limit")
+    assert sentence(()).startswith("No model fits")
 
 
 def test_a_region_that_is_no_corner_is_told_axis_by_axis() -> None:
     rows = (row("lstm-a", 0.7, 1.0, 40), row("bert-b", 0.8, 2.0, 60), row("lstm-c", 0.9, 3.0, 80))
     assert sentence(rows) == (
-        "With any latency allowed: an LSTM from 40.0 MB, a BERT from 60.0 MB, an LSTM from "
-        "80.0 MB. With any memory allowed: an LSTM from 1.00 ms, a BERT from 2.00 ms, an LSTM "
+        "With any latency: an LSTM from 40.0 MB, a BERT from 60.0 MB, an LSTM from "
+        "80.0 MB. With any memory: an LSTM from 1.00 ms, a BERT from 2.00 ms, an LSTM "
         "from 3.00 ms."
     )
 
@@ -284,7 +280,7 @@ def test_a_region_that_is_no_corner_is_told_axis_by_axis() -> None:
 def test_without_latencies_the_boundary_asks_memory_alone() -> None:
     rows = [msgspec.structs.replace(one, p95_ms=None, p50_ms=None) for one in ROWS]
     said = sentence(rows)
-    assert "84.0 MB of process memory" in said
+    assert "you can spare 84.0 MB (" in said
     assert "p95" not in said
 
 
@@ -299,5 +295,5 @@ def test_the_map_agrees_with_the_verdict_everywhere() -> None:
 def test_of_perplexity_more_is_worse() -> None:
     best = row("bert-int8", 87.6, 1.7, 82, metric="perplexity")
     other = row("lstm-int8", 101.4, 1.1, 78, metric="perplexity")
-    said = worse_reason(best, other, Gap(13.8, 14.0, False), parse_budget(""))
-    assert said == "perplexity 101.4 is 13.8 points above 87.6 of bert-int8, 1 allowed"
+    said = worse_reason(best, other, ScoreGap(13.8, 14.0, False), parse_budget(""))
+    assert said == "perplexity 101.4 is 13.8 points above bert-int8 (87.6); 1 allowed"

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeseq.errors import InputError
-from edgeseq.report.evidence import timing
+from edgeseq.report.run_statistics import latency_summary
 from edgeseq.stats import latency as percentiles
 from edgeseq.stats.latency import (
     block_length,
@@ -157,7 +157,7 @@ def test_a_tail_of_dependent_samples_has_no_upper_end(coverage: ModuleType) -> N
 def test_an_interval_without_an_upper_end_is_said_in_words(coverage: ModuleType) -> None:
     said = set()
     for run in coverage.make_runs(0.9, 512, 20, seed=3):
-        low, high = timing(np.round(run * 1e6).astype(int).tolist()).p95_ci95 or (0, 0)
+        low, high = latency_summary(np.round(run * 1e6).astype(int).tolist()).p95_ci95 or (0, 0)
         assert low > 0
         said.add(format_interval((low, high)).split()[0] if high is None else "both ends")
     assert said == {"at", "both ends"}

@@ -1,6 +1,6 @@
-"""How charts look: colours, shapes and names of models, and where their labels go.
+"""How charts look: colours, shapes and names of models.
 
-One hue family an architecture, in every chart: orange for LSTMs, blue for BERTs. The pair, from
+One hue family per architecture, in every chart: orange for LSTMs, blue for BERTs. The pair, from
 Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), stays apart under the common kinds of
 colour blindness; within a family the lightness differs, and so do shape and dash.
 
@@ -27,8 +27,6 @@ IS_NARROW = "room < 520"
 """Labels are placed twice: for pictures of at least `LABEL_WIDTH_PX`, and for a phone. `room` is
 a chart's parameter: the width in px that the page has for it."""
 AXIS_WIDTH_PX = 58
-CHARACTER_WIDTH_PX = 6.3
-LABEL_HEIGHT_PX = 13
 
 # token: (light, dark)
 PALETTE: dict[str, tuple[str, str]] = {
@@ -64,7 +62,7 @@ _ARCH_TITLES: dict[Arch, str] = {"lstm": "LSTM", "bert": "BERT"}
 _RECIPE_TITLES: dict[str, str] = {
     "dynamic_wi8_afp32": "dynamic int8",
     "dynamic_wi4_afp32": "dynamic int4",
-    "dynamic_wi4_ei4_afp32": "dynamic int4, words too",
+    "dynamic_wi4_ei4_afp32": "dynamic int4, embeddings too",
     "weight_only_wi8_afp32": "weight-only int8",
     "static_wi8_ai8": "static int8",
     "static_wi8_ai16": "static int16",
@@ -72,9 +70,9 @@ _RECIPE_TITLES: dict[str, str] = {
 
 
 def arch_title(arch: Arch, task: str) -> str:
-    """What an architecture is called; a BERT that sees only the words before is none any more."""
-    next_word = head_of(task) == "language-modeling"
-    return "transformer" if next_word and arch == "bert" else _ARCH_TITLES[arch]
+    """The name of an architecture; a causal encoder is not a BERT."""
+    is_causal = head_of(task) == "language-modeling"
+    return "transformer" if is_causal and arch == "bert" else _ARCH_TITLES[arch]
 
 
 def colour(token: str) -> str:
@@ -87,7 +85,7 @@ def arch_colour(arch: Arch) -> str:
     return colour(f"{arch}-2")
 
 
-class Style(NamedTuple):
+class ModelStyle(NamedTuple):
     """How one model is drawn and called in every chart."""
 
     label: str
@@ -96,7 +94,7 @@ class Style(NamedTuple):
     dash: tuple[int, ...]
 
 
-def styles_of(models: Sequence[tuple[str, Arch, str]]) -> dict[str, Style]:
+def styles_of(models: Sequence[tuple[str, Arch, str]]) -> dict[str, ModelStyle]:
     """A style for each (bundle, architecture, recipe), by bundle.
 
     Within an architecture the darkest colour is the largest recipe. The shape stands for the
@@ -105,7 +103,7 @@ def styles_of(models: Sequence[tuple[str, Arch, str]]) -> dict[str, Style]:
     colours times shapes models apart.
     """
     labels = _short_labels(models)
-    styles: dict[str, Style] = {}
+    styles: dict[str, ModelStyle] = {}
     for arch in sorted({arch for _, arch, _ in models}):
         family = [(bundle, recipe) for bundle, arch_, recipe in models if arch_ == arch]
         family.sort(key=lambda item: (_recipe_rank(item[1]), item[0]))
@@ -115,7 +113,7 @@ def styles_of(models: Sequence[tuple[str, Arch, str]]) -> dict[str, Style]:
         if len(set(zip(shades, forms, strict=True))) < len(family):
             forms = [index % len(_FORMS) for index in range(len(family))]
         for (bundle, _), shade, form in zip(family, shades, forms, strict=True):
-            styles[bundle] = Style(
+            styles[bundle] = ModelStyle(
                 label=labels[bundle],
                 colour=colour(f"{arch}-{shade}"),
                 shape=_FORMS[form][0],
@@ -124,7 +122,7 @@ def styles_of(models: Sequence[tuple[str, Arch, str]]) -> dict[str, Style]:
     return {bundle: styles[bundle] for bundle, _, _ in models}
 
 
-def plain(text: str) -> str:
+def printable(text: str) -> str:
     """`text` on one line of printable characters: Vega-Lite puts sorted names into expressions,
     which a line separator (U+2028) would break."""
     return "".join(c if c.isprintable() else " " for c in " ".join(text.split())) or "(empty)"
@@ -135,22 +133,24 @@ def _recipe_rank(recipe: str) -> int:
 
 
 def _short_labels(models: Sequence[tuple[str, Arch, str]]) -> dict[str, str]:
-    """`MODEL-RECIPE-LOWERING` as `MODEL recipe in words LOWERING`, at most 32 characters, unique
-    or left alone."""
+    """`MODEL-RECIPE-LOWERING` as `MODEL recipe in words LOWERING`, unique and at most 32
+    characters."""
     labels = {}
     for bundle, _, recipe in models:
         title = _RECIPE_TITLES.get(recipe, recipe)
-        name = plain(bundle)
-        stem, found, lowering = name.partition(recipe)
+        name = printable(bundle)
+        stem, separator, lowering = name.partition(recipe)
         words = (stem.rstrip("-_ "), title, lowering.strip("-_ "))
-        label = " ".join(word for word in words if word) if stem and found else name
+        label = " ".join(word for word in words if word) if stem and separator else name
         labels[bundle] = label if len(label) <= 32 else f"{label[:17]}…{label[-14:]}"
     if len(set(labels.values())) < len(labels):
-        return {bundle: f"{index}. {plain(bundle)[:28]}" for index, bundle in enumerate(labels, 1)}
+        return {
+            bundle: f"{index}. {printable(bundle)[:28]}" for index, bundle in enumerate(labels, 1)
+        }
     return labels
 
 
-def config() -> Spec:
+def vega_config() -> Spec:
     """The Vega-Lite `config` that all charts share."""
     text = {"labelColor": colour("muted"), "titleColor": colour("ink")}
     font = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
@@ -175,7 +175,7 @@ def config() -> Spec:
             "titleFontSize": 12,
             "labelLimit": 260,
             "symbolSize": 90,
-            # Two legends of one chart stand below each other: beside, a phone would cut one off.
+            # Two legends of one chart are stacked: side by side, a phone would cut one off.
             "layout": {"top": {"direction": "vertical", "anchor": "start", "margin": 4}},
             "columns": {"expr": "room < 420 ? 1 : room < 640 ? 2 : 3"},
         },
@@ -185,81 +185,23 @@ def config() -> Spec:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Ticks 1, 2, 5 of each decade within [low, high]; only 1 when there would be more than 9."""
+    """At most 9 round ticks within [low, high]: 1, 2, 5 of each decade or more of them, and equal
+    steps where the ends are so near that fewer than 3 of these lie between."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks: list[float] = []
     for steps in ((1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1,)):
         ticks = [float(f"{step * 10.0**decade:.6g}") for decade in decades for step in steps]
         ticks = [tick for tick in ticks if low <= tick <= high]
         if len(ticks) <= 9:
-            return ticks
-    return ticks
-
-
-Box = tuple[float, float, float, float]
-"""Left, top, right, bottom in px."""
-
-
-class Placed(NamedTuple):
-    """Where a label goes: offset in px from its point, and its alignment there."""
-
-    dx: float
-    dy: float
-    align: str
-
-
-def place_labels(
-    points: Sequence[tuple[float, float]],
-    texts: Sequence[str],
-    *,
-    bars: Sequence[Box],
-    width_px: float,
-    height_px: float,
-) -> list[Placed]:
-    """Offsets that keep labels off each other, off points and error bars, inside the picture.
-
-    `points` are in px from the upper left corner, and so is the error bar of each. Greedy: each
-    label takes the nearest free place around its point or at an end of its bar, or the one with
-    the least overlap.
-    """
-    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in points] + list(bars)
-    placed = []
-    for (x, y), text, bar in zip(points, texts, bars, strict=True):
-        ends = [
-            (6.0, Placed(0, bar[1] - 9 - y, "center")),
-            (6.0, Placed(0, bar[3] + 9 - y, "center")),
-        ]
-        options = []
-        for distance, candidate in [*_candidates(), *ends]:
-            box = _label_box(x, y, candidate, len(text) * CHARACTER_WIDTH_PX)
-            outside = max(0, -box[0]) + max(0, box[2] - width_px)
-            outside += max(0, -box[1]) + max(0, box[3] - height_px)
-            cost = sum(_overlap(box, other) for other in taken) + 40 * outside + distance
-            options.append((cost, candidate, box))
-        _, candidate, box = min(options, key=lambda option: option[0])
-        taken.append(box)
-        placed.append(candidate)
-    return placed
-
-
-def _label_box(x: float, y: float, place: Placed, length_px: float) -> Box:
-    left = x + place.dx - {"left": 0.0, "center": 0.5, "right": 1.0}[place.align] * length_px
-    top = y + place.dy - LABEL_HEIGHT_PX / 2
-    return (left, top, left + length_px, top + LABEL_HEIGHT_PX)
-
-
-def _candidates() -> list[tuple[float, Placed]]:
-    places: list[tuple[float, Placed]] = []
-    for dy in (0, -14, 14, -28, 28, -42, 42, -56, 56):
-        places += [(abs(dy), Placed(10, dy, "left")), (abs(dy) + 1, Placed(-10, dy, "right"))]
-        if dy:
-            places.append((abs(dy) + 2, Placed(0, dy, "center")))
-    return places
-
-
-def _overlap(one: Box, other: Box) -> float:
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    return width * height if width > 0 and height > 0 else 0.0
+            break
+    if len(ticks) >= 3:
+        return ticks
+    decade = 10.0 ** math.floor(math.log10((high - low) / 4))
+    step = next(
+        step for step in (decade, 2 * decade, 5 * decade, 10 * decade) if (high - low) / step <= 7
+    )
+    first, last = math.ceil(low / step), math.floor(high / step)
+    return [float(f"{index * step:.6g}") for index in range(first, last + 1)]
 
 
 def with_css_variables(value: Any) -> Any:
