@@ -72,6 +72,6 @@ def inspect(path: str | Path, *, profile: bool = False) -> Inspection:
 
 def _profile(bundle: Bundle) -> OperatorProfile:
     # The device half is loaded only to run a model.
-    from edgeseq_benchmarks.bench.probes.operators import profile_bundle
+    from edgeseq_benchmarks.bench.probes.operator_profile import profile_bundle
 
     return profile_bundle(bundle, [example.text for example in bundle.golden.examples])
