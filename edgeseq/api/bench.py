@@ -121,7 +121,12 @@ def bench_all(
     """
     # The device half is loaded only to measure.
     from edgeseq_benchmarks.bench.runner import default_settings
-    from edgeseq_benchmarks.devices.measure import Outcome, Task, find_targets, measure_on_all
+    from edgeseq_benchmarks.devices.measure import (
+        BenchRequest,
+        DeviceOutcome,
+        find_targets,
+        measure_on_all,
+    )
 
     targets = find_targets(list(devices), python=options.get("python"))
     native = options.get("native")
@@ -136,14 +141,14 @@ def bench_all(
         energy=options.get("energy", False),
         examples=options.get("examples"),
     )
-    task = Task(
+    task = BenchRequest(
         tuple(bundle_path(bundle) for bundle in bundles),
         settings,
         command=tuple(options.get("command", ())),
         native=None if native is None else Path(native),
     )
 
-    def convert_outcome(outcome: Outcome) -> BenchOutcome:
+    def convert_outcome(outcome: DeviceOutcome) -> BenchOutcome:
         return BenchOutcome(
             device=outcome.target.given,
             label=outcome.target.label,

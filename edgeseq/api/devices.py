@@ -16,7 +16,7 @@ from edgeseq.formats.devices import (
 from edgeseq.formats.devices import add_device as save_device
 
 if TYPE_CHECKING:
-    from edgeseq_benchmarks.devices.doctor import Diagnosis, Facts
+    from edgeseq_benchmarks.devices.doctor import Diagnosis, DeviceFacts
 
 __all__ = ["add_device", "check_device", "devices_path", "list_devices", "remove_device"]
 
@@ -71,7 +71,7 @@ class DeviceCheck:
     device: str
     ready: bool
     diagnoses: tuple[Diagnosis, ...]
-    facts: Facts
+    facts: DeviceFacts
 
 
 def check_device(device: str = "local", *, python: str | None = None) -> DeviceCheck:
@@ -90,13 +90,13 @@ def check_device(device: str = "local", *, python: str | None = None) -> DeviceC
         True
     """
     # The device half is loaded only to reach a device.
-    from edgeseq_benchmarks.devices.doctor import can_bench, diagnose, examine
+    from edgeseq_benchmarks.devices.doctor import can_bench, diagnose, collect_facts
     from edgeseq_benchmarks.devices.registry import open_device, resolve_device
 
     address = resolve_device(device, where="DEVICE")
     # On this machine, the Python that runs this would run the benchmark.
     default_python = sys.executable if address.kind == "local" else address.python
     with closing(open_device(address)) as opened:
-        facts = examine(opened, python=python or default_python)
+        facts = collect_facts(opened, python=python or default_python)
     diagnoses = diagnose(facts)
     return DeviceCheck(facts.device, can_bench(diagnoses), diagnoses, facts)

@@ -19,7 +19,7 @@ from edgeseq.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from edgeseq_benchmarks.devices.measure import Outcome
+    from edgeseq_benchmarks.devices.measure import DeviceOutcome
 
 
 def bench(
@@ -95,7 +95,7 @@ def bench(
     from edgeseq.errors import InputError, OutputError
     from edgeseq.units import parse_bytes
     from edgeseq_benchmarks.bench.runner import default_settings
-    from edgeseq_benchmarks.devices.measure import Task, find_targets, measure_on_all
+    from edgeseq_benchmarks.devices.measure import BenchRequest, find_targets, measure_on_all
     from edgeseq_benchmarks.devices.measure import exit_code as exit_code_of
 
     targets = find_targets(on or ["local"], python=python)
@@ -115,7 +115,7 @@ def bench(
         energy=energy,
         examples=examples,
     )
-    task = Task(tuple(bundles), settings, command=tuple(sys.argv), native=native)
+    task = BenchRequest(tuple(bundles), settings, command=tuple(sys.argv), native=native)
     paths = {
         target.given: result
         if len(targets) == 1
@@ -123,7 +123,7 @@ def bench(
         for target in targets
     }
 
-    def keep(outcome: Outcome) -> None:
+    def keep(outcome: DeviceOutcome) -> None:
         _keep(outcome, paths[outcome.target.given], several=len(targets) > 1)
 
     # Nothing may move on the screen by itself while a model is measured.
@@ -136,7 +136,7 @@ def bench(
         raise typer.Exit(code)
 
 
-def _keep(outcome: Outcome, path: Path, *, several: bool) -> None:
+def _keep(outcome: DeviceOutcome, path: Path, *, several: bool) -> None:
     """Writes or says what came of a device as soon as it is there: another may take hours."""
     from edgeseq.formats.storage import write_json
 
@@ -151,7 +151,7 @@ def _keep(outcome: Outcome, path: Path, *, several: bool) -> None:
         print_note(f"{outcome.target.given}: what was measured so far is in {beside}")
 
 
-def _show(outcomes: tuple[Outcome, ...], paths: dict[str, Path], *, as_json: bool) -> None:
+def _show(outcomes: tuple[DeviceOutcome, ...], paths: dict[str, Path], *, as_json: bool) -> None:
     answers: list[dict[str, Any]] = []
     written = []
     for outcome in outcomes:

@@ -10,7 +10,7 @@ from edgeseq.cli import device_emulate
 from edgeseq.cli.console import JsonOption, out, print_json, print_note
 
 if TYPE_CHECKING:
-    from edgeseq_benchmarks.devices.doctor import Diagnosis, Facts
+    from edgeseq_benchmarks.devices.doctor import DeviceFacts, Diagnosis
 
 app = typer.Typer(
     name="device",
@@ -126,27 +126,27 @@ def doctor(
     else:
         _print(found, diagnoses)
     if not ready:
-        problems = [one.about for one in diagnoses if one.severity == "problem"]
+        problems = [diagnosis.subject for diagnosis in diagnoses if diagnosis.severity == "problem"]
         raise RefusedError(
             "cannot measure yet", where=found.device, found=f"a problem with {', '.join(problems)}"
         )
 
 
-def _examine(device: str, python: str | None) -> Facts:
+def _examine(device: str, python: str | None) -> DeviceFacts:
     import sys
     from contextlib import closing
 
-    from edgeseq_benchmarks.devices.doctor import examine
+    from edgeseq_benchmarks.devices.doctor import collect_facts
     from edgeseq_benchmarks.devices.registry import open_device, resolve_device
 
     address = resolve_device(device, where="DEVICE")
     # Here, the Python that runs this command is the one that would measure.
     default_python = sys.executable if address.kind == "local" else address.python
     with closing(open_device(address)) as opened:
-        return examine(opened, python=python or default_python)
+        return collect_facts(opened, python=python or default_python)
 
 
-def _print(facts: Facts, diagnoses: tuple[Diagnosis, ...]) -> None:
+def _print(facts: DeviceFacts, diagnoses: tuple[Diagnosis, ...]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
@@ -155,21 +155,24 @@ def _print(facts: Facts, diagnoses: tuple[Diagnosis, ...]) -> None:
     table = Table.grid(padding=(0, 2))
     for _ in range(3):
         table.add_column(overflow="fold")
-    for one in diagnoses:
+    for diagnosis in diagnoses:
         table.add_row(
-            f"[{_COLOURS[one.severity]}]{one.severity}[/]", escape(one.about), escape(one.what)
+            f"[{_COLOURS[diagnosis.severity]}]{diagnosis.severity}[/]",
+            escape(diagnosis.subject),
+            escape(diagnosis.message),
         )
     out.print(escape(title), soft_wrap=True, style="bold")
     out.print(table)
-    for one in diagnoses:
-        _print_commands(one.about, "there" if facts.device != "local" else "", one.mend)
-        _print_commands(one.about, "here", one.mend_here)
+    for diagnosis in diagnoses:
+        where = "" if facts.device == "local" else "on the device"
+        _print_fix(diagnosis.subject, where, diagnosis.fix)
+        _print_fix(diagnosis.subject, "on this machine", diagnosis.fix_on_host)
 
 
-def _print_commands(about: str, where: str, commands: tuple[str, ...]) -> None:
+def _print_fix(subject: str, where: str, commands: tuple[str, ...]) -> None:
     """Below the table and unbroken, so that a line can be copied."""
     if not commands:
         return
-    out.print(f"\n{about}, to mend it{f' ({where})' if where else ''}:", markup=False)
+    out.print(f"\n{subject}, to fix it{f' ({where})' if where else ''}:", markup=False)
     for command in commands:
         out.print(f"  {command}", markup=False, soft_wrap=True)

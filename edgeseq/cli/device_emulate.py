@@ -34,28 +34,28 @@ def emulate(
     Example: sudo edgeseq device emulate pi4
     """
     from edgeseq_benchmarks.devices.emulated import EmulatedDevice
-    from edgeseq_benchmarks.devices.emulator.image import build_image
-    from edgeseq_benchmarks.devices.needs import look
+    from edgeseq_benchmarks.devices.emulator.board_image import build_image
+    from edgeseq_benchmarks.devices.remote.requirements import check
 
     device = EmulatedDevice(board, cache=cache_dir)
     with progress_bars() as report:
         image = build_image(cache_dir, progress=report)
     try:
         device.connect(timeout_s=_START_TIMEOUT_S)
-        found = look(device, "python3", timeout_s=_START_TIMEOUT_S)
+        python = check(device, "python3", timeout_s=_START_TIMEOUT_S)
         answer = {
             "device": device.name,
             "image": str(image.folder),
             "disk_bytes": image.disk.stat().st_blocks * 512,
             "release": image.release,
-            "python": ".".join(map(str, found.python)),
-            "machine": found.machine,
+            "python": ".".join(map(str, python.version)),
+            "machine": python.machine,
             "packages": list(image.wheels),
         }
         if json:
             print_json(answer)
         else:
-            words = f"Debian {image.release}, Python {answer['python']} on {found.machine}"
+            words = f"Debian {image.release}, Python {answer['python']} on {python.machine}"
             out.print(f"{device.name} works: {words}", markup=False)
             print_note(f"kept in {image.folder}; next: edgeseq bench BUNDLE --on {device.name} …")
         if hold and device.machine is not None:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeseq.errors import InputError
-from edgeseq_benchmarks.devices.measure import Target, find_targets
+from edgeseq_benchmarks.devices.measure import DeviceTarget, find_targets
 from edgeseq_benchmarks.devices.registry import KINDS
 
 RESULTS_FOLDER = Path("results")
 
 
-def suite_targets(on: Sequence[str], python: str | None) -> tuple[Target, ...]:
+def suite_targets(on: Sequence[str], python: str | None) -> tuple[DeviceTarget, ...]:
     """The devices of these names; () when only this machine measures.
 
     Raises `InputError` for a name that is none, and for a phone, which needs a tool of its own.

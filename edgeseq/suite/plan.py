@@ -12,7 +12,7 @@ import msgspec
 from edgeseq.suite.devices import RESULTS_FOLDER, result_path
 from edgeseq.suite.schema import DataSection, ModelSection, Suite, bundle_name
 from edgeseq.suite.steps import Step
-from edgeseq_benchmarks.devices.measure import Target
+from edgeseq_benchmarks.devices.measure import DeviceTarget
 
 DATA_FILE = Path("data.json")
 RESULT_FILE = Path("result.json")
@@ -50,7 +50,7 @@ def plan(
     data_sha256: str,
     root: Path,
     runtime_identity: dict[str, str],
-    targets: Sequence[Target] = (),
+    targets: Sequence[DeviceTarget] = (),
     python: str | None = None,
 ) -> list[Step]:
     """All steps after `data`, in an order in which each one's inputs stand before it.
@@ -101,7 +101,7 @@ def _bench_step(
     root: Path,
     *,
     identity: dict[str, str],
-    targets: Sequence[Target],
+    targets: Sequence[DeviceTarget],
     python: str | None,
 ) -> Step:
     """Measures on this machine, or on the devices that were named."""

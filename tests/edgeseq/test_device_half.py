@@ -22,7 +22,7 @@ import pytest
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from edgeseq_benchmarks.devices.doctor.wheels import (
+from edgeseq_benchmarks.devices.wheels import (
     BASE,
     LEGACY,
     LITERT,
@@ -203,7 +203,7 @@ def _whole_way(environment: Environment, bundles: list[Path], runtime: str) -> N
     result, report = environment.home / "result.json", environment.home / "report"
     doctor = environment.json("doctor")
     assert doctor["can_bench"], doctor
-    said = {one["about"]: one for one in doctor["diagnoses"]}
+    said = {one["subject"]: one for one in doctor["diagnoses"]}
     assert said["runtime"]["what"].startswith(runtime)
 
     predicted = environment.json("predict", bundles[0], TEXT)

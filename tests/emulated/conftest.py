@@ -15,14 +15,14 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from edgeseq_benchmarks.devices.emulator.image import Image, build_image
+from edgeseq_benchmarks.devices.emulator.board_image import BoardImage, build_image
 
 RECIPES = ("float32", "dynamic_wi8_afp32", "static_wi8_ai8")
 MODELS = {
     "lstm": ["--arch", "lstm", "--epochs", "2"],
     "bert": ["--arch", "bert", "--layers", "1", "--epochs", "1"],
 }
-Prepared = tuple[Sequence[Path], Image]
+Prepared = tuple[Sequence[Path], BoardImage]
 
 
 def _edgeseq(*arguments: str | Path) -> str:
@@ -77,5 +77,5 @@ def bundles(prepared: Prepared) -> Sequence[Path]:
 
 
 @pytest.fixture(scope="session")
-def image(prepared: Prepared) -> Image:
+def image(prepared: Prepared) -> BoardImage:
     return prepared[1]

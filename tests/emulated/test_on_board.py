@@ -11,10 +11,11 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from edgeseq.formats.result import Result, Run, read_result
-from edgeseq_benchmarks.devices.base import Finished
+from edgeseq_benchmarks.devices.base import CommandOutput
 from edgeseq_benchmarks.devices.emulated import EmulatedDevice
-from edgeseq_benchmarks.devices.emulator import packages
-from edgeseq_benchmarks.devices.emulator.image import Image
+from edgeseq_benchmarks.devices.emulator import board_packages
+from edgeseq_benchmarks.devices.emulator.board_image import BoardImage
+from edgeseq_benchmarks.devices.wheels import LITERT
 
 # The whole is to take 25 minutes on two idle processors; a machine at work may take twice that.
 pytestmark = [pytest.mark.emulated, pytest.mark.timeout(3000)]
@@ -28,8 +29,8 @@ Results = tuple[Result, list[Result]]
 
 @pytest.fixture(scope="module")
 def installation(
-    image: Image, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Future[Finished]]:
+    image: BoardImage, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Future[CommandOutput]]:
     """The guide's own words, typed on a board; only the wheels lie in a folder there.
 
     It goes on beside the measurement: on an emulated processor it takes minutes, in which another
@@ -40,10 +41,10 @@ def installation(
         yield beside.submit(_install, image, folder)
 
 
-def _install(image: Image, folder: Path) -> Finished:
-    wheels = packages.fetch_wheels(folder, packages.REQUIREMENTS, image.python)
+def _install(image: BoardImage, folder: Path) -> CommandOutput:
+    wheels = board_packages.fetch_wheels(folder, LITERT.requirements, image.python)
     there = PurePosixPath("/root/wheels")
-    quoted = " ".join(f"'{name}'" for name in packages.REQUIREMENTS)
+    quoted = " ".join(f"'{name}'" for name in LITERT.requirements)
     # Bytecode is made when a module is first needed: all of numpy's would take minutes.
     script = (
         "PATH=/usr/bin:/bin; export PIP_NO_INDEX=1 PIP_FIND_LINKS=/root/wheels PIP_NO_COMPILE=1\n"
@@ -65,7 +66,7 @@ def _install(image: Image, folder: Path) -> Finished:
 
 @pytest.fixture(scope="module")
 def results(
-    work: Path, bundles: Sequence[Path], installation: Future[Finished], edgeseq: Edgeseq
+    work: Path, bundles: Sequence[Path], installation: Future[CommandOutput], edgeseq: Edgeseq
 ) -> Results:
     """The same bundles and examples, measured here and on three boards, one for each recipe, while
     a fourth one is installed: each keeps one processor busy."""
@@ -146,13 +147,13 @@ def test_the_report_shows_no_time(results: Results, work: Path, edgeseq: Edgeseq
         assert any(finding.code == "emulated" for finding in result.findings)
 
 
-def test_the_guides_commands_install_what_measures(installation: Future[Finished]) -> None:
+def test_the_guides_commands_install_what_measures(installation: Future[CommandOutput]) -> None:
     done = installation.result()
     assert done.returncode == 0, done.stderr.decode()[-2000:]
     assert b"/root/edgeseq-venv/" in done.stdout
 
 
-def test_nothing_is_left_running(image: Image) -> None:
+def test_nothing_is_left_running(image: BoardImage) -> None:
     device = EmulatedDevice("pi-zero-2w")
     device.connect(timeout_s=300)
     assert device.machine is not None

@@ -19,8 +19,8 @@ from pathlib import Path, PurePosixPath
 
 from edgeseq.errors import DeviceError, InputError
 from edgeseq_benchmarks.devices.address import DeviceKind
-from edgeseq_benchmarks.devices.base import DeviceLostError, Finished, OnLine
-from edgeseq_benchmarks.devices.command import TookTooLongError, last_line, pause, run_command
+from edgeseq_benchmarks.devices.base import CommandOutput, DeviceLostError, LineCallback
+from edgeseq_benchmarks.devices.command import CommandTimeoutError, last_line, pause, run_command
 
 SCRATCH = PurePosixPath("/data/local/tmp")
 """The one folder in which the user `shell` may write and run programs on every Android."""
@@ -122,8 +122,8 @@ class AdbDevice:
         *,
         timeout_s: float,
         stdin: bytes = b"",
-        on_line: OnLine | None = None,
-    ) -> Finished:
+        on_line: LineCallback | None = None,
+    ) -> CommandOutput:
         """See `Device.run`."""
         mark = f"edgeseq-{secrets.token_hex(8)}"
         line = f"EDGESEQ_RUN={mark} {shlex.join(command)}; echo {mark} $?"
@@ -151,7 +151,7 @@ class AdbDevice:
         if status is None:
             self._end_marked(mark)
             raise self._lost(f"the connection broke while {command[0]!r} ran", finished.stderr)
-        return Finished(status, stdout, finished.stderr)
+        return CommandOutput(status, stdout, finished.stderr)
 
     def put(self, source: Path, target: PurePosixPath, *, timeout_s: float) -> None:
         """See `Device.put`."""
@@ -195,17 +195,17 @@ class AdbDevice:
         *arguments: str,
         timeout_s: float,
         stdin: bytes = b"",
-        on_line: OnLine | None = None,
+        on_line: LineCallback | None = None,
         alone: bool = False,
         whose: str = "",
-    ) -> Finished:
+    ) -> CommandOutput:
         """Runs the client, for this phone or `alone`; `whose` names the command in messages."""
         serial = () if alone else ("-s", self._serial)
         try:
             return run_command(
                 [*self._adb, *serial, *arguments], timeout_s=timeout_s, stdin=stdin, on_line=on_line
             )
-        except TookTooLongError as error:
+        except CommandTimeoutError as error:
             raise DeviceLostError(
                 f"{whose or 'adb ' + arguments[0]} did not end within {timeout_s:g} s",
                 where=self.name,
@@ -264,7 +264,7 @@ class AdbDevice:
             worth_retrying=True,
         )
 
-    def _refused(self, what: str, path: PurePosixPath, answer: Finished) -> DeviceError:
+    def _refused(self, what: str, path: PurePosixPath, answer: CommandOutput) -> DeviceError:
         """Why a file was not copied: the phone is gone, or it is full, or it does not want it."""
         # `adb push` says on stdout what went wrong, and then how fast it was.
         lines = (answer.stderr + b"\n" + answer.stdout).splitlines()
@@ -281,7 +281,7 @@ class AdbDevice:
         """Ends on the phone what a command has started; when it is gone, as soon as it is back."""
         command = shlex.join(("sh", "-c", _END_MARKED, "sh", f"EDGESEQ_RUN={mark}"))
         service = ("shell", "-T", "-n") if self._shell_v2 else ("exec-out",)
-        answer = Finished(1, b"", b"")
+        answer = CommandOutput(1, b"", b"")
         with contextlib.suppress(DeviceError):
             answer = self._client(*service, f"{command}; echo {mark}", timeout_s=_SHORT_CALL_S)
         if mark.encode() not in answer.stdout:
@@ -299,7 +299,7 @@ KIND = DeviceKind(
 class _End:
     """Finds the line that ends a command's output: its mark and the exit status."""
 
-    def __init__(self, mark: str, on_line: OnLine | None) -> None:
+    def __init__(self, mark: str, on_line: LineCallback | None) -> None:
         self._mark = mark.encode() + b" "
         self._on_line = on_line
         self.status: int | None = None

@@ -16,12 +16,12 @@ import msgspec
 from edgeseq.errors import DeviceError
 from edgeseq.formats.result import Result
 
-OnLine = Callable[[bytes], None]
+LineCallback = Callable[[bytes], None]
 """Takes each line of stdout (without its line end) while the command still runs."""
 
 
-class Finished(msgspec.Struct, frozen=True):
-    """A command that has ended; `stdout` is empty when its lines went to an `OnLine`."""
+class CommandOutput(msgspec.Struct, frozen=True):
+    """A command that has ended; `stdout` is empty when its lines went to an `LineCallback`."""
 
     returncode: int
     stdout: bytes
@@ -76,8 +76,8 @@ class Device(Protocol):
         *,
         timeout_s: float,
         stdin: bytes = b"",
-        on_line: OnLine | None = None,
-    ) -> Finished:
+        on_line: LineCallback | None = None,
+    ) -> CommandOutput:
         """Runs a command, given as an argument list that no shell may change, to its end.
 
         A command that exits with another status than 0 is an answer, not an error. After a

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO
 
-from edgeseq_benchmarks.devices.base import Finished, OnLine
+from edgeseq_benchmarks.devices.base import CommandOutput, LineCallback
 
 _CHUNK_BYTES = 1 << 16
 # A device that sends without end must not fill this machine's memory.
@@ -22,7 +22,7 @@ STDERR_LIMIT_BYTES = 1 << 20
 _LINE_LIMIT_BYTES = 1 << 26
 
 
-class TookTooLongError(Exception):
+class CommandTimeoutError(Exception):
     """The command did not end in time, and was killed; `stderr` is what it had said."""
 
     def __init__(self, stderr: bytes) -> None:
@@ -72,7 +72,7 @@ def _notice() -> None:
 class _Output:
     """One of a command's two outputs, kept or handed on line by line."""
 
-    def __init__(self, limit_bytes: int, on_line: OnLine | None = None) -> None:
+    def __init__(self, limit_bytes: int, on_line: LineCallback | None = None) -> None:
         self.kept = bytearray()
         self._limit_bytes = limit_bytes
         self._on_line = on_line
@@ -98,17 +98,17 @@ def run_command(
     *,
     timeout_s: float,
     stdin: bytes | IO[bytes] = b"",
-    on_line: OnLine | None = None,
+    on_line: LineCallback | None = None,
     output: IO[bytes] | None = None,
     keep_stdin_open: bool = False,
     env: Mapping[str, str] | None = None,
-) -> Finished:
+) -> CommandOutput:
     """Runs a local command to its end, its process group killed when anything goes wrong.
 
     Stdout goes line by line to `on_line`, or as it is to `output`, or into the answer. With
     `keep_stdin_open` the command sees the end of its input only when it is over: so a program on
     the other side can tell that somebody is still there. An exception of `on_line` ends the
-    command too. Raises `TookTooLongError` after `timeout_s`.
+    command too. Raises `CommandTimeoutError` after `timeout_s`.
     """
     deadline = time.monotonic() + timeout_s
     process = subprocess.Popen(
@@ -127,10 +127,10 @@ def run_command(
         returncode = process.wait(max(0.0, deadline - time.monotonic()) + 0.1)
         outputs["out"].end()
     except (TimeoutError, subprocess.TimeoutExpired):
-        raise TookTooLongError(bytes(outputs["err"].kept)) from None
+        raise CommandTimeoutError(bytes(outputs["err"].kept)) from None
     finally:
         _end(process)
-    return Finished(returncode, bytes(outputs["out"].kept), bytes(outputs["err"].kept))
+    return CommandOutput(returncode, bytes(outputs["out"].kept), bytes(outputs["err"].kept))
 
 
 class _Input:

@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath
 from edgeseq.errors import DeviceError
 from edgeseq_benchmarks.bench.limits.boards import find_board
 from edgeseq_benchmarks.devices.address import DeviceKind
-from edgeseq_benchmarks.devices.base import DeviceLostError, Finished, OnLine
-from edgeseq_benchmarks.devices.emulator.image import find_image
-from edgeseq_benchmarks.devices.emulator.machine import Machine
+from edgeseq_benchmarks.devices.base import CommandOutput, DeviceLostError, LineCallback
+from edgeseq_benchmarks.devices.emulator.board_image import find_image
+from edgeseq_benchmarks.devices.emulator.qemu import QemuBoard
 from edgeseq_benchmarks.devices.ssh import SshDevice
 
 
@@ -29,7 +29,7 @@ class EmulatedDevice:
         """
         self._board = find_board(board, where="emulated board", emulated=True)
         self._cache = cache
-        self._machine: Machine | None = None
+        self._machine: QemuBoard | None = None
         self._ssh: SshDevice | None = None
 
     @property
@@ -41,7 +41,7 @@ class EmulatedDevice:
         return True
 
     @property
-    def machine(self) -> Machine | None:
+    def machine(self) -> QemuBoard | None:
         """The QEMU behind it, None while it is not connected."""
         return self._machine
 
@@ -54,7 +54,7 @@ class EmulatedDevice:
             self._ssh = self._machine.ssh()
         self._ssh.connect(timeout_s=timeout_s)
 
-    def _start(self, timeout_s: float) -> Machine:
+    def _start(self, timeout_s: float) -> QemuBoard:
         image = find_image(self._cache)
         if image is None:
             raise DeviceError(
@@ -62,7 +62,7 @@ class EmulatedDevice:
                 where=self.name,
                 fix=f"build it once: edgeseq device emulate {self._board.name}",
             )
-        machine = Machine(image, self._board)
+        machine = QemuBoard(image, self._board)
         machine.start(timeout_s=timeout_s)
         return machine
 
@@ -77,8 +77,8 @@ class EmulatedDevice:
         *,
         timeout_s: float,
         stdin: bytes = b"",
-        on_line: OnLine | None = None,
-    ) -> Finished:
+        on_line: LineCallback | None = None,
+    ) -> CommandOutput:
         return self._connected().run(command, timeout_s=timeout_s, stdin=stdin, on_line=on_line)
 
     def put(self, source: Path, target: PurePosixPath, *, timeout_s: float) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 
 from edgeseq.errors import DeviceError
 from edgeseq_benchmarks.devices.address import DeviceKind
-from edgeseq_benchmarks.devices.base import DeviceLostError, Finished, OnLine
-from edgeseq_benchmarks.devices.command import TookTooLongError, run_command
+from edgeseq_benchmarks.devices.base import CommandOutput, DeviceLostError, LineCallback
+from edgeseq_benchmarks.devices.command import CommandTimeoutError, run_command
 
 
 class LocalDevice:
@@ -30,21 +30,21 @@ class LocalDevice:
         *,
         timeout_s: float,
         stdin: bytes = b"",
-        on_line: OnLine | None = None,
-    ) -> Finished:
+        on_line: LineCallback | None = None,
+    ) -> CommandOutput:
         """See `Device.run`; a command that is not there ends with 127, as in a shell."""
         try:
             return run_command(command, timeout_s=timeout_s, stdin=stdin, on_line=on_line)
-        except TookTooLongError as error:
+        except CommandTimeoutError as error:
             raise DeviceLostError(
                 f"a command did not end within {timeout_s:g} s",
                 where=self.name,
                 found=command[0],
             ) from error
         except FileNotFoundError as error:
-            return Finished(127, b"", str(error).encode())
+            return CommandOutput(127, b"", str(error).encode())
         except (PermissionError, OSError) as error:
-            return Finished(126, b"", str(error).encode())
+            return CommandOutput(126, b"", str(error).encode())
 
     def put(self, source: Path, target: PurePosixPath, *, timeout_s: float) -> None:  # noqa: ARG002
         """Copies a file; a local copy takes the time that it takes."""

@@ -18,10 +18,10 @@ from edgeseq_benchmarks.devices.address import DeviceAddress
 from edgeseq_benchmarks.devices.base import Device, DeviceLostError
 from edgeseq_benchmarks.devices.command import Interruption, interruptible
 from edgeseq_benchmarks.devices.registry import KINDS, open_device, resolve_device
-from edgeseq_benchmarks.devices.remote import Patience, bench_on
+from edgeseq_benchmarks.devices.remote.remote_bench import RetryPolicy, bench_on
 
 
-class Target(NamedTuple):
+class DeviceTarget(NamedTuple):
     """A device to measure on; `given` is what its user called it, `label` the same as part of a
     file's name."""
 
@@ -30,7 +30,7 @@ class Target(NamedTuple):
     label: str
 
 
-class Task(msgspec.Struct, frozen=True):
+class BenchRequest(msgspec.Struct, frozen=True):
     """What is measured, on every device alike.
 
     `native` is the tool that measures on phones (`adb:`), and needed there alone.
@@ -40,16 +40,16 @@ class Task(msgspec.Struct, frozen=True):
     settings: Settings
     command: tuple[str, ...] = ()
     native: Path | None = None
-    patience: Patience = Patience()
+    retry_policy: RetryPolicy = RetryPolicy()
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class DeviceOutcome(msgspec.Struct, frozen=True):
     """What came of one device: its result, or the error that ended it.
 
     Of a device that was lost, `unfinished` is what is known of its measurement.
     """
 
-    target: Target
+    target: DeviceTarget
     result: Result | None = None
     error: EdgeseqError | None = None
     unfinished: Result | None = None
@@ -57,12 +57,12 @@ class Outcome(msgspec.Struct, frozen=True):
 
 def find_targets(
     given: Sequence[str], *, python: str | None = None, where: str = "--on"
-) -> tuple[Target, ...]:
+) -> tuple[DeviceTarget, ...]:
     """The devices of these names; `python` is the interpreter on them, instead of what is kept.
 
     Raises `InputError` for a name that is none, and for one device named twice.
     """
-    targets: list[Target] = []
+    targets: list[DeviceTarget] = []
     for text in given:
         address = resolve_device(text, where=where)
         if python is not None:
@@ -72,11 +72,13 @@ def find_targets(
         label = re.sub(r"[^A-Za-z0-9.@_-]+", "-", text.removeprefix("ssh://")).strip("-.")
         if any(target.label == label for target in targets):
             label = f"{label}-{len(targets) + 1}"
-        targets.append(Target(text, address, label))
+        targets.append(DeviceTarget(text, address, label))
     return tuple(targets)
 
 
-def measure_on(target: Target, task: Task, *, progress: ProgressCallback = no_progress) -> Result:
+def measure_on(
+    target: DeviceTarget, task: BenchRequest, *, progress: ProgressCallback = no_progress
+) -> Result:
     """Measures on one device; raises what the bench of its kind raises."""
     measured_by = KINDS[target.address.kind].measured_by
     if measured_by == "this process":
@@ -91,7 +93,7 @@ def measure_on(target: Target, task: Task, *, progress: ProgressCallback = no_pr
         python=target.address.python,
         progress=progress,
         command=task.command,
-        patience=task.patience,
+        retry_policy=task.retry_policy,
     )
 
 
@@ -111,8 +113,8 @@ def _settings_for(device: Device, settings: Settings) -> Settings:
     )
 
 
-def _measure_on_phone(device: Device, task: Task, progress: ProgressCallback) -> Result:
-    from edgeseq_benchmarks.devices.android.bench import bench_on_phone
+def _measure_on_phone(device: Device, task: BenchRequest, progress: ProgressCallback) -> Result:
+    from edgeseq_benchmarks.devices.android.phone_bench import bench_on_phone
 
     if task.native is None:
         raise InputError(
@@ -131,23 +133,23 @@ def _measure_on_phone(device: Device, task: Task, progress: ProgressCallback) ->
 
 
 def measure_on_all(
-    targets: Sequence[Target],
-    task: Task,
+    targets: Sequence[DeviceTarget],
+    task: BenchRequest,
     *,
     progress: ProgressCallback = no_progress,
-    ended: Callable[[Outcome], None] = lambda _: None,
-) -> tuple[Outcome, ...]:
+    ended: Callable[[DeviceOutcome], None] = lambda _: None,
+) -> tuple[DeviceOutcome, ...]:
     """Measures on all devices at the same time; an error of one is in its outcome alone.
 
     `ended` is called with each outcome as soon as it is there, one at a time. A
     `KeyboardInterrupt` ends the run on all of them before it is raised again.
     """
     lock = threading.Lock()
-    outcomes: dict[str, Outcome] = {}
+    outcomes: dict[str, DeviceOutcome] = {}
     broken: list[BaseException] = []
     interruption = Interruption()
 
-    def measure(target: Target) -> None:
+    def measure(target: DeviceTarget) -> None:
         def labelled(update: ProgressUpdate, /) -> None:
             with lock:
                 if len(targets) > 1:
@@ -156,16 +158,16 @@ def measure_on_all(
                 progress(update)
 
         try:
-            outcome = Outcome(target, result=measure_on(target, task, progress=labelled))
+            outcome = DeviceOutcome(target, result=measure_on(target, task, progress=labelled))
         except DeviceLostError as error:
-            outcome = Outcome(target, error=error, unfinished=error.result)
+            outcome = DeviceOutcome(target, error=error, unfinished=error.result)
         except EdgeseqError as error:
-            outcome = Outcome(target, error=error)
+            outcome = DeviceOutcome(target, error=error)
         with lock:
             outcomes[target.given] = outcome
             ended(outcome)
 
-    def in_thread(target: Target) -> None:
+    def in_thread(target: DeviceTarget) -> None:
         try:
             with interruptible(interruption):
                 measure(target)
@@ -194,7 +196,7 @@ def measure_on_all(
     return tuple(outcomes[target.given] for target in targets)
 
 
-def exit_code(outcomes: Sequence[Outcome]) -> int:
+def exit_code(outcomes: Sequence[DeviceOutcome]) -> int:
     """0 when every device was measured; 4 when one was lost or could not do it."""
     errors = [outcome.error for outcome in outcomes if outcome.error is not None]
     if any(isinstance(error, DeviceError) for error in errors):

@@ -22,8 +22,8 @@ from typing import IO
 from edgeseq.errors import DeviceError
 from edgeseq.formats.storage import write_bytes
 from edgeseq_benchmarks.devices.address import DeviceAddress, DeviceKind
-from edgeseq_benchmarks.devices.base import DeviceLostError, Finished, OnLine
-from edgeseq_benchmarks.devices.command import TookTooLongError, last_line, pause, run_command
+from edgeseq_benchmarks.devices.base import CommandOutput, DeviceLostError, LineCallback
+from edgeseq_benchmarks.devices.command import CommandTimeoutError, last_line, pause, run_command
 from edgeseq_benchmarks.devices.remote_shell import put_script, shell_line
 from edgeseq_benchmarks.devices.ssh_errors import explain
 
@@ -133,7 +133,7 @@ class SshDevice:
         command = ["ssh", *self._settings, *self._login, "-G", "--", self._host]
         try:
             said = run_command(command, timeout_s=_CONTROL_TIMEOUT_S, env=_environment()).stdout
-        except TookTooLongError:
+        except CommandTimeoutError:
             return False
         words = [line.split() for line in said.lower().splitlines()]
         return any(
@@ -148,8 +148,8 @@ class SshDevice:
         *,
         timeout_s: float,
         stdin: bytes = b"",
-        on_line: OnLine | None = None,
-    ) -> Finished:
+        on_line: LineCallback | None = None,
+    ) -> CommandOutput:
         """See `Device.run`. On the board the command belongs to a process group that is killed
         when the connection ends, and after `timeout_s` there."""
         return self._run(command, timeout_s, stdin, len(stdin), on_line=on_line)
@@ -161,9 +161,9 @@ class SshDevice:
         stdin: bytes | IO[bytes],
         stdin_bytes: int,
         *,
-        on_line: OnLine | None = None,
+        on_line: LineCallback | None = None,
         output: IO[bytes] | None = None,
-    ) -> Finished:
+    ) -> CommandOutput:
         socket = self._socket()
         line = shell_line(command, stdin_bytes=stdin_bytes, limit_s=timeout_s, marker=self._marker)
         after_marker = _AfterMarker(self._marker.encode(), on_line) if on_line else None
@@ -183,7 +183,7 @@ class SshDevice:
                 keep_stdin_open=True,
                 env=_environment(),
             )
-        except TookTooLongError as error:
+        except CommandTimeoutError as error:
             raise DeviceLostError(
                 f"did not answer within {timeout_s:g} s",
                 where=self.name,
@@ -196,7 +196,7 @@ class SshDevice:
         if on_line is not None or output is not None:
             return finished
         _, _, stdout = finished.stdout.partition(self._marker.encode() + b"\n")
-        return Finished(finished.returncode, stdout, finished.stderr)
+        return CommandOutput(finished.returncode, stdout, finished.stderr)
 
     def put(self, source: Path, target: PurePosixPath, *, timeout_s: float) -> None:
         """See `Device.put`: written beside its place, and renamed once all of it is there."""
@@ -240,7 +240,7 @@ class SshDevice:
                 timeout_s=_CONTROL_TIMEOUT_S,
                 env=_environment(),
             )
-        except TookTooLongError:
+        except CommandTimeoutError:
             return False
         return check.returncode == 0 and self._master.poll() is None
 
@@ -284,7 +284,7 @@ KIND = DeviceKind(
 class _AfterMarker:
     """Hands on the lines that come after the marker's."""
 
-    def __init__(self, marker: bytes, on_line: OnLine) -> None:
+    def __init__(self, marker: bytes, on_line: LineCallback) -> None:
         self._marker = marker
         self._on_line = on_line
         self._begun = False
@@ -296,7 +296,7 @@ class _AfterMarker:
         self._begun = self._begun or line.endswith(self._marker)
 
 
-def _file_error(finished: Finished, path: PurePosixPath, name: str) -> DeviceError:
+def _file_error(finished: CommandOutput, path: PurePosixPath, name: str) -> DeviceError:
     said = last_line(finished.stderr)
     if "No space left" in said or "Disk quota exceeded" in said:
         return DeviceError(

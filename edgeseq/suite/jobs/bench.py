@@ -24,7 +24,12 @@ from edgeseq.suite.devices import result_path, suite_targets
 from edgeseq.units import parse_bytes
 from edgeseq_benchmarks.bench.limits.cgroup import find_hierarchy
 from edgeseq_benchmarks.bench.runner import bench, default_settings
-from edgeseq_benchmarks.devices.measure import Outcome, Target, Task, measure_on_all
+from edgeseq_benchmarks.devices.measure import (
+    BenchRequest,
+    DeviceOutcome,
+    DeviceTarget,
+    measure_on_all,
+)
 
 
 class BenchArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -105,16 +110,16 @@ def _bench_on_devices(request: BenchArguments, progress: ProgressCallback) -> di
     targets = suite_targets(request.on, request.python)
     todo = [target for target in targets if not _is_measured(target, inputs)]
 
-    def write_outcome(outcome: Outcome) -> None:
+    def write_outcome(outcome: DeviceOutcome) -> None:
         if outcome.result is not None:
             path = result_path(outcome.target.label)
             write_json(path, outcome.result)
             write_text(path.with_suffix(".key"), _key(outcome.target, inputs))
 
-    outcomes: tuple[Outcome, ...] = ()
+    outcomes: tuple[DeviceOutcome, ...] = ()
     if todo:
         bundles = tuple(map(Path, request.bundles))
-        task = Task(bundles, settings, command=tuple(_command(request)))
+        task = BenchRequest(bundles, settings, command=tuple(_command(request)))
         outcomes = measure_on_all(todo, task, progress=progress, ended=write_outcome)
     errors = [outcome.error for outcome in outcomes if outcome.error is not None]
     if len(errors) == len(targets):
@@ -125,12 +130,12 @@ def _bench_on_devices(request: BenchArguments, progress: ProgressCallback) -> di
     return {"note": note, "lost": [str(error) for error in errors]}
 
 
-def _key(target: Target, inputs: object) -> str:
+def _key(target: DeviceTarget, inputs: object) -> str:
     content = msgspec.json.encode((target.address, inputs), order="deterministic")
     return hashlib.sha256(content).hexdigest()
 
 
-def _is_measured(target: Target, inputs: object) -> bool:
+def _is_measured(target: DeviceTarget, inputs: object) -> bool:
     """Whether the device's result is there and made of `inputs`; otherwise it is removed."""
     path = result_path(target.label)
     try:

@@ -1,4 +1,4 @@
-"""What `system.sh` and `probe.py` print on systems that people have, written after the published
+"""What the doctor's two probes print on systems that people have, written after the published
 formats of the files that they read (proc(5), os-release(5), `vcgencmd`)."""
 
 from __future__ import annotations
@@ -170,10 +170,12 @@ def system_output(name: str, **changes: str) -> bytes:
 
 
 def python_output(version: tuple[int, int, int] = (3, 11, 2), **changes: Any) -> bytes:
-    """What `probe.py` prints: a system's Python, but for `changes`."""
+    """What `python_probe.py` prints: a system's Python, but for `changes`."""
     answer = {
         "path": "/usr/bin/python3",
         "version": list(version),
+        "system": "Linux",
+        "machine": "aarch64",
         "implementation": "CPython",
         "pointer_bits": 64,
         "in_venv": False,

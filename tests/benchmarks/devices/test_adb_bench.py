@@ -19,8 +19,8 @@ from edgeseq.report.format import format_delegation
 from edgeseq.report.rows import derive_row
 from edgeseq_benchmarks.bench.runner import bench
 from edgeseq_benchmarks.devices.adb import AdbDevice
-from edgeseq_benchmarks.devices.android.bench import bench_on_phone
-from edgeseq_benchmarks.devices.android.jobs import Limits
+from edgeseq_benchmarks.devices.android.phone_bench import bench_on_phone
+from edgeseq_benchmarks.devices.android.tool_runs import ToolTimeouts
 from edgeseq_benchmarks.devices.base import DeviceLostError
 
 from .adb_stand_in.client import private_adb
@@ -64,7 +64,7 @@ def native(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def settings(brief: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    monkeypatch.setattr("edgeseq_benchmarks.devices.android.stages.MEMORY_S", 0.2)
+    monkeypatch.setattr("edgeseq_benchmarks.devices.android.phone_stages.MEMORY_S", 0.2)
     return msgspec.structs.replace(
         brief, min_queries=10, rounds=2, cold_starts=2, length_tokens=(8,), length_samples=2
     )
@@ -84,7 +84,7 @@ class Bench:
             bundles,
             settings=msgspec.structs.replace(self.settings, **changes),
             native=self.native,
-            limits=Limits(job_s=self.job_s, call_s=20),
+            limits=ToolTimeouts(job_s=self.job_s, call_s=20),
             warmup_s=0.0,
         )
 
@@ -190,7 +190,7 @@ def test_a_phone_unplugged_goes_on_where_it_was(
     make_bench: MakeBench, make_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = make_bench()
-    monkeypatch.setattr("edgeseq_benchmarks.devices.android.jobs._RECONNECT_PAUSE_S", 0.0)
+    monkeypatch.setattr("edgeseq_benchmarks.devices.android.tool_runs._RECONNECT_PAUSE_S", 0.0)
     phone = one.phone
     phone.unplug_at = b"@end 3"
     unplug = phone.unplug
@@ -212,8 +212,8 @@ def test_a_phone_lost_for_good_keeps_what_was_measured(
     make_bench: MakeBench, make_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = make_bench()
-    monkeypatch.setattr("edgeseq_benchmarks.devices.android.jobs._RECONNECT_PAUSE_S", 0.0)
-    monkeypatch.setattr("edgeseq_benchmarks.devices.android.jobs._CONNECT_S", 1.0)
+    monkeypatch.setattr("edgeseq_benchmarks.devices.android.tool_runs._RECONNECT_PAUSE_S", 0.0)
+    monkeypatch.setattr("edgeseq_benchmarks.devices.android.tool_runs._CONNECT_S", 1.0)
     one.phone.unplug_at = b"@end 3"
     with pytest.raises(DeviceLostError) as caught:
         one.run(make_bundle("bag", examples=8))

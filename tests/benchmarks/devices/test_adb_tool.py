@@ -10,8 +10,7 @@ import pytest
 
 from edgeseq.errors import DeviceError, InputError
 from edgeseq.formats.tflite_file import parse_tflite
-from edgeseq_benchmarks.devices.android.empty_model import empty_model
-from edgeseq_benchmarks.devices.android.tool import (
+from edgeseq_benchmarks.devices.android.benchmark_model import (
     check_native,
     class_number,
     nanoseconds,
@@ -19,6 +18,7 @@ from edgeseq_benchmarks.devices.android.tool import (
     parse_operators,
     parse_times,
 )
+from edgeseq_benchmarks.devices.android.empty_model import empty_model
 
 
 @pytest.mark.parametrize(

@@ -23,17 +23,22 @@ from edgeseq.formats.result import Result, Settings, read_result
 from edgeseq.progress import ProgressUpdate
 from edgeseq_benchmarks.bench.runner import bench
 from edgeseq_benchmarks.devices import measure
-from edgeseq_benchmarks.devices.archive import write_archive
 from edgeseq_benchmarks.devices.base import Device, DeviceLostError
-from edgeseq_benchmarks.devices.measure import Outcome, Task, find_targets, measure_on_all
-from edgeseq_benchmarks.devices.messages import Request
-from edgeseq_benchmarks.devices.remote import Patience, bench_on
+from edgeseq_benchmarks.devices.measure import (
+    BenchRequest,
+    DeviceOutcome,
+    find_targets,
+    measure_on_all,
+)
+from edgeseq_benchmarks.devices.remote.archive import write_archive
+from edgeseq_benchmarks.devices.remote.messages import RunRequest
+from edgeseq_benchmarks.devices.remote.remote_bench import RetryPolicy, bench_on
 
 from .ssh_server import Sshd, free_port, missing, naming, wait_until
 
 MakeBundle = Callable[..., Path]
 # Looks as often as a test has time for; the board gives up soon after its workstation has.
-PATIENCE = Patience(reconnect_s=20, grace_s=60, listen_s=1)
+PATIENCE = RetryPolicy(reconnect_s=20, grace_s=60, listen_s=1)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +91,7 @@ def test_a_board_measures_as_this_machine_does(
         python=board_python,
         progress=heard.append,
         command=("edgeseq", "bench"),
-        patience=PATIENCE,
+        retry_policy=PATIENCE,
         place=place,
     )
     here = bench(paths, settings=brief)
@@ -123,7 +128,7 @@ def test_a_dropped_connection_costs_nothing(
         settings=brief,
         python=board_python,
         progress=drop,
-        patience=PATIENCE,
+        retry_policy=PATIENCE,
         place=place,
     )
     assert not drops
@@ -146,16 +151,16 @@ def test_what_a_lost_board_has_measured_is_kept_and_picked_up(  # noqa: PLR0917 
 ) -> None:
     archives: list[tuple[int, bytes]] = []
 
-    def write_once(path: Path, bundles: Sequence[Bundle], request: Request) -> int:
+    def write_once(path: Path, bundles: Sequence[Bundle], request: RunRequest) -> int:
         """The same archive both times, though somebody saves a source file in between."""
         if not archives:
             archives.append((write_archive(path, bundles, request), path.read_bytes()))
         path.write_bytes(archives[0][1])
         return archives[0][0]
 
-    monkeypatch.setattr("edgeseq_benchmarks.devices.remote.write_archive", write_once)
+    monkeypatch.setattr("edgeseq_benchmarks.devices.remote.remote_bench.write_archive", write_once)
     paths = [make_bundle("plain")]
-    impatient = Patience(reconnect_s=0.5, grace_s=60, listen_s=0.5, keep_s=0.0)
+    impatient = RetryPolicy(reconnect_s=0.5, grace_s=60, listen_s=0.5, keep_s=0.0)
     longer = msgspec.structs.replace(brief, min_duration_s=6.0, max_queries=10**6)
 
     def measure_there(report: Callable[[ProgressUpdate], None]) -> Result:
@@ -165,7 +170,7 @@ def test_what_a_lost_board_has_measured_is_kept_and_picked_up(  # noqa: PLR0917 
             settings=longer,
             python=board_python,
             progress=report,
-            patience=impatient,
+            retry_policy=impatient,
             place=place,
         )
 
@@ -209,7 +214,7 @@ def test_a_board_that_is_left_alone_ends_by_itself(
                 settings=endless,
                 python=board_python,
                 progress=lose,
-                patience=Patience(reconnect_s=0.2, grace_s=2, listen_s=1),
+                retry_policy=RetryPolicy(reconnect_s=0.2, grace_s=2, listen_s=1),
                 place=place,
             )
         # The fixture waits until nothing is left.
@@ -249,9 +254,9 @@ def test_ctrl_c_ends_the_run_on_the_board(
         for line in process.stderr:
             if line.startswith("rounds"):
                 break
-        agents = [line for line in naming("devices.agent") if board_python in line]
+        agents = [line for line in naming("devices.remote.agent") if board_python in line]
         assert len(agents) == 1
-        folder = Path(agents[0].split("devices.agent ")[1].strip())
+        folder = Path(agents[0].split("remote.agent ")[1].strip())
         assert (folder / "tree").is_dir()
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         process.send_signal(signal.SIGINT)
@@ -287,15 +292,17 @@ def test_of_two_boards_the_lost_one_loses_only_its_own(  # noqa: PLR0917 - fixtu
         return bench_on(device, *arguments, place=PurePosixPath(folders[port]), **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(measure, "bench_on", bench_there)
-    ended: list[Outcome] = []
+    ended: list[DeviceOutcome] = []
 
     def lose(update: ProgressUpdate, /) -> None:
         if update.stage.endswith(f"{other.port}: rounds") and update.done == 1:
             other.stop()
 
     targets = find_targets([sshd.name, other.name], python=board_python)
-    task = Task(
-        (make_bundle("plain"),), brief, patience=Patience(reconnect_s=0.5, grace_s=3, listen_s=1)
+    task = BenchRequest(
+        (make_bundle("plain"),),
+        brief,
+        retry_policy=RetryPolicy(reconnect_s=0.5, grace_s=3, listen_s=1),
     )
     kept, lost = measure_on_all(targets, task, progress=lose, ended=ended.append)
     assert kept.error is None
@@ -339,7 +346,7 @@ def test_an_interrupt_ends_the_run_on_every_board(  # noqa: PLR0917 - fixtures
     targets = find_targets(["local", sshd.name], python=board_python)
     threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
-        measure_on_all(targets, Task((make_bundle("plain"),), endless), progress=hear)
+        measure_on_all(targets, BenchRequest((make_bundle("plain"),), endless), progress=hear)
     assert began.is_set()
 
 
@@ -421,15 +428,15 @@ def test_a_full_disk_ends_the_run_and_leaves_nothing(  # noqa: PLR0917 - fixture
             [bundle],
             settings=brief,
             python=board_python,
-            patience=PATIENCE,
+            retry_policy=PATIENCE,
             place=PurePosixPath(small_disk),
         )
 
     with pytest.raises(DeviceError, match=r"the disk is full: found 2\.00 MB free in"):
         measure_there()
     # There seemed to be room, and then there was none: the archive is whole, its content not.
-    monkeypatch.setattr("edgeseq_benchmarks.devices.remote._ROOM_FACTOR", 0)
-    monkeypatch.setattr("edgeseq_benchmarks.devices.remote._ROOM_BYTES", 0)
+    monkeypatch.setattr("edgeseq_benchmarks.devices.remote.remote_bench._ROOM_FACTOR", 0)
+    monkeypatch.setattr("edgeseq_benchmarks.devices.remote.remote_bench._ROOM_BYTES", 0)
     with pytest.raises(DeviceError, match="the disk is full"):
         measure_there()
     assert not list(small_disk.iterdir())

@@ -19,65 +19,76 @@ from edgeseq.formats.bundle import read_bundle
 from edgeseq.formats.result import Settings
 from edgeseq.progress import ProgressUpdate
 from edgeseq_benchmarks.bench.runner import bench
-from edgeseq_benchmarks.devices import board, needs
 from edgeseq_benchmarks.devices.address import DeviceAddress
-from edgeseq_benchmarks.devices.agent import Log
-from edgeseq_benchmarks.devices.archive import write_archive
-from edgeseq_benchmarks.devices.base import DeviceLostError, Finished
-from edgeseq_benchmarks.devices.fake import FakeDevice
+from edgeseq_benchmarks.devices.base import CommandOutput, DeviceLostError
+from edgeseq_benchmarks.devices.doctor.facts import PythonFacts
 from edgeseq_benchmarks.devices.measure import find_targets
-from edgeseq_benchmarks.devices.messages import Failure, Line, Request, error_of
-from edgeseq_benchmarks.devices.needs import Board
-from edgeseq_benchmarks.devices.remote import as_measured_there, bench_on
+from edgeseq_benchmarks.devices.remote import requirements, run_folder
+from edgeseq_benchmarks.devices.remote.agent import RunLog
+from edgeseq_benchmarks.devices.remote.archive import write_archive
+from edgeseq_benchmarks.devices.remote.messages import LogLine, RunFailure, RunRequest, error_of
+from edgeseq_benchmarks.devices.remote.remote_bench import as_measured_there, bench_on
+
+from .fake_device import FakeDevice
 
 MakeBundle = Callable[..., Path]
-BOARD = Board(
-    python=(3, 11, 2),
-    executable="/usr/bin/python3",
-    environment=False,
+BOARD = PythonFacts(
+    path="/usr/bin/python3",
+    version=(3, 11, 2),
     system="Linux",
     machine="aarch64",
-    bits=64,
-    missing=("numpy", "tokenizers"),
-    runtimes=(),
+    implementation="CPython",
+    pointer_bits=64,
+    in_venv=False,
+    externally_managed=True,
+    has_ensurepip=True,
+    has_pip=True,
+    modules={"msgspec": "0.19"},
 )
+READY = {"numpy": "2.0", "tokenizers": "0.20", "msgspec": "0.19", "ai_edge_litert": "2.1"}
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({}, "numpy tokenizers ai-edge-litert"),
-        ({"environment": True}, "type there: /usr/bin/python3 -m pip install numpy"),
-        ({"machine": "armv7l", "bits": 32}, "pip install tokenizers 'numpy<2' tflite-runtime"),
-        ({"bits": 32}, "pip install tokenizers 'numpy<2' tflite-runtime"),
-        ({"machine": "armv7l", "bits": 32, "python": (3, 12, 0)}, "none is made for Python on"),
+        ({"in_venv": True}, "type there: /usr/bin/python3 -m pip install numpy"),
+        (
+            {"machine": "armv7l", "pointer_bits": 32},
+            "pip install tokenizers 'numpy<2' tflite-runtime",
+        ),
+        ({"pointer_bits": 32}, "pip install tokenizers 'numpy<2' tflite-runtime"),
+        (
+            {"machine": "armv7l", "pointer_bits": 32, "version": (3, 12, 0)},
+            "none is made for Python on",
+        ),
         ({"machine": "riscv64"}, "none is made for Python on riscv64"),
-        ({"runtimes": ("ai_edge_litert",)}, "lacks numpy, tokenizers"),
-        ({"python": (3, 9, 2)}, "older than 3.10"),
-        ({"system": "Darwin"}, "is no Linux but Darwin"),
+        ({"modules": {"msgspec": "", "ai_edge_litert": ""}}, "lacks numpy, tokenizers"),
+        ({"version": (3, 9, 2)}, "older than 3.10"),
+        ({"system": "Darwin"}, "runs Darwin, not Linux"),
     ],
 )
 def test_what_is_missing_and_what_mends_it(changes: dict[str, object], words: str) -> None:
     found = msgspec.structs.replace(BOARD, **changes)
-    answer = Finished(0, msgspec.json.encode(found) + b"\n", b"")
-    device = FakeDevice({"sh": answer}, name="ssh://pi@kitchen")
+    answer = CommandOutput(0, msgspec.json.encode(found) + b"\n", b"")
+    device = FakeDevice({"python3": answer}, name="ssh://pi@kitchen")
     device.connect(timeout_s=1)
     with pytest.raises(DeviceError) as caught:
-        needs.look(device, "python3", timeout_s=1)
+        requirements.check(device, "python3", timeout_s=1)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_board_with_everything_is_taken() -> None:
-    found = msgspec.structs.replace(BOARD, missing=(), runtimes=("tflite_runtime",))
-    device = FakeDevice({"sh": Finished(0, b"noise\n" + msgspec.json.encode(found), b"")})
+    found = msgspec.structs.replace(BOARD, modules=READY)
+    device = FakeDevice({"python3": CommandOutput(0, b"noise\n" + msgspec.json.encode(found), b"")})
     device.connect(timeout_s=1)
-    assert needs.look(device, "python3", timeout_s=1) == found
+    assert requirements.check(device, "python3", timeout_s=1) == found
 
 
 def _ask_board(folder: Path, *arguments: str) -> dict[str, object]:
-    """`devices/board.py` as a board runs it, in `folder`."""
-    script = Path(board.__file__).read_bytes()
+    """`devices/remote/run_folder.py` as a board runs it, in `folder`."""
+    script = Path(run_folder.__file__).read_bytes()
     said = subprocess.run(
         [sys.executable, "-", *arguments], input=script, cwd=folder, capture_output=True, check=True
     ).stdout
@@ -145,17 +156,17 @@ def test_what_dead_runs_left_is_cleared_and_a_living_one_is_not_disturbed(tmp_pa
 
 
 def test_a_full_disk_costs_lines_of_progress_and_not_the_last_one(small_disk: Path) -> None:
-    (small_disk / "spare").write_bytes(b"\0" * board.SPARE_BYTES)
-    log = Log(small_disk)
+    (small_disk / "spare").write_bytes(b"\0" * run_folder.SPARE_BYTES)
+    log = RunLog(small_disk)
     log.progress(ProgressUpdate("check", 0, 1))
     with (small_disk / "all").open("wb", 0) as file, contextlib.suppress(OSError):
         while True:
             file.write(b"x" * 4096)
     for number in range(200):
         log.progress(ProgressUpdate("rounds", number, 200, "a note that takes some room"))
-    log.last(Line(failure=Failure("OutputError", "the disk is full")))
+    log.last(LogLine(failure=RunFailure("OutputError", "the disk is full")))
     lines = (small_disk / "log.jsonl").read_bytes().splitlines()
-    heard = [msgspec.json.decode(line, type=Line) for line in lines]
+    heard = [msgspec.json.decode(line, type=LogLine) for line in lines]
     assert heard[0].progress == ProgressUpdate("check", 0, 1)
     assert len(heard) < 200
     assert heard[-1].failure is not None
@@ -165,10 +176,14 @@ def test_a_full_disk_costs_lines_of_progress_and_not_the_last_one(small_disk: Pa
 
 
 def test_a_run_that_found_no_folder_removes_none(make_bundle: MakeBundle, brief: Settings) -> None:
-    ready = msgspec.structs.replace(BOARD, missing=(), runtimes=("ai_edge_litert",))
-    answers = {"facts": ready, "prepare": {"free_bytes": 1, "place": "/small"}}
+    ready = msgspec.structs.replace(BOARD, modules=READY)
+    answers = {"-": ready, "prepare": {"free_bytes": 1, "place": "/small"}}
     device = FakeDevice(
-        {"sh": lambda words, _: Finished(0, msgspec.json.encode(answers[words[6]]), b"")}
+        {
+            "python3": lambda words, _: CommandOutput(
+                0, msgspec.json.encode(answers[words[2] if words[2:] else "-"]), b""
+            )
+        }
     )
     with pytest.raises(DeviceError, match="the disk is full: found 1 B free in /small"):
         bench_on(device, [make_bundle("plain")], settings=brief)
@@ -203,7 +218,7 @@ def test_the_archive_is_the_same_each_time(
     make_bundle: MakeBundle, brief: Settings, tmp_path: Path
 ) -> None:
     bundle = read_bundle(make_bundle("plain"))
-    request = Request(1, brief, 60, 60)
+    request = RunRequest(1, brief, 60, 60)
     sizes = []
     for name in ("one", "two"):
         sizes.append(write_archive(tmp_path / name, [bundle], request))

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from edgeseq.errors import DeviceError, InputError
 from edgeseq.formats.devices import DeviceEntry, add_device
-from edgeseq_benchmarks.devices.base import DeviceLostError, Finished
-from edgeseq_benchmarks.devices.fake import FakeDevice
+from edgeseq_benchmarks.devices.base import CommandOutput, DeviceLostError
 from edgeseq_benchmarks.devices.local import LocalDevice
 from edgeseq_benchmarks.devices.registry import open_device, parse_address, resolve_device
+
+from .fake_device import FakeDevice
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_this_machine_runs_commands_as_they_are(tmp_path: Path) -> None:
     device = LocalDevice()
     device.connect(timeout_s=5)
     said = device.run(["printf", "%s|", "a b", "$(x)", "-n", "'"], timeout_s=10)
-    assert said == Finished(0, b"a b|$(x)|-n|'|", b"")
+    assert said == CommandOutput(0, b"a b|$(x)|-n|'|", b"")
     assert device.run(["cat"], timeout_s=10, stdin=b"x" * 300_000).stdout == b"x" * 300_000
     lines: list[bytes] = []
     device.run(["printf", "one\ntwo\nthree"], timeout_s=10, on_line=lines.append)
@@ -147,8 +148,8 @@ def _alive(pid: int) -> bool:
 def test_the_fake_answers_and_fails_as_told(tmp_path: Path) -> None:
     device = FakeDevice(
         {
-            "echo": Finished(0, b"one\ntwo\n", b""),
-            "echo loud": lambda command, stdin: Finished(
+            "echo": CommandOutput(0, b"one\ntwo\n", b""),
+            "echo loud": lambda command, stdin: CommandOutput(
                 3, " ".join(command).encode() + stdin, b""
             ),
         },

@@ -15,12 +15,18 @@ import pytest
 import edgeseq_benchmarks.devices.doctor
 from edgeseq.errors import DeviceError
 from edgeseq_benchmarks.bench.probes.machine_state import explain_throttled
-from edgeseq_benchmarks.devices.base import DeviceLostError, Finished
-from edgeseq_benchmarks.devices.doctor import Diagnosis, Facts, can_bench, diagnose, examine
-from edgeseq_benchmarks.devices.fake import FakeDevice
+from edgeseq_benchmarks.devices.base import CommandOutput, DeviceLostError
+from edgeseq_benchmarks.devices.doctor import (
+    DeviceFacts,
+    Diagnosis,
+    can_bench,
+    collect_facts,
+    diagnose,
+)
 from edgeseq_benchmarks.devices.local import LocalDevice
 
 from . import recorded_systems as recorded
+from .fake_device import FakeDevice
 from .ssh_server import Sshd, missing
 
 DOCTOR = Path(edgeseq_benchmarks.devices.doctor.__file__).parent
@@ -34,25 +40,25 @@ def _facts(
     system: str,
     python: bytes | None = None,
     *,
-    imported: Finished | None = None,
+    imported: CommandOutput | None = None,
     emulated: bool = False,
     **sections: str,
-) -> Facts:
-    """The facts that `examine` collects of a recorded system over a fake device."""
+) -> DeviceFacts:
+    """The facts that `collect_facts` collects of a recorded system over a fake device."""
     output = recorded.system_output(system, **sections)
-    answers = {"sh -s": Finished(0, output, b"")}
+    answers = {"sh -s": CommandOutput(0, output, b"")}
     # What else is called a Python there does start.
     named = sections.get("pythons", recorded.SYSTEMS[system].get("pythons", "python3.11"))
-    answers |= {f"{name} -c": Finished(0, b"", b"") for name in named.split()}
+    answers |= {f"{name} -c": CommandOutput(0, b"", b"") for name in named.split()}
     if python is not None:
-        answers["python3 -"] = Finished(0, python, b"")
-        answers["python3 -c"] = imported or Finished(0, b"", b"")
+        answers["python3 -"] = CommandOutput(0, python, b"")
+        answers["python3 -c"] = imported or CommandOutput(0, b"", b"")
     device = FakeDevice(answers, name=ADDRESS, emulated=emulated)
-    return examine(device)
+    return collect_facts(device)
 
 
-def _by_subject(facts: Facts) -> dict[str, Diagnosis]:
-    return {one.about: one for one in diagnose(facts)}
+def _by_subject(facts: DeviceFacts) -> dict[str, Diagnosis]:
+    return {one.subject: one for one in diagnose(facts)}
 
 
 def test_a_fresh_raspberry_pi_is_told_every_command() -> None:
@@ -61,19 +67,19 @@ def test_a_fresh_raspberry_pi_is_told_every_command() -> None:
     assert not can_bench(diagnose(facts))
     runtime = found["runtime"]
     assert runtime.severity == "problem"
-    assert "belongs to the system" in runtime.what
-    assert runtime.mend[:2] == (
+    assert "belongs to the system" in runtime.message
+    assert runtime.fix[:2] == (
         "sudo apt-get install -y python3.11-venv",
         "python3 -m venv ~/edgeseq-venv",
     )
-    assert runtime.mend[2].startswith("~/edgeseq-venv/bin/python -m pip install 'ai-edge-litert")
-    [name_it] = runtime.mend_here
+    assert runtime.fix[2].startswith("~/edgeseq-venv/bin/python -m pip install 'ai-edge-litert")
+    [name_it] = runtime.fix_on_host
     assert name_it == f"edgeseq device add NAME {ADDRESS} --python '~/edgeseq-venv/bin/python'"
-    assert found["memory limits"].mend == (
+    assert found["memory limits"].fix == (
         "sudo sed -i '1 s/$/ cgroup_enable=memory cgroup_memory=1/' /boot/firmware/cmdline.txt",
         "sudo reboot",
     )
-    assert found["clock"].mend == (
+    assert found["clock"].fix == (
         "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor",
     )
     assert facts.system.board == "Raspberry Pi 4 Model B Rev 1.4"
@@ -127,11 +133,11 @@ def test_what_stands_in_the_way(
     facts = _facts(system, recorded.python_output(**python), **more)
     found = _by_subject(facts)
     assert found[about].severity == "problem"
-    assert says in found[about].what
+    assert says in found[about].message
     assert not can_bench(diagnose(facts))
     if command is not None:
-        assert command in found[about].mend
-    assert "\n" not in found[about].what
+        assert command in found[about].fix
+    assert "\n" not in found[about].message
 
 
 def test_a_32_bit_system_on_a_64_bit_processor_is_said_also_where_it_works() -> None:
@@ -142,17 +148,17 @@ def test_a_32_bit_system_on_a_64_bit_processor_is_said_also_where_it_works() -> 
     found = _by_subject(facts)
     assert can_bench(diagnose(facts))
     assert found["processor"].severity == "warning"
-    assert "a 32-bit system on a 64-bit processor" in found["processor"].what
-    assert "Raspberry Pi OS (64-bit)" in found["processor"].what
+    assert "a 32-bit system on a 64-bit processor" in found["processor"].message
+    assert "Raspberry Pi OS (64-bit)" in found["processor"].message
     small = _by_subject(_facts("pi2-bookworm-32", python))["processor"]
-    assert small.what.startswith("a 32-bit processor")
+    assert small.message.startswith("a 32-bit processor")
 
 
 def test_another_python_that_fits_is_taken_when_there_is_one() -> None:
     facts = _facts(
         "ubuntu-20.04", recorded.python_output((3, 8, 10)), pythons="python3.11\npython3.8"
     )
-    assert _by_subject(facts)["Python"].mend[0] == "python3.11 -m venv ~/edgeseq-venv"
+    assert _by_subject(facts)["Python"].fix[0] == "python3.11 -m venv ~/edgeseq-venv"
 
 
 def test_a_name_that_starts_nothing_is_no_other_python() -> None:
@@ -160,27 +166,27 @@ def test_a_name_that_starts_nothing_is_no_other_python() -> None:
     output = recorded.system_output("debian-x86", pythons="python3.12\npython3.11")
     device = FakeDevice(
         {
-            "sh -s": Finished(0, output, b""),
-            "python3.12 -c": Finished(127, b"", b"pyenv: python3.12: command not found\n"),
-            "python3.11 -c": Finished(0, b"", b""),
+            "sh -s": CommandOutput(0, output, b""),
+            "python3.12 -c": CommandOutput(127, b"", b"pyenv: python3.12: command not found\n"),
+            "python3.11 -c": CommandOutput(0, b"", b""),
         },
         name=ADDRESS,
     )
-    facts = examine(device)
+    facts = collect_facts(device)
     assert facts.system.pythons == ("python3.11",)
-    assert _by_subject(facts)["Python"].mend[0] == "python3.11 -m venv ~/edgeseq-venv"
+    assert _by_subject(facts)["Python"].fix[0] == "python3.11 -m venv ~/edgeseq-venv"
 
 
 def test_no_python_at_all() -> None:
     facts = _facts("debian-x86", pythons="")
     python = _by_subject(facts)["Python"]
     assert python.severity == "problem"
-    assert "python3: not found" in python.what
-    assert python.mend[0] == "sudo apt-get install -y python3 python3-venv"
+    assert "python3: not found" in python.message
+    assert python.fix[0] == "sudo apt-get install -y python3 python3-venv"
 
 
 def test_modules_and_runtimes_that_do_not_go_together() -> None:
-    def with_modules(imported: Finished | None = None, **modules: str | None) -> Diagnosis:
+    def with_modules(imported: CommandOutput | None = None, **modules: str | None) -> Diagnosis:
         given = {**recorded.RUNTIME_MODULES, **modules}
         kept = {name: version for name, version in given.items() if version is not None}
         python = recorded.python_output(**{**INSTALLED, "modules": kept})
@@ -192,23 +198,23 @@ def test_modules_and_runtimes_that_do_not_go_together() -> None:
         return problem
 
     missing = with_modules(msgspec=None, tokenizers=None)
-    assert missing.about == "modules"
-    assert missing.what.startswith("tokenizers, msgspec not installed")
-    assert missing.mend[0].startswith("/home/pi/edgeseq-venv/bin/python -m pip install ")
+    assert missing.subject == "modules"
+    assert missing.message.startswith("tokenizers, msgspec not installed")
+    assert missing.fix[0].startswith("/home/pi/edgeseq-venv/bin/python -m pip install ")
 
     numpy = with_modules(ai_edge_litert=None, tflite_runtime="2.14.0")
-    assert "built for NumPy 1, and NumPy 2.2.6 is installed" in numpy.what
-    assert numpy.mend == ("/home/pi/edgeseq-venv/bin/python -m pip install 'numpy<2'",)
+    assert "built for NumPy 1, and NumPy 2.2.6 is installed" in numpy.message
+    assert numpy.fix == ("/home/pi/edgeseq-venv/bin/python -m pip install 'numpy<2'",)
 
     trace = (
         b"Traceback (most recent call last):\n  File\nImportError: version `GLIBC_2.29' not found\n"
     )
-    broken = with_modules(Finished(1, b"", trace))
-    assert "cannot be imported: ImportError: version `GLIBC_2.29' not found" in broken.what
-    assert "--force-reinstall 'ai-edge-litert" in broken.mend[0]
+    broken = with_modules(CommandOutput(1, b"", trace))
+    assert "cannot be imported: ImportError: version `GLIBC_2.29' not found" in broken.message
+    assert "--force-reinstall 'ai-edge-litert" in broken.fix[0]
 
-    wrong = with_modules(Finished(132, b"", b""))
-    assert "illegal instruction: made for another processor" in wrong.what
+    wrong = with_modules(CommandOutput(132, b"", b""))
+    assert "illegal instruction: made for another processor" in wrong.message
 
 
 def test_memory_controller_off_in_every_way() -> None:
@@ -218,18 +224,18 @@ def test_memory_controller_off_in_every_way() -> None:
     edited = limits(
         cmdline_file="/boot/cmdline.txt\nconsole=tty1 root=/dev/mmcblk0p2 cgroup_enable=memory"
     )
-    assert edited.mend == ("sudo reboot",)
+    assert edited.fix == ("sudo reboot",)
     in_vain = limits(cmdline="cgroup_disable=memory root=/dev/sda cgroup_enable=memory")
-    assert "built without it" in in_vain.what
-    assert in_vain.mend == ()
+    assert "built without it" in in_vain.message
+    assert in_vain.fix == ()
     pc = limits("debian-x86", controllers="cpuset cpu io pids", cgroups="memory\t0\t1\t0")
-    assert pc.mend[1:] == ("sudo update-grub", "sudo reboot")
+    assert pc.fix[1:] == ("sudo update-grub", "sudo reboot")
     assert limits("debian-x86", user="0").severity == "ok"
-    assert "may make no control group" in limits("debian-x86").what
+    assert "may make no control group" in limits("debian-x86").message
     version_1 = limits("debian-x86", controllers="", cgroups="memory\t4\t54\t1", user="0")
     assert version_1.severity == "ok"
     old = limits("pi4-bullseye-64")
-    assert old.mend[0].endswith("/boot/cmdline.txt")
+    assert old.fix[0].endswith("/boot/cmdline.txt")
 
 
 def test_the_printed_edit_switches_the_controller_on(tmp_path: Path) -> None:
@@ -237,7 +243,7 @@ def test_the_printed_edit_switches_the_controller_on(tmp_path: Path) -> None:
     file = tmp_path / "cmdline.txt"
     file.write_text("console=tty1 root=PARTUUID=1 rootwait\n")
     found = _by_subject(_facts("pi4-bookworm-64"))["memory limits"]
-    command = found.mend[0].replace("sudo ", "").replace("/boot/firmware/cmdline.txt", str(file))
+    command = found.fix[0].replace("sudo ", "").replace("/boot/firmware/cmdline.txt", str(file))
     subprocess.run(["/bin/sh", "-c", command], check=True, timeout=10)
     assert file.read_text() == (
         "console=tty1 root=PARTUUID=1 rootwait cgroup_enable=memory cgroup_memory=1\n"
@@ -245,7 +251,7 @@ def test_the_printed_edit_switches_the_controller_on(tmp_path: Path) -> None:
     grub = tmp_path / "grub"
     grub.write_text('GRUB_DEFAULT=0\nGRUB_CMDLINE_LINUX="quiet"\n')
     pc = _facts("debian-x86", controllers="cpu", cgroups="")
-    edit = _by_subject(pc)["memory limits"].mend[0].replace("sudo ", "")
+    edit = _by_subject(pc)["memory limits"].fix[0].replace("sudo ", "")
     subprocess.run(
         ["/bin/sh", "-c", edit.replace("/etc/default/grub", str(grub))], check=True, timeout=10
     )
@@ -258,16 +264,16 @@ def test_throttling_now_and_earlier() -> None:
         now = _by_subject(facts)["power and heat"]
         assert now.severity == "problem"
         [reason] = explain_throttled(f"{1 << bit:x}")
-        assert reason in now.what
-        assert ("power supply" in now.what) == (bit == 0)
+        assert reason in now.message
+        assert ("power supply" in now.message) == (bit == 0)
         earlier = _facts("pi4-bookworm-64", throttled=f"throttled={1 << bit + 16:#x}")
         before = _by_subject(earlier)["power and heat"]
         assert before.severity == "warning"
-        assert before.mend == ("sudo reboot",)
+        assert before.fix == ("sudo reboot",)
     # The kernel's own file has the word alone.
     assert _by_subject(_facts("pi4-bookworm-64", throttled="50005"))[
         "power and heat"
-    ].what.startswith("slowed down now: undervoltage, throttled")
+    ].message.startswith("slowed down now: undervoltage, throttled")
 
 
 @pytest.mark.parametrize(
@@ -294,7 +300,7 @@ def test_what_disturbs_a_measurement(
 ) -> None:
     found = _by_subject(_facts("pi4-bookworm-64", **{section: text}))[about]
     assert found.severity == severity
-    assert says in found.what
+    assert says in found.message
 
 
 def test_what_a_machine_does_not_say_is_not_spoken_of() -> None:
@@ -306,38 +312,40 @@ def test_what_a_machine_does_not_say_is_not_spoken_of() -> None:
 def test_an_emulated_board_is_said_to_be_one() -> None:
     found = _by_subject(_facts("pi4-bookworm-64", emulated=True))
     assert found["device"].severity == "warning"
-    assert "no latencies" in found["device"].what
+    assert "no latencies" in found["device"].message
 
 
 def test_devices_that_do_not_answer() -> None:
     with pytest.raises(DeviceLostError):
-        examine(FakeDevice(lost_at=[1]))
+        collect_facts(FakeDevice(lost_at=[1]))
     output = recorded.system_output("pi4-bookworm-64")
     with pytest.raises(DeviceLostError):
-        examine(FakeDevice({"sh -s": Finished(0, output, b"")}, lost_at=[3]))
-    cut = Finished(0, output[:300], b"")
+        collect_facts(FakeDevice({"sh -s": CommandOutput(0, output, b"")}, lost_at=[3]))
+    cut = CommandOutput(0, output[:300], b"")
     for answer in (
         cut,
-        Finished(1, b"This account is not available\n", b""),
-        Finished(0, b"", b""),
+        CommandOutput(1, b"This account is not available\n", b""),
+        CommandOutput(0, b"", b""),
     ):
         with pytest.raises(DeviceError, match="did not say what it is"):
-            examine(FakeDevice({"sh -s": answer}))
-    rude = FakeDevice({"sh -s": Finished(0, output, b""), "python3 -": Finished(0, b"hello", b"")})
+            collect_facts(FakeDevice({"sh -s": answer}))
+    rude = FakeDevice(
+        {"sh -s": CommandOutput(0, output, b""), "python3 -": CommandOutput(0, b"hello", b"")}
+    )
     with pytest.raises(DeviceError, match="is not a Python that answers"):
-        examine(rude)
+        collect_facts(rude)
 
 
 def test_the_home_folder_is_put_in_by_us() -> None:
     """No shell expands `~`: a command's arguments arrive as they are."""
-    device = FakeDevice({"sh -s": Finished(0, recorded.system_output("pi4-bookworm-64"), b"")})
-    facts = examine(device, python="~/edgeseq-venv/bin/python")
+    device = FakeDevice({"sh -s": CommandOutput(0, recorded.system_output("pi4-bookworm-64"), b"")})
+    facts = collect_facts(device, python="~/edgeseq-venv/bin/python")
     assert facts.python_command == "/home/pi/edgeseq-venv/bin/python"
     assert ("run", "/home/pi/edgeseq-venv/bin/python -") in device.calls
 
 
 def test_this_machine_really() -> None:
-    facts = examine(LocalDevice(), python=sys.executable)
+    facts = collect_facts(LocalDevice(), python=sys.executable)
     assert facts.device == "local"
     assert facts.python is not None
     assert facts.python.version == sys.version_info[:3]
@@ -357,15 +365,15 @@ def test_a_bare_environment_on_this_machine_lacks_a_runtime(tmp_path: Path) -> N
         timeout=60,
     )
     python = tmp_path / "bare" / "bin" / "python"
-    found = _by_subject(examine(LocalDevice(), python=str(python)))
+    found = _by_subject(collect_facts(LocalDevice(), python=str(python)))
     assert found["runtime"].severity == "problem"
-    assert found["runtime"].mend[0] == f"{python} -m ensurepip"
-    missing = _by_subject(examine(LocalDevice(), python=str(tmp_path / "none")))
-    assert "No such file" in missing["Python"].what
+    assert found["runtime"].fix[0] == f"{python} -m ensurepip"
+    missing = _by_subject(collect_facts(LocalDevice(), python=str(tmp_path / "none")))
+    assert "No such file" in missing["Python"].message
 
 
 def test_the_probe_can_be_read_by_old_pythons() -> None:
-    source = (DOCTOR / "probe.py").read_text(encoding="utf-8")
+    source = (DOCTOR / "python_probe.py").read_text(encoding="utf-8")
     tree = ast.parse(source, feature_version=(3, 7))
     # What is imported at the top is all that a Python needs before it can answer.
     names = {
@@ -386,7 +394,7 @@ def test_other_pythons_answer_the_probe(minor: int) -> None:
     ):
         pytest.skip(f"Python 3.{minor} is not installed here")
     done = subprocess.run(
-        [python, str(DOCTOR / "probe.py")], check=True, capture_output=True, timeout=30
+        [python, str(DOCTOR / "python_probe.py")], check=True, capture_output=True, timeout=30
     )
     assert json.loads(done.stdout)["version"][:2] == [3, minor]
 
@@ -401,7 +409,7 @@ def test_the_script_runs_in_every_shell(shell: str, tmp_path: Path) -> None:
     command = [path, *as_sh.get(shell, [])]
     done = subprocess.run(
         [*command, "-s", "--", str(tmp_path)],
-        input=(DOCTOR / "system.sh").read_bytes(),
+        input=(DOCTOR / "system_probe.sh").read_bytes(),
         check=True,
         capture_output=True,
         timeout=60,
@@ -421,8 +429,8 @@ def test_over_a_real_ssh_connection_the_facts_are_the_same(tmp_path: Path) -> No
     server = Sshd(tmp_path / "sshd")
     device = server.device()
     try:
-        found = examine(device, python=sys.executable, folder=str(tmp_path))
-        here = examine(LocalDevice(), python=sys.executable, folder=str(tmp_path))
+        found = collect_facts(device, python=sys.executable, folder=str(tmp_path))
+        here = collect_facts(LocalDevice(), python=sys.executable, folder=str(tmp_path))
         assert found.device == server.name
         assert found.python == here.python
         assert found.runtime == here.runtime
@@ -431,14 +439,14 @@ def test_over_a_real_ssh_connection_the_facts_are_the_same(tmp_path: Path) -> No
         for name in same:
             assert getattr(found.system, name) == getattr(here.system, name), name
         assert _by_subject(found)["runtime"].severity == "ok"
-        hostile = examine(device, python="~/no; such 'thing $(id)", folder="-x; $(id) 'y")
+        hostile = collect_facts(device, python="~/no; such 'thing $(id)", folder="-x; $(id) 'y")
         assert hostile.python is None
         assert _by_subject(hostile)["Python"].severity == "problem"
-        bare = examine(device, python="~/nothing/bin/python")
+        bare = collect_facts(device, python="~/nothing/bin/python")
         assert bare.python_command == f"{bare.system.home}/nothing/bin/python"
         server.stop()
         with pytest.raises(DeviceLostError):
-            examine(server.device(), python=sys.executable)
+            collect_facts(server.device(), python=sys.executable)
     finally:
         device.close()
         server.stop()

@@ -19,9 +19,10 @@ from edgeseq_benchmarks.bench.limits.boards import find_board
 from edgeseq_benchmarks.bench.subject import Subject
 from edgeseq_benchmarks.devices.base import DeviceLostError
 from edgeseq_benchmarks.devices.emulated import EmulatedDevice
-from edgeseq_benchmarks.devices.emulator import debian, packages, tools, tree
-from edgeseq_benchmarks.devices.emulator.image import image_folder
+from edgeseq_benchmarks.devices.emulator import debian, host_tools, root_tree
+from edgeseq_benchmarks.devices.emulator.board_image import image_folder
 from edgeseq_benchmarks.devices.emulator.initramfs import cpio, make_initramfs, module_order
+from edgeseq_benchmarks.devices.wheels import LITERT
 
 GUIDE = Path(__file__).parents[3] / "docs" / "guides" / "raspberry-pi.md"
 
@@ -44,18 +45,20 @@ def test_a_board_that_was_never_built_says_what_to_type(tmp_path: Path) -> None:
 
 
 def test_missing_programs_are_named_with_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tools, "_PATH", "/nowhere")
+    monkeypatch.setattr(host_tools, "_PATH", "/nowhere")
     with pytest.raises(DeviceError, match="sudo apt install mmdebstrap e2fsprogs openssh-client"):
-        tools.require_tools(tools.BUILD_TOOLS)
+        host_tools.require_tools(host_tools.BUILD_TOOLS)
     with pytest.raises(DeviceError, match="qemu-system-arm"):
-        tools.require_tools(tools.START_TOOLS)
+        host_tools.require_tools(host_tools.START_TOOLS)
 
 
 def test_a_program_that_fails_gives_its_last_words() -> None:
     with pytest.raises(DeviceError, match="found E: no such mirror"):
-        tools.run_tool(["sh", "-c", "echo fine; echo 'E: no such mirror' >&2; exit 1"], timeout_s=9)
+        host_tools.run_tool(
+            ["sh", "-c", "echo fine; echo 'E: no such mirror' >&2; exit 1"], timeout_s=9
+        )
     with pytest.raises(DeviceError, match="did not end in time"):
-        tools.run_tool(["sleep", "9"], timeout_s=0.1)
+        host_tools.run_tool(["sleep", "9"], timeout_s=0.1)
 
 
 def test_packages_come_from_where_this_machine_takes_its_own(tmp_path: Path) -> None:
@@ -116,7 +119,7 @@ def test_the_image_changes_with_what_it_is_made_of(tmp_path: Path) -> None:
 
 
 def test_the_board_gets_what_the_guide_installs() -> None:
-    quoted = " ".join(f"'{name}'" for name in packages.REQUIREMENTS)
+    quoted = " ".join(f"'{name}'" for name in LITERT.requirements)
     assert f"~/edgeseq-venv/bin/python -m pip install {quoted}" in GUIDE.read_text("utf-8")
 
 
@@ -135,7 +138,7 @@ def test_a_part_of_the_examples_is_the_same_everywhere(make_bundle: Any, brief: 
 
 def test_a_tree_without_kernel_or_python_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="holds no kernel"):
-        tree.kernel_of(tmp_path)
+        root_tree.kernel_of(tmp_path)
     (tmp_path / "usr/bin").mkdir(parents=True)
     (tmp_path / "usr/bin/python3").symlink_to("python3.13")
-    assert tree.python_of(tmp_path) == "3.13"
+    assert root_tree.python_of(tmp_path) == "3.13"

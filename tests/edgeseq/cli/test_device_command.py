@@ -164,7 +164,7 @@ def test_doctor_of_this_machine(config: Path) -> None:
         answer = json.loads(done.stdout)
         assert answer["device"] == "local"
         assert done.returncode == (0 if answer["can_bench"] else 3)
-        found = {one["about"]: one["severity"] for one in answer["diagnoses"]}
+        found = {one["subject"]: one["severity"] for one in answer["diagnoses"]}
         assert found["Python"] == found["runtime"] == found["modules"] == "ok"
         assert "facts" not in answer
     shown = _edgeseq("doctor", "--json", "--facts")

@@ -16,7 +16,7 @@ from edgeseq.suite.devices import suite_targets
 from edgeseq.suite.jobs import bench as bench_job
 from edgeseq.suite.plan import data_step, plan
 from edgeseq.suite.schema import read_suite
-from edgeseq_benchmarks.devices.measure import Outcome, Target, Task
+from edgeseq_benchmarks.devices.measure import BenchRequest, DeviceOutcome, DeviceTarget
 
 from ...fake_results import Fake, make_result
 
@@ -35,13 +35,17 @@ def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[set[str], 
     measured: Measured = []
 
     def measure_on_all(
-        targets: Sequence[Target], task: Task, *, progress: object, ended: Callable[[Outcome], None]
-    ) -> tuple[Outcome, ...]:
+        targets: Sequence[DeviceTarget],
+        task: BenchRequest,
+        *,
+        progress: object,
+        ended: Callable[[DeviceOutcome], None],
+    ) -> tuple[DeviceOutcome, ...]:
         measured.append(tuple(target.given for target in targets))
         outcomes = tuple(
-            Outcome(target, error=DeviceError("is away", where=target.given))
+            DeviceOutcome(target, error=DeviceError("is away", where=target.given))
             if target.given in lost
-            else Outcome(target, result=make_result(Fake(n_examples=50)))
+            else DeviceOutcome(target, result=make_result(Fake(n_examples=50)))
             for target in targets
         )
         for outcome in outcomes:

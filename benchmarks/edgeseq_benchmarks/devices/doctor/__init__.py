@@ -1,10 +1,31 @@
-"""What a device lacks before it can measure, in words, and the command that mends it.
+"""What a device lacks before it can measure, and the commands that fix it.
 
-`examine` asks the device through the seam, `diagnose` only looks at the facts that came back.
+`collect` runs the two probes (`system_probe.sh`, `python_probe.py`) on the device, `facts` reads
+what they print; `runtime_checks` and `machine_checks` only look at the facts and give diagnoses.
 """
 
-from edgeseq_benchmarks.devices.doctor.diagnose import Diagnosis, can_bench, diagnose
-from edgeseq_benchmarks.devices.doctor.examine import examine
-from edgeseq_benchmarks.devices.doctor.facts import Facts
+from __future__ import annotations
 
-__all__ = ["Diagnosis", "Facts", "can_bench", "diagnose", "examine"]
+from collections.abc import Sequence
+
+from edgeseq_benchmarks.devices.doctor.collect import collect_facts
+from edgeseq_benchmarks.devices.doctor.diagnosis import Diagnosis
+from edgeseq_benchmarks.devices.doctor.facts import DeviceFacts
+from edgeseq_benchmarks.devices.doctor.machine_checks import check_machine
+from edgeseq_benchmarks.devices.doctor.runtime_checks import check_python, check_system
+
+__all__ = ["DeviceFacts", "Diagnosis", "can_bench", "collect_facts", "diagnose"]
+
+
+def diagnose(facts: DeviceFacts) -> tuple[Diagnosis, ...]:
+    """A diagnosis for everything that was checked, in the order in which to fix things."""
+    diagnoses = list(check_system(facts))
+    if can_bench(diagnoses):
+        # On an unsuitable system, no Python can be fixed.
+        diagnoses += check_python(facts)
+    return (*diagnoses, *check_machine(facts))
+
+
+def can_bench(diagnoses: Sequence[Diagnosis]) -> bool:
+    """Whether no problem keeps the device from measuring."""
+    return all(diagnosis.severity != "problem" for diagnosis in diagnoses)

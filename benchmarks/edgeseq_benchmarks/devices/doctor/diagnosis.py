@@ -1,4 +1,4 @@
-"""One thing that was looked at, and what it means."""
+"""The result of one check of a device."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ import msgspec
 Severity = Literal["ok", "warning", "problem"]
 
 
-class Mend(NamedTuple):
-    """How something is mended: commands there, commands here, and words where none will do."""
+class Fix(NamedTuple):
+    """How to fix something: commands on the device and on the host, and advice in words."""
 
-    there: tuple[str, ...] = ()
-    here: tuple[str, ...] = ()
-    words: str = ""
+    on_device: tuple[str, ...] = ()
+    on_host: tuple[str, ...] = ()
+    advice: str = ""
 
 
 class Diagnosis(msgspec.Struct, frozen=True):
-    """`about` is what was looked at, `what` the finding in words, `mend` the commands that mend
-    it, in their order, to be typed on the device (`mend_here`: on the machine that asked).
+    """`subject` is what was checked; `fix` and `fix_on_host` are commands in their order, to be
+    typed on the device and on the machine that asked.
 
-    A `problem` must be mended before anything can be measured. With a `warning` there are numbers,
-    but fewer of them or worse ones.
+    A `problem` must be fixed before anything can be measured. With a `warning` there are numbers,
+    but fewer or worse ones.
     """
 
     severity: Severity
-    about: str
-    what: str
-    mend: tuple[str, ...] = ()
-    mend_here: tuple[str, ...] = ()
+    subject: str
+    message: str
+    fix: tuple[str, ...] = ()
+    fix_on_host: tuple[str, ...] = ()
 
 
-def diagnosis(severity: Severity, about: str, what: str, mend: Mend) -> Diagnosis:
-    """A diagnosis whose words end with those of `mend`."""
-    if mend.words:
-        what = f"{what}; {mend.words}"
-    return Diagnosis(severity, about, what, mend.there, mend.here)
+def problem(subject: str, message: str, fix: Fix) -> Diagnosis:
+    """A problem whose message ends with the advice of `fix`."""
+    if fix.advice:
+        message = f"{message}; {fix.advice}"
+    return Diagnosis("problem", subject, message, fix.on_device, fix.on_host)

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from edgeseq.errors import DeviceError
+from edgeseq_benchmarks.devices.wheels import (
+    OLDEST_PYTHON,
+    RuntimeWheels,
+    processor_of,
+    runtime_for,
+)
 
+PYTHON_PROBE = Path(__file__).with_name("python_probe.py")
+SYSTEM_PROBE = Path(__file__).with_name("system_probe.sh")
 Libc = Literal["glibc", "musl", "bionic", "unknown"]
 Sections = Mapping[str, tuple[str, ...]]
 
@@ -20,7 +29,7 @@ _ARM_64BIT_PARTS = frozenset(
 )
 
 
-class Swap(msgspec.Struct, frozen=True):
+class SwapArea(msgspec.Struct, frozen=True):
     """One line of /proc/swaps."""
 
     place: str
@@ -28,7 +37,7 @@ class Swap(msgspec.Struct, frozen=True):
     used_bytes: int
 
 
-class System(msgspec.Struct, frozen=True):
+class SystemFacts(msgspec.Struct, frozen=True):
     """The machine and its system. `machine` is what `uname -m` says: the kernel's processor, also
     where the programs are 32-bit (`long_bit`)."""
 
@@ -47,7 +56,7 @@ class System(msgspec.Struct, frozen=True):
     cores: int | None
     memory_total_bytes: int | None
     memory_available_bytes: int | None
-    swaps: tuple[Swap, ...]
+    swaps: tuple[SwapArea, ...]
     memory_controller: bool
     """Whether the kernel can limit a group's memory."""
     user_may_limit: bool
@@ -76,11 +85,13 @@ class System(msgspec.Struct, frozen=True):
         return "apt-get" in self.tools and not self.termux
 
 
-class Python(msgspec.Struct, frozen=True):
+class PythonFacts(msgspec.Struct, frozen=True):
     """The Python that is to measure. `modules`: version by name, "" where it is not said."""
 
     path: str
     version: tuple[int, int, int]
+    system: str
+    machine: str
     implementation: str
     pointer_bits: int
     in_venv: bool
@@ -90,7 +101,7 @@ class Python(msgspec.Struct, frozen=True):
     modules: dict[str, str]
 
 
-class Facts(msgspec.Struct, frozen=True):
+class DeviceFacts(msgspec.Struct, frozen=True):
     """All that was found: the system, and the Python or why there is none.
 
     `runtime` is the module of the runtime that was found, `runtime_error` why it cannot be
@@ -99,16 +110,34 @@ class Facts(msgspec.Struct, frozen=True):
 
     device: str
     emulated: bool
-    system: System
+    system: SystemFacts
     python_command: str
-    python: Python | None
+    python: PythonFacts | None
     python_error: str | None = None
     runtime: str | None = None
     runtime_error: str | None = None
 
+    @property
+    def processor(self) -> str:
+        """The processor that the device's programs are built for."""
+        bits = self.python.pointer_bits if self.python else self.system.long_bit
+        return processor_of(self.system.machine, bits)
+
+    @property
+    def wheels(self) -> RuntimeWheels | None:
+        """The runtime with wheels for that processor."""
+        return runtime_for(self.processor)
+
+    @property
+    def has_wheels(self) -> bool:
+        """Whether that runtime has a wheel for the Python that would measure."""
+        if self.python is None or self.wheels is None or self.python.implementation != "CPython":
+            return False
+        return OLDEST_PYTHON <= self.python.version[:2] <= self.wheels.newest_python
+
 
 def sections_of(output: str) -> Sections:
-    """The lines below each `==name` of what `system.sh` wrote, without empty ones."""
+    """The lines below each `==name` of what `system_probe.sh` wrote, without empty ones."""
     found: dict[str, list[str]] = {}
     name = ""
     for line in output.splitlines():
@@ -120,8 +149,8 @@ def sections_of(output: str) -> Sections:
     return {name: tuple(lines) for name, lines in found.items()}
 
 
-def read_system(output: str, *, where: str) -> System:
-    """The facts in what `system.sh` wrote; raises `DeviceError` when it did not come to its end."""
+def read_system(output: str, *, where: str) -> SystemFacts:
+    """The facts in the output of `system_probe.sh`; raises `DeviceError` when it is cut off."""
     parts = sections_of(output)
     if "end" not in parts:
         raise DeviceError(
@@ -138,7 +167,7 @@ def read_system(output: str, *, where: str) -> System:
     uname = (*parts["uname"], "", "", "")
     file, *words = parts.get("cmdline_file", ()) or (None,)
     memory = _memory(parts["meminfo"])
-    return System(
+    return SystemFacts(
         kernel=f"{uname[0]} {uname[1]}",
         machine=uname[2],
         os_id=release.get("ID", ""),
@@ -221,9 +250,9 @@ def _memory(lines: tuple[str, ...]) -> dict[str, int]:
     return {match[1]: int(match[2]) * 1024 for match in matches if match}
 
 
-def _swaps(lines: tuple[str, ...]) -> tuple[Swap, ...]:
+def _swaps(lines: tuple[str, ...]) -> tuple[SwapArea, ...]:
     matches = (re.fullmatch(r"(\S+)\s+\S+\s+(\d+)\s+(\d+)\s+-?\d+", line) for line in lines)
-    return tuple(Swap(m[1], int(m[2]) * 1024, int(m[3]) * 1024) for m in matches if m)
+    return tuple(SwapArea(m[1], int(m[2]) * 1024, int(m[3]) * 1024) for m in matches if m)
 
 
 def _memory_controller(parts: Sections) -> bool:

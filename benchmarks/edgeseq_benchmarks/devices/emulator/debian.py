@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 
 from edgeseq.errors import DeviceError
-from edgeseq_benchmarks.devices.emulator.tools import find_tool, run_tool
+from edgeseq_benchmarks.devices.emulator.host_tools import find_tool, run_tool
 
 FALLBACK_RELEASE = "bookworm"
 # What Debian marks essential, what a person expects on a board, Python and its environments,

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 from edgeseq.errors import DeviceError
 from edgeseq.formats.result import MemoryPhase, PhaseName
-from edgeseq_benchmarks.devices.android.scripts import WATCH_MEMORY
+from edgeseq_benchmarks.devices.android.phone_scripts import WATCH_MEMORY
 from edgeseq_benchmarks.devices.base import Device
 
 

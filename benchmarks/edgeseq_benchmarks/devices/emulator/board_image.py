@@ -21,8 +21,8 @@ import platformdirs
 
 from edgeseq.formats.storage import new_folder, read_json, write_bytes, write_json
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
-from edgeseq_benchmarks.devices.emulator import debian, initramfs, packages, tree
-from edgeseq_benchmarks.devices.emulator.tools import BUILD_TOOLS, require_tools, run_tool
+from edgeseq_benchmarks.devices.emulator import board_packages, debian, initramfs, root_tree
+from edgeseq_benchmarks.devices.emulator.host_tools import BUILD_TOOLS, require_tools, run_tool
 
 # Virtual; the file holds only what was written.
 _DISK_SIZE = "6G"
@@ -37,7 +37,7 @@ class ImageRecord(msgspec.Struct, frozen=True):
     wheels: tuple[str, ...] = ()
 
 
-class Image(NamedTuple):
+class BoardImage(NamedTuple):
     """An image that is kept; all paths are files in it."""
 
     folder: Path
@@ -79,23 +79,23 @@ def emulator_folder(cache: Path | None = None) -> Path:
 def image_folder(cache: Path | None, release: str) -> Path:
     """Where the image of that release is, or would be."""
     digest = hashlib.sha256(release.encode())
-    for module in (debian, tree, initramfs, packages):
+    for module in (debian, root_tree, initramfs, board_packages):
         digest.update(Path(str(module.__file__)).read_bytes())
     return emulator_folder(cache) / f"image-{digest.hexdigest()[:16]}"
 
 
-def find_image(cache: Path | None = None, release: str | None = None) -> Image | None:
+def find_image(cache: Path | None = None, release: str | None = None) -> BoardImage | None:
     """The image that is kept, None when it must be built."""
     folder = image_folder(cache, release or debian.release_here())
     if not (folder / "image.json").exists():
         return None
     record = read_json(folder / "image.json", ImageRecord)
-    return Image(folder, record.release, record.python, record.wheels)
+    return BoardImage(folder, record.release, record.python, record.wheels)
 
 
 def build_image(
     cache: Path | None = None, release: str | None = None, progress: ProgressCallback = no_progress
-) -> Image:
+) -> BoardImage:
     """The image that is kept, or a new one: about a minute, and root's rights, once.
 
     Raises `DeviceError` with what is missing; nothing half-built is kept.
@@ -119,20 +119,20 @@ def _build(folder: Path, release: str, progress: ProgressCallback) -> None:
     progress(ProgressUpdate("board's image", 0, len(steps), steps[0]))
     debian.unpack_debian(files, release)
     progress(ProgressUpdate("board's image", 1, len(steps), steps[1]))
-    python = tree.python_of(files)
-    wheels = packages.install(files, tree.VENV, python)
-    packages.compile_modules(files, python, tree.VENV)
+    python = root_tree.python_of(files)
+    wheels = board_packages.install(files, root_tree.VENV, python)
+    board_packages.compile_modules(files, python, root_tree.VENV)
     for name in ("id_ed25519", "host_ed25519"):
         _make_key(folder / name)
     public = (folder / "host_ed25519.pub").read_text(encoding="ascii").split()
     write_bytes(folder / "known_hosts", f"{HOST_ALIAS} {public[0]} {public[1]}\n".encode())
-    tree.settle(
+    root_tree.settle(
         files,
         name="edgeseq-board",
         host_key=folder / "host_ed25519",
         public_key=folder / "id_ed25519.pub",
     )
-    kernel, modules = tree.kernel_of(files)
+    kernel, modules = root_tree.kernel_of(files)
     archive = initramfs.make_initramfs(files / "bin/busybox", modules)
     write_bytes(folder / "initramfs", archive)
     shutil.copyfile(kernel, folder / "kernel")

@@ -27,18 +27,18 @@ from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq_benchmarks.bench import validity
 from edgeseq_benchmarks.bench.runner import own_git_state, sigterm_as_interrupt
 from edgeseq_benchmarks.devices.adb import SCRATCH
-from edgeseq_benchmarks.devices.android import stages
+from edgeseq_benchmarks.devices.android import phone_stages
+from edgeseq_benchmarks.devices.android.benchmark_model import TIMED_RUNS, check_native
 from edgeseq_benchmarks.devices.android.empty_model import empty_model
-from edgeseq_benchmarks.devices.android.jobs import JobRunner, Limits
-from edgeseq_benchmarks.devices.android.phone import (
+from edgeseq_benchmarks.devices.android.phone_state import (
     PhoneState,
     phone_findings,
     read_identity,
     read_state,
 )
-from edgeseq_benchmarks.devices.android.subject import PhoneSubject
-from edgeseq_benchmarks.devices.android.tool import TIMED_RUNS, check_native
-from edgeseq_benchmarks.devices.base import Device, DeviceLostError, Finished
+from edgeseq_benchmarks.devices.android.phone_subject import PhoneSubject
+from edgeseq_benchmarks.devices.android.tool_runs import ToolRunner, ToolTimeouts
+from edgeseq_benchmarks.devices.base import CommandOutput, Device, DeviceLostError
 
 # A phone raises its clock with the load, within some ten milliseconds; a process that has loaded
 # its model and then warmed up for this long is beyond that.
@@ -57,7 +57,7 @@ def bench_on_phone(
     native: Path,
     progress: ProgressCallback = no_progress,
     command: Sequence[str] = (),
-    limits: Limits | None = None,
+    limits: ToolTimeouts | None = None,
     base: PurePosixPath = SCRATCH,
     warmup_s: float = WARMUP_S,
 ) -> Result:
@@ -70,7 +70,7 @@ def bench_on_phone(
     measured, with an invalid finding; `DeviceError` is raised when none can be run.
     """
     _check_settings(settings)
-    limits = limits or Limits()
+    limits = limits or ToolTimeouts()
     with ExitStack() as stack:
         opened = [stack.enter_context(open_bundle(path, verify_hashes=True)) for path in bundles]
         subjects = [PhoneSubject(bundle, settings, n) for n, bundle in enumerate(opened)]
@@ -82,10 +82,10 @@ def bench_on_phone(
         check_native(native, abis)
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeseq-")))
         folder = stack.enter_context(_folder(device, base))
-        runner = JobRunner(
+        runner = ToolRunner(
             device, folder, scratch, threads=settings.threads, warmup_s=warmup_s, limits=limits
         )
-        phone = stages.Phone(device, folder, runner, settings, progress)
+        phone = phone_stages.PhoneSession(device, folder, runner, settings, progress)
         bench = _Bench(phone, subjects, info=info, native=native, command=tuple(command))
         try:
             bench.push(scratch)
@@ -145,7 +145,7 @@ class _Bench:
 
     def __init__(
         self,
-        phone: stages.Phone,
+        phone: phone_stages.PhoneSession,
         subjects: Sequence[PhoneSubject],
         *,
         info: DeviceInfo,
@@ -190,13 +190,13 @@ class _Bench:
         """All stages, in their order."""
         phone, subjects = self._phone, self._subjects
         self._read_state("before")
-        stages.check(phone, subjects)
-        stages.measure_memory(phone, subjects)
-        stages.measure_cold_starts(phone, subjects)
-        stages.measure_rounds(phone, subjects, lambda: self._read_state("during"))
-        stages.measure_lengths(phone, subjects)
+        phone_stages.check(phone, subjects)
+        phone_stages.measure_memory(phone, subjects)
+        phone_stages.measure_cold_starts(phone, subjects)
+        phone_stages.measure_rounds(phone, subjects, lambda: self._read_state("during"))
+        phone_stages.measure_lengths(phone, subjects)
         if phone.settings.profile:
-            stages.measure_profiles(phone, subjects)
+            phone_stages.measure_profiles(phone, subjects)
         self._read_state("after")
 
     def _read_state(self, when: Literal["before", "during", "after"]) -> None:
@@ -235,7 +235,7 @@ class _Bench:
         )
 
 
-def _said(answer: Finished) -> str:
+def _said(answer: CommandOutput) -> str:
     return answer.stderr.decode(errors="replace").strip() or f"status {answer.returncode}"
 
 

@@ -13,11 +13,16 @@ from edgeseq.errors import BundleError, DeviceError
 from edgeseq.formats.result import Finding, MemoryPhase, OperatorProfile, Settings
 from edgeseq.progress import ProgressCallback, ProgressUpdate
 from edgeseq_benchmarks.bench.probes.operator_profile import TOKENS as PROFILE_TOKENS
-from edgeseq_benchmarks.devices.android.jobs import Job, JobDone, JobRunner, JobsLostError
-from edgeseq_benchmarks.devices.android.memory import watch_memory
-from edgeseq_benchmarks.devices.android.scripts import PROFILE
-from edgeseq_benchmarks.devices.android.subject import PhoneSubject
-from edgeseq_benchmarks.devices.android.tool import nanoseconds, parse_operators
+from edgeseq_benchmarks.devices.android.benchmark_model import nanoseconds, parse_operators
+from edgeseq_benchmarks.devices.android.phone_memory import watch_memory
+from edgeseq_benchmarks.devices.android.phone_scripts import PROFILE
+from edgeseq_benchmarks.devices.android.phone_subject import PhoneSubject
+from edgeseq_benchmarks.devices.android.tool_runs import (
+    PhoneLostError,
+    ToolOutput,
+    ToolRun,
+    ToolRunner,
+)
 from edgeseq_benchmarks.devices.base import Device, DeviceLostError
 
 # Long enough for some samples of a model at work.
@@ -26,14 +31,14 @@ _PROFILE_RUNS = 50
 _MEAN = re.compile(r"\bcount=(\d+)\b.*?\b(?:avg|curr)=([\d.e+]+)")
 
 
-class Phone:
+class PhoneSession:
     """What every stage needs; `delegate` is what the tool said that it used."""
 
     def __init__(
         self,
         device: Device,
         folder: PurePosixPath,
-        runner: JobRunner,
+        runner: ToolRunner,
         settings: Settings,
         progress: ProgressCallback,
     ) -> None:
@@ -50,8 +55,8 @@ class Phone:
         return self.runner.limits.call_s + self.runner.limits.job_s
 
     def run(
-        self, stage: str, subjects: Sequence[PhoneSubject], jobs: Sequence[Job]
-    ) -> list[JobDone | None]:
+        self, stage: str, subjects: Sequence[PhoneSubject], jobs: Sequence[ToolRun]
+    ) -> list[ToolOutput | None]:
         """Runs jobs; the subject of a failed one is marked failed. None for jobs that failed."""
         if not jobs:
             return []
@@ -62,9 +67,9 @@ class Phone:
         self,
         stage: str,
         subjects: Sequence[PhoneSubject],
-        jobs: Sequence[Job],
-        results: list[JobDone | None],
-    ) -> list[JobDone | None]:
+        jobs: Sequence[ToolRun],
+        results: list[ToolOutput | None],
+    ) -> list[ToolOutput | None]:
         """The results with None for the jobs that failed, whose subjects are marked failed."""
         by_number = {subject.number: subject for subject in subjects}
         for place, (job, result) in enumerate(zip(jobs, results, strict=True)):
@@ -79,7 +84,7 @@ class Phone:
         return results
 
 
-def check(phone: Phone, subjects: Sequence[PhoneSubject]) -> None:
+def check(phone: PhoneSession, subjects: Sequence[PhoneSubject]) -> None:
     """Every bundle answers its golden examples; raises `DeviceError` when none can."""
     jobs = [job for subject in subjects for job in subject.golden_jobs()]
     results = phone.run("check", subjects, jobs)
@@ -100,10 +105,10 @@ def check(phone: Phone, subjects: Sequence[PhoneSubject]) -> None:
         )
 
 
-def measure_memory(phone: Phone, subjects: Sequence[PhoneSubject]) -> None:
+def measure_memory(phone: PhoneSession, subjects: Sequence[PhoneSubject]) -> None:
     """The bare runtime, then each model on its longest text, one process after the other."""
 
-    def watch(name: str, inputs: str, job: Job, *, bare: bool) -> MemoryPhase | None:
+    def watch(name: str, inputs: str, job: ToolRun, *, bare: bool) -> MemoryPhase | None:
         return watch_memory(
             phone.device,
             phone.folder,
@@ -115,7 +120,7 @@ def measure_memory(phone: Phone, subjects: Sequence[PhoneSubject]) -> None:
             seconds=MEMORY_S,
         )
 
-    bare = watch("empty.tflite", "/dev/zero", Job(0, 0, 1, 0, 1), bare=True)
+    bare = watch("empty.tflite", "/dev/zero", ToolRun(0, 0, 1, 0, 1), bare=True)
     for number, subject in enumerate(subjects):
         phone.progress(ProgressUpdate("memory", number, len(subjects), subject.name))
         if subject.failed:
@@ -144,7 +149,7 @@ def _goes_without(subject: PhoneSubject, stage: str) -> Iterator[None]:
         raise lost
 
 
-def measure_cold_starts(phone: Phone, subjects: Sequence[PhoneSubject]) -> None:
+def measure_cold_starts(phone: PhoneSession, subjects: Sequence[PhoneSubject]) -> None:
     """Loading and first inference in fresh processes, the models taking turns."""
     living = [subject for subject in subjects if not subject.failed]
     turns = [subject for _ in range(phone.settings.cold_starts) for subject in living]
@@ -155,7 +160,7 @@ def measure_cold_starts(phone: Phone, subjects: Sequence[PhoneSubject]) -> None:
 
 
 def measure_rounds(
-    phone: Phone, subjects: Sequence[PhoneSubject], read_state: Callable[[], None]
+    phone: PhoneSession, subjects: Sequence[PhoneSubject], read_state: Callable[[], None]
 ) -> None:
     """All test examples of all models in interleaved rounds, until there are enough queries.
 
@@ -182,16 +187,19 @@ class _Slice(NamedTuple):
     subject: PhoneSubject
     round: int
     first: int
-    jobs: list[Job]
+    jobs: list[ToolRun]
     examples: list[int]
 
 
 def _measure_pass(
-    phone: Phone, subjects: Sequence[PhoneSubject], number: int, read_state: Callable[[], None]
+    phone: PhoneSession,
+    subjects: Sequence[PhoneSubject],
+    number: int,
+    read_state: Callable[[], None],
 ) -> int:
     """Every example once; `number` is that of its first round. Returns that of the next pass."""
     slices: list[_Slice] = []
-    jobs: list[Job] = []
+    jobs: list[ToolRun] = []
     for round_ in range(phone.settings.rounds):
         living = [subject for subject in subjects if not subject.failed]
         # Every other round the other way round, so that none is always first.
@@ -209,29 +217,29 @@ def _measure_pass(
     return number + phone.settings.rounds
 
 
-def _measure_slice(phone: Phone, subjects: Sequence[PhoneSubject], part: _Slice) -> None:
+def _measure_slice(phone: PhoneSession, subjects: Sequence[PhoneSubject], part: _Slice) -> None:
     def tell(count: int) -> None:
         note = f"{part.subject.name}, text {count} of {len(part.jobs)}"
         phone.progress(ProgressUpdate("rounds", part.round, None, note))
 
     try:
         results = phone.runner.run_part(part.first, len(part.jobs), tell)
-    except JobsLostError as error:
+    except PhoneLostError as error:
         _take_slice(part, phone.judge("rounds", subjects, part.jobs, error.done))
         raise
     _take_slice(part, phone.judge("rounds", subjects, part.jobs, results))
 
 
-def _take_slice(part: _Slice, results: Sequence[JobDone | None]) -> None:
+def _take_slice(part: _Slice, results: Sequence[ToolOutput | None]) -> None:
     with part.subject.required_stage("rounds"):
         for job, done, example in zip(part.jobs, results, part.examples, strict=True):
             if done is not None:
                 part.subject.take_round(job, done, example, part.round)
 
 
-def measure_lengths(phone: Phone, subjects: Sequence[PhoneSubject]) -> None:
+def measure_lengths(phone: PhoneSession, subjects: Sequence[PhoneSubject]) -> None:
     """Inference alone at chosen lengths."""
-    jobs: list[Job] = []
+    jobs: list[ToolRun] = []
     takers: list[tuple[PhoneSubject, int]] = []
     for subject in subjects:
         if not subject.failed:
@@ -243,7 +251,7 @@ def measure_lengths(phone: Phone, subjects: Sequence[PhoneSubject]) -> None:
             subject.take_length(done, tokens)
 
 
-def measure_profiles(phone: Phone, subjects: Sequence[PhoneSubject]) -> None:
+def measure_profiles(phone: PhoneSession, subjects: Sequence[PhoneSubject]) -> None:
     """Which operators take the time, by the tool's own profiler."""
     for subject in subjects:
         if not subject.failed:
@@ -252,7 +260,7 @@ def measure_profiles(phone: Phone, subjects: Sequence[PhoneSubject]) -> None:
 
 
 def _profile(
-    phone: Phone, subjects: Sequence[PhoneSubject], subject: PhoneSubject
+    phone: PhoneSession, subjects: Sequence[PhoneSubject], subject: PhoneSubject
 ) -> OperatorProfile:
     job = subject.near(PROFILE_TOKENS)
     plain = phone.run("profile", subjects, [job])[0]

@@ -2,46 +2,45 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
 
 from edgeseq.errors import DeviceError
 from edgeseq.formats.codec import decode_json
-from edgeseq_benchmarks.devices.base import Device, Finished
-from edgeseq_benchmarks.devices.doctor.facts import Facts, Python, System, read_system
-from edgeseq_benchmarks.devices.doctor.wheels import has_wheels
+from edgeseq_benchmarks.devices.base import CommandOutput, Device
+from edgeseq_benchmarks.devices.doctor.facts import (
+    PYTHON_PROBE,
+    SYSTEM_PROBE,
+    DeviceFacts,
+    PythonFacts,
+    SystemFacts,
+    read_system,
+)
+from edgeseq_benchmarks.devices.wheels import RUNTIME_MODULES
 
 # A board that swaps or a card that dies takes seconds for what takes milliseconds elsewhere.
 _TIMEOUT_S = 60.0
-_SYSTEM = Path(__file__).with_name("system.sh")
-_PROBE = Path(__file__).with_name("probe.py")
-# In the order in which a run looks for them (see `edgeseq.runtime.interpreter`).
-_RUNTIMES = {
-    "ai_edge_litert": "ai_edge_litert.interpreter",
-    "tflite_runtime": "tflite_runtime.interpreter",
-    "tensorflow": "tensorflow.lite.python.interpreter",
-}
 _LONGEST_QUOTE = 200
 
 
-def examine(device: Device, *, python: str = "python3", folder: str = ".") -> Facts:
+def collect_facts(device: Device, *, python: str = "python3", folder: str = ".") -> DeviceFacts:
     """The facts about a device whose Python is the command or path `python` (`~/` is the home).
 
     `folder` is where a run would put its files. Raises `DeviceLostError` when the device cannot be
     reached and `DeviceError` when it has no shell that works.
     """
     device.connect(timeout_s=_TIMEOUT_S)
-    done = device.run(["sh", "-s", "--", folder], stdin=_SYSTEM.read_bytes(), timeout_s=_TIMEOUT_S)
+    done = device.run(
+        ["sh", "-s", "--", folder], stdin=SYSTEM_PROBE.read_bytes(), timeout_s=_TIMEOUT_S
+    )
     system = read_system(done.stdout.decode(errors="replace"), where=device.name)
     command = _expanded(python, system)
     found, error = _ask_python(device, command)
     runtime = None
     runtime_error = None
     if found is not None:
-        runtime = next((name for name in _RUNTIMES if name in found.modules), None)
+        runtime = next((name for name in RUNTIME_MODULES if name in found.modules), None)
         runtime_error = _try_import(device, command, runtime) if runtime else None
-    facts = Facts(
+    facts = DeviceFacts(
         device=device.name,
         emulated=device.emulated,
         system=system,
@@ -51,7 +50,7 @@ def examine(device: Device, *, python: str = "python3", folder: str = ".") -> Fa
         runtime=runtime,
         runtime_error=runtime_error,
     )
-    if has_wheels(facts):
+    if facts.has_wheels:
         return facts
     working = tuple(name for name in system.pythons if _starts(device, name))
     return msgspec.structs.replace(facts, system=msgspec.structs.replace(system, pythons=working))
@@ -63,18 +62,18 @@ def _starts(device: Device, python: str) -> bool:
     return device.run([python, "-c", ""], timeout_s=_TIMEOUT_S).returncode == 0
 
 
-def _expanded(python: str, system: System) -> str:
+def _expanded(python: str, system: SystemFacts) -> str:
     """No shell expands `~` for us: the arguments of a command arrive as they are."""
     return f"{system.home}/{python[2:]}" if python.startswith("~/") else python
 
 
-def _ask_python(device: Device, command: str) -> tuple[Python | None, str | None]:
+def _ask_python(device: Device, command: str) -> tuple[PythonFacts | None, str | None]:
     """The Python's facts, or None and why it does not say them."""
-    done = device.run([command, "-"], stdin=_PROBE.read_bytes(), timeout_s=_TIMEOUT_S)
+    done = device.run([command, "-"], stdin=PYTHON_PROBE.read_bytes(), timeout_s=_TIMEOUT_S)
     if done.returncode != 0:
         return None, _said(done)
     try:
-        return decode_json(done.stdout.splitlines()[-1], Python), None
+        return decode_json(done.stdout.splitlines()[-1], PythonFacts), None
     except (msgspec.DecodeError, IndexError) as failure:
         raise DeviceError(
             "is not a Python that answers",
@@ -87,11 +86,11 @@ def _ask_python(device: Device, command: str) -> tuple[Python | None, str | None
 def _try_import(device: Device, command: str, runtime: str) -> str | None:
     """Why the runtime cannot be imported (a wheel for another processor, libc or NumPy)."""
     statement = "import importlib, sys; importlib.import_module(sys.argv[1]).Interpreter"
-    done = device.run([command, "-c", statement, _RUNTIMES[runtime]], timeout_s=_TIMEOUT_S)
+    done = device.run([command, "-c", statement, RUNTIME_MODULES[runtime]], timeout_s=_TIMEOUT_S)
     return None if done.returncode == 0 else _said(done)
 
 
-def _said(done: Finished) -> str:
+def _said(done: CommandOutput) -> str:
     """What a command said of its end: the last line of a traceback, else the first line."""
     lines = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
     # 128 + n where a shell saw the signal n, −n where Python did; 4 is an illegal instruction.

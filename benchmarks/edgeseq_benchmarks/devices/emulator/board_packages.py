@@ -14,10 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeseq.errors import DeviceError
-from edgeseq_benchmarks.devices.emulator.tools import find_tool, run_tool
+from edgeseq_benchmarks.devices.emulator.host_tools import find_tool, run_tool
+from edgeseq_benchmarks.devices.wheels import LITERT
 
-# What `docs/guides/raspberry-pi.md` has people install, in its words.
-REQUIREMENTS = ("ai-edge-litert>=2.1", "numpy>=1.26", "tokenizers>=0.20", "msgspec>=0.19")
 _TIMEOUT_S = 900.0
 # The processor's name in wheels, by the glibc that they need (PEP 600); Debian 12 has 2.36.
 _GLIBC_MINORS = (35, 34, 31, 28, 27, 26, 24, 17)
@@ -46,7 +45,7 @@ def fetch_wheels(folder: Path, requirements: Sequence[str], python: str) -> list
 
 
 def install(tree: Path, place: str, python: str) -> list[str]:
-    """Makes an environment at `place` in the board's tree, with `REQUIREMENTS` in it.
+    """Makes an environment at `place` in the board's tree, with `LITERT.requirements` in it.
 
     Returns the names and versions that were installed. Raises `DeviceError` with pip's own words.
     """
@@ -62,7 +61,7 @@ def install(tree: Path, place: str, python: str) -> list[str]:
     (environment / "pyvenv.cfg").write_text(settings, encoding="utf-8")
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile"]
     run_tool(
-        [*command, "--target", str(packages), *pip_settings(python), *REQUIREMENTS],
+        [*command, "--target", str(packages), *pip_settings(python), *LITERT.requirements],
         timeout_s=_TIMEOUT_S,
     )
     # Commands of packages: they name this machine's Python, and nothing needs them there.

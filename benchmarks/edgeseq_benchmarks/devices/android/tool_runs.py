@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from edgeseq.errors import DeviceError
-from edgeseq_benchmarks.devices.android.scripts import RUN_JOBS
-from edgeseq_benchmarks.devices.android.tool import ToolTimes, parse_times
+from edgeseq_benchmarks.devices.android.benchmark_model import ToolTimes, parse_times
+from edgeseq_benchmarks.devices.android.phone_scripts import RUN_JOBS
 from edgeseq_benchmarks.devices.base import Device, DeviceLostError
 from edgeseq_benchmarks.devices.command import pause
 
@@ -21,7 +21,7 @@ _CONNECT_S = 30.0
 _KILLED = (124, 137)
 
 
-class Job(NamedTuple):
+class ToolRun(NamedTuple):
     """Input `offset` to `offset + tokens` (in int32) of model number `model`, run `warmups` times
     and then `runs` times; with `keep` the logits of the last run come back."""
 
@@ -33,7 +33,7 @@ class Job(NamedTuple):
     keep: bool = False
 
 
-class JobDone(NamedTuple):
+class ToolOutput(NamedTuple):
     """What a job printed; `status` is the tool's exit status, 0 when all went well."""
 
     status: int
@@ -55,14 +55,14 @@ class JobDone(NamedTuple):
         return f"benchmark_model ended with status {self.status} and said {said.strip()!r}"
 
 
-class Limits(NamedTuple):
+class ToolTimeouts(NamedTuple):
     """How long one process of the tool may take, and how long a call beside its jobs, seconds."""
 
     job_s: float = 180.0
     call_s: float = 120.0
 
 
-class JobRunner:
+class ToolRunner:
     """Runs jobs in a folder on the phone that holds the tool, the models and the inputs."""
 
     def __init__(
@@ -73,7 +73,7 @@ class JobRunner:
         *,
         threads: int,
         warmup_s: float,
-        limits: Limits,
+        limits: ToolTimeouts,
     ) -> None:
         self._device = device
         self._folder = folder
@@ -83,22 +83,24 @@ class JobRunner:
         self.limits = limits
         self._slowest_s = 0.0
 
-    def run(self, jobs: Sequence[Job], tell: Callable[[int], None]) -> list[JobDone | None]:
+    def run(self, jobs: Sequence[ToolRun], tell: Callable[[int], None]) -> list[ToolOutput | None]:
         """Runs the jobs in their order: `run_part` of all of them."""
         self.load(jobs)
         return self.run_part(0, len(jobs), tell)
 
-    def load(self, jobs: Sequence[Job]) -> None:
+    def load(self, jobs: Sequence[ToolRun]) -> None:
         """Copies jobs to the phone, to be run in parts."""
         lines = (" ".join(str(int(cell)) for cell in (n, *job)) for n, job in enumerate(jobs))
         path = self._scratch / "jobs"
         path.write_text("".join(f"{line}\n" for line in lines))
         self._device.put(path, self._folder / "jobs", timeout_s=self.limits.call_s)
 
-    def run_part(self, first: int, count: int, tell: Callable[[int], None]) -> list[JobDone | None]:
+    def run_part(
+        self, first: int, count: int, tell: Callable[[int], None]
+    ) -> list[ToolOutput | None]:
         """Runs `count` of the loaded jobs from number `first` on; `tell` is told how many are done.
 
-        A connection that breaks is taken up again where it broke. Raises `JobsLostError` with
+        A connection that breaks is taken up again where it broke. Raises `PhoneLostError` with
         what had come back when it stays broken.
         """
         collector = _Collector(first, count, tell)
@@ -110,7 +112,7 @@ class JobRunner:
             except DeviceLostError as error:
                 broken = broken + 1 if collector.count == before else 1
                 if not error.worth_retrying or broken > _RECONNECTS:
-                    raise JobsLostError(error, collector.done) from error
+                    raise PhoneLostError(error, collector.done) from error
                 self._reconnect(error, collector)
         return collector.done
 
@@ -145,24 +147,24 @@ class JobRunner:
                 self._device.connect(timeout_s=_CONNECT_S)
             except DeviceLostError as failure:
                 if not failure.worth_retrying or attempt == _RECONNECTS - 1:
-                    raise JobsLostError(failure, collector.done) from error
+                    raise PhoneLostError(failure, collector.done) from error
             else:
                 return
 
 
-class JobsLostError(DeviceLostError):
+class PhoneLostError(DeviceLostError):
     """The phone was lost for good; `done` is what had come back, None for the other jobs."""
 
-    def __init__(self, error: DeviceLostError, done: list[JobDone | None]) -> None:
+    def __init__(self, error: DeviceLostError, done: list[ToolOutput | None]) -> None:
         super().__init__(error.what, where=error.where or "", found=error.found, fix=error.fix)
         self.done = done
 
 
 class _Collector:
-    """Takes the lines of `run.sh`; a job counts once its last line has come."""
+    """Takes the lines of `RUN_JOBS`; a run counts once its last line has come."""
 
     def __init__(self, first: int, jobs: int, tell: Callable[[int], None]) -> None:
-        self.done: list[JobDone | None] = [None] * jobs
+        self.done: list[ToolOutput | None] = [None] * jobs
         self._first = first
         self.count = 0
         self._tell = tell
@@ -191,7 +193,7 @@ class _Collector:
             self._into = self._logits
         elif word == "@end":
             if int(rest[0]) == self.next:
-                done = JobDone(self._status, tuple(self._lines), tuple(self._logits))
+                done = ToolOutput(self._status, tuple(self._lines), tuple(self._logits))
                 self.done[self.count] = done
                 self.count += 1
                 self._tell(self.count)

@@ -44,6 +44,8 @@ def main() -> None:
     answer = {
         "path": sys.executable or "",
         "version": list(sys.version_info[:3]),
+        "system": platform.system(),
+        "machine": platform.machine(),
         "implementation": platform.python_implementation(),
         "pointer_bits": struct.calcsize("P") * 8,
         "in_venv": sys.prefix != sys.base_prefix,

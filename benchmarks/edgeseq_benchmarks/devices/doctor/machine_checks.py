@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from edgeseq.units import format_bytes
 from edgeseq_benchmarks.bench.probes.machine_state import explain_throttled
 from edgeseq_benchmarks.devices.doctor.diagnosis import Diagnosis
-from edgeseq_benchmarks.devices.doctor.facts import Facts, System
+from edgeseq_benchmarks.devices.doctor.facts import DeviceFacts, SystemFacts
 
 MB = 1_000_000
 # The demo's models answer in processes of 65 MB (LSTM) to 104 MB (BERT, int8), and the process
@@ -25,7 +25,7 @@ LOAD_WARNING = 0.5
 MEMORY_WORDS = "cgroup_enable=memory cgroup_memory=1"
 
 
-def machine_diagnoses(facts: Facts) -> Iterator[Diagnosis]:
+def check_machine(facts: DeviceFacts) -> Iterator[Diagnosis]:
     """What does not keep a run from starting, but decides what its numbers are worth."""
     system = facts.system
     if facts.emulated:
@@ -41,7 +41,7 @@ def machine_diagnoses(facts: Facts) -> Iterator[Diagnosis]:
     yield from _load(system)
 
 
-def _controller(system: System) -> Diagnosis:
+def _controller(system: SystemFacts) -> Diagnosis:
     """Whether `--memory` can be a hard limit. It needs the kernel, and leave for this user."""
     if not system.memory_controller:
         return _switch_on(system)
@@ -56,7 +56,7 @@ def _controller(system: System) -> Diagnosis:
     return Diagnosis("ok", "memory limits", "the kernel's memory controller is on")
 
 
-def _switch_on(system: System) -> Diagnosis:
+def _switch_on(system: SystemFacts) -> Diagnosis:
     words = "the kernel's memory controller is off, so `--memory` is not exact here"
     reboot = "sudo reboot"
     asked = "cgroup_enable=memory"
@@ -75,7 +75,7 @@ def _switch_on(system: System) -> Diagnosis:
     return Diagnosis("warning", "memory limits", f"{words}: start its kernel with {MEMORY_WORDS}")
 
 
-def _governor(system: System) -> Iterator[Diagnosis]:
+def _governor(system: SystemFacts) -> Iterator[Diagnosis]:
     others = [name for name in system.governors if name != "performance"]
     if others:
         yield Diagnosis(
@@ -88,7 +88,7 @@ def _governor(system: System) -> Iterator[Diagnosis]:
         yield Diagnosis("ok", "clock", "the governor is performance")
 
 
-def _throttled(system: System) -> Iterator[Diagnosis]:
+def _throttled(system: SystemFacts) -> Iterator[Diagnosis]:
     reasons = explain_throttled(system.throttled_bits)
     before = [reason for reason in reasons if reason.endswith("since boot")]
     now = [reason for reason in reasons if reason not in before]
@@ -119,7 +119,7 @@ def _advice(reasons: list[str]) -> str:
     return "; ".join(words)
 
 
-def _temperature(system: System) -> Iterator[Diagnosis]:
+def _temperature(system: SystemFacts) -> Iterator[Diagnosis]:
     if system.temperature_c is None:
         return
     said = f"{system.temperature_c:.0f} °C"
@@ -133,7 +133,7 @@ def _temperature(system: System) -> Iterator[Diagnosis]:
         yield Diagnosis("ok", "temperature", said)
 
 
-def _memory(system: System) -> Iterator[Diagnosis]:
+def _memory(system: SystemFacts) -> Iterator[Diagnosis]:
     free = system.memory_available_bytes
     if free is None:
         return
@@ -145,13 +145,13 @@ def _memory(system: System) -> Iterator[Diagnosis]:
         yield Diagnosis("problem", "memory", words)
     elif free < MEMORY_WARNING_BYTES:
         words = f"{said}: small models only; end other programs, such as the desktop"
-        mend = ("sudo systemctl set-default multi-user.target", "sudo reboot")
-        yield Diagnosis("warning", "memory", words, mend if system.is_raspberry_pi else ())
+        fix = ("sudo systemctl set-default multi-user.target", "sudo reboot")
+        yield Diagnosis("warning", "memory", words, fix if system.is_raspberry_pi else ())
     else:
         yield Diagnosis("ok", "memory", said)
 
 
-def _swap(system: System) -> Iterator[Diagnosis]:
+def _swap(system: SystemFacts) -> Iterator[Diagnosis]:
     if not system.swaps:
         return
     used = sum(swap.used_bytes for swap in system.swaps)
@@ -162,7 +162,7 @@ def _swap(system: System) -> Iterator[Diagnosis]:
     yield Diagnosis("warning", "swap", words, ("sudo swapoff -a",))
 
 
-def _disk(system: System) -> Iterator[Diagnosis]:
+def _disk(system: SystemFacts) -> Iterator[Diagnosis]:
     free = system.disk_free_bytes
     if free is None:
         return
@@ -176,7 +176,7 @@ def _disk(system: System) -> Iterator[Diagnosis]:
         yield Diagnosis("ok", "disk", said)
 
 
-def _load(system: System) -> Iterator[Diagnosis]:
+def _load(system: SystemFacts) -> Iterator[Diagnosis]:
     if system.load_1min is None:
         return
     said = f"{system.load_1min:.2f} tasks were running or waiting over the last minute"

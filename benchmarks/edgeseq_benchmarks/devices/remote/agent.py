@@ -1,7 +1,7 @@
-"""The measuring process on a board: `python -m edgeseq_benchmarks.devices.agent FOLDER`.
+"""The measuring process on a board: `python -m edgeseq_benchmarks.devices.remote.agent FOLDER`.
 
 It belongs to no connection. It writes what it does to `log.jsonl` and its result to `result.json`
-in `FOLDER` (see `devices.board`), and waits until that was fetched. When nobody has listened for
+in `FOLDER` (see `run_folder`), and waits until that was fetched. When nobody has listened for
 long (`alive` was not touched), it ends its measurement and removes `FOLDER`.
 """
 
@@ -23,14 +23,14 @@ from edgeseq.formats.result import Result
 from edgeseq.formats.storage import read_json, write_json
 from edgeseq.progress import ProgressUpdate
 from edgeseq_benchmarks.bench.runner import bench
-from edgeseq_benchmarks.devices import board
-from edgeseq_benchmarks.devices.messages import Line, Request, failure_of
+from edgeseq_benchmarks.devices.remote import run_folder
+from edgeseq_benchmarks.devices.remote.messages import LogLine, RunRequest, failure_of
 
 # Rarely, because it happens beside what is measured.
 _LOOK_S = 5.0
 
 
-class Log:
+class RunLog:
     """`log.jsonl`; a full disk costs lines of progress, not the last line."""
 
     def __init__(self, folder: Path) -> None:
@@ -38,20 +38,20 @@ class Log:
         self._file = (folder / "log.jsonl").open("ab", buffering=0)
 
     def progress(self, update: ProgressUpdate, /) -> None:
-        """A `Report`."""
+        """A `ProgressCallback`."""
         with contextlib.suppress(OSError):
-            self._write(Line(progress=update))
+            self._write(LogLine(progress=update))
 
     def kept(self) -> None:
         """There is something to fetch already."""
-        self._write(Line(kept=True))
+        self._write(LogLine(kept=True))
 
-    def last(self, line: Line) -> None:
+    def last(self, line: LogLine) -> None:
         """The line that ends the log: done, or why not."""
         self._spare.unlink(missing_ok=True)
         self._write(line)
 
-    def _write(self, line: Line) -> None:
+    def _write(self, line: LogLine) -> None:
         content = msgspec.json.encode(line) + b"\n"
         # Not `tell`, which a line that was taken back leaves too large.
         size_bytes = os.fstat(self._file.fileno()).st_size
@@ -84,9 +84,9 @@ def listen_for_listeners(folder: Path, grace_s: float) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def measure(folder: Path, log: Log) -> None:
+def measure(folder: Path, log: RunLog) -> None:
     """Measures what was asked for and writes the result; an error becomes the last line."""
-    request = read_json(folder / "tree" / "request.json", Request)
+    request = read_json(folder / "tree" / "request.json", RunRequest)
     watch = threading.Thread(
         target=listen_for_listeners, args=(folder, request.grace_s), daemon=True
     )
@@ -102,16 +102,16 @@ def measure(folder: Path, log: Log) -> None:
         )
         write_json(folder / "result.json", result)
     except EdgeseqError as error:
-        log.last(Line(failure=failure_of(error)))
+        log.last(LogLine(failure=failure_of(error)))
     except Exception as error:  # noqa: BLE001 - nobody else is there to hear of it
         traceback.print_exc()
         bug = DeviceError("the run on the board failed", found=f"{type(error).__name__}: {error}")
-        log.last(Line(failure=failure_of(bug)))
+        log.last(LogLine(failure=failure_of(bug)))
     else:
-        log.last(Line(done=True))
+        log.last(LogLine(done=True))
 
 
-def _keep(so_far: Result, folder: Path, log: Log) -> None:
+def _keep(so_far: Result, folder: Path, log: RunLog) -> None:
     """Leaves an unfinished result to be fetched, and says so; a full disk is no reason to stop."""
     with contextlib.suppress(OutputError, OSError):
         write_json(folder / "so_far.json", so_far)
@@ -127,12 +127,12 @@ def main() -> int:
     folder = Path(sys.argv[1])
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        measure(folder, Log(folder))
+        measure(folder, RunLog(folder))
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:
         # Fetched, or left by everybody: nothing here is needed any more.
-        board.remove(folder)
+        run_folder.remove(folder)
         return 130
 
 

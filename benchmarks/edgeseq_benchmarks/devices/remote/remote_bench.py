@@ -1,6 +1,6 @@
 """A benchmark on another machine: brought there, started, followed, fetched, cleared away.
 
-The measuring process on the board belongs to no connection (`devices.agent`). Every step here can
+The measuring process on the board belongs to no connection (`remote.agent`). Every step here can
 be repeated, so a connection that broke is made again and the steps are gone through once more:
 what is there already is found, and the measuring went on meanwhile.
 """
@@ -31,11 +31,11 @@ from edgeseq.units import format_bytes
 from edgeseq_benchmarks.bench import validity
 from edgeseq_benchmarks.bench.checkpoint import KEEP_INTERVAL_S
 from edgeseq_benchmarks.bench.runner import own_git_state, subjects_of
-from edgeseq_benchmarks.devices.archive import write_archive
-from edgeseq_benchmarks.devices.base import Device, DeviceLostError, Finished
+from edgeseq_benchmarks.devices.base import CommandOutput, Device, DeviceLostError
 from edgeseq_benchmarks.devices.command import last_line, pause
-from edgeseq_benchmarks.devices.messages import Failure, Line, Request, error_of
-from edgeseq_benchmarks.devices.needs import Board, ask_board, look
+from edgeseq_benchmarks.devices.remote.archive import write_archive
+from edgeseq_benchmarks.devices.remote.messages import LogLine, RunFailure, RunRequest, error_of
+from edgeseq_benchmarks.devices.remote.requirements import RUN_FOLDER, check, run_script
 
 _CONNECT_S = 20.0
 _CALL_S = 60.0
@@ -65,7 +65,7 @@ tail -c "+$3" log.jsonl; exit 5
 """
 
 
-class Patience(msgspec.Struct, frozen=True):
+class RetryPolicy(msgspec.Struct, frozen=True):
     """How long a lost board is called again, and how long a board waits for a lost workstation.
 
     `listen_s` is between two signs of life, `keep_s` between two fetches of what was measured.
@@ -89,18 +89,18 @@ def bench_on(
     python: str = DEFAULT_PYTHON,
     progress: ProgressCallback = no_progress,
     command: Sequence[str] = (),
-    patience: Patience | None = None,
+    retry_policy: RetryPolicy | None = None,
     place: PurePosixPath | None = None,
 ) -> Result:
     """Measures the bundles on `device` by the runner that measures here.
 
     `python` is the interpreter there, `~/` its user's home folder; `place` a folder there to put
     everything in, instead of one that is chosen. Raises what `bench` raises, `DeviceLostError`
-    when the device stays away for longer than `patience` allows (what it measures goes on there for
-    a while: the same call again picks it up), and `DeviceError` when it lacks what a run needs.
+    when the device stays away for longer than `retry_policy` allows (it continues to measure for a
+    while: the same call again resumes it), and `DeviceError` when it lacks what a run needs.
     Whatever ends the run, the device is left as it was found, if it can still be reached.
     """
-    patience = patience or Patience()
+    retry_policy = retry_policy or RetryPolicy()
     with ExitStack() as stack:
         opened = [stack.enter_context(open_bundle(path, verify_hashes=False)) for path in bundles]
         # The same refusals as here, before anything is sent.
@@ -110,7 +110,7 @@ def bench_on(
             device,
             opened,
             settings,
-            patience=patience,
+            retry_policy=retry_policy,
             progress=progress,
             scratch=scratch,
             python=python,
@@ -139,7 +139,7 @@ class _Run:
         bundles: Sequence[Bundle],
         settings: Settings,
         *,
-        patience: Patience,
+        retry_policy: RetryPolicy,
         progress: ProgressCallback,
         scratch: Path,
         python: str,
@@ -147,23 +147,23 @@ class _Run:
     ) -> None:
         self._device = device
         self._bundles = bundles
-        self._patience = patience
+        self._retry_policy = retry_policy
         self._report = progress
         self._scratch = scratch
         self._python = python
         self._place = "" if place is None else str(place)
         self._archive = scratch / "archive.tar.gz"
-        request = Request(len(bundles), settings, patience.grace_s, patience.keep_s)
+        request = RunRequest(len(bundles), settings, retry_policy.grace_s, retry_policy.keep_s)
         size_bytes = write_archive(self._archive, bundles, request)
         self._needed_bytes = _ROOM_FACTOR * size_bytes + _ROOM_BYTES
         self._key = sha256_file(self._archive)[:24]
         self._owner = secrets.token_hex(8)
-        self._known: Board | None = None
+        self._is_checked = False
         self._folder: PurePosixPath | None = None
         self._heard_bytes = 0
         self._kept = False
         self._so_far: Result | None = None
-        self._last: Line | None = None
+        self._last: LogLine | None = None
         # How often the board was heard of: a loss after that is a new one.
         self._signs = 0
 
@@ -181,7 +181,7 @@ class _Run:
                 if signs != self._signs:  # it had come back meanwhile
                     lost_at, signs, tries = time.monotonic(), self._signs, 0
                 away_s = time.monotonic() - lost_at
-                if not lost.worth_retrying or away_s > self._patience.reconnect_s:
+                if not lost.worth_retrying or away_s > self._retry_policy.reconnect_s:
                     raise self._given_up(lost) from lost
                 self._report(ProgressUpdate("connect", 0, 1, f"{lost.what}; trying again"))
                 pause(_DELAYS_S[min(tries, len(_DELAYS_S) - 1)])
@@ -193,7 +193,7 @@ class _Run:
     def _given_up(self, lost: DeviceLostError) -> DeviceLostError:
         goes_on = ""
         if self._signs:
-            minutes = self._patience.grace_s / 60
+            minutes = self._retry_policy.grace_s / 60
             goes_on = f"what it measures goes on there for {minutes:.0f} minutes: the same "
             goes_on += "command picks it up"
         error = DeviceLostError(
@@ -206,8 +206,9 @@ class _Run:
         return error
 
     def _steps(self) -> Result:
-        if self._known is None:
-            self._known = look(self._device, self._python, timeout_s=_CALL_S)
+        if not self._is_checked:
+            check(self._device, self._python, timeout_s=_CALL_S)
+            self._is_checked = True
         state = self._prepare()
         self._folder = PurePosixPath(state["folder"])
         self._report(ProgressUpdate("send", 0, 1, format_bytes(self._archive.stat().st_size)))
@@ -261,7 +262,7 @@ class _Run:
         self._verb("unpack", str(self._there), timeout_s=10 * _CALL_S)
 
     def _verb(self, *arguments: str, timeout_s: float = _CALL_S) -> dict[str, Any]:
-        answer = ask_board(self._device, self._python, arguments, timeout_s=timeout_s)
+        answer = run_script(self._device, self._python, RUN_FOLDER, arguments, timeout_s=timeout_s)
         if "error" not in answer:
             return answer
         full = answer.get("errno") in _ERRNO_FULL
@@ -275,7 +276,7 @@ class _Run:
     def _listen(self) -> None:
         """Hears what the board has to say for a while; a sign of life for both."""
         with contextlib.suppress(_OverError):
-            listen_s = self._patience.listen_s
+            listen_s = self._retry_policy.listen_s
             finished = self._device.run(
                 (
                     *("sh", "-c", _LISTEN, "sh", str(self._there), self._owner),
@@ -294,7 +295,7 @@ class _Run:
 
     def _hear(self, content: bytes) -> None:
         try:
-            line = decode_json(content, Line)
+            line = decode_json(content, LogLine)
         except msgspec.DecodeError:
             return  # cut off: it is heard again as a whole
         self._heard_bytes += len(content) + 1
@@ -305,7 +306,7 @@ class _Run:
             self._last = line
             raise _OverError
 
-    def _left(self, finished: Finished) -> EdgeseqError:
+    def _left(self, finished: CommandOutput) -> EdgeseqError:
         """Why the board's side of the run is not there any more."""
         name = self._device.name
         if finished.returncode == _TAKEN_OVER:
@@ -338,9 +339,9 @@ class _Run:
             text = text.replace(there, json.dumps(str(bundle.path))[1:-1])
         return text
 
-    def _error(self, failure: Failure) -> EdgeseqError:
+    def _error(self, failure: RunFailure) -> EdgeseqError:
         text = self._at_home(msgspec.json.encode(failure).decode())
-        return error_of(decode_json(text, Failure), device=self._device.name)
+        return error_of(decode_json(text, RunFailure), device=self._device.name)
 
     def clear(self) -> None:
         """Ends what runs there and removes what was brought there, if it can be reached."""

@@ -22,10 +22,8 @@ import sys
 sys.path[:] = [path for path in sys.path if path]
 
 import contextlib  # noqa: E402
-import importlib.util  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
-import platform  # noqa: E402
 import re  # noqa: E402
 import shutil  # noqa: E402
 import signal  # noqa: E402
@@ -35,8 +33,6 @@ import tarfile  # noqa: E402
 import time  # noqa: E402
 from pathlib import Path  # noqa: E402
 
-NEEDED = ("numpy", "msgspec", "tokenizers")
-RUNTIMES = ("ai_edge_litert", "tflite_runtime", "tensorflow")
 MEMORY_FILE_SYSTEMS = ("tmpfs", "ramfs", "rootfs", "devtmpfs")
 # A run ends its children and its control groups within this when it is asked to.
 END_S = 15.0
@@ -44,24 +40,6 @@ END_S = 15.0
 SENDING_S = 30.0
 SPARE_BYTES = 65536
 KEY = re.compile("[0-9a-f]{24}")
-
-
-def facts() -> dict[str, object]:
-    """The Python, its processor, and which of the needed modules it finds."""
-    return {
-        "python": list(sys.version_info[:3]),
-        "executable": sys.executable,
-        "environment": sys.prefix != sys.base_prefix,
-        "system": platform.system(),
-        "machine": platform.machine(),
-        "bits": 64 if sys.maxsize > 2**32 else 32,
-        "missing": [name for name in NEEDED if not _found(name)],
-        "runtimes": [name for name in RUNTIMES if _found(name)],
-    }
-
-
-def _found(name: str) -> bool:
-    return importlib.util.find_spec(name) is not None
 
 
 def prepare(key: str, owner: str, needed_bytes: str, place: str = "") -> dict[str, object]:
@@ -224,7 +202,7 @@ def start(given: str) -> dict[str, object]:
     environment["PYTHONPATH"] = str(tree) + (os.pathsep + before if before else "")
     with (folder / "words").open("wb") as words:
         process = subprocess.Popen(
-            [sys.executable, "-m", "edgeseq_benchmarks.devices.agent", str(folder)],
+            [sys.executable, "-m", "edgeseq_benchmarks.devices.remote.agent", str(folder)],
             stdin=subprocess.DEVNULL,
             stdout=words,
             stderr=words,
@@ -273,7 +251,7 @@ def remove(folder: Path) -> None:
         folder.parent.rmdir()
 
 
-VERBS = {"facts": facts, "prepare": prepare, "unpack": unpack, "start": start, "stop": stop}
+VERBS = {"prepare": prepare, "unpack": unpack, "start": start, "stop": stop}
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ import msgspec
 from edgeseq.errors import DeviceError
 from edgeseq.formats.bundle import FILES, Bundle
 from edgeseq.formats.bundle_zip import MANIFEST
-from edgeseq_benchmarks.devices.messages import Request
+from edgeseq_benchmarks.devices.remote.messages import RunRequest
 
 # Pure Python; what has native code (numpy, tokenizers, msgspec, a runtime) is installed there.
 _PACKAGES = ("edgeseq", "edgeseq_benchmarks", "tflite", "flatbuffers")
@@ -29,7 +29,7 @@ _SUFFIXES = (".py", ".json")
 _LEVEL = 3
 
 
-def write_archive(path: Path, bundles: Sequence[Bundle], request: Request) -> int:
+def write_archive(path: Path, bundles: Sequence[Bundle], request: RunRequest) -> int:
     """Writes the archive to `path`; gives the size of what is in it, in bytes.
 
     Raises `DeviceError` when a package that has to travel is not installed here.

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from edgeseq_benchmarks.devices.doctor.diagnosis import Diagnosis, Mend, diagnosis
-from edgeseq_benchmarks.devices.doctor.facts import Facts, Python
-from edgeseq_benchmarks.devices.doctor.wheels import (
+from edgeseq_benchmarks.devices.doctor.diagnosis import Diagnosis, Fix, problem
+from edgeseq_benchmarks.devices.doctor.facts import DeviceFacts, PythonFacts
+from edgeseq_benchmarks.devices.wheels import (
     NEEDED_MODULES,
     OLDEST_PYTHON,
     RuntimeWheels,
-    processor_of,
-    runtime_for,
 )
 
 VENV = "edgeseq-venv"
@@ -27,13 +25,12 @@ _VENV_PACKAGE = {
 }
 
 
-def system_diagnoses(facts: Facts) -> Iterator[Diagnosis]:
+def check_system(facts: DeviceFacts) -> Iterator[Diagnosis]:
     """The processor, whether the system uses all its bits, and the C library."""
     system = facts.system
-    processor = processor_of(facts)
-    wheels = runtime_for(processor)
+    wheels = facts.wheels
     if wheels is None:
-        words = f"no TFLite runtime has a wheel for {processor}; "
+        words = f"no TFLite runtime has a wheel for {facts.processor}; "
         words += _USE_64BIT if system.cpu_64bit else "measure on a board with a 64-bit processor"
         yield Diagnosis("problem", "processor", words)
         return
@@ -41,10 +38,9 @@ def system_diagnoses(facts: Facts) -> Iterator[Diagnosis]:
     yield from _libc(facts, wheels)
 
 
-def _width(facts: Facts, wheels: RuntimeWheels) -> Iterator[Diagnosis]:
-    processor = processor_of(facts)
-    if processor != "armv7l":
-        yield Diagnosis("ok", "processor", f"{processor}, 64-bit")
+def _width(facts: DeviceFacts, wheels: RuntimeWheels) -> Iterator[Diagnosis]:
+    if facts.processor != "armv7l":
+        yield Diagnosis("ok", "processor", f"{facts.processor}, 64-bit")
         return
     words = (
         f"only {wheels.package} 2.14, the last runtime for 32-bit ARM, runs here, with models made "
@@ -57,7 +53,7 @@ def _width(facts: Facts, wheels: RuntimeWheels) -> Iterator[Diagnosis]:
         yield Diagnosis("warning", "processor", f"a 32-bit processor: {words}")
 
 
-def _libc(facts: Facts, wheels: RuntimeWheels) -> Iterator[Diagnosis]:
+def _libc(facts: DeviceFacts, wheels: RuntimeWheels) -> Iterator[Diagnosis]:
     system = facts.system
     if system.libc == "bionic" or system.termux:
         yield Diagnosis(
@@ -89,9 +85,9 @@ def _libc(facts: Facts, wheels: RuntimeWheels) -> Iterator[Diagnosis]:
         yield Diagnosis("ok", "C library", f"glibc {_dotted(system.libc_version)}")
 
 
-def python_diagnoses(facts: Facts) -> Iterator[Diagnosis]:
+def check_python(facts: DeviceFacts) -> Iterator[Diagnosis]:
     """The Python, the runtime in it, and the other modules that a run imports."""
-    wheels = runtime_for(processor_of(facts))
+    wheels = facts.wheels
     if wheels is None:
         return
     python = facts.python
@@ -101,23 +97,20 @@ def python_diagnoses(facts: Facts) -> Iterator[Diagnosis]:
     version = python.version[:2]
     name = f"Python {'.'.join(map(str, python.version))}"
     if version < OLDEST_PYTHON:
-        yield diagnosis(
-            "problem",
+        yield problem(
             "Python",
             f"{name} is too old: edgeseq needs {_dotted(OLDEST_PYTHON)} or newer",
             _other_python(facts, wheels),
         )
     elif version > wheels.newest_python:
-        yield diagnosis(
-            "problem",
+        yield problem(
             "Python",
             f"{name} is too new: {wheels.package} has wheels up to Python "
             f"{_dotted(wheels.newest_python)}",
             _other_python(facts, wheels),
         )
     elif python.implementation != "CPython":
-        yield diagnosis(
-            "problem",
+        yield problem(
             "Python",
             f"{python.implementation} {name}: {wheels.package} has wheels for CPython only",
             _other_python(facts, wheels),
@@ -127,16 +120,15 @@ def python_diagnoses(facts: Facts) -> Iterator[Diagnosis]:
         yield from _modules(facts, python, wheels)
 
 
-def _no_python(facts: Facts, wheels: RuntimeWheels) -> Diagnosis:
-    return diagnosis(
-        "problem",
+def _no_python(facts: DeviceFacts, wheels: RuntimeWheels) -> Diagnosis:
+    return problem(
         "Python",
         f"there is no {facts.python_command} that runs ({facts.python_error or 'no answer'})",
         _other_python(facts, wheels),
     )
 
 
-def _other_python(facts: Facts, wheels: RuntimeWheels) -> Mend:
+def _other_python(facts: DeviceFacts, wheels: RuntimeWheels) -> Fix:
     """What leads to a Python between the oldest and the newest."""
     system = facts.system
     fitting = [
@@ -150,38 +142,39 @@ def _other_python(facts: Facts, wheels: RuntimeWheels) -> Mend:
     if wheels.package == "tflite-runtime":
         # No 32-bit system has two Pythons in its packages; Debian 12 has the one that fits.
         words = _USE_64BIT if system.cpu_64bit else "use the 32-bit system of Debian 12"
-        return Mend(words=words)
+        return Fix(advice=words)
     if system.os_id == "ubuntu" and facts.python and facts.python.version[:2] < OLDEST_PYTHON:
-        return Mend(("sudo do-release-upgrade",), words=_NEWER_SYSTEM)
+        return Fix(("sudo do-release-upgrade",), advice=_NEWER_SYSTEM)
     if "dnf" in system.tools:
         # Fedora has several Pythons beside its own; 3.12 is in the middle of what wheels are for.
-        made = _venv_commands(facts, wheels, "python3.12")
-        return made._replace(there=("sudo dnf install -y python3.12", *made.there))
+        fix = _venv_commands(facts, wheels, "python3.12")
+        return fix._replace(on_device=("sudo dnf install -y python3.12", *fix.on_device))
     if facts.python is None and system.is_debian_like:
-        made = _venv_commands(facts, wheels, "python3")
-        return made._replace(there=("sudo apt-get install -y python3 python3-venv", *made.there))
-    return Mend(words=_NEWER_SYSTEM)
+        fix = _venv_commands(facts, wheels, "python3")
+        install = "sudo apt-get install -y python3 python3-venv"
+        return fix._replace(on_device=(install, *fix.on_device))
+    return Fix(advice=_NEWER_SYSTEM)
 
 
-def _modules(facts: Facts, python: Python, wheels: RuntimeWheels) -> Iterator[Diagnosis]:
+def _modules(facts: DeviceFacts, python: PythonFacts, wheels: RuntimeWheels) -> Iterator[Diagnosis]:
     yield _runtime(facts, python, wheels)
     missing = [name for name in NEEDED_MODULES if name not in python.modules]
     if missing and facts.runtime is not None:
         # Without a runtime the commands that install it bring these as well.
         words = f"{', '.join(missing)} not installed for this Python"
-        yield diagnosis("problem", "modules", words, _install(facts, python, wheels))
+        yield problem("modules", words, _install(facts, python, wheels))
     elif not missing:
         said = ", ".join(f"{name} {python.modules[name]}".strip() for name in NEEDED_MODULES)
         yield Diagnosis("ok", "modules", said)
 
 
-def _runtime(facts: Facts, python: Python, wheels: RuntimeWheels) -> Diagnosis:
+def _runtime(facts: DeviceFacts, python: PythonFacts, wheels: RuntimeWheels) -> Diagnosis:
     numpy = python.modules.get("numpy", "")
     if facts.runtime is None:
         words = f"no TFLite runtime is installed for this Python; {wheels.package} has a wheel"
         if python.externally_managed and not python.in_venv:
             words += "; this Python belongs to the system, so it goes into an environment"
-        return diagnosis("problem", "runtime", words, _install(facts, python, wheels))
+        return problem("runtime", words, _install(facts, python, wheels))
     package = facts.runtime.replace("_", "-")
     found = f"{package} {python.modules[facts.runtime]}".strip()
     if facts.runtime == "tflite_runtime" and numpy and int(numpy.split(".")[0]) >= 2:
@@ -201,15 +194,15 @@ def _runtime(facts: Facts, python: Python, wheels: RuntimeWheels) -> Diagnosis:
     return Diagnosis("ok", "runtime", found)
 
 
-def _install(facts: Facts, python: Python, wheels: RuntimeWheels) -> Mend:
+def _install(facts: DeviceFacts, python: PythonFacts, wheels: RuntimeWheels) -> Fix:
     """Commands that install what is needed: into the environment, else into a new one."""
     if python.in_venv or (facts.device == "local" and not python.externally_managed):
         pip = () if python.has_pip else (f"{python.path} -m ensurepip",)
-        return Mend((*pip, *_pip_commands(wheels, python.path)))
+        return Fix((*pip, *_pip_commands(wheels, python.path)))
     return _venv_commands(facts, wheels, facts.python_command)
 
 
-def _venv_commands(facts: Facts, wheels: RuntimeWheels, python: str) -> Mend:
+def _venv_commands(facts: DeviceFacts, wheels: RuntimeWheels, python: str) -> Fix:
     """Commands for an environment of its own, and the one that makes a run use it."""
     known = facts.python if facts.python_command == python else None
     legacy = wheels.package == "tflite-runtime"
@@ -223,12 +216,12 @@ def _venv_commands(facts: Facts, wheels: RuntimeWheels, python: str) -> Mend:
     commands.append(f"{python} -m venv {'--system-site-packages ' if legacy else ''}~/{VENV}")
     commands += _pip_commands(wheels, f"~/{VENV}/bin/python")
     if facts.device == "local":
-        return Mend(tuple(commands))
-    here = f"edgeseq device add NAME {facts.device} --python '~/{VENV}/bin/python'"
-    return Mend(tuple(commands), (here,))
+        return Fix(tuple(commands))
+    add = f"edgeseq device add NAME {facts.device} --python '~/{VENV}/bin/python'"
+    return Fix(tuple(commands), (add,))
 
 
-def _venv_package(facts: Facts, python: Python) -> str:
+def _venv_package(facts: DeviceFacts, python: PythonFacts) -> str:
     name = f"python{_dotted(python.version[:2])}"
     for tool, command in _VENV_PACKAGE.items():
         if tool in facts.system.tools:

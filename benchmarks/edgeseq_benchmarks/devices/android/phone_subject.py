@@ -12,14 +12,14 @@ from edgeseq.tasks.predictions import Predictions
 from edgeseq_benchmarks.bench import validity
 from edgeseq_benchmarks.bench.bundle_checks import check_signature, check_tokenizer
 from edgeseq_benchmarks.bench.subject import Subject, bundle_identity
-from edgeseq_benchmarks.devices.android.jobs import Job, JobDone, pack_inputs
-from edgeseq_benchmarks.devices.android.tool import (
+from edgeseq_benchmarks.devices.android.benchmark_model import (
     CLOCK_NS,
     TIMED_RUNS,
     class_number,
     nanoseconds,
     parse_logits,
 )
+from edgeseq_benchmarks.devices.android.tool_runs import ToolOutput, ToolRun, pack_inputs
 
 # Beside the time that the tool is told to warm up for (see `bench.WARMUP_S`).
 _WARMUP_RUNS = 2
@@ -87,28 +87,28 @@ class PhoneSubject(Subject):
         length = self.bundle.manifest.signature.inputs[0].shape[1]
         return (token_ids + [PADDING_ID] * length)[:length] if length > 0 else token_ids
 
-    def job(self, text: int, *, warmups: int, runs: int, keep: bool = False) -> Job:
+    def job(self, text: int, *, warmups: int, runs: int, keep: bool = False) -> ToolRun:
         """The job of one input by its number in the file."""
         tokens = len(self._padded[text])
-        return Job(self.number, self._offsets[text], tokens, warmups, runs, keep)
+        return ToolRun(self.number, self._offsets[text], tokens, warmups, runs, keep)
 
     @property
-    def longest(self) -> Job:
+    def longest(self) -> ToolRun:
         """The longest test example."""
         return self.job(self._tokens.index(max(self._tokens)), warmups=1, runs=1)
 
-    def near(self, tokens: int) -> Job:
+    def near(self, tokens: int) -> ToolRun:
         """The test example whose length comes nearest to `tokens`, warmed up and timed."""
         text = min(range(len(self._tokens)), key=lambda n: abs(self._tokens[n] - tokens))
         return self.job(text, warmups=5, runs=TIMED_RUNS)
 
-    def golden_jobs(self) -> list[Job]:
+    def golden_jobs(self) -> list[ToolRun]:
         """The golden examples, each in a process of its own."""
         first = len(self.examples)
         numbers = range(first, first + len(self._golden))
         return [self.job(number, warmups=0, runs=1, keep=True) for number in numbers]
 
-    def take_golden(self, done: list[JobDone]) -> None:
+    def take_golden(self, done: list[ToolOutput]) -> None:
         """Compares the answers with the float model's."""
         rows = [parse_logits(one.logits, len(self.bundle.labels)) for one in done]
         if any(row is None for row in rows):
@@ -121,7 +121,9 @@ class PhoneSubject(Subject):
             )
         self.findings += validity.golden_findings(self.bundle, [row for row in rows if row])
 
-    def round_jobs(self, number: int, rounds: int, *, first: bool) -> tuple[list[Job], list[int]]:
+    def round_jobs(
+        self, number: int, rounds: int, *, first: bool
+    ) -> tuple[list[ToolRun], list[int]]:
         """One round's jobs and which example each one is; answers are asked for in the first pass.
 
         The examples that only answer (a stateful model's) stand behind those that are timed.
@@ -136,7 +138,7 @@ class PhoneSubject(Subject):
         answers = [self.job(n, warmups=0, runs=1, keep=True) for n in examples]
         return [*timed, *answers], [*examples, *examples]
 
-    def take_round(self, job: Job, done: JobDone, example: int, number: int) -> None:
+    def take_round(self, job: ToolRun, done: ToolOutput, example: int, number: int) -> None:
         """Takes in one job of a round; raises `BundleError` when it has no answer or no time."""
         if job.keep:
             logits = parse_logits(done.logits, len(self.bundle.labels))
@@ -164,7 +166,7 @@ class PhoneSubject(Subject):
         """How many timed queries there are."""
         return len(self._queries["total_ns"])
 
-    def take_cold(self, done: JobDone) -> None:
+    def take_cold(self, done: ToolOutput) -> None:
         """Takes in the loading and first inference of a fresh process."""
         times = done.times
         if times.init_us is None or times.first_us is None:
@@ -172,7 +174,7 @@ class PhoneSubject(Subject):
         load_ns, first_ns = map(nanoseconds, (times.init_us, times.first_us))
         self.cold_starts.append(ColdStart(0, load_ns, first_ns, load_ns + first_ns))
 
-    def length_jobs(self) -> tuple[list[Job], list[int]]:
+    def length_jobs(self) -> tuple[list[ToolRun], list[int]]:
         """The jobs at chosen lengths, and the length of each one."""
         jobs, lengths, text = [], [], len(self.examples) + len(self._golden)
         for tokens, inputs in self._at_length.items():
@@ -182,7 +184,7 @@ class PhoneSubject(Subject):
                 text += 1
         return jobs, lengths
 
-    def take_length(self, done: JobDone, tokens: int) -> None:
+    def take_length(self, done: ToolOutput, tokens: int) -> None:
         """Takes in one job at a chosen length."""
         self.lengths.setdefault(tokens, []).extend(map(nanoseconds, done.times.runs_us))
 

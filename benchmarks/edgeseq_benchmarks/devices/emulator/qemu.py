@@ -18,8 +18,8 @@ from pathlib import Path
 from edgeseq.errors import DeviceError
 from edgeseq_benchmarks.bench.limits.boards import Board
 from edgeseq_benchmarks.devices.base import DeviceLostError
-from edgeseq_benchmarks.devices.emulator.image import HOST_ALIAS, Image
-from edgeseq_benchmarks.devices.emulator.tools import START_TOOLS, find_tool, require_tools
+from edgeseq_benchmarks.devices.emulator.board_image import HOST_ALIAS, BoardImage
+from edgeseq_benchmarks.devices.emulator.host_tools import START_TOOLS, find_tool, require_tools
 from edgeseq_benchmarks.devices.ssh import SshDevice
 
 USER = "root"
@@ -31,10 +31,10 @@ _CONSOLE_LINES = 4
 _SUPERVISED = 'exec 3<&0; { cat <&3 >/dev/null; kill -s KILL 0; } & exec "$@" 3<&- </dev/null'
 
 
-class Machine:
+class QemuBoard:
     """One QEMU process. Use it as a context manager, or call `stop`."""
 
-    def __init__(self, image: Image, board: Board) -> None:
+    def __init__(self, image: BoardImage, board: Board) -> None:
         """What is written to its disk is gone when it ends."""
         self.image = image
         self.board = board
@@ -42,7 +42,7 @@ class Machine:
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
-    def __enter__(self) -> Machine:
+    def __enter__(self) -> QemuBoard:
         return self
 
     def __exit__(self, *_: object) -> None:

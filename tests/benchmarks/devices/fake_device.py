@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from edgeseq.errors import DeviceError
-from edgeseq_benchmarks.devices.base import DeviceLostError, Finished, OnLine
+from edgeseq_benchmarks.devices.base import CommandOutput, DeviceLostError, LineCallback
 
-Answer = Finished | Callable[[Sequence[str], bytes], Finished]
+Answer = CommandOutput | Callable[[Sequence[str], bytes], CommandOutput]
 """What a command gives: always the same, or made from its arguments and its input."""
 
 
@@ -69,18 +69,18 @@ class FakeDevice:
         *,
         timeout_s: float,
         stdin: bytes = b"",
-        on_line: OnLine | None = None,
-    ) -> Finished:
+        on_line: LineCallback | None = None,
+    ) -> CommandOutput:
         """The scripted answer; its lines go to `on_line` if that is given."""
         words = " ".join(command)
         self._called("run", words, timeout_s)
         for begin in sorted(self._answers, key=len, reverse=True):
             if words.startswith(begin):
                 answer = self._answers[begin]
-                finished = answer if isinstance(answer, Finished) else answer(command, stdin)
+                finished = answer if isinstance(answer, CommandOutput) else answer(command, stdin)
                 break
         else:
-            return Finished(127, b"", f"{command[0]}: not found".encode())
+            return CommandOutput(127, b"", f"{command[0]}: not found".encode())
         if on_line is None:
             return finished
         for line in finished.stdout.splitlines():

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from edgeseq_benchmarks.devices.doctor.facts import Facts
-
 Minor = tuple[int, int]
 
 OLDEST_PYTHON: Minor = (3, 10)
@@ -36,6 +34,14 @@ class RuntimeWheels(NamedTuple):
 BASE = ("tokenizers>=0.20", "msgspec>=0.19")
 NEEDED_MODULES = ("numpy", "tokenizers", "msgspec")
 
+RUNTIME_MODULES = {
+    "ai_edge_litert": "ai_edge_litert.interpreter",
+    "tflite_runtime": "tflite_runtime.interpreter",
+    "tensorflow": "tensorflow.lite.python.interpreter",
+}
+"""Runtimes by module, with the module of their interpreter, in the order in which a run looks for
+them (see `edgeseq.runtime.interpreter`)."""
+
 LITERT = RuntimeWheels(
     package="ai-edge-litert",
     module="ai_edge_litert",
@@ -54,28 +60,14 @@ LEGACY = RuntimeWheels(
 )
 
 
-def processor_of(facts: Facts) -> str:
+def processor_of(machine: str, pointer_bits: int | None) -> str:
     """The processor that programs are built for: a 32-bit system on a 64-bit kernel is `armv7l`."""
-    machine = {"amd64": "x86_64", "arm64": "aarch64", "armv8l": "armv7l"}.get(
-        facts.system.machine, facts.system.machine
-    )
-    bits = facts.python.pointer_bits if facts.python else facts.system.long_bit
-    if bits == 32:
+    machine = {"amd64": "x86_64", "arm64": "aarch64", "armv8l": "armv7l"}.get(machine, machine)
+    if pointer_bits == 32:
         return {"aarch64": "armv7l", "x86_64": "i686"}.get(machine, machine)
     return machine
 
 
 def runtime_for(processor: str) -> RuntimeWheels | None:
     """The runtime with wheels for that processor, or None where there is none."""
-    for runtime in (LITERT, LEGACY):
-        if processor in runtime.processors:
-            return runtime
-    return None
-
-
-def has_wheels(facts: Facts) -> bool:
-    """Whether there is a runtime's wheel for the Python that was asked."""
-    wheels = runtime_for(processor_of(facts))
-    if facts.python is None or wheels is None or facts.python.implementation != "CPython":
-        return False
-    return OLDEST_PYTHON <= facts.python.version[:2] <= wheels.newest_python
+    return next((runtime for runtime in (LITERT, LEGACY) if processor in runtime.processors), None)

@@ -10,7 +10,7 @@ from edgeseq.formats.result import Settings
 from edgeseq.progress import ProgressUpdate
 
 
-class Request(msgspec.Struct, frozen=True):
+class RunRequest(msgspec.Struct, frozen=True):
     """`request.json`: measure `tree/bundles/0`, … so.
 
     The run ends itself, and removes everything that was brought to the board, when nobody has
@@ -23,7 +23,7 @@ class Request(msgspec.Struct, frozen=True):
     keep_s: float
 
 
-class Failure(msgspec.Struct, frozen=True):
+class RunFailure(msgspec.Struct, frozen=True):
     """An error of the run: the name of its class in `edgeseq.errors`, and its parts."""
 
     error: str
@@ -34,21 +34,21 @@ class Failure(msgspec.Struct, frozen=True):
     fix: str | None = None
 
 
-class Line(msgspec.Struct, frozen=True, omit_defaults=True):
+class LogLine(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line of `log.jsonl`; exactly one of the four is set.
 
     `kept`: there is a new `so_far.json`.
     """
 
     progress: ProgressUpdate | None = None
-    failure: Failure | None = None
+    failure: RunFailure | None = None
     kept: bool = False
     done: bool = False
 
 
-def failure_of(error: EdgeseqError) -> Failure:
+def failure_of(error: EdgeseqError) -> RunFailure:
     """The parts of an error, to be told on another machine."""
-    return Failure(
+    return RunFailure(
         error=type(error).__name__,
         what=error.what,
         where=error.where,
@@ -58,7 +58,7 @@ def failure_of(error: EdgeseqError) -> Failure:
     )
 
 
-def error_of(failure: Failure, *, device: str) -> EdgeseqError:
+def error_of(failure: RunFailure, *, device: str) -> EdgeseqError:
     """The error again, of its own class, with the device in front of the place."""
     kind = getattr(errors, failure.error, DeviceError)
     if not (isinstance(kind, type) and issubclass(kind, EdgeseqError)):

@@ -1,0 +1,1 @@
+"""A benchmark on a device with a Python: sent there, started, followed, fetched, removed."""
