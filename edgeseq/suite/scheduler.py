@@ -16,7 +16,7 @@ import msgspec
 
 from edgeseq.errors import StepError
 from edgeseq.progress import ProgressCallback
-from edgeseq.subprocesses import JOBS, STEP_GRACE_S, Child, Job, stop_all
+from edgeseq.subprocesses import JOBS, STEP_GRACE_S, JobProcess, JobRequest, stop_all
 from edgeseq.suite.steps import Step, StepRecord
 
 WORKERS = 2
@@ -26,7 +26,7 @@ more of memory and gain little."""
 
 class _Running(msgspec.Struct, frozen=True):
     step: Step
-    child: Child
+    child: JobProcess
     progress: ProgressCallback
     began_unix_s: float
     began_s: float
@@ -99,7 +99,7 @@ def run_steps(
                     raise StepError(f"nothing makes what {waiting[0].title} needs")
                 for key, _ in selector.select():
                     one = running[key.fd]
-                    answered = one.child.listen(one.progress)
+                    answered = one.child.poll(one.progress)
                     if answered is None:
                         continue
                     selector.unregister(one.child)
@@ -121,5 +121,5 @@ def run_steps(
 def _start(step: Step, root: Path, progress: ProgressCallback, command: Sequence[str]) -> _Running:
     began_unix_s, began_s = time.time(), time.monotonic()
     log = root / "log" / f"{step.name}.log"
-    child = Child(Job(step.job, step.arguments), log=log, cwd=root, command=command)
+    child = JobProcess(JobRequest(step.job, step.arguments), log=log, cwd=root, command=command)
     return _Running(step, child, progress, began_unix_s, began_s)

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from edgeseq.formats.result import Result, Run, read_result
-from edgeseq_benchmarks.devices.base import CommandOutput
+from edgeseq.subprocesses import CommandOutput
 from edgeseq_benchmarks.devices.emulated import EmulatedDevice
 from edgeseq_benchmarks.devices.emulator import board_packages
 from edgeseq_benchmarks.devices.emulator.board_image import BoardImage

@@ -18,9 +18,16 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from edgeseq.errors import DeviceError, InputError
+from edgeseq.subprocesses import (
+    CommandOutput,
+    CommandTimeoutError,
+    LineCallback,
+    last_line,
+    pause,
+    run_command,
+)
 from edgeseq_benchmarks.devices.address import DeviceKind
-from edgeseq_benchmarks.devices.base import CommandOutput, DeviceLostError, LineCallback
-from edgeseq_benchmarks.devices.command import CommandTimeoutError, last_line, pause, run_command
+from edgeseq_benchmarks.devices.base import DeviceLostError
 
 SCRATCH = PurePosixPath("/data/local/tmp")
 """The one folder in which the user `shell` may write and run programs on every Android."""

@@ -7,25 +7,13 @@ timeout. A path on a device is a `PurePosixPath`: devices are Linux or Android.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-import msgspec
-
 from edgeseq.errors import DeviceError
 from edgeseq.formats.result import Result
-
-LineCallback = Callable[[bytes], None]
-"""Takes each line of stdout (without its line end) while the command still runs."""
-
-
-class CommandOutput(msgspec.Struct, frozen=True):
-    """A command that has ended; `stdout` is empty when its lines went to an `LineCallback`."""
-
-    returncode: int
-    stdout: bytes
-    stderr: bytes
+from edgeseq.subprocesses import CommandOutput, LineCallback
 
 
 class DeviceLostError(DeviceError):

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from edgeseq.errors import DeviceError
+from edgeseq.subprocesses import CommandOutput, LineCallback
 from edgeseq_benchmarks.bench.limits.boards import find_board
 from edgeseq_benchmarks.devices.address import DeviceKind
-from edgeseq_benchmarks.devices.base import CommandOutput, DeviceLostError, LineCallback
+from edgeseq_benchmarks.devices.base import DeviceLostError
 from edgeseq_benchmarks.devices.emulator.board_image import find_image
 from edgeseq_benchmarks.devices.emulator.qemu import QemuBoard
 from edgeseq_benchmarks.devices.ssh import SshDevice

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from edgeseq.errors import DeviceError
+from edgeseq.subprocesses import CommandOutput, CommandTimeoutError, LineCallback, run_command
 from edgeseq_benchmarks.devices.address import DeviceKind
-from edgeseq_benchmarks.devices.base import CommandOutput, DeviceLostError, LineCallback
-from edgeseq_benchmarks.devices.command import CommandTimeoutError, run_command
+from edgeseq_benchmarks.devices.base import DeviceLostError
 
 
 class LocalDevice:

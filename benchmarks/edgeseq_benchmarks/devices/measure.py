@@ -13,10 +13,10 @@ import msgspec
 from edgeseq.errors import DeviceError, EdgeseqError, InputError
 from edgeseq.formats.result import Result, Settings
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
+from edgeseq.subprocesses import Interruption, interruptible
 from edgeseq_benchmarks.bench.runner import bench, sigterm_as_interrupt
 from edgeseq_benchmarks.devices.address import DeviceAddress
 from edgeseq_benchmarks.devices.base import Device, DeviceLostError
-from edgeseq_benchmarks.devices.command import Interruption, interruptible
 from edgeseq_benchmarks.devices.registry import KINDS, open_device, resolve_device
 from edgeseq_benchmarks.devices.remote.remote_bench import RetryPolicy, bench_on
 

@@ -7,12 +7,11 @@ lives, so that it ends with this process, however that ends.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import secrets
 import shutil
-import subprocess
+import signal
 import tempfile
 import time
 from collections.abc import Sequence
@@ -21,9 +20,18 @@ from typing import IO
 
 from edgeseq.errors import DeviceError
 from edgeseq.formats.storage import write_bytes
+from edgeseq.subprocesses import (
+    DEVNULL,
+    ChildProcess,
+    CommandOutput,
+    CommandTimeoutError,
+    LineCallback,
+    last_line,
+    pause,
+    run_command,
+)
 from edgeseq_benchmarks.devices.address import DeviceAddress, DeviceKind
-from edgeseq_benchmarks.devices.base import CommandOutput, DeviceLostError, LineCallback
-from edgeseq_benchmarks.devices.command import CommandTimeoutError, last_line, pause, run_command
+from edgeseq_benchmarks.devices.base import DeviceLostError
 from edgeseq_benchmarks.devices.remote_shell import put_script, shell_line
 from edgeseq_benchmarks.devices.ssh_errors import explain
 
@@ -64,7 +72,7 @@ class SshDevice:
         # Some accounts print on every login: what counts begins after a word of our own.
         self._marker = secrets.token_hex(8)
         self._folder: Path | None = None
-        self._master: subprocess.Popen[bytes] | None = None
+        self._master: ChildProcess | None = None
 
     @classmethod
     def at(cls, address: DeviceAddress) -> SshDevice:
@@ -91,15 +99,13 @@ class SshDevice:
             self._master = self._start_master(socket, timeout_s, stderr)
             deadline = time.monotonic() + timeout_s
             while not socket.exists():
-                if self._master.poll() is not None or time.monotonic() > deadline:
+                if self._master.returncode is not None or time.monotonic() > deadline:
                     self._hang_up()
                     stderr.seek(0)
                     raise explain(stderr.read(), self.name, self._hint, timeout_s)
                 pause(_POLL_S)
 
-    def _start_master(
-        self, socket: Path, timeout_s: float, stderr: IO[bytes]
-    ) -> subprocess.Popen[bytes]:
+    def _start_master(self, socket: Path, timeout_s: float, stderr: IO[bytes]) -> ChildProcess:
         settings = [
             *(*self._settings, "-o", "BatchMode=yes"),
             *("-o", f"ConnectTimeout={max(1, round(timeout_s))}"),
@@ -112,15 +118,9 @@ class SshDevice:
         try:
             if self._accepts_any_key():  # of one setting given twice, the first counts
                 settings = ["-o", "StrictHostKeyChecking=accept-new", *settings]
-            return subprocess.Popen(
-                # `cat` ends when its input does, which is when this process does.
-                ["ssh", *settings, "--", self._host, "exec cat >/dev/null"],  # noqa: S607
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=stderr,
-                env=_environment(),
-                start_new_session=True,
-            )
+            # `cat` ends when its input does, which is when this process does.
+            command = ["ssh", *settings, "--", self._host, "exec cat >/dev/null"]
+            return ChildProcess(command, stdout=DEVNULL, stderr=stderr, env=_environment())
         except FileNotFoundError as error:
             raise DeviceError(
                 "there is no ssh client on this machine",
@@ -231,7 +231,7 @@ class SshDevice:
 
     def _answers(self) -> bool:
         """Whether the connection is still there."""
-        if self._master is None or self._master.poll() is not None:
+        if self._master is None or self._master.returncode is not None:
             return False
         command = ["ssh", *self._settings, "-o", f"ControlPath={self._socket()}"]
         try:
@@ -242,7 +242,7 @@ class SshDevice:
             )
         except CommandTimeoutError:
             return False
-        return check.returncode == 0 and self._master.poll() is None
+        return check.returncode == 0 and self._master.returncode is None
 
     def _new_folder(self) -> Path:
         """A private folder for the connection's socket, whose path must be short."""
@@ -256,15 +256,8 @@ class SshDevice:
     def _hang_up(self) -> None:
         master, self._master = self._master, None
         if master is not None:
-            if master.stdin is not None:
-                with contextlib.suppress(OSError):
-                    master.stdin.close()
-            master.terminate()
-            try:
-                master.wait(_ALIVE_INTERVAL_S)
-            except subprocess.TimeoutExpired:
-                master.kill()
-                master.wait()
+            master.signal(signal.SIGTERM)
+            master.end(_ALIVE_INTERVAL_S)
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from edgeseq.subprocesses import last_line
 from edgeseq_benchmarks.devices.base import DeviceLostError
-from edgeseq_benchmarks.devices.command import last_line
 
 
 class _Cause(NamedTuple):

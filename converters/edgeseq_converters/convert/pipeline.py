@@ -36,7 +36,7 @@ from edgeseq.formats.storage import new_folder, sha256_file, write_bytes, write_
 from edgeseq.formats.tflite_file import TfliteFile, read_tflite
 from edgeseq.formats.trained_model import TrainedModel
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
-from edgeseq.subprocesses import Job, run_job
+from edgeseq.subprocesses import JobRequest, run_job
 from edgeseq.tasks.examples import AnyDataset, AnyExample
 from edgeseq.tasks.registry import head_of
 from edgeseq_converters.convert.lower.dispatch import (
@@ -225,7 +225,7 @@ def _run_converter(
         write_json(sample, fidelity.Sample(calibrated))
         arguments = {"model_dir": str(place.model_dir), "out": str(path), "recipe": recipe.name}
         arguments |= {"target": msgspec.to_builtins(target), "sample": str(sample)}
-        _, peak = in_worker(Job("convert", arguments), where=place.out, progress=no_progress)
+        _, peak = in_worker(JobRequest("convert", arguments), where=place.out, progress=no_progress)
     content = read_tflite(path)
     labels = len(model.manifest.labels)
     answer = answer_shape(head_of(model.manifest.task), labels, target.steps or -1)
@@ -253,7 +253,7 @@ def _compare(
         arguments = {"model_dir": str(place.model_dir), "sample": str(sample)}
         arguments["stage"] = f"compare {recipe.name} with the float model"
         arguments["tflite"] = str(place.draft / "model.tflite")
-        answer, _ = in_worker(Job("compare", arguments), where=place.out, progress=progress)
+        answer, _ = in_worker(JobRequest("compare", arguments), where=place.out, progress=progress)
     return from_builtins(answer, fidelity.Comparison)
 
 
@@ -289,7 +289,7 @@ def _row(answers: Sequence[Any]) -> FloatArray:
 
 
 def in_worker(
-    job: Job, *, where: Path, progress: ProgressCallback
+    job: JobRequest, *, where: Path, progress: ProgressCallback
 ) -> tuple[dict[str, Any], int | None]:
     """Runs one job in a process; its death becomes a `ConversionError` with the last words."""
     with tempfile.TemporaryDirectory(prefix="edgeseq-worker-") as folder:

@@ -35,7 +35,7 @@ from edgeseq.formats.storage import new_folder, sha256_file, write_json
 from edgeseq.formats.tflite_file import TfliteFile, read_tflite
 from edgeseq.formats.trained_model import TrainedModel
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
-from edgeseq.subprocesses import Job
+from edgeseq.subprocesses import JobRequest
 from edgeseq.tasks.examples import Dataset, StreamExample
 from edgeseq_converters.convert import pipeline as text_convert
 from edgeseq_converters.convert.lower.dispatch import Target
@@ -99,7 +99,7 @@ def convert_stream(
             )
             arguments["sample"] = str(sample)
             _, peak = text_convert.in_worker(
-                Job("convert", arguments), where=out, progress=no_progress
+                JobRequest("convert", arguments), where=out, progress=no_progress
             )
             content = read_tflite(path)
             words = text_convert.words_table(model)
@@ -114,7 +114,7 @@ def convert_stream(
             asked |= {"tflite": str(path.absolute()), "golden": N_GOLDEN}
             asked["golden_tokens"] = GOLDEN_TOKENS
             answer, _ = text_convert.in_worker(
-                Job("compare_stream", asked), where=out, progress=progress
+                JobRequest("compare_stream", asked), where=out, progress=progress
             )
         compared = from_builtins(answer, Compared)
         measured = _fidelity(compared, recipe, where=out / "model.tflite")

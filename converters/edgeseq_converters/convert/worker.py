@@ -22,7 +22,7 @@ from edgeseq.formats.codec import from_builtins
 from edgeseq.formats.storage import read_json, write_bytes
 from edgeseq.formats.trained_model import read_model_folder
 from edgeseq.progress import ProgressCallback, ProgressUpdate
-from edgeseq.subprocesses import ChildSide, Failure, Message
+from edgeseq.subprocesses import JobChannel, JobFailure, JobMessage
 from edgeseq_converters.convert.recipes import get_recipe
 
 Answer = dict[str, Any]
@@ -108,18 +108,18 @@ def main() -> int:
     # One thread: OpenBLAS's threads spin while they wait, and on a machine with other work (a
     # second conversion) two of them were 6 times slower than one. Read when NumPy is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    side = ChildSide()
+    side = JobChannel()
     try:
         answer = JOBS[side.job.name](progress=side.report, **side.job.arguments)
     except EdgeseqError as error:
-        side.send(Message(failure=Failure(type(error).__name__, str(error))))
+        side.send(JobMessage(failure=JobFailure(type(error).__name__, str(error))))
         return error.exit_code
     except KeyboardInterrupt:
         return 130
     except Exception:  # noqa: BLE001 - the last stop of a process: the parent reads the log's end
         traceback.print_exc()
         return 1
-    side.send(Message(answer=answer, peak_memory_bytes=peak_memory_bytes()))
+    side.send(JobMessage(answer=answer, peak_memory_bytes=peak_memory_bytes()))
     return 0
 
 

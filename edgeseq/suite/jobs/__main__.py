@@ -9,31 +9,31 @@ import traceback
 from typing import Any
 
 from edgeseq.errors import EdgeseqError, missing_extra
-from edgeseq.subprocesses import ChildSide, Failure, Message
+from edgeseq.subprocesses import JobChannel, JobFailure, JobMessage
 
 
 def main() -> int:
     """Runs the job and sends its answer with the peak memory; returns the exit code."""
-    side = ChildSide()
+    side = JobChannel()
     try:
         # One import per process: a benchmark must not share its memory with TensorFlow.
         module: Any = importlib.import_module(f"edgeseq.suite.jobs.{side.job.name}")
         answer = module.run(side.job.arguments, side.report)
     except EdgeseqError as error:
-        side.send(Message(failure=Failure(type(error).__name__, str(error))))
+        side.send(JobMessage(failure=JobFailure(type(error).__name__, str(error))))
         return error.exit_code
     except ModuleNotFoundError as error:
         missing = missing_extra(error)
         if missing is None:
             raise
-        side.send(Message(failure=Failure(type(missing).__name__, str(missing))))
+        side.send(JobMessage(failure=JobFailure(type(missing).__name__, str(missing))))
         return missing.exit_code
     except KeyboardInterrupt:
         return 130
     except Exception:  # noqa: BLE001 - the last stop of a process: the traceback goes to the log
         traceback.print_exc()
         return 1
-    side.send(Message(answer=answer, peak_memory_bytes=_peak_memory_bytes()))
+    side.send(JobMessage(answer=answer, peak_memory_bytes=_peak_memory_bytes()))
     return 0
 
 

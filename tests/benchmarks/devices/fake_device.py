@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from edgeseq.errors import DeviceError
-from edgeseq_benchmarks.devices.base import CommandOutput, DeviceLostError, LineCallback
+from edgeseq.subprocesses import CommandOutput, LineCallback
+from edgeseq_benchmarks.devices.base import DeviceLostError
 
 Answer = CommandOutput | Callable[[Sequence[str], bytes], CommandOutput]
 """What a command gives: always the same, or made from its arguments and its input."""

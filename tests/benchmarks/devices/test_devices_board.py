@@ -18,9 +18,10 @@ from edgeseq.errors import BundleError, DeviceError, InputError, OutputError
 from edgeseq.formats.bundle import read_bundle
 from edgeseq.formats.result import Settings
 from edgeseq.progress import ProgressUpdate
+from edgeseq.subprocesses import CommandOutput
 from edgeseq_benchmarks.bench.runner import bench
 from edgeseq_benchmarks.devices.address import DeviceAddress
-from edgeseq_benchmarks.devices.base import CommandOutput, DeviceLostError
+from edgeseq_benchmarks.devices.base import DeviceLostError
 from edgeseq_benchmarks.devices.doctor.facts import PythonFacts
 from edgeseq_benchmarks.devices.measure import find_targets
 from edgeseq_benchmarks.devices.remote import requirements, run_folder

@@ -220,7 +220,7 @@ def test_answers_beyond_the_bound_are_refused(
 DEATHS = [
     (f"import os; os.kill(os.getpid(), {signal.SIGSEGV:d})", "killed by SIGSEGV"),
     ("import sys; print('no such pass', file=sys.stderr); sys.exit(3)", "found no such pass"),
-    ("pass", "exit code 0"),
+    ("pass", "exit status 0"),
 ]
 
 

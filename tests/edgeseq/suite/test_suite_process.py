@@ -13,23 +13,23 @@ import pytest
 
 from edgeseq.errors import DataError, OutputError, StepError
 from edgeseq.progress import ProgressUpdate
-from edgeseq.subprocesses import Child, Job, run_job, stop_all
+from edgeseq.subprocesses import JobProcess, JobRequest, run_job, stop_all
 
 CHILD = """
 import os, signal, sys, time
 from edgeseq.progress import ProgressUpdate
-from edgeseq.subprocesses import ChildSide, Failure, Message
-side = ChildSide()
+from edgeseq.subprocesses import JobChannel, JobFailure, JobMessage
+side = JobChannel()
 name = side.job.name
 print("chatter of a library")
 os.write(1, b"chatter of native code\\n")
 if name == "answer":
     side.report(ProgressUpdate("work", 1, 2))
-    side.send(Message(answer={"given": side.job.arguments}, peak_memory_bytes=5))
+    side.send(JobMessage(answer={"given": side.job.arguments}, peak_memory_bytes=5))
 elif name == "fail":
-    side.send(Message(failure=Failure("DataError", "a.csv:3: empty text")))
+    side.send(JobMessage(failure=JobFailure("DataError", "a.csv:3: empty text")))
 elif name == "odd":
-    side.send(Message(failure=Failure("Path", "what is this")))
+    side.send(JobMessage(failure=JobFailure("Path", "what is this")))
 elif name == "crash":
     os.kill(os.getpid(), signal.SIGSEGV)
 elif name == "exit":
@@ -60,9 +60,9 @@ def _begun(path: Path) -> int:
     pytest.fail("the child did not begin")
 
 
-def _start(name: str, tmp_path: Path, **arguments: str) -> Child:
-    return Child(
-        Job(name, {"begun": str(tmp_path / name), **arguments}),
+def _start(name: str, tmp_path: Path, **arguments: str) -> JobProcess:
+    return JobProcess(
+        JobRequest(name, {"begun": str(tmp_path / name), **arguments}),
         log=tmp_path / "step.log",
         cwd=tmp_path,
         command=(sys.executable, "-c", CHILD),
@@ -71,7 +71,7 @@ def _start(name: str, tmp_path: Path, **arguments: str) -> Child:
 
 def _run(name: str, tmp_path: Path, **arguments: str) -> tuple[dict[str, object], int | None]:
     return run_job(
-        Job(name, arguments),
+        JobRequest(name, arguments),
         log=tmp_path / "log" / "step.log",
         cwd=tmp_path,
         command=(sys.executable, "-c", CHILD),
@@ -81,7 +81,7 @@ def _run(name: str, tmp_path: Path, **arguments: str) -> tuple[dict[str, object]
 def test_answer_progress_and_peak_come_back_and_chatter_goes_to_the_log(tmp_path: Path) -> None:
     heard: list[ProgressUpdate] = []
     answer, peak = run_job(
-        Job("answer", {"x": 1}),
+        JobRequest("answer", {"x": 1}),
         log=tmp_path / "step.log",
         cwd=tmp_path,
         progress=heard.append,
@@ -111,7 +111,7 @@ def test_a_name_that_is_no_error_class_is_a_step_error(tmp_path: Path) -> None:
         _run("odd", tmp_path)
 
 
-@pytest.mark.parametrize(("name", "cause"), [("crash", "SIGSEGV"), ("exit", "exit code 7")])
+@pytest.mark.parametrize(("name", "cause"), [("crash", "SIGSEGV"), ("exit", "exit status 7")])
 def test_a_child_that_dies_is_named_with_its_log(tmp_path: Path, name: str, cause: str) -> None:
     with pytest.raises(StepError, match=cause) as caught:
         _run(name, tmp_path)
@@ -152,8 +152,8 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     parent = f"""
 import sys
 from pathlib import Path
-from edgeseq.subprocesses import Job, run_job
-run_job(Job("wait", {{"begun": {str(begun)!r}}}), log=Path({str(tmp_path / "log")!r}),
+from edgeseq.subprocesses import JobRequest, run_job
+run_job(JobRequest("wait", {{"begun": {str(begun)!r}}}), log=Path({str(tmp_path / "log")!r}),
         cwd=Path({str(tmp_path)!r}), command=(sys.executable, "-c", {CHILD!r}))
 """
     process = subprocess.Popen([sys.executable, "-c", parent])

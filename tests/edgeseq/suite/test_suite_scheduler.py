@@ -23,8 +23,8 @@ CHILD = """
 import os, signal, sys, time
 from pathlib import Path
 from edgeseq.progress import ProgressUpdate
-from edgeseq.subprocesses import ChildSide, Failure, Message
-side = ChildSide()
+from edgeseq.subprocesses import JobChannel, JobFailure, JobMessage
+side = JobChannel()
 at_work = Path("at-work")
 at_work.mkdir(exist_ok=True)
 mine = at_work / side.job.arguments["step"]
@@ -38,14 +38,14 @@ try:
     while wait_for and not Path(wait_for).exists():
         time.sleep(0.01)
     if side.job.name == "fail":
-        side.send(Message(failure=Failure("DataError", "a.csv:3: empty text")))
+        side.send(JobMessage(failure=JobFailure("DataError", "a.csv:3: empty text")))
         time.sleep(60)
     if side.job.name == "wait":
         time.sleep(60)
     side.report(ProgressUpdate(side.job.arguments["step"], 1, 1))
     Path(side.job.arguments["step"]).touch()
     mine.unlink()
-    side.send(Message(answer={"others": others}, peak_memory_bytes=5))
+    side.send(JobMessage(answer={"others": others}, peak_memory_bytes=5))
 except KeyboardInterrupt:
     time.sleep(0.2)
     Path(side.job.arguments["step"] + "-cleaned").touch()

@@ -24,6 +24,7 @@ from edgeseq.formats.bundle_zip import open_bundle
 from edgeseq.formats.result import DeviceInfo, Finding, Result, RuntimeInfo, Settings
 from edgeseq.formats.storage import sha256_file
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
+from edgeseq.subprocesses import CommandOutput
 from edgeseq_benchmarks.bench import validity
 from edgeseq_benchmarks.bench.runner import own_git_state, sigterm_as_interrupt
 from edgeseq_benchmarks.devices.adb import SCRATCH
@@ -38,7 +39,7 @@ from edgeseq_benchmarks.devices.android.phone_state import (
 )
 from edgeseq_benchmarks.devices.android.phone_subject import PhoneSubject
 from edgeseq_benchmarks.devices.android.tool_runs import ToolRunner, ToolTimeouts
-from edgeseq_benchmarks.devices.base import CommandOutput, Device, DeviceLostError
+from edgeseq_benchmarks.devices.base import Device, DeviceLostError
 
 # A phone raises its clock with the load, within some ten milliseconds; a process that has loaded
 # its model and then warmed up for this long is beyond that.

@@ -8,10 +8,10 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from edgeseq.errors import DeviceError
+from edgeseq.subprocesses import pause
 from edgeseq_benchmarks.devices.android.benchmark_model import ToolTimes, parse_times
 from edgeseq_benchmarks.devices.android.phone_scripts import RUN_JOBS
 from edgeseq_benchmarks.devices.base import Device, DeviceLostError
-from edgeseq_benchmarks.devices.command import pause
 
 # A connection that breaks is tried again this often without a job done in between, each after a
 # pause in which a loose cable or a radio may recover.

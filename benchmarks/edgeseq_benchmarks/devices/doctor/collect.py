@@ -6,7 +6,8 @@ import msgspec
 
 from edgeseq.errors import DeviceError
 from edgeseq.formats.codec import decode_json
-from edgeseq_benchmarks.devices.base import CommandOutput, Device
+from edgeseq.subprocesses import CommandOutput
+from edgeseq_benchmarks.devices.base import Device
 from edgeseq_benchmarks.devices.doctor.facts import (
     PYTHON_PROBE,
     SYSTEM_PROBE,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from edgeseq.errors import DeviceError
+from edgeseq.subprocesses import CommandTimeoutError, format_exit, run_command
 
 # Program: the package of Debian and its relatives that brings it.
 _PACKAGES = {
@@ -41,34 +41,24 @@ def require_tools(names: Sequence[str]) -> None:
         )
 
 
-def run_tool(
-    command: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None
-) -> str:
+def run_tool(command: Sequence[str], *, timeout_s: float) -> str:
     """Runs a program of the host and returns its stdout.
 
     Raises `DeviceError` with the last line that it wrote when it fails or takes too long.
     """
     program = find_tool(command[0]) or command[0]
     try:
-        done = subprocess.run(
-            [program, *command[1:]],
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            check=False,
-            timeout=timeout_s,
-            text=True,
-            errors="replace",
-            env=None if env is None else {**os.environ, **env},
-        )
-    except subprocess.TimeoutExpired as error:
+        output = run_command([program, *command[1:]], timeout_s=timeout_s)
+    except CommandTimeoutError as error:
         raise DeviceError(
             "did not end in time", where=command[0], expected=f"<= {timeout_s:g} s"
         ) from error
     except OSError as error:
         raise DeviceError("cannot be run", where=command[0], found=error.strerror) from error
-    if done.returncode:
-        said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        errors = [line for line in said if line.startswith(("E:", "ERROR", "error"))]
-        found = " / ".join((errors or said)[-3:]) or f"exit status {done.returncode}"
+    if output.returncode:
+        text = (output.stderr + output.stdout).decode("utf-8", errors="replace")
+        lines = [line for line in text.splitlines() if line.strip()]
+        errors = [line for line in lines if line.startswith(("E:", "ERROR", "error"))]
+        found = " / ".join((errors or lines)[-3:]) or format_exit(output.returncode)
         raise DeviceError("failed", where=command[0], found=found)
-    return done.stdout
+    return output.stdout.decode("utf-8", errors="replace")

@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import subprocess
 import tempfile
 import time
 from pathlib import Path
 
 from edgeseq.errors import DeviceError
+from edgeseq.subprocesses import ChildProcess
 from edgeseq_benchmarks.bench.limits.boards import Board
 from edgeseq_benchmarks.devices.base import DeviceLostError
 from edgeseq_benchmarks.devices.emulator.board_image import HOST_ALIAS, BoardImage
@@ -39,7 +39,7 @@ class QemuBoard:
         self.image = image
         self.board = board
         self.port = 0
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ChildProcess | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> QemuBoard:
@@ -51,7 +51,7 @@ class QemuBoard:
     @property
     def running(self) -> bool:
         """Whether QEMU runs."""
-        return self._process is not None and self._process.poll() is None
+        return self._process is not None and self._process.returncode is None
 
     def start(self, *, timeout_s: float) -> None:
         """Starts QEMU and waits until the board's ssh server answers.
@@ -64,13 +64,8 @@ class QemuBoard:
         self._folder = tempfile.TemporaryDirectory(prefix="edgeseq-board-")
         self.port = _free_port()
         with Path(self._folder.name, "qemu").open("wb") as said:
-            self._process = subprocess.Popen(
-                ["/bin/sh", "-c", _SUPERVISED, "edgeseq-board", *self._command()],
-                stdin=subprocess.PIPE,
-                stdout=said,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            command = ["/bin/sh", "-c", _SUPERVISED, "edgeseq-board", *self._command()]
+            self._process = ChildProcess(command, stdout=said, stderr=said)
         deadline = time.monotonic() + timeout_s
         try:
             while not self._answers():
@@ -165,12 +160,7 @@ class QemuBoard:
         """Ends QEMU; never raises, and may be called twice."""
         process, self._process = self._process, None
         if process is not None:
-            if process.stdin is not None:
-                with contextlib.suppress(OSError):
-                    process.stdin.close()  # the reader kills the group
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            process.wait()
+            process.kill()
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None

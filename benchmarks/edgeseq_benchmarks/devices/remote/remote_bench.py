@@ -27,12 +27,12 @@ from edgeseq.formats.devices import DEFAULT_PYTHON
 from edgeseq.formats.result import Result, Settings, read_result
 from edgeseq.formats.storage import sha256_file
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
+from edgeseq.subprocesses import CommandOutput, last_line, pause
 from edgeseq.units import format_bytes
 from edgeseq_benchmarks.bench import validity
 from edgeseq_benchmarks.bench.checkpoint import KEEP_INTERVAL_S
 from edgeseq_benchmarks.bench.runner import own_git_state, subjects_of
-from edgeseq_benchmarks.devices.base import CommandOutput, Device, DeviceLostError
-from edgeseq_benchmarks.devices.command import last_line, pause
+from edgeseq_benchmarks.devices.base import Device, DeviceLostError
 from edgeseq_benchmarks.devices.remote.archive import write_archive
 from edgeseq_benchmarks.devices.remote.messages import LogLine, RunFailure, RunRequest, error_of
 from edgeseq_benchmarks.devices.remote.requirements import RUN_FOLDER, check, run_script

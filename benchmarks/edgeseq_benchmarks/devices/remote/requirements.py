@@ -9,8 +9,8 @@ from typing import Any
 
 from edgeseq.errors import DeviceError
 from edgeseq.formats.codec import from_builtins
+from edgeseq.subprocesses import last_line
 from edgeseq_benchmarks.devices.base import Device
-from edgeseq_benchmarks.devices.command import last_line
 from edgeseq_benchmarks.devices.doctor.facts import PYTHON_PROBE, PythonFacts
 from edgeseq_benchmarks.devices.wheels import (
     LITERT,
