@@ -16,7 +16,7 @@ from edgeseq.formats.devices import (
 from edgeseq.formats.devices import add_device as save_device
 
 if TYPE_CHECKING:
-    from edgeseq_benchmarks.devices.doctor import Diagnosis, DeviceFacts
+    from edgeseq_benchmarks.devices.doctor import DeviceFacts, Diagnosis
 
 __all__ = ["add_device", "check_device", "devices_path", "list_devices", "remove_device"]
 
@@ -90,7 +90,7 @@ def check_device(device: str = "local", *, python: str | None = None) -> DeviceC
         True
     """
     # The device half is loaded only to reach a device.
-    from edgeseq_benchmarks.devices.doctor import can_bench, diagnose, collect_facts
+    from edgeseq_benchmarks.devices.doctor import can_bench, collect_facts, diagnose
     from edgeseq_benchmarks.devices.registry import open_device, resolve_device
 
     address = resolve_device(device, where="DEVICE")

@@ -1,7 +1,7 @@
 """What a device lacks before it can measure, and the commands that fix it.
 
 `collect` runs the two probes (`system_probe.sh`, `python_probe.py`) on the device, `facts` reads
-what they print; `runtime_checks` and `machine_checks` only look at the facts and give diagnoses.
+what they print; `runtime_checks` and `health_checks` only look at the facts and give diagnoses.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from edgeseq_benchmarks.devices.doctor.collect import collect_facts
 from edgeseq_benchmarks.devices.doctor.diagnosis import Diagnosis
 from edgeseq_benchmarks.devices.doctor.facts import DeviceFacts
-from edgeseq_benchmarks.devices.doctor.machine_checks import check_machine
+from edgeseq_benchmarks.devices.doctor.health_checks import check_health
 from edgeseq_benchmarks.devices.doctor.runtime_checks import check_python, check_system
 
 __all__ = ["DeviceFacts", "Diagnosis", "can_bench", "collect_facts", "diagnose"]
@@ -23,7 +23,7 @@ def diagnose(facts: DeviceFacts) -> tuple[Diagnosis, ...]:
     if can_bench(diagnoses):
         # On an unsuitable system, no Python can be fixed.
         diagnoses += check_python(facts)
-    return (*diagnoses, *check_machine(facts))
+    return (*diagnoses, *check_health(facts))
 
 
 def can_bench(diagnoses: Sequence[Diagnosis]) -> bool:

@@ -25,7 +25,7 @@ LOAD_WARNING = 0.5
 MEMORY_WORDS = "cgroup_enable=memory cgroup_memory=1"
 
 
-def check_machine(facts: DeviceFacts) -> Iterator[Diagnosis]:
+def check_health(facts: DeviceFacts) -> Iterator[Diagnosis]:
     """What does not keep a run from starting, but decides what its numbers are worth."""
     system = facts.system
     if facts.emulated:
