@@ -85,7 +85,7 @@ def test_a_maker_that_fails_says_why(tmp_path: Path) -> None:
     order = Order("edgeseq", "dynamic", OPEN, str(tmp_path / "none"), str(tmp_path / "m"), TEXTS)
     cause = _run(order, tmp_path / "order.json")
     assert cause is not None
-    assert "is no checkpoint" in cause
+    assert "is not a checkpoint" in cause
 
 
 def test_every_promise_has_its_contenders() -> None:

@@ -31,7 +31,7 @@ def take_array(model: TrainedModel, name: str, *shape: int) -> FloatArray:
     array = np.asarray(model.weights[name], dtype=np.float32)
     if array.shape != shape:
         raise CheckpointError(
-            f"array {name} has another shape than model.json says",
+            f"array {name} does not have the shape that model.json gives",
             where=where,
             found=list(array.shape),
             expected=list(shape),

@@ -66,7 +66,7 @@ def check_config(config: BertConfig, *, where: str) -> None:
         _check_next(config, where=where)
     if config.trigram and (config.embedding_size is None or config.tied_decoder):
         raise CheckpointError(
-            "joins neighbouring words without a size of their own",
+            "joins neighbouring words without an embedding size",
             where=where,
             found=f"embedding_size {config.embedding_size}, tied_decoder {config.tied_decoder}",
             expected="an embedding_size, tied_decoder false",
@@ -77,7 +77,7 @@ def _check_next(config: BertConfig, *, where: str) -> None:
     plain = config.norm == "layer" and config.bottleneck_size is None and not config.trigram
     if not plain or config.embedding_size is None or not config.tied_decoder:
         raise CheckpointError(
-            "a model of the next word has another form than BERT's with a narrow table of words",
+            "a language model has a narrow embedding table and none of BERT's options",
             where=where,
             found=f"embedding_size {config.embedding_size}, norm {config.norm}",
             expected="an embedding_size, layer norm, no bottleneck, no trigram, tied_decoder true",
@@ -188,7 +188,7 @@ def _layer(config: BertConfig, prefix: str) -> Shapes:
 
 
 def feed_forward_prefixes(config: BertConfig) -> tuple[str, ...]:
-    """Where a layer's feed-forward parts stand below its name, in the order of computation."""
+    """Where a layer's feed-forward blocks by prefix, in the order of computation."""
     return (*(f"ffn.{number}." for number in range(config.feed_forwards - 1)), "")
 
 

@@ -2,7 +2,7 @@
 
 Embedding, then layers in order. What flows between them is a sequence [n, features] until a layer
 turns it into a vector [features]; n is the real length of the text. Nothing of a framework is in
-it: arrays are float32, gates stand in Keras' order (LSTM i, f, c, o; GRU z, r, h), linear weights
+it: arrays are float32, gates are in Keras' order (LSTM i, f, c, o; GRU z, r, h), linear weights
 are [in, out], and everything that acts only while training (dropout, noise) is gone.
 """
 
@@ -223,7 +223,7 @@ def _after(network: Network, layer: Layer, features: int, sequence: bool) -> tup
     def fits(array: FloatArray, *shape: int) -> None:
         if array.shape != shape:
             raise CheckpointError(
-                f"layer {layer.name} has an array of another shape than its inputs ask for",
+                f"layer {layer.name} has an array whose shape does not fit its inputs",
                 where=network.name,
                 found=list(array.shape),
                 expected=list(shape),

@@ -1,4 +1,4 @@
-"""What kind of recurrent model stands at a path, and its reader."""
+"""The kind of recurrent model at a path, and its reader."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ACCEPTED = (
 
 
 def reads(path: Path) -> bool:
-    """Whether `read_network` has a reader for what stands at `path`, going by its kind alone."""
+    """Whether `read_network` has a reader for the kind of file at `path`."""
     if path.is_dir():
         return (path / "saved_model.pb").is_file()
     return path.is_file() and path.suffix.lower() in (*_READERS, *_WEIGHTS)
@@ -35,7 +35,7 @@ def read_network(path: Path, *, description: Path | None = None) -> Network:
     """
     if not reads(path):
         raise CheckpointError(
-            "is no recurrent model that can be read",
+            "is not a recurrent model that can be read",
             where=path,
             found="nothing" if not path.exists() else path.suffix or "another folder",
             expected=ACCEPTED,

@@ -2,7 +2,7 @@
 
 Devlin et al. 2019 (BERT), Sanh et al. 2019 (DistilBERT), Liu et al. 2019 (RoBERTa), Clark et al.
 2020 (ELECTRA), Lan et al. 2020 (ALBERT), Sun et al. 2020 (MobileBERT). It shares no code with the
-graph that is converted. Texts of a batch have the same length, so there is no mask.
+graph that is converted. Texts of a batch have the same length, so a mask is not needed.
 """
 
 from __future__ import annotations

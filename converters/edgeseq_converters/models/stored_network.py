@@ -83,7 +83,7 @@ def network_from_folder(model: TrainedModel) -> Network:
     config = model.manifest.network
     where = model.manifest.name
     if config is None:
-        raise CheckpointError("is no network", where=where)
+        raise CheckpointError("is not a network", where=where)
     arrays = {name: np.asarray(array, np.float32) for name, array in model.weights.items()}
     try:
         layers = tuple(_layer(arrays, index, entry) for index, entry in enumerate(config.layers))

@@ -96,7 +96,7 @@ def trim_checkpoint(
 def trim_model(model: TrainedModel, texts: Sequence[str], *, min_count: int = 1) -> TrainedModel:
     """The same for a model with its head; a head over the vocabulary knows the kept words alone.
 
-    Raises `CheckpointError` for a model that is no BERT or whose tokenizer is not WordPiece.
+    Raises `CheckpointError` for a model that is not a BERT or whose tokenizer is not WordPiece.
     """
     if model.manifest.bert is None:
         raise CheckpointError("is not a BERT", where=model.manifest.name)

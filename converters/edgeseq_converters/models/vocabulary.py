@@ -62,7 +62,7 @@ def trim_tokenizer(
 
     Ids may have gaps (rows of a table that no token has); those are dropped unless in `always`.
     With a `min_count` of 1 every text of `texts` is encoded with the trimmed tokenizer and gives
-    the same tokens as before. Raises `CheckpointError` for another kind than WordPiece or
+    the same tokens as before. Raises `CheckpointError` for a kind that is neither WordPiece nor
     WordLevel, for ids that two tokens share, and when a text is encoded otherwise.
     """
     from tokenizers import Tokenizer
@@ -76,7 +76,7 @@ def trim_tokenizer(
     except Exception as failure:
         # The tokenizers library knows no other class for what it cannot read.
         raise CheckpointError(
-            "is no tokenizer", where="tokenizer.json", found=failure, fix="check the file"
+            "is not a tokenizer", where="tokenizer.json", found=failure, fix="check the file"
         ) from failure
     if len(set(vocabulary.values())) < len(vocabulary) or min(vocabulary.values(), default=0) < 0:
         raise CheckpointError("two tokens share an id", where="tokenizer.json")
@@ -104,7 +104,7 @@ def renumbered_marks(marks: Sequence[int], kept_ids: npt.NDArray[np.int64]) -> t
     for mark, position in zip(marks, positions, strict=True):
         if position >= len(kept_ids) or kept_ids[position] != mark:
             raise CheckpointError(
-                "a mark is no added token", where="tokenizer.json", found=f"id {mark}"
+                "a marker is not an added token", where="tokenizer.json", found=f"id {mark}"
             )
     return tuple(int(position) for position in positions)
 
@@ -231,12 +231,12 @@ def _renumber(processor: Any, new_ids: Mapping[int, int]) -> Any:
 
 
 def _renumbered(old_ids: Iterable[int], new_ids: Mapping[int, int]) -> list[int]:
-    """New ids of special tokens; one that is no added token has not been kept."""
+    """New ids of special tokens; one that is not an added token has been dropped."""
     try:
         return [new_ids[old] for old in old_ids]
     except KeyError as missing:
         raise CheckpointError(
-            "the post-processor uses an id that is no special token",
+            "the post-processor uses an id that is not a special token",
             where="tokenizer.json",
             found=missing.args[0],
             fix="train without trimming (min_piece_count = 0)",

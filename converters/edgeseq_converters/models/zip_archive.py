@@ -1,4 +1,4 @@
-"""A zip archive that somebody else made, read without unpacking it."""
+"""An untrusted zip archive, read without unpacking it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ times, and weights hardly shrink."""
 class Archive:
     """An open archive whose members are read into memory, within limits.
 
-    Raises `CheckpointError` for what is no zip archive and for members with a path out of it.
+    Raises `CheckpointError` for a file that is not a zip archive and for members with a path out
+    of it.
     """
 
     def __init__(self, path: Path) -> None:

@@ -156,7 +156,7 @@ def test_refuses_a_tokenizer_larger_than_the_table(folder: Path) -> None:
 def test_refuses_what_is_neither_folder_nor_hub_id(source: str) -> None:
     if source == "":
         source = " "
-    with pytest.raises(CheckpointError, match="is no checkpoint"):
+    with pytest.raises(CheckpointError, match="is not a checkpoint"):
         read_checkpoint(source)
 
 

@@ -370,7 +370,7 @@ def test_hostile_archives(tmp_path: Path) -> None:
 
     for change, message in (
         (huge, "claims more values"),
-        (lambda entry: entry.update(use_pickle=True), "is no plain array"),
+        (lambda entry: entry.update(use_pickle=True), "is not a plain array"),
         (lambda entry: entry.update(path_name="../../x"), "has no "),
         (lambda entry: entry["tensor_meta"].pop("strides"), "damaged exported module"),
     ):
@@ -405,8 +405,8 @@ def test_a_pickle_with_code_is_not_run(tmp_path: Path) -> None:
         (('"reader"', '"other"'), "has no array other.weight_ih_l0"),
         (('"reader"', '"reader"\nlayers = 4'), "another number of layers.*found 1, expected 4"),
         (('ignore = ["score.", "hidden."]', ""), "names no layer for: found hidden.bias"),
-        (('"words.weight"', '"words.weight"\npadding_idx = 7'), "padding is another id than 0"),
-        (('"words.weight"', '"head.bias"'), "head.bias is no table"),
+        (('"words.weight"', '"words.weight"\npadding_idx = 7'), "the padding id is not 0"),
+        (('"words.weight"', '"head.bias"'), "head.bias is not a table"),
     ],
 )
 def test_descriptions_that_do_not_fit(

@@ -164,5 +164,5 @@ def test_refusals(make: Any, word_pieces: Tokenizer) -> None:
     with pytest.raises(CheckpointError, match="two tokens share an id"):
         trim_network_and_tokenizer(network, json.dumps(content), ["a lid"])
     for damaged in ("{", '{"model": {"type": "WordPiece"}}'):
-        with pytest.raises(CheckpointError, match="is no tokenizer"):
+        with pytest.raises(CheckpointError, match="is not a tokenizer"):
             trim_network_and_tokenizer(network, damaged, ["a lid"])

@@ -40,7 +40,7 @@ def calibrate(network: Network, texts: Sequence[Sequence[int]]) -> Ranges:
     """Runs the float network over `texts` (token ids) and takes the ranges of its tensors: from
     the (100 − `PERCENTILE`)th to the `PERCENTILE`th percentile.
 
-    Raises `ConversionError` when there is no text.
+    Raises `ConversionError` without texts.
     """
     if not texts:
         raise ConversionError(

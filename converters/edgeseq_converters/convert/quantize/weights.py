@@ -22,7 +22,7 @@ from edgeseq_converters.models.arrays import FloatArray
 
 Rounded = tuple[npt.NDArray[np.int8], Quantization]
 _UNIT = Quantization((1.0,), (0,))
-"""Of a table whose rows' scales are a table of their own."""
+"""Of a table whose per-row scales are stored as a second table."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class WeightFormat:
     """How weights are stored and multiplied when activations are float32: matrices in `storage`,
     the rows of words in `words` (None: as other tables are, which are int8 beside int4 matrices).
 
-    int8, int4: every row of a matrix and of a table has a scale of its own. `dynamic`: integer
+    int8, int4: matrices are quantized per channel and tables per row. `dynamic`: integer
     products, for which the runtime quantizes activations; otherwise weights are turned into
     float32 before use. int4 matrices are rounded for the `moments` of what flows into them
     (`edgeseq_converters.convert.quantize.gptq`); one that has none is rounded by itself.

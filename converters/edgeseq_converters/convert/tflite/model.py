@@ -47,8 +47,7 @@ class Tensor:
 
 
 class _BufferEntry(schema.BufferT):  # type: ignore[misc, unused-ignore]
-    """A buffer whose content starts at a multiple of 16 bytes, and stands in the file where it is
-    packed first, not where it stands in the list of buffers."""
+    """A buffer aligned to 16 bytes, at the file offset where it is packed first."""
 
     content: bytes = b""
     packed_offset: Any = None
@@ -130,10 +129,10 @@ class Writer:
     def pack(self) -> bytes:
         """The file's content.
 
-        What is read from the file at each answer stands first, the smallest foremost, and behind it
+        Buffers that are read at each inference come first, the smallest foremost, and behind them
         what XNNPACK packs for itself when the model is loaded, in the order in which it does: so
         the pages that a process must keep lie side by side, and none holds half a matrix that
-        nobody looks at any more.
+        are not read any more.
         """
         model = schema.ModelT(version=SCHEMA_VERSION, description=self._description)
         model.operatorCodes = [
@@ -190,7 +189,7 @@ class Graph:
         *,
         int4: bool = False,
     ) -> Tensor:
-        """A tensor whose content stands in the file; its dtype is that of `values`, or with `int4`
+        """A tensor whose content is in the file; its dtype is that of `values`, or with `int4`
         two of them (int8, −8..7) are packed into a byte. The same constant asked for again is the
         same tensor."""
         dtype: Any = "int4" if int4 else values.dtype.name

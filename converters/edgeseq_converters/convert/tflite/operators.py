@@ -308,7 +308,7 @@ def write_rows(into: Tensor, rows: Tensor, begin: Tensor) -> Tensor:
 def loop(condition: Graph, body: Graph, start: Sequence[Tensor]) -> list[Tensor]:
     """WHILE: `start` goes through `body` as long as `condition` of it is true.
 
-    What the body hands through unchanged and nobody reads afterwards costs nothing: the runtime
+    What the body passes through unchanged and is not read afterwards costs nothing: the runtime
     lets the body look at the original.
     """
     graph = start[0].graph

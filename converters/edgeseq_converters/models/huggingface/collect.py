@@ -65,7 +65,8 @@ class _Reader:
         return self.take_tensor(_POSITIONS, (shape[0] + skipped, *shape[1:]))[skipped:]
 
     def wide_decoder(self, shape: tuple[int, ...]) -> FloatArray:
-        """MobileBERT's: the table of words beside what it lacks of the hidden size."""
+        """MobileBERT's: the embedding table, and the columns that it needs to reach the hidden
+        size."""
         rows, width = shape
         words = self._config.embedding_size or 0
         name = "cls.predictions.dense.weight"

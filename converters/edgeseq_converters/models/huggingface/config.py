@@ -57,7 +57,7 @@ _MORE_SIZES = (
 
 class Described(msgspec.Struct, frozen=True):
     """What a config.json says: its family, its fields with transformers' defaults filled in
-    (`config`, an object of transformers), and the fields as they stand in the file."""
+    (`config`, an object of transformers), and the fields as written in the file."""
 
     family: Family
     config: Any
@@ -118,7 +118,7 @@ def dimensions(
     """The dimensions of the encoder and of `head`.
 
     With `own_head` the classifier is the family's, with the dense layer that it has before it;
-    without, it is linear. Raises `CheckpointError` naming a field that is no size, or sizes that
+    without, it is linear. Raises `CheckpointError` naming a field that is not a size, or sizes that
     do not go together.
     """
     family, config, where = described.family, described.config, described.where

@@ -21,7 +21,8 @@ Renames = tuple[tuple[str, str], ...]
 class Family(msgspec.Struct, frozen=True):
     """One family.
 
-    `prefix` stands before the encoder's names in a model with a head. `fields` gives the names of
+    `prefix` comes before the encoder's array names in a model with a head. `fields` gives the
+    names of
     config.json's fields that differ from BERT's; None where the family has no such thing.
     `more(config)` gives the fields of `BertConfig` that BERT leaves at their defaults.
     `class_act(config)` is the activation of the dense layer before a classifier, `word_act` that

@@ -153,7 +153,7 @@ def find_files(
         return Files(Path(_PACKAGE.name), name=DEFAULT_CHECKPOINT, members=contents)
     if not isinstance(source, str) or not _HUB_ID.fullmatch(source):
         raise CheckpointError(
-            "is no checkpoint",
+            "is not a checkpoint",
             where=str(source),
             expected=f"a folder with config.json, a hub id (owner/name) or {DEFAULT_CHECKPOINT}",
             fix="check the path",

@@ -17,7 +17,7 @@ def read_tokenizer(files: Files, *, vocabulary_size: int) -> str:
 
     Where a checkpoint has none it is made: from `vocab.txt` (WordPiece, as BERT has it), or from
     `vocab.json` and `merges.txt` (byte-level BPE, as RoBERTa has it). Raises `CheckpointError`
-    when there is no tokenizer, or it is damaged, or has ids beyond `vocabulary_size`.
+    when the tokenizer is missing or damaged, or has ids beyond `vocabulary_size`.
     """
     if files.has(TOKENIZER):
         return parse_tokenizer(
@@ -140,7 +140,7 @@ def _byte_pairs(files: Files) -> Any:
     specials = [start, _special(settings, "pad_token", "<pad>"), end, unknown]
     tokenizer.add_special_tokens([piece for piece in specials if piece in vocabulary])
     if mask in vocabulary:
-        # As a word of its own it takes the space before it along, as in transformers.
+        # As a separate word it takes the space before it along, as in transformers.
         tokenizer.add_special_tokens([AddedToken(mask, lstrip=True)])
     return tokenizer
 

@@ -43,7 +43,7 @@ def read_weights(files: Files) -> Weights:
     `pytorch_model.bin` or its parts.
 
     The pickle is read by `torch.load(weights_only=True)`, which knows tensors and plain
-    containers and runs no code. Raises `CheckpointError` when there are no weights, a file is
+    containers and runs no code. Raises `CheckpointError` when weights are missing, a file is
     damaged or missing, or holds more than tensors, and when a pickle is there but no PyTorch.
     """
     for name, parse in ((SAFETENSORS, parse_safetensors), (PICKLE, _parse_pickle)):
@@ -171,7 +171,7 @@ def take_tensor(weights: Weights, names: tuple[str, ...], shape: tuple[int, ...]
     tensor = weights.tensors[name]
     if tensor.shape != shape:
         raise CheckpointError(
-            f"tensor {name} has another shape than config.json says",
+            f"tensor {name} does not have the shape that config.json gives",
             where=where,
             found=list(tensor.shape),
             expected=list(shape),

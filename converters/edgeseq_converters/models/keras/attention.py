@@ -67,7 +67,7 @@ def attention_after(
         elif not softmaxed and _softmax_over_time(at, column=column, masked=masked):
             softmaxed = True
         else:
-            raise _broken(at, "is no part of attention over the tokens")
+            raise _broken(at, "is not part of an attention over the tokens")
         used.append(at)
         after = consumers[at.name]
         if len(after) != 1:
@@ -82,7 +82,7 @@ def attention_after(
 def _pool(join: KerasLayer, scorers: Sequence[Dense]) -> AttentionPool:
     *hidden, last = scorers
     if len(hidden) > 1 or last.bias.size != 1:
-        raise _broken(join, "weighs by other scores than one or two dense layers'")
+        raise _broken(join, "expected scores of one or two dense layers")
     if not hidden:
         function, query = _function(join, last), np.ones(1, np.float32)
         return AttentionPool(join.name, last.kernel, last.bias, query, function)
@@ -141,7 +141,7 @@ def _end(
 ) -> tuple[KerasLayer, tuple[KerasLayer, ...]]:
     """The layer that gives [features], and the layers from `join` to it."""
     if sorted(join.inputs) != sorted((start.name, states.name)):
-        raise _broken(join, "joins other things than states and their weights")
+        raise _broken(join, "expected a join of states and their weights")
     if join.class_name == "Dot":
         axes = join.config.get("axes")
         if axes not in (1, [1, 1]) or join.flag("normalize"):

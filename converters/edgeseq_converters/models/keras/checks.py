@@ -43,7 +43,7 @@ def check_shape(layer: KerasLayer, name: str, array: FloatArray, *sizes: int | N
     )
     if not fits:
         raise layer.refuse(
-            f"has a {name} of another shape than its settings say",
+            f"has a {name} that does not match the layer's config",
             found=list(array.shape),
             expected=["any" if size is None else size for size in sizes],
         )

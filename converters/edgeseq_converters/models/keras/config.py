@@ -98,7 +98,7 @@ def parse_model(config: Mapping[str, Any], where: str) -> KerasModel:
     """The layers of a Sequential or functional model.
 
     Raises `CheckpointError` for a subclassed model, which has no description of its layers, for
-    models in models, shared layers, several inputs or outputs, and layers of somebody's own.
+    models in models, shared layers, several inputs or outputs, and custom layers.
     """
     kind = config.get("class_name")
     if kind not in _MODELS:
@@ -149,7 +149,7 @@ def _layer(where: str, entry: Any) -> KerasLayer:
         raise layer.refuse("is not one of Keras' own layers", found=registered or module)
     nodes = _list(entry.get("inbound_nodes", []), where)
     if len(nodes) > 1:
-        raise layer.refuse("is used more than once", fix="give each place a layer of its own")
+        raise layer.refuse("is used more than once", fix="use a separate layer in each position")
     if not nodes:
         return layer
     return _call(layer, nodes[0])
@@ -210,7 +210,7 @@ def _history(layer: KerasLayer, value: Any) -> Tensor:
     if value[1] or value[2]:
         raise layer.refuse(
             f"takes another output of layer {value[0]} than its first",
-            fix="give each place a layer of its own",
+            fix="use a separate layer in each position",
         )
     return Tensor(value[0])
 

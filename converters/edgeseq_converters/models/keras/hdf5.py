@@ -1,7 +1,7 @@
 """Arrays and attributes out of an HDF5 file that may be damaged or hostile.
 
 HDF5 can point at other files (external and soft links, external storage, virtual data sets) and
-claim arrays of any size. Nothing of that is followed: what is read stands in the file itself and
+claim arrays of any size. Nothing of that is followed: what is read is in the file itself and
 within `LIMIT_BYTES` for all arrays together.
 """
 
@@ -32,7 +32,7 @@ class Hdf5:
         self._left_bytes = LIMIT_BYTES
 
     def holds(self, path: str) -> bool:
-        """Whether something stands at `path`; raises `CheckpointError` for a link out of here."""
+        """Whether `path` exists; raises `CheckpointError` for a link out of here."""
         with self._damage():
             return self._find(path) is not None
 
@@ -92,7 +92,7 @@ class Hdf5:
             return np.asarray(item[()], dtype=np.float32)
 
     def _find(self, path: str) -> Any:
-        """What stands at `path`, component by component, so that no link is followed unseen."""
+        """The item at `path`, component by component, so that no link is followed unseen."""
         import h5py
 
         node = self._root
@@ -127,7 +127,7 @@ class Hdf5:
 def open_hdf5(source: Path | bytes, where: str | Path) -> Iterator[Hdf5]:
     """Opens a file, or a file's content, for reading.
 
-    Raises `CheckpointError` when it is no HDF5 file or is cut off.
+    Raises `CheckpointError` when it is not an HDF5 file or is truncated.
     """
     import h5py
 

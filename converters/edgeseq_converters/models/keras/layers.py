@@ -97,7 +97,7 @@ def _activation(layer: KerasLayer, weights: Weights, sequence: bool) -> Activati
 def _softmax(layer: KerasLayer, weights: Weights, sequence: bool) -> Activation:
     del weights
     if _axis(layer, "axis") not in (-1, 2 if sequence else 1):
-        raise layer.refuse("runs over another axis than the features", found=layer.config["axis"])
+        raise layer.refuse("does not run over the feature axis", found=layer.config["axis"])
     return Activation(layer.name, "softmax")
 
 
@@ -114,7 +114,7 @@ def _relu(layer: KerasLayer, weights: Weights, sequence: bool) -> Activation:
 def _normalization(layer: KerasLayer, weights: Weights, sequence: bool) -> Scale:
     """γ·(x − μ)/√(σ² + ε) + β with the moving mean μ and variance σ² (Ioffe and Szegedy 2015)."""
     if _axis(layer, "axis") not in (-1, 2 if sequence else 1):
-        raise layer.refuse("runs over another axis than the features", found=layer.config["axis"])
+        raise layer.refuse("does not run over the feature axis", found=layer.config["axis"])
     scale, center = layer.flag("scale", default=True), layer.flag("center", default=True)
     names = ["gamma"] * scale + ["beta"] * center + ["moving_mean", "moving_variance"]
     arrays = weights.arrays(layer, [("", name) for name in names])

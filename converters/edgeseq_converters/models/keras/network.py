@@ -91,7 +91,7 @@ class _Reader:
     def _embedding(self, layer: KerasLayer) -> Embedding:
         if layer.class_name != "Embedding":
             raise layer.refuse(
-                "stands where an Embedding is expected",
+                "was found in place of an Embedding layer",
                 fix="save a model that takes token ids",
             )
         return embedding_of(layer, self._weights)
@@ -144,12 +144,12 @@ class _Reader:
     def _check_strays(self, used: set[str]) -> None:
         for layer in self._model.layers:
             if layer.name not in used and layer.class_name not in _MASK:
-                raise layer.refuse("stands beside the chain of layers from input to output")
+                raise layer.refuse("is not on the chain of layers from input to output")
 
 
 def _check_input(layer: KerasLayer) -> None:
     if layer.class_name != "InputLayer":
-        raise layer.refuse("is no input")
+        raise layer.refuse("is not an input")
     shape = layer.config.get("batch_shape", layer.config.get("batch_input_shape"))
     if isinstance(shape, list) and len(shape) != 2:
         raise layer.refuse(
@@ -167,6 +167,6 @@ def _masked(layer: KerasLayer, embedding: Embedding) -> Embedding:
     table: FloatArray = embedding.table
     rows = np.flatnonzero((table == np.float32(layer.number("mask_value"))).all(axis=1)).tolist()
     if rows not in ([], [0]):
-        raise layer.refuse("masks other tokens than id 0", found=f"ids {rows[:5]}")
+        raise layer.refuse("masks a token id that is not 0", found=f"ids {rows[:5]}")
     # What it masks it also sets to 0, and a masked token is never read.
     return replace(embedding, mask_zero=rows == [0])

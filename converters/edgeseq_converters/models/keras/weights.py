@@ -79,7 +79,7 @@ class LegacyWeights:
         expected = [variable for _part, variable in slots]
         if variables != expected:
             raise layer.refuse(
-                "has other arrays than its settings say",
+                "has arrays that do not match the layer's config",
                 found=", ".join(variables) or "none",
                 expected=", ".join(expected),
             )

@@ -86,7 +86,7 @@ def _torch(path: Path, key: str | None) -> dict[str, FloatArray]:
     arrays: dict[str, FloatArray] = {}
     for name, value in state.items():
         if not (value.layout == torch.strided and value.device.type == "cpu"):
-            raise CheckpointError(f"{name} is no dense array", where=path, fix=_SAVE_STATE)
+            raise CheckpointError(f"{name} is not a dense array", where=path, fix=_SAVE_STATE)
         if value.is_floating_point():
             remaining_bytes -= (
                 4 * value.numel()

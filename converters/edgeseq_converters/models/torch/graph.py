@@ -17,7 +17,7 @@ def run_graph(
 ) -> Network:
     """The network whose answer is the tensor `output`, with weights `arrays` by input name.
 
-    Raises `CheckpointError` naming the operation that is no part of such a network.
+    Raises `CheckpointError` naming an operation that such a network cannot have.
     """
     tensors = Tensors(arrays, ids)
     for node in nodes:

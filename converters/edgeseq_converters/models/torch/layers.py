@@ -62,7 +62,7 @@ def recurrent(tensors: Tensors, node: Node, kind: Kind) -> tuple[object, ...]:
         or len(arrays) != per_direction * directions
         or not flow.sequence
     ):
-        raise node.refuse("has other weights than a plain one (proj_size is not converted)")
+        raise node.refuse("does not have a plain layer's weights (proj_size is not converted)")
     cells = [
         arrays[start : start + per_direction] for start in range(0, len(arrays), per_direction)
     ]
@@ -72,7 +72,7 @@ def recurrent(tensors: Tensors, node: Node, kind: Kind) -> tuple[object, ...]:
 
 
 def unchanged(tensors: Tensors, node: Node) -> object:
-    """What was given."""
+    """The input unchanged."""
     for key in ("self", "input"):
         if key in node.arguments:
             return tensors.get(node, key)
@@ -80,7 +80,7 @@ def unchanged(tensors: Tensors, node: Node) -> object:
 
 
 def dropout(tensors: Tensors, node: Node) -> object:
-    """What was given; refused in training mode."""
+    """The input unchanged; refused in training mode."""
     if node.arguments.get("train") and node.arguments.get("p"):
         raise node.refuse("is in training mode", fix="export model.eval()")
     return unchanged(tensors, node)

@@ -107,7 +107,7 @@ def _swap_last_axes(tensors: Tensors, node: Node) -> object:
 
 
 def _unknown_turn(node: Node) -> object:
-    raise node.refuse("swaps other axes than a text's tokens and features")
+    raise node.refuse("does not swap the token and feature axes")
 
 
 def multiply(tensors: Tensors, node: Node) -> object:
@@ -152,11 +152,11 @@ def _pooled(tensors: Tensors, node: Node, shares: AttentionWeights) -> LayerOutp
     functions = {"tanh": "tanh", "linear": "linear"}
     name = tensors.named("attention")
     if len(hidden) + 1 != len(shares.scorers) or len(hidden) > 1:
-        raise node.refuse("weighs by scores of another form than one or two dense layers")
+        raise node.refuse("expected scores of one or two dense layers")
     first = hidden[0] if hidden else last
     function = functions.get(first.function)
     if function is None or (hidden and last.function != "linear"):
-        raise node.refuse("weighs by scores after another function than tanh")
+        raise node.refuse("applies a function that is not tanh to the scores")
     query = np.ascontiguousarray(last.kernel[:, 0]) if hidden else np.ones(1, np.float32)
     pool = AttentionPool(
         name, first.kernel, first.bias, query, "tanh" if function == "tanh" else "linear"
@@ -210,7 +210,7 @@ def pool_of(how: Literal["max", "mean"]) -> Operation:
         axes = ((2,), (-1,)) if isinstance(value, Transposed) else ((1,), (-2,))
         flow = value.flow if isinstance(value, Transposed) else tensors.flow(node)
         if not flow.sequence or axes_of(node) not in axes or node.arguments.get("keepdim"):
-            raise node.refuse("pools over another axis than the tokens")
+            raise node.refuse("does not pool over the token axis")
         return LayerOutput((*flow.layers, Pool(tensors.named("pool"), how)), sequence=False)
 
     return apply_pool
@@ -222,7 +222,7 @@ def adaptive_pool_of(how: Literal["max", "mean"]) -> Operation:
     def apply_pool(tensors: Tensors, node: Node) -> Transposed:
         value = tensors.get(node, "self")
         if not isinstance(value, Transposed) or not value.flow.sequence:
-            raise node.refuse("pools over another axis than the tokens")
+            raise node.refuse("does not pool over the token axis")
         if axes_of(node, "output_size") != (1,):
             raise node.refuse("does not pool the whole text")
         layers = (*value.flow.layers, Pool(tensors.named("pool"), how))
@@ -237,7 +237,7 @@ def _last_state(node: Node, states: LastStates, index: int) -> object:
     layer = states.flow.layers[-1]
     both = isinstance(layer, Recurrent) and layer.backward is not None
     if not states.count - (2 if both else 1) <= index < states.count:
-        raise node.refuse("takes the state of another layer than the last")
+        raise node.refuse("does not take the last layer's state")
     if both:
         return LastState(states.flow, backward=index == states.count - 1)
     return with_last_state(states.flow)

@@ -33,13 +33,13 @@ def read_program(path: Path) -> Network:
     """The network that a program of one module computes.
 
     Raises `CheckpointError` for a damaged archive, an archive of PyTorch before 2.9, and a graph
-    that is no chain from token ids over recurrent layers to one output, naming the operation.
+    that is not a chain from token ids through recurrent layers to one output, naming the operation.
     """
     with Archive(path) as archive:
         roots = [name.removesuffix(_MODEL) for name in archive.names() if name.endswith(_MODEL)]
         if len(roots) != 1:
             raise CheckpointError(
-                "is no exported module of a known form",
+                "is not an exported module of a supported form",
                 where=path,
                 fix="export it with PyTorch 2.9 or newer, or save its state dict",
             )
@@ -99,7 +99,7 @@ class _Weights:
         meta = entry["tensor_meta"]
         where = f"{self._archive.path}: {name}"
         if entry.get("use_pickle") or meta["layout"] != _STRIDED:
-            raise CheckpointError("is no plain array", where=where, fix="save the state dict")
+            raise CheckpointError("is not a plain array", where=where, fix="save the state dict")
         sizes = [int(size["as_int"]) for size in meta["sizes"]]
         strides = [int(stride["as_int"]) for stride in meta["strides"]]
         offset = int(meta["storage_offset"]["as_int"])

@@ -65,14 +65,14 @@ class _Reader:
         part = self._described.embedding
         if part.padding_idx not in (None, 0):
             raise CheckpointError(
-                "padding is another id than 0",
+                "the padding id is not 0",
                 where=self._path,
                 found=f"padding_idx = {part.padding_idx}",
                 fix="leave padding_idx out and give texts without padding",
             )
         table = self._take_array(part.weight)
         if table.ndim != 2:
-            raise self._error(f"{part.weight} is no table", list(table.shape))
+            raise self._error(f"{part.weight} is not a table", list(table.shape))
         embedding = Embedding(
             part.weight.rpartition(".")[0] or "embedding", table, part.padding_idx == 0
         )

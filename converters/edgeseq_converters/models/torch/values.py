@@ -32,7 +32,7 @@ class Node:
         for entry in node["outputs"]:
             value = _argument(entry)
             values = value if isinstance(value, tuple) else (value,)
-            # A size is no tensor and has no meaning here: a network takes every length.
+            # A size is not a tensor and has no meaning here: a network takes every length.
             outputs += [value.name if isinstance(value, Name) else "" for value in values]
         return cls(where, str(node["target"]).removeprefix(_PREFIX), arguments, tuple(outputs))
 

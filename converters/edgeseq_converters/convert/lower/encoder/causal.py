@@ -136,8 +136,8 @@ def next_logits(encoder: Encoder, states: Tensor) -> Tensor:
 
 
 def causal_bias(query_positions: Tensor, key_positions: Tensor) -> Tensor:
-    """[asked, told]: 0 where a token stands at or before the one that asks, else −10,000 times
-    the distance; both are places int32 [n]."""
+    """[queries, keys]: 0 where the key is at or before the query, else −10,000 times
+    the distance; both are positions int32 [n]."""
     graph = query_positions.graph
     rows = op.reshape(op.cast(query_positions, "float32"), (-1, 1))
     columns = op.reshape(op.cast(key_positions, "float32"), (1, -1))

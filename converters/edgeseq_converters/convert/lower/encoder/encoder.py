@@ -1,6 +1,6 @@
 """An encoder of the BERT family as TFLite operators, for batch 1 and an open sequence axis.
 
-Nothing is padded, so there is no mask; a text has one segment, whose embedding is added to the
+Nothing is padded, so a mask is not needed; a text has one segment, whose embedding is added to the
 positions beforehand. With pooling `first` the last layer computes its output for the first token
 alone: exact, and 14 % less work in a six-layer model. A decoder that is tied to the table of words
 is stored once, also as int8.

@@ -155,7 +155,7 @@ class Encoder:
 
     def _heads(self, states: Tensor, name: str, parts: tuple[str, ...]) -> list[Tensor]:
         """Each of `parts` as [heads, n, head size]; one transpose for all. Static products have a
-        scale of their own for each part, so they stay apart."""
+        separate scale for each part, so they are not joined."""
         if self.arrays.ranges and len(parts) > 1:
             return [self._heads(states, name, (part,))[0] for part in parts]
         heads = self.config.attention_heads

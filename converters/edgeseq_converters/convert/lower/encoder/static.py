@@ -47,7 +47,7 @@ def linear_ranges(model: TrainedModel, texts: Sequence[Sequence[int]]) -> dict[s
     """The ranges of those linear layers that can be static (see `MAX_NOISE`), over the
     first tokens of `texts` (`gptq.first_tokens`).
 
-    Raises `ConversionError` when there is no text.
+    Raises `ConversionError` without texts.
     """
     if not texts:
         raise ConversionError(

@@ -51,7 +51,7 @@ def _in_order(flow: Flow, states: Sequence[Tensor]) -> list[Tensor]:
 
 
 def reverse(flow: Flow, rows: Tensor) -> Tensor:
-    """The real rows in the opposite order; what stands in the others is undefined."""
+    """The real rows in the opposite order; the others are undefined."""
     if flow.padding is not None:
         return op.gather(rows, flow.padding.reversal)
     return op.reverse_rows(rows)

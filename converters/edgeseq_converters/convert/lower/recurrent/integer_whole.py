@@ -65,12 +65,12 @@ def check(network: Network, lowering: str, dtype: str, *, streaming: bool) -> No
         )
     if streaming:
         raise ConversionError(
-            "no static recipe streams: its states are integers on scales of their own",
+            "no static recipe streams: its states are integers with their scales",
             where=network.name,
             fix="choose dynamic_wi8_afp32, or leave out --streaming",
         )
     if not isinstance(network.layers[0], Recurrent):
-        refuse(network.layers[0].name, "stands between the embedding and the recurrent layers")
+        refuse(network.layers[0].name, "is between the embedding and the recurrent layers")
     for layer in network.layers:
         if isinstance(layer, Recurrent):
             if layer.forward.kind != "lstm":
@@ -80,7 +80,7 @@ def check(network: Network, lowering: str, dtype: str, *, streaming: bool) -> No
         elif isinstance(layer, Scale):
             refuse(layer.name, "is a batch normalization that was not folded into its neighbour")
         elif isinstance(layer, Activation) and layer is not network.layers[-1]:
-            refuse(layer.name, "is a function of its own")
+            refuse(layer.name, "is a separate function")
 
 
 def apply(integers: Integers, layer: Layer, flow: Flow) -> Flow:

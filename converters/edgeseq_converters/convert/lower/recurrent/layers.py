@@ -43,7 +43,8 @@ class Flow:
 @dataclass(frozen=True)
 class Padding:
     """How to look past padding: `mask` float32 [n, 1] is 1 for real rows; `reversal` int32 [n]
-    says where the real rows stand in the opposite order; `repeated` int32 [n] has the last real
+    gives the positions of the real rows in the opposite order; `repeated` int32 [n] has the last
+    real
     row in the place of padding."""
 
     mask: Tensor
@@ -72,7 +73,7 @@ def padded_flow(values: Tensor, length: Tensor, ids: Tensor) -> Flow:
     positions = op.arange_like(ids)
     mask = op.reshape(op.cast(op.less_than(positions, length), "float32"), (ids.shape[0], 1))
     last = op.elementwise("SUB", length, graph.ints(1))
-    # Padding would stand at negative places: 0 will do, nobody looks there.
+    # Padding would have negative positions: 0 will do, those rows are never read.
     reversal = op.elementwise("MAXIMUM", op.elementwise("SUB", last, positions), graph.ints(0))
     repeated = op.elementwise("MINIMUM", positions, last)
     return Flow(values, length, ids, Padding(mask, reversal, repeated))
@@ -127,7 +128,7 @@ def marked(marks: Sequence[int], ids: Tensor, values: Tensor) -> Tensor:
     """`network.MarkedPool`: ids int32 [n] and values float32 [n, features] → [1, …].
 
     The rows are picked by a product with a 1 where a mark stands: its shape [marks, n] is known
-    but for n, where a search for the places would have an open one. Padding is no mark.
+    but for n, where a search for the positions would have an open one. Padding is not a marker.
     """
     column = ids.graph.constant("marks", np.asarray(marks, np.int32)[:, None])
     marker_mask = op.cast(op.equal(column, op.reshape(ids, (1, ids.shape[0]))), "float32")

@@ -9,7 +9,7 @@ What was measured (x86-64 with AVX2, one thread; n tokens):
   concatenated before one product. Nothing is emitted between them.
 - A sequence that is written in a loop costs O(n²), because the runtime copies the loop's state
   every step; so pooling happens inside the loop, and only what nothing else can serve is written.
-- Pass-through tensors (projection, length) are not copied: nobody reads them behind the loop.
+- Pass-through tensors (projection, length) are not copied: they are not read after the loop.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def _project(group: LoopGroup, values: Tensor) -> Tensor:
 
 def first_step_index(length: Tensor, *, stride: int) -> Tensor:
     """The rows of the first step of both directions: (0, length − 1), or with a stride of 2, for
-    rows that stand in pairs, (0, 2·length − 1)."""
+    rows in pairs, (0, 2·length − 1)."""
     graph = length.graph
     rows = length if stride == 1 else op.multiply(length, graph.ints(stride))
     return op.concatenate([graph.ints(0), op.elementwise("SUB", rows, graph.ints(1))], 0)

@@ -16,7 +16,7 @@ from edgeseq_converters.models.network import Embedding, Network, Recurrent
 def bottom_of(network: Network) -> Recurrent:
     """The recurrent layer behind the embedding.
 
-    Raises `ConversionError` when something stands between them.
+    Raises `ConversionError` when there is a layer between them.
     """
     first = network.layers[0]
     if isinstance(first, Recurrent):

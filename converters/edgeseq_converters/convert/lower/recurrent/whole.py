@@ -184,7 +184,7 @@ class _GraphBuilder:
     def _embedded(self, ids: Tensor, key: str) -> Flow:
         """The flow of the embedded tokens `ids` [n], and which of them are real."""
         padded = self.steps is not None
-        lowest = -1  # the highest id that is no token
+        lowest = -1  # the highest id that is not a token
         if self.network.embedding.mask_zero and key != STREAM:
             padded, lowest = True, 0
         length = layers.real_length(ids, above=lowest if padded else None)
