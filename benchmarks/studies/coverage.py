@@ -47,7 +47,7 @@ class Coverage(NamedTuple):
     effective: float | None
     runs: int
     closed: int
-    held: int
+    covered: int
 
 
 def make_runs(correlation: float, n: int, runs: int, *, seed: int) -> Floats:
@@ -69,36 +69,36 @@ def true_percentile(percent: float) -> float:
 
 def of_percentile(percent: float, correlation: float, n: int, runs: int, seed: int) -> Coverage:
     """Coverage of `percentile_interval`."""
-    true, closed, held, effective = true_percentile(percent), 0, 0, []
+    true, closed, covered, effective = true_percentile(percent), 0, 0, []
     for run in make_runs(correlation, n, runs, seed=seed):
         effective.append(effective_samples(run))
         interval = percentile_interval(run, percent)
         if interval is not None:
             closed += math.isfinite(interval.high)
-            held += interval.low <= true <= interval.high
-    said = "median" if percent == 50 else f"p{percent:g}"
-    return Coverage(said, correlation, n, float(np.median(effective)), runs, closed, held)
+            covered += interval.low <= true <= interval.high
+    label = "median" if percent == 50 else f"p{percent:g}"
+    return Coverage(label, correlation, n, float(np.median(effective)), runs, closed, covered)
 
 
 def of_ratio(correlation: float, n: int, runs: int, seed: int) -> Coverage:
     """Coverage of `median_ratio`, of one model that takes three times as long as another."""
     above = make_runs(correlation, n, runs, seed=seed)
     below = make_runs(correlation, n, runs, seed=seed + 1)
-    held = 0
+    covered = 0
     for number in range(runs):
         ratio = median_ratio(3 * above[number], below[number], resamples=1_000, seed=number)
-        held += ratio.low <= 3 <= ratio.high
+        covered += ratio.low <= 3 <= ratio.high
     effective = float(np.median([effective_samples(run) for run in above[:200]]))
-    return Coverage("ratio of medians", correlation, n, effective, runs, runs, held)
+    return Coverage("ratio of medians", correlation, n, effective, runs, runs, covered)
 
 
 def of_wilson(share: float, n: int, runs: int, seed: int) -> Coverage:
     """Coverage of `wilson`."""
-    held = 0
+    covered = 0
     for right in np.random.default_rng(seed).binomial(n, share, runs).tolist():
         interval = wilson(right, n)
-        held += interval.low <= share <= interval.high
-    return Coverage(f"accuracy of {share:.0%}", None, n, None, runs, runs, held)
+        covered += interval.low <= share <= interval.high
+    return Coverage(f"accuracy of {share:.0%}", None, n, None, runs, runs, covered)
 
 
 def make_answers(
@@ -116,23 +116,23 @@ def make_answers(
 
 def of_difference(right: tuple[float, float], n: int, runs: int, seed: int) -> Coverage:
     """Coverage of `paired_bootstrap`'s two-sided interval."""
-    rng, held, true = np.random.default_rng(seed), 0, right[0] - right[1]
+    rng, covered, true = np.random.default_rng(seed), 0, right[0] - right[1]
     for number in range(runs):
         gold, a, b = make_answers(rng, n, right)
         interval = paired_bootstrap(gold, a, b, 3, resamples=1_000, seed=number).interval
-        held += interval.low <= true <= interval.high
-    return Coverage(f"difference of {true:.0%}", None, n, None, runs, runs, held)
+        covered += interval.low <= true <= interval.high
+    return Coverage(f"difference of {true:.0%}", None, n, None, runs, runs, covered)
 
 
 def of_mcnemar(share: float, n: int, runs: int, seed: int) -> Coverage:
     """How often the exact test does not reject two equally good models at 5 %: at least 95 %."""
-    rng, held = np.random.default_rng(seed), 0
+    rng, covered = np.random.default_rng(seed), 0
     for _ in range(runs):
         gold, a, b = make_answers(rng, n, (share, share))
         only_a = int(((a == gold) & (b != gold)).sum())
         only_b = int(((b == gold) & (a != gold)).sum())
-        held += mcnemar(only_a, only_b).p_value > 0.05
-    return Coverage("McNemar, equal models", None, n, None, runs, runs, held)
+        covered += mcnemar(only_a, only_b).p_value > 0.05
+    return Coverage("McNemar, equal models", None, n, None, runs, runs, covered)
 
 
 def bartlett_critical_value(share: float, level: float, *, paths: int, seed: int) -> float:
@@ -140,7 +140,7 @@ def bartlett_critical_value(share: float, level: float, *, paths: int, seed: int
 
     Simulated: the limit does not depend on the process, so independent normal samples will do.
     """
-    rng, n, found = np.random.default_rng(seed), 1_000, []
+    rng, n, maxima = np.random.default_rng(seed), 1_000, []
     width = max(1, round(share * n))
     for _ in range(max(1, paths // 1_000)):
         noise = rng.standard_normal((1_000, n))
@@ -153,8 +153,8 @@ def bartlett_critical_value(share: float, level: float, *, paths: int, seed: int
             / (width * n)
             * ((partial**2).sum(axis=1) - (partial[:, : n - width] * lagged).sum(axis=1))
         )
-        found.append(np.abs(mean) * math.sqrt(n) / np.sqrt(variance))
-    return float(np.quantile(np.concatenate(found), level))
+        maxima.append(np.abs(mean) * math.sqrt(n) / np.sqrt(variance))
+    return float(np.quantile(np.concatenate(maxima), level))
 
 
 def simulate(runs: int) -> Iterator[Coverage]:
@@ -172,18 +172,18 @@ def simulate(runs: int) -> Iterator[Coverage]:
     yield of_mcnemar(0.75, 2270, runs, seed=19)
 
 
-def lines(found: Sequence[Coverage]) -> Iterator[str]:
+def lines(coverages: Sequence[Coverage]) -> Iterator[str]:
     """The table as Markdown."""
-    yield f"{found[0].runs:,} simulated runs a line."
+    yield f"{coverages[0].runs:,} simulated runs a line."
     yield ""
     yield "| 95 % interval of | neighbours correlated | samples | worth | two ends | hold |"
     yield "|---|---|---|---|---|---|"
-    for one in found:
-        correlation = "–" if one.correlation is None else f"{one.correlation:g}"
-        worth = "–" if one.effective is None else f"{one.effective:,.0f}"
+    for coverage in coverages:
+        correlation = "–" if coverage.correlation is None else f"{coverage.correlation:g}"
+        worth = "–" if coverage.effective is None else f"{coverage.effective:,.0f}"
         yield (
-            f"| {one.what} | {correlation} | {one.n:,} | {worth} "
-            f"| {one.closed / one.runs:.0%} | {one.held / one.runs:.1%} |"
+            f"| {coverage.what} | {correlation} | {coverage.n:,} | {worth} "
+            f"| {coverage.closed / coverage.runs:.0%} | {coverage.covered / coverage.runs:.1%} |"
         )
 
 

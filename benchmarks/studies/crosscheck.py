@@ -63,15 +63,15 @@ print("SAMPLES " + json.dumps(seen))
 """
 
 
-class Check(NamedTuple):
+class AgreementCheck(NamedTuple):
     """One answer: what was compared, both values, and whether the target is met."""
 
     what: str
     ours: str
-    other: str
+    other_tool: str
     difference: str
     target: str
-    met: bool
+    is_met: bool
 
 
 def with_fixed_length(content: bytes, tokens: int) -> bytes:
@@ -87,7 +87,7 @@ def with_fixed_length(content: bytes, tokens: int) -> bytes:
     return bytes(changed)
 
 
-def agreement(bundle: Bundle, tokens: int, runs: int) -> Check:
+def agreement(bundle: Bundle, tokens: int, runs: int) -> AgreementCheck:
     """Medians of inference alone by us and by litert-benchmark, processes in turn."""
     texts = [example.text for example in bundle.read_examples()]
     text = " ".join(texts[:tokens])
@@ -97,13 +97,13 @@ def agreement(bundle: Bundle, tokens: int, runs: int) -> Check:
         fixed.write_bytes(with_fixed_length(bundle.model_path.read_bytes(), tokens))
         shutil.copy(bundle.tokenizer_path, folder)
         for _ in range(TURNS):
-            found, ids = _ours(bundle, Path(folder), text, tokens, runs)
-            ours_ns.append(median(found))
+            logits, ids = _ours(bundle, Path(folder), text, tokens, runs)
+            ours_ns.append(median(logits))
             theirs_ns.append(median(_theirs(fixed, ids, runs)))
     # The least disturbed process of each: what other programs take is not the tools' difference.
     ours, theirs = min(ours_ns), min(theirs_ns)
     apart = ours / theirs - 1
-    return Check(
+    return AgreementCheck(
         f"{bundle.manifest.name}, {tokens} tokens, median inference, litert-benchmark",
         format_duration_ns(ours),
         format_duration_ns(theirs),
@@ -139,48 +139,51 @@ def _theirs(model: Path, ids: Sequence[int], runs: int) -> list[float]:
     return [ms * 1e6 for ms in json.loads(line.removeprefix("SAMPLES "))]
 
 
-def repeats(path: Path, *, full: bool) -> tuple[Check, Result]:
+def repeats(path: Path, *, full: bool) -> tuple[AgreementCheck, Result]:
     """The median of a whole query in two runs of the same bundle."""
     settings = msgspec.structs.replace(default_settings(quick=not full), cold_starts=1)
     first, second = (bench([path], settings=settings) for _ in range(2))
-    medians = [nearest_rank_median(one.runs[0].queries.total_ns) for one in (first, second)]
+    medians = [nearest_rank_median(result.runs[0].queries.total_ns) for result in (first, second)]
     apart = medians[1] / medians[0] - 1
-    codes = {f.code for one in (first, second) for f in (*one.findings, *one.runs[0].findings)}
+    codes = {
+        f.code for result in (first, second) for f in (*result.findings, *result.runs[0].findings)
+    }
     unstable = codes & {"unstable", "processor-shared", "background-load", "stolen-time"}
-    said = f", and says {', '.join(sorted(unstable))}" if unstable else ""
-    return Check(
+    note = f", and says {', '.join(sorted(unstable))}" if unstable else ""
+    return AgreementCheck(
         f"{first.runs[0].bundle.name}, median query, two runs",
         format_duration_ns(medians[0]),
         format_duration_ns(medians[1]),
-        f"{apart:+.1%}{said}",
+        f"{apart:+.1%}{note}",
         f"within {REPEATS:.0%}, or unstable",
         abs(apart) <= REPEATS or bool(unstable),
     ), first
 
 
-def overhead(bundle: Bundle) -> Check:
+def overhead(bundle: Bundle) -> AgreementCheck:
     """The measuring loop around nothing."""
     with WorkerClient(bundle.manifest.name) as child:
         load = load_command(bundle, child, threads=1, first_text="soup")
         child.ask(load, protocol.ModelLoaded, timeout_s=120)
-        found = child.ask(protocol.MeasureOverhead(20_000), protocol.Overhead, timeout_s=60)
-    ns = median(protocol.unpack(found.total_ns))
-    return Check(
+        reply = child.ask(protocol.MeasureOverhead(20_000), protocol.Overhead, timeout_s=60)
+    ns = median(protocol.unpack(reply.total_ns))
+    return AgreementCheck(
         *("overhead of the loop, a query", f"{ns / 1e3:.2f} µs", "–", "–"),
         *(f"at most {OVERHEAD_NS / 1e3:.0f} µs", ns <= OVERHEAD_NS),
     )
 
 
-def lines(checks: Sequence[Check], about: str) -> Iterator[str]:
+def lines(checks: Sequence[AgreementCheck], about: str) -> Iterator[str]:
     """The answers as Markdown."""
     yield about
     yield ""
     yield "| what | ours | other | apart | target | |"
     yield "|---|---|---|---|---|---|"
-    for one in checks:
-        holds = "holds" if one.met else "**missed**"
+    for check in checks:
+        holds = "holds" if check.is_met else "**missed**"
         yield (
-            f"| {one.what} | {one.ours} | {one.other} | {one.difference} | {one.target} | {holds} |"
+            f"| {check.what} | {check.ours} | {check.other_tool} "
+            f"| {check.difference} | {check.target} | {holds} |"
         )
 
 
@@ -216,7 +219,7 @@ def main() -> int:
         before, _, rest = page.partition(BEGIN)
         _, _, after = rest.partition(END)
         README.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
-    return 0 if all(one.met for one in checks) else 3
+    return 0 if all(agreement_check.is_met for agreement_check in checks) else 3
 
 
 if __name__ == "__main__":

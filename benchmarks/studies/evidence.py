@@ -36,7 +36,7 @@ from edgeseq.tasks.scoring import METRICS, metric_of
 from edgeseq.units import format_bytes, format_duration_ms
 from studies.families import ContextCost, context_costs, context_table, limits_sentence, winners_of
 from studies.trainings import (
-    Trainings,
+    TaskTrainings,
     merged,
     read_trainings,
     table,
@@ -55,7 +55,7 @@ TIMES_ONLY = frozenset(
 """Findings that make times worthless and leave the answers as they are."""
 
 
-class Target(msgspec.Struct, frozen=True):
+class EvidenceTarget(msgspec.Struct, frozen=True):
     """What was aimed at: a value of the task's metric, and the largest .tflite file allowed."""
 
     task: str
@@ -66,18 +66,18 @@ class Target(msgspec.Struct, frozen=True):
 
 
 TARGETS = (
-    Target("sentiment", "customer-feedback", "bert", 0.80),
-    Target("sentiment", "customer-feedback", "lstm", 0.75, 3_000_000),
-    Target("ner", "e-ner", "bert", 0.93),
-    Target("ner", "e-ner", "lstm", 0.88),
-    Target("pos", "ud-ewt", "bert", 0.96),
-    Target("pos", "ud-ewt", "lstm", 0.94),
-    Target("lm", "wikitext2", "lstm", 110.0, 12_000_000),
-    Target("coref", "gap", "bert", 0.75),
+    EvidenceTarget("sentiment", "customer-feedback", "bert", 0.80),
+    EvidenceTarget("sentiment", "customer-feedback", "lstm", 0.75, 3_000_000),
+    EvidenceTarget("ner", "e-ner", "bert", 0.93),
+    EvidenceTarget("ner", "e-ner", "lstm", 0.88),
+    EvidenceTarget("pos", "ud-ewt", "bert", 0.96),
+    EvidenceTarget("pos", "ud-ewt", "lstm", 0.94),
+    EvidenceTarget("lm", "wikitext2", "lstm", 110.0, 12_000_000),
+    EvidenceTarget("coref", "gap", "bert", 0.75),
 )
 
 
-class Measured(msgspec.Struct, frozen=True):
+class MeasuredModel(msgspec.Struct, frozen=True):
     """One model on one device. Scores are values of the task's metric; times are of whole
     queries; `peak_memory_bytes` is beyond the bare runtime. None is "not measured"."""
 
@@ -112,7 +112,7 @@ class Measured(msgspec.Struct, frozen=True):
         return not self.invalid_reasons or (bool(codes) and TIMES_ONLY.issuperset(codes))
 
 
-class Session(msgspec.Struct, frozen=True):
+class MeasuringSession(msgspec.Struct, frozen=True):
     """One result file: when, where and with what its models were measured."""
 
     created_utc: str
@@ -124,7 +124,7 @@ class Session(msgspec.Struct, frozen=True):
     runtime: str
     threads: int
     quick: bool
-    models: tuple[Measured, ...]
+    models: tuple[MeasuredModel, ...]
     winners: WinnerMap | None = None
 
 
@@ -134,7 +134,7 @@ class Evidence(msgspec.Struct, frozen=True):
     task: str
     data_name: str
     data_sha256: str
-    sessions: tuple[Session, ...]
+    sessions: tuple[MeasuringSession, ...]
     schema_version: int = 1
 
 
@@ -143,11 +143,11 @@ def reduce(results: Sequence[Result]) -> list[Evidence]:
 
     Raises `ResultError` when two of them used different data under one name.
     """
-    found: dict[tuple[str, str], Evidence] = {}
+    evidence: dict[tuple[str, str], Evidence] = {}
     for result in results:
         for first in result.runs:
             key = (first.bundle.task, first.bundle.data_name)
-            known = found.get(key) or Evidence(*key, first.bundle.data_sha256, ())
+            known = evidence.get(key) or Evidence(*key, first.bundle.data_sha256, ())
             if first.bundle.data_sha256 != known.data_sha256:
                 raise ResultError(
                     f"other examples of {key[1]} than in another result",
@@ -157,19 +157,19 @@ def reduce(results: Sequence[Result]) -> list[Evidence]:
                 )
             if any(session.created_utc == result.created_utc for session in known.sessions):
                 continue
-            own = tuple(run for run in result.runs if _key(run) == key)
-            sessions = (*known.sessions, _session(result, own))
-            found[key] = msgspec.structs.replace(known, sessions=sessions)
-    return list(found.values())
+            runs = tuple(run for run in result.runs if _key(run) == key)
+            sessions = (*known.sessions, _session(result, runs))
+            evidence[key] = msgspec.structs.replace(known, sessions=sessions)
+    return list(evidence.values())
 
 
 def _key(run: Run) -> tuple[str, str]:
     return run.bundle.task, run.bundle.data_name
 
 
-def _session(result: Result, runs: Sequence[Run]) -> Session:
+def _session(result: Result, runs: Sequence[Run]) -> MeasuringSession:
     rows = [derive_row(result, run) for run in runs]
-    return Session(
+    return MeasuringSession(
         created_utc=result.created_utc,
         edgeseq_version=result.edgeseq_version,
         device=result.device.name,
@@ -184,21 +184,25 @@ def _session(result: Result, runs: Sequence[Run]) -> Session:
     )
 
 
-def _measured(run: Run, row: ReportRow) -> Measured:
+def _measured(run: Run, row: ReportRow) -> MeasuredModel:
     bundle = run.bundle
-    same = {name: getattr(row, name) for name in Measured.__struct_fields__ if hasattr(row, name)}
-    own = {
+    copied = {
+        name: getattr(row, name) for name in MeasuredModel.__struct_fields__ if hasattr(row, name)
+    }
+    derived = {
         "model_size_bytes": bundle.model_size_bytes,
         "model_sha256": bundle.model_sha256,
         "seed": bundle.provenance.get("seed"),
-        "invalid_codes": tuple(one.code for one in row.findings if one.severity == "invalid"),
+        "invalid_codes": tuple(
+            finding.code for finding in row.findings if finding.severity == "invalid"
+        ),
     }
     if head_of(row.task) == "language-modeling":
-        own["context_costs"] = context_costs(run)
-    return Measured(**(same | own))
+        derived["context_costs"] = context_costs(run)
+    return MeasuredModel(**(copied | derived))
 
 
-def page(files: Sequence[Evidence], tried: Sequence[Trainings] = ()) -> str:
+def page(files: Sequence[Evidence], task_trainings: Sequence[TaskTrainings] = ()) -> str:
     """The whole page, Markdown; tasks in the order of `edgeseq.tasks.registry`."""
     lines = [
         "<!-- Written by benchmarks/studies/evidence.py from benchmarks/results/; do not edit. -->",
@@ -218,7 +222,7 @@ def page(files: Sequence[Evidence], tried: Sequence[Trainings] = ()) -> str:
         for evidence in files:
             if evidence.task == task.name:
                 lines += [*_table(evidence), ""]
-        for trainings in tried:
+        for trainings in task_trainings:
             if trainings.task == task.name:
                 lines += [*table(trainings), ""]
     return "\n".join(lines).rstrip("\n") + "\n"
@@ -229,11 +233,11 @@ def _verdicts(task: str, files: Sequence[Evidence]) -> Iterator[str]:
     yield "|---|---|---|"
     for target in TARGETS:
         if target.task == task:
-            reached, verdict = judge(target, files)
-            yield f"| {_aim(target)} | {reached} | {verdict} |"
+            score_text, verdict = judge(target, files)
+            yield f"| {_aim(target)} | {score_text} | {verdict} |"
 
 
-def _aim(target: Target) -> str:
+def _aim(target: EvidenceTarget) -> str:
     metric = metric_of(target.task)
     sign = "≥" if metric.higher_is_better else "≤"
     aim = f"{target.arch}, {target.data_name}: {metric.title} {sign} {metric.show(target.bound)}"
@@ -242,7 +246,7 @@ def _aim(target: Target) -> str:
     return aim
 
 
-def judge(target: Target, files: Sequence[Evidence]) -> tuple[str, str]:
+def judge(target: EvidenceTarget, files: Sequence[Evidence]) -> tuple[str, str]:
     """Two cells: the best model that the target speaks of and whose answers hold, and whether it
     is good enough."""
     metric = metric_of(target.task)
@@ -255,18 +259,20 @@ def judge(target: Target, files: Sequence[Evidence]) -> tuple[str, str]:
         if model.arch == target.arch and model.score is not None and model.answers_hold
     ]
     limit = target.max_size_bytes
-    small = [one for one in measured if limit is None or one.model_size_bytes <= limit]
+    small = [
+        candidate for candidate in measured if limit is None or candidate.model_size_bytes <= limit
+    ]
     if not small:
         return ("no model is small enough" if measured else "–"), "not measured"
-    best = max(small, key=lambda one: metric.rank(one.score))
+    best = max(small, key=lambda candidate: metric.rank(candidate.score))
     score = target.bound if best.score is None else best.score
-    reached = f"{metric.show(score)} ({best.bundle}, {format_bytes(best.model_size_bytes)})"
+    score_text = f"{metric.show(score)} ({best.bundle}, {format_bytes(best.model_size_bytes)})"
     missing = metric.rank(target.bound) - metric.rank(score)
     if missing <= 0:
-        return reached, "met"
+        return score_text, "met"
     if metric.unit == "%":
-        return reached, f"**missed** by {metric.points(target.bound, score):.1f} points"
-    return reached, f"**missed** by {metric.show(abs(target.bound - score))}"
+        return score_text, f"**missed** by {metric.points(target.bound, score):.1f} points"
+    return score_text, f"**missed** by {metric.show(abs(target.bound - score))}"
 
 
 def _table(evidence: Evidence) -> Iterator[str]:
@@ -290,16 +296,16 @@ def _table(evidence: Evidence) -> Iterator[str]:
             yield f"| {' | '.join(_cells(evidence.task, model, sources))} |"
         rows = [_row(evidence.task, session, model) for model in session.models]
         yield from limits_sentence(rows, session.winners)
-        timed = [one for one in session.models if not one.invalid_reasons]
-        yield from context_table([(one.bundle, one.context_costs) for one in timed])
+        timed = [timed_model for timed_model in session.models if not timed_model.invalid_reasons]
+        yield from context_table(
+            [(timed_model.bundle, timed_model.context_costs) for timed_model in timed]
+        )
 
 
-def _row(task: str, session: Session, model: Measured) -> ReportRow:
+def _row(task: str, session: MeasuringSession, model: MeasuredModel) -> ReportRow:
     """A row of a report again, of what is kept of one."""
-    kept = {
-        name: getattr(model, name) for name in ReportRow.__struct_fields__ if hasattr(model, name)
-    }
-    own = {
+    copied = {name: getattr(model, name) for name in ReportRow.__struct_fields__ if hasattr(model, name)}
+    derived = {
         "task": task,
         "device": session.device,
         "threads": session.threads,
@@ -308,10 +314,10 @@ def _row(task: str, session: Session, model: Measured) -> ReportRow:
         "cold_start_ms": None,
         "valid": not model.invalid_reasons,
     }
-    return from_builtins(kept | own, ReportRow)
+    return from_builtins(copied | derived, ReportRow)
 
 
-def _cells(task: str, model: Measured, sources: Sequence[str]) -> Iterator[str]:
+def _cells(task: str, model: MeasuredModel, sources: Sequence[str]) -> Iterator[str]:
     metric = metric_of(task)
     yield model.bundle + ("" if model.answers_hold else " (not valid)")
     yield format_bytes(model.model_size_bytes)
@@ -319,15 +325,15 @@ def _cells(task: str, model: Measured, sources: Sequence[str]) -> Iterator[str]:
         yield "not measured"
     else:
         yield f"{metric.show(model.score)} ({metric.show_interval(*model.score_ci95)})"
-    by_source = {one.source: one.score for one in model.per_source}
+    by_source = {source_score.source: source_score.score for source_score in model.per_source}
     for source in sources:
         yield metric.show(by_source[source]) if source in by_source else "–"
     if _ratio_title(sources):
         ratio = bias_of(by_source)
         yield "–" if ratio is None else f"{ratio:.2f}"
     for time_ms in (model.p50_ms, model.p95_ms):
-        shown = time_ms is not None and not model.invalid_reasons
-        yield format_duration_ms(time_ms) if shown and time_ms is not None else "–"
+        shows_time = time_ms is not None and not model.invalid_reasons
+        yield format_duration_ms(time_ms) if shows_time and time_ms is not None else "–"
     peak = model.peak_memory_bytes
     yield "–" if peak is None else format_bytes(peak)
     yield f"{model.n_answers or model.n_examples:,}"
@@ -341,13 +347,13 @@ def _ratio_title(sources: Sequence[str]) -> list[str]:
 
 def read_stored(folder: Path) -> list[Evidence]:
     """The files of numbers in `folder`, by name; raises `ResultError` for one that does not fit."""
-    found = []
+    stored = []
     for path in sorted(folder.glob("*.json")):
         evidence = read_json(path, Evidence, error=ResultError)
         if evidence.task not in TASKS or TASKS[evidence.task].metric not in METRICS:
             raise ResultError("unknown task", where=path, found=evidence.task)
-        found.append(evidence)
-    return found
+        stored.append(evidence)
+    return stored
 
 
 def file_name(evidence: Evidence) -> str:
@@ -364,12 +370,14 @@ def main(arguments: list[str], *, root: Path = ROOT) -> int:
         return 2
     try:
         models = [read_model_folder(path) for path in paths if path.is_dir()]
-        tried = merged(read_trainings(folder / "trained"), [trained(one) for one in models])
+        trainings = merged(
+            read_trainings(folder / "trained"), [trained(model_path) for model_path in models]
+        )
         results = [read_result(path) for path in paths if not path.is_dir()]
-        new = {file_name(one): one for one in reduce(results)}
-        stored = {file_name(one): one for one in read_stored(folder)}
+        new = {file_name(model_path): model_path for model_path in reduce(results)}
+        stored = {file_name(model_path): model_path for model_path in read_stored(folder)}
         files = [(stored | new)[name] for name in sorted(stored | new)]
-        text = page(files, tried)
+        text = page(files, trainings)
         if "--write" not in arguments:
             sys.stdout.write(text)
             return 0
@@ -381,7 +389,7 @@ def main(arguments: list[str], *, root: Path = ROOT) -> int:
                     "too much to keep", where=name, found=size, expected=f"<= {LIMIT_BYTES} bytes"
                 )
             write_json(folder / name, evidence)
-        write_trainings(folder / "trained", tried)
+        write_trainings(folder / "trained", trainings)
         write_bytes(root / "docs" / "evidence.md", text.encode())
     except EdgeseqError as error:
         sys.stderr.write(f"{error}\n")

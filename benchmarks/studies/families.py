@@ -29,8 +29,10 @@ def winners_of(rows: Sequence[ReportRow], runs: Sequence[Run]) -> WinnerMap | No
     """What ships under every memory limit and p95 limit, with the report's usual allowed drop;
     None where the valid rows are not of two families, or their answers are not of equal texts."""
     valid = [row for row in rows if row.valid and row.score is not None]
-    asked = {run.predictions.examples_sha256 for run in runs if run.predictions is not None}
-    if len({row.arch for row in valid}) < 2 or len(asked) != 1:
+    example_hashes = {
+        run.predictions.examples_sha256 for run in runs if run.predictions is not None
+    }
+    if len({row.arch for row in valid}) < 2 or len(example_hashes) != 1:
         return None
     return winner_map(valid, Budget(), paired_gaps(runs, allowed_points=DEFAULT_DROP_POINTS))
 
@@ -55,7 +57,7 @@ def context_costs(run: Run) -> tuple[ContextCost, ...]:
 
 def context_table(costs: Sequence[tuple[str, Sequence[ContextCost]]]) -> Iterator[str]:
     """A row for each model: what one more word costs, by the number of words before it."""
-    lengths = sorted({cost.tokens for _, own in costs for cost in own})
+    lengths = sorted({cost.tokens for _, costs_of_model in costs for cost in costs_of_model})
     if not lengths:
         return
     yield ""
@@ -63,7 +65,7 @@ def context_table(costs: Sequence[tuple[str, Sequence[ContextCost]]]) -> Iterato
     yield ""
     yield f"| model | {' | '.join(f'{length:,}' for length in lengths)} |"
     yield "|---" * (1 + len(lengths)) + "|"
-    for name, own in costs:
-        by_length = {cost.tokens: cost.p50_ms for cost in own}
+    for name, costs_of_model in costs:
+        by_length = {cost.tokens: cost.p50_ms for cost in costs_of_model}
         cells = [f"{by_length[length]:.2f}" if length in by_length else "–" for length in lengths]
         yield f"| {name} | {' | '.join(cells)} |"

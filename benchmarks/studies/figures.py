@@ -28,7 +28,7 @@ from edgeseq.suite.times import busy_seconds, peak_memory_bytes, read_records
 from edgeseq.units import format_bytes
 from studies.peers.page import processor_kind, put_part
 
-HERE = Path(__file__).parent
+STUDIES_DIR = Path(__file__).parent
 DEMO_TARGET_MIN = 15
 WIDTH = 120
 MARKERS = ("<!-- figures -->\n", "<!-- /figures -->")
@@ -102,23 +102,23 @@ def _differences(result: Result) -> Iterator[str]:
     yield "| accuracy on the test part | difference in points | texts |"
     yield "|---|---|---|"
     for arch in ("bert", "lstm"):
-        whole = _find(result, arch, "float32")
-        if whole is None or whole.predictions is None:
+        float_run = _find(result, arch, "float32")
+        if float_run is None or float_run.predictions is None:
             continue
         for recipe in ("float16", "dynamic_wi8_afp32"):
-            other = _find(result, arch, recipe)
-            if other is None or other.predictions is None:
+            quantized_run = _find(result, arch, recipe)
+            if quantized_run is None or quantized_run.predictions is None:
                 continue
-            gold = whole.predictions.gold
-            found = paired_bootstrap(
+            gold = float_run.predictions.gold
+            difference = paired_bootstrap(
                 gold,
-                other.predictions.predicted,
-                whole.predictions.predicted,
-                len(whole.bundle.labels),
+                quantized_run.predictions.predicted,
+                float_run.predictions.predicted,
+                len(float_run.bundle.labels),
             ).interval
-            points = [100 * x for x in (found.estimate, found.low, found.high)]
+            points = [100 * x for x in (difference.estimate, difference.low, difference.high)]
             yield (
-                f"| {other.bundle.name} − {whole.bundle.name} "
+                f"| {quantized_run.bundle.name} − {float_run.bundle.name} "
                 f"| {points[0]:+.2f} ({points[1]:+.2f} to {points[2]:+.2f}) | {len(gold):,} |"
             )
 
@@ -127,11 +127,15 @@ def demo_transcript(root: Path, records: list[StepRecord]) -> str:
     """What the demo printed, from its steps' records, in the order in which they ended."""
     # The data are looked at anew when a run goes on, but nothing else comes before them.
     ended = sorted(
-        records, key=lambda one: (one.name != "data", (one.began_unix_s or 0.0) + one.seconds)
+        records,
+        key=lambda step_record: (
+            step_record.name != "data",
+            (step_record.began_unix_s or 0.0) + step_record.seconds,
+        ),
     )
     steps = [
-        f"✓ {_title(one)}  {one.seconds:.0f} s  {one.answer.get('note', '')}".rstrip()
-        for one in ended
+        f"✓ {_title(step)}  {step.seconds:.0f} s  {step.answer.get('note', '')}".rstrip()
+        for step in ended
     ]
     answer = next(record.answer for record in records if record.name == "report")
     took = (busy_seconds(records), peak_memory_bytes(records))
@@ -183,7 +187,7 @@ def put(page: Path, name: str, text: str) -> None:
     page.write_text(f"{before}{begin}{text}{end}{after}", encoding="utf-8")
 
 
-def main(arguments: list[str], *, pages: Path = HERE.parents[1]) -> int:
+def main(arguments: list[str], *, pages: Path = STUDIES_DIR.parents[1]) -> int:
     """Prints the figures of the result file named; `--write` puts them into the READMEs."""
     paths = [Path(argument) for argument in arguments if not argument.startswith("--")]
     if len(paths) != 1:
@@ -196,10 +200,10 @@ def main(arguments: list[str], *, pages: Path = HERE.parents[1]) -> int:
         transcript = demo_transcript(paths[0].resolve().parent, records)
         sys.stdout.write(f"{text}\n{transcript}\n\n{demo_time(result, records)}\n")
         if "--write" in arguments:
-            own = pages / "benchmarks" / "README.md"
-            page, kind = own.read_text(encoding="utf-8"), processor_kind(result.device)
-            write_text(own, put_part(page, text, MARKERS, kind))
-            put(own, "demo-target", demo_target(records))
+            readme = pages / "benchmarks" / "README.md"
+            page, kind = readme.read_text(encoding="utf-8"), processor_kind(result.device)
+            write_text(readme, put_part(page, text, MARKERS, kind))
+            put(readme, "demo-target", demo_target(records))
             put(pages / "README.md", "demo", f"\n```\n{transcript}\n```\n")
             put(pages / "README.md", "demo-time", demo_time(result, records))
     except EdgeseqError as error:

@@ -31,11 +31,11 @@ from edgeseq.formats.storage import read_json, write_json
 from edgeseq.units import format_bytes
 from studies.figures import put
 
-HERE = Path(__file__).parent
+STUDIES_DIR = Path(__file__).parent
 
-RECORD = HERE / "installed_sizes.json"
+RECORD = STUDIES_DIR / "installed_sizes.json"
 EXTRAS = ("device", "device-legacy")
-_SHOWN = 4
+_NUM_LARGEST = 4
 _TIMEOUT_S = 600
 
 
@@ -59,8 +59,8 @@ def measure(wheel: Path, extra: str, folder: Path, python: str) -> Installed:
     Raises `subprocess.CalledProcessError` when that cannot be done.
     """
     _run([python, "-m", "venv", str(folder / "venv")])
-    there = str(folder / "venv" / "bin" / "python")
-    _run([there, "-m", "pip", "install", "--quiet", "--no-compile", f"{wheel}[{extra}]"])
+    venv_python = str(folder / "venv" / "bin" / "python")
+    _run([venv_python, "-m", "pip", "install", "--quiet", "--no-compile", f"{wheel}[{extra}]"])
     # By the records of the installed packages themselves (PEP 376), asked in that environment.
     script = (
         "import importlib.metadata as m, json, platform\n"
@@ -69,13 +69,13 @@ def measure(wheel: Path, extra: str, folder: Path, python: str) -> Installed:
         "for d in m.distributions() if d.metadata['Name'] not in ('pip', 'setuptools')}\n"
         "print(json.dumps([platform.machine(), platform.python_version(), found]))"
     )
-    machine, version, found = msgspec.json.decode(_run([there, "-c", script]).stdout)
+    machine, version, sizes = msgspec.json.decode(_run([venv_python, "-c", script]).stdout)
     return Installed(
         extra=extra,
         machine=machine,
         python=version,
-        size_bytes={name: size for name, (_, size) in sorted(found.items())},
-        versions={name: number for name, (number, _) in sorted(found.items())},
+        size_bytes={name: size for name, (_, size) in sorted(sizes.items())},
+        versions={name: number for name, (number, _) in sorted(sizes.items())},
     )
 
 
@@ -83,11 +83,12 @@ def table(measured: tuple[Installed, ...]) -> Iterator[str]:
     """The sizes as lines of a Markdown table."""
     yield "| installed | size | most of it |"
     yield "|---|---|---|"
-    for one in measured:
-        largest = sorted(one.size_bytes.items(), key=lambda item: -item[1])[:_SHOWN]
-        most = ", ".join(f"{name} {format_bytes(size)}" for name, size in largest)
-        where = f"Python {'.'.join(one.python.split('.')[:2])}, {one.machine}"
-        yield f"| `edgeseq[{one.extra}]` ({where}) | {format_bytes(one.total_bytes)} | {most} |"
+    for installed in measured:
+        largest = sorted(installed.size_bytes.items(), key=lambda item: -item[1])[:_NUM_LARGEST]
+        largest_text = ", ".join(f"{name} {format_bytes(size)}" for name, size in largest)
+        where = f"Python {'.'.join(installed.python.split('.')[:2])}, {installed.machine}"
+        total = format_bytes(installed.total_bytes)
+        yield f"| `edgeseq[{installed.extra}]` ({where}) | {total} | {largest_text} |"
 
 
 def _run(command: list[str], cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
@@ -98,28 +99,28 @@ def _measure_all(python: str) -> tuple[Installed, ...]:
     with tempfile.TemporaryDirectory(prefix="edgeseq-sizes-") as scratch:
         folder = Path(scratch)
         build = [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), "."]
-        _run(build, cwd=HERE.parents[1])
+        _run(build, cwd=STUDIES_DIR.parents[1])
         [wheel] = folder.glob("*.whl")
         return tuple(measure(wheel, extra, folder / extra, python) for extra in EXTRAS)
 
 
-def main(arguments: list[str], *, page: Path = HERE.parents[1] / "README.md") -> int:
+def main(arguments: list[str], *, page: Path = STUDIES_DIR.parents[1] / "README.md") -> int:
     """Measures and prints; with `--write` keeps. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--again", action="store_true", help="the kept numbers, not measured anew")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        if given.again:
+        if options.again:
             measured = read_json(RECORD, tuple[Installed, ...])
         else:
-            measured = _measure_all(given.python)
+            measured = _measure_all(options.python)
         text = "\n".join(table(measured))
         sys.stdout.write(f"{text}\n{platform.platform()}\n")
-        if given.write and not given.again:
+        if options.write and not options.again:
             write_json(RECORD, measured)
-        if given.write:
+        if options.write:
             put(page, "installed-sizes", f"\n\n{text}\n\n")
     except EdgeseqError as error:
         sys.stderr.write(f"{error}\n")

@@ -19,7 +19,7 @@ from edgeseq.formats.storage import read_json, write_json
 from edgeseq.formats.trained_model import TrainedModel, Training
 from edgeseq.tasks.scoring import metric_of
 
-SHOWN = (
+SHOWN_SETTINGS = (
     "epochs", "learning_rate", "batch_size", "dropout", "frozen_layers", "layers", "hidden_size",
     "embedding_size", "min_piece_count", "transfer", "word_states", "hard_weight", "score_noise",
     "layer_decay", "window", "max_tokens",
@@ -27,7 +27,7 @@ SHOWN = (
 """Settings that the table shows, where they stand in the record and are not nothing."""
 
 
-class Trained(msgspec.Struct, frozen=True):
+class TrainedRecord(msgspec.Struct, frozen=True):
     """One training: `dev_scores` are values of the task's metric on the development part, one a
     pass; `seconds` is wall-clock time, other work of the machine included."""
 
@@ -41,85 +41,87 @@ class Trained(msgspec.Struct, frozen=True):
     teacher: str | None
 
 
-class Trainings(msgspec.Struct, frozen=True):
+class TaskTrainings(msgspec.Struct, frozen=True):
     """A file below benchmarks/results/trained/."""
 
     task: str
     data_name: str
     data_sha256: str
-    models: tuple[Trained, ...]
+    models: tuple[TrainedRecord, ...]
     schema_version: int = 1
 
 
-def trained(model: TrainedModel) -> Trainings:
+def trained(model: TrainedModel) -> TaskTrainings:
     """The record of one model, in numbers alone; raises `ResultError` for one that was not trained
     here."""
     manifest, record = model.manifest, model.manifest.training
     if not record.epochs:
         raise ResultError("was not trained by edgeseq", where=manifest.name)
-    one = Trained(
+    trained_record = TrainedRecord(
         name=manifest.name,
         arch=manifest.arch,
         parameters=model.parameters,
         seed=record.seed,
-        settings=_shown(record),
+        settings=_shown_settings(record),
         dev_scores=record.dev_scores or (record.dev_score,),
         seconds=record.seconds,
         teacher=record.teacher,
     )
-    return Trainings(manifest.task, record.data_name, record.data_sha256, (one,))
+    return TaskTrainings(manifest.task, record.data_name, record.data_sha256, (trained_record,))
 
 
-def _shown(record: Training) -> dict[str, Any]:
+def _shown_settings(record: Training) -> dict[str, Any]:
     """The settings that made a difference: not those of a teacher where there is none."""
     without = set() if record.teacher else {"hard_weight", "word_states", "transfer"}
-    found = {name: record.settings.get(name) for name in SHOWN if name not in without}
-    if found.get("layer_decay") == 1:
-        del found["layer_decay"]
-    return {name: value for name, value in found.items() if value}
+    settings = {name: record.settings.get(name) for name in SHOWN_SETTINGS if name not in without}
+    if settings.get("layer_decay") == 1:
+        del settings["layer_decay"]
+    return {name: value for name, value in settings.items() if value}
 
 
-def merged(known: Sequence[Trainings], new: Sequence[Trainings]) -> list[Trainings]:
+def merged(known: Sequence[TaskTrainings], new: Sequence[TaskTrainings]) -> list[TaskTrainings]:
     """All of them, each training once; raises `ResultError` where the data differ under a name."""
-    found: dict[tuple[str, str], Trainings] = {}
-    for one in (*known, *new):
-        key = (one.task, one.data_name)
-        before = found.setdefault(key, msgspec.structs.replace(one, models=()))
-        if before.data_sha256 != one.data_sha256:
+    by_key: dict[tuple[str, str], TaskTrainings] = {}
+    for trainings in (*known, *new):
+        key = (trainings.task, trainings.data_name)
+        before = by_key.setdefault(key, msgspec.structs.replace(trainings, models=()))
+        if before.data_sha256 != trainings.data_sha256:
             raise ResultError(
-                f"other examples of {one.data_name} than in another training",
-                where=", ".join(model.name for model in one.models),
-                found=one.data_sha256,
+                f"other examples of {trainings.data_name} than in another training",
+                where=", ".join(model.name for model in trainings.models),
+                found=trainings.data_sha256,
                 expected=before.data_sha256,
             )
-        more = tuple(model for model in one.models if model not in before.models)
-        found[key] = msgspec.structs.replace(before, models=before.models + more)
-    return [found[key] for key in sorted(found)]
+        new_models = tuple(model for model in trainings.models if model not in before.models)
+        by_key[key] = msgspec.structs.replace(before, models=before.models + new_models)
+    return [by_key[key] for key in sorted(by_key)]
 
 
-def read_trainings(folder: Path) -> list[Trainings]:
+def read_trainings(folder: Path) -> list[TaskTrainings]:
     """The files in `folder`, by name; raises `ResultError` for one that does not fit."""
-    return [read_json(path, Trainings, error=ResultError) for path in sorted(folder.glob("*.json"))]
+    return [
+        read_json(path, TaskTrainings, error=ResultError) for path in sorted(folder.glob("*.json"))
+    ]
 
 
-def write_trainings(folder: Path, found: Sequence[Trainings]) -> None:
+def write_trainings(folder: Path, trainings: Sequence[TaskTrainings]) -> None:
     """Writes one file for each task and data set."""
     folder.mkdir(parents=True, exist_ok=True)
-    for one in found:
-        name = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{one.task}-{one.data_name}")
-        write_json(folder / f"{name}.json", one)
+    for task_trainings in trainings:
+        name = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{task_trainings.task}-{task_trainings.data_name}")
+        write_json(folder / f"{name}.json", task_trainings)
 
 
-def table(found: Trainings) -> Iterator[str]:
+def table(trainings: TaskTrainings) -> Iterator[str]:
     """Markdown lines: every training, its settings and its score on the development part."""
-    metric = metric_of(found.task)
-    yield f"Trainings tried on {found.data_name}, scored on the dev split after each epoch:"
+    metric = metric_of(trainings.task)
+    yield f"Trainings tried on {trainings.data_name}, scored on the dev split after each epoch:"
     yield ""
     yield f"| model | settings | {metric.title}, by epoch | minutes |"
     yield "|---|---|---|---|"
-    for one in found.models:
-        settings = [f"{name} {value}" for name, value in one.settings.items()]
-        settings += [f"teacher {one.teacher}"] * bool(one.teacher)
-        scores = ", ".join(metric.show(score) for score in one.dev_scores)
-        size = f"{one.name} ({one.arch}, {one.parameters / 1e6:.1f} M)"
-        yield f"| {size} | {', '.join(settings)} | {scores} | {one.seconds / 60:.0f} |"
+    for model in trainings.models:
+        settings = [f"{name} {value}" for name, value in model.settings.items()]
+        settings += [f"teacher {model.teacher}"] * bool(model.teacher)
+        scores = ", ".join(metric.show(score) for score in model.dev_scores)
+        size = f"{model.name} ({model.arch}, {model.parameters / 1e6:.1f} M)"
+        yield f"| {size} | {', '.join(settings)} | {scores} | {model.seconds / 60:.0f} |"

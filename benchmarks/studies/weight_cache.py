@@ -44,7 +44,7 @@ TEXTS, TURNS = 200, 5
 Answer = Callable[[list[int]], Any]
 
 
-class Task(msgspec.Struct, frozen=True):
+class CacheTask(msgspec.Struct, frozen=True):
     """What a process is to do: answer `texts` (token ids), with a `cache` file or none."""
 
     way: str
@@ -57,7 +57,7 @@ class Task(msgspec.Struct, frozen=True):
     texts: tuple[tuple[int, ...], ...]
 
 
-class Taken(msgspec.Struct, frozen=True):
+class CacheSample(msgspec.Struct, frozen=True):
     """What it took, in bytes beyond the imported runtime after the last text, and in ns."""
 
     anonymous_bytes: int
@@ -68,7 +68,7 @@ class Taken(msgspec.Struct, frozen=True):
     logits_sum: float
 
 
-def with_interpreter(task: Task) -> Answer:
+def with_interpreter(task: CacheTask) -> Answer:
     """The way of `edgeseq bench`."""
     from edgeseq.runtime.interpreter import SignatureNames, TfliteModel
 
@@ -76,7 +76,7 @@ def with_interpreter(task: Task) -> Answer:
     return TfliteModel(task.model, signature=signature, num_labels=task.labels).infer
 
 
-def with_compiled_model(task: Task) -> Answer:
+def with_compiled_model(task: CacheTask) -> Answer:
     """The same through `CompiledModel`, one thread, with the cache file if there is one."""
     from ai_edge_litert.compiled_model import CompiledModel
     from ai_edge_litert.cpu_options import CpuOptions
@@ -101,7 +101,7 @@ def with_compiled_model(task: Task) -> Answer:
 
 
 CACHE, RELEASED = ", cache", ", file released"
-WAYS: dict[str, Callable[[Task], Answer]] = {
+WAYS: dict[str, Callable[[CacheTask], Answer]] = {
     "Interpreter": with_interpreter,
     f"Interpreter{RELEASED}": with_interpreter,
     "CompiledModel": with_compiled_model,
@@ -112,7 +112,7 @@ WAYS: dict[str, Callable[[Task], Answer]] = {
 
 def child() -> None:
     """One process: import, load, answer, say what it took."""
-    task = decode_json(sys.stdin.buffer.read(), Task)
+    task = decode_json(sys.stdin.buffer.read(), CacheTask)
     import ai_edge_litert.compiled_model  # both are the bare runtime's
     import ai_edge_litert.interpreter  # noqa: F401
 
@@ -132,7 +132,7 @@ def child() -> None:
         latency_ns.append(time.perf_counter_ns() - begun_ns)
         total += float(np.abs(logits).sum())
     after = read_memory("steady", peak_is_of_phase=True)
-    taken = Taken(
+    sample = CacheSample(
         anonymous_bytes=after.anonymous_bytes - before.anonymous_bytes,
         file_bytes=after.file_bytes - before.file_bytes,
         peak_bytes=(after.peak_bytes or after.rss_bytes) - before.rss_bytes,
@@ -140,17 +140,17 @@ def child() -> None:
         latency_ns=tuple(latency_ns),
         logits_sum=total,
     )
-    sys.stdout.write(msgspec.json.encode(taken).decode())
+    sys.stdout.write(msgspec.json.encode(sample).decode())
 
 
-def measure(path: Path, folder: Path) -> dict[str, list[Taken]]:
+def measure(path: Path, folder: Path) -> dict[str, list[CacheSample]]:
     """Every way in turn, `TURNS` times, after one run that makes the cache file."""
     bundle = read_bundle(path)
     signature = bundle.manifest.signature
     encoder = TextTokenizer.from_file(str(bundle.tokenizer_path), bundle.manifest.max_tokens)
-    texts = [tuple(encoder.token_ids(one.text)) for one in bundle.read_examples()[:TEXTS]]
+    texts = [tuple(encoder.token_ids(example.text)) for example in bundle.read_examples()[:TEXTS]]
     cache = folder / f"{bundle.manifest.name}.cache"
-    base = Task(
+    base = CacheTask(
         way=f"CompiledModel{CACHE}",
         model=str(bundle.model_path.absolute()),
         key=signature.key,
@@ -161,17 +161,17 @@ def measure(path: Path, folder: Path) -> dict[str, list[Taken]]:
         texts=tuple(texts),
     )
     _run(base)
-    found: dict[str, list[Taken]] = {way: [] for way in WAYS}
+    samples: dict[str, list[CacheSample]] = {way: [] for way in WAYS}
     for _ in range(TURNS):
         for way in WAYS:
             file = base.cache if CACHE in way else ""
-            found[way].append(_run(msgspec.structs.replace(base, way=way, cache=file)))
+            samples[way].append(_run(msgspec.structs.replace(base, way=way, cache=file)))
     if not cache.is_file():
         raise SystemExit(f"{path}: CompiledModel wrote no cache file")
-    return found
+    return samples
 
 
-def _run(task: Task) -> Taken:
+def _run(task: CacheTask) -> CacheSample:
     done = subprocess.run(
         [sys.executable, __file__, "--child"],
         input=msgspec.json.encode(task),
@@ -180,31 +180,31 @@ def _run(task: Task) -> Taken:
     )
     if done.returncode:
         raise SystemExit(f"{task.way} failed:\n{done.stderr.decode(errors='replace')[-2000:]}")
-    return decode_json(done.stdout, Taken)
+    return decode_json(done.stdout, CacheSample)
 
 
-def lines(bundle: Path, found: dict[str, list[Taken]]) -> Iterator[str]:
+def lines(bundle: Path, samples_by_mode: dict[str, list[CacheSample]]) -> Iterator[str]:
     """The rows of one bundle: medians over the processes; latency is the median of a text."""
     size_bytes = (bundle / "model.tflite").stat().st_size
-    usual = found[next(iter(WAYS))]
-    for way, taken in found.items():
+    usual = samples_by_mode[next(iter(WAYS))]
+    for way, samples in samples_by_mode.items():
         peak, anonymous, mapped, load_ns = (
-            median([getattr(one, name) for one in taken])
+            median([getattr(sample, name) for sample in samples])
             for name in ("peak_bytes", "anonymous_bytes", "file_bytes", "load_ns")
         )
         ratios = [
-            median(one.latency_ns) / median(other.latency_ns)
-            for one, other in zip(taken, usual, strict=True)
+            median(sample.latency_ns) / median(reference.latency_ns)
+            for sample, reference in zip(samples, usual, strict=True)
         ]
         first = usual[0].logits_sum
-        same = all(abs(one.logits_sum - first) < 1e-3 * first for one in taken)
+        is_same = all(abs(sample.logits_sum - first) < 1e-3 * first for sample in samples)
         yield (
             f"| {bundle.name} ({format_bytes(size_bytes)}) | {way} "
             f"| {format_bytes(int(anonymous))} | {format_bytes(int(mapped))} "
             f"| {format_bytes(int(peak))} | {peak / size_bytes:.2f} "
             f"| {format_duration_ns(load_ns)} "
             f"| {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) "
-            f"| {'equal' if same else 'DIFFERENT'} |"
+            f"| {'equal' if is_same else 'DIFFERENT'} |"
         )
 
 

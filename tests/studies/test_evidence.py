@@ -128,7 +128,7 @@ def of(evidence: Any, **changes: Any) -> Any:
 
 
 def test_a_target_is_judged_from_the_numbers(evidence: Any) -> None:
-    target = evidence.Target("coref", "gap", "bert", 0.75)
+    target = evidence.EvidenceTarget("coref", "gap", "bert", 0.75)
 
     def verdict(target: Any = target, **changes: Any) -> str:
         return str(evidence.judge(target, [of(evidence, **changes)])[1])
@@ -145,7 +145,7 @@ def test_a_target_is_judged_from_the_numbers(evidence: Any) -> None:
     assert verdict(arch="lstm") == "not measured"
     small = msgspec.structs.replace(target, max_size_bytes=1_000_000)
     assert evidence.judge(small, [of(evidence)]) == ("no model is small enough", "not measured")
-    words = evidence.Target("lm", "wikitext2", "lstm", 110.0)
+    words = evidence.EvidenceTarget("lm", "wikitext2", "lstm", 110.0)
     changed = msgspec.structs.replace(of(evidence, arch="lstm", score=120.0), task="lm")
     changed = msgspec.structs.replace(changed, data_name="wikitext2")
     assert evidence.judge(words, [changed])[1].startswith("**missed** by 10")

@@ -14,13 +14,28 @@ from edgeseq.errors import InputError
 from edgeseq.formats.result import DeviceInfo
 from edgeseq.stats.scores import Interval
 from studies.peers import measured, table
-from studies.peers.contenders import OPEN, Contender, Failure, Job, peer_contenders, peer_jobs
-from studies.peers.inputs import REAL, SHAPES, Reference, Shape, fit, make_weights, reference_logits
-from studies.peers.limit import Machine
+from studies.peers.contenders import (
+    OPEN,
+    BuildFailure,
+    BuildJob,
+    Contender,
+    peer_contenders,
+    peer_jobs,
+)
+from studies.peers.inputs import (
+    REAL,
+    SHAPES,
+    FloatReference,
+    Shape,
+    fit,
+    make_weights,
+    reference_logits,
+)
+from studies.peers.limit import MachineLimits
 from studies.peers.makers import describe_end
 from studies.peers.page import processor_kind, put_part
-from studies.peers.result import PeersResult, Row, ShapeResult, median_ns, paired_ratio
-from studies.peers.rounds import Agreement, Timing, check_answers, compare, slice_value
+from studies.peers.result import PeerRow, PeersResult, ShapeResult, median_ns, paired_ratio
+from studies.peers.rounds import Agreement, RoundTiming, check_answers, compare, slice_value
 from studies.peers.targets import TARGETS, distances, fastest, judge, verdicts
 
 SHAPE = Shape(64, 128)
@@ -33,8 +48,8 @@ def contender(precision="dynamic", files=None):
 
 
 def row(name, peer, precision, rounds_ns, *, workloads=("8", "32", "128", REAL)):
-    timings = {one: Timing(tuple(rounds_ns), 5e4, 9e5, 100) for one in workloads}
-    return Row(name, peer, precision, "open", "", "", 650_000, RIGHT, timings)
+    timings = {one: RoundTiming(tuple(rounds_ns), 5e4, 9e5, 100) for one in workloads}
+    return PeerRow(name, peer, precision, "open", "", "", 650_000, RIGHT, timings)
 
 
 def result(*rows, failures=()):
@@ -48,7 +63,7 @@ def result(*rows, failures=()):
         real_tokens=(5, 25),
         rounds=4,
         quick=True,
-        machine=Machine({65_536: 80e9}, 50e9),
+        machine=MachineLimits({65_536: 80e9}, 50e9),
         shapes=(ShapeResult(SHAPE, rows, failures),),
     )
 
@@ -99,15 +114,15 @@ class TestPadding:
 
     @pytest.mark.parametrize(("padding_id", "right"), [(None, [7, 0, 0]), (-1, [7])])
     def test_ours_answers_for_the_text_and_others_for_what_they_get(self, padding_id, right):
-        reference = Reference(make_weights(Shape(4, 2), seed=3))
+        reference = FloatReference(make_weights(Shape(4, 2), seed=3))
 
         class Child:
             contender = Contender(
                 "one", "edgeseq", "float32", "fixed", {3: "file"}, ("3",), padding_id=padding_id
             )
 
-            def ask(self, command, expected):
-                return measured.Logits([reference.logits(right).tolist()])
+            def request(self, command, expected):
+                return measured.LogitsReply([reference.logits(right).tolist()])
 
         assert check_answers(Child(), reference, {"3": [[7]]}).max_error < 1e-6
 
@@ -120,7 +135,7 @@ class TestContenders:
 
     def test_real_lengths_are_padded_and_resized(self):
         made = {
-            Job("tf_keras dynamic", "tf_keras", "dynamic", length): Path(f"{length}.tflite")
+            BuildJob("tf_keras dynamic", "tf_keras", "dynamic", length): Path(f"{length}.tflite")
             for length in (8, 128)
         }
         rows = {one.name: one for one in peer_contenders(made)}
@@ -160,9 +175,9 @@ class TestNumbers:
     def test_bound_counts_reading_or_multiplying_and_the_projection(self):
         projection, recurrent = SHAPE.products_a_token
         assert (projection, recurrent) == (64 * 512, 128 * 512)
-        reading = Machine({recurrent: 10e9}, 50e9).bound_ns(SHAPE, 10)
+        reading = MachineLimits({recurrent: 10e9}, 50e9).bound_ns(SHAPE, 10)
         assert reading == pytest.approx(10 * (recurrent / 10 + projection / 50))
-        multiplying = Machine({recurrent: 80e9}, 50e9).bound_ns(SHAPE, 10)
+        multiplying = MachineLimits({recurrent: 80e9}, 50e9).bound_ns(SHAPE, 10)
         assert multiplying == pytest.approx(10 * (recurrent + projection) / 50)
 
 
@@ -210,7 +225,7 @@ class TestTable:
         return result(
             row("edgeseq loop", "edgeseq", "dynamic", [50e3] * 4),
             row("tf_keras dynamic", "tf_keras", "dynamic", [200e3] * 4, workloads=("8", "32")),
-            failures=(Failure("keras3 integer", "its process | ended"),),
+            failures=(BuildFailure("keras3 integer", "its process | ended"),),
         )
 
     def test_every_table_has_as_many_cells_as_its_head(self):

@@ -27,15 +27,15 @@ from edgeseq.errors import DeviceError, EdgeseqError, ResultError
 from edgeseq.formats.storage import read_json, write_json, write_text
 from edgeseq_benchmarks.bench.probes.machine_state import device_info
 from studies.peers import bert_table
-from studies.peers.bert_files import LENGTHS, BertReference, make_contenders, write_checkpoint
+from studies.peers.bert_files import LENGTHS, TorchBertReference, make_contenders, write_checkpoint
 from studies.peers.bert_head import HEAD_TEXTS, fit_head
-from studies.peers.bert_table import BertPeersResult, Sizes, ThreadsResult
-from studies.peers.contenders import Contender, Failure
+from studies.peers.bert_table import BertPeersResult, FileSizes, ThreadsResult
+from studies.peers.contenders import BuildFailure, Contender
 from studies.peers.inputs import REAL, Ids, workloads_of
 from studies.peers.limit import measure_machine
 from studies.peers.page import processor_kind, put_part
-from studies.peers.result import Row
-from studies.peers.rounds import Agreement, Child, check_answers, time_rounds
+from studies.peers.result import PeerRow
+from studies.peers.rounds import Agreement, PeerProcess, check_answers, time_rounds
 
 README = Path(__file__).parents[2] / "README.md"
 CHECKPOINT = "all-MiniLM-L6-v2"
@@ -57,19 +57,19 @@ def measure(work: Path, *, quick: bool, data_dir: Path | None) -> BertPeersResul
     workloads = workloads_of(
         data, encode, LENGTHS, real_texts=REAL_TEXTS, texts_per_length=TEXTS_PER_LENGTH
     )
-    _tell("fit the classifier")
+    _print_progress("fit the classifier")
     learnt = data.train[:HEAD_TEXTS]
     right = fit_head(
         checkpoint,
         [encode(example.text) for example in learnt],
         [data.labels.index(example.label) for example in learnt],
     )
-    _tell(f"the classifier has {right:.0%} of its {HEAD_TEXTS} texts right")
-    made = make_contenders(checkpoint, work, workloads.calibration, tell=_tell)
+    _print_progress(f"the classifier has {right:.0%} of its {HEAD_TEXTS} texts right")
+    built = make_contenders(checkpoint, work, workloads.calibration, log=_print_progress)
     rounds = QUICK_ROUNDS if quick else ROUNDS
-    reference = BertReference(checkpoint)
+    reference = TorchBertReference(checkpoint)
     runs = tuple(
-        _measure_threads(threads, made, reference, workloads.texts, rounds)
+        _measure_threads(threads, built, reference, workloads.texts, rounds)
         for threads in THREADS
         if threads <= (os.cpu_count() or 1)
     )
@@ -80,7 +80,7 @@ def measure(work: Path, *, quick: bool, data_dir: Path | None) -> BertPeersResul
         device=device_info(),
         versions=_versions(),
         checkpoint=CHECKPOINT,
-        sizes=Sizes(
+        sizes=FileSizes(
             config["num_hidden_layers"], config["hidden_size"], config["intermediate_size"]
         ),
         texts=workloads.source,
@@ -103,32 +103,32 @@ def _encoder(checkpoint: Path) -> Callable[[str], Ids]:
 
 def _measure_threads(
     threads: int,
-    made: tuple[list[Contender], list[Failure]],
-    reference: BertReference,
+    built: tuple[list[Contender], list[BuildFailure]],
+    reference: TorchBertReference,
     texts: dict[str, list[Ids]],
     rounds: int,
 ) -> ThreadsResult:
-    contenders, not_made = made
+    contenders, not_made = built
     failures = list(not_made)
-    rows: list[Row] = []
+    rows: list[PeerRow] = []
     with ExitStack() as running:
-        children: list[Child] = []
+        children: list[PeerProcess] = []
         for contender in contenders:
-            _tell(f"{threads} threads: check {contender.name}")
+            _print_progress(f"{threads} threads: check {contender.name}")
             try:
-                child = running.enter_context(Child(contender, texts, threads=threads))
+                child = running.enter_context(PeerProcess(contender, texts, threads=threads))
                 agreement = check_answers(child, reference, texts)
             except DeviceError as error:
-                failures.append(Failure(contender.name, f"{error.what}: {error.found}"))
+                failures.append(BuildFailure(contender.name, f"{error.what}: {error.found}"))
                 continue
             if wrong := _wrong(contender, agreement):
-                failures.append(Failure(contender.name, f"wrong answers: {wrong}"))
+                failures.append(BuildFailure(contender.name, f"wrong answers: {wrong}"))
                 continue
             children.append(child)
             rows.append(_row(contender, agreement))
         timings = time_rounds(
             children, texts, rounds=rounds, wall=threads > 1,
-            tell=lambda what: _tell(f"{threads} threads: {what}"),
+            log=lambda what: _print_progress(f"{threads} threads: {what}"),
         )  # fmt: skip
     rows = [msgspec.structs.replace(row, timings=timings[row.name]) for row in rows]
     return ThreadsResult(threads, tuple(rows), tuple(failures))
@@ -151,8 +151,8 @@ def _wrong(contender: Contender, agreement: Agreement) -> str | None:
     )
 
 
-def _row(contender: Contender, agreement: Agreement) -> Row:
-    return Row(
+def _row(contender: Contender, agreement: Agreement) -> PeerRow:
+    return PeerRow(
         name=contender.name,
         peer=contender.peer,
         precision=contender.precision,
@@ -166,16 +166,16 @@ def _row(contender: Contender, agreement: Agreement) -> Row:
 
 
 def _versions() -> dict[str, str]:
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
-def _tell(what: str) -> None:
+def _print_progress(what: str) -> None:
     sys.stderr.write(f"{what}\n")
 
 
@@ -190,20 +190,20 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_ROUNDS} rounds")
     parser.add_argument("--work", type=Path, help="a folder that keeps the files made")
     parser.add_argument("--data-dir", type=Path, default=os.environ.get("EDGESEQ_DATA"))
-    given = parser.parse_args(arguments)
-    if (given.out is None) == (given.source is None):
+    options = parser.parse_args(arguments)
+    if (options.out is None) == (options.source is None):
         parser.error("give either --out or --from")
     try:
-        if given.source is not None:
-            result = read_json(given.source, BertPeersResult, error=ResultError)
+        if options.source is not None:
+            result = read_json(options.source, BertPeersResult, error=ResultError)
         else:
             with tempfile.TemporaryDirectory() as temporary:
-                work = (given.work or Path(temporary)).resolve()
+                work = (options.work or Path(temporary)).resolve()
                 work.mkdir(parents=True, exist_ok=True)
-                result = measure(work, quick=given.quick, data_dir=given.data_dir)
-            write_json(given.out, result)
+                result = measure(work, quick=options.quick, data_dir=options.data_dir)
+            write_json(options.out, result)
         text = "\n".join(bert_table.lines(result)) + "\n"
-        if given.write:
+        if options.write:
             page = README.read_text(encoding="utf-8")
             kind = processor_kind(result.device)
             write_text(README, put_part(page, text, bert_table.MARKERS, kind))

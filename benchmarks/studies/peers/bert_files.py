@@ -21,7 +21,7 @@ from edgeseq.errors import EdgeseqError
 from edgeseq.formats.arrays import array_bytes
 from edgeseq.formats.codec import decode_json
 from edgeseq.formats.storage import write_bytes
-from studies.peers.contenders import OPEN, Contender, Failure, Feeding, Peer, Precision
+from studies.peers.contenders import OPEN, BuildFailure, Contender, Feeding, Peer, Precision
 from studies.peers.inputs import PADDED_LENGTH, REAL, FloatArray, Ids
 from studies.peers.makers import describe_end
 
@@ -33,7 +33,7 @@ CLASSES = 3
 TIMEOUT_S = 600
 
 
-class Order(msgspec.Struct, frozen=True):
+class BertBuildOrder(msgspec.Struct, frozen=True):
     """One contender's file at `length` tokens (`OPEN`: any), from the checkpoint, to `path`."""
 
     maker: str
@@ -44,7 +44,7 @@ class Order(msgspec.Struct, frozen=True):
     texts: list[Ids]
 
 
-class Kind(msgspec.Struct, frozen=True):
+class PrecisionKind(msgspec.Struct, frozen=True):
     """A row to be made. `padding_id`: what fills a text up for a file that knows it as such."""
 
     name: str
@@ -66,21 +66,22 @@ _RECIPES: dict[Precision, str] = {
 _TWO: tuple[Precision, ...] = ("float32", "dynamic")
 KINDS = (
     *(
-        Kind(f"edgeseq {recipe}", "edgeseq", "edgeseq", precision, "open", recipe)
+        PrecisionKind(f"edgeseq {recipe}", "edgeseq", "edgeseq", precision, "open", recipe)
         for precision, recipe in _RECIPES.items()
     ),
     *(
-        Kind(f"onnxruntime {one}", "onnxruntime", "onnxruntime", one, "open")
-        for one in _TWO
+        PrecisionKind(f"onnxruntime {precision}", "onnxruntime", "onnxruntime", precision, "open")
+        for precision in _TWO
     ),
     *(
-        Kind(f"onnxruntime fused {one}", "onnxruntime", "onnxruntime-fused", one, "open")
-        for one in _TWO
+        PrecisionKind(f"onnxruntime fused {precision}", "onnxruntime", "onnxruntime-fused",
+                      precision, "open")
+        for precision in _TWO
     ),
     *(
-        Kind(f"litert-torch {one}{' padded' * (feeding == 'padded')}", "litert-torch",
-             "litert-torch", one, feeding, padding_id=0)
-        for one in _TWO
+        PrecisionKind(f"litert-torch {precision}{' padded' * (feeding == 'padded')}",
+                      "litert-torch", "litert-torch", precision, feeding, padding_id=0)
+        for precision in _TWO
         for feeding in ("fixed", "padded")
     ),
 )  # fmt: skip
@@ -121,7 +122,7 @@ def _normal(rng: np.random.Generator, scale: float, *sizes: int) -> FloatArray:
     return rng.normal(scale=scale, size=sizes).astype(np.float32)
 
 
-class BertReference:
+class TorchBertReference:
     """The classifier in NumPy, as `edgeseq convert` compares with; every text is computed once."""
 
     def __init__(self, checkpoint: Path) -> None:
@@ -141,8 +142,8 @@ class BertReference:
 
 
 def make_contenders(
-    checkpoint: Path, folder: Path, texts: list[Ids], *, tell: Callable[[str], None]
-) -> tuple[list[Contender], list[Failure]]:
+    checkpoint: Path, folder: Path, texts: list[Ids], *, log: Callable[[str], None]
+) -> tuple[list[Contender], list[BuildFailure]]:
     """Makes every file; one that is in `folder` already is kept, unless it is ours."""
     contenders, failures = [], []
     for kind in KINDS:
@@ -154,10 +155,12 @@ def make_contenders(
             if kind.peer == "edgeseq":
                 path.unlink(missing_ok=True)
             if not path.exists():
-                tell(f"make {name}")
-                order = Order(kind.maker, kind.precision, length, str(checkpoint), str(path), texts)
+                log(f"make {name}")
+                order = BertBuildOrder(
+                    kind.maker, kind.precision, length, str(checkpoint), str(path), texts
+                )
                 if cause := _run(order, folder / f"{name}.json"):
-                    failures.append(Failure(f"{kind.name} {length or ''}".strip(), cause))
+                    failures.append(BuildFailure(f"{kind.name} {length or ''}".strip(), cause))
                     continue
             files[length] = str(path)
         if files:
@@ -165,7 +168,7 @@ def make_contenders(
     return [*contenders, *_padded_ours(contenders)], failures
 
 
-def _contender(kind: Kind, files: dict[int, str]) -> Contender:
+def _contender(kind: PrecisionKind, files: dict[int, str]) -> Contender:
     workloads = {
         "open": (*map(str, LENGTHS), REAL),
         "fixed": tuple(str(length) for length in files),
@@ -181,15 +184,16 @@ def _padded_ours(contenders: list[Contender]) -> list[Contender]:
     """Our int8 file given every text at 128 tokens, as an export of that length would be."""
     return [
         msgspec.structs.replace(
-            one, name=f"{one.name} at {PADDED_LENGTH}", feeding="padded", workloads=(REAL,),
-            files={PADDED_LENGTH: one.files[OPEN]},
+            precision, name=f"{precision.name} at {PADDED_LENGTH}", feeding="padded",
+            workloads=(REAL,),
+            files={PADDED_LENGTH: precision.files[OPEN]},
         )
-        for one in contenders
-        if one.peer == "edgeseq" and one.precision == "dynamic"
+        for precision in contenders
+        if precision.peer == "edgeseq" and precision.precision == "dynamic"
     ]  # fmt: skip
 
 
-def _run(order: Order, order_path: Path) -> str | None:
+def _run(order: BertBuildOrder, order_path: Path) -> str | None:
     """Runs an order in a child; None when its file is there, else the cause in one line."""
     order_path.write_bytes(msgspec.json.encode(order))
     log_path = order_path.with_suffix(".log")
@@ -208,13 +212,13 @@ def _run(order: Order, order_path: Path) -> str | None:
     return describe_end(done.returncode, log_path.read_text(errors="replace"))
 
 
-def _edgeseq(order: Order) -> None:
+def _edgeseq(order: BertBuildOrder) -> None:
     from edgeseq_converters.convert.bare_encoder import convert_bare_encoder
     from edgeseq_converters.convert.lower.dispatch import Target
     from edgeseq_converters.convert.recipes import get_recipe
 
     ids = Path(order.path).with_suffix(".ids")
-    ids.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in order.texts))
+    ids.write_bytes(b"".join(msgspec.json.encode(precision) + b"\n" for precision in order.texts))
     recipe = get_recipe(_RECIPES[order.precision])
     convert_bare_encoder(
         Path(order.checkpoint),
@@ -232,14 +236,14 @@ def _torch_model(checkpoint: str, *, masked: bool) -> Any:
     from transformers import AutoModelForSequenceClassification
 
     # The attention in plain operators is what exporters are told to take by their own guides.
-    found = AutoModelForSequenceClassification.from_pretrained(
+    model = AutoModelForSequenceClassification.from_pretrained(
         checkpoint, attn_implementation="eager"
     ).eval()
 
     class Logits(torch.nn.Module):  # type: ignore[misc, unused-ignore]
         def __init__(self) -> None:
             super().__init__()
-            self.model = found
+            self.model = model
 
         def forward(self, ids: Any, mask: Any = None) -> Any:
             mask = mask if masked else torch.ones_like(ids)
@@ -248,7 +252,7 @@ def _torch_model(checkpoint: str, *, masked: bool) -> Any:
     return Logits().eval()
 
 
-def _onnxruntime(order: Order, *, fused: bool = False) -> None:
+def _onnxruntime(order: BertBuildOrder, *, fused: bool = False) -> None:
     import onnx
     import torch
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -282,11 +286,11 @@ def _onnxruntime(order: Order, *, fused: bool = False) -> None:
     )  # fmt: skip
 
 
-def _onnxruntime_fused(order: Order) -> None:
+def _onnxruntime_fused(order: BertBuildOrder) -> None:
     _onnxruntime(order, fused=True)
 
 
-def _litert_torch(order: Order) -> None:
+def _litert_torch(order: BertBuildOrder) -> None:
     import litert_torch
     import torch
 
@@ -300,11 +304,11 @@ def _litert_torch(order: Order) -> None:
 
     plain = Path(order.path).with_suffix(".plain.tflite")
     exported.export(str(plain))
-    made = quantizer.Quantizer(str(plain), recipe.dynamic_wi8_afp32())
-    made.quantize().export_model(order.path, overwrite=True)
+    quantizer_of_file = quantizer.Quantizer(str(plain), recipe.dynamic_wi8_afp32())
+    quantizer_of_file.quantize().export_model(order.path, overwrite=True)
 
 
-_MAKERS: dict[str, Callable[[Order], None]] = {
+_MAKERS: dict[str, Callable[[BertBuildOrder], None]] = {
     "edgeseq": _edgeseq,
     "onnxruntime": _onnxruntime,
     "onnxruntime-fused": _onnxruntime_fused,
@@ -314,7 +318,7 @@ _MAKERS: dict[str, Callable[[Order], None]] = {
 
 def main(order_path: Path) -> int:
     """The child: makes the file that the order names."""
-    order = decode_json(order_path.read_bytes(), Order)
+    order = decode_json(order_path.read_bytes(), BertBuildOrder)
     try:
         _MAKERS[order.maker](order)
     except EdgeseqError as error:

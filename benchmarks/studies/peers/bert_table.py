@@ -10,17 +10,17 @@ from edgeseq.formats.result import DeviceInfo
 from edgeseq.stats.scores import Interval
 from edgeseq.units import format_bytes
 from studies.peers.bert_files import LENGTHS
-from studies.peers.contenders import Failure, Precision
+from studies.peers.contenders import BuildFailure, Precision
 from studies.peers.inputs import REAL
-from studies.peers.limit import Machine
-from studies.peers.result import Row, median_ns, paired_ratio
+from studies.peers.limit import MachineLimits
+from studies.peers.result import PeerRow, median_ns, paired_ratio
 from studies.peers.targets import judge
 
 MARKERS = ("<!-- peers: bert -->\n", "<!-- /peers: bert -->\n")
 _COLUMNS = (*map(str, LENGTHS), REAL)
 
 
-class Sizes(msgspec.Struct, frozen=True):
+class FileSizes(msgspec.Struct, frozen=True):
     """Of the network, to count its products."""
 
     layers: int
@@ -38,8 +38,8 @@ class ThreadsResult(msgspec.Struct, frozen=True):
     """All contenders with so many threads. With more than one, times are those that passed."""
 
     threads: int
-    rows: tuple[Row, ...]
-    failures: tuple[Failure, ...]
+    rows: tuple[PeerRow, ...]
+    failures: tuple[BuildFailure, ...]
 
 
 class BertPeersResult(msgspec.Struct, frozen=True):
@@ -50,17 +50,17 @@ class BertPeersResult(msgspec.Struct, frozen=True):
     device: DeviceInfo
     versions: dict[str, str]
     checkpoint: str
-    sizes: Sizes
+    sizes: FileSizes
     texts: str
     real_tokens: tuple[int, ...]
     rounds: int
     quick: bool
-    machine: Machine
+    machine: MachineLimits
     runs: tuple[ThreadsResult, ...]
     schema_version: int = 1
 
 
-class Target(msgspec.Struct, frozen=True):
+class BertSpeedTarget(msgspec.Struct, frozen=True):
     """`ratio` at least: the fastest of `against` over our fastest of `precision`."""
 
     title: str
@@ -73,16 +73,23 @@ class Target(msgspec.Struct, frozen=True):
 
 _OURS_PADDED = "edgeseq dynamic_wi8_afp32 at 128"
 _BOTH = tuple(map(str, LENGTHS))
-_ORT = {one: (f"onnxruntime {one}", f"onnxruntime fused {one}") for one in ("float32", "dynamic")}
+_ORT = {
+    precision: (f"onnxruntime {precision}", f"onnxruntime fused {precision}")
+    for precision in ("float32", "dynamic")
+}
 TARGETS = (
-    Target("dynamic int8, litert-torch", "dynamic", ("litert-torch dynamic",), 1, _BOTH),
-    Target("dynamic int8, ONNX Runtime", "dynamic", _ORT["dynamic"], 1.6, _BOTH),
-    Target("the same against our int4", "int4", _ORT["dynamic"], 1, (*_BOTH, REAL)),
-    Target("dynamic int8, fixed 128", "dynamic", ("litert-torch dynamic padded",), 4, (REAL,)),
-    Target("the same, our file at 128", "dynamic", (_OURS_PADDED,), 4, (REAL,)),
-    Target("float32, ONNX Runtime", "float32", _ORT["float32"], 1, (*_BOTH, REAL)),
-    Target("dynamic int8, ONNX Runtime", "dynamic", _ORT["dynamic"], 1, ("128",), threads=2),
-    Target("float32, ONNX Runtime", "float32", _ORT["float32"], 1, ("128",), threads=2),
+    BertSpeedTarget("dynamic int8, litert-torch", "dynamic", ("litert-torch dynamic",), 1, _BOTH),
+    BertSpeedTarget("dynamic int8, ONNX Runtime", "dynamic", _ORT["dynamic"], 1.6, _BOTH),
+    BertSpeedTarget("the same against our int4", "int4", _ORT["dynamic"], 1, (*_BOTH, REAL)),
+    BertSpeedTarget(
+        "dynamic int8, fixed 128", "dynamic", ("litert-torch dynamic padded",), 4, (REAL,)
+    ),
+    BertSpeedTarget("the same, our file at 128", "dynamic", (_OURS_PADDED,), 4, (REAL,)),
+    BertSpeedTarget("float32, ONNX Runtime", "float32", _ORT["float32"], 1, (*_BOTH, REAL)),
+    BertSpeedTarget(
+        "dynamic int8, ONNX Runtime", "dynamic", _ORT["dynamic"], 1, ("128",), threads=2
+    ),
+    BertSpeedTarget("float32, ONNX Runtime", "float32", _ORT["float32"], 1, ("128",), threads=2),
 )  # fmt: skip
 
 
@@ -116,34 +123,36 @@ def _verdicts(result: BertPeersResult) -> Iterator[str]:
     yield "| the other's time over ours | threads | at least | tokens | ratio (95 %) | verdict |"
     yield "|---|---|---|---|---|---|"
     for target in TARGETS:
-        run = next((one for one in result.runs if one.threads == target.threads), None)
+        run = next(
+            (precision for precision in result.runs if precision.threads == target.threads), None
+        )
         for workload in target.workloads:
-            found = None if run is None else _ratio(run, target, workload)
+            ratio = None if run is None else _ratio(run, target, workload)
             cell = "–"
-            if found is not None:
-                cell = f"{found.estimate:.2f} ({found.low:.2f} to {found.high:.2f})"
-            said = "not measured" if found is None else judge(found, target.ratio)
+            if ratio is not None:
+                cell = f"{ratio.estimate:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+            verdict = "not measured" if ratio is None else judge(ratio, target.ratio)
             yield (
                 f"| {target.title} | {target.threads} | {target.ratio:g} | {workload} | {cell} "
-                f"| {said} |"
+                f"| {verdict} |"
             )
 
 
-def _ratio(run: ThreadsResult, target: Target, workload: str) -> Interval | None:
+def _ratio(run: ThreadsResult, target: BertSpeedTarget, workload: str) -> Interval | None:
     ours = fastest(run.rows, workload, precision=target.precision)
-    other = fastest(run.rows, workload, names=target.against)
-    return None if ours is None or other is None else paired_ratio(other, ours, workload)
+    peer = fastest(run.rows, workload, names=target.against)
+    return None if ours is None or peer is None else paired_ratio(peer, ours, workload)
 
 
 def fastest(
-    rows: Sequence[Row],
+    rows: Sequence[PeerRow],
     workload: str,
     *,
     precision: Precision | None = None,
     names: tuple[str, ...] = (),
-) -> Row | None:
+) -> PeerRow | None:
     """The fastest row among `names`, or among ours of a precision that answer texts as they are."""
-    found = [
+    medians = [
         row
         for row in rows
         if workload in row.timings
@@ -153,7 +162,7 @@ def fastest(
             else row.peer == "edgeseq" and row.precision == precision and row.feeding == "open"
         )
     ]
-    return min(found, key=lambda row: median_ns(row, workload), default=None)
+    return min(medians, key=lambda row: median_ns(row, workload), default=None)
 
 
 def _distances(result: BertPeersResult) -> Iterator[str]:

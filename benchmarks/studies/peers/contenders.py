@@ -56,14 +56,14 @@ class Contender(msgspec.Struct, frozen=True):
         return length, self.files[length]
 
 
-class Failure(msgspec.Struct, frozen=True):
+class BuildFailure(msgspec.Struct, frozen=True):
     """A contender that could not be made, or whose answers are wrong, and why."""
 
     name: str
     cause: str
 
 
-class Job(msgspec.Struct, frozen=True):
+class BuildJob(msgspec.Struct, frozen=True):
     """One file for a child of `studies.peers.makers` to write; `length` may be `OPEN`."""
 
     name: str
@@ -77,16 +77,21 @@ class Job(msgspec.Struct, frozen=True):
         return f"{self.name.replace(' ', '-')}-{self.length or 'open'}.{suffix}"
 
 
-def peer_jobs() -> tuple[Job, ...]:
+def peer_jobs() -> tuple[BuildJob, ...]:
     """Every file of other tools for one shape of network."""
     jobs = [
-        Job(f"{peer} {precision}", peer, precision, length)
+        BuildJob(f"{peer} {precision}", peer, precision, length)
         for peer, precisions in _FIXED.items()
         for precision in precisions
         for length in LENGTHS
     ]
-    jobs += [Job(f"keras3 {precision} open", "keras3", precision, OPEN) for precision in _FLOATS]
-    jobs += [Job(f"onnxruntime {one}", "onnxruntime", one, OPEN) for one in _FLOATS]
+    jobs += [
+        BuildJob(f"keras3 {precision} open", "keras3", precision, OPEN) for precision in _FLOATS
+    ]
+    jobs += [
+        BuildJob(f"onnxruntime {float_kind}", "onnxruntime", float_kind, OPEN)
+        for float_kind in _FLOATS
+    ]
     return tuple(jobs)
 
 
@@ -97,17 +102,17 @@ _FIXED: dict[Peer, tuple[Precision, ...]] = {
 }
 
 
-def peer_contenders(made: dict[Job, Path]) -> tuple[Contender, ...]:
+def peer_contenders(built_files: dict[BuildJob, Path]) -> tuple[Contender, ...]:
     """The rows that the files in `made` allow.
 
     A stock fixed file is padded for real lengths. The fused operator of tf_keras would also take
     an input that is resized to the text, so that stands beside as the generous reading.
     """
     rows: list[Contender] = []
-    names = dict.fromkeys(job.name for job in made)
+    names = dict.fromkeys(job.name for job in built_files)
     for name in names:
-        jobs = [job for job in made if job.name == name]
-        files = {job.length: str(made[job]) for job in jobs}
+        jobs = [job for job in built_files if job.name == name]
+        files = {job.length: str(built_files[job]) for job in jobs}
         first = jobs[0]
         everywhere = (*map(str, LENGTHS), REAL)
         if OPEN in files:

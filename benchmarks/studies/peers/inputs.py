@@ -84,7 +84,7 @@ def reference_logits(weights: dict[str, FloatArray], ids: Sequence[int]) -> Floa
     return logits
 
 
-class Reference:
+class FloatReference:
     """`reference_logits` of one network; every text is computed once."""
 
     def __init__(self, weights: dict[str, FloatArray]) -> None:
@@ -130,8 +130,8 @@ def workloads_of(
     """The workloads of a data set by any tokenizer (see `make_workloads`)."""
     tests = [encode(example.text) for example in data.test]
     by_length = sorted((ids for ids in tests if 0 < len(ids) <= PADDED_LENGTH), key=len)
-    picked = ((np.arange(real_texts) + 0.5) / real_texts * len(by_length)).astype(int)
-    real = [by_length[place] for place in picked]
+    indices = ((np.arange(real_texts) + 0.5) / real_texts * len(by_length)).astype(int)
+    real = [by_length[index] for index in indices]
     # In the order of measuring neighbours differ in length, as they do in use.
     np.random.default_rng(0).shuffle(real)
     running = [token for ids in tests for token in ids]

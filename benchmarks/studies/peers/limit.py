@@ -26,7 +26,7 @@ _RATE_SIZES = ((32, 256, 512), (128, 256, 512), (128, 512, 512), (256, 512, 512)
 """(rows, in, out) of the products tried; the fastest counts. All weights fit a level-2 cache."""
 
 
-class Machine(msgspec.Struct, frozen=True):
+class MachineLimits(msgspec.Struct, frozen=True):
     """One thread's best: bytes a second by size of what is read again and again, in bytes, and
     int8 multiply-adds a second of a large FULLY_CONNECTED through XNNPACK."""
 
@@ -43,7 +43,7 @@ class Machine(msgspec.Struct, frozen=True):
         return tokens * (step_s + projection / self.products_per_s) * 1e9
 
 
-def measure_machine(folder: Path) -> Machine:
+def measure_machine(folder: Path) -> MachineLimits:
     """Measures in a child; raises `DeviceError` when that fails."""
     done = subprocess.run(
         [sys.executable, "-m", "studies.peers.limit", str(folder)],
@@ -55,7 +55,7 @@ def measure_machine(folder: Path) -> Machine:
     if done.returncode != 0:
         log = done.stderr.decode(errors="replace").strip().splitlines()
         raise DeviceError("the machine's limit was not measured", found=(log or ["nothing"])[-1])
-    return decode_json(done.stdout.splitlines()[-1], Machine)
+    return decode_json(done.stdout.splitlines()[-1], MachineLimits)
 
 
 def read_rate(size_bytes: int) -> float:
@@ -114,7 +114,7 @@ def _seconds(work: Callable[[], object]) -> float:
 def main(folder: Path) -> None:
     """The child."""
     sizes = {shape.products_a_token[1] for shape in SHAPES}
-    machine = Machine({size: read_rate(size) for size in sorted(sizes)}, product_rate(folder))
+    machine = MachineLimits({size: read_rate(size) for size in sorted(sizes)}, product_rate(folder))
     sys.stdout.write(msgspec.json.encode(machine).decode() + "\n")
 
 

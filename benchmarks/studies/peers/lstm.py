@@ -26,11 +26,11 @@ from edgeseq.errors import DeviceError, EdgeseqError, ResultError
 from edgeseq.formats.storage import read_json, write_json, write_text
 from edgeseq_benchmarks.bench.probes.machine_state import device_info
 from studies.peers import table
-from studies.peers.contenders import Contender, Failure, peer_contenders, peer_jobs
+from studies.peers.contenders import BuildFailure, Contender, peer_contenders, peer_jobs
 from studies.peers.inputs import (
     REAL,
     SHAPES,
-    Reference,
+    FloatReference,
     Shape,
     Workloads,
     make_weights,
@@ -40,8 +40,8 @@ from studies.peers.limit import measure_machine
 from studies.peers.makers import make_files
 from studies.peers.ours import our_models
 from studies.peers.page import processor_kind, put_part
-from studies.peers.result import PeersResult, Row, ShapeResult
-from studies.peers.rounds import Agreement, Child, check_answers, time_rounds
+from studies.peers.result import PeerRow, PeersResult, ShapeResult
+from studies.peers.rounds import Agreement, PeerProcess, check_answers, time_rounds
 
 README = Path(__file__).parents[2] / "README.md"
 PACKAGES = ("ai-edge-litert", "tensorflow", "tf_keras", "keras", "onnxruntime")
@@ -69,41 +69,41 @@ def measure(work: Path, *, quick: bool, data_dir: Path | None) -> PeersResult:
 
 
 def _measure_shape(shape: Shape, work: Path, workloads: Workloads, rounds: int) -> ShapeResult:
-    tell = _teller(shape.title)
+    log = _logger_of(shape.title)
     folder = work / f"{shape.embedding}-{shape.hidden}"
     folder.mkdir(parents=True, exist_ok=True)
     weights = make_weights(shape)
     weights_path = folder / "weights.npz"
     np.savez(weights_path, **weights)  # type: ignore[arg-type]
-    made, causes = make_files(peer_jobs(), weights_path, folder, workloads.calibration, tell=tell)
+    files, causes = make_files(peer_jobs(), weights_path, folder, workloads.calibration, log=log)
     ours = our_models(weights, folder, workloads.calibration)
-    failures = [Failure(job.filename, cause) for job, cause in causes.items()]
+    failures = [BuildFailure(job.filename, cause) for job, cause in causes.items()]
     failures += ours.failures
-    contenders = (*ours.contenders, *peer_contenders(made))
-    rows: list[Row] = []
-    reference = Reference(weights)
+    contenders = (*ours.contenders, *peer_contenders(files))
+    rows: list[PeerRow] = []
+    reference = FloatReference(weights)
     with ExitStack() as running:
-        children: list[Child] = []
+        children: list[PeerProcess] = []
         for contender in contenders:
-            tell(f"check {contender.name}")
+            log(f"check {contender.name}")
             try:
-                child = running.enter_context(Child(contender, workloads.texts))
+                child = running.enter_context(PeerProcess(contender, workloads.texts))
                 agreement = check_answers(child, reference, workloads.texts)
             except DeviceError as error:
-                failures.append(Failure(contender.name, f"{error.what}: {error.found}"))
+                failures.append(BuildFailure(contender.name, f"{error.what}: {error.found}"))
                 continue
             if wrong := agreement.wrong(contender):
-                failures.append(Failure(contender.name, f"wrong answers: {wrong}"))
+                failures.append(BuildFailure(contender.name, f"wrong answers: {wrong}"))
                 continue
             children.append(child)
             rows.append(_row(contender, agreement))
-        timings = time_rounds(children, workloads.texts, rounds=rounds, tell=tell)
+        timings = time_rounds(children, workloads.texts, rounds=rounds, log=log)
     rows = [msgspec.structs.replace(row, timings=timings[row.name]) for row in rows]
     return ShapeResult(shape, tuple(rows), tuple(failures))
 
 
-def _row(contender: Contender, agreement: Agreement) -> Row:
-    return Row(
+def _row(contender: Contender, agreement: Agreement) -> PeerRow:
+    return PeerRow(
         name=contender.name,
         peer=contender.peer,
         precision=contender.precision,
@@ -124,11 +124,11 @@ def _versions() -> Iterator[tuple[str, str]]:
             continue
 
 
-def _teller(title: str) -> Callable[[str], None]:
-    def tell(what: str) -> None:
+def _logger_of(title: str) -> Callable[[str], None]:
+    def log(what: str) -> None:
         sys.stderr.write(f"{title}: {what}\n")
 
-    return tell
+    return log
 
 
 def main(arguments: list[str]) -> int:
@@ -140,19 +140,19 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_ROUNDS} rounds")
     parser.add_argument("--work", type=Path, help="a folder that keeps the files made")
     parser.add_argument("--data-dir", type=Path, default=os.environ.get("EDGESEQ_DATA"))
-    given = parser.parse_args(arguments)
-    if (given.out is None) == (given.source is None):
+    options = parser.parse_args(arguments)
+    if (options.out is None) == (options.source is None):
         parser.error("give either --out or --from")
     try:
-        if given.source is not None:
-            result = read_json(given.source, PeersResult, error=ResultError)
+        if options.source is not None:
+            result = read_json(options.source, PeersResult, error=ResultError)
         else:
             with tempfile.TemporaryDirectory() as temporary:
-                work = given.work or Path(temporary)
-                result = measure(work, quick=given.quick, data_dir=given.data_dir)
-            write_json(given.out, result)
+                work = options.work or Path(temporary)
+                result = measure(work, quick=options.quick, data_dir=options.data_dir)
+            write_json(options.out, result)
         text = "\n".join(table.lines(result)) + "\n"
-        if given.write:
+        if options.write:
             page = README.read_text(encoding="utf-8")
             kind = processor_kind(result.device)
             write_text(README, put_part(page, text, table.MARKERS, kind))

@@ -21,53 +21,53 @@ import numpy as np
 
 from edgeseq.formats.codec import decode_json
 from edgeseq.formats.storage import write_bytes
-from studies.peers.contenders import OPEN, Job
+from studies.peers.contenders import OPEN, BuildJob
 from studies.peers.inputs import CLASSES, VOCABULARY, FloatArray, Ids, fit
 
 TIMEOUT_S = 300
 
 
-class Order(msgspec.Struct, frozen=True):
+class BuildOrder(msgspec.Struct, frozen=True):
     """Jobs of one tool with what they need; files go to `folder` under the jobs' names.
 
     `weights_path` is an .npz of `inputs.make_weights`.
     """
 
-    jobs: tuple[Job, ...]
+    jobs: tuple[BuildJob, ...]
     weights_path: str
     folder: str
     calibration: list[Ids]
 
 
 def make_files(
-    jobs: Iterable[Job],
+    jobs: Iterable[BuildJob],
     weights_path: Path,
     folder: Path,
     calibration: list[Ids],
     *,
-    tell: Callable[[str], None],
-) -> tuple[dict[Job, Path], dict[Job, str]]:
+    log: Callable[[str], None],
+) -> tuple[dict[BuildJob, Path], dict[BuildJob, str]]:
     """The files that could be made, and for the others the cause. What is there stays."""
-    groups: dict[tuple[str, str], list[Job]] = {}
+    groups: dict[tuple[str, str], list[BuildJob]] = {}
     for job in jobs:
         groups.setdefault((job.peer, job.precision), []).append(job)
-    made: dict[Job, Path] = {}
-    causes: dict[Job, str] = {}
+    files: dict[BuildJob, Path] = {}
+    causes: dict[BuildJob, str] = {}
     for group in groups.values():
         # Files are written in order, so the first that is missing is the one that failed.
         while missing := tuple(
             job for job in group if job not in causes and not (folder / job.filename).is_file()
         ):
-            tell(f"{missing[0].peer} {missing[0].precision}: {len(missing)} files")
-            cause = _run(Order(missing, str(weights_path), str(folder), calibration))
-            left = [job for job in missing if not (folder / job.filename).is_file()]
-            if left:
-                causes[left[0]] = cause or "wrote nothing"
-        made |= {job: folder / job.filename for job in group if job not in causes}
-    return made, causes
+            log(f"{missing[0].peer} {missing[0].precision}: {len(missing)} files")
+            cause = _run(BuildOrder(missing, str(weights_path), str(folder), calibration))
+            unfinished = [job for job in missing if not (folder / job.filename).is_file()]
+            if unfinished:
+                causes[unfinished[0]] = cause or "wrote nothing"
+        files |= {job: folder / job.filename for job in group if job not in causes}
+    return files, causes
 
 
-def _run(order: Order) -> str | None:
+def _run(order: BuildOrder) -> str | None:
     """Runs an order in a child; None when all is there, else the cause in one line."""
     first = order.jobs[0]
     order_path = Path(order.folder) / f"{first.filename}.json"
@@ -105,14 +105,14 @@ def describe_end(returncode: int, log: str) -> str:
     return (errors or lines or [f"its process ended with exit code {returncode}"])[-1][:160]
 
 
-def _tf_keras(job: Job, order: Order, weights: dict[str, FloatArray]) -> bytes:
+def _tf_keras(job: BuildJob, order: BuildOrder, weights: dict[str, FloatArray]) -> bytes:
     import tf_keras
 
     ids = tf_keras.Input((job.length,), batch_size=1, dtype="int32")
     return _converted(_keras_model(tf_keras, ids, weights), job, order)
 
 
-def _keras3(job: Job, order: Order, weights: dict[str, FloatArray]) -> bytes:
+def _keras3(job: BuildJob, order: BuildOrder, weights: dict[str, FloatArray]) -> bytes:
     import keras
 
     length = None if job.length == OPEN else job.length
@@ -132,7 +132,7 @@ def _keras_model(keras: Any, ids: Any, weights: dict[str, FloatArray]) -> Any:
     return model
 
 
-def _converted(model: Any, job: Job, order: Order) -> bytes:
+def _converted(model: Any, job: BuildJob, order: BuildOrder) -> bytes:
     import tensorflow as tf
 
     def calibration() -> Iterator[list[Any]]:
@@ -148,7 +148,7 @@ def _converted(model: Any, job: Job, order: Order) -> bytes:
     return bytes(converter.convert())
 
 
-def _onnxruntime(job: Job, order: Order, weights: dict[str, FloatArray]) -> bytes:
+def _onnxruntime(job: BuildJob, order: BuildOrder, weights: dict[str, FloatArray]) -> bytes:
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -204,7 +204,7 @@ _MAKERS = {"tf_keras": _tf_keras, "keras3": _keras3, "onnxruntime": _onnxruntime
 
 def main(order_path: Path) -> None:
     """The child: writes the files that the order names, one after the other."""
-    order = decode_json(order_path.read_bytes(), Order)
+    order = decode_json(order_path.read_bytes(), BuildOrder)
     with np.load(order.weights_path) as stored:
         weights = {name: stored[name] for name in stored.files}
     for job in order.jobs:

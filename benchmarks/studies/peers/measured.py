@@ -23,7 +23,7 @@ from edgeseq.formats.codec import json_decoder
 Answer = Callable[[Sequence[int]], Any]
 
 
-class Load(msgspec.Struct, frozen=True, tag="load"):
+class LoadFiles(msgspec.Struct, frozen=True, tag="load"):
     """Load files by workload, (length, path) each, with 0 for any length; answered by `Done`."""
 
     runtime: str
@@ -33,13 +33,13 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
     threads: int = 1
 
 
-class Check(msgspec.Struct, frozen=True, tag="check"):
+class CheckAnswers(msgspec.Struct, frozen=True, tag="check"):
     """Answer every text of a workload; answered by `Logits`."""
 
     workload: str
 
 
-class Time(msgspec.Struct, frozen=True, tag="time"):
+class TimeRounds(msgspec.Struct, frozen=True, tag="time"):
     """Answer the texts of a workload in turn, `warmup` and then `queries` of them."""
 
     workload: str
@@ -47,17 +47,17 @@ class Time(msgspec.Struct, frozen=True, tag="time"):
     queries: int
 
 
-class Done(msgspec.Struct, frozen=True, tag="done"):
+class Acknowledged(msgspec.Struct, frozen=True, tag="done"):
     """Loaded."""
 
 
-class Logits(msgspec.Struct, frozen=True, tag="logits"):
+class LogitsReply(msgspec.Struct, frozen=True, tag="logits"):
     """Logits by text."""
 
     logits: list[list[float]]
 
 
-class Times(msgspec.Struct, frozen=True, tag="times"):
+class TimesReply(msgspec.Struct, frozen=True, tag="times"):
     """ns by query, in order; query q answered text q modulo their number.
 
     `cpu_ns` is what this process computed, `wall_ns` what passed: on a machine with nothing else
@@ -69,14 +69,14 @@ class Times(msgspec.Struct, frozen=True, tag="times"):
     wall_ns: list[int]
 
 
-class Failed(msgspec.Struct, frozen=True, tag="failed"):
+class FailureReply(msgspec.Struct, frozen=True, tag="failed"):
     """The runtime refused."""
 
     cause: str
 
 
-Command = Load | Check | Time
-Reply = Done | Logits | Times | Failed
+Command = LoadFiles | CheckAnswers | TimeRounds
+Reply = Acknowledged | LogitsReply | TimesReply | FailureReply
 
 
 class TfliteModel:
@@ -89,7 +89,9 @@ class TfliteModel:
         from ai_edge_litert.interpreter import Interpreter
 
         self._interpreter = Interpreter(model_path=path, num_threads=threads)
-        inputs = sorted(self._interpreter.get_input_details(), key=lambda one: str(one["name"]))
+        inputs = sorted(
+            self._interpreter.get_input_details(), key=lambda detail: str(detail["name"])
+        )
         self._ids = inputs[0]["index"]
         self._mask = inputs[1]["index"] if len(inputs) > 1 else None
         self._dtype = inputs[0]["dtype"]
@@ -141,22 +143,27 @@ class _Process:
         self._texts: dict[str, list[list[int]]] = {}
 
     def do(self, command: Command) -> Reply:
-        if isinstance(command, Load):
+        if isinstance(command, LoadFiles):
             kind = OnnxModel if command.runtime == "onnx" else TfliteModel
             # Two workloads of one open file share it, as two texts of an application would.
             files = set(command.files.values())
             by_file = {
-                one: kind(one[1], one[0], command.padding_id, command.threads) for one in files
+                file_and_padding: kind(
+                    file_and_padding[1], file_and_padding[0], command.padding_id, command.threads
+                )
+                for file_and_padding in files
             }
-            self._models = {name: by_file[one] for name, one in command.files.items()}
+            self._models = {
+                name: by_file[file_and_padding] for name, file_and_padding in command.files.items()
+            }
             self._texts = command.texts
-            return Done()
+            return Acknowledged()
         model, texts = self._models[command.workload], self._texts[command.workload]
-        if isinstance(command, Check):
+        if isinstance(command, CheckAnswers):
             logits = [np.ravel(model.answer(ids)).tolist() for ids in texts]
-            return Logits(logits)
+            return LogitsReply(logits)
         _, warmup_ns = time_answers(model.answer, texts, command.warmup)
-        return Times(warmup_ns, *time_answers(model.answer, texts, command.queries))
+        return TimesReply(warmup_ns, *time_answers(model.answer, texts, command.queries))
 
 
 def time_answers(
@@ -191,7 +198,7 @@ def main() -> None:
         try:
             reply = process.do(decoder.decode(line))
         except (ValueError, RuntimeError) as failure:
-            reply = Failed(str(failure).splitlines()[0][:160])
+            reply = FailureReply(str(failure).splitlines()[0][:160])
         replies.write(msgspec.json.encode(reply) + b"\n")
         replies.flush()
 

@@ -10,7 +10,7 @@ import msgspec
 
 from edgeseq.errors import ConversionError
 from edgeseq.formats.storage import write_bytes
-from studies.peers.contenders import OPEN, Contender, Failure, Precision
+from studies.peers.contenders import OPEN, BuildFailure, Contender, Precision
 from studies.peers.inputs import LENGTHS, REAL, FloatArray, Ids
 
 if TYPE_CHECKING:
@@ -21,14 +21,14 @@ _PADDING_ID = -1
 """What fills a text up to the length of an unrolled file (`lowerings.whole.lower`)."""
 
 
-class Made(msgspec.Struct, frozen=True):
+class OwnFiles(msgspec.Struct, frozen=True):
     """Rows for the table, and what the converter refused."""
 
     contenders: tuple[Contender, ...]
-    failures: tuple[Failure, ...]
+    failures: tuple[BuildFailure, ...]
 
 
-def our_models(weights: dict[str, FloatArray], folder: Path, texts: Sequence[Ids]) -> Made:
+def our_models(weights: dict[str, FloatArray], folder: Path, texts: Sequence[Ids]) -> OwnFiles:
     """Every lowering in every recipe that the converter has, as files in `folder`.
 
     `unrolled` has a file a length, of which the longest answers the real lengths; the others take
@@ -48,7 +48,7 @@ def our_models(weights: dict[str, FloatArray], folder: Path, texts: Sequence[Ids
     embedding = Embedding("embedding", weights["table"])
     network = Network("peer", embedding, (Recurrent("lstm", cell), head))
     contenders: list[Contender] = []
-    failures: list[Failure] = []
+    failures: list[BuildFailure] = []
     for lowering in LOWERINGS["lstm"]:
         for recipe in map(get_recipe, recipes_of("lstm", lowering)):
             name = f"edgeseq {lowering} {recipe.name}"
@@ -61,7 +61,7 @@ def our_models(weights: dict[str, FloatArray], folder: Path, texts: Sequence[Ids
                     write_bytes(path, content)
                     files[length] = str(path)
             except ConversionError as error:
-                failures.append(Failure(name, str(error)))
+                failures.append(BuildFailure(name, str(error)))
                 continue
             contenders.append(
                 Contender(
@@ -76,7 +76,7 @@ def our_models(weights: dict[str, FloatArray], folder: Path, texts: Sequence[Ids
                     padding_id=None if OPEN in files else _PADDING_ID,
                 )
             )
-    return Made(tuple(contenders), tuple(failures))
+    return OwnFiles(tuple(contenders), tuple(failures))
 
 
 def _precision(recipe: Recipe) -> Precision:

@@ -9,13 +9,13 @@ import msgspec
 from edgeseq.formats.result import DeviceInfo
 from edgeseq.stats.latency import percentile_interval
 from edgeseq.stats.scores import Interval
-from studies.peers.contenders import Failure, Feeding, Peer, Precision
+from studies.peers.contenders import BuildFailure, Feeding, Peer, Precision
 from studies.peers.inputs import Shape
-from studies.peers.limit import Machine
-from studies.peers.rounds import Agreement, Timing
+from studies.peers.limit import MachineLimits
+from studies.peers.rounds import Agreement, RoundTiming
 
 
-class Row(msgspec.Struct, frozen=True):
+class PeerRow(msgspec.Struct, frozen=True):
     """One contender that answered rightly; `timings` by workload."""
 
     name: str
@@ -26,15 +26,15 @@ class Row(msgspec.Struct, frozen=True):
     lowering: str
     size_bytes: int
     agreement: Agreement
-    timings: dict[str, Timing]
+    timings: dict[str, RoundTiming]
 
 
 class ShapeResult(msgspec.Struct, frozen=True):
     """All contenders of one shape of network."""
 
     shape: Shape
-    rows: tuple[Row, ...]
-    failures: tuple[Failure, ...]
+    rows: tuple[PeerRow, ...]
+    failures: tuple[BuildFailure, ...]
 
 
 class PeersResult(msgspec.Struct, frozen=True):
@@ -51,18 +51,18 @@ class PeersResult(msgspec.Struct, frozen=True):
     real_tokens: tuple[int, ...]
     rounds: int
     quick: bool
-    machine: Machine
+    machine: MachineLimits
     shapes: tuple[ShapeResult, ...]
     schema_version: int = 1
 
 
-def median_ns(row: Row, workload: str) -> float:
+def median_ns(row: PeerRow, workload: str) -> float:
     """ns a query, the median of the rounds."""
     ordered = sorted(row.timings[workload].rounds_ns)
     return ordered[(len(ordered) - 1) // 2]
 
 
-def paired_ratio(above: Row, below: Row, workload: str) -> Interval:
+def paired_ratio(above: PeerRow, below: PeerRow, workload: str) -> Interval:
     """How many times slower `above` is than `below`, with its 95 % interval.
 
     The median over the rounds of the ratio within a round: what slowed the machine down for a

@@ -32,13 +32,13 @@ SLICE_NS = 4_000_000
 WARMUP_QUERIES = 3
 
 
-class Answers(Protocol):
+class LogitsSource(Protocol):
     """What the files are compared with."""
 
     def logits(self, ids: Sequence[int]) -> FloatArray: ...
 
 
-R = TypeVar("R", measured.Done, measured.Logits, measured.Times)
+R = TypeVar("R", measured.Acknowledged, measured.LogitsReply, measured.TimesReply)
 
 
 class Agreement(msgspec.Struct, frozen=True):
@@ -68,7 +68,7 @@ class Agreement(msgspec.Struct, frozen=True):
         )
 
 
-class Timing(msgspec.Struct, frozen=True):
+class RoundTiming(msgspec.Struct, frozen=True):
     """One contender on one workload, ns a query; `rounds_ns` has one `slice_value` a round.
 
     They are processor time: the process has one thread and waits for nothing, so that is its
@@ -84,7 +84,7 @@ class Timing(msgspec.Struct, frozen=True):
     queries: int
 
 
-class Child:
+class PeerProcess:
     """The process of one contender; a context manager. Raises `DeviceError` when it fails."""
 
     def __init__(
@@ -102,18 +102,18 @@ class Child:
         self._commands = cast("IO[bytes]", self._process.stdin)
         self._replies = cast("IO[bytes]", self._process.stdout)
         try:
-            files = {one: contender.file_for(one) for one in contender.workloads}
-            self.ask(
-                measured.Load(
+            files = {workload: contender.file_for(workload) for workload in contender.workloads}
+            self.request(
+                measured.LoadFiles(
                     contender.runtime, files, contender.padding_id or 0, texts, threads=threads
                 ),
-                measured.Done,
+                measured.Acknowledged,
             )
         except BaseException:
             self.close()
             raise
 
-    def ask(self, command: measured.Command, expected: type[R]) -> R:
+    def request(self, command: measured.Command, expected: type[R]) -> R:
         """Sends a command and sleeps until its reply is there."""
         process = self._process
         try:
@@ -126,7 +126,7 @@ class Child:
         if not line:
             raise DeviceError("the measured process died", where=name, found=process.wait())
         reply = decode_json(line, measured.Reply)
-        if isinstance(reply, measured.Failed):
+        if isinstance(reply, measured.FailureReply):
             raise DeviceError("the runtime refused", where=name, found=reply.cause)
         if not isinstance(reply, expected):
             raise DeviceError("unexpected reply", where=name, found=type(reply).__name__)
@@ -137,7 +137,7 @@ class Child:
         self._process.kill()
         self._process.communicate()
 
-    def __enter__(self) -> Child:
+    def __enter__(self) -> PeerProcess:
         return self
 
     def __exit__(
@@ -149,40 +149,42 @@ class Child:
         self.close()
 
 
-def check_answers(child: Child, reference: Answers, texts: dict[str, list[Ids]]) -> Agreement:
+def check_answers(
+    child: PeerProcess, reference: LogitsSource, texts: dict[str, list[Ids]]
+) -> Agreement:
     """Compares every answer with NumPy's on the ids that the file was given, padding included
     unless the file knows it."""
     exact = child.contender.padding_id is not None
     expected: list[FloatArray] = []
-    given: list[list[float]] = []
+    logits: list[list[float]] = []
     for workload in child.contender.workloads:
-        reply = child.ask(measured.Check(workload), measured.Logits)
-        given += reply.logits
+        reply = child.request(measured.CheckAnswers(workload), measured.LogitsReply)
+        logits += reply.logits
         length, _ = child.contender.file_for(workload)
         for ids in texts[workload]:
             fed = ids if exact or not length else fit(ids, length)
             expected.append(reference.logits(fed))
-    return compare(np.array(expected), np.array(given))
+    return compare(np.array(expected), np.array(logits))
 
 
-def compare(expected: FloatArray, given: FloatArray) -> Agreement:
+def compare(expected: FloatArray, actual: FloatArray) -> Agreement:
     """Both are logits [texts, classes]."""
-    error = float(np.abs(given - expected).max())
-    equal = float((given.argmax(axis=1) == expected.argmax(axis=1)).mean())
-    if not np.isfinite(given).all():
+    error = float(np.abs(actual - expected).max())
+    equal = float((actual.argmax(axis=1) == expected.argmax(axis=1)).mean())
+    if not np.isfinite(actual).all():
         error, equal = float("inf"), 0.0
     return Agreement(error, error / float(np.abs(expected).max()), equal, len(expected))
 
 
 def time_rounds(
-    children: Sequence[Child],
+    children: Sequence[PeerProcess],
     texts: dict[str, list[Ids]],
     *,
     rounds: int,
     seed: int = 0,
     wall: bool = False,
-    tell: Callable[[str], None],
-) -> dict[str, dict[str, Timing]]:
+    log: Callable[[str], None],
+) -> dict[str, dict[str, RoundTiming]]:
     """Timings by contender's name and workload; each pair has one slice a round.
 
     `wall`: `rounds_ns` is the time that passed, for processes of several threads, whose
@@ -190,34 +192,34 @@ def time_rounds(
     """
     pairs = [(child, workload) for child in children for workload in child.contender.workloads]
     queries = {pair: _queries(*pair, texts) for pair in pairs}
-    values: dict[tuple[Child, str], list[tuple[float, float]]] = {pair: [] for pair in pairs}
-    firsts: dict[tuple[Child, str], list[int]] = {pair: [] for pair in pairs}
+    values: dict[tuple[PeerProcess, str], list[tuple[float, float]]] = {pair: [] for pair in pairs}
+    firsts: dict[tuple[PeerProcess, str], list[int]] = {pair: [] for pair in pairs}
     order = random.Random(seed)  # noqa: S311 - an order, not a secret
     for number in range(rounds):
-        tell(f"round {number + 1} of {rounds}")
+        log(f"round {number + 1} of {rounds}")
         order.shuffle(pairs)
         for pair in pairs:
             child, workload = pair
-            command = measured.Time(workload, WARMUP_QUERIES, queries[pair])
-            times = child.ask(command, measured.Times)
+            command = measured.TimeRounds(workload, WARMUP_QUERIES, queries[pair])
+            times = child.request(command, measured.TimesReply)
             firsts[pair] += times.warmup_ns
             number_of_texts = len(texts[workload])
             slices = (times.cpu_ns, times.wall_ns)
-            cpu_ns, wall_ns = (slice_value(one, number_of_texts) for one in slices)
+            cpu_ns, wall_ns = (slice_value(samples, number_of_texts) for samples in slices)
             if wall:
                 cpu_ns = wall_ns
             values[pair].append((cpu_ns, wall_ns))
-    found: dict[str, dict[str, Timing]] = {}
+    timings: dict[str, dict[str, RoundTiming]] = {}
     for pair, slices_ns in values.items():
         child, workload = pair
-        timing = Timing(
+        timing = RoundTiming(
             rounds_ns=tuple(cpu_ns for cpu_ns, _ in slices_ns),
             wall_ns=float(np.median([wall_ns for _, wall_ns in slices_ns])),
             first_ns=float(np.median(firsts[pair])),
             queries=rounds * queries[pair],
         )
-        found.setdefault(child.contender.name, {})[workload] = timing
-    return found
+        timings.setdefault(child.contender.name, {})[workload] = timing
+    return timings
 
 
 def slice_value(times_ns: Sequence[int], texts: int) -> float:
@@ -226,9 +228,9 @@ def slice_value(times_ns: Sequence[int], texts: int) -> float:
     return float(np.mean(by_text))
 
 
-def _queries(child: Child, workload: str, texts: dict[str, list[Ids]]) -> int:
+def _queries(child: PeerProcess, workload: str, texts: dict[str, list[Ids]]) -> int:
     """As many as whole passes over the texts, 1 to 25, that fill about `SLICE_NS`."""
     one_pass = len(texts[workload])
-    times = child.ask(measured.Time(workload, one_pass, one_pass), measured.Times)
+    times = child.request(measured.TimeRounds(workload, one_pass, one_pass), measured.TimesReply)
     passes = SLICE_NS // max(sum(times.cpu_ns), 1)
     return one_pass * min(max(passes, 1), 25)

@@ -8,7 +8,7 @@ from edgeseq.stats.scores import Interval
 from edgeseq.units import format_bytes
 from studies.peers.inputs import LENGTHS, REAL
 from studies.peers.result import PeersResult, ShapeResult, median_ns
-from studies.peers.targets import Verdict, distances, verdicts
+from studies.peers.targets import TargetVerdict, distances, verdicts
 
 MARKERS = ("<!-- peers: lstm -->\n", "<!-- /peers: lstm -->\n")
 _COLUMNS = (*map(str, LENGTHS), REAL)
@@ -45,17 +45,17 @@ def _verdicts(result: PeersResult) -> Iterator[str]:
     yield "|---|---|---|---|---|---|"
     for verdict in verdicts(result):
         target = verdict.target
-        wanted = f"{target.ratio:g}" + (f" (aim {target.aim:g})" if target.aim else "")
-        found = "–" if verdict.found is None else _interval(verdict.found)
+        target_text = f"{target.ratio:g}" + (f" (aim {target.aim:g})" if target.aim else "")
+        ratio_text = "–" if verdict.ratio is None else _interval(verdict.ratio)
         yield (
-            f"| {target.title} | {verdict.shape} | {wanted} | {verdict.workload} | {found} "
-            f"| {_verdict(verdict)} |"
+            f"| {target.title} | {verdict.shape} | {target_text} | {verdict.workload} "
+            f"| {ratio_text} | {_verdict(verdict)} |"
         )
 
 
-def _verdict(verdict: Verdict) -> str:
+def _verdict(verdict: TargetVerdict) -> str:
     by = "" if verdict.ours is None else f" ({verdict.ours.removeprefix('edgeseq ')})"
-    return verdict.text + (by if verdict.found is not None else "")
+    return verdict.text + (by if verdict.ratio is not None else "")
 
 
 def _interval(interval: Interval) -> str:
@@ -76,11 +76,11 @@ def _distances(result: PeersResult) -> Iterator[str]:
     yield ""
     yield "| dynamic int8 | tokens | ours | bound | ours / bound | within 3 (aim) |"
     yield "|---|---|---|---|---|---|"
-    for one in distances(result):
+    for distance in distances(result):
         yield (
-            f"| {one.shape} {one.ours.removeprefix('edgeseq ')} | {one.workload} "
-            f"| {one.ours_ns / 1e6:.3f} ms | {one.bound_ns / 1e6:.3f} ms | {one.times:.2f} "
-            f"| {one.text} |"
+            f"| {distance.shape} {distance.ours.removeprefix('edgeseq ')} | {distance.workload} "
+            f"| {distance.ours_ns / 1e6:.3f} ms | {distance.bound_ns / 1e6:.3f} ms "
+            f"| {distance.times:.2f} | {distance.text} |"
         )
 
 

@@ -9,10 +9,10 @@ import msgspec
 from edgeseq.stats.scores import Interval
 from studies.peers.contenders import Precision
 from studies.peers.inputs import LENGTHS, REAL
-from studies.peers.result import PeersResult, Row, ShapeResult, median_ns, paired_ratio
+from studies.peers.result import PeerRow, PeersResult, ShapeResult, median_ns, paired_ratio
 
 
-class Target(msgspec.Struct, frozen=True):
+class SpeedTarget(msgspec.Struct, frozen=True):
     """`ratio` at least: the other's time over ours. `aim` is more than what is promised."""
 
     title: str
@@ -25,56 +25,56 @@ class Target(msgspec.Struct, frozen=True):
 
 _ALL = tuple(map(str, LENGTHS))
 TARGETS = (
-    Target("dynamic int8, stock tf_keras", "dynamic", "tf_keras dynamic", 3, _ALL),
-    Target("the same, padded", "dynamic", "tf_keras dynamic padded", 3, (REAL,)),
-    Target("the same, resized", "dynamic", "tf_keras dynamic resized", 3, (REAL,)),
-    Target("full integer, stock tf_keras", "integer", "tf_keras integer", 12, _ALL),
-    Target("the same, padded", "integer", "tf_keras integer padded", 12, (REAL,)),
-    Target("the same, resized", "integer", "tf_keras integer resized", 12, (REAL,)),
-    Target("stock Keras 3, padded", "dynamic", "keras3 dynamic padded", 3, (REAL,)),
-    Target(
+    SpeedTarget("dynamic int8, stock tf_keras", "dynamic", "tf_keras dynamic", 3, _ALL),
+    SpeedTarget("the same, padded", "dynamic", "tf_keras dynamic padded", 3, (REAL,)),
+    SpeedTarget("the same, resized", "dynamic", "tf_keras dynamic resized", 3, (REAL,)),
+    SpeedTarget("full integer, stock tf_keras", "integer", "tf_keras integer", 12, _ALL),
+    SpeedTarget("the same, padded", "integer", "tf_keras integer padded", 12, (REAL,)),
+    SpeedTarget("the same, resized", "integer", "tf_keras integer resized", 12, (REAL,)),
+    SpeedTarget("stock Keras 3, padded", "dynamic", "keras3 dynamic padded", 3, (REAL,)),
+    SpeedTarget(
         "ONNX Runtime, dynamic int8", "dynamic", "onnxruntime dynamic", 1, ("32", "128"), aim=1.3
     ),
-    Target("the same against our int4", "int4", "onnxruntime dynamic", 1, ("32", "128", REAL)),
+    SpeedTarget("the same against our int4", "int4", "onnxruntime dynamic", 1, ("32", "128", REAL)),
 )
 LIMIT = 3.0
 """Aim: dynamic int8 takes at most so many times the machine's own limit."""
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class TargetVerdict(msgspec.Struct, frozen=True):
     """One target at one shape and workload. `found` is None where either side is missing."""
 
-    target: Target
+    target: SpeedTarget
     shape: str
     workload: str
     ours: str | None
-    found: Interval | None
+    ratio: Interval | None
 
     @property
     def text(self) -> str:
         """Met, or by how much missed; and whether the interval leaves a doubt."""
-        if self.found is None:
+        if self.ratio is None:
             return "not measured"
-        return judge(self.found, self.target.ratio, self.target.aim)
+        return judge(self.ratio, self.target.ratio, self.target.aim)
 
 
-def judge(found: Interval, least: float, aim: float | None = None) -> str:
+def judge(ratio: Interval, least: float, aim: float | None = None) -> str:
     """The verdict on a ratio that should be `least` or more.
 
     A miss says what would have to change: by 25 % means that it reaches 0.75 of the target.
     """
-    if found.estimate >= least:
-        said = "met" if found.low >= least else "met, within the uncertainty"
+    if ratio.estimate >= least:
+        verdict = "met" if ratio.low >= least else "met, within the uncertainty"
         if aim is None:
-            return said
-        return f"{said}; aim of {aim:g} " + (
-            "met" if found.estimate >= aim else f"missed by {1 - found.estimate / aim:.0%}"
+            return verdict
+        return f"{verdict}; aim of {aim:g} " + (
+            "met" if ratio.estimate >= aim else f"missed by {1 - ratio.estimate / aim:.0%}"
         )
-    said = f"**missed** by {1 - found.estimate / least:.0%}"
-    return said + (", within the uncertainty" if found.high >= least else "")
+    verdict = f"**missed** by {1 - ratio.estimate / least:.0%}"
+    return verdict + (", within the uncertainty" if ratio.high >= least else "")
 
 
-def fastest(shape: ShapeResult, precision: Precision, workload: str) -> Row | None:
+def fastest(shape: ShapeResult, precision: Precision, workload: str) -> PeerRow | None:
     """Our fastest file of a precision: what `--lowering auto` would pick on this machine."""
     ours = [
         row
@@ -84,21 +84,21 @@ def fastest(shape: ShapeResult, precision: Precision, workload: str) -> Row | No
     return min(ours, key=lambda row: median_ns(row, workload), default=None)
 
 
-def verdicts(result: PeersResult) -> Iterator[Verdict]:
+def verdicts(result: PeersResult) -> Iterator[TargetVerdict]:
     """Every target at every shape and workload."""
     for target in TARGETS:
         for shape in result.shapes:
             rows = {row.name: row for row in shape.rows}
             for workload in target.workloads:
                 ours = fastest(shape, target.precision, workload)
-                other = rows.get(target.against)
-                found = (
-                    paired_ratio(other, ours, workload)
-                    if ours is not None and other is not None and workload in other.timings
+                peer = rows.get(target.against)
+                ratio = (
+                    paired_ratio(peer, ours, workload)
+                    if ours is not None and peer is not None and workload in peer.timings
                     else None
                 )
                 name = None if ours is None else ours.name
-                yield Verdict(target, shape.shape.title, workload, name, found)
+                yield TargetVerdict(target, shape.shape.title, workload, name, ratio)
 
 
 class Distance(msgspec.Struct, frozen=True):

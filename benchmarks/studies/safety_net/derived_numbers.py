@@ -104,9 +104,9 @@ def _group_numbers(prefix: str, decided: GroupDecision) -> Entries:
                     "ratio_ci95": candidate.ratio_ci95,
                 },
             )
-    first, *others = decided.group.models
+    first, *runners_up = decided.group.models
     idle = decided.group.results[0].energy_idle
-    for entry in others:
+    for entry in runners_up:
         gap = decided.gaps(first.row.bundle, entry.row.bundle)
         pair = disagreement(first.run, entry.run)
         values: dict[str, object] = {
@@ -237,7 +237,7 @@ class StoredEvidence(msgspec.Struct):
 
 def _stored_row(task: str, model: dict[str, object]) -> ReportRow:
     fields = {name: model[name] for name in ReportRow.__struct_fields__ if name in model}
-    more = {
+    extra_fields = {
         "task": task,
         "device": "stored",
         "threads": 1,
@@ -246,15 +246,15 @@ def _stored_row(task: str, model: dict[str, object]) -> ReportRow:
         "cold_start_ms": None,
         "valid": not model["invalid_reasons"],
     }
-    return from_builtins(fields | more, ReportRow)
+    return from_builtins(fields | extra_fields, ReportRow)
 
 
 def _observed_gaps(rows: Sequence[ReportRow], drop_points: float) -> Callable[[str, str], ScoreGap]:
     """Gaps as observed: the answers themselves are not stored."""
     ranks = {row.bundle: row.rank for row in rows}
 
-    def gap(best: str, other: str) -> ScoreGap:
-        points = 100 * (ranks[best] - ranks[other])
+    def gap(best: str, compared: str) -> ScoreGap:
+        points = 100 * (ranks[best] - ranks[compared])
         return ScoreGap(points, None, not_worse=points <= drop_points)
 
     return gap

@@ -77,8 +77,8 @@ def lowered_files() -> Entries:
             by_lowering.setdefault(lowering, {})[f"tflite/{name}"] = file_hash(produce)
     entries: Entries = {}
     for lowering, files in by_lowering.items():
-        first, *others = set(files.values())
-        is_refused = not others and str(first).startswith("refused")
+        first, *different = set(files.values())
+        is_refused = not different and str(first).startswith("refused")
         entries |= {f"{lowering}/every recipe": first} if is_refused else files
     return entries
 

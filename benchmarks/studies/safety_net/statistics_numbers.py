@@ -88,12 +88,12 @@ def _percentiles() -> Entries:
                     "interval_90": _ends(latency.percentile_interval(series, percent, level=0.9)),
                 }
                 entries |= numbers(f"{key}/p{percent}", values)
-            other = [1.2 * value for value in _series(f"other {count}", 0.3, count)]
+            scaled = [1.2 * value for value in _series(f"other {count}", 0.3, count)]
             values = {
                 "median": latency.median(series),
                 "effective_samples": latency.effective_samples(series),
                 "block_length": latency.block_length(np.asarray(series)),
-                "median_ratio": _ends(latency.median_ratio(other, series)),
+                "median_ratio": _ends(latency.median_ratio(scaled, series)),
             }
             entries |= numbers(key, values)
     return entries
@@ -127,12 +127,12 @@ def _metrics() -> Entries:
             values["macro_f1"] = {name: part.macro_f1 for name, part in by_source.items()}
             values["accuracy"] = {name: part.accuracy for name, part in by_source.items()}
         if task == "coref":
-            whole = coreference.gap_scores(first.gold, first.predicted, first.sources)
-            parts = (whole.overall, whole.feminine, whole.masculine)
+            overall = coreference.gap_scores(first.gold, first.predicted, first.sources)
+            parts = (overall.overall, overall.feminine, overall.masculine)
             values["parts"] = [
                 [part.precision, part.recall, part.f1, part.n] for part in parts if part is not None
             ]
-            values["bias"] = whole.bias
+            values["bias"] = overall.bias
         if task == "ner":
             values["per_type"] = scoring.per_type_counts(first, labels).sum(axis=0).tolist()
         entries |= numbers(f"metrics/{task}", values)

@@ -15,13 +15,13 @@ from edgeseq.formats.result import (
     LengthPoint,
     LimitedRun,
     MemoryPhase,
-    Predictions,
     Queries,
     Result,
     Run,
     RuntimeInfo,
     Settings,
 )
+from edgeseq.tasks.predictions import Predictions
 
 from .seeded import generator
 
@@ -188,14 +188,14 @@ def _phase(name: Any, total_mb: float, extra_mb: float) -> MemoryPhase:
 
 
 def _memory(model: ModelCosts) -> tuple[MemoryPhase, ...]:
-    own = model.memory_mb
+    own_bytes = model.memory_mb
     return (
         _phase("runtime_imported", 48, 0.3),
         _phase("tokenizer_loaded", 49, 0.5),
-        _phase("model_loaded", 49 + own * 0.3, 0.2),
-        _phase("tensors_allocated", 49 + own * 0.8, own * 0.1),
-        _phase("first_answer", 48 + own, 0.6),
-        _phase("steady", 48 + own, 0.1),
+        _phase("model_loaded", 49 + own_bytes * 0.3, 0.2),
+        _phase("tensors_allocated", 49 + own_bytes * 0.8, own_bytes * 0.1),
+        _phase("first_answer", 48 + own_bytes, 0.6),
+        _phase("steady", 48 + own_bytes, 0.1),
     )
 
 
