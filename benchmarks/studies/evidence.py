@@ -304,7 +304,9 @@ def _table(evidence: Evidence) -> Iterator[str]:
 
 def _row(task: str, session: MeasuringSession, model: MeasuredModel) -> ReportRow:
     """A row of a report again, of what is kept of one."""
-    copied = {name: getattr(model, name) for name in ReportRow.__struct_fields__ if hasattr(model, name)}
+    copied = {
+        name: getattr(model, name) for name in ReportRow.__struct_fields__ if hasattr(model, name)
+    }
     derived = {
         "task": task,
         "device": session.device,
