@@ -28,7 +28,7 @@ from edgeseq.progress import ProgressCallback, ProgressUpdate
 LINE_INTERVAL_S = 30.0
 
 out = Console(highlight=False)
-"""Answers: what a command was asked for."""
+"""Answers to commands."""
 err = Console(stderr=True, highlight=False)
 """Everything else: progress, warnings, errors."""
 
@@ -41,7 +41,7 @@ def print_json(value: Any) -> None:
 
 
 def print_error(line: str) -> None:
-    """Prints the one line of an error to stderr; nothing in it is taken as markup."""
+    """Prints the line of an error to stderr, without interpreting markup."""
     err.print(f"[bold red]error:[/] {escape(line)}", soft_wrap=True)
 
 
@@ -52,23 +52,23 @@ def print_note(line: str) -> None:
 
 @contextmanager
 def mute_native_stderr() -> Iterator[None]:
-    """Drops what native code writes to stderr meanwhile, of which no logger can be asked."""
+    """Discards what native code writes to stderr meanwhile, which no logger controls."""
     sys.stderr.flush()
-    kept = os.dup(2)
+    saved_stderr = os.dup(2)
     try:
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
+        with Path(os.devnull).open("wb") as null_device:
+            os.dup2(null_device.fileno(), 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(saved_stderr, 2)
+        os.close(saved_stderr)
 
 
 @contextmanager
 def progress_bars(*, still: bool = False) -> Iterator[ProgressCallback]:
-    """Gives a `Report` that shows one bar a stage on stderr; on a dumb terminal, a line a stage.
+    """Yields a callback that shows one bar per stage on stderr; without a terminal, lines.
 
-    With `still`, bars move only when something is reported: no clock ticks beside what is measured.
+    With `still`, bars move only on an update: no clock ticks during a measurement.
     """
     columns = (
         TextColumn("{task.description}"),
@@ -79,12 +79,12 @@ def progress_bars(*, still: bool = False) -> Iterator[ProgressCallback]:
         TextColumn("{task.fields[note]}"),
     )
     if not err.is_terminal:
-        yield _line_a_stage()
+        yield _progress_lines()
         return
     with Progress(*columns, console=err, transient=False, auto_refresh=not still) as bars:
         tasks: dict[str, Any] = {}
 
-        def report(update: ProgressUpdate) -> None:
+        def show(update: ProgressUpdate) -> None:
             if update.stage not in tasks:
                 tasks[update.stage] = bars.add_task(update.stage, total=None, note="")
             bars.update(
@@ -96,41 +96,43 @@ def progress_bars(*, still: bool = False) -> Iterator[ProgressCallback]:
             if still:
                 bars.refresh()
 
-        yield report
+        yield show
 
 
-def _line_a_stage() -> ProgressCallback:
+def _progress_lines() -> ProgressCallback:
     """A line when a stage begins and ends, and every `LINE_INTERVAL_S` while it lasts."""
-    said_at: dict[str, float] = {}
-    began: dict[str, tuple[float, float]] = {}
-    ended: set[str] = set()
+    last_line_s: dict[str, float] = {}
+    first_updates: dict[str, tuple[float, float]] = {}
+    finished: set[str] = set()
 
-    def report(update: ProgressUpdate) -> None:
-        stage, now = update.stage, time.monotonic()
+    def show(update: ProgressUpdate) -> None:
+        stage, now_s = update.stage, time.monotonic()
         if update.done == update.total:
-            if stage not in ended:
-                ended.add(stage)
+            if stage not in finished:
+                finished.add(stage)
                 print_note(f"{stage}: done {update.note}".rstrip())
-        elif stage not in said_at:
-            said_at[stage] = now
-            began[stage] = (now, update.done)
+        elif stage not in last_line_s:
+            last_line_s[stage] = now_s
+            first_updates[stage] = (now_s, update.done)
             print_note(f"{stage} … {update.note}".rstrip())
-        elif now - said_at[stage] >= LINE_INTERVAL_S:
-            said_at[stage] = now
+        elif now_s - last_line_s[stage] >= LINE_INTERVAL_S:
+            last_line_s[stage] = now_s
             share = f"{update.done / update.total:.0%}" if update.total else update.done
-            left = _time_left(update, now, *began[stage])
-            print_note(f"{stage}: {share} {left}{update.note}".rstrip())
+            remaining = _format_remaining(update, now_s, *first_updates[stage])
+            print_note(f"{stage}: {share} {remaining}{update.note}".rstrip())
 
-    return report
+    return show
 
 
-def _time_left(update: ProgressUpdate, now: float, began: float, done_then: float) -> str:
-    """The time that the rest takes at the speed so far, as `3:20 left, `; nothing if unknown.
+def _format_remaining(
+    update: ProgressUpdate, now_s: float, start_s: float, done_at_start: float
+) -> str:
+    """The remaining time at the speed so far, as `3:20 left, `; empty if unknown.
 
-    What was done before the stage began here (a training that is gone on with) is no speed.
+    What was done before the stage began here (by an earlier, interrupted run) does not count.
     """
-    done = update.done - done_then
+    done = update.done - done_at_start
     if not update.total or done <= 0:
         return ""
-    seconds = round((update.total - update.done) * (now - began) / done)
+    seconds = round((update.total - update.done) * (now_s - start_s) / done)
     return f"{seconds // 60}:{seconds % 60:02} left, "

@@ -21,7 +21,7 @@ DEFAULT_DROP_POINTS = 1.0
 
 
 class Budget(msgspec.Struct, frozen=True):
-    """Limits of a deployment; None is no limit, a value equal to the limit is within it."""
+    """Limits of a deployment; None means no limit, a value equal to the limit is within it."""
 
     memory_bytes: int | None = None
     model_memory_bytes: int | None = None

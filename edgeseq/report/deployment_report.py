@@ -197,12 +197,12 @@ def _check_out(folder: Path) -> None:
         return
     if not folder.is_dir() or folder.is_symlink():
         raise OutputError("is not a folder", where=folder, fix="choose another --out")
-    others = sorted(path.name for path in folder.iterdir() if path.name not in WRITTEN)
-    if others:
+    foreign = sorted(path.name for path in folder.iterdir() if path.name not in WRITTEN)
+    if foreign:
         raise OutputError(
-            "holds other files than a report",
+            "holds more than a report",
             where=folder,
-            found=", ".join(others[:3]),
+            found=", ".join(foreign[:3]),
             fix="choose another --out or an empty folder",
         )
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from edgeseq.report.group_view import GroupView
 from edgeseq.report.sections import ReportSection, ReportTable
 
-# An underscore inside of a word is no markup, and names like dynamic_wi8_afp32 stay readable.
+# An underscore within a word is not markup: names like dynamic_wi8_afp32 stay readable.
 _SPECIAL = re.compile(r"[\\`*\[\]#|~$]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")
 
 
@@ -31,15 +31,15 @@ def render_markdown(
     title: str, overall: str, groups: Sequence[MarkdownGroup], *, pictures: str
 ) -> str:
     """The document; `overall` is the sentence over several groups."""
-    escape, several = escape_markdown, len(groups) > 1
+    escape, has_groups = escape_markdown, len(groups) > 1
     lines = [f"# {escape(title)}", ""]
     if not groups:
         lines += ["Nothing was measured: the result files hold no run.", ""]
-    if several:
+    if has_groups:
         lines += [f"{escape(overall)} Results of different devices, settings or data are never "
                   "merged.", ""]  # fmt: skip
     for group in groups:
-        if several:
+        if has_groups:
             lines += [f"## {escape(group.view.title)}", ""]
         lines += _verdict_lines(group.view)
         for section in group.sections:

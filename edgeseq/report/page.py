@@ -135,7 +135,7 @@ def _template_text(name: str) -> str:
 
 @functools.cache
 def _vega_bundle() -> str:
-    """Vega, Vega-Lite and vega-embed as one script, in a scope of its own (about 900 kB)."""
+    """Vega, Vega-Lite and vega-embed as one script in its own scope (about 900 kB)."""
     # Its type stub forgets that the snippet may be left out.
     bundle = vl_convert.javascript_bundle()  # type: ignore[call-arg]
     return f"(()=>{{{bundle}}})();"

@@ -119,7 +119,7 @@ def _row_data(
         "figures": verdict_figures(row),
         # By the number of the other row: the sentence if it is the best and this one is not
         # good enough, if it ships and this one costs more, and if this one ships.
-        "worse": [_worse(best, row, budget, gaps) for best in rows] if row.can_ship else [],
+        "worse": [_worse_reason(best, row, budget, gaps) for best in rows] if row.can_ship else [],
         "costlier": [cost_reason(winner, row) for winner in rows],
         "why": [_winner_reasons(row, best, budget, gaps) for best in rows],
     }
@@ -144,7 +144,7 @@ def _reasons(row: ReportRow, fixed: Budget) -> list[str | dict[str, str]]:
     return reasons
 
 
-def _worse(best: ReportRow, row: ReportRow, budget: Budget, gaps: ScoreGaps) -> str | None:
+def _worse_reason(best: ReportRow, row: ReportRow, budget: Budget, gaps: ScoreGaps) -> str | None:
     if best is row or not best.can_ship:
         return None
     gap = gaps(best.bundle, row.bundle)

@@ -184,13 +184,13 @@ def _class_score(label: str, n_right: int, n_gold: int, n_predicted: int) -> Cla
     )
 
 
-def score_gap(best: Run, worse: Run, *, allowed_points: float) -> ScoreGap | None:
+def score_gap(best: Run, other_run: Run, *, allowed_points: float) -> ScoreGap | None:
     """The gap of two runs over the same examples, paired; None where they cannot be paired.
 
     "Not worse" is `edgeseq.stats.scores.non_inferiority` with `allowed_points` as margin; with 0
     allowed, the whole one-sided interval has to lie at or above the better score.
     """
-    first, second = best.predictions, worse.predictions
+    first, second = best.predictions, other_run.predictions
     if first is None or second is None or not is_paired(first, second):
         return None
     metric = scoring.metric_of(best.bundle.task)
@@ -225,12 +225,12 @@ def paired_gaps(runs: Sequence[Run], *, allowed_points: float) -> Callable[[str,
     ranks = {name: _rank(run) for name, run in by_name.items()}
     gaps = {(name, name): ScoreGap(0.0, 0.0, not_worse=True) for name in by_name}
 
-    def gap_between(best: str, worse: str) -> ScoreGap:
-        if (best, worse) not in gaps:
-            paired = score_gap(by_name[best], by_name[worse], allowed_points=allowed_points)
-            observed = ScoreGap(100 * (ranks[best] - ranks[worse]), None, not_worse=False)
-            gaps[best, worse] = paired or observed
-        return gaps[best, worse]
+    def gap_between(best: str, other_name: str) -> ScoreGap:
+        if (best, other_name) not in gaps:
+            paired = score_gap(by_name[best], by_name[other_name], allowed_points=allowed_points)
+            observed = ScoreGap(100 * (ranks[best] - ranks[other_name]), None, not_worse=False)
+            gaps[best, other_name] = paired or observed
+        return gaps[best, other_name]
 
     return gap_between
 

@@ -170,7 +170,7 @@ def cost_reason(winner: ReportRow, row: ReportRow) -> str:
     costs = [
         f"{name} {formatter(value)} > {formatter(limit)}"
         for name, value, limit, formatter in pairs
-        # Numbers that print alike are no reason, and differ by less than any interval.
+        # Numbers that print alike differ by less than any interval.
         if value is not None
         and limit is not None
         and value > limit

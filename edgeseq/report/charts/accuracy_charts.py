@@ -186,13 +186,13 @@ def confusion_chart(
     if counts is None or len(labels) > MAX_LABELS:
         return None
     largest = max((r["n"] for r in records if not r["same"]), default=0) or 1
-    many = len(labels) > FEW_LABELS
+    is_large = len(labels) > FEW_LABELS
     for record in records:
         # Of many cells most are empty: their zeros would hide the rest.
-        is_blank = many and not record["n"]
+        is_blank = is_large and not record["n"]
         record["text"] = "" if is_blank else format_count(record["n"])
         record["opacity"] = 0.08 if record["same"] else 0.1 + 0.75 * record["n"] / largest
-    x_axis = alt.Axis(labelAngle=-45 if many else 0, labelLimit=90, labelOverlap=False)
+    x_axis = alt.Axis(labelAngle=-45 if is_large else 0, labelLimit=90, labelOverlap=False)
     x_title, y_title = (f"{styles[model.row.bundle].label} predicts" for model in (second, first))
     base = alt.Chart(inline_data(records)).encode(
         x=alt.X("second:N", sort=labels, title=x_title, axis=x_axis),
@@ -202,7 +202,7 @@ def confusion_chart(
         base.mark_rect(color=arch_colour("bert"), cornerRadius=3).encode(
             opacity=alt.Opacity("opacity:Q", scale=None)
         ),
-        base.mark_text(fontSize=10 if many else 13, fontWeight=600).encode(text="text:N"),
+        base.mark_text(fontSize=10 if is_large else 13, fontWeight=600).encode(text="text:N"),
     )
     return ReportFigure(
         name="disagreement",
@@ -210,7 +210,7 @@ def confusion_chart(
         caption=_disagreement_caption(first, second, records, counts),
         spec=chart_spec(
             chart,
-            height_px=max(200, (26 if many else 52) * len(labels)),
+            height_px=max(200, (26 if is_large else 52) * len(labels)),
             description="Predictions of two models against each other",
         ),
     )

@@ -216,7 +216,7 @@ def pareto(rows: Sequence[ReportRow], cost: CostName) -> list[ReportRow]:
 def _frontier_caption(rows: Sequence[ReportRow], front: Sequence[ReportRow], cost: CostName) -> str:
     title = _COST_TITLES[cost]
     if not front:
-        return "No measurement is valid, so there is no frontier."
+        return "Without a valid measurement there is no frontier."
     if len(front) == 1:
         return f"{front[0].bundle} has the best score at the lowest {title}."
     cheapest, best = front[0], front[-1]

@@ -36,7 +36,7 @@ from edgeseq.units import format_bytes, format_duration_ms
 HEIGHT_PX = 340
 LINE_HEIGHT_PX = 14
 MARK_RADIUS_PX = 6
-NOTHING = "nothing fits"
+NO_WINNER = "nothing fits"
 ARCHS: tuple[Arch, ...] = ("lstm", "bert")
 
 
@@ -111,13 +111,13 @@ def _cells_layer(grid: _MapGrid, group: ModelGroup) -> alt.Chart:
     records = [
         {
             "x": r.x, "x2": r.x2, "y": r.y, "y2": r.y2,
-            "kind": kinds[r.winner] if r.winner else NOTHING,
-            "bundle": r.winner or NOTHING,
+            "kind": kinds[r.winner] if r.winner else NO_WINNER,
+            "bundle": r.winner or NO_WINNER,
         }
         for r in _rectangles(grid)
     ]  # fmt: skip
     colours = {arch_title(arch, group.task): arch_colour(arch) for arch in ARCHS}
-    colours[NOTHING] = colour("none")
+    colours[NO_WINNER] = colour("none")
     present = [kind for kind in colours if any(record["kind"] == kind for record in records)]
     scale = alt.Scale(domain=present, range=[colours[kind] for kind in present])
     legend = alt.Legend(title=None, symbolType="square", columns=3)
@@ -234,7 +234,7 @@ def _name_record(
     xs = [x.px(value, width_px) for value in grid.memory_mb]
     ys = [y.px(value, HEIGHT_PX) for value in grid.p95_ms]
     box = _largest_rectangle(grid.cells, winner, xs, ys)
-    lines = _wrap(styles[winner].label if winner else NOTHING, box.x2 - box.x - 8)
+    lines = _wrap(styles[winner].label if winner else NO_WINNER, box.x2 - box.x - 8)
     if lines is None or len(lines) * LINE_HEIGHT_PX > box.y2 - box.y - 4:
         return None
     centre = (box.x + box.x2) / 2

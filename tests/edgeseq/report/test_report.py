@@ -333,7 +333,7 @@ def test_an_earlier_report_is_replaced_and_nothing_else(tmp_path: Path) -> None:
     save_report([path], out, budget=BUDGET)
     assert not (out / PICTURES / "old.png").exists()
     (out / "diary.txt").write_text("mine", encoding="utf-8")
-    with pytest.raises(OutputError, match=r"holds other files than a report: found diary\.txt"):
+    with pytest.raises(OutputError, match=r"holds more than a report: found diary\.txt"):
         save_report([path], out)
     with pytest.raises(OutputError, match="is not a folder"):
         save_report([path], path)
