@@ -30,9 +30,9 @@ from edgeseq.formats.trained_model import read_model_folder
 from edgeseq.report.boundary import WinnerMap
 from edgeseq.report.rows import ReportRow, derive_row
 from edgeseq.report.run_statistics import Ci95, OpenCi95, SourceScore
-from edgeseq.tasks.coreference import GENDERS, bias_of
-from edgeseq.tasks.registry import TASKS, head_of
-from edgeseq.tasks.scoring import METRICS, metric_of
+from edgeseq.tasks.gap_f1 import GENDERS, bias_of
+from edgeseq.tasks.registry import TASKS, task_of
+from edgeseq.tasks.scoring import metric_of
 from edgeseq.units import format_bytes, format_duration_ms
 from studies.families import ContextCost, context_costs, context_table, limits_sentence, winners_of
 from studies.trainings import (
@@ -197,7 +197,7 @@ def _measured(run: Run, row: ReportRow) -> MeasuredModel:
             finding.code for finding in row.findings if finding.severity == "invalid"
         ),
     }
-    if head_of(row.task) == "language-modeling":
+    if task_of(row.task).is_streaming:
         derived["context_costs"] = context_costs(run)
     return MeasuredModel(**(copied | derived))
 
@@ -218,6 +218,8 @@ def page(files: Sequence[Evidence], task_trainings: Sequence[TaskTrainings] = ()
         "",
     ]
     for task in TASKS.values():
+        if task.title is None:
+            continue  # a user's own data
         lines += [f"## {task.name}: {task.title}", "", *_verdicts(task.name, files), ""]
         for evidence in files:
             if evidence.task == task.name:
@@ -312,7 +314,7 @@ def _row(task: str, session: MeasuringSession, model: MeasuredModel) -> ReportRo
         "device": session.device,
         "threads": session.threads,
         "size_bytes": model.model_size_bytes,
-        "metric": TASKS[task].metric,
+        "metric": metric_of(task).name,
         "cold_start_ms": None,
         "valid": not model.invalid_reasons,
     }
@@ -352,7 +354,7 @@ def read_stored(folder: Path) -> list[Evidence]:
     stored = []
     for path in sorted(folder.glob("*.json")):
         evidence = read_json(path, Evidence, error=ResultError)
-        if evidence.task not in TASKS or TASKS[evidence.task].metric not in METRICS:
+        if evidence.task not in TASKS:
             raise ResultError("unknown task", where=path, found=evidence.task)
         stored.append(evidence)
     return stored

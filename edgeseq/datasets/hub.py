@@ -36,7 +36,7 @@ class HubSplit(Protocol):
 def load_hub(
     name: str,
     *,
-    task: str = "sentiment",
+    task: str = "text-classification",
     columns: Columns | None = None,
     progress: ProgressCallback = no_progress,
 ) -> Dataset:

@@ -52,7 +52,7 @@ def read_tagged(path: Path, task: str) -> Tagged:
         found = _read_jsonl(path)
     else:
         found = read_conll(path, scheme="raw", delimiter="," if suffix == ".csv" else None)
-    return _in_bio(found, path) if get_task(task).spans else found
+    return _in_bio(found, path) if get_task(task).bio_labels else found
 
 
 def _in_bio(found: Tagged, path: Path) -> Tagged:

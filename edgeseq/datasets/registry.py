@@ -32,7 +32,7 @@ from edgeseq.datasets.splits import SPLITS, make_dataset
 from edgeseq.errors import DataError
 from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq.tasks.examples import AnyDataset, Dataset, SplitName, TextExample
-from edgeseq.tasks.registry import head_of
+from edgeseq.tasks.registry import task_of
 
 DEFAULT = customer_feedback.NAME
 
@@ -80,7 +80,7 @@ def entries(data_dir: Path | None = None) -> tuple[Entry, ...]:
         wikitext.entry(data_dir),
         Entry(
             name="FILE",
-            task="sentiment",
+            task="text-classification",
             title="your own .csv, .tsv or .jsonl with a text and a label a row",
             sizes=None,
             licence="yours",
@@ -90,7 +90,7 @@ def entries(data_dir: Path | None = None) -> tuple[Entry, ...]:
         ),
         Entry(
             name="FILE",
-            task="pos or ner",
+            task="token-classification, pos or ner",
             title="your own .conll, .conllu or .jsonl of words with a tag each",
             sizes=None,
             licence="yours",
@@ -100,7 +100,7 @@ def entries(data_dir: Path | None = None) -> tuple[Entry, ...]:
         ),
         Entry(
             name="hf:NAME[:CONFIG]",
-            task="sentiment",
+            task="text-classification",
             title="a data set of the Hugging Face hub",
             sizes=None,
             licence="see its card on the hub",
@@ -126,12 +126,11 @@ def load_dataset(
 ) -> AnyDataset:
     """The data set called `name` (see the table above), fetched first where that is needed.
 
-    `task` says what an own file is for (default: what its name tells, else `sentiment`); a data set
-    of the registry has a
-    task of its own, and another one is refused. `data_dir` is a folder with local copies, looked
-    at before any network; `columns` is for own files and the hub. Raises `DataError` for an
-    unknown name or a set that is not what its format promises, and `FetchError` when it cannot
-    be had.
+    `task` says what a user's file is for (default: what its suffix tells, else
+    `text-classification`); a registered data set has its own task, and another one is refused.
+    `data_dir` is a folder with local copies, looked at before any network; `columns` is for files
+    and the hub. Raises `DataError` for an unknown name or a set that is not what its format
+    promises, and `FetchError` when it cannot be downloaded.
     """
     if data_dir is not None and not data_dir.is_dir():
         raise DataError(
@@ -149,9 +148,12 @@ def load_dataset(
     if name in named:
         return _for_task(named[name](), task)
     if name.startswith(hub.PREFIX):
-        return hub.load_hub(name, columns=columns, progress=progress)
+        is_of_texts = task is not None and task_of(task).head == "text-classification"
+        of_task = task if task and is_of_texts else "text-classification"
+        dataset = hub.load_hub(name, task=of_task, columns=columns, progress=progress)
+        return _for_task(dataset, task)
     task = task or task_of_file(name)
-    by_word = head_of(task) == "token-classification"
+    by_word = task_of(task).head == "token-classification"
     if by_word and Path(name).suffix.lower() in TAGGED_SUFFIXES:
         return load_tagged_files(task, train=Path(name))
     if not by_word and Path(name).suffix.lower() in LABELLED_SUFFIXES:
@@ -167,7 +169,7 @@ def load_dataset(
 
 def task_of_file(name: str) -> str:
     """The task that the user's file `name` is for by its ending, where none is named."""
-    return WORD_SUFFIXES.get(Path(name).suffix.lower(), "sentiment")
+    return WORD_SUFFIXES.get(Path(name).suffix.lower(), "text-classification")
 
 
 def _for_task(dataset: AnyDataset, task: str | None) -> AnyDataset:

@@ -22,8 +22,9 @@ from edgeseq.errors import BundleError
 from edgeseq.formats.codec import decode_json
 from edgeseq.formats.storage import read_bytes, read_json, sha256_file
 from edgeseq.formats.trained_model import Arch
-from edgeseq.tasks.examples import EXAMPLE_TYPES, AnyExample, TaggedExample, labels_of
-from edgeseq.tasks.registry import TASKS, Head, head_of
+from edgeseq.tasks.examples import AnyExample, TaggedExample, labels_of
+from edgeseq.tasks.registry import task_of
+from edgeseq.tasks.task import Head, Task
 
 SCHEMA_VERSION = 1
 RecipeName = Literal[
@@ -191,19 +192,19 @@ class Bundle(msgspec.Struct, frozen=True):
         return sum(self.manifest.files[name].size_bytes for name in names)
 
     @property
-    def head(self) -> Head:
-        """The shape of an answer."""
-        return head_of(self.manifest.task)
+    def task(self) -> Task:
+        """The task that the manifest names."""
+        return task_of(self.manifest.task)
 
     @property
-    def spans(self) -> bool:
-        """Whether the labels are BIO tags."""
-        return self.manifest.task in TASKS and TASKS[self.manifest.task].spans
+    def head(self) -> Head:
+        """What the model predicts."""
+        return self.task.head
 
     def read_examples(self) -> tuple[AnyExample, ...]:
-        """The examples of `eval.jsonl`, of the head's kind; raises `BundleError` naming the line
+        """The examples of `eval.jsonl`, of the task's type; raises `BundleError` naming the line
         that is wrong."""
-        kind, known = EXAMPLE_TYPES[self.head], frozenset(self.labels)
+        kind, known = self.task.example, frozenset(self.labels)
         path = self.path / "eval.jsonl"
         content = read_bytes(path, error=BundleError, limit_bytes=TEXT_LIMIT_BYTES)
         examples = []
@@ -330,7 +331,7 @@ def _check_stream(path: Path, labels: tuple[str, ...], manifest: BundleManifest)
 
 
 def _check_labels(path: Path, labels: tuple[str, ...], manifest: BundleManifest) -> None:
-    if head_of(manifest.task) == "language-modeling":
+    if task_of(manifest.task).is_streaming:
         _check_stream(path, labels, manifest)
         return
     if len(set(labels)) != len(labels) or len(labels) < 2:
@@ -343,7 +344,7 @@ def _check_labels(path: Path, labels: tuple[str, ...], manifest: BundleManifest)
         )
     shapes = [output.shape for output in manifest.signature.outputs]
     lengths = [one.shape[-1] for one in manifest.signature.inputs if one.shape] or [-1]
-    if shapes != [answer_shape(head_of(manifest.task), len(labels), lengths[0])]:
+    if shapes != [answer_shape(task_of(manifest.task).head, len(labels), lengths[0])]:
         raise BundleError(
             "lists another number of classes than the model's outputs",
             where=path / "labels.json",
@@ -387,9 +388,10 @@ def _check_golden(path: Path, golden: Golden, manifest: BundleManifest, n_labels
             fix="convert again",
         )
     for number, example in enumerate(golden.examples):
-        by_token = head_of(manifest.task) != "text-classification"
+        head = task_of(manifest.task).head
+        by_token = head != "text-classification"
         expected = n_labels * (len(example.token_ids) if by_token else 1)
-        if head_of(manifest.task) == "language-modeling":
+        if head == "language-modeling":
             expected = len(example.token_ids)
         if len(example.logits) != expected:
             raise BundleError(

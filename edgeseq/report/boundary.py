@@ -14,14 +14,12 @@ from edgeseq.formats.trained_model import Arch
 from edgeseq.report.budgets import Budget
 from edgeseq.report.rows import ReportRow
 from edgeseq.report.verdict import ScoreGaps, blocking_reasons, decide
-from edgeseq.tasks.registry import head_of
+from edgeseq.tasks.registry import task_of
 from edgeseq.units import format_bytes, format_duration_ms
 
 GridCell = tuple[int, int]
 MAP_LIMITS = frozenset({"memory", "p95"})
 """Keys of the limits that span the map."""
-_MODELS: dict[Arch, str] = {"lstm": "an LSTM", "bert": "a BERT"}
-_CAUSAL_MODELS: dict[Arch, str] = {"lstm": "an LSTM", "bert": "a transformer"}
 """A causal encoder is not a BERT."""
 
 
@@ -99,8 +97,8 @@ def boundary_sentence(rows: Sequence[ReportRow], winners: WinnerMap) -> str:
 
 def _arch_names(rows: Sequence[ReportRow]) -> dict[Arch, str]:
     """Architectures with their article, for a sentence about these rows."""
-    is_causal = bool(rows) and head_of(rows[0].task) == "language-modeling"
-    return _CAUSAL_MODELS if is_causal else _MODELS
+    encoder = task_of(rows[0].task if rows else "").bert_title
+    return {"lstm": "an LSTM", "bert": f"a {encoder}"}
 
 
 def _corners(region: set[GridCell]) -> list[GridCell]:

@@ -94,7 +94,7 @@ class Report:
     @property
     def title(self) -> str:
         """The heading."""
-        return report_title([decision.group.task for decision in self.decisions])
+        return report_title([decision.group for decision in self.decisions])
 
     def to_html(self) -> str:
         """The page, which loads nothing.

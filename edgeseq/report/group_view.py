@@ -20,7 +20,7 @@ from edgeseq.report.page_data import verdict_figures
 from edgeseq.report.provenance import Pairs, provenance
 from edgeseq.report.rows import ModelGroup, ReportRow
 from edgeseq.report.summary import GroupSummary
-from edgeseq.tasks.registry import TASKS
+from edgeseq.tasks.registry import task_of
 from edgeseq.units import format_bytes, format_count, format_duration_ms
 
 _SEVERITIES = ("invalid", "warning", "note")
@@ -74,9 +74,9 @@ class GroupView(msgspec.Struct, frozen=True):
     commands: tuple[str, ...]
 
 
-def report_title(tasks: Sequence[str]) -> str:
-    """The heading of a report."""
-    titles = [TASKS[task].title if task in TASKS else task for task in dict.fromkeys(tasks)]
+def report_title(groups: Sequence[ModelGroup]) -> str:
+    """The heading of a report: its tasks, or the data set of a generic one."""
+    titles = dict.fromkeys(task_of(group.task).title or group.data_name for group in groups)
     return f"What to ship for {' and '.join(titles) or 'nothing'}"
 
 

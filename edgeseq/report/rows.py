@@ -34,7 +34,8 @@ from edgeseq.report.run_statistics import (
     split_scores,
 )
 from edgeseq.stats.latency import median
-from edgeseq.tasks.scoring import METRICS, Metric, metric_of, n_answers
+from edgeseq.tasks.metric import Metric
+from edgeseq.tasks.scoring import metric_of, n_answers
 
 
 class ReportRow(msgspec.Struct, frozen=True):
@@ -90,7 +91,7 @@ class ReportRow(msgspec.Struct, frozen=True):
     @property
     def metric_definition(self) -> Metric:
         """How `score` is read, compared and shown."""
-        return METRICS[self.metric]
+        return metric_of(self.task)
 
     @property
     def rank(self) -> float:

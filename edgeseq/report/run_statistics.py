@@ -11,11 +11,10 @@ import numpy as np
 
 from edgeseq.formats.result import EnergyWindow, LimitedRun, Run
 from edgeseq.stats import latency, scores
-from edgeseq.stats.classification import confusion_matrix
 from edgeseq.stats.classification import score as class_scores
 from edgeseq.tasks import scoring
+from edgeseq.tasks.metric import Metric
 from edgeseq.tasks.predictions import Predictions
-from edgeseq.tasks.tagging import entity_types
 
 Ci95 = tuple[float, float]
 """Low and high end of a 95 % interval."""
@@ -132,7 +131,7 @@ def split_scores(run: Run) -> SplitScores | None:
         score=total.value,
         score_ci95=total.ci95,
         macro_f1=class_scores(predictions.gold, predictions.predicted, labels).macro_f1
-        if metric.name == "accuracy"
+        if metric.is_accuracy
         else None,
         per_class=_per_class(metric, predictions, labels),
         per_source=tuple(
@@ -144,7 +143,7 @@ def split_scores(run: Run) -> SplitScores | None:
 
 
 def _source_score(
-    metric: scoring.Metric, predictions: Predictions, labels: Sequence[str], source: str
+    metric: Metric, predictions: Predictions, labels: Sequence[str], source: str
 ) -> SourceScore:
     subset = scoring.subset(predictions, [name == source for name in predictions.sources])
     score = scoring.score(metric, subset, labels)
@@ -152,23 +151,15 @@ def _source_score(
 
 
 def _per_class(
-    metric: scoring.Metric, predictions: Predictions, labels: Sequence[str]
+    metric: Metric, predictions: Predictions, labels: Sequence[str]
 ) -> tuple[ClassScore, ...]:
     """By label, or by entity type where spans are scored."""
-    if not predictions.gold:
+    if not predictions.gold or metric.class_counts is None:
         return ()
-    if metric.name == "entity-f1":
-        sums = scoring.per_type_counts(predictions, labels).sum(axis=0).astype(int).tolist()
-        return tuple(
-            _class_score(entity_type, *counts)
-            for entity_type, counts in zip(entity_types(labels), sums, strict=True)
-        )
-    confusion = confusion_matrix(predictions.gold, predictions.predicted, len(labels))
+    classes = metric.class_counts(predictions, labels)
     return tuple(
-        _class_score(
-            label, int(confusion[k, k]), int(confusion[k].sum()), int(confusion[:, k].sum())
-        )
-        for k, label in enumerate(labels)
+        _class_score(name, *counts)
+        for name, counts in zip(classes.names, classes.counts.tolist(), strict=True)
     )
 
 

@@ -15,7 +15,7 @@ from edgeseq.report.format import (
 )
 from edgeseq.report.rows import MeasuredModel, ModelGroup
 from edgeseq.tasks.examples import AnyExample, TextExample, labels_of, sample_positions
-from edgeseq.tasks.registry import head_of
+from edgeseq.tasks.registry import task_of
 from edgeseq.tasks.scoring import by_example
 
 MAX_TEXTS = 6
@@ -95,7 +95,7 @@ def measured_examples(group: ModelGroup, examples: Sequence[AnyExample]) -> Sequ
     """Those of a bundle's test examples that the group's run used."""
     indices = sample_positions(len(examples), group.effective.examples)
     measured = [examples[index] for index in indices]
-    if not group.effective.quick or head_of(group.task) != "language-modeling":
+    if not (group.effective.quick and task_of(group.task).is_streaming):
         return measured
     # A quick run scores the first documents until it has enough words.
     predictions = [model.run.predictions for model in group.models]

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from edgeseq.errors import BundleError, DataError
 from edgeseq.runtime.interpreter import TfliteRuntime, find_runtime, load_interpreter
-from edgeseq.tasks.language_model import log_probabilities, ranks
+from edgeseq.tasks.perplexity import log_probabilities, ranks
 
 INPUT_IDS, LOGIT_POSITIONS, LOGITS, NEXT_SUFFIX = "input_ids", "places", "logits", "_next"
 CHUNK_TOKENS = 32

@@ -13,7 +13,7 @@ from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq.suite.quick import take_subset
 from edgeseq.suite.schema import DataSection
 from edgeseq.tasks.examples import AnyDataset
-from edgeseq.tasks.registry import head_of
+from edgeseq.tasks.registry import task_of
 
 
 def load_section(
@@ -56,6 +56,6 @@ def _load_full(
     task = task or task_of_file(section.train)
     train = Path(section.train)
     dev, test = (None if path is None else Path(path) for path in (section.dev, section.test))
-    if head_of(task) == "token-classification":
+    if task_of(task).head == "token-classification":
         return load_tagged_files(task, train=train, dev=dev, test=test, name=section.name)
     return load_files(task, train=train, dev=dev, test=test, columns=columns, name=section.name)

@@ -19,7 +19,7 @@ from edgeseq.suite.quick import quick_suite
 from edgeseq.suite.scheduler import run_steps
 from edgeseq.suite.schema import Suite, read_suite
 from edgeseq.suite.steps import Step, StepRecord
-from edgeseq.tasks.registry import head_of
+from edgeseq.tasks.registry import task_of
 from edgeseq_converters.training.language_model.settings import LmBertSettings, LmSettings
 from edgeseq_converters.training.settings import (
     BertSettings,
@@ -117,7 +117,7 @@ def run_suite(
 def _check_training(suite: Suite) -> None:
     """Settings of every training, before the first one has taken its minutes."""
     for model in suite.models:
-        if head_of(suite.task) == "language-modeling":
+        if task_of(suite.task).is_streaming:
             read_settings(model.train, LmBertSettings if model.arch == "bert" else LmSettings)
             continue
         settings: BertSettings | LstmSettings

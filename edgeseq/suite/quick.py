@@ -10,7 +10,7 @@ from edgeseq.datasets.splits import SPLITS, make_dataset
 from edgeseq.errors import InputError
 from edgeseq.suite.schema import BenchSection, DataSection, ModelSection, Suite
 from edgeseq.tasks.examples import AnyDataset
-from edgeseq.tasks.registry import head_of
+from edgeseq.tasks.registry import task_of
 
 TRAIN_TEXTS, OTHER_TEXTS = 1_000, 200
 """What MiniLM-L6 goes through once in about a minute on two cores; 200 texts tell scores apart
@@ -30,7 +30,7 @@ def quick_suite(suite: Suite) -> Suite:
         suite.data, max_train=TRAIN_TEXTS, max_dev=OTHER_TEXTS, max_test=OTHER_TEXTS
     )
     bench = BenchSection(quick=True, threads=suite.bench.threads)
-    shorter = _quick_stream if head_of(suite.task) == "language-modeling" else _quick_model
+    shorter = _quick_stream if task_of(suite.task).is_streaming else _quick_model
     models = tuple(shorter(model) for model in suite.models)
     return msgspec.structs.replace(
         suite, name=f"{suite.name}-quick", data=data, bench=bench, models=models

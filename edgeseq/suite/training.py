@@ -12,7 +12,7 @@ import msgspec
 from edgeseq.formats.trained_model import Arch, TrainedModel
 from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq.tasks.examples import AnyDataset
-from edgeseq.tasks.registry import head_of
+from edgeseq.tasks.registry import task_of
 from edgeseq_converters.training.distil import train_lstm
 from edgeseq_converters.training.finetune import train_bert
 from edgeseq_converters.training.language_model.settings import LmBertSettings, LmSettings
@@ -89,7 +89,7 @@ def train_model(
 
 def _trainer(task: str, request: TrainingRequest) -> tuple[Callable[..., TrainedModel], Any]:
     """The function that trains, and its settings."""
-    if head_of(task) == "language-modeling":
+    if task_of(task).is_streaming:
         if request.arch == "bert":
             settings: Any = read_settings(request.settings, LmBertSettings)
             return partial(to_the_end, train_lm_bert, checkpoint=request.checkpoint), settings

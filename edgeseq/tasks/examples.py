@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any, Generic, Literal
 
 import msgspec
 
-from edgeseq.tasks.registry import Head
-
 SplitName = Literal["train", "dev", "test"]
 
 
@@ -105,8 +103,7 @@ class Dataset(msgspec.Struct, Generic[ExampleT], frozen=True):
     """A data set in three splits, with the labels in the order of their class numbers.
 
     `sha256` is the hash of the examples' canonical form: two data sets with the same hash hold
-    the same examples in the same splits. All examples are of the kind of the task's head
-    (`EXAMPLE_TYPES`).
+    the same examples in the same splits. All examples are of the type that the task names.
     """
 
     name: str
@@ -119,12 +116,5 @@ class Dataset(msgspec.Struct, Generic[ExampleT], frozen=True):
     origin: str
     sha256: str
 
-
-EXAMPLE_TYPES: dict[Head, type[AnyExample]] = {
-    "text-classification": TextExample,
-    "token-classification": TaggedExample,
-    "language-modeling": StreamExample,
-}
-"""The kind of example that each head is trained and scored on."""
 
 AnyDataset = Dataset[Any]

@@ -1,67 +1,24 @@
-"""The tasks: what is asked of a text, and which number says how well it was answered."""
+"""The table of tasks."""
 
 from __future__ import annotations
-
-from typing import Literal
 
 import msgspec
 
 from edgeseq.errors import InputError
-
-Head = Literal["text-classification", "token-classification", "language-modeling"]
-MetricName = Literal["accuracy", "entity-f1", "gap-f1", "perplexity"]
-
-
-class Task(msgspec.Struct, frozen=True):
-    """A task of the toolkit.
-
-    `head` is the shape of the answer: one label a text, one a word, or the word that comes next.
-    `metric` names its main score (`edgeseq.tasks.scoring.METRICS`), `labels` the classes when the
-    task
-    fixes them, else None: then the data set's own labels are used. `spans`: the labels are BIO
-    tags, so an answer is decoded under their rules (`edgeseq.tasks.tagging`).
-    """
-
-    name: str
-    title: str
-    head: Head
-    metric: MetricName
-    labels: tuple[str, ...] | None = None
-    spans: bool = False
-
+from edgeseq.tasks.coreference import COREF
+from edgeseq.tasks.language_modeling import LM
+from edgeseq.tasks.task import Task
+from edgeseq.tasks.text_classification import SENTIMENT, TEXT_CLASSIFICATION
+from edgeseq.tasks.token_classification import NER, POS, TOKEN_CLASSIFICATION
 
 TASKS: dict[str, Task] = {
-    "sentiment": Task(
-        name="sentiment",
-        title="sentiment of short customer feedback",
-        head="text-classification",
-        metric="accuracy",
-    ),
-    "pos": Task(
-        name="pos",
-        title="part-of-speech tagging",
-        head="token-classification",
-        metric="accuracy",
-    ),
-    "ner": Task(
-        name="ner",
-        title="named entities",
-        head="token-classification",
-        metric="entity-f1",
-        spans=True,
-    ),
-    "coref": Task(
-        name="coref",
-        title="which name a pronoun means",
-        head="text-classification",
-        metric="gap-f1",
-    ),
-    "lm": Task(
-        name="lm",
-        title="the next word",
-        head="language-modeling",
-        metric="perplexity",
-    ),
+    "sentiment": SENTIMENT,
+    "pos": POS,
+    "ner": NER,
+    "coref": COREF,
+    "lm": LM,
+    "text-classification": TEXT_CLASSIFICATION,
+    "token-classification": TOKEN_CLASSIFICATION,
 }
 
 
@@ -74,6 +31,6 @@ def get_task(name: str) -> Task:
     return TASKS[name]
 
 
-def head_of(name: str) -> Head:
-    """The head of the task called `name`; a task of a newer version counts as one label a text."""
-    return TASKS[name].head if name in TASKS else "text-classification"
+def task_of(name: str) -> Task:
+    """The task called `name` in a file; one of a newer version counts as text classification."""
+    return TASKS.get(name) or msgspec.structs.replace(TEXT_CLASSIFICATION, name=name, title=name)

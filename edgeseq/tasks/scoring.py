@@ -13,9 +13,7 @@ value itself where it is a fraction.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -23,52 +21,10 @@ import numpy as np
 
 from edgeseq.errors import DataError
 from edgeseq.stats import scores as stats
-from edgeseq.stats.classification import FloatArray
-from edgeseq.tasks import coreference as gap_metrics
-from edgeseq.tasks import language_model as perplexity
+from edgeseq.stats.classification import confusion_matrix
+from edgeseq.tasks.metric import ClassCounts, FloatArray, Metric
 from edgeseq.tasks.predictions import Predictions
-from edgeseq.tasks.registry import TASKS, MetricName
-from edgeseq.tasks.tagging import entity_counts, entity_types
-from edgeseq.units import format_share
-
-Counts = Callable[[Predictions, Sequence[str]], FloatArray]
-"""Answers and labels → counts [examples, k], which add up over examples."""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A score of a task.
-
-    - `title` is how it is called in a sentence, `unit` what stands behind its numbers on an axis.
-    - `counts` [examples, k] and `value` of sums [..., k] → [...] define it.
-    - `utility` [...] → [...]: more is better, a hundredth is a point.
-    - `show` formats one value, `show_interval` its interval.
-    """
-
-    name: MetricName
-    title: str
-    unit: str
-    higher_is_better: bool
-    counts: Counts
-    value: Callable[[FloatArray], FloatArray]
-    utility: Callable[[FloatArray], FloatArray]
-    show: Callable[[float], str]
-    show_interval: Callable[[float, float], str]
-    axis_scale: float = 100.0
-    """Values times this are what a chart's axis shows."""
-
-    @property
-    def axis(self) -> str:
-        """The title of a chart's axis."""
-        return f"{self.title}, {self.unit}" if self.unit else self.title
-
-    def rank(self, value: float | None) -> float:
-        """What models are ordered by: `utility`, and less than all of them without a value."""
-        return -math.inf if value is None else float(self.utility(np.asarray(value)))
-
-    def points(self, better: float, worse: float) -> float:
-        """By how many points one value is better than another (negative: worse)."""
-        return 100 * (self.rank(better) - self.rank(worse))
+from edgeseq.tasks.registry import task_of
 
 
 class Score(msgspec.Struct, frozen=True):
@@ -80,8 +36,8 @@ class Score(msgspec.Struct, frozen=True):
 
 
 def metric_of(task: str) -> Metric:
-    """The metric of a task by name; accuracy for a task of a newer version."""
-    return METRICS[TASKS[task].metric if task in TASKS else "accuracy"]
+    """The metric of a task; accuracy for a task of a newer version."""
+    return task_of(task).load_metric()
 
 
 def score(metric: Metric, found: Predictions, labels: Sequence[str]) -> Score:
@@ -92,7 +48,7 @@ def score(metric: Metric, found: Predictions, labels: Sequence[str]) -> Score:
     counts = metric.counts(found, labels)
     sums = counts.sum(axis=0)
     value = float(metric.value(sums))
-    if metric.name == "accuracy" and not found.counts:
+    if metric.is_accuracy and not found.counts:
         interval = stats.wilson(round(sums[0]), len(counts))
         return Score(interval.estimate, (interval.low, interval.high), len(counts))
     drawn = metric.value(stats.cluster_bootstrap(counts))
@@ -116,7 +72,7 @@ def difference(
 
     Raises `DataError` where the two have not answered the same examples.
     """
-    if metric.name == "accuracy" and not a.counts:
+    if metric.is_accuracy and not a.counts:
         return stats.paired_bootstrap(a.gold, a.predicted, b.predicted, len(labels))
     ours, theirs = metric.counts(a, labels), metric.counts(b, labels)
     if ours.shape != theirs.shape:
@@ -173,95 +129,23 @@ def _right_counts(found: Predictions, labels: Sequence[str]) -> FloatArray:
     return np.asarray(rows, dtype=np.float64).reshape(-1, 2)
 
 
-def _entity_counts(found: Predictions, labels: Sequence[str]) -> FloatArray:
-    """Entities found exactly, there, and said, of each example: [examples, 3]."""
-    return np.asarray(per_type_counts(found, labels).sum(axis=1))
-
-
-def per_type_counts(found: Predictions, labels: Sequence[str]) -> FloatArray:
-    """The same by entity type: [examples, types, 3], types as `tagging.entity_types` has them."""
-    types = entity_types(labels)
-    rows = [
-        entity_counts(
-            [labels[tag] for tag in found.gold[own]],
-            [labels[tag] for tag in found.predicted[own]],
-            types,
-        )
-        for own in by_example(found)
-    ]
-    return np.array(rows, dtype=np.float64).reshape(-1, len(types), 3)
-
-
-def _gap_counts(found: Predictions, labels: Sequence[str]) -> FloatArray:
-    """True positives, false positives and false negatives of each example: [examples, 3]."""
-    if len(labels) != gap_metrics.N_CLASSES:
-        raise DataError("GAP's scores need the classes A, B and neither", found=", ".join(labels))
-    return np.asarray(gap_metrics.decisions(found.gold, found.predicted), np.float64)
-
-
 def _share(sums: FloatArray) -> FloatArray:
     """Right over all, 0 of nothing."""
     return np.asarray(sums[..., 0] / np.maximum(sums[..., 1], 1))
 
 
-def f1_of_counts(sums: FloatArray) -> FloatArray:
-    """F1 from found, there, said: 2·found / (there + said) (van Rijsbergen 1979), 0 of nothing."""
-    return np.asarray(2 * sums[..., 0] / np.maximum(sums[..., 1] + sums[..., 2], 1))
+def label_counts(found: Predictions, labels: Sequence[str]) -> ClassCounts:
+    """Right, present and predicted answers of each label."""
+    confusion = confusion_matrix(found.gold, found.predicted, len(labels))
+    columns = (confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0))
+    return ClassCounts(tuple(labels), np.stack(columns, axis=1).astype(np.int64))
 
 
-def _itself(value: FloatArray) -> FloatArray:
-    return value
-
-
-def _show_shares(low: float, high: float) -> str:
-    return f"{100 * low:.1f} to {100 * high:.1f}"
-
-
-METRICS: dict[str, Metric] = {
-    "accuracy": Metric(
-        name="accuracy",
-        title="accuracy",
-        unit="%",
-        higher_is_better=True,
-        counts=_right_counts,
-        value=_share,
-        utility=_itself,
-        show=format_share,
-        show_interval=_show_shares,
-    ),
-    "entity-f1": Metric(
-        name="entity-f1",
-        title="entity F1",
-        unit="%",
-        higher_is_better=True,
-        counts=_entity_counts,
-        value=f1_of_counts,
-        utility=_itself,
-        show=format_share,
-        show_interval=_show_shares,
-    ),
-    "gap-f1": Metric(
-        name="gap-f1",
-        title="F1 of pronouns",
-        unit="%",
-        higher_is_better=True,
-        counts=_gap_counts,
-        value=gap_metrics.f1_of_counts,
-        utility=_itself,
-        show=format_share,
-        show_interval=_show_shares,
-    ),
-    "perplexity": Metric(
-        name="perplexity",
-        title="perplexity",
-        unit="a word",
-        higher_is_better=False,
-        counts=perplexity.counts,
-        value=perplexity.value,
-        utility=perplexity.utility,
-        show=perplexity.show,
-        show_interval=perplexity.show_interval,
-        axis_scale=1.0,
-    ),
-}
-"""By name; every metric that a task of `edgeseq.tasks.registry` names."""
+ACCURACY = Metric(
+    name="accuracy",
+    title="accuracy",
+    counts=_right_counts,
+    value=_share,
+    is_accuracy=True,
+    class_counts=label_counts,
+)

@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from edgeseq.tasks.registry import Head
+from edgeseq.tasks.task import Head
 
 Phase = Literal[
     "started",

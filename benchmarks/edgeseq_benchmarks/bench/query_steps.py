@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from edgeseq.runtime.interpreter import TfliteModel
 from edgeseq.runtime.stateful import StatefulModel, top_k
 from edgeseq.runtime.text_tokenizer import TextTokenizer
-from edgeseq.tasks.registry import Head
+from edgeseq.tasks.task import Head
 from edgeseq_benchmarks.bench.probes.query_timer import Steps
 from edgeseq_benchmarks.bench.protocol import Answer, Text
 

@@ -273,7 +273,7 @@ def load_command(
         ledger=ledger,
         announce=announce,
         head=bundle.head,
-        span_labels=bundle.labels if bundle.spans else (),
+        span_labels=bundle.labels if bundle.task.bio_labels else (),
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from edgeseq.stats import classification, latency, scores
 from edgeseq.tasks import coreference, language_model, scoring
-from edgeseq.tasks.registry import TASKS
+from edgeseq.tasks.entity_f1 import per_type_counts
 from edgeseq.tasks.tagging import best_tags, bio_rules, entity_counts, spans
 
 from .entries import Entries, numbers
@@ -101,7 +101,7 @@ def _percentiles() -> Entries:
 
 def _metrics() -> Entries:
     entries: Entries = {}
-    for task in TASKS:
+    for task in LABELS:
         first, second = (
             run.predictions
             for run in make_result(Scenario(task, examples=150, queries=10)).runs[:2]
@@ -134,7 +134,7 @@ def _metrics() -> Entries:
             ]
             values["bias"] = overall.bias
         if task == "ner":
-            values["per_type"] = scoring.per_type_counts(first, labels).sum(axis=0).tolist()
+            values["per_type"] = per_type_counts(first, labels).sum(axis=0).tolist()
         entries |= numbers(f"metrics/{task}", values)
     return entries
 

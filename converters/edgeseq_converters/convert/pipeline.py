@@ -38,7 +38,7 @@ from edgeseq.formats.trained_model import TrainedModel
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.subprocesses import JobRequest, run_job
 from edgeseq.tasks.examples import AnyDataset, AnyExample
-from edgeseq.tasks.registry import head_of
+from edgeseq.tasks.registry import task_of
 from edgeseq_converters.convert.lower.dispatch import (
     LOWERINGS,
     Target,
@@ -116,7 +116,7 @@ def convert(
     model = read_source(model_dir)
     target = _target(model, lowering, length, runtime)
     gated = gate or max_drop is not None
-    if head_of(model.manifest.task) == "language-modeling":
+    if task_of(model.manifest.task).is_streaming:
         from edgeseq_converters.convert.stream_bundle import convert_stream
 
         return convert_stream(
@@ -228,7 +228,7 @@ def _run_converter(
         _, peak = in_worker(JobRequest("convert", arguments), where=place.out, progress=no_progress)
     content = read_tflite(path)
     labels = len(model.manifest.labels)
-    answer = answer_shape(head_of(model.manifest.task), labels, target.steps or -1)
+    answer = answer_shape(task_of(model.manifest.task).head, labels, target.steps or -1)
     signature = check_converted(
         content, recipe, answer=answer, where=where, words=words_table(model), steps=target.steps
     )

@@ -13,7 +13,7 @@ from edgeseq.errors import CheckpointError, InputError
 from edgeseq.formats.trained_model import TrainedModel, read_model_folder, write_model_folder
 from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq.tasks.examples import AnyDataset
-from edgeseq.tasks.registry import head_of
+from edgeseq.tasks.registry import task_of
 from edgeseq_converters.convert.foreign import classifier
 from edgeseq_converters.convert.sources import refuse
 from edgeseq_converters.models import read as importers
@@ -132,7 +132,7 @@ def read_any(
 def _with_labels(model: TrainedModel, dataset: AnyDataset, source: Path) -> TrainedModel:
     """The checkpoint's classes under the data's names: `LABEL_0`, … tell nothing."""
     labels = model.manifest.labels
-    by_word = head_of(dataset.task) == "token-classification"
+    by_word = task_of(dataset.task).head == "token-classification"
     wanted = "token_classification" if by_word else "sequence_classification"
     if model.manifest.bert is not None and model.manifest.bert.head != wanted:
         raise CheckpointError(

@@ -59,7 +59,7 @@ def check_perplexity(fidelity: Fidelity, max_drop: float | None, *, where: str) 
     """Raises `RefusedError` when the model's perplexity is too far above the float one's.
 
     A point is a hundredth of its logarithm, about a percent
-    (`edgeseq.tasks.language_model.utility`); without
+    (`edgeseq.tasks.perplexity`); without
     `max_drop` one is allowed, as `KEPT_FRACTION` allows a percent of other scores.
     """
     if not fidelity.score or not fidelity.float_score:

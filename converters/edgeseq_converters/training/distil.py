@@ -16,7 +16,7 @@ from edgeseq.formats.train_logits import read_train_logits
 from edgeseq.formats.trained_model import LstmConfig, TrainedModel, read_model_folder
 from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq.tasks.examples import AnyDataset
-from edgeseq.tasks.registry import head_of
+from edgeseq.tasks.registry import task_of
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.huggingface.checkpoint import DEFAULT_CHECKPOINT, read_checkpoint
 from edgeseq_converters.models.vocabulary import trim_wordpiece
@@ -89,7 +89,7 @@ def train_lstm(
     cannot be had, `InputError` when a setting needs a teacher and when training diverges. An
     interrupt leaves nothing at `out`.
     """
-    if head_of(data.task) == "token-classification":
+    if task_of(data.task).head == "token-classification":
         from edgeseq_converters.training.tag_lstm import train_lstm_tagger
 
         return train_lstm_tagger(

@@ -15,7 +15,7 @@ from edgeseq.errors import InputError
 from edgeseq.formats.trained_model import TrainedModel
 from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq.tasks.examples import AnyDataset, Dataset
-from edgeseq.tasks.registry import head_of
+from edgeseq.tasks.registry import task_of
 from edgeseq_converters.models.huggingface.checkpoint import (
     DEFAULT_CHECKPOINT,
     BertCheckpoint,
@@ -81,7 +81,7 @@ def train_bert(
     `FetchError` as `read_checkpoint` does, `InputError` for settings that do not fit the
     checkpoint or need a teacher, and when training diverges. An interrupt leaves nothing at `out`.
     """
-    if head_of(data.task) == "token-classification":
+    if task_of(data.task).head == "token-classification":
         from edgeseq_converters.training.tag_bert import train_bert_tagger
 
         return train_bert_tagger(

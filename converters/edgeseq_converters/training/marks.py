@@ -12,8 +12,8 @@ import numpy.typing as npt
 from edgeseq.errors import CheckpointError, DataError
 from edgeseq.formats.codec import decode_json
 from edgeseq.tasks import mentions as marked_text
-from edgeseq.tasks.coreference import gap_f1
 from edgeseq.tasks.examples import Dataset, SplitName, TextExample
+from edgeseq.tasks.gap_f1 import gap_f1
 from edgeseq.tasks.mentions import LABELS, MARKERS, OPENING, check_marked
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.encoder import WORD_TABLE

@@ -9,6 +9,7 @@ import msgspec
 
 from edgeseq.errors import InputError
 from edgeseq.formats.codec import from_builtins
+from edgeseq.tasks.registry import task_of
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, lt=1)]
@@ -135,18 +136,12 @@ TASK_DEFAULTS: dict[tuple[str, type[Any]], dict[str, Any]] = {
     | {"dropout": 0.1, "frozen_layers": 0},
     ("coref", LstmSettings): _MARKED
     | {"epochs": 12, "batch_size": 64, "dropout": 0.4, "patience": 4},
-    **{
-        (task, kind): values
-        for task in ("pos", "ner")
-        for kind, values in (
-            (BertSettings, {"epochs": 3, "frozen_layers": 0}),
-            (LstmSettings, {"epochs": 8, "batch_size": 64, "hard_weight": 0.5}),
-        )
-    },
+    ("token-classification", BertSettings): {"epochs": 3, "frozen_layers": 0},
+    ("token-classification", LstmSettings): {"epochs": 8, "batch_size": 64, "hard_weight": 0.5},
 }
-"""Where a task's defaults are others. `coref`: few texts, read often, and all layers must change
-for a question that no pre-training asked. `pos`, `ner`: every word is a lesson, so smaller batches
-of sentences; what a word is stands in the lowest layers too, so none is frozen."""
+"""Defaults of a task, or of a head, that differ. `coref`: few texts, read often, and all layers
+must change for a question that no pre-training asked. Token classification: every word is an
+example, so smaller batches; parts of speech are known in the lowest layers, so none is frozen."""
 
 
 def read_settings(
@@ -158,7 +153,10 @@ def read_settings(
     Raises `InputError` naming the setting that is unknown or out of range.
     """
     try:
-        own = {} if task is None else TASK_DEFAULTS.get((task, kind), {})
+        names = () if task is None else (task, task_of(task).head)
+        own: dict[str, Any] = next(
+            (TASK_DEFAULTS[name, kind] for name in names if (name, kind) in TASK_DEFAULTS), {}
+        )
         return from_builtins(own | dict(values), kind)
     except msgspec.ValidationError as failure:
         raise InputError(

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from edgeseq.tasks.examples import TaggedExample
 from edgeseq.tasks.predictions import Predictions
-from edgeseq.tasks.registry import TASKS
+from edgeseq.tasks.registry import task_of
 from edgeseq.tasks.scoring import metric_of
 from edgeseq.tasks.tagging import best_tags, bio_rules
 from edgeseq.tasks.word_windows import WordEncoder
@@ -85,7 +85,7 @@ def logits_by_word(predictor: Predictor, texts: Texts, part: TagPart, **options:
 
 def tag_score(task: str, labels: Sequence[str], part: TagPart, logits: FloatArray) -> float:
     """The task's metric of logits [words, labels], decoded as on a device."""
-    rules = bio_rules(labels) if TASKS[task].spans else None
+    rules = bio_rules(labels) if task_of(task).bio_labels else None
     ends = np.cumsum(part.counts)[:-1]
     tags = [best_tags(rows, rules) for rows in np.split(logits, ends)]
     found = Predictions(

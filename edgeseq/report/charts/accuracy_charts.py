@@ -16,7 +16,8 @@ from edgeseq.report.rows import MeasuredModel, ModelGroup
 from edgeseq.report.run_statistics import Disagreement, disagreement
 from edgeseq.report.sections import ReportFigure
 from edgeseq.tasks import scoring
-from edgeseq.tasks.coreference import bias_of
+from edgeseq.tasks.gap_f1 import bias_of
+from edgeseq.tasks.registry import task_of
 from edgeseq.units import format_count, format_share
 
 FEW_LABELS = 6
@@ -34,11 +35,10 @@ def class_chart(group: ModelGroup, styles: Mapping[str, ModelStyle]) -> ReportFi
     ]
     if not 2 <= len({record["name"] for record in records}) <= MAX_LABELS:
         return None
-    is_entities = group.rows[0].metric == "entity-f1"
-    kind = "type of entity" if is_entities else "class"
+    kind = group.rows[0].metric_definition.class_title
     explanation = (
         "the share of a type's entities that were predicted exactly"
-        if is_entities
+        if task_of(group.task).bio_labels
         else f"the share of a class's {_answer_unit(group.models[0])} that got its label"
     )
     return ReportFigure(

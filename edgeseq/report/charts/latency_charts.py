@@ -21,7 +21,6 @@ from edgeseq.report.charts.chart_parts import (
 )
 from edgeseq.report.charts.next_word_captions import (
     context_cost_caption,
-    length_chart_texts,
     top_k_caption,
 )
 from edgeseq.report.charts.theme import IS_NARROW, ModelStyle, colour
@@ -29,7 +28,7 @@ from edgeseq.report.rows import ModelGroup
 from edgeseq.report.run_statistics import length_medians_ms, percentile_ms
 from edgeseq.report.sections import ReportFigure
 from edgeseq.stats.latency import median, nearest_rank, percentile
-from edgeseq.tasks.registry import head_of
+from edgeseq.tasks.registry import task_of
 from edgeseq.units import format_duration_ms, format_factor
 
 _PERCENTS = range(1, 100)
@@ -114,11 +113,11 @@ def length_chart(group: ModelGroup, styles: Mapping[str, ModelStyle]) -> ReportF
             records.append({"model": label, "tokens": point.tokens, **times_ms})
     if len({record["tokens"] for record in records}) < 2:
         return None
-    texts = length_chart_texts(group.task)
+    texts = task_of(group.task).length_chart
     tokens = [float(record["tokens"]) for record in records]
-    x = log_axis(texts.x, tokens, low=1.08, high=1.08)
+    x = log_axis(texts.x_axis, tokens, low=1.08, high=1.08)
     edges = [record[key] for record in records for key in ("low", "high")]
-    y = log_axis(texts.y, edges, low=1.2, high=1.2)
+    y = log_axis(texts.y_axis, edges, low=1.2, high=1.2)
     base = alt.Chart(inline_data(records)).encode(
         x=x.x("tokens:Q", ticks=sorted(set(tokens))), color=model_colour(styles)
     )
@@ -148,7 +147,7 @@ def length_chart(group: ModelGroup, styles: Mapping[str, ModelStyle]) -> ReportF
 def _length_caption(group: ModelGroup) -> str:
     """The crossover between the fastest model of each architecture, or that there is none."""
     band = "Bands span the middle 80 % of the inferences (50 % where samples are few)."
-    if head_of(group.task) == "language-modeling":
+    if task_of(group.task).is_streaming:
         return f"{context_cost_caption(group.models)}{top_k_caption(group.models)} {band}"
     curves = {
         arch: [

@@ -3,40 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from edgeseq.report.rows import MeasuredModel
 from edgeseq.report.run_statistics import length_medians_ms, top_k_shares
-from edgeseq.tasks.registry import head_of
 from edgeseq.units import format_duration_ms, format_factor, format_share
-
-
-class LengthChartTexts(NamedTuple):
-    """The texts of the chart of time over length."""
-
-    title: str
-    x: str
-    y: str
-    description: str
-
-
-_SENTENCE_TEXTS = LengthChartTexts(
-    "What a longer sentence costs",
-    "tokens in the sentence",
-    "inference, ms",
-    "Inference time over sentence length",
-)
-_CONTEXT_TEXTS = LengthChartTexts(
-    "What the next word costs as the context grows",
-    "words read so far",
-    "one more word, ms",
-    "Inference time of one more word over the length of the text before it",
-)
-
-
-def length_chart_texts(task: str) -> LengthChartTexts:
-    """The texts for a task."""
-    return _CONTEXT_TEXTS if head_of(task) == "language-modeling" else _SENTENCE_TEXTS
 
 
 def top_k_caption(models: Sequence[MeasuredModel]) -> str:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, get_args
 
 from edgeseq.formats.bundle import RecipeName
 from edgeseq.formats.trained_model import Arch
-from edgeseq.tasks.registry import head_of
+from edgeseq.tasks.registry import task_of
 
 Spec = dict[str, Any]
 
@@ -58,7 +58,6 @@ _FORMS = (
     ("cross", (4, 4)),
     ("triangle-down", (12, 3)),
 )
-_ARCH_TITLES: dict[Arch, str] = {"lstm": "LSTM", "bert": "BERT"}
 _RECIPE_TITLES: dict[str, str] = {
     "dynamic_wi8_afp32": "dynamic int8",
     "dynamic_wi4_afp32": "dynamic int4",
@@ -70,9 +69,8 @@ _RECIPE_TITLES: dict[str, str] = {
 
 
 def arch_title(arch: Arch, task: str) -> str:
-    """The name of an architecture; a causal encoder is not a BERT."""
-    is_causal = head_of(task) == "language-modeling"
-    return "transformer" if is_causal and arch == "bert" else _ARCH_TITLES[arch]
+    """The name of an architecture in a task's report."""
+    return "LSTM" if arch == "lstm" else task_of(task).bert_title
 
 
 def colour(token: str) -> str:

@@ -15,8 +15,8 @@ from edgeseq.formats.bundle import Bundle, read_bundle
 from edgeseq.progress import no_progress
 from edgeseq.runtime.stateful import StatefulModel, score_document, top_k
 from edgeseq.tasks.examples import StreamExample
-from edgeseq.tasks.language_model import perplexity
-from edgeseq.tasks.scoring import METRICS, score
+from edgeseq.tasks.perplexity import PERPLEXITY, perplexity
+from edgeseq.tasks.scoring import score
 from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.generate import continue_texts
 from edgeseq_benchmarks.bench.runner import default_settings, subjects_of
@@ -185,7 +185,7 @@ def test_a_subject_scores_whole_documents(
     for document, nats in zip(subject.documents, found.log_probabilities, strict=True):
         expected, _, _ = brute_force(model, [places[word] for word in document.words])
         assert nats == pytest.approx(expected, rel=1e-5)
-    value = score(METRICS["perplexity"], found, ()).value
+    value = score(PERPLEXITY, found, ()).value
     assert value == pytest.approx(np.exp(-sum(found.log_probabilities) / 196))
 
 

@@ -15,7 +15,8 @@ from edgeseq.formats.result import Settings
 from edgeseq.runtime.stateful import StatefulModel, score_document
 from edgeseq.tasks.context_windows import half_overlapping
 from edgeseq.tasks.examples import StreamExample
-from edgeseq.tasks.scoring import METRICS, score
+from edgeseq.tasks.perplexity import PERPLEXITY
+from edgeseq.tasks.scoring import score
 from edgeseq_benchmarks.bench.generate import continue_texts
 from edgeseq_benchmarks.bench.runner import bench
 from edgeseq_benchmarks.bench.stages import STREAM_LENGTHS
@@ -222,6 +223,6 @@ def test_a_benchmark_measures_it_like_any_other(bundle: Bundle, brief: Settings)
     found = run.predictions
     assert found is not None
     assert found.counts == (120, 0, 1, 75)
-    value = score(METRICS["perplexity"], found, ()).value
+    value = score(PERPLEXITY, found, ()).value
     assert value == pytest.approx(np.exp(-sum(found.log_probabilities) / 196))
     assert run.bundle.max_tokens == WINDOW

@@ -76,7 +76,7 @@ def test_data_sets_that_cannot_be_used(parts, message: str) -> None:
 
 
 def test_one_file_is_divided_by_hash(tmp_path: Path) -> None:
-    dataset = load_files("sentiment", train=make_csv(tmp_path))
+    dataset = load_files("text-classification", train=make_csv(tmp_path))
     sizes = [len(part) for part in (dataset.train, dataset.dev, dataset.test)]
     assert sum(sizes) == 200
     assert 140 < sizes[0] < 180

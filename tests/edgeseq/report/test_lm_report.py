@@ -11,7 +11,6 @@ from edgeseq.formats.result import LengthPoint
 from edgeseq.report.charts.next_word_captions import (
     context_cost_caption,
     growth_caption,
-    length_chart_texts,
     transformer_caption,
 )
 from edgeseq.report.rows import MeasuredModel, derive_row, read_groups
@@ -19,13 +18,14 @@ from edgeseq.report.run_statistics import top_k_shares
 from edgeseq.report.sections import measured_examples
 from edgeseq.tasks.examples import TextExample
 from edgeseq.tasks.predictions import Predictions
+from edgeseq.tasks.registry import task_of
 
 from ...fake_results import MODELS, Fake, FakeModel, make_result, write_result
 
 
 def test_the_cost_of_a_word_is_lettered_as_such() -> None:
-    assert "next word" in length_chart_texts("lm").title
-    assert length_chart_texts("sentiment").title == "What a longer sentence costs"
+    assert "next word" in task_of("lm").length_chart.title
+    assert task_of("sentiment").length_chart.title == "What a longer sentence costs"
     said = growth_caption("m", {1: 0.5, 64: 0.7, 512: 1.0}, 1 << 20)
     assert "takes m 2 times as long" in said
     assert "after 512 words takes" in said

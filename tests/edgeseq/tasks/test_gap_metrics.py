@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeseq.errors import DataError
-from edgeseq.tasks.coreference import GENDERS, bias_of, decisions, f1_of_counts, gap_f1, gap_scores
+from edgeseq.tasks.gap_f1 import GENDERS, bias_of, decisions, f1_of_counts, gap_f1, gap_scores
 from edgeseq.tasks.predictions import Predictions
 from edgeseq.tasks.scoring import difference, metric_of, score
 

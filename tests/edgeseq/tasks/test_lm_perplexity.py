@@ -11,8 +11,8 @@ import pytest
 from edgeseq.datasets import wikitext
 from edgeseq.datasets.registry import load_dataset
 from edgeseq.errors import DataError
-from edgeseq.tasks import language_model as perplexity
-from edgeseq.tasks import scoring
+from edgeseq.tasks import perplexity, scoring
+from edgeseq.tasks.perplexity import PERPLEXITY
 from edgeseq.tasks.predictions import Predictions
 
 ARTICLE = " \n = {title} = \n \n The first line . \n 1 = 2 = 3 \n \n = = Part = = \n \n More . \n"
@@ -82,7 +82,7 @@ def test_an_empty_text_has_no_perplexity() -> None:
 
 
 def test_the_score_is_over_all_words_and_drawn_by_document() -> None:
-    metric = scoring.METRICS["perplexity"]
+    metric = PERPLEXITY
     found = answers((-400.0, -1200.0, 0.0), (100, 200, 0))  # the last document is empty
     score = scoring.score(metric, found, ())
     assert score.value == pytest.approx(math.exp(1600 / 300))
@@ -95,7 +95,7 @@ def test_the_score_is_over_all_words_and_drawn_by_document() -> None:
 
 
 def test_two_models_are_compared_on_the_same_documents() -> None:
-    metric = scoring.METRICS["perplexity"]
+    metric = PERPLEXITY
     words = (100, 120, 80, 90)
     better = answers(tuple(-4.0 * n for n in words), words)
     worse = answers(tuple(-4.1 * n for n in words), words)

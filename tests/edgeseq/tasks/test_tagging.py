@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from edgeseq.errors import DataError
+from edgeseq.tasks.entity_f1 import ENTITY_F1
 from edgeseq.tasks.predictions import Predictions
-from edgeseq.tasks.scoring import METRICS, difference, score, subset
+from edgeseq.tasks.scoring import ACCURACY, difference, score, subset
 from edgeseq.tasks.tagging import (
     best_tags,
     bio_rules,
@@ -70,7 +71,7 @@ def random_sentences(draw: random.Random) -> tuple[list[list[str]], list[list[st
 
 
 def test_entity_f1_is_that_of_the_definition() -> None:
-    metric, draw = METRICS["entity-f1"], random.Random(1)  # noqa: S311
+    metric, draw = ENTITY_F1, random.Random(1)  # noqa: S311
     for _ in range(300):
         gold, said = random_sentences(draw)
         counts = metric.counts(answers(gold, said), LABELS)
@@ -81,7 +82,7 @@ def test_entity_f1_is_that_of_the_definition() -> None:
 
 def test_entity_f1_equals_seqeval() -> None:
     seqeval = pytest.importorskip("seqeval.metrics", reason="seqeval is not installed")
-    metric, draw = METRICS["entity-f1"], random.Random(2)  # noqa: S311
+    metric, draw = ENTITY_F1, random.Random(2)  # noqa: S311
     for _ in range(60):
         gold, said = random_sentences(draw)
         counts = metric.counts(answers(gold, said), LABELS)
@@ -144,7 +145,7 @@ def test_words_of_a_sentence_are_drawn_together() -> None:
     gold = [["O"] * 20 for _ in right]
     said = [["O" if ok else "B-PER"] * 20 for ok in right]
     found = answers(gold, said)
-    whole = score(METRICS["accuracy"], found, LABELS)
+    whole = score(ACCURACY, found, LABELS)
     share = sum(right) / len(right)
     assert whole.value == pytest.approx(share)
     assert whole.n == 4000
@@ -152,7 +153,7 @@ def test_words_of_a_sentence_are_drawn_together() -> None:
     assert half == pytest.approx(1.96 * math.sqrt(share * (1 - share) / 200), rel=0.1)
     part = subset(found, [n < 50 for n in range(200)])
     assert part.counts == (20,) * 50
-    assert score(METRICS["accuracy"], part, LABELS).value == pytest.approx(sum(right[:50]) / 50)
+    assert score(ACCURACY, part, LABELS).value == pytest.approx(sum(right[:50]) / 50)
 
 
 def test_a_better_tagger_is_better_on_the_same_sentences() -> None:
@@ -160,7 +161,7 @@ def test_a_better_tagger_is_better_on_the_same_sentences() -> None:
     gold = [["B-PER", "I-PER", "O", "B-LOC"] for _ in range(150)]
     worse = [tags if draw.random() < 0.6 else ["O"] * 4 for tags in gold]
     better = [tags if draw.random() < 0.9 else ["O"] * 4 for tags in gold]
-    metric = METRICS["entity-f1"]
+    metric = ENTITY_F1
     gained = difference(metric, answers(gold, better), answers(gold, worse), LABELS)
     values = [score(metric, answers(gold, said), LABELS).value for said in (better, worse)]
     assert gained.interval.estimate == pytest.approx(values[0] - values[1])
@@ -171,6 +172,6 @@ def test_a_better_tagger_is_better_on_the_same_sentences() -> None:
 
 def test_nothing_wrong_is_not_known_for_sure() -> None:
     gold = [["B-PER", "O"]] * 40
-    perfect = score(METRICS["entity-f1"], answers(gold, gold), LABELS)
+    perfect = score(ENTITY_F1, answers(gold, gold), LABELS)
     assert perfect.value == perfect.ci95[1] == 1
     assert 0.9 < perfect.ci95[0] < 0.95  # Wilson's bound of 40 of 40 sentences

@@ -14,7 +14,7 @@ from edgeseq.errors import ConversionError, InputError
 from edgeseq.formats.bundle import Lowering
 from edgeseq.formats.tflite_runtimes import operator_versions
 from edgeseq.formats.trained_model import Arch, TrainedModel
-from edgeseq.tasks.registry import head_of
+from edgeseq.tasks.registry import task_of
 from edgeseq_converters.convert.lower.recurrent.integer import Integers
 from edgeseq_converters.convert.lower.recurrent.whole import lower as lower_network
 from edgeseq_converters.convert.lower.recurrent.whole import lower_stream
@@ -82,7 +82,7 @@ def choose_lowering(arch: Arch, name: str) -> Lowering:
 
 def lowerings_of(arch: Arch, task: str) -> tuple[Lowering, ...]:
     """The lowerings that a model of this architecture has for a task."""
-    if head_of(task) == "language-modeling":
+    if task_of(task).is_streaming:
         return ("encoder", "cached") if arch == "bert" else ("loop",)
     return tuple(lowering for lowering in LOWERINGS[arch] if lowering != "cached")
 
@@ -132,7 +132,7 @@ def lower(
     `texts` (token ids) are what a static recipe takes its ranges from. Raises `CheckpointError`
     for a damaged model and `ConversionError` for what the lowering or the recipe cannot do.
     """
-    if head_of(model.manifest.task) == "language-modeling":
+    if task_of(model.manifest.task).is_streaming:
         _check_next(model, recipe)
         if model.manifest.arch == "bert":
             from edgeseq_converters.convert.lower.encoder.causal import lower_next

@@ -16,7 +16,7 @@ from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.runtime.interpreter import TfliteModel
 from edgeseq.tasks.examples import labels_of
 from edgeseq.tasks.predictions import Predictions
-from edgeseq.tasks.registry import TASKS
+from edgeseq.tasks.registry import task_of
 from edgeseq.tasks.scoring import metric_of
 from edgeseq.tasks.tagging import best_tags, bio_rules
 from edgeseq_converters.convert.recipes import Recipe
@@ -126,7 +126,7 @@ def _found(
     gold = [labels_of(example) for example in compared.examples]
     counts = tuple(map(len, gold)) if compared.words else ()
     predicted = logits.argmax(axis=1)
-    if compared.words and TASKS[task].spans:
+    if compared.words and task_of(task).bio_labels:
         rules = bio_rules(labels)
         parts = np.split(logits, np.cumsum(counts)[:-1])
         predicted = np.concatenate([best_tags(part, rules) for part in parts])

@@ -11,7 +11,7 @@ from edgeseq.errors import CheckpointError, DataError
 from edgeseq.formats.trained_model import TrainedModel
 from edgeseq.runtime.text_tokenizer import TextTokenizer
 from edgeseq.tasks.examples import AnyDataset, AnyExample, TextExample
-from edgeseq.tasks.registry import head_of
+from edgeseq.tasks.registry import task_of
 from edgeseq.tasks.word_windows import Windowed, WordEncoder
 
 N_COMPARED = 512
@@ -41,7 +41,7 @@ class Texts:
             raise CheckpointError(
                 "is not a tokenizer file", where=where, found=failure, fix="train again"
             ) from failure
-        self.head = head_of(model.manifest.task)
+        self.head = task_of(model.manifest.task).head
         if (size := self._tokenizer.vocabulary_size) > vocabulary_size:
             raise CheckpointError(
                 "knows more tokens than the model",

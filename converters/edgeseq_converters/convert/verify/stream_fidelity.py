@@ -11,7 +11,7 @@ import numpy as np
 from edgeseq.formats.trained_model import TrainedModel
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.runtime.stateful import StatefulModel
-from edgeseq.tasks.language_model import log_probabilities, perplexity
+from edgeseq.tasks.perplexity import log_probabilities, perplexity
 from edgeseq_converters.convert.verify.fidelity import runtime_errors
 from edgeseq_converters.models.reference import reference_answers
 

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeseq.errors import DataError
+from edgeseq.tasks.metric import FloatArray, Metric
 from edgeseq.tasks.predictions import Predictions
 
-FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 
@@ -79,7 +79,7 @@ def word_sums(token_nats: Iterable[float], tokens_a_word: Sequence[int]) -> Floa
     return np.asarray(before[ends] - before[ends - np.asarray(tokens_a_word)])
 
 
-def counts(found: Predictions, _labels: Sequence[str]) -> FloatArray:
+def _counts(found: Predictions, _labels: Sequence[str]) -> FloatArray:
     """Surprise in nats, and words, of each document: [documents, 2].
 
     Raises `DataError` when the answers are not of this task.
@@ -93,21 +93,35 @@ def counts(found: Predictions, _labels: Sequence[str]) -> FloatArray:
     return np.asarray(rows, dtype=np.float64)
 
 
-def value(sums: FloatArray) -> FloatArray:
-    """Perplexity of sums [..., 2] of `counts`; 1 of nothing."""
+def _value(sums: FloatArray) -> FloatArray:
+    """Perplexity of sums [..., 2] of `_counts`; 1 of nothing."""
     return np.exp(sums[..., 0] / np.maximum(sums[..., 1], 1))
 
 
-def utility(perplexities: FloatArray) -> FloatArray:
+def _utility(perplexities: FloatArray) -> FloatArray:
     """−ln perplexity: more is better, and a hundredth is about a percent of perplexity."""
     return np.asarray(-np.log(perplexities))
 
 
-def show(perplexity: float) -> str:
+def _show(perplexity: float) -> str:
     """One digit behind the point."""
     return f"{perplexity:.1f}"
 
 
-def show_interval(low: float, high: float) -> str:
-    """Both ends as `show` has them."""
+def _show_interval(low: float, high: float) -> str:
+    """Both ends as `_show` has them."""
     return f"{low:.1f} to {high:.1f}"
+
+
+PERPLEXITY = Metric(
+    name="perplexity",
+    title="perplexity",
+    unit="a word",
+    higher_is_better=False,
+    counts=_counts,
+    value=_value,
+    utility=_utility,
+    show=_show,
+    show_interval=_show_interval,
+    axis_scale=1.0,
+)

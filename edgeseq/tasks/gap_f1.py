@@ -1,0 +1,152 @@
+"""GAP's scores: F1 over all pronouns, over feminine and masculine ones, and their ratio.
+
+Webster et al. 2018 ("Mind the GAP", section 4): each example asks two questions, whether the
+pronoun means A and whether it means B. Answers of all examples are counted together; a "yes" is
+what precision and recall are of. "Bias" is the F1 of feminine pronouns over that of masculine ones.
+
+    F1 = 2·tp / (2·tp + fp + fn), 0 where nothing was asked for and nothing answered with yes
+
+An answer is one class an example: 0 means A, 1 means B, 2 neither. Only numpy is used, so that a
+device computes the very same numbers as a workstation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from edgeseq.errors import DataError
+from edgeseq.tasks.metric import FloatArray, Metric
+from edgeseq.tasks.predictions import Predictions
+from edgeseq.tasks.scoring import label_counts
+
+GENDERS = ("feminine", "masculine")
+N_NAMES = 2
+N_CLASSES = 3
+
+IntArray = npt.NDArray[np.int64]
+
+
+class GapScore(msgspec.Struct, frozen=True):
+    """Precision, recall and F1 of `n` examples, fractions in 0..1."""
+
+    precision: float
+    recall: float
+    f1: float
+    n: int
+
+
+class GapScores(msgspec.Struct, frozen=True):
+    """`overall`, and apart by gender; None for a gender that no example has.
+
+    `bias` is None where a gender is missing or the masculine F1 is 0.
+    """
+
+    overall: GapScore
+    feminine: GapScore | None
+    masculine: GapScore | None
+    bias: float | None
+
+
+def decisions(gold: Sequence[int] | IntArray, predicted: Sequence[int] | IntArray) -> IntArray:
+    """Counts [examples, 3] of true positives, false positives and false negatives.
+
+    Raises `DataError` when the two differ in length, are empty, or hold another number than 0
+    (A), 1 (B) and 2 (neither).
+    """
+    gold_array = np.asarray(gold, dtype=np.int64)
+    predicted_array = np.asarray(predicted, dtype=np.int64)
+    if gold_array.ndim != 1 or gold_array.shape != predicted_array.shape or not gold_array.size:
+        raise DataError(
+            "gold and predicted answers must be two lists of one length",
+            found=f"shapes {gold_array.shape} and {predicted_array.shape}",
+        )
+    for name, values in (("gold", gold_array), ("predicted", predicted_array)):
+        if (wrong := values[(values < 0) | (values >= N_CLASSES)]).size:
+            raise DataError(
+                f"a {name} answer is no class", found=int(wrong[0]), expected="0, 1 or 2"
+            )
+    asked, said = gold_array < N_NAMES, predicted_array < N_NAMES
+    right = asked & (gold_array == predicted_array)
+    return np.stack([right, said & ~right, asked & ~right], axis=1).astype(np.int64)
+
+
+def f1_of_counts(counts: npt.NDArray[np.generic]) -> FloatArray:
+    """F1 of true positives, false positives and false negatives [..., 3]: shape (...)."""
+    numbers = np.asarray(counts, dtype=np.float64)
+    doubled = 2 * numbers[..., 0]
+    below = doubled + numbers[..., 1] + numbers[..., 2]
+    result = np.zeros(below.shape)
+    np.divide(doubled, below, out=result, where=below > 0)
+    return result
+
+
+def gap_f1(gold: Sequence[int] | IntArray, predicted: Sequence[int] | IntArray) -> float:
+    """The overall F1, in 0..1; raises `DataError` as `decisions` does."""
+    return float(f1_of_counts(decisions(gold, predicted).sum(axis=0)))
+
+
+def gap_scores(
+    gold: Sequence[int] | IntArray,
+    predicted: Sequence[int] | IntArray,
+    genders: Sequence[str],
+) -> GapScores:
+    """All scores; `genders` has `feminine` or `masculine` for each example.
+
+    Raises `DataError` as `decisions` does, for another gender, and when there is not one for
+    every example.
+    """
+    counts = decisions(gold, predicted)
+    if len(genders) != len(counts):
+        raise DataError(
+            "there must be one gender for every example", found=len(genders), expected=len(counts)
+        )
+    if unknown := set(genders) - set(GENDERS):
+        raise DataError("unknown gender", found=sorted(unknown)[0], expected=" or ".join(GENDERS))
+    of = np.asarray(genders, dtype=object)
+    feminine, masculine = (_score(counts[of == gender]) for gender in GENDERS)
+    bias = None
+    if feminine is not None and masculine is not None:
+        bias = bias_of({"feminine": feminine.f1, "masculine": masculine.f1})
+    overall = _score(counts)
+    if overall is None:  # `decisions` refuses an empty list
+        raise DataError("there is no example")
+    return GapScores(overall, feminine, masculine, bias)
+
+
+def bias_of(f1_by_gender: Mapping[str, float]) -> float | None:
+    """F1 of feminine pronouns over that of masculine ones; None unless it has both genders and no
+    others, or where the masculine F1 is 0."""
+    if set(f1_by_gender) != set(GENDERS) or not f1_by_gender["masculine"]:
+        return None
+    return f1_by_gender["feminine"] / f1_by_gender["masculine"]
+
+
+def _score(counts: IntArray) -> GapScore | None:
+    if not len(counts):
+        return None
+    right, wrong, missed = (int(number) for number in counts.sum(axis=0))
+    return GapScore(
+        precision=right / (right + wrong) if right + wrong else 0.0,
+        recall=right / (right + missed) if right + missed else 0.0,
+        f1=float(f1_of_counts(np.asarray([right, wrong, missed]))),
+        n=len(counts),
+    )
+
+
+def _counts(found: Predictions, labels: Sequence[str]) -> FloatArray:
+    if len(labels) != N_CLASSES:
+        raise DataError("GAP's scores need the classes A, B and neither", found=", ".join(labels))
+    return np.asarray(decisions(found.gold, found.predicted), np.float64)
+
+
+GAP_F1 = Metric(
+    name="gap-f1",
+    title="F1 of pronouns",
+    counts=_counts,
+    value=f1_of_counts,
+    class_counts=label_counts,
+)

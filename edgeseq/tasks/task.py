@@ -1,0 +1,65 @@
+"""What a task is: everything that the rest of the toolkit asks about one."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import msgspec
+
+from edgeseq.tasks.examples import AnyExample, TextExample
+
+if TYPE_CHECKING:
+    from edgeseq.tasks.metric import Metric
+
+Head = Literal["text-classification", "token-classification", "language-modeling"]
+
+
+class LengthChart(NamedTuple):
+    """The words of the chart of latency over length."""
+
+    title: str
+    x_axis: str
+    y_axis: str
+    description: str
+
+
+TEXT_LENGTHS = LengthChart(
+    "What a longer sentence costs",
+    "tokens in the sentence",
+    "inference, ms",
+    "Inference time over sentence length",
+)
+
+
+class Task(msgspec.Struct, frozen=True):
+    """A task of the toolkit; a new one is a module with a `Task` and a line in `registry.TASKS`.
+
+    - `title` heads its report; None: the data set's name does.
+    - `head` is what a model predicts: a label per text or per word, or the next word.
+    - `example` is the type of its examples.
+    - `metric` is `MODULE:NAME` of its main score, a `Metric`. It is imported when it is first
+      needed, because metrics need numpy and a process that starts measured ones loads none.
+    - `bio_labels`: the labels are BIO tags, decoded under their rules (`edgeseq.tasks.tagging`).
+    - `length_chart` and `bert_title` (what an encoder is called) are its report's words.
+    """
+
+    name: str
+    title: str | None
+    head: Head = "text-classification"
+    example: type[AnyExample] = TextExample
+    metric: str = "edgeseq.tasks.scoring:ACCURACY"
+    bio_labels: bool = False
+    length_chart: LengthChart = TEXT_LENGTHS
+    bert_title: str = "BERT"
+
+    @property
+    def is_streaming(self) -> bool:
+        """Whether a model reads running text word by word and predicts the next one."""
+        return self.head == "language-modeling"
+
+    def load_metric(self) -> Metric:
+        """The metric that `metric` names."""
+        module, _, name = self.metric.partition(":")
+        loaded: Metric = getattr(importlib.import_module(module), name)
+        return loaded
