@@ -29,7 +29,7 @@ from edgeseq.datasets.own_tagged import TAGGED_SUFFIXES, WORD_SUFFIXES, load_tag
 from edgeseq.datasets.packages import is_at_hand
 from edgeseq.datasets.readers import LABELLED_SUFFIXES, Columns, read_table
 from edgeseq.datasets.splits import SPLITS, make_dataset
-from edgeseq.errors import DataError
+from edgeseq.errors import DataError, InputError
 from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq.tasks.examples import AnyDataset, Dataset, SplitName, TextExample
 from edgeseq.tasks.registry import task_of
@@ -112,8 +112,11 @@ def entries(data_dir: Path | None = None) -> tuple[Entry, ...]:
 
 
 def default_name(task: str) -> str:
-    """The data set that is taken for `task` where none is named: the first of its own."""
-    return next(entry.name for entry in entries() if entry.task == task)
+    """The first data set of `task`; raises `InputError` for a task of the user's own data."""
+    for entry in entries():
+        if entry.task == task and entry.sizes:
+            return entry.name
+    raise InputError(f"{task} has no data set of its own", fix="name one with --data")
 
 
 def load_dataset(

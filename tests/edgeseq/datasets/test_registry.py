@@ -18,7 +18,7 @@ from edgeseq.datasets.readers import Columns
 from edgeseq.datasets.registry import default_name, entries, load_dataset
 from edgeseq.datasets.splits import bucket, canonical_sha256, make_dataset, split_of_group
 from edgeseq.datasets.summary import summarize
-from edgeseq.errors import DataError, FetchError
+from edgeseq.errors import DataError, FetchError, InputError
 from edgeseq.tasks.examples import TextExample
 from edgeseq.tasks.registry import TASKS
 
@@ -174,7 +174,7 @@ def test_hub_parts(monkeypatch: pytest.MonkeyPatch) -> None:
         "validation": FakeHubPart(hub_rows(10, tag="v")),
         "test": FakeHubPart(hub_rows(10, label=-1)),
     }
-    dataset = from_hub_splits("hf:made", "sentiment", parts)
+    dataset = from_hub_splits("hf:made", "text-classification", parts)
     assert dataset.labels == ("bad", "good")
     assert len(dataset.dev) == 10
     assert len(dataset.train) + len(dataset.test) == 200, "withheld labels: test is cut from train"
@@ -252,9 +252,11 @@ def test_local_copy_of_sst3() -> None:
 
 
 def test_every_task_has_a_data_set_of_its_own() -> None:
-    found = {task: default_name(task) for task in TASKS}
+    found = {task.name: default_name(task.name) for task in TASKS.values() if task.title}
     assert found["sentiment"] == "customer-feedback"
     assert found["pos"] == "ud-ewt"
     assert found["ner"] == "e-ner"
     assert found["coref"] == "gap"
     assert found["lm"] == "wikitext2"
+    with pytest.raises(InputError, match="text-classification has no data set of its own"):
+        default_name("text-classification")

@@ -293,7 +293,7 @@ def test_the_map_agrees_with_the_verdict_everywhere() -> None:
 
 
 def test_of_perplexity_more_is_worse() -> None:
-    best = row("bert-int8", 87.6, 1.7, 82, metric="perplexity")
-    other = row("lstm-int8", 101.4, 1.1, 78, metric="perplexity")
+    best = row("bert-int8", 87.6, 1.7, 82, task="lm")
+    other = row("lstm-int8", 101.4, 1.1, 78, task="lm")
     said = worse_reason(best, other, ScoreGap(13.8, 14.0, False), parse_budget(""))
     assert said == "perplexity 101.4 is 13.8 points above bert-int8 (87.6); 1 allowed"
