@@ -1,28 +1,160 @@
-"""The table of commands."""
+"""The table of commands; the module of a command is imported when that command is run."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import importlib
+from collections.abc import Iterator, MutableMapping
+from typing import Annotated, Any, NamedTuple
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 import edgeseq
-from edgeseq.cli import (
-    bench,
-    compare,
-    convert,
-    data,
-    device,
-    inspect,
-    predict,
-    recommend,
-    report,
-    run,
-    train,
-)
+
+
+class CommandEntry(NamedTuple):
+    """Where a command is defined: a function, or a `typer.Typer` of subcommands.
+
+    `summary` is its line in `edgeseq --help`; a test holds it to the command's own help.
+    """
+
+    module: str
+    attribute: str
+    summary: str
+
+
+COMMANDS = {
+    "demo": CommandEntry(
+        "edgeseq.cli.run",
+        "demo",
+        "Run the main job: customer-feedback sentiment, an LSTM and a distilled BERT, to a report.",
+    ),
+    "run": CommandEntry(
+        "edgeseq.cli.run",
+        "run",
+        "Run a whole comparison described in one file; running it again resumes.",
+    ),
+    "train": CommandEntry("edgeseq.cli.train", "train", "Train an LSTM or fine-tune a BERT."),
+    "bench": CommandEntry(
+        "edgeseq.cli.bench",
+        "bench",
+        "Measure latency, memory and accuracy of bundles on this machine or on other devices.",
+    ),
+    "predict": CommandEntry(
+        "edgeseq.cli.predict",
+        "predict",
+        "Answer texts with a bundle, through the runtime of the device.",
+    ),
+    "convert": CommandEntry(
+        "edgeseq.cli.convert",
+        "convert",
+        "Convert a model to TFLite, check it against the float model, write a bundle.",
+    ),
+    "inspect": CommandEntry(
+        "edgeseq.cli.inspect",
+        "inspect",
+        "Show operators with versions, signatures, sizes by part, and which runtimes can load it.",
+    ),
+    "report": CommandEntry(
+        "edgeseq.cli.report",
+        "report",
+        "Report which model to ship and why: an HTML page, Markdown with pictures, "
+        "and a JSON summary.",
+    ),
+    "recommend": CommandEntry(
+        "edgeseq.cli.recommend",
+        "recommend",
+        "Recommend a model within limits, with the reasons against every other model.",
+    ),
+    "compare": CommandEntry(
+        "edgeseq.cli.compare",
+        "compare",
+        "Compare two results of the same models, with intervals; fail on a regression.",
+    ),
+    "doctor": CommandEntry(
+        "edgeseq.cli.device",
+        "doctor",
+        "Say what a device lacks before it can measure, and the commands that mend it.",
+    ),
+    "data": CommandEntry(
+        "edgeseq.cli.data",
+        "app",
+        "Data sets: where each comes from, its licence, what stands in it.",
+    ),
+    "device": CommandEntry(
+        "edgeseq.cli.device",
+        "app",
+        "Boards and phones: kept by name, and looked at for what is missing.",
+    ),
+}
+
+
+class LazyCommands(MutableMapping[str, Any]):
+    """The commands of `COMMANDS` by name, each imported at its first use.
+
+    Importing every command would load what only one of them needs: `edgeseq --help` would take a
+    second on a small board.
+    """
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._loaded:
+            self._loaded[name] = _load(name, COMMANDS[name])
+        return self._loaded[name]
+
+    def __setitem__(self, name: str, command: Any) -> None:
+        self._loaded[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._loaded[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+class LazyGroup(TyperGroup):
+    """A group that lists its commands by their summaries and imports the one that is run."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = LazyCommands()
+        self._lists_summaries = False
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the base class has it
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - the base class has it
+        if self._lists_summaries:
+            return TyperCommand(cmd_name, help=COMMANDS[cmd_name].summary)
+        return self.commands.get(cmd_name)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        self._lists_summaries = True
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self._lists_summaries = False
+
+
+def _load(name: str, entry: CommandEntry) -> Any:
+    definition = getattr(importlib.import_module(entry.module), entry.attribute)
+    if isinstance(definition, typer.Typer):
+        return typer.main.get_command(definition)
+    single = typer.Typer(
+        add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich"
+    )
+    single.command(name)(definition)
+    return typer.main.get_command(single)
+
 
 app = typer.Typer(
     name="edgeseq",
+    cls=LazyGroup,
     help="Which text model fits your small device, measured on that device.",
     no_args_is_help=True,
     add_completion=False,
@@ -47,18 +179,3 @@ def edgeseq_command(
     ] = False,
 ) -> None:
     """Which text model fits your small device, measured on that device."""
-
-
-app.command("demo")(run.demo)
-app.command("run")(run.run)
-app.add_typer(data.app)
-app.command("train")(train.train)
-app.command("bench")(bench.bench)
-app.command("predict")(predict.predict)
-app.command("convert")(convert.convert)
-app.command("inspect")(inspect.inspect)
-app.command("report")(report.report)
-app.command("recommend")(recommend.recommend)
-app.command("compare")(compare.compare)
-app.command("doctor")(device.doctor)
-app.add_typer(device.app)
