@@ -7,7 +7,7 @@
     BUNDLE/eval.jsonl       the test examples scored on the device, one JSON object per line
     BUNDLE/bundle.json      this module's `BundleManifest`, with size and SHA-256 of every file
 
-Version history of the schema: 1, the first.
+Version history of the schema: 1; 2, `logit_positions` instead of `places`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from edgeseq.tasks.examples import AnyExample, TaggedExample, labels_of
 from edgeseq.tasks.registry import task_of
 from edgeseq.tasks.task import Head, Task
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 RecipeName = Literal[
     "float32",
     "float16",
@@ -68,10 +68,10 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     A language model takes its states too (`h0`, `c0`, … float32), and gives `logits` float32
     [1, −1, vocabulary] and the states behind the tokens (`h0_next`, …). One that sees the last
-    `max_tokens` tokens alone also takes `places` int32 [−1], the positions to compute logits at,
-    one row for each. It has no state and is given all tokens again for every word, or (lowering
-    `cached`) its states are the KV cache: `used` [1] is its length, and all are zero before the
-    first token.
+    `max_tokens` tokens alone also takes `logit_positions` int32 [−1], the positions to compute
+    logits at, one row for each. It has no state and is given all tokens again for every word, or
+    (lowering `cached`) its states are the KV cache: `cache_length` [1] says how full it is, and all
+    are zero before the first token.
     """
 
     key: str
@@ -263,18 +263,14 @@ def read_manifest(path: Path) -> BundleManifest:
         raise BundleError("is a link", where=path, fix="copy the bundle itself")
     try:
         manifest = read_json(
-            path, BundleManifest, error=BundleError, limit_bytes=MANIFEST_LIMIT_BYTES
+            path,
+            BundleManifest,
+            error=BundleError,
+            limit_bytes=MANIFEST_LIMIT_BYTES,
+            schema_version=SCHEMA_VERSION,
         )
     except RecursionError as failure:
         raise BundleError("is nested too deeply", where=path, fix="convert again") from failure
-    if manifest.schema_version != SCHEMA_VERSION:
-        raise BundleError(
-            "unknown schema version",
-            where=path,
-            found=manifest.schema_version,
-            expected=SCHEMA_VERSION,
-            fix="update edgeseq or convert again",
-        )
     # Exactly these names: no other file, and no path out of the folder, is ever opened.
     if set(manifest.files) != set(FILES):
         raise BundleError(
@@ -311,21 +307,21 @@ def answer_shape(head: Head, labels: int, length: int) -> tuple[int, ...]:
 
 def _check_stream(path: Path, labels: tuple[str, ...], manifest: BundleManifest) -> None:
     """A model of the next word has no labels, and gives back every state that it takes; one with a
-    window takes the places that answers are wanted for."""
+    window also takes the positions to compute logits at."""
     size = manifest.vocabulary_size
     inputs = {one.name: one.shape for one in manifest.signature.inputs}
     outputs = {one.name: one.shape for one in manifest.signature.outputs}
     ids, logits = inputs.pop("input_ids", ()), outputs.pop("logits", ())
-    places = inputs.pop("places", (-1,))
+    positions = inputs.pop("logit_positions", (-1,))
     states = {f"{name}_next": shape for name, shape in inputs.items()}
-    shapes = (ids, places, logits)
+    shapes = (ids, positions, logits)
     if labels or shapes != ((1, -1), (-1,), (1, -1, size)) or states != outputs:
         raise BundleError(
             "is no model of the next word",
             where=path / "bundle.json",
             found=f"{len(labels)} labels, {manifest.signature}"[:300],
-            expected=f"input_ids [1, -1], states and perhaps places [-1] to logits [1, -1, {size}] "
-            "and the states",
+            expected="input_ids [1, -1], states and perhaps logit_positions [-1] to "
+            f"logits [1, -1, {size}] and the states",
             fix="convert again",
         )
 

@@ -3,8 +3,7 @@
 Only observations are stored; every statistic (`edgeseq.report.rows`) is derived from them, so
 that the two cannot disagree. A table is stored as columns of equal length.
 
-Version history of the schema: 1, the first; `predictions` has optional columns for predictions per
-word (`counts`, `windowed`, `log_probabilities`).
+Version history of the schema: 1; 2, `after_weight_release`, `top1_correct`, `top3_correct`.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from edgeseq.formats.storage import read_json
 from edgeseq.formats.trained_model import Arch
 from edgeseq.tasks.predictions import Predictions
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class DeviceInfo(msgspec.Struct, frozen=True):
@@ -355,15 +354,7 @@ class Result(msgspec.Struct, frozen=True):
 
 def read_result(path: Path) -> Result:
     """Reads a result file; raises `ResultError` naming the place that does not fit."""
-    result = read_json(path, Result, error=ResultError)
-    if result.schema_version != SCHEMA_VERSION:
-        raise ResultError(
-            "unknown schema version",
-            where=path,
-            found=result.schema_version,
-            expected=SCHEMA_VERSION,
-            fix="update edgeseq or measure again",
-        )
+    result = read_json(path, Result, error=ResultError, schema_version=SCHEMA_VERSION)
     for run in result.runs:
         lengths = {len(getattr(run.queries, name)) for name in run.queries.__struct_fields__}
         if len(lengths) != 1:

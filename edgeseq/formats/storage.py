@@ -138,19 +138,35 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
 
 
+class _Versioned(msgspec.Struct):
+    schema_version: int = 1
+
+
 def read_json(
     path: Path,
     type_: type[T],
     *,
     error: type[EdgeseqError] = InputError,
     limit_bytes: int | None = None,
+    schema_version: int | None = None,
 ) -> T:
     """Reads a JSON file as `type_`, strictly.
 
-    Raises `error` naming the file and the place in it (`$.rows[3].p50_ms`) that does not fit.
+    Raises `error` when the file has another schema version, and naming the file and the place in
+    it (`$.rows[3].p50_ms`) that does not fit.
     """
     content = read_bytes(path, error=error, limit_bytes=limit_bytes)
     try:
+        if schema_version is not None:
+            version = decode_json(content, _Versioned).schema_version
+            if version != schema_version:
+                raise error(
+                    "has another schema version",
+                    where=path,
+                    found=version,
+                    expected=schema_version,
+                    fix="write it again with this version of edgeseq",
+                )
         return decode_json(content, type_)
     except (msgspec.DecodeError, UnicodeDecodeError) as failure:
         raise error("is not what was expected", where=path, found=str(failure)) from failure

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+SCHEMA_VERSION = 2
 Arch = Literal["lstm", "bert"]
 Family = Literal["bert", "distilbert", "electra", "roberta", "mobilebert", "albert"]
 BertHead = Literal[
@@ -218,7 +219,7 @@ class ModelManifest(msgspec.Struct, frozen=True):
     lstm: LstmConfig | None = None
     bert: BertConfig | None = None
     network: NetworkConfig | None = None
-    schema_version: int = 1
+    schema_version: int = SCHEMA_VERSION
 
 
 class TrainedModel(msgspec.Struct, frozen=True):
@@ -262,15 +263,9 @@ def read_model_folder(path: Path) -> TrainedModel:
         raise CheckpointError(
             "is not a trained-model folder", where=path, fix="name what `edgeseq train` wrote"
         )
-    manifest = read_json(path / "model.json", ModelManifest, error=CheckpointError)
-    if manifest.schema_version != 1:
-        raise CheckpointError(
-            "unknown schema version",
-            where=path / "model.json",
-            found=manifest.schema_version,
-            expected=1,
-            fix="update edgeseq",
-        )
+    manifest = read_json(
+        path / "model.json", ModelManifest, error=CheckpointError, schema_version=SCHEMA_VERSION
+    )
     given = [name for name in ("lstm", "network", "bert") if getattr(manifest, name) is not None]
     if given not in ([["lstm"], ["network"]] if manifest.arch == "lstm" else [["bert"]]):
         raise CheckpointError(

@@ -2,10 +2,10 @@
 
 The model's signature takes `input_ids` int32 [1, n] and its states by name (`h0`, `c0`, …), and
 returns `logits` float32 [1, n, vocabulary] and the new states (`h0_next`, …), which go in with the
-next tokens. A model that also takes `places` int32 [m], the positions whose logits are needed, sees
-a window of the last tokens. Without states it is given the window again for every token; with
-states, which are a KV cache, the new tokens alone. When its cache is full, it reads the last half
-of a window again into an empty one.
+next tokens. A model that also takes `logit_positions` int32 [m], the positions whose logits are
+needed, sees a window of the last tokens. Without states it is given the window again for every
+token; with states, which are a KV cache, the new tokens alone. When its cache is full, it reads the
+last half of a window again into an empty one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from edgeseq.errors import BundleError, DataError
 from edgeseq.runtime.interpreter import TfliteRuntime, find_runtime, load_interpreter
 from edgeseq.tasks.perplexity import log_probabilities, ranks
 
-INPUT_IDS, LOGIT_POSITIONS, LOGITS, NEXT_SUFFIX = "input_ids", "places", "logits", "_next"
+INPUT_IDS, LOGIT_POSITIONS, LOGITS, NEXT_SUFFIX = "input_ids", "logit_positions", "logits", "_next"
 CHUNK_TOKENS = 32
 """Tokens that are fed together when a document is scored: the products with the embedding table
 read it once for all of them."""

@@ -385,7 +385,7 @@ def test_a_bundle_is_compared_with_the_float_model(
     manifest = convert(trained, tmp_path / "bundle", recipe="dynamic_wi8_afp32", dataset=data)
     bundle = read_bundle(tmp_path / "bundle")
     assert (bundle.labels, manifest.max_tokens, manifest.arch) == ((), 16, "bert")
-    assert [one.name for one in manifest.signature.inputs] == ["input_ids", "places"]
+    assert [one.name for one in manifest.signature.inputs] == ["input_ids", "logit_positions"]
     assert manifest.fidelity.score == pytest.approx(manifest.fidelity.float_score, rel=0.1)
     with pytest.raises(RefusedError, match="points of perplexity"):
         convert(trained, tmp_path / "no", recipe="dynamic_wi8_afp32", dataset=data, max_drop=-100.0)

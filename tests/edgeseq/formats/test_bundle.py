@@ -140,7 +140,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], Any], str]] = {
         r"bundle\.json: is not what was expected",
     ),
     "unknown field": (lambda b: _edit(b, run="rm -rf"), r"unknown field `run`"),
-    "other schema": (lambda b: _edit(b, schema_version=9), r"unknown schema version"),
+    "other schema": (lambda b: _edit(b, schema_version=9), r"another schema version"),
     "unknown recipe": (lambda b: _edit(b, recipe="magic"), r"Invalid enum value 'magic'"),
     "no input": (lambda b: _edit(b, max_tokens=0), r"takes no input"),
     "fewer labels": (

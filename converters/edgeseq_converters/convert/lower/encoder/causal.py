@@ -5,7 +5,7 @@ In the lowering `encoder` it keeps nothing: for every word it is given the last 
 costs a copy of them at every word, and when the window is full the words that are still to be seen
 have other positions, so all of theirs are computed again.
 
-`places` says which of the words answers are wanted for, so that one more word does not pay for the
+`logit_positions` are the positions to compute logits at, so that one more word does not pay for the
 whole vocabulary at every place of the window, and a document is scored many words at a time. The
 last layer computes states for these places alone; before it, every word needs its own.
 
@@ -30,7 +30,7 @@ from edgeseq_converters.convert.tflite.model import Graph, Tensor, Writer
 from edgeseq_converters.models.encoder import bert_arrays, bert_config, inner_size, layer_sources
 
 SIGNATURE = "stream"
-INPUT, LOGIT_POSITIONS, OUTPUT, NEXT = "input_ids", "places", "logits", "_next"
+INPUT, LOGIT_POSITIONS, OUTPUT, NEXT = "input_ids", "logit_positions", "logits", "_next"
 MASK_PER_POSITION = 1e4
 
 
@@ -42,15 +42,15 @@ def lower_next(
     cached: bool = False,
     row_scales: bool = True,
 ) -> bytes:
-    """The .tflite content: `input_ids` int32 [1, −1] and `places` int32 [−1] to `logits` float32
-    [1, −1, vocabulary], one row for each place.
+    """The .tflite content: `input_ids` int32 [1, −1] and `logit_positions` int32 [−1] to
+    `logits` float32 [1, −1, vocabulary], one row for each position.
 
-    `cached`: also `used` float32 [1], how many words the cache holds, and each layer's `keys0`,
-    `values0`, … float32 [heads, window, head size], to `used_next`, …; the words are those behind
-    them, and no more than the window has room for. int4 weights are rounded for what flows through
-    the model on `texts` (token ids), if there are any. Raises `CheckpointError` when an array is
-    missing or has the wrong shape. Without `row_scales` the file has no operator that
-    tflite-runtime 2.14 lacks.
+    `cached`: also `cache_length` float32 [1], how many words the cache holds, and each layer's
+    `keys0`, `values0`, … float32 [heads, window, head size], to `cache_length_next`, …; the words
+    are those behind them, and no more than the window has room for. int4 weights are rounded for
+    what flows through the model on `texts` (token ids), if there are any. Raises `CheckpointError`
+    when an array is missing or has the wrong shape. Without `row_scales` the file has no operator
+    that tflite-runtime 2.14 lacks.
     """
     config = bert_config(model)
     moments = input_moments(model, texts) if recipe.weights == "int4" and texts else {}
@@ -102,14 +102,14 @@ class _Cache:
         graph, config = ids.graph, encoder.config
         heads = config.attention_heads
         self._shape = (heads, encoder.max_tokens, inner_size(config) // heads)
-        used = graph.input("used", "float32", (1,))
-        self.inputs = {"used": used}
+        used = graph.input("cache_length", "float32", (1,))
+        self.inputs = {"cache_length": used}
         before = op.cast(used, "int32")
         self.positions = op.add(op.arange_like(ids), before)
         self.rows = graph.constant("rows", np.arange(encoder.max_tokens, dtype=np.int32))
         self._begin = op.concatenate([graph.ints(0), before, graph.ints(0)], 0)
         num_new = op.reduce("SUM", op.cast(op.equal(ids, ids), "float32"), 0)
-        self.outputs = {f"used{NEXT}": op.add(used, num_new)}
+        self.outputs = {f"cache_length{NEXT}": op.add(used, num_new)}
 
     def kv_cache(self, number: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """For the layer `number`: the new keys and values behind the ones before."""
