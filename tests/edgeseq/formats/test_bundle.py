@@ -12,7 +12,12 @@ from typing import Any
 import pytest
 
 from edgeseq.errors import BundleError
-from edgeseq.formats.bundle import MANIFEST_LIMIT_BYTES, check_model, read_bundle
+from edgeseq.formats.bundle import (
+    MANIFEST_LIMIT_BYTES,
+    SCHEMA_VERSION,
+    check_model,
+    read_bundle,
+)
 
 LABELS = ["cold", "mild", "warm"]
 MODEL = b"\x18\0\0\0TFL3" + bytes(56)
@@ -44,6 +49,7 @@ def bundle(tmp_path: Path) -> Path:
     ids = {"name": "input_ids", "dtype": "int32", "shape": [1, -1]}
     logits = {"name": "logits", "dtype": "float32", "shape": [1, 3]}
     manifest = {
+        "schema_version": SCHEMA_VERSION,
         "name": "weather",
         "task": "sentiment",
         "arch": "lstm",

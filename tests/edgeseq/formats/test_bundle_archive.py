@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from edgeseq.errors import BundleError
+from edgeseq.formats.bundle import SCHEMA_VERSION
 from edgeseq.formats.bundle_zip import open_bundle, pack_bundle
 
 FILES = {
@@ -34,6 +35,7 @@ def manifest(contents: dict[str, bytes], **changes: object) -> bytes:
         for name, content in contents.items()
     }
     said = {
+        "schema_version": SCHEMA_VERSION,
         **{"name": "weather", "task": "sentiment", "arch": "lstm", "recipe": "float32"},
         **{"lowering": "loop", "parameters": 10, "vocabulary_size": 4, "max_tokens": 8},
         "signature": {"key": "serving_default", "inputs": [ids], "outputs": [logits]},
