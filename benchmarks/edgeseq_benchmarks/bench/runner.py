@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from edgeseq.formats.bundle import Bundle
 from edgeseq.formats.bundle_zip import open_bundle
 from edgeseq.formats.result import Finding, Result, RuntimeInfo, Settings
 from edgeseq.progress import ProgressCallback, no_progress
+from edgeseq.subprocesses import command_text
 from edgeseq_benchmarks.bench import optional_stages, stages, validity
 from edgeseq_benchmarks.bench.checkpoint import KEEP_INTERVAL_S, Keep, keeping
 from edgeseq_benchmarks.bench.limits.boards import find_board
@@ -270,18 +270,8 @@ def _runtime(subjects: Sequence[Subject]) -> RuntimeInfo:
 
 def own_git_state() -> str | None:
     """What git says about the toolkit's own source, None when it is not run from a checkout."""
-    here = Path(__file__).resolve().parent
-    try:
-        answer = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--dirty"],  # noqa: S607
-            capture_output=True,
-            check=False,
-            timeout=5,
-            text=True,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return answer.stdout.strip() or None
+    command = ["git", "-C", str(Path(__file__).resolve().parent), "describe", "--always", "--dirty"]
+    return command_text(command, timeout_s=5.0).strip() or None
 
 
 @contextmanager

@@ -7,15 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
-import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from types import TracebackType
 from typing import TypeVar
 
 import msgspec
@@ -23,6 +19,7 @@ import msgspec
 from edgeseq.errors import BundleError, DeviceError, EdgeseqError
 from edgeseq.formats.bundle import Bundle
 from edgeseq.formats.codec import json_decoder
+from edgeseq.subprocesses import ChildProcess, format_exit, last_line
 from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.protocol import AnyCommand, AnyReply
 
@@ -55,7 +52,7 @@ class WorkerClient:
     """A measured process. A context manager: leaving it ends the process, whatever happened."""
 
     def __init__(self, name: str, *, wrap: Wrap | None = None) -> None:
-        """Starts the process; `name` says in messages whose it is."""
+        """Starts the process; `name` names its bundle in messages."""
         self.name = name
         # A worker inherits nothing that could load foreign code: -P keeps the working folder off
         # the module path (Python 3.11); before that, it starts in a folder that holds no modules.
@@ -64,24 +61,11 @@ class WorkerClient:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
         self._decoder = json_decoder(AnyReply)
         self._encoder = msgspec.json.Encoder()
-        self._received = bytearray()
-        self._out_of_hand = False
+        self._is_lost = False
         self.spawned_ns = time.perf_counter_ns()
-        self._process = subprocess.Popen(
-            wrap(command) if wrap else command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            bufsize=0,
-            cwd="/",
-            env=_environment(),
-            # Ctrl-C in a terminal goes to a whole process group; the parent ends its children.
-            start_new_session=True,
+        self._process = ChildProcess(
+            wrap(command) if wrap else command, stderr=self._stderr, cwd="/", env=_environment()
         )
-        assert self._process.stdin is not None  # noqa: S101
-        assert self._process.stdout is not None  # noqa: S101
-        self._stdin, self._stdout = self._process.stdin.fileno(), self._process.stdout.fileno()
-        os.set_blocking(self._stdin, False)
 
     @property
     def pid(self) -> int:
@@ -90,19 +74,14 @@ class WorkerClient:
     def __enter__(self) -> WorkerClient:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.end()
 
     def ask(self, command: AnyCommand, reply: type[R], *, timeout_s: float) -> R:
         """Sends a command and waits for its reply.
 
-        Raises `WorkerLostError` when the process dies, hangs or sends another reply, and what the
-        process refused with (`BundleError`, `DeviceError`).
+        Raises `WorkerLostError` when the process dies, hangs or sends another reply, and what
+        the process refused with (`BundleError`, `DeviceError`).
         """
         deadline = time.monotonic() + timeout_s
         self.send(command, deadline=deadline)
@@ -110,66 +89,49 @@ class WorkerClient:
 
     def send(self, command: AnyCommand, *, deadline: float) -> None:
         """Sends a command; `deadline` is a time of `time.monotonic`."""
-        content = memoryview(self._encoder.encode(command) + b"\n")
-        while content:
-            self._wait(self._stdin, select.POLLOUT, deadline)
-            try:
-                content = content[os.write(self._stdin, content) :]
-            except BlockingIOError:
-                continue
-            except BrokenPipeError:
-                raise self._lost("ended before it was done", ended=True) from None
+        try:
+            self._process.write(self._encoder.encode(command) + b"\n", deadline=deadline)
+        except TimeoutError:
+            raise self._lost("did not answer in time", hung=True) from None
+        except BrokenPipeError:
+            raise self._lost("ended before it was done", ended=True) from None
 
     def receive(self, reply: type[R], *, deadline: float) -> R:
         """The next reply, which must be one of `reply` (see `ask`)."""
-        found = self.receive_any(deadline=deadline)
-        if isinstance(found, protocol.Refusal):
-            kind = BundleError if found.kind == "bundle" else DeviceError
+        message = self.receive_any(deadline=deadline)
+        if isinstance(message, protocol.Refusal):
+            kind = BundleError if message.kind == "bundle" else DeviceError
             raise kind(
-                found.what,
-                where=found.where or self.name,
-                found=found.found,
-                expected=found.expected,
-                fix=found.fix,
+                message.what,
+                where=message.where or self.name,
+                found=message.found,
+                expected=message.expected,
+                fix=message.fix,
             )
-        if not isinstance(found, reply):
-            raise self._lost(f"answered {type(found).__name__} instead of {reply.__name__}")
-        return found
+        if not isinstance(message, reply):
+            raise self._lost(f"answered {type(message).__name__} instead of {reply.__name__}")
+        return message
 
     def receive_any(self, *, deadline: float) -> AnyReply:
         """The next reply of any kind; raises `WorkerLostError` as `ask` does."""
-        while (end := self._received.find(b"\n")) < 0:
-            self._wait(self._stdout, select.POLLIN, deadline)
-            content = os.read(self._stdout, 1 << 20)
-            if not content:
-                raise self._lost("ended before it was done", ended=True)
-            self._received += content
-            if len(self._received) > REPLY_LIMIT_BYTES:
-                raise self._lost("answers without end")
-        line = bytes(self._received[:end])
-        del self._received[: end + 1]
         try:
+            line = self._process.read_line(deadline=deadline, limit_bytes=REPLY_LIMIT_BYTES)
             reply: AnyReply = self._decoder.decode(line)
+        except TimeoutError:
+            raise self._lost("did not answer in time", hung=True) from None
+        except EOFError:
+            raise self._lost("ended before it was done", ended=True) from None
+        except OverflowError:
+            raise self._lost("answers without end") from None
         except msgspec.DecodeError as failure:
             raise self._lost(f"does not keep the protocol ({failure})") from failure
         return reply
 
-    def _wait(self, descriptor: int, event: int, deadline: float) -> None:
-        poller = select.poll()
-        poller.register(descriptor, event)
-        while (left_s := deadline - time.monotonic()) > 0:
-            if poller.poll(max(1, min(left_s * 1000, 3_600_000))):
-                return
-        raise self._lost("did not answer in time", hung=True)
-
     def _lost(self, what: str, *, hung: bool = False, ended: bool = False) -> WorkerLostError:
-        # What no longer listens or talks nonsense is not asked to finish.
-        self._out_of_hand = not ended
-        if ended:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(_END_TIMEOUT_S)
-        returncode = self._process.poll()
-        state = "it still runs" if returncode is None else _exit_words(returncode)
+        # What no longer reads or writes nonsense is not asked to finish.
+        self._is_lost = not ended
+        returncode = self._process.wait(_END_TIMEOUT_S) if ended else self._process.returncode
+        state = "it still runs" if returncode is None else format_exit(returncode)
         last = self.stderr_tail()
         error = WorkerLostError(
             f"the measured process {what}",
@@ -184,49 +146,22 @@ class WorkerClient:
         """The last line that the process wrote to stderr."""
         size_bytes = os.fstat(self._stderr.fileno()).st_size
         start = max(0, size_bytes - _STDERR_TAIL_BYTES)
-        content = os.pread(self._stderr.fileno(), _STDERR_TAIL_BYTES, start)
-        lines = content.decode("utf-8", errors="replace").split("\n")
-        words = [line.strip() for line in lines if line.strip()]
-        return words[-1][:300] if words else ""
-
-    def kill(self) -> None:
-        """Ends the process at once and waits until the kernel has let go of it."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(signal.SIGKILL)
-        self._process.wait()
+        return last_line(os.pread(self._stderr.fileno(), _STDERR_TAIL_BYTES, start))
 
     def end(self) -> None:
         """Asks the process to finish, and kills it when it does not."""
-        if self._out_of_hand:
-            self.kill()
-        if self._process.poll() is None:
+        grace_s = 0.0
+        if not self._is_lost and self._process.returncode is None:
+            grace_s = _END_TIMEOUT_S
             with contextlib.suppress(WorkerLostError):
                 self.send(protocol.Finish(), deadline=time.monotonic() + 0.2)
-            try:
-                self._process.wait(_END_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                self.kill()
-            except BaseException:
-                self.kill()
-                raise
-        for pipe in (self._process.stdin, self._process.stdout, self._stderr):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
+        self._process.end(grace_s)
+        self._stderr.close()
 
-    def end_at_once(self) -> None:
-        """Kills the process without asking, and closes what is left of it."""
-        self.kill()
-        self.end()
-
-
-def _exit_words(returncode: int) -> str:
-    if returncode >= 0:
-        return f"exit status {returncode}"
-    try:
-        return f"killed by {signal.Signals(-returncode).name}"
-    except ValueError:
-        return f"killed by signal {-returncode}"
+    def kill(self) -> None:
+        """Kills the process and waits until the kernel has let go of it."""
+        self._process.kill()
+        self._stderr.close()
 
 
 def _environment() -> dict[str, str]:

@@ -395,7 +395,7 @@ def test_a_board_that_lacks_something_says_what_to_type(
     empty = tmp_path / "empty"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(empty)], check=True)
     said = refused(f"{empty}/bin/python")
-    assert "lacks a TFLite runtime, numpy, msgspec, tokenizers" in said
+    assert "lacks a TFLite runtime, numpy, tokenizers, msgspec" in said
     assert f"{empty}/bin/python -m pip install numpy msgspec tokenizers ai-edge-litert" in said
     # A real 32-bit personality: the kernel itself says another processor (personality(2)).
     other = tmp_path / "other"

@@ -85,7 +85,7 @@ def run_limited(hierarchy: Hierarchy, task: LimitedTask, limit_bytes: int) -> Li
             status, message = "failed", str(refused)
         finally:
             group.settle()
-            child.end_at_once()
+            child.kill()
         return LimitedRun(
             limit_bytes=limit_bytes,
             status=status,

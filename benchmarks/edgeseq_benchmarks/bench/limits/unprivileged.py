@@ -14,7 +14,6 @@ import math
 import os
 import resource
 import shutil
-import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Protocol
 
 from edgeseq.errors import DeviceError
 from edgeseq.formats.result import Mechanism
+from edgeseq.subprocesses import command_text
 from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy, find_hierarchy, memory_group
 
 RLIMIT_LACKS = (
@@ -165,20 +165,7 @@ class SystemdScope:
 
 def _systemctl(*arguments: str) -> str:
     """What `systemctl --user` answers, "" when it does not."""
-    program = shutil.which("systemctl")
-    if program is None:
-        return ""
-    try:
-        answer = subprocess.run(
-            [program, "--user", *arguments],
-            capture_output=True,
-            check=False,
-            timeout=_TIMEOUT_S,
-            text=True,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return answer.stdout
+    return command_text(["systemctl", "--user", *arguments], timeout_s=_TIMEOUT_S)
 
 
 def _number_after(path: Path, key: str) -> int:

@@ -15,16 +15,16 @@ from __future__ import annotations
 
 import itertools
 import re
-import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
 from edgeseq.formats.result import EnergyWindow
+from edgeseq.subprocesses import command_text
 
 SAMPLE_INTERVAL_S = 0.5
 _COMMAND_TIMEOUT_S = 2.0
@@ -55,7 +55,7 @@ def find_reader(root: Path = Path("/"), run: RunCommand | None = None) -> Reader
     candidates: list[Reader | None] = [
         HwmonReader.find(root),
         Ina219Reader.find(root),
-        PmicReader.find(run or run_command),
+        PmicReader.find(run or partial(command_text, timeout_s=_COMMAND_TIMEOUT_S)),
         BatteryReader.find(root),
         RaplReader.find(root),
     ]
@@ -275,24 +275,6 @@ def mean_power_w(samples: Sequence[tuple[float, float]]) -> float:
         for (before, first), (after, second) in itertools.pairwise(samples)
     )
     return joules / (samples[-1][0] - samples[0][0])
-
-
-def run_command(command: Sequence[str]) -> str:
-    """What a command of the machine answers, "" where there is none."""
-    program = shutil.which(command[0])
-    if program is None:
-        return ""
-    try:
-        answer = subprocess.run(
-            [program, *command[1:]],
-            capture_output=True,
-            check=False,
-            timeout=_COMMAND_TIMEOUT_S,
-            text=True,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return answer.stdout
 
 
 def _sensors(root: Path) -> list[Path]:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import platform
 import re
-import shutil
-import subprocess
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
 from edgeseq.formats.result import DeviceInfo, MachineState
+from edgeseq.subprocesses import command_text
 
 # Flags that decide which kernels XNNPACK and ruy choose; the rest of the list is noise here.
 _DECIDING_FLAGS = frozenset(
@@ -140,20 +139,8 @@ def throttled_reasons(root: Path = Path("/")) -> tuple[str, ...]:
     """Why a Raspberry Pi is or was slowed down; () when it is not, or on other machines."""
     for path in (root / "sys/devices/platform/soc").glob("*firmware/get_throttled"):
         return explain_throttled(_text(path))
-    vcgencmd = shutil.which("vcgencmd")
-    if vcgencmd is None:
-        return ()
-    try:
-        answer = subprocess.run(
-            [vcgencmd, "get_throttled"],
-            capture_output=True,
-            check=False,
-            timeout=_COMMAND_TIMEOUT_S,
-            text=True,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ()
-    return explain_throttled(answer.stdout.partition("=")[2])
+    bits = command_text(["vcgencmd", "get_throttled"], timeout_s=_COMMAND_TIMEOUT_S)
+    return explain_throttled(bits.partition("=")[2])
 
 
 def explain_throttled(bits: str) -> tuple[str, ...]:
