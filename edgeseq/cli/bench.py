@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -17,9 +17,17 @@ from edgeseq.cli.console import (
     print_note,
     progress_bars,
 )
-
-if TYPE_CHECKING:
-    from edgeseq_benchmarks.devices.measure import DeviceOutcome
+from edgeseq.errors import InputError, OutputError
+from edgeseq.formats.storage import write_json
+from edgeseq.units import parse_bytes
+from edgeseq_benchmarks.bench.runner import default_settings
+from edgeseq_benchmarks.devices.measure import (
+    BenchRequest,
+    DeviceOutcome,
+    find_targets,
+    measure_on_all,
+)
+from edgeseq_benchmarks.devices.measure import exit_code as exit_code_of
 
 
 def bench(
@@ -92,12 +100,6 @@ def bench(
 
     Example: edgeseq bench runs/lstm runs/bert --on ssh://pi@kitchen --memory 64MB --out pi.json
     """
-    from edgeseq.errors import InputError, OutputError
-    from edgeseq.units import parse_bytes
-    from edgeseq_benchmarks.bench.runner import default_settings
-    from edgeseq_benchmarks.devices.measure import BenchRequest, find_targets, measure_on_all
-    from edgeseq_benchmarks.devices.measure import exit_code as exit_code_of
-
     targets = find_targets(on or ["local"], python=python)
     if not result.parent.is_dir():
         raise InputError("no such folder", where=result.parent, fix="make it, or change --out")
@@ -138,8 +140,6 @@ def bench(
 
 def _keep(outcome: DeviceOutcome, path: Path, *, several: bool) -> None:
     """Writes or says what came of a device as soon as it is there: another may take hours."""
-    from edgeseq.formats.storage import write_json
-
     if outcome.result is not None:
         write_json(path, outcome.result)
         return

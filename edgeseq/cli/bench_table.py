@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.table import Table
 
 from edgeseq.cli.console import err, out
+from edgeseq.cli.profile_table import profile_table
+from edgeseq.formats.result import Finding, LimitedRun, Result
+from edgeseq.report.format import (
+    ABSENT,
+    format_energy,
+    format_limited_run,
+    format_optional,
+    format_score,
+)
+from edgeseq.report.rows import ReportRow, derive_row
 from edgeseq.units import format_bytes, format_duration_ms
-
-if TYPE_CHECKING:
-    from edgeseq.formats.result import Finding, LimitedRun, Result
-    from edgeseq.report.rows import ReportRow
 
 _COLOURS = {"invalid": "bold red", "warning": "yellow", "note": "dim"}
 
@@ -21,7 +26,6 @@ _COLOURS = {"invalid": "bold red", "warning": "yellow", "note": "dim"}
 def result_rows(result: Result) -> list[ReportRow]:
     """The rows of a result, as in its report."""
     # Loads numpy, which `edgeseq --help` does without.
-    from edgeseq.report.rows import derive_row
 
     return [derive_row(result, run) for run in result.runs]
 
@@ -29,8 +33,6 @@ def result_rows(result: Result) -> list[ReportRow]:
 def print_result(result: Result, rows: Sequence[ReportRow], title: str) -> None:
     """Prints a result; `title` names its device where there are several, and is "" else."""
     # Loads numpy, which `edgeseq --help` does without.
-    from edgeseq.cli.profile_table import profile_table
-    from edgeseq.report.format import format_energy
 
     emulated = result.device.emulated
     out.print(_table(result, rows, title))
@@ -49,7 +51,6 @@ def print_result(result: Result, rows: Sequence[ReportRow], title: str) -> None:
 
 def _table(result: Result, rows: Sequence[ReportRow], title: str) -> Table:
     # Loads numpy, which `edgeseq --help` does without.
-    from edgeseq.report.format import ABSENT, format_optional, format_score
 
     score_title = " or ".join(dict.fromkeys(row.metric_definition.title for row in rows))
     caption = "memory: peak beyond the bare runtime"
@@ -86,7 +87,6 @@ def _smallest_limit(limited: Sequence[LimitedRun]) -> str:
 def _print_limited(result: Result) -> None:
     """A line for each requested limit; the memory curve is in the report."""
     # Loads numpy, which `edgeseq --help` does without.
-    from edgeseq.report.format import format_limited_run
 
     requested = result.requested.memory_limits_bytes
     for run in result.runs:

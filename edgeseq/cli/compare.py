@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 import typer
@@ -14,9 +14,8 @@ from rich.table import Table
 
 from edgeseq.cli.console import JsonOption, err, out, print_json
 from edgeseq.errors import RefusedError
-
-if TYPE_CHECKING:
-    from edgeseq.report.comparison import ResultComparison, ThresholdCheck
+from edgeseq.report.comparison import ResultComparison, ThresholdCheck, compare_results
+from edgeseq.report.thresholds import parse_thresholds
 
 _COLOURS = {"fails": "bold red", "unknown": "bold red", "undecided": "yellow", "holds": "green"}
 
@@ -47,8 +46,6 @@ def compare(
     edgeseq compare main.json branch.json --fail-on "p95>10% memory>5MB score>1pt"
     """
     # Loads numpy, which `edgeseq --help` does without.
-    from edgeseq.report.comparison import compare_results
-    from edgeseq.report.thresholds import parse_thresholds
 
     thresholds = [threshold for text in fail_on or () for threshold in parse_thresholds(text)]
     comparison = compare_results(old, new, across=across)

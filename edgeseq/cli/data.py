@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+import msgspec
 import typer
+from rich.markup import escape
+from rich.table import Table
 
 from edgeseq.cli.console import JsonOption, out, print_json, progress_bars
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from edgeseq.datasets.summary import Summary
-    from edgeseq.tasks.examples import AnyDataset
+from edgeseq.datasets.registry import entries, load_dataset
+from edgeseq.datasets.summary import Summary, summarize
+from edgeseq.datasets.tables import Columns
+from edgeseq.formats.storage import new_folder
+from edgeseq.tasks.examples import AnyDataset, labels_of
 
 MANY_LABELS = 6
 _SHOWN_CHARACTERS = 600
@@ -51,14 +53,10 @@ def list_data(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
 
     Example: edgeseq data list
     """
-    from edgeseq.datasets.registry import entries
-
     known = entries(data_dir)
     if json:
         print_json(known)
         return
-    from rich.markup import escape
-    from rich.table import Table
 
     table = Table()
     table.add_column("name", no_wrap=True)
@@ -93,9 +91,6 @@ def get(
 
     Example: edgeseq data get customer-feedback
     """
-    import msgspec
-
-    from edgeseq.formats.storage import new_folder
 
     dataset = _load(name, data_dir, text_column, label_column)
     splits = {"train": dataset.train, "dev": dataset.dev, "test": dataset.test}
@@ -127,8 +122,6 @@ def show(
 
     Example: edgeseq data show reviews.csv --text-column body --label-column stars
     """
-    from edgeseq.datasets.summary import summarize
-
     summary = summarize(_load(name, data_dir, text_column, label_column))
     if json:
         print_json(summary)
@@ -139,9 +132,6 @@ def show(
 def _load(
     name: str, data_dir: Path | None, text_column: str | None, label_column: str | None
 ) -> AnyDataset:
-    from edgeseq.datasets.registry import load_dataset
-    from edgeseq.datasets.tables import Columns
-
     columns = Columns(text=_column(text_column or "text"), label=_column(label_column or "label"))
     with progress_bars() as report:
         return load_dataset(name, data_dir=data_dir, columns=columns, progress=report)
@@ -161,10 +151,6 @@ def _column(given: str) -> str | int:
 
 
 def _print_summary(summary: Summary) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
-    from edgeseq.tasks.examples import labels_of
 
     _line(f"{summary.name}: {summary.task}")
     _line(f"from {summary.origin}")
@@ -195,9 +181,6 @@ def _print_summary(summary: Summary) -> None:
 
 def _balance(summary: Summary) -> Table:
     """A line a split and source, a column a label."""
-    from rich.markup import escape
-    from rich.table import Table
-
     balance = Table(title="class balance", title_justify="left")
     for column in ("split", "source", "examples", *summary.labels):
         balance.add_column(
@@ -212,9 +195,6 @@ def _balance(summary: Summary) -> Table:
 
 def _many_labels(summary: Summary) -> Table:
     """A line a label, a column a split: labels of words are many."""
-    from rich.markup import escape
-    from rich.table import Table
-
     splits = [row for row in summary.balance if not row.source]
     table = Table(title="class balance", title_justify="left")
     table.add_column("label")

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import sys
+from contextlib import closing
+from typing import Annotated
 
 import typer
+from rich.markup import escape
+from rich.table import Table
 
 from edgeseq.cli import device_emulate
 from edgeseq.cli.console import JsonOption, out, print_json, print_note
-
-if TYPE_CHECKING:
-    from edgeseq_benchmarks.devices.doctor import DeviceFacts, Diagnosis
+from edgeseq.errors import RefusedError
+from edgeseq.formats.devices import (
+    DeviceEntry,
+    add_device,
+    devices_path,
+    read_devices,
+    remove_device,
+)
+from edgeseq_benchmarks.devices.doctor import (
+    DeviceFacts,
+    Diagnosis,
+    can_bench,
+    collect_facts,
+    diagnose,
+)
+from edgeseq_benchmarks.devices.registry import open_device, parse_address, resolve_device
 
 app = typer.Typer(
     name="device",
@@ -45,9 +62,6 @@ def add(
 
     Example: edgeseq device add kitchen ssh://pi@kitchen.local --python '~/edgeseq-venv/bin/python'
     """
-    from edgeseq.formats.devices import DeviceEntry, add_device, devices_path
-    from edgeseq_benchmarks.devices.registry import parse_address
-
     parse_address(address, where="ADDRESS")
     entry = DeviceEntry(address=address, python=python, note=note)
     add_device(name, entry, overwrite=overwrite)
@@ -63,10 +77,6 @@ def list_devices(json: JsonOption = False) -> None:
 
     Example: edgeseq device list
     """
-    from rich.markup import escape
-    from rich.table import Table
-
-    from edgeseq.formats.devices import devices_path, read_devices
 
     devices = read_devices()
     if json:
@@ -89,8 +99,6 @@ def remove(name: NameArgument) -> None:
 
     Example: edgeseq device remove kitchen
     """
-    from edgeseq.formats.devices import remove_device
-
     remove_device(name)
     print_note(f"{name} is forgotten")
 
@@ -114,9 +122,6 @@ def doctor(
     Exits with 0 when it can measure, 3 when something must be mended, 4 when it cannot be reached.
     Example: edgeseq device doctor kitchen
     """
-    from edgeseq.errors import RefusedError
-    from edgeseq_benchmarks.devices.doctor import can_bench, diagnose
-
     found = _examine(device, python)
     diagnoses = diagnose(found)
     ready = can_bench(diagnoses)
@@ -133,11 +138,6 @@ def doctor(
 
 
 def _examine(device: str, python: str | None) -> DeviceFacts:
-    import sys
-    from contextlib import closing
-
-    from edgeseq_benchmarks.devices.doctor import collect_facts
-    from edgeseq_benchmarks.devices.registry import open_device, resolve_device
 
     address = resolve_device(device, where="DEVICE")
     # Here, the Python that runs this command is the one that would measure.
@@ -147,9 +147,6 @@ def _examine(device: str, python: str | None) -> DeviceFacts:
 
 
 def _print(facts: DeviceFacts, diagnoses: tuple[Diagnosis, ...]) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
     system = facts.system
     title = f"{facts.device}: {system.board or system.machine}, {system.os_name}"
     table = Table.grid(padding=(0, 2))

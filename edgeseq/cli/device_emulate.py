@@ -10,6 +10,9 @@ from typing import Annotated
 import typer
 
 from edgeseq.cli.console import JsonOption, out, print_json, print_note, progress_bars
+from edgeseq_benchmarks.devices.emulated import EmulatedDevice
+from edgeseq_benchmarks.devices.emulator.board_image import build_image
+from edgeseq_benchmarks.devices.remote.requirements import check
 
 _START_TIMEOUT_S = 300.0
 _LOOK_S = 1.0
@@ -33,10 +36,6 @@ def emulate(
 
     Example: sudo edgeseq device emulate pi4
     """
-    from edgeseq_benchmarks.devices.emulated import EmulatedDevice
-    from edgeseq_benchmarks.devices.emulator.board_image import build_image
-    from edgeseq_benchmarks.devices.remote.requirements import check
-
     device = EmulatedDevice(board, cache=cache_dir)
     with progress_bars() as report:
         image = build_image(cache_dir, progress=report)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 import edgeseq as es
+from edgeseq.api.inspection import Inspection
 from edgeseq.cli.console import JsonOption, out, print_json
+from edgeseq.cli.profile_table import profile_table
+from edgeseq.formats.tflite_file import Sizes, TfliteFile
+from edgeseq.formats.tflite_runtimes import RuntimeSupport
 from edgeseq.units import format_share
-
-if TYPE_CHECKING:
-    from edgeseq.api.inspection import Inspection
-    from edgeseq.formats.tflite_file import Sizes, TfliteFile
-    from edgeseq.formats.tflite_runtimes import RuntimeSupport
 
 
 def inspect(
@@ -57,7 +56,6 @@ def inspect(
     _print_support(inspection.runtimes)
     if inspection.profile is not None and inspection.manifest is not None:
         # Loads numpy, which `edgeseq --help` does without.
-        from edgeseq.cli.profile_table import profile_table
 
         out.print(profile_table(inspection.profile, inspection.manifest.name))
 

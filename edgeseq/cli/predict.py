@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from rich.markup import escape
+from rich.table import Table
 
 from edgeseq.cli.console import JsonOption, out, print_json, print_note
-
-if TYPE_CHECKING:
-    from edgeseq_benchmarks.bench.predictor import Prediction
+from edgeseq.formats.bundle_zip import open_bundle
+from edgeseq.units import format_share
+from edgeseq_benchmarks.bench.generate import continue_texts
+from edgeseq_benchmarks.bench.predictor import Prediction
+from edgeseq_benchmarks.bench.predictor import predict as answer
 
 
 def predict(
@@ -22,12 +26,6 @@ def predict(
 
     Example: edgeseq predict runs/lstm "arrived late but works great"
     """
-    from rich.markup import escape
-    from rich.table import Table
-
-    from edgeseq.formats.bundle_zip import open_bundle
-    from edgeseq.units import format_share
-    from edgeseq_benchmarks.bench.predictor import predict as answer
 
     with open_bundle(bundle, verify_hashes=False) as opened:
         head = opened.head
@@ -60,11 +58,6 @@ def predict(
 
 def _continue(bundle: Path, texts: list[str], *, json: bool) -> None:
     """How each text goes on: the likeliest next words."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    from edgeseq.units import format_share
-    from edgeseq_benchmarks.bench.generate import continue_texts
 
     found = continue_texts(bundle, texts)
     if json:
@@ -87,10 +80,6 @@ def _continue(bundle: Path, texts: list[str], *, json: bool) -> None:
 
 def _print_words(prediction: Prediction) -> None:
     """A tagger's answer: a line a word."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    from edgeseq.units import format_share
 
     table = Table(title=escape(prediction.text), title_justify="left")
     for column in ("word", "tag", "share"):

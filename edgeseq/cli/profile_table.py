@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from rich.markup import escape
 from rich.table import Table
 
+from edgeseq.formats.result import OperatorProfile
 from edgeseq.report.format import format_profile_lines, format_profile_summary
-
-if TYPE_CHECKING:
-    from edgeseq.formats.result import OperatorProfile
 
 LINES = 12
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.box import SIMPLE
@@ -12,9 +12,9 @@ from rich.table import Table
 from edgeseq.cli.console import JsonOption, out, print_json
 from edgeseq.cli.report import ResultsArgument, print_verdicts
 from edgeseq.errors import RefusedError
-
-if TYPE_CHECKING:
-    from edgeseq.report.group_view import GroupView
+from edgeseq.report.budgets import describe_budget, limits_of, parse_budget
+from edgeseq.report.deployment_report import make_report
+from edgeseq.report.group_view import GroupView
 
 
 def recommend(
@@ -45,8 +45,6 @@ def recommend(
     edgeseq recommend result.json --memory 64MB --p95 20ms --max-drop 1
     """
     # Loads numpy, which `edgeseq --help` does without.
-    from edgeseq.report.budgets import describe_budget, limits_of, parse_budget
-    from edgeseq.report.deployment_report import make_report
 
     limits = {"memory": memory, "model_memory": model_memory, "p50": p50, "p95": p95,
               "size": size, "cold_start": cold_start, "drop": max_drop}  # fmt: skip

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from edgeseq.cli.console import JsonOption, out, print_json, print_note, progress_bars
-
-if TYPE_CHECKING:
-    from edgeseq.report.deployment_report import Report
+from edgeseq.formats.bundle import read_bundle
+from edgeseq.report.budgets import parse_budget
+from edgeseq.report.deployment_report import Report, can_draw, make_report
 
 ResultsArgument = Annotated[
     list[Path], typer.Argument(help="Result files from `edgeseq bench`.", metavar="RESULT…")
@@ -42,9 +42,6 @@ def report(
     Example: edgeseq report result.json --out report --budget "memory=64MB p95=20ms"
     """
     # Loads numpy, which `edgeseq --help` does without.
-    from edgeseq.formats.bundle import read_bundle
-    from edgeseq.report.budgets import parse_budget
-    from edgeseq.report.deployment_report import can_draw, make_report
 
     parsed = parse_budget(budget)
     texts = read_bundle(examples).read_examples() if examples is not None else None

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+import edgeseq
 from edgeseq.cli.console import JsonOption, err, out, print_error, print_json, progress_bars
-
-if TYPE_CHECKING:
-    from edgeseq.suite.engine import StepEvent
+from edgeseq.errors import DeviceError
+from edgeseq.suite.devices import suite_targets
+from edgeseq.suite.engine import StepEvent, run_suite
+from edgeseq.suite.quick import find_suite
+from edgeseq.suite.schema import read_suite
+from edgeseq.suite.times import peak_memory_bytes
 
 DataDirOption = Annotated[
     Path | None,
@@ -52,9 +56,6 @@ def run(
 
     Example: edgeseq run my-suite.toml --out runs/mine
     """
-    from edgeseq.suite.quick import find_suite
-    from edgeseq.suite.schema import read_suite
-
     path = find_suite(suite)
     root = out_dir
     if root is None:
@@ -73,8 +74,6 @@ def demo(
 
     Example: edgeseq demo --out edgeseq-demo
     """
-    import edgeseq
-
     suite = Path(edgeseq.__file__).parent / "suites" / "demo.toml"
     _run(suite, out_dir, data_dir=data_dir, json=json)
 
@@ -89,11 +88,6 @@ def _run(
     quick: bool = False,
     json: bool,
 ) -> None:
-    from edgeseq.errors import DeviceError
-    from edgeseq.suite.devices import suite_targets
-    from edgeseq.suite.engine import run_suite
-    from edgeseq.suite.times import peak_memory_bytes
-
     suite_targets(on, python)  # a name that is none is refused before hours of training
     # Nothing may move on the screen by itself while a model is measured.
     try:
