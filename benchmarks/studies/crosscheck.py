@@ -29,6 +29,7 @@ from statistics import median
 from typing import NamedTuple
 
 import msgspec
+import tflite
 
 from edgeseq.formats.bundle import Bundle, read_bundle
 from edgeseq.formats.result import Result
@@ -76,8 +77,6 @@ class AgreementCheck(NamedTuple):
 
 def with_fixed_length(content: bytes, tokens: int) -> bytes:
     """The .tflite file with its one input's open axis set to `tokens`."""
-    import tflite
-
     changed = bytearray(content)
     graph = tflite.Model.GetRootAs(changed, 0).Subgraphs(0)
     tensor = graph.Tensors(graph.Inputs(0))

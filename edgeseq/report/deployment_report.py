@@ -13,6 +13,7 @@ from edgeseq.errors import InputError, OutputError
 from edgeseq.formats.result import Result
 from edgeseq.formats.storage import new_folder, write_bytes, write_json, write_text
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
+from edgeseq.report import page
 from edgeseq.report.budgets import Budget, budget_text
 from edgeseq.report.group_view import GroupView, group_view, report_command, report_title
 from edgeseq.report.markdown import MarkdownGroup, render_markdown
@@ -108,7 +109,6 @@ class Report:
                 fix="pip install 'edgeseq[report]'",
             )
         # jinja2 and vl_convert belong to the extra `report`, which a device lacks.
-        from edgeseq.report import page
 
         groups = [
             page.PageGroup(decision, view, sections)

@@ -20,6 +20,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import msgspec
+from tokenizers import Tokenizer
 
 import edgeseq
 from edgeseq.datasets.registry import load_dataset
@@ -93,8 +94,6 @@ def measure(work: Path, *, quick: bool, data_dir: Path | None) -> BertPeersResul
 
 
 def _encoder(checkpoint: Path) -> Callable[[str], Ids]:
-    from tokenizers import Tokenizer
-
     tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.no_truncation()

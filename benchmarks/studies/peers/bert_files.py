@@ -16,11 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
+from safetensors.numpy import load
 
 from edgeseq.errors import EdgeseqError
 from edgeseq.formats.arrays import array_bytes
 from edgeseq.formats.codec import decode_json
 from edgeseq.formats.storage import write_bytes
+from edgeseq_converters.convert.bare_encoder import convert_bare_encoder
+from edgeseq_converters.convert.lower.dispatch import Target
+from edgeseq_converters.convert.recipes import get_recipe
+from edgeseq_converters.models.huggingface.checkpoint import read_model
+from edgeseq_converters.models.huggingface.files import find_files
+from edgeseq_converters.models.reference_encoder import bert_answers
 from studies.peers.contenders import OPEN, BuildFailure, Contender, Feeding, Peer, Precision
 from studies.peers.inputs import PADDED_LENGTH, REAL, FloatArray, Ids
 from studies.peers.makers import describe_end
@@ -93,9 +100,6 @@ def write_checkpoint(source: str, folder: Path, seed: int = 0) -> None:
 
     Raises `FetchError` and `CheckpointError` as `edgeseq convert` does.
     """
-    from safetensors.numpy import load
-
-    from edgeseq_converters.models.huggingface.files import find_files
 
     files = find_files(source)
     config = msgspec.json.decode(files.read("config.json"))
@@ -126,15 +130,11 @@ class TorchBertReference:
     """The classifier in NumPy, as `edgeseq convert` compares with; every text is computed once."""
 
     def __init__(self, checkpoint: Path) -> None:
-        from edgeseq_converters.models.huggingface.checkpoint import read_model
-
         self._model: TrainedModel = read_model(checkpoint, head="sequence_classification")
         self._known: dict[tuple[int, ...], FloatArray] = {}
 
     def logits(self, ids: list[int] | tuple[int, ...] | Any) -> FloatArray:
         """Logits [3] of a text."""
-        from edgeseq_converters.models.reference_encoder import bert_answers
-
         key = tuple(ids)
         if key not in self._known:
             self._known[key] = bert_answers(self._model, [list(key)])[0]
@@ -213,10 +213,6 @@ def _run(order: BertBuildOrder, order_path: Path) -> str | None:
 
 
 def _edgeseq(order: BertBuildOrder) -> None:
-    from edgeseq_converters.convert.bare_encoder import convert_bare_encoder
-    from edgeseq_converters.convert.lower.dispatch import Target
-    from edgeseq_converters.convert.recipes import get_recipe
-
     ids = Path(order.path).with_suffix(".ids")
     ids.write_bytes(b"".join(msgspec.json.encode(precision) + b"\n" for precision in order.texts))
     recipe = get_recipe(_RECIPES[order.precision])

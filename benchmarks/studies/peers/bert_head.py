@@ -10,9 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import load
 
 from edgeseq.formats.arrays import array_bytes
 from edgeseq.formats.storage import write_bytes
+from edgeseq_converters.models.huggingface.checkpoint import read_model
+from edgeseq_converters.models.reference_encoder import BertReference
 from studies.peers.inputs import FloatArray, Ids
 
 HEAD_TEXTS = 1000
@@ -28,8 +31,6 @@ def fit_head(checkpoint: Path, texts: Sequence[Ids], labels: Sequence[int]) -> f
     `labels` (class numbers), by ridge regression (Hoerl and Kennard 1970) on what flows into it,
     and writes it there. Returns the fraction of these texts that get their label.
     """
-    from safetensors.numpy import load
-
     path = checkpoint / "model.safetensors"
     arrays = load(path.read_bytes())
     classes = len(arrays["classifier.bias"])
@@ -52,9 +53,6 @@ def fit_head(checkpoint: Path, texts: Sequence[Ids], labels: Sequence[int]) -> f
 
 def _features(checkpoint: Path, texts: Sequence[Ids]) -> FloatArray:
     """What flows into the classifier, [texts, width] in double precision."""
-    from edgeseq_converters.models.huggingface.checkpoint import read_model
-    from edgeseq_converters.models.reference_encoder import BertReference
-
     rows: list[FloatArray] = []
 
     def observe(name: str, inputs: FloatArray, _outputs: FloatArray) -> None:

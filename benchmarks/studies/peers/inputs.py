@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from tokenizers import BertWordPieceTokenizer
 
 from edgeseq.datasets.registry import load_dataset
 from edgeseq.tasks.examples import Dataset, TextExample
@@ -146,8 +147,6 @@ def workloads_of(
 
 
 def _train_tokenizer(texts: Sequence[str]) -> Callable[[str], Ids]:
-    from tokenizers import BertWordPieceTokenizer
-
     tokenizer = BertWordPieceTokenizer(lowercase=True)
     tokenizer.train_from_iterator(texts, vocab_size=VOCABULARY, show_progress=False)
 

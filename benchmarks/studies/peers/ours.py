@@ -10,6 +10,14 @@ import msgspec
 
 from edgeseq.errors import ConversionError
 from edgeseq.formats.storage import write_bytes
+from edgeseq_converters.convert.lower.dispatch import (
+    LOWERINGS,
+    Target,
+    network_to_tflite,
+    recipes_of,
+)
+from edgeseq_converters.convert.recipes import get_recipe
+from edgeseq_converters.models.network import Cell, Dense, Embedding, Network, Recurrent
 from studies.peers.contenders import OPEN, BuildFailure, Contender, Precision
 from studies.peers.inputs import LENGTHS, REAL, FloatArray, Ids
 
@@ -34,15 +42,6 @@ def our_models(weights: dict[str, FloatArray], folder: Path, texts: Sequence[Ids
     `unrolled` has a file a length, of which the longest answers the real lengths; the others take
     any length. Static recipes take their ranges from `texts`.
     """
-    from edgeseq_converters.convert.lower.dispatch import (
-        LOWERINGS,
-        Target,
-        network_to_tflite,
-        recipes_of,
-    )
-    from edgeseq_converters.convert.recipes import get_recipe
-    from edgeseq_converters.models.network import Cell, Dense, Embedding, Network, Recurrent
-
     cell = Cell("lstm", weights["kernel"], weights["recurrent"], weights["bias"])
     head = Dense("dense", weights["head"], weights["head_bias"])
     embedding = Embedding("embedding", weights["table"])

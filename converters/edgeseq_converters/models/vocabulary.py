@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from tokenizers import Tokenizer
 
 from edgeseq.errors import CheckpointError
 from edgeseq.formats.codec import decode_json
@@ -65,8 +66,6 @@ def trim_tokenizer(
     the same tokens as before. Raises `CheckpointError` for a kind that is neither WordPiece nor
     WordLevel, for ids that two tokens share, and when a text is encoded otherwise.
     """
-    from tokenizers import Tokenizer
-
     try:
         content = decode_json(tokenizer_json, dict[str, Any])
         vocabulary, _specials = _vocabulary(content, ("WordPiece", "WordLevel"))
@@ -141,8 +140,6 @@ def _trim(
 
 def _plain(tokenizer_json: str) -> Any:
     """The tokenizer without truncation and padding."""
-    from tokenizers import Tokenizer
-
     tokenizer = Tokenizer.from_str(tokenizer_json)
     tokenizer.no_truncation()
     tokenizer.no_padding()

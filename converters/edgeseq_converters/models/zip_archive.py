@@ -8,8 +8,9 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 
 from edgeseq.errors import CheckpointError
-from edgeseq_converters.models.keras.hdf5 import LIMIT_BYTES
 
+LIMIT_BYTES = 2 << 30
+"""A recurrent model with an embedding of a million words of 300 has 1.2 GB."""
 _TEXT_LIMIT_BYTES = 64 << 20
 _SHRUNK_AT_MOST = 100
 """Keras and PyTorch store their members as they are; zip's own best on repeated zeros is 1,032

@@ -15,6 +15,8 @@ from edgeseq.formats.bundle import Lowering
 from edgeseq.formats.tflite_runtimes import operator_versions
 from edgeseq.formats.trained_model import Arch, TrainedModel
 from edgeseq.tasks.registry import task_of
+from edgeseq_converters.convert.lower.encoder import encoder
+from edgeseq_converters.convert.lower.encoder.causal import lower_next
 from edgeseq_converters.convert.lower.recurrent.integer import Integers
 from edgeseq_converters.convert.lower.recurrent.whole import lower as lower_network
 from edgeseq_converters.convert.lower.recurrent.whole import lower_stream
@@ -135,8 +137,6 @@ def lower(
     if task_of(model.manifest.task).is_streaming:
         _check_next(model, recipe)
         if model.manifest.arch == "bert":
-            from edgeseq_converters.convert.lower.encoder.causal import lower_next
-
             cached = target.lowering == "cached"
             newest = has_row_scales(target.runtime)
             return lower_next(model, recipe, texts, cached=cached, row_scales=newest)
@@ -158,7 +158,6 @@ def lower(
             found=target.lowering,
             fix="choose --lowering encoder",
         )
-    from edgeseq_converters.convert.lower.encoder import encoder
 
     return encoder.lower(model, recipe, texts, row_scales=has_row_scales(target.runtime))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
+
 from edgeseq.errors import CheckpointError
 from edgeseq_converters.models.huggingface.files import Files
 
@@ -45,8 +47,6 @@ def parse_tokenizer(content: bytes, vocabulary_size: int, *, where: Path) -> str
 
     Raises `CheckpointError` when it is damaged or has ids beyond the word table.
     """
-    from tokenizers import Tokenizer
-
     try:
         tokenizer = Tokenizer.from_str(content.decode("utf-8"))
     except Exception as failure:  # tokenizers raises a bare Exception, nothing finer
@@ -68,8 +68,6 @@ def parse_tokenizer(content: bytes, vocabulary_size: int, *, where: Path) -> str
 
 def _word_pieces(files: Files) -> Any:
     """BERT's own: normalized, split at spaces and punctuation, longest piece first."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-
     settings = files.read_json(_SETTINGS) if files.has(_SETTINGS) else {}
     where = files.where / "vocab.txt"
     pieces = _text(files, "vocab.txt").splitlines()
@@ -102,8 +100,6 @@ def _word_pieces(files: Files) -> Any:
 
 def _byte_pairs(files: Files) -> Any:
     """RoBERTa's: bytes as characters (Radford et al. 2019), merged pair by pair."""
-    from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
-
     settings = files.read_json(_SETTINGS) if files.has(_SETTINGS) else {}
     vocabulary: dict[str, int] = files.read_json("vocab.json", dict[str, int])
     merges = []

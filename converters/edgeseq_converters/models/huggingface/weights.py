@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import safetensors
 
 from edgeseq.errors import CheckpointError
 from edgeseq_converters.models.arrays import FloatArray
@@ -83,8 +84,6 @@ def _parts(files: Files, name: str) -> list[str]:
 
 def parse_safetensors(content: bytes, *, where: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file; raises `CheckpointError` when it is none."""
-    import safetensors
-
     deserialize: Any = safetensors.deserialize
 
     try:

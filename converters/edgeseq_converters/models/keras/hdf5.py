@@ -14,13 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from edgeseq.errors import CheckpointError
 from edgeseq_converters.models.arrays import FloatArray
-
-LIMIT_BYTES = 2 << 30
-"""A recurrent model with an embedding of a million words of 300 has 1.2 GB."""
+from edgeseq_converters.models.zip_archive import LIMIT_BYTES
 
 
 class Hdf5:
@@ -38,8 +37,6 @@ class Hdf5:
 
     def names(self, path: str) -> tuple[str, ...]:
         """Names in the group `path`, none when it is missing."""
-        import h5py
-
         with self._damage():
             item = self._find(path)
             return tuple(item) if isinstance(item, h5py.Group) else ()
@@ -66,8 +63,6 @@ class Hdf5:
         Raises `CheckpointError` when it is missing, not of floats, not wholly in this file, or
         larger than what is left of `LIMIT_BYTES`.
         """
-        import h5py
-
         with self._damage():
             item = self._find(path)
             if not isinstance(item, h5py.Dataset):
@@ -93,8 +88,6 @@ class Hdf5:
 
     def _find(self, path: str) -> Any:
         """The item at `path`, component by component, so that no link is followed unseen."""
-        import h5py
-
         node = self._root
         for name in path.split("/"):
             if name in ("", "."):
@@ -129,8 +122,6 @@ def open_hdf5(source: Path | bytes, where: str | Path) -> Iterator[Hdf5]:
 
     Raises `CheckpointError` when it is not an HDF5 file or is truncated.
     """
-    import h5py
-
     try:
         root = h5py.File(source if isinstance(source, Path) else io.BytesIO(source), "r")
     except (OSError, ValueError, RuntimeError) as failure:

@@ -17,10 +17,10 @@ from edgeseq.errors import CheckpointError
 from edgeseq.formats.storage import read_bytes
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.keras.config import KerasLayer, parse_json, parse_model
-from edgeseq_converters.models.keras.hdf5 import LIMIT_BYTES
 from edgeseq_converters.models.keras.network import network_of
 from edgeseq_converters.models.keras.weights import Slot
 from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.zip_archive import LIMIT_BYTES
 
 METADATA = "keras_metadata.pb"
 _CHECKPOINT = Path("variables") / "variables"

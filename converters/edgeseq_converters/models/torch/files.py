@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 
 from edgeseq.errors import CheckpointError
 from edgeseq_converters.models.arrays import FloatArray
-from edgeseq_converters.models.keras.hdf5 import LIMIT_BYTES
+from edgeseq_converters.models.zip_archive import LIMIT_BYTES
 
 _SAVE_STATE = "save the weights: torch.save(model.state_dict(), 'weights.pt')"
 
@@ -28,9 +30,6 @@ def read_arrays(path: Path, key: str | None) -> dict[str, FloatArray]:
 
 
 def _safetensors(path: Path) -> dict[str, FloatArray]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
     _check_size(path)
     try:
         arrays = load_file(path)

@@ -16,11 +16,10 @@ import numpy as np
 from edgeseq.errors import CheckpointError
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.keras.config import parse_json
-from edgeseq_converters.models.keras.hdf5 import LIMIT_BYTES
 from edgeseq_converters.models.network import Network
 from edgeseq_converters.models.torch.graph import run_graph
 from edgeseq_converters.models.torch.values import Node
-from edgeseq_converters.models.zip_archive import Archive
+from edgeseq_converters.models.zip_archive import LIMIT_BYTES, Archive
 
 _DTYPES = {6: "<f2", 7: "<f4", 8: "<f8"}
 """Half, float and double in torch/_export/serde/schema.py."""
