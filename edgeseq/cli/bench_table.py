@@ -25,15 +25,11 @@ _COLOURS = {"invalid": "bold red", "warning": "yellow", "note": "dim"}
 
 def result_rows(result: Result) -> list[ReportRow]:
     """The rows of a result, as in its report."""
-    # Loads numpy, which `edgeseq --help` does without.
-
     return [derive_row(result, run) for run in result.runs]
 
 
 def print_result(result: Result, rows: Sequence[ReportRow], title: str) -> None:
     """Prints a result; `title` names its device where there are several, and is "" else."""
-    # Loads numpy, which `edgeseq --help` does without.
-
     emulated = result.device.emulated
     out.print(_table(result, rows, title))
     _print_limited(result)
@@ -50,8 +46,6 @@ def print_result(result: Result, rows: Sequence[ReportRow], title: str) -> None:
 
 
 def _table(result: Result, rows: Sequence[ReportRow], title: str) -> Table:
-    # Loads numpy, which `edgeseq --help` does without.
-
     score_title = " or ".join(dict.fromkeys(row.metric_definition.title for row in rows))
     caption = "memory: peak beyond the bare runtime"
     if result.device.emulated:
@@ -86,8 +80,6 @@ def _smallest_limit(limited: Sequence[LimitedRun]) -> str:
 
 def _print_limited(result: Result) -> None:
     """A line for each requested limit; the memory curve is in the report."""
-    # Loads numpy, which `edgeseq --help` does without.
-
     requested = result.requested.memory_limits_bytes
     for run in result.runs:
         for limited in run.limited:

@@ -45,8 +45,6 @@ def compare(
     be checked at all. Example:
     edgeseq compare main.json branch.json --fail-on "p95>10% memory>5MB score>1pt"
     """
-    # Loads numpy, which `edgeseq --help` does without.
-
     thresholds = [threshold for text in fail_on or () for threshold in parse_thresholds(text)]
     comparison = compare_results(old, new, across=across)
     checks = comparison.check(thresholds)

@@ -55,8 +55,6 @@ def inspect(
     _print_sizes(model.sizes())
     _print_support(inspection.runtimes)
     if inspection.profile is not None and inspection.manifest is not None:
-        # Loads numpy, which `edgeseq --help` does without.
-
         out.print(profile_table(inspection.profile, inspection.manifest.name))
 
 

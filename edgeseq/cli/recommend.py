@@ -44,8 +44,6 @@ def recommend(
     Exits with 3 when no model fits. Example:
     edgeseq recommend result.json --memory 64MB --p95 20ms --max-drop 1
     """
-    # Loads numpy, which `edgeseq --help` does without.
-
     limits = {"memory": memory, "model_memory": model_memory, "p50": p50, "p95": p95,
               "size": size, "cold_start": cold_start, "drop": max_drop}  # fmt: skip
     # A blank inside a value (`--memory "64 MB"`) must not end the item.

@@ -41,8 +41,6 @@ def report(
 
     Example: edgeseq report result.json --out report --budget "memory=64MB p95=20ms"
     """
-    # Loads numpy, which `edgeseq --help` does without.
-
     parsed = parse_budget(budget)
     texts = read_bundle(examples).read_examples() if examples is not None else None
     deployment = make_report(results, budget=parsed, examples=texts)

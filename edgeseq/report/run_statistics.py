@@ -20,8 +20,6 @@ Ci95 = tuple[float, float]
 """Low and high end of a 95 % interval."""
 OpenCi95 = tuple[float, float | None]
 """The same of a percentile, whose high end is None where the samples do not show it."""
-CLIFF_FACTOR = 2.0
-"""A limit is below the knee when the median there is this many times that of the largest limit."""
 
 
 class ClassScore(msgspec.Struct, frozen=True):
@@ -275,20 +273,11 @@ def top_k_shares(predictions: Predictions) -> tuple[float, float]:
 
 
 def knee_bytes(limited: Sequence[LimitedRun]) -> int | None:
-    """The smallest limit, in bytes, under which the median is still about that of the largest.
-
-    None when no limit was answered. "About" is less than `CLIFF_FACTOR` times.
-    """
-    answered = sorted(
-        (run for run in limited if run.status == "answered" and run.total_ns),
-        key=lambda run: -run.limit_bytes,
-    )
-    knee: int | None = None
-    for run in answered:
-        if latency.median(run.total_ns) >= CLIFF_FACTOR * latency.median(answered[0].total_ns):
-            break
-        knee = run.limit_bytes
-    return knee
+    """The smallest limit, in bytes, that keeps the speed of the largest; None without an answer."""
+    answered = [run for run in limited if run.status == "answered" and run.total_ns]
+    answered.sort(key=lambda run: -run.limit_bytes)
+    count = latency.count_at_full_speed([run.total_ns for run in answered])
+    return answered[count - 1].limit_bytes if count else None
 
 
 def length_medians_ms(run: Run) -> dict[int, float]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import altair as alt
 
-from edgeseq.report.charts.chart_parts import chart_spec, inline_data, model_colour, model_shape
+from edgeseq.report.charts.chart_parts import inline_data, make_figure, model_colour, model_shape
 from edgeseq.report.charts.theme import ModelStyle, arch_colour, printable
 from edgeseq.report.format import format_p_value
 from edgeseq.report.rows import MeasuredModel, ModelGroup
@@ -41,13 +41,10 @@ def class_chart(group: ModelGroup, styles: Mapping[str, ModelStyle]) -> ReportFi
         if task_of(group.task).bio_labels
         else f"the share of a class's {_answer_unit(group.models[0])} that got its label"
     )
-    return ReportFigure(
-        name="accuracy-classes",
-        title=f"Per {kind}",
-        caption=f"{_extremes_caption(records, kind, 'recall')} Recall: {explanation}; bars are "
-        "95 % intervals.",
-        spec=_interval_spec(records, styles, "recall, %"),
-    )
+    extremes = _extremes_caption(records, kind, "recall")
+    caption = f"{extremes} Recall: {explanation}; bars are 95 % intervals."
+    chart, height_px = _interval_chart(records, styles, "recall, %")
+    return make_figure(chart, "accuracy-classes", f"Per {kind}", caption, height_px=height_px)
 
 
 def _interval_record(
@@ -87,12 +84,9 @@ def source_chart(group: ModelGroup, styles: Mapping[str, ModelStyle]) -> ReportF
     metric = group.rows[0].metric_definition
     extremes = _extremes_caption(records, "source", metric.title, higher=metric.higher_is_better)
     top = 100.0 if metric.unit == "%" else None
-    return ReportFigure(
-        name="accuracy-sources",
-        title="Per source",
-        caption=f"{extremes}{_bias_caption(group, styles)} Bars are 95 % intervals.",
-        spec=_interval_spec(records, styles, metric.axis, top=top),
-    )
+    caption = f"{extremes}{_bias_caption(group, styles)} Bars are 95 % intervals."
+    chart, height_px = _interval_chart(records, styles, metric.axis, top=top)
+    return make_figure(chart, "accuracy-sources", "Per source", caption, height_px=height_px)
 
 
 def _bias_caption(group: ModelGroup, styles: Mapping[str, ModelStyle]) -> str:
@@ -121,13 +115,13 @@ def _extremes_caption(
     )
 
 
-def _interval_spec(
+def _interval_chart(
     records: Sequence[Mapping[str, Any]],
     styles: Mapping[str, ModelStyle],
     title: str,
     *,
     top: float | None = 100.0,
-) -> dict[str, Any]:
+) -> tuple[alt.LayerChart, int]:
     names = list(dict.fromkeys(record["name"] for record in records))
     low = max(0.0, min(record["low"] for record in records) - 3)
     high = max(record["high"] for record in records) + 3
@@ -154,11 +148,7 @@ def _interval_spec(
             tooltip=["model:N", "name:N", alt.Tooltip("y:Q", format=".1f", title=title)],
         ),
     )
-    return chart_spec(
-        chart,
-        height_px=max(120, len(names) * (14 + 11 * len(styles))),
-        description=f"{title} with intervals",
-    )
+    return chart, max(120, len(names) * (14 + 11 * len(styles)))
 
 
 def disagreement_counts(first: MeasuredModel, second: MeasuredModel) -> list[dict[str, Any]]:
@@ -204,15 +194,12 @@ def confusion_chart(
         ),
         base.mark_text(fontSize=10 if is_large else 13, fontWeight=600).encode(text="text:N"),
     )
-    return ReportFigure(
-        name="disagreement",
-        title="Where two models disagree",
-        caption=_disagreement_caption(first, second, records, counts),
-        spec=chart_spec(
-            chart,
-            height_px=max(200, (26 if is_large else 52) * len(labels)),
-            description="Predictions of two models against each other",
-        ),
+    return make_figure(
+        chart,
+        "disagreement",
+        "Where two models disagree",
+        _disagreement_caption(first, second, records, counts),
+        height_px=max(200, (26 if is_large else 52) * len(labels)),
     )
 
 

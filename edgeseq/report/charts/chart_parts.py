@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import altair as alt
 
 from edgeseq.report.charts.theme import PICTURE_WIDTH_PX, ModelStyle, Spec, colour, log_ticks
+from edgeseq.report.sections import ReportFigure
 
 MB = 1e6
 
@@ -61,30 +62,36 @@ def inline_data(records: Sequence[Mapping[str, Any]]) -> alt.InlineData:
     return alt.InlineData(values=[dict(record) for record in records])
 
 
-def chart_spec(
-    chart: alt.LayerChart | alt.FacetChart | alt.Chart,
+def make_figure(
+    chart: alt.LayerChart | alt.Chart,
+    name: str,
+    title: str,
+    caption: str,
     *,
     height_px: int,
-    description: str,
-    limits: Mapping[str, str] | None = None,
-) -> Spec:
-    """The specification of a chart; `limits` tells the page which limit moves which parameter."""
+    limits: Mapping[str, tuple[str | None, float | None]] | None = None,
+) -> ReportFigure:
+    """The figure of a chart; `limits` are its parameters for `limit_rule`, each with the budget's
+    limit that moves it in the page and its value (None: no limit)."""
+    limits = limits or {}
+    parameters = [alt.param(name=key, value=value or 0.0) for key, (_, value) in limits.items()]
     spec: Spec = (
         chart.properties(
             width=PICTURE_WIDTH_PX,
             height=height_px,
             autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
-            description=description,
+            description=title,
         )
-        .add_params(alt.param(name="room", value=PICTURE_WIDTH_PX))
+        .add_params(alt.param(name="room", value=PICTURE_WIDTH_PX), *parameters)
         .to_dict(validate=False)  # each part was validated when it was made
     )
     # The address of the schema is of no use here, and a page should hold none.
     del spec["$schema"]
     spec.pop("config", None)
-    if limits:
-        spec["usermeta"] = {"limits": dict(limits)}
-    return spec
+    moved = {key: limit for key, (limit, _) in limits.items() if limit}
+    if moved:
+        spec["usermeta"] = {"limits": moved}
+    return ReportFigure(name, title, caption, spec)
 
 
 def _model_scale(styles: Mapping[str, ModelStyle], attribute: str) -> alt.Scale:

@@ -11,10 +11,10 @@ from edgeseq.report.charts.chart_parts import (
     MB,
     LogAxis,
     capitalize,
-    chart_spec,
     inline_data,
     limit_rule,
     log_axis,
+    make_figure,
     model_colour,
     model_shape,
 )
@@ -86,18 +86,15 @@ def frontier_chart(
             ],
         ),
         *_labels(base, styles),
-    ).add_params(alt.param(name="limit_x", value=limit_x))
+    )
     title = _COST_TITLES[cost]
-    return ReportFigure(
-        name=f"frontier-{title}",
-        title=f"{capitalize(metric.title)} against {title}",
-        caption=_frontier_caption(rows, front, cost),
-        spec=chart_spec(
-            chart,
-            height_px=_HEIGHT_PX,
-            description=f"{metric.title} over {x.title}",
-            limits={"limit_x": cost},
-        ),
+    return make_figure(
+        chart,
+        f"frontier-{title}",
+        f"{capitalize(metric.title)} against {title}",
+        _frontier_caption(rows, front, cost),
+        height_px=_HEIGHT_PX,
+        limits={"limit_x": (cost, limit_x)},
     )
 
 

@@ -10,10 +10,10 @@ import altair as alt
 import numpy as np
 
 from edgeseq.report.charts.chart_parts import (
-    chart_spec,
     inline_data,
     limit_rule,
     log_axis,
+    make_figure,
     model_colour,
     model_dash,
     model_shape,
@@ -65,17 +65,14 @@ def distribution_chart(
         alt.Chart(inline_data([{"y": 95}])).mark_rule(color=colour("none")).encode(y="y:Q"),
         limit_rule("x"),
         base.mark_line(strokeWidth=2.2, clip=True).encode(strokeDash=model_dash(styles)),
-    ).add_params(alt.param(name="limit_x", value=limit_ms or 0.0))
-    return ReportFigure(
-        name="latency-distribution",
-        title="How long a query takes",
-        caption=_distribution_caption(group),
-        spec=chart_spec(
-            chart,
-            height_px=280,
-            description="Share of queries answered within a time",
-            limits={"limit_x": "p95"},
-        ),
+    )
+    return make_figure(
+        chart,
+        "latency-distribution",
+        "How long a query takes",
+        _distribution_caption(group),
+        height_px=280,
+        limits={"limit_x": ("p95", limit_ms)},
     )
 
 
@@ -136,12 +133,7 @@ def length_chart(group: ModelGroup, styles: Mapping[str, ModelStyle]) -> ReportF
             ],
         ),
     )
-    return ReportFigure(
-        name="latency-lengths",
-        title=texts.title,
-        caption=_length_caption(group),
-        spec=chart_spec(chart, height_px=320, description=texts.description),
-    )
+    return make_figure(chart, "latency-lengths", texts.title, _length_caption(group), height_px=320)
 
 
 def _length_caption(group: ModelGroup) -> str:
@@ -237,14 +229,14 @@ def cold_start_chart(
         .mark_tick(color=colour("ink"), thickness=1.5, height=8)
         .encode(x="ms:Q", y=y),
         limit_rule("x"),
-    ).add_params(alt.param(name="limit_x", value=limit_ms or 0.0))
-    return ReportFigure(
-        name="cold-start",
-        title="Cold start",
-        caption=_cold_start_caption(group),
-        spec=chart_spec(
-            chart, height_px=46 + 34 * len(group.models), description="Cold start by part"
-        ),
+    )
+    return make_figure(
+        chart,
+        "cold-start",
+        "Cold start",
+        _cold_start_caption(group),
+        height_px=46 + 34 * len(group.models),
+        limits={"limit_x": (None, limit_ms)},
     )
 
 

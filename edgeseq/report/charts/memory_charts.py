@@ -12,9 +12,9 @@ from edgeseq.formats.trained_model import Arch
 from edgeseq.report.charts.chart_parts import (
     MB,
     LogAxis,
-    chart_spec,
     inline_data,
     log_axis,
+    make_figure,
     model_colour,
     model_dash,
     part_opacity,
@@ -87,15 +87,12 @@ def ledger_chart(group: ModelGroup, styles: Mapping[str, ModelStyle]) -> ReportF
         .mark_tick(color=colour("ink"), thickness=1.6, height=alt.RelativeBandSize(0.9))
         .encode(x="mb:Q", y=y, yOffset=offset),
     )
-    return ReportFigure(
-        name="memory-ledger",
-        title="Where the memory goes",
-        caption=_ledger_caption(group),
-        spec=chart_spec(
-            chart,
-            height_px=len(present) * (16 + 10 * len(group.models)),
-            description="Resident memory by phase, anonymous and file-backed",
-        ),
+    return make_figure(
+        chart,
+        "memory-ledger",
+        "Where the memory goes",
+        _ledger_caption(group),
+        height_px=len(present) * (16 + 10 * len(group.models)),
     )
 
 
@@ -158,15 +155,12 @@ def cliff_chart(group: ModelGroup, styles: Mapping[str, ModelStyle]) -> ReportFi
     layers = _cliff_lines(lines, styles, x, y, with_strip)
     if failures:
         layers += _cliff_failures(failures, styles, y)
-    return ReportFigure(
-        name="memory-cliff",
-        title="The memory cliff",
-        caption=_cliff_caption(group),
-        spec=chart_spec(
-            alt.layer(*layers),
-            height_px=_PLOT_PX + strip_px,
-            description="Latency under hard memory limits",
-        ),
+    return make_figure(
+        alt.layer(*layers),
+        "memory-cliff",
+        "The memory cliff",
+        _cliff_caption(group),
+        height_px=_PLOT_PX + strip_px,
     )
 
 

@@ -12,10 +12,10 @@ from edgeseq.report.boundary import WinnerMap
 from edgeseq.report.charts.chart_parts import (
     MB,
     LogAxis,
-    chart_spec,
     inline_data,
     limit_rule,
     log_axis,
+    make_figure,
 )
 from edgeseq.report.charts.label_placement import CHARACTER_WIDTH_PX
 from edgeseq.report.charts.theme import (
@@ -80,21 +80,16 @@ def winner_chart(decision: GroupDecision, styles: Mapping[str, ModelStyle]) -> R
         _models_layer(group, styles),
         limit_rule("x"),
         limit_rule("y"),
-    ).add_params(
-        alt.param(name="limit_x", value=limit_mb), alt.param(name="limit_y", value=limit_ms)
     )
-    return ReportFigure(
-        name="winners",
-        title="Which model wins under which limits",
-        caption=f"Under the limits of this report {verdict.winner or 'nothing'} ships. Each mark "
+    return make_figure(
+        chart,
+        "winners",
+        "Which model wins under which limits",
+        f"Under the limits of this report {verdict.winner or 'nothing'} ships. Each mark "
         "is a model at what it needs. Limits within the picture are dashed; in the page a click "
         "sets both.",
-        spec=chart_spec(
-            chart,
-            height_px=HEIGHT_PX,
-            description="Map of the model to ship over memory and latency limits",
-            limits={"limit_x": "memory", "limit_y": "p95"},
-        ),
+        height_px=HEIGHT_PX,
+        limits={"limit_x": ("memory", limit_mb), "limit_y": ("p95", limit_ms)},
     )
 
 

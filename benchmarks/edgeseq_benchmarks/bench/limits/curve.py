@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Sequence
-from statistics import median
 
 from edgeseq.formats.result import LimitedRun
+from edgeseq.stats.latency import count_at_full_speed
 
 RunUnder = Callable[[int], LimitedRun]
 """Runs the model under a limit in bytes."""
@@ -16,8 +15,6 @@ RunUnder = Callable[[int], LimitedRun]
 # and steps of an eighth show its shape in about a dozen runs.
 STEP = 0.87
 RESOLUTION_BYTES = 2_000_000
-# The median beyond which a limit no longer keeps the model's speed; the report has the same.
-KNEE_FACTOR = 2.0
 # A Python interpreter alone needs more than this, so no limit below it can answer.
 SMALLEST_LIMIT_BYTES = 4_000_000
 
@@ -77,13 +74,10 @@ def memory_curve(
 def _knee_gap(runs: Sequence[LimitedRun]) -> tuple[int, int] | None:
     """The smallest limit at full speed and the next one below it; None when there is no such."""
     ordered = sorted(runs, key=lambda run: -run.limit_bytes)
-    if not ordered or not answers(ordered[0]):
+    count = count_at_full_speed([run.total_ns if answers(run) else () for run in ordered])
+    if not 0 < count < len(ordered):
         return None
-    full_ns = median(ordered[0].total_ns)
-    for above, below in itertools.pairwise(ordered):
-        if not answers(below) or median(below.total_ns) >= KNEE_FACTOR * full_ns:
-            return above.limit_bytes, below.limit_bytes
-    return None
+    return ordered[count - 1].limit_bytes, ordered[count].limit_bytes
 
 
 def _rounded(limit_bytes: float) -> int:
