@@ -39,7 +39,7 @@ _SIGMA = 0.2
 
 
 class Coverage(NamedTuple):
-    """`held` of `runs` intervals hold the true value; `closed` have two ends."""
+    """`covered` of `runs` intervals hold the true value; `closed` have two ends."""
 
     what: str
     correlation: float | None

@@ -48,7 +48,7 @@ def coverage() -> ModuleType:
 
 def assert_covers(found, *, most: float = 0.97) -> None:
     """93 to 97 %, beyond what three standard errors of so many runs explain."""
-    share = found.held / found.runs
+    share = found.covered / found.runs
     error = 3 * math.sqrt(0.05 * 0.95 / found.runs)
     assert 0.93 - error <= share <= most + error, found
 
