@@ -9,7 +9,13 @@ from typing import Any
 
 import altair as alt
 
-from edgeseq.report.charts.chart_parts import inline_data, make_figure, model_colour, model_shape
+from edgeseq.report.charts.chart_parts import (
+    LayeredChart,
+    inline_data,
+    make_figure,
+    model_colour,
+    model_shape,
+)
 from edgeseq.report.charts.theme import ModelStyle, arch_colour, printable
 from edgeseq.report.format import format_p_value
 from edgeseq.report.rows import MeasuredModel, ModelGroup
@@ -121,7 +127,7 @@ def _interval_chart(
     title: str,
     *,
     top: float | None = 100.0,
-) -> tuple[alt.LayerChart, int]:
+) -> tuple[LayeredChart, int]:
     names = list(dict.fromkeys(record["name"] for record in records))
     low = max(0.0, min(record["low"] for record in records) - 3)
     high = max(record["high"] for record in records) + 3

@@ -15,6 +15,8 @@ from edgeseq.report.charts.theme import PICTURE_WIDTH_PX, ModelStyle, Spec, colo
 from edgeseq.report.sections import ReportFigure
 
 MB = 1e6
+LayeredChart = alt.LayerChart | alt.FacetChart
+"""What `alt.layer` is declared to return."""
 
 
 class LogAxis(NamedTuple):
@@ -63,7 +65,7 @@ def inline_data(records: Sequence[Mapping[str, Any]]) -> alt.InlineData:
 
 
 def make_figure(
-    chart: alt.LayerChart | alt.Chart,
+    chart: LayeredChart,
     name: str,
     title: str,
     caption: str,
