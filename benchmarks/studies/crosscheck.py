@@ -125,7 +125,7 @@ def _ours(
         command = protocol.RunLength(tokens, (text,), runs, runs, 0, 10**11)
         child.ask(command, protocol.LengthDone, timeout_s=300)  # as many to warm up
         done = child.ask(command, protocol.LengthDone, timeout_s=300)
-    ids = answered.answers[0].token_ids
+    ids = answered.predictions[0].token_ids
     # A text cut at `tokens` keeps its last special token, as the longest input does.
     ids = ids if len(ids) <= tokens else (*ids[: tokens - 1], ids[-1])
     return protocol.unpack(done.inference_ns), ids

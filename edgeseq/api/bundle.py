@@ -18,8 +18,7 @@ from edgeseq.formats.storage import new_folder
 from edgeseq.units import format_bytes
 
 if TYPE_CHECKING:
-    from edgeseq_benchmarks.bench.generate import Continuation
-    from edgeseq_benchmarks.bench.predictor import Prediction
+    from edgeseq_benchmarks.bench.predictor import Continuation, Prediction
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class Bundle:
 
         Returns:
             One prediction per text: `label`, and `scores`, the probability (0..1) of each label.
-            A token classifier has `words`, `tags` and `shares` instead of `scores`.
+            A token classifier has `words`, `tags` and `tag_scores` instead of `scores`.
 
         Raises:
             DataError: A text is empty or lacks what the task needs.
@@ -94,7 +93,7 @@ class Bundle:
             BundleError: The bundle is damaged, or is not a language model (see `predict`).
         """
         # The device half is loaded only to run a model.
-        from edgeseq_benchmarks.bench.generate import continue_texts
+        from edgeseq_benchmarks.bench.predictor import continue_texts
 
         if self.manifest.task != "lm":
             raise BundleError(

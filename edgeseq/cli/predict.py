@@ -1,7 +1,8 @@
-"""`edgeseq predict`: a model's answers, for a person to try."""
+"""`edgeseq predict`: predictions of a bundle for a few texts."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,9 +13,8 @@ from rich.table import Table
 from edgeseq.cli.console import JsonOption, out, print_json, print_note
 from edgeseq.formats.bundle_zip import open_bundle
 from edgeseq.units import format_share
-from edgeseq_benchmarks.bench.generate import continue_texts
-from edgeseq_benchmarks.bench.predictor import Prediction
-from edgeseq_benchmarks.bench.predictor import predict as answer
+from edgeseq_benchmarks.bench.predictor import Continuation, Prediction, continue_texts
+from edgeseq_benchmarks.bench.predictor import predict as predict_texts
 
 
 def predict(
@@ -22,7 +22,7 @@ def predict(
     texts: Annotated[list[str], typer.Argument(help="Texts, each in quotation marks.")],
     json: JsonOption = False,
 ) -> None:
-    """Answer texts with a bundle, through the runtime of the device.
+    """Predict labels, tags or the next words of texts with a bundle, in the device's runtime.
 
     Example: edgeseq predict runs/lstm "arrived late but works great"
     """
@@ -30,62 +30,65 @@ def predict(
     with open_bundle(bundle, verify_hashes=False) as opened:
         head = opened.head
     if head == "language-modeling":
-        _continue(bundle, texts, json=json)
+        continuations = continue_texts(bundle, texts)
+        print_json(continuations) if json else _print_continuations(continuations)
         return
-    predictions = answer(bundle, texts)
+    predictions = predict_texts(bundle, texts)
     if json:
         print_json(predictions)
-        return
-    if predictions[0].words:
+    elif head == "token-classification":
         for prediction in predictions:
-            _print_words(prediction)
-        return
+            _print_tags(prediction)
+    else:
+        _print_labels(predictions)
+
+
+def _print_labels(predictions: Sequence[Prediction]) -> None:
     table = Table()
     table.add_column("text")
-    table.add_column("answer", no_wrap=True)
-    for label in predictions[0].probabilities:
+    table.add_column("label", no_wrap=True)
+    for label in predictions[0].scores:
         table.add_column(escape(label), justify="right", no_wrap=True)
     for prediction in predictions:
-        shares = (format_share(share) for share in prediction.probabilities.values())
+        shares = (format_share(score) for score in prediction.scores.values())
         table.add_row(escape(prediction.text), escape(prediction.label), *shares)
     out.print(table)
     for number, prediction in enumerate(predictions, start=1):
         if prediction.truncated:
-            print_note(f"text {number} was cut at {prediction.tokens} tokens, the longest input")
+            print_note(
+                f"text {number} was truncated at {prediction.tokens} tokens, the longest input"
+            )
         if prediction.unknown_only:
-            print_note(f"text {number} holds no word that the model knows: a guess")
+            print_note(f"text {number} has no word that the model knows: its label is a guess")
 
 
-def _continue(bundle: Path, texts: list[str], *, json: bool) -> None:
-    """How each text goes on: the likeliest next words."""
-
-    found = continue_texts(bundle, texts)
-    if json:
-        print_json(found)
-        return
-    table = Table()
-    table.add_column("text")
-    for number in range(len(found[0].words)):
-        table.add_column(f"next word, {number + 1}.", no_wrap=True)
-    for one in found:
-        offered = zip(one.words, one.probabilities, strict=True)
-        table.add_row(
-            escape(one.text), *(f"{escape(word)} {format_share(share)}" for word, share in offered)
-        )
-    out.print(table)
-    for number, one in enumerate(found, start=1):
-        if one.unknown:
-            print_note(f"{one.unknown} of {one.tokens} words of text {number} are unknown")
-
-
-def _print_words(prediction: Prediction) -> None:
-    """A tagger's answer: a line a word."""
-
+def _print_tags(prediction: Prediction) -> None:
+    """One line per word."""
     table = Table(title=escape(prediction.text), title_justify="left")
     for column in ("word", "tag", "share"):
         table.add_column(column, justify="right" if column == "share" else "left")
-    for word, tag, share in zip(prediction.words, prediction.tags, prediction.shares, strict=True):
-        table.add_row(escape(word), escape(tag), format_share(share))
+    rows = zip(prediction.words, prediction.tags, prediction.tag_scores, strict=True)
+    for word, tag, score in rows:
+        table.add_row(escape(word), escape(tag), format_share(score))
     out.print(table)
     if prediction.truncated:
-        print_note("a word was cut: it is longer than the model's longest input")
+        print_note("a word was truncated: it is longer than the model's longest input")
+
+
+def _print_continuations(continuations: Sequence[Continuation]) -> None:
+    """One line per text with its most probable next words."""
+    table = Table()
+    table.add_column("text")
+    for number in range(len(continuations[0].words)):
+        table.add_column(f"next word, {number + 1}.", no_wrap=True)
+    for continuation in continuations:
+        words = zip(continuation.words, continuation.probabilities, strict=True)
+        cells = (f"{escape(word)} {format_share(share)}" for word, share in words)
+        table.add_row(escape(continuation.text), *cells)
+    out.print(table)
+    for number, continuation in enumerate(continuations, start=1):
+        if continuation.unknown:
+            print_note(
+                f"{continuation.unknown} of {continuation.tokens} words of text {number} "
+                "are unknown"
+            )

@@ -99,7 +99,7 @@ def _ask_golden(path: Path) -> Golden:
         child.ask(command, protocol.ModelLoaded, timeout_s=60)
         answers = child.ask(
             protocol.PredictTexts(texts), protocol.TextPredictions, timeout_s=60
-        ).answers
+        ).predictions
     return Golden(
         examples=tuple(
             GoldenExample(

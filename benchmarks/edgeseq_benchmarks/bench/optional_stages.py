@@ -1,4 +1,4 @@
-"""The stages of a benchmark that are made when they are asked for: profile, energy, limits."""
+"""The optional stages of a benchmark: profile, energy, limits."""
 
 from __future__ import annotations
 
@@ -7,102 +7,90 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from edgeseq.formats.result import DeviceInfo, EnergyWindow, LimitedRun, Settings
-from edgeseq.progress import ProgressCallback, ProgressUpdate
 from edgeseq.units import format_bytes
 from edgeseq_benchmarks.bench import protocol
+from edgeseq_benchmarks.bench.context import BenchContext
 from edgeseq_benchmarks.bench.limits.boards import find_board, limits_here
 from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy
 from edgeseq_benchmarks.bench.limits.curve import memory_curve
 from edgeseq_benchmarks.bench.limits.limited_run import LimitedTask, run_limited
-from edgeseq_benchmarks.bench.limits.page_cache import own_files
-from edgeseq_benchmarks.bench.probes.energy import Meter, Reader
+from edgeseq_benchmarks.bench.limits.page_cache import private_files
+from edgeseq_benchmarks.bench.probes.energy import EnergyReader, Meter
 from edgeseq_benchmarks.bench.probes.operator_profile import profile_bundle
-from edgeseq_benchmarks.bench.stages import WARMUP_TEXTS, Timeouts, load_child, slice_command
+from edgeseq_benchmarks.bench.stages import WARMUP_TEXTS, load_child, slice_command
 from edgeseq_benchmarks.bench.subject import Subject
 from edgeseq_benchmarks.bench.validity import stage_checks
 from edgeseq_benchmarks.bench.worker_client import WorkerClient
 
-# Above what a minute of the fastest model takes; its times travel as one reply.
+# More than a minute of the fastest model makes; its times travel as one reply.
 _ENERGY_QUERIES = 3_000_000
 
 
-def measure_profiles(
-    subjects: Sequence[Subject], settings: Settings, timeouts: Timeouts, progress: ProgressCallback
-) -> None:
-    """The operator profile of each model, in a process of its own."""
-    for done, subject in enumerate(subjects):
-        progress(ProgressUpdate("profile", done, len(subjects), subject.name))
+def measure_profiles(subjects: Sequence[Subject], context: BenchContext) -> None:
+    """The operator profile of each model, in a separate process."""
+    for number, subject in enumerate(subjects):
+        context.report("profile", number, len(subjects), subject.name)
         if subject.failed:
             continue
         with subject.optional_stage("profile"):
             subject.profile = profile_bundle(
                 subject.bundle,
                 subject.texts(subject.order[:WARMUP_TEXTS]),
-                threads=settings.threads,
-                timeout_s=timeouts.load_s,
+                threads=context.settings.threads,
+                timeout_s=context.timeouts.load_s,
             )
             subject.findings += stage_checks.profile_findings(subject.profile)
-    progress(ProgressUpdate("profile", len(subjects), len(subjects)))
+    context.report("profile", len(subjects), len(subjects))
 
 
 def measure_energy(
-    subjects: Sequence[Subject],
-    settings: Settings,
-    timeouts: Timeouts,
-    reader: Reader,
-    progress: ProgressCallback,
+    subjects: Sequence[Subject], reader: EnergyReader, context: BenchContext
 ) -> EnergyWindow | None:
-    """What the machine takes idle, which is returned, and while each model answers without a pause.
+    """The machine's energy while idle, which is returned, and while each model runs queries.
 
-    Apart from the rounds that latency comes from: reading power costs the machine something.
+    Apart from the rounds that latency comes from, because reading power costs the machine time.
     """
-    duration_s, total = settings.energy_duration_s, len(subjects)
-    progress(ProgressUpdate("energy", 0, total, "idle"))
+    duration_s, total = context.settings.energy_duration_s, len(subjects)
+    timeouts = context.timeouts
+    context.report("energy", 0, total, "idle")
     with Meter(reader) as meter:
         time.sleep(duration_s)
     idle = meter.window(queries=0)
-    for done, subject in enumerate(subjects):
-        progress(ProgressUpdate("energy", done, total, subject.name))
+    for number, subject in enumerate(subjects):
+        context.report("energy", number, total, subject.name)
         if subject.failed or idle is None:
             continue
         with subject.optional_stage("energy"), WorkerClient(subject.name) as child:
-            load_child(subject, child, settings, timeouts)
+            load_child(subject, child, context)
             command = slice_command(
                 subject, subject.order, subject.order[:WARMUP_TEXTS],
                 min_queries=1, max_queries=_ENERGY_QUERIES, min_duration_s=duration_s,
             )  # fmt: skip
             likely_s = 20 * len(subject.order) * subject.slowest_ns / 1e9
+            timeout_s = timeouts.slice_s + 2 * duration_s + likely_s
             with Meter(reader) as meter:
-                answered = child.ask(
-                    command,
-                    protocol.SliceDone,
-                    timeout_s=timeouts.slice_s + 2 * duration_s + likely_s,
-                )
-            subject.energy = meter.window(len(protocol.unpack(answered.queries.text)))
-    progress(ProgressUpdate("energy", total, total))
+                done = child.ask(command, protocol.SliceDone, timeout_s=timeout_s)
+            subject.energy = meter.window(len(protocol.unpack(done.queries.text)))
+    context.report("energy", total, total)
     return idle
 
 
 def measure_limited(
-    subjects: Sequence[Subject],
-    settings: Settings,
-    hierarchy: Hierarchy,
-    device: DeviceInfo,
-    progress: ProgressCallback,
+    subjects: Sequence[Subject], hierarchy: Hierarchy, device: DeviceInfo, context: BenchContext
 ) -> None:
     """Each model inside each limit, then along its memory curve."""
-    for done, subject in enumerate(subjects):
+    for number, subject in enumerate(subjects):
         if subject.failed or subject.loaded is None:
             continue
 
-        def note(words: str, done: int = done) -> None:
-            progress(ProgressUpdate("limits", done, len(subjects), words))
+        def report(note: str, number: int = number) -> None:
+            context.report("limits", number, len(subjects), note)
 
-        note(subject.name)
+        report(subject.name)
         with subject.optional_stage("limits"):
-            _measure_limited(subject, settings, hierarchy, device, note)
+            _measure_limited(subject, context.settings, hierarchy, device, report)
         subject.findings += stage_checks.limited_findings(subject.limited)
-    progress(ProgressUpdate("limits", len(subjects), len(subjects)))
+    context.report("limits", len(subjects), len(subjects))
 
 
 def _measure_limited(
@@ -110,18 +98,18 @@ def _measure_limited(
     settings: Settings,
     hierarchy: Hierarchy,
     device: DeviceInfo,
-    note: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> None:
-    curve = settings.memory_curve or subject.name in settings.memory_curve_bundles
+    needs_curve = settings.memory_curve or subject.name in settings.memory_curve_bundles
     limits = settings.memory_limits_bytes
     if settings.cpus is not None and not limits:
-        limits = (device.memory_bytes,)  # processor time alone is limited
-    if subject.loaded is None or not (curve or limits or settings.board):
+        limits = (device.memory_bytes,)  # only processor time is limited
+    if subject.loaded is None or not (needs_curve or limits or settings.board):
         return
     # Processor time beyond the quota is waited for.
-    slower = 1 / min(1.0, settings.cpus or 1.0)
-    cold_s = slower * max((start.total_ns for start in subject.cold_starts), default=0) / 1e9
-    with own_files(subject.bundle, subject.loaded.mapped_files) as files:
+    slowdown = 1 / min(1.0, settings.cpus or 1.0)
+    cold_s = slowdown * max((start.total_ns for start in subject.cold_starts), default=0) / 1e9
+    with private_files(subject.bundle, subject.loaded.mapped_files) as files:
         task = LimitedTask(
             bundle=subject.bundle,
             files=files,
@@ -132,27 +120,26 @@ def _measure_limited(
             load_timeout_s=settings.limited_duration_s + 5 * cold_s,
             cpus=settings.cpus,
         )
-        # A curve is a dozen runs: each gets a share of the time, the last ones hang for all of it.
-        share_s = settings.curve_budget_s / 12
-        short = task._replace(duration_s=share_s, load_timeout_s=share_s + 5 * cold_s)
 
-        def under(limit_bytes: int, *, task: LimitedTask) -> LimitedRun:
+        def run_under(limit_bytes: int, *, task: LimitedTask) -> LimitedRun:
             run = run_limited(hierarchy, task, limit_bytes)
-            note(f"{subject.name}: {format_bytes(limit_bytes)} {run.status}")
+            report(f"{subject.name}: {format_bytes(limit_bytes)} {run.status}")
             return run
 
         if settings.board:
             board = find_board(settings.board)
             limit_bytes, cpus, lacks = limits_here(board, device.cores, device.memory_bytes)
             on_board = task._replace(cpus=cpus, board=settings.board, lacks=lacks)
-            subject.limited.append(under(limit_bytes, task=on_board))
-        plain = [under(limit, task=task) for limit in limits]
-        subject.limited += plain
-        if curve:
-            peak_bytes = max(phase.peak_bytes or phase.rss_bytes for phase in subject.memory)
+            subject.limited.append(run_under(limit_bytes, task=on_board))
+        runs = [run_under(limit_bytes, task=task) for limit_bytes in limits]
+        subject.limited += runs
+        if needs_curve:
+            # A curve is a dozen runs: each gets a share of the time, the last ones use all of it.
+            share_s = settings.curve_budget_s / 12
+            short = task._replace(duration_s=share_s, load_timeout_s=share_s + 5 * cold_s)
             subject.limited += memory_curve(
-                partial(under, task=short),
-                start_bytes=round(peak_bytes * 1.1),
+                partial(run_under, task=short),
+                start_bytes=round(subject.peak_bytes * 1.1),
                 budget_s=settings.curve_budget_s,
-                known=tuple(plain),
+                known=tuple(runs),
             )

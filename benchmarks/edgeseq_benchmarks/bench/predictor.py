@@ -1,57 +1,108 @@
-"""A bundle's answers to texts, for a person to try."""
+"""A bundle's predictions for a few texts, for a person to try."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
+from edgeseq.datasets.wikitext import EOS
 from edgeseq.errors import BundleError
+from edgeseq.formats.bundle import Bundle
 from edgeseq.formats.bundle_zip import open_bundle
 from edgeseq.tasks.mentions import check_marked
 from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.bundle_checks import check_text
 from edgeseq_benchmarks.bench.worker_client import WorkerClient, load_command, lost_while_loading
 
+DEFAULT_TOP_K = 3
 _TIMEOUT_S = 180.0
 
 
 class Prediction(msgspec.Struct, frozen=True):
-    """One text's answer: `label` is the likeliest, `probabilities` are by label, in 0..1.
+    """One text's prediction: `label` has the highest of `scores`, which are softmax, in 0..1.
 
-    `tokens` is the length that was run; `truncated` says that the text was longer than the
-    model's longest input, `unknown_only` that it holds no token that the model knows. A tagger
-    answers each of the `words` with one of `tags` instead, of the probability in `shares`;
-    `label` then is all tags in a row.
+    `tokens` is the length that was run; `truncated` means that the text was longer than the model's
+    longest input, `unknown_only` that it has no token that the model knows. A token classifier
+    gives each of the `words` one of `tags` with its score in `tag_scores`; `label` then is all
+    tags, and `scores` is empty.
     """
 
     text: str
     label: str
-    probabilities: dict[str, float]
+    scores: dict[str, float]
     tokens: int
     truncated: bool
     unknown_only: bool
     words: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
-    shares: tuple[float, ...] = ()
+    tag_scores: tuple[float, ...] = ()
 
 
-def words_of(text: str) -> tuple[str, ...]:
+class Continuation(msgspec.Struct, frozen=True):
+    """The most probable next words of one text with their probabilities in 0..1, highest first.
+
+    `tokens` is how many words were read, `unknown` how many of them the model does not know.
+    """
+
+    text: str
+    words: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    tokens: int
+    unknown: int
+
+
+def split_words(text: str) -> tuple[str, ...]:
     """A text as words: letters and digits together, with an apostrophe, hyphen or point between
     them, and every other sign by itself."""
     return tuple(re.findall(r"\w+(?:['’.-]\w+)*|[^\w\s]", text))
 
 
 def predict(path: Path, texts: Sequence[str], *, threads: int = 1) -> tuple[Prediction, ...]:
-    """The answers of the bundle at `path`, in the order of `texts`.
+    """The predictions of the bundle at `path`, in the order of `texts`.
 
-    The model runs in a process of its own, because native code may crash on a damaged one.
-    Raises `DataError` for an empty text, and one without the marked mentions that the task asks
-    about, and `BundleError` for a bundle that cannot be used.
+    The model runs in a separate process, because native code may crash on a damaged one. Raises
+    `DataError` for an empty text, and for one without the marked mentions that the task needs, and
+    `BundleError` for a bundle that cannot be used.
     """
+    with _loaded(path, texts, threads) as (bundle, child):
+        inputs: tuple[protocol.Text, ...] = tuple(_inputs(bundle, text) for text in texts)
+        command = protocol.PredictTexts(inputs)
+        reply = child.ask(command, protocol.TextPredictions, timeout_s=_TIMEOUT_S)
+        return tuple(
+            _prediction(bundle, text, words, output)
+            for text, words, output in zip(texts, inputs, reply.predictions, strict=True)
+        )
+
+
+def continue_texts(
+    path: Path, texts: Sequence[str], *, threads: int = 1, count: int = DEFAULT_TOP_K
+) -> tuple[Continuation, ...]:
+    """The `count` most probable next words after each text, which is read from a fresh state.
+
+    Words are separated by white space, as in the training text. Raises as `predict` does.
+    """
+    continuations = []
+    with _loaded(path, texts, threads) as (bundle, child):
+        count = min(count, bundle.manifest.vocabulary_size)
+        for text in texts:
+            command = protocol.Complete(text, EOS, count)
+            top = child.ask(command, protocol.TopK, timeout_s=_TIMEOUT_S)
+            continuations.append(
+                Continuation(text, top.words, top.probabilities, top.tokens_read, top.unknown)
+            )
+    return tuple(continuations)
+
+
+@contextmanager
+def _loaded(
+    path: Path, texts: Sequence[str], threads: int
+) -> Iterator[tuple[Bundle, WorkerClient]]:
+    """The bundle, checked and loaded in a process; checks the texts first."""
     for number, text in enumerate(texts, start=1):
         check_text(text, where=f"text {number}")
     with (
@@ -59,80 +110,60 @@ def predict(path: Path, texts: Sequence[str], *, threads: int = 1) -> tuple[Pred
         WorkerClient(bundle.manifest.name) as child,
         lost_while_loading(bundle),
     ):
-        for number, text in enumerate(texts, start=1):
-            if bundle.manifest.task == "coref":
+        if bundle.manifest.task == "coref":
+            for number, text in enumerate(texts, start=1):
                 check_marked(text, where=f"text {number}")
         check = protocol.CheckBundle(str(bundle.path.absolute()))
         child.ask(check, protocol.BundleChecked, timeout_s=_TIMEOUT_S)
-        by_word = bundle.head == "token-classification"
-        asked: tuple[protocol.Text, ...] = tuple(
-            words_of(text) if by_word else text for text in texts
-        )
-        load = load_command(bundle, child, threads=threads, first_text=asked[0])
+        first_text = _inputs(bundle, texts[0])
+        load = load_command(bundle, child, threads=threads, first_text=first_text)
         child.ask(load, protocol.ModelLoaded, timeout_s=_TIMEOUT_S)
-        answered = child.ask(
-            protocol.PredictTexts(asked), protocol.TextPredictions, timeout_s=_TIMEOUT_S
-        )
-    if by_word:
-        return tuple(
-            _tagged(path, text, words, bundle.labels, answer)
-            for text, words, answer in zip(texts, asked, answered.answers, strict=True)
-        )
-    return tuple(
-        Prediction(
-            text=text,
-            label=max(probabilities, key=lambda label: probabilities[label]),
-            probabilities=probabilities,
-            tokens=len(answer.token_ids),
-            truncated=answer.truncated,
-            unknown_only=answer.unknown_only,
-        )
-        for text, answer in zip(texts, answered.answers, strict=True)
-        for probabilities in [_probabilities(path, bundle.labels, answer.logits)]
-    )
+        yield bundle, child
 
 
-def _tagged(
-    path: Path,
-    text: str,
-    words: protocol.Text,
-    labels: Sequence[str],
-    answer: protocol.TextPrediction,
+def _inputs(bundle: Bundle, text: str) -> protocol.Text:
+    return split_words(text) if bundle.head == "token-classification" else text
+
+
+def _prediction(
+    bundle: Bundle, text: str, words: protocol.Text, output: protocol.TextPrediction
 ) -> Prediction:
-    """The tags of one text's words; each logit row is a word's."""
-    tags = answer.answer if isinstance(answer.answer, tuple) else (answer.answer,)
-    rows = [
-        answer.logits[at : at + len(labels)] for at in range(0, len(answer.logits), len(labels))
-    ]
-    named = tuple(labels[tag] for tag in tags)
-    return Prediction(
+    """The prediction from the logits [labels], or [words, labels], of one text."""
+    size = len(bundle.labels)
+    rows = [output.logits[at : at + size] for at in range(0, len(output.logits), size)]
+    scores = [_softmax(bundle, row) for row in rows]
+    prediction = Prediction(
         text=text,
-        label=" ".join(named),
-        probabilities={},
-        tokens=len(answer.token_ids),
-        truncated=answer.truncated,
-        unknown_only=answer.unknown_only,
-        words=tuple(words),
-        tags=named,
-        shares=tuple(
-            _probabilities(path, labels, row)[tag] for row, tag in zip(rows, named, strict=True)
-        ),
+        label=max(scores[0], key=lambda label: scores[0][label]),
+        scores=scores[0],
+        tokens=len(output.token_ids),
+        truncated=output.flags.truncated,
+        unknown_only=output.flags.unknown_only,
+    )
+    if isinstance(words, str) or isinstance(output.classes, int):
+        return prediction
+    tags = tuple(bundle.labels[tag] for tag in output.classes)
+    return msgspec.structs.replace(
+        prediction,
+        label=" ".join(tags),
+        scores={},
+        words=words,
+        tags=tags,
+        tag_scores=tuple(row[tag] for row, tag in zip(scores, tags, strict=True)),
     )
 
 
-def _probabilities(
-    path: Path, labels: Sequence[str], logits: Sequence[float | None]
-) -> dict[str, float]:
-    """Softmax of the logits [labels] by label."""
+def _softmax(bundle: Bundle, logits: Sequence[float | None]) -> dict[str, float]:
+    """Probabilities by label from logits [labels]; raises `BundleError` for NaN."""
     numbers = [logit for logit in logits if logit is not None and math.isfinite(logit)]
-    if len(numbers) != len(labels):
+    if len(numbers) != len(bundle.labels):
         raise BundleError(
-            "the model answers with what is no number",
-            where=path,
+            "the model returned NaN or infinity",
+            where=bundle.path,
             found=list(logits),
             fix="convert it again with another recipe",
         )
     largest = max(numbers)  # subtracted, so that no exponential overflows
     exponentials = [math.exp(logit - largest) for logit in numbers]
     total = sum(exponentials)
-    return {label: value / total for label, value in zip(labels, exponentials, strict=True)}
+    return {label: value / total for label, value in zip(bundle.labels, exponentials, strict=True)}

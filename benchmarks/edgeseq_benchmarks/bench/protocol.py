@@ -1,8 +1,8 @@
-"""What the measured process (`worker`) and its parent (`children`) say to each other.
+"""The messages between the measured process (`worker`) and its parent (`worker_client`).
 
-One JSON line a message, commands down stdin, replies up stdout. Columns of numbers travel as
-packed 64-bit integers of the machine's own byte order: both ends are on one machine. The structs
-stand here and not in `edgeseq.formats.result`, so that the measured process stays small.
+One JSON line per message: commands on stdin, replies on stdout. Columns of numbers are packed
+64-bit integers in the machine's byte order, since both ends are on one machine. The structs are
+not in `edgeseq.formats.result`, so that the measured process stays small.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ Phase = Literal[
 
 
 Text = str | tuple[str, ...]
-"""What is asked about: a text, or the words that one consists of."""
-Answer = int | tuple[int, ...]
+"""The input of a query: a text, or its words."""
+Classes = int | tuple[int, ...]
 """The class of a text, or of each of its words."""
 
 
 class Command(msgspec.Struct, frozen=True, tag_field="command"):
-    """What the parent asks for; each is answered by one reply unless its docstring says more."""
+    """A request of the parent; each gets one reply unless its docstring says otherwise."""
 
 
 class CheckBundle(Command, frozen=True, tag="check"):
@@ -46,12 +46,12 @@ class CheckBundle(Command, frozen=True, tag="check"):
 
 
 class LoadModel(Command, frozen=True, tag="load"):
-    """Import the runtime, load tokenizer and model, answer `first_text`; answered by `ModelLoaded`.
+    """Import the runtime, load tokenizer and model, run `first_text`; answered by `ModelLoaded`.
 
     `spawned_ns` is the parent's `time.perf_counter_ns()` before it started the process (one clock
     for all processes on Linux: CLOCK_MONOTONIC). With `ledger`, memory is read after each phase;
-    with `announce`, a `PhaseReached` is sent after each phase, so that a process that dies leaves
-    word. `span_labels` are the labels where they are BIO tags.
+    with `announce`, a `PhaseReached` is sent after each phase, for a process that may be killed.
+    `span_labels` are the labels where they are BIO tags.
     """
 
     model_path: str
@@ -85,7 +85,7 @@ class RunSlice(Command, frozen=True, tag="slice"):
 
 
 class RunLength(Command, frozen=True, tag="length"):
-    """Time inference alone on the texts cut to exactly `tokens`; answered by `LengthDone`.
+    """Time inference alone on the texts truncated to exactly `tokens`; answered by `LengthDone`.
 
     Ends after `min_samples` once `min_duration_ns` have passed, in any case after
     `max_duration_ns` or `max_samples`.
@@ -100,13 +100,13 @@ class RunLength(Command, frozen=True, tag="length"):
 
 
 class PredictTexts(Command, frozen=True, tag="predict_texts"):
-    """Answer the texts in order, untimed; answered by `TextPredictions`."""
+    """Predict the texts in order, untimed; answered by `TextPredictions`."""
 
     texts: tuple[Text, ...]
 
 
 class InferTokens(Command, frozen=True, tag="infer_tokens"):
-    """Answer lists of token ids in order, untimed; answered by `TokenLogits`."""
+    """Run lists of token ids in order, untimed; answered by `TokenLogits`."""
 
     token_ids: tuple[tuple[int, ...], ...]
 
@@ -114,29 +114,29 @@ class InferTokens(Command, frozen=True, tag="infer_tokens"):
 class ScoreDocument(Command, frozen=True, tag="document"):
     """Score a document word by word from a fresh state, untimed; answered by `DocumentScored`.
 
-    `before` is the word that stands before its first one.
+    `start_text` is the word before its first one.
     """
 
     text: str
-    before: str
+    start_text: str
 
 
 class Complete(Command, frozen=True, tag="complete"):
-    """The `count` likeliest tokens behind a text, read from a fresh state; answered by `TopK`.
+    """Predict the `count` next tokens after a text, from a fresh state; answered by `TopK`.
 
-    `before` is the word that stands before its first one.
+    `start_text` is the word before its first one.
     """
 
     text: str
-    before: str
+    start_text: str
     count: int
 
 
 class RunLimited(Command, frozen=True, tag="limited"):
-    """Answer the texts until one of the bounds is reached.
+    """Run the texts until one of the bounds is reached.
 
-    Answered by any number of `LimitedProgress`, the last of which has `done` set: what was answered
-    must be known even when the process is killed in between.
+    Answered by any number of `LimitedProgress`, the last of which has `done` set: the times must be
+    known even when the process is killed in between.
     """
 
     texts: tuple[Text, ...]
@@ -152,7 +152,7 @@ class ReadMemory(Command, frozen=True, tag="memory"):
 class ProfileOperators(Command, frozen=True, tag="profile"):
     """Profile the model's operators on one input of `tokens` tokens; answered by `OperatorTimings`.
 
-    The input is the first of `texts` that is long enough, cut; without one, as long as they go.
+    The input is the first of `texts` that is long enough, truncated; without one, the first.
     """
 
     model_path: str
@@ -196,11 +196,11 @@ AnyCommand = (
 
 
 class Reply(msgspec.Struct, frozen=True, tag_field="reply"):
-    """What the measured process answers."""
+    """A reply of the measured process."""
 
 
 class BundleChecked(Reply, frozen=True, tag="checked"):
-    """The bundle is what it says, as far as can be seen without running it."""
+    """The bundle is valid, as far as can be checked without running it."""
 
 
 class MemoryReading(Reply, frozen=True, tag="memory"):
@@ -217,13 +217,13 @@ class MemoryReading(Reply, frozen=True, tag="memory"):
 
 
 class WeightsReleased(Reply, frozen=True, tag="weights_released"):
-    """How many bytes of the model's file are mapped; 0 where none is, so that none can go."""
+    """How many bytes of the model's file are mapped; 0 where no file is."""
 
     mapped_bytes: int
 
 
 class ModelLoaded(Reply, frozen=True, tag="loaded"):
-    """The model has answered once.
+    """The model has run once.
 
     Times are in ns since the parent started the process (`import_ns`) or since the step before;
     `threads_started` counts the threads that loading and the first answer have added;
@@ -248,7 +248,7 @@ class PhaseReached(Reply, frozen=True, tag="reached"):
 
 
 class QueryColumns(msgspec.Struct, frozen=True):
-    """Packed columns of equal length, one entry a query (see `pack` and `unpack`).
+    """Packed columns of equal length, one entry per query (see `pack` and `unpack`).
 
     `text` is the index into the command's texts.
     """
@@ -261,13 +261,21 @@ class QueryColumns(msgspec.Struct, frozen=True):
     total_ns: bytes
 
 
+class TokenizationFlags(msgspec.Struct, frozen=True):
+    """Whether a text was truncated, has no known token, and was run in several windows."""
+
+    truncated: bool = False
+    unknown_only: bool = False
+    windowed: bool = False
+
+
 class SliceDone(Reply, frozen=True, tag="slice"):
     """The times of a slice, and what the process itself went through meanwhile.
 
     `cpu_ns` is processor time of the whole process, `waiting_ns` the time in which a thread of it
-    was ready to run but had no processor (None where the kernel does not say); `truncated`,
-    `unknown_only`, `windowed` and `varied` are indices into the texts. `answers` has the packed
-    classes of each text as it was answered first; `varied` are those that got another one later.
+    was ready to run but had no processor (None where the kernel does not report it).
+    `predictions` has the packed classes of each text in its first pass, `flags` what tokenizing
+    lost of it; `inconsistent` are the indices of texts that got other classes in a later pass.
     """
 
     warmup: QueryColumns
@@ -278,11 +286,9 @@ class SliceDone(Reply, frozen=True, tag="slice"):
     minor_faults: int
     major_faults: int
     rss_bytes: int
-    truncated: tuple[int, ...]
-    unknown_only: tuple[int, ...]
-    answers: tuple[bytes, ...] = ()
-    varied: tuple[int, ...] = ()
-    windowed: tuple[int, ...] = ()
+    flags: tuple[TokenizationFlags, ...]
+    predictions: tuple[bytes, ...]
+    inconsistent: tuple[int, ...]
 
 
 class LengthDone(Reply, frozen=True, tag="length"):
@@ -292,26 +298,24 @@ class LengthDone(Reply, frozen=True, tag="length"):
 
 
 class TextPrediction(msgspec.Struct, frozen=True):
-    """One text as the model saw it, with the logits [labels], or [words, labels] in a row; None is
-    what is no number (NaN). `answer` is the class, or one a word."""
+    """One text: the ids of all its inputs, concatenated, the logits [labels], or [words, labels]
+    flattened (None is NaN), and the classes."""
 
     token_ids: tuple[int, ...]
-    truncated: bool
-    unknown_only: bool
     logits: tuple[float | None, ...]
-    answer: Answer = 0
-    windowed: bool = False
+    classes: Classes = 0
+    flags: TokenizationFlags = TokenizationFlags()
 
 
 class TextPredictions(Reply, frozen=True, tag="text_predictions"):
-    """The answers in the order of the texts."""
+    """The predictions in the order of the texts."""
 
-    answers: tuple[TextPrediction, ...]
+    predictions: tuple[TextPrediction, ...]
 
 
 class DocumentScored(Reply, frozen=True, tag="document"):
-    """The sum of ln p of all tokens in nats, their number, how many had
-    the highest probability, or one of the three highest."""
+    """The sum of ln p of all tokens in nats, their number, and how many had the highest
+    probability or one of the three highest."""
 
     nats: float
     tokens: int
@@ -320,7 +324,8 @@ class DocumentScored(Reply, frozen=True, tag="document"):
 
 
 class TopK(Reply, frozen=True, tag="top_k"):
-    """Tokens with their probabilities, the likeliest first; `tokens_read` is the text's length."""
+    """Tokens with their probabilities, the highest first; `tokens_read` is the text's length,
+    `unknown` how many of its tokens are unknown."""
 
     words: tuple[str, ...]
     probabilities: tuple[float, ...]
@@ -329,14 +334,14 @@ class TopK(Reply, frozen=True, tag="top_k"):
 
 
 class TokenLogits(Reply, frozen=True, tag="token_logits"):
-    """Logits [inputs][labels] or [inputs][tokens · labels] in the order of the inputs; None is what
-    is no number (NaN)."""
+    """Logits [inputs][labels] or [inputs][tokens · labels] in the order of the inputs; None is
+    NaN."""
 
     logits: tuple[tuple[float | None, ...], ...]
 
 
 class LimitedProgress(Reply, frozen=True, tag="limited"):
-    """Times of the queries answered since the last of these."""
+    """Times of the queries that were run since the last of these replies."""
 
     total_ns: tuple[int, ...]
     done: bool

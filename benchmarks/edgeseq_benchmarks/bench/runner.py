@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING, TypedDict
 
 import msgspec
 
@@ -18,21 +19,32 @@ import edgeseq
 from edgeseq.errors import DeviceError, InputError
 from edgeseq.formats.bundle import Bundle
 from edgeseq.formats.bundle_zip import open_bundle
-from edgeseq.formats.result import Finding, Result, RuntimeInfo, Settings
+from edgeseq.formats.result import (
+    EnergyWindow,
+    Finding,
+    MachineState,
+    Result,
+    RuntimeInfo,
+    Settings,
+)
 from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq.subprocesses import command_text
+from edgeseq.tasks.task import Head
 from edgeseq_benchmarks.bench import optional_stages, stages, validity
-from edgeseq_benchmarks.bench.checkpoint import KEEP_INTERVAL_S, Keep, keeping
+from edgeseq_benchmarks.bench.context import BenchContext, Timeouts
 from edgeseq_benchmarks.bench.limits.boards import find_board
 from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy
 from edgeseq_benchmarks.bench.limits.page_cache import scratch_folder
 from edgeseq_benchmarks.bench.limits.unprivileged import find_limiter
+from edgeseq_benchmarks.bench.partial_result import Checkpoints, CheckpointWriter
 from edgeseq_benchmarks.bench.probes.energy import find_reader
 from edgeseq_benchmarks.bench.probes.machine_state import Watch, device_info, is_emulated
-from edgeseq_benchmarks.bench.stages import Timeouts
 from edgeseq_benchmarks.bench.stream_subject import StreamSubject
 from edgeseq_benchmarks.bench.subject import Subject
 from edgeseq_benchmarks.bench.validity import stage_checks
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 # MLPerf Mobile (`assets/tasks.pbtxt`): normal runs take at least 1,024 queries and 60 s.
 MIN_QUERIES = 1024
@@ -42,32 +54,36 @@ _QUIET_S = 0.5
 _EMULATED_PATIENCE = 5
 
 
-def default_settings(
-    *,
-    quick: bool = False,
-    threads: int = 1,
-    memory_limits_bytes: Sequence[int] = (),
-    memory_curve: bool = False,
-    memory_curve_bundles: Sequence[str] = (),
-    profile: bool = False,
-    cpus: float | None = None,
-    board: str | None = None,
-    energy: bool = False,
-    examples: int | None = None,
-) -> Settings:
+class SettingsOptions(TypedDict, total=False):
+    """The fields of `Settings` that a user chooses."""
+
+    threads: int
+    memory_limits_bytes: Sequence[int]
+    memory_curve: bool
+    memory_curve_bundles: Sequence[str]
+    profile: bool
+    cpus: float | None
+    board: str | None
+    energy: bool
+    examples: int | None
+
+
+def default_settings(*, quick: bool = False, **options: Unpack[SettingsOptions]) -> Settings:
     """The settings of a full or a quick run.
 
-    Raises `InputError` for less than one thread, a share of a processor that cannot be had, or an
-    unknown board.
+    Raises `InputError` for less than one thread or example, an impossible number of processors, or
+    an unknown board.
     """
+    cpus, board = options.get("cpus"), options.get("board")
     if cpus is not None and not 0.01 <= cpus <= 1024:
         raise InputError(
             "is not a number of processors", where="--cpus", found=cpus, expected="0.01 or more"
         )
     if board is not None:
         find_board(board)
-    if threads < 1:
+    if (threads := options.get("threads", 1)) < 1:
         raise InputError("is not a number of threads", where="threads", found=threads)
+    examples = options.get("examples")
     if examples is not None and examples < 1:
         raise InputError("is not a number of examples", where="--examples", found=examples)
     return Settings(
@@ -77,13 +93,13 @@ def default_settings(
         min_duration_s=_QUICK_DURATION_S if quick else _FULL_DURATION_S,
         rounds=20,
         cold_starts=5,
-        memory_limits_bytes=tuple(memory_limits_bytes),
-        memory_curve=memory_curve,
-        memory_curve_bundles=tuple(memory_curve_bundles),
-        profile=profile,
+        memory_limits_bytes=tuple(options.get("memory_limits_bytes", ())),
+        memory_curve=options.get("memory_curve", False),
+        memory_curve_bundles=tuple(options.get("memory_curve_bundles", ())),
+        profile=options.get("profile", False),
         cpus=cpus,
         board=board,
-        energy=energy,
+        energy=options.get("energy", False),
         examples=examples,
         limited_duration_s=8.0 if quick else 20.0,
         curve_budget_s=25.0 if quick else 120.0,
@@ -97,105 +113,129 @@ def bench(
     progress: ProgressCallback = no_progress,
     command: Sequence[str] = (),
     timeouts: Timeouts | None = None,
-    keep: Keep | None = None,
-    keep_interval_s: float = KEEP_INTERVAL_S,
+    checkpoints: Checkpoints | None = None,
 ) -> Result:
-    """Measures the bundles on this machine; `command` is kept in the result as it was given.
+    """Measures the bundles on this machine.
 
-    `bundles` are folders or `.zip` files. Raises `BundleError` when one cannot be read or none
-    passes the check, `InputError` for two bundles of one name, `DeviceError` when a limit was asked
-    for that this machine cannot set at all. A bundle whose process dies or hangs later keeps what
-    was measured, with an invalid finding. Whatever ends the run, no process and no control group
-    is left behind. `keep` is given what has been measured so far, as a result of its own that
-    says that it is unfinished, at most every `keep_interval_s`.
+    A bundle whose process dies or hangs keeps what was measured, with an invalid finding. However
+    the run ends, no process and no control group is left behind.
+
+    Args:
+        bundles: Folders or `.zip` files.
+        settings: See `default_settings`.
+        progress: Called between two measurements, never during one.
+        command: What the result records as the command that made it.
+        timeouts: How long a measured process may be silent.
+        checkpoints: Saves unfinished results while the run goes on; none by default.
+
+    Raises:
+        BundleError: A bundle cannot be read, or none passes the check.
+        InputError: No bundle, or two with the same name.
+        DeviceError: This machine cannot set a limit that the settings contain.
     """
     with ExitStack() as stack:
         scratch = scratch_folder()[0] if any(path.is_file() for path in bundles) else None
         opened = [
-            # What is large is hashed by the check, in a process that may die of it.
+            # Large files are hashed by the check, in a process that may die of them.
             stack.enter_context(open_bundle(path, verify_hashes=False, scratch=scratch))
             for path in bundles
         ]
-        return _bench(
-            opened,
-            settings,
-            progress,
-            command,
-            timeouts or _timeouts_here(),
-            keep=keep,
-            keep_interval_s=keep_interval_s,
+        run = _BenchRun(subjects_of(opened, settings), settings, command)
+        writer = None
+        if checkpoints is not None:
+            writer = CheckpointWriter(checkpoints, run.result, run.subjects)
+        return run.measure(
+            BenchContext(settings, timeouts or _default_timeouts(), progress, writer)
         )
 
 
-def _timeouts_here() -> Timeouts:
-    """How long this machine may be silent; an emulated processor is slower than any board."""
-    usual = Timeouts()
+def _default_timeouts() -> Timeouts:
+    """Timeouts for this machine; an emulated processor is slower than any board."""
+    timeouts = Timeouts()
     if not is_emulated():
-        return usual
-    return Timeouts(*(_EMULATED_PATIENCE * limit_s for limit_s in usual))
+        return timeouts
+    return Timeouts(*(_EMULATED_PATIENCE * limit_s for limit_s in timeouts))
 
 
-def _bench(
-    bundles: Sequence[Bundle],
-    settings: Settings,
-    progress: ProgressCallback,
-    command: Sequence[str],
-    timeouts: Timeouts,
-    *,
-    keep: Keep | None,
-    keep_interval_s: float,
-) -> Result:
-    subjects = subjects_of(bundles, settings)
-    hierarchy = _hierarchy(subjects, settings)
-    reader, idle = find_reader() if settings.energy else None, None
-    device = device_info()
-    created_utc = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    watch = Watch()
-    time.sleep(_QUIET_S)
-    states = [watch.read("before")]
+class _BenchRun:
+    """One run of the benchmark, and the observations of the machine in it."""
 
-    def made(findings: Sequence[Finding]) -> Result:
-        effective = _effective(subjects, settings)
+    def __init__(
+        self, subjects: Sequence[Subject], settings: Settings, command: Sequence[str]
+    ) -> None:
+        self.subjects, self._settings, self._command = subjects, settings, tuple(command)
+        self._hierarchy = _find_hierarchy(settings)
+        self._reader = find_reader() if settings.energy else None
+        self._idle: EnergyWindow | None = None
+        self._device = device_info()
+        self._created_utc = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        self._states: list[MachineState] = []
+
+    def measure(self, context: BenchContext) -> Result:
+        """Runs all stages."""
+        subjects, settings = self.subjects, self._settings
+        watch = Watch()
+        time.sleep(_QUIET_S)
+        self._states.append(watch.read("before"))
+        with sigterm_as_interrupt():
+            stages.check_bundles(subjects, context)
+            stages.measure_memory(subjects, context)
+            stages.measure_cold_starts(subjects, context)
+            rounds = stages.measure_rounds(subjects, watch, context)
+            self._states += rounds.states
+            stages.score_streams(subjects, context)
+            if settings.profile:
+                optional_stages.measure_profiles(subjects, context)
+            if self._reader is not None:
+                self._idle = optional_stages.measure_energy(subjects, self._reader, context)
+            if self._hierarchy is not None:
+                optional_stages.measure_limited(subjects, self._hierarchy, self._device, context)
+        watch.read("after")
+        time.sleep(_QUIET_S)
+        self._states.append(watch.read("after"))
+        reader_name = None if self._reader is None else self._reader.name
+        return self.result(
+            (
+                *validity.settings_findings(self._effective_settings(), rounds.overhead_ns),
+                *stage_checks.energy_findings(settings, reader_name, self._idle),
+                *validity.batch_findings(len(subjects), rounds.interleaved),
+            )
+        )
+
+    def result(self, findings: Sequence[Finding]) -> Result:
+        """The measurements so far, with findings about the run as a whole."""
+        effective = self._effective_settings()
         return Result(
-            created_utc=created_utc,
+            created_utc=self._created_utc,
             edgeseq_version=edgeseq.__version__,
-            command=tuple(command),
-            device=device,
-            runtime=_runtime(subjects),
-            requested=settings,
+            command=self._command,
+            device=self._device,
+            runtime=_runtime(self.subjects),
+            requested=self._settings,
             effective=effective,
-            machine=tuple(states),
-            runs=tuple(subject.run(effective) for subject in subjects),
-            findings=(*validity.machine_findings(states, device), *findings),
+            machine=tuple(self._states),
+            runs=tuple(subject.run(effective) for subject in self.subjects),
+            findings=(*validity.machine_findings(self._states, self._device), *findings),
             git_state=own_git_state(),
-            energy_idle=idle,
+            energy_idle=self._idle,
         )
 
-    if keep is not None:
-        progress = keeping(progress, keep, made, subjects, interval_s=keep_interval_s)
-    with sigterm_as_interrupt():
-        stages.check_bundles(subjects, settings, timeouts, progress)
-        stages.measure_memory(subjects, settings, timeouts, progress)
-        stages.measure_cold_starts(subjects, settings, timeouts, progress)
-        measured = stages.measure_rounds(subjects, settings, timeouts, watch, progress)
-        states += measured.states
-        stages.score_streams(subjects, settings, timeouts, progress)
-        if settings.profile:
-            optional_stages.measure_profiles(subjects, settings, timeouts, progress)
-        if reader is not None:
-            idle = optional_stages.measure_energy(subjects, settings, timeouts, reader, progress)
-        if hierarchy is not None:
-            optional_stages.measure_limited(subjects, settings, hierarchy, device, progress)
-    watch.read("after")
-    time.sleep(_QUIET_S)
-    states.append(watch.read("after"))
-    return made(
-        (
-            *validity.settings_findings(_effective(subjects, settings), measured.overhead_ns),
-            *stage_checks.energy_findings(settings, None if reader is None else reader.name, idle),
-            *validity.batch_findings(len(subjects), measured.together),
+    def _effective_settings(self) -> Settings:
+        """The settings with the threads that were started and the queries that there are."""
+        started = [subject.loaded.threads_started for subject in self.subjects if subject.loaded]
+        examples = max(len(subject.examples) for subject in self.subjects)
+        return msgspec.structs.replace(
+            self._settings,
+            threads=min(self._settings.threads, 1 + max(started, default=0)),
+            min_queries=max(self._settings.min_queries, examples),
         )
-    )
+
+
+SUBJECT_TYPES: dict[Head, type[Subject]] = {
+    "text-classification": Subject,
+    "token-classification": Subject,
+    "language-modeling": StreamSubject,
+}
 
 
 def subjects_of(bundles: Sequence[Bundle], settings: Settings) -> list[Subject]:
@@ -206,10 +246,7 @@ def subjects_of(bundles: Sequence[Bundle], settings: Settings) -> list[Subject]:
     """
     if not bundles:
         raise InputError("no bundle to measure", fix="name at least one bundle folder")
-    subjects: list[Subject] = [
-        (StreamSubject if bundle.head == "language-modeling" else Subject)(bundle, settings)
-        for bundle in bundles
-    ]
+    subjects = [SUBJECT_TYPES[bundle.head](bundle, settings) for bundle in bundles]
     names = [subject.name for subject in subjects]
     for subject in subjects:
         if names.count(subject.name) > 1:
@@ -229,34 +266,23 @@ def subjects_of(bundles: Sequence[Bundle], settings: Settings) -> list[Subject]:
     return subjects
 
 
-def _hierarchy(subjects: Sequence[Subject], settings: Settings) -> Hierarchy | None:
+def _find_hierarchy(settings: Settings) -> Hierarchy | None:
     """The way to set limits, looked for before anything is measured; None when not needed.
 
-    Raises `DeviceError` when processor time cannot be limited here though it was asked for.
+    Raises `DeviceError` when processor time is to be limited and cannot be on this machine.
     """
     curve = settings.memory_curve or settings.memory_curve_bundles
     if not (settings.memory_limits_bytes or curve or settings.cpus or settings.board):
         return None
-    found = find_limiter() if subjects else None
-    if found and settings.cpus and found.mechanism.startswith("cgroup") and not found.cpu_path:
+    limiter = find_limiter()
+    if settings.cpus and limiter.mechanism.startswith("cgroup") and not limiter.cpu_path:
         raise DeviceError(
             "cannot limit processor time",
-            where=found.path,
+            where=limiter.path,
             found="no cpu controller that this user may write to",
             fix="leave --cpus out, or mount the cpu controller",
         )
-    return found
-
-
-def _effective(subjects: Sequence[Subject], settings: Settings) -> Settings:
-    """The settings as they turned out: the threads that were used, the queries that there are."""
-    started = [subject.loaded.threads_started for subject in subjects if subject.loaded]
-    examples = max(len(subject.examples) for subject in subjects)
-    return msgspec.structs.replace(
-        settings,
-        threads=min(settings.threads, 1 + max(started, default=0)),
-        min_queries=max(settings.min_queries, examples),
-    )
+    return limiter
 
 
 def _runtime(subjects: Sequence[Subject]) -> RuntimeInfo:
@@ -269,7 +295,7 @@ def _runtime(subjects: Sequence[Subject]) -> RuntimeInfo:
 
 
 def own_git_state() -> str | None:
-    """What git says about the toolkit's own source, None when it is not run from a checkout."""
+    """`git describe` of the toolkit's source; None when it is not run from a checkout."""
     command = ["git", "-C", str(Path(__file__).resolve().parent), "describe", "--always", "--dirty"]
     return command_text(command, timeout_s=5.0).strip() or None
 

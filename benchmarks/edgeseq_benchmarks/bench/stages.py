@@ -11,14 +11,9 @@ import msgspec
 
 from edgeseq.errors import EdgeseqError
 from edgeseq.formats.codec import from_builtins
-from edgeseq.formats.result import (
-    ColdStart,
-    MachineState,
-    MemoryPhase,
-    Settings,
-)
-from edgeseq.progress import ProgressCallback, ProgressUpdate
+from edgeseq.formats.result import ColdStart, MachineState, MemoryPhase
 from edgeseq_benchmarks.bench import protocol
+from edgeseq_benchmarks.bench.context import BenchContext
 from edgeseq_benchmarks.bench.probes.machine_state import Watch, available_bytes
 from edgeseq_benchmarks.bench.stream_subject import StreamSubject, score_documents
 from edgeseq_benchmarks.bench.subject import Subject
@@ -27,78 +22,63 @@ from edgeseq_benchmarks.bench.worker_client import WorkerClient, load_command, l
 
 # The memory stage begins with the longest texts, which decide the peak.
 _LONGEST_TEXTS = 8
-# At the start of each round, so that caches are the model's own again; recorded apart.
+# At the start of each round, to refill caches after another model's slice; recorded apart.
 WARMUP_TEXTS = 4
 _OVERHEAD_QUERIES = 2000
-STREAM_LENGTHS = (1, 2, 4, 512)
-"""Contexts, in words, at which the next word is timed beside the usual lengths."""
 
 
-class Timeouts(NamedTuple):
-    """How long a measured process may be silent before it counts as hung."""
+def check_bundles(subjects: Sequence[Subject], context: BenchContext) -> None:
+    """Verifies each bundle in a separate process, which may die without ending the run.
 
-    load_s: float = 180.0
-    answer_s: float = 120.0
-    # Beside what the slowest query seen so far makes likely, times 20.
-    slice_s: float = 60.0
-
-
-def check_bundles(
-    subjects: Sequence[Subject], settings: Settings, timeouts: Timeouts, progress: ProgressCallback
-) -> None:
-    """Every bundle verified in a process of its own, which may die without taking the run along.
-
-    A bundle that fails is lost, with the reason as a finding; raises its error when all do.
+    A bundle that fails is marked, with the reason as a finding; raises its error when all do.
     """
 
     def check(subject: Subject) -> None:
         subject.findings += verify(
             subject.bundle,
-            threads=settings.threads,
+            threads=context.settings.threads,
             texts=subject.texts(subject.order[:WARMUP_TEXTS]),
-            check_timeout_s=timeouts.load_s,
-            answer_timeout_s=timeouts.answer_s,
+            check_timeout_s=context.timeouts.load_s,
+            answer_timeout_s=context.timeouts.answer_s,
         )
 
-    _each(subjects, "check", progress, check)
+    _run_required_stage("check", check, subjects, context)
 
 
-def measure_memory(
-    subjects: Sequence[Subject], settings: Settings, timeouts: Timeouts, progress: ProgressCallback
-) -> None:
-    """The ledger of memory by phase, with and without the model file's pages in the end: one
-    process alone after the other.
+def measure_memory(subjects: Sequence[Subject], context: BenchContext) -> None:
+    """Memory by phase, also after the model file's pages are released: one process at a time.
 
-    Alone, because a page that two processes have mapped is half a page in each one's PSS. A
-    bundle that cannot be loaded is lost; raises its error when none can be.
+    One at a time, because a page that two processes have mapped is half a page in each one's PSS.
+    A bundle that cannot be loaded is marked as failed; raises its error when none can be.
     """
-    _each(subjects, "memory", progress, lambda one: _measure_memory(one, settings, timeouts))
+    _run_required_stage("memory", lambda s: _measure_memory(s, context), subjects, context)
 
 
-def _each(
-    subjects: Sequence[Subject],
+def _run_required_stage(
     stage: str,
-    progress: ProgressCallback,
-    do: Callable[[Subject], None],
+    measure: Callable[[Subject], None],
+    subjects: Sequence[Subject],
+    context: BenchContext,
 ) -> None:
-    """Does something with every subject that is left; raises the first error when none survives."""
+    """Measures each subject that has not failed; raises the first error when all have."""
     failures: list[EdgeseqError] = []
-    for done, subject in enumerate(subjects):
-        progress(ProgressUpdate(stage, done, len(subjects), subject.name))
+    for number, subject in enumerate(subjects):
+        context.report(stage, number, len(subjects), subject.name)
         if subject.failed:
             continue
         with subject.required_stage(stage):
             try:
-                do(subject)
+                measure(subject)
             except EdgeseqError as failure:
                 failures.append(failure)
                 raise
-    progress(ProgressUpdate(stage, len(subjects), len(subjects)))
+    context.report(stage, len(subjects), len(subjects))
     if failures and all(subject.failed for subject in subjects):
         raise failures[0]
 
 
-def _measure_memory(subject: Subject, settings: Settings, timeouts: Timeouts) -> None:
+def _measure_memory(subject: Subject, context: BenchContext) -> None:
+    settings, timeouts = context.settings, context.timeouts
     bundle = subject.bundle
     first_text = subject.examples[subject.order[0]].asked
     with WorkerClient(subject.name) as child:
@@ -112,22 +92,20 @@ def _measure_memory(subject: Subject, settings: Settings, timeouts: Timeouts) ->
         steady = [*longest[:_LONGEST_TEXTS], *subject.order[: settings.steady_texts]]
         texts = slice_command(subject, steady, (), min_queries=0, max_queries=0, min_duration_s=0)
 
-        def answer_all() -> tuple[MemoryPhase, int]:
-            done = child.ask(
-                texts, protocol.SliceDone, timeout_s=timeouts.slice_s + timeouts.answer_s
-            )
+        def run_steady_phase() -> tuple[MemoryPhase, int]:
+            timeout_s = timeouts.slice_s + timeouts.answer_s
+            done = child.ask(texts, protocol.SliceDone, timeout_s=timeout_s)
             read = protocol.ReadMemory("steady")
             reading = child.ask(read, protocol.MemoryReading, timeout_s=timeouts.answer_s)
             return _phase(reading), max(protocol.unpack(done.queries.total_ns))
 
-        last, subject.slowest_ns = answer_all()
+        last, subject.slowest_ns = run_steady_phase()
         subject.memory = [*map(_phase, loaded.memory), last]
-        mapped = child.ask(
-            protocol.ReleaseWeights(), protocol.WeightsReleased, timeout_s=timeouts.answer_s
-        )
+        release = protocol.ReleaseWeights()
+        mapped = child.ask(release, protocol.WeightsReleased, timeout_s=timeouts.answer_s)
         if mapped.mapped_bytes:
-            # The same texts again: the words they look up are mapped again, and belong to it.
-            subject.after_weight_release, _ = answer_all()
+            # The same texts again: the embedding rows that they look up are mapped again.
+            subject.after_weight_release, _ = run_steady_phase()
 
 
 def _phase(reading: protocol.MemoryReading) -> MemoryPhase:
@@ -153,16 +131,13 @@ def slice_command(
     )
 
 
-def measure_cold_starts(
-    subjects: Sequence[Subject], settings: Settings, timeouts: Timeouts, progress: ProgressCallback
-) -> None:
-    """From the start of a process to its first answer, in fresh processes, models in turn."""
+def measure_cold_starts(subjects: Sequence[Subject], context: BenchContext) -> None:
+    """From the start of a process to its first prediction, in fresh processes, models in turn."""
+    settings = context.settings
     total = settings.cold_starts * len(subjects)
     for number in range(settings.cold_starts):
-        for place, subject in enumerate(_in_turn(subjects, number)):
-            progress(
-                ProgressUpdate("cold start", number * len(subjects) + place, total, subject.name)
-            )
+        for turn, subject in enumerate(_rotated(subjects, number)):
+            context.report("cold start", number * len(subjects) + turn, total, subject.name)
             if subject.failed:
                 continue
             first_text = subject.examples[subject.order[number % len(subject.order)]].asked
@@ -170,7 +145,8 @@ def measure_cold_starts(
                 load = load_command(
                     subject.bundle, child, threads=settings.threads, first_text=first_text
                 )
-                loaded = child.ask(load, protocol.ModelLoaded, timeout_s=timeouts.load_s)
+                timeout_s = context.timeouts.load_s
+                loaded = child.ask(load, protocol.ModelLoaded, timeout_s=timeout_s)
                 subject.cold_starts.append(
                     ColdStart(
                         import_ns=loaded.import_ns,
@@ -179,35 +155,32 @@ def measure_cold_starts(
                         total_ns=loaded.total_ns,
                     )
                 )
-    progress(ProgressUpdate("cold start", total, total))
+    context.report("cold start", total, total)
 
 
-def _in_turn(subjects: Sequence[Subject], number: int) -> list[Subject]:
-    """The subjects, each time another one first: nobody always follows the same neighbour."""
+def _rotated(subjects: Sequence[Subject], number: int) -> list[Subject]:
+    """The subjects, each time beginning with the next one: none always follows the same one."""
     start = number % max(1, len(subjects))
     return [*subjects[start:], *subjects[:start]]
 
 
-class Measured(NamedTuple):
-    """What the rounds have observed beside the models."""
+class RoundsSummary(NamedTuple):
+    """What the rounds have observed beside the models; `interleaved` is the largest batch."""
 
     overhead_ns: tuple[int, ...]
     states: tuple[MachineState, ...]
-    together: int
+    interleaved: int
 
 
 def measure_rounds(
-    subjects: Sequence[Subject],
-    settings: Settings,
-    timeouts: Timeouts,
-    watch: Watch,
-    progress: ProgressCallback,
-) -> Measured:
-    """Latency, accuracy and the length sweep: all models loaded, interleaved in rounds.
+    subjects: Sequence[Subject], watch: Watch, context: BenchContext
+) -> RoundsSummary:
+    """Latency, predictions and the length sweep: all models loaded, interleaved in rounds.
 
     Models that do not fit into half of the free memory together are measured in batches; within
     a batch they are interleaved.
     """
+    settings = context.settings
     overhead_ns: tuple[int, ...] = ()
     states: list[MachineState] = []
     batches = _batches([subject for subject in subjects if not subject.failed])
@@ -218,53 +191,44 @@ def measure_rounds(
                 with subject.required_stage("load"):
                     child = stack.enter_context(WorkerClient(subject.name))
                     children[id(subject)] = child
-                    load_child(subject, child, settings, timeouts)
-                    overhead_ns = overhead_ns or protocol.unpack(
-                        child.ask(
-                            protocol.MeasureOverhead(_OVERHEAD_QUERIES),
-                            protocol.Overhead,
-                            timeout_s=timeouts.answer_s,
-                        ).total_ns
-                    )
+                    load_child(subject, child, context)
+                    overhead_ns = overhead_ns or _measure_overhead(child, context)
             pids = [child.pid for child in children.values()]
-            watch.read("during", pids)  # loading is nobody's latency: its load is left out
+            watch.read("during", pids)  # the load of loading is not part of any round
             for number in range(settings.rounds):
-                progress(ProgressUpdate("rounds", number, settings.rounds))
-                for subject in _in_turn(batch, number):
+                context.report("rounds", number, settings.rounds)
+                for subject in _rotated(batch, number):
                     if not subject.failed:
                         with subject.required_stage(f"round {number + 1}"):
-                            _run_round(subject, children[id(subject)], number, settings, timeouts)
+                            _run_round(subject, children[id(subject)], number, context)
                 states.append(watch.read("during", pids))
-            progress(ProgressUpdate("rounds", settings.rounds, settings.rounds))
-            _sweep_lengths(batch, children, settings, timeouts, progress)
-    return Measured(overhead_ns, tuple(states), max((len(batch) for batch in batches), default=0))
+            context.report("rounds", settings.rounds, settings.rounds)
+            _sweep_lengths(batch, children, context)
+    interleaved = max((len(batch) for batch in batches), default=0)
+    return RoundsSummary(overhead_ns, tuple(states), interleaved)
 
 
-def score_streams(
-    subjects: Sequence[Subject], settings: Settings, timeouts: Timeouts, progress: ProgressCallback
-) -> None:
-    """Perplexity: the documents of every model of the next word, read from beginning to end."""
+def _measure_overhead(child: WorkerClient, context: BenchContext) -> tuple[int, ...]:
+    command = protocol.MeasureOverhead(_OVERHEAD_QUERIES)
+    reply = child.ask(command, protocol.Overhead, timeout_s=context.timeouts.answer_s)
+    return protocol.unpack(reply.total_ns)
+
+
+def score_streams(subjects: Sequence[Subject], context: BenchContext) -> None:
+    """Perplexity: reads the documents of every language model from beginning to end."""
     for subject in subjects:
-        if not isinstance(subject, StreamSubject) or subject.failed:
-            continue
-        with subject.required_stage("documents"), WorkerClient(subject.name) as child:
-            load_child(subject, child, settings, timeouts)
-            score_documents(
-                subject,
-                child,
-                quick=settings.quick,
-                timeout_s=timeouts.answer_s,
-                progress=progress,
-            )
+        if isinstance(subject, StreamSubject) and not subject.failed:
+            with subject.required_stage("documents"), WorkerClient(subject.name) as child:
+                load_child(subject, child, context)
+                score_documents(subject, child, context)
 
 
-def load_child(
-    subject: Subject, child: WorkerClient, settings: Settings, timeouts: Timeouts
-) -> None:
+def load_child(subject: Subject, child: WorkerClient, context: BenchContext) -> None:
     """Loads the bundle into `child`; raises as `WorkerClient.ask` does."""
     first_text = subject.examples[subject.order[0]].asked
-    load = load_command(subject.bundle, child, threads=settings.threads, first_text=first_text)
-    child.ask(load, protocol.ModelLoaded, timeout_s=timeouts.load_s)
+    threads = context.settings.threads
+    load = load_command(subject.bundle, child, threads=threads, first_text=first_text)
+    child.ask(load, protocol.ModelLoaded, timeout_s=context.timeouts.load_s)
 
 
 def _batches(subjects: Sequence[Subject]) -> list[list[Subject]]:
@@ -273,57 +237,50 @@ def _batches(subjects: Sequence[Subject]) -> list[list[Subject]]:
     batches: list[list[Subject]] = [[]]
     used_bytes = 0
     for subject in subjects:
-        need_bytes = max(phase.peak_bytes or phase.rss_bytes for phase in subject.memory)
-        if batches[-1] and available is not None and used_bytes + need_bytes > available / 2:
+        total_bytes = used_bytes + subject.peak_bytes
+        if batches[-1] and available is not None and total_bytes > available / 2:
             batches.append([])
             used_bytes = 0
         batches[-1].append(subject)
-        used_bytes += need_bytes
+        used_bytes += subject.peak_bytes
     return [batch for batch in batches if batch]
 
 
-def _run_round(
-    subject: Subject, child: WorkerClient, number: int, settings: Settings, timeouts: Timeouts
-) -> None:
+def _run_round(subject: Subject, child: WorkerClient, number: int, context: BenchContext) -> None:
+    settings = context.settings
     examples = subject.slice_of_round(number, settings.rounds)
-    before = subject.slice_of_round((number - 1) % settings.rounds, settings.rounds)
-    warmup = before[-WARMUP_TEXTS:]
+    previous = subject.slice_of_round((number - 1) % settings.rounds, settings.rounds)
+    warmup = previous[-WARMUP_TEXTS:]
     min_duration_s = settings.min_duration_s / settings.rounds
     # A quick run makes no more queries than the set has examples, unless its time is not up.
-    enough = min(settings.min_queries, len(subject.order) if settings.quick else math.inf)
+    min_queries = min(settings.min_queries, len(subject.order) if settings.quick else math.inf)
     command = slice_command(
         subject,
         examples,
         warmup,
-        min_queries=math.ceil(enough / settings.rounds),
+        min_queries=math.ceil(min_queries / settings.rounds),
         max_queries=math.ceil(settings.max_queries / settings.rounds),
         min_duration_s=min_duration_s,
     )
     queries = max(len(examples), command.min_queries) + len(warmup)
     likely_s = max(queries * subject.slowest_ns / 1e9, min_duration_s)
-    timeout_s = timeouts.slice_s + 20 * likely_s
+    timeout_s = context.timeouts.slice_s + 20 * likely_s
     done = child.ask(command, protocol.SliceDone, timeout_s=timeout_s)
     subject.warmup.add(done.warmup, warmup, number)
-    subject.take_slice(done, examples, number)
+    subject.add_slice(done, examples, number)
 
 
 def _sweep_lengths(
-    batch: Sequence[Subject],
-    children: dict[int, WorkerClient],
-    settings: Settings,
-    timeouts: Timeouts,
-    progress: ProgressCallback,
+    batch: Sequence[Subject], children: dict[int, WorkerClient], context: BenchContext
 ) -> None:
-    lengths = settings.length_tokens
-    if any(isinstance(subject, StreamSubject) for subject in batch):
-        lengths = tuple(sorted({*lengths, *STREAM_LENGTHS}))
-    total = len(lengths)
-    for number, tokens in enumerate(lengths):
-        progress(ProgressUpdate("lengths", number, total, f"{tokens} tokens"))
-        for subject in _in_turn(batch, number):
-            # A stream goes on behind what it sees: its cost there is news, too.
-            endless = isinstance(subject, StreamSubject)
-            if subject.failed or (tokens > subject.bundle.manifest.max_tokens and not endless):
+    settings = context.settings
+    lengths = {subject.name: subject.sweep_lengths(settings) for subject in batch}
+    every_length = sorted(set().union(*lengths.values()))
+    total = len(every_length)
+    for number, tokens in enumerate(every_length):
+        context.report("lengths", number, total, f"{tokens} tokens")
+        for subject in _rotated(batch, number):
+            if subject.failed or tokens not in lengths[subject.name]:
                 continue
             command = protocol.RunLength(
                 tokens=tokens,
@@ -335,8 +292,8 @@ def _sweep_lengths(
             )
             with subject.required_stage(f"length {tokens}"):
                 done = children[id(subject)].ask(
-                    command, protocol.LengthDone, timeout_s=timeouts.slice_s
+                    command, protocol.LengthDone, timeout_s=context.timeouts.slice_s
                 )
                 if times_ns := protocol.unpack(done.inference_ns):
                     subject.lengths[tokens] = list(times_ns)
-    progress(ProgressUpdate("lengths", total, total))
+    context.report("lengths", total, total)

@@ -1,4 +1,4 @@
-"""One bundle in a benchmark: what is to be run on it, and what has been observed so far."""
+"""One bundle under measurement: its test examples, and the observations so far."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 from edgeseq.errors import BundleError, DeviceError, OutputError
 from edgeseq.formats.bundle import Bundle
@@ -26,14 +27,21 @@ from edgeseq.formats.result import (
 from edgeseq.tasks.examples import AnyExample, labels_of, sample_positions
 from edgeseq.tasks.predictions import Predictions
 from edgeseq_benchmarks.bench import validity
-from edgeseq_benchmarks.bench.protocol import ModelLoaded, QueryColumns, SliceDone, Text, unpack
+from edgeseq_benchmarks.bench.protocol import (
+    ModelLoaded,
+    QueryColumns,
+    SliceDone,
+    Text,
+    TokenizationFlags,
+    unpack,
+)
 from edgeseq_benchmarks.bench.worker_client import WorkerLostError
 
 _COLUMNS = ("tokens", "tokenize_ns", "inference_ns", "decode_ns", "total_ns")
 
 
 class QueryTable:
-    """Queries in the order in which they were made, as columns."""
+    """Queries in order, as columns."""
 
     def __init__(self) -> None:
         self._columns: dict[str, list[int]] = {name: [] for name in ("example", "round", *_COLUMNS)}
@@ -65,10 +73,10 @@ class Subject:
                 where=bundle.path / "eval.jsonl",
                 fix="convert the bundle again from a data set with a test part",
             )
-        self._part: Finding | None = None
+        self.findings: list[Finding] = []
         self.examples_sha256 = bundle.manifest.files["eval.jsonl"].sha256
         if settings.examples is not None and settings.examples < len(self.examples):
-            self._take_part(settings.examples)
+            self._sample_examples(settings.examples)
         self.order = list(range(len(self.examples)))
         # One fixed order for every model that has the same examples.
         random.Random(settings.seed).shuffle(self.order)  # noqa: S311
@@ -84,25 +92,22 @@ class Subject:
         self.limited: list[LimitedRun] = []
         self.profile: OperatorProfile | None = None
         self.energy: EnergyWindow | None = None
-        self.findings: list[Finding] = [] if self._part is None else [self._part]
         self._predicted: dict[int, tuple[int, ...]] = {}
-        self._windowed: set[int] = set()
-        self._varied: set[int] = set()
-        self._truncated: set[int] = set()
-        self._unknown_only: set[int] = set()
+        self._inconsistent: set[int] = set()
+        self._flags: dict[int, TokenizationFlags] = {}
 
-    def _take_part(self, count: int) -> None:
-        """Goes on with `count` of the examples, chosen by a fixed seed: the same everywhere."""
+    def _sample_examples(self, count: int) -> None:
+        """Keeps `count` of the examples, drawn with a fixed seed: the same on every machine."""
         total = len(self.examples)
         self.examples = tuple(self.examples[number] for number in sample_positions(total, count))
-        # Only answers to the same part may be compared.
-        part = f"{self.examples_sha256} {count}"
-        self.examples_sha256 = hashlib.sha256(part.encode()).hexdigest()
-        said = f"{count} of the {total} test examples were asked"
-        self._part = Finding("part-of-examples", "note", said)
+        # Only predictions on the same sample may be compared.
+        sample = f"{self.examples_sha256} {count}"
+        self.examples_sha256 = hashlib.sha256(sample.encode()).hexdigest()
+        message = f"only {count} of the {total} test examples were run"
+        self.findings.append(Finding("part-of-examples", "note", message))
 
     def texts(self, examples: Sequence[int]) -> tuple[Text, ...]:
-        """What is asked of test examples given by index: their texts, or their words."""
+        """The inputs of test examples given by index: their texts, or their words."""
         return tuple(self.examples[number].asked for number in examples)
 
     def slice_of_round(self, number: int, rounds: int) -> list[int]:
@@ -122,17 +127,20 @@ class Subject:
             texts.append(" ".join(words))
         return tuple(texts)
 
-    def take_slice(self, done: SliceDone, examples: Sequence[int], number: int) -> None:
-        """Takes in what one round has observed; `examples` are those of the slice."""
+    def sweep_lengths(self, settings: Settings) -> tuple[int, ...]:
+        """The lengths in tokens at which inference alone is timed."""
+        max_tokens = self.bundle.manifest.max_tokens
+        return tuple(tokens for tokens in settings.length_tokens if tokens <= max_tokens)
+
+    def add_slice(self, done: SliceDone, examples: Sequence[int], number: int) -> None:
+        """Adds the observations of round `number`; `examples` are those of the slice."""
         self.table.add(done.queries, examples, number)
-        for example, packed in zip(examples, done.answers, strict=True):
-            answer = unpack(packed)
-            if self._predicted.setdefault(example, answer) != answer:
-                self._varied.add(example)
-        self._varied |= {examples[text] for text in done.varied}
-        self._windowed |= {examples[text] for text in done.windowed}
-        self._truncated |= {examples[text] for text in done.truncated}
-        self._unknown_only |= {examples[text] for text in done.unknown_only}
+        for example, packed, flags in zip(examples, done.predictions, done.flags, strict=True):
+            classes = unpack(packed)
+            if self._predicted.setdefault(example, classes) != classes:
+                self._inconsistent.add(example)
+            self._flags[example] = flags
+        self._inconsistent |= {examples[text] for text in done.inconsistent}
         self.slices.append(
             Slice(
                 round=number,
@@ -145,60 +153,74 @@ class Subject:
             )
         )
 
+    def mark_failed(self, stage: str, reason: object) -> None:
+        """Ends this bundle's measurement, and no other's."""
+        self.failed = True
+        message = f"measurement stopped early ({stage}): {reason}"
+        self.findings.append(Finding("process-lost", "invalid", message))
+
     @contextmanager
     def required_stage(self, stage: str) -> Iterator[None]:
-        """A stage whose failure costs this bundle's measurement, and no other's."""
+        """A stage whose failure ends this bundle's measurement, and no other's."""
         try:
             yield
         except (WorkerLostError, BundleError, DeviceError) as error:
-            self.failed = True
-            self.findings.append(
-                Finding("process-lost", "invalid", f"not measured to the end ({stage}): {error}")
-            )
+            self.mark_failed(stage, error)
 
     @contextmanager
     def optional_stage(self, stage: str) -> Iterator[None]:
-        """A stage without which everything else that was measured still holds."""
+        """A stage whose failure leaves all other measurements valid."""
         try:
             yield
         except (WorkerLostError, BundleError, DeviceError, OutputError) as error:
-            self.findings.append(
-                Finding("stage-failed", "warning", f"not measured to the end ({stage}): {error}")
-            )
+            message = f"measurement stopped early ({stage}): {error}"
+            self.findings.append(Finding("stage-failed", "warning", message))
 
     def predictions(self) -> Predictions | None:
-        """The answers, once every test example has one."""
+        """The predictions, once every test example has one."""
         if len(self._predicted) < len(self.examples):
             return None
         number_of = {label: number for number, label in enumerate(self.bundle.labels)}
-        answers = [self._predicted[number] for number in range(len(self.examples))]
-        by_word = self.bundle.head != "text-classification"
+        predicted = [self._predicted[number] for number in range(len(self.examples))]
         return Predictions(
             gold=tuple(
                 number_of[label] for example in self.examples for label in labels_of(example)
             ),
-            predicted=tuple(one for answer in answers for one in answer),
-            counts=tuple(len(answer) for answer in answers) if by_word else (),
-            windowed=len(self._windowed),
+            predicted=tuple(label for labels in predicted for label in labels),
+            counts=tuple(map(len, predicted)) if self.by_word else (),
+            windowed=self._count_flag("windowed"),
             sources=tuple(example.source for example in self.examples),
-            truncated=len(self._truncated),
-            unknown_only=len(self._unknown_only),
+            truncated=self._count_flag("truncated"),
+            unknown_only=self._count_flag("unknown_only"),
             examples_sha256=self.examples_sha256,
         )
 
+    @property
+    def peak_bytes(self) -> int:
+        """The largest memory of any phase, by the resident set where no peak could be read."""
+        return max(phase.peak_bytes or phase.rss_bytes for phase in self.memory)
+
+    @property
+    def by_word(self) -> bool:
+        """Whether an example has a label per word."""
+        return self.bundle.head != "text-classification"
+
+    def _count_flag(self, name: Literal["truncated", "unknown_only", "windowed"]) -> int:
+        return sum(getattr(flags, name) for flags in self._flags.values())
+
     def run(self, settings: Settings) -> Run:
-        """Everything observed, with what it means."""
+        """All observations, with the findings about them."""
         queries = self.table.queries()
         findings = list(self.findings)
         if queries.total_ns:
             findings += validity.timing_findings(queries, self.slices, settings)
-            findings += validity.answer_findings(
-                len(self._varied),
-                len(self._truncated),
-                len(self._unknown_only),
+            findings += validity.prediction_findings(
                 len(self.examples),
-                windowed=len(self._windowed),
-                by_word=self.bundle.head != "text-classification",
+                inconsistent=len(self._inconsistent),
+                truncated=self._count_flag("truncated"),
+                unknown_only=self._count_flag("unknown_only"),
+                windowed=self._count_flag("windowed"),
+                by_word=self.by_word,
             )
         if self.loaded is not None:
             findings += validity.thread_findings(settings.threads, self.loaded.threads_started)
@@ -224,7 +246,7 @@ class Subject:
 
 
 def bundle_identity(bundle: Bundle) -> BundleIdentity:
-    """What a result says of the bundle that was measured."""
+    """The measured bundle, as a result records it."""
     manifest = bundle.manifest
     provenance = {
         "created_utc": manifest.provenance.created_utc,

@@ -1,9 +1,9 @@
-"""The check before every run: the bundle's own promises, kept by this runtime on this machine.
+"""The check before every run: the bundle is valid, and this runtime reproduces its predictions.
 
-A damaged model can crash native code, and a flatbuffer that was made to do harm can do anything
-to the process that runs it. So everything that looks into the large files happens in a child:
-hashes, the graph's structure and operator versions, the tokenizer's ids, the largest token id, and
-the golden examples, forwards and backwards. The parent only reads `bundle.json` and what is small.
+A damaged model can crash native code, and a malicious flatbuffer can do anything to the process
+that runs it. So the large files are only read in a child process: hashes, the graph's structure and
+operator versions, the tokenizer's ids, the largest token id, and the golden examples, forwards and
+backwards. The parent only reads `bundle.json` and small files.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ def verify(
     check_timeout_s: float = 180.0,
     answer_timeout_s: float = 120.0,
 ) -> list[Finding]:
-    """Checks `bundle` in a process of its own; returns what is to be said of its answers.
+    """Checks `bundle` in a separate process; returns findings about its predictions.
 
-    `texts` are answered beside the golden examples when state that leaks is looked for. Raises
-    `BundleError` when the bundle is not what it says, when this runtime cannot load it, and when
-    the process that tried died or hung.
+    `texts` are run in addition to the golden examples to see whether state leaks from one to the
+    next. Raises `BundleError` when the bundle is invalid, when this runtime cannot load it, and
+    when the process dies or hangs.
     """
     golden = bundle.golden.examples
     texts = (*(example.words or example.text for example in golden), *texts)
@@ -40,12 +40,12 @@ def verify(
         )
         load = load_command(bundle, child, threads=threads, first_text=texts[0])
         child.ask(load, protocol.ModelLoaded, timeout_s=check_timeout_s)
-        _answer_largest_id(bundle, child, answer_timeout_s)
-        answered, again = (
+        _run_largest_id(bundle, child, answer_timeout_s)
+        predicted, predicted_again = (
             child.ask(
-                protocol.PredictTexts(some), protocol.TextPredictions, timeout_s=answer_timeout_s
-            ).answers
-            for some in (texts, texts[::-1])
+                protocol.PredictTexts(inputs), protocol.TextPredictions, timeout_s=answer_timeout_s
+            ).predictions
+            for inputs in (texts, texts[::-1])
         )
         forwards, backwards = (
             child.ask(
@@ -53,26 +53,27 @@ def verify(
             ).logits
             for inputs in (token_ids, token_ids[::-1])
         )
+    golden_ids = [prediction.token_ids for prediction in predicted[: len(token_ids)]]
     return [
-        *validity.token_findings(bundle, [one.token_ids for one in answered[: len(token_ids)]]),
+        *validity.token_findings(bundle, golden_ids),
         *validity.golden_findings(bundle, forwards),
         *validity.leak_findings(
-            [*forwards, *(one.logits for one in answered)],
-            [*backwards[::-1], *(one.logits for one in again[::-1])],
+            [*forwards, *(prediction.logits for prediction in predicted)],
+            [*backwards[::-1], *(prediction.logits for prediction in predicted_again[::-1])],
         ),
     ]
 
 
-def _answer_largest_id(bundle: Bundle, child: WorkerClient, timeout_s: float) -> None:
-    """The table must have a row for the largest id that the tokenizer may give."""
+def _run_largest_id(bundle: Bundle, child: WorkerClient, timeout_s: float) -> None:
+    """The embedding table must have a row for the largest id of the tokenizer."""
     largest = bundle.manifest.vocabulary_size - 1
     try:
         child.ask(protocol.InferTokens(((largest,),)), protocol.TokenLogits, timeout_s=timeout_s)
     except BundleError as failure:
         raise BundleError(
-            "has no row for the largest token id of its vocabulary, or cannot answer it",
+            "has no row for the largest token id of its vocabulary, or cannot run it",
             where=bundle.model_path,
             found=f"token id {largest}: {failure.found or failure.what}",
-            expected=f"an answer for every id from 0 to {largest}",
+            expected=f"an output for every id from 0 to {largest}",
             fix="convert the bundle again",
         ) from failure

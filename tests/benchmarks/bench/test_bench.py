@@ -20,9 +20,9 @@ from edgeseq.formats.result import Run, Settings, read_result
 from edgeseq.formats.storage import write_json
 from edgeseq.progress import ProgressUpdate
 from edgeseq.tasks.examples import TextExample
+from edgeseq_benchmarks.bench.context import Timeouts
 from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy
 from edgeseq_benchmarks.bench.runner import bench
-from edgeseq_benchmarks.bench.stages import Timeouts
 
 MakeBundle = Callable[..., Path]
 

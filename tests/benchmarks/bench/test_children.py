@@ -43,8 +43,9 @@ def test_every_message_survives_its_way() -> None:
         protocol.MeasureOverhead(3),
         protocol.Finish(),
     ]
+    flags = (protocol.TokenizationFlags(truncated=True),)
     replies: list[protocol.AnyReply] = [
-        protocol.SliceDone(columns, columns, 1, 2, None, 3, 4, 5, (0,), (), (b"12345678",), (0,)),
+        protocol.SliceDone(columns, columns, 1, 2, None, 3, 4, 5, flags, (b"12345678",), (0,)),
         protocol.TokenLogits(((1.5, None),)),
         protocol.LimitedProgress((1,), done=False),
         protocol.Refusal("bundle", "is wrong", found="x"),

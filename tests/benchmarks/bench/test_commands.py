@@ -77,13 +77,13 @@ def test_predict_answers_texts(make_bundle: MakeBundle) -> None:
     table = call("predict", path, "the kettle leaks", "[bold]")
     assert table.returncode == 0, table.stderr
     assert "[bold]" in table.stdout
-    assert "text 2 holds no word" in table.stderr
+    assert "text 2 has no word" in table.stderr
     answers = json.loads(call("predict", path, "the kettle leaks", "soup", "--json").stdout)
     assert [answer["text"] for answer in answers] == ["the kettle leaks", "soup"]
     for answer in answers:
-        assert set(answer["probabilities"]) == {"bad", "fair", "good"}
-        assert sum(answer["probabilities"].values()) == pytest.approx(1.0)
-        assert answer["label"] == max(answer["probabilities"], key=answer["probabilities"].get)
+        assert set(answer["scores"]) == {"bad", "fair", "good"}
+        assert sum(answer["scores"].values()) == pytest.approx(1.0)
+        assert answer["label"] == max(answer["scores"], key=answer["scores"].get)
 
 
 def test_predict_refuses_an_empty_text(make_bundle: MakeBundle) -> None:
@@ -97,7 +97,7 @@ def test_predict_takes_hostile_texts(make_bundle: MakeBundle) -> None:
     long, *others = predict(path, ["soup " * 10_000, "\x00\x1b[31m", "🫖" * 500, "a\r\nb"])
     assert long.truncated
     assert long.tokens == 48
-    assert all(sum(other.probabilities.values()) == pytest.approx(1.0) for other in others)
+    assert all(sum(other.scores.values()) == pytest.approx(1.0) for other in others)
     with pytest.raises(DataError, match="not valid Unicode"):
         predict(path, ["\udcff"])
 

@@ -19,12 +19,12 @@ from edgeseq.errors import BundleError
 from edgeseq.formats.bundle import Golden, GoldenExample, read_bundle
 from edgeseq.formats.bundle_zip import pack_bundle
 from edgeseq.formats.result import Run, Settings
+from edgeseq_benchmarks.bench.context import Timeouts
 from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy
 from edgeseq_benchmarks.bench.limits.limited_run import LimitedTask, run_limited
-from edgeseq_benchmarks.bench.limits.page_cache import own_files
+from edgeseq_benchmarks.bench.limits.page_cache import private_files
 from edgeseq_benchmarks.bench.predictor import predict
 from edgeseq_benchmarks.bench.runner import bench
-from edgeseq_benchmarks.bench.stages import Timeouts
 from edgeseq_benchmarks.bench.verify import verify
 
 MakeBundle = Callable[..., Path]
@@ -196,7 +196,7 @@ def test_paths_with_shell_characters_are_only_paths(
     assert verify(read_bundle(path)) == []
     bundle = read_bundle(path)
     texts = [example.text for example in bundle.read_examples()[:3]]
-    with own_files(bundle, ()) as files:
+    with private_files(bundle, ()) as files:
         task = LimitedTask(bundle, files, texts, threads=1, duration_s=3.0, load_timeout_s=20.0)
         assert run_limited(hierarchy, task, 250_000_000).status == "answered"
     assert not list(tmp_path.rglob("owned"))

@@ -19,7 +19,12 @@ from edgeseq_benchmarks.bench.limits.cgroup import (
 )
 from edgeseq_benchmarks.bench.limits.curve import RESOLUTION_BYTES, memory_curve
 from edgeseq_benchmarks.bench.limits.limited_run import LimitedTask, run_limited
-from edgeseq_benchmarks.bench.limits.page_cache import evict, file_system, own_files, resident_bytes
+from edgeseq_benchmarks.bench.limits.page_cache import (
+    evict,
+    file_system,
+    private_files,
+    resident_bytes,
+)
 
 MakeBundle = Callable[..., Path]
 
@@ -32,7 +37,7 @@ def groups(hierarchy: Hierarchy) -> list[Path]:
 def test_a_limit_far_below_the_need_is_seen(make_bundle: MakeBundle, hierarchy: Hierarchy) -> None:
     bundle = read_bundle(make_bundle("wide", model="wide"))
     texts = [example.text for example in bundle.read_examples()[:5]]
-    with own_files(bundle, ()) as files:
+    with private_files(bundle, ()) as files:
         task = LimitedTask(bundle, files, texts, threads=1, duration_s=3.0, load_timeout_s=20.0)
         roomy = run_limited(hierarchy, task, 250_000_000)
         tight = run_limited(hierarchy, task, 45_000_000)

@@ -12,13 +12,13 @@ import pytest
 from edgeseq.datasets.wikitext import EOS, UNKNOWN, stream_dataset
 from edgeseq.errors import BundleError, DataError
 from edgeseq.formats.bundle import Bundle, read_bundle
-from edgeseq.progress import no_progress
 from edgeseq.runtime.stateful import StatefulModel, score_document, top_k
 from edgeseq.tasks.examples import StreamExample
 from edgeseq.tasks.perplexity import PERPLEXITY, perplexity
 from edgeseq.tasks.scoring import score
 from edgeseq_benchmarks.bench import protocol
-from edgeseq_benchmarks.bench.generate import continue_texts
+from edgeseq_benchmarks.bench.context import BenchContext
+from edgeseq_benchmarks.bench.predictor import continue_texts
 from edgeseq_benchmarks.bench.runner import default_settings, subjects_of
 from edgeseq_benchmarks.bench.stream_subject import QUICK_WORDS, StreamSubject, score_documents
 from edgeseq_benchmarks.bench.verify import verify
@@ -177,7 +177,7 @@ def test_a_subject_scores_whole_documents(
     (subject,) = subjects_of([bundle], default_settings(quick=True))
     assert isinstance(subject, StreamSubject)
     assert subject.predictions() is None
-    score_documents(subject, child, quick=False, timeout_s=TIMEOUT_S, progress=no_progress)
+    score_documents(subject, child, BenchContext(default_settings()))
     found = subject.predictions()
     assert found is not None
     assert found.counts == (120, 0, 1, 75)
@@ -196,8 +196,8 @@ def test_a_quick_run_says_how_much_it_scored(
     assert QUICK_WORDS > 100
     (subject,) = subjects_of([bundle], default_settings(quick=True))
     assert isinstance(subject, StreamSubject)
-    score_documents(subject, child, quick=True, timeout_s=TIMEOUT_S, progress=no_progress)
-    assert len(subject.scored) == 1
+    score_documents(subject, child, BenchContext(default_settings(quick=True)))
+    assert len(subject.scores) == 1
     assert "first 1 of 4 documents, 120 of 196 words" in subject.findings[-1].message
 
 
@@ -219,11 +219,11 @@ def test_words_are_timed_as_they_stand_and_never_count_as_varied(
         protocol.SliceDone,
         timeout_s=TIMEOUT_S,
     )
-    subject.take_slice(done, rounds[0], 0)
+    subject.add_slice(done, rounds[0], 0)
     queries = subject.table.queries()
     assert set(queries.tokens) == {1}
     assert len(queries.total_ns) >= 3 * len(rounds[0])
-    assert not subject._varied
+    assert not subject._inconsistent
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 33, 100])

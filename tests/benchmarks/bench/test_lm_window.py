@@ -17,9 +17,9 @@ from edgeseq.tasks.context_windows import half_overlapping
 from edgeseq.tasks.examples import StreamExample
 from edgeseq.tasks.perplexity import PERPLEXITY
 from edgeseq.tasks.scoring import score
-from edgeseq_benchmarks.bench.generate import continue_texts
+from edgeseq_benchmarks.bench.predictor import continue_texts
 from edgeseq_benchmarks.bench.runner import bench
-from edgeseq_benchmarks.bench.stages import STREAM_LENGTHS
+from edgeseq_benchmarks.bench.stream_subject import STREAM_LENGTHS
 from edgeseq_benchmarks.bench.verify import verify
 
 WORDS, WINDOW = 40, 16
@@ -48,7 +48,7 @@ def make_model(name: str) -> Any:
         hidden_act="gelu",
         layer_norm_eps=1e-12,
         pooling="mean",
-        head="next",
+        head="causal_lm",
         embedding_size=8,
     )
     generator = np.random.default_rng(0)

@@ -22,7 +22,7 @@ from edgeseq_benchmarks.bench.limits import unprivileged as user_limits
 from edgeseq_benchmarks.bench.limits.boards import BOARDS, find_board, limits_here
 from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy, MemoryGroup, memory_group
 from edgeseq_benchmarks.bench.limits.limited_run import LimitedTask, run_limited
-from edgeseq_benchmarks.bench.limits.page_cache import own_files
+from edgeseq_benchmarks.bench.limits.page_cache import private_files
 from edgeseq_benchmarks.bench.limits.unprivileged import SystemdScope, find_limiter, find_systemd
 from edgeseq_benchmarks.bench.runner import bench, default_settings
 
@@ -78,7 +78,7 @@ def test_quotas_are_written_as_the_kernel_reads_them(tmp_path: Path) -> None:
 def task_of(path: Path, **changes: object) -> tuple[LimitedTask, object]:
     bundle = read_bundle(path)
     texts = [example.text for example in bundle.read_examples()[:5]]
-    files = own_files(bundle, ())
+    files = private_files(bundle, ())
     task = LimitedTask(bundle, files.__enter__(), texts, 1, duration_s=3.0, load_timeout_s=20.0)
     return task._replace(**changes), files
 
@@ -196,7 +196,7 @@ def test_limits_are_rows_everywhere_and_a_board_is_labelled_as_a_limit(
     for page in ("report.md", "report.html"):
         text = (tmp_path / "report" / page).read_text()
         assert "those of pi-zero-2w (537 MB" in text
-        assert "a limit on this machine, not that board" in text
+        assert "limits of this machine, not the board" in text
         assert "before the runtime was imported" in text
 
 

@@ -212,7 +212,7 @@ def test_answers_that_are_no_numbers_or_leak_are_invalid() -> None:
     assert validity.leak_findings(good, [[1.0, 2.0 + 1e-7]]) == []
     for other in (bad, [[1.0, 2.1]]):
         assert [finding.code for finding in validity.leak_findings(good, other)] == ["state-leaks"]
-    varied = validity.answer_findings(1, 0, 0, 5)
+    varied = validity.prediction_findings(5, inconsistent=1)
     assert [(finding.code, finding.severity) for finding in varied] == [("answers-vary", "invalid")]
 
 

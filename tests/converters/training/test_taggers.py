@@ -18,7 +18,7 @@ from edgeseq.progress import ProgressUpdate
 from edgeseq.tasks.examples import Dataset, TaggedExample
 from edgeseq.tasks.tagging import best_tags, bio_rules
 from edgeseq_benchmarks.bench import protocol
-from edgeseq_benchmarks.bench.predictor import predict, words_of
+from edgeseq_benchmarks.bench.predictor import predict, split_words
 from edgeseq_benchmarks.bench.worker_client import WorkerClient, load_command
 from edgeseq_converters.convert.pipeline import convert
 from edgeseq_converters.models.reference import reference_answers
@@ -72,7 +72,7 @@ def ask(path: Path, words: list[tuple[str, ...]]) -> tuple[protocol.TextPredicti
         load = load_command(bundle, child, threads=1, first_text=words[0])
         child.ask(load, protocol.ModelLoaded, timeout_s=60)
         command = protocol.PredictTexts(tuple(words))
-        return child.ask(command, protocol.TextPredictions, timeout_s=60).answers
+        return child.ask(command, protocol.TextPredictions, timeout_s=60).predictions
 
 
 @pytest.mark.parametrize(
@@ -101,9 +101,9 @@ def test_a_tagger_becomes_a_bundle_that_answers_word_by_word(
     answers = ask(out, short)
     rules = bio_rules(TAGS)
     for words, answer in zip(short, answers, strict=True):
-        assert isinstance(answer.answer, tuple)
+        assert isinstance(answer.classes, tuple)
         logits = np.array(answer.logits, np.float64).reshape(len(words), 3)
-        assert answer.answer == tuple(best_tags(logits, rules).tolist())
+        assert answer.classes == tuple(best_tags(logits, rules).tolist())
         if recipe == "float32":
             [expected] = reference_answers(model, [answer.token_ids])
             first = 1 if arch == "bert" else 0  # [CLS] carries no word
@@ -116,18 +116,18 @@ def test_a_long_text_is_answered_in_windows_and_a_short_one_as_in_them(tmp_path:
     convert(tmp_path / "model", tmp_path / "bundle", recipe="float32", dataset=data)
     long = next(one.words for one in data.test if len(one.words) == 60)
     whole, empty, alone = ask(tmp_path / "bundle", [long, (), long[:LONGEST]])
-    assert whole.windowed
-    assert not whole.truncated
+    assert whole.flags.windowed
+    assert not whole.flags.truncated
     assert len(whole.logits) == 60 * 3
     assert len(whole.token_ids) > 60  # windows overlap
-    assert empty.answer == ()
-    assert not alone.windowed
+    assert empty.classes == ()
+    assert not alone.flags.windowed
     # A word at the text's start has the same window as the text cut there.
     assert whole.logits[:3] == pytest.approx(alone.logits[:3], abs=1e-5)
     [said] = predict(tmp_path / "bundle", ["The teapot, it was fine."])
     assert said.words == ("The", "teapot", ",", "it", "was", "fine", ".")
-    assert len(said.tags) == len(said.shares) == 7
-    assert words_of("didn't e-mail 3.5 %") == ("didn't", "e-mail", "3.5", "%")
+    assert len(said.tags) == len(said.tag_scores) == 7
+    assert split_words("didn't e-mail 3.5 %") == ("didn't", "e-mail", "3.5", "%")
 
 
 def test_a_bundle_whose_tags_do_not_fit_its_words_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from edgeseq.formats.bundle import Bundle
 from edgeseq.formats.result import LimitedRun, LimitedStatus
 from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy
-from edgeseq_benchmarks.bench.limits.page_cache import OwnFiles
+from edgeseq_benchmarks.bench.limits.page_cache import PrivateFiles
 from edgeseq_benchmarks.bench.limits.unprivileged import limited_group
 from edgeseq_benchmarks.bench.worker_client import WorkerClient, WorkerLostError, load_command
 
@@ -25,7 +25,7 @@ class LimitedTask(NamedTuple):
     """
 
     bundle: Bundle
-    files: OwnFiles
+    files: PrivateFiles
     texts: Sequence[protocol.Text]
     threads: int
     duration_s: float

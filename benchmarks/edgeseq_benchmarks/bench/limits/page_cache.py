@@ -29,7 +29,7 @@ _NEEDED = ("model.tflite", "tokenizer.json", "labels.json")
 _MEMORY_FILE_SYSTEMS = frozenset({"tmpfs", "ramfs", "rootfs", "devtmpfs"})
 
 
-class OwnFiles:
+class PrivateFiles:
     """A copy of a bundle's files, and the library files that its process maps."""
 
     def __init__(self, folder: Path, libraries: Sequence[str], *, on_disk: bool) -> None:
@@ -59,7 +59,7 @@ class OwnFiles:
 
 
 @contextmanager
-def own_files(bundle: Bundle, mapped: Iterable[str]) -> Iterator[OwnFiles]:
+def private_files(bundle: Bundle, mapped: Iterable[str]) -> Iterator[PrivateFiles]:
     """A copy of `bundle` for as long as the block lasts.
 
     `mapped` are the files that a process with this model had mapped; those of the bundle are
@@ -77,7 +77,7 @@ def own_files(bundle: Bundle, mapped: Iterable[str]) -> Iterator[OwnFiles]:
         libraries = [
             path for path in mapped if not path.startswith(f"{own}/") and Path(path).is_file()
         ]
-        yield OwnFiles(folder, libraries, on_disk=on_disk)
+        yield PrivateFiles(folder, libraries, on_disk=on_disk)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

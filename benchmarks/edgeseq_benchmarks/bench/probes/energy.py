@@ -35,7 +35,7 @@ _PMIC_FACTOR, _PMIC_OFFSET_W = 1.1451, 0.5879
 RunCommand = Callable[[Sequence[str]], str]
 
 
-class Reader(Protocol):
+class EnergyReader(Protocol):
     """One way to read the energy or power of this machine."""
 
     name: str
@@ -47,12 +47,12 @@ class Reader(Protocol):
         """The power now, in watts; None where there is a counter, or nothing to be read now."""
 
 
-def find_reader(root: Path = Path("/"), run: RunCommand | None = None) -> Reader | None:
+def find_reader(root: Path = Path("/"), run: RunCommand | None = None) -> EnergyReader | None:
     """The reader that sees the most of this machine; None where it has none.
 
     A sensor in the supply line sees all of it, a processor's own counter only itself.
     """
-    candidates: list[Reader | None] = [
+    candidates: list[EnergyReader | None] = [
         HwmonReader.find(root),
         Ina219Reader.find(root),
         PmicReader.find(run or partial(command_text, timeout_s=_COMMAND_TIMEOUT_S)),
@@ -215,7 +215,7 @@ class BatteryReader:
 class Meter:
     """A window of energy: a context manager around what is measured, then `window`."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: EnergyReader) -> None:
         self._reader = reader
         self._samples: list[tuple[float, float]] = []
         self._gaps = 0

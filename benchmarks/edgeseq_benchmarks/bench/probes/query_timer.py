@@ -1,7 +1,7 @@
-"""The measuring loop: one text at a time, closed loop, every step timed by itself.
+"""The measuring loop: one text at a time, closed loop, each step timed.
 
-Closed loop means service time: the next text waits until the last one is answered, as one
-keystroke follows another. Whoever needs response times at a given arrival rate must derive them.
+Closed loop means service time: the next text waits until the last one is done, as one keystroke
+follows another. Response times at a given arrival rate must be derived from it.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from edgeseq_benchmarks.bench.protocol import Answer, QueryColumns, Text
+from edgeseq_benchmarks.bench.protocol import Classes, QueryColumns, Text
 
 
-class Steps(Protocol):
-    """What is done for one query, and how many tokens that was."""
+class TimedSteps(Protocol):
+    """The steps of one query, and its number of tokens."""
 
     @property
     def tokenize(self) -> Callable[[Any], Any]: ...
     @property
     def infer(self) -> Callable[[Any], Any]: ...
     @property
-    def decode(self) -> Callable[[Any], Answer]: ...
+    def decode(self) -> Callable[[Any], Classes]: ...
     @property
     def count(self) -> Callable[[Any], int]: ...
 
 
-class Nothing:
+class NoSteps:
     """Steps that do nothing."""
 
     def tokenize(self, text: Any) -> Any:
@@ -45,9 +45,9 @@ class Nothing:
         return 0
 
 
-class Recorder:
-    """Growing columns of what was timed, one entry a query; the first answer to each text, and
-    which texts were answered otherwise later."""
+class QueryRecorder:
+    """Growing columns of times, one entry per query; the first prediction of each text, and the
+    indices of texts that got another one later."""
 
     def __init__(self) -> None:
         self.text = array("q")
@@ -56,8 +56,8 @@ class Recorder:
         self.inference_ns = array("q")
         self.decode_ns = array("q")
         self.total_ns = array("q")
-        self.answers: dict[int, Answer] = {}
-        self.varied: set[int] = set()
+        self.predictions: dict[int, Classes] = {}
+        self.inconsistent: set[int] = set()
 
     def columns(self) -> QueryColumns:
         """The columns as they travel to the parent."""
@@ -71,8 +71,8 @@ class Recorder:
         )
 
 
-def time_texts(texts: Sequence[Text], steps: Steps, record: Recorder) -> None:
-    """Answers the texts in order and appends their times, in ns of `time.perf_counter_ns`.
+def time_texts(texts: Sequence[Text], steps: TimedSteps, record: QueryRecorder) -> None:
+    """Runs the texts in order and appends their times, in ns of `time.perf_counter_ns`.
 
     Nothing but the three steps lies between the four readings of the clock; what is stored is
     stored after the last one.
@@ -85,12 +85,12 @@ def time_texts(texts: Sequence[Text], steps: Steps, record: Recorder) -> None:
         tokenized = clock()
         outputs = infer(inputs)
         inferred = clock()
-        answer = decode(outputs)
+        classes = decode(outputs)
         decoded = clock()
         record.text.append(number)
         record.tokens.append(count(inputs))
-        if record.answers.setdefault(number, answer) != answer:
-            record.varied.add(number)
+        if record.predictions.setdefault(number, classes) != classes:
+            record.inconsistent.add(number)
         record.tokenize_ns.append(tokenized - begun)
         record.inference_ns.append(inferred - tokenized)
         record.decode_ns.append(decoded - inferred)
@@ -98,16 +98,16 @@ def time_texts(texts: Sequence[Text], steps: Steps, record: Recorder) -> None:
 
 
 def time_overhead(queries: int) -> array[int]:
-    """`total_ns` of queries that do nothing: what the loop itself adds to each."""
-    record = Recorder()
-    with collector_off():
-        time_texts([""] * queries, Nothing(), record)
+    """`total_ns` of queries that do nothing: the time that the loop adds to each."""
+    record = QueryRecorder()
+    with garbage_collection_off():
+        time_texts([""] * queries, NoSteps(), record)
     return record.total_ns
 
 
 @contextmanager
-def collector_off() -> Iterator[None]:
-    """Keeps the garbage collector out of what is timed inside; what there is goes before."""
+def garbage_collection_off() -> Iterator[None]:
+    """Switches the garbage collector off inside, after one collection."""
     gc.collect()
     was_enabled = gc.isenabled()
     gc.disable()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgeseq.errors import BundleError
 from edgeseq.formats.bundle import Bundle, check_model
-from edgeseq.formats.result import ColdStart, Finding, LengthPoint, Queries, Run, Settings
+from edgeseq.formats.result import ColdStart, LengthPoint, Queries, Run, Settings
 from edgeseq.runtime import PADDING_ID
 from edgeseq.runtime.text_tokenizer import TextTokenizer
 from edgeseq.tasks.examples import TextExample
@@ -188,12 +188,6 @@ class PhoneSubject(Subject):
         """Takes in one job at a chosen length."""
         self.lengths.setdefault(tokens, []).extend(map(nanoseconds, done.times.runs_us))
 
-    def mark_failed(self, stage: str, reason: str) -> None:
-        """The bundle's measurement ends here, and no other's."""
-        self.failed = True
-        words = f"not measured to the end ({stage}): {reason}"
-        self.findings.append(Finding("process-lost", "invalid", words))
-
     def predictions(self) -> Predictions | None:
         """The answers, once every test example has one."""
         if len(self._answers) < len(self._rows):
@@ -217,8 +211,10 @@ class PhoneSubject(Subject):
             # There is no slice of a process of ours whose length it could know.
             findings += [one for one in timing if one.code != "query-cap"]
             findings += validity.clock_findings(queries, CLOCK_NS)
-            findings += validity.answer_findings(
-                0, len(self._truncated), len(self._unknown_only), len(self.examples)
+            findings += validity.prediction_findings(
+                len(self.examples),
+                truncated=len(self._truncated),
+                unknown_only=len(self._unknown_only),
             )
         return Run(
             bundle=bundle_identity(self.bundle),

@@ -22,6 +22,7 @@ from edgeseq.errors import DeviceError, EdgeseqError, OutputError
 from edgeseq.formats.result import Result
 from edgeseq.formats.storage import read_json, write_json
 from edgeseq.progress import ProgressUpdate
+from edgeseq_benchmarks.bench.partial_result import Checkpoints
 from edgeseq_benchmarks.bench.runner import bench
 from edgeseq_benchmarks.devices.remote import run_folder
 from edgeseq_benchmarks.devices.remote.messages import LogLine, RunRequest, failure_of
@@ -97,8 +98,7 @@ def measure(folder: Path, log: RunLog) -> None:
             paths,
             settings=request.settings,
             progress=log.progress,
-            keep=lambda so_far: _keep(so_far, folder, log),
-            keep_interval_s=request.keep_s,
+            checkpoints=Checkpoints(lambda result: _save(result, folder, log), request.keep_s),
         )
         write_json(folder / "result.json", result)
     except EdgeseqError as error:
@@ -111,10 +111,10 @@ def measure(folder: Path, log: RunLog) -> None:
         log.last(LogLine(done=True))
 
 
-def _keep(so_far: Result, folder: Path, log: RunLog) -> None:
-    """Leaves an unfinished result to be fetched, and says so; a full disk is no reason to stop."""
+def _save(unfinished: Result, folder: Path, log: RunLog) -> None:
+    """Saves an unfinished result to be fetched, and logs it; a full disk is no reason to stop."""
     with contextlib.suppress(OutputError, OSError):
-        write_json(folder / "so_far.json", so_far)
+        write_json(folder / "so_far.json", unfinished)
         log.kept()
 
 

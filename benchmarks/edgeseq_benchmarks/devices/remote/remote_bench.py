@@ -30,7 +30,7 @@ from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.subprocesses import CommandOutput, last_line, pause
 from edgeseq.units import format_bytes
 from edgeseq_benchmarks.bench import validity
-from edgeseq_benchmarks.bench.checkpoint import KEEP_INTERVAL_S
+from edgeseq_benchmarks.bench.partial_result import CHECKPOINT_INTERVAL_S
 from edgeseq_benchmarks.bench.runner import own_git_state, subjects_of
 from edgeseq_benchmarks.devices.base import Device, DeviceLostError
 from edgeseq_benchmarks.devices.remote.archive import write_archive
@@ -74,7 +74,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     reconnect_s: float = 150.0
     grace_s: float = 600.0
     listen_s: float = _LISTEN_S
-    keep_s: float = KEEP_INTERVAL_S
+    keep_s: float = CHECKPOINT_INTERVAL_S
 
 
 class _OverError(Exception):
