@@ -18,7 +18,9 @@ from edgeseq.tasks.examples import AnyDataset
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from edgeseq_converters.convert.bare_file import BareModel
+    from edgeseq.progress import ProgressCallback
+    from edgeseq_converters.convert.bare_file import BareFile
+    from edgeseq_converters.convert.import_model import ImportedModel
 
 
 class ConvertOptions(TypedDict, total=False):
@@ -158,43 +160,53 @@ def _convert(
     options: ConvertOptions,
 ) -> ConversionResult:
     # The workstation half is loaded only to convert.
-    from edgeseq_converters.convert.convert_many import Choices, convert_many
-    from edgeseq_converters.convert.prepare import Wanted, prepared
+    from edgeseq_converters.convert.pipeline import convert as convert_bundles
+    from edgeseq_converters.convert.plan import ConversionOptions
 
     min_piece_count, trim_vocab = options.get("min_piece_count"), options.get("trim_vocab", False)
     if min_piece_count is not None and not trim_vocab:
         raise InputError(
             "min_piece_count needs trim_vocab", found=min_piece_count, fix="add trim_vocab"
         )
-    wanted = Wanted(
-        model.name,
-        model.tokenizer,
-        model.description,
-        model.max_tokens,
-        trim_vocab,
-        min_piece_count or 1,
-    )
-    choices = Choices(
-        *combinations, options.get("length"), options.get("runtime"), options.get("max_drop")
+    recipes, lowerings = combinations
+    conversion = ConversionOptions(
+        recipes=recipes,
+        lowerings=lowerings,
+        length=options.get("length"),
+        runtime=options.get("runtime"),
+        max_drop=options.get("max_drop"),
+        trim_vocabulary=trim_vocab,
+        min_piece_count=min_piece_count or 1,
+        overwrite=options.get("overwrite", False),
     )
     with progress_of(options.get("progress", "auto")) as callback:
         dataset = _data_of(model, data, options.get("data_dir"), callback)
-        with prepared(model.source, dataset, wanted, progress=callback) as ready:
-            made = convert_many(
-                ready,
-                out,
-                choices,
-                dataset=dataset,
-                progress=callback,
-                overwrite=options.get("overwrite", False),
-            )
+        imported = _import(model, "auto", callback)
+        converted = convert_bundles(imported, dataset, out, conversion, progress=callback)
+    vocabulary = converted.vocabulary
     return ConversionResult(
-        bundles=tuple(converted_bundle(path, folder) for path, _ in made.bundles),
-        refused=made.refused,
-        vocabulary_size=(ready.rows_before, ready.rows_after),
-        n_retokenized=ready.split_otherwise,
+        bundles=tuple(converted_bundle(path, folder) for path, _ in converted.bundles),
+        refused=converted.refused,
+        vocabulary_size=(vocabulary.rows_before, vocabulary.rows_after),
+        n_retokenized=vocabulary.changed_tokenization,
         n_dev=len(dataset.dev),
     )
+
+
+def _import(model: Model, head: str, progress: ProgressCallback) -> ImportedModel:
+    """The model's arrays; `head` is that of a Hugging Face checkpoint."""
+    # The workstation half is loaded only to convert.
+    from edgeseq_converters.convert.import_model import ImportOptions, load_model
+    from edgeseq_converters.models.huggingface.heads import check_head
+
+    options = ImportOptions(
+        name=model.name,
+        tokenizer=model.tokenizer,
+        description=model.description,
+        max_tokens=model.max_tokens,
+        head=check_head(head),
+    )
+    return load_model(model.source, options, progress=progress)
 
 
 def _data_of(
@@ -207,7 +219,7 @@ def _data_of(
         return resolve_dataset(data, data_dir=data_dir, progress=progress, **task)
     if manifest is None:
         raise InputError(
-            "a model from elsewhere needs its data",
+            "a model from elsewhere needs the data that it was made for",
             where=model.source,
             fix="name the data, or convert to a bare file (--out MODEL.tflite, convert_to_tflite)",
         )
@@ -223,7 +235,7 @@ def convert_to_tflite(
     recipe: str = "dynamic_wi8_afp32",
     lowering: str = "auto",
     **options: Unpack[TfliteOptions],
-) -> BareModel:
+) -> BareFile:
     """Convert a model to a bare .tflite file, without data, tokenizer and labels.
 
     Args:
@@ -251,46 +263,19 @@ def convert_to_tflite(
         >>> es.convert_to_tflite("tagger.h5", "tagger.tflite").size_bytes
     """
     # The workstation half is loaded only to convert.
-    from edgeseq_converters.convert.bare import convert_bare
-    from edgeseq_converters.convert.bare_encoder import convert_bare_encoder
-    from edgeseq_converters.convert.lower.dispatch import Target, choose_lowering, choose_runtime
-    from edgeseq_converters.convert.recipes import get_recipe
-    from edgeseq_converters.models.huggingface.checkpoint import names_checkpoint
-    from edgeseq_converters.models.huggingface.heads import check_head
+    from edgeseq_converters.convert.bare_file import convert_to_file
+    from edgeseq_converters.convert.plan import ConversionOptions
 
-    model = resolve_model(model)
-    is_encoder = names_checkpoint(model.source)
-    lowering = choose_lowering("bert" if is_encoder else "lstm", lowering)
-    target = Target(lowering, options.get("length"), choose_runtime(options.get("runtime")))
     ids = options.get("ids")
-    ids_path = None if ids is None else Path(ids)
-    streaming = options.get("streaming", False)
-    if is_encoder and (streaming or model.description is not None):
-        raise InputError(
-            "streaming and description are for recurrent networks",
-            where=model.source,
-            fix="leave them out",
-        )
+    conversion = ConversionOptions(
+        recipes=(recipe,),
+        lowerings=(lowering,),
+        length=options.get("length"),
+        runtime=options.get("runtime"),
+        token_ids=None if ids is None else Path(ids),
+        streaming=options.get("streaming", False),
+        overwrite=options.get("overwrite", False),
+    )
     with progress_of(options.get("progress", "auto")) as callback:
-        if is_encoder:
-            return convert_bare_encoder(
-                model.source.as_posix(),
-                Path(out),
-                get_recipe(recipe),
-                target,
-                head=check_head(options.get("head", "auto")),
-                ids=ids_path,
-                overwrite=options.get("overwrite", False),
-                progress=callback,
-            )
-        return convert_bare(
-            model.source,
-            Path(out),
-            get_recipe(recipe),
-            target,
-            description=model.description,
-            ids=ids_path,
-            streaming=streaming,
-            overwrite=options.get("overwrite", False),
-            progress=callback,
-        )
+        imported = _import(resolve_model(model), options.get("head", "auto"), callback)
+        return convert_to_file(imported, Path(out), conversion, progress=callback)

@@ -102,23 +102,17 @@ def load_model(
         >>> model = es.load_model("models/lstm")
     """
     # Readers of models import numpy and h5py.
-    from edgeseq_converters.convert.sources import refuse
-    from edgeseq_converters.models import read
-    from edgeseq_converters.models.huggingface.checkpoint import is_checkpoint
+    from edgeseq_converters.convert.import_model import check_source
 
     path = Path(source)
-    model = Model(
+    check_source(path)
+    return Model(
         path,
         name=name,
         tokenizer=None if tokenizer is None else Path(tokenizer),
         description=None if description is None else Path(description),
         max_tokens=max_tokens,
     )
-    if path.exists() and not (model.manifest or read.reads(path) or is_checkpoint(path)):
-        refuse(path)
-    if not path.exists() and (path.suffix or path.is_absolute() or len(path.parts) > 2):
-        raise CheckpointError("does not exist", where=path, fix="name a file, folder or hub id")
-    return model
 
 
 def resolve_model(source: Model | str | Path) -> Model:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,15 +13,9 @@ from edgeseq.cli.console import JsonOption, out, print_json, print_note, progres
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeseq.formats.bundle import BundleManifest
-
-
-class _Choices(NamedTuple):
-    recipes: tuple[str, ...]
-    lowerings: tuple[str, ...]
-    length: int | None
-    runtime: str | None
-    max_drop: float | None
+    from edgeseq.api.bundle import Bundle
+    from edgeseq.api.convert import ConversionResult
+    from edgeseq_converters.convert.bare_file import BareFile
 
 
 FOREIGN = "Models from elsewhere"
@@ -156,180 +151,127 @@ def convert(
 
     Example: edgeseq convert models/lstm --out bundles/lstm --recipe dynamic_wi8_afp32
     """
+    # One thread: those of OpenBLAS spin while they wait, and a second conversion at the same time
+    # made two of them 6 times slower than one. Read when NumPy is imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # Imported here: NumPy and the converters must stay unloaded for `edgeseq --help`.
+    from edgeseq.api.convert import convert_all, convert_to_tflite
+    from edgeseq.api.model import load_model
     from edgeseq.errors import InputError
 
-    choices = _Choices(tuple(recipe or ()), tuple(lowering or ()), length, runtime, max_drop)
-    if out_path.suffix == ".tflite":
-        for option, given in {
-            "--max-drop": max_drop,
-            "--trim-vocab": trim_vocab or None,
-            "--min-piece-count": min_piece_count,
-            "--data": data,
-            "--name": name,
-            "--tokenizer": tokenizer,
-            "--max-tokens": max_tokens,
-        }.items():
-            if given is not None:
-                raise InputError(
-                    f"{option} is for bundles",
-                    found=str(out_path),
-                    fix="leave it out, or name a folder with --out",
-                )
-        _bare(
-            source,
-            out_path,
-            choices,
-            description,
-            ids,
-            head=head,
-            streaming=streaming,
-            overwrite=overwrite,
-            json=json,
-        )
-        return
-    if streaming or ids is not None or head != "auto":
-        raise InputError(
-            "--streaming, --ids and --head are for bare files",
-            found=str(out_path),
-            fix="end --out in .tflite, or leave them out",
-        )
-    if min_piece_count is not None and not trim_vocab:
-        raise InputError(
-            "--min-piece-count goes with --trim-vocab", found=min_piece_count, fix="add it"
-        )
-    from edgeseq.datasets.registry import load_dataset
-    from edgeseq_converters.convert.convert_many import Choices, convert_many
-    from edgeseq_converters.convert.prepare import Wanted, prepared
-
-    wanted = Wanted(name, tokenizer, description, max_tokens, trim_vocab, min_piece_count or 1)
-    with progress_bars() as report:
-        task, trained_on = _trained_on(source) if data is None else (_task_of(source), data)
-        dataset = load_dataset(trained_on, task=task, data_dir=data_dir, progress=report)
-        with prepared(source, dataset, wanted, progress=report) as model:
-            made = convert_many(
-                model,
-                out_path,
-                Choices(*choices),
-                dataset=dataset,
-                progress=report,
-                overwrite=overwrite,
-            )
-    if json:
-        print_json([manifest for _, manifest in made.bundles])
-        return
-    for refused, reason in made.refused.items():
-        print_note(f"refused {refused}: {reason}")
-    if model.rows_after < model.rows_before:
-        print_note(
-            f"vocabulary trimmed from {model.rows_before} to {model.rows_after} tokens; of "
-            f"{len(dataset.dev)} development texts {model.split_otherwise} are split otherwise"
-        )
-    _print_table(made.bundles)
-
-
-def _task_of(source: Path) -> str | None:
-    """The task that a trained-model folder names; None for a model from elsewhere."""
-    from edgeseq_converters.convert.sources import read_source
-
-    known = (source / "model.json").is_file()
-    return read_source(source).manifest.task if known else None
-
-
-def _trained_on(source: Path) -> tuple[str, str]:
-    """Task and data set of a trained-model folder."""
-    from edgeseq.errors import InputError
-    from edgeseq_converters.convert.sources import read_source
-
-    if not (source / "model.json").is_file():
-        raise InputError(
-            "a model from elsewhere needs the data that it was made for",
-            where=source,
-            fix="name it with --data, or convert to a bare file: --out MODEL.tflite",
-        )
-    manifest = read_source(source).manifest
-    return manifest.task, manifest.training.data_name
-
-
-def _bare(
-    source: Path,
-    out_path: Path,
-    choices: _Choices,
-    description: Path | None,
-    ids: Path | None,
-    *,
-    head: str,
-    streaming: bool,
-    overwrite: bool,
-    json: bool,
-) -> None:
-    from edgeseq.errors import InputError
-    from edgeseq_converters.convert.bare import convert_bare
-    from edgeseq_converters.convert.bare_encoder import convert_bare_encoder
-    from edgeseq_converters.convert.lower.dispatch import Target, choose_lowering, choose_runtime
-    from edgeseq_converters.convert.recipes import DEFAULT, get_recipe
-    from edgeseq_converters.models.huggingface.checkpoint import names_checkpoint
-    from edgeseq_converters.models.huggingface.heads import check_head
-
-    if max(len(choices.recipes), len(choices.lowerings)) > 1 or "auto" in choices.recipes:
+    is_bare = out_path.suffix == ".tflite"
+    bundle_options = {
+        "--max-drop": max_drop,
+        "--trim-vocab": trim_vocab or None,
+        "--min-piece-count": min_piece_count,
+        "--data": data,
+        "--name": name,
+        "--tokenizer": tokenizer,
+        "--max-tokens": max_tokens,
+    }
+    file_options = {
+        "--streaming": streaming or None,
+        "--ids": ids,
+        "--head": None if head == "auto" else head,
+    }
+    _check_options(out_path, bundle_options if is_bare else file_options)
+    recipes, lowerings = tuple(recipe or ()), tuple(lowering or ())
+    if is_bare and max(len(recipes), len(lowerings)) > 1:
         raise InputError(
             "a bare file has one recipe and one lowering",
-            found=", ".join((*choices.recipes, *choices.lowerings)),
-            fix="name one of each, or make bundles with --data",
+            found=", ".join((*recipes, *lowerings)),
+            fix="name one of each, or convert to bundles",
         )
-    encoder = names_checkpoint(source)
-    lowering = choose_lowering(
-        "bert" if encoder else "lstm", choices.lowerings[0] if choices.lowerings else "auto"
-    )
-    target = Target(lowering, choices.length, choose_runtime(choices.runtime))
-    chosen = get_recipe(choices.recipes[0] if choices.recipes else DEFAULT)
-    if encoder and (streaming or description is not None):
-        raise InputError(
-            "--streaming and --description are for recurrent networks",
-            found=str(source),
-            fix="leave them out",
+    with progress_bars() as progress:
+        model = load_model(
+            source,
+            name=name,
+            tokenizer=tokenizer,
+            description=description,
+            max_tokens=max_tokens,
         )
-    with progress_bars() as report:
-        if encoder:
-            made = convert_bare_encoder(
-                source.as_posix(),
+        if is_bare:
+            file = convert_to_tflite(
+                model,
                 out_path,
-                chosen,
-                target,
-                head=check_head(head),
+                recipe=recipes[0] if recipes else "dynamic_wi8_afp32",
+                lowering=lowerings[0] if lowerings else "auto",
+                length=length,
+                runtime=runtime,
                 ids=ids,
-                overwrite=overwrite,
-                progress=report,
-            )
-        else:
-            made = convert_bare(
-                source,
-                out_path,
-                chosen,
-                target,
-                description=description,
-                ids=ids,
+                head=head,
                 streaming=streaming,
                 overwrite=overwrite,
-                progress=report,
+                progress=progress,
+            )
+        else:
+            result = convert_all(
+                model,
+                data,
+                recipes=recipes,
+                lowerings=lowerings,
+                out=out_path,
+                length=length,
+                runtime=runtime,
+                max_drop=max_drop,
+                trim_vocab=trim_vocab,
+                min_piece_count=min_piece_count,
+                data_dir=data_dir,
+                overwrite=overwrite,
+                progress=progress,
             )
     if json:
-        print_json(made)
-        return
+        print_json(file if is_bare else [bundle.manifest for bundle in result.bundles])
+    elif is_bare:
+        _print_file(file, ids)
+    else:
+        _print_result(result)
+
+
+def _check_options(out_path: Path, options: dict[str, Any]) -> None:
+    """Raises `InputError` for the first of the options of another kind of output that is set."""
+    # Loads NumPy.
+    from edgeseq.errors import InputError
+
+    is_bare = out_path.suffix == ".tflite"
+    for option, value in options.items():
+        if value is not None:
+            ending = "name a folder with" if is_bare else "end in .tflite"
+            raise InputError(
+                f"{option} is for {'bundles' if is_bare else 'bare files'}",
+                found=str(out_path),
+                fix=f"remove it, or {ending} --out",
+            )
+
+
+def _print_file(file: BareFile, ids: Path | None) -> None:
     out.print(
-        f"{made.path}: {made.size_bytes / 1e6:.2f} MB, input_ids to {made.output} "
-        f"{list(made.shape)}, {made.max_abs_error:.2g} from the float model at most",
+        f"{file.path}: {file.size_bytes / 1e6:.2f} MB, input_ids to {file.output} "
+        f"{list(file.shape)}, {file.max_abs_error:.2g} from the float model at most",
         markup=False,
         soft_wrap=True,
     )
-    if made.tried_runtime is not None:
-        print_note(made.tried_runtime)
+    if file.tried_runtime is not None:
+        print_note(file.tried_runtime)
     print_note(
-        f"compared on {made.n_examples} "
+        f"compared on {file.n_examples} "
         + ("texts of --ids" if ids else "random texts: name real ones with --ids")
     )
 
 
-def _print_table(bundles: Sequence[tuple[Path, BundleManifest]]) -> None:
+def _print_result(result: ConversionResult) -> None:
+    for refused, reason in result.refused.items():
+        print_note(f"refused {refused}: {reason}")
+    rows_before, rows_after = result.vocabulary_size
+    if rows_after < rows_before:
+        print_note(
+            f"vocabulary trimmed from {rows_before} to {rows_after} tokens; "
+            f"{result.n_retokenized} of {result.n_dev} development texts are tokenized differently"
+        )
+    _print_table(result.bundles)
+
+
+def _print_table(bundles: Sequence[Bundle]) -> None:
     from rich import box
     from rich.table import Table
 
@@ -341,7 +283,8 @@ def _print_table(bundles: Sequence[tuple[Path, BundleManifest]]) -> None:
         table.add_column(title, no_wrap=True)
     for title in ("MB", "same label", "error", "float", "dev", "s"):
         table.add_column(title, justify="right", no_wrap=True)
-    for _, manifest in bundles:
+    for bundle in bundles:
+        manifest = bundle.manifest
         measured, show = manifest.fidelity, metric_of(manifest.task).show
         table.add_row(
             manifest.recipe,
@@ -354,13 +297,13 @@ def _print_table(bundles: Sequence[tuple[Path, BundleManifest]]) -> None:
             f"{manifest.provenance.conversion_seconds or 0:.1f}",
         )
     out.print(table)
-    for place, _ in bundles:
-        out.print(str(place), markup=False, soft_wrap=True)
-    for tried in dict.fromkeys(manifest.provenance.tried_runtime for _, manifest in bundles):
+    for bundle in bundles:
+        out.print(str(bundle.path), markup=False, soft_wrap=True)
+    for tried in dict.fromkeys(bundle.manifest.provenance.tried_runtime for bundle in bundles):
         if tried is not None:
             print_note(tried)
-    n_examples = bundles[0][1].fidelity.n_examples
+    n_examples = bundles[0].manifest.fidelity.n_examples
     print_note(
         f"compared with the float model on {n_examples} development texts; "
-        f"next: edgeseq bench {bundles[0][0]} --out result.json"
+        f"next: edgeseq bench {bundles[0].path} --out result.json"
     )

@@ -310,8 +310,10 @@ def bundles(
     """A bundle of each architecture in each recipe that it has, by (arch, recipe)."""
     from concurrent.futures import ThreadPoolExecutor
 
+    from edgeseq_converters.convert.import_model import load_model
     from edgeseq_converters.convert.lower.dispatch import LOWERINGS, recipes_of
     from edgeseq_converters.convert.pipeline import convert
+    from edgeseq_converters.convert.plan import ConversionOptions
 
     root = tmp_path_factory.mktemp("bundles")
     folders: tuple[tuple[Arch, Path], ...] = (("lstm", lstm_folder), ("bert", bert_folder))
@@ -323,7 +325,7 @@ def bundles(
 
     def run(job: tuple[tuple[str, str], Path, Path]) -> tuple[tuple[str, str], Path]:
         key, folder, out = job
-        convert(folder, out, recipe=key[1], dataset=invented_dataset)
+        convert(load_model(folder), invented_dataset, out, ConversionOptions(recipes=(key[1],)))
         return key, out
 
     with ThreadPoolExecutor(max_workers=2) as pool:

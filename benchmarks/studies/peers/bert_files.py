@@ -22,9 +22,9 @@ from edgeseq.errors import EdgeseqError
 from edgeseq.formats.arrays import array_bytes
 from edgeseq.formats.codec import decode_json
 from edgeseq.formats.storage import write_bytes
-from edgeseq_converters.convert.bare_encoder import convert_bare_encoder
-from edgeseq_converters.convert.lower.dispatch import Target
-from edgeseq_converters.convert.recipes import get_recipe
+from edgeseq_converters.convert.bare_file import convert_to_file
+from edgeseq_converters.convert.import_model import ImportOptions, load_model
+from edgeseq_converters.convert.plan import ConversionOptions
 from edgeseq_converters.models.huggingface.checkpoint import read_model
 from edgeseq_converters.models.huggingface.files import find_files
 from edgeseq_converters.models.reference_encoder import bert_answers
@@ -214,16 +214,10 @@ def _run(order: BertBuildOrder, order_path: Path) -> str | None:
 
 def _edgeseq(order: BertBuildOrder) -> None:
     ids = Path(order.path).with_suffix(".ids")
-    ids.write_bytes(b"".join(msgspec.json.encode(precision) + b"\n" for precision in order.texts))
-    recipe = get_recipe(_RECIPES[order.precision])
-    convert_bare_encoder(
-        Path(order.checkpoint),
-        Path(order.path),
-        recipe,
-        Target("encoder"),
-        head="sequence_classification",
-        ids=ids,
-    )
+    ids.write_bytes(b"".join(msgspec.json.encode(text) + b"\n" for text in order.texts))
+    model = load_model(Path(order.checkpoint), ImportOptions(head="sequence_classification"))
+    options = ConversionOptions(recipes=(_RECIPES[order.precision],), token_ids=ids)
+    convert_to_file(model, Path(order.path), options)
 
 
 def _torch_model(checkpoint: str, *, masked: bool) -> Any:

@@ -16,12 +16,10 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from edgeseq.datasets.wikitext import EOS, UNKNOWN, stream_dataset
 from edgeseq.formats.trained_model import TrainedModel, write_model_folder
 from edgeseq.tasks.examples import AnyDataset, Dataset, StreamExample, TaggedExample, TextExample
-from edgeseq_converters.convert.bare import convert_bare
-from edgeseq_converters.convert.bare_encoder import convert_bare_encoder
-from edgeseq_converters.convert.lower.dispatch import Target
+from edgeseq_converters.convert.bare_file import convert_to_file
+from edgeseq_converters.convert.import_model import ImportOptions, load_model
 from edgeseq_converters.convert.pipeline import convert
-from edgeseq_converters.convert.prepare import Wanted, prepared
-from edgeseq_converters.convert.recipes import get_recipe
+from edgeseq_converters.convert.plan import ConversionOptions
 from edgeseq_converters.models.stored_network import network_to_folder
 
 from . import seeded
@@ -43,8 +41,8 @@ def convert_bundle(
     source: Path, out: Path, dataset: AnyDataset, recipe: str, tokenizer: Path | None = None
 ) -> bytes:
     """The model file of a bundle converted from any source."""
-    with prepared(source, dataset, Wanted(tokenizer=tokenizer)) as model:
-        convert(model.path, out, recipe=recipe, dataset=dataset)
+    model = load_model(source, ImportOptions(tokenizer=tokenizer))
+    convert(model, dataset, out, ConversionOptions(recipes=(recipe,)))
     return (out / "model.tflite").read_bytes()
 
 
@@ -52,13 +50,15 @@ def convert_recurrent_file(
     source: Path, out: Path, recipe: str, description: Path | None = None
 ) -> bytes:
     """A bare file of a Keras or PyTorch network."""
-    convert_bare(source, out, get_recipe(recipe), Target("loop"), description=description)
+    model = load_model(source, ImportOptions(description=description))
+    convert_to_file(model, out, ConversionOptions(recipes=(recipe,)))
     return out.read_bytes()
 
 
 def convert_checkpoint_file(source: Path, out: Path, recipe: str, head: Any) -> bytes:
     """A bare file of a Hugging Face checkpoint."""
-    convert_bare_encoder(source, out, get_recipe(recipe), Target("encoder"), head=head)
+    model = load_model(source, ImportOptions(head=head))
+    convert_to_file(model, out, ConversionOptions(recipes=(recipe,)))
     return out.read_bytes()
 
 

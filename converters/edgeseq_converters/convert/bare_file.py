@@ -1,29 +1,39 @@
-"""Writes a bare .tflite file, after it has been compared with its float model."""
+"""A model as a bare .tflite file: no tokenizer, no data, no bundle."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from edgeseq.errors import ConversionError, OutputError
-from edgeseq.formats.storage import write_bytes
-from edgeseq.formats.tflite_file import read_tflite
-from edgeseq.progress import ProgressCallback, ProgressUpdate
-from edgeseq.runtime.interpreter import SignatureNames, TfliteModel
-from edgeseq_converters.convert.recipes import Recipe
-from edgeseq_converters.convert.verify.fidelity import runtime_errors
-from edgeseq_converters.convert.verify.older_runtime import check_answers, try_runtime
-from edgeseq_converters.convert.verify.structure import check_runtime
-from edgeseq_converters.models.arrays import FloatArray
+from edgeseq.errors import DataError, InputError, OutputError
+from edgeseq.formats.codec import decode_json
+from edgeseq.formats.storage import read_bytes, write_bytes
+from edgeseq.progress import ProgressCallback, no_progress
+from edgeseq.tasks.registry import task_of
+from edgeseq_converters.convert.import_model import ImportedModel
+from edgeseq_converters.convert.lower.dispatch import recipes_of
+from edgeseq_converters.convert.lower.encoder import encoder
+from edgeseq_converters.convert.pipeline import lower_model
+from edgeseq_converters.convert.plan import ConversionOptions, ConversionPlan, plan_file
+from edgeseq_converters.convert.verify.fidelity import check_relative_error
+from edgeseq_converters.convert.verify.interpreter_process import ModelFile, run_model
+from edgeseq_converters.convert.verify.older_runtime import check_older_runtime
+from edgeseq_converters.convert.verify.structure import text_signature
+from edgeseq_converters.models import reference_recurrent
+from edgeseq_converters.models.arrays import FloatArray, vocabulary_size
+from edgeseq_converters.models.network import Activation, Dense, Network
+from edgeseq_converters.models.reference import reference_answers
 
-N_TRIED = 16
-"""Texts that an older runtime is asked."""
+RANDOM_LENGTHS = (1, 2, 5, 8, 13, 21, 32, 64)
+"""Of the random texts that a file is compared on where no token ids are named: 4 of each."""
 
 
-class BareModel(msgspec.Struct, frozen=True):
+class BareFile(msgspec.Struct, frozen=True):
     """What was written, and how far it is from the float model on `n_examples` texts.
 
     `max_abs_error` is over the outputs, `relative_error` that over the largest |output|; `shape`
@@ -43,104 +53,181 @@ class BareModel(msgspec.Struct, frozen=True):
     tried_runtime: str | None = None
 
 
-class Content(msgspec.Struct, frozen=True):
-    """A file's content, the name of its output, what it was made of, and the older runtime that
-    must load it (None: the current one)."""
+def convert_to_file(
+    imported: ImportedModel,
+    out: Path,
+    options: ConversionOptions = ConversionOptions(),  # noqa: B008 - frozen
+    *,
+    progress: ProgressCallback = no_progress,
+) -> BareFile:
+    """Writes the model as the file `out`, after comparing it with the float one.
 
-    content: bytes
-    output: str
-    model: str
-    parameters: int
-    streaming: bool = False
-    runtime: str | None = None
+    A recurrent network keeps its outputs as they are; a checkpoint has the outputs of its head:
+    sentence embeddings, tags, masked tokens or classes. Without `options.token_ids` the comparison
+    uses random ids, int4 weights are rounded one by one, and static recipes are refused.
 
-
-class Expected(msgspec.Struct, frozen=True):
-    """Texts as token ids, and the float model's answers: [outputs], or [n, outputs]."""
-
-    texts: Sequence[Sequence[int]]
-    answers: Sequence[FloatArray]
-
-
-def check_free(out: Path, *, overwrite: bool) -> None:
-    """Raises `OutputError` when `out` is there already, without `overwrite`."""
-    if out.exists() and not overwrite:
-        raise OutputError("is there already", where=out, fix="choose another --out or --overwrite")
-
-
-def write_bare(
-    out: Path, made: Content, expected: Expected, recipe: Recipe, *, progress: ProgressCallback
-) -> BareModel:
-    """Writes `out` when its answers are within the recipe's bound of the float model's.
-
-    Raises `ConversionError` when they are not or when the runtime refuses the file, and
-    `OutputError` when it cannot be written; nothing is left behind then.
+    Raises `CheckpointError`, `ConversionError`, `DataError`, `InputError` and `OutputError`;
+    nothing is written then.
     """
-    draft = out.with_name(f".{out.name}.draft")
-    try:
-        write_bytes(draft, made.content)
-        if made.runtime is not None:
-            check_runtime(read_tflite(draft), made.runtime, where=out)
-        worst, shape = _compare(draft, made, expected, progress)
-        largest = max(float(np.abs(wanted).max()) for wanted in expected.answers)
-        relative = worst / max(largest, 1e-6)
-        if not np.isfinite(relative) or relative > recipe.bound.relative_error:
-            raise ConversionError(
-                f"answers differ from the float model's by {relative:.2g} of the largest output",
-                where=made.model,
-                expected=f"<= {recipe.bound.relative_error:g} with {recipe.name}",
-                fix="choose a finer recipe",
-            )
-        tried = _try_older(draft, made, expected, recipe, progress)
-        draft.replace(out)
-    finally:
-        draft.unlink(missing_ok=True)
-    return BareModel(
+    model = imported.model
+    plan = plan_file("lstm" if isinstance(model, Network) else model.manifest.arch, out, options)
+    _check_options(imported, plan, options)
+    if out.exists() and not options.overwrite:
+        raise OutputError("already exists", where=out, fix="choose another --out or --overwrite")
+    calibration = () if options.token_ids is None else _read_token_ids(options.token_ids, imported)
+    texts = [text[: plan.target.steps] for text in calibration or _random_ids(imported, plan)]
+    reference = _reference(imported, texts)
+    output, length = _output_name(imported), plan.target.steps
+    shape = (1, *((length or -1,) if reference[0].ndim == 2 else ()), reference[0].shape[-1])
+    lowered = lower_model(
+        model,
+        plan,
+        calibration,
+        text_signature(output, shape, length),
+        streaming=options.streaming,
+        progress=progress,
+    )
+    with _draft(out) as draft:
+        write_bytes(draft, lowered.content)
+        file = ModelFile(
+            draft,
+            out,
+            signature_key=lowered.signature.key,
+            output=output,
+            width=shape[-1],
+            per_token=len(shape) == 3,
+        )
+        outputs = run_model(file, texts, stage="compare with the float model", progress=progress)
+        pairs = list(zip(reference, outputs, strict=True))
+        # A network that masks padding ends with the text.
+        error = max(float(np.abs(want - values[: len(want)]).max()) for want, values in pairs)
+        largest = max(float(np.abs(want).max()) for want in reference)
+        check_relative_error(error / max(largest, 1e-6), plan.recipe, where=out)
+        tried_runtime = check_older_runtime(
+            plan.target.runtime, file, texts, outputs, plan.recipe, progress=progress
+        )
+    return BareFile(
         path=str(out),
-        size_bytes=len(made.content),
-        output=made.output,
+        size_bytes=len(lowered.content),
+        output=output,
         shape=shape,
-        n_examples=len(expected.texts),
-        max_abs_error=worst,
-        relative_error=relative,
-        parameters=made.parameters,
-        streaming=made.streaming,
-        tried_runtime=tried,
+        n_examples=len(texts),
+        max_abs_error=error,
+        relative_error=error / max(largest, 1e-6),
+        parameters=model.parameters,
+        streaming=options.streaming,
+        tried_runtime=tried_runtime,
     )
 
 
-def _try_older(
-    path: Path, made: Content, expected: Expected, recipe: Recipe, progress: ProgressCallback
-) -> str | None:
-    """Asks the older runtime that the file is for, if it can be installed; says what was done."""
-    if made.runtime is None:
-        return None
-    if expected.answers[0].ndim > 1:
-        return f"{made.runtime}: operators checked, not asked (answers for each token)"
-    texts = expected.texts[:N_TRIED]
-    tried = try_runtime(made.runtime, path, texts, output=made.output, progress=progress)
-    if tried.answers is None:
-        return f"{made.runtime}: not tried, {tried.why_not}"
-    wanted = np.stack(expected.answers[:N_TRIED])
-    found = np.asarray(tried.answers, np.float32)
-    check_answers(found, wanted, recipe.bound.relative_error, where=path)
-    return f"{made.runtime}: answered {len(texts)} texts"
+def _check_options(
+    imported: ImportedModel, plan: ConversionPlan, options: ConversionOptions
+) -> None:
+    model = imported.model
+    arch = "lstm" if isinstance(model, Network) else model.manifest.arch
+    if not isinstance(model, Network):
+        if options.streaming or imported.options.description is not None:
+            raise InputError(
+                "--streaming and --description are for recurrent networks",
+                found=str(imported.source),
+                fix="remove them",
+            )
+        if task_of(model.manifest.task).is_streaming:
+            raise InputError(
+                "a model of the next token is converted to a bundle",
+                where=imported.source,
+                fix="name a folder with --out",
+            )
+    static = plan.recipe.activations != "float32"
+    available = recipes_of(arch, plan.target.lowering)
+    if static and options.token_ids is None and plan.recipe.name in available:
+        raise InputError(
+            "a static recipe needs texts to calibrate on",
+            found=plan.recipe.name,
+            fix="name a file of token ids with --ids, one JSON list per line",
+        )
 
 
-def _compare(
-    path: Path, made: Content, expected: Expected, progress: ProgressCallback
-) -> tuple[float, tuple[int, ...]]:
-    """The largest |difference|, and the output's shape."""
-    with runtime_errors(path):
-        model = TfliteModel(path, signature=SignatureNames(output=made.output))
-    worst = 0.0
-    shape: tuple[int, ...] = ()
-    pairs = zip(expected.texts, expected.answers, strict=True)
-    for number, (text, wanted) in enumerate(pairs, start=1):
-        with runtime_errors(path):
-            found = model.infer(text)
-        worst = max(worst, float(np.abs(found - wanted).max()))
-        tokens = (model.fixed_length or -1,) if wanted.ndim == 2 else ()
-        shape = (1, *tokens, wanted.shape[-1])
-        progress(ProgressUpdate("compare with the float model", number, len(expected.texts)))
-    return worst, shape
+def _output_name(imported: ImportedModel) -> str:
+    """`probabilities` when a network ends in a softmax or a sigmoid, else `logits`, or what the
+    head of a checkpoint has."""
+    if not isinstance(imported.model, Network):
+        bert = imported.model.manifest.bert
+        return "logits" if bert is None else encoder.output_name(bert.head)
+    last = imported.model.layers[-1]
+    function = last.function if isinstance(last, Dense | Activation) else "linear"
+    return "probabilities" if function in ("softmax", "sigmoid") else "logits"
+
+
+def _reference(imported: ImportedModel, texts: Sequence[Sequence[int]]) -> list[FloatArray]:
+    if isinstance(imported.model, Network):
+        return reference_recurrent.answers(imported.model, texts)
+    return reference_answers(imported.model, texts)
+
+
+def _random_ids(imported: ImportedModel, plan: ConversionPlan) -> list[list[int]]:
+    """Random texts; under `mask_zero` without the id of padding."""
+    model = imported.model
+    vocabulary, lowest = _vocabulary(imported), 0
+    if isinstance(model, Network):
+        lowest = int(model.embedding.mask_zero and vocabulary > 1)
+    longest = plan.target.steps or _max_tokens(imported) or RANDOM_LENGTHS[-1]
+    lengths = [length for length in RANDOM_LENGTHS if length <= longest]
+    rng = np.random.default_rng(0)
+    return [rng.integers(lowest, vocabulary, n).tolist() for n in lengths for _ in range(4)]
+
+
+def _vocabulary(imported: ImportedModel) -> int:
+    model = imported.model
+    return model.embedding.vocabulary_size if isinstance(model, Network) else vocabulary_size(model)
+
+
+def _max_tokens(imported: ImportedModel) -> int | None:
+    model = imported.model
+    return None if isinstance(model, Network) else model.manifest.max_tokens
+
+
+def _read_token_ids(path: Path, imported: ImportedModel) -> list[list[int]]:
+    """The lists of token ids in a file, one per line.
+
+    Raises `DataError` naming the line: an id beyond the embedding table, or a text longer than the
+    model takes.
+    """
+    size, longest = _vocabulary(imported), _max_tokens(imported)
+    texts = []
+    for number, line in enumerate(read_bytes(path, error=DataError).splitlines(), start=1):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            ids: list[int] = decode_json(line, list[int])
+        except (msgspec.DecodeError, json.JSONDecodeError) as failure:
+            raise DataError(
+                "is not a list of token ids", where=where, found=failure, expected="[12, 7, 5]"
+            ) from failure
+        if not ids or min(ids) < 0 or max(ids) >= size:
+            raise DataError(
+                "has a token id beyond the embedding table",
+                where=where,
+                found=f"{min(ids)} to {max(ids)}" if ids else "no id",
+                expected=f"0 to {size - 1}",
+            )
+        if longest is not None and len(ids) > longest:
+            raise DataError(
+                "is longer than the model takes", where=where, found=len(ids), expected=longest
+            )
+        texts.append(ids)
+    if not texts:
+        raise DataError("holds no token ids", where=path, expected="one JSON list per line")
+    return texts
+
+
+@contextlib.contextmanager
+def _draft(out: Path) -> Iterator[Path]:
+    """A file beside `out` that becomes `out` when the block ends without an error."""
+    draft = out.with_name(f".{out.name}.draft")
+    try:
+        yield draft
+        draft.replace(out)
+    finally:
+        draft.unlink(missing_ok=True)

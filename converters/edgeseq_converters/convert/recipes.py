@@ -19,7 +19,18 @@ MIN_QUANTIZED_ELEMENTS = 1024
 float32 in an encoder."""
 
 DEFAULT: RecipeName = "dynamic_wi8_afp32"
-"""What a device gets unless something else is asked for: smallest and fastest of the three."""
+"""The smallest and fastest that most devices run without a loss of quality."""
+BY_SIZE: tuple[RecipeName, ...] = (
+    "dynamic_wi4_ei4_afp32",
+    "dynamic_wi4_afp32",
+    "static_wi8_ai8",
+    "dynamic_wi8_afp32",
+    "weight_only_wi8_afp32",
+    "static_wi8_ai16",
+    "float16",
+    "float32",
+)
+"""From the smallest file to the largest; of equal sizes the faster one on most processors first."""
 
 Storage = Literal["float32", "float16", "int8", "int4"]
 Activations = Literal["float32", "int8", "int16"]

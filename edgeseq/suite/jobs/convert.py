@@ -11,7 +11,9 @@ from edgeseq.formats.codec import from_builtins
 from edgeseq.progress import ProgressCallback
 from edgeseq.suite.jobs.data import DataArguments, load_unchanged
 from edgeseq.units import format_bytes, format_share
+from edgeseq_converters.convert.import_model import load_model
 from edgeseq_converters.convert.pipeline import convert
+from edgeseq_converters.convert.plan import ConversionOptions
 
 
 class ConvertArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -28,15 +30,15 @@ class ConvertArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def run(arguments: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]:
     """Converts a trained model by one recipe and writes its bundle to `out`."""
     request = from_builtins(arguments, ConvertArguments)
-    manifest = convert(
-        Path(request.source),
-        Path(request.out),
-        recipe=request.recipe,
-        lowering=request.lowering,
-        dataset=load_unchanged(request.data, request.data_sha256, progress),
-        progress=progress,
+    options = ConversionOptions(
+        recipes=(request.recipe,),
+        lowerings=() if request.lowering == "auto" else (request.lowering,),
         overwrite=True,
     )
+    dataset = load_unchanged(request.data, request.data_sha256, progress)
+    model = load_model(Path(request.source), progress=progress)
+    converted = convert(model, dataset, Path(request.out), options, progress=progress)
+    [(_, manifest)] = converted.bundles
     fidelity = manifest.fidelity
     size_bytes = manifest.files["model.tflite"].size_bytes
     agreement = format_share(fidelity.label_agreement)

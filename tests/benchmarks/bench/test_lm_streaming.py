@@ -42,7 +42,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         not_trained_here,
         write_model_folder,
     )
+    from edgeseq_converters.convert.import_model import load_model
     from edgeseq_converters.convert.pipeline import convert
+    from edgeseq_converters.convert.plan import ConversionOptions
     from edgeseq_converters.models.network import Cell, Dense, Embedding, Network, Recurrent
     from edgeseq_converters.models.stored_network import network_to_folder
     from edgeseq_converters.training.language_model.corpus import tokenizer_json
@@ -86,7 +88,12 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         for part, own in lengths.items()
     }
     data = stream_dataset("random", parts, licence="", origin="")
-    convert(folder / "model", folder / "bundle", recipe="float32", dataset=data)
+    convert(
+        load_model(folder / "model"),
+        data,
+        folder / "bundle",
+        ConversionOptions(recipes=("float32",)),
+    )
     return read_bundle(folder / "bundle")
 
 

@@ -73,7 +73,9 @@ def make_model(name: str) -> Any:
 def bundle(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Bundle:
     """Its test part has an empty document, one of one word, and one longer than its window."""
     from edgeseq.formats.trained_model import write_model_folder
+    from edgeseq_converters.convert.import_model import load_model
     from edgeseq_converters.convert.pipeline import convert
+    from edgeseq_converters.convert.plan import ConversionOptions
 
     folder = tmp_path_factory.mktemp("window")
     write_model_folder(folder / "model", make_model("window"))
@@ -91,11 +93,10 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
     }
     data = stream_dataset("random", parts, licence="", origin="")
     convert(
-        folder / "model",
+        load_model(folder / "model"),
+        data,
         folder / "bundle",
-        recipe="float32",
-        lowering=request.param,
-        dataset=data,
+        ConversionOptions(recipes=("float32",), lowerings=(request.param,)),
     )
     return read_bundle(folder / "bundle")
 

@@ -34,11 +34,13 @@ from edgeseq.formats.tflite_runtimes import runtime_support
 from edgeseq.formats.trained_model import TrainedModel, write_model_folder
 from edgeseq.progress import ProgressUpdate
 from edgeseq.tasks.examples import Dataset
-from edgeseq_converters.convert import pipeline as convert_module
+from edgeseq_converters.convert.import_model import load_model
 from edgeseq_converters.convert.lower.dispatch import LOWERINGS, recipes_of
 from edgeseq_converters.convert.pipeline import convert
+from edgeseq_converters.convert.plan import ConversionOptions
 from edgeseq_converters.convert.recipes import RECIPES, get_recipe
-from edgeseq_converters.convert.verify.structure import check_converted
+from edgeseq_converters.convert.verify import interpreter_process
+from edgeseq_converters.convert.verify.structure import check_converted, text_signature
 
 Bundles = dict[tuple[str, str], Path]
 RECIPE = "dynamic_wi8_afp32"
@@ -111,7 +113,12 @@ def test_an_older_runtime_is_given_operators_that_it_has(
 ) -> None:
     runtime = "tflite-runtime==2.14"
     out = tmp_path / "bundle"
-    manifest = convert(lstm_folder, out, recipe=recipe, dataset=invented_dataset, runtime=runtime)
+    manifest = convert(
+        load_model(lstm_folder),
+        invented_dataset,
+        out,
+        ConversionOptions(recipes=(recipe,), runtime=runtime),
+    ).bundles[0][1]
     # Where this Python can have that runtime, the file was really loaded and asked in it.
     tried = manifest.provenance.tried_runtime
     installable = sys.version_info < (3, 12)
@@ -128,12 +135,11 @@ def test_an_encoder_for_an_older_runtime_is_really_loaded_there(
     recipe: str, bert_folder: Path, invented_dataset: Dataset, tmp_path: Path
 ) -> None:
     manifest = convert(
-        bert_folder,
+        load_model(bert_folder),
+        invented_dataset,
         tmp_path / "bundle",
-        recipe=recipe,
-        dataset=invented_dataset,
-        runtime="tflite-runtime==2.14",
-    )
+        ConversionOptions(recipes=(recipe,), runtime="tflite-runtime==2.14"),
+    ).bundles[0][1]
     assert manifest.provenance.tried_runtime is not None
     assert manifest.provenance.tried_runtime.startswith("tflite-runtime 2.14.0: ")
 
@@ -143,16 +149,18 @@ def test_a_runtime_without_the_operators_is_an_error(
 ) -> None:
     with pytest.raises(ConversionError, match=r"tflite-runtime 2.14.0 cannot load.*version 12"):
         convert(
-            bert_folder,
+            load_model(bert_folder),
+            invented_dataset,
             tmp_path / "bundle",
-            recipe="dynamic_wi4_afp32",
-            dataset=invented_dataset,
-            runtime="tflite-runtime==2.14",
+            ConversionOptions(recipes=("dynamic_wi4_afp32",), runtime="tflite-runtime==2.14"),
         )
     assert not (tmp_path / "bundle").exists()
     with pytest.raises(InputError, match=r"unknown runtime.*tflite-runtime==2.14.0"):
         convert(
-            bert_folder, tmp_path / "b", recipe=RECIPE, dataset=invented_dataset, runtime="onnx"
+            load_model(bert_folder),
+            invented_dataset,
+            tmp_path / "b",
+            ConversionOptions(recipes=(RECIPE,), runtime="onnx"),
         )
 
 
@@ -179,14 +187,26 @@ def test_one_interpreter_takes_every_length_and_the_cost_follows_it(
 def test_a_file_that_was_not_quantized_is_refused(recipe: str, bundles: Bundles) -> None:
     path = bundles["bert", "float32"] / "model.tflite"
     with pytest.raises(ConversionError, match="changed only 0%"):
-        check_converted(read_tflite(path), get_recipe(recipe), answer=(1, 3), where=path)
+        check_converted(
+            read_tflite(path),
+            get_recipe(recipe),
+            expected=text_signature("logits", (1, 3)),
+            where=path,
+        )
     with pytest.raises(ConversionError, match="another signature"):
-        check_converted(read_tflite(path), get_recipe("float32"), answer=(1, 4), where=path)
+        check_converted(
+            read_tflite(path),
+            get_recipe("float32"),
+            expected=text_signature("logits", (1, 4)),
+            where=path,
+        )
 
 
 def test_small_weights_are_quantized_too(make: Any) -> None:
     model = parse_tflite(make.export(make.lstm(hidden=4, embedding=4), RECIPE), where="small")
-    check_converted(model, get_recipe(RECIPE), answer=(1, 3), where=Path("small"))
+    check_converted(
+        model, get_recipe(RECIPE), expected=text_signature("logits", (1, 3)), where=Path("small")
+    )
     tables = [one for one, readers in model.constants() if is_table(one, readers)]
     assert {tensor.dtype for tensor in tables if tensor.shape[1] > 1} == {"INT8"}
     scales = [tensor for tensor in tables if tensor.shape[1] == 1]
@@ -206,10 +226,10 @@ def test_answers_beyond_the_bound_are_refused(
     seen: list[ProgressUpdate] = []
     with pytest.raises(ConversionError, match=r"differ from the float model's.*finer recipe"):
         convert(
-            lstm_folder,
+            load_model(lstm_folder),
+            invented_dataset,
             tmp_path / "out",
-            recipe=RECIPE,
-            dataset=invented_dataset,
+            ConversionOptions(recipes=(RECIPE,)),
             progress=seen.append,
         )
     assert list(tmp_path.iterdir()) == []
@@ -225,7 +245,7 @@ DEATHS = [
 
 
 @pytest.mark.parametrize("death", DEATHS, ids=["signal", "exit", "silence"])
-def test_a_converter_that_dies_becomes_one_line_and_leaves_nothing(
+def test_an_interpreter_that_dies_becomes_one_line_and_leaves_nothing(
     death: tuple[str, str],
     tmp_path: Path,
     lstm_folder: Path,
@@ -233,11 +253,19 @@ def test_a_converter_that_dies_becomes_one_line_and_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     command, cause = death
-    monkeypatch.setattr(convert_module, "WORKER", (sys.executable, "-c", command))
+    child = tmp_path / "child.py"
+    child.write_text(command)
+    monkeypatch.setattr(interpreter_process, "CHILD", (str(child),))
+    out = tmp_path / "output" / "bundle"
     with pytest.raises(ConversionError, match=re.escape(cause)) as caught:
-        convert(lstm_folder, tmp_path / "out", recipe=RECIPE, dataset=invented_dataset)
+        convert(
+            load_model(lstm_folder),
+            invented_dataset,
+            out,
+            ConversionOptions(recipes=(RECIPE,)),
+        )
     assert "\n" not in str(caught.value)
-    assert list(tmp_path.iterdir()) == []
+    assert list(out.parent.iterdir()) == []
 
 
 @contextlib.contextmanager
@@ -267,7 +295,12 @@ def test_a_full_disk_leaves_nothing(
     folder.mkdir()
     with _little_room(folder):
         with pytest.raises(EdgeseqError, match=r"disk is full|cannot be written|died") as caught:
-            convert(lstm_folder, folder / "out", recipe=RECIPE, dataset=invented_dataset)
+            convert(
+                load_model(lstm_folder),
+                invented_dataset,
+                folder / "out",
+                ConversionOptions(recipes=(RECIPE,)),
+            )
         assert list(folder.iterdir()) == []
     assert "\n" not in str(caught.value)
 
@@ -278,7 +311,9 @@ def test_what_stands_at_out_is_kept_unless_it_may_be_replaced(
     out = bundles["lstm", RECIPE]
     before = (out / "bundle.json").read_bytes()
     with pytest.raises(OutputError, match="already exists"):
-        convert(lstm_folder, out, recipe=RECIPE, dataset=invented_dataset)
+        convert(
+            load_model(lstm_folder), invented_dataset, out, ConversionOptions(recipes=(RECIPE,))
+        )
     assert (out / "bundle.json").read_bytes() == before
 
 
@@ -317,7 +352,12 @@ def test_damaged_weights_are_named(
     model = make.lstm()
     spoil(model)
     with pytest.raises(CheckpointError, match=said):
-        convert(_folder(tmp_path, model), tmp_path / "out", recipe=RECIPE, dataset=invented_dataset)
+        convert(
+            load_model(_folder(tmp_path, model)),
+            invented_dataset,
+            tmp_path / "out",
+            ConversionOptions(recipes=(RECIPE,)),
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -326,27 +366,38 @@ def test_bad_requests_are_refused_before_anything_runs(
 ) -> None:
     out = tmp_path / "out"
     with pytest.raises(InputError, match=r"unknown recipe.*float32 or float16 or dynamic"):
-        convert(lstm_folder, out, recipe="int4", dataset=invented_dataset)
+        convert(
+            load_model(lstm_folder), invented_dataset, out, ConversionOptions(recipes=("int4",))
+        )
     with pytest.raises(InputError, match=r"unknown lowering of a bert.*auto or encoder"):
-        convert(bert_folder, out, recipe=RECIPE, dataset=invented_dataset, lowering="loop")
+        convert(
+            load_model(bert_folder),
+            invented_dataset,
+            out,
+            ConversionOptions(recipes=(RECIPE,), lowerings=("loop",)),
+        )
     other = msgspec.structs.replace(invented_dataset, labels=("no", "yes"))
     with pytest.raises(DataError, match=r"other labels than the model"):
-        convert(lstm_folder, out, recipe=RECIPE, dataset=other)
+        convert(load_model(lstm_folder), other, out, ConversionOptions(recipes=(RECIPE,)))
     for part in ("dev", "test"):
         empty = msgspec.structs.replace(invented_dataset, **{part: ()})
         with pytest.raises(DataError, match=r"no (development|test) examples"):
-            convert(lstm_folder, out, recipe=RECIPE, dataset=empty)
+            convert(load_model(lstm_folder), empty, out, ConversionOptions(recipes=(RECIPE,)))
     model = msgspec.structs.replace(make.lstm(), tokenizer_json='{"model": 3}')
     with pytest.raises(CheckpointError, match="not a tokenizer file"):
-        convert(_folder(tmp_path, model), out, recipe=RECIPE, dataset=invented_dataset)
+        convert(
+            load_model(_folder(tmp_path, model)),
+            invented_dataset,
+            out,
+            ConversionOptions(recipes=(RECIPE,)),
+        )
     assert not out.exists()
 
 
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("config.json", "a Hugging Face checkpoint"),
-        ("saved_model.pb", "a TensorFlow SavedModel"),
+        ("bundle.json", "a bundle that was converted already"),
         ("notes.txt", "another folder"),
     ],
 )
@@ -355,10 +406,20 @@ def test_foreign_sources_are_told_what_is_accepted(
 ) -> None:
     (tmp_path / name).write_text("{}")
     with pytest.raises(CheckpointError, match=f"found {kind}, expected a trained-model folder"):
-        convert(tmp_path, tmp_path / "out", recipe=RECIPE, dataset=invented_dataset)
+        convert(
+            load_model(tmp_path),
+            invented_dataset,
+            tmp_path / "out",
+            ConversionOptions(recipes=(RECIPE,)),
+        )
     (tmp_path / "model.keras").write_text("")
-    with pytest.raises(CheckpointError, match="found a Keras file"):
-        convert(tmp_path / "model.keras", tmp_path / "out", recipe=RECIPE, dataset=invented_dataset)
+    with pytest.raises(CheckpointError, match=r"model\.keras"):
+        convert(
+            load_model(tmp_path / "model.keras"),
+            invented_dataset,
+            tmp_path / "out",
+            ConversionOptions(recipes=(RECIPE,)),
+        )
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:

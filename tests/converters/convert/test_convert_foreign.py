@@ -27,18 +27,35 @@ from edgeseq.formats.tflite_runtimes import runtime_support
 from edgeseq.formats.trained_model import TrainedModel, read_model_folder, write_model_folder
 from edgeseq.runtime.interpreter import SignatureNames, TfliteModel
 from edgeseq.tasks.examples import Dataset
-from edgeseq_converters.convert.bare import convert_bare
-from edgeseq_converters.convert.convert_many import Choices, convert_many
-from edgeseq_converters.convert.foreign import as_logits
-from edgeseq_converters.convert.lower.dispatch import Target, recipes_of
-from edgeseq_converters.convert.prepare import Wanted, prepared
-from edgeseq_converters.convert.recipes import get_recipe
-from edgeseq_converters.convert.search import check_drop
+from edgeseq_converters.convert.bare_file import BareFile, convert_to_file
+from edgeseq_converters.convert.import_model import ImportOptions, load_model, with_logits
+from edgeseq_converters.convert.lower.dispatch import recipes_of
+from edgeseq_converters.convert.pipeline import ConvertedBundles, convert
+from edgeseq_converters.convert.plan import ConversionOptions
+from edgeseq_converters.convert.verify.fidelity import check_drop
 from edgeseq_converters.models.network import Activation, Dense, Network
 from edgeseq_converters.models.reference_recurrent import answers, apply
 
-LOOP = Target("loop")
 WORDS = 34
+
+
+def convert_to_bundles(
+    source: Path,
+    dataset: Dataset,
+    out: Path,
+    *recipes: str,
+    imports: ImportOptions = ImportOptions(),  # noqa: B008 - frozen
+    **options: Any,
+) -> ConvertedBundles:
+    """Loads and converts."""
+    return convert(
+        load_model(source, imports), dataset, out, ConversionOptions(recipes=recipes, **options)
+    )
+
+
+def convert_bare(source: Path, out: Path, recipe: str, **options: Any) -> BareFile:
+    """Loads and converts to one file."""
+    return convert_to_file(load_model(source), out, ConversionOptions(recipes=(recipe,), **options))
 
 
 @pytest.fixture(scope="module")
@@ -78,12 +95,11 @@ def keras_answers(path: Path, texts: list[list[int]]) -> np.ndarray[Any, Any]:
 def test_a_keras_file_becomes_a_bundle_that_answers_as_keras(
     keras_file: Path, tokenizer: Path, invented_dataset: Dataset, tmp_path: Path
 ) -> None:
-    wanted = Wanted(tokenizer=tokenizer, max_tokens=40)
-    with prepared(keras_file, invented_dataset, wanted) as model:
-        made = convert_many(
-            model, tmp_path / "out", Choices(("float32",)), dataset=invented_dataset
-        )
-    [(place, manifest)] = made.bundles
+    imports = ImportOptions(tokenizer=tokenizer, max_tokens=40)
+    result = convert_to_bundles(
+        keras_file, invented_dataset, tmp_path / "out", "float32", imports=imports
+    )
+    [(place, manifest)] = result.bundles
     bundle = read_bundle(place)
     check_model(bundle)
     assert (manifest.name, manifest.arch, manifest.max_tokens) == ("feedback-float32", "lstm", 40)
@@ -99,13 +115,14 @@ def test_a_trimmed_vocabulary_answers_the_same(
 ) -> None:
     made = {}
     for trim in (False, True):
-        wanted = Wanted(tokenizer=tokenizer, trim_vocabulary=trim, name=f"trim-{trim}")
+        imports = ImportOptions(tokenizer=tokenizer, name=f"trim-{trim}")
         few = Dataset(**{**vars_of(invented_dataset), "train": invented_dataset.train[:2]})
-        with prepared(keras_file, few, wanted) as model:
-            assert (model.rows_after < model.rows_before) == trim
-            [(place, _)] = convert_many(
-                model, tmp_path / str(trim), Choices(("float32",)), dataset=few
-            ).bundles
+        result = convert_to_bundles(
+            keras_file, few, tmp_path / str(trim), "float32", imports=imports, trim_vocabulary=trim
+        )
+        rows = result.vocabulary
+        assert (rows.rows_after < rows.rows_before) == trim
+        [(place, _)] = result.bundles
         made[trim] = read_bundle(place)
     small, large = (made[trim].manifest.files["model.tflite"].size_bytes for trim in (True, False))
     assert small < large
@@ -141,24 +158,30 @@ def test_rare_pieces_go_and_the_texts_that_change_are_counted(
     assert 1 in counts.values()
     assert max(counts.values()) >= 3
     for count in (1, 3):
-        wanted = Wanted(trim_vocabulary=True, min_piece_count=count, name=f"count-{count}")
-        with prepared(tmp_path / "bert", few, wanted) as model:
-            small = Tokenizer.from_str(read_model_folder(model.path).tokenizer_json)
-            [(place, manifest)] = convert_many(
-                model, tmp_path / str(count), Choices(("dynamic_wi4_ei4_afp32",)), dataset=few
-            ).bundles
+        result = convert_to_bundles(
+            tmp_path / "bert",
+            few,
+            tmp_path / str(count),
+            "dynamic_wi4_ei4_afp32",
+            imports=ImportOptions(name=f"count-{count}"),
+            trim_vocabulary=True,
+            min_piece_count=count,
+        )
+        [(place, manifest)] = result.bundles
+        vocabulary = result.vocabulary
+        small = Tokenizer.from_file(str(read_bundle(place).tokenizer_path))
         kept = set(small.get_vocab())
-        assert model.rows_after == len(kept) < model.rows_before
+        assert vocabulary.rows_after == len(kept) < vocabulary.rows_before
         assert {piece for piece, found in counts.items() if found >= count} <= kept
         assert all(
             counts[piece] >= count or piece.startswith("[") or len(piece.removeprefix("##")) == 1
             for piece in kept
         )
         texts = [example.text for example in few.dev]
-        assert model.split_otherwise == sum(
+        assert vocabulary.changed_tokenization == sum(
             whole.encode(text).tokens != small.encode(text).tokens for text in texts
         )
-        assert model.split_otherwise > 0
+        assert vocabulary.changed_tokenization > 0
         check_model(read_bundle(place))
         assert manifest.recipe == "dynamic_wi4_ei4_afp32"
 
@@ -170,11 +193,13 @@ def vars_of(dataset: Dataset) -> dict[str, Any]:
 def test_a_trained_model_takes_another_name(
     lstm_folder: Path, invented_dataset: Dataset, tmp_path: Path
 ) -> None:
-    with prepared(lstm_folder, invented_dataset, Wanted(name="mine")) as model:
-        assert model.name == "mine"
-        [(place, manifest)] = convert_many(
-            model, tmp_path / "b", Choices(("float32",)), dataset=invented_dataset
-        ).bundles
+    [(place, manifest)] = convert_to_bundles(
+        lstm_folder,
+        invented_dataset,
+        tmp_path / "b",
+        "float32",
+        imports=ImportOptions(name="mine"),
+    ).bundles
     assert manifest.name == read_bundle(place).manifest.name == "mine-float32"
     assert read_model_folder(lstm_folder).manifest.name == "random-lstm"
 
@@ -182,19 +207,15 @@ def test_a_trained_model_takes_another_name(
 def test_recipe_auto_keeps_the_smallest_that_passes_and_says_why_not(
     lstm_folder: Path, invented_dataset: Dataset, tmp_path: Path
 ) -> None:
-    with prepared(lstm_folder, invented_dataset, Wanted()) as model:
-        loose = convert_many(
-            model, tmp_path / "loose", Choices(("auto",), max_drop=100), dataset=invented_dataset
+    loose = convert_to_bundles(
+        lstm_folder, invented_dataset, tmp_path / "loose", "auto", max_drop=100
+    )
+    assert [manifest.recipe for _, manifest in loose.bundles] == ["dynamic_wi4_ei4_afp32"]
+    # Every recipe would have to gain 200 points.
+    with pytest.raises(RefusedError, match="no recipe is good enough") as caught:
+        convert_to_bundles(
+            lstm_folder, invented_dataset, tmp_path / "strict", "auto", max_drop=-200
         )
-        assert [manifest.recipe for _, manifest in loose.bundles] == ["dynamic_wi4_ei4_afp32"]
-        # Every recipe would have to gain 200 points.
-        with pytest.raises(RefusedError, match="no recipe is good enough") as caught:
-            convert_many(
-                model,
-                tmp_path / "strict",
-                Choices(("auto",), max_drop=-200),
-                dataset=invented_dataset,
-            )
     assert caught.value.exit_code == 3
     for recipe in recipes_of("lstm", "loop"):
         assert f"{recipe}: loses" in str(caught.value)
@@ -204,11 +225,10 @@ def test_recipe_auto_keeps_the_smallest_that_passes_and_says_why_not(
 def test_recipe_auto_tries_a_bert_in_4_bits_first(
     bert_folder: Path, invented_dataset: Dataset, tmp_path: Path
 ) -> None:
-    with prepared(bert_folder, invented_dataset, Wanted()) as model:
-        smallest = convert_many(
-            model, tmp_path / "bert", Choices(("auto",), max_drop=100), dataset=invented_dataset
-        )
-        assert [one.recipe for _, one in smallest.bundles] == ["dynamic_wi4_ei4_afp32"]
+    smallest = convert_to_bundles(
+        bert_folder, invented_dataset, tmp_path / "bert", "auto", max_drop=100
+    )
+    assert [manifest.recipe for _, manifest in smallest.bundles] == ["dynamic_wi4_ei4_afp32"]
 
 
 def test_the_gate_counts_points_or_keeps_99_percent() -> None:
@@ -226,9 +246,14 @@ def test_the_gate_counts_points_or_keeps_99_percent() -> None:
 def test_lowering_auto_makes_a_bundle_of_each(
     lstm_folder: Path, invented_dataset: Dataset, tmp_path: Path
 ) -> None:
-    choices = Choices(("dynamic_wi8_afp32", "static_wi8_ai16"), ("auto",), length=24)
-    with prepared(lstm_folder, invented_dataset, Wanted()) as model:
-        made = convert_many(model, tmp_path, choices, dataset=invented_dataset)
+    made = convert_to_bundles(
+        lstm_folder,
+        invented_dataset,
+        tmp_path,
+        *("dynamic_wi8_afp32", "static_wi8_ai16"),
+        lowerings=("auto",),
+        length=24,
+    )
     names = {manifest.name for _, manifest in made.bundles}
     assert len(names) == 6
     assert "random-lstm-dynamic_wi8_afp32" in names
@@ -249,7 +274,7 @@ def test_a_bare_file_holds_the_network_as_written(
     ids = tmp_path / "ids.jsonl"
     texts = [[3, 5, 7], [9], [4, 4, 30, 12, 8]]
     ids.write_text("".join(json.dumps(text) + "\n" for text in texts))
-    made = convert_bare(keras_file, tmp_path / "m.tflite", get_recipe(recipe), LOOP, ids=ids)
+    made = convert_bare(keras_file, tmp_path / "m.tflite", recipe, token_ids=ids)
     assert (made.output, made.shape, made.n_examples) == ("probabilities", (1, 3), 3)
     model = TfliteModel(Path(made.path), signature=SignatureNames(output="probabilities"))
     found = np.stack([model.infer(text) for text in texts])
@@ -261,9 +286,8 @@ def test_a_bare_file_holds_the_network_as_written(
 def test_a_bare_file_for_an_older_runtime_is_checked_and_asked(
     keras_file: Path, tmp_path: Path
 ) -> None:
-    target = Target("loop", runtime="tflite-runtime 2.14.0")
     out = tmp_path / "old.tflite"
-    made = convert_bare(keras_file, out, get_recipe("dynamic_wi8_afp32"), target)
+    made = convert_bare(keras_file, out, "dynamic_wi8_afp32", runtime="tflite-runtime==2.14")
     installable = sys.version_info < (3, 12)
     said = "answered 16 texts" if installable else "not tried"
     assert said in str(made.tried_runtime)
@@ -288,9 +312,12 @@ def test_a_tagger_answers_for_each_token(tmp_path: Path) -> None:
     model.save(tmp_path / "tagger.keras")
     text = [3, 9, 4, 21]
     [wanted] = keras_answers(tmp_path / "tagger.keras", [text])
-    for target, tokens in ((LOOP, -1), (Target("unrolled", 12), 12)):
-        out = tmp_path / f"{target.lowering}.tflite"
-        made = convert_bare(tmp_path / "tagger.keras", out, get_recipe("float32"), target)
+    for lowering, length in (("loop", None), ("unrolled", 12)):
+        out = tmp_path / f"{lowering}.tflite"
+        made = convert_bare(
+            tmp_path / "tagger.keras", out, "float32", lowerings=(lowering,), length=length
+        )
+        tokens = length or -1
         assert made.shape == (1, tokens, 5)
         found = TfliteModel(out, signature=SignatureNames(output="probabilities")).infer(text)
         np.testing.assert_allclose(found[: len(text)], wanted, atol=1e-5)
@@ -308,7 +335,7 @@ def test_logits_have_the_probabilities_of_the_network(
 ) -> None:
     network: Network = make.network(hidden=4)
     network = Network("n", network.embedding, (*network.layers[:-1], last))
-    logits = as_logits(network)
+    logits = with_logits(network)
     assert logits.outputs == expected
     [wanted] = answers(network, [[1, 2, 3]])
     [found] = answers(logits, [[1, 2, 3]])
@@ -316,7 +343,7 @@ def test_logits_have_the_probabilities_of_the_network(
     np.testing.assert_allclose(probabilities[-len(wanted) :], wanted, atol=1e-6)
     apart = (*network.layers[:-1], Dense("d", last.kernel, last.bias), Activation("a", "softmax"))
     if expected == 3:
-        assert as_logits(Network("n", network.embedding, apart)).layers[-1] is apart[-2]
+        assert with_logits(Network("n", network.embedding, apart)).layers[-1] is apart[-2]
 
 
 def test_bad_input_is_one_line(
@@ -327,24 +354,23 @@ def test_bad_input_is_one_line(
     bad.write_text("[1, 2]\nhello\n")
     empty.write_text("\n")
     far.write_text("[1, 99]\n")
-    static, exact = get_recipe("static_wi8_ai8"), get_recipe("float32")
+    static, exact = "static_wi8_ai8", "float32"
     two = Dataset(**{**vars_of(invented_dataset), "labels": ("no", "yes")})
 
-    def prepare(**wanted: Any) -> None:
-        dataset = wanted.pop("dataset", invented_dataset)
-        source = wanted.pop("source", keras_file)
-        with prepared(source, dataset, Wanted(**wanted)):
-            pass
+    def prepare(**imports: Any) -> None:
+        dataset = imports.pop("dataset", invented_dataset)
+        source = imports.pop("source", keras_file)
+        convert_to_bundles(source, dataset, out, imports=ImportOptions(**imports))
 
     cases: list[tuple[type[EdgeseqError], str, Any]] = [
-        (InputError, "needs real texts", lambda: convert_bare(keras_file, out, static, LOOP)),
-        (DataError, "bad.jsonl:2", lambda: convert_bare(keras_file, out, exact, LOOP, ids=bad)),
-        (DataError, "no token ids", lambda: convert_bare(keras_file, out, exact, LOOP, ids=empty)),
-        (DataError, "0 to 33", lambda: convert_bare(keras_file, out, exact, LOOP, ids=far)),
+        (InputError, "needs texts to calibrate on", lambda: convert_bare(keras_file, out, static)),
+        (DataError, "bad.jsonl:2", lambda: convert_bare(keras_file, out, exact, token_ids=bad)),
+        (DataError, "no token ids", lambda: convert_bare(keras_file, out, exact, token_ids=empty)),
+        (DataError, "0 to 33", lambda: convert_bare(keras_file, out, exact, token_ids=far)),
         (
             ConversionError,
             "needs the whole text",
-            lambda: convert_bare(keras_file, out, exact, LOOP, streaming=True),
+            lambda: convert_bare(keras_file, out, exact, streaming=True),
         ),
         (InputError, "--tokenizer", prepare),
         (CheckpointError, "3, expected 2", lambda: prepare(tokenizer=tokenizer, dataset=two)),
@@ -357,6 +383,6 @@ def test_bad_input_is_one_line(
         assert "\n" not in str(caught.value)
         assert not out.exists()
     out.write_text("mine")
-    with pytest.raises(OutputError, match="is there already"):
-        convert_bare(keras_file, out, exact, LOOP)
+    with pytest.raises(OutputError, match="already exists"):
+        convert_bare(keras_file, out, exact)
     assert out.read_text() == "mine"

@@ -15,6 +15,7 @@ from edgeseq.errors import ConversionError
 from edgeseq.formats.tflite_file import TfliteFile, is_table, parse_tflite, read_tflite
 from edgeseq.runtime.interpreter import TfliteModel
 from edgeseq.tasks.examples import Dataset
+from edgeseq_converters.convert.import_model import load_model
 from edgeseq_converters.convert.lower.dispatch import (
     LOWERINGS,
     Target,
@@ -22,6 +23,7 @@ from edgeseq_converters.convert.lower.dispatch import (
     recipes_of,
 )
 from edgeseq_converters.convert.pipeline import convert
+from edgeseq_converters.convert.plan import ConversionOptions
 from edgeseq_converters.convert.quantize.recurrent_moments import input_moments
 from edgeseq_converters.convert.recipes import get_recipe
 from edgeseq_converters.models.arrays import FloatArray
@@ -218,7 +220,12 @@ def test_a_stream_in_four_bits_answers_as_the_whole(make: Any, tmp_path: Path) -
 def test_bundles_in_four_bits(lstm_folder: Path, invented_dataset: Dataset, tmp_path: Path) -> None:
     sizes = []
     for recipe in ("dynamic_wi8_afp32", MATRICES, WORDS_TOO):
-        bundle = convert(lstm_folder, tmp_path / recipe, recipe=recipe, dataset=invented_dataset)
+        bundle = convert(
+            load_model(lstm_folder),
+            invented_dataset,
+            tmp_path / recipe,
+            ConversionOptions(recipes=(recipe,)),
+        ).bundles[0][1]
         assert bundle.recipe == recipe
         sizes.append(read_tflite(tmp_path / recipe / "model.tflite").size_bytes)
     assert sizes[0] > sizes[1] > sizes[2]
@@ -229,11 +236,10 @@ def test_an_old_runtime_is_refused(
 ) -> None:
     with pytest.raises(ConversionError, match=r"tflite-runtime 2\.14.* cannot load"):
         convert(
-            lstm_folder,
+            load_model(lstm_folder),
+            invented_dataset,
             tmp_path / "old",
-            recipe=MATRICES,
-            dataset=invented_dataset,
-            runtime="tflite-runtime==2.14",
+            ConversionOptions(recipes=(MATRICES,), runtime="tflite-runtime==2.14"),
         )
     assert not (tmp_path / "old").exists()
 

@@ -22,8 +22,10 @@ from edgeseq.formats.trained_model import (
 )
 from edgeseq.runtime.stateful import StatefulModel
 from edgeseq.tasks.examples import Dataset, StreamExample
+from edgeseq_converters.convert.import_model import load_model
 from edgeseq_converters.convert.lower.dispatch import Target, lower
 from edgeseq_converters.convert.pipeline import convert
+from edgeseq_converters.convert.plan import ConversionOptions
 from edgeseq_converters.convert.recipes import get_recipe
 from edgeseq_converters.models.from_trained import network_of
 from edgeseq_converters.models.reference_recurrent import answers
@@ -229,7 +231,12 @@ def test_what_cannot_stream_is_refused(recipe: str, lowering: Any, what: str) ->
 def test_a_bundle_is_compared_with_the_float_model(
     trained: Path, data: Dataset[StreamExample], tmp_path: Path
 ) -> None:
-    manifest = convert(trained, tmp_path / "bundle", recipe="dynamic_wi8_afp32", dataset=data)
+    manifest = convert(
+        load_model(trained),
+        data,
+        tmp_path / "bundle",
+        ConversionOptions(recipes=("dynamic_wi8_afp32",)),
+    ).bundles[0][1]
     bundle = read_bundle(tmp_path / "bundle")
     assert bundle.labels == ()
     assert [one.name for one in manifest.signature.outputs] == ["logits", "h0_next", "c0_next"]

@@ -15,7 +15,7 @@ import pytest
 
 from edgeseq.errors import CheckpointError
 from edgeseq.formats.trained_model import TrainedModel
-from edgeseq_converters.convert.sources import load_source
+from edgeseq_converters.convert.import_model import ImportOptions, load_model
 from edgeseq_converters.models.network import Network
 from edgeseq_converters.models.read import read_network
 
@@ -359,8 +359,8 @@ def test_a_saved_model_without_layers_is_refused(tmp_path: Path) -> None:
 
 
 def test_detection(good: Path, tmp_path: Path, lstm_folder: Path) -> None:
-    assert isinstance(load_source(good), Network)
-    assert isinstance(load_source(lstm_folder), TrainedModel)
+    assert isinstance(load_model(good).model, Network)
+    assert isinstance(load_model(lstm_folder).model, TrainedModel)
     for name, found in (
         ("model.onnx", "an ONNX file"),
         ("model.pkl", "a pickle, which can hold code"),
@@ -369,8 +369,8 @@ def test_detection(good: Path, tmp_path: Path, lstm_folder: Path) -> None:
     ):
         (tmp_path / name).write_bytes(b"x")
         with pytest.raises(CheckpointError, match=f"cannot be converted: found {found}"):
-            load_source(tmp_path / name)
+            load_model(tmp_path / name)
     with pytest.raises(CheckpointError, match="found nothing, expected a trained-model folder"):
-        load_source(tmp_path / "absent.keras")
+        load_model(tmp_path / "absent.keras")
     with pytest.raises(CheckpointError, match="describes its layers itself"):
-        load_source(good, description=tmp_path / "network.toml")
+        load_model(good, ImportOptions(description=tmp_path / "network.toml"))

@@ -26,8 +26,10 @@ from edgeseq.formats.trained_model import (
 from edgeseq.runtime.stateful import StatefulModel
 from edgeseq.tasks.context_windows import half_overlapping
 from edgeseq.tasks.examples import Dataset, StreamExample
+from edgeseq_converters.convert.import_model import load_model
 from edgeseq_converters.convert.lower.dispatch import Target, lower, lowerings_of
 from edgeseq_converters.convert.pipeline import convert
+from edgeseq_converters.convert.plan import ConversionOptions
 from edgeseq_converters.convert.recipes import get_recipe
 from edgeseq_converters.models.huggingface.checkpoint import read_checkpoint
 from edgeseq_converters.models.reference_encoder import BertReference
@@ -382,13 +384,23 @@ def test_a_cache_is_for_the_next_word_alone(make: Any) -> None:
 def test_a_bundle_is_compared_with_the_float_model(
     trained: Path, data: Dataset[StreamExample], tmp_path: Path
 ) -> None:
-    manifest = convert(trained, tmp_path / "bundle", recipe="dynamic_wi8_afp32", dataset=data)
+    manifest = convert(
+        load_model(trained),
+        data,
+        tmp_path / "bundle",
+        ConversionOptions(recipes=("dynamic_wi8_afp32",)),
+    ).bundles[0][1]
     bundle = read_bundle(tmp_path / "bundle")
     assert (bundle.labels, manifest.max_tokens, manifest.arch) == ((), 16, "bert")
     assert [one.name for one in manifest.signature.inputs] == ["input_ids", "logit_positions"]
     assert manifest.fidelity.score == pytest.approx(manifest.fidelity.float_score, rel=0.1)
     with pytest.raises(RefusedError, match="points of perplexity"):
-        convert(trained, tmp_path / "no", recipe="dynamic_wi8_afp32", dataset=data, max_drop=-100.0)
+        convert(
+            load_model(trained),
+            data,
+            tmp_path / "no",
+            ConversionOptions(recipes=("dynamic_wi8_afp32",), max_drop=-100.0),
+        )
     assert not (tmp_path / "no").exists()
     golden = bundle.golden.examples[0]
     ids = np.asarray([golden.token_ids], np.int32)

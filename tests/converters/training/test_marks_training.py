@@ -14,7 +14,9 @@ from edgeseq.datasets.splits import make_dataset
 from edgeseq.errors import CheckpointError, DataError
 from edgeseq.formats.trained_model import TrainedModel, read_model_folder
 from edgeseq.tasks.examples import Dataset, TextExample
+from edgeseq_converters.convert.import_model import load_model
 from edgeseq_converters.convert.pipeline import convert
+from edgeseq_converters.convert.plan import ConversionOptions
 from edgeseq_converters.models.network import marked_features
 from edgeseq_converters.models.reference import reference_logits
 from edgeseq_converters.models.trim_recurrent import trim_trained
@@ -211,8 +213,11 @@ def test_a_bert_and_an_lstm_learn_from_marked_mentions(
     assert again.manifest.lstm.marker_ids == marks_of(again.tokenizer_json)
     for name in ("bert", "lstm"):
         bundle = convert(
-            tmp_path / name, tmp_path / f"{name}.bundle", recipe="dynamic_wi8_afp32", dataset=data
-        )
+            load_model(tmp_path / name),
+            data,
+            tmp_path / f"{name}.bundle",
+            ConversionOptions(recipes=("dynamic_wi8_afp32",)),
+        ).bundles[0][1]
         assert bundle.fidelity.label_agreement > 0.9
 
 

@@ -20,7 +20,9 @@ from edgeseq.tasks.tagging import best_tags, bio_rules
 from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.predictor import predict, split_words
 from edgeseq_benchmarks.bench.worker_client import WorkerClient, load_command
+from edgeseq_converters.convert.import_model import load_model
 from edgeseq_converters.convert.pipeline import convert
+from edgeseq_converters.convert.plan import ConversionOptions
 from edgeseq_converters.models.reference import reference_answers
 from edgeseq_converters.training.distil import train_lstm
 from edgeseq_converters.training.finetune import train_bert
@@ -91,7 +93,12 @@ def test_a_tagger_becomes_a_bundle_that_answers_word_by_word(
     model, data = tagger(arch), tagged()
     write_model_folder(tmp_path / "model", model)
     out = tmp_path / "bundle"
-    manifest = convert(tmp_path / "model", out, recipe=recipe, dataset=data, lowering=lowering)
+    manifest = convert(
+        load_model(tmp_path / "model"),
+        data,
+        out,
+        ConversionOptions(recipes=(recipe,), lowerings=(lowering,)),
+    ).bundles[0][1]
     assert manifest.signature.outputs[0].shape == (1, LONGEST if lowering == "unrolled" else -1, 3)
     assert manifest.fidelity.n_answers == sum(len(one.words) for one in data.dev)
     bundle = read_bundle(out)
@@ -113,7 +120,12 @@ def test_a_tagger_becomes_a_bundle_that_answers_word_by_word(
 def test_a_long_text_is_answered_in_windows_and_a_short_one_as_in_them(tmp_path: Path) -> None:
     data = tagged()
     write_model_folder(tmp_path / "model", tagger("lstm"))
-    convert(tmp_path / "model", tmp_path / "bundle", recipe="float32", dataset=data)
+    convert(
+        load_model(tmp_path / "model"),
+        data,
+        tmp_path / "bundle",
+        ConversionOptions(recipes=("float32",)),
+    )
     long = next(one.words for one in data.test if len(one.words) == 60)
     whole, empty, alone = ask(tmp_path / "bundle", [long, (), long[:LONGEST]])
     assert whole.flags.windowed
@@ -132,7 +144,12 @@ def test_a_long_text_is_answered_in_windows_and_a_short_one_as_in_them(tmp_path:
 
 def test_a_bundle_whose_tags_do_not_fit_its_words_is_refused(tmp_path: Path) -> None:
     write_model_folder(tmp_path / "model", tagger("lstm"))
-    convert(tmp_path / "model", tmp_path / "bundle", recipe="float32", dataset=tagged())
+    convert(
+        load_model(tmp_path / "model"),
+        tagged(),
+        tmp_path / "bundle",
+        ConversionOptions(recipes=("float32",)),
+    )
     bundle = read_bundle(tmp_path / "bundle")
     path = tmp_path / "bundle" / "eval.jsonl"
     for line, message in (

@@ -112,14 +112,17 @@ def test_what_does_not_go_together_is_one_line(folder: Path, tmp_path: Path) -> 
     cases: list[tuple[tuple[str | Path, ...], str]] = [
         ((*given, "--out", out), "needs the data that it was made for"),
         ((*given, "--out", out, *data), "needs the model's tokenizer"),
-        ((*given, "--out", out, *data, *tokenizer, "--streaming"), "are for bare files"),
-        ((*given, "--out", tmp_path / "m.tflite", "--recipe", "static_wi8_ai8"), "real texts"),
+        ((*given, "--out", out, *data, *tokenizer, "--streaming"), "--streaming is for bare files"),
+        (
+            (*given, "--out", tmp_path / "m.tflite", "--recipe", "static_wi8_ai8"),
+            "texts to calibrate on",
+        ),
         ((*given, "--out", tmp_path / "m.tflite", "--recipe", "auto"), "one recipe"),
         ((*given, "--out", out, *data, *tokenizer, "--runtime", "onnx"), "unknown runtime"),
         ((*given, "--out", tmp_path / "m.tflite", "--trim-vocab"), "--trim-vocab is for bundles"),
         (
             (*given, "--out", tmp_path / "b", "--min-piece-count", "2"),
-            "--min-piece-count goes with --trim-vocab",
+            "min_piece_count needs trim_vocab",
         ),
         ((*given, "--out", tmp_path / "m.tflite", *data), "--data is for bundles"),
         ((*given, "--out", out, *data, *tokenizer, "--length", "9"), "add --lowering unrolled"),

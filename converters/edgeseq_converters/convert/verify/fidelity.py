@@ -1,167 +1,187 @@
-"""The conversion's comparison with the float model, and what a recipe allows."""
+"""The converted model against the float one on the data set's texts, and what a recipe allows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import math
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from edgeseq.errors import BundleError, ConversionError
-from edgeseq.formats.bundle import Fidelity
-from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
-from edgeseq.runtime.interpreter import TfliteModel
-from edgeseq.tasks.examples import labels_of
+from edgeseq.errors import ConversionError, RefusedError
+from edgeseq.formats.bundle import Fidelity, Golden, GoldenExample
+from edgeseq.formats.trained_model import TrainedModel
+from edgeseq.tasks.examples import AnyDataset, labels_of
 from edgeseq.tasks.predictions import Predictions
 from edgeseq.tasks.registry import task_of
 from edgeseq.tasks.scoring import metric_of
 from edgeseq.tasks.tagging import best_tags, bio_rules
 from edgeseq_converters.convert.recipes import Recipe
-from edgeseq_converters.convert.verify.samples import Compared
-from edgeseq_converters.models.arrays import FloatArray
+from edgeseq_converters.convert.verify.samples import (
+    TextInputs,
+    TextSample,
+    calibration_inputs,
+    choose_sample,
+)
+from edgeseq_converters.models.arrays import FloatArray, vocabulary_size
+from edgeseq_converters.models.reference import reference_answers
+
+DoubleArray = npt.NDArray[np.float64]
+MIN_SCORE_FRACTION = 0.99
+"""Of the float model's score that must remain where no number of points is named: the rule of
+MLPerf Inference's accuracy targets (99 % of the reference)."""
 
 
-class Sample(msgspec.Struct, frozen=True):
-    """The texts to compare on, as token ids."""
+class Measured(msgspec.Struct, frozen=True):
+    """What a comparison gives: the figures of the manifest and the golden examples."""
 
-    token_ids: tuple[tuple[int, ...], ...]
-
-
-class Comparison(msgspec.Struct, frozen=True):
-    """Logits of the float model and of the converted one for each input: [labels], or
-    [tokens, labels] in a row."""
-
-    reference: tuple[tuple[float, ...], ...]
-    converted: tuple[tuple[float, ...], ...]
+    fidelity: Fidelity
+    golden: Golden
 
 
-@contextmanager
-def runtime_errors(path: Path) -> Iterator[None]:
-    """Raises `ConversionError` where the runtime refuses the converted file at `path`."""
-    try:
-        yield
-    except BundleError as failure:
-        raise ConversionError(
-            "the runtime does not run the model", where=path, found=failure.found or failure.what
-        ) from failure
+class TextComparison:
+    """Compares files made of a text or token classifier with the float model.
 
-
-def converted_logits(
-    path: Path,
-    texts: Sequence[Sequence[int]],
-    *,
-    stage: str = "ask",
-    progress: ProgressCallback = no_progress,
-) -> list[FloatArray]:
-    """Logits [labels], or [tokens, labels], of a .tflite file for each text, one at a time at its
-    real length.
-
-    The first text is asked again at the end, after texts of other lengths: a different answer
-    means that the model keeps state. Raises `ConversionError` then, and when the runtime refuses
-    the model.
+    `calibration` are the token ids that ranges and rounding are chosen on, `token_ids` those that
+    the file is run on.
     """
-    answers = []
-    with runtime_errors(path):
-        model = TfliteModel(path)
-        for number, token_ids in enumerate([*texts, texts[0]]):
-            answers.append(model.infer(token_ids))
-            if number % 16 == 0:
-                progress(ProgressUpdate(stage, number, len(texts)))
-    progress(ProgressUpdate(stage, len(texts), len(texts)))
-    if not np.array_equal(answers[0], answers.pop()):
-        raise ConversionError(
-            "answers the same text differently after other texts: it keeps state", where=path
+
+    def __init__(
+        self, model: TrainedModel, dataset: AnyDataset, max_tokens: int, *, all_examples: bool
+    ) -> None:
+        """`all_examples`: on the whole development split, for a score worth comparing.
+
+        Raises `CheckpointError` for a damaged tokenizer, and `DataError` when the development
+        split is empty.
+        """
+        inputs = TextInputs(model, vocabulary_size(model), max_tokens)
+        self._model, self._labels = model, dataset.labels
+        self._sample: TextSample = choose_sample(dataset, inputs, all_examples=all_examples)
+        self.calibration = calibration_inputs(dataset, inputs)
+        self.token_ids = self._sample.token_ids
+
+    @cached_property
+    def _reference(self) -> list[FloatArray]:
+        return reference_answers(self._model, self.token_ids)
+
+    def measure(self, outputs: Sequence[FloatArray], recipe: Recipe, *, where: Path) -> Measured:
+        """Compares the file's `outputs` for `token_ids` with the float model's.
+
+        Raises `ConversionError` about `where` when they are further apart than the recipe allows.
+        """
+        reference, sample = self._reference, self._sample
+        largest = max(*(float(np.abs(logits).max()) for logits in reference), 1e-6)
+        fidelity = self._fidelity(reference, outputs, recipe)
+        _check_bounds(fidelity, largest, recipe, where=where)
+        pairs = list(zip(reference, outputs, strict=True))[: sample.n_golden]
+        error = max(float(np.abs(_double(a) - _double(b)).max()) for a, b in pairs)
+        examples = tuple(
+            GoldenExample(
+                text=example.text,
+                words=() if isinstance(example.asked, str) else example.asked,
+                token_ids=token_ids,
+                logits=tuple(logits.ravel().tolist()),
+            )
+            for example, token_ids, (logits, _) in zip(
+                sample.examples, sample.token_ids, pairs, strict=False
+            )
         )
-    return answers
+        # Twice what this conversion shows there, and the recipe's slack for other kernels.
+        tolerance = 2 * error + recipe.bound.slack * largest
+        return Measured(fidelity, Golden(examples=examples, tolerance=tolerance))
+
+    def _fidelity(
+        self, reference: Sequence[FloatArray], outputs: Sequence[FloatArray], recipe: Recipe
+    ) -> Fidelity:
+        """Errors over the logits of all texts or words, agreement of labels as they are decoded,
+        and both models' score on the same examples."""
+        expected, converted = self._logits(reference), self._logits(outputs)
+        norms = np.linalg.norm(expected, axis=1) * np.linalg.norm(converted, axis=1)
+        cosines = (expected * converted).sum(axis=1) / np.maximum(norms, 1e-12)
+        predictions, float_predictions = self._decode(converted), self._decode(expected)
+        metric = metric_of(self._model.manifest.task)
+        score, float_score = (
+            float(metric.value(metric.counts(decoded, self._labels).sum(axis=0)))
+            for decoded in (predictions, float_predictions)
+        )
+        same = np.asarray(predictions.predicted) == np.asarray(float_predictions.predicted)
+        return Fidelity(
+            n_examples=len(self._sample.examples),
+            max_abs_error=float(np.abs(expected - converted).max()),
+            cosine=float(cosines.min()),
+            label_agreement=float(same.mean()),
+            bound=recipe.bound.relative_error,
+            float_score=float_score,
+            score=score,
+            n_answers=len(predictions.gold) if predictions.counts else None,
+        )
+
+    def _logits(self, outputs: Sequence[FloatArray]) -> DoubleArray:
+        """[texts, labels] or [words, labels]; a word without a token is 0."""
+        sample = self._sample
+        if not sample.words:
+            return _double(outputs)
+        total = sum(len(labels_of(example)) for example in sample.examples)
+        logits = np.zeros((total, len(self._labels)))
+        for rows, positions, words in zip(outputs, sample.positions, sample.words, strict=True):
+            logits[list(words)] = rows[list(positions)]
+        return logits
+
+    def _decode(self, logits: DoubleArray) -> Predictions:
+        """The predictions as a device decodes them."""
+        sample, labels = self._sample, self._labels
+        label_index = {label: index for index, label in enumerate(labels)}
+        gold = [labels_of(example) for example in sample.examples]
+        counts = tuple(map(len, gold)) if sample.words else ()
+        predicted = logits.argmax(axis=1)
+        if sample.words and task_of(self._model.manifest.task).bio_labels:
+            rules = bio_rules(labels)
+            sentences = np.split(logits, np.cumsum(counts)[:-1])
+            predicted = np.concatenate([best_tags(sentence, rules) for sentence in sentences])
+        return Predictions(
+            gold=tuple(label_index[label] for tags in gold for label in tags),
+            predicted=tuple(predicted.tolist()),
+            sources=tuple(example.source for example in sample.examples),
+            truncated=0,
+            unknown_only=0,
+            examples_sha256="",
+            counts=counts,
+        )
 
 
-def measure(
-    comparison: Comparison, compared: Compared, recipe: Recipe, *, task: str, labels: Sequence[str]
-) -> Fidelity:
-    """Errors over the logits of all answers (texts, or words), agreement of labels as they are
-    decoded, and both models' score on the same examples."""
-    reference = _answers(comparison.reference, compared, len(labels))
-    converted = _answers(comparison.converted, compared, len(labels))
-    norms = np.linalg.norm(reference, axis=1) * np.linalg.norm(converted, axis=1)
-    cosines = (reference * converted).sum(axis=1) / np.maximum(norms, 1e-12)
-    found, metric = _found(converted, compared, task, labels), metric_of(task)
-    float_found = _found(reference, compared, task, labels)
-    same = np.asarray(found.predicted) == np.asarray(float_found.predicted)
-    score, float_score = (
-        float(metric.value(metric.counts(one, labels).sum(axis=0))) for one in (found, float_found)
-    )
-    return Fidelity(
-        n_examples=len(compared.examples),
-        max_abs_error=float(np.abs(reference - converted).max()),
-        cosine=float(cosines.min()),
-        label_agreement=float(same.mean()),
-        bound=recipe.bound.relative_error,
-        float_score=float_score,
-        score=score,
-        n_answers=len(found.gold) if found.counts else None,
-    )
+def _double(values: object) -> DoubleArray:
+    return np.asarray(values, np.float64)
 
 
-def _answers(
-    inputs: Sequence[Sequence[float]], compared: Compared, labels: int
-) -> npt.NDArray[np.float64]:
-    """Logits of each answer: [texts, labels] or [words, labels]; a word without a token is 0."""
-    if not compared.words:
-        return np.asarray(inputs)
-    total = sum(len(labels_of(example)) for example in compared.examples)
-    answers = np.zeros((total, labels))
-    for row, places, words in zip(inputs, compared.places, compared.words, strict=True):
-        answers[list(words)] = np.asarray(row).reshape(-1, labels)[list(places)]
-    return answers
-
-
-def _found(
-    logits: npt.NDArray[np.float64], compared: Compared, task: str, labels: Sequence[str]
-) -> Predictions:
-    """The answers as a device decodes them."""
-    number = {label: place for place, label in enumerate(labels)}
-    gold = [labels_of(example) for example in compared.examples]
-    counts = tuple(map(len, gold)) if compared.words else ()
-    predicted = logits.argmax(axis=1)
-    if compared.words and task_of(task).bio_labels:
-        rules = bio_rules(labels)
-        parts = np.split(logits, np.cumsum(counts)[:-1])
-        predicted = np.concatenate([best_tags(part, rules) for part in parts])
-    return Predictions(
-        gold=tuple(number[label] for own in gold for label in own),
-        predicted=tuple(predicted.tolist()),
-        sources=tuple(example.source for example in compared.examples),
-        truncated=0,
-        unknown_only=0,
-        examples_sha256="",
-        counts=counts,
-    )
-
-
-def check(fidelity: Fidelity, comparison: Comparison, recipe: Recipe, *, where: Path) -> None:
-    """Raises `ConversionError` when the model is further from the float one than the recipe says.
-
-    One text in a small sample may always change its label: a tie is no fault of the conversion.
-    """
-    largest = _largest_logit(comparison)
-    relative = fidelity.max_abs_error / largest
-    answers = fidelity.n_answers or fidelity.n_examples
-    changed = round((1 - fidelity.label_agreement) * answers)
-    allowed = max(1, round((1 - recipe.bound.label_agreement) * answers))
+def check_relative_error(relative: float, recipe: Recipe, *, where: str | Path) -> None:
+    """Raises `ConversionError` when the outputs are further from the float model's than the recipe
+    allows; `relative` is to the largest |logit|."""
     bound = recipe.bound
-    if not np.isfinite(relative) or relative > bound.relative_error:
+    if not relative <= bound.relative_error:
         raise ConversionError(
-            f"answers differ from the float model's by {relative:.2g} of the largest logit",
+            f"outputs differ from the float model's by {relative:.2g} of the largest logit",
             where=where,
             expected=f"<= {bound.relative_error:g} with {recipe.name} ({bound.reason})",
             fix="choose a finer recipe",
         )
+
+
+def _check_bounds(fidelity: Fidelity, largest: float, recipe: Recipe, *, where: Path) -> None:
+    """Raises `ConversionError` when the model is further from the float one than the recipe allows.
+
+    One text in a small sample may always change its label: a tie is no fault of the conversion.
+    """
+    check_relative_error(fidelity.max_abs_error / largest, recipe, where=where)
+    bound = recipe.bound
+    total = fidelity.n_answers or fidelity.n_examples
+    changed = round((1 - fidelity.label_agreement) * total)
+    allowed = max(1, round((1 - bound.label_agreement) * total))
     if changed > allowed:
         raise ConversionError(
-            f"gives {changed} of {answers} {'words' if fidelity.n_answers else 'texts'} another "
+            f"gives {changed} of {total} {'words' if fidelity.n_answers else 'texts'} another "
             "label than the float model",
             where=where,
             expected=f"<= {allowed} with {recipe.name} ({bound.reason})",
@@ -169,14 +189,51 @@ def check(fidelity: Fidelity, comparison: Comparison, recipe: Recipe, *, where: 
         )
 
 
-def golden_tolerance(comparison: Comparison, n_golden: int, recipe: Recipe) -> float:
-    """The largest |difference of a logit| from the float model on the golden examples with which
-    a device's answers count as this model's: twice what this conversion shows there, and the
-    recipe's slack for other kernels over the largest logit."""
-    pairs = zip(comparison.reference[:n_golden], comparison.converted[:n_golden], strict=True)
-    error = max(float(np.abs(np.asarray(a) - np.asarray(b)).max()) for a, b in pairs)
-    return 2 * error + recipe.bound.slack * _largest_logit(comparison)
+def check_drop(fidelity: Fidelity, max_drop: float | None, *, where: str) -> None:
+    """Raises `RefusedError` when the model scores too far below the float one.
+
+    `max_drop` is in points of the task's metric (percent), on the same development texts; without
+    it the model must keep `MIN_SCORE_FRACTION` of the float model's score.
+    """
+    if fidelity.score is None or fidelity.float_score is None:
+        return
+    drop = 100 * (fidelity.float_score - fidelity.score)
+    allowed = max_drop
+    if allowed is None:
+        allowed = 100 * (1 - MIN_SCORE_FRACTION) * fidelity.float_score
+    if drop > allowed:
+        raise _too_much_lost(
+            f"loses {drop:.2f} points of {100 * fidelity.float_score:.2f} on "
+            f"{fidelity.n_examples} development texts",
+            allowed,
+            where=where,
+        )
 
 
-def _largest_logit(comparison: Comparison) -> float:
-    return max(*(float(np.abs(np.asarray(one)).max()) for one in comparison.reference), 1e-6)
+def check_perplexity(fidelity: Fidelity, max_drop: float | None, *, where: str) -> None:
+    """Raises `RefusedError` when the model's perplexity is too far above the float one's.
+
+    A point is a hundredth of its logarithm, about a percent
+    (`edgeseq.tasks.perplexity`); without `max_drop` one is allowed, as
+    `MIN_SCORE_FRACTION` allows a percent of other scores.
+    """
+    if not fidelity.score or not fidelity.float_score:
+        return
+    drop = 100 * math.log(fidelity.score / fidelity.float_score)
+    allowed = 100 * (1 - MIN_SCORE_FRACTION) if max_drop is None else max_drop
+    if drop > allowed:
+        raise _too_much_lost(
+            f"loses {drop:.2f} points of perplexity, {fidelity.score:.1f} against "
+            f"{fidelity.float_score:.1f} on {fidelity.n_examples} words of development text",
+            allowed,
+            where=where,
+        )
+
+
+def _too_much_lost(what: str, allowed: float, *, where: str) -> RefusedError:
+    return RefusedError(
+        what,
+        where=where,
+        expected=f"at most {allowed:.2f}",
+        fix="choose a finer --recipe, or allow more with --max-drop",
+    )

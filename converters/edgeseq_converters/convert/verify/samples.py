@@ -22,7 +22,7 @@ N_CALIBRATED = 200
 """Training texts that a static recipe takes its ranges from, evenly spread over the set."""
 
 
-class Texts:
+class TextInputs:
     """Encodes texts as a device does: at their real length, cut at `max_tokens`."""
 
     def __init__(
@@ -51,13 +51,14 @@ class Texts:
                 fix="train again",
             )
         if self.head != "text-classification":
-            self._words = WordEncoder(self._tokenizer.disable_truncation(), self._max_tokens)
+            untruncated = self._tokenizer.disable_truncation()
+            self._word_encoder = WordEncoder(untruncated, self._max_tokens)
 
     def inputs(self, example: AnyExample) -> Windowed:
         """The model's inputs for an example: one, or the windows of a long tagged sentence."""
         if isinstance(example, TextExample):
             return Windowed([list(self.encode(example.text))], [], [], 0, unknown_only=False)
-        return self._words.encode(example.words)
+        return self._word_encoder.encode(example.words)
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Token ids of one text; never empty: a text without a token is one unknown token.
@@ -66,28 +67,30 @@ class Texts:
         """
         return tuple(self._tokenizer.token_ids_strict(text))
 
-    def words(self) -> dict[int, str]:
+    def tokens(self) -> dict[int, str]:
         """The token of each id."""
-        return {place: token for token, place in self._tokenizer.vocabulary.items()}
+        return {token_id: token for token, token_id in self._tokenizer.vocabulary.items()}
 
 
-class Compared(msgspec.Struct, frozen=True):
+class TextSample(msgspec.Struct, frozen=True):
     """The texts that a conversion is compared on; the first `n_golden` inputs are the golden ones.
 
-    `token_ids` are the model's inputs: one an example, or with one label a word the windows of all
-    examples in order. Then `places` has for each input the tokens that carry a word there, and
-    `words` these words' numbers among all words of the examples.
+    `token_ids` are the model's inputs: one per example, or with one label per word the windows of
+    all examples in order. Then `positions` has for each input the tokens that carry a word there,
+    and `words` these words' numbers among all words of the examples.
     """
 
     examples: tuple[AnyExample, ...]
     token_ids: tuple[tuple[int, ...], ...]
     n_golden: int
-    places: tuple[tuple[int, ...], ...] = ()
+    positions: tuple[tuple[int, ...], ...] = ()
     words: tuple[tuple[int, ...], ...] = ()
 
 
-def choose_compared(dataset: AnyDataset, texts: Texts, *, everything: bool = False) -> Compared:
-    """At most `N_COMPARED` development examples (or `everything`), with golden ones of all
+def choose_sample(
+    dataset: AnyDataset, inputs: TextInputs, *, all_examples: bool = False
+) -> TextSample:
+    """At most `N_COMPARED` development examples (or `all_examples`), with golden ones of all
     lengths in front; of tagged sentences those that take one window.
 
     Raises `DataError` when the development set is empty.
@@ -96,57 +99,58 @@ def choose_compared(dataset: AnyDataset, texts: Texts, *, everything: bool = Fal
         raise DataError(
             "has no development examples to compare a conversion on", where=dataset.name
         )
-    wanted = len(dataset.dev) if everything else N_COMPARED
-    examples = [dataset.dev[place] for place in _spread(len(dataset.dev), wanted)]
-    inputs = [texts.inputs(example) for example in examples]
-    whole = [place for place, one in enumerate(inputs) if len(one.windows) == 1]
-    by_length = sorted(whole, key=lambda place: inputs[place].n_tokens)
-    golden = [by_length[place] for place in _spread(len(whole), N_GOLDEN)]
-    chosen = set(golden)
-    order = golden + [place for place in range(len(examples)) if place not in chosen]
-    compared = Compared(
-        examples=tuple(examples[place] for place in order),
-        token_ids=tuple(tuple(row) for place in order for row in inputs[place].windows),
+    count = len(dataset.dev) if all_examples else N_COMPARED
+    examples = [dataset.dev[index] for index in _spread(len(dataset.dev), count)]
+    encoded = [inputs.inputs(example) for example in examples]
+    unsplit = [index for index, windowed in enumerate(encoded) if len(windowed.windows) == 1]
+    by_length = sorted(unsplit, key=lambda index: encoded[index].n_tokens)
+    golden = [by_length[rank] for rank in _spread(len(unsplit), N_GOLDEN)]
+    in_front = set(golden)
+    order = golden + [index for index in range(len(examples)) if index not in in_front]
+    sample = TextSample(
+        examples=tuple(examples[index] for index in order),
+        token_ids=tuple(tuple(row) for index in order for row in encoded[index].windows),
         n_golden=len(golden),
     )
-    if texts.head == "text-classification":
-        return compared
-    places, words = _words_of([inputs[place] for place in order])
-    return msgspec.structs.replace(compared, places=places, words=words)
+    if inputs.head == "text-classification":
+        return sample
+    positions, words = _word_positions([encoded[index] for index in order])
+    return msgspec.structs.replace(sample, positions=positions, words=words)
 
 
-Numbers = tuple[tuple[int, ...], ...]
+IntRows = tuple[tuple[int, ...], ...]
 
 
-def _words_of(texts: Sequence[Windowed]) -> tuple[Numbers, Numbers]:
+def _word_positions(texts: Sequence[Windowed]) -> tuple[IntRows, IntRows]:
     """For each input of all texts: its tokens that carry a word, and those words' numbers."""
-    places: list[tuple[int, ...]] = []
+    positions: list[tuple[int, ...]] = []
     words: list[tuple[int, ...]] = []
-    before = 0
+    first_word = 0
     for text in texts:
-        for number in range(len(text.windows)):
-            own = [
+        for window_index in range(len(text.windows)):
+            in_window = [
                 word
-                for word, (owner, token) in enumerate(zip(text.inputs, text.tokens, strict=True))
-                if owner == number and token >= 0
+                for word, (window, token) in enumerate(zip(text.inputs, text.tokens, strict=True))
+                if window == window_index and token >= 0
             ]
-            places.append(tuple(text.tokens[word] for word in own))
-            words.append(tuple(before + word for word in own))
-        before += len(text.tokens)
-    return tuple(places), tuple(words)
+            positions.append(tuple(text.tokens[word] for word in in_window))
+            words.append(tuple(first_word + word for word in in_window))
+        first_word += len(text.tokens)
+    return tuple(positions), tuple(words)
 
 
-def choose_calibrated(dataset: AnyDataset, texts: Texts) -> tuple[tuple[int, ...], ...]:
+def calibration_inputs(dataset: AnyDataset, inputs: TextInputs) -> tuple[tuple[int, ...], ...]:
     """Token ids of at most `N_CALIBRATED` training texts (development texts where there are
     none), of a long one its first window."""
-    part = dataset.train or dataset.dev
+    split = dataset.train or dataset.dev
     return tuple(
-        tuple(texts.inputs(part[place]).windows[0]) for place in _spread(len(part), N_CALIBRATED)
+        tuple(inputs.inputs(split[index]).windows[0]) for index in _spread(len(split), N_CALIBRATED)
     )
 
 
-def _spread(count: int, wanted: int) -> Sequence[int]:
-    """At most `wanted` places out of `count`, evenly spread, first and last among them."""
+def _spread(count: int, max_count: int) -> Sequence[int]:
+    """At most `max_count` indices below `count`, evenly spread, first and last among them."""
     if not count:
         return []
-    return sorted(set(np.linspace(0, count - 1, min(count, wanted)).round().astype(int).tolist()))
+    spread = np.linspace(0, count - 1, min(count, max_count))
+    return sorted(set(spread.round().astype(int).tolist()))

@@ -10,9 +10,9 @@ from edgeseq.formats.tflite_file import Tensor, TfliteFile, is_table
 from edgeseq.formats.tflite_runtimes import runtime_support
 from edgeseq_converters.convert.recipes import MIN_QUANTIZED_ELEMENTS, Recipe
 
-_WEIGHT_PLACES = frozenset(
+_WEIGHT_INPUTS = frozenset(
     {("FULLY_CONNECTED", 1), ("BATCH_MATMUL", 1), ("CONV_2D", 1)}
-    | {("UNIDIRECTIONAL_SEQUENCE_LSTM", place) for place in range(1, 9)}
+    | {("UNIDIRECTIONAL_SEQUENCE_LSTM", index) for index in range(1, 9)}
 )
 """Operators and at which input they take a weight."""
 WEIGHT_DTYPES = {"float32": "FLOAT32", "float16": "FLOAT16", "int8": "INT8", "int4": "INT4"}
@@ -21,43 +21,46 @@ TABLE_DTYPES = WEIGHT_DTYPES | {"float16": "INT16", "int4": "INT8"}
 some recipes (`edgeseq_converters.convert.quantize.weights`)."""
 
 
+def text_signature(output: str, shape: tuple[int, ...], length: int | None = None) -> Signature:
+    """That of a file from `input_ids` to `output`; `length` is set when it takes no other."""
+    return Signature(
+        key="serving_default",
+        inputs=(TensorSpec("input_ids", "int32", (1, length or -1)),),
+        outputs=(TensorSpec(output, "float32", shape),),
+    )
+
+
 def check_converted(
     model: TfliteFile,
     recipe: Recipe,
     *,
-    answer: tuple[int, ...],
     where: Path,
-    words: str | None = None,
-    steps: int | None = None,
+    expected: Signature | None = None,
+    embedding_table: str | None = None,
 ) -> Signature:
-    """Checks that the file is what was asked for and gives its signature; `answer` is
-    the shape of its output, `steps` the length of a model of a fixed length, `words` the name of
-    its table of words.
+    """Checks a file's operators, weights and signature, and gives the latter: `expected`, or
+    without one the file's own. `embedding_table` is the name of the table of token embeddings.
 
-    Raises `ConversionError` when it has not exactly one signature from `input_ids` to `logits`,
+    Raises `ConversionError` when it lacks the signature or has several without one being expected,
     holds an operator from outside TFLite, or its weights are not of the recipe's type.
     """
-    check_operators(model, where)
-    check_weights(model, recipe, where, words=words)
-    if len(model.signatures) != 1:
+    _check_operators(model, where)
+    _check_weights(model, recipe, where, embedding_table=embedding_table)
+    keys = [entry.key for entry in model.signatures]
+    key = "stream" if expected is None else expected.key
+    if keys.count(key) != 1 or (expected is None and len(keys) != 1):
         raise ConversionError(
-            "has not exactly one signature",
+            f"has not exactly one signature {key}",
             where=where,
-            found=", ".join(one.key for one in model.signatures) or "none",
-            expected=1,
+            found=", ".join(keys) or "none",
         )
-    entry = model.signatures[0]
+    entry = model.signatures[keys.index(key)]
     signature = Signature(
         key=entry.key, inputs=_specs(entry.inputs, where), outputs=_specs(entry.outputs, where)
     )
-    expected = Signature(
-        key=entry.key,
-        inputs=(TensorSpec("input_ids", "int32", (1, steps or -1)),),
-        outputs=(TensorSpec("logits", "float32", answer),),
-    )
-    if signature != expected:
+    if expected is not None and signature != expected:
         raise ConversionError(
-            "has another signature than a text classifier or tagger",
+            "has another signature than expected",
             where=where,
             found=f"{signature.inputs} to {signature.outputs}",
             expected=f"{expected.inputs} to {expected.outputs}",
@@ -82,7 +85,7 @@ def _specs(tensors: dict[str, Tensor], where: Path) -> tuple[TensorSpec, ...]:
     return tuple(specs)
 
 
-def check_operators(model: TfliteFile, where: Path) -> None:
+def _check_operators(model: TfliteFile, where: Path) -> None:
     """Raises `ConversionError` for an operator from outside TFLite."""
     foreign = sorted({use.name for use in model.operator_uses() if ":" in use.name})
     if foreign:
@@ -108,19 +111,19 @@ def check_runtime(model: TfliteFile, runtime: str, *, where: Path) -> None:
             )
 
 
-def check_weights(
-    model: TfliteFile, recipe: Recipe, where: Path, *, words: str | None = None
+def _check_weights(
+    model: TfliteFile, recipe: Recipe, where: Path, *, embedding_table: str | None = None
 ) -> None:
     """Every weight of a product and every looked-up table, if not small, must have the type; that
-    of the table called `words` is the recipe's for words.
+    of `embedding_table` is the recipe's for words.
 
     Raises `ConversionError` with the first that has not.
     """
-    wanted = other = 0
+    matching = other = 0
     example = ""
     for tensor, readers in model.constants():
         table = is_table(tensor, readers)
-        weight = ("DEQUANTIZE", 0) in readers or not _WEIGHT_PLACES.isdisjoint(readers)
+        weight = ("DEQUANTIZE", 0) in readers or not _WEIGHT_INPUTS.isdisjoint(readers)
         # A table of one column holds row scales.
         if not (weight or table):
             continue
@@ -128,23 +131,24 @@ def check_weights(
             continue
         expected = (TABLE_DTYPES if table else WEIGHT_DTYPES)[recipe.weights]
         # The writer numbers its tensors: NAME:7.
-        if recipe.words == "int4" and tensor.name.rpartition(":")[0] == words:
+        if recipe.words == "int4" and tensor.name.rpartition(":")[0] == embedding_table:
             expected = WEIGHT_DTYPES["int4"]
         if tensor.dtype == expected:
-            wanted += tensor.elements
+            matching += tensor.elements
         elif tensor.elements >= MIN_QUANTIZED_ELEMENTS:
             other += tensor.elements
-            found = f"{tensor.name} is {tensor.dtype} {list(tensor.shape)}, not {expected}"
-            example = example or found
+            mismatch = f"{tensor.name} is {tensor.dtype} {list(tensor.shape)}, not {expected}"
+            example = example or mismatch
     if other:
+        share = matching / (matching + other)
         raise ConversionError(
-            f"the recipe {recipe.name} changed only {wanted / (wanted + other):.0%} of the weights",
+            f"the recipe {recipe.name} changed only {share:.0%} of the weights",
             where=where,
             found=example,
             expected="every array of at least 1024 elements",
             fix="choose another --recipe or --lowering",
         )
-    if not wanted and recipe.weights != "float32":
+    if not matching and recipe.weights != "float32":
         raise ConversionError(
             f"the recipe {recipe.name} changes nothing: no weight is of its type",
             where=where,

@@ -1,0 +1,157 @@
+"""What is to be converted: the user's options, and one plan per output."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from edgeseq.errors import InputError
+from edgeseq.formats.trained_model import Arch, ModelManifest
+from edgeseq_converters.convert.lower.dispatch import (
+    LOWERINGS,
+    Target,
+    choose_lowering,
+    choose_runtime,
+    lowerings_of,
+    recipes_of,
+)
+from edgeseq_converters.convert.recipes import BY_SIZE, DEFAULT, Recipe, get_recipe
+
+AUTO = "auto"
+
+
+class ConversionOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How models are converted.
+
+    - `recipes`: names, default `DEFAULT`; `auto` alone: the smallest that loses at most `max_drop`
+      points of the metric (default: a percent of the float model's score).
+    - `lowerings`: names, default the architecture's first; `auto`: all that the model has.
+    - `length`: tokens of the lowering `unrolled`; default: the longest that the model takes.
+    - `runtime`: an older runtime that must load the file, as in `tflite-runtime==2.14`.
+    - `max_drop`: refuse a file that loses more points on all development texts.
+    - `trim_vocabulary`: drop the tokens that the training texts use fewer than `min_piece_count`
+      times.
+    - for bare files `token_ids`, a file with a JSON list of token ids per line to compare and
+      calibrate on, and `streaming`: add a signature with states in and out.
+    - `overwrite`: overwrite the output if it exists.
+    """
+
+    recipes: tuple[str, ...] = ()
+    lowerings: tuple[str, ...] = ()
+    length: int | None = None
+    runtime: str | None = None
+    max_drop: float | None = None
+    trim_vocabulary: bool = False
+    min_piece_count: int = 1
+    token_ids: Path | None = None
+    streaming: bool = False
+    overwrite: bool = False
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether the score on all development texts decides."""
+        return self.max_drop is not None or AUTO in self.recipes
+
+
+class ConversionPlan(msgspec.Struct, frozen=True):
+    """One output: its recipe, lowering, older runtime, path, and the file that errors name."""
+
+    recipe: Recipe
+    target: Target
+    out: Path
+    file: Path
+
+
+def plan_bundles(
+    manifest: ModelManifest, out: Path, options: ConversionOptions
+) -> tuple[list[tuple[ConversionPlan, ...]], dict[str, str]]:
+    """For each recipe and lowering the plan of a bundle, in a search (`auto`) those to try in turn;
+    and why combinations are left out. The bundle is `out`, or one of several NAME-RECIPE[-LOWERING]
+    in the folder `out`.
+
+    Raises `InputError` for unknown names and for options that do not go together.
+    """
+    arch = manifest.arch
+    recipes = _recipe_names(options)
+    lowerings: tuple[str, ...] = tuple(dict.fromkeys(options.lowerings)) or LOWERINGS[arch][:1]
+    if AUTO in lowerings:
+        lowerings = lowerings_of(arch, manifest.task)
+    _check_length(options, lowerings)
+    plans: list[tuple[ConversionPlan, ...]] = []
+    left_out: dict[str, str] = {}
+    for lowering in lowerings:
+        target = plan_target(arch, lowering, options, manifest.max_tokens)
+        available = recipes_of(arch, target.lowering)
+        for name in recipes:
+            path = out
+            if len(recipes) * len(lowerings) > 1:
+                suffix = f"-{lowering}" if len(lowerings) > 1 else ""
+                path = out / f"{manifest.name}-{name}{suffix}"
+            candidates: tuple[str, ...] = (name,)
+            if name == AUTO:
+                candidates = tuple(known for known in BY_SIZE if known in available)
+            elif name not in available and len(lowerings) > 1:
+                left_out[f"{name} {lowering}"] = "the lowering has no such recipe"
+                continue
+            file = path / "model.tflite"
+            plans.append(
+                tuple(ConversionPlan(get_recipe(n), target, path, file) for n in candidates)
+            )
+    return plans, left_out
+
+
+def plan_file(arch: Arch, out: Path, options: ConversionOptions) -> ConversionPlan:
+    """The plan of a bare file, which has one recipe and one lowering.
+
+    Raises `InputError` for several of them and as `plan_bundles` does.
+    """
+    if max(len(options.recipes), len(options.lowerings)) > 1 or AUTO in options.recipes:
+        raise InputError(
+            "a bare file has one recipe and one lowering",
+            found=", ".join((*options.recipes, *options.lowerings)),
+            fix="name one of each, or convert to bundles",
+        )
+    [recipe] = _recipe_names(options)
+    [lowering] = options.lowerings or (AUTO,)
+    target = plan_target(arch, lowering, options, None)
+    _check_length(options, (target.lowering,))
+    return ConversionPlan(get_recipe(recipe), target, out, out)
+
+
+def plan_target(
+    arch: Arch, lowering: str, options: ConversionOptions, max_tokens: int | None
+) -> Target:
+    """The lowering called `lowering` with its length and runtime; raises `InputError`."""
+    known = choose_lowering(arch, lowering)
+    length = None
+    if known == "unrolled":
+        length = options.length or max_tokens
+        if length is not None and not 1 <= length <= (max_tokens or length):
+            raise InputError(
+                "--length is longer than the model's longest text",
+                found=length,
+                expected=f"1 to {max_tokens}",
+            )
+    return Target(known, length, choose_runtime(options.runtime))
+
+
+def _recipe_names(options: ConversionOptions) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(options.recipes)) or (DEFAULT,)
+    if AUTO in names and len(names) > 1:
+        raise InputError(
+            "--recipe auto stands alone", found=", ".join(names), fix="remove the other recipes"
+        )
+    for name in names:
+        if name != AUTO:
+            get_recipe(name)
+    return names
+
+
+def _check_length(options: ConversionOptions, lowerings: tuple[str, ...]) -> None:
+    if options.length is not None and "unrolled" not in lowerings:
+        raise InputError(
+            "--length is the number of tokens of the lowering unrolled",
+            found=f"{options.length} with {', '.join(lowerings)}",
+            fix="remove it, or add --lowering unrolled",
+        )

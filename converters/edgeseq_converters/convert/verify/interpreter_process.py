@@ -1,0 +1,100 @@
+"""A .tflite file in the interpreter, in a process of its own: a runtime can crash on a file."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+import edgeseq
+from edgeseq.errors import BundleError, ConversionError, StepError
+from edgeseq.progress import ProgressCallback, no_progress
+from edgeseq.subprocesses import JobRequest, run_job
+from edgeseq_converters.models.arrays import FloatArray
+
+CHILD = (str(Path(__file__).with_name("interpreter_child.py")), str(Path(edgeseq.__file__).parent))
+
+
+class ModelFile(msgspec.Struct, frozen=True):
+    """A .tflite file and how it is run; `where` is what errors name.
+
+    `output` is the output's name, `width` the size of its last axis, `per_token` whether it has
+    one row per token. A model of the next token has a `window`: how many tokens it sees at most.
+    """
+
+    path: Path
+    where: Path
+    signature_key: str
+    output: str
+    width: int
+    per_token: bool
+    window: int | None = None
+
+
+def run_model(
+    file: ModelFile,
+    token_ids: Sequence[Sequence[int]],
+    *,
+    stage: str,
+    python: str = sys.executable,
+    progress: ProgressCallback = no_progress,
+) -> list[FloatArray]:
+    """The file's output for each text, one at a time at its real length: [width], or
+    [tokens, width].
+
+    The first text is run again at the end, after texts of other lengths. Raises `ConversionError`
+    when its outputs differ (the model keeps state), and when the runtime that `python` has refuses
+    the file or dies on it.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgeseq-interpreter-") as folder:
+        log, outputs_path = Path(folder) / "log", Path(folder) / "outputs"
+        arguments = {
+            **msgspec.to_builtins(file, enc_hook=str),
+            "path": str(file.path.absolute()),
+            "token_ids": [*token_ids, token_ids[0]],
+            "outputs_path": str(outputs_path),
+            "stage": stage,
+        }
+        try:
+            answer, _ = run_job(
+                JobRequest("run the model", arguments),
+                log=log,
+                cwd=Path(folder),
+                progress=progress,
+                command=(python, "-I", *CHILD),
+            )
+        except (BundleError, StepError) as failure:
+            raise ConversionError(
+                "the runtime does not run the model",
+                where=file.where,
+                found=_last_error(log) or failure.what,
+                fix="choose another --recipe or --lowering",
+            ) from failure
+        shapes = [tuple(shape) for shape in answer["shapes"]]
+        values = np.memmap(outputs_path, np.float32, mode="r")  # outlives the file
+    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
+    outputs: list[FloatArray] = [
+        part.reshape(shape) for part, shape in zip(np.split(values, ends[:-1]), shapes, strict=True)
+    ]
+    if not np.array_equal(outputs[0], outputs.pop(), equal_nan=True):
+        raise ConversionError(
+            "gives another output for the same text after other texts: it keeps state",
+            where=file.where,
+        )
+    return outputs
+
+
+def _last_error(log: Path) -> str | None:
+    """Why a process died, from what it wrote: the last error, else the last line."""
+    if not log.is_file():
+        return None
+    text = log.read_text(encoding="utf-8", errors="replace")
+    if errors := re.findall(r"^\w*(?:Error|Exception): (.+)$", text, re.MULTILINE):
+        return str(errors[-1])[:300]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else None
