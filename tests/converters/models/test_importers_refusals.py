@@ -85,7 +85,7 @@ LAYERS: list[tuple[Callable[[Any], list[Any]], str]] = [
             layers.LSTM(3, return_sequences=True),
             layers.BatchNormalization(axis=1),
         ],
-        "another axis",
+        "feature axis",
     ),
     (
         lambda layers: [layers.LSTM(3, return_sequences=True), layers.Flatten()],
@@ -100,7 +100,7 @@ LAYERS: list[tuple[Callable[[Any], list[Any]], str]] = [
     ),
     (
         lambda layers: [layers.LSTM(3, return_sequences=True), layers.Softmax(axis=1)],
-        "another axis than the features",
+        "does not run over the feature axis",
     ),
     (lambda layers: [layers.LSTM(3), layers.ReLU(max_value=6)], "has a max_value"),
     (
@@ -336,7 +336,7 @@ def no_number(group: Any, name: str) -> None:
         (virtual, "points at another file"),
         (texts, "is not of floats"),
         (missing, "has no array"),
-        (wider, r"layer dense\S* \(Dense\) has a kernel of another shape.*\[3, 9\]"),
+        (wider, r"layer dense\S* \(Dense\) has a kernel that does not match the layer.*\[3, 9\]"),
         (no_number, "holds a value that is not a number"),
     ],
 )

@@ -328,7 +328,7 @@ def logs(module: Any, ids: Any, words: Any) -> Any:
         (fed, {}, r"cannot be converted|initial state"),
         (skip, {}, r"operation add\.Tensor cannot be converted"),
         (swapped, {"both": True}, r"operation cat\.default joins something else"),
-        (lower_layer, {"layers": 2}, "state of another layer than the last"),
+        (lower_layer, {"layers": 2}, "does not take the last layer.s state"),
         (logs, {}, "log_softmax.* cannot be converted; leave it out"),
     ],
 )
