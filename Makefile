@@ -7,7 +7,7 @@ OUT ?= edgeseq-demo
 # Tests of different files that run side by side; 0 for one after the other.
 JOBS ?= 2
 
-.PHONY: demo test lint types docs unit test-devices test-emulated clean
+.PHONY: demo test lint types docs unit package test-devices test-emulated clean
 
 demo: $(VENV)/.demo
 	$(BIN)/edgeseq demo --out $(OUT)
@@ -28,6 +28,11 @@ docs: $(VENV)/.dev
 
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not emulated and not sshd and not adb and not wheel" -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
+
+# The wheel and the sdist, into dist, checked as an upload would check them (a test does the same).
+package: $(VENV)/.dev
+	$(BIN)/python -m build --no-isolation --outdir dist .
+	$(BIN)/twine check --strict dist/*
 
 # Boards over ssh, phones over adb, and the device half from its own wheel; Debian, as root: apt install openssh-server adb
 test-devices: $(VENV)/.dev

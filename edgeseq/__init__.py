@@ -6,7 +6,7 @@
     model = es.train(data, arch="lstm")
     bundle = es.convert(model, data, out="bundles/lstm")
     result = es.bench([bundle])
-    result["lstm"].latency.p95
+    es.report([result], budget="memory=64MB").save("report/")
 
 Importing it loads neither half (`edgeseq_converters` on the workstation, `edgeseq_benchmarks` on
 the device) nor numpy: each name is imported when it is first used (PEP 562).
@@ -22,13 +22,18 @@ if TYPE_CHECKING:
     from edgeseq.api import devices
     from edgeseq.api.bench import bench, bench_all
     from edgeseq.api.bundle import Bundle, load_bundle
+    from edgeseq.api.compare import compare
     from edgeseq.api.convert import convert, convert_all, convert_to_tflite
-    from edgeseq.api.data import list_datasets, load_dataset
+    from edgeseq.api.data import list_datasets, load_dataset, save_dataset, summarize_dataset
     from edgeseq.api.inspection import inspect
     from edgeseq.api.model import Model, load_model
+    from edgeseq.api.report import recommend, report
     from edgeseq.api.result import Result, load_result
+    from edgeseq.api.run import run
     from edgeseq.api.train import train
     from edgeseq.errors import EdgeseqError
+    from edgeseq.reporting.comparison import Comparison
+    from edgeseq.reporting.deployment_report import Report
     from edgeseq.tasks.examples import Dataset
     from edgeseq_benchmarks.bench.predictor import Prediction
 
@@ -36,13 +41,16 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Bundle",
+    "Comparison",
     "Dataset",
     "EdgeseqError",
     "Model",
     "Prediction",
+    "Report",
     "Result",
     "bench",
     "bench_all",
+    "compare",
     "convert",
     "convert_all",
     "convert_to_tflite",
@@ -54,19 +62,29 @@ __all__ = [
     "load_dataset",
     "load_model",
     "load_result",
+    "recommend",
+    "report",
+    "run",
+    "save_dataset",
+    "summarize_dataset",
     "train",
 ]
 
 _MODULES = {
     "edgeseq.api.bench": ("bench", "bench_all"),
     "edgeseq.api.bundle": ("Bundle", "load_bundle"),
+    "edgeseq.api.compare": ("compare",),
     "edgeseq.api.convert": ("convert", "convert_all", "convert_to_tflite"),
-    "edgeseq.api.data": ("list_datasets", "load_dataset"),
+    "edgeseq.api.data": ("list_datasets", "load_dataset", "save_dataset", "summarize_dataset"),
     "edgeseq.api.inspection": ("inspect",),
     "edgeseq.api.model": ("Model", "load_model"),
+    "edgeseq.api.report": ("recommend", "report"),
     "edgeseq.api.result": ("Result", "load_result"),
+    "edgeseq.api.run": ("run",),
     "edgeseq.api.train": ("train",),
     "edgeseq.errors": ("EdgeseqError",),
+    "edgeseq.reporting.comparison": ("Comparison",),
+    "edgeseq.reporting.deployment_report": ("Report",),
     "edgeseq.tasks.examples": ("Dataset",),
     "edgeseq_benchmarks.bench.predictor": ("Prediction",),
 }

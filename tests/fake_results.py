@@ -35,9 +35,9 @@ from edgeseq.formats.result import (
 )
 from edgeseq.formats.storage import write_json
 from edgeseq.formats.trained_model import Arch
-from edgeseq.report.budgets import Budget
-from edgeseq.report.deployment_report import make_report
-from edgeseq.report.summary import ReportSummary
+from edgeseq.reporting.budgets import Budget
+from edgeseq.reporting.deployment_report import make_report
+from edgeseq.reporting.summary import ReportSummary
 from edgeseq.tasks.examples import AnyExample
 from edgeseq.tasks.predictions import Predictions
 

@@ -27,9 +27,9 @@ from edgeseq.formats.codec import from_builtins
 from edgeseq.formats.result import Result, Run, read_result
 from edgeseq.formats.storage import read_json, write_bytes, write_json
 from edgeseq.formats.trained_model import read_model_folder
-from edgeseq.report.boundary import WinnerMap
-from edgeseq.report.rows import ReportRow, derive_row
-from edgeseq.report.run_statistics import Ci95, OpenCi95, SourceScore
+from edgeseq.reporting.boundary import WinnerMap
+from edgeseq.reporting.rows import ReportRow, derive_row
+from edgeseq.reporting.run_statistics import Ci95, OpenCi95, SourceScore
 from edgeseq.tasks.gap_f1 import GENDERS, bias_of
 from edgeseq.tasks.registry import TASKS, task_of
 from edgeseq.tasks.scoring import metric_of

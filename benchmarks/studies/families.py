@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from edgeseq.formats.result import Run
-from edgeseq.report.boundary import WinnerMap, boundary_sentence, winner_map
-from edgeseq.report.budgets import DEFAULT_DROP_POINTS, Budget
-from edgeseq.report.rows import ReportRow
-from edgeseq.report.run_statistics import paired_gaps
+from edgeseq.reporting.boundary import WinnerMap, boundary_sentence, winner_map
+from edgeseq.reporting.budgets import DEFAULT_DROP_POINTS, Budget
+from edgeseq.reporting.rows import ReportRow
+from edgeseq.reporting.run_statistics import paired_gaps
 from edgeseq.stats.latency import median
 
 

@@ -9,16 +9,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeseq.api.html import html_table
 from edgeseq.api.inspection import Inspection, inspect
 from edgeseq.errors import BundleError
 from edgeseq.formats.bundle import BundleManifest
 from edgeseq.formats.bundle_zip import open_bundle, pack_bundle
 from edgeseq.formats.storage import new_folder
+from edgeseq.html import html_table
+from edgeseq.tasks.registry import task_of
 from edgeseq.units import format_bytes
 
 if TYPE_CHECKING:
     from edgeseq_benchmarks.bench.predictor import Continuation, Prediction
+
+_LANGUAGE_MODEL = "language-modeling"
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,13 @@ class Bundle:
         """How the network is written as operators, such as `loop`."""
         return self.manifest.lowering
 
+    @property
+    def head(self) -> str:
+        """`text-classification`, `token-classification` or `language-modeling`."""
+        return task_of(self.manifest.task).head
+
     def predict(self, texts: Sequence[str], *, threads: int = 1) -> list[Prediction]:
-        """Predict the label of each text with the TFLite runtime, in a process of its own.
+        """Predict the label of each text with the TFLite runtime, in a child process.
 
         Args:
             texts: The texts; those of the task `coref` mark the pronoun and two names.
@@ -75,7 +83,7 @@ class Bundle:
         # The device half is loaded only to run a model.
         from edgeseq_benchmarks.bench.predictor import predict
 
-        if self.manifest.task == "lm":
+        if self.head == _LANGUAGE_MODEL:
             raise BundleError(
                 "a language model has no labels to predict",
                 where=self.path,
@@ -95,7 +103,7 @@ class Bundle:
         # The device half is loaded only to run a model.
         from edgeseq_benchmarks.bench.predictor import continue_texts
 
-        if self.manifest.task != "lm":
+        if self.head != _LANGUAGE_MODEL:
             raise BundleError(
                 "only a language model continues texts", where=self.path, fix="call predict"
             )

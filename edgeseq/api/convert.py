@@ -131,7 +131,7 @@ def convert_all(
     Args:
         model: A model, or what `load_model` takes.
         data: As for `convert`.
-        recipes: As for `convert`; `auto` stands alone.
+        recipes: As for `convert`; `auto` without others.
         lowerings: As for `convert`; `auto`: all that the model has.
         out: The folder of the bundles MODEL-RECIPE[-LOWERING]; with one of each, the bundle.
         **options: As for `convert`.

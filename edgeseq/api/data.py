@@ -5,8 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
+import msgspec
+
 from edgeseq.api.progress import ProgressOption, progress_of
 from edgeseq.datasets.registry import entries
+from edgeseq.datasets.splits import SPLITS
+from edgeseq.datasets.summary import Summary, summarize
+from edgeseq.formats.storage import new_folder
 from edgeseq.suite.data import load_section
 from edgeseq.suite.schema import DataSection
 from edgeseq.tasks.examples import AnyDataset, Dataset
@@ -95,3 +100,44 @@ def list_datasets(data_dir: str | Path | None = None) -> tuple[Entry, ...]:
         'customer-feedback'
     """
     return entries(None if data_dir is None else Path(data_dir))
+
+
+def save_dataset(data: DatasetSource, folder: str | Path) -> Path:
+    """Write train.jsonl, dev.jsonl and test.jsonl to a new folder.
+
+    Args:
+        data: A data set, or what `load_dataset` takes.
+        folder: The folder to write.
+
+    Raises:
+        OutputError: The folder exists or cannot be written.
+
+    Example:
+        >>> es.save_dataset(data, "splits")
+    """
+    dataset = resolve_dataset(data)
+    with new_folder(Path(folder)) as draft:
+        for name in SPLITS:
+            lines = msgspec.json.Encoder().encode_lines(getattr(dataset, name))
+            (draft / f"{name}.jsonl").write_bytes(lines)
+    return Path(folder)
+
+
+def summarize_dataset(data: DatasetSource) -> Summary:
+    """Count labels and lengths, and choose a few samples.
+
+    Args:
+        data: A data set, or what `load_dataset` takes.
+
+    Returns:
+        Class balance and lengths (words and characters) per split, test texts that are also in
+        train, and samples.
+
+    Raises:
+        DataError: As for `load_dataset`.
+
+    Example:
+        >>> es.summarize_dataset("reviews.csv").test_texts_in_train
+        0
+    """
+    return summarize(resolve_dataset(data))

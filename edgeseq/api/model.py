@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgeseq.api.html import html_table
 from edgeseq.errors import CheckpointError
 from edgeseq.formats.storage import new_folder, read_json
 from edgeseq.formats.trained_model import ModelManifest
+from edgeseq.html import html_table
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Model:
 
         Raises:
             OutputError: The folder exists (without `overwrite`) or cannot be written.
-            CheckpointError: The model was not trained here, so there is no folder to copy.
+            CheckpointError: The model was not trained here.
         """
         if self.manifest is None:
             raise CheckpointError(

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edgeseq.api.html import html_table
 from edgeseq.errors import InputError, ResultError
 from edgeseq.formats.result import DeviceInfo, Finding, Run, RuntimeInfo, read_result
 from edgeseq.formats.result import Result as ResultRecord
 from edgeseq.formats.storage import write_json
-from edgeseq.report.format import format_score
-from edgeseq.report.rows import ReportRow, derive_row
-from edgeseq.units import format_bytes, format_duration_ms
+from edgeseq.html import html_table
+from edgeseq.reporting.format import model_figures
+from edgeseq.reporting.rows import ReportRow, derive_row
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -216,13 +215,21 @@ class Result:
         return f"Result({', '.join(self.names)} on {self.device.name})"
 
     def _repr_html_(self) -> str:
-        columns = ("bundle", "score", "p50", "p95", "p95 95 % interval", "memory", "size", "valid")
-        rows = [_cells(measurement.row) for measurement in self]
-        return html_table(columns, rows, title=f"{self.device.name}, {self.runtime.package}")
+        figures = [(measured.name, model_figures(measured.row)) for measured in self]
+        columns = [figure.title for figure in figures[0][1]] if figures else []
+        rows = [
+            (name, *(f"{figure.value} {figure.remark}".strip() for figure in row))
+            for name, row in figures
+        ]
+        title = f"{self.device.name}, {self.runtime.package}"
+        return html_table(("bundle", *columns), rows, title=title)
 
 
 def load_result(path: str | Path) -> Result:
     """Load a result that `Result.save` or `edgeseq bench` wrote.
+
+    Args:
+        path: The JSON file.
 
     Raises:
         ResultError: The file is damaged or its schema version is unknown.
@@ -254,22 +261,3 @@ def _flat(row: ReportRow) -> dict[str, Any]:
         ends: Sequence[float | None] = getattr(row, f"{name}_ci95") or (None, None)
         values[f"{name}_low"], values[f"{name}_high"] = ends
     return values
-
-
-def _cells(row: ReportRow) -> tuple[str, ...]:
-    interval = ""
-    if row.p95_ms_ci95 is not None:
-        low, high = row.p95_ms_ci95
-        interval = (
-            f"{format_duration_ms(low)} to {'…' if high is None else format_duration_ms(high)}"
-        )
-    return (
-        row.bundle,
-        format_score(row),
-        "–" if row.p50_ms is None else format_duration_ms(row.p50_ms),
-        "–" if row.p95_ms is None else format_duration_ms(row.p95_ms),
-        interval,
-        "–" if row.peak_process_bytes is None else format_bytes(row.peak_process_bytes),
-        format_bytes(row.size_bytes),
-        "yes" if row.valid else "; ".join(row.invalid_reasons),
-    )

@@ -43,7 +43,7 @@ COMMANDS = {
     "predict": CommandEntry(
         "edgeseq.cli.predict",
         "predict",
-        "Answer texts with a bundle, through the runtime of the device.",
+        "Predict labels of texts with a bundle, through the device's runtime.",
     ),
     "convert": CommandEntry(
         "edgeseq.cli.convert",
@@ -79,7 +79,7 @@ COMMANDS = {
     "data": CommandEntry(
         "edgeseq.cli.data",
         "app",
-        "Data sets: where each comes from, its licence, what stands in it.",
+        "Data sets: origin, licence and content.",
     ),
     "device": CommandEntry(
         "edgeseq.cli.device",

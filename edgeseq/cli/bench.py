@@ -4,30 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+import edgeseq as es
+from edgeseq.api.bench import BenchOutcome
 from edgeseq.cli.bench_table import print_result, result_rows
-from edgeseq.cli.console import (
-    JsonOption,
-    print_error,
-    print_json,
-    print_note,
-    progress_bars,
-)
-from edgeseq.errors import InputError, OutputError
-from edgeseq.formats.storage import write_json
-from edgeseq.units import parse_bytes
-from edgeseq_benchmarks.bench.runner import default_settings
-from edgeseq_benchmarks.devices.measure import (
-    BenchRequest,
-    DeviceOutcome,
-    find_targets,
-    measure_on_all,
-)
-from edgeseq_benchmarks.devices.measure import exit_code as exit_code_of
+from edgeseq.cli.console import JsonOption, print_error, print_json, print_note, progress_bars
+from edgeseq.errors import DeviceError, InputError, OutputError
 
 
 def bench(
@@ -35,7 +22,7 @@ def bench(
         list[Path], typer.Argument(help="Bundles: folders that `edgeseq convert` wrote, or .zip.")
     ],
     *,
-    result: Annotated[
+    out_path: Annotated[
         Path,
         typer.Option(
             "--out",
@@ -45,7 +32,7 @@ def bench(
     ],
     threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
     quick: Annotated[
-        bool, typer.Option("--quick", help="A few seconds a model instead of a minute.")
+        bool, typer.Option("--quick", help="A few seconds per model instead of a minute.")
     ] = False,
     memory: Annotated[
         list[str] | None,
@@ -53,7 +40,7 @@ def bench(
     ] = None,
     memory_curve: Annotated[
         bool,
-        typer.Option("--memory-curve", help="Also find the smallest limit that still answers."),
+        typer.Option("--memory-curve", help="Also find the smallest limit that still works."),
     ] = False,
     cpus: Annotated[
         float | None,
@@ -73,17 +60,17 @@ def bench(
     ] = False,
     examples: Annotated[
         int | None,
-        typer.Option(min=1, help="Ask only so many test examples, the same on every machine."),
+        typer.Option(min=1, help="Use only this many test examples, the same on every machine."),
     ] = None,
     energy: Annotated[
         bool,
-        typer.Option("--energy", help="Also measure energy, a minute idle and a minute a model."),
+        typer.Option("--energy", help="Also measure energy, a minute idle and a minute per model."),
     ] = False,
     on: Annotated[
         list[str] | None,
         typer.Option(
-            help="The device: ssh://user@host[:port], adb:SERIAL, emulated:NAME, or a name kept by "
-            "`edgeseq device add`; default: this machine. May be repeated: all at the same time.",
+            help="The device: ssh://user@host[:port], adb:SERIAL, emulated:NAME, or a name saved "
+            "by `edgeseq device add`; default: this machine. May be repeated: all at one time.",
         ),
     ] = None,
     python: Annotated[
@@ -100,74 +87,94 @@ def bench(
 
     Example: edgeseq bench runs/lstm runs/bert --on ssh://pi@kitchen --memory 64MB --out pi.json
     """
-    targets = find_targets(on or ["local"], python=python)
-    if not result.parent.is_dir():
-        raise InputError("no such folder", where=result.parent, fix="make it, or change --out")
-    if not os.access(result.parent, os.W_OK):
+    devices = on or ["local"]
+    if not out_path.parent.is_dir():
+        raise InputError("no such folder", where=out_path.parent, fix="make it, or change --out")
+    if not os.access(out_path.parent, os.W_OK):
         # Better now than after minutes of measuring.
-        raise OutputError("may not be written to", where=result.parent, fix="change --out")
-    settings = default_settings(
-        quick=quick,
-        threads=threads,
-        memory_limits_bytes=[parse_bytes(size, where="--memory") for size in memory or ()],
-        memory_curve=memory_curve,
-        profile=profile,
-        cpus=cpus,
-        board=board,
-        energy=energy,
-        examples=examples,
-    )
-    task = BenchRequest(tuple(bundles), settings, command=tuple(sys.argv), native=native)
-    paths = {
-        target.given: result
-        if len(targets) == 1
-        else result.with_name(f"{result.stem}-{target.label}{result.suffix}")
-        for target in targets
-    }
+        raise OutputError("may not be written to", where=out_path.parent, fix="change --out")
 
-    def keep(outcome: DeviceOutcome) -> None:
-        _keep(outcome, paths[outcome.target.given], several=len(targets) > 1)
+    def write_outcome(outcome: BenchOutcome) -> None:
+        _write_outcome(outcome, _result_path(outcome, out_path, devices), devices)
 
     # Nothing may move on the screen by itself while a model is measured.
-    with progress_bars(still=True) as report:
-        outcomes = measure_on_all(targets, task, progress=report, ended=keep)
+    with progress_bars(still=True) as progress:
+        outcomes = es.bench_all(
+            bundles,
+            devices,
+            on_outcome=write_outcome,
+            threads=threads,
+            quick=quick,
+            memory_limits=memory or (),
+            memory_curve=memory_curve,
+            cpus=cpus,
+            board=board,
+            profile=profile,
+            examples=examples,
+            energy=energy,
+            python=python,
+            native=native,
+            command=sys.argv,
+            progress=progress,
+        )
     if len(outcomes) == 1 and outcomes[0].error is not None:
         raise outcomes[0].error
-    _show(outcomes, paths, as_json=json)
-    if code := exit_code_of(outcomes):
+    paths = [_result_path(outcome, out_path, devices) for outcome in outcomes]
+    _print_outcomes(outcomes, paths, as_json=json)
+    if code := _exit_code(outcomes):
         raise typer.Exit(code)
 
 
-def _keep(outcome: DeviceOutcome, path: Path, *, several: bool) -> None:
-    """Writes or says what came of a device as soon as it is there: another may take hours."""
+def _exit_code(outcomes: Sequence[BenchOutcome]) -> int:
+    """0 when every device was measured; 4 when one was lost or could not do it."""
+    codes = [outcome.error.exit_code for outcome in outcomes if outcome.error is not None]
+    return DeviceError.exit_code if DeviceError.exit_code in codes else max(codes, default=0)
+
+
+def _result_path(outcome: BenchOutcome, out_path: Path, devices: Sequence[str]) -> Path:
+    """The file of a device's result."""
+    if len(devices) == 1:
+        return out_path
+    return out_path.with_name(f"{out_path.stem}-{outcome.label}{out_path.suffix}")
+
+
+def _write_outcome(outcome: BenchOutcome, path: Path, devices: Sequence[str]) -> None:
+    """Writes the result of a device as soon as there is one: another device may take hours."""
     if outcome.result is not None:
-        write_json(path, outcome.result)
+        outcome.result.save(path)
         return
-    if several:  # the only one's ends the command
+    if len(devices) > 1:  # the error of a single device ends the command
         print_error(str(outcome.error))
     if outcome.unfinished is not None:
-        beside = path.with_name(f"{path.stem}-unfinished{path.suffix}")
-        write_json(beside, outcome.unfinished)
-        print_note(f"{outcome.target.given}: what was measured so far is in {beside}")
+        unfinished_path = path.with_name(f"{path.stem}-unfinished{path.suffix}")
+        outcome.unfinished.save(unfinished_path)
+        print_note(f"{outcome.device}: what was measured so far is in {unfinished_path}")
 
 
-def _show(outcomes: tuple[DeviceOutcome, ...], paths: dict[str, Path], *, as_json: bool) -> None:
+def _print_outcomes(
+    outcomes: Sequence[BenchOutcome], paths: Sequence[Path], *, as_json: bool
+) -> None:
     answers: list[dict[str, Any]] = []
     written = []
-    for outcome in outcomes:
-        given = outcome.target.given
-        device = {"device": given} if len(outcomes) > 1 else {}
+    for outcome, path in zip(outcomes, paths, strict=True):
+        device = {"device": outcome.device} if len(outcomes) > 1 else {}
         if outcome.error is not None:
             answers.append({**device, "error": str(outcome.error)})
         elif outcome.result is not None:
-            rows = result_rows(outcome.result)
-            written.append(str(paths[given]))
-            findings = outcome.result.findings
-            limited = {run.bundle.name: run.limited for run in outcome.result.runs}
-            answers.append({**device, "result": written[-1], "rows": rows, "limited": limited,
-                            "findings": findings})  # fmt: skip
+            record = outcome.result.record
+            rows = result_rows(record)
+            written.append(str(path))
+            answers.append(
+                {
+                    **device,
+                    "result": str(path),
+                    "rows": rows,
+                    "limited": {run.bundle.name: run.limited for run in record.runs},
+                    "findings": record.findings,
+                }
+            )
             if not as_json:
-                print_result(outcome.result, rows, given if device else "")
+                print_result(record, rows, outcome.device if device else "")
     if as_json:
         print_json(answers[0] if len(answers) == 1 else answers)
     elif written:

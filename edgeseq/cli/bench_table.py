@@ -10,14 +10,14 @@ from rich.table import Table
 from edgeseq.cli.console import err, out
 from edgeseq.cli.profile_table import profile_table
 from edgeseq.formats.result import Finding, LimitedRun, Result
-from edgeseq.report.format import (
+from edgeseq.reporting.format import (
     ABSENT,
     format_energy,
     format_limited_run,
     format_optional,
     format_score,
 )
-from edgeseq.report.rows import ReportRow, derive_row
+from edgeseq.reporting.rows import ReportRow, derive_row
 from edgeseq.units import format_bytes, format_duration_ms
 
 _COLOURS = {"invalid": "bold red", "warning": "yellow", "note": "dim"}

@@ -12,10 +12,11 @@ from rich.box import SIMPLE
 from rich.markup import escape
 from rich.table import Table
 
+import edgeseq as es
 from edgeseq.cli.console import JsonOption, err, out, print_json
 from edgeseq.errors import RefusedError
-from edgeseq.report.comparison import ResultComparison, ThresholdCheck, compare_results
-from edgeseq.report.thresholds import parse_thresholds
+from edgeseq.reporting.comparison import Comparison, ThresholdCheck
+from edgeseq.reporting.thresholds import parse_thresholds
 
 _COLOURS = {"fails": "bold red", "unknown": "bold red", "undecided": "yellow", "holds": "green"}
 
@@ -46,7 +47,7 @@ def compare(
     edgeseq compare main.json branch.json --fail-on "p95>10% memory>5MB score>1pt"
     """
     thresholds = [threshold for text in fail_on or () for threshold in parse_thresholds(text)]
-    comparison = compare_results(old, new, across=across)
+    comparison = es.compare(old, new, across=across)
     checks = comparison.check(thresholds)
     if json:
         print_json({**msgspec.structs.asdict(comparison), "checks": checks})
@@ -63,7 +64,7 @@ def compare(
         )
 
 
-def _print(comparison: ResultComparison, checks: Sequence[ThresholdCheck]) -> None:
+def _print(comparison: Comparison, checks: Sequence[ThresholdCheck]) -> None:
     for difference in comparison.differing:
         line = f"different {difference.field}: {difference.old} → {difference.new}"
         err.print(f"[yellow]warning[/] {escape(line)}", soft_wrap=True)

@@ -1,20 +1,17 @@
-"""`edgeseq data`: which data sets there are, fetching one, and looking into it."""
+"""`edgeseq data`: lists data sets, downloads one, and shows its content."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 from rich.markup import escape
 from rich.table import Table
 
+import edgeseq as es
 from edgeseq.cli.console import JsonOption, out, print_json, progress_bars
-from edgeseq.datasets.registry import entries, load_dataset
-from edgeseq.datasets.summary import Summary, summarize
-from edgeseq.datasets.tables import Columns
-from edgeseq.formats.storage import new_folder
+from edgeseq.datasets.summary import Summary
 from edgeseq.tasks.examples import AnyDataset, labels_of
 
 MANY_LABELS = 6
@@ -22,7 +19,7 @@ _SHOWN_CHARACTERS = 600
 
 app = typer.Typer(
     name="data",
-    help="Data sets: where each comes from, its licence, what stands in it.",
+    help="Data sets: origin, licence and content.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
@@ -53,11 +50,10 @@ def list_data(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
 
     Example: edgeseq data list
     """
-    known = entries(data_dir)
+    known = es.list_datasets(data_dir)
     if json:
         print_json(known)
         return
-
     table = Table()
     table.add_column("name", no_wrap=True)
     table.add_column("what")
@@ -65,8 +61,8 @@ def list_data(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
     table.add_column("here")
     for entry in known:
         sizes = " / ".join(f"{size:,}" for size in entry.sizes) if entry.sizes else "-"
-        here = "yes" if entry.here else "no"
-        table.add_row(*map(escape, (entry.name, entry.title, sizes, here)))
+        cells = (entry.name, entry.title, sizes, "yes" if entry.here else "no")
+        table.add_row(*map(escape, cells))
     out.print(table)
     for entry in known:
         _line(f"{entry.name}: from {entry.origin}; licence: {entry.licence}")
@@ -87,19 +83,14 @@ def get(
     label_column: LabelColumnOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Fetch a data set, check it, and keep it for later runs.
+    """Download a data set, check it, and cache it for later runs.
 
     Example: edgeseq data get customer-feedback
     """
-
     dataset = _load(name, data_dir, text_column, label_column)
-    splits = {"train": dataset.train, "dev": dataset.dev, "test": dataset.test}
     if out_dir is not None:
-        with new_folder(out_dir) as draft:
-            for split, examples in splits.items():
-                lines = msgspec.json.Encoder().encode_lines(examples)
-                (draft / f"{split}.jsonl").write_bytes(lines)
-    sizes = {split: len(examples) for split, examples in splits.items()}
+        es.save_dataset(dataset, out_dir)
+    sizes = {"train": len(dataset.train), "dev": len(dataset.dev), "test": len(dataset.test)}
     if json:
         print_json({"name": dataset.name, "sizes": sizes, "sha256": dataset.sha256})
         return
@@ -122,7 +113,7 @@ def show(
 
     Example: edgeseq data show reviews.csv --text-column body --label-column stars
     """
-    summary = summarize(_load(name, data_dir, text_column, label_column))
+    summary = es.summarize_dataset(_load(name, data_dir, text_column, label_column))
     if json:
         print_json(summary)
     else:
@@ -132,13 +123,18 @@ def show(
 def _load(
     name: str, data_dir: Path | None, text_column: str | None, label_column: str | None
 ) -> AnyDataset:
-    columns = Columns(text=_column(text_column or "text"), label=_column(label_column or "label"))
-    with progress_bars() as report:
-        return load_dataset(name, data_dir=data_dir, columns=columns, progress=report)
+    with progress_bars() as progress:
+        return es.load_dataset(
+            name,
+            data_dir=data_dir,
+            text_column=_column(text_column or "text"),
+            label_column=_column(label_column or "label"),
+            progress=progress,
+        )
 
 
 def _beginning(text: str) -> str:
-    """A text as far as a table can show it: a document may have thousands of words."""
+    """The begin of a text: a document may have thousands of words."""
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]} …"
 
 
@@ -146,8 +142,8 @@ def _line(text: str) -> None:
     out.print(text, markup=False, soft_wrap=True)
 
 
-def _column(given: str) -> str | int:
-    return int(given) if given.isascii() and given.isdigit() else given
+def _column(name: str) -> str | int:
+    return int(name) if name.isascii() and name.isdigit() else name
 
 
 def _print_summary(summary: Summary) -> None:
@@ -162,25 +158,25 @@ def _print_summary(summary: Summary) -> None:
     lengths.add_column("split")
     lengths.add_column("words: median / 95 % up to / longest", justify="right")
     lengths.add_column("characters: the same", justify="right")
-    for own in summary.lengths:
-        words = (own.words_p50, own.words_p95, own.words_max)
-        characters = (own.characters_p50, own.characters_p95, own.characters_max)
-        cells = (" / ".join(f"{number:,}" for number in row) for row in (words, characters))
-        lengths.add_row(own.split, *cells)
+    for row in summary.lengths:
+        words = (row.words_p50, row.words_p95, row.words_max)
+        characters = (row.characters_p50, row.characters_p95, row.characters_max)
+        cells = (" / ".join(f"{number:,}" for number in numbers) for numbers in (words, characters))
+        lengths.add_row(row.split, *cells)
     out.print(lengths)
-    _line(f"texts of test that also stand in train: {summary.test_texts_in_train}")
+    _line(f"test texts that are also in train: {summary.test_texts_in_train}")
 
     samples = Table(title="samples of train", title_justify="left")
     for column in ("label", "id", "text"):
         samples.add_column(column, overflow="fold")
-    for one in summary.samples:
-        label = " ".join(dict.fromkeys(labels_of(one)))
-        samples.add_row(escape(label), escape(one.id), escape(_beginning(one.text)))
+    for example in summary.samples:
+        label = " ".join(dict.fromkeys(labels_of(example)))
+        samples.add_row(escape(label), escape(example.id), escape(_beginning(example.text)))
     out.print(samples)
 
 
 def _balance(summary: Summary) -> Table:
-    """A line a split and source, a column a label."""
+    """One row per split and source, one column per label."""
     balance = Table(title="class balance", title_justify="left")
     for column in ("split", "source", "examples", *summary.labels):
         balance.add_column(
@@ -194,7 +190,7 @@ def _balance(summary: Summary) -> Table:
 
 
 def _many_labels(summary: Summary) -> Table:
-    """A line a label, a column a split: labels of words are many."""
+    """One row per label, one column per split: labels of words are many."""
     splits = [row for row in summary.balance if not row.source]
     table = Table(title="class balance", title_justify="left")
     table.add_column("label")

@@ -10,11 +10,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+import edgeseq as es
 from edgeseq.cli.console import JsonOption, out, print_json, print_note
-from edgeseq.formats.bundle_zip import open_bundle
 from edgeseq.units import format_share
-from edgeseq_benchmarks.bench.predictor import Continuation, Prediction, continue_texts
-from edgeseq_benchmarks.bench.predictor import predict as predict_texts
+from edgeseq_benchmarks.bench.predictor import Continuation, Prediction
 
 
 def predict(
@@ -26,17 +25,15 @@ def predict(
 
     Example: edgeseq predict runs/lstm "arrived late but works great"
     """
-
-    with open_bundle(bundle, verify_hashes=False) as opened:
-        head = opened.head
-    if head == "language-modeling":
-        continuations = continue_texts(bundle, texts)
+    loaded_bundle = es.load_bundle(bundle)
+    if loaded_bundle.head == "language-modeling":
+        continuations = loaded_bundle.continue_texts(texts)
         print_json(continuations) if json else _print_continuations(continuations)
         return
-    predictions = predict_texts(bundle, texts)
+    predictions = loaded_bundle.predict(texts)
     if json:
         print_json(predictions)
-    elif head == "token-classification":
+    elif loaded_bundle.head == "token-classification":
         for prediction in predictions:
             _print_tags(prediction)
     else:

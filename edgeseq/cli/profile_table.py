@@ -6,7 +6,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from edgeseq.formats.result import OperatorProfile
-from edgeseq.report.format import format_profile_lines, format_profile_summary
+from edgeseq.reporting.format import format_profile_lines, format_profile_summary
 
 LINES = 12
 

@@ -9,12 +9,12 @@ from rich.box import SIMPLE
 from rich.markup import escape
 from rich.table import Table
 
+import edgeseq as es
 from edgeseq.cli.console import JsonOption, out, print_json
 from edgeseq.cli.report import ResultsArgument, print_verdicts
 from edgeseq.errors import RefusedError
-from edgeseq.report.budgets import describe_budget, limits_of, parse_budget
-from edgeseq.report.deployment_report import make_report
-from edgeseq.report.group_view import GroupView
+from edgeseq.reporting.budgets import describe_budget, limits_of
+from edgeseq.reporting.group_view import GroupView
 
 
 def recommend(
@@ -45,11 +45,10 @@ def recommend(
     edgeseq recommend result.json --memory 64MB --p95 20ms --max-drop 1
     """
     limits = {"memory": memory, "model_memory": model_memory, "p50": p50, "p95": p95,
-              "size": size, "cold_start": cold_start, "drop": max_drop}  # fmt: skip
-    # A blank inside a value (`--memory "64 MB"`) must not end the item.
-    items = [f"{key}={''.join(text.split())}" for key, text in limits.items() if text is not None]
-    budget = parse_budget(" ".join(items))
-    deployment = make_report(results, budget=budget)
+              "size": size, "cold_start": cold_start}  # fmt: skip
+    named = {key: limit for key, limit in limits.items() if limit is not None}
+    deployment = es.recommend(results, max_drop=max_drop, **named)
+    budget = deployment.budget
     if json:
         summary = deployment.summary
         print_json({"verdict": summary.verdict, "groups": summary.groups})

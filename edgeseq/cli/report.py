@@ -8,10 +8,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+import edgeseq as es
 from edgeseq.cli.console import JsonOption, out, print_json, print_note, progress_bars
-from edgeseq.formats.bundle import read_bundle
-from edgeseq.report.budgets import parse_budget
-from edgeseq.report.deployment_report import Report, can_draw, make_report
+from edgeseq.reporting.deployment_report import Report, can_draw
 
 ResultsArgument = Annotated[
     list[Path], typer.Argument(help="Result files from `edgeseq bench`.", metavar="RESULT…")
@@ -41,9 +40,8 @@ def report(
 
     Example: edgeseq report result.json --out report --budget "memory=64MB p95=20ms"
     """
-    parsed = parse_budget(budget)
-    texts = read_bundle(examples).read_examples() if examples is not None else None
-    deployment = make_report(results, budget=parsed, examples=texts)
+
+    deployment = es.report(results, budget=budget, examples=examples)
     with progress_bars() as progress:
         page = deployment.save(out_folder, progress=progress)
     if not can_draw():

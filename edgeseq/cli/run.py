@@ -8,14 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-import edgeseq
+import edgeseq as es
 from edgeseq.cli.console import JsonOption, err, out, print_error, print_json, progress_bars
 from edgeseq.errors import DeviceError
-from edgeseq.suite.devices import suite_targets
-from edgeseq.suite.engine import StepEvent, run_suite
-from edgeseq.suite.quick import find_suite
-from edgeseq.suite.schema import read_suite
-from edgeseq.suite.times import peak_memory_bytes
+from edgeseq.suite.engine import StepEvent
 
 DataDirOption = Annotated[
     Path | None,
@@ -48,7 +44,7 @@ def run(
     on: OnOption = None,
     python: PythonOption = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="A part of the texts and few epochs: a look in minutes.")
+        bool, typer.Option("--quick", help="Smoke run: a data subset and few epochs (minutes).")
     ] = False,
     json: JsonOption = False,
 ) -> None:
@@ -56,11 +52,7 @@ def run(
 
     Example: edgeseq run my-suite.toml --out runs/mine
     """
-    path = find_suite(suite)
-    root = out_dir
-    if root is None:
-        root = Path(read_suite(path).name + ("-quick" if quick else ""))
-    _run(path, root, data_dir=data_dir, on=on or (), python=python, quick=quick, json=json)
+    _run(suite, out_dir, data_dir=data_dir, on=on or (), python=python, quick=quick, json=json)
 
 
 def demo(
@@ -74,13 +66,12 @@ def demo(
 
     Example: edgeseq demo --out edgeseq-demo
     """
-    suite = Path(edgeseq.__file__).parent / "suites" / "demo.toml"
-    _run(suite, out_dir, data_dir=data_dir, json=json)
+    _run("demo", out_dir, data_dir=data_dir, json=json)
 
 
 def _run(
-    suite: Path,
-    root: Path,
+    suite: str,
+    out_dir: Path | None,
     *,
     data_dir: Path | None,
     on: Sequence[str] = (),
@@ -88,45 +79,45 @@ def _run(
     quick: bool = False,
     json: bool,
 ) -> None:
-    suite_targets(on, python)  # a name that is none is refused before hours of training
     # Nothing may move on the screen by itself while a model is measured.
     try:
-        with progress_bars(still=True) as report:
-            finished = run_suite(
+        with progress_bars(still=True) as progress:
+            output = es.run(
                 suite,
-                root,
+                out=out_dir,
                 data_dir=data_dir,
-                on=on,
+                devices=on,
                 python=python,
                 quick=quick,
-                progress=report,
-                on_step=_say,
+                progress=progress,
+                on_step=_print_step,
             )
     except KeyboardInterrupt:
-        print_error(f"interrupted; finished steps are kept below {root}: run it again to go on")
+        print_error("interrupted; finished steps are kept: run it again to resume")
         raise typer.Exit(130) from None
-    answer = finished.answer("report")
+    root, answer = output.root, output.steps.answer("report")
     if json:
         print_json(
             {
                 "root": str(root),
-                "seconds": finished.seconds,
-                "steps": finished.events,
+                "seconds": output.steps.seconds,
+                "steps": output.steps.events,
                 "verdict": answer["verdict"],
                 "boundaries": answer["boundaries"],
-                "lost": finished.lost,
+                "lost": output.lost_devices,
             }
         )
     else:
-        peak_bytes = peak_memory_bytes(finished.events)
-        headline, *rest = closing_lines(root, answer, finished.seconds, peak_bytes)
+        headline, *lines = closing_lines(
+            root, answer, output.steps.seconds, output.peak_memory_bytes
+        )
         out.print()
         out.print(headline, markup=False, style="bold", soft_wrap=True)
-        for line in rest:
+        for line in lines:
             out.print(line, markup=False, soft_wrap=True)
-    for line in finished.lost:
+    for line in output.lost_devices:
         print_error(f"{line}; the report is without it: run it again to measure there")
-    if finished.lost:
+    if output.lost_devices:
         raise typer.Exit(DeviceError.exit_code)
 
 
@@ -137,7 +128,7 @@ def closing_lines(
     verdict = answer["verdict"]
     headline = f"Ship {verdict['winner']}." if verdict["winner"] else "Nothing to ship."
     return [
-        f"{headline} {verdict['why']}",
+        f"{headline} {verdict['reason']}",
         *answer["boundaries"],
         "",
         f"report   {root / 'report' / 'report.html'}",
@@ -146,7 +137,7 @@ def closing_lines(
     ]
 
 
-def _say(event: StepEvent) -> None:
+def _print_step(event: StepEvent) -> None:
     note = event.answer.get("note", "")
-    state = "kept" if event.kept else f"{event.seconds:.0f} s"
+    state = "reused" if event.reused else f"{event.seconds:.0f} s"
     err.print(f"[green]✓[/] {event.title}  [dim]{state}  {note}[/]", soft_wrap=True)

@@ -1,6 +1,6 @@
 """The result record: the raw observations of one `edgeseq bench` on one device.
 
-Only observations are stored; every statistic (`edgeseq.report.rows`) is derived from them, so
+Only observations are stored; every statistic (`edgeseq.reporting.rows`) is derived from them, so
 that the two cannot disagree. A table is stored as columns of equal length.
 
 Version history of the schema: 1; 2, `after_weight_release`, `top1_correct`, `top3_correct`.

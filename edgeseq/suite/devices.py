@@ -15,7 +15,7 @@ RESULTS_FOLDER = Path("results")
 def suite_targets(on: Sequence[str], python: str | None) -> tuple[DeviceTarget, ...]:
     """The devices of these names; () when only this machine measures.
 
-    Raises `InputError` for a name that is none, and for a phone, which needs a tool of its own.
+    Raises `InputError` for a name that is none, and for a phone, which needs a native tool.
     """
     if list(on) in ([], ["local"]):
         return ()

@@ -30,18 +30,31 @@ from edgeseq_converters.training.settings import (
 
 
 class StepEvent(msgspec.Struct, frozen=True):
-    """What happened to a step: it was kept from an earlier run, or it finished now.
+    """A step that finished now, or (`reused`) in an earlier run.
 
     `began_unix_s` and `seconds` say when and for how long it ran; steps may overlap.
     """
 
     step: str
     title: str
-    kept: bool
+    reused: bool
     seconds: float
     answer: dict[str, Any]
     peak_memory_bytes: int | None
     began_unix_s: float | None
+
+
+class SuiteOptions(msgspec.Struct, frozen=True):
+    """How a suite is run.
+
+    `quick` makes a smaller suite of it (`edgeseq.suite.quick`); `data_dir` has local copies of data
+    sets; `devices` are measured on instead of this machine, with the interpreter `python` there.
+    """
+
+    quick: bool = False
+    data_dir: Path | None = None
+    devices: tuple[str, ...] = ()
+    python: str | None = None
 
 
 class SuiteRun(msgspec.Struct, frozen=True):
@@ -65,30 +78,28 @@ class SuiteRun(msgspec.Struct, frozen=True):
 def run_suite(
     suite_path: Path,
     root: Path,
+    options: SuiteOptions,
     *,
-    data_dir: Path | None = None,
-    on: Sequence[str] = (),
-    python: str | None = None,
-    quick: bool = False,
     progress: ProgressCallback = no_progress,
     on_step: Callable[[StepEvent], None] = lambda _: None,
 ) -> SuiteRun:
     """Runs the suite at `suite_path` with its output below `root`, and resumes what is there.
 
-    `quick` makes a smaller suite of it (`edgeseq.suite.quick`). `data_dir` holds local copies of
-    data sets; `on` are the devices to measure on, if not this machine alone, and `python` the
-    interpreter there; `progress` hears the progress of the steps at work, `on_step` every step when
-    it is kept or finished. Raises `InputError` for a bad suite, and
-    whatever the step that failed raised; finished steps are kept and the next run goes on.
+    `progress` is called with the progress of running steps, `on_step` with every step when it is
+    reused or finished. Raises `InputError` for a bad suite, and what the failed step raised;
+    finished steps are kept and the next run resumes.
     """
     began = time.monotonic()
     suite = read_suite(suite_path)
-    if quick:
+    if options.quick:
         suite = quick_suite(suite)
+    targets = suite_targets(
+        options.devices, options.python
+    )  # an unknown name is refused before hours of training
     _check_training(suite)
     _claim(root, suite_path)
     runner = _Runner(root, progress, on_step)
-    data = data_step(suite.data, task=suite.task, suite_path=suite_path, data_dir=data_dir)
+    data = data_step(suite.data, task=suite.task, suite_path=suite_path, data_dir=options.data_dir)
     runner.run([data], always=True)
     steps = plan(
         suite,
@@ -96,8 +107,8 @@ def run_suite(
         data_sha256=str(runner.events[data.name].answer["sha256"]),
         root=root,
         runtime_identity=machine_identity(),
-        targets=suite_targets(on, python),
-        python=python,
+        targets=targets,
+        python=options.python,
     )
     runner.run(steps)
     lost = tuple(runner.events["bench"].answer.get("lost", ()))
@@ -161,7 +172,7 @@ class _Runner:
             if record is None:
                 todo.append(step)
             else:
-                self._note(step, record, kept=True)
+                self._note(step, record, reused=True)
         self._conversions = sum(step.job == "convert" for step in todo)
         run_steps(
             todo,
@@ -182,16 +193,16 @@ class _Runner:
         if step.job == "convert":
             self._converted += 1
             self._tell_conversions(str(step.arguments["out"]))
-        self._note(step, record, kept=False)
+        self._note(step, record, reused=False)
 
     def _tell_conversions(self, note: str) -> None:
         self.progress(ProgressUpdate("convert", self._converted, self._conversions, note=note))
 
-    def _note(self, step: Step, record: StepRecord, *, kept: bool) -> None:
+    def _note(self, step: Step, record: StepRecord, *, reused: bool) -> None:
         event = StepEvent(
             step=step.name,
             title=step.title,
-            kept=kept,
+            reused=reused,
             seconds=record.seconds,
             answer=record.answer,
             peak_memory_bytes=record.peak_memory_bytes,

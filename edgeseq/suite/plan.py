@@ -36,11 +36,11 @@ def data_step(data: DataSection, *, task: str, suite_path: Path, data_dir: Path 
 
 def data_arguments(data: DataSection, suite_path: Path) -> dict[str, Any]:
     """`[data]` with its paths made absolute (they are relative to the suite file)."""
-    given = {name: getattr(data, name) for name in data.__struct_fields__}
+    section = {name: getattr(data, name) for name in data.__struct_fields__}
     for name in ("train", "dev", "test"):
-        if given[name] is not None:
-            given[name] = str((suite_path.parent / given[name]).resolve())
-    return given
+        if section[name] is not None:
+            section[name] = str((suite_path.parent / section[name]).resolve())
+    return section
 
 
 def plan(
@@ -53,7 +53,7 @@ def plan(
     targets: Sequence[DeviceTarget] = (),
     python: str | None = None,
 ) -> list[Step]:
-    """All steps after `data`, in an order in which each one's inputs stand before it.
+    """All steps after `data`, each after the steps that make its inputs.
 
     `targets` are the devices to measure on instead of this machine, `python` the interpreter there.
 

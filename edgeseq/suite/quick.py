@@ -1,4 +1,4 @@
-"""`edgeseq run --quick`: the same suite on a part of its texts, for a look in minutes."""
+"""Suites by name, and `edgeseq run --quick`: the same suite on a data subset, in minutes."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ QUICK_PASS = 0.1
 
 
 def quick_suite(suite: Suite) -> Suite:
-    """The suite with few texts and epochs, one training a model, and a quick benchmark.
+    """The suite with few texts and epochs, one seed per model, and a quick benchmark.
 
-    Its numbers are of other models than the suite's own; the result and the report say so.
+    Its models differ from the full suite's; the result and the report say so.
     """
     data: DataSection = msgspec.structs.replace(
         suite.data, max_train=TRAIN_TEXTS, max_dev=OTHER_TEXTS, max_test=OTHER_TEXTS
@@ -61,22 +61,21 @@ def find_suite(name: str) -> Path:
     path = Path(name)
     if path.exists() or path.suffix == ".toml":
         return path
-    own = Path(__file__).parent.parent / "suites"
-    known = sorted(one.stem for one in own.glob("*.toml"))
+    folder = Path(__file__).parent.parent / "suites"
+    known = sorted(path.stem for path in folder.glob("*.toml"))
     if name not in known:
         raise InputError(
             "no such suite", where=name, expected=f"a .toml file, or {', '.join(known)}"
         )
-    return own / f"{name}.toml"
+    return folder / f"{name}.toml"
 
 
 def take_subset(
     dataset: AnyDataset, *, max_train: int | None, max_dev: int | None, max_test: int | None
 ) -> AnyDataset:
-    """At most so many examples of each part, evenly spread over it; the name says so.
+    """At most so many examples of each split, evenly spread over it; the name says so.
 
-    The data set itself where all of it is wanted. Raises `DataError` when a label is left
-    without an example.
+    The data set itself without limits. Raises `DataError` when a label has no example left.
     """
     limits = dict(zip(SPLITS, (max_train, max_dev, max_test), strict=True))
     if all(limit is None or len(getattr(dataset, part)) <= limit for part, limit in limits.items()):
@@ -84,8 +83,8 @@ def take_subset(
     parts = {}
     for part, limit in limits.items():
         examples = getattr(dataset, part)
-        wanted = len(examples) if limit is None else min(limit, len(examples))
-        parts[part] = tuple(examples[n * len(examples) // wanted] for n in range(wanted))
+        count = len(examples) if limit is None else min(limit, len(examples))
+        parts[part] = tuple(examples[n * len(examples) // count] for n in range(count))
     sizes = " / ".join(str(len(parts[part])) for part in SPLITS)
     return make_dataset(
         f"{dataset.name} (a part: {sizes})",

@@ -1,7 +1,7 @@
 """Runs steps that build on each other, two at a time where that is possible.
 
-One thread starts the steps' processes and waits for whichever speaks first. So Ctrl-C, a step's
-error and every report arrive in one place, and nothing has to be waited for before a run ends.
+One thread starts the steps' processes and waits for messages of any of them, so Ctrl-C, a step's
+error and all progress arrive in one place.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WORKERS = 2
 more of memory and gain little."""
 
 
-class _Running(msgspec.Struct, frozen=True):
+class _ActiveStep(msgspec.Struct, frozen=True):
     step: Step
     child: JobProcess
     progress: ProgressCallback
@@ -54,7 +54,7 @@ def next_step(
             continue
         if step.kind == "measure" and running:
             continue
-        if step.kind == "train" and any(other.kind == "train" for other in running):
+        if step.kind == "train" and any(active.kind == "train" for active in running):
             continue
         return step
     return None
@@ -83,43 +83,45 @@ def run_steps(
     workers = default_workers() if workers is None else workers
     waiting = list(steps)
     done = set(finished)
-    running: dict[int, _Running] = {}
+    running: dict[int, _ActiveStep] = {}
     with selectors.DefaultSelector() as selector:
         try:
             while waiting or running:
                 while len(running) < workers:
-                    step = next_step(waiting, [one.step for one in running.values()], done)
+                    step = next_step(waiting, [active.step for active in running.values()], done)
                     if step is None:
                         break
                     waiting.remove(step)
-                    one = _start(step, root, progress(step), command)
-                    running[one.child.fileno()] = one
-                    selector.register(one.child, selectors.EVENT_READ)
+                    active = _start(step, root, progress(step), command)
+                    running[active.child.fileno()] = active
+                    selector.register(active.child, selectors.EVENT_READ)
                 if not running:
                     raise StepError(f"nothing makes what {waiting[0].title} needs")
                 for key, _ in selector.select():
-                    one = running[key.fd]
-                    answered = one.child.poll(one.progress)
+                    active = running[key.fd]
+                    answered = active.child.poll(active.progress)
                     if answered is None:
                         continue
-                    selector.unregister(one.child)
-                    one.child.stop(grace_s=STEP_GRACE_S)
+                    selector.unregister(active.child)
+                    active.child.stop(grace_s=STEP_GRACE_S)
                     del running[key.fd]
-                    record = one.step.finish(
+                    record = active.step.finish(
                         root,
-                        began_unix_s=one.began_unix_s,
-                        seconds=time.monotonic() - one.began_s,
+                        began_unix_s=active.began_unix_s,
+                        seconds=time.monotonic() - active.began_s,
                         answer=answered.answer,
                         peak=answered.peak_memory_bytes,
                     )
-                    done.add(one.step.name)
-                    on_finished(one.step, record)
+                    done.add(active.step.name)
+                    on_finished(active.step, record)
         finally:
-            stop_all(one.child for one in running.values())
+            stop_all(active.child for active in running.values())
 
 
-def _start(step: Step, root: Path, progress: ProgressCallback, command: Sequence[str]) -> _Running:
+def _start(
+    step: Step, root: Path, progress: ProgressCallback, command: Sequence[str]
+) -> _ActiveStep:
     began_unix_s, began_s = time.time(), time.monotonic()
     log = root / "log" / f"{step.name}.log"
     child = JobProcess(JobRequest(step.job, step.arguments), log=log, cwd=root, command=command)
-    return _Running(step, child, progress, began_unix_s, began_s)
+    return _ActiveStep(step, child, progress, began_unix_s, began_s)

@@ -14,7 +14,7 @@ from edgeseq.formats.bundle import Lowering, RecipeName
 from edgeseq.formats.codec import from_builtins
 from edgeseq.formats.storage import read_bytes
 from edgeseq.formats.trained_model import Arch
-from edgeseq.report.budgets import parse_budget
+from edgeseq.reporting.budgets import parse_budget
 from edgeseq.tasks.registry import get_task
 from edgeseq.units import parse_bytes
 
@@ -23,6 +23,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+SCHEMA_VERSION = 1
 SUITE_LIMIT_BYTES = 1 << 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -122,7 +123,18 @@ def read_suite(path: Path) -> Suite:
     try:
         table = tomllib.loads(content.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as failure:
-        raise InputError("is not TOML", where=path, found=str(failure), fix="mend it") from failure
+        raise InputError(
+            "is not valid TOML", where=path, found=str(failure), fix="correct this line"
+        ) from failure
+    version = table.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise InputError(
+            "unknown schema version",
+            where=path,
+            found="none" if version is None else version,
+            expected=f"schema_version = {SCHEMA_VERSION}",
+            fix="compare with the demo's suite",
+        )
     try:
         suite = from_builtins(table, Suite)
     except msgspec.ValidationError as failure:
@@ -147,10 +159,10 @@ def _check(path: Path, suite: Suite) -> None:
             )
     if suite.data.name is None and suite.data.train is None:
         raise InputError("[data] needs either a name or a train file", where=path)
-    seen: dict[str, ModelSection] = {}
+    earlier: dict[str, ModelSection] = {}
     for model in suite.models:
-        _check_model(path, model, seen)
-        seen[model.name] = model
+        _check_model(path, model, earlier)
+        earlier[model.name] = model
     parse_budget(suite.report.budget)
     for limit in suite.bench.memory_limits:
         parse_bytes(limit, where=f"{path}: memory_limits")
@@ -164,10 +176,10 @@ def _check(path: Path, suite: Suite) -> None:
             )
 
 
-def _check_model(path: Path, model: ModelSection, seen: dict[str, ModelSection]) -> None:
+def _check_model(path: Path, model: ModelSection, earlier: dict[str, ModelSection]) -> None:
     where = f"{path}: model {model.name!r}"
-    if model.name in seen:
-        raise InputError("stands twice", where=where, fix="rename one")
+    if model.name in earlier:
+        raise InputError("two models of one name", where=where, fix="rename one")
     if not model.recipes or len(set(model.recipes)) != len(model.recipes):
         raise InputError("needs recipes, each once", where=where, found=list(model.recipes))
     if not model.lowerings or len(set(model.lowerings)) != len(model.lowerings):
@@ -175,11 +187,11 @@ def _check_model(path: Path, model: ModelSection, seen: dict[str, ModelSection])
     if model.checkpoint is not None and model.arch != "bert":
         raise InputError("a checkpoint goes with arch = 'bert' only", where=where)
     if model.teacher is not None and (
-        model.teacher not in seen or seen[model.teacher].arch != "bert"
+        model.teacher not in earlier or earlier[model.teacher].arch != "bert"
     ):
         raise InputError(
-            "the teacher must be a BERT model that stands before it",
+            "the teacher must be an earlier BERT model",
             where=where,
             found=repr(model.teacher),
-            expected=" or ".join(n for n, m in seen.items() if m.arch == "bert") or "none yet",
+            expected=" or ".join(n for n, m in earlier.items() if m.arch == "bert") or "none yet",
         )

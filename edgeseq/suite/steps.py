@@ -1,8 +1,8 @@
 """What makes a step finished: its output is there, and was made from the same inputs.
 
 A step's fingerprint is the SHA-256 of its settings, of the fingerprints of the steps it builds
-on, and of the version of edgeseq. The record is written after the output stands at its place,
-so an interrupted step has no record and is done again.
+on, and of the version of edgeseq. The record is written after the output, so an interrupted step
+has no record and runs again.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Step(msgspec.Struct, frozen=True):
         try:
             record = decode_json(path.read_bytes(), StepRecord)
         except msgspec.DecodeError:
-            return None  # a damaged record is no record: the step is done again
+            return None  # damaged: the step runs again
         return record if record.fingerprint == self.fingerprint else None
 
     def finish(

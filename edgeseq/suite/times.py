@@ -12,7 +12,7 @@ from edgeseq.suite.steps import StepRecord
 
 
 class Timed(Protocol):
-    """What is asked of a step: when it began (None: not known), its seconds, its peak memory."""
+    """A step's begin (None: not known), seconds and peak memory."""
 
     @property
     def began_unix_s(self) -> float | None: ...
@@ -42,10 +42,10 @@ def busy_seconds(steps: Iterable[Timed]) -> float:
     """
     steps = list(steps)
     total = sum(step.seconds for step in steps if step.began_unix_s is None)
-    reached = float("-inf")
+    end_of_last = float("-inf")
     for begin, end in sorted(map(_span, _known(steps))):
-        total += max(0.0, end - max(begin, reached))
-        reached = max(reached, end)
+        total += max(0.0, end - max(begin, end_of_last))
+        end_of_last = max(end_of_last, end)
     return total
 
 

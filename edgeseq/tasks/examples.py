@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Generic, Literal
 
 import msgspec
 
+from edgeseq.html import html_table
+
 SplitName = Literal["train", "dev", "test"]
 
 
@@ -115,6 +117,22 @@ class Dataset(msgspec.Struct, Generic[ExampleT], frozen=True):
     licence: str
     origin: str
     sha256: str
+
+    def __repr__(self) -> str:
+        """Name, task and sizes: a data set has thousands of examples."""
+        sizes = " / ".join(f"{len(part):,}" for part in (self.train, self.dev, self.test))
+        return f"Dataset({self.name!r}, {self.task}, train / dev / test: {sizes})"
+
+    def _repr_html_(self) -> str:
+        rows = {
+            "task": self.task,
+            "labels": ", ".join(self.labels),
+            "train": f"{len(self.train):,}",
+            "validation": f"{len(self.dev):,}",
+            "test": f"{len(self.test):,}",
+            "licence": self.licence,
+        }
+        return html_table((self.name, ""), rows.items())
 
 
 AnyDataset = Dataset[Any]

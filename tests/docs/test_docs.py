@@ -30,8 +30,8 @@ else:
 
 from edgeseq.cli.app import app
 from edgeseq.formats.bundle import Lowering, RecipeName
-from edgeseq.report.budgets import parse_budget
-from edgeseq.report.thresholds import parse_thresholds
+from edgeseq.reporting.budgets import parse_budget
+from edgeseq.reporting.thresholds import parse_thresholds
 from edgeseq.suite.schema import read_suite
 
 ROOT = Path(__file__).parents[2]

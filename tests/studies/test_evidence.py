@@ -22,9 +22,9 @@ from edgeseq.formats.trained_model import (
     Training,
     write_model_folder,
 )
-from edgeseq.report.budgets import Budget
-from edgeseq.report.rows import read_groups
-from edgeseq.report.summary import decide_group
+from edgeseq.reporting.budgets import Budget
+from edgeseq.reporting.rows import read_groups
+from edgeseq.reporting.summary import decide_group
 
 from ..fake_results import write_result
 

@@ -11,12 +11,12 @@ import msgspec
 from edgeseq.errors import ResultError
 from edgeseq.formats.codec import from_builtins
 from edgeseq.formats.storage import read_json, write_json
-from edgeseq.report.boundary import WinnerMap, winner_map
-from edgeseq.report.budgets import budget_text, parse_budget
-from edgeseq.report.comparison import compare_results
-from edgeseq.report.format import format_score, format_score_interval
-from edgeseq.report.rows import MeasuredModel, ReportRow
-from edgeseq.report.run_statistics import (
+from edgeseq.reporting.boundary import WinnerMap, winner_map
+from edgeseq.reporting.budgets import budget_text, parse_budget
+from edgeseq.reporting.comparison import compare_results
+from edgeseq.reporting.format import format_score, format_score_interval
+from edgeseq.reporting.rows import MeasuredModel, ReportRow
+from edgeseq.reporting.run_statistics import (
     ScoreGap,
     disagreement,
     joules_per_query,
@@ -25,8 +25,8 @@ from edgeseq.report.run_statistics import (
     percentile_ms,
     top_k_shares,
 )
-from edgeseq.report.summary import GroupDecision, read_and_decide
-from edgeseq.report.verdict import Verdict, by_cost, decide
+from edgeseq.reporting.summary import GroupDecision, read_and_decide
+from edgeseq.reporting.verdict import Verdict, by_cost, decide
 from edgeseq.stats.latency import median
 from edgeseq.tasks.scoring import metric_of
 

@@ -10,8 +10,8 @@ import msgspec
 from edgeseq.formats.bundle import read_bundle
 from edgeseq.formats.codec import from_builtins
 from edgeseq.progress import ProgressCallback
-from edgeseq.report.budgets import parse_budget
-from edgeseq.report.deployment_report import make_report
+from edgeseq.reporting.budgets import parse_budget
+from edgeseq.reporting.deployment_report import make_report
 
 
 class ReportArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -12,9 +12,9 @@ import pytest
 
 from edgeseq.formats.result import EnergyWindow, Settings
 from edgeseq.formats.storage import write_json
-from edgeseq.report.deployment_report import make_report
-from edgeseq.report.format import format_energy
-from edgeseq.report.run_statistics import joules_per_query
+from edgeseq.reporting.deployment_report import make_report
+from edgeseq.reporting.format import format_energy
+from edgeseq.reporting.run_statistics import joules_per_query
 from edgeseq_benchmarks.bench.probes import energy
 from edgeseq_benchmarks.bench.probes.energy import (
     BatteryReader,

@@ -23,8 +23,8 @@ from edgeseq.formats.result import (
 )
 from edgeseq.formats.storage import write_json
 from edgeseq.formats.tflite_file import read_tflite
-from edgeseq.report.deployment_report import make_report
-from edgeseq.report.format import (
+from edgeseq.reporting.deployment_report import make_report
+from edgeseq.reporting.format import (
     format_delegation,
     format_profile_lines,
     format_profile_summary,

@@ -16,8 +16,8 @@ from edgeseq.errors import DeviceError, InputError
 from edgeseq.formats.bundle import read_bundle
 from edgeseq.formats.result import LimitedRun, Settings
 from edgeseq.formats.storage import write_json
-from edgeseq.report.deployment_report import make_report
-from edgeseq.report.format import format_limited_run, format_limited_status, format_limits
+from edgeseq.reporting.deployment_report import make_report
+from edgeseq.reporting.format import format_limited_run, format_limited_status, format_limits
 from edgeseq_benchmarks.bench.limits import unprivileged as user_limits
 from edgeseq_benchmarks.bench.limits.boards import BOARDS, find_board, limits_here
 from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy, MemoryGroup, memory_group

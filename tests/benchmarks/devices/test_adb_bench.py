@@ -15,8 +15,8 @@ import pytest
 from edgeseq.errors import DeviceError, InputError
 from edgeseq.formats.bundle import read_bundle
 from edgeseq.formats.result import Result, Settings
-from edgeseq.report.format import format_delegation
-from edgeseq.report.rows import derive_row
+from edgeseq.reporting.format import format_delegation
+from edgeseq.reporting.rows import derive_row
 from edgeseq_benchmarks.bench.runner import bench
 from edgeseq_benchmarks.devices.adb import AdbDevice
 from edgeseq_benchmarks.devices.android.phone_bench import bench_on_phone

@@ -245,7 +245,7 @@ def test_no_time_of_an_emulated_device_is_a_latency(
 ) -> None:
     from edgeseq.cli.bench_table import print_result, result_rows
     from edgeseq.formats.storage import write_json
-    from edgeseq.report.rows import read_groups
+    from edgeseq.reporting.rows import read_groups
 
     measured = bench([make_bundle("plain")], settings=brief)
     device = FakeDevice(name="emulated:pi4", emulated=True)

@@ -119,7 +119,7 @@ def test_a_suite_is_interrupted_killed_resumed_and_reported(
     third = _edgeseq("run", suite, "--out", root, "--json")
     assert third.returncode == 0, third.stderr
     answer = json.loads(third.stdout)
-    kept = {step["step"] for step in answer["steps"] if step["kept"]}
+    kept = {step["step"] for step in answer["steps"] if step["reused"]}
     assert {"train-tiny-bert", "train-tiny-lstm"} <= kept
     _check_report(root, invented_corpus)
     student = json.loads((root / "models" / "tiny-lstm" / "model.json").read_text())
@@ -129,7 +129,7 @@ def test_a_suite_is_interrupted_killed_resumed_and_reported(
     fourth = _edgeseq("run", suite, "--out", root, "--json")
     assert fourth.returncode == 0, fourth.stderr
     steps = json.loads(fourth.stdout)["steps"]
-    assert [step["step"] for step in steps if not step["kept"]] == ["data"]
+    assert [step["step"] for step in steps if not step["reused"]] == ["data"]
 
     _check_other_commands(root)
 

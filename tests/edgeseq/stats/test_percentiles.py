@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeseq.errors import InputError
-from edgeseq.report.run_statistics import latency_summary
+from edgeseq.reporting.run_statistics import latency_summary
 from edgeseq.stats import latency as percentiles
 from edgeseq.stats.latency import (
     block_length,
@@ -28,7 +28,7 @@ from edgeseq.stats.latency import (
 )
 from edgeseq.units import format_interval
 
-stats = pytest.importorskip("scipy.stats", reason="scipy is not installed")
+stats = pytest.importorskip("scipy.stats", reason="scipy comes with the extra `report`")
 
 
 STUDIES = Path(__file__).parents[3] / "benchmarks" / "studies"

@@ -121,7 +121,7 @@ def test_bundle_names_are_model_and_recipe(tmp_path: Path) -> None:
         (("schema_version = 1", "schema_version = 9"), "schema_version"),
         (('task = "sentiment"', 'task = "weather"'), "unknown task"),
         (('arch = "bert"', 'arch = "gpt"'), "$.model[0].arch"),
-        (('name = "student"', 'name = "teacher"'), "stands twice"),
+        (('name = "student"', 'name = "teacher"'), "two models of one name"),
         (('teacher = "teacher"', 'teacher = "nobody"'), "'nobody'"),
         (('teacher = "teacher"', 'checkpoint = "x"'), "checkpoint"),
         (('recipes = ["float32"]', 'recipes = ["int3"]'), "$.model[1].recipes[0]"),
@@ -130,7 +130,7 @@ def test_bundle_names_are_model_and_recipe(tmp_path: Path) -> None:
         (('train = "texts.csv"', 'tarin = "texts.csv"'), "tarin"),
         (('train = "texts.csv"\n', ""), "[data]"),
         (("[data]", "[bench]\nmemory_curve = ['x']\n[data]"), "memory_curve"),
-        (("[data]", "[data"), "is not TOML"),
+        (("[data]", "[data"), "is not valid TOML"),
     ],
 )
 def test_refusals_name_the_place(tmp_path: Path, change: tuple[str, str], says: str) -> None:
@@ -151,7 +151,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_bytes_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "suite.toml"
     path.write_bytes(b"name = '\xff'")
-    with pytest.raises(InputError, match="is not TOML"):
+    with pytest.raises(InputError, match="is not valid TOML"):
         read_suite(path)
 
 
@@ -160,14 +160,14 @@ def test_a_model_may_be_lowered_in_several_ways(tmp_path: Path) -> None:
     assert "transformer-2-float32-cached" in suite.bundle_names()
     assert "transformer-2-float32" in suite.bundle_names()
     assert "lstm-384-float32-cached" not in suite.bundle_names()
-    for given, what in (
+    for lowerings, message in (
         ('["auto", "auto"]', "lowerings, each once"),
         ('["any"]', "is not a suite"),
     ):
         path = tmp_path / "suite.toml"
         path.write_text(
-            'name = "own"\ntask = "lm"\n[data]\nname = "wikitext2"\n'
-            f'[[model]]\nname = "one"\narch = "bert"\nlowerings = {given}\n'
+            'schema_version = 1\nname = "own"\ntask = "lm"\n[data]\nname = "wikitext2"\n'
+            f'[[model]]\nname = "one"\narch = "bert"\nlowerings = {lowerings}\n'
         )
-        with pytest.raises(InputError, match=what):
+        with pytest.raises(InputError, match=message):
             read_suite(path)

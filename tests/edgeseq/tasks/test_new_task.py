@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import edgeseq as es
-from edgeseq.report.deployment_report import make_report
+from edgeseq.reporting.deployment_report import make_report
 from edgeseq.tasks.registry import TASKS
 
 TOPIC_TASK = '''

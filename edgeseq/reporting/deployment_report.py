@@ -1,0 +1,222 @@
+"""The report of result files: `report.html`, `report.md` with its pictures, and `summary.json`."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from html import escape
+from pathlib import Path
+
+from edgeseq.errors import InputError, OutputError
+from edgeseq.formats.result import Result
+from edgeseq.formats.storage import new_folder, write_bytes, write_json, write_text
+from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
+from edgeseq.reporting import page
+from edgeseq.reporting.budgets import Budget, budget_text
+from edgeseq.reporting.group_view import GroupView, group_view, report_command, report_title
+from edgeseq.reporting.markdown import MarkdownGroup, render_markdown
+from edgeseq.reporting.rows import ReportRow
+from edgeseq.reporting.sections import (
+    ReportSection,
+    check_examples,
+    measured_examples,
+    table_sections,
+)
+from edgeseq.reporting.summary import GroupDecision, ReportSummary, read_and_decide, summarize
+from edgeseq.reporting.verdict import Verdict
+from edgeseq.tasks.examples import AnyExample
+
+PICTURES = "pictures"
+WRITTEN = frozenset({"report.html", "report.md", "summary.json", PICTURES})
+_EXTRA = ("altair", "jinja2", "vl_convert")
+
+
+def can_draw() -> bool:
+    """Whether the extra `report` is installed; without it there is Markdown and JSON alone."""
+    return all(importlib.util.find_spec(module) is not None for module in _EXTRA)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What to ship and why, for each group of comparable measurements.
+
+    `examples`, all test examples of a bundle in their order, adds texts on which two models
+    disagree. Charts are drawn on demand; without the extra `report` there are none.
+    """
+
+    decisions: tuple[GroupDecision, ...]
+    budget: Budget
+    examples: Sequence[AnyExample] | None = None
+
+    @cached_property
+    def summary(self) -> ReportSummary:
+        """What `summary.json` holds."""
+        return summarize(self.decisions, self.budget)
+
+    @property
+    def rows(self) -> tuple[ReportRow, ...]:
+        """One row per model and device."""
+        return self.summary.rows
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict of the only group, or the bundle on which all groups agree."""
+        return self.summary.verdict
+
+    @property
+    def boundary(self) -> str:
+        """Under which limits each architecture wins, in words: one line per group."""
+        return "\n".join(decision.summary.boundary for decision in self.decisions)
+
+    @cached_property
+    def sections(self) -> tuple[tuple[ReportSection, ...], ...]:
+        """Charts and tables of each group, in the order of the page."""
+        if not can_draw():
+            return tuple(table_sections(decision.group) for decision in self.decisions)
+        # altair belongs to the extra `report`, which a device lacks.
+        from edgeseq.reporting.charts.chart_sections import report_sections
+
+        return tuple(
+            report_sections(decision, self._examples_of(decision)) for decision in self.decisions
+        )
+
+    @cached_property
+    def views(self) -> tuple[GroupView, ...]:
+        """The text of each group."""
+        files = dict.fromkeys(file for decision in self.decisions for file in decision.group.files)
+        command = report_command(list(files), budget_text(self.budget))
+        return tuple(
+            group_view(decision.group, decision.summary, report_command=command)
+            for decision in self.decisions
+        )
+
+    @property
+    def title(self) -> str:
+        """The heading."""
+        return report_title([decision.group for decision in self.decisions])
+
+    def to_html(self) -> str:
+        """The page, which loads nothing.
+
+        Raises `InputError` without the extra `report`.
+        """
+        if not can_draw():
+            raise InputError(
+                "the page needs packages that are not installed",
+                expected="the extra `report`",
+                fix="pip install 'edgeseq[report]'",
+            )
+        # jinja2 and vl_convert belong to the extra `report`, which a device lacks.
+
+        groups = [
+            page.PageGroup(decision, view, sections)
+            for decision, view, sections in zip(
+                self.decisions, self.views, self.sections, strict=True
+            )
+        ]
+        return page.render_page(self.title, self.verdict.reason, groups, self.budget)
+
+    def to_markdown(self) -> str:
+        """The same as Markdown, with links to the pictures that `save` writes."""
+        groups = [
+            MarkdownGroup(view, sections, self._prefix(index))
+            for index, (view, sections) in enumerate(zip(self.views, self.sections, strict=True))
+        ]
+        return render_markdown(self.title, self.verdict.reason, groups, pictures=PICTURES)
+
+    def save(self, folder: Path | str, *, progress: ProgressCallback = no_progress) -> Path:
+        """Writes the report into `folder`; an earlier report in it is replaced at the end.
+
+        Returns the page (or, without the extra `report`, the Markdown file).
+
+        Raises `OutputError` where `folder` holds anything else or cannot be written to.
+        """
+        folder = Path(folder)
+        _check_out(folder)
+        with new_folder(folder, overwrite=True) as unfinished:
+            self._write_pictures(unfinished / PICTURES, progress)
+            write_text(unfinished / "report.md", self.to_markdown())
+            if can_draw():
+                write_text(unfinished / "report.html", self.to_html())
+            write_json(unfinished / "summary.json", self.summary)
+        return folder / ("report.html" if can_draw() else "report.md")
+
+    def _examples_of(self, decision: GroupDecision) -> Sequence[AnyExample] | None:
+        return None if self.examples is None else measured_examples(decision.group, self.examples)
+
+    def _prefix(self, index: int) -> str:
+        return f"{index + 1}-" if len(self.decisions) > 1 else ""
+
+    def _write_pictures(self, folder: Path, progress: ProgressCallback) -> None:
+        figures = [
+            (f"{self._prefix(index)}{figure.name}.png", figure)
+            for index, sections in enumerate(self.sections)
+            for section in sections
+            for figure in section.figures
+        ]
+        if not figures:
+            return
+        # vl_convert belongs to the extra `report`, which a device lacks.
+        from edgeseq.reporting.charts.chart_sections import draw_png
+
+        folder.mkdir()
+        for index, (name, figure) in enumerate(figures):
+            progress(ProgressUpdate("pictures", index, len(figures), note=figure.title))
+            write_bytes(folder / name, draw_png(figure))
+        progress(ProgressUpdate("pictures", len(figures), len(figures)))
+
+    def _repr_html_(self) -> str:
+        """The verdict and the table of models of each group, for notebooks."""
+        return "".join(_view_html(view) for view in self.views)
+
+
+def make_report(
+    results: Sequence[Path | Result],
+    *,
+    budget: Budget | None = None,
+    examples: Sequence[AnyExample] | None = None,
+) -> Report:
+    """Decides what to ship from results, given as files or as records.
+
+    Raises `ResultError` for a result that cannot be used, and `InputError` for examples that are
+    not those of the results.
+    """
+    budget = budget or Budget()
+    report = Report(read_and_decide(results, budget), budget, examples)
+    for decision in report.decisions:
+        if examples is not None:
+            check_examples(decision.group, measured_examples(decision.group, examples))
+    return report
+
+
+def _check_out(folder: Path) -> None:
+    """An earlier report may be replaced; nothing else may be lost."""
+    if not folder.exists():
+        return
+    if not folder.is_dir() or folder.is_symlink():
+        raise OutputError("is not a folder", where=folder, fix="choose another --out")
+    foreign = sorted(path.name for path in folder.iterdir() if path.name not in WRITTEN)
+    if foreign:
+        raise OutputError(
+            "holds more than a report",
+            where=folder,
+            found=", ".join(foreign[:3]),
+            fix="choose another --out or an empty folder",
+        )
+
+
+def _view_html(view: GroupView) -> str:
+    titles = [figure.title for figure in view.table[0].figures] if view.table else []
+    head = "".join(f"<th>{escape(title)}</th>" for title in ("model", *titles, "decision"))
+    lines = []
+    for row in view.table:
+        decision = "<b>ships</b>" if row.ships else escape("; ".join(row.reasons))
+        cells = "".join(f"<td>{escape(figure.value)}</td>" for figure in row.figures)
+        lines.append(f"<tr><th>{escape(row.bundle)}</th>{cells}<td>{decision}</td></tr>")
+    return (
+        f"<p><b>{escape(view.headline)}.</b> {escape(view.reason)}</p>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+        f"<p>{escape(view.boundary)}</p>"
+    )

@@ -1,0 +1,141 @@
+"""The report as one HTML page that loads nothing: scripts, styles and charts are inside.
+
+Three lines of defence against hostile names and texts: the template escapes everything; the data
+for the script is JSON without a character that HTML could take as markup; and a content security
+policy lets only the two scripts of this module run, by their hashes, and nothing be fetched.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any, NamedTuple
+
+import jinja2
+import msgspec
+import vl_convert
+from markupsafe import Markup
+
+import edgeseq
+from edgeseq.reporting.boundary import MAP_LIMITS
+from edgeseq.reporting.budgets import LIMITS, Budget, describe_budget
+from edgeseq.reporting.charts.theme import css_variables, vega_config, with_css_variables
+from edgeseq.reporting.format import format_points
+from edgeseq.reporting.group_view import GroupView
+from edgeseq.reporting.page_data import decision_data, fixed_limits
+from edgeseq.reporting.sections import ReportSection
+from edgeseq.reporting.summary import GroupDecision
+
+
+class PageGroup(NamedTuple):
+    """A group of the page."""
+
+    decision: GroupDecision
+    view: GroupView
+    sections: Sequence[ReportSection]
+
+
+def render_page(title: str, overall: str, groups: Sequence[PageGroup], budget: Budget) -> str:
+    """The page; `overall` is the sentence over several groups."""
+    by_id = {f"g{number}": group for number, group in enumerate(groups, start=1)}
+    decisions = {
+        group_id: decision_data(group.decision.group.rows, budget, group.decision.gaps)
+        for group_id, group in by_id.items()
+    }
+    specs = {
+        f"{group_id}-{figure.name}": with_css_variables(figure.spec)
+        for group_id, group in by_id.items()
+        for section in group.sections
+        for figure in section.figures
+    }
+    script, bundle = _template_text("report.js"), _vega_bundle()
+    config = with_css_variables(vega_config())
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False
+    )
+    template = environment.from_string(_template_text("report.html.jinja"))
+    return template.render(
+        title=title,
+        overall=overall,
+        version=edgeseq.__version__,
+        groups=[
+            _template_group(group_id, group, decisions[group_id], budget)
+            for group_id, group in by_id.items()
+        ],
+        policy=_policy(bundle, script),
+        palette=Markup(_palette()),  # noqa: S704 - made of constants
+        css=Markup(_template_text("report.css")),  # noqa: S704 - a file of this package
+        data=json_in_html({"groups": decisions, "specs": specs, "config": config}),
+        bundle=Markup(bundle),  # noqa: S704 - Vega, from vl-convert
+        script=Markup(script),  # noqa: S704 - a file of this package
+    )
+
+
+def _template_group(
+    group_id: str, group: PageGroup, decision: Mapping[str, Any], budget: Budget
+) -> dict[str, Any]:
+    fixed = fixed_limits(budget)
+    sliders = [
+        (limit, decision["limits"][limit.key]) for limit in LIMITS if limit.key in MAP_LIMITS
+    ]
+    return {
+        "id": group_id,
+        "view": group.view,
+        "sections": group.sections,
+        "index": {row["bundle"]: number for number, row in enumerate(decision["rows"])},
+        "sliders": [
+            {
+                "key": limit.key,
+                "title": limit.title,
+                "at": slider["at"],
+                "max": len(slider["stops"]) - 1,
+                "label": slider["labels"][slider["at"]],
+            }
+            for limit, slider in sliders
+            if len(slider["stops"]) > 1
+        ],
+        "fixed": "" if fixed == Budget(drop_points=budget.drop_points) else describe_budget(fixed),
+        "margin": format_points(budget.drop_points),
+    }
+
+
+def json_in_html(value: Any) -> Markup:
+    """JSON for a `<script type="application/json">`: no text in it can end the element."""
+    text = msgspec.json.encode(value).decode()
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)  # noqa: S704 - nothing in it can be markup any more
+
+
+def _policy(*scripts: str) -> str:
+    hashes = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+        for script in scripts
+    )
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _palette() -> str:
+    light, dark = css_variables(dark=False), css_variables(dark=True)
+    return (
+        f":root{{{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}"
+        f"@media print{{:root{{{light}}}}}\n"
+    )
+
+
+def _template_text(name: str) -> str:
+    return (resources.files("edgeseq.reporting") / "templates" / name).read_text(encoding="utf-8")
+
+
+@functools.cache
+def _vega_bundle() -> str:
+    """Vega, Vega-Lite and vega-embed as one script in its own scope (about 900 kB)."""
+    # Its type stub forgets that the snippet may be left out.
+    bundle = vl_convert.javascript_bundle()  # type: ignore[call-arg]
+    return f"(()=>{{{bundle}}})();"

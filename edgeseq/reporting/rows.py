@@ -1,0 +1,287 @@
+"""One row per model and device, derived from the raw records: what `summary.json` lists.
+
+Nothing here is stored with the measurements, so that a number and its samples cannot disagree.
+The terminal's table, the report, `compare` and `recommend` all take their numbers from a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from edgeseq.errors import ResultError
+from edgeseq.formats.bundle import Lowering, RecipeName
+from edgeseq.formats.result import (
+    DeviceInfo,
+    Finding,
+    MemoryPhase,
+    Result,
+    Run,
+    RuntimeInfo,
+    Settings,
+    read_result,
+)
+from edgeseq.formats.trained_model import Arch
+from edgeseq.reporting.run_statistics import (
+    Ci95,
+    ClassScore,
+    OpenCi95,
+    SourceScore,
+    latency_summary,
+    split_scores,
+)
+from edgeseq.stats.latency import median
+from edgeseq.tasks.metric import Metric
+from edgeseq.tasks.scoring import metric_of, n_answers
+
+
+class ReportRow(msgspec.Struct, frozen=True):
+    """A row of `summary.json` (version 1); None is "not measured", never zero.
+
+    - `p50_ms`, `p95_ms`: a whole query (tokenize + inference + decode); `inference_*` the inference
+      in it. None below the percentile's sample floor, and for every time of an emulated device. The
+      high end of an interval of times is None where the samples do not show it.
+    - `cold_start_ms`: median over fresh processes.
+    - `peak_memory_bytes`: peak beyond the bare runtime (`peak_beyond_runtime`);
+      `peak_process_bytes`: peak of the whole process; `memory_after_release_bytes`:
+      peak beyond the runtime of a program that releases the model file's pages.
+    - `score`: a value of `metric` (`edgeseq.tasks.scoring`), a fraction in 0..1 unless it is a
+      perplexity.
+    - `n_examples` counts texts, `n_answers` what was scored: texts or words.
+    - With the scope `inference` (on a phone) times of a query are those of its inference, and a
+      cold start is loading and the first inference.
+    """
+
+    bundle: str
+    task: str
+    arch: Arch
+    recipe: RecipeName
+    lowering: Lowering
+    device: str
+    threads: int
+    parameters: int
+    size_bytes: int
+    metric: str
+    score: float | None
+    score_ci95: Ci95 | None
+    n_examples: int
+    p50_ms: float | None
+    p95_ms: float | None
+    cold_start_ms: float | None
+    peak_memory_bytes: int | None
+    peak_process_bytes: int | None
+    valid: bool
+    invalid_reasons: tuple[str, ...]
+    n_queries: int = 0
+    p50_ms_ci95: OpenCi95 | None = None
+    p95_ms_ci95: OpenCi95 | None = None
+    inference_p50_ms: float | None = None
+    inference_p95_ms: float | None = None
+    macro_f1: float | None = None
+    per_class: tuple[ClassScore, ...] = ()
+    per_source: tuple[SourceScore, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    n_answers: int = 0
+    scope: Literal["query", "inference"] = "query"
+    memory_after_release_bytes: int | None = None
+
+    @property
+    def metric_definition(self) -> Metric:
+        """How `score` is read, compared and shown."""
+        return metric_of(self.task)
+
+    @property
+    def rank(self) -> float:
+        """What models are ordered by: higher is better, and minus infinity without a score."""
+        return self.metric_definition.rank(self.score)
+
+    @property
+    def can_ship(self) -> bool:
+        """Whether the measurement is valid and has a score."""
+        return self.valid and self.score is not None
+
+
+class MeasuredModel(msgspec.Struct, frozen=True):
+    """A row with the run that it was derived from."""
+
+    row: ReportRow
+    run: Run
+
+
+class ModelGroup(msgspec.Struct, frozen=True):
+    """Models that may be compared: one device, one runtime, equal settings, the same examples."""
+
+    device: DeviceInfo
+    runtime: RuntimeInfo
+    effective: Settings
+    task: str
+    data_name: str
+    data_sha256: str
+    models: tuple[MeasuredModel, ...]
+    results: tuple[Result, ...]
+    files: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """Device, threads and what else sets the group apart."""
+        threads = f"{self.effective.threads} thread" + "s" * (self.effective.threads != 1)
+        title = f"{self.device.name}, {threads}"
+        if self.effective.cpus is not None:
+            title += f", limits with {self.effective.cpus:g} processors"
+        return title + (", quick run" if self.effective.quick else "")
+
+    @property
+    def timed_scope(self) -> str:
+        """What times are of, in words."""
+        inference = any(row.scope == "inference" for row in self.rows)
+        return "inference alone" if inference else "a whole query"
+
+    @property
+    def rows(self) -> tuple[ReportRow, ...]:
+        """The rows of all models."""
+        return tuple(model.row for model in self.models)
+
+    @property
+    def timed_models(self) -> tuple[MeasuredModel, ...]:
+        """Models whose times are latencies: none on an emulated device."""
+        return () if self.device.emulated else self.models
+
+
+_Key = tuple[DeviceInfo, RuntimeInfo, int, bool, float | None, str, str, tuple[str, ...], str]
+
+
+def read_groups(results: Sequence[Path | Result]) -> tuple[ModelGroup, ...]:
+    """Reads results (files or records) and groups what may be compared, in their order.
+
+    Raises `ResultError` for a file that does not fit, without any result, and where one model was
+    measured twice under equal conditions.
+    """
+    if not results:
+        raise ResultError("no result file given", fix="name what `edgeseq bench` wrote")
+    groups: dict[_Key, list[tuple[Run, Result, str]]] = {}
+    for source in results:
+        result = read_result(source) if isinstance(source, Path) else source
+        name = str(source) if isinstance(source, Path) else ""
+        for run in result.runs:
+            groups.setdefault(_key(result, run), []).append((run, result, name))
+    return tuple(_group(members) for members in groups.values())
+
+
+def _key(result: Result, run: Run) -> _Key:
+    examples = run.predictions.examples_sha256 if run.predictions else ""
+    effective, bundle = result.effective, run.bundle
+    return (
+        result.device, result.runtime, effective.threads, effective.quick, effective.cpus,
+        bundle.task, bundle.data_sha256, bundle.labels, examples,
+    )  # fmt: skip
+
+
+def _group(members: Sequence[tuple[Run, Result, str]]) -> ModelGroup:
+    paths: dict[str, str] = {}
+    for run, _, path in members:
+        name = run.bundle.name
+        if name in paths:
+            raise ResultError(
+                f"{name} was measured twice under equal conditions",
+                where=path or None,
+                found=f"also in {paths[name]}" if paths[name] else None,
+                fix="give one of the two, or use `edgeseq compare OLD NEW`",
+            )
+        paths[name] = path
+    first_run, first, _ = members[0]
+    sources = {id(result): (result, Path(path).name) for _, result, path in members}.values()
+    return ModelGroup(
+        device=first.device,
+        runtime=first.runtime,
+        effective=first.effective,
+        task=first_run.bundle.task,
+        data_name=first_run.bundle.data_name,
+        data_sha256=first_run.bundle.data_sha256,
+        models=tuple(MeasuredModel(derive_row(result, run), run) for run, result, _ in members),
+        results=tuple(result for result, _ in sources),
+        files=tuple(name for _, name in sources),
+    )
+
+
+def derive_row(result: Result, run: Run) -> ReportRow:
+    """The row of one run on the device and with the settings of its result."""
+    bundle = run.bundle
+    findings = (*run.findings, *result.findings)
+    reasons = tuple(finding.message for finding in findings if finding.severity == "invalid")
+    emulated = result.device.emulated
+    query = latency_summary(() if emulated else run.queries.total_ns)
+    inference = latency_summary(() if emulated else run.queries.inference_ns)
+    cold_start_ns = [] if emulated else [start.total_ns for start in run.cold_starts]
+    scores = split_scores(run)
+    return ReportRow(
+        bundle=bundle.name,
+        task=bundle.task,
+        arch=bundle.arch,
+        recipe=bundle.recipe,
+        lowering=bundle.lowering,
+        device=result.device.name,
+        threads=result.effective.threads,
+        parameters=bundle.parameters,
+        size_bytes=bundle.size_bytes,
+        metric=metric_of(bundle.task).name,
+        score=scores.score if scores else None,
+        score_ci95=scores.score_ci95 if scores else None,
+        n_examples=len(run.predictions.sources) if run.predictions else 0,
+        p50_ms=query.p50_ms,
+        p95_ms=query.p95_ms,
+        cold_start_ms=median(cold_start_ns) / 1e6 if cold_start_ns else None,
+        peak_memory_bytes=peak_beyond_runtime(run.memory),
+        peak_process_bytes=peak_of_process(run.memory),
+        valid=not reasons,
+        invalid_reasons=reasons,
+        n_queries=len(run.queries.total_ns),
+        p50_ms_ci95=query.p50_ci95,
+        p95_ms_ci95=query.p95_ci95,
+        inference_p50_ms=inference.p50_ms,
+        inference_p95_ms=inference.p95_ms,
+        macro_f1=scores.macro_f1 if scores else None,
+        per_class=scores.per_class if scores else (),
+        per_source=scores.per_source if scores else (),
+        findings=findings,
+        n_answers=n_answers(run.predictions) if run.predictions else 0,
+        scope=run.scope,
+        memory_after_release_bytes=peak_after_weight_release(run.memory, run.after_weight_release),
+    )
+
+
+def peak_of_process(phases: Sequence[MemoryPhase]) -> int | None:
+    """The highest resident set of the whole process, in bytes.
+
+    None when a phase has no peak: the end of a phase is only a lower bound of it.
+    """
+    peaks = [phase.peak_bytes for phase in phases if phase.peak_bytes is not None]
+    return max(peaks) if peaks and len(peaks) == len(phases) else None
+
+
+def peak_beyond_runtime(phases: Sequence[MemoryPhase]) -> int | None:
+    """The highest peak after `runtime_imported` minus the resident set at its end, in bytes.
+
+    None without that phase, or when a later phase has no peak.
+    """
+    names = [phase.phase for phase in phases]
+    if "runtime_imported" not in names:
+        return None
+    start = names.index("runtime_imported")
+    peak = peak_of_process(phases[start + 1 :])
+    return None if peak is None else max(0, peak - phases[start].rss_bytes)
+
+
+def peak_after_weight_release(
+    phases: Sequence[MemoryPhase], release: MemoryPhase | None
+) -> int | None:
+    """`peak_beyond_runtime`, in bytes, of a program that releases the model file's pages once it
+    has answered: the phases up to the first answer, then `release`.
+
+    None without that, or where `peak_beyond_runtime` would be.
+    """
+    if release is None:
+        return None
+    return peak_beyond_runtime([*(phase for phase in phases if phase.phase != "steady"), release])

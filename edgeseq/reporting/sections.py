@@ -1,0 +1,174 @@
+"""The sections of a report below the verdict, and the tables in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from edgeseq.errors import InputError
+from edgeseq.reporting.format import (
+    format_limited_run,
+    format_profile_lines,
+    format_profile_summary,
+)
+from edgeseq.reporting.rows import MeasuredModel, ModelGroup
+from edgeseq.tasks.examples import AnyExample, TextExample, labels_of, sample_positions
+from edgeseq.tasks.registry import task_of
+from edgeseq.tasks.scoring import by_example
+
+MAX_TEXTS = 6
+MAX_OPERATORS = 6
+MAX_TEXT_CHARACTERS = 240
+CONTEXT_WORDS = 10
+
+
+class ReportTable(msgspec.Struct, frozen=True):
+    """A plain table; every line has as many cells as `head`."""
+
+    head: tuple[str, ...]
+    lines: tuple[tuple[str, ...], ...]
+
+
+class ReportFigure(msgspec.Struct, frozen=True):
+    """A chart as a Vega-Lite specification: the page and the PNG are drawn from it.
+
+    `name` is the stem of its file, `caption` says in a sentence what it shows.
+    """
+
+    name: str
+    title: str
+    caption: str
+    spec: dict[str, Any]
+
+
+class ReportSection(msgspec.Struct, frozen=True):
+    """A section of the report; without a title it continues the one before."""
+
+    title: str
+    figures: tuple[ReportFigure, ...] = ()
+    tables: tuple[ReportTable, ...] = ()
+
+
+def table_sections(group: ModelGroup) -> tuple[ReportSection, ...]:
+    """The sections that are tables alone: they need no extra, so a device can write them."""
+    sections = (_limits_section(group), _operators_section(group))
+    return tuple(section for section in sections if section.tables)
+
+
+def _limits_section(group: ModelGroup) -> ReportSection:
+    """The outcome of each model under each limit: boards', requested ones, the memory curve's."""
+    lines = [
+        (model.row.bundle, *format_limited_run(run))
+        for model in group.models
+        for run in sorted(model.run.limited, key=lambda run: (not run.board, -run.limit_bytes))
+    ]
+    head = ("model", "limits", "outcome", "median", "p95", "major page faults", "remark")
+    tables = (ReportTable(head, tuple(lines)),) if lines else ()
+    return ReportSection("Under hard limits", tables=tables)
+
+
+def _operators_section(group: ModelGroup) -> ReportSection:
+    """Where the time of each model goes, by operator, and what XNNPACK runs."""
+    profiles = [
+        (model.row.bundle, model.run.profile)
+        for model in group.models
+        if model.run.profile is not None
+    ]
+    if not profiles:
+        return ReportSection("")
+    summaries = tuple((name, format_profile_summary(profile)) for name, profile in profiles)
+    lines = tuple(
+        (name, *line)
+        for name, profile in profiles
+        for line in format_profile_lines(profile, limit=MAX_OPERATORS)
+    )
+    head = ("model", "operator", "run by", "calls per query", "time per query", "share")
+    return ReportSection(
+        "Where the time goes",
+        tables=(ReportTable(("model", "delegation"), summaries), ReportTable(head, lines)),
+    )
+
+
+def measured_examples(group: ModelGroup, examples: Sequence[AnyExample]) -> Sequence[AnyExample]:
+    """Those of a bundle's test examples that the group's run used."""
+    indices = sample_positions(len(examples), group.effective.examples)
+    measured = [examples[index] for index in indices]
+    if not (group.effective.quick and task_of(group.task).is_streaming):
+        return measured
+    # A quick run scores the first documents until it has enough words.
+    predictions = [model.run.predictions for model in group.models]
+    return measured[: max((len(p.sources) for p in predictions if p is not None), default=0)]
+
+
+def check_examples(group: ModelGroup, examples: Sequence[AnyExample]) -> None:
+    """Raises `InputError` unless the examples are those that were predicted."""
+    for model in group.models:
+        predictions, labels = model.run.predictions, model.run.bundle.labels
+        if predictions is None:
+            continue
+        if len(predictions.sources) != len(examples):
+            raise InputError(
+                "these are not the examples that were measured",
+                where="examples",
+                found=f"{len(examples)} examples",
+                expected=f"{len(predictions.sources)}, as for {model.row.bundle}",
+                fix="name a bundle that was measured",
+            )
+        if not predictions.gold:
+            continue
+        for number, (span, example) in enumerate(
+            zip(by_example(predictions), examples, strict=True), start=1
+        ):
+            gold, actual = tuple(labels[k] for k in predictions.gold[span]), labels_of(example)
+            if gold == actual:
+                continue
+            result = f"the result of {model.row.bundle}"
+            raise InputError(
+                "these are not the examples that were measured",
+                where=f"examples: number {number}",
+                found=f"label {actual[0]!r}" if len(actual) == 1 else f"{len(actual)} other tags",
+                expected=f"{gold[0]!r}, as in {result}" if len(gold) == 1 else f"those in {result}",
+                fix="name a bundle that was measured",
+            )
+
+
+def disagreement_tables(
+    first: MeasuredModel, second: MeasuredModel, examples: Sequence[AnyExample]
+) -> tuple[ReportTable, ...]:
+    """Texts (or words in their sentences) that only one of two models got right, a few each way,
+    in the order of the data."""
+    if first.run.predictions is None or second.run.predictions is None:
+        return ()
+    if not first.run.predictions.gold:
+        return ()
+    labels = first.run.bundle.labels
+    lines: list[tuple[str, ...]] = []
+    for right_model, wrong_model in ((first, second), (second, first)):
+        right, wrong = right_model.run.predictions, wrong_model.run.predictions
+        assert right is not None  # noqa: S101 - checked above
+        assert wrong is not None  # noqa: S101
+        n_lines = 0
+        for example, span in zip(examples, by_example(right), strict=True):
+            for index in range(span.start, span.stop):
+                gold, wrong_label = right.gold[index], wrong.predicted[index]
+                if right.predicted[index] == gold != wrong_label and n_lines < MAX_TEXTS:
+                    n_lines += 1
+                    text = _in_context(example, index - span.start)
+                    lines.append((text, labels[gold], labels[wrong_label], right_model.row.bundle))
+                    break  # each sentence once
+    head = ("text", "gold label", "prediction of the other", "only right")
+    return (ReportTable(head, tuple(lines)),) if lines else ()
+
+
+def _in_context(example: AnyExample, word_index: int) -> str:
+    """The text, or one word of it in brackets between its neighbours."""
+    if isinstance(example, TextExample):
+        text = " ".join(example.text.split())
+    else:
+        words = example.words
+        start, end = max(0, word_index - CONTEXT_WORDS), word_index + 1 + CONTEXT_WORDS
+        context = [*words[start:word_index], f"[{words[word_index]}]", *words[word_index + 1 : end]]
+        text = " ".join(["…"] * (start > 0) + context + ["…"] * (end < len(words)))
+    return text if len(text) <= MAX_TEXT_CHARACTERS else text[: MAX_TEXT_CHARACTERS - 1] + "…"

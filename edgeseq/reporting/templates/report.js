@@ -1,0 +1,210 @@
+// Draws the charts and decides again when a limit moves. Sentences, numbers and tests come
+// from edgeseq.reporting.page_data; this script only filters and picks, as
+// edgeseq.reporting.verdict.decide does. Texts are inserted through textContent alone.
+(() => {
+  "use strict";
+  const data = JSON.parse(document.getElementById("report-data").textContent);
+  const views = [];
+
+  // ---- The decision ------------------------------------------------------------------------
+
+  const atLimit = (decision, at, key) => decision.limits[key].stops[at[key]];
+  const label = (decision, at, key) => decision.limits[key].labels[at[key]];
+
+  function overText(decision, at, reason) {
+    const value = reason.text, allowed = label(decision, at, reason.slider);
+    const tail = value.split(" ").slice(-2), limit = allowed.split(" ");
+    const same = Number(tail[0]) === Number(limit[0]) && tail[1] === limit[1];
+    return `${same ? reason.exact : value} > ${allowed}`;
+  }
+
+  function blocking(decision, at, row) {
+    const value = { memory: row.memory, p95: row.p95 };
+    return row.reasons.flatMap((reason) => {
+      if (typeof reason === "string") return [reason];
+      const limit = atLimit(decision, at, reason.slider);
+      if (limit === null) return [];
+      if (value[reason.slider] === null) return [reason.text];
+      return value[reason.slider] > limit ? [overText(decision, at, reason)] : [];
+    });
+  }
+
+  function limitsText(decision, at) {
+    const texts = decision.limitTexts.flatMap((limit) => {
+      if (limit === null) return [];
+      if (!limit.slider) return [limit.text];
+      return atLimit(decision, at, limit.slider) === null
+        ? [] : [limit.text + label(decision, at, limit.slider)];
+    });
+    return texts.join(", ") || decision.noLimits;
+  }
+
+  function overshoot(decision, at, row) {
+    let factor = row.factor;
+    for (const key of ["memory", "p95"]) {
+      const limit = atLimit(decision, at, key);
+      if (limit === null || factor === null) continue;
+      factor = row[key] === null ? null : Math.max(factor, row[key] / limit);
+    }
+    return factor;
+  }
+
+  function nothingFits(decision, at, blocked) {
+    if (decision.hopeless !== null) return decision.hopeless;
+    const misses = decision.rows
+      .map((row, i) => ({ row, i, factor: row.able ? overshoot(decision, at, row) : null }))
+      .filter((miss) => miss.factor !== null)
+      .sort((a, b) => a.factor - b.factor || (a.row.bundle < b.row.bundle ? -1 : 1));
+    const sentence = `No model fits ${limitsText(decision, at)}.`;
+    if (!misses.length) return sentence;
+    const { row, i } = misses[0];
+    return `${sentence} The nearest miss is ${row.bundle} (${blocked[i].join("; ")}).`;
+  }
+
+  function decide(decision, at) {
+    const blocked = decision.rows.map((row) => blocking(decision, at, row));
+    const fits = decision.rows.map((_, i) => blocked[i].length === 0);
+    const best = decision.best.find((i) => fits[i]);
+    if (best === undefined) {
+      return { winner: null, why: nothingFits(decision, at, blocked), reasons: blocked };
+    }
+    const withinMargin = (i) => fits[i] && (i === best || decision.rows[i].worse[best] === null);
+    const winner = decision.cheapest.find(withinMargin);
+    const reasons = decision.rows.map((row, i) => {
+      if (i === winner) return [];
+      if (!fits[i]) return blocked[i];
+      return [withinMargin(i) ? row.costlier[winner] : row.worse[best]];
+    });
+    const text = limitsText(decision, at);
+    const [within, without] = decision.rows[winner].why[best];
+    const why = text === decision.noLimits ? without : within.replace(decision.mark, () => text);
+    return { winner, why, reasons };
+  }
+
+  // ---- The page ----------------------------------------------------------------------------
+
+  function element(tag, text, className) {
+    const node = document.createElement(tag);
+    if (text) node.textContent = text;
+    if (className) node.className = className;
+    return node;
+  }
+
+  function show(section, decision, verdict) {
+    const row = verdict.winner === null ? null : decision.rows[verdict.winner];
+    const panel = section.querySelector(".verdict");
+    panel.dataset.arch = row ? row.arch : "";
+    panel.dataset.winner = row ? row.bundle : "";
+    panel.querySelector(".headline").textContent = row ? `Ship ${row.bundle}` : "Nothing to ship";
+    panel.querySelector(".why").textContent = verdict.why;
+    panel.querySelector(".tiles").replaceChildren(...(row ? row.figures : []).map(
+      ([title, value, remark]) => {
+        const tile = element("div", "", "tile"), body = element("dd", value);
+        if (remark) body.append(element("small", remark));
+        tile.append(element("dt", title), body);
+        return tile;
+      }));
+    decision.rows.forEach((_, i) => {
+      const line = section.querySelector(`tr[data-row="${i}"]`);
+      line.classList.toggle("ships", i === verdict.winner);
+      const list = element("ul");
+      if (i === verdict.winner) list.append(element("li", "ships", "ship"));
+      verdict.reasons[i].forEach((reason) => list.append(element("li", reason)));
+      line.querySelector(".reasons").replaceChildren(list);
+    });
+  }
+
+  function moveLines(section, decision, at) {
+    for (const { view, limits, group } of views) {
+      if (group !== section.id || !limits) continue;
+      for (const [parameter, key] of Object.entries(limits)) {
+        const limit = atLimit(decision, at, key);
+        view.signal(parameter, limit === null ? 0 : limit / (key === "memory" ? 1e6 : 1));
+      }
+      view.runAsync();
+    }
+  }
+
+  function start(section) {
+    const decision = data.groups[section.id];
+    const inputs = [...section.querySelectorAll("input[type=range]")];
+    const at = {}, begin = {};
+    for (const input of inputs) begin[input.dataset.limit] = decision.limits[input.dataset.limit].at;
+    for (const key of Object.keys(decision.limits)) at[key] = begin[key] = decision.limits[key].at;
+    const reset = section.querySelector("button.reset");
+    const update = () => {
+      for (const input of inputs) {
+        const key = input.dataset.limit;
+        input.value = at[key];
+        input.setAttribute("aria-valuetext", label(decision, at, key));
+        section.querySelector(`output[data-limit="${key}"]`).textContent = label(decision, at, key);
+      }
+      if (reset) reset.hidden = Object.keys(at).every((key) => at[key] === begin[key]);
+      show(section, decision, decide(decision, at));
+      moveLines(section, decision, at);
+    };
+    for (const input of inputs) {
+      input.addEventListener("input", () => { at[input.dataset.limit] = Number(input.value); update(); });
+    }
+    if (reset) reset.addEventListener("click", () => { Object.assign(at, begin); update(); });
+    section.setLimits = (memory, p95) => {
+      for (const [key, value] of [["memory", memory], ["p95", p95]]) {
+        const stops = decision.limits[key].stops.slice(0, -1);
+        if (!stops.length) continue;
+        at[key] = stops.reduce((near, stop, i) =>
+          Math.abs(Math.log(stop / value)) < Math.abs(Math.log(stops[near] / value)) ? i : near, 0);
+      }
+      update();
+    };
+    section.refresh = update;
+    update();
+  }
+
+  // ---- Charts ------------------------------------------------------------------------------
+
+  async function draw(holder) {
+    const spec = structuredClone(data.specs[holder.dataset.spec]);
+    const width = Math.floor(holder.clientWidth);
+    spec.width = width;
+    spec.params.find((param) => param.name === "room").value = width;
+    const limits = spec.usermeta && spec.usermeta.limits;
+    const chart = await vegaEmbed(holder, spec, {
+      mode: "vega-lite", actions: false, renderer: "svg", ast: true, defaultStyle: false,
+      config: data.config, tooltip: { disableDefaultStyle: true },
+    });
+    const section = holder.closest("section.group");
+    holder.drawnWidth = width;
+    views.push({ view: chart.view, limits, group: section.id, holder });
+    if (holder.classList.contains("map")) {
+      chart.view.addEventListener("click", (event) => {
+        const box = holder.querySelector("svg").getBoundingClientRect();
+        const [left, top] = chart.view.origin();
+        section.setLimits(
+          chart.view.scale("x").invert(event.clientX - box.left - left) * 1e6,
+          chart.view.scale("y").invert(event.clientY - box.top - top));
+      });
+    }
+  }
+
+  async function drawAll() {
+    for (const { view } of views.splice(0)) view.finalize();
+    for (const holder of document.querySelectorAll(".chart")) await draw(holder);
+    for (const section of document.querySelectorAll("section.group")) section.refresh();
+    document.documentElement.dataset.ready = "yes";
+  }
+
+  for (const section of document.querySelectorAll("section.group")) start(section);
+  let waiting;
+  window.addEventListener("resize", () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(() => {
+      const changed = [...document.querySelectorAll(".chart")].some(
+        (holder) => Math.abs(holder.clientWidth - holder.drawnWidth) > 2);
+      if (changed) drawAll();
+    }, 150);
+  });
+  window.addEventListener("beforeprint", () => {
+    for (const details of document.querySelectorAll("details")) details.open = true;
+  });
+  drawAll();
+})();

@@ -1,0 +1,580 @@
+"""The written report: its files, its schema, hostile names, and what is missing."""
+
+from __future__ import annotations
+
+import builtins
+import importlib.util
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from edgeseq.errors import InputError, OutputError, RefusedError, ResultError
+from edgeseq.formats.bundle import RecipeName
+from edgeseq.formats.result import Finding
+from edgeseq.formats.storage import write_json
+from edgeseq.reporting import deployment_report
+from edgeseq.reporting.budgets import Budget, parse_budget
+from edgeseq.reporting.charts import chart_sections
+from edgeseq.reporting.charts.label_placement import LabelPosition, place_labels
+from edgeseq.reporting.charts.theme import PALETTE, styles_of
+from edgeseq.reporting.deployment_report import PICTURES
+from edgeseq.reporting.markdown import escape_markdown
+from edgeseq.reporting.page import json_in_html
+from edgeseq.tasks.examples import TextExample, sample_positions
+
+from ...fake_results import DEVICE, LABELS, MODELS, Fake, make_result, save_report, write_result
+from .browser import CHROMIUM, Browser, browser
+
+BUDGET = parse_budget("memory=64MB p95=20ms")
+SMALL = Fake(n_queries=300, models=(MODELS[0], MODELS[2], MODELS[5]))
+# Row fields that version 1 of the summary promises.
+ROW_FIELDS = [
+    *("bundle", "task", "arch", "recipe", "lowering", "device", "threads", "parameters"),
+    *("size_bytes", "metric", "score", "score_ci95", "n_examples", "p50_ms", "p95_ms"),
+    *("cold_start_ms", "peak_memory_bytes", "peak_process_bytes", "valid", "invalid_reasons"),
+]
+HOSTILE = (
+    "</script><script>alert(1)</script>\"'`&<img src=x onerror=alert(2)>{{7*7}}\u2028ü|*_[a](b)"
+)
+
+EXTRA = ("altair", "jinja2", "vl_convert", "markupsafe")
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole report over six models."""
+    folder = tmp_path_factory.mktemp("report")
+    save_report([write_result(folder / "result.json")], folder / "out", budget=BUDGET)
+    return folder / "out"
+
+
+@pytest.fixture
+def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures cost most of a report's time; where they don't matter they are empty."""
+    monkeypatch.setattr(chart_sections, "draw_png", lambda _: b"")
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report in which every name and text is an attack."""
+    folder = tmp_path_factory.mktemp("hostile")
+    finding = Finding(HOSTILE, "warning", HOSTILE)
+    models = tuple(
+        replace(model, name=f"{HOSTILE}{n}", findings=(finding,))
+        for n, model in enumerate((MODELS[2], MODELS[5]))
+    )
+    labels = tuple(f"{HOSTILE}{n}" for n in range(3))
+    fake = replace(
+        SMALL,
+        models=models,
+        labels=labels,
+        sources=(f"{HOSTILE}a", f"{HOSTILE}b"),
+        device=msgspec.structs.replace(DEVICE, name=HOSTILE, cpu_model=HOSTILE),
+    )
+    path = write_result(folder / "result.json", fake)
+    found = make_result(fake).runs[0].predictions
+    assert found is not None
+    examples = [
+        TextExample(id=str(n), text=f"{HOSTILE} {n}", label=labels[gold])
+        for n, gold in enumerate(found.gold)
+    ]
+    save_report([path], folder / "out", budget=BUDGET, examples=examples)
+    return folder / "out"
+
+
+class _Tags(HTMLParser):
+    """Every start tag with its attributes, and the text that is not in a script or style."""
+
+    def __init__(self, content: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.text = ""
+        self._inside = ""
+        self.feed(content)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._inside = tag
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "script":
+            self.scripts[-1] += data
+        elif self._inside != "style":
+            self.text += data
+
+
+def page_of(folder: Path) -> tuple[str, _Tags]:
+    content = (folder / "report.html").read_text(encoding="utf-8")
+    return content, _Tags(content)
+
+
+def test_the_summary_is_version_1(report: Path) -> None:
+    summary = json.loads((report / "summary.json").read_text(encoding="utf-8"))
+    assert summary["version"] == 1
+    assert len(summary["rows"]) == 6
+    for row in summary["rows"]:
+        assert list(row)[: len(ROW_FIELDS)] == ROW_FIELDS
+        assert row["arch"] in ("lstm", "bert")
+        assert 0 <= row["score_ci95"][0] <= row["score"] <= row["score_ci95"][1] <= 1
+        assert 0 < row["p50_ms"] <= row["p95_ms"]
+        assert 0 < row["peak_memory_bytes"] < row["peak_process_bytes"]
+        assert 0 < row["memory_after_release_bytes"] <= row["peak_memory_bytes"]
+    verdict = summary["verdict"]
+    assert verdict["winner"] == "bilstm-128-dynamic_wi8_afp32"
+    assert "64 MB" in verdict["why"]
+    assert verdict["budget"]["memory_bytes"] == 64_000_000
+    assert {refusal["bundle"] for refusal in verdict["refused"]} == {
+        row["bundle"] for row in summary["rows"]
+    } - {verdict["winner"]}
+    assert all(refusal["reasons"] for refusal in verdict["refused"])
+    assert "BERT" in summary["groups"][0]["boundary"]
+
+
+def test_the_page_is_small_and_loads_nothing(report: Path) -> None:
+    content, tags = page_of(report)
+    assert len(content.encode()) < 3_000_000
+    for tag, attributes in tags.tags:
+        for name, value in attributes.items():
+            assert name not in ("src", "srcset", "action", "poster", "data", "background"), tag
+            if name == "href":
+                assert (value or "").startswith("#"), (tag, value)
+            assert not name.startswith("on"), (tag, name)
+    outside_scripts = re.sub(r"<script.*?</script>", "", content, flags=re.DOTALL)
+    for word in ("@import", "url(", "http://", "https://", "<link", "<iframe", "<object"):
+        assert word not in outside_scripts, word
+    own = tags.scripts[-1]
+    for word in ("fetch(", "import(", "XMLHttpRequest", "innerHTML", "eval(", "http"):
+        assert word not in own, word
+    policy = next(
+        attributes["content"]
+        for tag, attributes in tags.tags
+        if tag == "meta" and attributes.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe-eval" not in policy
+    assert "http" not in policy
+
+
+def test_each_section_has_its_picture_in_the_page_and_beside_markdown(report: Path) -> None:
+    content, tags = page_of(report)
+    names = {path.stem for path in (report / PICTURES).iterdir()}
+    assert names == {
+        "winners",
+        "frontier-latency",
+        "frontier-memory",
+        "latency-distribution",
+        "latency-lengths",
+        "cold-start",
+        "memory-cliff",
+        "memory-ledger",
+        "accuracy-classes",
+        "accuracy-sources",
+        "disagreement",
+    }
+    drawn = {attributes["data-spec"] for _, attributes in tags.tags if "data-spec" in attributes}
+    assert drawn == {f"g1-{name}" for name in names}
+    data = json.loads(tags.scripts[0])
+    assert set(data["specs"]) == drawn
+    markdown = (report / "report.md").read_text(encoding="utf-8")
+    linked = re.findall(r"\]\((\S+\.png)\)", markdown)
+    assert len(linked) == len(names)
+    for path in linked:
+        assert (report / path).read_bytes().startswith(b"\x89PNG")
+    assert "bilstm-128-dynamic" in content
+    assert "edgeseq report result.json" in content
+
+
+def test_captions_say_what_the_numbers_say(report: Path) -> None:
+    _, tags = page_of(report)
+    text = " ".join(tags.text.split())
+    assert re.search(r"7\.\d points of accuracy cost \S+ times the latency", text)
+    assert "No crossover from 4 to 128 tokens" in text
+    assert "keeps its speed down to a limit of" in text
+    assert "exact McNemar p < 0.001" in text
+    assert "Ship a BERT if you can spare" in text
+
+
+def test_hostile_names_stay_text(hostile: Path) -> None:
+    content, tags = page_of(hostile)
+    markup = re.sub(r"<script.*?</script>", "", content, flags=re.DOTALL)
+    assert "<img" not in markup
+    assert "alert(1)<" not in content
+    assert len([tag for tag, _ in tags.tags if tag == "script"]) == 3
+    assert "49" not in re.findall(r"\{\{7\*7\}\}|\b49ü", content)
+    assert HOSTILE.split("\u2028", maxsplit=1)[0] in tags.text
+    data = json.loads(tags.scripts[0])
+    assert data["groups"]["g1"]["rows"][0]["bundle"] == f"{HOSTILE}0"
+    markdown = (hostile / "report.md").read_text(encoding="utf-8")
+    # An indented line is code: nothing in it is markup.
+    outside_code = re.sub(r"^    .*$", "", markdown, flags=re.MULTILINE)
+    assert "<script>" not in outside_code
+    assert "<img" not in outside_code
+    for line in markdown.splitlines():
+        if line.startswith("| "):
+            cells = re.sub(r"\\.", "", line).count("|")
+            assert cells >= 3, line
+    summary = json.loads((hostile / "summary.json").read_text(encoding="utf-8"))
+    assert summary["rows"][0]["bundle"] == f"{HOSTILE}0"
+
+
+def test_data_in_a_page_cannot_end_its_script() -> None:
+    made = json_in_html({HOSTILE: [HOSTILE]})
+    assert not set("<>&\u2028\u2029") & set(made)
+    assert json.loads(made) == {HOSTILE: [HOSTILE]}
+
+
+def test_markdown_escapes() -> None:
+    assert escape_markdown("a|b\n# c") == r"a\|b \# c"
+    assert escape_markdown("<b>*x*_y_`z`[q](r)&amp;") == r"&lt;b>\*x\*\_y\_\`z\`\[q\](r)&amp;amp;"
+    assert escape_markdown("dynamic_wi8_afp32 _a") == r"dynamic_wi8_afp32 \_a"
+
+
+@pytest.mark.usefixtures("no_drawing")
+@pytest.mark.parametrize(
+    ("change", "absent", "present"),
+    [
+        ({"limited": False}, {"memory-cliff"}, {"memory-ledger", "winners"}),
+        ({"lengths": False}, {"latency-lengths"}, {"winners"}),
+        (
+            {"accuracy": False},
+            {"winners", "frontier-latency", "accuracy-classes", "disagreement"},
+            {"memory-ledger", "latency-distribution"},
+        ),
+        (
+            {"n_queries": 0, "cold_starts": 0, "lengths": False, "limited": False},
+            {"winners", "frontier-latency", "latency-distribution", "cold-start"},
+            {"frontier-memory", "accuracy-classes"},
+        ),
+        ({"peaks": False}, {"winners", "frontier-memory"}, {"memory-ledger", "frontier-latency"}),
+        ({"models": MODELS[5:]}, {"disagreement"}, {"winners", "accuracy-classes"}),
+        ({"models": MODELS[4:], "sources": ("",)}, {"accuracy-sources"}, {"disagreement"}),
+    ],
+)
+def test_what_was_not_measured_leaves_no_empty_picture(
+    tmp_path: Path, change: dict[str, Any], absent: set[str], present: set[str]
+) -> None:
+    fake = replace(SMALL, **change)
+    save_report([write_result(tmp_path / "r.json", fake)], tmp_path / "out", budget=BUDGET)
+    names = {path.stem for path in (tmp_path / "out" / PICTURES).iterdir()}
+    assert not names & absent
+    assert present <= names
+    _, tags = page_of(tmp_path / "out")
+    for spec in json.loads(tags.scripts[0])["specs"].values():
+        assert "NaN" not in json.dumps(spec)
+
+
+@pytest.mark.usefixtures("no_drawing")
+def test_no_run_at_all_is_a_report_that_says_so(tmp_path: Path) -> None:
+    path = write_result(tmp_path / "r.json", replace(SMALL, models=()))
+    summary = save_report([path], tmp_path / "out")
+    assert summary.verdict.winner is None
+    assert summary.verdict.reason == "Nothing was measured."
+    assert "Nothing was measured" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "Nothing was measured" in page_of(tmp_path / "out")[1].text
+
+
+@pytest.mark.usefixtures("no_drawing")
+def test_an_invalid_run_is_shown_and_never_ships(tmp_path: Path) -> None:
+    finding = Finding("load", "invalid", "other programs had the processor; end them")
+    path = write_result(tmp_path / "r.json", replace(SMALL, findings=(finding,)))
+    summary = save_report([path], tmp_path / "out", budget=BUDGET)
+    assert summary.verdict.winner is None
+    text = page_of(tmp_path / "out")[1].text
+    assert "Nothing to ship" in text
+    assert "other programs had the processor; end them" in text
+    assert "No measurement is valid. If all were, the answer would be: Ship a BERT" in text
+
+
+@pytest.mark.usefixtures("no_drawing")
+def test_two_devices_are_two_groups_with_their_own_verdicts(tmp_path: Path) -> None:
+    phone = msgspec.structs.replace(DEVICE, name="phone")
+    fake = replace(SMALL, limited=False, lengths=False)
+    paths = [
+        write_result(tmp_path / "pi.json", fake),
+        write_result(tmp_path / "phone.json", replace(fake, device=phone, models=MODELS[:2])),
+    ]
+    summary = save_report(paths, tmp_path / "out", budget=BUDGET)
+    assert [group.device for group in summary.groups] == ["kitchen-pi", "phone"]
+    assert summary.groups[0].verdict.winner == "bilstm-128-dynamic_wi8_afp32"
+    assert summary.groups[1].verdict.winner is None
+    assert summary.verdict.winner is None
+    assert "Verdicts differ" in summary.verdict.reason
+    assert "phone, 1 thread, feedback: nothing fits" in summary.verdict.reason
+    assert len(summary.rows) == 5
+    _, tags = page_of(tmp_path / "out")
+    assert [a["id"] for t, a in tags.tags if t == "section"] == ["g1", "g2"]
+    assert (tmp_path / "out" / PICTURES / "2-frontier-memory.png").exists()
+
+
+@pytest.mark.usefixtures("no_drawing")
+def test_an_earlier_report_is_replaced_and_nothing_else(tmp_path: Path) -> None:
+    fake = replace(SMALL, models=MODELS[5:], limited=False, lengths=False)
+    path = write_result(tmp_path / "r.json", fake)
+    out = tmp_path / "out"
+    save_report([path], out)
+    (out / PICTURES / "old.png").write_bytes(b"")
+    save_report([path], out, budget=BUDGET)
+    assert not (out / PICTURES / "old.png").exists()
+    (out / "diary.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(OutputError, match=r"holds more than a report: found diary\.txt"):
+        save_report([path], out)
+    with pytest.raises(OutputError, match="is not a folder"):
+        save_report([path], path)
+
+
+@pytest.mark.usefixtures("no_drawing")
+def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_result(tmp_path / "r.json", replace(SMALL, models=MODELS[5:]))
+
+    def fail(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(deployment_report, "write_json", fail)
+    with pytest.raises(KeyboardInterrupt):
+        save_report([path], tmp_path / "out")
+    assert [one.name for one in tmp_path.iterdir()] == ["r.json"]
+
+
+def test_without_the_extra_there_is_markdown_and_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_result(tmp_path / "r.json", replace(SMALL, models=MODELS[4:]))
+    real_find, real_import = importlib.util.find_spec, builtins.__import__
+
+    def find(name: str, *rest: Any) -> Any:
+        return None if name in EXTRA else real_find(name, *rest)
+
+    def refuse(name: str, *rest: Any) -> Any:
+        assert name.split(".", maxsplit=1)[0] not in (
+            "altair",
+            "jinja2",
+            "vl_convert",
+            "markupsafe",
+        ), name
+        return real_import(name, *rest)
+
+    monkeypatch.setattr(importlib.util, "find_spec", find)
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    result = CliRunner().invoke(_app(), ["report", str(path), "--out", str(tmp_path / "out")])
+    monkeypatch.undo()
+    assert result.exit_code == 0, result.output
+    assert {one.name for one in (tmp_path / "out").iterdir()} == {"report.md", "summary.json"}
+    assert "edgeseq[report]" in result.stderr
+    text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "**Ship bilstm" in text
+    assert ".png" not in text
+
+
+@pytest.mark.usefixtures("no_drawing")
+def test_examples_must_be_those_that_were_answered(tmp_path: Path) -> None:
+    fake = replace(SMALL, models=MODELS[4:], n_examples=20)
+    path = write_result(tmp_path / "r.json", fake)
+    found = make_result(fake).runs[0].predictions
+    assert found is not None
+    examples = [TextExample(id=str(n), text="t", label=LABELS[g]) for n, g in enumerate(found.gold)]
+    with pytest.raises(InputError, match=r"found 19 examples, expected 20"):
+        save_report([path], tmp_path / "out", examples=examples[:-1])
+    wrong = LABELS[(found.gold[0] + 1) % 3]
+    examples[0] = msgspec.structs.replace(examples[0], label=wrong)
+    with pytest.raises(InputError, match="number 1: these are not the examples"):
+        save_report([path], tmp_path / "out", examples=examples)
+
+
+@pytest.mark.usefixtures("no_drawing")
+def test_of_all_examples_those_are_taken_that_the_run_asked(tmp_path: Path) -> None:
+    result = make_result(replace(SMALL, models=MODELS[4:], n_examples=20))
+    asked = msgspec.structs.replace(result.effective, examples=20)
+    write_json(tmp_path / "r.json", msgspec.structs.replace(result, effective=asked))
+    found = result.runs[0].predictions
+    assert found is not None
+    labels = dict(zip(sample_positions(50, 20), found.gold, strict=True))
+    examples = [
+        TextExample(id=str(n), text="t", label=LABELS[labels.get(n, (n + 1) % 3)])
+        for n in range(50)
+    ]
+    save_report([tmp_path / "r.json"], tmp_path / "out", examples=examples)
+    assert sample_positions(5, None) == sample_positions(5, 9) == (0, 1, 2, 3, 4)
+    with pytest.raises(InputError, match="not the examples"):
+        save_report([tmp_path / "r.json"], tmp_path / "other", examples=examples[::-1])
+
+
+def _app() -> Any:
+    from edgeseq.cli.app import app
+
+    return app
+
+
+def test_recommend_says_why_and_exits_with_3_when_nothing_fits(tmp_path: Path) -> None:
+    path = str(write_result(tmp_path / "r.json", replace(SMALL, limited=False)))
+    run = CliRunner().invoke
+    result = run(_app(), ["recommend", path, "--memory", "64 MB", "--p95", "20ms"])
+    assert result.exit_code == 0, result.output
+    assert "Ship bilstm-128-dynamic_wi8_afp32." in result.stdout
+    assert "minilm-l6-float32: process memory 143 MB > 64 MB" in result.stdout
+    result = run(_app(), ["recommend", path, "--memory", "64MB", "--json"])
+    assert json.loads(result.stdout)["verdict"]["winner"] == "bilstm-128-dynamic_wi8_afp32"
+    result = run(_app(), ["recommend", path, "--memory", "20MB"])
+    assert isinstance(result.exception, RefusedError)
+    assert result.exception.exit_code == 3
+    assert "no model fits process memory ≤ 20 MB" in str(result.exception)
+    assert "nearest miss is bilstm-128-dynamic_wi8_afp32" in " ".join(result.stdout.split())
+    result = run(_app(), ["recommend", str(tmp_path / "none.json")])
+    assert isinstance(result.exception, ResultError)
+    result = run(_app(), ["recommend", path, "--memory", "64"])
+    assert isinstance(result.exception, InputError)
+
+
+def test_labels_of_charts_do_not_collide() -> None:
+    points = [(100.0, 100.0), (102.0, 101.0), (104.0, 99.0), (500.0, 20.0)]
+    bars = [(x - 1, y - 30, x + 1, y + 30) for x, y in points]
+    texts = [
+        "minilm-l6 float32",
+        "minilm-l6 float16",
+        "bilstm-128 dynamic int8",
+        "at the edge here",
+    ]
+    placed = place_labels(points, texts, bars=bars, width_px=520, height_px=300)
+    assert len({(x + p.dx, y + p.dy) for (x, y), p in zip(points, placed, strict=True)}) == 4
+    assert placed[3].align != "left"
+    assert isinstance(placed[0], LabelPosition)
+
+
+@given(st.lists(st.sampled_from(get_args(RecipeName)), min_size=1, max_size=30))
+@example(["float32"] * 8)
+@example([name for name in get_args(RecipeName) if name != get_args(RecipeName)[3]])
+def test_models_of_one_family_stay_apart(recipes: list[str]) -> None:
+    models = [(f"lstm-{n}-{recipe}", "lstm", recipe) for n, recipe in enumerate(recipes)]
+    styles = styles_of(models)  # type: ignore[arg-type]
+    assert len({(style.colour, style.shape) for style in styles.values()}) == len(models)
+    assert len({(style.colour, style.dash) for style in styles.values()}) == len(models)
+    if len(set(recipes)) == len(recipes) <= 5:  # then a shape stands for its recipe
+        alone = {recipe: styles_of([("a", "lstm", recipe)])["a"].shape for recipe in recipes}
+        assert [style.shape for style in styles.values()] == [alone[r] for r in recipes]
+
+
+def test_each_colour_stands_for_one_variable() -> None:
+    lights = [light for light, _ in PALETTE.values()]
+    assert len(set(lights)) == len(lights)  # each stands for one CSS variable
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium (Debian: apt-get install chromium)")
+    with browser() as opened:
+        yield opened
+
+
+MOVE = """(() => {
+  const section = document.querySelector("section.group");
+  const limits = JSON.parse(document.getElementById("report-data").textContent).groups.g1.limits;
+  for (const [key, wanted] of Object.entries(WANTED)) {
+    const input = section.querySelector(`input[data-limit="${key}"]`);
+    const stops = limits[key].stops;
+    const at = wanted === null ? stops.length - 1 : stops.indexOf(wanted);
+    if (at < 0) throw new Error(`no stop ${wanted}`);
+    input.value = at;
+    input.dispatchEvent(new Event("input"));
+  }
+  const reasons = {};
+  for (const line of section.querySelectorAll("table.models tbody tr")) {
+    const name = line.querySelector("th").firstElementChild.nextSibling.textContent;
+    reasons[name] = [...line.querySelectorAll(".reasons li")].map((one) => one.textContent);
+  }
+  return {
+    headline: section.querySelector(".headline").textContent,
+    why: section.querySelector(".why").textContent,
+    tiles: section.querySelectorAll(".tile").length,
+    ships: [...section.querySelectorAll("tr.ships")].length,
+    reasons,
+  };
+})()"""
+
+
+@pytest.mark.browser
+def test_the_page_opens_and_its_sliders_decide_as_the_verdict_does(
+    report: Path, chromium: Browser
+) -> None:
+    from edgeseq.reporting.summary import read_and_decide
+    from edgeseq.reporting.verdict import decide
+
+    chromium.open(report / "report.html")
+    assert chromium.problems == []
+    assert [url for url in chromium.requests if not url.startswith("file:")] == []
+    assert chromium.evaluate("document.querySelectorAll('.chart svg').length") == 11
+    (decided,) = read_and_decide([report.parent / "result.json"], BUDGET)
+    winners = set()
+    for memory, p95 in ((64e6, 20), (110e6, 20), (110e6, 5), (50e6, 20), (None, None), (40e6, 0.3)):
+        wanted = json.dumps({"memory": memory, "p95": p95})
+        shown = chromium.evaluate(MOVE.replace("WANTED", wanted))
+        budget = Budget(memory_bytes=None if memory is None else int(memory), p95_ms=p95)
+        found = decide(decided.group.rows, budget, decided.gaps)
+        assert shown["why"] == found.reason, (memory, p95)
+        headline = f"Ship {found.winner}" if found.winner else "Nothing to ship"
+        assert shown["headline"] == headline
+        assert shown["ships"] == (found.winner is not None)
+        assert (shown["tiles"] > 0) == (found.winner is not None)
+        for refusal in found.refused:
+            assert shown["reasons"][refusal.bundle] == list(refusal.reasons)
+        winners.add(found.winner)
+    assert len(winners) == 3
+    assert chromium.problems == []
+
+
+@pytest.mark.browser
+def test_a_click_into_the_map_sets_both_limits(report: Path, chromium: Browser) -> None:
+    chromium.open(report / "report.html")
+    before = chromium.evaluate("document.querySelector('.headline').textContent")
+    chromium.evaluate("""(() => {
+      const svg = document.querySelector(".chart.map svg");
+      const box = svg.getBoundingClientRect();
+      const at = {clientX: box.right - 40, clientY: box.top + 60, bubbles: true};
+      for (const kind of ["pointerdown", "mousedown", "pointerup", "mouseup", "click"])
+        svg.dispatchEvent(new MouseEvent(kind, at));
+    })()""")
+    after = chromium.evaluate("document.querySelector('.headline').textContent")
+    assert before != after
+    assert "minilm" in after
+    assert chromium.problems == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width_px", [360, 768, 1141, 1280])
+def test_nothing_is_wider_than_the_screen(report: Path, chromium: Browser, width_px: int) -> None:
+    chromium.open(report / "report.html", width_px=width_px)
+    assert chromium.evaluate("document.documentElement.scrollWidth") <= width_px
+    cut = chromium.evaluate("""[...document.querySelectorAll(".chart svg")].filter((svg) =>
+      svg.getBoundingClientRect().right > svg.closest(".chart").getBoundingClientRect().right + 1
+    ).length""")
+    assert cut == 0
+    hidden = chromium.evaluate("""[...document.querySelectorAll(".table-card, .card")].filter(
+      (card) => card.scrollWidth > card.clientWidth + 1).length""")
+    assert hidden == 0
+    assert chromium.problems == []
+
+
+@pytest.mark.browser
+def test_hostile_names_do_nothing_in_a_browser(hostile: Path, chromium: Browser) -> None:
+    chromium.open(hostile / "report.html")
+    assert chromium.problems == []
+    assert chromium.evaluate("document.querySelectorAll('img, iframe, object').length") == 0
+    assert chromium.evaluate("document.querySelectorAll('script').length") == 3
+    shown = chromium.evaluate("document.querySelector('.headline').textContent")
+    assert "<img src=x onerror=alert(2)>" in shown
