@@ -27,12 +27,12 @@ COMMANDS = {
     "demo": CommandEntry(
         "edgeseq.cli.run",
         "demo",
-        "Run the main job: customer-feedback sentiment, an LSTM and a distilled BERT, to a report.",
+        "Run the demo: an LSTM and a distilled BERT on customer feedback, from text to report.",
     ),
     "run": CommandEntry(
         "edgeseq.cli.run",
         "run",
-        "Run a whole comparison described in one file; running it again resumes.",
+        "Run a whole comparison described in a suite file; running it again resumes.",
     ),
     "train": CommandEntry("edgeseq.cli.train", "train", "Train an LSTM or fine-tune a BERT."),
     "bench": CommandEntry(
@@ -48,12 +48,12 @@ COMMANDS = {
     "convert": CommandEntry(
         "edgeseq.cli.convert",
         "convert",
-        "Convert a model to TFLite, check it against the float model, write a bundle.",
+        "Convert a model to TFLite, compare it with the float model, and write a bundle.",
     ),
     "inspect": CommandEntry(
         "edgeseq.cli.inspect",
         "inspect",
-        "Show operators with versions, signatures, sizes by part, and which runtimes can load it.",
+        "Show operators with versions, signatures, sizes by part, and which runtimes load a file.",
     ),
     "report": CommandEntry(
         "edgeseq.cli.report",
@@ -74,7 +74,7 @@ COMMANDS = {
     "doctor": CommandEntry(
         "edgeseq.cli.device",
         "doctor",
-        "Say what a device lacks before it can measure, and the commands that mend it.",
+        "Check whether a device is ready to benchmark, and print the commands that fix it.",
     ),
     "data": CommandEntry(
         "edgeseq.cli.data",
@@ -84,7 +84,7 @@ COMMANDS = {
     "device": CommandEntry(
         "edgeseq.cli.device",
         "app",
-        "Boards and phones: kept by name, and looked at for what is missing.",
+        "Manage saved devices and check their setup.",
     ),
 }
 

@@ -19,15 +19,16 @@ from edgeseq.errors import DeviceError, InputError, OutputError
 
 def bench(
     bundles: Annotated[
-        list[Path], typer.Argument(help="Bundles: folders that `edgeseq convert` wrote, or .zip.")
+        list[Path],
+        typer.Argument(help="Bundles: folders written by `edgeseq convert`, or .zip files."),
     ],
     *,
     out_path: Annotated[
         Path,
         typer.Option(
             "--out",
-            help="The result file to write (JSON); with several devices, one each: "
-            "result.json becomes result-DEVICE.json.",
+            help="Result file to write (JSON); with several devices one each: result.json "
+            "becomes result-DEVICE.json.",
         ),
     ],
     threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
@@ -36,7 +37,7 @@ def bench(
     ] = False,
     memory: Annotated[
         list[str] | None,
-        typer.Option(help="Also run inside this hard limit, such as 64MB; may be repeated."),
+        typer.Option(help="Also run under this hard memory limit, such as 64MB. Repeatable."),
     ] = None,
     memory_curve: Annotated[
         bool,
@@ -44,7 +45,7 @@ def bench(
     ] = False,
     cpus: Annotated[
         float | None,
-        typer.Option(help="Processor time inside the limits, such as 0.5 of a processor."),
+        typer.Option(help="Processors available under the limits, such as 0.5."),
     ] = None,
     board: Annotated[
         str | None,
@@ -56,7 +57,7 @@ def bench(
     ] = None,
     profile: Annotated[
         bool,
-        typer.Option("--profile", help="Also measure which operators take the time."),
+        typer.Option("--profile", help="Also measure the time per operator."),
     ] = False,
     examples: Annotated[
         int | None,
@@ -75,7 +76,7 @@ def bench(
     ] = None,
     python: Annotated[
         str | None,
-        typer.Option(help="The Python on the device, such as ~/edgeseq/bin/python."),
+        typer.Option(help="Python interpreter on the device, such as ~/edgeseq/bin/python."),
     ] = None,
     native: Annotated[
         Path | None,

@@ -29,9 +29,9 @@ def compare(
         list[str] | None,
         typer.Option(
             "--fail-on",
-            help="Exit with 3 when a model got worse by more: METRIC>N% or METRIC>N with a unit, "
-            "of p50, p95, cold_start, memory, model_memory, size, score (in pt). Several in one, "
-            "or repeated.",
+            help="Exit with 3 when a model got worse by more than this: METRIC>N% or METRIC>N "
+            "with a unit, of p50, p95, cold_start, memory, model_memory, size, score (in "
+            "pt). Several in one string, or repeated.",
         ),
     ] = None,
     across: Annotated[

@@ -32,7 +32,7 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 """Everything else: progress, warnings, errors."""
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def print_json(value: Any) -> None:

@@ -35,8 +35,8 @@ def convert(
         Path,
         typer.Option(
             "--out",
-            help="The bundle; with several recipes or lowerings, the folder of the bundles; a "
-            "name that ends in .tflite makes a bare file without data.",
+            help="Bundle to write; with several recipes or lowerings, the folder of the "
+            "bundles. A name ending in .tflite writes a bare file without data.",
         ),
     ],
     recipe: Annotated[
@@ -44,28 +44,32 @@ def convert(
         typer.Option(
             "--recipe",
             help="float32, float16, dynamic_wi8_afp32 (default), weight_only_wi8_afp32, "
-            "static_wi8_ai8, static_wi8_ai16 (LSTM), dynamic_wi4_afp32 or dynamic_wi4_ei4_afp32 "
-            "(matrices, or matrices and words, in 4 bits); may be given several times. auto: "
-            "the smallest that loses no more than --max-drop.",
+            "static_wi8_ai8, static_wi8_ai16 (LSTM), dynamic_wi4_afp32 or "
+            "dynamic_wi4_ei4_afp32 (int4 matrices, or matrices and embedding tables). "
+            "Repeatable. auto: the smallest that loses no more than --max-drop.",
         ),
     ] = None,
     lowering: Annotated[
         list[str] | None,
         typer.Option(
             "--lowering",
-            help="LSTM: loop (default), projected (a larger table, fewer products), unrolled or "
-            "fused; BERT: encoder; may be given several times. auto: a bundle of each, for "
-            "`edgeseq bench` to choose from on the device.",
+            help="LSTM: loop (default), projected (a larger table, fewer products), unrolled "
+            "or fused; BERT: encoder. Repeatable. auto: a bundle of each, for `edgeseq "
+            "bench` to choose from on the device.",
         ),
     ] = None,
     length: Annotated[
         int | None,
-        typer.Option("--length", min=1, help="Tokens of an unrolled model; longer texts are cut."),
+        typer.Option(
+            "--length",
+            min=1,
+            help="Number of tokens of an unrolled model; longer texts are truncated.",
+        ),
     ] = None,
     runtime: Annotated[
         str | None,
         typer.Option(
-            "--runtime", help="An older runtime that must load it, as in tflite-runtime==2.14."
+            "--runtime", help="Older runtime that must load the file, such as tflite-runtime==2.14."
         ),
     ] = None,
     max_drop: Annotated[
@@ -73,55 +77,61 @@ def convert(
         typer.Option(
             "--max-drop",
             min=0,
-            help="Points of the metric that may be lost on the development texts (with --recipe "
-            "auto by default 1 % of the float model's score).",
+            help="Points of the score that may be lost on the dev split (with --recipe auto "
+            "by default 1 % of the float model's score).",
         ),
     ] = None,
     trim_vocab: Annotated[
         bool,
-        typer.Option("--trim-vocab", help="Drop the tokens that the training texts never use."),
+        typer.Option("--trim-vocab", help="Drop tokens that the training texts never use."),
     ] = False,
     min_piece_count: Annotated[
         int | None,
         typer.Option(
             "--min-piece-count",
             min=1,
-            help="With --trim-vocab: drop tokens that they use fewer times than this, too; the "
-            "texts that have them are spelled out in smaller pieces.",
+            help="With --trim-vocab: also drop tokens that they use fewer than N times; texts "
+            "with them are split into smaller pieces.",
         ),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option("--data", help="Data set; default: the one the model was trained on."),
+        typer.Option("--data", help="Data set; default: the one that the model was trained on."),
     ] = None,
     data_dir: Annotated[
         Path | None,
-        typer.Option("--data-dir", envvar="EDGESEQ_DATA", help="Folder with local copies of data."),
+        typer.Option(
+            "--data-dir",
+            envvar="EDGESEQ_DATA",
+            help="Folder with local copies of data sets and weights.",
+        ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--name", help="The model's name.", rich_help_panel=FOREIGN)
+        str | None, typer.Option("--name", help="Name of the model.", rich_help_panel=FOREIGN)
     ] = None,
     tokenizer: Annotated[
         Path | None,
-        typer.Option("--tokenizer", help="Its tokenizer.json.", rich_help_panel=FOREIGN),
+        typer.Option("--tokenizer", help="The model's tokenizer.json.", rich_help_panel=FOREIGN),
     ] = None,
     description: Annotated[
         Path | None,
         typer.Option(
-            "--description", help="The layers of PyTorch weights.", rich_help_panel=FOREIGN
+            "--description",
+            help="Description of the layers of PyTorch weights (TOML or JSON).",
+            rich_help_panel=FOREIGN,
         ),
     ] = None,
     max_tokens: Annotated[
         int | None,
         typer.Option(
-            "--max-tokens", min=1, help="The longest text it takes.", rich_help_panel=FOREIGN
+            "--max-tokens", min=1, help="Longest input in tokens.", rich_help_panel=FOREIGN
         ),
     ] = None,
     ids: Annotated[
         Path | None,
         typer.Option(
             "--ids",
-            help="Token ids to compare and calibrate on: a JSON list a line.",
+            help="Token ids to compare and calibrate on: one JSON list per line.",
             rich_help_panel=BARE,
         ),
     ] = None,
@@ -138,7 +148,7 @@ def convert(
         bool,
         typer.Option(
             "--streaming",
-            help="Add a signature with states in and out, for token by token.",
+            help="Add a signature with states as inputs and outputs, to run token by token.",
             rich_help_panel=BARE,
         ),
     ] = False,
@@ -147,7 +157,7 @@ def convert(
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Convert a model to TFLite, check it against the float model, write a bundle.
+    """Convert a model to TFLite, compare it with the float model, and write a bundle.
 
     Example: edgeseq convert models/lstm --out bundles/lstm --recipe dynamic_wi8_afp32
     """

@@ -27,12 +27,16 @@ app = typer.Typer(
 NameArgument = Annotated[
     str,
     typer.Argument(
-        help="A name of `edgeseq data list`, a .csv/.tsv/.jsonl file, or hf:NAME[:CONFIG]."
+        help="Name from `edgeseq data list`, a .csv/.tsv/.jsonl file, or hf:NAME[:CONFIG]."
     ),
 ]
 DataDirOption = Annotated[
     Path | None,
-    typer.Option("--data-dir", envvar="EDGESEQ_DATA", help="Folder with local copies of data."),
+    typer.Option(
+        "--data-dir",
+        envvar="EDGESEQ_DATA",
+        help="Folder with local copies of data sets and weights.",
+    ),
 ]
 TextColumnOption = Annotated[
     str | None,
@@ -46,7 +50,7 @@ LabelColumnOption = Annotated[
 
 @app.command("list")
 def list_data(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
-    """List the data sets that can be named.
+    """List the built-in data sets with origin and licence.
 
     Example: edgeseq data list
     """
@@ -76,7 +80,9 @@ def get(
     *,
     out_dir: Annotated[
         Path | None,
-        typer.Option("--out", help="Also write train, dev and test.jsonl to this new folder."),
+        typer.Option(
+            "--out", help="Also write train.jsonl, dev.jsonl and test.jsonl to this new folder."
+        ),
     ] = None,
     data_dir: DataDirOption = None,
     text_column: TextColumnOption = None,

@@ -31,7 +31,7 @@ from edgeseq_benchmarks.devices.registry import open_device, parse_address, reso
 
 app = typer.Typer(
     name="device",
-    help="Boards and phones: kept by name, and looked at for what is missing.",
+    help="Manage saved devices and check their setup.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
@@ -50,15 +50,18 @@ def add(
     ],
     *,
     python: Annotated[
-        str, typer.Option(help="The Python there that has the runtime: a command or a path.")
+        str,
+        typer.Option(
+            help="Python interpreter on the device that has the runtime: a command or a path."
+        ),
     ] = "python3",
-    note: Annotated[str, typer.Option(help="What you want to remember about it.")] = "",
+    note: Annotated[str, typer.Option(help="Note about the device.")] = "",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Overwrite a saved device of that name.")
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Keep a device under a short name, for `--on NAME`.
+    """Save a device under a short name, for `--on NAME`.
 
     Example: edgeseq device add kitchen ssh://pi@kitchen.local --python '~/edgeseq-venv/bin/python'
     """
@@ -73,7 +76,7 @@ def add(
 
 @app.command("list")
 def list_devices(json: JsonOption = False) -> None:
-    """List the devices that are kept.
+    """List the saved devices.
 
     Example: edgeseq device list
     """
@@ -95,7 +98,7 @@ def list_devices(json: JsonOption = False) -> None:
 
 @app.command("remove")
 def remove(name: NameArgument) -> None:
-    """Forget a device; nothing happens on it.
+    """Remove a saved device; nothing changes on the device.
 
     Example: edgeseq device remove kitchen
     """
@@ -106,20 +109,20 @@ def remove(name: NameArgument) -> None:
 @app.command("doctor")
 def doctor(
     device: Annotated[
-        str, typer.Argument(help="A name of `edgeseq device list`, an address, or local.")
+        str, typer.Argument(help="Name from `edgeseq device list`, an address, or local.")
     ] = "local",
     *,
     python: Annotated[
-        str | None, typer.Option(help="Look at another Python there: a command or a path.")
+        str | None, typer.Option(help="Check this Python on the device: a command or a path.")
     ] = None,
-    facts: Annotated[bool, typer.Option("--facts", help="With --json: also what was found.")] = (
-        False
-    ),
+    facts: Annotated[
+        bool, typer.Option("--facts", help="With --json: also print the recorded facts.")
+    ] = (False),
     json: JsonOption = False,
 ) -> None:
-    """Say what a device lacks before it can measure, and the commands that mend it.
+    """Check whether a device is ready to benchmark, and print the commands that fix it.
 
-    Exits with 0 when it can measure, 3 when something must be mended, 4 when it cannot be reached.
+    Exits with 0 when it is ready, 3 when something must be fixed, 4 when it cannot be reached.
     Example: edgeseq device doctor kitchen
     """
     found = _examine(device, python)

@@ -23,16 +23,19 @@ def emulate(
     *,
     cache_dir: Annotated[
         Path | None,
-        typer.Option(help="Where the image is kept, instead of the user's cache folder."),
+        typer.Option(help="Folder of the image, instead of the user's cache folder."),
     ] = None,
     hold: Annotated[
-        bool, typer.Option("--hold", help="Leave it running until Ctrl-C, and say how to get in.")
+        bool,
+        typer.Option(
+            "--hold", help="Keep it running until Ctrl-C, and print the ssh command to connect."
+        ),
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Build an emulated board, once, and start it to see that it works.
+    """Build an emulated board, once, and start it as a test.
 
-    Afterwards `--on emulated:BOARD` measures on it: answers, memory, what loads; never times.
+    Afterwards `--on emulated:BOARD` measures on it: predictions, memory, loading; not latency.
 
     Example: sudo edgeseq device emulate pi4
     """

@@ -27,7 +27,7 @@ def inspect(
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Show operators with versions, signatures, sizes by part, and which runtimes can load it.
+    """Show operators with versions, signatures, sizes by part, and which runtimes load a file.
 
     Example: edgeseq inspect bundles/lstm
     """

@@ -17,7 +17,7 @@ from edgeseq_benchmarks.bench.predictor import Continuation, Prediction
 
 
 def predict(
-    bundle: Annotated[Path, typer.Argument(help="A bundle: a folder or .zip.")],
+    bundle: Annotated[Path, typer.Argument(help="Bundle: a folder or .zip.")],
     texts: Annotated[list[str], typer.Argument(help="Texts, each in quotation marks.")],
     json: JsonOption = False,
 ) -> None:

@@ -21,18 +21,20 @@ def recommend(
     results: ResultsArgument,
     *,
     memory: Annotated[
-        str | None, typer.Option(help="Peak of the whole process, like 64MB or 61MiB.")
+        str | None, typer.Option(help="Peak memory of the whole process, such as 64MB or 61MiB.")
     ] = None,
     model_memory: Annotated[
-        str | None, typer.Option(help="Peak beyond the bare runtime, like 16MB.")
+        str | None, typer.Option(help="Peak memory beyond the bare runtime, such as 16MB.")
     ] = None,
-    p50: Annotated[str | None, typer.Option(help="Median time of a query, like 10ms.")] = None,
-    p95: Annotated[str | None, typer.Option(help="p95 time of a query, like 20ms.")] = None,
+    p50: Annotated[
+        str | None, typer.Option(help="Median latency of a query, such as 10ms.")
+    ] = None,
+    p95: Annotated[str | None, typer.Option(help="p95 latency of a query, such as 20ms.")] = None,
     size: Annotated[
-        str | None, typer.Option(help="Model, tokenizer and labels on disk, like 3MB.")
+        str | None, typer.Option(help="Size of model, tokenizer and labels on disk, such as 3MB.")
     ] = None,
     cold_start: Annotated[
-        str | None, typer.Option(help="From process start to first answer, like 500ms.")
+        str | None, typer.Option(help="Time from process start to first prediction, such as 500ms.")
     ] = None,
     max_drop: Annotated[
         str, typer.Option(help="Points of the score that a cheaper model may lose.")

@@ -15,19 +15,24 @@ from edgeseq.suite.engine import StepEvent
 
 DataDirOption = Annotated[
     Path | None,
-    typer.Option("--data-dir", envvar="EDGESEQ_DATA", help="Folder with local copies of data."),
+    typer.Option(
+        "--data-dir",
+        envvar="EDGESEQ_DATA",
+        help="Folder with local copies of data sets and weights.",
+    ),
 ]
 OnOption = Annotated[
     list[str] | None,
     typer.Option(
         "--on",
-        help="Device to measure on, as for `edgeseq bench`; default: this machine. "
-        "May be repeated.",
+        help="Device to measure on, as for `edgeseq bench`; default: this machine. Repeatable.",
     ),
 ]
 PythonOption = Annotated[
     str | None,
-    typer.Option("--python", help="The Python on the device, such as ~/edgeseq/bin/python."),
+    typer.Option(
+        "--python", help="Python interpreter on the device, such as ~/edgeseq/bin/python."
+    ),
 ]
 
 
@@ -38,7 +43,7 @@ def run(
     ],
     *,
     out_dir: Annotated[
-        Path | None, typer.Option("--out", help="Folder for everything; default: the suite's name.")
+        Path | None, typer.Option("--out", help="Output folder; default: the suite's name.")
     ] = None,
     data_dir: DataDirOption = None,
     on: OnOption = None,
@@ -48,7 +53,7 @@ def run(
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Run a whole comparison described in one file; running it again resumes.
+    """Run a whole comparison described in a suite file; running it again resumes.
 
     Example: edgeseq run my-suite.toml --out runs/mine
     """
@@ -56,13 +61,11 @@ def run(
 
 
 def demo(
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder for everything.")] = Path(
-        "edgeseq-demo"
-    ),
+    out_dir: Annotated[Path, typer.Option("--out", help="Output folder.")] = Path("edgeseq-demo"),
     data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Run the main job: customer-feedback sentiment, an LSTM and a distilled BERT, to a report.
+    """Run the demo: an LSTM and a distilled BERT on customer feedback, from text to report.
 
     Example: edgeseq demo --out edgeseq-demo
     """

@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 
 
 def train(
-    task: Annotated[str, typer.Argument(help="The task: sentiment, pos, ner, coref or lm.")],
+    task: Annotated[str, typer.Argument(help="Task: sentiment, pos, ner, coref or lm.")],
     *,
-    arch: Annotated[str, typer.Option("--arch", help="lstm or bert.")],
-    out_dir: Annotated[Path, typer.Option("--out", help="The trained-model folder to write.")],
+    arch: Annotated[str, typer.Option("--arch", help="Architecture: lstm or bert.")],
+    out_dir: Annotated[Path, typer.Option("--out", help="Trained-model folder to write.")],
     data: Annotated[
         str | None,
         typer.Option(
-            "--data", help="A name of `edgeseq data list`, or a file; default: the task's first."
+            "--data",
+            help="Name from `edgeseq data list`, or a file; default: the task's first data set.",
         ),
     ] = None,
     teacher: Annotated[
@@ -42,39 +43,50 @@ def train(
     ] = None,
     layers: Annotated[
         int | None,
-        typer.Option(min=1, help="Layers: of an LSTM, or how many of a BERT's are kept."),
+        typer.Option(min=1, help="Number of layers of an LSTM, or to keep of a BERT."),
     ] = None,
     transfer: Annotated[
         int | None,
-        typer.Option(min=0, help="With a teacher: learn its answers to N texts made of these."),
+        typer.Option(
+            min=0,
+            help="With a teacher: also train on its logits for N texts "
+            "derived from the training texts.",
+        ),
     ] = None,
     unlabelled: Annotated[
         list[str] | None,
         typer.Option(
             "--unlabelled",
-            help="With a teacher: learn its answers to these texts too (a .txt file with a text a "
-            "line, or as --data); may be repeated.",
+            help="With a teacher: also train on its logits for these texts (a .txt file with "
+            "one text per line, or as --data). Repeatable.",
         ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the train part.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same weights.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the train split.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Random seed; the same seed gives the same weights.")
+    ] = None,
     seeds: Annotated[
-        int, typer.Option(min=1, help="Train with N seeds and keep the best on the dev part.")
+        int,
+        typer.Option(min=1, help="Train with N seeds and keep the best model on the dev split."),
     ] = 1,
     setting: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Any other setting, as NAME=VALUE; may be repeated."),
+        typer.Option("--set", help="Any other setting, as NAME=VALUE. Repeatable."),
     ] = None,
     data_dir: Annotated[
         Path | None,
-        typer.Option("--data-dir", envvar="EDGESEQ_DATA", help="Folder with local copies of data."),
+        typer.Option(
+            "--data-dir",
+            envvar="EDGESEQ_DATA",
+            help="Folder with local copies of data sets and weights.",
+        ),
     ] = None,
     keep_every: Annotated[
         float,
         typer.Option(
             min=0,
-            help="Keep the state beside --out every so many seconds (0: every step); the same "
-            "command goes on from there after a kill.",
+            help="Save a checkpoint beside --out every N seconds (0: every step); the same "
+            "command resumes from it.",
         ),
     ] = 60.0,
     overwrite: Annotated[
