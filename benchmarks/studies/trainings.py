@@ -21,10 +21,11 @@ from edgeseq.tasks.scoring import metric_of
 
 SHOWN_SETTINGS = (
     "epochs", "learning_rate", "batch_size", "dropout", "frozen_layers", "layers", "hidden_size",
-    "embedding_size", "min_piece_count", "transfer", "word_states", "hard_weight", "score_noise",
-    "layer_decay", "window", "max_tokens",
+    "embedding_size", "min_piece_count", "transfer_size", "token_state_weight",
+    "hard_label_weight", "score_noise", "layer_decay", "context_length", "max_tokens",
 )  # fmt: skip
 """Settings that the table shows, where they stand in the record and are not nothing."""
+_OF_TEACHERS = {"hard_label_weight", "token_state_weight", "transfer_size"}
 
 
 class TrainedRecord(msgspec.Struct, frozen=True):
@@ -72,7 +73,7 @@ def trained(model: TrainedModel) -> TaskTrainings:
 
 def _shown_settings(record: Training) -> dict[str, Any]:
     """The settings that made a difference: not those of a teacher where there is none."""
-    without = set() if record.teacher else {"hard_weight", "word_states", "transfer"}
+    without = set() if record.teacher else _OF_TEACHERS
     settings = {name: record.settings.get(name) for name in SHOWN_SETTINGS if name not in without}
     if settings.get("layer_decay") == 1:
         del settings["layer_decay"]

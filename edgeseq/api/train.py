@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from edgeseq.api.data import DatasetSource, resolve_dataset
 from edgeseq.api.model import Model, output_folder, resolve_model
 from edgeseq.api.progress import ProgressOption, progress_of
-from edgeseq.errors import InputError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-    from edgeseq.suite.training import TrainingRequest
 
 
 class TrainOptions(TypedDict, total=False):
@@ -28,7 +24,7 @@ class TrainOptions(TypedDict, total=False):
     seed: int
     seeds: int
     layers: int
-    transfer: int
+    transfer_size: int
     unlabelled: Sequence[str]
     settings: Mapping[str, Any]
     data_dir: str | Path | None
@@ -58,7 +54,8 @@ def train(
         seed: The same seed gives the same weights on one machine.
         seeds: Train with this many seeds and keep the best.
         layers: Layers of an LSTM, or how many of a BERT's are kept.
-        transfer: With a teacher, learn its logits of this many texts made from the train split.
+        transfer_size: With a teacher, learn its logits of this many texts made from the train
+            split.
         unlabelled: With a teacher, learn its logits of these texts too (files or data sets).
         settings: Any other setting by name (docs/formats.md lists them).
         data_dir: Folder of local copies of weights and data.
@@ -76,20 +73,32 @@ def train(
         >>> teacher = es.train(data, arch="bert")
         >>> student = es.train(data, arch="lstm", teacher=teacher)
     """
-    if arch not in ("lstm", "bert"):
-        raise InputError("unknown", where="arch", found=repr(arch), expected="lstm or bert")
+    from edgeseq_converters.training import settings as training  # the workstation half
+
     with progress_of(options.get("progress", "auto")) as callback:
         dataset = resolve_dataset(data, data_dir=options.get("data_dir"), progress=callback)
-        request = _request(arch, teacher, options)
-        # TensorFlow takes seconds to import.
-        from edgeseq.suite.training import train_model
+        settings = training.read_settings(_settings(options), arch, dataset.task)
+        training.check_teacher(settings, has_teacher=teacher is not None)
+        checkpoint, data_dir = options.get("checkpoint"), options.get("data_dir")
+        run_options = training.TrainOptions(
+            teacher=None if teacher is None else resolve_model(teacher).source,
+            checkpoint=None if checkpoint is None else str(checkpoint),
+            data_dir=None if data_dir is None else Path(data_dir),
+            checkpoint_interval_s=options.get("checkpoint_interval_s"),
+            overwrite=options.get("overwrite", False),
+        )
+        start_tensorflow()  # takes seconds, so only where it is needed
+        from edgeseq_converters.training.trainer import train_best_seed
 
+        num_seeds = options.get("seeds", 1)
         with output_folder(out, arch) as (path, folder):
-            train_model(dataset, path, request, progress=callback)
+            train_best_seed(
+                dataset, path, settings, run_options, num_seeds=num_seeds, progress=callback
+            )
         return Model(path, _folder=folder)
 
 
-_NAMED = ("epochs", "seed", "layers", "transfer", "unlabelled")
+_NAMED = ("epochs", "seed", "layers", "transfer_size", "unlabelled")
 
 
 def _settings(options: TrainOptions) -> dict[str, Any]:
@@ -100,38 +109,20 @@ def _settings(options: TrainOptions) -> dict[str, Any]:
     }
 
 
-def _request(
-    arch: Literal["lstm", "bert"],
-    teacher: Model | str | Path | None,
-    options: TrainOptions,
-) -> TrainingRequest:
-    # TensorFlow takes seconds to import.
-    with quiet_tensorflow():
-        from edgeseq.suite.training import TrainingRequest
-    checkpoint, data_dir = options.get("checkpoint"), options.get("data_dir")
-    return TrainingRequest(
-        arch=arch,
-        settings=_settings(options),
-        teacher=None if teacher is None else resolve_model(teacher).source,
-        checkpoint=None if checkpoint is None else str(checkpoint),
-        seeds=options.get("seeds", 1),
-        data_dir=None if data_dir is None else Path(data_dir),
-        checkpoint_interval_s=options.get("checkpoint_interval_s"),
-        overwrite=options.get("overwrite", False),
-    )
-
-
-@contextmanager
-def quiet_tensorflow() -> Iterator[None]:
-    """Hides what TensorFlow's native code prints while it is imported: lines about CUDA."""
+def start_tensorflow() -> None:
+    """Imports TensorFlow and finds its devices, without the messages of its native code."""
     # Errors are raised; what it logs as an error is "oneDNN does not support …".
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import edgeseq_converters  # noqa: F401 - sets what TensorFlow reads when it is imported
+
     sys.stderr.flush()
     stderr = os.dup(2)
     try:
         with Path(os.devnull).open("wb") as devnull:
             os.dup2(devnull.fileno(), 2)
-        yield
+        import tensorflow as tf
+
+        tf.config.list_logical_devices()
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)

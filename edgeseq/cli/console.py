@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -48,20 +46,6 @@ def print_error(line: str) -> None:
 def print_note(line: str) -> None:
     """Prints a remark to stderr."""
     err.print(escape(line), soft_wrap=True)
-
-
-@contextmanager
-def mute_native_stderr() -> Iterator[None]:
-    """Discards what native code writes to stderr meanwhile, which no logger controls."""
-    sys.stderr.flush()
-    saved_stderr = os.dup(2)
-    try:
-        with Path(os.devnull).open("wb") as null_device:
-            os.dup2(null_device.fileno(), 2)
-        yield
-    finally:
-        os.dup2(saved_stderr, 2)
-        os.close(saved_stderr)
 
 
 @contextmanager

@@ -1,21 +1,22 @@
-"""`edgeseq train`: trains or fine-tunes one model."""
+"""`edgeseq train`: train or fine-tune one model."""
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgeseq.api.train import start_tensorflow
 from edgeseq.cli.console import (
     JsonOption,
-    mute_native_stderr,
     out,
     print_json,
     print_note,
     progress_bars,
 )
-from edgeseq.cli.train_runs import spread_of_seeds, train_several, training_of
 
 if TYPE_CHECKING:
     from edgeseq.formats.trained_model import TrainedModel
@@ -45,7 +46,7 @@ def train(
         int | None,
         typer.Option(min=1, help="Number of layers of an LSTM, or to keep of a BERT."),
     ] = None,
-    transfer: Annotated[
+    transfer_size: Annotated[
         int | None,
         typer.Option(
             min=0,
@@ -81,7 +82,7 @@ def train(
             help="Folder with local copies of data sets and weights.",
         ),
     ] = None,
-    keep_every: Annotated[
+    checkpoint_interval: Annotated[
         float,
         typer.Option(
             min=0,
@@ -89,6 +90,10 @@ def train(
             "command resumes from it.",
         ),
     ] = 60.0,
+    max_seconds: Annotated[
+        float | None,
+        typer.Option(help="Pause after this time; the same command resumes the training."),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Overwrite the output if it exists.")
     ] = False,
@@ -98,108 +103,96 @@ def train(
 
     Example: edgeseq train sentiment --arch lstm --teacher models/minilm --out models/lstm
     """
+    # The settings of a training are checked before TensorFlow is loaded, which takes seconds.
     from edgeseq.datasets.registry import default_name, load_dataset
-    from edgeseq.errors import InputError
     from edgeseq.tasks.registry import get_task
-    from edgeseq_converters.training.settings import BertSettings, LstmSettings, read_settings
+    from edgeseq_converters.training.settings import TrainOptions, check_teacher, read_settings
 
     get_task(task)
-    data = default_name(task) if data is None else data
-    if arch not in ("lstm", "bert"):
-        raise InputError("unknown", where="--arch", found=repr(arch), expected="lstm or bert")
-    if task == "lm":
-        from edgeseq.cli.train_lm import train_next_word
-
-        if transfer or unlabelled or seeds > 1:
-            raise InputError(
-                "--transfer, --unlabelled and --seeds are not for models of the next word",
-                fix="leave them out",
-            )
-        given = _settings(setting or [], epochs=epochs, seed=seed, layers=layers)
-        train_next_word(
-            arch,
-            out_dir,
-            given,
-            data=data,
-            data_dir=data_dir,
-            options={
-                "checkpoint": checkpoint,
-                "teacher": teacher,
-                "keep_every_s": keep_every,
-                "overwrite": overwrite,
-            },
-            json=json,
+    values = _parse_settings(setting or []) | {
+        name: value
+        for name, value in {
+            "epochs": epochs,
+            "seed": seed,
+            "layers": layers,
+            "transfer_size": transfer_size,
+            "unlabelled": unlabelled,
+        }.items()
+        if value is not None
+    }
+    settings = read_settings(values, arch, task)
+    check_teacher(settings, has_teacher=teacher is not None)
+    options = TrainOptions(
+        teacher=teacher,
+        checkpoint=checkpoint,
+        data_dir=data_dir,
+        overwrite=overwrite,
+        checkpoint_interval_s=checkpoint_interval,
+        max_seconds=max_seconds,
+    )
+    with progress_bars() as report:
+        dataset = load_dataset(
+            data or default_name(task), task=task, data_dir=data_dir, progress=report
         )
-        return
-    named = {"epochs": epochs, "seed": seed, "layers": layers, "transfer": transfer}
-    values = _settings(setting or [], unlabelled=unlabelled or None, **named)
-    bert = read_settings(values, BertSettings, task) if arch == "bert" else None
-    lstm = read_settings(values, LstmSettings, task) if arch == "lstm" else None
+    start_tensorflow()
+    from edgeseq_converters.training.loop import PausedTraining
+    from edgeseq_converters.training.trainer import train as train_model
+    from edgeseq_converters.training.trainer import train_best_seed
+
     with progress_bars() as report:
-        dataset = load_dataset(data, task=task, data_dir=data_dir, progress=report)
-    _start_tensorflow()
-    with progress_bars() as report:
-        common: dict[str, Any] = {
-            "teacher": teacher,
-            "data_dir": data_dir,
-            "keep_every_s": keep_every,
-            "progress": report,
-        }
-        if checkpoint is not None:
-            common["checkpoint"] = checkpoint
-        settings = bert or lstm
-        if seeds == 1:
-            train_one = training_of(arch)
-            model = train_one(dataset, out_dir, settings=settings, overwrite=overwrite, **common)
-        else:
-            model = train_several(
-                arch, dataset, settings, out_dir, count=seeds, overwrite=overwrite, options=common
+        if seeds > 1:
+            model: Any = train_best_seed(
+                dataset, out_dir, settings, options, num_seeds=seeds, progress=report
             )
-    _say(model, out_dir, json=json)
+        else:
+            model = train_model(dataset, out_dir, settings, options, progress=report)
+    if json:
+        print_json(model if isinstance(model, PausedTraining) else model.manifest)
+    elif isinstance(model, PausedTraining):
+        out.print(f"paused at step {model.step} of {model.total}: {model.path}", markup=False)
+        print_note("next: the same command resumes the training")
+    else:
+        _print_model(model, out_dir)
 
 
-def _start_tensorflow() -> None:
-    """Imports TensorFlow without its greeting: lines about CUDA where there is none."""
-    import os
-
-    # What fails comes as an exception; what it logs as an error is "oneDNN does not support …".
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import edgeseq_converters  # noqa: F401 - sets what TensorFlow reads when it is imported
-
-    with mute_native_stderr():
-        import tensorflow as tf
-
-        tf.config.list_logical_devices()
-
-
-def _settings(given: list[str], **named: int | list[str] | None) -> dict[str, Any]:
-    """The settings as a table, values read as JSON (`0.1`, `true`) or else as a word."""
+def _parse_settings(items: list[str]) -> dict[str, Any]:
+    """NAME=VALUE items as a table, values read as JSON (`0.1`, `true`) or else as a string."""
     import msgspec
 
     from edgeseq.errors import InputError
 
-    values: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
-    for item in given:
+    values: dict[str, Any] = {}
+    for item in items:
         name, equals, text = item.partition("=")
         if not equals:
             raise InputError("is not NAME=VALUE", where="--set", found=repr(item))
         try:
             values[name] = msgspec.json.decode(text)
         except msgspec.DecodeError:
-            values[name] = text  # a bare word is a string
+            values[name] = text
     return values
 
 
-def _say(model: TrainedModel, out_dir: Path, *, json: bool) -> None:
-    if json:
-        print_json(model.manifest)
-        return
-    training = model.manifest.training
+def _print_model(model: TrainedModel, out_dir: Path) -> None:
+    from edgeseq.tasks.scoring import metric_of
+
+    name, training = model.manifest.name, model.manifest.training
+    score = metric_of(model.manifest.task).show(training.dev_score)
     out.print(
-        f"{model.manifest.name}: {training.dev_score:.1%} on the development part, "
-        f"{model.parameters:,} parameters, {training.seconds:.0f} s",
+        f"{name}: {score} on the development split, {model.parameters:,} parameters, "
+        f"{training.seconds:.0f} s",
         markup=False,
     )
     if training.seed_scores:
-        out.print(spread_of_seeds(training.seed_scores), markup=False)
-    print_note(f"next: edgeseq convert {out_dir} --out bundles/{model.manifest.name}")
+        out.print(format_seed_scores(training.seed_scores), markup=False)
+    print_note(f"next: edgeseq convert {out_dir} --out bundles/{name}")
+
+
+def format_seed_scores(scores: Mapping[str, float]) -> str:
+    """Mean and standard deviation (n - 1) of two seeds or more, in percent, as a line."""
+    values = [100 * score for score in scores.values()]
+    by_seed = ", ".join(f"{seed}: {score:.1%}" for seed, score in scores.items())
+    return (
+        f"{len(values)} seeds, mean {statistics.fmean(values):.1f} % ± "
+        f"{statistics.stdev(values):.1f} ({by_seed}); the best is kept"
+    )

@@ -19,14 +19,7 @@ from edgeseq.suite.quick import quick_suite
 from edgeseq.suite.scheduler import run_steps
 from edgeseq.suite.schema import Suite, read_suite
 from edgeseq.suite.steps import Step, StepRecord
-from edgeseq.tasks.registry import task_of
-from edgeseq_converters.training.language_model.settings import LmBertSettings, LmSettings
-from edgeseq_converters.training.settings import (
-    BertSettings,
-    LstmSettings,
-    check_taught,
-    read_settings,
-)
+from edgeseq_converters.training.settings import check_teacher, read_settings
 
 
 class StepEvent(msgspec.Struct, frozen=True):
@@ -128,15 +121,8 @@ def run_suite(
 def _check_training(suite: Suite) -> None:
     """Settings of every training, before the first one has taken its minutes."""
     for model in suite.models:
-        if task_of(suite.task).is_streaming:
-            read_settings(model.train, LmBertSettings if model.arch == "bert" else LmSettings)
-            continue
-        settings: BertSettings | LstmSettings
-        if model.arch == "bert":
-            settings = read_settings(model.train, BertSettings)
-        else:
-            settings = read_settings(model.train, LstmSettings)
-        check_taught(settings, taught=model.teacher is not None)
+        settings = read_settings(model.train, model.arch, suite.task)
+        check_teacher(settings, has_teacher=model.teacher is not None)
 
 
 def _claim(root: Path, suite_path: Path) -> None:

@@ -42,14 +42,14 @@ def _quick_model(model: ModelSection) -> ModelSection:
     train = {**model.train, "epochs": epochs}
     if model.arch == "lstm" and "min_piece_count" not in train:
         train["min_piece_count"] = 1  # of so few texts, most pieces are seen once
-    if train.get("transfer"):
-        train["transfer"] = min(int(train["transfer"]), TRANSFER_TEXTS)
+    if train.get("transfer_size"):
+        train["transfer_size"] = min(int(train["transfer_size"]), TRANSFER_TEXTS)
     return msgspec.structs.replace(model, train=train, seeds=1)
 
 
 def _quick_stream(model: ModelSection) -> ModelSection:
     """A model of the next word: a tenth of a pass over the text, 200,000 words of WikiText-2."""
-    train = {**model.train, "epochs": QUICK_PASS, "warmup": 20}
+    train = {**model.train, "epochs": QUICK_PASS, "warmup_steps": 20}
     return msgspec.structs.replace(model, train=train, seeds=1)
 
 

@@ -179,7 +179,7 @@ def test_a_model_s_training_is_kept_once(evidence: Any, tmp_path: Path) -> None:
         n_train=9,
         seed=3,
         epochs=2,
-        settings={"epochs": 2, "layer_decay": 1.0, "hard_weight": 0.3},
+        settings={"epochs": 2, "layer_decay": 1.0, "hard_label_weight": 0.3},
         seconds=90.0,
         dev_score=0.75,
         dev_scores=(0.5, 0.75),

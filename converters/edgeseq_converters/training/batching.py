@@ -1,15 +1,16 @@
-"""Batches of texts of about the same length, so that next to nothing is spent on padding."""
+"""Batches of texts of about the same length, so that little is spent on padding."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
+from edgeseq_converters.models.arrays import FloatArray
+
 IndexArray = npt.NDArray[np.int64]
 
 
@@ -18,7 +19,7 @@ class Batch(msgspec.Struct, frozen=True):
 
     `inputs` is what the model takes: ids [batch, length] int32, or states [batch, length, hidden]
     float32; `mask` [batch, length] has 1 for real tokens, all of which stand before the padding;
-    `index` [batch] holds the texts' places in the collection that they were taken from.
+    `index` [batch] holds the texts' positions in their collection.
     """
 
     inputs: Any
@@ -26,8 +27,8 @@ class Batch(msgspec.Struct, frozen=True):
     index: IndexArray
 
 
-class Texts(Protocol):
-    """A collection of texts that batches are taken from."""
+class TextCollection(Protocol):
+    """Texts that batches are taken from."""
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
@@ -35,7 +36,7 @@ class Texts(Protocol):
         ...
 
     def batch(self, index: IndexArray) -> Batch:
-        """The texts at the places `index` [batch], padded to the longest of them."""
+        """The texts at the positions `index` [batch], padded to the longest of them."""
         ...
 
 
@@ -44,22 +45,22 @@ class TokenTexts:
 
     def __init__(self, ids: Sequence[Sequence[int]]) -> None:
         self._ids = ids
-        self.lengths = np.array([len(one) for one in ids], dtype=np.int64)
+        self.lengths = np.array([len(text_ids) for text_ids in ids], dtype=np.int64)
 
     def batch(self, index: IndexArray) -> Batch:
         """Ids [batch, length], padded with 0."""
         mask = _mask(self.lengths[index])
         ids = np.zeros(mask.shape, dtype=np.int32)
-        for row, place in enumerate(index):
-            ids[row, : self.lengths[place]] = self._ids[place]
+        for row, position in enumerate(index):
+            ids[row, : self.lengths[position]] = self._ids[position]
         return Batch(inputs=ids, mask=mask, index=index)
 
 
 class StateTexts:
-    """Texts as the states of their tokens, held in float16: [all tokens, hidden].
+    """Texts as the states of their tokens, stored in float16: [all tokens, hidden].
 
     The states come out of a layer norm, so they are of the order of 1 and float16 rounds them by
-    less than 0.05 %. `put` must be called for every place before it is asked for.
+    less than 0.05 %. `put` must be called for every text before `batch` returns it.
     """
 
     def __init__(self, lengths: npt.NDArray[np.int64], hidden: int) -> None:
@@ -68,19 +69,21 @@ class StateTexts:
         self._values = np.zeros((int(lengths.sum()), hidden), dtype=np.float16)
 
     def put(self, batch: Batch, states: FloatArray) -> None:
-        """Keeps `states` [batch, length, hidden] of the texts of `batch`."""
-        for row, place in enumerate(batch.index):
-            start, end = self._starts[place], self._starts[place + 1]
-            self._values[start:end] = states[row, : end - start]
+        """Stores `states` [batch, length, hidden] of the texts of `batch`."""
+        for row, rows in self._rows(batch.index):
+            self._values[rows] = states[row, : rows.stop - rows.start]
 
     def batch(self, index: IndexArray) -> Batch:
         """States [batch, length, hidden] in float32, padded with 0."""
         mask = _mask(self.lengths[index])
         states = np.zeros((*mask.shape, self._values.shape[1]), dtype=np.float32)
-        for row, place in enumerate(index):
-            start, end = self._starts[place], self._starts[place + 1]
-            states[row, : end - start] = self._values[start:end]
+        for row, rows in self._rows(index):
+            states[row, : rows.stop - rows.start] = self._values[rows]
         return Batch(inputs=states, mask=mask, index=index)
+
+    def _rows(self, index: IndexArray) -> Iterator[tuple[int, slice]]:
+        for row, position in enumerate(index):
+            yield row, slice(int(self._starts[position]), int(self._starts[position + 1]))
 
     @staticmethod
     def size_bytes(lengths: npt.NDArray[np.int64], hidden: int) -> int:
@@ -90,19 +93,19 @@ class StateTexts:
 
 def _mask(lengths: npt.NDArray[np.int64]) -> FloatArray:
     """Lengths [batch] → mask [batch, longest]."""
-    places = np.arange(int(lengths.max()))
-    mask: FloatArray = (places[None, :] < lengths[:, None]).astype(np.float32)
+    positions = np.arange(int(lengths.max()))
+    mask: FloatArray = (positions[None, :] < lengths[:, None]).astype(np.float32)
     return mask
 
 
 def shuffled_batches(
     lengths: npt.ArrayLike, size: int, generator: np.random.Generator, *, window_batches: int = 32
 ) -> list[IndexArray]:
-    """Places of the texts of each batch, all texts once, in random order.
+    """Positions of the texts of each batch, all texts once, in random order.
 
     Texts are shuffled, sorted by length inside windows of `window_batches` batches, and the
     batches shuffled again. A window of 32 leaves about 2 % padding on sentences, and still gives
-    each text other neighbours in every epoch.
+    each text different neighbours in every epoch.
     """
     counts = np.asarray(lengths)
     order = generator.permutation(len(counts))
@@ -111,12 +114,12 @@ def shuffled_batches(
     for start in range(0, len(order), window):
         part = order[start : start + window]
         part = part[np.argsort(counts[part], kind="stable")]
-        batches += [part[place : place + size] for place in range(0, len(part), size)]
-    return [batches[place] for place in generator.permutation(len(batches))]
+        batches += [part[first : first + size] for first in range(0, len(part), size)]
+    return [batches[number] for number in generator.permutation(len(batches))]
 
 
 def sorted_batches(lengths: npt.ArrayLike, tokens: int) -> list[IndexArray]:
-    """Places of the texts of each batch, longest texts first, for prediction.
+    """Positions of the texts of each batch, longest texts first, for prediction.
 
     A batch holds at most `tokens` tokens with padding, or one text.
     """
@@ -128,3 +131,11 @@ def sorted_batches(lengths: npt.ArrayLike, tokens: int) -> list[IndexArray]:
         batches.append(order[start : start + size])
         start += size
     return batches
+
+
+def in_order(batches: Sequence[IndexArray], rows: Sequence[FloatArray]) -> FloatArray:
+    """Rows [batch, n] of batches that hold every text once → [texts, n] in the texts' order."""
+    positions = np.concatenate(batches)
+    ordered = np.empty((len(positions), rows[0].shape[1]), dtype=np.float32)
+    ordered[positions] = np.concatenate(rows)
+    return ordered

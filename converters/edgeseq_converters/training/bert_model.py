@@ -1,10 +1,11 @@
 """A BERT classifier to be trained in Keras, filled from a checkpoint and turned back into arrays.
 
-The graph is BERT's (Devlin et al. 2019) with a linear head on the mean of the states, or on the
-first one. It is written for batches of texts of about the same length on a CPU: tokens of a batch
-are the rows of one matrix, and query, key and value are one product. The embedding tables are
-never trained: they are half of MiniLM's parameters, would need Adam's two moments for each, and
-a word that the training texts lack would be left behind by those that move.
+The graph is BERT's (Devlin et al. 2019) with a linear head on the pooled states
+(`sequence_classification`), or on the state of every token (`token_classification`). It is written
+for batches of texts of about the same length on a CPU: tokens of a batch are the rows of one
+matrix, and query, key and value are one product. The embedding tables are never trained: they are
+half of MiniLM's parameters, would need Adam's two moments for each, and a word that the training
+texts lack would be left behind by those that move.
 
 All families are trained but MobileBERT; layers that share arrays (ALBERT) learn them together.
 """
@@ -12,6 +13,7 @@ All families are trained but MobileBERT; layers that share arrays (ALBERT) learn
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -22,7 +24,6 @@ from edgeseq.errors import CheckpointError, InputError
 from edgeseq.formats.trained_model import BertConfig
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.encoder import encoder_shapes, layer_sources, pooled_size
-from edgeseq_converters.training.mention_pooling import pool_marks
 
 _NEGATIVE = -1e9
 """Added to the attention scores of padding: exp(-1e9) is 0 in float32."""
@@ -86,8 +87,8 @@ class EncoderLayer(keras.layers.Layer):  # type: ignore[misc, unused-ignore]
     def _norm(self, inputs: Any, name: str) -> Any:
         return layer_norm(inputs, self.scales[name], self.shifts[name], self.config.layer_norm_eps)
 
-    def _dropped(self, inputs: Any, place: int, training: bool) -> Any:
-        return self.drop[place](inputs, training=training) if self.drop else inputs
+    def _dropped(self, inputs: Any, index: int, training: bool) -> Any:
+        return self.drop[index](inputs, training=training) if self.drop else inputs
 
 
 class BertClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
@@ -117,7 +118,7 @@ class BertClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
         _check(config, frozen_layers)
         self.config = config
         self.frozen_layers = frozen_layers
-        self.arrays_at_start = {name: weights_by_name[name] for name in encoder_shapes(config)}
+        self.initial_arrays = {name: weights_by_name[name] for name in encoder_shapes(config)}
         size = config.hidden_size
         words = config.embedding_size or size
         free = frozen_layers == 0
@@ -144,7 +145,7 @@ class BertClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
             )
             for number in sorted(set(layer_sources(config)))
         }
-        self.encoder_layers = [self.layers_by_source[one] for one in layer_sources(config)]
+        self.encoder_layers = [self.layers_by_source[number] for number in layer_sources(config)]
         pooled = pooled_size(config)
         self.head_kernel = self.add_weight(shape=(pooled, labels), name="head_kernel")
         self.head_bias = self.add_weight(shape=(labels,), name="head_bias")
@@ -171,50 +172,53 @@ class BertClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
         return tf.stop_gradient(states) if self.frozen_layers else states
 
     def upper(self, states: Any, mask: Any, training: bool = False, ids: Any = None) -> Any:
-        """What `lower` gave, through the trained layers → pooled states [batch, pooled].
+        """States from `lower` through the trained layers → pooled states [batch, pooled], or with
+        the head `token_classification` all of them [batch, length, hidden].
 
-        The pooling `markers` looks for its tokens in `ids` [batch, length]."""
-        batch, length = tf.shape(states)[0], tf.shape(states)[1]
-        states = tf.reshape(states, [-1, self.config.hidden_size])
-        for layer in self.encoder_layers[self.frozen_layers :]:
-            states = layer(states, mask_bias(mask), training=training)
-        states = tf.reshape(states, [batch, length, self.config.hidden_size])
+        The pooling `markers` finds its tokens in `ids` [batch, length]."""
+        *_, states = self._layer_states(states, mask, training)
+        if self.config.head == "token_classification":
+            return states
         if self.config.pooling == "markers":
-            return pool_marks(self.config.marker_ids, ids, states)
+            return pool_mentions(self.config.marker_ids, ids, states)
         if self.config.pooling == "cls":
             return states[:, 0]
         total = tf.reduce_sum(states * mask[:, :, None], 1)
         return total / tf.reduce_sum(mask, 1, keepdims=True)
 
     def layer_means(self, states: Any, mask: Any, training: bool = False) -> list[Any]:
-        """What `lower` gave, through the trained layers → after each, the mean over the tokens
+        """States from `lower` through the trained layers → after each, the mean over the tokens
         [batch, hidden]."""
-        batch, length = tf.shape(states)[0], tf.shape(states)[1]
-        states = tf.reshape(states, [-1, self.config.hidden_size])
         weights = (mask / tf.reduce_sum(mask, 1, keepdims=True))[:, :, None]
-        means = []
+        layers = list(self._layer_states(states, mask, training))[1:]
+        return [tf.reduce_sum(by_text * weights, 1) for by_text in layers]
+
+    def _layer_states(self, states: Any, mask: Any, training: bool) -> Iterator[Any]:
+        """The states before the trained layers and after each [batch, length, hidden]."""
+        shape = [tf.shape(states)[0], tf.shape(states)[1], self.config.hidden_size]
+        yield states
+        states = tf.reshape(states, [-1, self.config.hidden_size])
         for layer in self.encoder_layers[self.frozen_layers :]:
             states = layer(states, mask_bias(mask), training=training)
-            by_text = tf.reshape(states, [batch, length, self.config.hidden_size])
-            means.append(tf.reduce_sum(by_text * weights, 1))
-        return means
+            yield tf.reshape(states, shape)
 
     def pooled(self, ids: Any, mask: Any, training: bool = False) -> Any:
-        """Ids and mask [batch, length] → pooled states [batch, pooled]."""
+        """Ids and mask [batch, length] → pooled states (see `upper`)."""
         return self.upper(self.lower(ids, mask), mask, training, ids)
 
     def head(self, pooled: Any) -> Any:
-        """Pooled states [batch, pooled] → logits [batch, labels]."""
-        return tf.matmul(pooled, tf.convert_to_tensor(self.head_kernel)) + self.head_bias
+        """Pooled states [batch, pooled] → logits [batch, labels]; with the head
+        `token_classification` [batch, length, hidden] → [batch, length, labels]."""
+        return dense_head(pooled, self.head_kernel, self.head_bias)
 
     def call(self, ids: Any, mask: Any, training: bool = False) -> Any:
-        """Ids and mask [batch, length] → logits [batch, labels]."""
+        """Ids and mask [batch, length] → logits (see `head`)."""
         return self.head(self.pooled(ids, mask, training))
 
     def arrays(self) -> dict[str, FloatArray]:
         """All weights under the names of `edgeseq.formats.trained_model.BertConfig`, linear [out,
         in]."""
-        arrays = dict(self.arrays_at_start)
+        arrays = dict(self.initial_arrays)
         arrays["embeddings.LayerNorm.weight"] = _array(self.norm_scale)
         arrays["embeddings.LayerNorm.bias"] = _array(self.norm_shift)
         if self.project_kernel is not None:
@@ -251,7 +255,7 @@ class BertClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
 def _check(config: BertConfig, frozen_layers: int) -> None:
     if config.norm != "layer" or config.bottleneck_size is not None or config.trigram:
         raise CheckpointError(
-            "encoders of this family are converted, not trained",
+            "encoders of this family can be converted but not trained",
             where="train",
             found=config.family,
             expected="bert, distilbert, electra, roberta or albert",
@@ -260,7 +264,7 @@ def _check(config: BertConfig, frozen_layers: int) -> None:
     sources = layer_sources(config)
     if not set(sources[:frozen_layers]).isdisjoint(sources[frozen_layers:]):
         raise InputError(
-            "freezes layers whose weights others share",
+            "cannot freeze layers whose weights others share",
             where="frozen_layers",
             found=frozen_layers,
             expected=0,
@@ -269,10 +273,10 @@ def _check(config: BertConfig, frozen_layers: int) -> None:
 
 
 def require_tensorflow_backend() -> None:
-    """Raises `InputError` when Keras was told to compute with something else than TensorFlow."""
+    """Raises `InputError` when Keras has another backend than TensorFlow."""
     if keras.config.backend() != "tensorflow":
         raise InputError(
-            "Keras computes with another backend",
+            "Keras uses another backend",
             where="KERAS_BACKEND",
             found=keras.config.backend(),
             expected="tensorflow",
@@ -314,14 +318,36 @@ def _variables(layer: EncoderLayer, number: int) -> list[tuple[str, Any, int | N
         ("intermediate.dense", "up", None),
         ("output.dense", "down", None),
     ]
-    found: list[tuple[str, Any, int | None]] = []
+    variables: list[tuple[str, Any, int | None]] = []
     for array_name, name, part in dense:
-        found.append((f"{prefix}{array_name}.weight", layer.kernels[name], part))
-        found.append((f"{prefix}{array_name}.bias", layer.biases[name], part))
+        variables.append((f"{prefix}{array_name}.weight", layer.kernels[name], part))
+        variables.append((f"{prefix}{array_name}.bias", layer.biases[name], part))
     for array_name, name in (("attention.output", "attention_norm"), ("output", "norm")):
-        found.append((f"{prefix}{array_name}.LayerNorm.weight", layer.scales[name], None))
-        found.append((f"{prefix}{array_name}.LayerNorm.bias", layer.shifts[name], None))
-    return found
+        variables.append((f"{prefix}{array_name}.LayerNorm.weight", layer.scales[name], None))
+        variables.append((f"{prefix}{array_name}.LayerNorm.bias", layer.shifts[name], None))
+    return variables
+
+
+def dense_head(states: Any, kernel: Any, bias: Any) -> Any:
+    """States [batch, n] or [batch, length, n] through a dense layer → [..., out]."""
+    kernel, bias = tf.convert_to_tensor(kernel), tf.convert_to_tensor(bias)
+    if len(states.shape) == 2:
+        return tf.matmul(states, kernel) + bias
+    shape = tf.shape(states)
+    logits = tf.matmul(tf.reshape(states, [-1, kernel.shape[0]]), kernel) + bias
+    return tf.reshape(logits, [shape[0], shape[1], kernel.shape[1]])
+
+
+def pool_mentions(marker_ids: Sequence[int], ids: Any, states: Any) -> Any:
+    """Ids [batch, n] and states [batch, n, features] → [batch, (2·markers − 1)·features].
+
+    `edgeseq_converters.models.network.MarkedPool` defines it.
+    """
+    selected = tf.cast(
+        tf.equal(ids[:, None, :], tf.constant(marker_ids)[None, :, None]), tf.float32
+    )
+    rows = tf.unstack(tf.matmul(selected, states), num=len(marker_ids), axis=1)
+    return tf.concat([*rows, *(rows[0] * row for row in rows[1:])], -1)
 
 
 def mask_bias(mask: Any) -> Any:

@@ -1,9 +1,9 @@
-"""A training's state on disk, so that one that was killed goes on and ends with the same weights.
+"""A training's state on disk, so that a killed training resumes and ends with the same weights.
 
-One safetensors file beside the folder that is to be made, `OUT.training.safetensors`; it is gone
-when the folder is there. It holds everything that the next step depends on (weights, Adam's
-moments, the states of the random generators, the best weights so far) and says whose it is: the
-SHA-256 of all that the training started from. A file of another training is not gone on with.
+One safetensors file beside the output folder, `OUT.training.safetensors`, removed when the folder
+is written. It holds everything that the next step depends on (weights, Adam's moments, random
+generators, the best weights so far) and its identity: the SHA-256 of all that the training started
+from. The file of another training is ignored.
 """
 
 from __future__ import annotations
@@ -17,50 +17,51 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load
 
-from edgeseq.errors import CheckpointError
+from edgeseq.errors import CheckpointError, OutputError
 from edgeseq.formats.arrays import array_bytes
 from edgeseq.formats.codec import decode_json
 from edgeseq.formats.storage import read_bytes, write_bytes
 
-FORMAT_VERSION = "1"
+FORMAT_VERSION = "2"
 
-EVERY_S = 60.0
-"""What a kill may cost: a minute of training."""
+INTERVAL_S = 60.0
+"""The most that a kill costs: a minute of training."""
 
-SHARE = 0.02
-"""Of a training's time at most this much goes into writing: after a write that took a second, the
-next waits 50 seconds at least."""
+WRITE_SHARE = 0.02
+"""At most this share of the time goes into writing: after a write that took a second, the next
+waits 50 seconds at least."""
 
 _HEADER_LIMIT_BYTES = 100_000_000
-"""What safetensors itself takes for a header at most."""
+"""The largest header that safetensors itself reads."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """What is kept: arrays by name, and `position`, a small plain table of the loop's own."""
+    """Arrays by name, and `position`, a small plain table of the loop."""
 
     position: dict[str, Any]
     arrays: dict[str, Any]
 
 
-class TrainingFile:
-    """The file of one training that is under way.
+class CheckpointFile:
+    """The file of one running training.
 
-    `every_s` is the least time between two writes, 0 for one after every step; `clock` gives
-    seconds.
+    `interval_s` is the least time between two writes (0: after every step); `clock` gives seconds.
     """
 
     def __init__(
         self,
         path: Path,
         *,
-        every_s: float = EVERY_S,
+        interval_s: float = INTERVAL_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path = path
-        self._every_s = every_s
+        self._interval_s = interval_s
         self._clock = clock
-        self._next = clock() + every_s
+        self._next = clock() + interval_s
 
     @property
     def due(self) -> bool:
@@ -80,16 +81,15 @@ class TrainingFile:
         }
         write_bytes(self.path, array_bytes(snapshot.arrays, metadata))
         now = self._clock()
-        self._next = now + (max(self._every_s, (now - began) / SHARE) if self._every_s else 0.0)
+        self._next = now + (
+            max(self._interval_s, (now - began) / WRITE_SHARE) if self._interval_s else 0.0
+        )
 
     def read(self, identity: str) -> Snapshot | None:
-        """What was kept of the training `identity`; None where there is nothing, or another's.
+        """The snapshot of the training `identity`; None without a file, or with another's.
 
         Raises `CheckpointError` when the file is damaged.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load
-
         if not self.path.exists():
             return None
         content = read_bytes(self.path, error=CheckpointError)
@@ -103,22 +103,22 @@ class TrainingFile:
             return Snapshot(position, load(content))
         except (SafetensorError, msgspec.MsgspecError, KeyError, ValueError) as failure:
             raise CheckpointError(
-                "is no state of a training",
+                "is not a training checkpoint",
                 where=self.path,
                 found=str(failure) or type(failure).__name__,
-                fix="remove it: the training begins anew then",
+                fix="remove it and train from the beginning",
             ) from failure
 
     def remove(self) -> None:
-        """Takes the file away; nothing happens where there is none."""
+        """Removes the file if it exists."""
         self.path.unlink(missing_ok=True)
 
 
-def training_file(out: Path, *, every_s: float | None = EVERY_S) -> TrainingFile | None:
-    """The file of the training that makes the folder `out`; None where nothing shall be kept."""
-    if every_s is None:
+def checkpoint_file(out: Path, *, interval_s: float | None = INTERVAL_S) -> CheckpointFile | None:
+    """The checkpoint of the training that writes the folder `out`; None without an interval."""
+    if interval_s is None:
         return None
-    return TrainingFile(out.with_name(f"{out.name}.training.safetensors"), every_s=every_s)
+    return CheckpointFile(out.with_name(f"{out.name}.training.safetensors"), interval_s=interval_s)
 
 
 def read_metadata(content: bytes) -> dict[str, str]:
@@ -143,3 +143,9 @@ def identity_of(facts: Mapping[str, Any], arrays: Iterable[Any]) -> str:
         digest.update(f"{values.dtype.str}{values.shape}".encode())
         digest.update(values.data)
     return digest.hexdigest()
+
+
+def check_output(out: Path, *, overwrite: bool) -> None:
+    """Raises `OutputError` when `out` exists, unless it may be overwritten."""
+    if out.exists() and not overwrite:
+        raise OutputError("already exists", where=out, fix="choose another --out or remove it")

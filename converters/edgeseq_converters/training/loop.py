@@ -1,275 +1,245 @@
-"""The training loop that both families share: epochs, development score, early stopping."""
+"""The training loop of every objective: steps, scores per epoch, early stopping, checkpoints."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
-import tensorflow as tf
 
 from edgeseq.errors import InputError
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
-from edgeseq_converters.training.batching import (
-    Batch,
-    FloatArray,
-    IndexArray,
-    Texts,
-    shuffled_batches,
-    sorted_batches,
+from edgeseq_converters.models.arrays import FloatArray
+from edgeseq_converters.training.checkpoints import (
+    CheckpointFile,
+    Snapshot,
+    identity_of,
 )
-from edgeseq_converters.training.checkpoints import TrainingFile
-from edgeseq_converters.training.optimizer import AdamW, learning_rate
-from edgeseq_converters.training.resuming import LoopState, TrainingKeeper
-
-TOKEN_IDS = tf.TensorSpec([None, None], tf.int32)
-"""Specification of ids [batch, length]."""
-
-_MASK = tf.TensorSpec([None, None], tf.float32)
-
-PREDICT_TOKENS = 2048
-"""Tokens a batch of prediction: enough for full speed, and the activations stay in the cache."""
 
 
-class Plan(Protocol):
-    """What the loop needs of the settings."""
+class Objective(Protocol):
+    """What a training learns: its batches, its update and its score.
+
+    `weights` are the variables of which the best epoch's values are kept, where epochs are scored;
+    `variables` all that a step changes, states of random generators included.
+    """
 
     @property
-    def epochs(self) -> int: ...
+    def weights(self) -> Sequence[Any]: ...
     @property
-    def batch_size(self) -> int: ...
+    def variables(self) -> Sequence[Any]: ...
     @property
-    def learning_rate(self) -> float: ...
+    def epochs(self) -> float: ...
     @property
-    def warmup(self) -> float: ...
+    def steps_per_epoch(self) -> int: ...
     @property
     def patience(self) -> int: ...
 
+    def identity(self) -> tuple[dict[str, Any], Sequence[Any]]:
+        """Plain facts and arrays that the training depends on besides its variables."""
+        ...
 
-class Outcome(msgspec.Struct, frozen=True):
-    """How a training went: epochs begun, the best one (1-based), its development score.
+    def learning_rate(self, step: int, total: int) -> float:
+        """The rate of step `step` (1 … `total`)."""
+        ...
 
-    `train_logits` [texts, labels] are what the model said to each training text when the best
-    epoch came to it: before that step's update, and with dropout. `dev_scores` has the score after
-    each epoch; `earlier_seconds` is the time that went into a training that was gone on with.
-    """
+    def begin_epoch(self) -> None:
+        """Called before the first step of an epoch."""
+        ...
 
-    epochs: int
-    best_epoch: int
-    dev_score: float
-    train_logits: FloatArray
-    dev_scores: tuple[float, ...] = ()
-    earlier_seconds: float = 0.0
+    def run_step(
+        self, position: tuple[int, int], learning_rate: float, step: int
+    ) -> tuple[float, FloatArray | None]:
+        """Updates on the batch at (epoch, index), the `step`th one (from 1) → its loss, and the
+        logits [batch, labels] before the update where they are kept."""
+        ...
 
+    def score_epoch(self) -> float | None:
+        """The development score in 0..1 (higher is better); None where epochs have none."""
+        ...
 
-StepFunction = Callable[[Batch, float, int], tuple[float, FloatArray]]
-"""Batch, rate and number of the step (from 1) → loss, and the logits [batch, labels] that it is
-of; updates the model."""
+    def train_logits(self, epoch: int, logits: Sequence[FloatArray]) -> FloatArray:
+        """The logits of an epoch's steps in the order of the texts."""
+        ...
 
-
-@runtime_checkable
-class Resumable(Protocol):
-    """A step whose training can be gone on with: what it learns from, and what it changes (see
-    `Step`)."""
-
-    targets: FloatArray
-    state: list[Any]
-
-    def __call__(self, batch: Batch, rate: float, step: int) -> tuple[float, FloatArray]:
-        """See `StepFunction`."""
+    def format_loss(self, loss: float) -> str:
+        """A mean loss as a short text."""
         ...
 
 
-class Step:
-    """One compiled update of `variables` (Keras') for batches of any size and length.
+class PausedTraining(msgspec.Struct, frozen=True):
+    """A training that has used its time: `step` of `total` is done, its state is in `path`."""
 
-    `loss(inputs, mask, rows)` gives a scalar tensor and the logits [batch, labels]; its rows are
-    those of `targets` [texts, n] at the batch's places. `inputs` is the specification of the
-    batches' inputs. `state` are the TensorFlow variables that a step changes, but for random
-    generators: the model's and the optimizer's.
+    step: int
+    total: int
+    path: str
+
+
+def _no_logits() -> FloatArray:
+    return np.empty((0, 0), dtype=np.float32)
+
+
+@dataclass
+class TrainingState:
+    """How far a training is: steps and whole epochs done, seconds of work behind it.
+
+    `best_weights` and `train_logits` are of the best epoch (1-based, 0 before the first score),
+    `epoch_logits` of the steps of the current one.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    seconds: float = 0.0
+    best_epoch: int = 0
+    best_score: float = -1.0
+    dev_scores: list[float] = field(default_factory=list)
+    best_weights: list[FloatArray] = field(default_factory=list)
+    train_logits: FloatArray = field(default_factory=_no_logits)
+    epoch_logits: list[FloatArray] = field(default_factory=list)
+
+
+_NUMBERS = ("step", "epoch", "seconds", "best_epoch", "best_score", "dev_scores")
+_LISTS = ("best_weights", "epoch_logits")
+
+
+class Loop:
+    """A training from its beginning, or from its checkpoint, to its end.
+
+    Made before the first step: the initial values of the variables are part of the identity by
+    which a checkpoint is recognized. Raises `CheckpointError` for a damaged one.
     """
 
     def __init__(
         self,
-        variables: Sequence[Any],
-        optimizer: AdamW,
-        loss: Callable[[Any, Any, Any], tuple[Any, Any]],
-        targets: FloatArray,
+        objective: Objective,
         *,
-        inputs: Any = TOKEN_IDS,
+        stage: str,
+        data_sha256: str = "",
+        file: CheckpointFile | None = None,
+        max_seconds: float | None = None,
+        began: float | None = None,
+        progress: ProgressCallback = no_progress,
     ) -> None:
-        raw = [variable.value for variable in variables]
-        self.targets = targets
-        self.state = [*raw, *optimizer.state]
+        """`began` is `time.monotonic()` when the training began, preparation included."""
+        self._objective, self._file, self._max_seconds = objective, file, max_seconds
+        self._stage, self._progress = stage, progress
+        self._began = time.monotonic() if began is None else began
+        self.state = TrainingState()
+        self.total = max(1, round(objective.epochs * objective.steps_per_epoch))
+        if file is not None:
+            facts, arrays = objective.identity()
+            tools = {name: version(name) for name in ("tensorflow", "keras", "numpy")}
+            values = (variable.numpy() for variable in objective.variables)
+            self._identity = identity_of(
+                facts | {"tools": tools, "data": data_sha256}, [*values, *arrays]
+            )
+            self._restore(file)
 
-        def update(values: Any, mask: Any, rows: Any, rate: Any, step: Any) -> Any:
-            with tf.GradientTape() as tape:
-                value, logits = loss(values, mask, rows)
-            optimizer.apply(tape.gradient(value, raw), rate, step)
-            return value, logits
+    def run(self) -> TrainingState | PausedTraining:
+        """Runs the steps, and leaves the best epoch's weights where epochs are scored.
 
-        scalar = tf.TensorSpec([], tf.float32)
-        rows = tf.TensorSpec([None, targets.shape[1]], tf.float32)
-        self._compiled = tf.function(
-            update, autograph=False, input_signature=[inputs, _MASK, rows, scalar, scalar]
-        )
-
-    def __call__(self, batch: Batch, rate: float, step: int) -> tuple[float, FloatArray]:
-        """See `StepFunction`."""
-        value, logits = self._compiled(
-            batch.inputs,
-            batch.mask,
-            self.targets[batch.index],
-            np.float32(rate),
-            np.float32(step),
-        )
-        return float(value), logits.numpy()
-
-
-make_step = Step
-"""The name by which trainings ask for their step."""
-
-
-def train_epochs(
-    model: Any,
-    step: StepFunction | Resumable,
-    texts: Texts,
-    evaluate: Callable[[], float],
-    plan: Plan,
-    *,
-    seed: int,
-    stage: str,
-    progress: ProgressCallback,
-    resume: TrainingFile | None = None,
-) -> Outcome:
-    """Runs the epochs, scores the development part after each, and leaves the best weights.
-
-    `evaluate` gives the development score in 0..1. Training ends early after `plan.patience`
-    epochs without a better one. With `resume` (and a `Resumable` step) the state is kept there now
-    and then, and a training that was begun there is gone on with; the weights are the same either
-    way.
-    Raises `InputError` when the loss is no number any more.
-    """
-    began = time.monotonic()
-    generator = np.random.default_rng(seed)
-    epochs = [
-        shuffled_batches(texts.lengths, plan.batch_size, generator) for _ in range(plan.epochs)
-    ]
-    keeper = None
-    if resume is not None and isinstance(step, Resumable):
-        keeper = TrainingKeeper(
-            resume,
-            model,
-            state=step.state,
-            plan=plan,
-            lengths=texts.lengths,
-            targets=step.targets,
-        )
-    state = (keeper.restore() if keeper else None) or LoopState()
-    earlier = state.seconds
-    total = sum(map(len, epochs))
-    if state.done:
-        progress(
-            ProgressUpdate(stage, state.done, total, note=f"goes on at step {state.done + 1:,}")
-        )
-    while state.epoch < plan.epochs and not _is_over(state, plan):
-        batches = epochs[state.epoch]
-        losses: list[float] = []
-        for index in batches[len(state.answers) :]:
-            state.done += 1
-            rate = learning_rate(state.done, total, peak=plan.learning_rate, warmup=plan.warmup)
-            loss, logits = step(texts.batch(index), rate, state.done)
-            losses.append(loss)
-            state.answers.append(logits)
+        Training ends early after `patience` epochs without a better score, and pauses after
+        `max_seconds` with its state in the checkpoint. Raises `InputError` when the loss is not
+        finite.
+        """
+        objective, state, earlier = self._objective, self.state, self.state.seconds
+        losses: deque[float] = deque(maxlen=50)
+        while state.step < self.total and not self._is_over():
+            position = divmod(state.step, objective.steps_per_epoch)
+            if position[1] == 0:
+                objective.begin_epoch()
+            state.step += 1
+            rate = objective.learning_rate(state.step, self.total)
+            loss, logits = objective.run_step(position, rate, state.step)
             if not np.isfinite(loss):
-                if keeper:
-                    keeper.remove()
-                raise _diverged(plan, state.done, loss)
-            if state.done < total:
-                progress(ProgressUpdate(stage, state.done, total, note=_note(state, losses)))
-            if keeper and keeper.due:
-                keeper.keep(state, earlier + time.monotonic() - began)
-        _end_epoch(state, model, evaluate(), batches)
-    for variable, value in zip(model.trainable_variables, state.kept, strict=True):
-        variable.assign(value)
-    progress(ProgressUpdate(stage, total, total, note=f"dev {state.best:.1%}"))
-    return Outcome(
-        epochs=state.epoch,
-        best_epoch=state.best_epoch,
-        dev_score=state.best,
-        train_logits=state.train_logits,
-        dev_scores=tuple(state.dev_scores),
-        earlier_seconds=earlier,
-    )
+                self._fail(rate, loss)
+            losses.append(loss)
+            if logits is not None:
+                state.epoch_logits.append(logits)
+            if state.step < self.total:
+                note = self._note(objective.format_loss(float(np.mean(losses))))
+                self._progress(ProgressUpdate(self._stage, state.step, self.total, note=note))
+            if position[1] + 1 == objective.steps_per_epoch:
+                self._end_epoch()
+            elapsed = time.monotonic() - self._began
+            state.seconds = earlier + elapsed
+            is_paused = (
+                self._max_seconds is not None
+                and elapsed > self._max_seconds
+                and state.step < self.total
+            )
+            if self._file is not None and (is_paused or self._file.due):
+                self._write(self._file)
+            if is_paused:
+                return PausedTraining(
+                    state.step, self.total, str(self._file.path if self._file else "")
+                )
+        for variable, value in zip(objective.weights, state.best_weights, strict=False):
+            variable.assign(value)
+        note = f"dev {state.best_score:.1%}" if state.dev_scores else ""
+        self._progress(ProgressUpdate(self._stage, self.total, self.total, note=note))
+        return state
 
+    def _end_epoch(self) -> None:
+        objective, state = self._objective, self.state
+        state.epoch += 1
+        score = objective.score_epoch()
+        if score is not None:
+            state.dev_scores.append(score)
+            if score > state.best_score:
+                state.best_score, state.best_epoch = score, state.epoch
+                state.best_weights = [variable.numpy() for variable in objective.weights]
+                if state.epoch_logits:
+                    state.train_logits = objective.train_logits(state.epoch - 1, state.epoch_logits)
+        state.epoch_logits = []
 
-def _end_epoch(state: LoopState, model: Any, score: float, batches: Sequence[IndexArray]) -> None:
-    state.epoch += 1
-    state.dev_scores.append(score)
-    if score > state.best:
-        state.best, state.best_epoch = score, state.epoch
-        state.kept = [variable.numpy() for variable in model.trainable_variables]
-        state.train_logits = in_order(batches, state.answers)
-    state.answers = []
+    def _is_over(self) -> bool:
+        state = self.state
+        return state.best_epoch > 0 and state.epoch - state.best_epoch >= self._objective.patience
 
+    def _note(self, loss: str) -> str:
+        scores = self.state.dev_scores
+        return f"dev {scores[-1]:.1%}, {loss}" if scores else loss
 
-def _is_over(state: LoopState, plan: Plan) -> bool:
-    return state.epoch - state.best_epoch >= plan.patience and state.best_epoch > 0
+    def _fail(self, rate: float, loss: float) -> None:
+        if self._file is not None:
+            self._file.remove()
+        raise InputError(
+            "training diverged",
+            where=f"step {self.state.step}",
+            found=f"a loss of {loss}",
+            expected="a finite number",
+            fix=f"lower learning_rate (here {rate:g})",
+        )
 
+    def _write(self, file: CheckpointFile) -> None:
+        state = self.state
+        arrays: dict[str, Any] = {"train_logits": state.train_logits}
+        lists = {name: getattr(state, name) for name in _LISTS}
+        lists["variable"] = [variable.numpy() for variable in self._objective.variables]
+        for name, values in lists.items():
+            arrays |= {f"{name}.{number}": value for number, value in enumerate(values)}
+        position = {name: getattr(state, name) for name in _NUMBERS}
+        file.write(self._identity, Snapshot(position, arrays))
 
-def _note(state: LoopState, losses: Sequence[float]) -> str:
-    score = f"dev {state.dev_scores[-1]:.1%}" if state.dev_scores else ""
-    return ", ".join(filter(None, [score, f"loss {np.mean(losses[-50:]):.3f}"]))
+    def _restore(self, file: CheckpointFile) -> None:
+        snapshot = file.read(self._identity)
+        if snapshot is None:
+            return
 
+        def values_of(name: str) -> list[FloatArray]:
+            count = sum(key.startswith(f"{name}.") for key in snapshot.arrays)
+            return [snapshot.arrays[f"{name}.{number}"] for number in range(count)]
 
-class Predictor:
-    """A function of (inputs, mask) over many texts, compiled once.
-
-    `function` is `model.call` for logits; `inputs` is the specification of the batches' inputs.
-    """
-
-    def __init__(self, function: Callable[..., Any], *, inputs: Any = TOKEN_IDS) -> None:
-        self._function = tf.function(function, autograph=False, input_signature=[inputs, _MASK])
-
-    def batches(
-        self, texts: Texts, *, stage: str = "", progress: ProgressCallback = no_progress
-    ) -> Iterator[tuple[Batch, FloatArray]]:
-        """Each batch with its answers [batch, …]; reports only when there is a `stage`."""
-        done = 0
-        for index in sorted_batches(texts.lengths, PREDICT_TOKENS):
-            batch = texts.batch(index)
-            yield batch, self._function(batch.inputs, batch.mask).numpy()
-            done += len(index)
-            if stage:
-                progress(ProgressUpdate(stage, done, len(texts.lengths)))
-
-    def __call__(
-        self, texts: Texts, *, stage: str = "", progress: ProgressCallback = no_progress
-    ) -> FloatArray:
-        """The answers [texts, n], in the order of the texts."""
-        answers: list[FloatArray] = []
-        order: list[IndexArray] = []
-        for batch, rows in self.batches(texts, stage=stage, progress=progress):
-            answers.append(rows)
-            order.append(batch.index)
-        return in_order(order, answers)
-
-
-def in_order(batches: Sequence[IndexArray], answers: Sequence[FloatArray]) -> FloatArray:
-    """Answers [batch, n] of batches that hold every text once → [texts, n] by the texts' places."""
-    places = np.concatenate(batches)
-    result = np.empty((len(places), answers[0].shape[1]), dtype=np.float32)
-    result[places] = np.concatenate(answers)
-    return result
-
-
-def _diverged(plan: Plan, step: int, loss: float) -> InputError:
-    return InputError(
-        "training diverged",
-        where=f"step {step}",
-        found=f"a loss of {loss}",
-        expected="a number",
-        fix=f"lower learning_rate (now {plan.learning_rate:g})",
-    )
+        for variable, value in zip(self._objective.variables, values_of("variable"), strict=True):
+            variable.assign(value)
+        values: dict[str, Any] = {name: snapshot.position[name] for name in _NUMBERS}
+        values |= {name: values_of(name) for name in _LISTS}
+        self.state = TrainingState(**values, train_logits=snapshot.arrays["train_logits"])
+        note = f"resuming at step {self.state.step + 1:,}"
+        self._progress(ProgressUpdate(self._stage, self.state.step, self.total, note=note))

@@ -18,8 +18,11 @@ import tensorflow as tf
 from edgeseq.formats.trained_model import LstmConfig
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.network import marked_features
-from edgeseq_converters.training.bert_model import require_tensorflow_backend
-from edgeseq_converters.training.mention_pooling import pool_marks
+from edgeseq_converters.training.bert_model import (
+    dense_head,
+    pool_mentions,
+    require_tensorflow_backend,
+)
 
 _NEGATIVE = -1e9
 """Stands for padding under a maximum; states lie in -1..1."""
@@ -40,24 +43,24 @@ def recur(projected: Any, recurrent: Any, keep: Any) -> Any:
     steps, batch = tf.shape(projected)[0], tf.shape(projected)[2]
     zero = tf.zeros([recurrent.shape[0], batch, recurrent.shape[1]])
 
-    def forward(t: Any, h: Any, c: Any, *kept: Any) -> tuple[Any, ...]:
+    def forward(t: Any, h: Any, c: Any, *buffers: Any) -> tuple[Any, ...]:
         i, f, g, o = tf.split(projected[t] + tf.matmul(h, recurrent), 4, axis=-1)
         i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
         c = (f * c + i * g) * keep[t]
         h = o * tf.tanh(c)
         values = (h, c, tf.concat([i, f, g, o], -1))
-        return (t + 1, h, c, *(array.write(t, v) for array, v in zip(kept, values, strict=True)))
+        return (t + 1, h, c, *(array.write(t, v) for array, v in zip(buffers, values, strict=True)))
 
     start = (0, zero, zero, *(tf.TensorArray(tf.float32, steps) for _ in range(3)))
-    _, _, _, *kept = tf.while_loop(lambda t, *_: t < steps, forward, start)
-    states, cells, gates = (array.stack() for array in kept)
+    _, _, _, *buffers = tf.while_loop(lambda t, *_: t < steps, forward, start)
+    states, cells, gates = (array.stack() for array in buffers)
     before = tf.concat([zero[None], states[:-1]], 0)
     cells_before = tf.concat([zero[None], cells[:-1]], 0)
 
     def gradient(upstream: Any) -> tuple[Any, Any, None]:
         transposed = tf.transpose(recurrent, [0, 2, 1])
 
-        def backward(n: Any, dh: Any, dc: Any, kept: Any) -> tuple[Any, ...]:
+        def backward(n: Any, dh: Any, dc: Any, buffer: Any) -> tuple[Any, ...]:
             t = steps - 1 - n
             i, f, g, o = tf.split(gates[t], 4, axis=-1)
             squashed = tf.tanh(cells[t])
@@ -72,11 +75,11 @@ def recur(projected: Any, recurrent: Any, keep: Any) -> Any:
                 ],
                 -1,
             )
-            return n + 1, tf.matmul(dz, transposed), dc * f, kept.write(t, dz)
+            return n + 1, tf.matmul(dz, transposed), dc * f, buffer.write(t, dz)
 
         start = (0, zero, zero, tf.TensorArray(tf.float32, steps))
-        *_, kept = tf.while_loop(lambda n, *_: n < steps, backward, start)
-        d_projected = kept.stack()
+        *_, buffer = tf.while_loop(lambda n, *_: n < steps, backward, start)
+        d_projected = buffer.stack()
         rows_before, rows_after = _rows(before), _rows(d_projected)
         return d_projected, tf.matmul(rows_before, rows_after, transpose_a=True), None
 
@@ -85,8 +88,8 @@ def recur(projected: Any, recurrent: Any, keep: Any) -> Any:
 
 def _rows(values: Any) -> Any:
     """[time, D, batch, n] → [D, time·batch, n]."""
-    turned = tf.transpose(values, [1, 0, 2, 3])
-    return tf.reshape(turned, [tf.shape(turned)[0], -1, tf.shape(turned)[3]])
+    by_direction = tf.transpose(values, [1, 0, 2, 3])
+    return tf.reshape(by_direction, [tf.shape(values)[1], -1, tf.shape(values)[3]])
 
 
 class LstmClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
@@ -138,7 +141,7 @@ class LstmClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
         self.built = True
         self.fill(initial_arrays(config, labels, np.random.default_rng(seed)))
 
-    def features(self, ids: Any, mask: Any, training: bool = False) -> Any:
+    def pooled(self, ids: Any, mask: Any, training: bool = False) -> Any:
         """Ids and mask [batch, length] → pooled states [batch, features].
 
         `mask` is float32 with 1 for real tokens, all of which stand before the padding.
@@ -146,8 +149,8 @@ class LstmClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
         mask = tf.transpose(mask)[:, :, None]  # time first, as the loop wants it
         states = tf.gather(tf.convert_to_tensor(self.table), tf.transpose(ids))
         if training and self.token_dropout:
-            whole = [tf.shape(ids)[1], tf.shape(ids)[0], 1]
-            states *= self._dropped(tf.ones(whole), self.token_dropout) * (1 - self.token_dropout)
+            ones = tf.ones([tf.shape(ids)[1], tf.shape(ids)[0], 1])
+            states *= self._dropped(ones, self.token_dropout) * (1 - self.token_dropout)
         for cell in self.cells:
             if training and self.dropout_rate:
                 states = self._dropped(states, self.dropout_rate)
@@ -158,12 +161,13 @@ class LstmClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
         return pooled
 
     def head(self, pooled: Any) -> Any:
-        """Pooled states [batch, features] → logits [batch, labels]."""
-        return tf.matmul(pooled, tf.convert_to_tensor(self.head_kernel)) + self.head_bias
+        """Pooled states [batch, features] → logits [batch, labels]; with the pooling `none`
+        [batch, length, features] → [batch, length, labels]."""
+        return dense_head(pooled, self.head_kernel, self.head_bias)
 
     def call(self, ids: Any, mask: Any, training: bool = False) -> Any:
-        """Ids and mask [batch, length] → logits [batch, labels]."""
-        return self.head(self.features(ids, mask, training))
+        """Ids and mask [batch, length] → logits (see `head`)."""
+        return self.head(self.pooled(ids, mask, training))
 
     def _layer(self, states: Any, mask: Any, cell: dict[str, Any]) -> Any:
         """States [time, batch, in] → [time, batch, directions·hidden].
@@ -179,7 +183,8 @@ class LstmClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
             keep = tf.stack([mask, tf.reverse(mask, [0])], 1)
         rows = tf.reshape(inputs, [tf.shape(inputs)[0], -1, states.shape[-1]])
         kernel, bias = tf.convert_to_tensor(cell["kernel"]), tf.convert_to_tensor(cell["bias"])
-        projected = tf.reshape(tf.matmul(rows, kernel) + bias, [-1, steps, batch, kernel.shape[-1]])
+        shape = [kernel.shape[0], steps, batch, kernel.shape[-1]]
+        projected = tf.reshape(tf.matmul(rows, kernel) + bias, shape)
         recurrent = tf.convert_to_tensor(cell["recurrent_kernel"])
         output = recur(tf.transpose(projected, [1, 0, 2, 3]), recurrent, keep)
         size = self.config.hidden_size
@@ -189,13 +194,16 @@ class LstmClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
         return tf.concat([output[:, 0], tf.reverse(output[:, 1], [0])], -1)
 
     def _pool(self, states: Any, mask: Any, ids: Any) -> Any:
-        """States [time, batch, features] → [batch, pooled].
+        """States [time, batch, features] → [batch, pooled], or for `none` [batch, time,
+        features].
 
         `last` is what Keras calls return_sequences=False: the forward state after the last real
         token beside the backward state after the first.
         """
+        if self.config.pooling == "none":
+            return tf.transpose(states, [1, 0, 2])
         if self.config.pooling == "markers":
-            return pool_marks(self.config.marker_ids, ids, tf.transpose(states, [1, 0, 2]))
+            return pool_mentions(self.config.marker_ids, ids, tf.transpose(states, [1, 0, 2]))
         if self.config.pooling == "max":
             return tf.reduce_max(states + (1 - mask) * _NEGATIVE, 0)
         if self.config.pooling == "mean":

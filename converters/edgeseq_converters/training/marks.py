@@ -1,4 +1,4 @@
-"""Training on texts with marked mentions: their tokens, their rows in the table, their examples."""
+"""Texts with marked mentions: marker tokens, their embeddings, and examples in both roles."""
 
 from __future__ import annotations
 
@@ -8,28 +8,29 @@ from typing import Any
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from tokenizers import Tokenizer
 
 from edgeseq.errors import CheckpointError, DataError
 from edgeseq.formats.codec import decode_json
-from edgeseq.tasks import mentions as marked_text
+from edgeseq.tasks import mentions
 from edgeseq.tasks.examples import Dataset, SplitName, TextExample
 from edgeseq.tasks.gap_f1 import gap_f1
 from edgeseq.tasks.mentions import LABELS, MARKERS, OPENING, check_marked
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.encoder import WORD_TABLE
 from edgeseq_converters.models.huggingface.checkpoint import BertCheckpoint
-from edgeseq_converters.training.texts import Part
+from edgeseq_converters.training.texts import EncodedSplit
 
 _SWAPPED = {"[A]": "[B]", "[/A]": "[/B]", "[B]": "[A]", "[/B]": "[/A]"}
 SWAPPED_LABELS = (1, 0, 2)
-"""What the classes A, B and neither become when the names change their roles."""
+"""The classes A, B and neither after the names have swapped their roles."""
 
 
 def with_markers(tokenizer_json: str, rows: int) -> str:
     """The tokenizer with `MARKERS` as special tokens, numbered from `rows` on (the table's rows).
 
-    One that has them already is given back as it is. Raises `CheckpointError` for a tokenizer
-    without a list of pieces (Unigram).
+    One that has them is returned unchanged. Raises `CheckpointError` for a tokenizer without a
+    vocabulary table (Unigram).
     """
     content = decode_json(tokenizer_json, dict[str, Any])
     vocabulary = content["model"].get("vocab")
@@ -55,12 +56,10 @@ def with_markers(tokenizer_json: str, rows: int) -> str:
 
 def marker_ids(tokenizer_json: str) -> tuple[int, ...]:
     """The ids of `MARKERS`; raises `CheckpointError` when the tokenizer lacks one."""
-    from tokenizers import Tokenizer
-
-    found = marked_text.marker_ids(Tokenizer.from_str(tokenizer_json))
-    if found is None:
-        raise CheckpointError("knows no markers of mentions", where="tokenizer.json")
-    return found
+    ids = mentions.marker_ids(Tokenizer.from_str(tokenizer_json))
+    if ids is None:
+        raise CheckpointError("has no markers of mentions", where="tokenizer.json")
+    return ids
 
 
 def marks_of(tokenizer_json: str) -> tuple[int, ...]:
@@ -70,7 +69,7 @@ def marks_of(tokenizer_json: str) -> tuple[int, ...]:
 
 def add_markers(tokenizer_json: str, table: FloatArray, *, seed: int = 0) -> tuple[str, FloatArray]:
     """Tokenizer and table [V, E] with markers, whose rows are random with the table's mean and
-    deviation; both as they are where the tokenizer has markers already."""
+    deviation; both unchanged where the tokenizer has markers."""
     marked = with_markers(tokenizer_json, len(table))
     if marked == tokenizer_json:
         return tokenizer_json, table
@@ -94,12 +93,12 @@ def mark_checkpoint(checkpoint: BertCheckpoint, *, seed: int = 0) -> BertCheckpo
     return BertCheckpoint(config, weights, tokenizer_json, checkpoint.identity)
 
 
-def encode_marked_part(
+def encode_marked_split(
     data: Dataset[Any], part: SplitName, tokenizer_json: str, max_tokens: int
-) -> Part:
-    """The part called `part` (see `encode_marked`).
+) -> EncodedSplit:
+    """The split called `part` (see `encode_marked`).
 
-    Raises `DataError` as that does, and when the labels are others than `marked_text.LABELS`.
+    Raises `DataError` as that does, and for other labels than `mentions.LABELS`.
     """
     if data.labels != LABELS:
         raise DataError(
@@ -112,7 +111,7 @@ def encode_marked_part(
     examples: Sequence[TextExample] = getattr(data, part)
     texts = [example.text for example in examples]
     labels = [data.labels.index(example.label) for example in examples]
-    return Part(
+    return EncodedSplit(
         ids=encode_marked(tokenizer_json, texts, max_tokens),
         labels=np.array(labels, dtype=np.int64),
         scores=None,
@@ -120,44 +119,39 @@ def encode_marked_part(
 
 
 def encode_marked(tokenizer_json: str, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
-    """Token ids of marked texts; of a longer one what lies nearest to its mentions stays.
+    """Token ids of marked texts; a longer one keeps what is nearest to its mentions.
 
     Raises `DataError` for a text whose mentions are not marked, each once, or too long.
     """
-    from tokenizers import Tokenizer
-
     tokenizer = Tokenizer.from_str(tokenizer_json)
     tokenizer.no_padding()
     tokenizer.no_truncation()
     for text in texts:
         check_marked(text, where=repr(text[:40]))
-    return [list(marked_text.encode_marked(tokenizer, text, max_tokens).ids) for text in texts]
+    return [list(mentions.encode_marked(tokenizer, text, max_tokens).ids) for text in texts]
 
 
-def with_swapped(part: Part, markers: Sequence[int]) -> Part:
-    """The examples, and behind them each once more with the names' roles exchanged.
+def with_swapped(split: EncodedSplit, markers: Sequence[int]) -> EncodedSplit:
+    """The examples, and behind them each once more with the names' roles swapped.
 
     A model that has seen both has no reason to prefer the name that comes first.
     """
-    numbers = dict(zip(MARKERS, markers, strict=True))
-    other = {numbers[one]: numbers[two] for one, two in _SWAPPED.items()}
-    swapped = [[other.get(token, token) for token in ids] for ids in part.ids]
-    labels = np.asarray(SWAPPED_LABELS)[part.labels]
-    return Part(
-        ids=[*part.ids, *swapped], labels=np.concatenate([part.labels, labels]), scores=None
+    ids_by_marker = dict(zip(MARKERS, markers, strict=True))
+    swaps = {ids_by_marker[first]: ids_by_marker[second] for first, second in _SWAPPED.items()}
+    swapped = [[swaps.get(token, token) for token in ids] for ids in split.ids]
+    labels = np.asarray(SWAPPED_LABELS)[split.labels]
+    return EncodedSplit(
+        ids=[*split.ids, *swapped], labels=np.concatenate([split.labels, labels]), scores=None
     )
 
 
 def with_swapped_targets(targets: FloatArray) -> FloatArray:
-    """Targets [texts, 3 or 6] (labels, and a teacher's logits) and behind them those of the same
-    texts with the roles exchanged."""
-    parts = np.split(targets, targets.shape[1] // len(SWAPPED_LABELS), axis=1)
-    swapped = np.concatenate([part[:, list(SWAPPED_LABELS)] for part in parts], axis=1)
-    return np.concatenate([targets, swapped])
+    """Targets [texts, 3] and behind them those of the same texts with the roles swapped."""
+    return np.concatenate([targets, targets[:, list(SWAPPED_LABELS)]])
 
 
 def dev_score(task: str, gold: npt.NDArray[np.int64], logits: FloatArray) -> float:
-    """What an epoch is judged by: the task's metric of the likeliest classes, in 0..1."""
+    """The task's metric of the most likely classes, in 0..1, by which epochs are compared."""
     predicted = logits.argmax(axis=1)
     if task == "coref":
         return gap_f1(gold, predicted)

@@ -1,46 +1,96 @@
-"""What is written down about every training, the same for both families."""
+"""A prepared training, and what is written at its end: the trained model with its record."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
-from edgeseq.formats.trained_model import Training, TransferRecord
+from edgeseq.formats.trained_model import (
+    BertConfig,
+    LstmConfig,
+    ModelManifest,
+    NetworkConfig,
+    TrainedModel,
+    Training,
+    TransferRecord,
+)
+from edgeseq.progress import ProgressCallback
 from edgeseq.tasks.examples import AnyDataset
-from edgeseq_converters.training.loop import Outcome
-from edgeseq_converters.training.settings import BertSettings, LstmSettings
+from edgeseq_converters.models.arrays import FloatArray
+from edgeseq_converters.training.loop import Objective, TrainingState
+from edgeseq_converters.training.settings import AnySettings
 
 _TOOLS = ("tensorflow", "keras", "numpy", "tokenizers")
 
 
-def training_record(
+class Provenance(msgspec.Struct, frozen=True):
+    """Where a model's knowledge comes from besides the data (`Training` has the fields)."""
+
+    initial_weights: str | None = None
+    teacher: str | None = None
+    teacher_labels: Literal["kept", "computed"] | None = None
+    transfer: TransferRecord | None = None
+
+
+@dataclass(frozen=True)
+class PreparedTraining:
+    """An objective, and what the trained model consists of.
+
+    `export()` gives the dimensions and the arrays by name after training; `settings` have nothing
+    left open. `final_score(progress)` gives the development score where epochs have none.
+    `keeps_logits`: the logits of the train split are written for students.
+    """
+
+    objective: Objective
+    settings: AnySettings
+    tokenizer_json: str
+    max_tokens: int
+    export: Callable[[], tuple[BertConfig | LstmConfig | NetworkConfig, dict[str, FloatArray]]]
+    provenance: Provenance
+    final_score: Callable[[ProgressCallback], float] | None = None
+    keeps_logits: bool = False
+
+
+def trained_model(
+    prepared: PreparedTraining,
     data: AnyDataset,
-    settings: BertSettings | LstmSettings,
-    outcome: Outcome,
-    *,
-    seconds: float,
-    teacher: str | None = None,
-    teacher_labels: Literal["kept", "computed"] | None = None,
-    initial_weights: str | None = None,
-    transfer: TransferRecord | None = None,
-) -> Training:
-    """The `training` part of `model.json`; `seconds` is wall-clock time of this run, to which that
-    of an earlier one is added that was gone on with."""
-    return Training(
-        data_name=data.name,
-        data_sha256=data.sha256,
-        n_train=len(data.train),
-        seed=settings.seed,
-        epochs=outcome.epochs,
-        settings={**msgspec.to_builtins(settings), "best_epoch": outcome.best_epoch},
-        seconds=round(seconds + outcome.earlier_seconds, 1),
-        dev_score=outcome.dev_score,
-        teacher=teacher,
-        teacher_labels=teacher_labels,
-        initial_weights=initial_weights,
-        dev_scores=outcome.dev_scores,
-        transfer=transfer,
-        tool_versions={name: version(name) for name in _TOOLS},
+    state: TrainingState,
+    name: str,
+    progress: ProgressCallback,
+) -> TrainedModel:
+    """The model called `name` after the training has ended in `state`."""
+    settings, final_score = prepared.settings, prepared.final_score
+    score = state.best_score if final_score is None else final_score(progress)
+    values: dict[str, Any] = msgspec.to_builtins(settings)
+    if state.best_epoch:
+        values["best_epoch"] = state.best_epoch
+    config, weights = prepared.export()
+    manifest = ModelManifest(
+        name=name,
+        task=data.task,
+        arch="bert" if isinstance(config, BertConfig) else "lstm",
+        labels=data.labels,
+        max_tokens=prepared.max_tokens,
+        training=Training(
+            data_name=data.name,
+            data_sha256=data.sha256,
+            n_train=len(data.train),
+            seed=settings.seed,
+            epochs=state.epoch if final_score is None else math.ceil(settings.epochs),
+            settings=values,
+            seconds=round(state.seconds, 1),
+            dev_score=score,
+            dev_scores=tuple(state.dev_scores),
+            tool_versions={tool: version(tool) for tool in _TOOLS},
+            **{name: getattr(prepared.provenance, name) for name in Provenance.__struct_fields__},
+        ),
+        bert=config if isinstance(config, BertConfig) else None,
+        lstm=config if isinstance(config, LstmConfig) else None,
+        network=config if isinstance(config, NetworkConfig) else None,
     )
+    return TrainedModel(manifest, weights, prepared.tokenizer_json)

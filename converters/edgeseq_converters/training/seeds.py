@@ -1,7 +1,7 @@
-"""The same training with several seeds: the best one on the development part is kept.
+"""The same training with several seeds, of which the best on the development split is kept.
 
-One run of a small model on a small data set says little: the seed alone can move the score by a
-point. Every seed's score is written down (`seed_scores`): a reader sees the spread beside the best.
+The seed alone can move the score of a small model on a small data set by a point. Every seed's
+score is recorded (`seed_scores`), so a reader sees the spread beside the best.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ import msgspec
 from edgeseq.errors import CheckpointError, EdgeseqError
 from edgeseq.formats.storage import os_errors_as_output_errors, read_json, sha256_file, write_json
 from edgeseq.formats.trained_model import ModelManifest, TrainedModel, read_model_folder
-from edgeseq_converters.training.checkpoints import identity_of
-from edgeseq_converters.training.place import check_place
+from edgeseq_converters.training.checkpoints import check_output, identity_of
 
-_ABOUT = "about.json"
+_IDENTITY_FILE = "identity.json"
 
 
 def train_seeds(
-    train_one: Callable[[int, Path], Any],
+    train_seed: Callable[[int, Path], Any],
     out: Path,
     *,
     first: int,
@@ -33,20 +32,20 @@ def train_seeds(
 ) -> TrainedModel:
     """Trains with the seeds `first` … `first + count - 1` and leaves the best at `out`.
 
-    `train_one(seed, folder)` writes a trained-model folder. The seeds that are done lie in
-    `OUT.seeds` meanwhile and are not repeated by a run with the same `facts` (all that the
-    training depends on, as plain values) after an interrupt. The lowest seed wins a tie.
+    `train_seed(seed, folder)` writes a trained-model folder. Finished seeds are kept in `OUT.seeds`
+    meanwhile; a run with the same `facts` (all that the training depends on, as plain values)
+    resumes there after an interrupt. The lowest seed wins a tie.
 
-    Raises `OutputError` when `out` is in the way, and what `train_one` raises.
+    Raises `OutputError` when `out` exists, and what `train_seed` raises.
     """
-    check_place(out, overwrite=overwrite)
+    check_output(out, overwrite=overwrite)
     work = out.with_name(f"{out.name}.seeds")
     _claim(work, identity_of(facts, []))
     scores: dict[int, float] = {}
     for seed in range(first, first + count):
         folder = work / str(seed)
         if not folder.exists():
-            train_one(seed, folder)
+            train_seed(seed, folder)
         scores[seed] = _manifest(folder).training.dev_score
     best = max(scores, key=lambda seed: (scores[seed], -seed))
     chosen = work / str(best)
@@ -66,7 +65,7 @@ def train_seeds(
 
 
 def teacher_sha256(folder: Path | None) -> str | None:
-    """The hash of a teacher's weights, as one of the `facts`; None without a teacher.
+    """The hash of a teacher's weights; None without a teacher.
 
     Raises `CheckpointError` when `folder` holds no weights.
     """
@@ -81,18 +80,18 @@ def teacher_sha256(folder: Path | None) -> str | None:
 
 
 def _claim(work: Path, identity: str) -> None:
-    """Makes the folder of this training; what another one left there is taken away."""
-    about = work / _ABOUT
+    """Creates the folder of this training, without what another one left there."""
+    path = work / _IDENTITY_FILE
     try:
-        if about.exists() and read_json(about, dict[str, str])["identity"] == identity:
+        if path.exists() and read_json(path, dict[str, str])["identity"] == identity:
             return
     except (EdgeseqError, KeyError):
-        pass  # damaged: begin anew
+        pass  # damaged: start again
     with os_errors_as_output_errors(work):
         if work.exists():
             shutil.rmtree(work)
         work.mkdir(parents=True)
-    write_json(about, {"identity": identity})
+    write_json(path, {"identity": identity})
 
 
 def _manifest(folder: Path) -> ModelManifest:

@@ -1,9 +1,10 @@
-"""Settings of a training, with the defaults of `edgeseq demo`."""
+"""Settings of a training: what `[model.train]` of a suite and `edgeseq train --set` take."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -13,155 +14,273 @@ from edgeseq.tasks.registry import task_of
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Weight = Annotated[float, msgspec.Meta(ge=0)]
 Rate = Annotated[float, msgspec.Meta(gt=0, le=1)]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+Number = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class BertSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How a BERT is fine-tuned.
+class ClassifierSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Settings of every training with labels, per text or per word.
 
-    Accuracy on the development part of `customer-feedback` (MiniLM-L6, 19,000 training texts),
-    and work, counting a layer's forward pass as 1 and its backward pass as 2: two epochs above 2
-    frozen layers 77.1 % for 26 (the defaults), two above 3 frozen 76.1 % for 21, one above 2
-    frozen 75.9 % for 14. Each is one run, the last two before copies were left out of the set;
-    1 point is about the standard error.
-
-    - `frozen_layers`: the lowest layers, which stay as they are; None: a third of them. They have
-      no gradient, and with more than one epoch they are run once for all.
-    - `head_rate_factor`: the head starts at nothing and learns this much faster.
-    - `score_weight`: where all training examples have a score (the raters' mean), a second head
-      that is dropped after training learns it too: a score says more than the class made of it.
-    - `score_noise`: the standard error of those scores. A text whose score lies near a border
-      between two classes is then learnt as partly each of them
-      (`edgeseq_converters.training.texts`);
-      0 learns the label alone.
-    - `layer_decay`: each layer learns this much slower than the one above it (Howard & Ruder 2018,
-      "Universal Language Model Fine-tuning for Text Classification", discriminative fine-tuning).
-    - With a teacher (`edgeseq_converters.training.students`) the loss is the squared error to its
-      logits, plus `hard_weight` of all the above, plus `hidden_weight` of the squared distance
-      of the states; `transfer`, `pieces_share` and `unlabelled` are as for an LSTM.
-    - `layers`: how many of the checkpoint's layers are kept, evenly spread from the lowest on
-      (every second one for half of them); None: all.
-    - `min_piece_count`: pieces rarer in the training texts leave the vocabulary, which changes no
-      answer to a text without them; 0 keeps all.
-    - `max_tokens`: longer texts are cut, the special tokens included in the count.
+    - `warmup_ratio`: the share of the steps in which the learning rate rises; then it falls to 0.
+    - `max_grad_norm`: gradients are scaled to this global norm at most.
+    - `hard_label_weight`: with a teacher, the weight of the loss on the labels beside the loss on
+      the teacher's logits. Per text that is the mean squared error to the logits (Tang et al. 2019,
+      "Distilling Task-Specific Knowledge from BERT into Simple Neural Networks"), per word
+      cross-entropy to a mixture of label and teacher's distribution.
+    - `transfer_size`: number of texts made from the training texts that the teacher labels;
+      `unlabelled`: collections whose texts it labels (`edgeseq_converters.training.transfer`);
+      `fragment_ratio`: the share of the made texts that are short runs of words.
+    - `min_piece_count`: word pieces rarer in the training texts leave the vocabulary, which changes
+      no prediction for a text without them; 0 keeps all.
+    - `max_tokens`: longer texts are truncated; special tokens count.
+    - `patience`: epochs without a better development score before training ends.
     - `pooling` `markers`: for texts with marked mentions (the task `coref`); each text is learnt
       with its two names in both roles.
+    """
+
+    epochs: Count
+    batch_size: Count
+    learning_rate: Rate
+    warmup_ratio: Fraction
+    weight_decay: Weight
+    dropout: Fraction
+    patience: Count
+    max_grad_norm: Positive = 1.0
+    hard_label_weight: Weight = 0.3
+    transfer_size: Number = 0
+    fragment_ratio: Share = 0.5
+    unlabelled: tuple[str, ...] = ()
+    min_piece_count: Number = 0
+    max_tokens: Annotated[int, msgspec.Meta(ge=8)] = 128
+    seed: int = 0
+
+
+class BertSettings(ClassifierSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a BERT is fine-tuned.
+
+    Accuracy on the development split of `customer-feedback` (MiniLM-L6, 19,000 training texts), and
+    work, counting a layer's forward pass as 1 and its backward pass as 2: two epochs above 2 frozen
+    layers 77.1 % for 26 (the defaults), two above 3 frozen 76.1 % for 21, one above 2 frozen 75.9 %
+    for 14. Each is one run, the last two before duplicates left the set; 1 point is about the
+    standard error.
+
+    - `frozen_layers`: the lowest layers, which are not trained; None: a third of them. With more
+      than one epoch their states are computed once.
+    - `head_lr_multiplier`: the head starts at 0 and learns this much faster.
+    - `layer_decay`: each layer learns this much slower than the one above it (Howard & Ruder 2018,
+      "Universal Language Model Fine-tuning for Text Classification", discriminative fine-tuning).
+    - `score_weight`: where all training examples have a score (the raters' mean), the weight of a
+      second head's squared error to it; the head is dropped after training.
+    - `score_noise`: the standard error of those scores. A text whose score lies near a border
+      between two classes then counts partly as each (`edgeseq_converters.training.texts`).
+    - `hidden_state_weight`: with a teacher, the weight of the squared distance of the states.
+    - `layers`: how many of the checkpoint's layers are kept, evenly spread from the lowest on;
+      None: all.
     """
 
     epochs: Count = 2
     batch_size: Count = 32
     learning_rate: Rate = 2e-4
-    head_rate_factor: Weight = 5.0
-    warmup: Fraction = 0.06
+    warmup_ratio: Fraction = 0.06
     weight_decay: Weight = 0.01
-    clip_norm: Annotated[float, msgspec.Meta(gt=0)] = 1.0
     dropout: Fraction = 0.05
-    frozen_layers: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    patience: Count = 2
+    frozen_layers: Number | None = None
+    head_lr_multiplier: Weight = 5.0
+    layer_decay: Rate = 1.0
     score_weight: Weight = 0.5
     score_noise: Weight = 0.0
-    layer_decay: Rate = 1.0
-    hard_weight: Weight = 0.3
-    hidden_weight: Weight = 1.0
-    transfer: Annotated[int, msgspec.Meta(ge=0)] = 0
-    pieces_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
-    unlabelled: tuple[str, ...] = ()
+    hidden_state_weight: Weight = 1.0
     pooling: Literal["mean", "cls", "markers"] = "mean"
     layers: Count | None = None
-    min_piece_count: Annotated[int, msgspec.Meta(ge=0)] = 0
-    max_tokens: Annotated[int, msgspec.Meta(ge=8)] = 128
-    patience: Count = 2
-    seed: int = 0
 
 
-class LstmSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class LstmSettings(ClassifierSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How an LSTM is trained, alone or from a teacher.
 
-    - `hard_weight`: with a teacher the loss is the mean squared error to its logits, plus this
-      much of the cross-entropy to the labels (Tang et al. 2019, "Distilling Task-Specific
-      Knowledge from BERT into Simple Neural Networks").
-    - `teacher_embedding`: the embedding starts as the teacher's word-piece table, projected to
-      `embedding_size` by principal components; else at random.
-    - `word_states`: it starts as the teacher's table beside the state that the teacher's last layer
-      gives each piece on its own, both projected (Tulkens & van Dongen 2024, "Model2Vec": what a
-      piece means to the fine-tuned model, also for one that the training texts hardly have). This
-      times the weight of the states; 0 leaves them out.
-    - `transfer`: so many texts made from the training texts, and `unlabelled`: the texts of these
-      collections, are learnt with the teacher's answers (`edgeseq_converters.training.transfer`);
-      `pieces_share` of those made are short pieces.
-    - `min_piece_count`: pieces rarer in the training texts leave the vocabulary; 0 keeps all.
-      With 1 the int8 model of `customer-feedback` has 3.2 MB.
-    - `patience`: epochs without a better development score before training ends.
+    - `token_dropout`: the share of the tokens whose embedding is set to 0.
+    - `pretrained_embeddings`: the embedding table starts as the word-piece table of the teacher or
+      checkpoint, projected to `embedding_size` by principal components; else at random.
+    - `token_state_weight`: the table starts as the teacher's table beside the state that the
+      teacher's last layer gives each piece on its own, both projected (Tulkens & van Dongen 2024,
+      "Model2Vec"). This is the weight of the states; 0 leaves them out.
+
+    With `min_piece_count` 1 the int8 model of `customer-feedback` has 3.2 MB.
     """
 
     epochs: Count = 6
     batch_size: Count = 128
     learning_rate: Rate = 3e-3
-    warmup: Fraction = 0.05
+    warmup_ratio: Fraction = 0.05
     weight_decay: Weight = 0.0
-    clip_norm: Annotated[float, msgspec.Meta(gt=0)] = 1.0
     dropout: Fraction = 0.3
+    patience: Count = 3
     token_dropout: Fraction = 0.1
     embedding_size: Count = 128
     hidden_size: Count = 128
     layers: Count = 1
     bidirectional: bool = True
     pooling: Literal["max", "mean", "last", "markers"] = "max"
-    hard_weight: Weight = 0.3
-    teacher_embedding: bool = True
-    word_states: Weight = 0.0
-    transfer: Annotated[int, msgspec.Meta(ge=0)] = 0
-    pieces_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
-    unlabelled: tuple[str, ...] = ()
-    min_piece_count: Annotated[int, msgspec.Meta(ge=0)] = 2
-    max_tokens: Annotated[int, msgspec.Meta(ge=8)] = 128
-    patience: Count = 3
+    pretrained_embeddings: bool = True
+    token_state_weight: Weight = 0.0
+    min_piece_count: Number = 2
+
+
+class LmSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Settings of every language model.
+
+    - `epochs` may be a fraction: a pass over WikiText-2 takes minutes.
+    - `warmup_steps`: steps in which the learning rate rises; `constant_ratio`: the share of the
+      training at the peak rate, from which it falls to 0 in a straight line.
+    - `num_sampled`: words of the sampled softmax (`edgeseq_converters.training.language_model
+      .sampling`).
+    - `embedding_dropout` is of the words' vectors, `output_dropout` of the states before the
+      softmax.
+    - `min_word_count`: rarer words are unknown.
+    """
+
+    epochs: Positive
+    batch_size: Count
+    learning_rate: Rate
+    warmup_steps: Count
+    embedding_size: Count
+    embedding_dropout: Fraction
+    output_dropout: Fraction
+    max_grad_norm: Positive
+    num_sampled: Count = 1536
+    constant_ratio: Fraction = 0.5
+    weight_decay: Weight = 0.02
+    min_word_count: Count = 1
     seed: int = 0
 
 
-def check_taught(settings: BertSettings | LstmSettings, *, taught: bool) -> None:
-    """Raises `InputError` for a setting that needs a teacher, without one."""
-    for name in ("transfer", "unlabelled", "word_states"):
-        if getattr(settings, name, None) and not taught:
-            raise InputError("needs a teacher", where=name, fix="name one with --teacher")
+class LmLstmSettings(LmSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How an LSTM language model is trained.
+
+    - `batch_size` texts are read side by side, `bptt_steps` words of each at a time; the gradient
+      is truncated there and the state carried along.
+    - `pretrained_embeddings`: the table starts as the checkpoint's word pieces, projected down;
+      else at random.
+    """
+
+    epochs: Positive = 8.0
+    batch_size: Count = 64
+    bptt_steps: Count = 35
+    learning_rate: Rate = 3e-3
+    warmup_steps: Count = 200
+    embedding_size: Count = 256
+    hidden_size: Count = 384
+    embedding_dropout: Fraction = 0.2
+    output_dropout: Fraction = 0.3
+    max_grad_norm: Positive = 0.5
+    pretrained_embeddings: bool = True
 
 
-Settings = TypeVar("Settings", bound=msgspec.Struct)
+class LmBertSettings(LmSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a causal transformer is trained from the lowest layers of a BERT.
 
-_MARKED: dict[str, Any] = {"pooling": "markers", "max_tokens": 512}
+    - `batch_size` windows of `context_length` words per step. That is also the most that the model
+      ever sees at once: the positions that are kept of the checkpoint.
+    - `embedding_size` of 176 makes a file as large as the LSTM's (10.3 and 10.2 MB in int8).
+    - `embedding_lr_multiplier`: the embedding table learns this much faster than the rest. A word
+      is seen seldom, and the layers start from pre-trained weights.
+    """
+
+    epochs: Positive = 3.0
+    batch_size: Count = 8
+    context_length: Annotated[int, msgspec.Meta(ge=2)] = 128
+    learning_rate: Rate = 1e-3
+    warmup_steps: Count = 50
+    embedding_size: Count = 176
+    layers: Count = 2
+    embedding_dropout: Fraction = 0.1
+    output_dropout: Fraction = 0.1
+    max_grad_norm: Positive = 1.0
+    embedding_lr_multiplier: Positive = 2.0
+
+
+class TrainOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run of a training needs besides its settings.
+
+    - `name`: the model's name; None: that of the output folder.
+    - `teacher`: the trained-model folder of a BERT to distil from.
+    - `checkpoint`: pre-trained weights; None: the teacher's, else the default checkpoint's, whose
+      package file `data_dir` may hold.
+    - `overwrite`: replace an existing output folder.
+    - `checkpoint_interval_s`: seconds between two writes of the training's state beside the output
+      (0: every step), from which an interrupted training resumes; None: never.
+    - `max_seconds`: pause after this time with the state written; the same training resumes later.
+    """
+
+    name: str | None = None
+    teacher: Path | None = None
+    checkpoint: str | Path | None = None
+    data_dir: Path | None = None
+    overwrite: bool = False
+    checkpoint_interval_s: Weight | None = None
+    max_seconds: Positive | None = None
+
+
+AnySettings = BertSettings | LstmSettings | LmBertSettings | LmLstmSettings
+
+_MENTIONS: dict[str, Any] = {"pooling": "markers", "max_tokens": 512}
 """All passages of GAP are shorter."""
-TASK_DEFAULTS: dict[tuple[str, type[Any]], dict[str, Any]] = {
-    ("coref", BertSettings): _MARKED
-    | {"epochs": 3, "batch_size": 16, "learning_rate": 1.5e-4, "warmup": 0.1}
+TASK_DEFAULTS: dict[tuple[str, str], dict[str, Any]] = {
+    ("coref", "bert"): _MENTIONS
+    | {"epochs": 3, "batch_size": 16, "learning_rate": 1.5e-4, "warmup_ratio": 0.1}
     | {"dropout": 0.1, "frozen_layers": 0},
-    ("coref", LstmSettings): _MARKED
-    | {"epochs": 12, "batch_size": 64, "dropout": 0.4, "patience": 4},
-    ("token-classification", BertSettings): {"epochs": 3, "frozen_layers": 0},
-    ("token-classification", LstmSettings): {"epochs": 8, "batch_size": 64, "hard_weight": 0.5},
+    ("coref", "lstm"): _MENTIONS | {"epochs": 12, "batch_size": 64, "dropout": 0.4, "patience": 4},
+    ("token-classification", "bert"): {"epochs": 3, "frozen_layers": 0},
+    ("token-classification", "lstm"): {"epochs": 8, "batch_size": 64, "hard_label_weight": 0.5},
 }
-"""Defaults of a task, or of a head, that differ. `coref`: few texts, read often, and all layers
-must change for a question that no pre-training asked. Token classification: every word is an
+"""Defaults by (task or head, architecture) that differ. `coref`: few texts, read often, and all
+layers must change for a question that no pre-training asked. Token classification: every word is an
 example, so smaller batches; parts of speech are known in the lowest layers, so none is frozen."""
 
 
-def read_settings(
-    values: Mapping[str, Any], kind: type[Settings], task: str | None = None
-) -> Settings:
-    """Settings from a table of a suite file or from options; what is not named is the default,
-    that of `task` where it has one of its own (`TASK_DEFAULTS`).
+def settings_type(arch: str, task: str) -> type[AnySettings]:
+    """The settings of `arch` (`lstm` or `bert`) for `task`.
+
+    Raises `InputError` for another architecture.
+    """
+    if arch not in ("lstm", "bert"):
+        raise InputError("unknown architecture", found=repr(arch), expected="lstm or bert")
+    if task_of(task).is_streaming:
+        return LmBertSettings if arch == "bert" else LmLstmSettings
+    return BertSettings if arch == "bert" else LstmSettings
+
+
+def read_settings(values: Mapping[str, Any], arch: str, task: str) -> AnySettings:
+    """Settings from a table of a suite file or from options; the rest are the task's defaults.
 
     Raises `InputError` naming the setting that is unknown or out of range.
     """
+    kind = settings_type(arch, task)
+    defaults: dict[str, Any] = {}
+    for name in (task_of(task).head, task):
+        defaults = TASK_DEFAULTS.get((name, arch), defaults)
     try:
-        names = () if task is None else (task, task_of(task).head)
-        own: dict[str, Any] = next(
-            (TASK_DEFAULTS[name, kind] for name in names if (name, kind) in TASK_DEFAULTS), {}
-        )
-        return from_builtins(own | dict(values), kind)
+        settings: AnySettings = from_builtins(defaults | dict(values), kind)
     except msgspec.ValidationError as failure:
         raise InputError(
-            "a training setting is not what was expected",
+            "invalid training setting",
             where="train",
             found=str(failure),
             expected="settings among " + ", ".join(kind.__struct_fields__),
         ) from failure
+    return settings
+
+
+def check_teacher(settings: AnySettings, *, has_teacher: bool) -> None:
+    """Raises `InputError` for a setting that needs a teacher, without one, and for a language model
+    with one."""
+    if isinstance(settings, LmSettings):
+        if has_teacher:
+            raise InputError("distillation is not supported for language models", where="teacher")
+        return
+    for name in ("transfer_size", "unlabelled", "token_state_weight"):
+        if getattr(settings, name, None) and not has_teacher:
+            raise InputError("needs a teacher", where=name, fix="name one with --teacher")

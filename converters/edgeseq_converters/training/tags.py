@@ -1,19 +1,18 @@
-"""Tagged sentences as the numbers that are trained on, and a tagger's score.
+"""A data set with a label per word as token ids and targets, and its score.
 
-Each word's label stands at its first token (`edgeseq.tasks.word_windows`); a sentence longer than
-the
-model comes in windows, and a word counts in the one where it has most context.
+Each word's label is predicted at its first token (`edgeseq.tasks.word_windows`); a sentence longer
+than the model is split into windows, and a word counts in the one where it has most context.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
+from tokenizers import Tokenizer
 
 from edgeseq.tasks.examples import TaggedExample
 from edgeseq.tasks.predictions import Predictions
@@ -21,15 +20,15 @@ from edgeseq.tasks.registry import task_of
 from edgeseq.tasks.scoring import metric_of
 from edgeseq.tasks.tagging import best_tags, bio_rules
 from edgeseq.tasks.word_windows import WordEncoder
-from edgeseq_converters.training.batching import Batch, FloatArray, IndexArray, Texts
-from edgeseq_converters.training.loop import TOKEN_IDS, Predictor
-from edgeseq_converters.training.optimizer import AdamW
+from edgeseq_converters.models.arrays import FloatArray
+from edgeseq_converters.training.batching import Batch, IndexArray, TextCollection
+from edgeseq_converters.training.predictor import Predictor
 
 
-class TagPart(msgspec.Struct, frozen=True):
-    """One part of a data set: `ids` of each input, and for each of its words that count there the
-    `tokens` and their numbers `words` among all words of the part; `gold` [words] are classes and
-    `counts` [sentences] how many words each sentence has."""
+class EncodedWords(msgspec.Struct, frozen=True):
+    """A split of a data set: `ids` of each window; for the words that count there their `tokens`
+    (positions in the window) and their numbers `words` in the split; `gold` [words] are classes and
+    `counts` [sentences] numbers of words."""
 
     ids: list[list[int]]
     tokens: list[IndexArray]
@@ -37,11 +36,16 @@ class TagPart(msgspec.Struct, frozen=True):
     gold: npt.NDArray[np.int64]
     counts: tuple[int, ...]
 
+    def by_token(self, batch: Batch, values: FloatArray) -> FloatArray:
+        """Values [words, n] → [batch, length, n] at each word's token, 0 elsewhere."""
+        rows = np.zeros((*batch.mask.shape, values.shape[1]), np.float32)
+        for row, window in enumerate(batch.index):
+            rows[row, self.tokens[window]] = values[self.words[window]]
+        return rows
+
 
 def word_encoder(tokenizer_json: str, max_tokens: int) -> WordEncoder:
     """The encoder of a `tokenizers` file's content, without padding and truncation."""
-    from tokenizers import Tokenizer
-
     tokenizer = Tokenizer.from_str(tokenizer_json)
     tokenizer.no_padding()
     tokenizer.no_truncation()
@@ -50,95 +54,57 @@ def word_encoder(tokenizer_json: str, max_tokens: int) -> WordEncoder:
 
 def encode_tagged(
     examples: Sequence[TaggedExample], labels: Sequence[str], encoder: WordEncoder
-) -> TagPart:
-    """The part that `examples` are; labels are numbered as in `labels`."""
-    number = {label: place for place, label in enumerate(labels)}
+) -> EncodedWords:
+    """The split that holds `examples`; labels are numbered as in `labels`."""
+    numbers = {label: number for number, label in enumerate(labels)}
     ids: list[list[int]] = []
     tokens: list[IndexArray] = []
     words: list[IndexArray] = []
     gold: list[int] = []
-    for one in examples:
-        found = encoder.encode(one.words)
-        inputs, places = np.array(found.inputs, int), np.array(found.tokens, int)
-        for own, window in enumerate(found.windows):
-            chosen = np.flatnonzero((inputs == own) & (places >= 0))
+    for example in examples:
+        encoded = encoder.encode(example.words)
+        inputs, positions = np.array(encoded.inputs, int), np.array(encoded.tokens, int)
+        for number, window in enumerate(encoded.windows):
+            selected = np.flatnonzero((inputs == number) & (positions >= 0))
             ids.append(window)
-            tokens.append(places[chosen].astype(np.int64))
-            words.append((chosen + len(gold)).astype(np.int64))
-        gold += [number[tag] for tag in one.tags]
-    counts = tuple(len(one.words) for one in examples)
-    return TagPart(ids, tokens, words, np.array(gold, dtype=np.int64), counts)
+            tokens.append(positions[selected].astype(np.int64))
+            words.append((selected + len(gold)).astype(np.int64))
+        gold += [numbers[tag] for tag in example.tags]
+    counts = tuple(len(example.words) for example in examples)
+    return EncodedWords(ids, tokens, words, np.array(gold, dtype=np.int64), counts)
 
 
-def logits_by_word(predictor: Predictor, texts: Texts, part: TagPart, **options: Any) -> FloatArray:
-    """The model's logits [words, labels] for all words of a part; zeros for one without a token."""
+def logits_by_word(
+    predictor: Predictor, texts: TextCollection, words: EncodedWords, **options: Any
+) -> FloatArray:
+    """The model's logits [words, labels]; zeros for a word without a token.
+
+    `options` are those of `Predictor.batches`.
+    """
     result: FloatArray | None = None
     for batch, rows in predictor.batches(texts, **options):
         if result is None:
-            result = np.zeros((len(part.gold), rows.shape[-1]), np.float32)
-        for row, place in enumerate(batch.index):
-            result[part.words[place]] = rows[row, part.tokens[place]]
+            result = np.zeros((len(words.gold), rows.shape[-1]), np.float32)
+        for row, window in enumerate(batch.index):
+            result[words.words[window]] = rows[row, words.tokens[window]]
     if result is None:
-        raise ValueError("a part has no text")
+        raise ValueError("no text to predict")
     return result
 
 
-def tag_score(task: str, labels: Sequence[str], part: TagPart, logits: FloatArray) -> float:
+def tag_score(task: str, labels: Sequence[str], words: EncodedWords, logits: FloatArray) -> float:
     """The task's metric of logits [words, labels], decoded as on a device."""
     rules = bio_rules(labels) if task_of(task).bio_labels else None
-    ends = np.cumsum(part.counts)[:-1]
+    ends = np.cumsum(words.counts)[:-1]
     tags = [best_tags(rows, rules) for rows in np.split(logits, ends)]
-    found = Predictions(
-        gold=tuple(part.gold.tolist()),
+    predictions = Predictions(
+        gold=tuple(words.gold.tolist()),
         predicted=tuple(np.concatenate(tags).tolist()),
-        sources=("",) * len(part.counts),
+        sources=("",) * len(words.counts),
         truncated=0,
         unknown_only=0,
         examples_sha256="",
-        counts=part.counts,
+        counts=words.counts,
     )
     metric = metric_of(task)
-    return float(metric.value(metric.counts(found, labels).sum(axis=0)))
-
-
-class TagStep:
-    """One compiled update of a tagger: cross-entropy to `targets` [words, labels], whose rows are
-    distributions, over the tokens that carry a word. `state` is that of a `Step`."""
-
-    def __init__(
-        self,
-        variables: Sequence[Any],
-        optimizer: AdamW,
-        answer: Callable[..., Any],
-        part: TagPart,
-        targets: FloatArray,
-        *,
-        inputs: Any = TOKEN_IDS,
-    ) -> None:
-        """`answer(inputs, mask, training=True)` gives logits [batch, length, labels]."""
-        raw = [variable.value for variable in variables]
-        self._part, self.targets = part, targets
-        self.state = [*raw, *optimizer.state]
-
-        def update(values: Any, mask: Any, rows: Any, rate: Any, step: Any) -> Any:
-            with tf.GradientTape() as tape:
-                logits = answer(values, mask, training=True)
-                losses = -tf.reduce_sum(rows * tf.nn.log_softmax(logits), -1)
-                value = tf.reduce_sum(losses) / tf.maximum(tf.reduce_sum(rows), 1.0)
-            optimizer.apply(tape.gradient(value, raw), rate, step)
-            return value
-
-        scalar = tf.TensorSpec([], tf.float32)
-        mask = tf.TensorSpec([None, None], tf.float32)
-        rows = tf.TensorSpec([None, None, targets.shape[1]], tf.float32)
-        self._compiled = tf.function(
-            update, autograph=False, input_signature=[inputs, mask, rows, scalar, scalar]
-        )
-
-    def __call__(self, batch: Batch, rate: float, step: int) -> tuple[float, FloatArray]:
-        """Loss of the batch; what the model said is not kept (an empty row a text)."""
-        rows = np.zeros((*batch.mask.shape, self.targets.shape[1]), np.float32)
-        for row, place in enumerate(batch.index):
-            rows[row, self._part.tokens[place]] = self.targets[self._part.words[place]]
-        value = self._compiled(batch.inputs, batch.mask, rows, np.float32(rate), np.float32(step))
-        return float(value), np.zeros((len(batch.index), 1), np.float32)
+    return float(metric.value(metric.counts(predictions, labels).sum(axis=0)))

@@ -1,4 +1,4 @@
-"""A data set as the numbers that are trained on."""
+"""A data set with a label per text as token ids and targets."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from itertools import pairwise
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from tokenizers import Tokenizer
 
 from edgeseq.errors import DataError
 from edgeseq.tasks.examples import Dataset, SplitName, TextExample
-from edgeseq_converters.training.batching import FloatArray
+from edgeseq_converters.models.arrays import FloatArray
 
 
-class Part(msgspec.Struct, frozen=True):
-    """One part of a data set: token ids of each text, `labels` [texts] as class numbers, and
-    `scores` [texts], standardized by the training part, or None where an example has none."""
+class EncodedSplit(msgspec.Struct, frozen=True):
+    """A split of a data set: token ids of each text, `labels` [texts] as class numbers, and
+    `scores` [texts], standardized by the train split, or None where an example has none."""
 
     ids: list[list[int]]
     labels: npt.NDArray[np.int64]
@@ -25,12 +26,10 @@ class Part(msgspec.Struct, frozen=True):
 
 
 def encode_texts(tokenizer_json: str, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
-    """Token ids with the special tokens; a longer text is cut before its last special token.
+    """Token ids with the special tokens; a longer text is truncated before its last special token.
 
-    Raises `DataError` when a text gives no token at all.
+    Raises `DataError` when a text gives no token.
     """
-    from tokenizers import Tokenizer
-
     tokenizer = Tokenizer.from_str(tokenizer_json)
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_tokens)
@@ -41,11 +40,13 @@ def encode_texts(tokenizer_json: str, texts: Sequence[str], max_tokens: int) -> 
     return encoded
 
 
-def encode_part(data: Dataset, part: SplitName, tokenizer_json: str, max_tokens: int) -> Part:
-    """The part called `part` (see `encode_texts`)."""
+def encode_split(
+    data: Dataset, part: SplitName, tokenizer_json: str, max_tokens: int
+) -> EncodedSplit:
+    """The split called `part` (see `encode_texts`)."""
     examples: Sequence[TextExample] = getattr(data, part)
     numbers = {label: number for number, label in enumerate(data.labels)}
-    return Part(
+    return EncodedSplit(
         ids=encode_texts(tokenizer_json, [example.text for example in examples], max_tokens),
         labels=np.array([numbers[example.label] for example in examples], dtype=np.int64),
         scores=_standard_scores(data, examples),
@@ -53,13 +54,12 @@ def encode_part(data: Dataset, part: SplitName, tokenizer_json: str, max_tokens:
 
 
 def soft_labels(data: Dataset, noise: float) -> FloatArray | None:
-    """How likely each training text is of each class [texts, labels], given its score alone.
+    """The probability of each class for each training text [texts, labels], given its score alone.
 
-    The score is a mean of raters with the standard error `noise`; on another day it would have
-    been another one, and the class with it. The chance of a class is that of a normal
-    distribution around the score between the class's borders, which lie in the middle between
-    the neighbouring classes' scores. None where that means nothing: without noise, without scores,
-    or where classes are no ranges of scores.
+    The score is a mean of raters with the standard error `noise`. The probability of a class is
+    that of a normal distribution around the score between the class's borders, which lie in the
+    middle between the neighbouring classes' scores. None without noise or scores, or where classes
+    are not ranges of scores.
     """
     by_label: dict[str, list[float]] = {label: [] for label in data.labels}
     for example in data.train:
@@ -88,10 +88,10 @@ def _normal(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 def _standard_scores(data: Dataset, examples: Sequence[TextExample]) -> FloatArray | None:
     known = [example.score for example in data.train if example.score is not None]
-    here = [example.score for example in examples if example.score is not None]
-    if len(known) != len(data.train) or len(here) != len(examples) or np.std(known) == 0:
+    values = [example.score for example in examples if example.score is not None]
+    if len(known) != len(data.train) or len(values) != len(examples) or np.std(known) == 0:
         return None
-    scores: FloatArray = np.array(here, dtype=np.float32)
+    scores: FloatArray = np.array(values, dtype=np.float32)
     return (scores - np.float32(np.mean(known))) / np.float32(np.std(known))
 
 

@@ -11,9 +11,10 @@ from edgeseq.formats.codec import from_builtins
 from edgeseq.formats.trained_model import Arch
 from edgeseq.progress import ProgressCallback
 from edgeseq.suite.jobs.data import DataArguments, load_unchanged
-from edgeseq.suite.training import TrainingRequest, train_model
 from edgeseq.tasks.scoring import metric_of
-from edgeseq_converters.training.checkpoints import EVERY_S
+from edgeseq_converters.training.checkpoints import INTERVAL_S
+from edgeseq_converters.training.settings import TrainOptions, read_settings
+from edgeseq_converters.training.trainer import train_best_seed
 
 
 class TrainArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,21 +37,21 @@ def run(arguments: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]
     """Trains and writes the trained-model folder `out`."""
     request = from_builtins(arguments, TrainArguments)
     data = request.data
-    model = train_model(
+    options = TrainOptions(
+        name=request.name,
+        teacher=None if request.teacher is None else Path(request.teacher),
+        checkpoint=request.checkpoint,
+        data_dir=None if data.data_dir is None else Path(data.data_dir),
+        overwrite=True,
+        checkpoint_interval_s=INTERVAL_S,
+    )
+    model = train_best_seed(
         load_unchanged(data, request.data_sha256, progress),
         Path(request.out),
-        TrainingRequest(
-            arch=request.arch,
-            settings=request.settings,
-            name=request.name,
-            teacher=None if request.teacher is None else Path(request.teacher),
-            checkpoint=request.checkpoint,
-            checkpoint_sha256=request.checkpoint_sha256,
-            seeds=request.seeds,
-            data_dir=None if data.data_dir is None else Path(data.data_dir),
-            checkpoint_interval_s=EVERY_S,
-            overwrite=True,
-        ),
+        read_settings(request.settings, request.arch, request.task),
+        options,
+        num_seeds=request.seeds,
+        facts={"checkpoint_sha256": request.checkpoint_sha256},
         progress=progress,
     )
     score = model.manifest.training.dev_score

@@ -31,23 +31,23 @@ from edgeseq_converters.models.from_trained import network_of
 from edgeseq_converters.models.reference_recurrent import answers
 from edgeseq_converters.models.stored_network import network_to_folder
 from edgeseq_converters.training.language_model import corpus
-from edgeseq_converters.training.language_model.loop import Paused
-from edgeseq_converters.training.language_model.model import initial_arrays, network_of_arrays
+from edgeseq_converters.training.language_model.lstm import initial_arrays, network_of_arrays
 from edgeseq_converters.training.language_model.recurrence import recur_from
-from edgeseq_converters.training.language_model.sampling import draw_candidates
-from edgeseq_converters.training.language_model.settings import LmSettings
-from edgeseq_converters.training.language_model.training import train_lm
+from edgeseq_converters.training.language_model.sampling import sample_words
+from edgeseq_converters.training.loop import PausedTraining
+from edgeseq_converters.training.settings import LmLstmSettings, TrainOptions
+from edgeseq_converters.training.trainer import train
 
-SMALL = LmSettings(
+SMALL = LmLstmSettings(
     epochs=4,
     batch_size=4,
-    steps=8,
+    bptt_steps=8,
     embedding_size=12,
     hidden_size=16,
-    candidates=20,
+    num_sampled=20,
     learning_rate=1e-2,
-    warmup=5,
-    word_vectors=False,
+    warmup_steps=5,
+    pretrained_embeddings=False,
 )
 
 
@@ -75,7 +75,7 @@ def data() -> Dataset[StreamExample]:
 @pytest.fixture(scope="module")
 def trained(data: Dataset[StreamExample], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("lm") / "walker"
-    train_lm(data, out, settings=SMALL)
+    train(data, out, SMALL)
     return out
 
 
@@ -147,12 +147,12 @@ def test_a_held_training_goes_on_to_the_same_weights(
     trained: Path, data: Dataset[StreamExample], tmp_path: Path
 ) -> None:
     out = tmp_path / "walker"
-    held = msgspec.structs.replace(SMALL, hold_s=1e-3)
-    paused = train_lm(data, out, settings=held)
-    assert isinstance(paused, Paused)
+    options = TrainOptions(checkpoint_interval_s=60)
+    paused = train(data, out, SMALL, msgspec.structs.replace(options, max_seconds=1e-3))
+    assert isinstance(paused, PausedTraining)
     assert 0 < paused.step < paused.total
     assert not out.exists()
-    made = train_lm(data, out, settings=SMALL)
+    made = train(data, out, SMALL, options)
     assert isinstance(made, TrainedModel)
     expected = read_model_folder(trained)
     for name, array in expected.weights.items():
@@ -167,18 +167,18 @@ def test_candidates_are_drawn_as_often_as_is_said() -> None:
     shares = np.log((np.arange(vocabulary) + 2) / (np.arange(vocabulary) + 1))
     shares /= np.log(vocabulary + 1)
     for number in range(times):
-        drawn, tries = draw_candidates(vocabulary, wanted, np.random.default_rng(number))
+        drawn, tries = sample_words(vocabulary, wanted, np.random.default_rng(number))
         assert len(set(drawn.tolist())) == wanted
         counts[drawn] += 1 / times
         expected += -np.expm1(tries * np.log1p(-shares)) / times
     np.testing.assert_allclose(counts, expected, atol=0.04)
-    assert draw_candidates(5, 9, np.random.default_rng(0))[0].tolist() == [0, 1, 2, 3, 4]
+    assert sample_words(5, 9, np.random.default_rng(0))[0].tolist() == [0, 1, 2, 3, 4]
 
 
 def test_too_short_a_text_is_refused(data: Dataset[StreamExample], tmp_path: Path) -> None:
-    settings = msgspec.structs.replace(SMALL, batch_size=64, steps=64)
+    settings = msgspec.structs.replace(SMALL, batch_size=64, bptt_steps=64)
     with pytest.raises(InputError, match="shorter than one chunk"):
-        train_lm(data, tmp_path / "out", settings=settings)
+        train(data, tmp_path / "out", settings)
 
 
 @pytest.mark.parametrize("recipe", ["float32", "dynamic_wi8_afp32", "dynamic_wi4_ei4_afp32"])

@@ -135,7 +135,7 @@ def test_refuses_to_freeze_a_part_of_shared_layers() -> None:
 def test_mobilebert_is_not_trained() -> None:
     tiny = transformers.MobileBertConfig(num_hidden_layers=1, vocab_size=20)
     config, weights = from_reference(transformers.MobileBertModel(tiny), "cls")
-    with pytest.raises(CheckpointError, match="are converted, not trained: found mobilebert"):
+    with pytest.raises(CheckpointError, match="can be converted but not trained: found mobilebert"):
         BertClassifier(config, 3, weights)
 
 

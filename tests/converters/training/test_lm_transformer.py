@@ -34,24 +34,20 @@ from edgeseq_converters.convert.recipes import get_recipe
 from edgeseq_converters.models.huggingface.checkpoint import read_checkpoint
 from edgeseq_converters.models.reference_encoder import BertReference
 from edgeseq_converters.training.language_model import corpus
-from edgeseq_converters.training.language_model.loop import Paused
-from edgeseq_converters.training.language_model.settings import LmBertSettings
-from edgeseq_converters.training.language_model.train_transformer import (
-    Windows,
-    perplexity_of,
-    train_lm_bert,
-)
 from edgeseq_converters.training.language_model.transformer import LmTransformer, initial_arrays
 from edgeseq_converters.training.language_model.word_vectors import reduced_vectors
+from edgeseq_converters.training.loop import PausedTraining
+from edgeseq_converters.training.settings import LmBertSettings, TrainOptions
+from edgeseq_converters.training.trainer import train
 
 SMALL = LmBertSettings(
     epochs=5,
     batch_size=4,
-    window=16,
+    context_length=16,
     embedding_size=12,
-    candidates=20,
+    num_sampled=20,
     learning_rate=5e-3,
-    warmup=5,
+    warmup_steps=5,
 )
 WORDS = (*(f"w{n}" for n in range(30)), UNKNOWN, EOS)
 
@@ -84,7 +80,7 @@ def trained(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     out = tmp_path_factory.mktemp("lm") / "walker"
-    train_lm_bert(data, out, settings=SMALL, checkpoint=small_bert_checkpoint)
+    train(data, out, SMALL, TrainOptions(checkpoint=small_bert_checkpoint))
     return out
 
 
@@ -105,7 +101,7 @@ def folder_of(model: LmTransformer) -> TrainedModel:
         task="lm",
         arch="bert",
         labels=(),
-        max_tokens=SMALL.window,
+        max_tokens=SMALL.context_length,
         training=not_trained_here("random"),
         bert=model.config,
     )
@@ -131,9 +127,11 @@ def test_nothing_is_seen_of_the_document_before(model: LmTransformer) -> None:
     other[0, :6] = (other[0, :6] + 1) % len(WORDS)
     keep = np.ones((1, 16), np.float32)
     keep[0, 6] = 0
-    one, two = (model.features(tf.constant(i), tf.constant(keep)).numpy() for i in (ids, other))
-    np.testing.assert_array_equal(one[6:], two[6:])
-    assert np.abs(one[:6] - two[:6]).max() > 1e-4
+    first, second = (
+        model.window_features(tf.constant(i), tf.constant(keep)).numpy() for i in (ids, other)
+    )
+    np.testing.assert_array_equal(first[6:], second[6:])
+    assert np.abs(first[:6] - second[:6]).max() > 1e-4
 
 
 def test_training_graph_and_numpy_give_the_same(model: LmTransformer) -> None:
@@ -215,7 +213,7 @@ def test_training_learns(trained: Path, data: Dataset[StreamExample]) -> None:
     unigram = math.exp(-sum(n / total * math.log(n / total) for n in counts.values()))
     # A fair coin chooses between two words: nothing is better than about 2.
     assert 1.9 < model.manifest.training.dev_score < unigram / 3
-    assert model.manifest.max_tokens == SMALL.window
+    assert model.manifest.max_tokens == SMALL.context_length
     assert model.manifest.training.initial_weights
 
 
@@ -223,12 +221,12 @@ def test_a_held_training_goes_on_to_the_same_weights(
     trained: Path, data: Dataset[StreamExample], small_bert_checkpoint: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "walker"
-    held = msgspec.structs.replace(SMALL, hold_s=1e-3)
-    paused = train_lm_bert(data, out, settings=held, checkpoint=small_bert_checkpoint)
-    assert isinstance(paused, Paused)
+    options = TrainOptions(checkpoint=small_bert_checkpoint, checkpoint_interval_s=60)
+    paused = train(data, out, SMALL, msgspec.structs.replace(options, max_seconds=1e-3))
+    assert isinstance(paused, PausedTraining)
     assert 0 < paused.step < paused.total
     assert not out.exists()
-    made = train_lm_bert(data, out, settings=SMALL, checkpoint=small_bert_checkpoint)
+    made = train(data, out, SMALL, options)
     assert isinstance(made, TrainedModel)
     for name, array in read_model_folder(trained).weights.items():
         np.testing.assert_allclose(made.weights[name], array, atol=1e-4)
@@ -239,7 +237,7 @@ def test_an_epoch_reads_each_window_once() -> None:
     ids = np.arange(16 * 12 + 5, dtype=np.int32) % len(WORDS)
     stream = corpus.join([ids], len(WORDS) - 1)
     places = corpus.Stream(np.arange(len(ids), dtype=np.int32), stream.targets, stream.keep)
-    windows = Windows(places, SMALL)
+    windows = corpus.StreamWindows(places, batch_size=4, window=16, seed=0)
     assert windows.per_epoch == 3
     for epoch in (0, 1):
         chunks = [windows.chunk(epoch, place)[0] for place in range(3)]
@@ -273,22 +271,21 @@ def test_windows_give_what_every_word_by_itself_gives(model: LmTransformer) -> N
                 row = row.astype(np.float64)
                 nats += row[ids[place]] - np.log(np.exp(row - row.max()).sum()) - row.max()
     expected = math.exp(-nats / (1 + 16 + 29))
-    assert perplexity_of(model, documents, eos) == pytest.approx(expected, rel=1e-4)
+    assert model.perplexity(documents, eos) == pytest.approx(expected, rel=1e-4)
 
 
 def test_what_does_not_go_is_refused(
     data: Dataset[StreamExample], small_bert_checkpoint: Path, tmp_path: Path
 ) -> None:
-    for changed in ({"window": 65}, {"layers": 3}):
+    options = TrainOptions(checkpoint=small_bert_checkpoint)
+    for changed in ({"context_length": 65}, {"layers": 3}):
         settings = msgspec.structs.replace(SMALL, **changed)
         with pytest.raises(CheckpointError, match="fewer layers or positions"):
-            train_lm_bert(
-                data, tmp_path / "out", settings=settings, checkpoint=small_bert_checkpoint
-            )
+            train(data, tmp_path / "out", settings, options)
     with pytest.raises(InputError, match="shorter than one chunk"):
-        train_lm_bert(data, tmp_path / "out", settings=LmBertSettings(batch_size=64))
-    with pytest.raises(InputError, match="no teacher"):
-        train_lm_bert(data, tmp_path / "out", settings=SMALL, teacher=tmp_path)
+        train(data, tmp_path / "out", LmBertSettings(batch_size=64))
+    with pytest.raises(InputError, match="distillation is not supported"):
+        train(data, tmp_path / "out", SMALL, TrainOptions(teacher=tmp_path))
     assert not list(tmp_path.iterdir())
 
 
@@ -303,7 +300,7 @@ def test_the_file_answers_as_the_model_does(
     path = tmp_path / "model.tflite"
     path.write_bytes(lower(folder_of(model), get_recipe(recipe), Target(lowering)))
     ids = np.random.default_rng(7).integers(0, len(WORDS), 16).tolist()
-    stream = StatefulModel(path, max_tokens=SMALL.window)
+    stream = StatefulModel(path, max_tokens=SMALL.context_length)
     whole = stream.feed(ids)
     expected = model.logits(np.asarray([ids], np.int32)).numpy()[0]
     scale = max(1.0, float(np.abs(expected).max()))
@@ -320,7 +317,7 @@ def test_behind_its_window_it_sees_the_last_words(model: LmTransformer, tmp_path
     path = tmp_path / "model.tflite"
     path.write_bytes(lower(folder_of(model), get_recipe("float32"), Target("encoder")))
     ids = np.random.default_rng(8).integers(0, len(WORDS), 40).tolist()
-    stream = StatefulModel(path, max_tokens=SMALL.window)
+    stream = StatefulModel(path, max_tokens=SMALL.context_length)
     rows = [stream.feed([one])[0] for one in ids]
     for place in (15, 16, 39):
         last = np.asarray([ids[max(0, place - 15) : place + 1]], np.int32)
@@ -336,7 +333,7 @@ def test_a_later_word_changes_no_earlier_answer_of_the_file(
     for recipe in ("float32", "dynamic_wi8_afp32"):
         path = tmp_path / f"{recipe}.tflite"
         path.write_bytes(lower(folder_of(model), get_recipe(recipe), Target("encoder")))
-        stream = StatefulModel(path, max_tokens=SMALL.window)
+        stream = StatefulModel(path, max_tokens=SMALL.context_length)
         whole = stream.feed(ids)
         stream.reset()
         other = stream.feed([*ids[:9], *((one + 1) % len(WORDS) for one in ids[9:])])
@@ -346,7 +343,7 @@ def test_a_later_word_changes_no_earlier_answer_of_the_file(
 
 def test_the_table_is_in_the_file_once(model: LmTransformer) -> None:
     size = model.config.vocabulary_size * 12
-    grown = LmBertSettings(window=16, embedding_size=12, layers=2)
+    grown = LmBertSettings(context_length=16, embedding_size=12, layers=2)
     arrays = model.arrays()
     words = 5000
     generator = np.random.default_rng(10)
@@ -411,7 +408,7 @@ def test_a_bundle_is_compared_with_the_float_model(
 
 
 @pytest.mark.parametrize(
-    "given", [["--teacher", "somewhere"], ["--seeds", "2"], ["--transfer", "5"]]
+    "given", [["--teacher", "somewhere"], ["--seeds", "2"], ["--transfer-size", "5"]]
 )
 def test_the_command_line_refuses_what_it_would_not_do(given: list[str], tmp_path: Path) -> None:
     """Instead of training for an hour without it."""

@@ -59,7 +59,7 @@ def test_equals_keras(
         expected = np.where(MASK[:, :, None] == 1, expected, -np.inf).max(axis=1)
     elif pooling == "mean":
         expected = (expected * MASK[:, :, None]).sum(axis=1) / MASK.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(model.features(IDS, MASK), expected, atol=1e-6)
+    np.testing.assert_allclose(model.pooled(IDS, MASK), expected, atol=1e-6)
     logits = expected @ arrays["dense.kernel"] + arrays["dense.bias"]
     np.testing.assert_allclose(model(IDS, MASK), logits, atol=1e-6)
 
@@ -69,7 +69,7 @@ def test_gradient_equals_what_tensorflow_derives_from_keras() -> None:
     model = LstmClassifier(config, 3, seed=2)
     weights = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
     with tf.GradientTape() as tape:
-        value = tf.reduce_sum(model.features(IDS, MASK) * weights)
+        value = tf.reduce_sum(model.pooled(IDS, MASK) * weights)
     cell = model.cells[0]
     ours = tape.gradient(value, [cell[n].value for n in ("kernel", "recurrent_kernel", "bias")])
     arrays = model.arrays()

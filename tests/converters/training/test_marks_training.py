@@ -24,13 +24,13 @@ from edgeseq_converters.training.marks import (
     add_markers,
     dev_score,
     encode_marked,
-    encode_marked_part,
+    encode_marked_split,
     marker_ids,
     marks_of,
     with_swapped,
     with_swapped_targets,
 )
-from edgeseq_converters.training.texts import Part
+from edgeseq_converters.training.texts import EncodedSplit
 
 TEXT = "the [A] teapot [/A] was fine but [B] ladder [/B] was not and [P] it [/P] is slow"
 
@@ -88,12 +88,12 @@ def test_encoding_keeps_the_mentions_of_a_long_text(make: Any) -> None:
 
 def test_both_roles_are_learnt() -> None:
     markers = (90, 91, 92, 93, 94, 95)  # [P] [/P] [A] [/A] [B] [/B]
-    part = Part(ids=[[92, 1, 93, 94, 2, 95, 90, 3, 91]], labels=np.array([0]), scores=None)
+    part = EncodedSplit(ids=[[92, 1, 93, 94, 2, 95, 90, 3, 91]], labels=np.array([0]), scores=None)
     both = with_swapped(part, markers)
     assert both.ids[1] == [94, 1, 95, 92, 2, 93, 90, 3, 91]
     assert both.labels.tolist() == [0, 1]
-    targets = np.array([[1, 0, 0, 0.5, 0.25, 0.75]], np.float32)
-    assert with_swapped_targets(targets)[1].tolist() == [0, 1, 0, 0.25, 0.5, 0.75]
+    logits = np.array([[0.5, 0.25, 0.75]], np.float32)
+    assert with_swapped_targets(logits)[1].tolist() == [0.25, 0.5, 0.75]
 
 
 def test_an_epoch_is_judged_by_the_tasks_metric() -> None:
@@ -171,16 +171,15 @@ def invented() -> Dataset[Any]:
 def test_a_bert_and_an_lstm_learn_from_marked_mentions(
     small_bert_checkpoint: Path, tmp_path: Path
 ) -> None:
-    from edgeseq_converters.training.distil import train_lstm
-    from edgeseq_converters.training.finetune import train_bert
-    from edgeseq_converters.training.settings import BertSettings, LstmSettings
+
+    from edgeseq_converters.training.settings import BertSettings, LstmSettings, TrainOptions
+    from edgeseq_converters.training.trainer import train_to_completion
 
     data = invented()
-    bert = train_bert(
+    bert = train_to_completion(
         data,
         tmp_path / "bert",
-        checkpoint=small_bert_checkpoint,
-        settings=BertSettings(
+        BertSettings(
             pooling="markers",
             epochs=6,
             batch_size=16,
@@ -188,13 +187,13 @@ def test_a_bert_and_an_lstm_learn_from_marked_mentions(
             frozen_layers=0,
             dropout=0,
         ),
+        TrainOptions(checkpoint=small_bert_checkpoint),
     )
     assert bert.manifest.training.dev_score > 0.9
-    lstm = train_lstm(
+    lstm = train_to_completion(
         data,
         tmp_path / "lstm",
-        teacher=tmp_path / "bert",
-        settings=LstmSettings(
+        LstmSettings(
             pooling="markers",
             epochs=12,
             batch_size=16,
@@ -205,6 +204,7 @@ def test_a_bert_and_an_lstm_learn_from_marked_mentions(
             token_dropout=0,
             min_piece_count=0,
         ),
+        TrainOptions(teacher=tmp_path / "bert"),
     )
     assert lstm.manifest.training.dev_score > 0.9
     assert lstm.manifest.training.teacher_labels == "kept"
@@ -224,4 +224,4 @@ def test_a_bert_and_an_lstm_learn_from_marked_mentions(
 def test_labels_of_another_task_are_refused(make: Any) -> None:
     model = marked_model(make.bert(), 32)
     with pytest.raises(DataError, match="means A, B or neither"):
-        encode_marked_part(make.dataset(), "train", model.tokenizer_json, 64)
+        encode_marked_split(make.dataset(), "train", model.tokenizer_json, 64)

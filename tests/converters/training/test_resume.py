@@ -18,14 +18,14 @@ from edgeseq.errors import CheckpointError
 from edgeseq.formats.trained_model import read_model_folder
 from edgeseq.progress import ProgressUpdate
 from edgeseq_converters.training.checkpoints import (
+    CheckpointFile,
     Snapshot,
-    TrainingFile,
+    checkpoint_file,
     identity_of,
-    training_file,
 )
-from edgeseq_converters.training.distil import train_lstm
-from edgeseq_converters.training.finetune import train_bert
-from edgeseq_converters.training.settings import BertSettings, LstmSettings
+from edgeseq_converters.training.settings import BertSettings, LstmSettings, TrainOptions
+from edgeseq_converters.training.trainer import train as train_model
+from edgeseq_converters.training.trainer import train_to_completion
 
 WORDS = ("good", "bad", "plain", "screen", "battery", "very", "not", "the", "of", "a")
 
@@ -45,7 +45,16 @@ def command(data: Path, checkpoint: Path, out: Path) -> list[str]:
     return [
         *(sys.executable, "-m", "edgeseq", "train", "sentiment", "--arch", "bert"),
         *("--data", str(data), "--checkpoint", str(checkpoint), "--out", str(out)),
-        *("--epochs", "2", "--set", "batch_size=4", "--set", "patience=9", "--keep-every", "0"),
+        *(
+            "--epochs",
+            "2",
+            "--set",
+            "batch_size=4",
+            "--set",
+            "patience=9",
+            "--checkpoint-interval",
+            "0",
+        ),
     ]
 
 
@@ -71,14 +80,13 @@ def test_killed_and_gone_on_with_equals_uninterrupted(
     again = subprocess.run(parts, env=environment, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     settings = BertSettings(epochs=2, batch_size=4, patience=9)
-    expected = train_bert(
-        load_dataset(str(data)), whole, checkpoint=small_bert_checkpoint, settings=settings
-    )
+    options = TrainOptions(checkpoint=small_bert_checkpoint)
+    expected = train_to_completion(load_dataset(str(data)), whole, settings, options)
     found = read_model_folder(killed)
     for name, array in expected.weights.items():
         np.testing.assert_array_equal(found.weights[name], array, err_msg=name)
     assert found.manifest.training.dev_scores == expected.manifest.training.dev_scores
-    assert "goes on at step" in again.stderr
+    assert "resuming at step" in again.stderr
     assert not state.exists()
 
 
@@ -89,23 +97,17 @@ def test_an_interrupted_lstm_goes_on_and_ends_the_same(
     data = load_dataset(str(tmp_path / "rows.csv"))
     settings = LstmSettings(epochs=3, batch_size=8, hidden_size=8, embedding_size=8, patience=9)
 
-    def train(out: Path, *, stop_at: float | None = None, every_s: float | None = 0.0) -> Any:
+    def train(out: Path, *, stop_at: float | None = None, interval_s: float | None = 0.0) -> Any:
         def listen(update: ProgressUpdate) -> None:
             notes.append(update.note)
             if update.stage.startswith("train") and update.done == stop_at:
                 raise KeyboardInterrupt
 
-        return train_lstm(
-            data,
-            out,
-            checkpoint=small_bert_checkpoint,
-            settings=settings,
-            keep_every_s=every_s,
-            progress=listen,
-        )
+        options = TrainOptions(checkpoint=small_bert_checkpoint, checkpoint_interval_s=interval_s)
+        return train_model(data, out, settings, options, progress=listen)
 
     notes: list[str] = []
-    whole = train(tmp_path / "whole", every_s=None)
+    whole = train(tmp_path / "whole", interval_s=None)
     steps = -(-len(data.train) // 8)
     for stop_at in (steps // 2, steps + 3, 2 * steps):  # in and between epochs
         with pytest.raises(KeyboardInterrupt):
@@ -114,12 +116,12 @@ def test_an_interrupted_lstm_goes_on_and_ends_the_same(
     for name, array in whole.weights.items():
         np.testing.assert_array_equal(again.weights[name], array, err_msg=name)
     assert again.manifest.training.dev_scores == whole.manifest.training.dev_scores
-    assert f"goes on at step {2 * steps:,}" in notes
+    assert f"resuming at step {2 * steps:,}" in notes
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "rows.csv", "whole"]
 
 
 def test_a_state_is_read_back_as_it_was(tmp_path: Path) -> None:
-    file = TrainingFile(tmp_path / "x.training.safetensors")
+    file = CheckpointFile(tmp_path / "x.training.safetensors")
     arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([7], np.uint32)}
     file.write("me", Snapshot({"done": 3, "best": 0.1}, arrays))
     found = file.read("me")
@@ -136,12 +138,12 @@ def test_a_state_is_read_back_as_it_was(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"garbage that is long enough", b"\x02\0\0\0\0\0\0\0{}"])
 def test_a_damaged_state_is_said_in_one_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.training.safetensors"
-    file = TrainingFile(path)
+    file = CheckpointFile(path)
     path.write_bytes(content)
     if content.endswith(b"{}"):
         assert file.read("me") is None  # whole, but of another version
         return
-    with pytest.raises(CheckpointError, match=r"is no state of a training.*remove it") as caught:
+    with pytest.raises(CheckpointError, match=r"is not a training checkpoint.*remove it") as caught:
         file.read("me")
     assert "\n" not in str(caught.value)
 
@@ -154,7 +156,7 @@ def test_writes_are_few(tmp_path: Path) -> None:
         now += 1.0
         return now
 
-    file = TrainingFile(tmp_path / "x", every_s=10, clock=clock)
+    file = CheckpointFile(tmp_path / "x", interval_s=10, clock=clock)
     assert not file.due
     now = 10.0
     assert file.due
@@ -180,7 +182,7 @@ def test_what_a_training_starts_from_is_its_identity() -> None:
 
 
 def test_nothing_is_kept_unless_asked(tmp_path: Path) -> None:
-    assert training_file(tmp_path / "out", every_s=None) is None
-    file = training_file(tmp_path / "out")
+    assert checkpoint_file(tmp_path / "out", interval_s=None) is None
+    file = checkpoint_file(tmp_path / "out")
     assert file is not None
     assert file.path.parent == tmp_path

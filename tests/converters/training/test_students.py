@@ -18,14 +18,18 @@ from edgeseq.formats.train_logits import texts_sha256
 from edgeseq.formats.trained_model import TrainedModel, read_model_folder, write_model_folder
 from edgeseq.tasks.examples import Dataset, TextExample
 from edgeseq_converters.models.reference_encoder import bert_answers
-from edgeseq_converters.training.distil import train_lstm
-from edgeseq_converters.training.finetune import train_bert
+from edgeseq_converters.training.initial_weights import concat_weighted
 from edgeseq_converters.training.seeds import teacher_sha256, train_seeds
-from edgeseq_converters.training.settings import BertSettings, LstmSettings
-from edgeseq_converters.training.students import lesson, matched_layers
+from edgeseq_converters.training.settings import BertSettings, LstmSettings, TrainOptions
+from edgeseq_converters.training.teacher import (
+    matched_layers,
+    special_tokens,
+    teacher_outputs,
+    token_states,
+)
 from edgeseq_converters.training.texts import encode_texts, soft_labels
-from edgeseq_converters.training.transfer import Neighbours, cut_out, key, transfer_set
-from edgeseq_converters.training.word_states import side_by_side, special_tokens, word_states
+from edgeseq_converters.training.trainer import train, train_to_completion
+from edgeseq_converters.training.transfer import Neighbours, cut_out, text_key, transfer_set
 
 LABELS = ("negative", "neutral", "positive")
 TELLING = {"negative": "bad", "neutral": "plain", "positive": "good"}
@@ -70,7 +74,7 @@ def teacher_folder(
     settings = BertSettings(
         epochs=12, patience=12, batch_size=8, learning_rate=5e-3, frozen_layers=0
     )
-    train_bert(data, out, checkpoint=small_bert_checkpoint, settings=settings)
+    train(data, out, settings, TrainOptions(checkpoint=small_bert_checkpoint))
     assert read_model_folder(out).manifest.training.dev_score > 0.95
     return out
 
@@ -90,26 +94,27 @@ def test_student_layers_follow_evenly_matched_ones() -> None:
         matched_layers(6, 7)
 
 
-def test_a_lesson_is_what_the_converter_s_reference_computes(
+def test_a_teacher_s_outputs_are_what_the_converter_s_reference_computes(
     teacher: TrainedModel, data: Dataset
 ) -> None:
     texts = [example.text for example in data.dev]
-    said = lesson(teacher, texts, layers=(0, 1))
+    outputs = teacher_outputs(teacher, texts, layers=(0, 1))
     ids = encode_texts(teacher.tokenizer_json, texts, teacher.manifest.max_tokens)
     expected = np.concatenate(bert_answers(teacher, ids)).reshape(len(texts), -1)
-    np.testing.assert_allclose(said.logits, expected, atol=2e-4)
-    assert said.states.shape == (len(texts), 2, 32)
-    np.testing.assert_allclose(np.linalg.norm(said.states, axis=2), 1, atol=1e-5)
-    assert lesson(teacher, texts[:2]).states.shape == (2, 0, 32)
+    np.testing.assert_allclose(outputs.logits, expected, atol=2e-4)
+    assert outputs.states.shape == (len(texts), 2, 32)
+    np.testing.assert_allclose(np.linalg.norm(outputs.states, axis=2), 1, atol=1e-5)
+    assert teacher_outputs(teacher, texts[:2]).states.shape == (2, 0, 32)
 
 
 def test_a_bert_student_learns_from_its_teacher(
     teacher_folder: Path, data: Dataset, tmp_path: Path
 ) -> None:
     settings = BertSettings(
-        epochs=5, batch_size=8, learning_rate=2e-3, frozen_layers=0, layers=1, transfer=40
+        epochs=5, batch_size=8, learning_rate=2e-3, frozen_layers=0, layers=1, transfer_size=40
     )
-    student = train_bert(data, tmp_path / "s", teacher=teacher_folder, settings=settings)
+    options = TrainOptions(teacher=teacher_folder)
+    student = train_to_completion(data, tmp_path / "s", settings, options)
     training = student.manifest.training
     assert student.manifest.bert is not None
     assert student.manifest.bert.layers == 1
@@ -119,8 +124,8 @@ def test_a_bert_student_learns_from_its_teacher(
     assert sum(training.transfer.texts.values()) == 40
     # What the student keeps for students of its own is of the train part alone.
     texts = [example.text for example in data.dev]
-    taught, alone = (lesson(model, texts).logits for model in (student, _untaught(student)))
-    theirs = lesson(read_model_folder(teacher_folder), texts).logits
+    taught, alone = (teacher_outputs(m, texts).logits for m in (student, _untaught(student)))
+    theirs = teacher_outputs(read_model_folder(teacher_folder), texts).logits
     assert np.mean((taught - theirs) ** 2) < np.mean((alone - theirs) ** 2)
 
 
@@ -130,24 +135,24 @@ def _untaught(student: TrainedModel) -> TrainedModel:
 
 
 def test_a_teacher_is_needed_for_unlabelled_texts(data: Dataset, tmp_path: Path) -> None:
-    for settings in (BertSettings(transfer=5), BertSettings(unlabelled=("x.txt",))):
+    for settings in (BertSettings(transfer_size=5), BertSettings(unlabelled=("x.txt",))):
         with pytest.raises(InputError, match="needs a teacher"):
-            train_bert(data, tmp_path / "s", settings=settings)
-    with pytest.raises(InputError, match=r"word_states.*needs a teacher"):
-        train_lstm(data, tmp_path / "s", settings=LstmSettings(word_states=1.0))
+            train(data, tmp_path / "s", settings)
+    with pytest.raises(InputError, match=r"token_state_weight.*needs a teacher"):
+        train(data, tmp_path / "s", LstmSettings(token_state_weight=1.0))
 
 
 def test_a_transfer_set_is_new_and_repeats(teacher: TrainedModel, data: Dataset) -> None:
-    first, again = (transfer_set(data, teacher, made=60, seed=4) for _ in range(2))
-    other = transfer_set(data, teacher, made=60, seed=5)
+    first, again = (transfer_set(data, teacher, size=60, seed=4) for _ in range(2))
+    other = transfer_set(data, teacher, size=60, seed=5)
     assert first is not None
     assert other is not None
     assert first == again
     assert first.texts != other.texts
     assert first.record.sha256 == texts_sha256(first.texts)
     assert first.record.texts == {"pieces": 30, "replaced": 30}
-    known = {key(e.text) for part in (data.train, data.dev, data.test) for e in part}
-    made = [key(text) for text in first.texts]
+    known = {text_key(e.text) for part in (data.train, data.dev, data.test) for e in part}
+    made = [text_key(text) for text in first.texts]
     assert known.isdisjoint(made)
     assert len(set(made)) == len(made)
     assert transfer_set(data, teacher) is None
@@ -202,20 +207,21 @@ def test_an_lstm_learns_the_transfer_set_from_word_states(
 ) -> None:
     settings = LstmSettings(
         epochs=10, patience=10, batch_size=16, hidden_size=8, embedding_size=16,
-        learning_rate=2e-2, transfer=60, word_states=1.0,
+        learning_rate=2e-2, transfer_size=60, token_state_weight=1.0,
     )  # fmt: skip
-    model = train_lstm(data, tmp_path / "s", teacher=teacher_folder, settings=settings)
+    options = TrainOptions(teacher=teacher_folder)
+    model = train_to_completion(data, tmp_path / "s", settings, options)
     assert model.manifest.training.dev_score > 0.9
     assert model.manifest.training.transfer is not None
     assert len(model.manifest.training.dev_scores) == model.manifest.training.epochs
 
 
-def test_word_states_are_the_teacher_s_last_states(teacher: TrainedModel) -> None:
+def test_token_states_are_the_teacher_s_last_states(teacher: TrainedModel) -> None:
     # Without special tokens a piece is a text of its own, whose mean the head reads.
     content = msgspec.json.decode(teacher.tokenizer_json)
     plain = msgspec.json.encode({**content, "post_processor": None}).decode()
     pieces = [5, 9, 11]
-    states = word_states(TrainedModel(teacher.manifest, teacher.weights, plain), pieces)
+    states = token_states(TrainedModel(teacher.manifest, teacher.weights, plain), pieces)
     logits = np.concatenate(bert_answers(teacher, [[piece] for piece in pieces]))
     kernel, bias = teacher.weights["classifier.weight"], teacher.weights["classifier.bias"]
     np.testing.assert_allclose(states @ kernel.T + bias, logits.reshape(3, -1), atol=2e-4)
@@ -224,7 +230,7 @@ def test_word_states_are_the_teacher_s_last_states(teacher: TrainedModel) -> Non
     ends = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
     tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
     assert special_tokens(tokenizer.to_str()) == ([ends[0][1]], [ends[1][1]])
-    joined = side_by_side(states, 7 * states + 3, weight=2.0)
+    joined = concat_weighted(states, 7 * states + 3, weight=2.0)
     np.testing.assert_allclose(joined[:, :32].std(), 1, atol=1e-5)
     np.testing.assert_allclose(joined[:, 32:].std(), 2, atol=1e-5)
 
@@ -263,7 +269,7 @@ def test_the_best_seed_is_kept_and_all_are_written_down(
     began: list[int] = []
     dev_scores = {3: 0.5, 4: 0.75, 5: 0.75}
 
-    def train(seed: int, folder: Path) -> None:
+    def train_seed(seed: int, folder: Path) -> None:
         began.append(seed)
         if began == [3, 4]:
             raise KeyboardInterrupt
@@ -275,15 +281,15 @@ def test_the_best_seed_is_kept_and_all_are_written_down(
 
     options: dict[str, Any] = {"first": 3, "count": 3, "facts": {"a": 1}}
     with pytest.raises(KeyboardInterrupt):
-        train_seeds(train, out, **options)
+        train_seeds(train_seed, out, **options)
     assert not out.exists()
-    model = train_seeds(train, out, **options)
+    model = train_seeds(train_seed, out, **options)
     assert began == [3, 4, 4, 5]  # the first one was done
     assert model.manifest.training.seed_scores == {"3": 0.5, "4": 0.75, "5": 0.75}
     assert model.manifest.training.seed == 4
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     with pytest.raises(OutputError, match="already exists"):
-        train_seeds(train, out, **options)
+        train_seeds(train_seed, out, **options)
 
 
 def test_a_teacher_that_is_not_there_is_said(teacher_folder: Path, tmp_path: Path) -> None:

@@ -24,9 +24,8 @@ from edgeseq_converters.convert.import_model import load_model
 from edgeseq_converters.convert.pipeline import convert
 from edgeseq_converters.convert.plan import ConversionOptions
 from edgeseq_converters.models.reference import reference_answers
-from edgeseq_converters.training.distil import train_lstm
-from edgeseq_converters.training.finetune import train_bert
-from edgeseq_converters.training.settings import BertSettings, LstmSettings
+from edgeseq_converters.training.settings import BertSettings, LstmSettings, TrainOptions
+from edgeseq_converters.training.trainer import train, train_to_completion
 
 from ..conftest import WORDS, make_bert, make_lstm
 
@@ -165,13 +164,13 @@ def test_a_bundle_whose_tags_do_not_fit_its_words_is_refused(tmp_path: Path) -> 
 def test_taggers_learn_and_teach(small_bert_checkpoint: Path, tmp_path: Path) -> None:
     """A rule that only context shows: the word after `the` is an X."""
     data = tagged(160)
-    bert = train_bert(
+    bert = train_to_completion(
         data,
         tmp_path / "bert",
-        checkpoint=small_bert_checkpoint,
-        settings=BertSettings(
+        BertSettings(
             epochs=2, batch_size=8, learning_rate=3e-3, frozen_layers=0, max_tokens=LONGEST
         ),
+        TrainOptions(checkpoint=small_bert_checkpoint),
     )
     assert bert.manifest.bert is not None
     assert bert.manifest.bert.head == "token_classification"
@@ -179,15 +178,16 @@ def test_taggers_learn_and_teach(small_bert_checkpoint: Path, tmp_path: Path) ->
     settings = LstmSettings(
         epochs=24, batch_size=8, embedding_size=16, hidden_size=16, max_tokens=LONGEST,
         learning_rate=1e-2, min_piece_count=1, dropout=0.1, token_dropout=0.0,
-        hard_weight=0.8, patience=24,
+        hard_label_weight=0.8, patience=24,
     )  # fmt: skip
-    lstm = train_lstm(data, tmp_path / "lstm", teacher=tmp_path / "bert", settings=settings)
+    taught = TrainOptions(teacher=tmp_path / "bert")
+    lstm = train_to_completion(data, tmp_path / "lstm", settings, taught)
     assert lstm.manifest.lstm is not None
     assert lstm.manifest.lstm.pooling == "none"
     assert lstm.manifest.training.teacher == "bert"
     assert lstm.manifest.training.dev_score > 0.9
-    with pytest.raises(InputError, match="not distilled"):
-        train_bert(data, tmp_path / "no", teacher=tmp_path / "bert")
+    with pytest.raises(InputError, match="not supported for token classification"):
+        train(data, tmp_path / "no", BertSettings(), taught)
 
 
 @pytest.mark.parametrize("arch", ["bert", "lstm"])
@@ -196,28 +196,21 @@ def test_an_interrupted_tagger_goes_on_and_ends_the_same(
 ) -> None:
     data = tagged(40)
     shared = {"epochs": 2, "batch_size": 8, "max_tokens": LONGEST, "patience": 9}
-    train: Any = train_lstm
     settings: Any = LstmSettings(**shared, hidden_size=8, embedding_size=8)
     if arch == "bert":
-        train, settings = train_bert, BertSettings(**shared, frozen_layers=0)
+        settings = BertSettings(**shared, frozen_layers=0)
 
-    def run(out: Path, *, stop_at: float | None = None, every_s: float | None = 0.0) -> Any:
+    def run(out: Path, *, stop_at: float | None = None, interval_s: float | None = 0.0) -> Any:
         def listen(update: ProgressUpdate) -> None:
             notes.append(update.note)
             if update.stage.startswith("train") and update.done == stop_at:
                 raise KeyboardInterrupt
 
-        return train(
-            data,
-            out,
-            checkpoint=small_bert_checkpoint,
-            settings=settings,
-            keep_every_s=every_s,
-            progress=listen,
-        )
+        options = TrainOptions(checkpoint=small_bert_checkpoint, checkpoint_interval_s=interval_s)
+        return train(data, out, settings, options, progress=listen)
 
     notes: list[str] = []
-    whole = run(tmp_path / "whole", every_s=None)
+    whole = run(tmp_path / "whole", interval_s=None)
     for stop_at in (2, 7):  # in the first epoch and in the second
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path / "out", stop_at=stop_at)
@@ -225,5 +218,5 @@ def test_an_interrupted_tagger_goes_on_and_ends_the_same(
     for name, array in whole.weights.items():
         np.testing.assert_array_equal(again.weights[name], array, err_msg=name)
     assert again.manifest.training.dev_scores == whole.manifest.training.dev_scores
-    assert "goes on at step 7" in notes
+    assert "resuming at step 7" in notes
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "whole"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +17,29 @@ from edgeseq.datasets.splits import make_dataset
 from edgeseq.errors import CheckpointError, InputError, OutputError
 from edgeseq.formats.train_logits import FILE_NAME, read_train_logits
 from edgeseq.formats.trained_model import TrainedModel, read_model_folder
-from edgeseq.progress import ProgressUpdate, no_progress
+from edgeseq.progress import ProgressUpdate
 from edgeseq.tasks.examples import Dataset, TextExample
 from edgeseq_converters.models.reference_encoder import bert_answers
-from edgeseq_converters.training import frozen
+from edgeseq_converters.training import classifier
 from edgeseq_converters.training.batching import (
-    Batch,
     StateTexts,
     TokenTexts,
+    in_order,
     shuffled_batches,
     sorted_batches,
 )
-from edgeseq_converters.training.distil import CATCH_UP, caught_up, project_table, train_lstm
-from edgeseq_converters.training.finetune import train_bert
-from edgeseq_converters.training.loop import train_epochs
-from edgeseq_converters.training.optimizer import learning_rate
-from edgeseq_converters.training.settings import BertSettings, LstmSettings, read_settings
-from edgeseq_converters.training.texts import encode_part
+from edgeseq_converters.training.initial_weights import project_table
+from edgeseq_converters.training.loop import Loop, PausedTraining
+from edgeseq_converters.training.optimizer import linear_decay
+from edgeseq_converters.training.settings import (
+    BertSettings,
+    LstmSettings,
+    TrainOptions,
+    read_settings,
+)
+from edgeseq_converters.training.teacher import LABEL_CORRECTION, correct_stale_logits
+from edgeseq_converters.training.texts import encode_split
+from edgeseq_converters.training.trainer import train, train_to_completion
 
 BERT = BertSettings(epochs=5, batch_size=8, learning_rate=2e-3, frozen_layers=0)
 LSTM = LstmSettings(
@@ -90,7 +95,7 @@ def teacher(
     data: Dataset, small_bert_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     out = tmp_path_factory.mktemp("teacher") / "tiny-bert"
-    train_bert(data, out, checkpoint=small_bert_checkpoint, settings=BERT)
+    train(data, out, BERT, TrainOptions(checkpoint=small_bert_checkpoint))
     return out
 
 
@@ -115,8 +120,8 @@ def test_bert_learns_and_is_written(teacher: Path, data: Dataset) -> None:
 def test_lstm_learns_from_the_teacher(teacher: Path, data: Dataset, tmp_path: Path) -> None:
     reports: list[ProgressUpdate] = []
     settings = msgspec.structs.replace(LSTM, epochs=10)
-    model = train_lstm(
-        data, tmp_path / "s", teacher=teacher, settings=settings, progress=reports.append
+    model = train_to_completion(
+        data, tmp_path / "s", settings, TrainOptions(teacher=teacher), progress=reports.append
     )
     # Chance is 0.4; six seeds gave 0.98 to 1.
     assert model.manifest.training.dev_score > 0.9
@@ -142,11 +147,11 @@ def test_the_teacher_keeps_what_it_said_in_training(teacher: Path, data: Dataset
 def test_kept_logits_catch_up_with_the_step_that_followed() -> None:
     logits = np.array([[0.0, 0.0], [900.0, 0.0], [0.0, 2.0]], dtype=np.float32)
     labels = np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]], dtype=np.float32)
-    moved = caught_up(logits, labels) - logits
+    moved = correct_stale_logits(logits, labels) - logits
     share = 1 / (1 + np.exp(-2.0))
     expected = [[0.5, -0.5], [0.0, 0.0], [share, -share]]
-    np.testing.assert_allclose(moved, CATCH_UP * np.array(expected), atol=1e-6)
-    assert caught_up(logits, labels).dtype == np.float32
+    np.testing.assert_allclose(moved, LABEL_CORRECTION * np.array(expected), atol=1e-6)
+    assert correct_stale_logits(logits, labels).dtype == np.float32
 
 
 def test_labels_are_computed_where_none_are_kept(
@@ -159,45 +164,54 @@ def test_labels_are_computed_where_none_are_kept(
     settings = LstmSettings(epochs=1, hidden_size=8, embedding_size=8)
     for folder, dataset in ((teacher, other), (without, data)):
         reports: list[ProgressUpdate] = []
-        model = train_lstm(
-            dataset,
-            tmp_path / "s",
-            teacher=folder,
-            settings=settings,
-            overwrite=True,
-            progress=reports.append,
+        options = TrainOptions(teacher=folder, overwrite=True)
+        model = train_to_completion(
+            dataset, tmp_path / "s", settings, options, progress=reports.append
         )
         assert model.manifest.training.teacher_labels == "computed"
-        assert any(r.stage == "ask tiny-bert" and r.done == r.total for r in reports)
+        assert any(r.stage == "run teacher tiny-bert" and r.done == r.total for r in reports)
+
+
+class FixedScores:
+    """An objective whose epochs have the scores 0.5, 0.9 and 0.7, and whose logits tell a text's
+    number and the epoch."""
+
+    epochs, patience, steps_per_epoch = 3, 9, 13
+    weights: tuple[Any, ...] = ()
+    variables: tuple[Any, ...] = ()
+
+    def __init__(self) -> None:
+        generator = np.random.default_rng(0)
+        lengths = [1 + number % 7 for number in range(100)]
+        self.batches = [shuffled_batches(lengths, 8, generator) for _ in range(3)]
+        self.scores = iter((0.5, 0.9, 0.7))
+
+    def identity(self) -> tuple[dict[str, Any], list[Any]]:
+        return {}, []
+
+    def learning_rate(self, step: int, total: int) -> float:
+        return step / total
+
+    def begin_epoch(self) -> None:
+        pass
+
+    def run_step(self, position: tuple[int, int], learning_rate: float, step: int) -> Any:
+        index = self.batches[position[0]][position[1]]
+        return 1.0, np.stack([index, np.full(len(index), position[0])], axis=1)
+
+    def score_epoch(self) -> float:
+        return next(self.scores)
+
+    def train_logits(self, epoch: int, logits: Any) -> Any:
+        return in_order(self.batches[epoch], logits)
+
+    def format_loss(self, loss: float) -> str:
+        return f"{loss}"
 
 
 def test_the_logits_of_the_best_epoch_come_back_in_the_texts_order() -> None:
-    ids = [[number] * (1 + number % 7) for number in range(100)]
-    scores = iter((0.5, 0.9, 0.7))
-    epochs = 0
-
-    def step(batch: Batch, rate: float, number: int) -> tuple[float, Any]:
-        return 1.0, np.stack([batch.inputs[:, 0], np.full(len(batch.index), epochs)], axis=1)
-
-    def evaluate() -> float:
-        nonlocal epochs
-        epochs += 1
-        return next(scores)
-
-    class Model:
-        trainable_variables = ()
-
-    settings = LstmSettings(epochs=3, batch_size=8)
-    outcome = train_epochs(
-        Model(),
-        step,
-        TokenTexts(ids),
-        evaluate,
-        settings,
-        seed=0,
-        stage="train",
-        progress=no_progress,
-    )
+    outcome = Loop(FixedScores(), stage="train").run()
+    assert not isinstance(outcome, PausedTraining)
     assert outcome.best_epoch == 2
     np.testing.assert_array_equal(outcome.train_logits[:, 0], np.arange(100))
     assert set(outcome.train_logits[:, 1]) == {1}
@@ -212,7 +226,8 @@ def test_lstm_learns_alone(data: Dataset, small_bert_checkpoint: Path, tmp_path:
         learning_rate=1e-2,
         min_piece_count=0,
     )
-    model = train_lstm(data, tmp_path / "s", checkpoint=small_bert_checkpoint, settings=settings)
+    options = TrainOptions(checkpoint=small_bert_checkpoint)
+    model = train_to_completion(data, tmp_path / "s", settings, options)
     assert model.manifest.training.dev_score > 0.9
     assert model.manifest.training.teacher is None
     assert model.manifest.training.teacher_labels is None
@@ -222,36 +237,36 @@ def test_lstm_learns_alone(data: Dataset, small_bert_checkpoint: Path, tmp_path:
 def test_same_seed_same_weights(small_bert_checkpoint: Path, tmp_path: Path, scores: bool) -> None:
     data = make_data(64, scores=scores)
     settings = BertSettings(epochs=1, dropout=0.1, seed=5)
+    options = TrainOptions(checkpoint=small_bert_checkpoint)
     first, second = (
-        train_bert(data, tmp_path / name, checkpoint=small_bert_checkpoint, settings=settings)
-        for name in ("a", "b")
+        train_to_completion(data, tmp_path / name, settings, options) for name in ("a", "b")
     )
     assert same_weights(first, second)
     lstm = LstmSettings(epochs=1, hidden_size=8, embedding_size=8, seed=5)
+    taught = TrainOptions(teacher=tmp_path / "a")
     first, second = (
-        train_lstm(data, tmp_path / name, teacher=tmp_path / "a", settings=lstm)
-        for name in ("c", "d")
+        train_to_completion(data, tmp_path / name, lstm, taught) for name in ("c", "d")
     )
     assert same_weights(first, second)
     other = LstmSettings(epochs=1, hidden_size=8, embedding_size=8, seed=6)
-    third = train_lstm(data, tmp_path / "e", teacher=tmp_path / "a", settings=other)
+    third = train_to_completion(data, tmp_path / "e", other, taught)
     assert not same_weights(first, third)
 
 
 def test_scores_are_standardized_by_the_training_part(small_bert_checkpoint: Path) -> None:
     tokenizer_json = (small_bert_checkpoint / "tokenizer.json").read_text(encoding="utf-8")
-    part = encode_part(make_data(scores=True), "train", tokenizer_json, 64)
+    part = encode_split(make_data(scores=True), "train", tokenizer_json, 64)
     assert part.scores is not None
     assert part.scores.mean() == pytest.approx(0, abs=1e-6)
     assert part.scores.std() == pytest.approx(1, abs=1e-5)
-    assert encode_part(make_data(), "train", tokenizer_json, 64).scores is None
+    assert encode_split(make_data(), "train", tokenizer_json, 64).scores is None
 
 
 def test_long_texts_keep_their_special_tokens(small_bert_checkpoint: Path) -> None:
     tokenizer = Tokenizer.from_file(str(small_bert_checkpoint / "tokenizer.json"))
     ends = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
     tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
-    cut = encode_part(make_data(), "dev", tokenizer.to_str(), 8)
+    cut = encode_split(make_data(), "dev", tokenizer.to_str(), 8)
     assert max(map(len, cut.ids)) == 8
     assert {(ids[0], ids[-1]) for ids in cut.ids} == {(ends[0][1], ends[1][1])}
 
@@ -263,34 +278,34 @@ def test_interrupt_leaves_nothing(
         if update.stage == "train out" and update.done > 3:
             raise KeyboardInterrupt
 
+    options = TrainOptions(checkpoint=small_bert_checkpoint)
     with pytest.raises(KeyboardInterrupt):
-        train_bert(data, tmp_path / "out", checkpoint=small_bert_checkpoint, progress=interrupt)
+        train(data, tmp_path / "out", BertSettings(), options, progress=interrupt)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_stands_in_the_way_is_noticed_before_training(data: Dataset, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    trainers: tuple[Callable[..., TrainedModel], ...] = (train_bert, train_lstm)
-    for train in trainers:
+    for settings in (BertSettings(), LstmSettings()):
         with pytest.raises(OutputError, match="already exists"):
-            train(data, tmp_path / "out")
+            train(data, tmp_path / "out", settings)
 
 
 def test_replaces_when_told(data: Dataset, teacher: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     settings = LstmSettings(epochs=1, hidden_size=8, embedding_size=8)
-    train_lstm(data, tmp_path / "out", teacher=teacher, settings=settings, overwrite=True)
+    train(data, tmp_path / "out", settings, TrainOptions(teacher=teacher, overwrite=True))
     assert read_model_folder(tmp_path / "out").manifest.arch == "lstm"
 
 
 def test_refuses_teachers_that_cannot_teach(data: Dataset, teacher: Path, tmp_path: Path) -> None:
     settings = LstmSettings(epochs=1, hidden_size=8, embedding_size=8)
     student = tmp_path / "student"
-    train_lstm(data, student, teacher=teacher, settings=settings)
+    train(data, student, settings, TrainOptions(teacher=teacher))
     with pytest.raises(CheckpointError, match="cannot be a teacher: found lstm, expected bert"):
-        train_lstm(data, tmp_path / "x", teacher=student)
+        train(data, tmp_path / "x", settings, TrainOptions(teacher=student))
     with pytest.raises(CheckpointError, match="is not a trained-model folder"):
-        train_lstm(data, tmp_path / "x", teacher=tmp_path / "nothing")
+        train(data, tmp_path / "x", settings, TrainOptions(teacher=tmp_path / "nothing"))
     two = [e for e in data.train if e.label != "neutral"]
     two_labels = make_dataset(
         "two",
@@ -303,13 +318,13 @@ def test_refuses_teachers_that_cannot_teach(data: Dataset, teacher: Path, tmp_pa
         origin="",
     )
     with pytest.raises(CheckpointError, match="trained for other labels"):
-        train_lstm(two_labels, tmp_path / "x", teacher=teacher)
+        train(two_labels, tmp_path / "x", settings, TrainOptions(teacher=teacher))
 
 
 def test_divergence_is_said(data: Dataset, small_bert_checkpoint: Path, tmp_path: Path) -> None:
-    settings = BertSettings(learning_rate=1.0, head_rate_factor=1e38, frozen_layers=0)
+    settings = BertSettings(learning_rate=1.0, head_lr_multiplier=1e38, frozen_layers=0)
     with pytest.raises(InputError, match=r"training diverged.*lower learning_rate"):
-        train_bert(data, tmp_path / "out", checkpoint=small_bert_checkpoint, settings=settings)
+        train(data, tmp_path / "out", settings, TrainOptions(checkpoint=small_bert_checkpoint))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -317,7 +332,8 @@ def test_fewer_layers_and_pieces(
     data: Dataset, small_bert_checkpoint: Path, tmp_path: Path
 ) -> None:
     settings = BertSettings(epochs=1, layers=1, min_piece_count=1)
-    model = train_bert(data, tmp_path / "bert", checkpoint=small_bert_checkpoint, settings=settings)
+    options = TrainOptions(checkpoint=small_bert_checkpoint)
+    model = train_to_completion(data, tmp_path / "bert", settings, options)
     config = model.manifest.bert
     assert config is not None
     assert config.layers == 1
@@ -326,13 +342,9 @@ def test_fewer_layers_and_pieces(
 
 
 def test_too_many_frozen_layers(data: Dataset, small_bert_checkpoint: Path, tmp_path: Path) -> None:
+    options = TrainOptions(checkpoint=small_bert_checkpoint)
     with pytest.raises(InputError, match="found 3, expected <= 2"):
-        train_bert(
-            data,
-            tmp_path / "out",
-            checkpoint=small_bert_checkpoint,
-            settings=BertSettings(frozen_layers=3),
-        )
+        train(data, tmp_path / "out", BertSettings(frozen_layers=3), options)
 
 
 @pytest.mark.parametrize(
@@ -345,11 +357,11 @@ def test_too_many_frozen_layers(data: Dataset, small_bert_checkpoint: Path, tmp_
 )
 def test_settings_are_read_strictly(values: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        read_settings(values, BertSettings)
+        read_settings(values, "bert", "sentiment")
 
 
 def test_settings_have_defaults() -> None:
-    assert read_settings({"epochs": 2}, LstmSettings) == LstmSettings(epochs=2)
+    assert read_settings({"epochs": 2}, "lstm", "sentiment") == LstmSettings(epochs=2)
 
 
 def test_batches_hold_every_text_once_and_little_padding() -> None:
@@ -397,15 +409,15 @@ def test_keeping_the_frozen_states_trains_the_same(
     settings = BertSettings(epochs=2, frozen_layers=1, dropout=0.0)
     stages: list[set[str]] = []
     models = []
-    for limit in (frozen.STATES_LIMIT_BYTES, 0):
-        monkeypatch.setattr(frozen, "STATES_LIMIT_BYTES", limit)
+    for limit in (classifier.STATES_LIMIT_BYTES, 0):
+        monkeypatch.setattr(classifier, "STATES_LIMIT_BYTES", limit)
         reports: list[ProgressUpdate] = []
         models.append(
-            train_bert(
+            train_to_completion(
                 data,
                 tmp_path / str(limit),
-                checkpoint=small_bert_checkpoint,
-                settings=settings,
+                settings,
+                TrainOptions(checkpoint=small_bert_checkpoint),
                 progress=reports.append,
             )
         )
@@ -421,7 +433,7 @@ def test_keeping_the_frozen_states_trains_the_same(
 
 
 def test_learning_rate_rises_and_falls() -> None:
-    rates = [learning_rate(n, 100, peak=1.0, warmup=0.1) for n in range(1, 101)]
+    rates = [linear_decay(n, 100, peak=1.0, warmup_ratio=0.1) for n in range(1, 101)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == rates[9] == pytest.approx(1.0)
     assert rates[54] == pytest.approx(0.5)

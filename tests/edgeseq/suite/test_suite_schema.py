@@ -46,23 +46,15 @@ def test_the_demo_suite_is_valid() -> None:
 
 def test_the_sentiment_suite_has_settings_that_training_knows() -> None:
     """The names and ranges of its settings, and teachers where they are needed."""
-    from edgeseq_converters.training.settings import (
-        BertSettings,
-        LstmSettings,
-        check_taught,
-        read_settings,
-    )
+    from edgeseq_converters.training.settings import BertSettings, check_teacher, read_settings
 
     suite = read_suite(Path(edgeseq.__file__).parent / "suites" / "sentiment.toml")
     layers = []
     for model in suite.models:
-        taught = model.teacher is not None
-        if model.arch == "bert":
-            bert = read_settings(model.train, BertSettings)
-            check_taught(bert, taught=taught)
-            layers.append(bert.layers)
-        else:
-            check_taught(read_settings(model.train, LstmSettings), taught=taught)
+        settings = read_settings(model.train, model.arch, suite.task)
+        check_teacher(settings, has_teacher=model.teacher is not None)
+        if isinstance(settings, BertSettings):
+            layers.append(settings.layers)
     assert layers == [None, None, 3, 2, 1]
 
 
@@ -70,8 +62,8 @@ def test_a_quick_sentiment_suite_makes_few_texts_and_tries_one_seed() -> None:
     suite = read_suite(Path(edgeseq.__file__).parent / "suites" / "sentiment.toml")
     models = quick_suite(suite).models
     assert [model.seeds for model in models] == [1] * len(suite.models)
-    assert {model.train.get("transfer", 0) for model in models} == {0, TRANSFER_TEXTS}
-    assert max(model.train.get("transfer", 0) for model in suite.models) > TRANSFER_TEXTS
+    assert {model.train.get("transfer_size", 0) for model in models} == {0, TRANSFER_TEXTS}
+    assert max(model.train.get("transfer_size", 0) for model in suite.models) > TRANSFER_TEXTS
 
 
 def test_a_bert_may_have_a_teacher_and_several_seeds(tmp_path: Path) -> None:

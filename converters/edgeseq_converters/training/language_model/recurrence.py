@@ -28,7 +28,7 @@ def recur_from(projected: Any, recurrent: Any, keep: Any, h_first: Any, c_first:
     """
     steps = tf.shape(projected)[0]
 
-    def forward(t: Any, h: Any, c: Any, *kept: Any) -> tuple[Any, ...]:
+    def forward(t: Any, h: Any, c: Any, *buffers: Any) -> tuple[Any, ...]:
         h, c = h * keep[t], c * keep[t]
         i, f, g, o = tf.split(projected[t] + tf.matmul(h, recurrent), 4, axis=-1)
         i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
@@ -40,17 +40,17 @@ def recur_from(projected: Any, recurrent: Any, keep: Any, h_first: Any, c_first:
             t + 1,
             h_next,
             c_next,
-            *(array.write(t, v) for array, v in zip(kept, values, strict=True)),
+            *(array.write(t, v) for array, v in zip(buffers, values, strict=True)),
         )
 
     start = (0, h_first, c_first, *(tf.TensorArray(tf.float32, steps) for _ in range(5)))
-    _, _, c_last, *kept = tf.while_loop(lambda t, *_: t < steps, forward, start)
-    before, cells_before, gates, squashed, states = (array.stack() for array in kept)
+    _, _, c_last, *buffers = tf.while_loop(lambda t, *_: t < steps, forward, start)
+    before, cells_before, gates, squashed, states = (array.stack() for array in buffers)
 
     def gradient(upstream: Any, _c_last: Any) -> tuple[Any, ...]:
         transposed = tf.transpose(recurrent)
 
-        def backward(n: Any, dh: Any, dc: Any, kept: Any) -> tuple[Any, ...]:
+        def backward(n: Any, dh: Any, dc: Any, buffer: Any) -> tuple[Any, ...]:
             t = steps - 1 - n
             i, f, g, o = tf.split(gates[t], 4, axis=-1)
             s = squashed[t]
@@ -65,12 +65,12 @@ def recur_from(projected: Any, recurrent: Any, keep: Any, h_first: Any, c_first:
                 ],
                 -1,
             )
-            return n + 1, tf.matmul(dz, transposed) * keep[t], dc * f * keep[t], kept.write(t, dz)
+            return n + 1, tf.matmul(dz, transposed) * keep[t], dc * f * keep[t], buffer.write(t, dz)
 
         zero = tf.zeros_like(h_first)
         start = (0, zero, zero, tf.TensorArray(tf.float32, steps))
-        *_, kept = tf.while_loop(lambda n, *_: n < steps, backward, start)
-        d_projected = kept.stack()
+        *_, buffer = tf.while_loop(lambda n, *_: n < steps, backward, start)
+        d_projected = buffer.stack()
         hidden = tf.shape(recurrent)[0]
         rows, d_rows = tf.reshape(before, [-1, hidden]), tf.reshape(d_projected, [-1, 4 * hidden])
         return d_projected, tf.matmul(rows, d_rows, transpose_a=True), None, None, None

@@ -1,0 +1,191 @@
+"""What a classifier starts from: a checkpoint or a teacher, with the tokenizer and the
+dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from edgeseq.errors import InputError
+from edgeseq.formats.trained_model import LstmConfig, TrainedModel
+from edgeseq.progress import ProgressCallback
+from edgeseq_converters.models.arrays import FloatArray
+from edgeseq_converters.models.encoder import WORD_TABLE
+from edgeseq_converters.models.huggingface.checkpoint import (
+    DEFAULT_CHECKPOINT,
+    BertCheckpoint,
+    read_checkpoint,
+)
+from edgeseq_converters.models.trim_encoder import keep_layers, trim_checkpoint
+from edgeseq_converters.models.vocabulary import trim_wordpiece
+from edgeseq_converters.training.marks import add_markers, mark_checkpoint, marks_of
+from edgeseq_converters.training.settings import BertSettings, LstmSettings
+from edgeseq_converters.training.teacher import teacher_checkpoint, token_states
+
+EMBEDDING_DEVIATION = 0.1
+"""Standard deviation of an LSTM's initial embedding table."""
+
+
+class CheckpointSource(msgspec.Struct, frozen=True):
+    """Where pre-trained weights come from: `teacher`, else `checkpoint`, else the default one,
+    whose package file `data_dir` may hold."""
+
+    checkpoint: str | Path | None = None
+    teacher: TrainedModel | None = None
+    data_dir: Path | None = None
+
+
+class InitialWeights(msgspec.Struct, frozen=True):
+    """Tokenizer, `BertConfig` or `LstmConfig`, and arrays by name (of an LSTM at most the table).
+
+    `identity` names the pre-trained weights, if any; `settings` have nothing left open.
+    """
+
+    tokenizer_json: str
+    config: Any
+    weights: dict[str, FloatArray]
+    identity: str | None
+    settings: BertSettings | LstmSettings
+
+
+def initial_bert(
+    texts: Sequence[str],
+    settings: BertSettings,
+    source: CheckpointSource,
+    *,
+    by_word: bool,
+    progress: ProgressCallback,
+) -> InitialWeights:
+    """The checkpoint, or the teacher where none is named, with the layers and word pieces that the
+    settings and `texts` leave of it.
+
+    Raises `CheckpointError` and `FetchError` as `read_checkpoint` does, and `InputError` for
+    settings that do not fit it.
+    """
+    if source.teacher is not None and source.checkpoint is None:
+        checkpoint = teacher_checkpoint(source.teacher)
+    else:
+        checkpoint = read_checkpoint(
+            DEFAULT_CHECKPOINT if source.checkpoint is None else source.checkpoint,
+            pooling="mean" if by_word or settings.pooling == "markers" else settings.pooling,
+            data_dir=source.data_dir,
+            progress=progress,
+        )
+    if settings.pooling == "markers" and not by_word:
+        checkpoint = mark_checkpoint(checkpoint, seed=settings.seed)
+    if settings.layers is not None:
+        checkpoint = keep_layers(checkpoint, settings.layers)
+    if settings.min_piece_count:
+        checkpoint = trim_checkpoint(checkpoint, texts, min_count=settings.min_piece_count)
+    config = checkpoint.config
+    return InitialWeights(
+        tokenizer_json=checkpoint.tokenizer_json,
+        config=msgspec.structs.replace(config, head="token_classification") if by_word else config,
+        weights=checkpoint.weights,
+        identity=checkpoint.identity,
+        settings=msgspec.structs.replace(
+            settings,
+            frozen_layers=_frozen_layers(settings, checkpoint),
+            max_tokens=min(settings.max_tokens, config.max_position_embeddings),
+        ),
+    )
+
+
+def _frozen_layers(settings: BertSettings, checkpoint: BertCheckpoint) -> int:
+    """How many of the lowest layers are not trained; raises `InputError` when there are fewer."""
+    layers = checkpoint.config.layers
+    if settings.frozen_layers is None:
+        # Layers that share their arrays are frozen together or not at all.
+        return 0 if checkpoint.config.layer_sources else layers // 3
+    if settings.frozen_layers > layers:
+        raise InputError(
+            "frozen_layers is more than the checkpoint has",
+            where="train",
+            found=settings.frozen_layers,
+            expected=f"<= {layers}",
+        )
+    return settings.frozen_layers
+
+
+def initial_lstm(
+    texts: Sequence[str],
+    settings: LstmSettings,
+    source: CheckpointSource,
+    *,
+    by_word: bool,
+    progress: ProgressCallback,
+) -> InitialWeights:
+    """Tokenizer and embedding table of the teacher, else of the checkpoint, without the word pieces
+    that are rare in `texts`."""
+    teacher = source.teacher
+    if teacher is not None:
+        tokenizer_json, weights = teacher.tokenizer_json, teacher.weights
+        identity = teacher.manifest.name
+    else:
+        checkpoint = read_checkpoint(
+            source.checkpoint or DEFAULT_CHECKPOINT, data_dir=source.data_dir, progress=progress
+        )
+        tokenizer_json, weights = checkpoint.tokenizer_json, checkpoint.weights
+        identity = checkpoint.identity
+    table = weights[WORD_TABLE]
+    has_mentions = settings.pooling == "markers" and not by_word
+    if has_mentions:
+        tokenizer_json, table = add_markers(tokenizer_json, table, seed=settings.seed)
+    token_ids = np.arange(len(table))
+    if settings.min_piece_count:
+        trimmed = trim_wordpiece(tokenizer_json, texts, min_count=settings.min_piece_count)
+        tokenizer_json, token_ids = trimmed.tokenizer_json, trimmed.kept_ids
+        table = table[token_ids]
+    if settings.token_state_weight and teacher is not None:
+        states = token_states(teacher, token_ids, progress=progress)
+        table = concat_weighted(table, states, weight=settings.token_state_weight)
+    config = LstmConfig(
+        vocabulary_size=len(table),
+        embedding_size=settings.embedding_size,
+        hidden_size=settings.hidden_size,
+        layers=settings.layers,
+        bidirectional=settings.bidirectional,
+        pooling="none" if by_word else settings.pooling,
+        marker_ids=marks_of(tokenizer_json) if has_mentions else (),
+    )
+    if not settings.pretrained_embeddings:
+        return InitialWeights(tokenizer_json, config, {}, None, settings)
+    projected = project_table(table, settings.embedding_size, seed=settings.seed)
+    return InitialWeights(
+        tokenizer_json, config, {"embedding.weight": projected}, identity, settings
+    )
+
+
+def concat_weighted(table: FloatArray, states: FloatArray, *, weight: float) -> FloatArray:
+    """Both [n, hidden] as [n, 2·hidden], each centred and of deviation 1, the states times
+    `weight`: projected by principal components, neither outweighs the other by its size alone."""
+    parts = [
+        factor * (part - part.mean(axis=0)) / max(float((part - part.mean(axis=0)).std()), 1e-12)
+        for part, factor in ((table, 1.0), (states, weight))
+    ]
+    joined: FloatArray = np.concatenate(parts, axis=1).astype(np.float32)
+    return joined
+
+
+def project_table(table: FloatArray, size: int, *, seed: int = 0) -> FloatArray:
+    """A word-piece table [V, H] on its first `size` principal components: [V, size].
+
+    The rows are centred, rotated, and scaled to `EMBEDDING_DEVIATION`. Where the table has fewer
+    dimensions than `size`, the others start as small random numbers.
+    """
+    centred = table - table.mean(axis=0)
+    covariance = centred.T.astype(np.float64) @ centred / len(centred)
+    values, vectors = np.linalg.eigh(covariance)
+    first = vectors[:, np.argsort(values)[::-1][:size]]
+    # An eigenvector's sign is arbitrary: fix it, so that every machine starts alike.
+    first *= np.sign(first[np.abs(first).argmax(axis=0), np.arange(first.shape[1])])
+    projected = centred @ first
+    projected *= EMBEDDING_DEVIATION / max(float(projected.std()), 1e-12)
+    missing = size - projected.shape[1]
+    generator = np.random.default_rng(seed)
+    rest = generator.normal(0, EMBEDDING_DEVIATION, (len(table), missing))
+    return np.concatenate([projected, rest], axis=1).astype(np.float32)

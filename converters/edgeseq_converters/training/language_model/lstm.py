@@ -1,0 +1,153 @@
+"""An LSTM language model to be trained: one table for words in and words out.
+
+    e_t = table[word_t]; h_t = LSTM(e_t, h_{t−1}); logits = table · (project · h_t + shift) + bias
+
+Dropout is one mask per chunk of text and column, not per step (Gal & Ghahramani 2016, "A
+Theoretically Grounded Application of Dropout in RNNs").
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
+from edgeseq_converters.models.arrays import FloatArray
+from edgeseq_converters.models.network import Cell, Dense, Embedding, Network, Recurrent
+from edgeseq_converters.training.language_model.base import LanguageModel
+from edgeseq_converters.training.language_model.corpus import Stream, StreamColumns
+from edgeseq_converters.training.language_model.recurrence import recur_from
+from edgeseq_converters.training.settings import LmLstmSettings
+
+Arrays = dict[str, FloatArray]
+_EVALUATION_BATCH = 16, 64
+"""Parallel streams and steps at a time in evaluation: 1,024 words of logits are 136 MB."""
+
+
+def initial_arrays(
+    frequencies: FloatArray,
+    hidden: int,
+    size: int,
+    rng: np.random.Generator,
+    table: FloatArray | None = None,
+) -> Arrays:
+    """Initial weights; `frequencies` [V] are shares of the training words.
+
+    The words' bias starts at ln of the frequency: the model begins as a unigram model. `table`
+    [V, size] replaces the random one. The rest is as Keras initializes an LSTM.
+    """
+
+    def glorot(rows: int, columns: int) -> FloatArray:
+        limit = np.sqrt(6 / (rows + columns))
+        return rng.uniform(-limit, limit, (rows, columns)).astype(np.float32)
+
+    orthogonal, upper = np.linalg.qr(rng.normal(size=(4 * hidden, hidden)))
+    bias = np.zeros(4 * hidden, np.float32)
+    bias[hidden : 2 * hidden] = 1
+    if table is None:
+        table = rng.normal(size=(len(frequencies), size), scale=0.05).astype(np.float32)
+    return {
+        "table": table,
+        "kernel": glorot(size, 4 * hidden),
+        "recurrent_kernel": (orthogonal * np.sign(np.diag(upper))).T.astype(np.float32),
+        "bias": bias,
+        "project": glorot(hidden, size) * np.float32(0.5),
+        "shift": np.zeros(size, np.float32),
+        "word_bias": np.log(np.maximum(frequencies, 1e-9)).astype(np.float32),
+    }
+
+
+def network_of_arrays(name: str, arrays: Arrays) -> Network:
+    """The trained model as layers; the last one's kernel is the table, transposed."""
+    cell = Cell("lstm", arrays["kernel"], arrays["recurrent_kernel"], arrays["bias"])
+    return Network(
+        name,
+        Embedding("embedding", arrays["table"]),
+        (
+            Recurrent("lstm.0", cell, sequences=True),
+            Dense("project", arrays["project"], arrays["shift"]),
+            Dense("words", np.ascontiguousarray(arrays["table"].T), arrays["word_bias"]),
+        ),
+    )
+
+
+class LmLstm(LanguageModel):
+    """The model with its optimizer and the state that each stream has come to."""
+
+    def __init__(self, arrays: Arrays, settings: LmLstmSettings) -> None:
+        """`arrays` are those of `initial_arrays`."""
+        super().__init__({name: tf.Variable(array) for name, array in arrays.items()}, settings)
+        self._size = arrays["table"].shape[1]
+        self._hidden = arrays["recurrent_kernel"].shape[0]
+        self.state = [tf.Variable(tf.zeros([settings.batch_size, self._hidden])) for _ in range(2)]
+
+    def chunks(self, stream: Stream) -> StreamColumns:
+        """The stream as parallel ones."""
+        settings: Any = self.settings
+        return StreamColumns(
+            stream,
+            batch_size=settings.batch_size,
+            steps=settings.bptt_steps,
+            seed=settings.seed,
+        )
+
+    def arrays(self) -> Arrays:
+        """The weights under the names of `initial_arrays`."""
+        return {name: np.array(v.numpy(), np.float32) for name, v in self.weights.items()}
+
+    def features(self, embedded: Any, keep: Any, step: Any | None) -> tuple[Any, tuple[Any, ...]]:
+        """See `LanguageModel`; keep is [time, batch]."""
+        settings, batch = self.settings, keep.shape[1]
+        embedded = tf.reshape(embedded, [-1, batch, self._size])
+        embedded *= self.dropout_mask([1, batch, self._size], settings.embedding_dropout, step, 0)
+        states, last = self._states(embedded, keep, *self.state)
+        mask = self.dropout_mask([1, batch, self._hidden], settings.output_dropout, step, 1)
+        return self._project(states * mask), (states[-1], last)
+
+    def _states(self, embedded: Any, keep: Any, h: Any, c: Any) -> tuple[Any, Any]:
+        """Embedded words [time, batch, size] → states [time, batch, hidden], the last cell
+        state."""
+        weights = self.weights
+        rows = tf.reshape(embedded, [-1, self._size])
+        rows = tf.matmul(rows, weights["kernel"]) + weights["bias"]
+        rows = tf.reshape(rows, [tf.shape(keep)[0], tf.shape(keep)[1], 4 * self._hidden])
+        recurrent = tf.convert_to_tensor(weights["recurrent_kernel"])
+        states, last = recur_from(rows, recurrent, keep[..., None], h, c)
+        return states, last
+
+    def _project(self, states: Any) -> Any:
+        rows = tf.matmul(tf.reshape(states, [-1, self._hidden]), self.weights["project"])
+        return rows + self.weights["shift"]
+
+    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator, unused-ignore]
+    def chunk_loss(self, inputs: Any, targets: Any, keep: Any, h: Any, c: Any) -> Any:
+        """Sum of −ln p over a chunk [time, batch] under the whole vocabulary, and the states."""
+        states, last = self._states(tf.gather(self.weights["table"], inputs), keep, h, c)
+        losses = self.word_losses(self._project(states), tf.reshape(targets, [-1]))
+        return tf.reduce_sum(losses), states[-1], last
+
+    def perplexity(self, stream: Stream, *, progress: ProgressCallback = no_progress) -> float:
+        """Perplexity per word of `stream` under the whole vocabulary.
+
+        Streams run in parallel, so all but the first begin without the words before.
+        """
+        batch, steps = _EVALUATION_BATCH
+        batch = max(1, min(batch, len(stream.targets) // steps))
+        columns = stream.columns(batch)
+        h = c = tf.zeros([batch, self._hidden])
+        total, rows = 0.0, len(columns.targets)
+        for begin in range(0, rows, steps):
+            chunk = slice(begin, begin + steps)
+            loss, h, c = self.chunk_loss(
+                tf.constant(columns.inputs[chunk]),
+                tf.constant(columns.targets[chunk]),
+                tf.constant(columns.keep[chunk]),
+                h,
+                c,
+            )
+            total += float(loss)
+            progress(ProgressUpdate("score", min(begin + steps, rows), rows))
+        return math.exp(total / columns.targets.size)

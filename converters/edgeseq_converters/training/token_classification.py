@@ -1,0 +1,120 @@
+"""Training with a label per word: cross-entropy at each word's first token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from edgeseq.errors import InputError
+from edgeseq.formats.trained_model import TrainedModel
+from edgeseq.progress import ProgressCallback
+from edgeseq.tasks.examples import Dataset, TaggedExample
+from edgeseq_converters.models.arrays import FloatArray
+from edgeseq_converters.training.classifier import (
+    ClassifierObjective,
+    TrainStep,
+    make_optimizer,
+    training_graph,
+)
+from edgeseq_converters.training.initial_weights import (
+    CheckpointSource,
+    initial_bert,
+    initial_lstm,
+)
+from edgeseq_converters.training.record import PreparedTraining, Provenance
+from edgeseq_converters.training.settings import BertSettings, LstmSettings, TrainOptions
+from edgeseq_converters.training.tags import (
+    EncodedWords,
+    encode_tagged,
+    logits_by_word,
+    tag_score,
+    word_encoder,
+)
+from edgeseq_converters.training.teacher import read_teacher, softmax, teacher_logits_by_word
+from edgeseq_converters.training.texts import one_hot
+
+
+def prepare_token_classification(
+    data: Dataset[TaggedExample],
+    settings: BertSettings | LstmSettings,
+    options: TrainOptions,
+    progress: ProgressCallback,
+) -> PreparedTraining:
+    """Reads the initial weights, encodes the words, asks the teacher and builds the update.
+
+    Raises `InputError` for a teacher of a BERT, and for unlabelled texts.
+    """
+    if options.teacher is not None and isinstance(settings, BertSettings):
+        raise InputError(
+            "distillation into a BERT is not supported for token classification",
+            where="--teacher",
+            fix="leave it out",
+        )
+    if settings.transfer_size or settings.unlabelled:
+        raise InputError("transfer sets are not supported for token classification", where="train")
+    teacher = None if options.teacher is None else read_teacher(options.teacher, data)
+    source = CheckpointSource(options.checkpoint, teacher, options.data_dir)
+    texts = [example.text for example in data.train]
+    if isinstance(settings, BertSettings):
+        initial = initial_bert(texts, settings, source, by_word=True, progress=progress)
+    else:
+        initial = initial_lstm(texts, settings, source, by_word=True, progress=progress)
+    encoder = word_encoder(initial.tokenizer_json, initial.settings.max_tokens)
+    train, dev = (encode_tagged(split, data.labels, encoder) for split in (data.train, data.dev))
+    targets = _targets(data, train, teacher, settings, progress)
+    graph = training_graph(initial, len(data.labels), train.ids, dev.ids, progress)
+
+    def loss(values: Any, mask: Any, rows: Any) -> tuple[Any, None]:
+        logits = graph.model.head(graph.pooled(values, mask, True))
+        losses = -tf.reduce_sum(rows * tf.nn.log_softmax(logits), -1)
+        return tf.reduce_sum(losses) / tf.maximum(tf.reduce_sum(rows), 1.0), None
+
+    specification = tf.TensorSpec([None, None, targets.shape[1]], tf.float32)
+    optimizer = make_optimizer(graph, initial.settings)
+    predictor = graph.predictor()
+
+    def evaluate() -> float:
+        logits = logits_by_word(predictor, graph.dev, dev)
+        return tag_score(data.task, data.labels, dev, logits)
+
+    objective = ClassifierObjective(
+        graph,
+        initial.settings,
+        TrainStep(optimizer, loss, inputs=graph.inputs, targets=specification),
+        targets,
+        batch_targets=lambda batch: train.by_token(batch, targets),
+        evaluate=evaluate,
+    )
+    return PreparedTraining(
+        objective,
+        initial.settings,
+        initial.tokenizer_json,
+        initial.settings.max_tokens,
+        lambda: (initial.config, graph.model.arrays()),
+        provenance=Provenance(
+            initial_weights=initial.identity,
+            teacher=None if teacher is None else teacher.manifest.name,
+            teacher_labels=None if teacher is None else "computed",
+        ),
+    )
+
+
+def _targets(
+    data: Dataset[TaggedExample],
+    train: EncodedWords,
+    teacher: TrainedModel | None,
+    settings: BertSettings | LstmSettings,
+    progress: ProgressCallback,
+) -> FloatArray:
+    """Distributions [words, labels]: the labels, or with a teacher `hard_label_weight` of them and
+    the rest its distribution (Hinton et al. 2015, "Distilling the Knowledge in a Neural Network",
+    temperature 1), which need not be cut into the same tokens."""
+    labels = one_hot(train.gold, len(data.labels))
+    if teacher is None:
+        return labels
+    shares = softmax(teacher_logits_by_word(teacher, data, progress=progress))
+    hard = np.float32(settings.hard_label_weight)
+    targets: FloatArray = (hard * labels + (1 - hard) * shares).astype(np.float32)
+    return targets
