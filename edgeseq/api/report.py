@@ -23,8 +23,8 @@ def report(
     Args:
         results: Results, or their files.
         budget: Limits like "memory=64MB p95=20ms" of `memory` (whole process), `model_memory`,
-            `p50`, `p95`, `size` and `cold_start`; `drop`: points of the score that may be given up
-            for a cheaper model.
+            `p50`, `p95`, `size` and `cold_start`; `drop`: points of the score that a cheaper
+            model may lose.
         examples: A measured bundle, to show some of its texts on which models disagree.
 
     Returns:
@@ -59,7 +59,7 @@ def recommend(
 
     Args:
         results: Results, or their files.
-        max_drop: Points of the score that may be given up for a cheaper model.
+        max_drop: Points of the score that a cheaper model may lose.
         **limits: `memory`, `model_memory` or `size` like "64MB", `p50`, `p95` or `cold_start` like
             "20ms".
 

@@ -40,7 +40,6 @@ def report(
 
     Example: edgeseq report result.json --out report --budget "memory=64MB p95=20ms"
     """
-
     deployment = es.report(results, budget=budget, examples=examples)
     with progress_bars() as progress:
         page = deployment.save(out_folder, progress=progress)

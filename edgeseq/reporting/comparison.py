@@ -22,6 +22,7 @@ from typing import Literal
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from edgeseq.errors import ResultError
 from edgeseq.formats.result import Result, Run, read_result
@@ -223,22 +224,22 @@ def _time_change(
     """A percentile of times; `rows` tell whether the runs are valid and times are latencies."""
     change = MetricChange(old.bundle.name, metric, UNITS[metric])
     if any(row.p50_ms is None and row.n_queries for row in rows):
-        return _with_problem(change, "latencies are not valid under emulation")
+        return replace(change, problem="latencies are not valid under emulation")
     if old.scope != new.scope:
-        return _with_problem(change, f"times of {old.scope} and of {new.scope}")
+        return replace(change, problem=f"times of {old.scope} and of {new.scope}")
     samples = [_samples_ms(run, metric) for run in (old, new)]
     if not all(len(column) for column in samples):
-        return _with_problem(change, NOT_MEASURED)
+        return replace(change, problem=NOT_MEASURED)
     first, second = (latency.percentile_interval(column, percent) for column in samples)
     if first is None or second is None:
-        return _with_problem(change, f"{min(map(len, samples))} samples are too few for {metric}")
+        return replace(change, problem=f"{min(map(len, samples))} samples are too few for {metric}")
     if percent == 50:
         bootstrapped = latency.median_ratio(samples[1], samples[0])
         ratio_ci95: OpenInterval = (bootstrapped.low, bootstrapped.high)
     else:
         low, high = _recover_interval(_logarithms(second), _logarithms(first))
         ratio_ci95 = (math.exp(low), None if high is None else math.exp(high))
-    return msgspec.structs.replace(
+    return replace(
         change,
         old=first.estimate,
         new=second.estimate,
@@ -265,10 +266,6 @@ def _samples_ms(run: Run, metric: MetricName) -> np.ndarray[tuple[int], np.dtype
     return np.asarray(column, dtype=np.float64) / 1e6
 
 
-def _with_problem(change: MetricChange, problem: str) -> MetricChange:
-    return msgspec.structs.replace(change, problem=problem)
-
-
 def _logarithms(interval: Interval) -> tuple[float, float, float]:
     high = math.log(interval.high) if math.isfinite(interval.high) else math.inf
     return math.log(interval.estimate), math.log(interval.low), high
@@ -288,8 +285,8 @@ def _plain_change(
     """One observation each, without an interval."""
     change = MetricChange(bundle, metric, UNITS[metric], old=old, new=new)
     if old is None or new is None:
-        return _with_problem(change, NOT_MEASURED)
-    return msgspec.structs.replace(change, worse_by=new - old, ratio=new / old if old else None)
+        return replace(change, problem=NOT_MEASURED)
+    return replace(change, worse_by=new - old, ratio=new / old if old else None)
 
 
 def _score_change(old: Run, new: Run) -> MetricChange:
@@ -297,15 +294,15 @@ def _score_change(old: Run, new: Run) -> MetricChange:
     change = MetricChange(old.bundle.name, "score", "points")
     first, second = old.predictions, new.predictions
     if first is None or second is None:
-        return _with_problem(change, NOT_MEASURED)
+        return replace(change, problem=NOT_MEASURED)
     if old.bundle.labels != new.bundle.labels or old.bundle.task != new.bundle.task:
-        return _with_problem(change, "the tasks or labels differ")
+        return replace(change, problem="the tasks or labels differ")
     if not is_paired(first, second):
-        return _with_problem(change, "measured on different examples")
+        return replace(change, problem="measured on different examples")
     metric, labels = scoring.metric_of(old.bundle.task), old.bundle.labels
     loss = scoring.difference(metric, first, second, labels).interval
     old_score, new_score = (scoring.score(metric, p, labels).value for p in (first, second))
-    return msgspec.structs.replace(
+    return replace(
         change,
         old=100 * metric.rank(old_score),
         new=100 * metric.rank(new_score),

@@ -12,6 +12,7 @@ from pathlib import Path
 from edgeseq.errors import InputError, OutputError
 from edgeseq.formats.result import Result
 from edgeseq.formats.storage import new_folder, write_bytes, write_json, write_text
+from edgeseq.html import html_table
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.reporting import page
 from edgeseq.reporting.budgets import Budget, budget_text
@@ -209,14 +210,11 @@ def _check_out(folder: Path) -> None:
 
 def _view_html(view: GroupView) -> str:
     titles = [figure.title for figure in view.table[0].figures] if view.table else []
-    head = "".join(f"<th>{escape(title)}</th>" for title in ("model", *titles, "decision"))
-    lines = []
-    for row in view.table:
-        decision = "<b>ships</b>" if row.ships else escape("; ".join(row.reasons))
-        cells = "".join(f"<td>{escape(figure.value)}</td>" for figure in row.figures)
-        lines.append(f"<tr><th>{escape(row.bundle)}</th>{cells}<td>{decision}</td></tr>")
+    rows = [
+        (row.bundle, *(figure.value for figure in row.figures), "; ".join(row.reasons) or "ships")
+        for row in view.table
+    ]
     return (
         f"<p><b>{escape(view.headline)}.</b> {escape(view.reason)}</p>"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
-        f"<p>{escape(view.boundary)}</p>"
+        f"{html_table(('model', *titles, 'decision'), rows)}<p>{escape(view.boundary)}</p>"
     )

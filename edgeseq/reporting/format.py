@@ -26,7 +26,7 @@ from edgeseq.units import (
 Unit = Literal["bytes", "ms", "points"]
 NOT_MEASURED = "not measured"
 ABSENT = "–"
-NOT_ITS_SPEED = "limits of this machine, not the board's speed"
+NOT_ITS_SPEED = "the limits of the board, not its speed"
 _STATUS_TEXTS = {
     "answered": "answers",
     "killed": "killed: out of memory",
@@ -160,11 +160,11 @@ def format_energy(busy: EnergyWindow | None, idle: EnergyWindow | None) -> str:
 
 
 def format_limits(run: LimitedRun) -> str:
-    """The limits: `64.0 MB`, `64.0 MB, 0.5 processors`, `those of pi4 (2.15 GB)`."""
+    """The limits: `64.0 MB`, `64.0 MB, 0.5 processors`, `pi4 (2.15 GB)`."""
     limits = format_bytes(run.limit_bytes)
     if run.cpus is not None:
         limits += f", {run.cpus:g} processor{'s' * (run.cpus != 1)}"
-    return limits if run.board is None else f"those of {run.board} ({limits})"
+    return limits if run.board is None else f"{run.board} ({limits})"
 
 
 def format_limited_status(run: LimitedRun) -> str:

@@ -104,34 +104,32 @@ def measured_examples(group: ModelGroup, examples: Sequence[AnyExample]) -> Sequ
 
 def check_examples(group: ModelGroup, examples: Sequence[AnyExample]) -> None:
     """Raises `InputError` unless the examples are those that were predicted."""
+
+    def refuse(where: str, actual: str, expected: str) -> InputError:
+        return InputError(
+            "these are not the examples that were measured",
+            where=where,
+            found=actual,
+            expected=expected,
+            fix="name a bundle that was measured",
+        )
+
     for model in group.models:
         predictions, labels = model.run.predictions, model.run.bundle.labels
         if predictions is None:
             continue
-        if len(predictions.sources) != len(examples):
-            raise InputError(
-                "these are not the examples that were measured",
-                where="examples",
-                found=f"{len(examples)} examples",
-                expected=f"{len(predictions.sources)}, as for {model.row.bundle}",
-                fix="name a bundle that was measured",
-            )
-        if not predictions.gold:
-            continue
-        for number, (span, example) in enumerate(
-            zip(by_example(predictions), examples, strict=True), start=1
-        ):
+        name, n_examples = model.row.bundle, len(predictions.sources)
+        if n_examples != len(examples):
+            raise refuse("examples", f"{len(examples)} examples", f"{n_examples}, as for {name}")
+        spans = by_example(predictions) if predictions.gold else []
+        for number, (span, example) in enumerate(zip(spans, examples, strict=False), start=1):
             gold, actual = tuple(labels[k] for k in predictions.gold[span]), labels_of(example)
-            if gold == actual:
-                continue
-            result = f"the result of {model.row.bundle}"
-            raise InputError(
-                "these are not the examples that were measured",
-                where=f"examples: number {number}",
-                found=f"label {actual[0]!r}" if len(actual) == 1 else f"{len(actual)} other tags",
-                expected=f"{gold[0]!r}, as in {result}" if len(gold) == 1 else f"those in {result}",
-                fix="name a bundle that was measured",
-            )
+            if gold != actual:
+                raise refuse(
+                    f"examples: number {number}",
+                    f"labels {' '.join(actual)!r}",
+                    f"{' '.join(gold)!r}, as in the result of {name}",
+                )
 
 
 def disagreement_tables(
@@ -139,25 +137,23 @@ def disagreement_tables(
 ) -> tuple[ReportTable, ...]:
     """Texts (or words in their sentences) that only one of two models got right, a few each way,
     in the order of the data."""
-    if first.run.predictions is None or second.run.predictions is None:
-        return ()
-    if not first.run.predictions.gold:
-        return ()
     labels = first.run.bundle.labels
     lines: list[tuple[str, ...]] = []
     for right_model, wrong_model in ((first, second), (second, first)):
         right, wrong = right_model.run.predictions, wrong_model.run.predictions
-        assert right is not None  # noqa: S101 - checked above
-        assert wrong is not None  # noqa: S101
-        n_lines = 0
+        if right is None or wrong is None or not right.gold:
+            return ()
+        texts = []
         for example, span in zip(examples, by_example(right), strict=True):
             for index in range(span.start, span.stop):
                 gold, wrong_label = right.gold[index], wrong.predicted[index]
-                if right.predicted[index] == gold != wrong_label and n_lines < MAX_TEXTS:
-                    n_lines += 1
+                if right.predicted[index] == gold != wrong_label:
                     text = _in_context(example, index - span.start)
-                    lines.append((text, labels[gold], labels[wrong_label], right_model.row.bundle))
+                    texts.append((text, labels[gold], labels[wrong_label], right_model.row.bundle))
                     break  # each sentence once
+            if len(texts) == MAX_TEXTS:
+                break
+        lines += texts
     head = ("text", "gold label", "prediction of the other", "only right")
     return (ReportTable(head, tuple(lines)),) if lines else ()
 

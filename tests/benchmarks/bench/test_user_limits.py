@@ -195,8 +195,8 @@ def test_limits_are_rows_everywhere_and_a_board_is_labelled_as_a_limit(
     make_report([tmp_path / "result.json"]).save(tmp_path / "report")
     for page in ("report.md", "report.html"):
         text = (tmp_path / "report" / page).read_text()
-        assert "those of pi-zero-2w (537 MB" in text
-        assert "limits of this machine, not the board" in text
+        assert "pi-zero-2w (537 MB" in text
+        assert "the limits of the board, not its speed" in text
         assert "before the runtime was imported" in text
 
 
