@@ -28,7 +28,7 @@ from edgeseq.stats.latency import (
 )
 from edgeseq.units import format_interval
 
-stats = pytest.importorskip("scipy.stats", reason="scipy comes with the extra `report`")
+stats = pytest.importorskip("scipy.stats", reason="scipy is not installed")
 
 
 STUDIES = Path(__file__).parents[3] / "benchmarks" / "studies"

@@ -18,7 +18,7 @@ from edgeseq.stats.scores import (
     wilson,
 )
 
-stats = pytest.importorskip("scipy.stats", reason="scipy comes with the extra `report`")
+stats = pytest.importorskip("scipy.stats", reason="scipy is not installed")
 
 
 @pytest.mark.parametrize(
