@@ -86,8 +86,8 @@ def convert(
             `static_wi8_ai8`, `static_wi8_ai16`, `dynamic_wi4_afp32` or `dynamic_wi4_ei4_afp32`;
             `auto`: the smallest that loses no more than `max_drop`.
         lowering: Of an LSTM `loop` (default), `projected`, `unrolled` or `fused`.
-        out: The bundle's folder; by default a temporary one that is removed with the bundle (see
-            `Bundle.save`).
+        out: The bundle's folder, whose name is the bundle's; by default a temporary one that is
+            removed with the bundle (see `Bundle.save`).
         length: Tokens of the lowering `unrolled`; longer texts are truncated.
         runtime: An older runtime that must load the file, such as `tflite-runtime==2.14`.
         max_drop: Points of the metric that may be lost on the validation split.
@@ -110,10 +110,9 @@ def convert(
     if lowering == "auto":
         raise InputError("several bundles", where="lowering", found="auto", fix="call convert_all")
     recipes, lowerings = (recipe,), () if lowering is None else (lowering,)
-    with output_folder(out, "bundle") as (path, folder):
-        result = _convert(
-            resolve_model(model), data, path, (recipes, lowerings), folder=folder, options=options
-        )
+    model = resolve_model(model)
+    with output_folder(out, f"{model.name or model.source.stem}-{recipe}") as (path, folder):
+        result = _convert(model, data, path, (recipes, lowerings), folder=folder, options=options)
     return result.bundles[0]
 
 

@@ -35,8 +35,8 @@ def convert(
         Path,
         typer.Option(
             "--out",
-            help="Bundle to write; with several recipes or lowerings, the folder of the "
-            "bundles. A name ending in .tflite writes a bare file without data.",
+            help="The bundle, named like its folder; with several recipes or lowerings, the folder "
+            "of the bundles; a name that ends in .tflite makes a bare file without data.",
         ),
     ],
     recipe: Annotated[

@@ -257,6 +257,12 @@ def read_bundle(path: Path, *, verify_hashes: bool = True) -> Bundle:
     return Bundle(path=path, manifest=manifest, labels=labels, golden=golden)
 
 
+def is_bundle_name(name: str) -> bool:
+    """Whether a bundle may have this name, which is printed in tables, file names and terminals:
+    no path, no control character, no escape."""
+    return re.fullmatch(r"[\w+ -][\w.+ -]{0,99}", name) is not None
+
+
 def read_manifest(path: Path) -> BundleManifest:
     """Reads and checks `bundle.json` alone; raises `BundleError`."""
     if path.is_symlink():
@@ -280,8 +286,7 @@ def read_manifest(path: Path) -> BundleManifest:
             expected=", ".join(FILES),
             fix="convert again",
         )
-    # A name stands in tables, file names and terminals: no path, no control character, no escape.
-    if not re.fullmatch(r"[\w.+ -]{1,100}", manifest.name) or manifest.name.startswith("."):
+    if not is_bundle_name(manifest.name):
         raise BundleError(
             "has a name that is not usable",
             where=path,

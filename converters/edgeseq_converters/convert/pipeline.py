@@ -40,6 +40,7 @@ from edgeseq.formats.bundle import (
     Signature,
     answer_shape,
     check_model,
+    is_bundle_name,
     read_bundle,
 )
 from edgeseq.formats.storage import new_folder, sha256_file, write_bytes, write_json
@@ -131,7 +132,7 @@ def convert(
     model, vocabulary = _trimmed(fit_to_dataset(imported, dataset), dataset, options)
     plans, refused = plan_bundles(model.manifest, out, options)
     _check_dataset(dataset, model)
-    converter = _BundleConverter(model, dataset, imported.source, options, progress)
+    converter = _BundleConverter(model, dataset, imported, options, progress)
     bundles = []
     for candidates in plans:
         plan, manifest = _first_accepted(converter, candidates, options, refused)
@@ -196,11 +197,12 @@ class _BundleConverter:
         self,
         model: TrainedModel,
         dataset: AnyDataset,
-        source: Path,
+        imported: ImportedModel,
         options: ConversionOptions,
         progress: ProgressCallback,
     ) -> None:
-        self._model, self._dataset, self._source = model, dataset, source
+        self._model, self._dataset, self._source = model, dataset, imported.source
+        self._is_renamed = imported.options.name is not None
         self._options, self._progress = options, progress
         self._task = task_of(model.manifest.task)
         self._comparisons: dict[int, TextComparison | StreamComparison] = {}
@@ -278,11 +280,8 @@ class _BundleConverter:
         lines = b"".join(msgspec.json.encode(example) + b"\n" for example in self._dataset.test)
         write_bytes(draft / "eval.jsonl", lines)
         write_json(draft / "golden.json", measured.golden)
-        name = f"{model.manifest.name}-{recipe.name}"
-        if target.lowering != LOWERINGS[model.manifest.arch][0]:
-            name += f"-{target.lowering}"
         manifest = BundleManifest(
-            name=name,
+            name=self._bundle_name(plan),
             task=model.manifest.task,
             arch=model.manifest.arch,
             recipe=recipe.name,
@@ -302,6 +301,14 @@ class _BundleConverter:
         write_json(draft / "bundle.json", manifest)
         check_model(read_bundle(draft, verify_hashes=False))
         return manifest
+
+    def _bundle_name(self, plan: ConversionPlan) -> str:
+        """The folder's name; MODEL-RECIPE[-LOWERING] of a model that was renamed for this."""
+        if not self._is_renamed and is_bundle_name(plan.out.name):
+            return plan.out.name
+        arch, lowering = self._model.manifest.arch, plan.target.lowering
+        suffix = "" if lowering == LOWERINGS[arch][0] else f"-{lowering}"
+        return f"{self._model.manifest.name}-{plan.recipe.name}{suffix}"
 
     def _provenance(self, lowered: LoweredModel, tried_runtime: str | None) -> Provenance:
         versions = {"edgeseq": edgeseq.__version__, "python": platform.python_version()}

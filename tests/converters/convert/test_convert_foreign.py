@@ -102,7 +102,7 @@ def test_a_keras_file_becomes_a_bundle_that_answers_as_keras(
     [(place, manifest)] = result.bundles
     bundle = read_bundle(place)
     check_model(bundle)
-    assert (manifest.name, manifest.arch, manifest.max_tokens) == ("feedback-float32", "lstm", 40)
+    assert (manifest.name, manifest.arch, manifest.max_tokens) == ("out", "lstm", 40)
     assert "feedback.keras (sha256 " in str(manifest.provenance.training)
     texts = [list(example.token_ids) for example in bundle.golden.examples]
     answering = TfliteModel(bundle.model_path)
@@ -256,7 +256,7 @@ def test_lowering_auto_makes_a_bundle_of_each(
     )
     names = {manifest.name for _, manifest in made.bundles}
     assert len(names) == 6
-    assert "random-lstm-dynamic_wi8_afp32" in names
+    assert "random-lstm-dynamic_wi8_afp32-loop" in names
     assert "random-lstm-static_wi8_ai16-unrolled" in names
     assert made.refused == {
         f"static_wi8_ai16 {lowering}": "the lowering has no such recipe"
