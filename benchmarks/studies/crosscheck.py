@@ -118,13 +118,13 @@ def _ours(
     """Times of our own loop, and the token ids that it ran."""
     with WorkerClient(bundle.manifest.name) as child:
         load = load_command(bundle, child, threads=1, first_text=text, folder=folder)
-        child.ask(load, protocol.ModelLoaded, timeout_s=120)
-        answered = child.ask(
+        child.request(load, protocol.ModelLoaded, timeout_s=120)
+        answered = child.request(
             protocol.PredictTexts((text,)), protocol.TextPredictions, timeout_s=120
         )
         command = protocol.RunLength(tokens, (text,), runs, runs, 0, 10**11)
-        child.ask(command, protocol.LengthDone, timeout_s=300)  # as many to warm up
-        done = child.ask(command, protocol.LengthDone, timeout_s=300)
+        child.request(command, protocol.LengthDone, timeout_s=300)  # as many to warm up
+        done = child.request(command, protocol.LengthDone, timeout_s=300)
     ids = answered.predictions[0].token_ids
     # A text cut at `tokens` keeps its last special token, as the longest input does.
     ids = ids if len(ids) <= tokens else (*ids[: tokens - 1], ids[-1])
@@ -163,8 +163,8 @@ def overhead(bundle: Bundle) -> AgreementCheck:
     """The measuring loop around nothing."""
     with WorkerClient(bundle.manifest.name) as child:
         load = load_command(bundle, child, threads=1, first_text="soup")
-        child.ask(load, protocol.ModelLoaded, timeout_s=120)
-        reply = child.ask(protocol.MeasureOverhead(20_000), protocol.Overhead, timeout_s=60)
+        child.request(load, protocol.ModelLoaded, timeout_s=120)
+        reply = child.request(protocol.MeasureOverhead(20_000), protocol.Overhead, timeout_s=60)
     ns = median(protocol.unpack(reply.total_ns))
     return AgreementCheck(
         *("overhead of the loop, a query", f"{ns / 1e3:.2f} µs", "–", "–"),

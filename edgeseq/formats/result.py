@@ -207,7 +207,7 @@ class OperatorShare(msgspec.Struct, frozen=True):
     subgraph: str
     name: str
     nodes: int
-    taken: int
+    delegated: int
 
 
 class OperatorProfile(msgspec.Struct, frozen=True):
@@ -248,9 +248,9 @@ class LimitedRun(msgspec.Struct, frozen=True):
     """The model run inside a hard memory limit on its whole process.
 
     `phase` is the last phase that was reached; `total_ns` the queries completed within the time
-    allowed; `mechanism` enforced the limit, `lacks` is what it does not cover, and `files` how its
-    file pages were separated from other processes'. `cpus` is the limit on processor time, in
-    processors. With `board`, the limits are that board's memory and cores, never its speed.
+    allowed; `mechanism` enforced the limit, `limitations` is what it does not cover, and `files`
+    how its file pages were separated from other processes'. `cpus` is the limit on processor time,
+    in processors. With `board`, the limits are that board's memory and cores, never its speed.
     """
 
     limit_bytes: int
@@ -265,7 +265,7 @@ class LimitedRun(msgspec.Struct, frozen=True):
     cpus: float | None = None
     throttled_ns: int | None = None
     board: str | None = None
-    lacks: str = ""
+    limitations: str = ""
 
 
 class Finding(msgspec.Struct, frozen=True):

@@ -190,7 +190,7 @@ class LimitedRunCells(NamedTuple):
 def format_limited_run(run: LimitedRun) -> LimitedRunCells:
     """Limits, outcome, median, p95, major page faults and remarks."""
     remarks = [NOT_ITS_SPEED] if run.board is not None else []
-    remarks += [run.lacks] if run.lacks else []
+    remarks += [run.limitations] if run.limitations else []
     return LimitedRunCells(
         limits=format_limits(run),
         status=format_limited_status(run),
@@ -240,7 +240,7 @@ def format_delegation(profile: OperatorProfile) -> str:
     delegated: Counter[str] = Counter()
     for share in profile.shares:
         nodes[share.name] += share.nodes
-        delegated[share.name] += share.taken
+        delegated[share.name] += share.delegated
     remaining = ", ".join(
         f"{name} {nodes[name] - delegated[name]} of {nodes[name]}"
         for name, _ in (nodes - delegated).most_common()

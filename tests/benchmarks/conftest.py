@@ -96,8 +96,8 @@ def _ask_golden(path: Path) -> Golden:
     texts = ("the kettle leaks again", "a very quiet lamp", "soup")
     with WorkerClient("golden") as child:
         command = load_command(read_bundle(path), child, threads=1, first_text=texts[0])
-        child.ask(command, protocol.ModelLoaded, timeout_s=60)
-        answers = child.ask(
+        child.request(command, protocol.ModelLoaded, timeout_s=60)
+        answers = child.request(
             protocol.PredictTexts(texts), protocol.TextPredictions, timeout_s=60
         ).predictions
     return Golden(

@@ -1,4 +1,4 @@
-"""What is checked of a bundle without running its model; called in a process that may die."""
+"""Checks of a bundle that do not run its model; called in a process that may die."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _TokenizerModel(msgspec.Struct):
 
 
 class _TokenizerFile(msgspec.Struct):
-    """The part of `tokenizer.json` that says which ids can come out."""
+    """The part of `tokenizer.json` that determines the ids."""
 
     model: _TokenizerModel
     added_tokens: list[_AddedToken] = []
@@ -45,7 +45,7 @@ def check_bundle(path: str, package: str) -> None:
 def check_operators(bundle: Bundle, package: str) -> None:
     """Checks that the installed runtime has every operator in the version that the file names.
 
-    Says nothing about a release that no table is known of: loading will tell. Raises `BundleError`.
+    A release without a table is not checked: loading it shows. Raises `BundleError`.
     """
     from edgeseq.formats.tflite_file import read_tflite
     from edgeseq.formats.tflite_runtimes import operator_versions, runtime_support
@@ -70,7 +70,7 @@ def check_tokenizer(path: Path, vocabulary_size: int) -> None:
     """Checks that `tokenizer.json` can only give ids from 0 to `vocabulary_size` − 1.
 
     A larger one makes the model read outside of its table. Raises `BundleError` for that, and
-    when the file is no tokenizer.
+    when the file is not a tokenizer.
     """
     content = read_bytes(path, error=BundleError, limit_bytes=TOKENIZER_LIMIT_BYTES)
     try:
@@ -94,7 +94,7 @@ def check_tokenizer(path: Path, vocabulary_size: int) -> None:
 
 
 def check_text(text: str, *, where: str) -> None:
-    """Refuses what a person cannot have meant: raises `DataError` for an empty or broken text."""
+    """Raises `DataError` for an empty or broken text."""
     if not text.strip():
         raise DataError("is empty", where=where, fix="give a text with at least one word")
     try:
@@ -108,12 +108,12 @@ def check_text(text: str, *, where: str) -> None:
 def check_signature(bundle: Bundle) -> None:
     """Checks that the signature is one that `TfliteModel` takes: raises `BundleError`.
 
-    What a model of the next word promises, `edgeseq.formats.bundle` has checked.
+    Those of language models are checked by `edgeseq.formats.bundle`.
     """
     if bundle.head == "language-modeling":
         return
     signature = bundle.manifest.signature
-    found = [
+    tensors = [
         *(f"{tensor.name} {tensor.dtype} {list(tensor.shape)}" for tensor in signature.inputs),
         "to",
         *(f"{tensor.name} {tensor.dtype} {list(tensor.shape)}" for tensor in signature.outputs),
@@ -124,9 +124,9 @@ def check_signature(bundle: Bundle) -> None:
     answer = ("float32", answer_shape(bundle.head, len(bundle.labels), length))
     if shapes not in ([("int32", (1, -1)), answer], [fixed, answer]):
         raise BundleError(
-            "has another signature than a text classifier or tagger",
+            "its signature is not that of a text or token classifier",
             where=bundle.path / "bundle.json",
-            found=" ".join(found),
+            found=" ".join(tensors),
             expected=f"one int32 [1, -1 or max_tokens] to one float32 {list(answer[1])}",
             fix="update edgeseq or convert again",
         )

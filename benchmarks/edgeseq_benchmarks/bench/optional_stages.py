@@ -69,7 +69,7 @@ def measure_energy(
             likely_s = 20 * len(subject.order) * subject.slowest_ns / 1e9
             timeout_s = timeouts.slice_s + 2 * duration_s + likely_s
             with Meter(reader) as meter:
-                done = child.ask(command, protocol.SliceDone, timeout_s=timeout_s)
+                done = child.request(command, protocol.SliceDone, timeout_s=timeout_s)
             subject.energy = meter.window(len(protocol.unpack(done.queries.text)))
     context.report("energy", total, total)
     return idle
@@ -128,8 +128,8 @@ def _measure_limited(
 
         if settings.board:
             board = find_board(settings.board)
-            limit_bytes, cpus, lacks = limits_here(board, device.cores, device.memory_bytes)
-            on_board = task._replace(cpus=cpus, board=settings.board, lacks=lacks)
+            limit_bytes, cpus, limitations = limits_here(board, device.cores, device.memory_bytes)
+            on_board = task._replace(cpus=cpus, board=settings.board, limitations=limitations)
             subject.limited.append(run_under(limit_bytes, task=on_board))
         runs = [run_under(limit_bytes, task=task) for limit_bytes in limits]
         subject.limited += runs

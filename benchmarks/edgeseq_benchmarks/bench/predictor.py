@@ -72,7 +72,7 @@ def predict(path: Path, texts: Sequence[str], *, threads: int = 1) -> tuple[Pred
     with _loaded(path, texts, threads) as (bundle, child):
         inputs: tuple[protocol.Text, ...] = tuple(_inputs(bundle, text) for text in texts)
         command = protocol.PredictTexts(inputs)
-        reply = child.ask(command, protocol.TextPredictions, timeout_s=_TIMEOUT_S)
+        reply = child.request(command, protocol.TextPredictions, timeout_s=_TIMEOUT_S)
         return tuple(
             _prediction(bundle, text, words, output)
             for text, words, output in zip(texts, inputs, reply.predictions, strict=True)
@@ -91,7 +91,7 @@ def continue_texts(
         count = min(count, bundle.manifest.vocabulary_size)
         for text in texts:
             command = protocol.Complete(text, EOS, count)
-            top = child.ask(command, protocol.TopK, timeout_s=_TIMEOUT_S)
+            top = child.request(command, protocol.TopK, timeout_s=_TIMEOUT_S)
             continuations.append(
                 Continuation(text, top.words, top.probabilities, top.tokens_read, top.unknown)
             )
@@ -114,10 +114,10 @@ def _loaded(
             for number, text in enumerate(texts, start=1):
                 check_marked(text, where=f"text {number}")
         check = protocol.CheckBundle(str(bundle.path.absolute()))
-        child.ask(check, protocol.BundleChecked, timeout_s=_TIMEOUT_S)
+        child.request(check, protocol.BundleChecked, timeout_s=_TIMEOUT_S)
         first_text = _inputs(bundle, texts[0])
         load = load_command(bundle, child, threads=threads, first_text=first_text)
-        child.ask(load, protocol.ModelLoaded, timeout_s=_TIMEOUT_S)
+        child.request(load, protocol.ModelLoaded, timeout_s=_TIMEOUT_S)
         yield bundle, child
 
 

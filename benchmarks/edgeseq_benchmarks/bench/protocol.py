@@ -367,8 +367,8 @@ class Overhead(Reply, frozen=True, tag="overhead"):
     total_ns: bytes
 
 
-class Refusal(Reply, frozen=True, tag="refused"):
-    """The command cannot be done; the fields of an `EdgeseqError` of that kind."""
+class CommandError(Reply, frozen=True, tag="error"):
+    """The command failed; the fields of an `EdgeseqError` of that kind."""
 
     kind: Literal["bundle", "device"]
     what: str
@@ -393,7 +393,7 @@ AnyReply = (
     | LimitedProgress
     | Overhead
     | OperatorTimings
-    | Refusal
+    | CommandError
 )
 
 

@@ -126,7 +126,7 @@ def bench(
         progress: Called between two measurements, never during one.
         command: What the result records as the command that made it.
         timeouts: How long a measured process may be silent.
-        checkpoints: Saves unfinished results while the run goes on; none by default.
+        checkpoints: Saves unfinished results during the run; none by default.
 
     Raises:
         BundleError: A bundle cannot be read, or none passes the check.

@@ -86,7 +86,7 @@ def _measure_memory(subject: Subject, context: BenchContext) -> None:
             load = load_command(
                 bundle, child, threads=settings.threads, first_text=first_text, ledger=True
             )
-            loaded = child.ask(load, protocol.ModelLoaded, timeout_s=timeouts.load_s)
+            loaded = child.request(load, protocol.ModelLoaded, timeout_s=timeouts.load_s)
         subject.loaded = loaded
         longest = sorted(subject.order, key=lambda number: -len(subject.examples[number].text))
         steady = [*longest[:_LONGEST_TEXTS], *subject.order[: settings.steady_texts]]
@@ -94,15 +94,15 @@ def _measure_memory(subject: Subject, context: BenchContext) -> None:
 
         def run_steady_phase() -> tuple[MemoryPhase, int]:
             timeout_s = timeouts.slice_s + timeouts.answer_s
-            done = child.ask(texts, protocol.SliceDone, timeout_s=timeout_s)
+            done = child.request(texts, protocol.SliceDone, timeout_s=timeout_s)
             read = protocol.ReadMemory("steady")
-            reading = child.ask(read, protocol.MemoryReading, timeout_s=timeouts.answer_s)
+            reading = child.request(read, protocol.MemoryReading, timeout_s=timeouts.answer_s)
             return _phase(reading), max(protocol.unpack(done.queries.total_ns))
 
         last, subject.slowest_ns = run_steady_phase()
         subject.memory = [*map(_phase, loaded.memory), last]
         release = protocol.ReleaseWeights()
-        mapped = child.ask(release, protocol.WeightsReleased, timeout_s=timeouts.answer_s)
+        mapped = child.request(release, protocol.WeightsReleased, timeout_s=timeouts.answer_s)
         if mapped.mapped_bytes:
             # The same texts again: the embedding rows that they look up are mapped again.
             subject.after_weight_release, _ = run_steady_phase()
@@ -136,8 +136,8 @@ def measure_cold_starts(subjects: Sequence[Subject], context: BenchContext) -> N
     settings = context.settings
     total = settings.cold_starts * len(subjects)
     for number in range(settings.cold_starts):
-        for turn, subject in enumerate(_rotated(subjects, number)):
-            context.report("cold start", number * len(subjects) + turn, total, subject.name)
+        for position, subject in enumerate(_rotated(subjects, number)):
+            context.report("cold start", number * len(subjects) + position, total, subject.name)
             if subject.failed:
                 continue
             first_text = subject.examples[subject.order[number % len(subject.order)]].asked
@@ -146,7 +146,7 @@ def measure_cold_starts(subjects: Sequence[Subject], context: BenchContext) -> N
                     subject.bundle, child, threads=settings.threads, first_text=first_text
                 )
                 timeout_s = context.timeouts.load_s
-                loaded = child.ask(load, protocol.ModelLoaded, timeout_s=timeout_s)
+                loaded = child.request(load, protocol.ModelLoaded, timeout_s=timeout_s)
                 subject.cold_starts.append(
                     ColdStart(
                         import_ns=loaded.import_ns,
@@ -210,7 +210,7 @@ def measure_rounds(
 
 def _measure_overhead(child: WorkerClient, context: BenchContext) -> tuple[int, ...]:
     command = protocol.MeasureOverhead(_OVERHEAD_QUERIES)
-    reply = child.ask(command, protocol.Overhead, timeout_s=context.timeouts.answer_s)
+    reply = child.request(command, protocol.Overhead, timeout_s=context.timeouts.answer_s)
     return protocol.unpack(reply.total_ns)
 
 
@@ -224,11 +224,11 @@ def score_streams(subjects: Sequence[Subject], context: BenchContext) -> None:
 
 
 def load_child(subject: Subject, child: WorkerClient, context: BenchContext) -> None:
-    """Loads the bundle into `child`; raises as `WorkerClient.ask` does."""
+    """Loads the bundle into `child`; raises as `WorkerClient.request` does."""
     first_text = subject.examples[subject.order[0]].asked
     threads = context.settings.threads
     load = load_command(subject.bundle, child, threads=threads, first_text=first_text)
-    child.ask(load, protocol.ModelLoaded, timeout_s=context.timeouts.load_s)
+    child.request(load, protocol.ModelLoaded, timeout_s=context.timeouts.load_s)
 
 
 def _batches(subjects: Sequence[Subject]) -> list[list[Subject]]:
@@ -265,7 +265,7 @@ def _run_round(subject: Subject, child: WorkerClient, number: int, context: Benc
     queries = max(len(examples), command.min_queries) + len(warmup)
     likely_s = max(queries * subject.slowest_ns / 1e9, min_duration_s)
     timeout_s = context.timeouts.slice_s + 20 * likely_s
-    done = child.ask(command, protocol.SliceDone, timeout_s=timeout_s)
+    done = child.request(command, protocol.SliceDone, timeout_s=timeout_s)
     subject.warmup.add(done.warmup, warmup, number)
     subject.add_slice(done, examples, number)
 
@@ -291,7 +291,7 @@ def _sweep_lengths(
                 max_duration_ns=1_000_000_000,
             )
             with subject.required_stage(f"length {tokens}"):
-                done = children[id(subject)].ask(
+                done = children[id(subject)].request(
                     command, protocol.LengthDone, timeout_s=context.timeouts.slice_s
                 )
                 if times_ns := protocol.unpack(done.inference_ns):

@@ -87,7 +87,7 @@ class StreamSubject(Subject):
 
 def score_documents(subject: StreamSubject, child: WorkerClient, context: BenchContext) -> None:
     """Scores the test documents, each from a fresh state; a quick run only the first ones, with a
-    finding. Raises as `WorkerClient.ask` does."""
+    finding. Raises as `WorkerClient.request` does."""
     total = sum(len(document.words) for document in subject.documents)
     words = 0
     for number, document in enumerate(subject.documents):
@@ -101,6 +101,6 @@ def score_documents(subject: StreamSubject, child: WorkerClient, context: BenchC
         context.report("documents", words, total, subject.name)
         command = protocol.ScoreDocument(document.text, EOS)
         timeout_s = context.timeouts.answer_s + _WORD_S * len(document.words)
-        subject.scores.append(child.ask(command, protocol.DocumentScored, timeout_s=timeout_s))
+        subject.scores.append(child.request(command, protocol.DocumentScored, timeout_s=timeout_s))
         words += len(document.words)
     context.report("documents", total, total)

@@ -33,22 +33,22 @@ def verify(
     texts = (*(example.words or example.text for example in golden), *texts)
     token_ids = tuple(example.token_ids for example in golden)
     with WorkerClient(bundle.manifest.name) as child, lost_while_loading(bundle):
-        child.ask(
+        child.request(
             protocol.CheckBundle(str(bundle.path.absolute())),
             protocol.BundleChecked,
             timeout_s=check_timeout_s,
         )
         load = load_command(bundle, child, threads=threads, first_text=texts[0])
-        child.ask(load, protocol.ModelLoaded, timeout_s=check_timeout_s)
+        child.request(load, protocol.ModelLoaded, timeout_s=check_timeout_s)
         _run_largest_id(bundle, child, answer_timeout_s)
         predicted, predicted_again = (
-            child.ask(
+            child.request(
                 protocol.PredictTexts(inputs), protocol.TextPredictions, timeout_s=answer_timeout_s
             ).predictions
             for inputs in (texts, texts[::-1])
         )
         forwards, backwards = (
-            child.ask(
+            child.request(
                 protocol.InferTokens(inputs), protocol.TokenLogits, timeout_s=answer_timeout_s
             ).logits
             for inputs in (token_ids, token_ids[::-1])
@@ -68,7 +68,9 @@ def _run_largest_id(bundle: Bundle, child: WorkerClient, timeout_s: float) -> No
     """The embedding table must have a row for the largest id of the tokenizer."""
     largest = bundle.manifest.vocabulary_size - 1
     try:
-        child.ask(protocol.InferTokens(((largest,),)), protocol.TokenLogits, timeout_s=timeout_s)
+        child.request(
+            protocol.InferTokens(((largest,),)), protocol.TokenLogits, timeout_s=timeout_s
+        )
     except BundleError as failure:
         raise BundleError(
             "has no row for the largest token id of its vocabulary, or cannot run it",

@@ -283,8 +283,8 @@ class _Worker:
         self.send(handlers[type(command)](command))
 
 
-def _refusal(error: BundleError | DeviceError) -> protocol.Refusal:
-    return protocol.Refusal(
+def _command_error(error: BundleError | DeviceError) -> protocol.CommandError:
+    return protocol.CommandError(
         kind="bundle" if isinstance(error, BundleError) else "device",
         what=error.what,
         where=error.where,
@@ -318,7 +318,7 @@ def main() -> None:
         try:
             worker.serve(command)
         except (BundleError, DeviceError) as error:
-            worker.send(_refusal(error))
+            worker.send(_command_error(error))
 
 
 if __name__ == "__main__":

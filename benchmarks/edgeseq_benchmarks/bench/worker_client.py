@@ -1,4 +1,4 @@
-"""The parent's side of a measured process: start it, ask it, wait for it, end it.
+"""The parent's side of a measured process: starts it, sends requests, waits, ends it.
 
 Waiting blocks in poll(2): the parent uses no processor time while a child measures.
 """
@@ -27,14 +27,14 @@ R = TypeVar("R", bound=protocol.Reply)
 Wrap = Callable[[Sequence[str]], list[str]]
 """Puts a command in front of the worker's own, to start it inside of a limit."""
 
-# Columns of one slice are a few hundred kB; more than this is not a reply of ours.
+# Columns of one slice are a few hundred kB; anything above this is no reply of a worker.
 REPLY_LIMIT_BYTES = 256 << 20
 _STDERR_TAIL_BYTES = 4096
 _END_TIMEOUT_S = 5.0
 
 
 class WorkerLostError(EdgeseqError):
-    """The measured process died, hung or spoke nonsense; `hung` tells the second from the rest.
+    """The measured process died, hung (`hung`) or broke the protocol.
 
     Raised to the code that measures, which turns it into a finding of that bundle or, when
     loading, into `BundleError`. `returncode` is negative for a signal, None while it runs.
@@ -77,11 +77,11 @@ class WorkerClient:
     def __exit__(self, *_: object) -> None:
         self.end()
 
-    def ask(self, command: AnyCommand, reply: type[R], *, timeout_s: float) -> R:
+    def request(self, command: AnyCommand, reply: type[R], *, timeout_s: float) -> R:
         """Sends a command and waits for its reply.
 
-        Raises `WorkerLostError` when the process dies, hangs or sends another reply, and what
-        the process refused with (`BundleError`, `DeviceError`).
+        Raises `WorkerLostError` when the process dies, hangs or sends another reply, and the
+        error that the process reports (`BundleError`, `DeviceError`).
         """
         deadline = time.monotonic() + timeout_s
         self.send(command, deadline=deadline)
@@ -97,9 +97,9 @@ class WorkerClient:
             raise self._lost("ended before it was done", ended=True) from None
 
     def receive(self, reply: type[R], *, deadline: float) -> R:
-        """The next reply, which must be one of `reply` (see `ask`)."""
+        """The next reply, which must be one of `reply` (see `request`)."""
         message = self.receive_any(deadline=deadline)
-        if isinstance(message, protocol.Refusal):
+        if isinstance(message, protocol.CommandError):
             kind = BundleError if message.kind == "bundle" else DeviceError
             raise kind(
                 message.what,
@@ -113,7 +113,7 @@ class WorkerClient:
         return message
 
     def receive_any(self, *, deadline: float) -> AnyReply:
-        """The next reply of any kind; raises `WorkerLostError` as `ask` does."""
+        """The next reply of any kind; raises `WorkerLostError` as `request` does."""
         try:
             line = self._process.read_line(deadline=deadline, limit_bytes=REPLY_LIMIT_BYTES)
             reply: AnyReply = self._decoder.decode(line)
@@ -124,11 +124,11 @@ class WorkerClient:
         except OverflowError:
             raise self._lost("answers without end") from None
         except msgspec.DecodeError as failure:
-            raise self._lost(f"does not keep the protocol ({failure})") from failure
+            raise self._lost(f"breaks the protocol ({failure})") from failure
         return reply
 
     def _lost(self, what: str, *, hung: bool = False, ended: bool = False) -> WorkerLostError:
-        # What no longer reads or writes nonsense is not asked to finish.
+        # A process that hangs or breaks the protocol is not asked to finish.
         self._is_lost = not ended
         returncode = self._process.wait(_END_TIMEOUT_S) if ended else self._process.returncode
         state = "it still runs" if returncode is None else format_exit(returncode)
@@ -167,7 +167,7 @@ class WorkerClient:
 def _environment() -> dict[str, str]:
     """The environment of a measured process: the user's, without what would make it vary."""
     environment = dict(os.environ)
-    # numpy's BLAS is not used in the measured path; its buffers (one a thread) would be counted.
+    # numpy's BLAS is not used in the measured path; its buffers (one per thread) would be counted.
     environment["OPENBLAS_NUM_THREADS"] = "1"
     environment["TOKENIZERS_PARALLELISM"] = "false"
     # A module path relative to the working folder would point elsewhere from the child's.
@@ -187,7 +187,7 @@ def load_command(
     ledger: bool = False,
     announce: bool = False,
 ) -> protocol.LoadModel:
-    """The command that loads `bundle` (from `folder` instead of its own, when given)."""
+    """The command that loads `bundle`, from a copy of it in `folder` if given."""
     signature = bundle.manifest.signature
     base = os.path.abspath(folder or bundle.path)  # noqa: PTH100
     return protocol.LoadModel(

@@ -196,9 +196,8 @@ def measure_on_all(
     return tuple(outcomes[target.given] for target in targets)
 
 
-def exit_code(outcomes: Sequence[DeviceOutcome]) -> int:
-    """0 when every device was measured; 4 when one was lost or could not do it."""
-    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
+def exit_code(errors: Sequence[EdgeseqError]) -> int:
+    """The exit code for the errors of several devices: 0 for none; a device's error goes first."""
     if any(isinstance(error, DeviceError) for error in errors):
         return DeviceError.exit_code
     return max((error.exit_code for error in errors), default=0)

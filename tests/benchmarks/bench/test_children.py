@@ -23,7 +23,7 @@ MakeBundle = Callable[..., Path]
 
 def load(child: WorkerClient, path: Path, **options: bool) -> protocol.ModelLoaded:
     command = load_command(read_bundle(path), child, threads=1, first_text="soup", **options)
-    return child.ask(command, protocol.ModelLoaded, timeout_s=60)
+    return child.request(command, protocol.ModelLoaded, timeout_s=60)
 
 
 def some_slice(texts: tuple[str, ...], **bounds: int) -> protocol.RunSlice:
@@ -48,7 +48,7 @@ def test_every_message_survives_its_way() -> None:
         protocol.SliceDone(columns, columns, 1, 2, None, 3, 4, 5, flags, (b"12345678",), (0,)),
         protocol.TokenLogits(((1.5, None),)),
         protocol.LimitedProgress((1,), done=False),
-        protocol.Refusal("bundle", "is wrong", found="x"),
+        protocol.CommandError("bundle", "is wrong", found="x"),
         protocol.PhaseReached("model_loaded"),
     ]
     for command in commands:
@@ -70,7 +70,7 @@ def test_a_slice_is_run_in_whole_passes_until_its_minima(make_bundle: MakeBundle
             ({"min_queries": 100, "max_queries": 8}, 6),
             ({"max_queries": 0}, 3),
         ):
-            done = child.ask(some_slice(texts, **bounds), protocol.SliceDone, timeout_s=60)
+            done = child.request(some_slice(texts, **bounds), protocol.SliceDone, timeout_s=60)
             passes = queries // len(texts)
             assert protocol.unpack(done.queries.text) == (0, 1, 2) * passes
             assert protocol.unpack(done.queries.tokens) == (2, 4, 5) * passes
@@ -82,7 +82,7 @@ def test_lengths_are_exact_or_left_out(make_bundle: MakeBundle) -> None:
         load(child, make_bundle("bundle"))
         for texts, samples in ((("soup " * 20,), 5), (("soup",), 0)):
             command = protocol.RunLength(16, texts, 5, 5, 0, 10**9)
-            done = child.ask(command, protocol.LengthDone, timeout_s=60)
+            done = child.request(command, protocol.LengthDone, timeout_s=60)
             assert len(protocol.unpack(done.inference_ns)) == samples
 
 
@@ -91,7 +91,7 @@ def test_the_parent_stands_still_while_a_child_measures(make_bundle: MakeBundle)
         load(child, make_bundle("bundle"))
         command = some_slice(("soup", "lamp"), min_duration_ns=1_000_000_000)
         begun_s = time.process_time()
-        done = child.ask(command, protocol.SliceDone, timeout_s=60)
+        done = child.request(command, protocol.SliceDone, timeout_s=60)
         used_s = time.process_time() - begun_s
     assert done.wall_ns >= 1_000_000_000
     # Sending, receiving and decoding; a parent that polls or spins would use far more.
@@ -122,9 +122,9 @@ def test_a_process_that_speaks_nonsense_is_lost() -> None:
 
     with (
         WorkerClient("child", wrap=nonsense) as child,
-        pytest.raises(WorkerLostError, match="does not keep the protocol"),
+        pytest.raises(WorkerLostError, match="breaks the protocol"),
     ):
-        child.ask(protocol.MeasureOverhead(1), protocol.Overhead, timeout_s=60)
+        child.request(protocol.MeasureOverhead(1), protocol.Overhead, timeout_s=60)
 
 
 def test_a_process_that_hangs_is_lost_and_ended(make_bundle: MakeBundle) -> None:
@@ -132,7 +132,7 @@ def test_a_process_that_hangs_is_lost_and_ended(make_bundle: MakeBundle) -> None
         load(child, make_bundle("bundle"))
         os.kill(child.pid, signal.SIGSTOP)
         with pytest.raises(WorkerLostError, match="did not answer in time") as caught:
-            child.ask(protocol.MeasureOverhead(1), protocol.Overhead, timeout_s=0.2)
+            child.request(protocol.MeasureOverhead(1), protocol.Overhead, timeout_s=0.2)
         assert caught.value.hung
     assert not Path(f"/proc/{child.pid}").exists()
 
@@ -145,20 +145,20 @@ def test_a_process_that_dies_is_lost_with_its_last_words() -> None:
         WorkerClient("child", wrap=dies) as child,
         pytest.raises(WorkerLostError, match=r"exit status 1.*no more"),
     ):
-        child.ask(protocol.MeasureOverhead(1), protocol.Overhead, timeout_s=60)
+        child.request(protocol.MeasureOverhead(1), protocol.Overhead, timeout_s=60)
 
 
 def test_commands_before_loading_are_refused() -> None:
     with WorkerClient("child") as child, pytest.raises(DeviceError, match="no model is loaded"):
-        child.ask(protocol.InferTokens(((1,),)), protocol.TokenLogits, timeout_s=60)
+        child.request(protocol.InferTokens(((1,),)), protocol.TokenLogits, timeout_s=60)
 
 
 def test_a_token_id_out_of_range_is_an_error_and_no_crash(make_bundle: MakeBundle) -> None:
     with WorkerClient("child") as child:
         load(child, make_bundle("bundle"))
         with pytest.raises(BundleError, match="inference failed"):
-            child.ask(protocol.InferTokens(((10_000,),)), protocol.TokenLogits, timeout_s=60)
-        answer = child.ask(protocol.InferTokens(((3,),)), protocol.TokenLogits, timeout_s=60)
+            child.request(protocol.InferTokens(((10_000,),)), protocol.TokenLogits, timeout_s=60)
+        answer = child.request(protocol.InferTokens(((3,),)), protocol.TokenLogits, timeout_s=60)
         assert len(answer.logits[0]) == 3
 
 

@@ -101,7 +101,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def child(bundle: Bundle) -> Iterator[WorkerClient]:
     with WorkerClient("next") as child:
         load = load_command(bundle, child, threads=1, first_text=("w1",))
-        child.ask(load, protocol.ModelLoaded, timeout_s=TIMEOUT_S)
+        child.request(load, protocol.ModelLoaded, timeout_s=TIMEOUT_S)
         yield child
 
 
@@ -153,7 +153,7 @@ def test_the_state_is_put_back_between_documents(model: StatefulModel) -> None:
 def test_an_empty_document_has_nothing_to_score(model: StatefulModel, child: WorkerClient) -> None:
     assert score_document(model, [], WORDS - 1) == (0.0, 0, 0, 0)
     for text in ("", "  "):
-        reply = child.ask(
+        reply = child.request(
             protocol.ScoreDocument(text, EOS), protocol.DocumentScored, timeout_s=TIMEOUT_S
         )
         assert (reply.nats, reply.tokens) == (0.0, 0)
@@ -162,7 +162,7 @@ def test_an_empty_document_has_nothing_to_score(model: StatefulModel, child: Wor
 def test_a_document_of_twenty_thousand_words(bundle: Bundle, child: WorkerClient) -> None:
     """Nothing is cut, and half of its words are unknown ones."""
     words = [VOCABULARY[n % 30] if n % 2 else f"new{n}" for n in range(20_000)]
-    reply = child.ask(
+    reply = child.request(
         protocol.ScoreDocument(" ".join(words), EOS),
         protocol.DocumentScored,
         timeout_s=TIMEOUT_S,
@@ -172,7 +172,9 @@ def test_a_document_of_twenty_thousand_words(bundle: Bundle, child: WorkerClient
     known = [word if word in VOCABULARY else UNKNOWN for word in words[:200]]
     some = [" ".join(part) for part in (words[:200], known)]
     replies = [
-        child.ask(protocol.ScoreDocument(text, EOS), protocol.DocumentScored, timeout_s=TIMEOUT_S)
+        child.request(
+            protocol.ScoreDocument(text, EOS), protocol.DocumentScored, timeout_s=TIMEOUT_S
+        )
         for text in some
     ]
     assert replies[0] == replies[1]
@@ -215,7 +217,7 @@ def test_words_are_timed_as_they_stand_and_never_count_as_varied(
     rounds = [subject.slice_of_round(number, 20) for number in range(20)]
     assert rounds[0] == list(range(len(rounds[0])))
     assert {number for own in rounds for number in own} == set(subject.order)
-    done = child.ask(
+    done = child.request(
         protocol.RunSlice(
             texts=subject.texts(rounds[0]),
             warmup_texts=subject.texts(rounds[1]),
@@ -246,7 +248,7 @@ def test_the_next_word_is_timed_behind_a_context(
         min_duration_ns=0,
         max_duration_ns=10**9,
     )
-    done = child.ask(command, protocol.LengthDone, timeout_s=TIMEOUT_S)
+    done = child.request(command, protocol.LengthDone, timeout_s=TIMEOUT_S)
     assert 5 <= len(protocol.unpack(done.inference_ns)) <= 10
 
 

@@ -21,7 +21,7 @@ MakeBundle = Callable[..., Path]
 def ledger(path: Path) -> dict[str, MemoryReading]:
     with WorkerClient("child") as child:
         command = load_command(read_bundle(path), child, threads=1, first_text="soup", ledger=True)
-        loaded = child.ask(command, protocol.ModelLoaded, timeout_s=60)
+        loaded = child.request(command, protocol.ModelLoaded, timeout_s=60)
     return {reading.phase: reading for reading in loaded.memory}
 
 

@@ -29,7 +29,7 @@ from edgeseq.reporting.format import (
     format_profile_lines,
     format_profile_summary,
 )
-from edgeseq_benchmarks.bench.probes.operator_profile import profile_bundle, shares
+from edgeseq_benchmarks.bench.probes.operator_profile import operator_shares, profile_bundle
 from edgeseq_benchmarks.bench.runner import bench
 from edgeseq_benchmarks.bench.validity.stage_checks import profile_findings
 
@@ -46,11 +46,11 @@ def test_a_profile_names_every_operator_and_who_ran_it(make_bundle: MakeBundle) 
     assert sum(share.nodes for share in found.shares) == len(operators)
     by_runtime = {one.name: one.calls for one in found.operators if one.by == "runtime"}
     for share in found.shares:
-        assert 0 <= share.taken <= share.nodes
+        assert 0 <= share.delegated <= share.nodes
         # What was not taken over was run by the runtime, once a run and node.
-        assert by_runtime.get(share.name, 0) == (share.nodes - share.taken) * found.runs
+        assert by_runtime.get(share.name, 0) == (share.nodes - share.delegated) * found.runs
     gather = next(share for share in found.shares if share.name == "GATHER")
-    assert (gather.nodes, gather.taken) == (1, 0), "XNNPACK has no GATHER"
+    assert (gather.nodes, gather.delegated) == (1, 0), "XNNPACK has no GATHER"
     assert any(one.by == "xnnpack" for one in found.operators)
     assert sum(one.total_us for one in found.operators) <= found.invoke_us
 
@@ -162,6 +162,6 @@ def test_a_profiler_that_took_most_of_the_time_is_said() -> None:
 
 def test_a_subgraph_that_never_ran_is_left_out(make_bundle: MakeBundle) -> None:
     model = read_tflite(make_bundle("bag") / "model.tflite")
-    assert shares(model, ()) == ()
+    assert operator_shares(model, ()) == ()
     every = [(0, number) for number in range(len(model.subgraphs[0].operators))]
-    assert all(share.taken == 0 for share in shares(model, every))
+    assert all(share.delegated == 0 for share in operator_shares(model, every))

@@ -94,8 +94,8 @@ def test_without_any_group_private_memory_is_limited_and_the_rest_is_said(
     assert (roomy.status, roomy.mechanism) == ("answered", "rlimit")
     assert tight.status == "failed"
     for run in (roomy, tight):
-        assert "only private memory" in run.lacks
-        assert "not to 0.5 of one" in run.lacks
+        assert "only private memory" in run.limitations
+        assert "not to 0.5 of one" in run.limitations
         assert run.peak_bytes is None
 
 
@@ -147,7 +147,7 @@ def test_a_scope_of_systemd_is_asked_for_and_read(
     task, files = task_of(make_bundle("plain"), cpus=0.5)
     run = run_limited(found, task, 64_000_000)
     files.__exit__(None, None, None)
-    assert (run.status, run.mechanism, run.lacks) == ("answered", "systemd", "")
+    assert (run.status, run.mechanism, run.limitations) == ("answered", "systemd", "")
     asked = (tmp_path / "systemd-run.log").read_text()
     for part in ("--user --scope", "MemoryMax=64000000", "MemorySwapMax=0", "CPUQuota=50%"):
         assert part in asked
@@ -157,17 +157,17 @@ def test_a_scope_of_systemd_is_asked_for_and_read(
     assert f"reset-failed {unit}" in said
     scope = SystemdScope(found._replace(cpu_path=None), 64_000_000, 0.5)
     assert scope.oom_kills() == 1
-    assert "may not limit processor time" in scope.lacks
+    assert "may not limit processor time" in scope.limitations
 
 
 def test_boards_are_limits_and_say_what_this_machine_lacks() -> None:
     assert set(BOARDS) == {"pi-zero-2w", "pi3", "pi4", "pi5", "phone-low"}
     zero = find_board("pi-zero-2w")
     assert limits_here(zero, 16, 10**11) == (512 << 20, 4.0, "")
-    limit_bytes, cpus, lacks = limits_here(zero, 2, 256 << 20)
+    limit_bytes, cpus, limitations = limits_here(zero, 2, 256 << 20)
     assert (limit_bytes, cpus) == (512 << 20, None)
-    assert "only 2 of the board's 4 cores" in lacks
-    assert "only 268 MB of memory" in lacks
+    assert "only 2 of the board's 4 cores" in limitations
+    assert "only 268 MB of memory" in limitations
     with pytest.raises(InputError, match="no such board: found 'pi-9'"):
         default_settings(board="pi-9")
     for cpus in (0, -1, 0.001, float("nan")):
@@ -211,7 +211,7 @@ def test_words_of_a_limited_run() -> None:
         mechanism="rlimit",
         files="",
         cpus=1.0,
-        lacks="little",
+        limitations="little",
     )
     assert format_limits(run) == "64.0 MB, 1 processor"
     assert format_limited_status(run) == "timed out while answering, after 3 answers"

@@ -71,9 +71,9 @@ def ask(path: Path, words: list[tuple[str, ...]]) -> tuple[protocol.TextPredicti
     bundle = read_bundle(path)
     with WorkerClient("tagger") as child:
         load = load_command(bundle, child, threads=1, first_text=words[0])
-        child.ask(load, protocol.ModelLoaded, timeout_s=60)
+        child.request(load, protocol.ModelLoaded, timeout_s=60)
         command = protocol.PredictTexts(tuple(words))
-        return child.ask(command, protocol.TextPredictions, timeout_s=60).predictions
+        return child.request(command, protocol.TextPredictions, timeout_s=60).predictions
 
 
 @pytest.mark.parametrize(

@@ -61,10 +61,10 @@ def limits_here(board: Board, cores: int, memory_bytes: int) -> tuple[int, float
     Returns bytes, processors (None: this machine has no more than the board) and what cannot be
     promised.
     """
-    lacks = []
+    limitations = []
     if memory_bytes and memory_bytes < board.memory_bytes:
-        lacks.append(f"this machine has only {format_bytes(memory_bytes)} of memory")
+        limitations.append(f"this machine has only {format_bytes(memory_bytes)} of memory")
     if cores < board.cores:
-        lacks.append(f"this machine has only {cores} of the board's {board.cores} cores")
+        limitations.append(f"this machine has only {cores} of the board's {board.cores} cores")
     cpus = float(board.cores) if cores > board.cores else None
-    return board.memory_bytes, cpus, "; ".join(lacks)
+    return board.memory_bytes, cpus, "; ".join(limitations)

@@ -4,7 +4,7 @@ The memory group counts everything that a device would need RAM for: anonymous m
 tables, and the pages of files that were read inside of it. Swap is off in it, so that a model that
 does not fit is seen to be slow or killed, not swapped. A limit on processor time is a quota of
 every 10 ms. Sources: the kernel's `admin-guide/cgroup-v2.rst`, `admin-guide/cgroup-v1/memory.rst`
-and `scheduler/sched-bwc.rst`. What a user who may make no group gets stands in `user_limits`.
+and `scheduler/sched-bwc.rst`. For users who may not make a group, see `unprivileged`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Hierarchy(NamedTuple):
     """A way in which this process may limit another one.
 
     `path` is where memory groups are made (of the user's systemd: the folder of its groups);
-    `cpu_path` is where version 1 has its groups for processor time, None when it has none.
+    `cpu_path` is where version 1 has its groups for processor time, None if it has none.
     """
 
     mechanism: Mechanism
@@ -49,22 +49,22 @@ class Hierarchy(NamedTuple):
 def find_hierarchy(mounts: Path = Path("/proc/self/mounts")) -> Hierarchy:
     """The memory controller of this machine.
 
-    Raises `DeviceError` that says what is missing: no controller, or not allowed to use it.
+    Raises `DeviceError` when there is no controller, or this user may not use it.
     """
-    found: list[str] = []
+    problems: list[str] = []
     for mechanism, path in _mounted(mounts):
         try:
             usable = _prepare(mechanism, path)
         except OSError as failure:
-            found.append(f"{mechanism} at {path} ({failure.strerror})")
+            problems.append(f"{mechanism} at {path} ({failure.strerror})")
             continue
         if usable:
             return Hierarchy(mechanism, path, _cpu_path(mechanism, path, mounts))
-        found.append(f"{mechanism} at {path} without the memory controller")
+        problems.append(f"{mechanism} at {path} without the memory controller")
     raise DeviceError(
         "cannot limit memory",
         where="this machine",
-        found="; ".join(found) or "no control groups",
+        found="; ".join(problems) or "no control groups",
         expected="a memory control group that this user may write to",
         fix=_MISSING,
     )
@@ -82,10 +82,10 @@ def _cpu_path(version: CgroupVersion, path: Path, mounts: Path) -> Path | None:
     for line in mounts.read_text(encoding="utf-8").splitlines():
         fields = line.split()
         if fields[2] == "cgroup" and "cpu" in fields[3].split(","):
-            found = Path(fields[1])
+            path = Path(fields[1])
             with contextlib.suppress(OSError):
-                _remove_left_over(found)
-            return found if os.access(found, os.W_OK) else None
+                _remove_left_over(path)
+            return path if os.access(path, os.W_OK) else None
     return None
 
 
@@ -133,7 +133,7 @@ class MemoryGroup:
     `cpu` is the group for processor time: the same one in version 2, another in version 1.
     """
 
-    lacks = ""
+    limitations = ""
 
     def __init__(self, hierarchy: Hierarchy, path: Path, cpu: Path | None = None) -> None:
         self.mechanism = hierarchy.mechanism
@@ -155,7 +155,7 @@ class MemoryGroup:
         self._write_if_there("memory.swappiness", "0")
 
     def limit_cpus(self, cpus: float) -> None:
-        """Sets the processor time that the group gets: `cpus` seconds a second of time.
+        """Sets the processor time that the group gets: `cpus` seconds per second.
 
         In slices of 10 ms, so that a query feels a slower processor and not a pause of many ms;
         of 100 ms where the kernel's least quota of 1 ms would be more than was asked for.
@@ -209,12 +209,12 @@ class MemoryGroup:
                 os.kill(int(pid), 9)
 
     def oom_kills(self) -> int:
-        """Tasks of the group that the kernel killed for want of memory."""
+        """Tasks of the group that the kernel killed because it was out of memory."""
         name = "memory.events" if self._v2 else "memory.oom_control"
         return self._number_after("oom_kill", name)
 
     def major_faults(self) -> int:
-        """Faults of the group's tasks that had to wait for the disk."""
+        """Major page faults of the group's tasks."""
         return self._number_after("pgmajfault", "memory.stat")
 
     def peak_bytes(self) -> int | None:
@@ -281,15 +281,15 @@ def memory_group(
                 cpu.mkdir(exist_ok=cpu == path)
             group.limit_cpus(cpus)
     except OSError as failure:
-        for one in (path, cpu):
+        for group_path in (path, cpu):
             with contextlib.suppress(OSError):
-                if one is not None:
-                    one.rmdir()
-        asked = f"{limit_bytes} bytes" + ("" if cpus is None else f" and {cpus:g} processors")
+                if group_path is not None:
+                    group_path.rmdir()
+        limits = f"{limit_bytes} bytes" + ("" if cpus is None else f" and {cpus:g} processors")
         raise DeviceError(
             "refuses the limit",
             where=path,
-            found=f"{failure.strerror} for {asked}",
+            found=f"{failure.strerror} for {limits}",
             fix="choose another --memory or --cpus",
         ) from failure
     try:

@@ -1,4 +1,4 @@
-"""The memory curve: latency over shrinking limits, down to the smallest that still answers."""
+"""The memory curve: latency over shrinking limits, down to the smallest that still works."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ RESOLUTION_BYTES = 2_000_000
 SMALLEST_LIMIT_BYTES = 4_000_000
 
 
-def answers(run: LimitedRun) -> bool:
-    """Whether the model could be used under that limit at all: it answered, however slowly."""
+def works(run: LimitedRun) -> bool:
+    """Whether the model works under that limit, however slowly."""
     return run.status == "answered" and len(run.total_ns) > 0
 
 
@@ -44,11 +44,11 @@ def memory_curve(
     limit_bytes = start_bytes
     while limit_bytes >= SMALLEST_LIMIT_BYTES and time.monotonic() < deadline:
         runs.append(run_under(_rounded(limit_bytes)))
-        if not answers(runs[-1]):
+        if not works(runs[-1]):
             break
         limit_bytes = round(limit_bytes * STEP)
     while time.monotonic() < deadline:
-        good = min((run.limit_bytes for run in (*runs, *known) if answers(run)), default=None)
+        good = min((run.limit_bytes for run in (*runs, *known) if works(run)), default=None)
         if good is None:
             break
         # A larger limit that failed by chance does not bound the smallest one that answers.
@@ -56,7 +56,7 @@ def memory_curve(
             (
                 run.limit_bytes
                 for run in (*runs, *known)
-                if not answers(run) and run.limit_bytes < good
+                if not works(run) and run.limit_bytes < good
             ),
             default=None,
         )
@@ -72,9 +72,9 @@ def memory_curve(
 
 
 def _knee_gap(runs: Sequence[LimitedRun]) -> tuple[int, int] | None:
-    """The smallest limit at full speed and the next one below it; None when there is no such."""
+    """The smallest limit at full speed and the next one below it; None when there is neither."""
     ordered = sorted(runs, key=lambda run: -run.limit_bytes)
-    count = count_at_full_speed([run.total_ns if answers(run) else () for run in ordered])
+    count = count_at_full_speed([run.total_ns if works(run) else () for run in ordered])
     if not 0 < count < len(ordered):
         return None
     return ordered[count - 1].limit_bytes, ordered[count].limit_bytes

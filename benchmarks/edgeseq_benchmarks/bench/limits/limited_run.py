@@ -1,4 +1,4 @@
-"""One model inside one set of limits: it answers, slows down, hangs or is killed."""
+"""One model inside one set of limits: it works, slows down, hangs or is killed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class LimitedTask(NamedTuple):
 
     The process answers `texts` in order for up to `duration_s`. The watchdog ends it when it has
     not loaded within `load_timeout_s`, or is silent for longer than `duration_s` and a half.
-    `cpus` is a limit on processor time; `board` and `lacks` are for the record.
+    `cpus` is a limit on processor time; `board` and `limitations` are for the record.
     """
 
     bundle: Bundle
@@ -32,7 +32,7 @@ class LimitedTask(NamedTuple):
     load_timeout_s: float
     cpus: float | None = None
     board: str | None = None
-    lacks: str = ""
+    limitations: str = ""
 
 
 def run_limited(hierarchy: Hierarchy, task: LimitedTask, limit_bytes: int) -> LimitedRun:
@@ -99,5 +99,5 @@ def run_limited(hierarchy: Hierarchy, task: LimitedTask, limit_bytes: int) -> Li
             cpus=task.cpus,
             throttled_ns=group.throttled_ns(),
             board=task.board,
-            lacks="; ".join(part for part in (group.lacks, task.lacks) if part),
+            limitations="; ".join(part for part in (group.limitations, task.limitations) if part),
         )

@@ -1,9 +1,9 @@
 """File pages that belong to the limited process alone.
 
-The kernel charges a page of a file to the control group that reads it first. Pages that someone
-else has in memory already cost a limited process nothing, and its limit would be a lie. So the
-bundle is copied, and the copy and the runtime's libraries are put out of the page cache
-(posix_fadvise(2), POSIX_FADV_DONTNEED; pages that another process has mapped stay, and are
+The kernel charges a page of a file to the control group that reads it first. Pages that are in
+memory already cost a limited process nothing, which would make its limit meaningless. So the bundle
+is copied, and the copy and the runtime's libraries are dropped from the page cache
+(posix_fadvise(2), POSIX_FADV_DONTNEED; pages that another process has mapped remain, and are
 counted with mincore(2)).
 """
 
@@ -25,7 +25,7 @@ from edgeseq.formats.storage import os_errors_as_output_errors
 from edgeseq.units import format_bytes
 
 _NEEDED = ("model.tflite", "tokenizer.json", "labels.json")
-# Pages of these are memory themselves: there is no disk to read them from again.
+# Pages of these are memory themselves: they cannot be read from a disk again.
 _MEMORY_FILE_SYSTEMS = frozenset({"tmpfs", "ramfs", "rootfs", "devtmpfs"})
 
 
@@ -38,7 +38,7 @@ class PrivateFiles:
         self._on_disk = on_disk
 
     def evict(self) -> str:
-        """Puts all of them out of the page cache; says in words what is left in it."""
+        """Drops all of them from the page cache; describes what remains in it."""
         copies = [str(self.folder / name) for name in _NEEDED]
         for path in (*copies, *self._libraries):
             evict(path)
@@ -63,32 +63,34 @@ def private_files(bundle: Bundle, mapped: Iterable[str]) -> Iterator[PrivateFile
     """A copy of `bundle` for as long as the block lasts.
 
     `mapped` are the files that a process with this model had mapped; those of the bundle are
-    left out. Raises `OutputError` when there is no room for the copy.
+    left out. Raises `OutputError` when the copy cannot be written.
     """
-    place, on_disk = scratch_folder(bundle.path.parent)
-    folder = Path(tempfile.mkdtemp(prefix="edgeseq-", dir=place))
+    scratch, on_disk = scratch_folder(bundle.path.parent)
+    folder = Path(tempfile.mkdtemp(prefix="edgeseq-", dir=scratch))
     try:
         for name in _NEEDED:
             with os_errors_as_output_errors(folder / name):
                 shutil.copyfile(bundle.path / name, folder / name)
                 with (folder / name).open("rb") as file:
                     os.fsync(file.fileno())  # only pages that are on the disk can be dropped
-        own = os.path.realpath(bundle.path)
+        bundle_path = os.path.realpath(bundle.path)
         libraries = [
-            path for path in mapped if not path.startswith(f"{own}/") and Path(path).is_file()
+            path
+            for path in mapped
+            if not path.startswith(f"{bundle_path}/") and Path(path).is_file()
         ]
         yield PrivateFiles(folder, libraries, on_disk=on_disk)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def scratch_folder(beside: Path | None = None) -> tuple[Path, bool]:
+def scratch_folder(fallback: Path | None = None) -> tuple[Path, bool]:
     """A folder for copies of bundles, on a disk if there is one, and whether it is.
 
-    `beside` is a last choice. Raises `OutputError` when none may be written to.
+    `fallback` is the last choice. Raises `OutputError` when none is writable.
     """
     choices = [Path(tempfile.gettempdir()), Path("/var/tmp")]  # noqa: S108
-    choices += [beside.resolve()] if beside else []
+    choices += [fallback.resolve()] if fallback else []
     usable = [path for path in choices if path.is_dir() and os.access(path, os.W_OK)]
     for path in usable:
         if file_system(path) not in _MEMORY_FILE_SYSTEMS:

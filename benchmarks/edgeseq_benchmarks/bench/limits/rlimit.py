@@ -1,4 +1,4 @@
-"""What a process that looks into an unknown file may use up: memory and nothing on the disk."""
+"""Bounds of a process that reads an untrusted file: memory, and no core dumps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import resource
 from pathlib import Path
 
-# Even a machine that says it has less free than this can run a small check.
+# Even a machine that reports less free memory than this can run a small check.
 _LEAST_BYTES = 256 << 20
 
 
@@ -18,8 +18,8 @@ def bound_this_process(meminfo: Path = Path("/proc/meminfo")) -> None:
     refused) instead of driving the machine out of memory. RLIMIT_DATA counts private writable
     mappings since Linux 4.7 (setrlimit(2)); a mapped model file is not among them.
     """
-    found = re.search(r"^MemAvailable:\s+(\d+) kB$", meminfo.read_text(), re.MULTILINE)
-    limit_bytes = max(int(found[1]) * 1024 if found else 1 << 30, _LEAST_BYTES)
+    available = re.search(r"^MemAvailable:\s+(\d+) kB$", meminfo.read_text(), re.MULTILINE)
+    limit_bytes = max(int(available[1]) * 1024 if available else 1 << 30, _LEAST_BYTES)
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if hard != resource.RLIM_INFINITY:
         limit_bytes = min(limit_bytes, hard)

@@ -1,9 +1,8 @@
-"""Limits for a user who may make no control group: systemd's, or what the kernel grants anybody.
+"""Limits for a user who may not make control groups: systemd's, or resource limits.
 
 `systemd-run --user --scope` makes a group of version 2 in the user's own part of the hierarchy
-(systemd.resource-control(5)). Where there is no such thing either, what is left is a limit on
-private memory (setrlimit(2), RLIMIT_DATA) and on which processors are used. It promises less, and
-every result that was made with it says what.
+(systemd.resource-control(5)). Without it, private memory (setrlimit(2), RLIMIT_DATA) and the set of
+processors are limited. That covers less, and every result records what it does not cover.
 """
 
 from __future__ import annotations
@@ -24,20 +23,20 @@ from edgeseq.formats.result import Mechanism
 from edgeseq.subprocesses import command_text
 from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy, find_hierarchy, memory_group
 
-RLIMIT_LACKS = (
+RLIMIT_LIMITATIONS = (
     "no control group here: only private memory is limited (RLIMIT_DATA), the pages of the model's "
     "file and of libraries are not counted, and nothing slows down when memory is short"
 )
-_CPU_LACKS = "; processor time is limited to whole processors, not to {cpus:g} of one"
+_CPU_LIMITATION = "; processor time is limited to whole processors, not to {cpus:g} of one"
 _NUMBERS = itertools.count()
 _TIMEOUT_S = 10.0
 
 
-class Group(Protocol):
+class LimitGroup(Protocol):
     """What limits one process, whatever the mechanism."""
 
     mechanism: Mechanism
-    lacks: str
+    limitations: str
 
     def wrap(self, command: Sequence[str]) -> list[str]:
         """The command that starts `command` under the limits."""
@@ -46,19 +45,19 @@ class Group(Protocol):
         """Called once the process has been started."""
 
     def settle(self) -> None:
-        """Called before the process is ended: what would be gone with it is read now."""
+        """Called before the process is ended: reads what would be lost with it."""
 
     def oom_kills(self) -> int:
-        """Processes that were killed for want of memory."""
+        """Processes that were killed because memory ran out."""
 
     def major_faults(self) -> int:
-        """Faults that had to wait for the disk; 0 where nobody counts them."""
+        """Major page faults; 0 where they are not counted."""
 
     def peak_bytes(self) -> int | None:
-        """The most memory that was used; None where nobody knows."""
+        """The most memory that was used; None where it is not known."""
 
     def throttled_ns(self) -> int | None:
-        """Time that was waited for processor time beyond the quota; None where nobody knows."""
+        """Time waited for processor time beyond the quota; None where it is not known."""
 
 
 def find_limiter() -> Hierarchy:
@@ -85,7 +84,7 @@ def find_systemd(root: Path = Path("/")) -> Hierarchy | None:
 @contextmanager
 def limited_group(
     hierarchy: Hierarchy, limit_bytes: int, cpus: float | None = None
-) -> Iterator[Group]:
+) -> Iterator[LimitGroup]:
     """A group of the mechanism that `find_limiter` found, gone at the end of the block.
 
     Raises `DeviceError` when a limit is refused.
@@ -104,7 +103,7 @@ def limited_group(
 
 
 class SystemdScope:
-    """A scope of the user's systemd; it goes when its process does, its result is asked for then.
+    """A scope of the user's systemd; it ends with its process, and its result is read then.
 
     The names of properties are those of systemd.resource-control(5) and org.freedesktop.systemd1.
     """
@@ -114,17 +113,17 @@ class SystemdScope:
     def __init__(self, hierarchy: Hierarchy, limit_bytes: int, cpus: float | None) -> None:
         self.unit = f"edgeseq-{os.getpid()}-{next(_NUMBERS)}.scope"
         self._properties = [f"MemoryMax={limit_bytes}", "MemorySwapMax=0"]
-        self.lacks = ""
+        self.limitations = ""
         if cpus is not None and hierarchy.cpu_path is not None:
             self._properties += [f"CPUQuota={100 * cpus:g}%", "CPUQuotaPeriodSec=10ms"]
         elif cpus is not None:
-            self.lacks = "this user's systemd may not limit processor time"
+            self.limitations = "this user's systemd may not limit processor time"
         self._path: Path | None = None
         self._mount = Path(*hierarchy.path.parts[:4])
         self._seen: dict[str, int] = {}
 
     def wrap(self, command: Sequence[str]) -> list[str]:
-        options = [part for one in self._properties for part in ("--property", one)]
+        options = [part for setting in self._properties for part in ("--property", setting)]
         return [
             *("systemd-run", "--user", "--scope", "--quiet", f"--unit={self.unit}"),
             *(*options, "--", *command),
@@ -155,7 +154,7 @@ class SystemdScope:
         return None if known is None else 1_000 * known
 
     def remove(self) -> None:
-        """Ends what is left inside and forgets a unit that failed."""
+        """Ends remaining processes and removes a failed unit."""
         for verb in ("stop", "reset-failed"):
             _systemctl(verb, self.unit)
 
@@ -177,16 +176,16 @@ def _number_after(path: Path, key: str) -> int:
 
 
 class ResourceLimit:
-    """What is left without any group: private memory and the choice of processors."""
+    """Limits without a group: private memory and the set of processors."""
 
     mechanism: Mechanism = "rlimit"
 
     def __init__(self, limit_bytes: int, cpus: float | None) -> None:
-        self.lacks = RLIMIT_LACKS
+        self.limitations = RLIMIT_LIMITATIONS
         self._limit_bytes = limit_bytes
         self._cpus = cpus
         if cpus is not None and cpus != int(cpus):
-            self.lacks += _CPU_LACKS.format(cpus=cpus)
+            self.limitations += _CPU_LIMITATION.format(cpus=cpus)
 
     def wrap(self, command: Sequence[str]) -> list[str]:
         # ulimit counts in KiB; the script is a constant, the parts come as arguments.
@@ -202,7 +201,7 @@ class ResourceLimit:
                 os.sched_setaffinity(pid, cores[: max(1, math.ceil(self._cpus))])
 
     def settle(self) -> None:
-        """Nothing is kept that could be read."""
+        """Nothing to read."""
 
     def oom_kills(self) -> int:
         return 0

@@ -1,4 +1,4 @@
-"""Energy where a machine can measure it, behind one seam; elsewhere "not measured", never a guess.
+"""Energy where a machine can measure it; elsewhere "not measured", never a guess.
 
     RaplReader        x86: counters of the processor package (sysfs powercap, energy_uj)
     HwmonReader       an INA219 or another power sensor of the kernel's hwmon (power1_input, µW)
@@ -81,8 +81,8 @@ class RaplReader:
         zones = []
         for zone in sorted((root / "sys/class/powercap").glob("intel-rapl:*")):
             # Packages are intel-rapl:0; their parts, intel-rapl:0:1, are already in them.
-            whole = zone.name.count(":") == 1 and _text(zone / "name").startswith("package")
-            if whole and _number(zone / "energy_uj") is not None:
+            is_package = zone.name.count(":") == 1 and _text(zone / "name").startswith("package")
+            if is_package and _number(zone / "energy_uj") is not None:
                 zones.append(zone)
         return cls(zones) if zones else None
 
@@ -173,8 +173,8 @@ def pmic_watts(answer: str) -> float | None:
     A rail is two lines, `NAME_A current(7)=0.01A` and `NAME_V volt(15)=3.3V`; a lone voltage is no
     rail. The sum over rails goes through the fit that `_PMIC_FACTOR` stands for.
     """
-    found = re.findall(r"^\s*(\w+)_([AV])\s+\w+\(\d+\)=([0-9.]+)[AV]\s*$", answer, re.MULTILINE)
-    values = {(rail, kind): float(value) for rail, kind, value in found}
+    readings = re.findall(r"^\s*(\w+)_([AV])\s+\w+\(\d+\)=([0-9.]+)[AV]\s*$", answer, re.MULTILINE)
+    values = {(rail, kind): float(value) for rail, kind, value in readings}
     rails = [rail for rail, kind in values if kind == "A" and (rail, "V") in values]
     if not rails:
         return None
@@ -201,7 +201,7 @@ class BatteryReader:
         return None
 
     def watts(self) -> float | None:
-        # On the charger, the current says what the charger does.
+        # On the charger, the current is the charger's.
         if _text(self._supply / "status").strip() != "Discharging":
             return None
         microamperes = _number(self._supply / "current_now")
@@ -254,7 +254,7 @@ class Meter:
                 return
 
     def window(self, queries: int) -> EnergyWindow | None:
-        """What was measured; None when the reader fell silent (a charger was plugged in)."""
+        """The energy; None when the reader stopped reporting (a charger was plugged in)."""
         duration_s = self._ended_s - self._begun_s
         if self._begun_j is not None:
             if self._ended_j is None:

@@ -138,7 +138,7 @@ class _Session:
         self, path: str, token_ids: Sequence[int], output_shape: tuple[int, ...], threads: int
     ) -> None:
         self._library = _library()
-        self._kept: list[object] = []
+        self._references: list[object] = []
         environment, model, options = c_void_p(), c_void_p(), c_void_p()
         self.call("LiteRtCreateEnvironment", 0, None, byref(environment))
         self.call("LiteRtCreateModelFromFile", environment, path.encode(), byref(model))
@@ -169,24 +169,24 @@ class _Session:
             raise DeviceError("the runtime's profiler refuses", where=name, found=f"code {status}")
 
     def run(self) -> None:
-        """Answers the input once."""
-        one = c_size_t(1)
+        """Runs the input once."""
+        count = c_size_t(1)
         self.call(
             "LiteRtRunCompiledModel",
-            *(self._model, c_size_t(0), one, self._inputs, one, self._outputs),
+            *(self._model, c_size_t(0), count, self._inputs, count, self._outputs),
         )
 
     def _add(self, options: c_void_p, kind: bytes, text: bytes) -> None:
-        payload, made = ctypes.create_string_buffer(text), c_void_p()
-        keep = ctypes.CFUNCTYPE(None, c_void_p)(lambda _: None)
-        self._kept += [payload, keep]
-        self.call("LiteRtCreateOpaqueOptions", kind, payload, keep, byref(made))
-        self.call("LiteRtAddOpaqueOptions", options, made)
+        payload, opaque = ctypes.create_string_buffer(text), c_void_p()
+        deleter = ctypes.CFUNCTYPE(None, c_void_p)(lambda _: None)
+        self._references += [payload, deleter]
+        self.call("LiteRtCreateOpaqueOptions", kind, payload, deleter, byref(opaque))
+        self.call("LiteRtAddOpaqueOptions", options, opaque)
 
     def _buffer(self, element: int, shape: tuple[int, ...]) -> tuple[c_void_p, int]:
         size_bytes = 4 * shape[0] * shape[1]
         memory = ctypes.create_string_buffer(size_bytes + _ALIGNMENT)
-        self._kept.append(memory)
+        self._references.append(memory)
         address = -(-ctypes.addressof(memory) // _ALIGNMENT) * _ALIGNMENT
         tensor, buffer = _TensorType(element=element), c_void_p()
         tensor.layout.rank = len(shape)
@@ -200,9 +200,9 @@ class _Session:
 
 def _library() -> ctypes.CDLL:
     spec = importlib.util.find_spec("ai_edge_litert")
-    places = list(spec.submodule_search_locations or ()) if spec else []
-    for place in places:
-        path = Path(place) / "libLiteRt.so"
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    for folder in folders:
+        path = Path(folder) / "libLiteRt.so"
         if path.is_file():
             library = ctypes.CDLL(str(path))
             if hasattr(library, "LiteRtCompiledModelGetProfiler"):

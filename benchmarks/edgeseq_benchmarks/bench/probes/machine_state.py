@@ -1,7 +1,7 @@
-"""What the machine is, and what it does while something else is measured on it.
+"""The machine, and its load while models are measured on it.
 
 Sources: proc(5), the kernel's sysfs documentation, and for `get_throttled` the Raspberry Pi
-documentation of `vcgencmd`. Whatever a machine does not say is None, never a guess.
+documentation of `vcgencmd`. What a machine does not report is None, never a guess.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _os_name(root: Path) -> str:
 
 
 def is_emulated(root: Path = Path("/")) -> bool:
-    """Whether the processor is QEMU's translator and not silicon: its times are no latencies.
+    """Whether the processor is QEMU's translator and not silicon: its times are not latencies.
 
     A virtual machine on KVM runs on silicon. On x86 it offers `kvm-clock`; on QEMU's ARM board
     (`linux,dummy-virt`) it offers KVM's clock device. User-mode QEMU shows an ARM `uname` beside
@@ -120,7 +120,7 @@ def _text(path: Path) -> str:
 
 
 def _dmi(root: Path) -> str:
-    """Vendor and product of a PC or virtual machine, "" where there is no such table."""
+    """Vendor and product of a PC or virtual machine, "" where it has none."""
     names = ("sys_vendor", "product_name")
     return " ".join(_text(root / f"sys/class/dmi/id/{name}").strip() for name in names).strip()
 

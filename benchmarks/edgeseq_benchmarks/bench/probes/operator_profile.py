@@ -1,4 +1,4 @@
-"""The profile of one bundle: which operators take the time, and which ones XNNPACK took over."""
+"""The profile of one bundle: the time per operator, and which operators XNNPACK runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def profile_bundle(
     tokens: int = TOKENS,
     timeout_s: float = 180.0,
 ) -> OperatorProfile:
-    """Profiles `bundle` at `tokens` tokens (or its longest input) in a process of its own.
+    """Profiles `bundle` at `tokens` tokens (or its longest input) in a separate process.
 
     `texts` are sentences to make an input of. Raises `DeviceError` where the runtime has no
     profiler and `BundleError` when the process dies.
@@ -30,49 +30,51 @@ def profile_bundle(
     tokens = min(tokens, bundle.manifest.max_tokens)
     with WorkerClient(bundle.manifest.name) as child, lost_while_loading(bundle):
         load = load_command(bundle, child, threads=threads, first_text=texts[0])
-        child.ask(load, protocol.ModelLoaded, timeout_s=timeout_s)
+        child.request(load, protocol.ModelLoaded, timeout_s=timeout_s)
         command = protocol.ProfileOperators(
             model_path=load.model_path,
-            texts=(" ".join(one if isinstance(one, str) else " ".join(one) for one in texts),),
+            texts=(" ".join(text if isinstance(text, str) else " ".join(text) for text in texts),),
             tokens=tokens,
             labels=len(bundle.labels),
             head=bundle.head,
             threads=threads,
         )
-        found = child.ask(command, protocol.OperatorTimings, timeout_s=timeout_s)
+        timings = child.request(command, protocol.OperatorTimings, timeout_s=timeout_s)
     return OperatorProfile(
-        tokens=found.tokens,
-        runs=found.runs,
-        plain_ns=found.plain_ns,
-        invoke_us=found.invoke_us,
+        tokens=timings.tokens,
+        runs=timings.runs,
+        plain_ns=timings.plain_ns,
+        invoke_us=timings.invoke_us,
         operators=tuple(
             OperatorTime(name=name, by=by, calls=calls, total_us=total_us)
-            for name, by, calls, total_us in found.operators
+            for name, by, calls, total_us in timings.operators
         ),
-        shares=shares(read_tflite(bundle.model_path), found.nodes),
+        shares=operator_shares(read_tflite(bundle.model_path), timings.nodes),
     )
 
 
-def shares(model: TfliteFile, nodes: Sequence[tuple[int, int]]) -> tuple[OperatorShare, ...]:
-    """By subgraph and operator: how many nodes there are, and how many XNNPACK took over.
+def operator_shares(
+    model: TfliteFile, nodes: Sequence[tuple[int, int]]
+) -> tuple[OperatorShare, ...]:
+    """By subgraph and operator: how many nodes there are, and how many are delegated to XNNPACK.
 
     `nodes` are the (subgraph, node) pairs that the runtime ran by itself: what it did not run of
     a subgraph that it did run has become part of a delegate's node. Subgraphs that never ran
     (a branch not taken) are left out.
     """
-    own = set(nodes)
-    ran = {subgraph for subgraph, _ in own}
-    found = []
+    runtime_nodes = set(nodes)
+    subgraphs = {subgraph for subgraph, _ in runtime_nodes}
+    shares = []
     for number, subgraph in enumerate(model.subgraphs):
-        if number not in ran:
+        if number not in subgraphs:
             continue
         total: Counter[str] = Counter()
-        taken: Counter[str] = Counter()
+        delegated: Counter[str] = Counter()
         for node, operator in enumerate(subgraph.operators):
             total[operator.name] += 1
-            taken[operator.name] += (number, node) not in own
-        found += [
-            OperatorShare(subgraph.name or str(number), name, count, taken[name])
+            delegated[operator.name] += (number, node) not in runtime_nodes
+        shares += [
+            OperatorShare(subgraph.name or str(number), name, count, delegated[name])
             for name, count in total.most_common()
         ]
-    return tuple(found)
+    return tuple(shares)

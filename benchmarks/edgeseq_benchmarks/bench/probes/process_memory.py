@@ -1,8 +1,8 @@
-"""What the kernel says about the memory of this process.
+"""The memory of this process, as the kernel reports it.
 
 Sizes come from `/proc/self/smaps_rollup`, which walks the page tables; the counters in
-`/proc/self/status` lag behind by some pages for each processor since Linux 6.2, and stand in
-where the kernel has no rollup (before 4.14). The peak is `VmHWM` after a reset by writing 5 to
+`/proc/self/status` lag behind by some pages for each processor since Linux 6.2, and are
+used where the kernel has no rollup (before 4.14). The peak is `VmHWM` after a reset by writing 5 to
 `/proc/self/clear_refs` (Linux 4.0, see proc(5)). A difference of `ru_maxrss` is never used: it
 never falls, so it belongs to no phase.
 """
@@ -53,7 +53,7 @@ def release_mapping(path: str) -> int:
         # A private page that was written would be lost; only what is read alone is released.
         if len(fields) < 6 or fields[5] != path or "w" in fields[1]:
             continue
-        begin, end = (int(one, 16) for one in fields[0].split("-"))
+        begin, end = (int(address, 16) for address in fields[0].split("-"))
         if libc.madvise(begin, end - begin, _MADV_DONTNEED) == 0:
             given_bytes += end - begin
     return given_bytes

@@ -1,4 +1,4 @@
-"""What the machine's state meant for the numbers: other programs, throttling, emulation."""
+"""Findings about the machine: other programs, throttling, emulation."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ LOAD_WARNING_CORES = 0.1
 
 
 def machine_findings(states: Iterable[MachineState], device: DeviceInfo) -> list[Finding]:
-    """What is to be said about the machine, from its states in the order of time."""
+    """Findings about the machine, from its states in order."""
     findings = []
     if device.emulated:
         findings.append(
             Finding(
                 "emulated",
                 "invalid",
-                "the processor is emulated: its times are no latencies (memory and answers hold)",
+                "latencies are not valid under emulation; memory and predictions are",
             )
         )
     states = list(states)

@@ -1,4 +1,4 @@
-"""What the times and the memory of the rounds mean for the numbers, and how they were taken."""
+"""Findings about the times and memory of the rounds, and how they were measured."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edgeseq.formats.result import Finding, Queries, Settings, Slice
 from edgeseq.units import format_bytes, format_share
 
 # Ready to run, but waiting for a processor. p95 looks at the slowest twentieth of the queries:
-# once a tenth of the time is somebody else's, it no longer speaks of the model.
+# once a tenth of the time belongs to other processes, it is not the model's any more.
 WAITING_INVALID_SHARE = 0.10
 WAITING_WARNING_SHARE = 0.02
 # Two runs are to agree within 5 %: neither may the halves of one run be further apart, nor may the
@@ -23,7 +23,7 @@ GROWTH_WARNING_BYTES = 2_000_000
 
 
 def timing_findings(queries: Queries, slices: Sequence[Slice], settings: Settings) -> list[Finding]:
-    """What is to be said about a model's times: too few, drifting, disturbed."""
+    """Findings about a model's times: too few, drifting, disturbed."""
     findings = _sample_findings(queries, slices, settings)
     drift = _drift(queries)
     if drift is not None and abs(drift - 1) > DRIFT_WARNING_SHARE:
@@ -72,21 +72,21 @@ def clock_findings(queries: Queries, clock_ns: int) -> list[Finding]:
 
 def _median_findings(queries: Queries) -> list[Finding]:
     """Whether another run could well give another median."""
-    # Imported late: the parent must not keep numpy's files mapped while limits are measured.
+    # Not loaded earlier: numpy's pages must not be mapped in the parent while limits are measured.
     from edgeseq.stats.latency import percentile_interval
 
     interval = percentile_interval(queries.total_ns, 50)
     if interval is None or not interval.estimate:
         return []
-    reach = max(interval.high - interval.estimate, interval.estimate - interval.low)
-    if reach <= MEDIAN_WARNING_SHARE * interval.estimate:
+    half_width = max(interval.high - interval.estimate, interval.estimate - interval.low)
+    if half_width <= MEDIAN_WARNING_SHARE * interval.estimate:
         return []
     return [
         Finding(
             "unstable",
             "warning",
-            f"the median is known to {format_share(reach / interval.estimate)} only, so another "
-            "run may well differ by more than 5 %: end other programs or measure for longer",
+            f"the median is known to {format_share(half_width / interval.estimate)} only, so "
+            "another run may differ by more than 5 %: end other programs or measure for longer",
         )
     ]
 
@@ -120,29 +120,29 @@ def _drift(queries: Queries) -> float | None:
 def _sample_findings(
     queries: Queries, slices: Sequence[Slice], settings: Settings
 ) -> list[Finding]:
-    # Imported late: the parent must not keep numpy's files mapped while limits are measured.
+    # Not loaded earlier: numpy's pages must not be mapped in the parent while limits are measured.
     from edgeseq.stats.latency import min_samples
 
-    made = len(queries.total_ns)
+    count = len(queries.total_ns)
     findings = []
     for percent in (90, 95, 99):
-        if made < min_samples(percent):
+        if count < min_samples(percent):
             findings.append(
                 Finding(
                     "few-samples",
                     "warning" if percent < 99 else "note",
-                    f"{made} queries are too few for a p{percent}, which takes "
+                    f"{count} queries are too few for a p{percent}, which takes "
                     f"{min_samples(percent)}",
                 )
             )
             break
     busy_s = sum(part.wall_ns for part in slices) / 1e9
-    if made >= min_samples(99) and busy_s < 0.95 * settings.min_duration_s:
+    if count >= min_samples(99) and busy_s < 0.95 * settings.min_duration_s:
         findings.append(
             Finding(
                 "query-cap",
                 "note",
-                f"stopped repeating after {made} queries in {busy_s:.1f} s, which is enough of "
+                f"stopped repeating after {count} queries in {busy_s:.1f} s, which is enough of "
                 "them, spread over all rounds",
             )
         )
@@ -181,7 +181,7 @@ def _growth_bytes(slices: Sequence[Slice]) -> int | None:
 
 
 def settings_findings(settings: Settings, overhead_ns: Sequence[int]) -> list[Finding]:
-    """What is to be said about how it was measured."""
+    """Findings about the settings of the run."""
     findings = []
     if settings.quick:
         findings.append(
@@ -203,27 +203,27 @@ def settings_findings(settings: Settings, overhead_ns: Sequence[int]) -> list[Fi
 
 
 def thread_findings(requested: int, started: int) -> list[Finding]:
-    """Whether the runtime started the threads that it was asked for (itself and `started`)."""
+    """Whether the runtime started the requested threads (itself and `started`)."""
     if started + 1 >= requested:
         return []
     return [
         Finding(
             "threads-ignored",
             "note",
-            f"{requested} threads were asked for, the runtime used {started + 1} for this model",
+            f"{requested} threads were requested, the runtime used {started + 1} for this model",
         )
     ]
 
 
-def batch_findings(models: int, together: int) -> list[Finding]:
+def batch_findings(models: int, interleaved: int) -> list[Finding]:
     """Whether all models were interleaved with each other."""
-    if together >= models:
+    if interleaved >= models:
         return []
     return [
         Finding(
             "not-interleaved",
             "note",
-            f"at most {together} of {models} models were held in memory and interleaved at a "
+            f"at most {interleaved} of {models} models were held in memory and interleaved at a "
             "time: the others failed to load or did not fit beside them",
         )
     ]
