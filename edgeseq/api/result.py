@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,11 @@ from edgeseq.formats.result import DeviceInfo, Finding, Run, RuntimeInfo, read_r
 from edgeseq.formats.result import Result as ResultRecord
 from edgeseq.formats.storage import write_json
 from edgeseq.html import html_table
-from edgeseq.reporting.format import model_figures
-from edgeseq.reporting.rows import ReportRow, derive_row
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from edgeseq.reporting.rows import ReportRow
 
 Interval = tuple[float, float]
 
@@ -134,8 +135,16 @@ class Result:
     def __init__(self, record: ResultRecord, path: Path | None = None) -> None:
         self.record = record
         self.path = path
-        self._measurements = {
-            run.bundle.name: BundleMeasurement(derive_row(record, run), run) for run in record.runs
+
+    @cached_property
+    def _measurements(self) -> dict[str, BundleMeasurement]:
+        # NumPy must not be loaded while this process measures: its pages would be shared with the
+        # models that run inside limits.
+        from edgeseq.reporting.rows import derive_row
+
+        runs = self.record.runs
+        return {
+            run.bundle.name: BundleMeasurement(derive_row(self.record, run), run) for run in runs
         }
 
     def __getitem__(self, name: str) -> BundleMeasurement:
@@ -215,6 +224,9 @@ class Result:
         return f"Result({', '.join(self.names)} on {self.device.name})"
 
     def _repr_html_(self) -> str:
+        # As above.
+        from edgeseq.reporting.format import model_figures
+
         figures = [(measured.name, model_figures(measured.row)) for measured in self]
         columns = [figure.title for figure in figures[0][1]] if figures else []
         rows = [

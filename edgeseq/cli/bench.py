@@ -12,7 +12,6 @@ import typer
 
 import edgeseq as es
 from edgeseq.api.bench import BenchOutcome
-from edgeseq.cli.bench_table import print_result, result_rows
 from edgeseq.cli.console import JsonOption, print_error, print_json, print_note, progress_bars
 from edgeseq.errors import DeviceError, InputError, OutputError
 
@@ -155,6 +154,10 @@ def _write_outcome(outcome: BenchOutcome, path: Path, devices: Sequence[str]) ->
 def _print_outcomes(
     outcomes: Sequence[BenchOutcome], paths: Sequence[Path], *, as_json: bool
 ) -> None:
+    # NumPy must not be loaded while this process measures: its pages would be shared with the
+    # models that run inside limits.
+    from edgeseq.cli.bench_table import print_result, result_rows
+
     answers: list[dict[str, Any]] = []
     written = []
     for outcome, path in zip(outcomes, paths, strict=True):

@@ -12,6 +12,7 @@ import numpy as np
 from edgeseq.formats.result import EnergyWindow, LimitedRun, Run
 from edgeseq.stats import latency, scores
 from edgeseq.stats.classification import score as class_scores
+from edgeseq.stats.memory_cliff import count_at_full_speed
 from edgeseq.tasks import scoring
 from edgeseq.tasks.metric import Metric
 from edgeseq.tasks.predictions import Predictions
@@ -276,7 +277,7 @@ def knee_bytes(limited: Sequence[LimitedRun]) -> int | None:
     """The smallest limit, in bytes, that keeps the speed of the largest; None without an answer."""
     answered = [run for run in limited if run.status == "answered" and run.total_ns]
     answered.sort(key=lambda run: -run.limit_bytes)
-    count = latency.count_at_full_speed([run.total_ns for run in answered])
+    count = count_at_full_speed([run.total_ns for run in answered])
     return answered[count - 1].limit_bytes if count else None
 
 

@@ -37,8 +37,6 @@ MLPERF_CONFIDENCE = 0.99
 
 RESAMPLES = 4_000
 
-KNEE_FACTOR = 2.0
-
 _LENGTHENING = 3.0
 """The length that estimates a variance best is too short for an interval to cover as promised
 (Lahiri 2003, Resampling Methods for Dependent Data, section 7), so it is taken three times."""
@@ -105,19 +103,6 @@ def nearest_rank(samples: Samples, percent: float) -> float:
 def median(samples: Samples) -> float:
     """The nearest-rank median in the samples' unit, of any number of samples above 0."""
     return nearest_rank(samples, 50)
-
-
-def count_at_full_speed(series: Sequence[Samples]) -> int:
-    """How many series, from the first on, keep its speed: up to the knee of the memory cliff.
-
-    `series` are the times under ever smaller limits, empty without an answer; a median of
-    `KNEE_FACTOR` times the first one's is beyond the knee.
-    """
-    medians = [median(samples) if len(samples) else math.inf for samples in series]
-    for index, value in enumerate(medians):
-        if value == math.inf or (index and value >= KNEE_FACTOR * medians[0]):
-            return index
-    return len(medians)
 
 
 def early_stopping_percentile(samples: Samples, percent: float) -> float | None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from edgeseq.errors import DeviceError, EdgeseqError, InputError
+from edgeseq.errors import EdgeseqError, InputError
 from edgeseq.formats.result import Result, Settings
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.subprocesses import Interruption, interruptible
@@ -194,10 +194,3 @@ def measure_on_all(
     if broken:
         raise broken[0]
     return tuple(outcomes[target.given] for target in targets)
-
-
-def exit_code(errors: Sequence[EdgeseqError]) -> int:
-    """The exit code for the errors of several devices: 0 for none; a device's error goes first."""
-    if any(isinstance(error, DeviceError) for error in errors):
-        return DeviceError.exit_code
-    return max((error.exit_code for error in errors), default=0)

@@ -198,6 +198,8 @@ def test_importing_the_device_half_loads_no_framework() -> None:
         "for module in pkgutil.walk_packages(bench.__path__, bench.__name__ + '.'):\n"
         "    if not module.name.endswith(('.worker', '.query_steps')):\n"
         "        importlib.import_module(module.name)\n"
+        "import edgeseq.cli.bench, edgeseq.api.bench, edgeseq.suite.jobs.bench\n"
+        "import edgeseq_benchmarks.devices.remote.agent\n"
         "heavy = {'tensorflow', 'torch', 'numpy', 'tokenizers', 'ai_edge_litert', 'scipy'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from edgeseq.formats.result import LimitedRun
-from edgeseq.stats.latency import count_at_full_speed
+from edgeseq.stats.memory_cliff import count_at_full_speed
 
 RunUnder = Callable[[int], LimitedRun]
 """Runs the model under a limit in bytes."""
