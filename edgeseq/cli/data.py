@@ -22,6 +22,7 @@ app = typer.Typer(
     help="Data sets: origin, licence and content.",
     no_args_is_help=True,
     rich_markup_mode="rich",
+    add_completion=False,
 )
 
 NameArgument = Annotated[

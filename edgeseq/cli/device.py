@@ -34,6 +34,7 @@ app = typer.Typer(
     help="Manage saved devices and check their setup.",
     no_args_is_help=True,
     rich_markup_mode="rich",
+    add_completion=False,
 )
 
 app.command("emulate")(device_emulate.emulate)

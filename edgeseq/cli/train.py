@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
 
 def train(
-    task: Annotated[str, typer.Argument(help="Task: sentiment, pos, ner, coref or lm.")],
+    task: Annotated[
+        str,
+        typer.Argument(
+            help="Task: text-classification or token-classification of your data; sentiment, "
+            "pos, ner, coref or lm."
+        ),
+    ],
     *,
     arch: Annotated[str, typer.Option("--arch", help="Architecture: lstm or bert.")],
     out_dir: Annotated[Path, typer.Option("--out", help="Trained-model folder to write.")],
