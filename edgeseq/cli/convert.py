@@ -1,22 +1,17 @@
-"""`edgeseq convert`: from a model to bundles that travel to a device, or to a bare .tflite file."""
+"""`edgeseq convert`: from a model to bundles for a device, or to a bare .tflite file."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from edgeseq.cli.console import JsonOption, out, print_json, print_note, progress_bars
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from edgeseq.api.bundle import Bundle
-    from edgeseq.api.convert import ConversionResult
-    from edgeseq_converters.convert.bare_file import BareFile
-
+import edgeseq as es
+from edgeseq.cli.console import JsonOption, print_json, progress_bars
+from edgeseq.cli.convert_table import print_file, print_result
+from edgeseq.errors import InputError
 
 FOREIGN = "Models from elsewhere"
 BARE = "Bare .tflite files"
@@ -161,30 +156,24 @@ def convert(
 
     Example: edgeseq convert models/lstm --out bundles/lstm --recipe dynamic_wi8_afp32
     """
-    # One thread: those of OpenBLAS spin while they wait, and a second conversion at the same time
-    # made two of them 6 times slower than one. Read when NumPy is imported.
+    # Read when NumPy is imported. OpenBLAS's threads spin while they wait: with a second conversion
+    # at the same time, two of them were 6 times slower than one.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # Imported here: NumPy and the converters must stay unloaded for `edgeseq --help`.
-    from edgeseq.api.convert import convert_all, convert_to_tflite
-    from edgeseq.api.model import load_model
-    from edgeseq.errors import InputError
-
     is_bare = out_path.suffix == ".tflite"
-    bundle_options = {
-        "--max-drop": max_drop,
-        "--trim-vocab": trim_vocab or None,
-        "--min-piece-count": min_piece_count,
-        "--data": data,
-        "--name": name,
-        "--tokenizer": tokenizer,
-        "--max-tokens": max_tokens,
+    bundle_options: dict[str, Any] = {
+        "max_drop": max_drop,
+        "trim_vocab": trim_vocab,
+        "min_piece_count": min_piece_count,
+        "data_dir": data_dir,
     }
-    file_options = {
-        "--streaming": streaming or None,
-        "--ids": ids,
-        "--head": None if head == "auto" else head,
-    }
-    _check_options(out_path, bundle_options if is_bare else file_options)
+    file_options: dict[str, Any] = {"streaming": streaming, "ids": ids, "head": head}
+    model_options: dict[str, Any] = {"name": name, "tokenizer": tokenizer, "max_tokens": max_tokens}
+    if is_bare:
+        bundle_only = {**bundle_options, **model_options, "data": data, "data_dir": None}
+        _refuse(bundle_only, "bundles", "name a folder with --out", out_path)
+    else:
+        file_only = {**file_options, "head": None if head == "auto" else head}
+        _refuse(file_only, "bare files", "end --out in .tflite", out_path)
     recipes, lowerings = tuple(recipe or ()), tuple(lowering or ())
     if is_bare and max(len(recipes), len(lowerings)) > 1:
         raise InputError(
@@ -192,128 +181,34 @@ def convert(
             found=", ".join((*recipes, *lowerings)),
             fix="name one of each, or convert to bundles",
         )
+    common: dict[str, Any] = {"length": length, "runtime": runtime, "overwrite": overwrite}
     with progress_bars() as progress:
-        model = load_model(
-            source,
-            name=name,
-            tokenizer=tokenizer,
-            description=description,
-            max_tokens=max_tokens,
-        )
+        model = es.load_model(source, description=description, **model_options)
         if is_bare:
-            file = convert_to_tflite(
-                model,
-                out_path,
-                recipe=recipes[0] if recipes else "dynamic_wi8_afp32",
-                lowering=lowerings[0] if lowerings else "auto",
-                length=length,
-                runtime=runtime,
-                ids=ids,
-                head=head,
-                streaming=streaming,
-                overwrite=overwrite,
-                progress=progress,
+            named = {"recipe": recipes, "lowering": lowerings}
+            single: dict[str, Any] = {option: names[0] for option, names in named.items() if names}
+            file = es.convert_to_tflite(
+                model, out_path, **single, **common, **file_options, progress=progress
             )
         else:
-            result = convert_all(
-                model,
-                data,
-                recipes=recipes,
-                lowerings=lowerings,
-                out=out_path,
-                length=length,
-                runtime=runtime,
-                max_drop=max_drop,
-                trim_vocab=trim_vocab,
-                min_piece_count=min_piece_count,
-                data_dir=data_dir,
-                overwrite=overwrite,
-                progress=progress,
+            choices: dict[str, Any] = {"recipes": recipes, "lowerings": lowerings, "out": out_path}
+            result = es.convert_all(
+                model, data, **choices, **common, **bundle_options, progress=progress
             )
     if json:
         print_json(file if is_bare else [bundle.manifest for bundle in result.bundles])
     elif is_bare:
-        _print_file(file, ids)
+        print_file(file, ids)
     else:
-        _print_result(result)
+        print_result(result)
 
 
-def _check_options(out_path: Path, options: dict[str, Any]) -> None:
-    """Raises `InputError` for the first of the options of another kind of output that is set."""
-    # Loads NumPy.
-    from edgeseq.errors import InputError
-
-    is_bare = out_path.suffix == ".tflite"
+def _refuse(options: dict[str, Any], kind: str, fix: str, out_path: Path) -> None:
+    """Raises `InputError` for the first option that is set: it is for another kind of output."""
     for option, value in options.items():
-        if value is not None:
-            ending = "name a folder with" if is_bare else "end in .tflite"
+        if value is not None and value is not False:
             raise InputError(
-                f"{option} is for {'bundles' if is_bare else 'bare files'}",
+                f"--{option.replace('_', '-')} is for {kind}",
                 found=str(out_path),
-                fix=f"remove it, or {ending} --out",
+                fix=f"remove it, or {fix}",
             )
-
-
-def _print_file(file: BareFile, ids: Path | None) -> None:
-    out.print(
-        f"{file.path}: {file.size_bytes / 1e6:.2f} MB, input_ids to {file.output} "
-        f"{list(file.shape)}, {file.max_abs_error:.2g} from the float model at most",
-        markup=False,
-        soft_wrap=True,
-    )
-    if file.tried_runtime is not None:
-        print_note(file.tried_runtime)
-    print_note(
-        f"compared on {file.n_examples} "
-        + ("texts of --ids" if ids else "random texts: name real ones with --ids")
-    )
-
-
-def _print_result(result: ConversionResult) -> None:
-    for refused, reason in result.refused.items():
-        print_note(f"refused {refused}: {reason}")
-    rows_before, rows_after = result.vocabulary_size
-    if rows_after < rows_before:
-        print_note(
-            f"vocabulary trimmed from {rows_before} to {rows_after} tokens; "
-            f"{result.n_retokenized} of {result.n_dev} development texts are tokenized differently"
-        )
-    _print_table(result.bundles)
-
-
-def _print_table(bundles: Sequence[Bundle]) -> None:
-    from rich import box
-    from rich.table import Table
-
-    from edgeseq.tasks.scoring import metric_of
-
-    # Eight columns within 80 characters: no lines between them.
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for title in ("recipe", "lowering"):
-        table.add_column(title, no_wrap=True)
-    for title in ("MB", "same label", "error", "float", "dev", "s"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for bundle in bundles:
-        manifest = bundle.manifest
-        measured, show = manifest.fidelity, metric_of(manifest.task).show
-        table.add_row(
-            manifest.recipe,
-            manifest.lowering,
-            f"{manifest.files['model.tflite'].size_bytes / 1e6:.2f}",
-            f"{measured.label_agreement:.1%}",
-            f"{measured.max_abs_error:.2g}",
-            "-" if measured.float_score is None else show(measured.float_score),
-            "-" if measured.score is None else show(measured.score),
-            f"{manifest.provenance.conversion_seconds or 0:.1f}",
-        )
-    out.print(table)
-    for bundle in bundles:
-        out.print(str(bundle.path), markup=False, soft_wrap=True)
-    for tried in dict.fromkeys(bundle.manifest.provenance.tried_runtime for bundle in bundles):
-        if tried is not None:
-            print_note(tried)
-    n_examples = bundles[0].manifest.fidelity.n_examples
-    print_note(
-        f"compared with the float model on {n_examples} development texts; "
-        f"next: edgeseq bench {bundles[0].path} --out result.json"
-    )

@@ -1,8 +1,8 @@
-"""Recipes: how a model's numbers are stored and computed in the .tflite, as frozen data.
+"""Recipes: how a model's numbers are stored and computed in the .tflite file.
 
-Names follow ai-edge-quantizer's grammar: what is done, weight type, activation type
+Names follow ai-edge-quantizer's grammar: kind of quantization, weight type, activation type
 (`dynamic_wi8_afp32`: int8 weights, float activations that are quantized while running). `ei4` says
-that the rows of the words are int4 as well.
+that the token embeddings are int4 as well.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MIN_QUANTIZED_ELEMENTS = 1024
 float32 in an encoder."""
 
 DEFAULT: RecipeName = "dynamic_wi8_afp32"
-"""The smallest and fastest that most devices run without a loss of quality."""
+"""The recipe of a conversion that names none."""
 BY_SIZE: tuple[RecipeName, ...] = (
     "dynamic_wi4_ei4_afp32",
     "dynamic_wi4_afp32",
@@ -37,7 +37,7 @@ Activations = Literal["float32", "int8", "int16"]
 
 
 class Bound(msgspec.Struct, frozen=True):
-    """What a recipe promises against the float model, and why.
+    """How far a recipe may be from the float model, and why.
 
     `relative_error` is the largest allowed |difference of a logit| over the largest |logit| of
     the float model on the same examples; `label_agreement` the smallest allowed fraction of equal
@@ -53,17 +53,17 @@ class Bound(msgspec.Struct, frozen=True):
 
 
 class Recipe(msgspec.Struct, frozen=True):
-    """One way to store and compute.
+    """How numbers are stored and computed.
 
-    `weights` is the type of matrix weights, `words` that of the embedding rows of words (other
-    looked-up tables are small: int8 beside int4); `activations` that of what flows between
-    operators, integers with ranges that are calibrated on texts; `dynamic`: float activations that
-    the runtime quantizes before each product.
+    `weights` is the type of weight matrices, `embedding` that of the token embeddings (other tables
+    are small: int8 beside int4); `activations` that of tensors between operators, integers with
+    ranges that are calibrated on texts; `dynamic`: the runtime quantizes float activations before
+    each product.
     """
 
     name: RecipeName
     weights: Storage
-    words: Storage
+    embedding: Storage
     activations: Activations
     dynamic: bool
     title: str
@@ -76,21 +76,21 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             name="float32",
             weights="float32",
-            words="float32",
+            embedding="float32",
             activations="float32",
             dynamic=False,
-            title="nothing rounded",
+            title="float32 weights and activations",
             bound=Bound(
                 relative_error=1e-3,
                 label_agreement=0.998,
                 slack=1e-3,
-                reason="only the order of sums differs: about 1e-7 an operation, 1e-5 a model",
+                reason="only the order of sums differs: about 1e-7 per operation, 1e-5 per model",
             ),
         ),
         Recipe(
             name="float16",
             weights="float16",
-            words="float16",
+            embedding="float16",
             activations="float32",
             dynamic=False,
             title="weights stored in 16 bits, computed in float32",
@@ -104,7 +104,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             name="dynamic_wi8_afp32",
             weights="int8",
-            words="int8",
+            embedding="int8",
             activations="float32",
             dynamic=True,
             title="int8 weights, activations quantized while running",
@@ -118,7 +118,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             name="dynamic_wi4_afp32",
             weights="int4",
-            words="int8",
+            embedding="int8",
             activations="float32",
             dynamic=True,
             title="int4 matrices and int8 tables, activations quantized while running",
@@ -132,21 +132,21 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             name="dynamic_wi4_ei4_afp32",
             weights="int4",
-            words="int4",
+            embedding="int4",
             activations="float32",
             dynamic=True,
-            title="int4 matrices and words, activations quantized while running",
+            title="int4 matrices and embeddings, activations quantized while running",
             bound=Bound(
                 relative_error=0.6,
                 label_agreement=0.85,
                 slack=2e-2,
-                reason="weights and words are rounded to 15 steps of their row's range",
+                reason="weights and embeddings are rounded to 15 steps of their row's range",
             ),
         ),
         Recipe(
             name="weight_only_wi8_afp32",
             weights="int8",
-            words="int8",
+            embedding="int8",
             activations="float32",
             dynamic=False,
             title="int8 weights, computed in float32",
@@ -160,7 +160,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             name="static_wi8_ai8",
             weights="int8",
-            words="int8",
+            embedding="int8",
             activations="int8",
             dynamic=False,
             title="integers throughout: int8 weights and activations",
@@ -168,14 +168,14 @@ RECIPES: dict[str, Recipe] = {
                 relative_error=0.6,
                 label_agreement=0.9,
                 slack=2e-2,
-                reason="each activation is rounded to 256 steps of its calibrated range, and what "
-                "lies beyond that range is cut",
+                reason="activations are rounded to 256 steps of their calibrated range, and "
+                "clipped beyond it",
             ),
         ),
         Recipe(
             name="static_wi8_ai16",
             weights="int8",
-            words="int8",
+            embedding="int8",
             activations="int16",
             dynamic=False,
             title="integers throughout: int8 weights, int16 activations",
@@ -184,7 +184,7 @@ RECIPES: dict[str, Recipe] = {
                 label_agreement=0.95,
                 slack=1e-2,
                 reason="weights are rounded by up to 0.4 % of their row's range, and activations "
-                "beyond their calibrated range are cut",
+                "beyond their calibrated range are clipped",
             ),
         ),
     )

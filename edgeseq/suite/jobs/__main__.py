@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import resource
 import sys
 import traceback
@@ -15,6 +16,10 @@ from edgeseq.subprocesses import JobChannel, JobFailure, JobMessage
 def main() -> int:
     """Runs the job and sends its answer with the peak memory; returns the exit code."""
     side = JobChannel()
+    if side.job.name == "convert":
+        # Read when NumPy is imported. OpenBLAS's threads spin while they wait: with a second
+        # conversion at the same time, two of them were 6 times slower than one.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         # One import per process: a benchmark must not share its memory with TensorFlow.
         module: Any = importlib.import_module(f"edgeseq.suite.jobs.{side.job.name}")

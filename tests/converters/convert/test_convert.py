@@ -338,7 +338,7 @@ def _poison(model: TrainedModel) -> None:
     ("spoil", "said"),
     [
         (_drop, "has no array lstm.0.forward.bias"),
-        (_cut, r"dense.kernel has another shape.*\[15, 3\].*\[16, 3\]"),
+        (_cut, r"dense.kernel does not have the shape.*\[15, 3\].*\[16, 3\]"),
         (_poison, "not a number"),
     ],
 )

@@ -52,7 +52,7 @@ class WeightFormat:
         cls, recipe: Recipe, *, row_scales: bool = True, moments: Moments | None = None
     ) -> WeightFormat:
         """That of a recipe whose activations are float32."""
-        return cls(recipe.weights, recipe.dynamic, recipe.words, row_scales, moments or {})
+        return cls(recipe.weights, recipe.dynamic, recipe.embedding, row_scales, moments or {})
 
     def matrix(
         self, graph: Graph, name: str, kernel: FloatArray, inputs: str | None = None

@@ -107,12 +107,12 @@ class TextComparison:
             float(metric.value(metric.counts(decoded, self._labels).sum(axis=0)))
             for decoded in (predictions, float_predictions)
         )
-        same = np.asarray(predictions.predicted) == np.asarray(float_predictions.predicted)
+        is_same_label = np.asarray(predictions.predicted) == np.asarray(float_predictions.predicted)
         return Fidelity(
             n_examples=len(self._sample.examples),
             max_abs_error=float(np.abs(expected - converted).max()),
             cosine=float(cosines.min()),
-            label_agreement=float(same.mean()),
+            label_agreement=float(is_same_label.mean()),
             bound=recipe.bound.relative_error,
             float_score=float_score,
             score=score,

@@ -60,7 +60,7 @@ class StreamComparison:
         Raises `ConversionError` about `where` when they are further apart than the recipe allows.
         """
         max_error, largest, min_cosine, golden_error = 0.0, 0.0, 1.0, 0.0
-        same, float_nats, nats = 0, [], []
+        same_token_count, float_nats, nats = 0, [], []
         golden_nats: list[tuple[float, ...]] = []
         for ids, converted in zip(self.token_ids, outputs, strict=True):
             (reference,) = reference_answers(self._model, [ids])
@@ -69,7 +69,7 @@ class StreamComparison:
             norms = np.linalg.norm(reference, axis=1) * np.linalg.norm(converted, axis=1)
             cosines = (reference * converted).sum(1) / np.maximum(norms, 1e-12)
             min_cosine = min(min_cosine, float(cosines.min()))
-            same += int((reference.argmax(1) == converted.argmax(1)).sum())
+            same_token_count += int((reference.argmax(1) == converted.argmax(1)).sum())
             text_nats, converted_nats = (
                 log_probabilities(logits[:-1], ids[1:]) for logits in (reference, converted)
             )
@@ -84,7 +84,7 @@ class StreamComparison:
             n_examples=tokens,
             max_abs_error=max_error,
             cosine=min_cosine,
-            label_agreement=same / tokens,
+            label_agreement=same_token_count / tokens,
             bound=recipe.bound.relative_error,
             float_score=perplexity(sum(float_nats), len(float_nats)),
             score=perplexity(sum(nats), len(nats)),

@@ -131,7 +131,7 @@ def _check_weights(
             continue
         expected = (TABLE_DTYPES if table else WEIGHT_DTYPES)[recipe.weights]
         # The writer numbers its tensors: NAME:7.
-        if recipe.words == "int4" and tensor.name.rpartition(":")[0] == embedding_table:
+        if recipe.embedding == "int4" and tensor.name.rpartition(":")[0] == embedding_table:
             expected = WEIGHT_DTYPES["int4"]
         if tensor.dtype == expected:
             matching += tensor.elements

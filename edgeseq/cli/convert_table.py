@@ -1,0 +1,82 @@
+"""What `edgeseq convert` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.table import Table
+
+from edgeseq.cli.console import out, print_note
+
+if TYPE_CHECKING:
+    from edgeseq.api.bundle import Bundle
+    from edgeseq.api.convert import ConversionResult
+    from edgeseq_converters.convert.bare_file import BareFile
+
+
+def print_file(file: BareFile, ids: Path | None) -> None:
+    """What a bare file is, and on what it was compared: the texts of `ids`, or random ones."""
+    out.print(
+        f"{file.path}: {file.size_bytes / 1e6:.2f} MB, input_ids to {file.output} "
+        f"{list(file.shape)}, {file.max_abs_error:.2g} at most from the float model",
+        markup=False,
+        soft_wrap=True,
+    )
+    if file.tried_runtime is not None:
+        print_note(file.tried_runtime)
+    print_note(
+        f"compared on {file.n_examples} "
+        + ("texts of --ids" if ids else "random texts; name real ones with --ids")
+    )
+
+
+def print_result(result: ConversionResult) -> None:
+    """The bundles as a table, and notes on refused recipes and the trimmed vocabulary."""
+    for refused, reason in result.refused.items():
+        print_note(f"refused {refused}: {reason}")
+    rows_before, rows_after = result.vocabulary_size
+    if rows_after < rows_before:
+        print_note(
+            f"vocabulary trimmed from {rows_before} to {rows_after} tokens; "
+            f"{result.n_retokenized} of {result.n_dev} development texts are tokenized differently"
+        )
+    _print_table(result.bundles)
+
+
+def _print_table(bundles: Sequence[Bundle]) -> None:
+    # Loads NumPy, which `edgeseq convert` must find unloaded.
+    from edgeseq.tasks.scoring import metric_of
+
+    # Eight columns within 80 characters: no lines between them.
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for title in ("recipe", "lowering"):
+        table.add_column(title, no_wrap=True)
+    for title in ("MB", "same label", "error", "float", "dev", "s"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for bundle in bundles:
+        manifest = bundle.manifest
+        measured, show = manifest.fidelity, metric_of(manifest.task).show
+        table.add_row(
+            manifest.recipe,
+            manifest.lowering,
+            f"{manifest.files['model.tflite'].size_bytes / 1e6:.2f}",
+            f"{measured.label_agreement:.1%}",
+            f"{measured.max_abs_error:.2g}",
+            "-" if measured.float_score is None else show(measured.float_score),
+            "-" if measured.score is None else show(measured.score),
+            f"{manifest.provenance.conversion_seconds or 0:.1f}",
+        )
+    out.print(table)
+    for bundle in bundles:
+        out.print(str(bundle.path), markup=False, soft_wrap=True)
+    notes = (bundle.manifest.provenance.tried_runtime for bundle in bundles)
+    for note in filter(None, dict.fromkeys(notes)):
+        print_note(note)
+    n_examples = bundles[0].manifest.fidelity.n_examples
+    print_note(
+        f"compared with the float model on {n_examples} development texts; "
+        f"next: edgeseq bench {bundles[0].path} --out result.json"
+    )
