@@ -109,7 +109,7 @@ class DeviceError(EdgeseqError):
 
 
 class StepError(EdgeseqError):
-    """A step that runs in a process of its own died without an error of its own."""
+    """A step in a child process died without reporting an error."""
 
     exit_code = 1
 

@@ -1,7 +1,7 @@
 """Sizes and durations as people write them, in both directions.
 
 SI prefixes are powers of ten and binary prefixes are powers of two (ISO/IEC 80000-13):
-1 MB = 10^6 bytes, 1 MiB = 2^20 bytes. A number without a unit is refused, because nobody can
+1 MB = 10^6 bytes, 1 MiB = 2^20 bytes. A number without a unit is refused, because one cannot
 tell which one was meant.
 """
 

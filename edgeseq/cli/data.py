@@ -66,7 +66,7 @@ def list_data(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
     table.add_column("here")
     for entry in known:
         sizes = " / ".join(f"{size:,}" for size in entry.sizes) if entry.sizes else "-"
-        cells = (entry.name, entry.title, sizes, "yes" if entry.here else "no")
+        cells = (entry.name, entry.title, sizes, "yes" if entry.is_local else "no")
         table.add_row(*map(escape, cells))
     out.print(table)
     for entry in known:

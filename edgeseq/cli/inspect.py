@@ -128,6 +128,6 @@ def _print_support(support: tuple[RuntimeSupport, ...]) -> None:
     for title in ("runtime", "loads it", "unsupported operators"):
         table.add_column(title)
     for runtime in support:
-        unsupported = escape(", ".join(runtime.lacking))
+        unsupported = escape(", ".join(runtime.missing_operators))
         table.add_row(runtime.runtime, "yes" if runtime.loads else "no", unsupported)
     out.print(table)

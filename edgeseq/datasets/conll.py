@@ -26,8 +26,8 @@ def to_bio(tags: Sequence[str], scheme: Scheme) -> tuple[str, ...]:
     """Tags of one sentence in BIO (also called IOB2): each entity begins with `B-TYPE`.
 
     `scheme` is what `tags` are in (Ramshaw & Marcus 1995; Tjong Kim Sang & Veenstra 1999):
-    `bio`, which is only checked; `iob1`, where `B-` stands only between two touching entities of
-    one type; `io`, where a type stands alone or with `I-` and touching words of one type are one
+    `bio`, which is only checked; `iob1`, where `B-` is only between two touching entities of
+    one type; `io`, where a type is bare or has `I-` and touching words of one type are one
     entity.
 
     Raises `DataError` naming the word's position for a tag that the scheme does not have.
@@ -35,10 +35,10 @@ def to_bio(tags: Sequence[str], scheme: Scheme) -> tuple[str, ...]:
     return _to_bio(tags, scheme, [f"word {position + 1}" for position in range(len(tags))])
 
 
-def _to_bio(tags: Sequence[str], scheme: Scheme, places: Sequence[str]) -> tuple[str, ...]:
+def _to_bio(tags: Sequence[str], scheme: Scheme, positions: Sequence[str]) -> tuple[str, ...]:
     result: list[str] = []
     previous = ""  # the type of the entity that the word before is in
-    for tag, place in zip(tags, places, strict=True):
+    for tag, position in zip(tags, positions, strict=True):
         if tag == "O":
             result.append(tag)
             previous = ""
@@ -49,7 +49,7 @@ def _to_bio(tags: Sequence[str], scheme: Scheme, places: Sequence[str]) -> tuple
         if prefix not in ("B", "I") or not dash or not kind or (scheme == "io" and "-" in kind):
             raise DataError(
                 f"no {scheme.upper()} tag",
-                where=place,
+                where=position,
                 found=repr(tag),
                 expected="O or a type" if scheme == "io" else "O, B-TYPE or I-TYPE",
                 fix="check the tag column and the tagging scheme",
@@ -58,7 +58,7 @@ def _to_bio(tags: Sequence[str], scheme: Scheme, places: Sequence[str]) -> tuple
         if scheme == "bio" and prefix == "I" and begins:
             raise DataError(
                 "the tag continues an entity that did not begin",
-                where=place,
+                where=position,
                 found=repr(tag),
                 expected=f"'B-{kind}'",
                 fix="read it with the scheme iob1 if that is how it was tagged",

@@ -5,7 +5,7 @@ Parsimonious Rule-based Model for Sentiment Analysis of Social Media Text", ICWS
 source distribution of `vaderSentiment` 3.3.2 (MIT) carries: sentences of product reviews, film
 reviews, tweets and newspaper editorials, 23,703 in all, each rated from -4 to 4 by 20 people.
 
-What is made of them, in this order:
+How they are prepared, in this order:
 
 1. Cleaning: HTML entities are decoded (`&amp;`, `&lt;`, `&gt;`: 262 of them), twice, since some
    were encoded twice (`&amp;amp;`, `&amp;#38;`); runs of white space become one space. Nothing
@@ -81,7 +81,7 @@ class Counts(msgspec.Struct, frozen=True):
     """How many sentences were read, and how many copies were left out, by their split."""
 
     read: int
-    left_out: dict[str, int]
+    num_copies: dict[str, int]
 
 
 def load(data_dir: Path | None = None, *, progress: ProgressCallback = no_progress) -> Dataset:
@@ -107,9 +107,11 @@ def load_with_counts(
         for example in parse(members[member], source=source, where=member)
     ]
     splits, counts = divide(examples)
-    kept = sum(map(len, splits.values()))
+    num_kept = sum(map(len, splits.values()))
     progress(
-        ProgressUpdate(f"read {NAME}", kept, kept, note=f"{counts.read - kept} copies left out")
+        ProgressUpdate(
+            f"read {NAME}", num_kept, num_kept, note=f"{counts.read - num_kept} copies left out"
+        )
     )
     dataset = make_dataset(
         NAME, "sentiment", LABELS, **splits, licence=LICENCE, origin=ORIGIN
@@ -125,20 +127,22 @@ def parse(content: bytes, *, source: str, where: str) -> tuple[TextExample, ...]
     """
     examples = []
     for number, line in enumerate(content.splitlines(), start=1):
-        place = f"{where}:{number}"
+        location = f"{where}:{number}"
         try:
             fields = line.decode("utf-8").split("\t")
         except UnicodeDecodeError as error:
             raise DataError(
-                "is not UTF-8", where=place, found=f"byte 0x{line[error.start]:02x}"
+                "is not UTF-8", where=location, found=f"byte 0x{line[error.start]:02x}"
             ) from error
         if len(fields) != 3:
-            raise DataError("wrong number of columns", where=place, found=len(fields), expected=3)
+            raise DataError(
+                "wrong number of columns", where=location, found=len(fields), expected=3
+            )
         number_of_text, rating, text = fields
         text = clean(text)
         if not text:
-            raise DataError("has no text", where=place)
-        score = _rating(rating, place)
+            raise DataError("has no text", where=location)
+        score = _rating(rating, location)
         examples.append(
             TextExample(
                 id=f"{source}/{number_of_text}",
@@ -154,14 +158,16 @@ def parse(content: bytes, *, source: str, where: str) -> tuple[TextExample, ...]
     return tuple(examples)
 
 
-def _rating(rating: str, place: str) -> float:
+def _rating(rating: str, location: str) -> float:
     expected = "a rating from -4 to 4"
     try:
         score = float(rating)
     except ValueError as error:
-        raise DataError("no rating", where=place, found=repr(rating), expected=expected) from error
+        raise DataError(
+            "no rating", where=location, found=repr(rating), expected=expected
+        ) from error
     if not -4 <= score <= 4:
-        raise DataError("rating out of range", where=place, found=rating, expected=expected)
+        raise DataError("rating out of range", where=location, found=rating, expected=expected)
     return score
 
 
@@ -191,22 +197,22 @@ def divide(
 ) -> tuple[dict[SplitName, tuple[TextExample, ...]], Counts]:
     """The examples by split, each `leakage_key` once: test before dev before train."""
     by_split: dict[SplitName, list[TextExample]] = {split: [] for split in SPLITS}
-    for one in examples:
-        by_split[split_of_group(one.group)].append(one)
-    taken: set[str] = set()
-    kept: dict[SplitName, tuple[TextExample, ...]] = {}
-    left_out: Counter[str] = Counter()
+    for example in examples:
+        by_split[split_of_group(example.group)].append(example)
+    keys: set[str] = set()
+    unique: dict[SplitName, tuple[TextExample, ...]] = {}
+    num_copies: Counter[str] = Counter()
     for split in reversed(SPLITS):
-        own = []
-        for one in by_split[split]:
-            key = leakage_key(one.text)
-            if key in taken:
-                left_out[split] += 1
+        examples_of_split = []
+        for example in by_split[split]:
+            key = leakage_key(example.text)
+            if key in keys:
+                num_copies[split] += 1
                 continue
-            taken.add(key)
-            own.append(one)
-        kept[split] = tuple(own)
+            keys.add(key)
+            examples_of_split.append(example)
+        unique[split] = tuple(examples_of_split)
     return (
-        {split: kept[split] for split in SPLITS},
-        Counts(read=len(examples), left_out={split: left_out[split] for split in SPLITS}),
+        {split: unique[split] for split in SPLITS},
+        Counts(read=len(examples), num_copies={split: num_copies[split] for split in SPLITS}),
     )

@@ -1,4 +1,4 @@
-"""What is known of a data set without loading it."""
+"""Data sets that can be named."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ class Entry(msgspec.Struct, frozen=True):
     """One data set of the registry, described without loading it.
 
     `sizes` are the numbers of examples in train, dev and test, None where they depend on what
-    the user gives. `here` says whether it can be loaded on this machine without a network.
+    the user gives. `is_local` says whether it can be loaded on this machine without a network.
     """
 
     name: str
@@ -19,4 +19,4 @@ class Entry(msgspec.Struct, frozen=True):
     licence: str
     origin: str
     citation: str
-    here: bool
+    is_local: bool

@@ -49,7 +49,7 @@ def load(data_dir: Path | None) -> Dataset:
     files = None if data_dir is None else find_files(data_dir)
     if files is None:
         raise DataError(
-            "there is no copy of gap on this machine",
+            "gap is not on this machine",
             where=data_dir,
             expected=ORIGIN,
             fix="put one into a folder and name that with --data-dir or EDGESEQ_DATA",
@@ -81,7 +81,7 @@ def read_gap(path: Path) -> tuple[TextExample, ...]:
         if number == 1:
             if tuple(fields) != COLUMNS:
                 raise DataError(
-                    "is no GAP file",
+                    "is not a GAP file",
                     where=where,
                     found=", ".join(fields)[:80],
                     expected=", ".join(COLUMNS),

@@ -86,17 +86,17 @@ def from_hub_splits(
     features = splits["train"].features
     text, label = _columns(name, features, columns)
     labels: Sequence[str] | None = getattr(features[label], "names", None)
-    given: Splits = {}
+    examples_by_split: Splits = {}
     for split, hub_names in _HUB_SPLITS.items():
         for hub_name in hub_names:
-            if hub_name in splits and split not in given:
+            if hub_name in splits and split not in examples_by_split:
                 examples = tuple(_examples(splits[hub_name], text, label, labels, name))
                 if examples:
-                    given[split] = examples
+                    examples_by_split[split] = examples
     return from_splits(
         name,
         task,
-        given,
+        examples_by_split,
         labels=labels,
         licence="see the data set's card on the hub",
         origin=f"Hugging Face hub, {name.removeprefix(PREFIX)}",

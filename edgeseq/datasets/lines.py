@@ -44,7 +44,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def check_is_file(path: Path) -> None:
-    """Raises `DataError` when nothing stands at `path`, or a folder does."""
+    """Raises `DataError` when `path` does not exist or is a folder."""
     if path.is_dir():
         raise DataError("is a folder, not a file", where=path, fix="name a file in it")
     if not path.exists():
@@ -52,21 +52,21 @@ def check_is_file(path: Path) -> None:
 
 
 def _decode(line: bytes, path: Path, number: int, start: int) -> str:
-    place = f"{path}:{number}"
+    location = f"{path}:{number}"
     if len(line) > LINE_LIMIT_BYTES:
         raise DataError(
             "the line is too long",
-            where=place,
+            where=location,
             found=f"more than {LINE_LIMIT_BYTES} bytes",
-            fix="put each example on a line of its own",
+            fix="put each example on its own line",
         )
     line = line.removesuffix(b"\n").removesuffix(b"\r")
     if number == 1 and line.startswith(_UTF16):
-        raise _not_utf8(place, "a UTF-16 byte-order mark at byte 0", "UTF-16")
+        raise _not_utf8(location, "a UTF-16 byte-order mark at byte 0", "UTF-16")
     if (nul := line.find(b"\0")) >= 0:
         raise DataError(
             "holds a NUL byte",
-            where=place,
+            where=location,
             found=f"byte 0x00 at byte {start + nul} of the file",
             expected="text",
             fix="check that this is a text file",
@@ -74,14 +74,14 @@ def _decode(line: bytes, path: Path, number: int, start: int) -> str:
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError as error:
-        found = f"byte 0x{line[error.start]:02x} at byte {start + error.start} of the file"
-        raise _not_utf8(place, found, "WINDOWS-1252") from error
+        byte = f"byte 0x{line[error.start]:02x} at byte {start + error.start} of the file"
+        raise _not_utf8(location, byte, "WINDOWS-1252") from error
 
 
-def _not_utf8(place: str, found: str, likely: str) -> DataError:
+def _not_utf8(location: str, found: str, likely: str) -> DataError:
     return DataError(
         "is not UTF-8",
-        where=place,
+        where=location,
         found=found,
         expected="UTF-8",
         fix=f"convert it, for instance with `iconv -f {likely} -t UTF-8`",

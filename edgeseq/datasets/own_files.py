@@ -37,7 +37,7 @@ def load_files(
     when there are too few examples for three splits.
     """
     files: dict[SplitName, Path | None] = {"train": train, "dev": dev, "test": test}
-    given: Splits = {
+    splits_given: Splits = {
         split: read_labelled(path, columns, header=header, labels=labels)
         for split, path in files.items()
         if path is not None
@@ -45,7 +45,7 @@ def load_files(
     return from_splits(
         name or train.stem,
         task,
-        given,
+        splits_given,
         labels=labels,
         licence=licence,
         origin=", ".join(path.name for path in files.values() if path is not None),
@@ -55,7 +55,7 @@ def load_files(
 def from_splits(
     name: str,
     task: str,
-    given: Splits,
+    splits_given: Splits,
     *,
     labels: Sequence[str] | None,
     licence: str,
@@ -65,30 +65,35 @@ def from_splits(
 
     Ids become `split/id`, since two files may count their examples alike.
     """
-    splits = divide_train(given)
+    splits = divide_train(splits_given)
     renamed = {
-        split: tuple(msgspec.structs.replace(one, id=f"{split}/{one.id}") for one in splits[split])
+        split: tuple(
+            msgspec.structs.replace(example, id=f"{split}/{example.id}")
+            for example in splits[split]
+        )
         for split in SPLITS
     }
-    known = sorted({one.label for one in splits["train"]}) if labels is None else labels
+    known = sorted({example.label for example in splits["train"]}) if labels is None else labels
     return make_dataset(name, task, known, **renamed, licence=licence, origin=origin)
 
 
-def divide_train(given: Splits) -> Splits:
+def divide_train(splits_given: Splits) -> Splits:
     """The three splits: those missing are cut from train, 10 of 100 buckets each.
 
     What is hashed is an example's group, or its text where there is none, so that equal texts
     and the members of a group are never divided (see `splits.bucket`). Dev takes buckets 80..89,
     test 90..99.
     """
-    if "train" not in given:
-        raise DataError("there is no train split", expected="train, with or without dev and test")
+    if "train" not in splits_given:
+        raise DataError("has no train split", expected="train, with or without dev and test")
     cut: dict[SplitName, list[TextExample]] = {split: [] for split in SPLITS}
-    for one in given["train"]:
-        number = bucket(one.group or one.text)
+    for example in splits_given["train"]:
+        number = bucket(example.group or example.text)
         split: SplitName = "train" if number < 80 else "dev" if number < 90 else "test"
-        cut["train" if split in given else split].append(one)
+        cut["train" if split in splits_given else split].append(example)
     return {
-        split: tuple(cut[split]) if split == "train" or split not in given else given[split]
+        split: tuple(cut[split])
+        if split == "train" or split not in splits_given
+        else splits_given[split]
         for split in SPLITS
     }

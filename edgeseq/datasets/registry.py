@@ -48,7 +48,7 @@ def entries(data_dir: Path | None = None) -> tuple[Entry, ...]:
             licence=customer_feedback.LICENCE,
             origin=customer_feedback.ORIGIN,
             citation=customer_feedback.CITATION,
-            here=is_at_hand(customer_feedback.PACKAGE, local_dir=data_dir),
+            is_local=is_at_hand(customer_feedback.PACKAGE, local_dir=data_dir),
         ),
         Entry(
             name="sst3",
@@ -61,7 +61,7 @@ def entries(data_dir: Path | None = None) -> tuple[Entry, ...]:
                 "Socher, R. et al. (2013). Recursive Deep Models for Semantic Compositionality "
                 "Over a Sentiment Treebank. EMNLP."
             ),
-            here=data_dir is not None and _sst3_files(data_dir) is not None,
+            is_local=data_dir is not None and _sst3_files(data_dir) is not None,
         ),
         Entry(
             name=gap.NAME,
@@ -71,10 +71,10 @@ def entries(data_dir: Path | None = None) -> tuple[Entry, ...]:
             licence=gap.LICENCE,
             origin=gap.ORIGIN,
             citation=gap.CITATION,
-            here=data_dir is not None and gap.find_files(data_dir) is not None,
+            is_local=data_dir is not None and gap.find_files(data_dir) is not None,
         ),
         *(
-            msgspec.structs.replace(source.entry, here=source.find(data_dir) is not None)
+            msgspec.structs.replace(source.entry, is_local=source.find(data_dir) is not None)
             for source in tagged.sources()
         ),
         wikitext.entry(data_dir),
@@ -86,7 +86,7 @@ def entries(data_dir: Path | None = None) -> tuple[Entry, ...]:
             licence="yours",
             origin="a path in place of a name",
             citation="",
-            here=True,
+            is_local=True,
         ),
         Entry(
             name="FILE",
@@ -96,7 +96,7 @@ def entries(data_dir: Path | None = None) -> tuple[Entry, ...]:
             licence="yours",
             origin="a path in place of a name",
             citation="",
-            here=True,
+            is_local=True,
         ),
         Entry(
             name="hf:NAME[:CONFIG]",
@@ -106,7 +106,7 @@ def entries(data_dir: Path | None = None) -> tuple[Entry, ...]:
             licence="see its card on the hub",
             origin="Hugging Face hub, through the extra `datasets`",
             citation="",
-            here=importlib.util.find_spec("datasets") is not None,
+            is_local=importlib.util.find_spec("datasets") is not None,
         ),
     )
 
@@ -116,7 +116,7 @@ def default_name(task: str) -> str:
     for entry in entries():
         if entry.task == task and entry.sizes:
             return entry.name
-    raise InputError(f"{task} has no data set of its own", fix="name one with --data")
+    raise InputError(f"{task} has no built-in data set", fix="name one with --data")
 
 
 def load_dataset(
@@ -137,7 +137,7 @@ def load_dataset(
     """
     if data_dir is not None and not data_dir.is_dir():
         raise DataError(
-            "the folder of local data sets is no folder",
+            "is not a folder of local data sets",
             where=data_dir,
             fix="check --data-dir and EDGESEQ_DATA",
         )
@@ -146,7 +146,7 @@ def load_dataset(
         "sst3": lambda: load_sst3(data_dir),
         gap.NAME: lambda: gap.load(data_dir),
         wikitext.NAME: lambda: wikitext.load(data_dir),
-        **{one.entry.name: partial(one.load, data_dir) for one in tagged.sources()},
+        **{source.entry.name: partial(source.load, data_dir) for source in tagged.sources()},
     }
     if name in named:
         return _for_task(named[name](), task)
@@ -197,7 +197,7 @@ _SST3_ORIGIN = (
 def load_sst3(data_dir: Path | None) -> Dataset:
     """Stanford Sentiment Treebank, whole sentences, official splits, in three classes.
 
-    In `data_dir` (or its folder `sst5`) stands either `derived_sst3/{train,dev,test}.tsv`, label
+    In `data_dir` (or its folder `sst5`) is either `derived_sst3/{train,dev,test}.tsv`, label
     and text between a tab, or `stsa.fine.{train,dev,test}`, lines of a number 0..4, a space and
     the text: 0 and 1 become negative, 2 neutral, 3 and 4 positive.
 
@@ -206,7 +206,7 @@ def load_sst3(data_dir: Path | None) -> Dataset:
     files = None if data_dir is None else _sst3_files(data_dir)
     if files is None:
         raise DataError(
-            "there is no copy of sst3 on this machine",
+            "sst3 is not on this machine",
             where=data_dir,
             expected=_SST3_ORIGIN,
             fix="put one into a folder and name that with --data-dir or EDGESEQ_DATA",
@@ -234,10 +234,10 @@ def _sst3_files(data_dir: Path) -> dict[SplitName, Path] | None:
 def _read_sst3(path: Path, split: SplitName) -> tuple[TextExample, ...]:
     labels = customer_feedback.LABELS
     if path.suffix == ".tsv":
-        found = read_table(path, Columns(text=2, label=1), delimiter="\t", labels=labels)
+        examples = read_table(path, Columns(text=2, label=1), delimiter="\t", labels=labels)
         return tuple(
-            msgspec.structs.replace(one, id=f"{split}/{number}")
-            for number, one in enumerate(found, start=1)
+            msgspec.structs.replace(example, id=f"{split}/{number}")
+            for number, example in enumerate(examples, start=1)
         )
     examples = []
     for number, line in numbered_lines(path):

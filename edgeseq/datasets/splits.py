@@ -44,24 +44,31 @@ def canonical_sha256(
 ) -> str:
     """SHA-256 of the examples' canonical form, in hexadecimal.
 
-    The form is JSON without spaces, one line each for `[task, labels]` and then every example as
+    The form is JSON without spaces, a line for `[task, labels]` and then one per example,
     `[split, id, text, label, source, group, score]`, `[split, id, words, tags, source, group]` or
     `[split, id, words, source, group]`, in the order of the splits, in UTF-8.
     """
     encoder = msgspec.json.Encoder()
     digest = hashlib.sha256(encoder.encode([task, list(labels)]) + b"\n")
     for split, examples in splits:
-        for one in examples:
-            digest.update(encoder.encode([split, *_fields(one)]) + b"\n")
+        for example in examples:
+            digest.update(encoder.encode([split, *_fields(example)]) + b"\n")
     return digest.hexdigest()
 
 
-def _fields(one: AnyExample) -> list[Any]:
-    if isinstance(one, TextExample):
-        return [one.id, one.text, one.label, one.source, one.group, one.score]
-    if isinstance(one, TaggedExample):
-        return [one.id, one.words, one.tags, one.source, one.group]
-    return [one.id, one.words, one.source, one.group]
+def _fields(example: AnyExample) -> list[Any]:
+    if isinstance(example, TextExample):
+        return [
+            example.id,
+            example.text,
+            example.label,
+            example.source,
+            example.group,
+            example.score,
+        ]
+    if isinstance(example, TaggedExample):
+        return [example.id, example.words, example.tags, example.source, example.group]
+    return [example.id, example.words, example.source, example.group]
 
 
 def make_dataset(
@@ -78,8 +85,8 @@ def make_dataset(
     """A `Dataset` with its hash, after checking that it can be trained and scored on.
 
     Raises `DataError` when there are fewer than two labels, a split is empty, an id appears twice,
-    an example's label is not one of `labels`, it has not one tag a word, or a label has no example
-    in train. Tags `I-X` may be missing there: entities of one word are learned without.
+    an example's label is not in `labels`, it does not have one tag per word, or a label has no
+    example in train. Tags `I-X` may be missing there: entities of one word are learned without.
     """
     splits: tuple[tuple[SplitName, Sequence[ExampleT]], ...] = (
         ("train", train),
@@ -93,18 +100,18 @@ def make_dataset(
             found=", ".join(map(repr, labels)) or "none",
             fix="check that the label column was named and not, say, an id",
         )
-    seen: set[str] = set()
+    ids: set[str] = set()
     for split, examples in splits:
         if not examples:
             raise DataError(
                 f"the {split} split is empty", where=name, fix="give more examples or a file for it"
             )
-        for one in examples:
-            _check_example(one, split, name, labels)
-            if one.id in seen:
-                raise DataError("an id appears twice", where=name, found=repr(one.id))
-            seen.add(one.id)
-    known = {label for one in train for label in labels_of(one)}
+        for example in examples:
+            _check_example(example, split, name, labels)
+            if example.id in ids:
+                raise DataError("an id appears twice", where=name, found=repr(example.id))
+            ids.add(example.id)
+    known = {label for example in train for label in labels_of(example)}
     missing = [label for label in labels if label not in known and not label.startswith("I-")]
     if missing:
         raise DataError(
@@ -126,19 +133,19 @@ def make_dataset(
     )
 
 
-def _check_example(one: AnyExample, split: SplitName, name: str, labels: Sequence[str]) -> None:
-    for label in labels_of(one):
+def _check_example(example: AnyExample, split: SplitName, name: str, labels: Sequence[str]) -> None:
+    for label in labels_of(example):
         if label not in labels:
             raise DataError(
-                f"example {one.id!r} of {split} has an unknown label",
+                f"example {example.id!r} of {split} has an unknown label",
                 where=name,
                 found=repr(label),
                 expected=" or ".join(map(repr, labels)),
             )
-    if isinstance(one, TaggedExample) and len(one.words) != len(one.tags):
+    if isinstance(example, TaggedExample) and len(example.words) != len(example.tags):
         raise DataError(
-            f"example {one.id!r} of {split} has not one tag a word",
+            f"example {example.id!r} of {split} does not have one tag per word",
             where=name,
-            found=f"{len(one.tags)} tags",
-            expected=f"{len(one.words)}",
+            found=f"{len(example.tags)} tags",
+            expected=f"{len(example.words)}",
         )

@@ -1,4 +1,4 @@
-"""What stands in a data set, in numbers: class balance, lengths, copies, a few samples."""
+"""A data set in numbers: class balance, lengths, copies, a few samples."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Lengths(msgspec.Struct, frozen=True):
 class Summary(msgspec.Struct, frozen=True):
     """What `edgeseq data show` prints.
 
-    `test_texts_in_train` counts texts of test that stand in train too, letter for letter:
+    `test_texts_in_train` counts texts of test that are in train too, letter for letter:
     more than a few make the test score too good.
     """
 
@@ -59,13 +59,13 @@ class Summary(msgspec.Struct, frozen=True):
 def summarize(dataset: AnyDataset, *, samples_per_label: int = 3) -> Summary:
     """The summary of a data set; the samples are the same at every call."""
     by_split = {"train": dataset.train, "dev": dataset.dev, "test": dataset.test}
-    sources = list(dict.fromkeys(one.source for one in dataset.train if one.source))
+    sources = list(dict.fromkeys(example.source for example in dataset.train if example.source))
     balance = [
         _balance(split, source, by_split[split], dataset.labels)
         for split in SPLITS
         for source in ("", *(sources if len(sources) > 1 else ()))
     ]
-    train_texts = {one.text for one in dataset.train}
+    train_texts = {example.text for example in dataset.train}
     return Summary(
         name=dataset.name,
         task=dataset.task,
@@ -75,7 +75,7 @@ def summarize(dataset: AnyDataset, *, samples_per_label: int = 3) -> Summary:
         sha256=dataset.sha256,
         balance=tuple(balance),
         lengths=tuple(_lengths(split, by_split[split]) for split in SPLITS),
-        test_texts_in_train=sum(one.text in train_texts for one in dataset.test),
+        test_texts_in_train=sum(example.text in train_texts for example in dataset.test),
         samples=sample(dataset, samples_per_label),
     )
 
@@ -85,12 +85,14 @@ def sample(dataset: AnyDataset, per_label: int) -> tuple[AnyExample, ...]:
     data without labels so many in all."""
     chosen: list[AnyExample] = []
     for label in dataset.labels or (None,):
-        own = (
-            one
-            for one in dataset.train
-            if one not in chosen and (label is None or label in labels_of(one))
+        candidates = (
+            example
+            for example in dataset.train
+            if example not in chosen and (label is None or label in labels_of(example))
         )
-        ranked = sorted(own, key=lambda one: hashlib.sha256(one.id.encode("utf-8")).digest())
+        ranked = sorted(
+            candidates, key=lambda example: hashlib.sha256(example.id.encode("utf-8")).digest()
+        )
         chosen += ranked[:per_label]
     return tuple(chosen)
 
@@ -99,7 +101,10 @@ def _balance(
     split: str, source: str, examples: Sequence[AnyExample], labels: Sequence[str]
 ) -> Balance:
     counts = Counter(
-        label for one in examples if source in ("", one.source) for label in labels_of(one)
+        label
+        for example in examples
+        if source in ("", example.source)
+        for label in labels_of(example)
     )
     return Balance(
         split=split,
@@ -110,8 +115,8 @@ def _balance(
 
 
 def _lengths(split: str, examples: Sequence[AnyExample]) -> Lengths:
-    words = sorted(len(one.text.split()) for one in examples)
-    characters = sorted(len(one.text) for one in examples)
+    words = sorted(len(example.text.split()) for example in examples)
+    characters = sorted(len(example.text) for example in examples)
     return Lengths(
         split=split,
         words_p50=_percentile(words, 50),

@@ -67,14 +67,15 @@ def read_table(
         )
     examples = []
     width = 0
-    places: list[tuple[str, int]] = []
+    indices: list[tuple[str, int]] = []
     for number, row in rows:
         where = f"{path}:{number}"
-        if not places:
+        if not indices:
             width = len(row)
             names = [name.strip() for name in row] if has_names or header else None
-            places = [
-                (field, _place(column, names, width, where)) for field, column in columns.named()
+            indices = [
+                (field, _column_index(column, names, width, where))
+                for field, column in columns.named()
             ]
             if names is not None:
                 continue
@@ -86,7 +87,7 @@ def read_table(
                 expected=f"{width} as in the first row",
                 fix="quote texts that hold the separator" if delimiter == "," else None,
             )
-        values = {field: row[place] for field, place in places}
+        values = {field: row[index] for field, index in indices}
         examples.append(_example(values, path, number, labels))
     if not examples:
         raise DataError("holds no examples", where=path, expected="one a row")
@@ -131,7 +132,7 @@ def _string(value: object, field: str, where: str) -> str:
         return str(value)
     expected = "a string" if field == "text" else "a string or a whole number"
     raise DataError(
-        f"the {field} is no string", where=where, found=type(value).__name__, expected=expected
+        f"the {field} is not a string", where=where, found=type(value).__name__, expected=expected
     )
 
 
@@ -172,7 +173,7 @@ def _plain_rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
             yield number, line.split(delimiter)
 
 
-def _place(column: Column, names: list[str] | None, width: int, where: str) -> int:
+def _column_index(column: Column, names: list[str] | None, width: int, where: str) -> int:
     """The index of a column in a row."""
     if isinstance(column, int):
         if not 1 <= column <= width:
@@ -184,7 +185,7 @@ def _place(column: Column, names: list[str] | None, width: int, where: str) -> i
         raise _no_such_column(where, column, names or [])
     if names.count(column) > 1:
         raise DataError(
-            "a column's name stands twice in the header",
+            "a column's name appears twice in the header",
             where=where,
             found=repr(column),
             fix="rename one, or give column numbers",

@@ -1,4 +1,4 @@
-"""Data sets with one tag a word, from a local folder: none of them may be handed on freely.
+"""Data sets with a tag per word, from a local folder: their licences forbid passing them on.
 
 | name | task | what |
 |---|---|---|
@@ -21,6 +21,7 @@ from edgeseq.datasets.entry import Entry
 from edgeseq.datasets.splits import SPLITS, make_dataset
 from edgeseq.errors import DataError
 from edgeseq.tasks.examples import Dataset, SplitName, TaggedExample
+from edgeseq.tasks.registry import task_of
 
 Tagged = tuple[TaggedExample, ...]
 
@@ -63,7 +64,7 @@ class Source(msgspec.Struct, frozen=True):
         paths = self.find(data_dir)
         if paths is None:
             raise DataError(
-                f"there is no copy of {self.entry.name} on this machine",
+                f"{self.entry.name} is not on this machine",
                 where=data_dir,
                 expected=self.entry.origin,
                 fix="put one into a folder and name that with --data-dir or EDGESEQ_DATA",
@@ -88,13 +89,13 @@ def tagged_dataset(
     """
     renamed = {
         split: tuple(
-            msgspec.structs.replace(one, id=f"{split}/{number}:{one.id}")
-            for number, one in enumerate(splits[split], start=1)
+            msgspec.structs.replace(sentence, id=f"{split}/{number}:{sentence.id}")
+            for number, sentence in enumerate(splits[split], start=1)
         )
         for split in SPLITS
     }
-    tags = {tag for one in splits["train"] for tag in one.tags}
-    labels = bio_labels(tags) if task == "ner" else tuple(sorted(tags))
+    tags = {tag for sentence in splits["train"] for tag in sentence.tags}
+    labels = bio_labels(tags) if task_of(task).bio_labels else tuple(sorted(tags))
     return make_dataset(name, task, labels, **renamed, licence=licence, origin=origin)
 
 
@@ -118,27 +119,28 @@ def _read_e_ner(paths: tuple[Path, ...]) -> dict[SplitName, Tagged]:
     """Filings in the order of the hash of their number: the first ten are test, five more dev."""
     examples = read_e_ner(paths[0])
     groups = sorted(
-        {one.group for one in examples}, key=lambda name: hashlib.sha256(name.encode()).digest()
+        {sentence.group for sentence in examples},
+        key=lambda name: hashlib.sha256(name.encode()).digest(),
     )
     test, dev = set(groups[:E_NER_TEST]), set(groups[E_NER_TEST : E_NER_TEST + E_NER_DEV])
     return {
-        "train": tuple(one for one in examples if one.group not in test | dev),
-        "dev": tuple(one for one in examples if one.group in dev),
-        "test": tuple(one for one in examples if one.group in test),
+        "train": tuple(sentence for sentence in examples if sentence.group not in test | dev),
+        "dev": tuple(sentence for sentence in examples if sentence.group in dev),
+        "test": tuple(sentence for sentence in examples if sentence.group in test),
     }
 
 
 def read_e_ner(path: Path) -> Tagged:
     """`all.csv` of E-NER in four types and BIO, one group a filing.
 
-    It has five stray tags, which are repaired as its 8,821 entities need it: `P` stands where
-    nothing is named, and `I-LOC` once for `I-LOCATION`. Types are merged after the entities have
+    It has five stray tags, which are repaired as its 8,821 entities need it: `P` where nothing
+    is named, and `I-LOC` once for `I-LOCATION`. Types are merged after the entities have
     been told apart, so that two that touch stay two.
     """
-    found = read_conll(path, delimiter=",", scheme="iob1", repair={"P": "O"})
+    sentences = read_conll(path, delimiter=",", scheme="iob1", repair={"P": "O"})
     return tuple(
-        msgspec.structs.replace(one, tags=tuple(_merged(tag, path) for tag in one.tags))
-        for one in found
+        msgspec.structs.replace(sentence, tags=tuple(_merged(tag, path) for tag in sentence.tags))
+        for sentence in sentences
     )
 
 
@@ -158,8 +160,8 @@ def _read_fin(paths: tuple[Path, ...]) -> dict[SplitName, Tagged]:
     train, test = (read_conll(path, scheme="io") for path in paths)
     held_out = train[0].group
     return {
-        "train": tuple(one for one in train if one.group != held_out),
-        "dev": tuple(one for one in train if one.group == held_out),
+        "train": tuple(sentence for sentence in train if sentence.group != held_out),
+        "dev": tuple(sentence for sentence in train if sentence.group == held_out),
         "test": test,
     }
 
@@ -182,7 +184,7 @@ def sources() -> tuple[Source, ...]:
                     "Silveira, N. et al. (2014). A Gold Standard Dependency Corpus for English. "
                     "LREC."
                 ),
-                here=False,
+                is_local=False,
             ),
             ("ud_ewt",),
             ud,
@@ -200,7 +202,7 @@ def sources() -> tuple[Source, ...]:
                     "Au, T. W. T., Lampos, V. & Cox, I. (2022). E-NER: An Annotated Named Entity "
                     "Recognition Corpus of Legal Text. NLLP."
                 ),
-                here=False,
+                is_local=False,
             ),
             ("e_ner",),
             ("all.csv",),
@@ -218,7 +220,7 @@ def sources() -> tuple[Source, ...]:
                     "Salinas Alvarado, J. C., Verspoor, K. & Baldwin, T. (2015). Domain Adaption "
                     "of Named Entity Recognition to Support Credit Risk Assessment. ALTA."
                 ),
-                here=False,
+                is_local=False,
             ),
             ("sec_filings_fin",),
             ("FIN5.txt", "FIN3.txt"),
@@ -236,7 +238,7 @@ def sources() -> tuple[Source, ...]:
                     "Derczynski, L. et al. (2017). Results of the WNUT2017 Shared Task on Novel "
                     "and Emerging Entity Recognition. W-NUT."
                 ),
-                here=False,
+                is_local=False,
             ),
             ("wnut17",),
             wnut,
@@ -247,4 +249,4 @@ def sources() -> tuple[Source, ...]:
 
 def find_source(name: str) -> Source | None:
     """The data set called `name`, if it is one of these."""
-    return next((one for one in sources() if one.entry.name == name), None)
+    return next((source for source in sources() if source.entry.name == name), None)

@@ -24,7 +24,7 @@ from edgeseq.tasks.examples import Dataset, SplitName, StreamExample
 NAME = "wikitext2"
 TASK = "lm"
 EOS = "<eos>"
-"""The end of a line; also what stands before the first word of an article."""
+"""The end of a line; also the word before the first one of an article."""
 UNKNOWN = "<unk>"
 SIZES = (600, 60, 60)
 LICENCE = "CC BY-SA 3.0 (Wikipedia)"
@@ -48,7 +48,7 @@ def entry(data_dir: Path | None = None) -> Entry:
         licence=LICENCE,
         origin=ORIGIN,
         citation=CITATION,
-        here=data_dir is not None and find_files(data_dir) is not None,
+        is_local=data_dir is not None and find_files(data_dir) is not None,
     )
 
 
@@ -60,7 +60,7 @@ def load(data_dir: Path | None) -> Dataset[StreamExample]:
     files = None if data_dir is None else find_files(data_dir)
     if files is None:
         raise DataError(
-            f"there is no copy of {NAME} on this machine",
+            f"{NAME} is not on this machine",
             where=data_dir,
             expected=ORIGIN,
             fix="put one into a folder and name that with --data-dir or EDGESEQ_DATA",
@@ -77,7 +77,7 @@ def stream_dataset(
     Raises `DataError` when a split has no words.
     """
     for split, examples in splits.items():
-        if not any(one.words for one in examples):
+        if not any(example.words for example in examples):
             raise DataError(f"the {split} split is empty", where=name, fix="give a longer text")
     return Dataset(
         name=name,
@@ -117,7 +117,7 @@ def read_articles(path: Path, split: SplitName) -> tuple[StreamExample, ...]:
 def articles(lines: Iterable[str]) -> Iterator[tuple[str, ...]]:
     """The words of each article among `lines`, cut before titles.
 
-    A title stands between blank lines. Lines before the first one belong to the first article;
+    A title is between blank lines. Lines before the first one belong to the first article;
     a text without one is one article.
     """
     words: list[str] = []

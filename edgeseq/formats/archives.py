@@ -83,7 +83,7 @@ def extract_members(
     Raises `FetchError` as `read_members` does, and `OutputError` when `out_dir` does not take it.
     """
     label = _label(archive)
-    places = {name: out_dir / _relative(target) for name, target in targets.items()}
+    paths = {name: out_dir / _relative(target) for name, target in targets.items()}
     with os_errors_as_output_errors(out_dir):
         out_dir.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(dir=out_dir, prefix=".unpack."))
@@ -98,12 +98,12 @@ def extract_members(
                     raise _too_large(label, name, limit_bytes)
         _check_complete(label, tuple(targets), drafts)
         with os_errors_as_output_errors(out_dir):
-            for name, place in places.items():
-                place.parent.mkdir(parents=True, exist_ok=True)
-                drafts[name].replace(place)
+            for name, path in paths.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                drafts[name].replace(path)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return places
+    return paths
 
 
 def _copy(source: IO[bytes], target: Path, limit_bytes: int, out_dir: Path) -> int:
@@ -137,7 +137,7 @@ def _named_members(archive: Path | bytes, names: Sequence[str]) -> Iterator[tupl
             yield from _zip_members(file, names, _label(archive))
         else:
             raise FetchError(
-                "is no archive that can be unpacked",
+                "is not an archive that can be unpacked",
                 where=_label(archive),
                 found=f"a file that begins with {magic.hex()}",
                 expected=".whl, .zip or .tar.gz",
@@ -163,22 +163,24 @@ def _zip_members(
                 yield name, member
 
 
-def _tar_members(file: IO[bytes], wanted: set[str], label: str) -> Iterator[tuple[str, IO[bytes]]]:
+def _tar_members(
+    file: IO[bytes], remaining: set[str], label: str
+) -> Iterator[tuple[str, IO[bytes]]]:
     with gzip.GzipFile(fileobj=file) as unpacked:
         # The stream mode reads forward only, so a member cannot send the reader back.
         bounded = _BoundedReader(unpacked, label)
         with tarfile.open(fileobj=bounded, mode="r|") as archive:
             for info in archive:
                 name = str(PurePosixPath(info.name))
-                if name not in wanted:
+                if name not in remaining:
                     continue
                 member = archive.extractfile(info) if info.isreg() else None
                 if member is None:
                     raise _not_plain(label, name)
-                wanted = wanted - {name}
+                remaining = remaining - {name}
                 with member:
                     yield name, member
-                if not wanted:
+                if not remaining:
                     return
 
 
@@ -229,8 +231,8 @@ def _label(archive: Path | bytes) -> str:
     return "an archive inside an archive" if isinstance(archive, bytes) else str(archive)
 
 
-def _check_complete(label: str, names: Sequence[str], found: Mapping[str, object]) -> None:
-    missing = [name for name in names if name not in found]
+def _check_complete(label: str, names: Sequence[str], members: Mapping[str, object]) -> None:
+    missing = [name for name in names if name not in members]
     if missing:
         raise FetchError(
             "lacks a member", where=label, expected=missing[0], fix="use the pinned release"

@@ -10,11 +10,10 @@ def array_bytes(arrays: Mapping[str, Any], metadata: dict[str, str] | None = Non
     """The file's content for NumPy arrays by name, any shapes and types.
 
     safetensors 0.8 writes an array as it lies in memory and its shape beside it, so that a
-    transposed one would be read back with its numbers in other places; here each is laid out by
-    rows first.
+    transposed one would be read back in the wrong order; here each is stored by rows.
     """
     import numpy as np
     from safetensors.numpy import save
 
-    in_order = {name: np.asarray(one, order="C") for name, one in arrays.items()}
+    in_order = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     return bytes(save(in_order, metadata))

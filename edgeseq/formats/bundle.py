@@ -224,7 +224,7 @@ class Bundle(msgspec.Struct, frozen=True):
                 )
             if isinstance(example, TaggedExample) and len(example.words) != len(example.tags):
                 raise BundleError(
-                    "has not one tag a word",
+                    "does not have one tag per word",
                     where=f"{path}:{number}",
                     found=f"{len(example.tags)} tags",
                     expected=len(example.words),
@@ -280,7 +280,7 @@ def read_manifest(path: Path) -> BundleManifest:
     # Exactly these names: no other file, and no path out of the folder, is ever opened.
     if set(manifest.files) != set(FILES):
         raise BundleError(
-            "lists other files than a bundle has",
+            "does not list the files of a bundle",
             where=path,
             found=", ".join(sorted(manifest.files))[:200] or "none",
             expected=", ".join(FILES),
@@ -314,15 +314,15 @@ def _check_stream(path: Path, labels: tuple[str, ...], manifest: BundleManifest)
     """A model of the next word has no labels, and gives back every state that it takes; one with a
     window also takes the positions to compute logits at."""
     size = manifest.vocabulary_size
-    inputs = {one.name: one.shape for one in manifest.signature.inputs}
-    outputs = {one.name: one.shape for one in manifest.signature.outputs}
+    inputs = {tensor.name: tensor.shape for tensor in manifest.signature.inputs}
+    outputs = {tensor.name: tensor.shape for tensor in manifest.signature.outputs}
     ids, logits = inputs.pop("input_ids", ()), outputs.pop("logits", ())
     positions = inputs.pop("logit_positions", (-1,))
     states = {f"{name}_next": shape for name, shape in inputs.items()}
     shapes = (ids, positions, logits)
     if labels or shapes != ((1, -1), (-1,), (1, -1, size)) or states != outputs:
         raise BundleError(
-            "is no model of the next word",
+            "is not a language model",
             where=path / "bundle.json",
             found=f"{len(labels)} labels, {manifest.signature}"[:300],
             expected="input_ids [1, -1], states and perhaps logit_positions [-1] to "
@@ -344,7 +344,7 @@ def _check_labels(path: Path, labels: tuple[str, ...], manifest: BundleManifest)
             fix="convert again",
         )
     shapes = [output.shape for output in manifest.signature.outputs]
-    lengths = [one.shape[-1] for one in manifest.signature.inputs if one.shape] or [-1]
+    lengths = [tensor.shape[-1] for tensor in manifest.signature.inputs if tensor.shape] or [-1]
     if shapes != [answer_shape(task_of(manifest.task).head, len(labels), lengths[0])]:
         raise BundleError(
             "lists another number of classes than the model's outputs",
@@ -363,17 +363,17 @@ def _check_file(path: Path, entry: FileEntry, *, verify_hashes: bool) -> None:
     size_bytes = path.stat().st_size
     if size_bytes != entry.size_bytes or size_bytes > MODEL_LIMIT_BYTES:
         raise BundleError(
-            "has another size than bundle.json says",
+            "does not have the size in bundle.json",
             where=path,
             found=f"{size_bytes} bytes",
             expected=f"{entry.size_bytes} bytes",
             fix="copy or convert the bundle again",
         )
-    if verify_hashes and (found := sha256_file(path)) != entry.sha256:
+    if verify_hashes and (sha256 := sha256_file(path)) != entry.sha256:
         raise BundleError(
-            "has another SHA-256 than bundle.json says",
+            "does not have the SHA-256 in bundle.json",
             where=path,
-            found=found,
+            found=sha256,
             expected=entry.sha256,
             fix="copy or convert the bundle again",
         )
@@ -428,22 +428,22 @@ def check_model(bundle: Bundle) -> None:
     expected = [
         (
             promised.key,
-            tuple((one.name, one.dtype, one.shape) for one in promised.inputs),
-            tuple((one.name, one.dtype, one.shape) for one in promised.outputs),
+            tuple((tensor.name, tensor.dtype, tensor.shape) for tensor in promised.inputs),
+            tuple((tensor.name, tensor.dtype, tensor.shape) for tensor in promised.outputs),
         )
     ]
-    found = []
+    signatures = []
     for entry in read_tflite(bundle.model_path).signatures:
         inputs, outputs = (
-            tuple((name, one.dtype.lower(), one.shape) for name, one in tensors.items())
+            tuple((name, tensor.dtype.lower(), tensor.shape) for name, tensor in tensors.items())
             for tensors in (entry.inputs, entry.outputs)
         )
-        found.append((entry.key, inputs, outputs))
-    if found != expected:
+        signatures.append((entry.key, inputs, outputs))
+    if signatures != expected:
         raise BundleError(
-            "has another signature than bundle.json says",
+            "does not have the signature in bundle.json",
             where=bundle.model_path,
-            found=str(found)[:300],
+            found=str(signatures)[:300],
             expected=expected,
             fix="convert again",
         )

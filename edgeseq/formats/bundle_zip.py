@@ -2,7 +2,7 @@
 
 The archive holds the bundle's files, at its top or in one folder. Only those are read, whatever
 else it lists; what lists a way out of the folder, a link or a file twice is refused as a whole,
-because whoever made it meant harm or another program. Sizes are bounded while unpacking by what
+because its author meant harm or another program. Sizes are bounded while unpacking by what
 `bundle.json` says, so a false claim in the archive's own headers gains nothing.
 """
 
@@ -62,7 +62,7 @@ def open_bundle(
 def pack_bundle(path: Path, archive: Path) -> None:
     """Writes the bundle folder at `path` as one `.zip`; the same bundle gives the same bytes.
 
-    Raises `BundleError` when it is no sound bundle and `OutputError` when `archive` cannot be
+    Raises `BundleError` for an invalid bundle and `OutputError` when `archive` cannot be
     written.
     """
     read_bundle(path)
@@ -82,7 +82,7 @@ def pack_bundle(path: Path, archive: Path) -> None:
 
 
 def _check_entries(path: Path) -> str:
-    """What stands before the bundle's file names in the archive: "" or one folder with a slash."""
+    """The prefix of the bundle's file names in the archive: "" or one folder with a slash."""
     try:
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
@@ -95,7 +95,7 @@ def _check_entries(path: Path) -> str:
         ) from failure
     if len(infos) > ENTRIES_LIMIT:
         raise _unsafe(path, f"{len(infos)} entries", f"at most {ENTRIES_LIMIT}")
-    seen: set[str] = set()
+    names: set[str] = set()
     bases = []
     for info in infos:
         name = info.filename
@@ -105,9 +105,9 @@ def _check_entries(path: Path) -> str:
         if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise _unsafe(path, f"{name[:200]!r}, a link or a device", "ordinary files")
         # Two entries of one name: who checks the first and reads the second is deceived.
-        if name in seen:
+        if name in names:
             raise _unsafe(path, f"{name[:200]!r} twice", "each file once")
-        seen.add(name)
+        names.add(name)
         if parts[-1] == MANIFEST and len(parts) <= 2 and parts[0] != "__MACOSX":
             bases.append(name.removesuffix(MANIFEST))
     if len(bases) != 1:

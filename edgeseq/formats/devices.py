@@ -41,7 +41,7 @@ _LONGEST_VALUE = 500
 # As a file name, without a leading dash; `local` is this machine.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _RESERVED = ("local",)
-# A command name or a path, as an argument of its own; blanks would be taken for arguments by
+# A command name or a path, as one argument; blanks would be taken for arguments by
 # people, so they are refused although no shell sees them.
 _PYTHON = re.compile(r"(~/)?[A-Za-z0-9_/][A-Za-z0-9_./+@-]*")
 
@@ -67,7 +67,7 @@ def devices_path() -> Path:
 
 
 def read_devices(path: Path | None = None) -> dict[str, DeviceEntry]:
-    """The boards by name, in the order of the file; none where there is no file.
+    """The boards by name, in the order of the file; none without a file.
 
     Raises `InputError` naming the file and the place in it that does not fit.
     """

@@ -2,7 +2,7 @@
 
 Files and folders are written beside their place and renamed into it; an error or an interrupt
 removes what was begun. POSIX `rename(2)` replaces a file atomically; a folder is moved into
-place only when nothing stands there, or when the caller said that it may be replaced.
+place only when nothing is there, or when the caller said that it may be replaced.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def write_text(path: Path, content: str) -> None:
 def new_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Gives a temporary folder that becomes `path` when the block ends without an error.
 
-    With `overwrite`, what stands at `path` is removed at that moment, not before. Raises
+    With `overwrite`, what is at `path` is removed at that moment, not before. Raises
     `OutputError` when something is in the way, the disk is full, or writing is not allowed.
     """
     if path.exists() and not overwrite:

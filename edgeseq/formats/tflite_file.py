@@ -73,7 +73,7 @@ class SignatureEntry(msgspec.Struct, frozen=True):
 
 
 class OperatorUse(msgspec.Struct, frozen=True):
-    """How often an operator of one version stands in a subgraph."""
+    """How often an operator of one version occurs in a subgraph."""
 
     subgraph: str
     name: str
@@ -104,7 +104,7 @@ class TfliteFile(msgspec.Struct, frozen=True):
         """Operators with versions and counts, by subgraph, most frequent first."""
         uses = []
         for number, subgraph in enumerate(self.subgraphs):
-            counts = Counter((one.name, one.version) for one in subgraph.operators)
+            counts = Counter((operator.name, operator.version) for operator in subgraph.operators)
             for (name, version), count in counts.most_common():
                 uses.append(OperatorUse(subgraph.name or str(number), name, version, count))
         return tuple(uses)
@@ -117,11 +117,11 @@ class TfliteFile(msgspec.Struct, frozen=True):
             for tensor in subgraph.tensors:
                 if tensor.size_bytes:
                     first.setdefault(tensor.buffer, tensor)
-            for one in subgraph.operators:
-                for place, number in enumerate(one.inputs):
+            for operator in subgraph.operators:
+                for index, number in enumerate(operator.inputs):
                     if number >= 0:
                         buffer = subgraph.tensors[number].buffer
-                        readers.setdefault(buffer, set()).add((one.name, place))
+                        readers.setdefault(buffer, set()).add((operator.name, index))
         for buffer, tensor in first.items():
             yield tensor, frozenset(readers.get(buffer, ()))
 
@@ -178,11 +178,11 @@ def parse_tflite(content: bytes | mmap.mmap, *, where: str | Path) -> TfliteFile
     try:
         return _Parser(content).parse()
     except _MALFORMED as failure:
-        found = str(failure) or type(failure).__name__
+        reason = str(failure) or type(failure).__name__
         raise BundleError(
             "is damaged, no runtime can load it",
             where=where,
-            found=found,
+            found=reason,
             fix="copy or convert it again",
         ) from failure
 
@@ -206,14 +206,15 @@ class _Parser:
         if model.Version() != 3:
             raise ValueError(f"schema version {model.Version()}, expected 3")
         codes = [
-            self._code(one) for one in self._each(model.OperatorCodesLength(), model.OperatorCodes)
+            self._code(entry)
+            for entry in self._entries(model.OperatorCodesLength(), model.OperatorCodes)
         ]
         buffers = [
-            self._size_bytes(one) for one in self._each(model.BuffersLength(), model.Buffers)
+            self._size_bytes(entry) for entry in self._entries(model.BuffersLength(), model.Buffers)
         ]
         subgraphs = tuple(
-            self._subgraph(one, codes, buffers)
-            for one in self._each(model.SubgraphsLength(), model.Subgraphs)
+            self._subgraph(entry, codes, buffers)
+            for entry in self._entries(model.SubgraphsLength(), model.Subgraphs)
         )
         if not subgraphs:
             raise ValueError("no subgraph")
@@ -222,27 +223,27 @@ class _Parser:
             description=_text(model.Description()),
             subgraphs=subgraphs,
             signatures=tuple(
-                self._signature(one, subgraphs)
-                for one in self._each(model.SignatureDefsLength(), model.SignatureDefs)
+                self._signature(entry, subgraphs)
+                for entry in self._entries(model.SignatureDefsLength(), model.SignatureDefs)
             ),
             min_runtime_version=self._min_runtime_version(model),
         )
 
-    def _take(self, count: int) -> int:
+    def _count(self, count: int) -> int:
         self._left -= count
         if count < 0 or self._left < 0:
             raise ValueError("more entries than the file has room for")
         return count
 
-    def _each(self, length: int, entry: Callable[[int], Any]) -> Iterator[Any]:
-        for number in range(self._take(length)):
+    def _entries(self, length: int, entry: Callable[[int], Any]) -> Iterator[Any]:
+        for number in range(self._count(length)):
             yield entry(number)
 
     def _numbers(self, length: int, entry: Callable[[int], int]) -> tuple[int, ...]:
-        return tuple(int(one) for one in self._each(length, entry))
+        return tuple(int(number) for number in self._entries(length, entry))
 
     def _code(self, code: Any) -> tuple[str, int]:
-        # Codes above 127 stand in the newer field; the older one then holds 127.
+        # Codes above 127 are in the newer field; the older one then holds 127.
         number = max(code.DeprecatedBuiltinCode(), code.BuiltinCode())
         name = self._builtins.get(number, f"BUILTIN:{number}")
         if name == "CUSTOM":
@@ -261,13 +262,14 @@ class _Parser:
 
     def _subgraph(self, graph: Any, codes: list[tuple[str, int]], buffers: list[int]) -> Subgraph:
         tensors = tuple(
-            self._tensor(one, buffers) for one in self._each(graph.TensorsLength(), graph.Tensors)
+            self._tensor(entry, buffers)
+            for entry in self._entries(graph.TensorsLength(), graph.Tensors)
         )
         operators = []
-        for one in self._each(graph.OperatorsLength(), graph.Operators):
-            name, version = codes[one.OpcodeIndex()]
-            inputs = self._numbers(one.InputsLength(), one.Inputs)
-            outputs = self._numbers(one.OutputsLength(), one.Outputs)
+        for entry in self._entries(graph.OperatorsLength(), graph.Operators):
+            name, version = codes[entry.OpcodeIndex()]
+            inputs = self._numbers(entry.InputsLength(), entry.Inputs)
+            outputs = self._numbers(entry.OutputsLength(), entry.Outputs)
             _check_numbers(inputs, len(tensors), lowest=-1)
             _check_numbers(outputs, len(tensors), lowest=0)
             operators.append(Operator(name, version, inputs, outputs))
@@ -291,7 +293,10 @@ class _Parser:
         number = entry.SubgraphIndex()
         tensors = subgraphs[number].tensors
         named = [
-            {_text(one.Name()): tensors[one.TensorIndex()] for one in self._each(length, entry_of)}
+            {
+                _text(tensor.Name()): tensors[tensor.TensorIndex()]
+                for tensor in self._entries(length, entry_of)
+            }
             for length, entry_of in (
                 (entry.InputsLength(), entry.Inputs),
                 (entry.OutputsLength(), entry.Outputs),
@@ -300,7 +305,7 @@ class _Parser:
         return SignatureEntry(_text(entry.SignatureKey()), number, named[0], named[1])
 
     def _min_runtime_version(self, model: Any) -> str | None:
-        for entry in self._each(model.MetadataLength(), model.Metadata):
+        for entry in self._entries(model.MetadataLength(), model.Metadata):
             if _text(entry.Name()) == "min_runtime_version":
                 buffer = model.Buffers(entry.Buffer())
                 if 0 < self._size_bytes(buffer) <= 64 and buffer.Offset() <= 1:
@@ -313,7 +318,7 @@ def _names(enumeration: type) -> dict[int, str]:
 
 
 def _text(value: bytes | None) -> str:
-    # Strict, as the runtimes are: a name that is no UTF-8 fails when it is asked for.
+    # Strict, as the runtimes are: a name that is not UTF-8 fails when it is asked for.
     return "" if value is None else value.decode("utf-8")
 
 

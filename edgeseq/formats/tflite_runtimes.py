@@ -19,11 +19,11 @@ from edgeseq.formats.tflite_file import TfliteFile
 
 
 class RuntimeSupport(msgspec.Struct, frozen=True):
-    """Whether one runtime can load a file; `lacking` names what it refuses."""
+    """Whether one runtime can load a file; `missing_operators` names what it refuses."""
 
     runtime: str
     loads: bool
-    lacking: tuple[str, ...]
+    missing_operators: tuple[str, ...]
 
 
 @functools.cache
@@ -36,16 +36,16 @@ def operator_versions() -> dict[str, dict[str, tuple[int, int]]]:
 def runtime_support(model: TfliteFile) -> tuple[RuntimeSupport, ...]:
     """For each known runtime whether it loads `model`, newest first.
 
-    Custom operators count as lacking: the plain runtimes bring none.
+    Custom operators count as missing: the plain runtimes bring none.
     """
     uses = sorted({(use.name, use.version) for use in model.operator_uses()})
     answers = []
     for runtime, versions in operator_versions().items():
-        lacking = []
+        missing = []
         for name, version in uses:
             lowest, highest = versions.get(name, (0, 0))
             if not lowest <= version <= highest:
                 has = f"it has {lowest} to {highest}" if highest else "it has none"
-                lacking.append(f"{name} version {version} ({has})")
-        answers.append(RuntimeSupport(runtime, not lacking, tuple(lacking)))
-    return tuple(sorted(answers, key=lambda one: one.runtime))
+                missing.append(f"{name} version {version} ({has})")
+        answers.append(RuntimeSupport(runtime, not missing, tuple(missing)))
+    return tuple(sorted(answers, key=lambda support: support.runtime))

@@ -55,24 +55,24 @@ def texts_sha256(texts: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def write_train_logits(folder: Path, kept: TrainLogits) -> None:
+def write_train_logits(folder: Path, stored: TrainLogits) -> None:
     """Writes the file into `folder`, which holds `weights.safetensors` already.
 
     Raises `OutputError` when it cannot be written.
     """
     metadata = {
         "format_version": FORMAT_VERSION,
-        "data_sha256": kept.data_sha256,
-        "texts_sha256": kept.texts_sha256,
+        "data_sha256": stored.data_sha256,
+        "texts_sha256": stored.texts_sha256,
         "weights_sha256": sha256_file(folder / "weights.safetensors"),
     }
-    write_bytes(folder / FILE_NAME, array_bytes({"logits": kept.logits}, metadata))
+    write_bytes(folder / FILE_NAME, array_bytes({"logits": stored.logits}, metadata))
 
 
 def read_train_logits(folder: Path, data: Dataset) -> Any:
     """The logits [texts, labels] float32 that `folder` keeps for the train part of `data`.
 
-    None where there is no such file, or where it belongs to other data, texts or weights. Raises
+    None without the file, or where it belongs to other data, texts or weights. Raises
     `CheckpointError` when the file is damaged or of an unknown version.
     """
     # Imported late: a process that only reads formats holds no numpy (memory is measured there).
@@ -100,26 +100,26 @@ def read_train_logits(folder: Path, data: Dataset) -> Any:
             expected=FORMAT_VERSION,
             fix="update edgeseq, or remove it: the labels are computed then",
         )
-    here = {
+    expected_metadata = {
         "data_sha256": data.sha256,
         "texts_sha256": texts_sha256(example.text for example in data.train),
         "weights_sha256": sha256_file(folder / "weights.safetensors"),
     }
-    if any(metadata.get(name) != value for name, value in here.items()):
+    if any(metadata.get(name) != value for name, value in expected_metadata.items()):
         return None
     logits = arrays.get("logits")
     expected = (len(data.train), len(data.labels))
     if logits is None or logits.shape != expected or logits.dtype != np.float32:
-        found = "none" if logits is None else f"{logits.dtype} {logits.shape}"
+        description = "none" if logits is None else f"{logits.dtype} {logits.shape}"
         raise CheckpointError(
             "holds no logits of these texts",
             where=path,
-            found=found,
+            found=description,
             expected=f"float32 {expected}",
             fix=fix,
         )
     if not np.isfinite(logits).all():
-        raise CheckpointError("holds logits that are no numbers", where=path, fix=fix)
+        raise CheckpointError("holds NaN or infinite logits", where=path, fix=fix)
     return logits
 
 

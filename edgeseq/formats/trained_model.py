@@ -155,7 +155,7 @@ class TransferRecord(msgspec.Struct, frozen=True):
     the hash of those used (`edgeseq.formats.train_logits.texts_sha256`)."""
 
     texts: dict[str, int]
-    left_out: dict[str, int]
+    skipped: dict[str, int]
     sha256: str
 
 
@@ -266,8 +266,8 @@ def read_model_folder(path: Path) -> TrainedModel:
     manifest = read_json(
         path / "model.json", ModelManifest, error=CheckpointError, schema_version=SCHEMA_VERSION
     )
-    given = [name for name in ("lstm", "network", "bert") if getattr(manifest, name) is not None]
-    if given not in ([["lstm"], ["network"]] if manifest.arch == "lstm" else [["bert"]]):
+    configs = [name for name in ("lstm", "network", "bert") if getattr(manifest, name) is not None]
+    if configs not in ([["lstm"], ["network"]] if manifest.arch == "lstm" else [["bert"]]):
         raise CheckpointError(
             "dimensions do not go with arch", where=path / "model.json", found=manifest.arch
         )

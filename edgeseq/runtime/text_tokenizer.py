@@ -126,7 +126,7 @@ class TextTokenizer:
             ids = self._tokenizer.encode(text).ids
             return TokenizedText(ids[: self._max_tokens], truncated=True, unknown_only=False)
         ids = list(shortened.ids) or self._empty_text()
-        return TokenizedText(ids, bool(shortened.left_out), unknown_only=False)
+        return TokenizedText(ids, bool(shortened.num_dropped), unknown_only=False)
 
     def _empty_text(self) -> list[int]:
         # A tokenizer without special tokens returns nothing for an empty text, and no model takes

@@ -152,9 +152,9 @@ def score_by_source(
         )
     source_array = np.asarray(sources, dtype=object)
     return {
-        source: score(gold_array[own], predicted_array[own], labels)
+        source: score(gold_array[is_source], predicted_array[is_source], labels)
         for source in dict.fromkeys(sources)
-        for own in [source_array == source]
+        for is_source in [source_array == source]
     }
 
 

@@ -12,7 +12,7 @@ a tail percentile is None here. The median and lower percentiles have no floor.
 
 **Interval.** Latencies in a run depend on their neighbours (heat, clock, caches), so an interval
 for independent samples is too narrow (see `effective_samples`, `percentile_interval`). Where a
-tail's interval would reach beyond the slowest sample it has no upper end: whoever left such
+tail's interval would reach beyond the slowest sample it has no upper end: who left such
 intervals out would keep those of runs that look more independent than they are, and these cover
 the true value less often than promised.
 """
@@ -95,7 +95,7 @@ def percentile(samples: Samples, percent: float) -> float | None:
 
 
 def nearest_rank(samples: Samples, percent: float) -> float:
-    """`percentile` of any number of samples above 0, for where there is no tail to be sure of."""
+    """`percentile` of any number of samples above 0, where the tail does not matter."""
     ordered = np.sort(_checked(samples))
     return float(ordered[_rank(percent, len(ordered)) - 1])
 
@@ -176,11 +176,11 @@ def percentile_interval(
     # x₍ₐ₎ <= percentile < x₍b₎ holds when at least a and at most b - 1 samples lie below it.
     first = min(max(round((share + spread * (bend - z)) * n), 1), n)
     last = max(round((share + spread * (bend + z)) * n) + 1, 1)
-    shown = last <= n or percent <= 50
+    has_upper_end = last <= n or percent <= 50
     return Interval(
         estimate=estimate,
         low=min(float(ordered[first - 1]), estimate),
-        high=max(float(ordered[min(last, n) - 1]), estimate) if shown else math.inf,
+        high=max(float(ordered[min(last, n) - 1]), estimate) if has_upper_end else math.inf,
         level=level,
         n=n,
     )
@@ -331,9 +331,9 @@ def _variance_ratio(series: FloatArray, length: int) -> float:
 
 def _ranks(values: FloatArray) -> FloatArray:
     """The ranks of the values from 0, equal ones sharing their mean rank."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)
-    return np.asarray((ends - (counts + 1) / 2)[place], dtype=np.float64)
+    return np.asarray((ends - (counts + 1) / 2)[inverse], dtype=np.float64)
 
 
 def _rank(percent: float, n: int) -> int:
@@ -362,7 +362,7 @@ def _at_most_each(n: int, chance: float) -> Iterator[float]:
 def _checked(samples: Samples) -> FloatArray:
     values = np.asarray(samples, dtype=np.float64)
     if values.ndim != 1 or not values.size:
-        raise InputError("there are no samples", found=f"shape {values.shape}", expected="(n,)")
+        raise InputError("has no samples", found=f"shape {values.shape}", expected="(n,)")
     if not np.isfinite(values).all():
         raise InputError("a sample is not a finite number")
     return values

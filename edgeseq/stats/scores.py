@@ -1,7 +1,7 @@
 """How sure a score is, and whether two models differ: intervals and paired tests of answers.
 
-Answers are scored on the same test examples, so two models are always compared in pairs. What
-is said of latencies (percentiles of dependent samples) stands in `edgeseq.stats.latency`.
+Answers are scored on the same test examples, so two models are always compared in pairs.
+Percentiles of dependent samples (latencies) are in `edgeseq.stats.latency`.
 
 Every interval treats the test examples as independent (words within one are not taken to be);
 sentences of one review or document are a little less than that, so read an interval as the least
@@ -181,7 +181,7 @@ def cluster_bootstrap(
     What belongs together (the words of a sentence) is drawn together, so what is computed of the
     sums keeps the dependence within it (Efron & Tibshirani 1993, chapter 8; Davison & Hinkley
     1997, section 3.8, resampling of clusters). Equal clusters are drawn as one by their number.
-    The same `seed` gives the same sums. Raises `InputError` when there is no cluster.
+    The same `seed` gives the same sums. Raises `InputError` without clusters.
     """
     if counts.ndim != 2 or not len(counts):
         raise InputError("nothing to draw from", found=f"counts of shape {counts.shape}")
@@ -218,7 +218,7 @@ def non_inferiority(difference: Difference, margin: float) -> NonInferiority:
     """Whether model a is no worse than model b by `margin` or more, a fraction (0.01: a point).
 
     It holds when the one-sided lower bound of a minus b lies above -margin (Piaggio et al. 2012,
-    JAMA 308, on reporting non-inferiority). Not holding is no proof of being worse: too few
+    JAMA 308, on reporting non-inferiority). Not holding does not prove being worse: too few
     examples fail as well. Raises `InputError` for a margin that is not above 0.
     """
     if not margin > 0:
@@ -237,11 +237,14 @@ def _score(confusion: npt.NDArray[np.generic], metric: Metric) -> FloatArray:
 
 
 def _same_length(*lists: Sequence[int] | IntArray) -> list[IntArray]:
-    arrays = [np.asarray(one, dtype=np.int64) for one in lists]
-    if any(one.ndim != 1 or one.shape != arrays[0].shape for one in arrays) or not arrays[0].size:
+    arrays = [np.asarray(array, dtype=np.int64) for array in lists]
+    if (
+        any(array.ndim != 1 or array.shape != arrays[0].shape for array in arrays)
+        or not arrays[0].size
+    ):
         raise InputError(
             "gold classes and both models' answers must be lists of one length",
-            found=", ".join(str(one.shape) for one in arrays),
+            found=", ".join(str(array.shape) for array in arrays),
         )
     return arrays
 

@@ -22,7 +22,7 @@ def half_overlapping(tokens: int, window: int) -> list[Window]:
     """The windows over a text of `tokens`, each of at most `window` of them; the answered parts
     follow each other without a gap. An empty text has none."""
     part = max(1, window // 2)
-    # The second half of the first window sees what it would see in one of its own.
+    # The second half of the first window has the context that it would have in its own window.
     windows = [Window(0, 0, min(2 * part if window > 1 else 1, tokens))] if tokens else []
     while windows and windows[-1].end < tokens:
         first = windows[-1].end

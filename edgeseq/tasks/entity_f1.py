@@ -12,27 +12,27 @@ from edgeseq.tasks.scoring import by_example
 from edgeseq.tasks.tagging import entity_counts, entity_types
 
 
-def per_type_counts(found: Predictions, labels: Sequence[str]) -> FloatArray:
+def per_type_counts(predictions: Predictions, labels: Sequence[str]) -> FloatArray:
     """Entities found exactly, present and predicted, by example and type: [examples, types, 3];
     types are in the order of `tagging.entity_types`."""
     types = entity_types(labels)
     rows = [
         entity_counts(
-            [labels[tag] for tag in found.gold[own]],
-            [labels[tag] for tag in found.predicted[own]],
+            [labels[tag] for tag in predictions.gold[words]],
+            [labels[tag] for tag in predictions.predicted[words]],
             types,
         )
-        for own in by_example(found)
+        for words in by_example(predictions)
     ]
     return np.array(rows, dtype=np.float64).reshape(-1, len(types), 3)
 
 
-def _counts(found: Predictions, labels: Sequence[str]) -> FloatArray:
-    return np.asarray(per_type_counts(found, labels).sum(axis=1))
+def _counts(predictions: Predictions, labels: Sequence[str]) -> FloatArray:
+    return np.asarray(per_type_counts(predictions, labels).sum(axis=1))
 
 
-def _class_counts(found: Predictions, labels: Sequence[str]) -> ClassCounts:
-    sums = per_type_counts(found, labels).sum(axis=0)
+def _class_counts(predictions: Predictions, labels: Sequence[str]) -> ClassCounts:
+    sums = per_type_counts(predictions, labels).sum(axis=0)
     return ClassCounts(entity_types(labels), sums.astype(np.int64))
 
 

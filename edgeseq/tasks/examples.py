@@ -28,7 +28,7 @@ class TextExample(msgspec.Struct, frozen=True, omit_defaults=True):
     score: float | None = None
 
     @property
-    def asked(self) -> str:
+    def model_input(self) -> str:
         """What a model is asked about."""
         return self.text
 
@@ -48,7 +48,7 @@ class TaggedExample(msgspec.Struct, frozen=True, omit_defaults=True):
         return " ".join(self.words)
 
     @property
-    def asked(self) -> tuple[str, ...]:
+    def model_input(self) -> tuple[str, ...]:
         """What a model is asked about."""
         return self.words
 
@@ -67,7 +67,7 @@ class StreamExample(msgspec.Struct, frozen=True, omit_defaults=True):
         return " ".join(self.words)
 
     @property
-    def asked(self) -> tuple[str, ...]:
+    def model_input(self) -> tuple[str, ...]:
         """What a model is asked about."""
         return self.words
 
@@ -83,11 +83,11 @@ def sample_positions(total: int, count: int | None) -> tuple[int, ...]:
     return tuple(sorted(random.Random(0).sample(range(total), count)))  # noqa: S311
 
 
-def labels_of(one: AnyExample) -> tuple[str, ...]:
+def labels_of(example: AnyExample) -> tuple[str, ...]:
     """The labels of one example: its one label, its words' tags, or none."""
-    if isinstance(one, TextExample):
-        return (one.label,)
-    return one.tags if isinstance(one, TaggedExample) else ()
+    if isinstance(example, TextExample):
+        return (example.label,)
+    return example.tags if isinstance(example, TaggedExample) else ()
 
 
 if TYPE_CHECKING:

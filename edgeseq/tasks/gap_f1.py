@@ -54,7 +54,7 @@ class GapScores(msgspec.Struct, frozen=True):
 def decisions(gold: Sequence[int] | IntArray, predicted: Sequence[int] | IntArray) -> IntArray:
     """Counts [examples, 3] of true positives, false positives and false negatives.
 
-    Raises `DataError` when the two differ in length, are empty, or hold another number than 0
+    Raises `DataError` when the two differ in length, are empty, or hold a number besides 0
     (A), 1 (B) and 2 (neither).
     """
     gold_array = np.asarray(gold, dtype=np.int64)
@@ -67,11 +67,11 @@ def decisions(gold: Sequence[int] | IntArray, predicted: Sequence[int] | IntArra
     for name, values in (("gold", gold_array), ("predicted", predicted_array)):
         if (wrong := values[(values < 0) | (values >= N_CLASSES)]).size:
             raise DataError(
-                f"a {name} answer is no class", found=int(wrong[0]), expected="0, 1 or 2"
+                f"a {name} answer is not a class", found=int(wrong[0]), expected="0, 1 or 2"
             )
-    asked, said = gold_array < N_NAMES, predicted_array < N_NAMES
-    right = asked & (gold_array == predicted_array)
-    return np.stack([right, said & ~right, asked & ~right], axis=1).astype(np.int64)
+    is_name, names_one = gold_array < N_NAMES, predicted_array < N_NAMES
+    right = is_name & (gold_array == predicted_array)
+    return np.stack([right, names_one & ~right, is_name & ~right], axis=1).astype(np.int64)
 
 
 def f1_of_counts(counts: npt.NDArray[np.generic]) -> FloatArray:
@@ -113,7 +113,7 @@ def gap_scores(
         bias = bias_of({"feminine": feminine.f1, "masculine": masculine.f1})
     overall = _score(counts)
     if overall is None:  # `decisions` refuses an empty list
-        raise DataError("there is no example")
+        raise DataError("has no examples")
     return GapScores(overall, feminine, masculine, bias)
 
 
@@ -137,10 +137,10 @@ def _score(counts: IntArray) -> GapScore | None:
     )
 
 
-def _counts(found: Predictions, labels: Sequence[str]) -> FloatArray:
+def _counts(predictions: Predictions, labels: Sequence[str]) -> FloatArray:
     if len(labels) != N_CLASSES:
         raise DataError("GAP's scores need the classes A, B and neither", found=", ".join(labels))
-    return np.asarray(decisions(found.gold, found.predicted), np.float64)
+    return np.asarray(decisions(predictions.gold, predictions.predicted), np.float64)
 
 
 GAP_F1 = Metric(

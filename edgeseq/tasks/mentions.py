@@ -1,8 +1,8 @@
 """Texts with mentions marked in them: `… [A] Ada [/A] met [B] Eve [/B] when [P] she [/P] …`.
 
-A model that is asked about words of a text must know which ones. They stand between special tokens
-of the tokenizer (Baldini Soares et al. 2019, "Matching the Blanks", entity markers), so that a
-marked text is still one text: it can be stored, sent and typed like any other.
+A model that predicts something about words of a text must know which ones. They are put between
+special tokens of the tokenizer (Baldini Soares et al. 2019, "Matching the Blanks", entity markers),
+so that a marked text is still one text: it can be stored, sent and typed like any other.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ Span = tuple[int, int]
 """First character of a mention and the one behind its last."""
 
 
-class Shortened(msgspec.Struct, frozen=True):
-    """Token ids that fit, and how many were left out."""
+class TruncatedText(msgspec.Struct, frozen=True):
+    """Token ids that fit, and how many were dropped."""
 
     ids: tuple[int, ...]
-    left_out: int
+    num_dropped: int
 
 
 def mark(text: str, spans: Mapping[str, Span]) -> str:
@@ -43,8 +43,8 @@ def mark(text: str, spans: Mapping[str, Span]) -> str:
     """
     if sorted(spans) != sorted(MENTIONS):
         raise DataError("mentions are missing", found=sorted(spans), expected=sorted(MENTIONS))
-    if held := [marker for marker in MARKERS if marker in text]:
-        raise DataError("the text holds a marker already", found=held[0], fix="remove it")
+    if markers := [marker for marker in MARKERS if marker in text]:
+        raise DataError("the text holds a marker already", found=markers[0], fix="remove it")
     ordered = sorted((begin, end, name) for name, (begin, end) in spans.items())
     pieces = []
     done = 0
@@ -64,12 +64,12 @@ def check_marked(text: str, *, where: str | None = None) -> None:
     """Raises `DataError` unless each mention is marked once, its end behind its beginning."""
     for name in MENTIONS:
         opening, closing = f"[{name}]", f"[/{name}]"
-        found = text.count(opening), text.count(closing)
-        if found != (1, 1) or text.index(opening) > text.index(closing):
+        counts = text.count(opening), text.count(closing)
+        if counts != (1, 1) or text.index(opening) > text.index(closing):
             raise DataError(
                 f"the mention {name} must be marked once",
                 where=where,
-                found=f"{opening} {found[0]} times, {closing} {found[1]} times",
+                found=f"{opening} {counts[0]} times, {closing} {counts[1]} times",
                 expected=f"{opening} … {closing}",
                 fix="write for example: [A] Ada [/A] met [B] Eve [/B] when [P] she [/P] came",
             )
@@ -78,11 +78,11 @@ def check_marked(text: str, *, where: str | None = None) -> None:
 def marker_ids(tokenizer: Any) -> tuple[int, ...] | None:
     """The ids of `MARKERS` in a `tokenizers.Tokenizer`; None where it lacks one: then its texts
     are not marked."""
-    found = tuple(tokenizer.token_to_id(marker) for marker in MARKERS)
-    return None if None in found else found
+    ids = tuple(tokenizer.token_to_id(marker) for marker in MARKERS)
+    return None if None in ids else ids
 
 
-def encode_marked(tokenizer: Any, text: str, max_tokens: int) -> Shortened:
+def encode_marked(tokenizer: Any, text: str, max_tokens: int) -> TruncatedText:
     """The ids of a marked text by a `tokenizers.Tokenizer` whose truncation is off (`shorten`)."""
     markers = marker_ids(tokenizer)
     if markers is None:
@@ -93,23 +93,25 @@ def encode_marked(tokenizer: Any, text: str, max_tokens: int) -> Shortened:
 
 def shorten(
     ids: Sequence[int], markers: Sequence[int], max_tokens: int, *, ends: int = 2
-) -> Shortened:
+) -> TruncatedText:
     """The `max_tokens` of `ids` that lie nearest to a mention, in their order.
 
     `markers` are the ids of `MARKERS`. The first and last of the ids (the tokenizer's own special
     tokens; `ends` of them, 0 or 2) and the mentions with their markers stay whatever happens; of
     the rest, the tokens with the fewest tokens between them and a mention stay, the earlier of
-    two equally near ones. For mentions that stand close together that is a window around them; for
-    mentions far apart it is a window around each.
+    two equally near ones. For mentions close together that is a window around them, for mentions
+    far apart one around each.
 
     Raises `DataError` when the mentions alone are longer than `max_tokens`.
     """
     if len(ids) <= max_tokens:
-        return Shortened(tuple(ids), 0)
+        return TruncatedText(tuple(ids), 0)
     distances = _distances(ids, markers)
     if ends:
         distances[0] = distances[-1] = 0
-    kept = sorted(range(len(ids)), key=lambda place: (distances[place], place))[:max_tokens]
+    nearest = sorted(range(len(ids)), key=lambda position: (distances[position], position))[
+        :max_tokens
+    ]
     if (mentions := distances.count(0)) > max_tokens:
         raise DataError(
             "the mentions alone are longer than the model takes",
@@ -117,7 +119,9 @@ def shorten(
             expected=f"<= {max_tokens}",
             fix="mark shorter mentions",
         )
-    return Shortened(tuple(ids[place] for place in sorted(kept)), len(ids) - max_tokens)
+    return TruncatedText(
+        tuple(ids[position] for position in sorted(nearest)), len(ids) - max_tokens
+    )
 
 
 def _distances(ids: Sequence[int], markers: Sequence[int]) -> list[int]:
@@ -125,13 +129,13 @@ def _distances(ids: Sequence[int], markers: Sequence[int]) -> list[int]:
     opening, closing = set(markers[::2]), set(markers[1::2])
     inside = False
     distances = [len(ids)] * len(ids)
-    for place, token in enumerate(ids):
+    for position, token in enumerate(ids):
         inside = inside or token in opening
         if inside:
-            distances[place] = 0
-        elif place:
-            distances[place] = distances[place - 1] + 1
+            distances[position] = 0
+        elif position:
+            distances[position] = distances[position - 1] + 1
         inside = inside and token not in closing
-    for place in range(len(ids) - 2, -1, -1):
-        distances[place] = min(distances[place], distances[place + 1] + 1)
+    for position in range(len(ids) - 2, -1, -1):
+        distances[position] = min(distances[position], distances[position + 1] + 1)
     return distances

@@ -39,10 +39,10 @@ def format_share_interval(low: float, high: float) -> str:
 class Metric:
     """The score of a task.
 
-    - `title` is its name in a sentence, `unit` stands behind its numbers on an axis.
+    - `title` is its name in a sentence, `unit` follows its numbers on an axis.
     - `counts` [examples, k] and `value` of sums [..., k] → [...] define it.
     - `is_accuracy`: the first of two counts over the second is the share of right answers.
-    - `class_counts`: the same by class, None where there are no classes; `class_title` is what one
+    - `class_counts`: the same by class, None without classes; `class_title` is what one
       of them is called.
     - `utility` [...] → [...]: more is better, a hundredth is a point.
     - `show` formats one value, `show_interval` its interval.
@@ -72,6 +72,6 @@ class Metric:
         """What models are ordered by: `utility`, and less than all of them without a value."""
         return -math.inf if value is None else float(self.utility(np.asarray(value)))
 
-    def points(self, better: float, worse: float) -> float:
+    def points(self, first: float, second: float) -> float:
         """By how many points one value is better than another (negative: worse)."""
-        return 100 * (self.rank(better) - self.rank(worse))
+        return 100 * (self.rank(first) - self.rank(second))

@@ -1,4 +1,4 @@
-"""Perplexity per whole word: how many words a model hesitates between.
+"""Perplexity per word: between how many words a model hesitates.
 
     perplexity = exp(− Σ ln p(word | words before it) / number of words)
 
@@ -26,43 +26,46 @@ def log_probabilities(logits: npt.NDArray[np.float32], ids: Sequence[int]) -> Fl
     """ln p of the tokens `ids` [n] under `logits` [n, vocabulary]: [n], in nats, float64.
 
     The largest logit is subtracted first, so that no exponential overflows. Raises `DataError`
-    for an id outside of the vocabulary and for logits that are no numbers.
+    for an id outside of the vocabulary and for NaN or infinite logits.
     """
-    places = np.asarray(ids, dtype=np.int64)
-    if logits.ndim != 2 or len(places) != len(logits):
-        raise DataError("logits do not go with the tokens", found=f"{logits.shape}, {len(places)}")
-    if len(places) and not 0 <= places.min() <= places.max() < logits.shape[1]:
+    targets = np.asarray(ids, dtype=np.int64)
+    if logits.ndim != 2 or len(targets) != len(logits):
+        raise DataError("logits do not go with the tokens", found=f"{logits.shape}, {len(targets)}")
+    if len(targets) and not 0 <= targets.min() <= targets.max() < logits.shape[1]:
         raise DataError(
             "a token is outside of the vocabulary",
-            found=int(places.max()),
+            found=int(targets.max()),
             expected=f"0 to {logits.shape[1] - 1}",
         )
     largest = logits.max(axis=1, keepdims=True, initial=-np.inf)
     if not np.isfinite(largest).all():
-        raise DataError("the model answers with what is no number", found="a logit")
+        raise DataError("the model returned NaN", found="a logit that is not finite")
     total = np.exp(logits - largest, dtype=np.float32).sum(axis=1, dtype=np.float64)
-    own = logits[np.arange(len(places)), places] - largest[:, 0]
-    return np.asarray(own - np.log(total), dtype=np.float64)
+    target_logits = logits[np.arange(len(targets)), targets] - largest[:, 0]
+    return np.asarray(target_logits - np.log(total), dtype=np.float64)
 
 
 def ranks(logits: npt.NDArray[np.float32], ids: Sequence[int]) -> IntArray:
-    """How many tokens have a larger logit than each of `ids` [n]: 0 for the likeliest one.
+    """How many tokens have a larger logit than each of `ids` [n]: 0 for the most likely one.
 
     Among equal logits the lower id comes first, as `argmax` has it.
     """
-    places = np.asarray(ids, dtype=np.int64)
-    own = logits[np.arange(len(places)), places][:, None]
-    before = np.arange(logits.shape[1]) < places[:, None]
-    return np.asarray(((logits > own) | ((logits == own) & before)).sum(axis=1), dtype=np.int64)
+    targets = np.asarray(ids, dtype=np.int64)
+    target_logits = logits[np.arange(len(targets)), targets][:, None]
+    before = np.arange(logits.shape[1]) < targets[:, None]
+    return np.asarray(
+        ((logits > target_logits) | ((logits == target_logits) & before)).sum(axis=1),
+        dtype=np.int64,
+    )
 
 
 def perplexity(nats: float, words: int) -> float:
     """exp(−nats / words); `nats` is the sum of the logarithms of all tokens' probabilities.
 
-    Raises `DataError` when there is no word.
+    Raises `DataError` without words.
     """
     if words < 1:
-        raise DataError("no word to be foretold", found=words, expected="1 or more")
+        raise DataError("no words to predict", found=words, expected="1 or more")
     return float(np.exp(-nats / words))
 
 
@@ -79,17 +82,20 @@ def word_sums(token_nats: Iterable[float], tokens_a_word: Sequence[int]) -> Floa
     return np.asarray(before[ends] - before[ends - np.asarray(tokens_a_word)])
 
 
-def _counts(found: Predictions, _labels: Sequence[str]) -> FloatArray:
+def _counts(predictions: Predictions, _labels: Sequence[str]) -> FloatArray:
     """Surprise in nats, and words, of each document: [documents, 2].
 
     Raises `DataError` when the answers are not of this task.
     """
-    if len(found.log_probabilities) != len(found.counts):
+    if len(predictions.log_probabilities) != len(predictions.counts):
         raise DataError(
             "answers are not those of a language model",
-            found=f"{len(found.log_probabilities)} sums for {len(found.counts)} documents",
+            found=f"{len(predictions.log_probabilities)} sums",
+            expected=f"one for each of {len(predictions.counts)} documents",
         )
-    rows = np.stack([-np.asarray(found.log_probabilities), np.asarray(found.counts)], axis=1)
+    rows = np.stack(
+        [-np.asarray(predictions.log_probabilities), np.asarray(predictions.counts)], axis=1
+    )
     return np.asarray(rows, dtype=np.float64)
 
 

@@ -28,7 +28,7 @@ from edgeseq.tasks.registry import task_of
 
 
 class Score(msgspec.Struct, frozen=True):
-    """A value with its 95 % interval; `n` answers (texts or words) stand behind it."""
+    """A value with its 95 % interval; from `n` answers (texts or words)."""
 
     value: float
     ci95: tuple[float, float]
@@ -40,15 +40,15 @@ def metric_of(task: str) -> Metric:
     return task_of(task).load_metric()
 
 
-def score(metric: Metric, found: Predictions, labels: Sequence[str]) -> Score:
+def score(metric: Metric, predictions: Predictions, labels: Sequence[str]) -> Score:
     """The value of a metric over all answers, with its interval.
 
     Raises `DataError` where the answers do not fit the labels or each other.
     """
-    counts = metric.counts(found, labels)
+    counts = metric.counts(predictions, labels)
     sums = counts.sum(axis=0)
     value = float(metric.value(sums))
-    if metric.is_accuracy and not found.counts:
+    if metric.is_accuracy and not predictions.counts:
         interval = stats.wilson(round(sums[0]), len(counts))
         return Score(interval.estimate, (interval.low, interval.high), len(counts))
     drawn = metric.value(stats.cluster_bootstrap(counts))
@@ -57,12 +57,12 @@ def score(metric: Metric, found: Predictions, labels: Sequence[str]) -> Score:
         # All examples alike: drawing them again cannot show what others might be like.
         interval = stats.wilson(round(value * len(counts)), len(counts))
         low, high = min(interval.low, value), max(interval.high, value)
-    return Score(value, (low, high), n_answers(found))
+    return Score(value, (low, high), n_answers(predictions))
 
 
-def n_answers(found: Predictions) -> int:
+def n_answers(predictions: Predictions) -> int:
     """Number of answers that were scored: texts, or words where there is one for each."""
-    return sum(found.counts) if found.counts else len(found.gold)
+    return sum(predictions.counts) if predictions.counts else len(predictions.gold)
 
 
 def difference(
@@ -92,40 +92,49 @@ def difference(
     )
 
 
-def by_example(found: Predictions) -> list[slice]:
+def by_example(predictions: Predictions) -> list[slice]:
     """For each example the places of its answers in the flat columns."""
-    lengths = found.counts or (1,) * len(found.gold)
+    lengths = predictions.counts or (1,) * len(predictions.gold)
     ends = np.cumsum(lengths).tolist()
     return [slice(end - length, end) for end, length in zip(ends, lengths, strict=True)]
 
 
-def subset(found: Predictions, chosen: Sequence[bool]) -> Predictions:
+def subset(predictions: Predictions, chosen: Sequence[bool]) -> Predictions:
     """The answers of those examples that are `chosen` [examples]."""
-    places = [own for own, keep in zip(by_example(found), chosen, strict=True) if keep]
+    slices = [
+        answers
+        for answers, is_chosen in zip(by_example(predictions), chosen, strict=True)
+        if is_chosen
+    ]
 
     def some(column: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple(one for one, keep in zip(column, chosen, strict=True) if keep)
+        return tuple(value for value, is_chosen in zip(column, chosen, strict=True) if is_chosen)
 
     return msgspec.structs.replace(
-        found,
-        gold=tuple(number for own in places for number in found.gold[own]),
-        predicted=tuple(number for own in places for number in found.predicted[own]),
-        sources=some(found.sources),
-        counts=some(found.counts) if found.counts else (),
-        log_probabilities=some(found.log_probabilities) if found.log_probabilities else (),
-        top1_correct=some(found.top1_correct) if found.top1_correct else (),
-        top3_correct=some(found.top3_correct) if found.top3_correct else (),
+        predictions,
+        gold=tuple(number for answers in slices for number in predictions.gold[answers]),
+        predicted=tuple(number for answers in slices for number in predictions.predicted[answers]),
+        sources=some(predictions.sources),
+        counts=some(predictions.counts) if predictions.counts else (),
+        log_probabilities=some(predictions.log_probabilities)
+        if predictions.log_probabilities
+        else (),
+        top1_correct=some(predictions.top1_correct) if predictions.top1_correct else (),
+        top3_correct=some(predictions.top3_correct) if predictions.top3_correct else (),
     )
 
 
-def _right_counts(found: Predictions, labels: Sequence[str]) -> FloatArray:
+def _right_counts(predictions: Predictions, labels: Sequence[str]) -> FloatArray:
     """Right answers and answers of each example: [examples, 2]."""
-    gold, predicted = np.asarray(found.gold), np.asarray(found.predicted)
+    gold, predicted = np.asarray(predictions.gold), np.asarray(predictions.predicted)
     if gold.shape != predicted.shape or gold.max(initial=0) >= len(labels):
         raise DataError("answers do not fit the labels", found=f"{len(gold)}, {len(predicted)}")
     right = np.concatenate([[0], np.cumsum(gold == predicted)])
-    places = by_example(found)
-    rows = [[right[own.stop] - right[own.start], own.stop - own.start] for own in places]
+    slices = by_example(predictions)
+    rows = [
+        [right[answers.stop] - right[answers.start], answers.stop - answers.start]
+        for answers in slices
+    ]
     return np.asarray(rows, dtype=np.float64).reshape(-1, 2)
 
 
@@ -134,9 +143,9 @@ def _share(sums: FloatArray) -> FloatArray:
     return np.asarray(sums[..., 0] / np.maximum(sums[..., 1], 1))
 
 
-def label_counts(found: Predictions, labels: Sequence[str]) -> ClassCounts:
+def label_counts(predictions: Predictions, labels: Sequence[str]) -> ClassCounts:
     """Right, present and predicted answers of each label."""
-    confusion = confusion_matrix(found.gold, found.predicted, len(labels))
+    confusion = confusion_matrix(predictions.gold, predictions.predicted, len(labels))
     columns = (confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0))
     return ClassCounts(tuple(labels), np.stack(columns, axis=1).astype(np.int64))
 

@@ -1,6 +1,6 @@
 """Tags of words: the rules of BIO, the best tags under them, and the entities that tags mean.
 
-In BIO (Tjong Kim Sang & Veenstra 1999, "IOB2") an entity of type X begins with `B-X` and goes on
+In BIO (Tjong Kim Sang & Veenstra 1999, "IOB2") an entity of type X begins with `B-X` and continues
 with `I-X`. Only numpy is used, so that a device decodes and scores as a workstation does.
 """
 
@@ -45,7 +45,7 @@ def bio_rules(labels: Sequence[str]) -> Rules:
 def best_tags(logits: AnyFloats, rules: Rules | None = None) -> IntArray:
     """The most likely tags [words] from logits [words, tags]; `rules` are kept.
 
-    Without rules, and where the likeliest tag of each word already keeps them, that is the
+    Without rules, and where the most likely tag of each word already follows them, that is the
     argmax. Else it is Viterbi's path (Viterbi 1967; Forney 1973, Proceedings of the IEEE 61) over
     log-probabilities with transitions that are free or forbidden: the tags of largest product of
     probabilities among those that the rules allow. Of equal paths the lower tag numbers win.
@@ -70,14 +70,14 @@ def _viterbi(scores: npt.NDArray[np.float64], rules: Rules) -> IntArray:
     barred = np.where(rules.follows, 0.0, -np.inf)
     best = np.where(rules.start, scores[0], -np.inf)
     came_from = np.zeros(scores.shape, dtype=np.int64)
-    for place in range(1, len(scores)):
+    for position in range(1, len(scores)):
         paths = best[:, None] + barred
-        came_from[place] = paths.argmax(axis=0)
-        best = paths.max(axis=0) + scores[place]
+        came_from[position] = paths.argmax(axis=0)
+        best = paths.max(axis=0) + scores[position]
     tags = np.empty(len(scores), dtype=np.int64)
     tags[-1] = best.argmax()
-    for place in range(len(scores) - 1, 0, -1):
-        tags[place - 1] = came_from[place, tags[place]]
+    for position in range(len(scores) - 1, 0, -1):
+        tags[position - 1] = came_from[position, tags[position]]
     return tags
 
 
@@ -87,21 +87,24 @@ def spans(tags: Sequence[str]) -> list[Span]:
     A stray `I-X` (after `O` or another type) begins an entity, as the published scorers take it
     (`conlleval`). Raises `DataError` for a tag that is neither `O`, `B-X` nor `I-X`.
     """
-    found: list[Span] = []
+    entities: list[Span] = []
     kind, start = "", 0
-    for place, tag in enumerate((*tags, "O")):
-        prefix, _, own = tag.partition("-")
-        if tag != "O" and (prefix not in ("B", "I") or not own):
+    for position, tag in enumerate((*tags, "O")):
+        prefix, _, tag_type = tag.partition("-")
+        if tag != "O" and (prefix not in ("B", "I") or not tag_type):
             raise DataError(
-                "no BIO tag", where=f"word {place + 1}", found=repr(tag), expected="O, B-X or I-X"
+                "no BIO tag",
+                where=f"word {position + 1}",
+                found=repr(tag),
+                expected="O, B-X or I-X",
             )
-        goes_on = prefix == "I" and own == kind
-        if kind and not goes_on:
-            found.append(Span(kind, start, place))
+        continues = prefix == "I" and tag_type == kind
+        if kind and not continues:
+            entities.append(Span(kind, start, position))
             kind = ""
-        if own and not goes_on:
-            kind, start = own, place
-    return found
+        if tag_type and not continues:
+            kind, start = tag_type, position
+    return entities
 
 
 def entity_types(labels: Sequence[str]) -> tuple[str, ...]:
@@ -118,11 +121,11 @@ def entity_counts(
     Raises `DataError` when the two differ in length, and as `spans` does.
     """
     if len(gold) != len(predicted):
-        raise DataError("one tag a word", found=len(predicted), expected=len(gold))
+        raise DataError("must have one tag per word", found=len(predicted), expected=len(gold))
     counts = np.zeros((len(types), 3), dtype=np.int64)
-    number = {kind: place for place, kind in enumerate(types)}
-    there, said = set(spans(gold)), set(spans(predicted))
-    for column, entities in enumerate((there & said, there, said)):
+    number = {kind: index for index, kind in enumerate(types)}
+    present, predicted_spans = set(spans(gold)), set(spans(predicted))
+    for column, entities in enumerate((present & predicted_spans, present, predicted_spans)):
         for entity in entities:
             counts[number[entity.kind], column] += 1
     return counts

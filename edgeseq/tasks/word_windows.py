@@ -42,7 +42,7 @@ class WordEncoder:
         """`max_tokens` is the model's longest input, special tokens included."""
         self._tokenizer = tokenizer
         special = tokenizer.encode([], is_pretokenized=True).ids
-        # The special tokens that an empty text gets stand half before a text and half after it.
+        # An empty text gets the special tokens alone: half precede a text and half follow it.
         marked = tokenizer.encode(["a"], is_pretokenized=True)
         before = list(marked.special_tokens_mask).index(0) if 0 in marked.special_tokens_mask else 0
         self._before, self._after = list(special[:before]), list(special[before:])
@@ -59,8 +59,8 @@ class WordEncoder:
         if self._unknown is not None and -1 in first:
             # Control characters alone make no token: such a word is an unknown one.
             named = [
-                word if place >= 0 else self._unknown
-                for word, place in zip(words, first, strict=True)
+                word if position >= 0 else self._unknown
+                for word, position in zip(words, first, strict=True)
             ]
             encoding = self._tokenizer.encode(named, is_pretokenized=True)
             word_ids = encoding.word_ids
@@ -82,9 +82,9 @@ class WordEncoder:
         for token_id, word in zip(ids, word_ids, strict=True):
             if word is not None:
                 pieces[word].append(token_id)
-        cut = sum(len(one) > self._room for one in pieces)
-        pieces = [one[: self._room] for one in pieces]
-        lengths = [len(one) for one in pieces]
+        cut = sum(len(piece) > self._room for piece in pieces)
+        pieces = [piece[: self._room] for piece in pieces]
+        lengths = [len(piece) for piece in pieces]
         ranges = windows(lengths, self._room)
         inputs, tokens, rows = [0] * n, [-1] * n, []
         for start, end in ranges:
@@ -104,10 +104,10 @@ class WordEncoder:
 def _first_tokens(word_ids: Sequence[int | None], n: int) -> list[int]:
     """For each of `n` words the place of its first token, -1 where it has none."""
     first = [-1] * n
-    for place in range(len(word_ids) - 1, -1, -1):
-        word = word_ids[place]
+    for position in range(len(word_ids) - 1, -1, -1):
+        word = word_ids[position]
         if word is not None:
-            first[word] = place
+            first[word] = position
     return first
 
 
@@ -127,13 +127,13 @@ def windows(lengths: Sequence[int], room: int) -> list[tuple[int, int]]:
         ranges.append((start, end))
         if end == n:
             break
-        kept, start_of_next = 0, end
-        while start_of_next - 1 > start and kept + lengths[start_of_next - 1] <= room // 2:
+        overlap, start_of_next = 0, end
+        while start_of_next - 1 > start and overlap + lengths[start_of_next - 1] <= room // 2:
             start_of_next -= 1
-            kept += lengths[start_of_next]
-        # What is kept must leave room for the word that did not fit.
-        while start_of_next < end and kept + lengths[end] > room:
-            kept -= lengths[start_of_next]
+            overlap += lengths[start_of_next]
+        # The overlap must leave room for the word that did not fit.
+        while start_of_next < end and overlap + lengths[end] > room:
+            overlap -= lengths[start_of_next]
             start_of_next += 1
         start = start_of_next
     return ranges
@@ -141,19 +141,19 @@ def windows(lengths: Sequence[int], room: int) -> list[tuple[int, int]]:
 
 def best_windows(ranges: Sequence[tuple[int, int]], lengths: Sequence[int]) -> list[int]:
     """For each word the range in which it has most context: the smaller of the tokens before and
-    after it is largest. The text's own ends count as no lack of context; of equals the first."""
+    after it is largest. The text's ends count as full context; of equals the first."""
     ends = np.cumsum([0, *lengths])
     n = len(lengths)
     best = np.full(n, -1, dtype=np.int64)
-    most = np.full(n, -1.0)
+    largest = np.full(n, -1.0)
     for number, (start, end) in enumerate(ranges):
-        own = np.arange(start, end)
-        before = ends[own] - ends[start] if start else np.full(len(own), np.inf)
-        after = ends[end] - ends[own + 1] if end < n else np.full(len(own), np.inf)
+        words = np.arange(start, end)
+        before = ends[words] - ends[start] if start else np.full(len(words), np.inf)
+        after = ends[end] - ends[words + 1] if end < n else np.full(len(words), np.inf)
         context = np.minimum(before, after)
-        better = context > most[own]
-        most[own[better]] = context[better]
-        best[own[better]] = number
+        is_larger = context > largest[words]
+        largest[words[is_larger]] = context[is_larger]
+        best[words[is_larger]] = number
     return [int(number) for number in best]
 
 

@@ -61,7 +61,7 @@ def check_operators(bundle: Bundle, package: str) -> None:
             raise BundleError(
                 f"needs operators that {runtime} does not have",
                 where=bundle.model_path,
-                found=", ".join(support.lacking)[:300],
+                found=", ".join(support.missing_operators)[:300],
                 fix="convert it for this runtime, or update the runtime",
             )
 

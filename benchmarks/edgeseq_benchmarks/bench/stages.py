@@ -80,7 +80,7 @@ def _run_required_stage(
 def _measure_memory(subject: Subject, context: BenchContext) -> None:
     settings, timeouts = context.settings, context.timeouts
     bundle = subject.bundle
-    first_text = subject.examples[subject.order[0]].asked
+    first_text = subject.examples[subject.order[0]].model_input
     with WorkerClient(subject.name) as child:
         with lost_while_loading(bundle):
             load = load_command(
@@ -140,7 +140,7 @@ def measure_cold_starts(subjects: Sequence[Subject], context: BenchContext) -> N
             context.report("cold start", number * len(subjects) + position, total, subject.name)
             if subject.failed:
                 continue
-            first_text = subject.examples[subject.order[number % len(subject.order)]].asked
+            first_text = subject.examples[subject.order[number % len(subject.order)]].model_input
             with subject.required_stage("cold start"), WorkerClient(subject.name) as child:
                 load = load_command(
                     subject.bundle, child, threads=settings.threads, first_text=first_text
@@ -225,7 +225,7 @@ def score_streams(subjects: Sequence[Subject], context: BenchContext) -> None:
 
 def load_child(subject: Subject, child: WorkerClient, context: BenchContext) -> None:
     """Loads the bundle into `child`; raises as `WorkerClient.request` does."""
-    first_text = subject.examples[subject.order[0]].asked
+    first_text = subject.examples[subject.order[0]].model_input
     threads = context.settings.threads
     load = load_command(subject.bundle, child, threads=threads, first_text=first_text)
     child.request(load, protocol.ModelLoaded, timeout_s=context.timeouts.load_s)

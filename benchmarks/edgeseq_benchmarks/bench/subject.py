@@ -108,7 +108,7 @@ class Subject:
 
     def texts(self, examples: Sequence[int]) -> tuple[Text, ...]:
         """The inputs of test examples given by index: their texts, or their words."""
-        return tuple(self.examples[number].asked for number in examples)
+        return tuple(self.examples[number].model_input for number in examples)
 
     def slice_of_round(self, number: int, rounds: int) -> list[int]:
         """The examples of one round: every `rounds`-th of the fixed order, at least one."""

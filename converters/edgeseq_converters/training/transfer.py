@@ -131,7 +131,7 @@ class _Collector:
 
     def result(self) -> TransferSet:
         record = TransferRecord(
-            texts=self._counts, left_out=self._left_out, sha256=texts_sha256(self._texts)
+            texts=self._counts, skipped=self._left_out, sha256=texts_sha256(self._texts)
         )
         return TransferSet(tuple(self._texts), record)
 

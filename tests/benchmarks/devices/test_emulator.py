@@ -128,7 +128,7 @@ def test_a_part_of_the_examples_is_the_same_everywhere(make_bundle: Any, brief: 
     whole = Subject(bundle, brief)
     part = Subject(bundle, msgspec.structs.replace(brief, examples=7, seed=5))
     again = Subject(bundle, msgspec.structs.replace(brief, examples=7))
-    assert [one.asked for one in part.examples] == [one.asked for one in again.examples]
+    assert [one.model_input for one in part.examples] == [one.model_input for one in again.examples]
     assert len(part.examples) == 7
     assert set(part.order) == set(range(7))
     assert part.examples_sha256 == again.examples_sha256 != whole.examples_sha256

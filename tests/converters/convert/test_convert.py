@@ -100,7 +100,7 @@ def test_only_builtin_operators_that_the_runtime_has(
         one.runtime: one for one in runtime_support(read_tflite(bundles[key] / "model.tflite"))
     }
     assert support["ai-edge-litert 2.3.0"].loads
-    refused = " ".join(support["tflite-runtime 2.14.0"].lacking)
+    refused = " ".join(support["tflite-runtime 2.14.0"].missing_operators)
     assert ("FULLY_CONNECTED version 12" in refused) == key[1].startswith("dynamic")
     assert ("EMBEDDING_LOOKUP version 4" in refused) == (key[1] == "dynamic_wi4_ei4_afp32")
 
@@ -126,7 +126,9 @@ def test_an_older_runtime_is_given_operators_that_it_has(
     assert tried is not None
     assert said in tried
     support = {one.runtime: one for one in runtime_support(read_tflite(out / "model.tflite"))}
-    assert support["tflite-runtime 2.14.0"].loads, support["tflite-runtime 2.14.0"].lacking
+    assert support["tflite-runtime 2.14.0"].loads, support[
+        "tflite-runtime 2.14.0"
+    ].missing_operators
 
 
 @pytest.mark.index

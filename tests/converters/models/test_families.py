@@ -339,7 +339,7 @@ def test_an_older_runtime_gets_one_scale_a_matrix(recipe: str, loads: bool, tmp_
     content = encoder.lower(model, get_recipe(recipe), texts, row_scales=False)
     stored = parse_tflite(content, where=Path("model.tflite"))
     (support,) = (one for one in runtime_support(stored) if one.runtime == OLD)
-    assert support.loads is loads, support.lacking
+    assert support.loads is loads, support.missing_operators
     runner = Interpreter(model_content=content, num_threads=1).get_signature_runner()
     for text, wanted in zip(texts, bert_answers(model, texts), strict=True):
         answer = runner(input_ids=np.asarray([text], np.int32))["logits"][0]

@@ -168,7 +168,7 @@ def test_texts_of_dev_and_test_never_get_in(
     assert found is not None
     assert found.texts == ("a new text",)
     assert found.record.texts == {str(path): 1}
-    assert found.record.left_out == {str(path): 4}
+    assert found.record.skipped == {str(path): 4}
     path.write_text("\n".join(hidden), encoding="utf-8")
     with pytest.raises(DataError, match="has no text that is new: found 2 texts"):
         transfer_set(data, teacher, unlabelled=(str(path),))

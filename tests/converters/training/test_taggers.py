@@ -152,7 +152,7 @@ def test_a_bundle_whose_tags_do_not_fit_its_words_is_refused(tmp_path: Path) -> 
     bundle = read_bundle(tmp_path / "bundle")
     path = tmp_path / "bundle" / "eval.jsonl"
     for line, message in (
-        (b'{"id":"1","words":["a","b"],"tags":["O"]}', "one tag a word"),
+        (b'{"id":"1","words":["a","b"],"tags":["O"]}', "one tag per word"),
         (b'{"id":"1","words":["a"],"tags":["B-Y"]}', "unknown label"),
         (b'{"id":"1","text":"a","label":"O"}', "is not an example"),
     ):

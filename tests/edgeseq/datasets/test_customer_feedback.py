@@ -75,14 +75,14 @@ def test_copies_are_taken_once_and_the_held_out_one_stays() -> None:
     assert [one.id for one in parts["dev"]] == ["dev2"]
     assert [one.id for one in parts["train"]] == ["train2"]
     assert counts.read == 9
-    assert counts.left_out == {"train": 2, "dev": 2, "test": 1}
+    assert counts.num_copies == {"train": 2, "dev": 2, "test": 1}
 
 
 @pytest.mark.index
 def test_the_real_data_set() -> None:
     dataset, counts = load_with_counts()
     assert counts.read == 23_703
-    assert counts.left_out == {"train": 241, "dev": 15, "test": 18}
+    assert counts.num_copies == {"train": 241, "dev": 15, "test": 18}
     assert dataset.sha256 == "b83e50d3e31407addb3f48c54ccd67144728e7e9b752ef3148a78a98a0232f61"
     assert dataset.labels == ("negative", "neutral", "positive")
     by_part = {"train": dataset.train, "dev": dataset.dev, "test": dataset.test}

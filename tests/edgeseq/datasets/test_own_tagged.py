@@ -47,8 +47,8 @@ def test_every_format_and_scheme_becomes_bio(name: str, content: str, tmp_path: 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.jsonl", '{"words": ["a"], "tags": []}\n', "a.jsonl:1: there must be one tag a word"),
-        ("a.jsonl", '{"words": "a"}\n', "a.jsonl:1: is no tagged sentence"),
+        ("a.jsonl", '{"words": ["a"], "tags": []}\n', "a.jsonl:1: must have one tag per word"),
+        ("a.jsonl", '{"words": "a"}\n', "a.jsonl:1: is not a tagged sentence"),
         ("a.jsonl", "\n", "holds no sentences"),
         ("a.conll", "word\n", "a.conll:1: has no column for the tag"),
     ],
@@ -117,7 +117,7 @@ def test_the_help_names_every_suite() -> None:
 def test_the_published_sets_are_what_their_papers_count() -> None:
     folder = Path(os.environ["EDGESEQ_DATA"])
     for entry in entries(folder):
-        if entry.task in ("pos", "ner") and entry.here and entry.sizes and entry.name != "FILE":
+        if entry.task in ("pos", "ner") and entry.is_local and entry.sizes and entry.name != "FILE":
             data = load_dataset(entry.name, data_dir=folder)
             assert tuple(map(len, _parts(data))) == entry.sizes
     data = load_dataset("e-ner", data_dir=folder)

@@ -151,7 +151,7 @@ def test_local_copy_is_used_and_checked(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     assert fetch_package_file(pinned, cache_dir=cache, local_dir=tmp_path) == tmp_path / FILENAME
     (tmp_path / FILENAME).write_bytes(b"other")
-    with pytest.raises(FetchError, match="another hash than the pinned release"):
+    with pytest.raises(FetchError, match="not have the hash of the pinned release"):
         fetch_package_file(pinned, cache_dir=cache, local_dir=tmp_path)
     assert not cache.exists()
 

@@ -123,12 +123,12 @@ def test_own_files_that_are_wrong(tmp_path: Path) -> None:
 def test_unknown_names_and_folders(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="unknown data set: found 'nope'"):
         load_dataset("nope")
-    with pytest.raises(DataError, match="is no folder"):
+    with pytest.raises(DataError, match="is not a folder"):
         load_dataset("sst3", data_dir=tmp_path / "missing")
-    with pytest.raises(DataError, match="no copy of sst3"):
+    with pytest.raises(DataError, match="sst3 is not on this machine"):
         load_dataset("sst3", data_dir=tmp_path)
     (tmp_path / "vaderSentiment-3.3.2.tar.gz").write_bytes(b"not the release")
-    with pytest.raises(FetchError, match="another hash than the pinned release"):
+    with pytest.raises(FetchError, match="not have the hash of the pinned release"):
         load_dataset("customer-feedback", data_dir=tmp_path)
 
 
@@ -146,7 +146,7 @@ def test_sst3_in_both_forms(tmp_path: Path) -> None:
     first = load_dataset("sst3", data_dir=tmp_path / "a")
     assert first.sha256 == load_dataset("sst3", data_dir=plain).sha256
     assert first.labels == ("negative", "neutral", "positive")
-    assert {entry.name: entry.here for entry in entries(plain)}["sst3"]
+    assert {entry.name: entry.is_local for entry in entries(plain)}["sst3"]
     (plain / "stsa.fine.dev").write_text("7 wrong\n")
     with pytest.raises(DataError, match=r"stsa.fine.dev:1: is not a rated sentence"):
         load_dataset("sst3", data_dir=plain)
@@ -258,5 +258,5 @@ def test_every_task_has_a_data_set_of_its_own() -> None:
     assert found["ner"] == "e-ner"
     assert found["coref"] == "gap"
     assert found["lm"] == "wikitext2"
-    with pytest.raises(InputError, match="text-classification has no data set of its own"):
+    with pytest.raises(InputError, match="text-classification has no built-in data set"):
         default_name("text-classification")

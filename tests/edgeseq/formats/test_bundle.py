@@ -127,15 +127,18 @@ HOSTILE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no manifest": (lambda b: (b / "bundle.json").unlink(), r"bundle\.json: no such file"),
     "truncated model": (
         lambda b: (b / "model.tflite").write_bytes(MODEL[:20]),
-        r"model\.tflite: has another size.*found 20 bytes",
+        r"model\.tflite: does not have the size.*found 20 bytes",
     ),
     "changed model": (
         lambda b: (b / "model.tflite").write_bytes(MODEL[:-1] + b"x"),
-        r"model\.tflite: has another SHA-256",
+        r"model\.tflite: does not have the SHA-256",
     ),
     "linked file": (_link, r"tokenizer\.json: is missing or not an ordinary file"),
     "linked manifest": (_link_manifest, r"bundle\.json: is a link"),
-    "path out of the folder": (_escape, r"bundle\.json: lists other files.*\.\./secret"),
+    "path out of the folder": (
+        _escape,
+        r"bundle\.json: does not list the files of.*\.\./secret",
+    ),
     "huge manifest": (
         lambda b: (b / "bundle.json").write_bytes(b" " * (MANIFEST_LIMIT_BYTES + 1)),
         r"bundle\.json: is too large",

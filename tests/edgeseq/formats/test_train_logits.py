@@ -105,7 +105,7 @@ def with_array(name: str, array: Any) -> Callable[[Path], None]:
         (with_array("logits", LOGITS[:2]), r"found float32 \(2, 2\), expected float32 \(3, 2\)"),
         (with_array("logits", LOGITS.astype(np.float64)), "found float64"),
         (with_array("others", LOGITS), "found none"),
-        (with_array("logits", LOGITS * np.float32(np.nan)), "no numbers"),
+        (with_array("logits", LOGITS * np.float32(np.nan)), "NaN or infinite"),
     ],
 )
 def test_damage_is_one_line_that_says_what_to_do(

@@ -72,7 +72,7 @@ def test_edges() -> None:
 
 
 def test_what_is_no_answer_is_refused() -> None:
-    with pytest.raises(DataError, match="a predicted answer is no class"):
+    with pytest.raises(DataError, match="a predicted answer is not a class"):
         gap_f1([0], [3])
     with pytest.raises(DataError, match="one length"):
         gap_f1([0, 1], [0])

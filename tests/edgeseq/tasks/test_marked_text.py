@@ -60,7 +60,7 @@ def test_shortening_loses_no_mention(ids: list[int], max_tokens: int) -> None:
     found = shorten(ids, IDS, max_tokens)
     kept = list(found.ids)
     assert len(kept) == min(len(ids), max_tokens)
-    assert found.left_out == len(ids) - len(kept)
+    assert found.num_dropped == len(ids) - len(kept)
     assert (kept[0], kept[-1]) == (ids[0], ids[-1])
     rest = iter(ids)
     assert all(one in rest for one in kept)  # in their order
@@ -73,7 +73,7 @@ def test_the_nearest_words_stay() -> None:
     mentions = [1, 500, 2, 3, 501, 4, 5, 502, 6]
     ids = [7, *range(100, 110), *mentions, *range(200, 210), 8]
     assert shorten(ids, IDS, 15).ids == (7, 108, 109, *mentions, 200, 201, 8)
-    assert shorten(ids, IDS, len(ids)).left_out == 0
+    assert shorten(ids, IDS, len(ids)).num_dropped == 0
     with pytest.raises(DataError, match="the mentions alone"):
         shorten(ids, IDS, 10)
 
@@ -83,7 +83,7 @@ def test_a_document_of_20000_words_keeps_mentions_that_lie_far_apart() -> None:
     ids = [7, *words[:10], 1, 50, 2, *words[10:19_000], 3, 51, 4, *words[19_000:], 5, 52, 6, 8]
     found = shorten(ids, IDS, 512)
     assert len(found.ids) == 512
-    assert found.left_out == len(ids) - 512
+    assert found.num_dropped == len(ids) - 512
     for mention in ((1, 50, 2), (3, 51, 4), (5, 52, 6)):
         place = found.ids.index(mention[0])
         assert found.ids[place : place + 3] == mention

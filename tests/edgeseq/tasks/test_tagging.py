@@ -100,7 +100,7 @@ def test_a_stray_inside_tag_begins_an_entity() -> None:
     assert spans([]) == []
     with pytest.raises(DataError, match="word 2: no BIO tag: found 'PER'"):
         spans(["O", "PER"])
-    with pytest.raises(DataError, match="one tag a word"):
+    with pytest.raises(DataError, match="one tag per word"):
         entity_counts(["O"], [], ("PER",))
     assert entity_types(LABELS) == ("LOC", "PER")
 

@@ -81,7 +81,7 @@ class TextComparison:
         examples = tuple(
             GoldenExample(
                 text=example.text,
-                words=() if isinstance(example.asked, str) else example.asked,
+                words=() if isinstance(example.model_input, str) else example.model_input,
                 token_ids=token_ids,
                 logits=tuple(logits.ravel().tolist()),
             )

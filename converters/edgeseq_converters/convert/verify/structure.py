@@ -106,7 +106,7 @@ def check_runtime(model: TfliteFile, runtime: str, *, where: Path) -> None:
             raise ConversionError(
                 f"{runtime} cannot load the model",
                 where=where,
-                found=", ".join(support.lacking),
+                found=", ".join(support.missing_operators),
                 fix="choose another --recipe or --lowering",
             )
 
