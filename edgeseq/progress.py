@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 import msgspec
 
@@ -22,12 +21,6 @@ class ProgressUpdate(msgspec.Struct, frozen=True):
 
 ProgressCallback = Callable[[ProgressUpdate], None]
 """What long-running functions take as `progress`; it must be cheap and must not raise."""
-
-
-class SupportsReport(Protocol):
-    """Anything with a `report` method; the command line's progress bars are one."""
-
-    def report(self, update: ProgressUpdate, /) -> None: ...
 
 
 def no_progress(update: ProgressUpdate, /) -> None:

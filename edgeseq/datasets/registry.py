@@ -234,10 +234,10 @@ def _sst3_files(data_dir: Path) -> dict[SplitName, Path] | None:
 def _read_sst3(path: Path, split: SplitName) -> tuple[TextExample, ...]:
     labels = customer_feedback.LABELS
     if path.suffix == ".tsv":
-        examples = read_table(path, Columns(text=2, label=1), delimiter="\t", labels=labels)
+        rows = read_table(path, Columns(text=2, label=1), delimiter="\t", labels=labels)
         return tuple(
             msgspec.structs.replace(example, id=f"{split}/{number}")
-            for number, example in enumerate(examples, start=1)
+            for number, example in enumerate(rows, start=1)
         )
     examples = []
     for number, line in numbered_lines(path):

@@ -245,8 +245,3 @@ def sources() -> tuple[Source, ...]:
             _read_wnut,
         ),
     )
-
-
-def find_source(name: str) -> Source | None:
-    """The data set called `name`, if it is one of these."""
-    return next((source for source in sources() if source.entry.name == name), None)
