@@ -150,7 +150,7 @@ def bench_all(
 
     def convert_outcome(outcome: DeviceOutcome) -> BenchOutcome:
         return BenchOutcome(
-            device=outcome.target.given,
+            device=outcome.target.name,
             label=outcome.target.label,
             result=None if outcome.result is None else Result(outcome.result),
             error=outcome.error,

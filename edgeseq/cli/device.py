@@ -1,33 +1,24 @@
-"""`edgeseq device`: boards and phones by name, and what is missing on one."""
+"""`edgeseq device`: save boards and phones by name, and check whether one is ready."""
 
 from __future__ import annotations
 
-import sys
-from contextlib import closing
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
+from edgeseq.api.devices import (
+    add_device,
+    check_device,
+    devices_path,
+    list_devices,
+    remove_device,
+)
 from edgeseq.cli import device_emulate
 from edgeseq.cli.console import JsonOption, out, print_json, print_note
 from edgeseq.errors import RefusedError
-from edgeseq.formats.devices import (
-    DeviceEntry,
-    add_device,
-    devices_path,
-    read_devices,
-    remove_device,
-)
-from edgeseq_benchmarks.devices.doctor import (
-    DeviceFacts,
-    Diagnosis,
-    can_bench,
-    collect_facts,
-    diagnose,
-)
-from edgeseq_benchmarks.devices.registry import open_device, parse_address, resolve_device
+from edgeseq_benchmarks.devices.doctor import DeviceFacts, Diagnosis
 
 app = typer.Typer(
     name="device",
@@ -66,28 +57,25 @@ def add(
 
     Example: edgeseq device add kitchen ssh://pi@kitchen.local --python '~/edgeseq-venv/bin/python'
     """
-    parse_address(address, where="ADDRESS")
-    entry = DeviceEntry(address=address, python=python, note=note)
-    add_device(name, entry, overwrite=overwrite)
+    entry = add_device(name, address, python=python, note=note, overwrite=overwrite)
     if json:
         print_json({"name": name, "device": entry, "path": str(devices_path())})
         return
-    print_note(f"kept in {devices_path()}; next: edgeseq device doctor {name}")
+    print_note(f"saved in {devices_path()}; next: edgeseq device doctor {name}")
 
 
 @app.command("list")
-def list_devices(json: JsonOption = False) -> None:
+def list_saved(json: JsonOption = False) -> None:
     """List the saved devices.
 
     Example: edgeseq device list
     """
-
-    devices = read_devices()
+    devices = list_devices()
     if json:
         print_json({"path": str(devices_path()), "devices": devices})
         return
     if not devices:
-        print_note("no devices are kept; add one: edgeseq device add NAME ssh://USER@HOST")
+        print_note("no devices are saved; add one: edgeseq device add NAME ssh://USER@HOST")
         return
     table = Table()
     for title in ("name", "address", "Python", "note"):
@@ -104,7 +92,7 @@ def remove(name: NameArgument) -> None:
     Example: edgeseq device remove kitchen
     """
     remove_device(name)
-    print_note(f"{name} is forgotten")
+    print_note(f"removed {name}")
 
 
 @app.command("doctor")
@@ -118,36 +106,34 @@ def doctor(
     ] = None,
     facts: Annotated[
         bool, typer.Option("--facts", help="With --json: also print the recorded facts.")
-    ] = (False),
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Check whether a device is ready to benchmark, and print the commands that fix it.
 
     Exits with 0 when it is ready, 3 when something must be fixed, 4 when it cannot be reached.
+
     Example: edgeseq device doctor kitchen
     """
-    found = _examine(device, python)
-    diagnoses = diagnose(found)
-    ready = can_bench(diagnoses)
+    check = check_device(device, python=python)
     if json:
-        answer = {"device": found.device, "can_bench": ready, "diagnoses": diagnoses}
-        print_json(answer | ({"facts": found} if facts else {}))
+        answer = {
+            "device": check.device,
+            "can_bench": check.ready,
+            "diagnoses": check.diagnoses,
+        }
+        print_json(answer | ({"facts": check.facts} if facts else {}))
     else:
-        _print(found, diagnoses)
-    if not ready:
-        problems = [diagnosis.subject for diagnosis in diagnoses if diagnosis.severity == "problem"]
+        _print(check.facts, check.diagnoses)
+    if not check.ready:
+        problems = [
+            diagnosis.subject for diagnosis in check.diagnoses if diagnosis.severity == "problem"
+        ]
         raise RefusedError(
-            "cannot measure yet", where=found.device, found=f"a problem with {', '.join(problems)}"
+            "is not ready to benchmark",
+            where=check.device,
+            found=f"problems: {', '.join(problems)}",
         )
-
-
-def _examine(device: str, python: str | None) -> DeviceFacts:
-
-    address = resolve_device(device, where="DEVICE")
-    # Here, the Python that runs this command is the one that would measure.
-    default_python = sys.executable if address.kind == "local" else address.python
-    with closing(open_device(address)) as opened:
-        return collect_facts(opened, python=python or default_python)
 
 
 def _print(facts: DeviceFacts, diagnoses: tuple[Diagnosis, ...]) -> None:

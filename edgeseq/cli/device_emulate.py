@@ -1,4 +1,4 @@
-"""`edgeseq device emulate`: a 64-bit ARM board in QEMU, built once and tried."""
+"""`edgeseq device emulate`: build a 64-bit ARM board for QEMU once, and try it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgeseq_benchmarks.devices.emulator.board_image import build_image
 from edgeseq_benchmarks.devices.remote.requirements import check
 
 _START_TIMEOUT_S = 300.0
-_LOOK_S = 1.0
+_POLL_S = 1.0
 
 
 def emulate(
@@ -25,7 +25,7 @@ def emulate(
         Path | None,
         typer.Option(help="Folder of the image, instead of the user's cache folder."),
     ] = None,
-    hold: Annotated[
+    keep_running: Annotated[
         bool,
         typer.Option(
             "--hold", help="Keep it running until Ctrl-C, and print the ssh command to connect."
@@ -59,10 +59,10 @@ def emulate(
         else:
             words = f"Debian {image.release}, Python {answer['python']} on {python.machine}"
             out.print(f"{device.name} works: {words}", markup=False)
-            print_note(f"kept in {image.folder}; next: edgeseq bench BUNDLE --on {device.name} …")
-        if hold and device.machine is not None:
-            print_note(f"come in with: {shlex.join(device.machine.ssh_command())}")
-            while device.machine.running:
-                time.sleep(_LOOK_S)
+            print_note(f"saved in {image.folder}; next: edgeseq bench BUNDLE --on {device.name} …")
+        if keep_running and device.board is not None:
+            print_note(f"connect with: {shlex.join(device.board.ssh_command())}")
+            while device.board.running:
+                time.sleep(_POLL_S)
     finally:
         device.close()

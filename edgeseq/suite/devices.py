@@ -25,7 +25,7 @@ def suite_targets(on: Sequence[str], python: str | None) -> tuple[DeviceTarget, 
             raise InputError(
                 "a suite cannot measure on a phone",
                 where="--on",
-                found=target.given,
+                found=target.name,
                 fix="run the suite without it, then `edgeseq bench --native TOOL --on` on its "
                 "bundles, and `edgeseq report` with both results",
             )

@@ -114,7 +114,7 @@ def _bench_step(
     }
     if targets:
         # A name may come to stand for another board.
-        identity = {target.given: target.address.text for target in targets}
+        identity = {target.name: target.address.text for target in targets}
         arguments |= {"on": list(identity), "python": python, "identity": identity}
         output = RESULTS_FOLDER
     else:

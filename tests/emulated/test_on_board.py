@@ -156,10 +156,10 @@ def test_the_guides_commands_install_what_measures(installation: Future[CommandO
 def test_nothing_is_left_running(image: BoardImage) -> None:
     device = EmulatedDevice("pi-zero-2w")
     device.connect(timeout_s=300)
-    assert device.machine is not None
+    assert device.board is not None
     said = device.run(["grep", "MemTotal", "/proc/meminfo"], timeout_s=60).stdout
     assert 400_000 < int(said.split()[1]) < 512 * 1024
-    machine = device.machine
+    machine = device.board
     device.close()
     deadline = time.monotonic() + 30
     while _qemu_with(machine.port) and time.monotonic() < deadline:

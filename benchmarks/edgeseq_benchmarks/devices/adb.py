@@ -44,7 +44,7 @@ _END_MARKED = (
     'if grep -q "$1" "$folder/environ" 2>/dev/null; then kill -9 "${folder#/proc/}"; fi; '
     "done; done 2>/dev/null; true"
 )
-# What adb says of a phone that it sees but cannot use, and what a person does about it.
+# The states in which adb sees a phone but cannot use it, and what to do about each.
 _STATES = {
     "unauthorized": (
         "has not allowed this computer to use it",
@@ -72,7 +72,7 @@ class AdbDevice:
     """`adb:SERIAL`: see `Device`. On a phone older than Android 7, stderr comes within stdout."""
 
     def __init__(self, serial: str, *, adb: Sequence[str] = ("adb",)) -> None:
-        """`adb` is the client with options of its own. Raises `InputError` for a strange serial."""
+        """`adb` is the client with its options. Raises `InputError` for a malformed serial."""
         if not _SERIAL.fullmatch(serial):
             raise InputError(
                 "is not the serial number of a phone",
@@ -100,15 +100,15 @@ class AdbDevice:
     def connect(self, *, timeout_s: float) -> None:
         """Makes sure that the phone is there, allows this computer, and answers a command."""
         deadline = time.monotonic() + timeout_s
-        self._client("start-server", timeout_s=max(timeout_s, _START_SERVER_S), alone=True)
+        self._client("start-server", timeout_s=max(timeout_s, _START_SERVER_S), any_device=True)
         if ":" in self._serial and self._states().get(self._serial) != "device":
-            self._client("connect", self._serial, timeout_s=timeout_s, alone=True)
+            self._client("connect", self._serial, timeout_s=timeout_s, any_device=True)
             self._connected_by_us = True
         while True:
             states = self._states()
             state = states.get(self._serial)
-            soon = state in ("offline", "authorizing", "connecting")
-            if not soon or time.monotonic() > deadline:
+            is_starting = state in ("offline", "authorizing", "connecting")
+            if not is_starting or time.monotonic() > deadline:
                 break
             pause(_STATE_POLL_S)
         if state != "device":
@@ -119,9 +119,9 @@ class AdbDevice:
         for mark in left_behind:
             self._end_marked(mark)
         left_s = max(1.0, deadline - time.monotonic())
-        ask = "getprop ro.kernel.qemu; getprop ro.boot.qemu"
-        said = self.run(("sh", "-c", ask), timeout_s=left_s).stdout
-        self._emulated = self._emulated or b"1" in said.split()
+        script = "getprop ro.kernel.qemu; getprop ro.boot.qemu"
+        output = self.run(("sh", "-c", script), timeout_s=left_s).stdout
+        self._emulated = self._emulated or b"1" in output.split()
 
     def run(
         self,
@@ -148,8 +148,8 @@ class AdbDevice:
                 *arguments,
                 timeout_s=timeout_s,
                 stdin=stdin,
-                on_line=None if on_line is None else end.take,
-                whose=command[0],
+                on_line=None if on_line is None else end.pass_on,
+                what_runs=command[0],
             )
         except BaseException:
             self._end_marked(mark)
@@ -191,11 +191,11 @@ class AdbDevice:
             draft.replace(target)
 
     def close(self) -> None:
-        """Leaves adb as it was found: a phone that we connected over the network is let go."""
+        """Leaves adb as it was before: a phone connected by `connect` is disconnected."""
         if self._connected_by_us:
             self._connected_by_us = False
             with contextlib.suppress(DeviceError):
-                self._client("disconnect", self._serial, timeout_s=_SHORT_CALL_S, alone=True)
+                self._client("disconnect", self._serial, timeout_s=_SHORT_CALL_S, any_device=True)
 
     def _client(
         self,
@@ -203,18 +203,18 @@ class AdbDevice:
         timeout_s: float,
         stdin: bytes = b"",
         on_line: LineCallback | None = None,
-        alone: bool = False,
-        whose: str = "",
+        any_device: bool = False,
+        what_runs: str = "",
     ) -> CommandOutput:
-        """Runs the client, for this phone or `alone`; `whose` names the command in messages."""
-        serial = () if alone else ("-s", self._serial)
+        """Runs the client; `what_runs` names the command in messages."""
+        serial = () if any_device else ("-s", self._serial)
         try:
             return run_command(
                 [*self._adb, *serial, *arguments], timeout_s=timeout_s, stdin=stdin, on_line=on_line
             )
         except CommandTimeoutError as error:
             raise DeviceLostError(
-                f"{whose or 'adb ' + arguments[0]} did not end within {timeout_s:g} s",
+                f"{what_runs or 'adb ' + arguments[0]} did not end within {timeout_s:g} s",
                 where=self.name,
                 found=last_line(error.stderr) or None,
                 fix="look at the phone, or plug it in again",
@@ -233,7 +233,7 @@ class AdbDevice:
 
     def _states(self) -> dict[str, str]:
         """What adb sees: serial to state, such as `device`, `offline`, `unauthorized`."""
-        answer = self._client("devices", timeout_s=_SHORT_CALL_S, alone=True)
+        answer = self._client("devices", timeout_s=_SHORT_CALL_S, any_device=True)
         if answer.returncode != 0:
             raise DeviceError(
                 "adb does not work", where=self.name, found=last_line(answer.stderr),
@@ -267,22 +267,22 @@ class AdbDevice:
             what,
             where=self.name,
             found=last_line(stderr) or "no more answer",
-            fix="plug it in again; the same command goes on",
+            fix="plug it in again; the same command resumes",
             worth_retrying=True,
         )
 
     def _refused(self, what: str, path: PurePosixPath, answer: CommandOutput) -> DeviceError:
-        """Why a file was not copied: the phone is gone, or it is full, or it does not want it."""
+        """Why a file was not copied: the phone is gone, or it is full, or it refuses."""
         # `adb push` says on stdout what went wrong, and then how fast it was.
         lines = (answer.stderr + b"\n" + answer.stdout).splitlines()
-        said = last_line(b"\n".join(line for line in lines if b"error:" in line))
-        said = said or last_line(answer.stderr) or last_line(answer.stdout)
+        output = last_line(b"\n".join(line for line in lines if b"error:" in line))
+        output = output or last_line(answer.stderr) or last_line(answer.stdout)
         if self._states().get(self._serial) != "device":
             return self._lost(f"lost while {path.name!r} was copied", answer.stderr)
-        if "No space left" in said:
-            return DeviceError("its storage is full", where=self.name, found=said,
+        if "No space left" in output:
+            return DeviceError("its storage is full", where=self.name, found=output,
                                fix="free some space on it")  # fmt: skip
-        return DeviceError(what, where=self.name, found=said or str(path))
+        return DeviceError(what, where=self.name, found=output or str(path))
 
     def _end_marked(self, mark: str) -> None:
         """Ends on the phone what a command has started; when it is gone, as soon as it is back."""
@@ -312,17 +312,17 @@ class _End:
         self.status: int | None = None
 
     def split(self, stdout: bytes) -> tuple[bytes, int | None]:
-        """The command's own output and its status; None when the line is missing."""
+        """The command's output and its status; None when the last line is missing."""
         output, mark, rest = stdout.rpartition(self._mark)
         if not mark or not rest.strip().isdigit():
             return stdout, None
         return output, int(rest)
 
-    def take(self, line: bytes) -> None:
-        """Hands on a line of the command's own."""
-        own, self.status = self.split(line) if self._mark in line else (line, self.status)
-        if self._on_line is not None and (own or self._mark not in line):
-            self._on_line(own)
+    def pass_on(self, line: bytes) -> None:
+        """Passes on a line of the command's output."""
+        content, self.status = self.split(line) if self._mark in line else (line, self.status)
+        if self._on_line is not None and (content or self._mark not in line):
+            self._on_line(content)
 
 
 def _check_remote(path: PurePosixPath, where: str) -> None:

@@ -1,8 +1,8 @@
-"""The seam between a benchmark and the machine that it runs on: connect, run, put, get, close.
+"""The interface between a benchmark and a machine: connect, run, put, get, close.
 
-Everything above it is written against `Device` and tested with `fake.FakeDevice`; everything below
-it (`local`, `ssh`, `adb`, `emulated`) only moves bytes and starts commands. Every call has a
-timeout. A path on a device is a `PurePosixPath`: devices are Linux or Android.
+Everything above it is written against `Device`; everything below it (`local`, `ssh`, `adb`,
+`emulated`) only moves bytes and starts commands. Every call has a timeout. A path on a device is a
+`PurePosixPath`: devices are Linux or Android.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from edgeseq.subprocesses import CommandOutput, LineCallback
 
 
 class DeviceLostError(DeviceError):
-    """The connection was lost, or the device answered nothing within the timeout.
+    """The connection was lost, or the device did not answer within the timeout.
 
     `worth_retrying`: a connection that broke may come back, a host key that changed will not.
-    `result` is what was measured before, where there is such a thing.
+    `result` is the measurement so far, if there is one.
     """
 
     result: Result | None = None
@@ -44,14 +44,12 @@ class Device(Protocol):
 
     @property
     def name(self) -> str:
-        """The device as its user names it: `local`, `ssh://pi@board`, `adb:SERIAL`, `emulated:pi4`.
-
-        It stands in messages and results."""
+        """Its address, for messages and results: `ssh://pi@board`, `adb:SERIAL`, `emulated:pi4`."""
         ...
 
     @property
     def emulated(self) -> bool:
-        """Whether its times are no latencies."""
+        """Whether its latencies are not valid."""
         ...
 
     def connect(self, *, timeout_s: float) -> None:
@@ -66,10 +64,10 @@ class Device(Protocol):
         stdin: bytes = b"",
         on_line: LineCallback | None = None,
     ) -> CommandOutput:
-        """Runs a command, given as an argument list that no shell may change, to its end.
+        """Runs a command, an argument list that no shell may change, to its end.
 
-        A command that exits with another status than 0 is an answer, not an error. After a
-        timeout or a loss the device makes what it can sure that the command does not go on.
+        A status that is not 0 is an answer, not an error. After a timeout or a loss the device
+        does what it can to end the command.
         """
         ...
 

@@ -21,16 +21,16 @@ from edgeseq_benchmarks.devices.ssh import SshDevice
 
 
 class EmulatedDevice:
-    """A `Device` over ssh to a QEMU of its own."""
+    """A `Device` over ssh to a QEMU process that it starts."""
 
     def __init__(self, board: str, *, cache: Path | None = None) -> None:
-        """`cache` stands for the user's cache folder.
+        """`cache` replaces the user's cache folder.
 
         Raises `InputError` for a board that cannot be emulated.
         """
         self._board = find_board(board, where="emulated board", emulated=True)
         self._cache = cache
-        self._machine: QemuBoard | None = None
+        self._qemu: QemuBoard | None = None
         self._ssh: SshDevice | None = None
 
     @property
@@ -42,17 +42,17 @@ class EmulatedDevice:
         return True
 
     @property
-    def machine(self) -> QemuBoard | None:
-        """The QEMU behind it, None while it is not connected."""
-        return self._machine
+    def board(self) -> QemuBoard | None:
+        """The running QEMU, None while it is not connected."""
+        return self._qemu
 
     def connect(self, *, timeout_s: float) -> None:
         """Starts the board unless it runs; raises `DeviceError` when it was never built."""
-        if self._machine is None or not self._machine.running:
+        if self._qemu is None or not self._qemu.running:
             self.close()
-            self._machine = self._start(timeout_s)
+            self._qemu = self._start(timeout_s)
         if self._ssh is None:
-            self._ssh = self._machine.ssh()
+            self._ssh = self._qemu.ssh()
         self._ssh.connect(timeout_s=timeout_s)
 
     def _start(self, timeout_s: float) -> QemuBoard:
@@ -63,9 +63,9 @@ class EmulatedDevice:
                 where=self.name,
                 fix=f"build it once: edgeseq device emulate {self._board.name}",
             )
-        machine = QemuBoard(image, self._board)
-        machine.start(timeout_s=timeout_s)
-        return machine
+        qemu = QemuBoard(image, self._board)
+        qemu.start(timeout_s=timeout_s)
+        return qemu
 
     def _connected(self) -> SshDevice:
         if self._ssh is None:
@@ -91,11 +91,11 @@ class EmulatedDevice:
     def close(self) -> None:
         """Ends the connection and the board."""
         ssh, self._ssh = self._ssh, None
-        machine, self._machine = self._machine, None
+        qemu, self._qemu = self._qemu, None
         if ssh is not None:
             ssh.close()
-        if machine is not None:
-            machine.stop()
+        if qemu is not None:
+            qemu.stop()
 
 
 KIND = DeviceKind(

@@ -1,4 +1,4 @@
-"""Measuring on devices by name: one after the other's rules, several at the same time."""
+"""Benchmarks on devices by name, several at the same time."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ from edgeseq_benchmarks.bench.runner import bench, sigterm_as_interrupt
 from edgeseq_benchmarks.devices.address import DeviceAddress
 from edgeseq_benchmarks.devices.base import Device, DeviceLostError
 from edgeseq_benchmarks.devices.registry import KINDS, open_device, resolve_device
-from edgeseq_benchmarks.devices.remote.remote_bench import RetryPolicy, bench_on
+from edgeseq_benchmarks.devices.remote.remote_bench import RemoteOptions, bench_on
 
 
 class DeviceTarget(NamedTuple):
-    """A device to measure on; `given` is what its user called it, `label` the same as part of a
-    file's name."""
+    """A device to measure on; `name` as the user wrote it, `label` the same for a file's name."""
 
-    given: str
+    name: str
     address: DeviceAddress
     label: str
 
@@ -40,13 +39,13 @@ class BenchRequest(msgspec.Struct, frozen=True):
     settings: Settings
     command: tuple[str, ...] = ()
     native: Path | None = None
-    retry_policy: RetryPolicy = RetryPolicy()
+    remote: RemoteOptions = RemoteOptions()
 
 
 class DeviceOutcome(msgspec.Struct, frozen=True):
-    """What came of one device: its result, or the error that ended it.
+    """The end of the benchmark on one device: its result, or the error that ended it.
 
-    Of a device that was lost, `unfinished` is what is known of its measurement.
+    `unfinished` is the result so far of a device that was lost.
     """
 
     target: DeviceTarget
@@ -56,49 +55,50 @@ class DeviceOutcome(msgspec.Struct, frozen=True):
 
 
 def find_targets(
-    given: Sequence[str], *, python: str | None = None, where: str = "--on"
+    names: Sequence[str], *, python: str | None = None, where: str = "--on"
 ) -> tuple[DeviceTarget, ...]:
-    """The devices of these names; `python` is the interpreter on them, instead of what is kept.
+    """The devices of these names or addresses; `python` replaces the interpreters that are saved.
 
-    Raises `InputError` for a name that is none, and for one device named twice.
+    Raises `InputError` for an unknown device, and for one that is named twice.
     """
     targets: list[DeviceTarget] = []
-    for text in given:
-        address = resolve_device(text, where=where)
+    for name in names:
+        address = resolve_device(name, where=where)
         if python is not None:
             address = address._replace(python=python)
         if any(target.address.text == address.text for target in targets):
-            raise InputError("the same device twice", where=where, found=text, fix="name it once")
-        label = re.sub(r"[^A-Za-z0-9.@_-]+", "-", text.removeprefix("ssh://")).strip("-.")
+            raise InputError("the same device twice", where=where, found=name, fix="name it once")
+        label = re.sub(r"[^A-Za-z0-9.@_-]+", "-", name.removeprefix("ssh://")).strip("-.")
         if any(target.label == label for target in targets):
             label = f"{label}-{len(targets) + 1}"
-        targets.append(DeviceTarget(text, address, label))
+        targets.append(DeviceTarget(name, address, label))
     return tuple(targets)
 
 
 def measure_on(
-    target: DeviceTarget, task: BenchRequest, *, progress: ProgressCallback = no_progress
+    target: DeviceTarget, request: BenchRequest, *, progress: ProgressCallback = no_progress
 ) -> Result:
     """Measures on one device; raises what the bench of its kind raises."""
     measured_by = KINDS[target.address.kind].measured_by
     if measured_by == "this process":
-        return bench(task.bundles, settings=task.settings, progress=progress, command=task.command)
+        return bench(
+            request.bundles, settings=request.settings, progress=progress, command=request.command
+        )
     device = open_device(target.address)
     if measured_by == "benchmark_model":
-        return _measure_on_phone(device, task, progress)
+        return _measure_on_phone(device, request, progress)
     return bench_on(
         device,
-        task.bundles,
-        settings=_settings_for(device, task.settings),
-        python=target.address.python,
+        request.bundles,
+        settings=_settings_for(device, request.settings),
         progress=progress,
-        command=task.command,
-        retry_policy=task.retry_policy,
+        command=request.command,
+        options=msgspec.structs.replace(request.remote, python=target.address.python),
     )
 
 
 def _settings_for(device: Device, settings: Settings) -> Settings:
-    """What is asked of the device: of an emulated one nothing that only times would come of."""
+    """The settings for the device: an emulated one skips what only serves its latencies."""
     if not device.emulated:
         return settings
     return msgspec.structs.replace(
@@ -113,10 +113,10 @@ def _settings_for(device: Device, settings: Settings) -> Settings:
     )
 
 
-def _measure_on_phone(device: Device, task: BenchRequest, progress: ProgressCallback) -> Result:
+def _measure_on_phone(device: Device, request: BenchRequest, progress: ProgressCallback) -> Result:
     from edgeseq_benchmarks.devices.android.phone_bench import bench_on_phone
 
-    if task.native is None:
+    if request.native is None:
         raise InputError(
             "a phone is measured by TFLite's native benchmark_model, which is not in this package",
             where=device.name,
@@ -124,17 +124,17 @@ def _measure_on_phone(device: Device, task: BenchRequest, progress: ProgressCall
         )
     return bench_on_phone(
         device,
-        task.bundles,
-        settings=task.settings,
-        native=task.native,
+        request.bundles,
+        settings=request.settings,
+        native=request.native,
         progress=progress,
-        command=task.command,
+        command=request.command,
     )
 
 
 def measure_on_all(
     targets: Sequence[DeviceTarget],
-    task: BenchRequest,
+    request: BenchRequest,
     *,
     progress: ProgressCallback = no_progress,
     ended: Callable[[DeviceOutcome], None] = lambda _: None,
@@ -158,13 +158,13 @@ def measure_on_all(
                 progress(update)
 
         try:
-            outcome = DeviceOutcome(target, result=measure_on(target, task, progress=labelled))
+            outcome = DeviceOutcome(target, result=measure_on(target, request, progress=labelled))
         except DeviceLostError as error:
             outcome = DeviceOutcome(target, error=error, unfinished=error.result)
         except EdgeseqError as error:
             outcome = DeviceOutcome(target, error=error)
         with lock:
-            outcomes[target.given] = outcome
+            outcomes[target.name] = outcome
             ended(outcome)
 
     def in_thread(target: DeviceTarget) -> None:
@@ -175,10 +175,10 @@ def measure_on_all(
             broken.append(error)
 
     # This thread takes the one that must have it: this machine's bench, or the only one there is.
-    first, *others = sorted(
+    first, *remaining = sorted(
         targets, key=lambda target: KINDS[target.address.kind].measured_by != "this process"
     )
-    threads = [threading.Thread(target=in_thread, args=(target,)) for target in others]
+    threads = [threading.Thread(target=in_thread, args=(target,)) for target in remaining]
     with sigterm_as_interrupt():
         try:
             for thread in threads:
@@ -193,4 +193,4 @@ def measure_on_all(
             raise
     if broken:
         raise broken[0]
-    return tuple(outcomes[target.given] for target in targets)
+    return tuple(outcomes[target.name] for target in targets)

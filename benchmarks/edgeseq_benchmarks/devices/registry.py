@@ -2,7 +2,7 @@
 
     local                        this machine
     ssh://[user@]host[:port]     a board with an ssh server; `host` may be an alias of the user's
-                                 ssh configuration, an IPv6 address stands in brackets
+                                 ssh configuration, an IPv6 address is in brackets
     adb:SERIAL                   a phone or an Android emulator
     emulated:NAME                a board in QEMU, such as emulated:pi4
     NAME                         a device saved by `edgeseq device add`

@@ -43,7 +43,7 @@ rm -f -- "$1.part"; exit 1
 def shell_line(command: Sequence[str], *, stdin_bytes: int, limit_s: float, marker: str) -> str:
     """The line that runs `command` with the first `stdin_bytes` bytes of the input as its own.
 
-    It prints `marker` on a line of its own first. The command is killed when the input ends
+    It prints `marker` on a separate line first. The command is killed when the input ends
     (after those bytes it must stay open) and after `limit_s`. Raises `InputError` for a command
     that cannot be one.
     """

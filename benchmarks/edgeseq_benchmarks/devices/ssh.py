@@ -58,7 +58,7 @@ class SshDevice:
         config_file: Path | None = None,
         options: Sequence[str] = (),
     ) -> None:
-        """`config_file` stands for the user's own; `options` are further `-o` settings, such as
+        """`config_file` replaces the user's own; `options` are further `-o` settings, such as
         `UserKnownHostsFile=…`, and go before all others."""
         self._name = name or _address(host, user, port)
         self._emulated = emulated
@@ -69,7 +69,7 @@ class SshDevice:
         self._settings = [] if config_file is None else ["-F", str(config_file)]
         for option in options:
             self._settings += ["-o", option]
-        # Some accounts print on every login: what counts begins after a word of our own.
+        # Some accounts print on every login: the output begins after this marker.
         self._marker = secrets.token_hex(8)
         self._folder: Path | None = None
         self._master: ChildProcess | None = None
@@ -123,19 +123,19 @@ class SshDevice:
             return ChildProcess(command, stdout=DEVNULL, stderr=stderr, env=_environment())
         except FileNotFoundError as error:
             raise DeviceError(
-                "there is no ssh client on this machine",
+                "the ssh client is not installed",
                 where=self.name,
                 fix="install OpenSSH's client, such as `sudo apt install openssh-client`",
             ) from error
 
     def _accepts_any_key(self) -> bool:
-        """Whether the user's configuration would go on with a host key that has changed."""
+        """Whether the user's configuration accepts a host key that has changed."""
         command = ["ssh", *self._settings, *self._login, "-G", "--", self._host]
         try:
-            said = run_command(command, timeout_s=_CONTROL_TIMEOUT_S, env=_environment()).stdout
+            output = run_command(command, timeout_s=_CONTROL_TIMEOUT_S, env=_environment()).stdout
         except CommandTimeoutError:
             return False
-        words = [line.split() for line in said.lower().splitlines()]
+        words = [line.split() for line in output.lower().splitlines()]
         return any(
             word[0] == b"stricthostkeychecking" and word[1] in (b"no", b"off", b"false")
             for word in words
@@ -199,7 +199,7 @@ class SshDevice:
         return CommandOutput(finished.returncode, stdout, finished.stderr)
 
     def put(self, source: Path, target: PurePosixPath, *, timeout_s: float) -> None:
-        """See `Device.put`: written beside its place, and renamed once all of it is there."""
+        """See `Device.put`: written to a temporary file, and renamed once it is complete."""
         size_bytes = source.stat().st_size
         with source.open("rb") as file:
             command = put_script(target, size_bytes)
@@ -275,7 +275,7 @@ KIND = DeviceKind(
 
 
 class _AfterMarker:
-    """Hands on the lines that come after the marker's."""
+    """Passes on the lines that come after the marker's."""
 
     def __init__(self, marker: bytes, on_line: LineCallback) -> None:
         self._marker = marker
@@ -285,26 +285,26 @@ class _AfterMarker:
     def __call__(self, line: bytes) -> None:
         if self._begun:
             self._on_line(line)
-        # Noise without a line end stands in front of the marker.
+        # Noise without a line end comes before the marker.
         self._begun = self._begun or line.endswith(self._marker)
 
 
 def _file_error(finished: CommandOutput, path: PurePosixPath, name: str) -> DeviceError:
-    said = last_line(finished.stderr)
-    if "No space left" in said or "Disk quota exceeded" in said:
+    output = last_line(finished.stderr)
+    if "No space left" in output or "Disk quota exceeded" in output:
         return DeviceError(
             "the disk is full", where=name, found=f"no room for {path}", fix="free some space there"
         )
-    return DeviceError("a file cannot be copied", where=name, found=said or str(path))
+    return DeviceError("a file cannot be copied", where=name, found=output or str(path))
 
 
 def _address(host: str, user: str | None, port: int | None) -> str:
-    shown = f"[{host}]" if ":" in host else host
-    return f"ssh://{user + '@' if user else ''}{shown}{f':{port}' if port else ''}"
+    bracketed = f"[{host}]" if ":" in host else host
+    return f"ssh://{user + '@' if user else ''}{bracketed}{f':{port}' if port else ''}"
 
 
 def _command_words(host: str, user: str | None, port: int | None) -> str:
-    """What a person types to come to that board: `ssh -p 2222 pi@kitchen`."""
+    """What a person types to connect to that board: `ssh -p 2222 pi@kitchen`."""
     return f"ssh {f'-p {port} ' if port else ''}{user + '@' if user else ''}{host}"
 
 

@@ -1,4 +1,4 @@
-"""What OpenSSH's client says when it cannot connect, and what is to be done about it."""
+"""The messages of OpenSSH's client when it cannot connect, and what to do about each."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CAUSES = (
         ("REMOTE HOST IDENTIFICATION HAS CHANGED",),
         "its host key is not the one that this machine knows: another machine answers, or the "
         "board was set up anew",
-        "if it was set up anew, forget the old key with `ssh-keygen -R {where}`, then type "
+        "if it was set up anew, remove the old key with `ssh-keygen -R {where}`, then type "
         "`{ssh}` once and compare the new one; else find out who answers",
     ),
     _Cause(
@@ -35,13 +35,13 @@ _CAUSES = (
     ),
     _Cause(
         ("Permission denied", "Too many authentication failures"),
-        "did not let this user in",
+        "refused this user",
         "bring your key there with `{copy}`, or add it to your agent with `ssh-add` if it has a "
         "passphrase; `{ssh} true` must work without a question",
     ),
     _Cause(
         ("Could not resolve hostname",),
-        "no machine of that name is known",
+        "the host name is unknown",
         "check the name, or take the board's address",
     ),
     _Cause(
@@ -64,7 +64,7 @@ _CAUSES = (
     ),
     _Cause(
         ("Bad owner or permissions", "Bad configuration option", "terminating,", "bad permissions"),
-        "ssh does not take its configuration",
+        "ssh rejects its configuration",
         "`{ssh}` must work",
     ),
 )
@@ -78,11 +78,11 @@ def explain(
     `ssh` is what a person types to come there, such as `ssh -p 2222 pi@kitchen`; `stderr` is what
     the client said, nothing when it was still trying after `timeout_s`.
     """
-    said = stderr.decode("utf-8", errors="replace")
+    message = stderr.decode("utf-8", errors="replace")
     if was_connected:
         return DeviceLostError("the connection was lost", where=name, worth_retrying=True)
     for cause in _CAUSES:
-        if any(words in said for words in cause.words):
+        if any(words in message for words in cause.words):
             fix = cause.fix.format(ssh=ssh, copy=_copy_words(ssh), where=_known_as(ssh))
             return DeviceLostError(
                 cause.what,
@@ -91,7 +91,7 @@ def explain(
                 fix=fix,
                 worth_retrying=cause.worth_retrying,
             )
-    if not said.strip():
+    if not message.strip():
         return DeviceLostError(
             f"did not answer within {timeout_s:g} s",
             where=name,

@@ -20,7 +20,7 @@ from edgeseq.reporting.rows import derive_row
 from edgeseq_benchmarks.bench.runner import bench
 from edgeseq_benchmarks.devices.adb import AdbDevice
 from edgeseq_benchmarks.devices.android.phone_bench import bench_on_phone
-from edgeseq_benchmarks.devices.android.tool_runs import ToolTimeouts
+from edgeseq_benchmarks.devices.android.tool_runs import ToolOptions
 from edgeseq_benchmarks.devices.base import DeviceLostError
 
 from .adb_stand_in.client import private_adb
@@ -84,8 +84,7 @@ class Bench:
             bundles,
             settings=msgspec.structs.replace(self.settings, **changes),
             native=self.native,
-            limits=ToolTimeouts(job_s=self.job_s, call_s=20),
-            warmup_s=0.0,
+            options=ToolOptions(run_s=self.job_s, call_s=20, warmup_s=0.0),
         )
 
     @property
@@ -238,7 +237,8 @@ def test_models_that_fail_take_no_other_with_them(
     assert "no answer within 4 s" in codes(result, 0)["process-lost"]
     assert result.runs[1].predictions is not None
     assert (
-        "ended with status 134 and said 'ERROR: told to crash'" in codes(result, 2)["process-lost"]
+        "ended with status 134 and printed 'ERROR: told to crash'"
+        in codes(result, 2)["process-lost"]
     )
     assert result.runs[0].predictions is result.runs[2].predictions is None
     assert one.left == []
@@ -266,7 +266,7 @@ def test_a_tool_for_another_processor_is_not_even_copied(
 ) -> None:
     one = make_bench()
     one.native = Path("/bin/sh")
-    with pytest.raises(DeviceError, match=r"another processor.*x86_64.*arm64-v8a"):
+    with pytest.raises(DeviceError, match=r"wrong processor.*x86_64.*arm64-v8a"):
         one.run(make_bundle("bag", examples=4))
     one.native = tmp_path / "notes.txt"
     with pytest.raises(InputError, match="no such file"):

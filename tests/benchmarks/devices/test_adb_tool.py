@@ -112,7 +112,7 @@ def test_the_processor_is_read_off_the_program(tmp_path: Path, machine: int, abi
     path = tmp_path / "benchmark_model"
     path.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HH", 3, machine) + bytes(44))
     check_native(path, (abi,))
-    with pytest.raises(DeviceError, match=rf"another processor.*found {abi}, expected mips"):
+    with pytest.raises(DeviceError, match=rf"wrong processor.*found {abi}, expected mips"):
         check_native(path, ("mips",))
     path.write_bytes(b"\x7fELF\x02")
     with pytest.raises(InputError, match="is not a program for Android"):

@@ -13,6 +13,7 @@ import sysconfig
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import msgspec
 import pytest
@@ -32,13 +33,18 @@ from edgeseq_benchmarks.devices.measure import (
 )
 from edgeseq_benchmarks.devices.remote.archive import write_archive
 from edgeseq_benchmarks.devices.remote.messages import RunRequest
-from edgeseq_benchmarks.devices.remote.remote_bench import RetryPolicy, bench_on
+from edgeseq_benchmarks.devices.remote.remote_bench import RemoteOptions, bench_on
 
 from .ssh_server import Sshd, free_port, missing, naming, wait_until
 
 MakeBundle = Callable[..., Path]
 # Looks as often as a test has time for; the board gives up soon after its workstation has.
-PATIENCE = RetryPolicy(reconnect_s=20, grace_s=60, listen_s=1)
+
+
+def options(python: str, base_dir: PurePosixPath, **changes: float) -> RemoteOptions:
+    """Short times, so that no test waits for long."""
+    brief = RemoteOptions(python, base_dir, reconnect_s=20, grace_s=60, follow_s=1)
+    return msgspec.structs.replace(brief, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -88,11 +94,9 @@ def test_a_board_measures_as_this_machine_does(
         sshd.device(),
         paths,
         settings=brief,
-        python=board_python,
+        options=options(board_python, place),
         progress=heard.append,
         command=("edgeseq", "bench"),
-        retry_policy=PATIENCE,
-        place=place,
     )
     here = bench(paths, settings=brief)
     assert there.device.name == f"{here.device.name} ({sshd.name})"
@@ -126,10 +130,8 @@ def test_a_dropped_connection_costs_nothing(
         sshd.device(),
         [make_bundle("plain")],
         settings=brief,
-        python=board_python,
+        options=options(board_python, place),
         progress=drop,
-        retry_policy=PATIENCE,
-        place=place,
     )
     assert not drops
     assert sum(update.stage == "connect" for update in heard) >= 3
@@ -160,7 +162,7 @@ def test_what_a_lost_board_has_measured_is_kept_and_picked_up(  # noqa: PLR0917 
 
     monkeypatch.setattr("edgeseq_benchmarks.devices.remote.remote_bench.write_archive", write_once)
     paths = [make_bundle("plain")]
-    impatient = RetryPolicy(reconnect_s=0.5, grace_s=60, listen_s=0.5, keep_s=0.0)
+    impatient = {"reconnect_s": 0.5, "follow_s": 0.5, "checkpoint_s": 0.0}
     longer = msgspec.structs.replace(brief, min_duration_s=6.0, max_queries=10**6)
 
     def measure_there(report: Callable[[ProgressUpdate], None]) -> Result:
@@ -168,10 +170,8 @@ def test_what_a_lost_board_has_measured_is_kept_and_picked_up(  # noqa: PLR0917 
             sshd.device(),
             paths,
             settings=longer,
-            python=board_python,
+            options=options(board_python, place, **impatient),
             progress=report,
-            retry_policy=impatient,
-            place=place,
         )
 
     def lose(update: ProgressUpdate, /) -> None:
@@ -181,7 +181,7 @@ def test_what_a_lost_board_has_measured_is_kept_and_picked_up(  # noqa: PLR0917 
     try:
         with pytest.raises(DeviceLostError, match="did not come back") as caught:
             measure_there(lose)
-        assert "the same command picks it up" in str(caught.value)
+        assert "the same command resumes it" in str(caught.value)
         assert caught.value.exit_code == 4
         so_far = caught.value.result
         assert so_far is not None
@@ -212,10 +212,8 @@ def test_a_board_that_is_left_alone_ends_by_itself(
                 sshd.device(),
                 [make_bundle("plain")],
                 settings=endless,
-                python=board_python,
+                options=options(board_python, place, reconnect_s=0.2, grace_s=2, follow_s=1),
                 progress=lose,
-                retry_policy=RetryPolicy(reconnect_s=0.2, grace_s=2, listen_s=1),
-                place=place,
             )
         # The fixture waits until nothing is left.
     finally:
@@ -267,6 +265,12 @@ def test_ctrl_c_ends_the_run_on_the_board(
     assert wait_until(lambda: not naming(str(folder)))
 
 
+def bench_below(base_dir: PurePosixPath, device: Device, *arguments: Any, **named: Any) -> Result:
+    """`bench_on` with everything below one folder."""
+    named["options"] = msgspec.structs.replace(named["options"], base_dir=base_dir)
+    return bench_on(device, *arguments, **named)
+
+
 @pytest.mark.sshd
 def test_of_two_boards_the_lost_one_loses_only_its_own(  # noqa: PLR0917 - fixtures
     sshd: Sshd,
@@ -289,7 +293,7 @@ def test_of_two_boards_the_lost_one_loses_only_its_own(  # noqa: PLR0917 - fixtu
 
     def bench_there(device: Device, *arguments: object, **named: object) -> Result:
         port = int(device.name.rpartition(":")[2])
-        return bench_on(device, *arguments, place=PurePosixPath(folders[port]), **named)  # type: ignore[arg-type]
+        return bench_below(PurePosixPath(folders[port]), device, *arguments, **named)
 
     monkeypatch.setattr(measure, "bench_on", bench_there)
     ended: list[DeviceOutcome] = []
@@ -302,7 +306,7 @@ def test_of_two_boards_the_lost_one_loses_only_its_own(  # noqa: PLR0917 - fixtu
     task = BenchRequest(
         (make_bundle("plain"),),
         brief,
-        retry_policy=RetryPolicy(reconnect_s=0.5, grace_s=3, listen_s=1),
+        remote=RemoteOptions(reconnect_s=0.5, grace_s=3, follow_s=1),
     )
     kept, lost = measure_on_all(targets, task, progress=lose, ended=ended.append)
     assert kept.error is None
@@ -311,7 +315,7 @@ def test_of_two_boards_the_lost_one_loses_only_its_own(  # noqa: PLR0917 - fixtu
     assert isinstance(lost.error, DeviceLostError)
     assert str(lost.error).startswith(other.name)
     assert lost.error.exit_code == 4
-    assert {outcome.target.given for outcome in ended} == {sshd.name, other.name}
+    assert {outcome.target.name for outcome in ended} == {sshd.name, other.name}
     for folder in folders.values():
         assert wait_until(lambda folder=folder: not list(folder.iterdir()))  # type: ignore[misc]
         folder.rmdir()
@@ -329,7 +333,7 @@ def test_an_interrupt_ends_the_run_on_every_board(  # noqa: PLR0917 - fixtures
     monkeypatch.setattr(measure, "open_device", lambda address: sshd.device(name=address.text))
 
     def bench_there(device: Device, *arguments: object, **named: object) -> Result:
-        return bench_on(device, *arguments, place=place, **named)  # type: ignore[arg-type]
+        return bench_below(place, device, *arguments, **named)
 
     monkeypatch.setattr(measure, "bench_on", bench_there)
     began = threading.Event()
@@ -387,7 +391,7 @@ def test_a_board_that_lacks_something_says_what_to_type(
 
     def refused(python: str) -> str:
         with pytest.raises(DeviceError) as caught:
-            bench_on(sshd.device(), [bundle], settings=brief, python=python)
+            bench_on(sshd.device(), [bundle], settings=brief, options=RemoteOptions(python))
         assert caught.value.exit_code == 4
         assert f"edgeseq device doctor {sshd.name}" in str(caught.value)
         return str(caught.value)
@@ -396,7 +400,7 @@ def test_a_board_that_lacks_something_says_what_to_type(
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(empty)], check=True)
     said = refused(f"{empty}/bin/python")
     assert "lacks a TFLite runtime, numpy, tokenizers, msgspec" in said
-    assert f"{empty}/bin/python -m pip install numpy msgspec tokenizers ai-edge-litert" in said
+    assert f"{empty}/bin/python -m pip install numpy tokenizers msgspec ai-edge-litert" in said
     # A real 32-bit personality: the kernel itself says another processor (personality(2)).
     other = tmp_path / "other"
     other.write_text(f'#!/bin/sh\nexec setarch linux32 "{empty}/bin/python" "$@"\n')
@@ -407,7 +411,7 @@ def test_a_board_that_lacks_something_says_what_to_type(
         "#!/bin/sh\necho 'SyntaxError: future feature annotations is not defined' >&2\nexit 1\n"
     )
     old.chmod(0o755)
-    assert "does not answer as one should" in refused(str(old))
+    assert "its Python does not work" in refused(str(old))
     assert "has no such Python" in refused("/nowhere/python3")
 
 
@@ -427,9 +431,7 @@ def test_a_full_disk_ends_the_run_and_leaves_nothing(  # noqa: PLR0917 - fixture
             sshd.device(),
             [bundle],
             settings=brief,
-            python=board_python,
-            retry_policy=PATIENCE,
-            place=PurePosixPath(small_disk),
+            options=options(board_python, PurePosixPath(small_disk)),
         )
 
     with pytest.raises(DeviceError, match=r"the disk is full: found 2\.00 MB free in"):

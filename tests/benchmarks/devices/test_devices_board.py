@@ -28,7 +28,7 @@ from edgeseq_benchmarks.devices.remote import requirements, run_folder
 from edgeseq_benchmarks.devices.remote.agent import RunLog
 from edgeseq_benchmarks.devices.remote.archive import write_archive
 from edgeseq_benchmarks.devices.remote.messages import LogLine, RunFailure, RunRequest, error_of
-from edgeseq_benchmarks.devices.remote.remote_bench import as_measured_there, bench_on
+from edgeseq_benchmarks.devices.remote.remote_bench import bench_on, label_result
 
 from .fake_device import FakeDevice
 
@@ -117,7 +117,7 @@ def test_only_the_folder_of_a_run_is_ever_removed(name: str, tmp_path: Path) -> 
         (tmp_path / folder / "file").write_text("mine")
     before = sorted(tmp_path.rglob("*"))
     (tmp_path / f"edgeseq-{uid}").chmod(0o700)
-    assert "no folder of a run" in str(
+    assert "not the folder of a run" in str(
         _ask_board(tmp_path, "stop", name.format(here=tmp_path), "x")
     )
     assert sorted(tmp_path.rglob("*")) == before
@@ -131,7 +131,7 @@ def test_a_link_is_not_followed_and_a_key_is_a_key(tmp_path: Path) -> None:
     prepare = ("prepare", KEY, "me", "0", str(tmp_path))
     assert "not a private folder" in str(_ask_board(tmp_path, *prepare))
     assert (tmp_path / "elsewhere" / KEY).is_dir()
-    assert "no key" in str(_ask_board(tmp_path, "prepare", "../x", "me", "0", str(tmp_path)))
+    assert "not the key" in str(_ask_board(tmp_path, "prepare", "../x", "me", "0", str(tmp_path)))
 
 
 def test_what_dead_runs_left_is_cleared_and_a_living_one_is_not_disturbed(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_full_disk_costs_lines_of_progress_and_not_the_last_one(small_disk: Pa
             file.write(b"x" * 4096)
     for number in range(200):
         log.progress(ProgressUpdate("rounds", number, 200, "a note that takes some room"))
-    log.last(LogLine(failure=RunFailure("OutputError", "the disk is full")))
+    log.finish(LogLine(failure=RunFailure("OutputError", "the disk is full")))
     lines = (small_disk / "log.jsonl").read_bytes().splitlines()
     heard = [msgspec.json.decode(line, type=LogLine) for line in lines]
     assert heard[0].progress == ProgressUpdate("check", 0, 1)
@@ -178,7 +178,7 @@ def test_a_full_disk_costs_lines_of_progress_and_not_the_last_one(small_disk: Pa
 
 def test_a_run_that_found_no_folder_removes_none(make_bundle: MakeBundle, brief: Settings) -> None:
     ready = msgspec.structs.replace(BOARD, modules=READY)
-    answers = {"-": ready, "prepare": {"free_bytes": 1, "place": "/small"}}
+    answers = {"-": ready, "prepare": {"free_bytes": 1, "base": "/small"}}
     device = FakeDevice(
         {
             "python3": lambda words, _: CommandOutput(
@@ -189,7 +189,7 @@ def test_a_run_that_found_no_folder_removes_none(make_bundle: MakeBundle, brief:
     with pytest.raises(DeviceError, match="the disk is full: found 1 B free in /small"):
         bench_on(device, [make_bundle("plain")], settings=brief)
     answers["prepare"] = {"busy": [77]}
-    with pytest.raises(DeviceError, match="another measurement goes on there: found process 77"):
+    with pytest.raises(DeviceError, match="another benchmark is running there: found process 77"):
         bench_on(device, [make_bundle("other")], settings=brief)
     assert not any(" stop" in subject for _, subject in device.calls)
 
@@ -249,7 +249,7 @@ def test_no_time_of_an_emulated_device_is_a_latency(
 
     measured = bench([make_bundle("plain")], settings=brief)
     device = FakeDevice(name="emulated:pi4", emulated=True)
-    result = as_measured_there(measured, device, ("edgeseq", "bench"))
+    result = label_result(measured, device, ("edgeseq", "bench"))
     assert result.device.emulated
     assert result.device.name.endswith("(emulated:pi4)")
     assert ("emulated", "invalid") in {(one.code, one.severity) for one in result.findings}

@@ -131,7 +131,7 @@ def test_a_damaged_file_is_one_line_and_stays(config: Path, text: str, says: str
 def test_the_commands(config: Path) -> None:
     empty = _edgeseq("device", "list")
     assert (empty.returncode, empty.stdout) == (0, "")
-    assert "no devices are kept" in empty.stderr
+    assert "no devices are saved" in empty.stderr
     added = _edgeseq(
         *("device", "add", "kitchen", KITCHEN.address),
         *("--python", KITCHEN.python, "--note", KITCHEN.note),
@@ -180,7 +180,7 @@ def test_doctor_says_what_to_type(config: Path, tmp_path: Path) -> None:
     assert done.returncode == 3
     assert "no TFLite runtime is installed" in done.stdout
     assert f"  {bare}/bin/python -m pip install 'ai-edge-litert" in done.stdout
-    assert "cannot measure yet" in done.stderr
+    assert "is not ready to benchmark" in done.stderr
 
 
 def test_doctor_of_a_board_that_is_not_there(config: Path) -> None:

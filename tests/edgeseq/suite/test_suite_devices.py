@@ -41,10 +41,10 @@ def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[set[str], 
         progress: object,
         ended: Callable[[DeviceOutcome], None],
     ) -> tuple[DeviceOutcome, ...]:
-        measured.append(tuple(target.given for target in targets))
+        measured.append(tuple(target.name for target in targets))
         outcomes = tuple(
-            DeviceOutcome(target, error=DeviceError("is away", where=target.given))
-            if target.given in lost
+            DeviceOutcome(target, error=DeviceError("is away", where=target.name))
+            if target.name in lost
             else DeviceOutcome(target, result=make_result(Fake(n_examples=50)))
             for target in targets
         )
@@ -112,7 +112,7 @@ def test_what_was_measured_of_something_else_does_not_stay(
 def test_names_are_checked_before_anything_else() -> None:
     assert suite_targets((), None) == ()
     assert suite_targets(("local",), None) == ()
-    assert [target.given for target in suite_targets(("local", KITCHEN), None)] == [
+    assert [target.name for target in suite_targets(("local", KITCHEN), None)] == [
         "local",
         KITCHEN,
     ]

@@ -46,7 +46,7 @@ class ToolTimes(NamedTuple):
 def check_native(path: Path, abis: Sequence[str]) -> None:
     """Checks that `path` is a program for one of the phone's `abis` (as Android names them).
 
-    Raises `InputError` when it is no program, `DeviceError` when it is one for another processor.
+    Raises `InputError` when it is not a program, `DeviceError` for the wrong processor.
     """
     if not path.is_file():
         raise InputError(
@@ -67,7 +67,7 @@ def check_native(path: Path, abis: Sequence[str]) -> None:
     abi = _ELF_ABIS.get(machine, f"ELF machine {machine}")
     if abi not in abis:
         raise DeviceError(
-            "is made for another processor than the phone's",
+            "is made for the wrong processor",
             where=path,
             found=abi,
             expected=" or ".join(abis),
@@ -80,11 +80,11 @@ def parse_times(lines: Sequence[str]) -> ToolTimes:
     counts = [match for line in lines if (match := _COUNT.search(line))]
     init = next((match for line in lines if (match := _INIT.search(line))), None)
     old = next((match for line in lines if (match := _OLD_INIT.search(line))), None)
-    found = init or old
+    times_match = init or old
     return ToolTimes(
         warmup_us=_single(counts[0]) if len(counts) > 1 else (),
         runs_us=_single(counts[-1]) if counts else (),
-        init_us=float(found[1]) if found else None,
+        init_us=float(times_match[1]) if times_match else None,
         first_us=float(init[2]) if init else None,
     )
 
@@ -106,8 +106,8 @@ def _single(match: re.Match[str]) -> tuple[int, ...]:
 def nanoseconds(printed_us: float) -> int:
     """A time that the tool printed, in nanoseconds; less than its microsecond counts as one.
 
-    The tool cuts the fraction off, so that the smallest models take "0": no time at all is no
-    latency, and what is said of a phone shall be an upper bound rather.
+    The tool cuts the fraction off, so the smallest models take "0"; a reported latency shall
+    rather be an upper bound.
     """
     return max(round(printed_us * 1000), CLOCK_NS)
 
@@ -138,7 +138,7 @@ def parse_operators(lines: Sequence[str], runs: int) -> tuple[OperatorTime, ...]
     The tool prints mean milliseconds of all nodes of a kind in one run, and one summary a
     subgraph or delegate. Without a summary of XNNPACK's own operators, its node stands for them.
     """
-    found: list[OperatorTime] = []
+    operators: list[OperatorTime] = []
     inside = False
     for line in lines:
         cells = [cell.strip() for cell in line.split("\t") if cell.strip()]
@@ -150,7 +150,7 @@ def parse_operators(lines: Sequence[str], runs: int) -> tuple[OperatorTime, ...]
             name, count, mean_ms = cells[0], int(cells[1]), float(cells[2])
             # The runtime's own operators have the file's names; XNNPACK's have words.
             by_runtime = re.fullmatch(r"[A-Z0-9_]+", name) is not None
-            found.append(
+            operators.append(
                 OperatorTime(
                     name=name,
                     by="runtime" if by_runtime else "xnnpack",
@@ -160,7 +160,7 @@ def parse_operators(lines: Sequence[str], runs: int) -> tuple[OperatorTime, ...]
             )
         else:
             inside = False
-    words = [one for one in found if one.by == "xnnpack" and "Delegate" not in one.name]
-    if words:  # then the delegate's node would count them a second time
-        found = [one for one in found if "Delegate" not in one.name]
-    return tuple(sorted(found, key=lambda one: -one.total_us))
+    if any(row.by == "xnnpack" and "Delegate" not in row.name for row in operators):
+        # Then the delegate's node would count them a second time
+        operators = [row for row in operators if "Delegate" not in row.name]
+    return tuple(sorted(operators, key=lambda row: -row.total_us))

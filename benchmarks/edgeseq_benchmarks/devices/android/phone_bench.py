@@ -38,12 +38,9 @@ from edgeseq_benchmarks.devices.android.phone_state import (
     read_state,
 )
 from edgeseq_benchmarks.devices.android.phone_subject import PhoneSubject
-from edgeseq_benchmarks.devices.android.tool_runs import ToolRunner, ToolTimeouts
+from edgeseq_benchmarks.devices.android.tool_runs import ToolOptions, ToolRunner
 from edgeseq_benchmarks.devices.base import Device, DeviceLostError
 
-# A phone raises its clock with the load, within some ten milliseconds; a process that has loaded
-# its model and then warmed up for this long is beyond that.
-WARMUP_S = 0.05
 _CONNECT_S = 30.0
 _CLEAN_S = 30.0
 # What a run that was cut off for good has left behind is removed by a later one.
@@ -58,20 +55,17 @@ def bench_on_phone(
     native: Path,
     progress: ProgressCallback = no_progress,
     command: Sequence[str] = (),
-    limits: ToolTimeouts | None = None,
-    base: PurePosixPath = SCRATCH,
-    warmup_s: float = WARMUP_S,
+    options: ToolOptions = ToolOptions(),  # noqa: B008 - immutable
 ) -> Result:
     """Measures the bundles on the phone; `native` is TFLite's `benchmark_model` for its processor.
 
-    Needs a folder `base` on the phone in which programs may run, and leaves nothing there. Raises
+    Leaves nothing on the phone. Raises
     `InputError` for settings that a phone cannot do, `BundleError` for a bundle that is wrong,
     `DeviceError` when the phone refuses, and `DeviceLostError` when it is lost on the way, with
     what was measured before as its `result`. A bundle that the tool cannot run keeps what was
     measured, with an invalid finding; `DeviceError` is raised when none can be run.
     """
     _check_settings(settings)
-    limits = limits or ToolTimeouts()
     with ExitStack() as stack:
         opened = [stack.enter_context(open_bundle(path, verify_hashes=True)) for path in bundles]
         subjects = [PhoneSubject(bundle, settings, n) for n, bundle in enumerate(opened)]
@@ -82,10 +76,8 @@ def bench_on_phone(
         info, abis = read_identity(device)
         check_native(native, abis)
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeseq-")))
-        folder = stack.enter_context(_folder(device, base))
-        runner = ToolRunner(
-            device, folder, scratch, threads=settings.threads, warmup_s=warmup_s, limits=limits
-        )
+        folder = stack.enter_context(_new_folder(device))
+        runner = ToolRunner(device, folder, scratch, threads=settings.threads, options=options)
         phone = phone_stages.PhoneSession(device, folder, runner, settings, progress)
         bench = _Bench(phone, subjects, info=info, native=native, command=tuple(command))
         try:
@@ -101,14 +93,14 @@ def bench_on_phone(
 
 
 def _check_settings(settings: Settings) -> None:
-    asked = {
+    options = {
         "--memory": settings.memory_limits_bytes,
         "--memory-curve": settings.memory_curve or settings.memory_curve_bundles,
         "--cpus": settings.cpus,
         "--as": settings.board,
         "--energy": settings.energy,
     }
-    for option, value in asked.items():
+    for option, value in options.items():
         if value:
             raise InputError(
                 "is not possible on a phone, where only the user root may set limits",
@@ -128,13 +120,13 @@ def _check_names(subjects: Sequence[PhoneSubject]) -> None:
 
 
 @contextmanager
-def _folder(device: Device, base: PurePosixPath) -> Iterator[PurePosixPath]:
+def _new_folder(device: Device) -> Iterator[PurePosixPath]:
     """A new folder on the phone, removed in the end, also after Ctrl-C."""
-    folder = base / f"edgeseq-{secrets.token_hex(8)}"
+    folder = SCRATCH / f"edgeseq-{secrets.token_hex(8)}"
     try:
-        made = device.run(("sh", "-c", _OLD, "sh", str(base), str(folder)), timeout_s=_CLEAN_S)
-        if made.returncode != 0:
-            raise DeviceError("no folder can be made on it", where=device.name, found=_said(made))
+        output = device.run(("sh", "-c", _OLD, "sh", str(SCRATCH), str(folder)), timeout_s=_CLEAN_S)
+        if output.returncode != 0:
+            raise _error("no folder can be made on it", device, output)
         yield folder
     finally:
         with contextlib.suppress(EdgeseqError):
@@ -170,7 +162,7 @@ class _Bench:
         for subject in self._subjects:
             files[f"model.{subject.number}.tflite"] = subject.bundle.model_path
             files[f"inputs.{subject.number}"] = subject.packed
-        device, call_s = self._phone.device, self._phone.runner.limits.call_s
+        device, call_s = self._phone.device, self._phone.runner.options.call_s
         for done, (name, content) in enumerate(files.items()):
             self._phone.progress(ProgressUpdate("copy", done, len(files), name))
             path = content if isinstance(content, Path) else scratch / name
@@ -181,11 +173,9 @@ class _Bench:
             device.put(path, self._phone.folder / name, timeout_s=timeout_s)
         self._phone.progress(ProgressUpdate("copy", len(files), len(files)))
         tool = str(self._phone.folder / "benchmark_model")
-        made = device.run(("chmod", "755", tool), timeout_s=call_s)
-        if made.returncode != 0:
-            raise DeviceError(
-                "benchmark_model cannot be made a program", where=device.name, found=_said(made)
-            )
+        output = device.run(("chmod", "755", tool), timeout_s=call_s)
+        if output.returncode != 0:
+            raise _error("benchmark_model cannot be made executable", device, output)
 
     def measure(self) -> None:
         """All stages, in their order."""
@@ -227,7 +217,7 @@ class _Bench:
             machine=machine,
             runs=tuple(subject.run(effective) for subject in self._subjects),
             findings=(
-                *_scope_findings(),
+                _scope_finding(self._phone.runner.options.warmup_s),
                 *validity.machine_findings(machine, self._info),
                 *phone_findings(self._states),
                 *validity.settings_findings(settings, ()),
@@ -236,17 +226,18 @@ class _Bench:
         )
 
 
-def _said(answer: CommandOutput) -> str:
-    return answer.stderr.decode(errors="replace").strip() or f"status {answer.returncode}"
+def _error(what: str, device: Device, output: CommandOutput) -> DeviceError:
+    text = output.stderr.decode(errors="replace").strip() or f"status {output.returncode}"
+    return DeviceError(what, where=device.name, found=text)
 
 
-def _scope_findings() -> list[Finding]:
+def _scope_finding(warmup_s: float) -> Finding:
     words = (
         "measured by the native benchmark_model: times are of inference alone, in whole "
         "microseconds (less than one counts as one), "
-        f"{TIMED_RUNS} runs in a fresh process for each text after at least {WARMUP_S * 1000:.0f} "
+        f"{TIMED_RUNS} runs in a fresh process for each text after at least {warmup_s * 1000:.0f} "
         "ms of warm-up on the same text; tokenizing was done on the workstation and is in no time; "
         "a cold start is loading and the first inference, without starting a program; memory holds "
         "no tokenizer"
     )
-    return [Finding("inference-only", "note", words)]
+    return Finding("inference-only", "note", words)

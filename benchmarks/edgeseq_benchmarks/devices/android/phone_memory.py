@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 
 from edgeseq.errors import DeviceError
 from edgeseq.formats.result import MemoryPhase, PhaseName
@@ -18,54 +17,45 @@ from edgeseq_benchmarks.devices.base import Device
 
 def watch_memory(
     device: Device,
-    folder: PurePosixPath,
     phase: PhaseName,
-    files: tuple[str, str],
-    place: tuple[int, int],
+    arguments: Sequence[str],
     *,
-    threads: int,
     timeout_s: float,
     seconds: float,
 ) -> MemoryPhase | None:
-    """Runs the model for `seconds` and reads its memory; None where the kernel does not split it.
+    """Runs a model for `seconds` and reads its memory; None where the kernel does not split it.
 
-    `files` are the names of the model and of its inputs in `folder`, `place` the input's offset
-    and number of tokens. The peak is that of the whole process (`VmHWM`). Raises `DeviceError`
-    when the tool fails.
+    `arguments` are those of `WATCH_MEMORY`, without the seconds. The peak is that of the whole
+    process (`VmHWM`). Raises `DeviceError` when the tool fails.
     """
-    answer = device.run(
-        (
-            *("sh", "-c", WATCH_MEMORY, "sh", str(folder), *files),
-            *(str(number) for number in (*place, threads)),
-            f"{seconds:g}",
-        ),
-        timeout_s=timeout_s + seconds,
+    output = device.run(
+        ("sh", "-c", WATCH_MEMORY, "sh", *arguments, f"{seconds:g}"), timeout_s=timeout_s + seconds
     )
-    samples, status, said = _split(answer.stdout.decode("utf-8", errors="replace"))
+    samples, status, log_lines = _split(output.stdout.decode("utf-8", errors="replace"))
     if status != 0:
         raise DeviceError(
             "benchmark_model failed while memory was measured",
             where=device.name,
-            found=f"status {status}: {said[-1] if said else 'nothing said'}",
+            found=f"status {status}: {log_lines[-1] if log_lines else 'no output'}",
         )
-    phases = [found for lines in samples if (found := _phase(phase, lines))]
+    readings = [reading for lines in samples if (reading := _phase(phase, lines))]
     # The last samples may be of a process that is giving its memory back.
-    return max(phases, key=lambda one: one.rss_bytes, default=None)
+    return max(readings, key=lambda reading: reading.rss_bytes, default=None)
 
 
 def _split(output: str) -> tuple[list[list[str]], int, list[str]]:
     samples: list[list[str]] = []
-    said: list[str] = []
-    status, into = -1, said
+    log_lines: list[str] = []
+    status, into = -1, log_lines
     for line in output.splitlines():
         if line == "@sample":
             samples.append([])
             into = samples[-1]
         elif match := re.fullmatch(r"@tool (\d+)", line):
-            status, into = int(match[1]), said
+            status, into = int(match[1]), log_lines
         elif line.strip():
             into.append(line)
-    return samples, status, said
+    return samples, status, log_lines
 
 
 def _phase(phase: PhaseName, lines: Sequence[str]) -> MemoryPhase | None:

@@ -1,15 +1,15 @@
 """What runs on the phone: three POSIX scripts, the same for every bench.
 
 Nothing is pasted into them; what differs comes as arguments and as a file of numbers. They use
-what Android's toybox has had since Android 7. A loop ends by itself when nobody reads its output
-any more: the next `echo` fails.
+what Android's toybox has had since Android 7. A loop ends when its output is no longer read:
+the next `echo` fails.
 """
 
 from __future__ import annotations
 
 RUN_JOBS = """\
 # folder jobs from count threads warmup_s limit_s
-# Runs `count` jobs from line `from` on, each in a process of its own, and says what it printed.
+# Runs `count` jobs from line `from` on, each in a separate process, and prints its output.
 cd "$1" || exit 3
 limit=
 if timeout 1 true 2>/dev/null; then limit="timeout -s KILL $7"; fi

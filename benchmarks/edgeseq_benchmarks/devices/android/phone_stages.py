@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from edgeseq.errors import BundleError, DeviceError
-from edgeseq.formats.result import Finding, MemoryPhase, OperatorProfile, Settings
+from edgeseq.formats.result import Finding, MemoryPhase, OperatorProfile, PhaseName, Settings
 from edgeseq.progress import ProgressCallback, ProgressUpdate
 from edgeseq_benchmarks.bench.probes.operator_profile import TOKENS as PROFILE_TOKENS
 from edgeseq_benchmarks.devices.android.benchmark_model import nanoseconds, parse_operators
@@ -52,7 +52,7 @@ class PhoneSession:
     @property
     def call_s(self) -> float:
         """How long one call with one process of the tool may take."""
-        return self.runner.limits.call_s + self.runner.limits.job_s
+        return self.runner.options.call_s + self.runner.options.run_s
 
     def run(
         self, stage: str, subjects: Sequence[PhoneSubject], jobs: Sequence[ToolRun]
@@ -72,13 +72,15 @@ class PhoneSession:
     ) -> list[ToolOutput | None]:
         """The results with None for the jobs that failed, whose subjects are marked failed."""
         by_number = {subject.number: subject for subject in subjects}
-        for place, (job, result) in enumerate(zip(jobs, results, strict=True)):
+        for position, (job, result) in enumerate(zip(jobs, results, strict=True)):
             if result is None:
                 continue
             if result.status != 0:
-                results[place] = None
+                results[position] = None
                 if not by_number[job.model].failed:
-                    by_number[job.model].mark_failed(stage, result.reason(self.runner.limits.job_s))
+                    by_number[job.model].mark_failed(
+                        stage, result.reason(self.runner.options.run_s)
+                    )
             elif any("XNNPACK" in line for line in result.lines):
                 self.delegate = "xnnpack"
         return results
@@ -91,12 +93,12 @@ def check(phone: PhoneSession, subjects: Sequence[PhoneSubject]) -> None:
     for subject in subjects:
         if not subject.failed:
             with subject.required_stage("check"):
-                own = zip(jobs, results, strict=True)
+                runs = zip(jobs, results, strict=True)
                 subject.take_golden(
-                    [one for job, one in own if one and job.model == subject.number]
+                    [output for job, output in runs if output and job.model == subject.number]
                 )
     if all(subject.failed for subject in subjects):
-        finding = next(one for one in subjects[0].findings if one.code == "process-lost")
+        finding = next(output for output in subjects[0].findings if output.code == "process-lost")
         raise DeviceError(
             "cannot run any of the bundles",
             where=phone.device.name,
@@ -108,26 +110,21 @@ def check(phone: PhoneSession, subjects: Sequence[PhoneSubject]) -> None:
 def measure_memory(phone: PhoneSession, subjects: Sequence[PhoneSubject]) -> None:
     """The bare runtime, then each model on its longest text, one process after the other."""
 
-    def watch(name: str, inputs: str, job: ToolRun, *, bare: bool) -> MemoryPhase | None:
+    def watch(phase: PhaseName, model: str, inputs: str, job: ToolRun) -> MemoryPhase | None:
+        numbers = (job.offset, job.tokens, phone.settings.threads)
+        arguments = (str(phone.folder), model, inputs, *map(str, numbers))
         return watch_memory(
-            phone.device,
-            phone.folder,
-            "runtime_imported" if bare else "steady",
-            (name, inputs),
-            (job.offset, job.tokens),
-            threads=phone.settings.threads,
-            timeout_s=phone.call_s,
-            seconds=MEMORY_S,
+            phone.device, phase, arguments, timeout_s=phone.call_s, seconds=MEMORY_S
         )
 
-    bare = watch("empty.tflite", "/dev/zero", ToolRun(0, 0, 1, 0, 1), bare=True)
+    bare = watch("runtime_imported", "empty.tflite", "/dev/zero", ToolRun(0, 0, 1, 0, 1))
     for number, subject in enumerate(subjects):
         phone.progress(ProgressUpdate("memory", number, len(subjects), subject.name))
         if subject.failed:
             continue
         with _goes_without(subject, "memory"):
             name, inputs = f"model.{subject.number}.tflite", f"inputs.{subject.number}"
-            steady = watch(name, inputs, subject.longest, bare=False)
+            steady = watch("steady", name, inputs, subject.longest)
             if bare is None or steady is None:
                 words = "memory was not measured: this kernel does not split it (before Linux 4.5)"
                 subject.findings.append(Finding("memory-not-measured", "warning", words))
@@ -173,7 +170,7 @@ def measure_rounds(
     while True:
         number = _measure_pass(phone, subjects, number, read_state)
         living = [subject for subject in subjects if not subject.failed]
-        fewest = min((subject.made for subject in living), default=settings.max_queries)
+        fewest = min((subject.query_count for subject in living), default=settings.max_queries)
         enough = fewest >= settings.min_queries
         long_enough = time.monotonic() - begun_s >= settings.min_duration_s
         if (enough and long_enough) or fewest >= settings.max_queries:
@@ -204,26 +201,26 @@ def _measure_pass(
         living = [subject for subject in subjects if not subject.failed]
         # Every other round the other way round, so that none is always first.
         for subject in living if round_ % 2 == 0 else living[::-1]:
-            own, examples = subject.round_jobs(round_, phone.settings.rounds, first=number == 0)
-            slices.append(_Slice(subject, number + round_, len(jobs), own, examples))
-            jobs += own
+            runs, examples = subject.round_jobs(round_, phone.settings.rounds, first=number == 0)
+            slices.append(_Slice(subject, number + round_, len(jobs), runs, examples))
+            jobs += runs
     if jobs:
         phone.runner.load(jobs)
-    for place, part in enumerate(slices):
+    for position, part in enumerate(slices):
         if not part.subject.failed:
             _measure_slice(phone, subjects, part)
-        if place % max(1, len(slices) // 4) == 0:
+        if position % max(1, len(slices) // 4) == 0:
             read_state()
     return number + phone.settings.rounds
 
 
 def _measure_slice(phone: PhoneSession, subjects: Sequence[PhoneSubject], part: _Slice) -> None:
-    def tell(count: int) -> None:
+    def report_count(count: int) -> None:
         note = f"{part.subject.name}, text {count} of {len(part.jobs)}"
         phone.progress(ProgressUpdate("rounds", part.round, None, note))
 
     try:
-        results = phone.runner.run_part(part.first, len(part.jobs), tell)
+        results = phone.runner.run_part(part.first, len(part.jobs), report_count)
     except PhoneLostError as error:
         _take_slice(part, phone.judge("rounds", subjects, part.jobs, error.done))
         raise
@@ -240,13 +237,15 @@ def _take_slice(part: _Slice, results: Sequence[ToolOutput | None]) -> None:
 def measure_lengths(phone: PhoneSession, subjects: Sequence[PhoneSubject]) -> None:
     """Inference alone at chosen lengths."""
     jobs: list[ToolRun] = []
-    takers: list[tuple[PhoneSubject, int]] = []
+    length_points: list[tuple[PhoneSubject, int]] = []
     for subject in subjects:
         if not subject.failed:
-            own, lengths = subject.length_jobs()
-            jobs += own
-            takers += [(subject, tokens) for tokens in lengths]
-    for done, (subject, tokens) in zip(phone.run("lengths", subjects, jobs), takers, strict=True):
+            runs, lengths = subject.length_jobs()
+            jobs += runs
+            length_points += [(subject, tokens) for tokens in lengths]
+    for done, (subject, tokens) in zip(
+        phone.run("lengths", subjects, jobs), length_points, strict=True
+    ):
         if done is not None:
             subject.take_length(done, tokens)
 

@@ -1,4 +1,4 @@
-"""What a phone says of itself: identity, temperature, throttling, battery."""
+"""A phone's identity, temperature, throttling and battery."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class PhoneState(NamedTuple):
 def read_identity(device: Device) -> tuple[DeviceInfo, tuple[str, ...]]:
     """The phone as results name it, and its ABIs, the preferred one first.
 
-    Raises `DeviceError` when it does not say.
+    Raises `DeviceError` when it gives none.
     """
-    parts = _ask(device, _IDENTITY)
+    parts = _run_script(device, _IDENTITY)
     properties = {
         match[1]: match[2]
         for line in parts["properties"]
@@ -84,12 +84,12 @@ def read_identity(device: Device) -> tuple[DeviceInfo, tuple[str, ...]]:
 
 
 def read_state(device: Device, when: Literal["before", "during", "after"]) -> PhoneState:
-    """The phone's state now; what an Android of this age does not say is None."""
-    parts = _ask(device, _STATE)
+    """The phone's state now; None where an Android of this age gives no value."""
+    parts = _run_script(device, _STATE)
     battery = {
         key.strip(): value.strip()
-        for key, found, value in (line.partition(":") for line in parts["battery"])
-        if found
+        for key, match, value in (line.partition(":") for line in parts["battery"])
+        if match
     }
     swap = (_kilobytes(parts["meminfo"], name) for name in ("SwapTotal", "SwapFree"))
     total, free = swap
@@ -116,10 +116,12 @@ def phone_findings(states: Sequence[PhoneState]) -> list[Finding]:
     if any(state.saver for state in states):
         words = "the battery saver is on, which slows the processor: turn it off, measure again"
         findings.append(Finding("battery-saver", "invalid", words))
-    known = [one.battery_percent for one in states if one.battery_percent is not None]
+    known = [state.battery_percent for state in states if state.battery_percent is not None]
     if not known:
         return findings
-    warmest = max((one.battery_celsius for one in states if one.battery_celsius), default=None)
+    warmest = max(
+        (state.battery_celsius for state in states if state.battery_celsius), default=None
+    )
     words = f"the battery was at {known[-1]} % at the end"
     words += "" if warmest is None else f" and {warmest:.1f} °C at most"
     words += ", on a charger" if states[-1].powered else ", not on a charger"
@@ -129,7 +131,7 @@ def phone_findings(states: Sequence[PhoneState]) -> list[Finding]:
     return [*findings, Finding("battery", "warning" if low else "note", words)]
 
 
-def _ask(device: Device, script: str) -> dict[str, list[str]]:
+def _run_script(device: Device, script: str) -> dict[str, list[str]]:
     """Runs a script that heads each part of its output with `@name`: the lines by part."""
     answer = device.run(("sh", "-c", script), timeout_s=_TIMEOUT_S)
     parts: dict[str, list[str]] = {name: [] for name in re.findall(r"echo @(\w+)", script)}
@@ -156,8 +158,8 @@ def _processor_celsius(lines: Sequence[str]) -> float | None:
     for line in lines:
         if line.endswith(":"):
             current = line.startswith("Current temperatures")
-        elif current and (found := re.search(r"mValue=(-?[\d.]+),.*mType=0\b", line)):
-            values.append(float(found[1]))
+        elif current and (match := re.search(r"mValue=(-?[\d.]+),.*mType=0\b", line)):
+            values.append(float(match[1]))
     return max(values, default=None)
 
 

@@ -1,4 +1,4 @@
-"""One bundle on the phone: its inputs, the jobs made of them, and what has come back."""
+"""One bundle on the phone: its inputs, the runs made of them, and their output."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edgeseq_benchmarks.devices.android.benchmark_model import (
 )
 from edgeseq_benchmarks.devices.android.tool_runs import ToolOutput, ToolRun, pack_inputs
 
-# Beside the time that the tool is told to warm up for (see `bench.WARMUP_S`).
+# Beside the time that the tool is told to warm up for (see `ToolOptions`).
 _WARMUP_RUNS = 2
 
 
@@ -40,19 +40,19 @@ class PhoneSubject(Subject):
         super().__init__(bundle, settings)
         if not all(isinstance(example, TextExample) for example in self.examples):
             raise BundleError(
-                "has more than one answer a text, which is not measured through adb",
+                "predicts more than one label per text, which is not measured through adb",
                 where=bundle.path,
                 fix="measure it in a Linux userland on the phone, see docs/guides/android.md",
             )
-        self._rows = [one for one in self.examples if isinstance(one, TextExample)]
-        self._answers: dict[int, int] = {}
+        self._rows = [item for item in self.examples if isinstance(item, TextExample)]
+        self._predicted: dict[int, int] = {}
         self.number = number
         self.stateful = bundle.manifest.lowering == "fused"
         encoder = TextTokenizer.from_file(str(bundle.tokenizer_path), bundle.manifest.max_tokens)
         encoded = [encoder.encode(example.text) for example in self._rows]
-        self._tokens = [len(one.token_ids) for one in encoded]
-        self._truncated = {n for n, one in enumerate(encoded) if one.truncated}
-        self._unknown_only = {n for n, one in enumerate(encoded) if one.unknown_only}
+        self._tokens = [len(item.token_ids) for item in encoded]
+        self._truncated = {n for n, item in enumerate(encoded) if item.truncated}
+        self._unknown_only = {n for n, item in enumerate(encoded) if item.unknown_only}
         self._golden = [example.token_ids for example in bundle.golden.examples]
         golden_texts = [
             encoder.encode(example.text).token_ids for example in bundle.golden.examples
@@ -60,7 +60,7 @@ class PhoneSubject(Subject):
         self.findings += validity.token_findings(bundle, [tuple(ids) for ids in golden_texts])
         self._at_length = self._length_inputs(encoder, settings)
         lengths = [ids for inputs in self._at_length.values() for ids in inputs]
-        inputs = [*(one.token_ids for one in encoded), *self._golden, *lengths]
+        inputs = [*(item.token_ids for item in encoded), *self._golden, *lengths]
         self._padded = [self._filled_up(list(token_ids)) for token_ids in inputs]
         self.packed, self._offsets = pack_inputs(self._padded)
         self._queries: dict[str, list[int]] = {name: [] for name in Queries.__struct_fields__}
@@ -70,9 +70,9 @@ class PhoneSubject(Subject):
         self, encoder: TextTokenizer, settings: Settings
     ) -> dict[int, list[list[int]]]:
         """By length in tokens, as many real inputs as give the samples that were asked for."""
-        found: dict[int, list[list[int]]] = {}
+        inputs_by_length: dict[int, list[list[int]]] = {}
         if self.bundle.manifest.signature.inputs[0].shape[1] > 0:
-            return found  # always filled up to the same length
+            return inputs_by_length  # always filled up to the same length
         inputs = -(-settings.length_samples // TIMED_RUNS)
         for tokens in settings.length_tokens:
             texts = self.joined_texts(tokens, inputs)
@@ -80,17 +80,17 @@ class PhoneSubject(Subject):
                 ids for text in texts if (ids := encoder.encode_exact(text, tokens)) is not None
             ]
             if tokens <= self.bundle.manifest.max_tokens and exact:
-                found[tokens] = exact
-        return found
+                inputs_by_length[tokens] = exact
+        return inputs_by_length
 
     def _filled_up(self, token_ids: list[int]) -> list[int]:
         length = self.bundle.manifest.signature.inputs[0].shape[1]
         return (token_ids + [PADDING_ID] * length)[:length] if length > 0 else token_ids
 
-    def job(self, text: int, *, warmups: int, runs: int, keep: bool = False) -> ToolRun:
+    def job(self, text: int, *, warmups: int, runs: int, keep_logits: bool = False) -> ToolRun:
         """The job of one input by its number in the file."""
         tokens = len(self._padded[text])
-        return ToolRun(self.number, self._offsets[text], tokens, warmups, runs, keep)
+        return ToolRun(self.number, self._offsets[text], tokens, warmups, runs, keep_logits)
 
     @property
     def longest(self) -> ToolRun:
@@ -103,17 +103,17 @@ class PhoneSubject(Subject):
         return self.job(text, warmups=5, runs=TIMED_RUNS)
 
     def golden_jobs(self) -> list[ToolRun]:
-        """The golden examples, each in a process of its own."""
+        """The golden examples, each in a separate process."""
         first = len(self.examples)
         numbers = range(first, first + len(self._golden))
-        return [self.job(number, warmups=0, runs=1, keep=True) for number in numbers]
+        return [self.job(number, warmups=0, runs=1, keep_logits=True) for number in numbers]
 
     def take_golden(self, done: list[ToolOutput]) -> None:
         """Compares the answers with the float model's."""
-        rows = [parse_logits(one.logits, len(self.bundle.labels)) for one in done]
+        rows = [parse_logits(item.logits, len(self.bundle.labels)) for item in done]
         if any(row is None for row in rows):
             raise BundleError(
-                "gave no answer that can be read",
+                "gave no readable logits",
                 where=self.name,
                 found=" ".join(done[0].logits)[:100] or "an empty output file",
                 expected=f"{len(self.bundle.labels)} float32 values",
@@ -124,27 +124,28 @@ class PhoneSubject(Subject):
     def round_jobs(
         self, number: int, rounds: int, *, first: bool
     ) -> tuple[list[ToolRun], list[int]]:
-        """One round's jobs and which example each one is; answers are asked for in the first pass.
+        """One round's runs and the example of each; the first pass also keeps the logits.
 
-        The examples that only answer (a stateful model's) stand behind those that are timed.
+        The runs of a stateful model that only give logits come after those that are timed.
         """
         examples = self.slice_of_round(number, rounds)
+        is_kept = first and not self.stateful
         timed = [
-            self.job(n, warmups=_WARMUP_RUNS, runs=TIMED_RUNS, keep=first and not self.stateful)
+            self.job(n, warmups=_WARMUP_RUNS, runs=TIMED_RUNS, keep_logits=is_kept)
             for n in examples
         ]
         if not (first and self.stateful):
             return timed, examples
-        answers = [self.job(n, warmups=0, runs=1, keep=True) for n in examples]
+        answers = [self.job(n, warmups=0, runs=1, keep_logits=True) for n in examples]
         return [*timed, *answers], [*examples, *examples]
 
     def take_round(self, job: ToolRun, done: ToolOutput, example: int, number: int) -> None:
         """Takes in one job of a round; raises `BundleError` when it has no answer or no time."""
-        if job.keep:
+        if job.keep_logits:
             logits = parse_logits(done.logits, len(self.bundle.labels))
             if logits is None:
-                raise BundleError("gave no answer that can be read", where=self.name)
-            self._answers[example] = class_number(logits)
+                raise BundleError("gave no readable logits", where=self.name)
+            self._predicted[example] = class_number(logits)
         if job.warmups == 0:
             return
         times = done.times
@@ -162,7 +163,7 @@ class PhoneSubject(Subject):
                 columns["total_ns"].append(nanoseconds(run_us))
 
     @property
-    def made(self) -> int:
+    def query_count(self) -> int:
         """How many timed queries there are."""
         return len(self._queries["total_ns"])
 
@@ -190,12 +191,12 @@ class PhoneSubject(Subject):
 
     def predictions(self) -> Predictions | None:
         """The answers, once every test example has one."""
-        if len(self._answers) < len(self._rows):
+        if len(self._predicted) < len(self._rows):
             return None
         labels = self.bundle.labels
         return Predictions(
             gold=tuple(labels.index(example.label) for example in self._rows),
-            predicted=tuple(self._answers[number] for number in range(len(self._rows))),
+            predicted=tuple(self._predicted[number] for number in range(len(self._rows))),
             sources=tuple(example.source for example in self._rows),
             truncated=len(self._truncated),
             unknown_only=len(self._unknown_only),
@@ -208,8 +209,8 @@ class PhoneSubject(Subject):
         findings = list(self.findings)
         if queries.total_ns:
             timing = validity.timing_findings(queries, (), settings)
-            # There is no slice of a process of ours whose length it could know.
-            findings += [one for one in timing if one.code != "query-cap"]
+            # Processes of the native tool have no slices, so none is too short.
+            findings += [item for item in timing if item.code != "query-cap"]
             findings += validity.clock_findings(queries, CLOCK_NS)
             findings += validity.prediction_findings(
                 len(self.examples),

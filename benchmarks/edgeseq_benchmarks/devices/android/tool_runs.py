@@ -1,4 +1,4 @@
-"""Jobs on the phone: one process of the native tool each, one adb call for many of them."""
+"""Runs on the phone: one process of the native tool each, one adb call for many of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgeseq_benchmarks.devices.android.benchmark_model import ToolTimes, parse_
 from edgeseq_benchmarks.devices.android.phone_scripts import RUN_JOBS
 from edgeseq_benchmarks.devices.base import Device, DeviceLostError
 
-# A connection that breaks is tried again this often without a job done in between, each after a
+# A connection that breaks is tried again this often without a run done in between, each after a
 # pause in which a loose cable or a radio may recover.
 _RECONNECTS = 4
 _RECONNECT_PAUSE_S = 2.0
@@ -23,18 +23,18 @@ _KILLED = (124, 137)
 
 class ToolRun(NamedTuple):
     """Input `offset` to `offset + tokens` (in int32) of model number `model`, run `warmups` times
-    and then `runs` times; with `keep` the logits of the last run come back."""
+    and then `runs` times; with `keep_logits` the logits of the last run come back."""
 
     model: int
     offset: int
     tokens: int
     warmups: int
     runs: int
-    keep: bool = False
+    keep_logits: bool = False
 
 
 class ToolOutput(NamedTuple):
-    """What a job printed; `status` is the tool's exit status, 0 when all went well."""
+    """The output of a run; `status` is the tool's exit status, 0 when it succeeded."""
 
     status: int
     lines: tuple[str, ...]
@@ -51,19 +51,24 @@ class ToolOutput(NamedTuple):
         lines = [line for line in self.lines if line.strip()]
         # A shell may say after it that the process was aborted.
         wrong = [line for line in lines if "ERROR" in line or "FATAL" in line]
-        said = (wrong or lines or ["nothing"])[-1]
-        return f"benchmark_model ended with status {self.status} and said {said.strip()!r}"
+        last = (wrong or lines or ["nothing"])[-1]
+        return f"benchmark_model ended with status {self.status} and printed {last.strip()!r}"
 
 
-class ToolTimeouts(NamedTuple):
-    """How long one process of the tool may take, and how long a call beside its jobs, seconds."""
+class ToolOptions(NamedTuple):
+    """The longest time for one process of the tool and for a call besides, and its warm-up.
 
-    job_s: float = 180.0
+    A phone raises its clock with the load, within some ten milliseconds; a process that has loaded
+    its model and then warmed up for `warmup_s` is beyond that.
+    """
+
+    run_s: float = 180.0
     call_s: float = 120.0
+    warmup_s: float = 0.05
 
 
 class ToolRunner:
-    """Runs jobs in a folder on the phone that holds the tool, the models and the inputs."""
+    """Does runs in a folder on the phone that holds the tool, the models and the inputs."""
 
     def __init__(
         self,
@@ -72,38 +77,38 @@ class ToolRunner:
         scratch: Path,
         *,
         threads: int,
-        warmup_s: float,
-        limits: ToolTimeouts,
+        options: ToolOptions,
     ) -> None:
         self._device = device
         self._folder = folder
         self._scratch = scratch
         self._threads = threads
-        self._warmup_s = warmup_s
-        self.limits = limits
+        self.options = options
         self._slowest_s = 0.0
 
-    def run(self, jobs: Sequence[ToolRun], tell: Callable[[int], None]) -> list[ToolOutput | None]:
+    def run(
+        self, runs: Sequence[ToolRun], report_count: Callable[[int], None]
+    ) -> list[ToolOutput | None]:
         """Runs the jobs in their order: `run_part` of all of them."""
-        self.load(jobs)
-        return self.run_part(0, len(jobs), tell)
+        self.load(runs)
+        return self.run_part(0, len(runs), report_count)
 
-    def load(self, jobs: Sequence[ToolRun]) -> None:
-        """Copies jobs to the phone, to be run in parts."""
-        lines = (" ".join(str(int(cell)) for cell in (n, *job)) for n, job in enumerate(jobs))
+    def load(self, runs: Sequence[ToolRun]) -> None:
+        """Copies runs to the phone, to be done in parts."""
+        lines = (" ".join(str(int(cell)) for cell in (n, *run)) for n, run in enumerate(runs))
         path = self._scratch / "jobs"
         path.write_text("".join(f"{line}\n" for line in lines))
-        self._device.put(path, self._folder / "jobs", timeout_s=self.limits.call_s)
+        self._device.put(path, self._folder / "jobs", timeout_s=self.options.call_s)
 
     def run_part(
-        self, first: int, count: int, tell: Callable[[int], None]
+        self, first: int, count: int, report_count: Callable[[int], None]
     ) -> list[ToolOutput | None]:
-        """Runs `count` of the loaded jobs from number `first` on; `tell` is told how many are done.
+        """Does `count` of the loaded runs from number `first` on; `report_count` takes how many.
 
-        A connection that breaks is taken up again where it broke. Raises `PhoneLostError` with
-        what had come back when it stays broken.
+        Resumes after a broken connection. Raises `PhoneLostError` with the output so far when it
+        stays broken.
         """
-        collector = _Collector(first, count, tell)
+        collector = _Collector(first, count, report_count)
         broken = 0
         while not collector.complete:
             before = collector.count
@@ -117,28 +122,33 @@ class ToolRunner:
         return collector.done
 
     def _call(self, collector: _Collector) -> None:
-        """One adb call for all jobs that are left. The timeout follows the slowest job so far."""
-        left = len(collector.done) - collector.count
-        slowest_s = min(self.limits.job_s, 20 * self._slowest_s) or self.limits.job_s
+        """One adb call for all remaining runs. The timeout follows the slowest run so far."""
+        remaining = len(collector.done) - collector.count
+        slowest_s = min(self.options.run_s, 20 * self._slowest_s) or self.options.run_s
         arguments = (
             *("sh", "-c", RUN_JOBS, "sh", str(self._folder), "jobs", str(collector.next + 1)),
-            *(str(left), str(self._threads), f"{self._warmup_s:g}", f"{self.limits.job_s:g}"),
+            *(
+                str(remaining),
+                str(self._threads),
+                f"{self.options.warmup_s:g}",
+                f"{self.options.run_s:g}",
+            ),
         )
         begun_s = time.monotonic()
         before = collector.count
         finished = self._device.run(
             arguments,
-            timeout_s=self.limits.call_s + self.limits.job_s + left * max(2.0, slowest_s),
-            on_line=collector.take,
+            timeout_s=self.options.call_s + self.options.run_s + remaining * max(2.0, slowest_s),
+            on_line=collector.add_line,
         )
-        made = collector.count - before
-        if finished.returncode != 0 or not made:
+        finished_count = collector.count - before
+        if finished.returncode != 0 or not finished_count:
             raise DeviceError(
                 "the script on the phone failed",
                 where=self._device.name,
                 found=f"status {finished.returncode} {finished.stderr.decode(errors='replace')}",
             )
-        self._slowest_s = max(self._slowest_s, (time.monotonic() - begun_s) / made)
+        self._slowest_s = max(self._slowest_s, (time.monotonic() - begun_s) / finished_count)
 
     def _reconnect(self, error: DeviceLostError, collector: _Collector) -> None:
         for attempt in range(_RECONNECTS):
@@ -153,7 +163,7 @@ class ToolRunner:
 
 
 class PhoneLostError(DeviceLostError):
-    """The phone was lost for good; `done` is what had come back, None for the other jobs."""
+    """The phone was lost for good; `done` is the output so far, None for the other runs."""
 
     def __init__(self, error: DeviceLostError, done: list[ToolOutput | None]) -> None:
         super().__init__(error.what, where=error.where or "", found=error.found, fix=error.fix)
@@ -163,11 +173,11 @@ class PhoneLostError(DeviceLostError):
 class _Collector:
     """Takes the lines of `RUN_JOBS`; a run counts once its last line has come."""
 
-    def __init__(self, first: int, jobs: int, tell: Callable[[int], None]) -> None:
-        self.done: list[ToolOutput | None] = [None] * jobs
+    def __init__(self, first: int, runs: int, report_count: Callable[[int], None]) -> None:
+        self.done: list[ToolOutput | None] = [None] * runs
         self._first = first
         self.count = 0
-        self._tell = tell
+        self._report_count = report_count
         self._status = 0
         self._lines: list[str] = []
         self._logits: list[str] = []
@@ -175,18 +185,18 @@ class _Collector:
 
     @property
     def next(self) -> int:
-        """The number of the job that is waited for."""
+        """The number of the next run."""
         return self._first + self.count
 
     @property
     def complete(self) -> bool:
         return self.count == len(self.done)
 
-    def take(self, raw: bytes) -> None:
+    def add_line(self, raw: bytes) -> None:
         line = raw.decode("utf-8", errors="replace").rstrip("\r")
         word, *rest = line.split() or [""]
         if word == "@job":
-            # Also forgets half a job that a broken connection left behind.
+            # Also drops half a run from before a broken connection.
             self._status, self._lines, self._logits = int(rest[1]), [], []
             self._into = self._lines
         elif word == "@logits":
@@ -196,7 +206,7 @@ class _Collector:
                 done = ToolOutput(self._status, tuple(self._lines), tuple(self._logits))
                 self.done[self.count] = done
                 self.count += 1
-                self._tell(self.count)
+                self._report_count(self.count)
         else:
             self._into.append(line)
 

@@ -30,23 +30,23 @@ def collect_facts(device: Device, *, python: str = "python3", folder: str = ".")
     reached and `DeviceError` when it has no shell that works.
     """
     device.connect(timeout_s=_TIMEOUT_S)
-    done = device.run(
+    output = device.run(
         ["sh", "-s", "--", folder], stdin=SYSTEM_PROBE.read_bytes(), timeout_s=_TIMEOUT_S
     )
-    system = read_system(done.stdout.decode(errors="replace"), where=device.name)
+    system = read_system(output.stdout.decode(errors="replace"), where=device.name)
     command = _expanded(python, system)
-    found, error = _ask_python(device, command)
+    python_facts, error = _ask_python(device, command)
     runtime = None
     runtime_error = None
-    if found is not None:
-        runtime = next((name for name in RUNTIME_MODULES if name in found.modules), None)
+    if python_facts is not None:
+        runtime = next((name for name in RUNTIME_MODULES if name in python_facts.modules), None)
         runtime_error = _try_import(device, command, runtime) if runtime else None
     facts = DeviceFacts(
         device=device.name,
         emulated=device.emulated,
         system=system,
         python_command=command,
-        python=found,
+        python=python_facts,
         python_error=error,
         runtime=runtime,
         runtime_error=runtime_error,
@@ -58,8 +58,8 @@ def collect_facts(device: Device, *, python: str = "python3", folder: str = ".")
 
 
 def _starts(device: Device, python: str) -> bool:
-    """A name on the path may stand for nothing: pyenv's do. Only asked where another Python is
-    needed, since starting one takes a second on a slow board."""
+    """Whether it starts: a name on the path may be empty, as pyenv's are. Only checked where
+    another Python is needed, since starting one takes a second on a slow board."""
     return device.run([python, "-c", ""], timeout_s=_TIMEOUT_S).returncode == 0
 
 
@@ -69,35 +69,35 @@ def _expanded(python: str, system: SystemFacts) -> str:
 
 
 def _ask_python(device: Device, command: str) -> tuple[PythonFacts | None, str | None]:
-    """The Python's facts, or None and why it does not say them."""
-    done = device.run([command, "-"], stdin=PYTHON_PROBE.read_bytes(), timeout_s=_TIMEOUT_S)
-    if done.returncode != 0:
-        return None, _said(done)
+    """The Python's facts, or None and the reason."""
+    output = device.run([command, "-"], stdin=PYTHON_PROBE.read_bytes(), timeout_s=_TIMEOUT_S)
+    if output.returncode != 0:
+        return None, _end_text(output)
     try:
-        return decode_json(done.stdout.splitlines()[-1], PythonFacts), None
+        return decode_json(output.stdout.splitlines()[-1], PythonFacts), None
     except (msgspec.DecodeError, IndexError) as failure:
         raise DeviceError(
-            "is not a Python that answers",
+            "is not a working Python",
             where=f"{device.name}: {command}",
-            found=_said(done),
+            found=_end_text(output),
             fix="name another one with --python",
         ) from failure
 
 
 def _try_import(device: Device, command: str, runtime: str) -> str | None:
-    """Why the runtime cannot be imported (a wheel for another processor, libc or NumPy)."""
+    """Why the runtime cannot be imported (a wheel for the wrong processor, libc or NumPy)."""
     statement = "import importlib, sys; importlib.import_module(sys.argv[1]).Interpreter"
-    done = device.run([command, "-c", statement, RUNTIME_MODULES[runtime]], timeout_s=_TIMEOUT_S)
-    return None if done.returncode == 0 else _said(done)
+    output = device.run([command, "-c", statement, RUNTIME_MODULES[runtime]], timeout_s=_TIMEOUT_S)
+    return None if output.returncode == 0 else _end_text(output)
 
 
-def _said(done: CommandOutput) -> str:
-    """What a command said of its end: the last line of a traceback, else the first line."""
-    lines = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+def _end_text(output: CommandOutput) -> str:
+    """The error of a command: the last line of a traceback, else the first line."""
+    lines = (output.stderr or output.stdout).decode(errors="replace").strip().splitlines()
     # 128 + n where a shell saw the signal n, −n where Python did; 4 is an illegal instruction.
-    if done.returncode in (-4, 132):
-        return "ended by an illegal instruction: made for another processor"
+    if output.returncode in (-4, 132):
+        return "ended by an illegal instruction: made for the wrong processor"
     if not lines:
-        return f"exit code {done.returncode}"
-    said = lines[-1] if any(line.startswith("Traceback") for line in lines) else lines[0]
-    return said.strip()[:_LONGEST_QUOTE]
+        return f"exit code {output.returncode}"
+    line = lines[-1] if any(line.startswith("Traceback") for line in lines) else lines[0]
+    return line.strip()[:_LONGEST_QUOTE]

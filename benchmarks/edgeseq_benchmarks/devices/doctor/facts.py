@@ -1,4 +1,4 @@
-"""What was found on a device. Whatever it does not say is None, never a guess."""
+"""The facts about a device. What it does not report is None, never a guess."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _ARM_64BIT_PARTS = frozenset(
 class SwapArea(msgspec.Struct, frozen=True):
     """One line of /proc/swaps."""
 
-    place: str
+    path: str
     size_bytes: int
     used_bytes: int
 
 
 class SystemFacts(msgspec.Struct, frozen=True):
-    """The machine and its system. `machine` is what `uname -m` says: the kernel's processor, also
-    where the programs are 32-bit (`long_bit`)."""
+    """The machine and its system. `machine` (`uname -m`) is the kernel's processor, also where the
+    programs are 32-bit (`long_bit`)."""
 
     kernel: str
     machine: str
@@ -64,7 +64,7 @@ class SystemFacts(msgspec.Struct, frozen=True):
     kernel_words: tuple[str, ...]
     cmdline_file: str | None
     cmdline_words: tuple[str, ...]
-    """A Raspberry Pi's file of words for the kernel, and what stands in it for the next start."""
+    """A Raspberry Pi's file of kernel options, and its content, which the next start uses."""
     has_grub: bool
     governors: tuple[str, ...]
     throttled_bits: str
@@ -86,7 +86,7 @@ class SystemFacts(msgspec.Struct, frozen=True):
 
 
 class PythonFacts(msgspec.Struct, frozen=True):
-    """The Python that is to measure. `modules`: version by name, "" where it is not said."""
+    """The Python that is to measure. `modules`: version by name, "" where it is unknown."""
 
     path: str
     version: tuple[int, int, int]
@@ -102,10 +102,9 @@ class PythonFacts(msgspec.Struct, frozen=True):
 
 
 class DeviceFacts(msgspec.Struct, frozen=True):
-    """All that was found: the system, and the Python or why there is none.
+    """The system, and the Python or why there is none.
 
-    `runtime` is the module of the runtime that was found, `runtime_error` why it cannot be
-    imported.
+    `runtime` is the module of the installed runtime, `runtime_error` why it cannot be imported.
     """
 
     device: str
@@ -138,15 +137,15 @@ class DeviceFacts(msgspec.Struct, frozen=True):
 
 def sections_of(output: str) -> Sections:
     """The lines below each `==name` of what `system_probe.sh` wrote, without empty ones."""
-    found: dict[str, list[str]] = {}
+    sections: dict[str, list[str]] = {}
     name = ""
     for line in output.splitlines():
         if head := re.fullmatch(r"==([a-z_]+)", line):
             name = head[1]
-            found[name] = []
+            sections[name] = []
         elif name and line.strip():
-            found[name].append(line.strip())
-    return {name: tuple(lines) for name, lines in found.items()}
+            sections[name].append(line.strip())
+    return {name: tuple(lines) for name, lines in sections.items()}
 
 
 def read_system(output: str, *, where: str) -> SystemFacts:
@@ -154,7 +153,7 @@ def read_system(output: str, *, where: str) -> SystemFacts:
     parts = sections_of(output)
     if "end" not in parts:
         raise DeviceError(
-            "did not say what it is",
+            "did not describe itself",
             where=where,
             found=repr(output[:80]),
             expected="the answers of a POSIX shell",
@@ -218,12 +217,12 @@ def _names(lines: tuple[str, ...], word: str) -> bool:
 
 
 def _libc(lines: tuple[str, ...]) -> Libc:
-    said = " ".join(lines)
-    if "glibc" in said:
+    text = " ".join(lines)
+    if "glibc" in text:
         return "glibc"
-    if "ld-musl" in said:
+    if "ld-musl" in text:
         return "musl"
-    return "bionic" if "/system/bin/linker" in said else "unknown"
+    return "bionic" if "/system/bin/linker" in text else "unknown"
 
 
 def _version(lines: tuple[str, ...]) -> tuple[int, int] | None:

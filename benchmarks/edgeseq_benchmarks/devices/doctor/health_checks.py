@@ -1,4 +1,4 @@
-"""Whether what would be measured is worth it: memory limits, clock, heat, swap, space, load.
+"""Whether results would be valid: memory limits, clock, heat, swap, space, load.
 
 Sources: the Raspberry Pi documentation of `vcgencmd get_throttled`, of `cmdline.txt` and of the
 temperature at which its firmware slows down (80 °C; a Pi 3 B+ from 60 °C); the kernel's
@@ -16,7 +16,7 @@ from edgeseq_benchmarks.devices.doctor.facts import DeviceFacts, SystemFacts
 
 MB = 1_000_000
 # The demo's models answer in processes of 65 MB (LSTM) to 104 MB (BERT, int8), and the process
-# that watches them needs memory of its own. Its bundles have 3 to 90 MB.
+# that watches them needs memory too. Its bundles have 3 to 90 MB.
 MEMORY_PROBLEM_BYTES, MEMORY_WARNING_BYTES = 60 * MB, 200 * MB
 DISK_PROBLEM_BYTES, DISK_WARNING_BYTES = 50 * MB, 500 * MB
 HOT_C, TOO_HOT_C = 70.0, 80.0
@@ -26,10 +26,10 @@ MEMORY_WORDS = "cgroup_enable=memory cgroup_memory=1"
 
 
 def check_health(facts: DeviceFacts) -> Iterator[Diagnosis]:
-    """What does not keep a run from starting, but decides what its numbers are worth."""
+    """What does not keep a run from starting, but decides whether its results are valid."""
     system = facts.system
     if facts.emulated:
-        words = "emulated: answers and memory count, its times are no latencies"
+        words = "emulated: predictions and memory are valid, latencies are not"
         yield Diagnosis("warning", "device", words)
     yield _controller(system)
     yield from _governor(system)
@@ -59,12 +59,12 @@ def _controller(system: SystemFacts) -> Diagnosis:
 def _switch_on(system: SystemFacts) -> Diagnosis:
     words = "the kernel's memory controller is off, so `--memory` is not exact here"
     reboot = "sudo reboot"
-    asked = "cgroup_enable=memory"
-    if asked in system.kernel_words:
-        words += f"; it was started with {asked}, so this kernel was built without it"
+    option = "cgroup_enable=memory"
+    if option in system.kernel_words:
+        words += f"; it was started with {option}, so this kernel was built without it"
         return Diagnosis("warning", "memory limits", words)
-    if system.cmdline_file is not None and asked in system.cmdline_words:
-        words += f"; {system.cmdline_file} asks for it from the next start on"
+    if system.cmdline_file is not None and option in system.cmdline_words:
+        words += f"; {system.cmdline_file} has it from the next start on"
         return Diagnosis("warning", "memory limits", words, (reboot,))
     if system.cmdline_file is not None:
         edit = f"sudo sed -i '1 s/$/ {MEMORY_WORDS}/' {system.cmdline_file}"
@@ -76,12 +76,12 @@ def _switch_on(system: SystemFacts) -> Diagnosis:
 
 
 def _governor(system: SystemFacts) -> Iterator[Diagnosis]:
-    others = [name for name in system.governors if name != "performance"]
-    if others:
+    unstable = [name for name in system.governors if name != "performance"]
+    if unstable:
         yield Diagnosis(
             "warning",
             "clock",
-            f"the governor is {' and '.join(others)}, so the clock moves while it is measured",
+            f"the governor is {' and '.join(unstable)}, so the clock moves while it is measured",
             ("echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor",),
         )
     elif system.governors:
@@ -102,8 +102,8 @@ def _throttled(system: SystemFacts) -> Iterator[Diagnosis]:
         yield Diagnosis(
             "warning",
             "power and heat",
-            f"was slowed down: {', '.join(before)} ({_advice(before)}); the board forgets it when "
-            "it starts again",
+            f"was slowed down: {', '.join(before)} ({_advice(before)}); a restart of the board "
+            "clears it",
             ("sudo reboot",),
         )
     elif system.throttled_bits:
@@ -122,42 +122,42 @@ def _advice(reasons: list[str]) -> str:
 def _temperature(system: SystemFacts) -> Iterator[Diagnosis]:
     if system.temperature_c is None:
         return
-    said = f"{system.temperature_c:.0f} °C"
+    value = f"{system.temperature_c:.0f} °C"
     if system.temperature_c >= TOO_HOT_C:
-        words = f"{said}: boards slow down from {TOO_HOT_C:.0f} °C on; let it cool, then add a fan"
+        words = f"{value}: boards slow down from {TOO_HOT_C:.0f} °C on; let it cool, then add a fan"
         yield Diagnosis("problem", "temperature", words)
     elif system.temperature_c >= HOT_C:
-        words = f"{said} before anything was measured: add a heat sink or a fan"
+        words = f"{value} before the benchmark: add a heat sink or a fan"
         yield Diagnosis("warning", "temperature", words)
     else:
-        yield Diagnosis("ok", "temperature", said)
+        yield Diagnosis("ok", "temperature", value)
 
 
 def _memory(system: SystemFacts) -> Iterator[Diagnosis]:
     free = system.memory_available_bytes
     if free is None:
         return
-    said = f"{format_bytes(free)} free"
+    value = f"{format_bytes(free)} free"
     if system.memory_total_bytes is not None:
-        said += f" of {format_bytes(system.memory_total_bytes)}"
+        value += f" of {format_bytes(system.memory_total_bytes)}"
     if free < MEMORY_PROBLEM_BYTES:
-        words = f"{said}: not even a small model runs in that; end other programs"
+        words = f"{value}: not even a small model runs in that; end other programs"
         yield Diagnosis("problem", "memory", words)
     elif free < MEMORY_WARNING_BYTES:
-        words = f"{said}: small models only; end other programs, such as the desktop"
+        words = f"{value}: small models only; end other programs, such as the desktop"
         fix = ("sudo systemctl set-default multi-user.target", "sudo reboot")
         yield Diagnosis("warning", "memory", words, fix if system.is_raspberry_pi else ())
     else:
-        yield Diagnosis("ok", "memory", said)
+        yield Diagnosis("ok", "memory", value)
 
 
 def _swap(system: SystemFacts) -> Iterator[Diagnosis]:
     if not system.swaps:
         return
     used = sum(swap.used_bytes for swap in system.swaps)
-    places = ", ".join(swap.place for swap in system.swaps)
-    kind = "compressed memory" if "zram" in places else "a disk or card"
-    words = f"there is swap on {kind} ({places}, {format_bytes(used)} used): what does not fit is "
+    paths = ", ".join(swap.path for swap in system.swaps)
+    kind = "compressed memory" if "zram" in paths else "a disk or card"
+    words = f"there is swap on {kind} ({paths}, {format_bytes(used)} used): what does not fit is "
     words += "slow instead of refused, and measures that"
     yield Diagnosis("warning", "swap", words, ("sudo swapoff -a",))
 
@@ -166,22 +166,22 @@ def _disk(system: SystemFacts) -> Iterator[Diagnosis]:
     free = system.disk_free_bytes
     if free is None:
         return
-    said = f"{format_bytes(free)} free for bundles and results"
+    value = f"{format_bytes(free)} free for bundles and results"
     if free < DISK_PROBLEM_BYTES:
-        yield Diagnosis("problem", "disk", f"only {said}", ("df -h", "sudo apt-get clean")
+        yield Diagnosis("problem", "disk", f"only {value}", ("df -h", "sudo apt-get clean")
                         if system.is_debian_like else ("df -h",))  # fmt: skip
     elif free < DISK_WARNING_BYTES:
-        yield Diagnosis("warning", "disk", f"only {said}: a few small bundles")
+        yield Diagnosis("warning", "disk", f"only {value}: a few small bundles")
     else:
-        yield Diagnosis("ok", "disk", said)
+        yield Diagnosis("ok", "disk", value)
 
 
 def _load(system: SystemFacts) -> Iterator[Diagnosis]:
     if system.load_1min is None:
         return
-    said = f"{system.load_1min:.2f} tasks were running or waiting over the last minute"
+    value = f"{system.load_1min:.2f} tasks were running or waiting over the last minute"
     if system.load_1min >= LOAD_WARNING:
-        words = f"{said}: end other programs, or wait until the system has settled after its start"
+        words = f"{value}: end other programs, or wait until the system has settled after its start"
         yield Diagnosis("warning", "load", words)
     else:
-        yield Diagnosis("ok", "load", said)
+        yield Diagnosis("ok", "load", value)

@@ -30,9 +30,9 @@ def check_system(facts: DeviceFacts) -> Iterator[Diagnosis]:
     system = facts.system
     wheels = facts.wheels
     if wheels is None:
-        words = f"no TFLite runtime has a wheel for {facts.processor}; "
-        words += _USE_64BIT if system.cpu_64bit else "measure on a board with a 64-bit processor"
-        yield Diagnosis("problem", "processor", words)
+        message = f"no TFLite runtime has a wheel for {facts.processor}; "
+        message += _USE_64BIT if system.cpu_64bit else "measure on a board with a 64-bit processor"
+        yield Diagnosis("problem", "processor", message)
         return
     yield from _width(facts, wheels)
     yield from _libc(facts, wheels)
@@ -42,15 +42,15 @@ def _width(facts: DeviceFacts, wheels: RuntimeWheels) -> Iterator[Diagnosis]:
     if facts.processor != "armv7l":
         yield Diagnosis("ok", "processor", f"{facts.processor}, 64-bit")
         return
-    words = (
+    message = (
         f"only {wheels.package} 2.14, the last runtime for 32-bit ARM, runs here, with models made "
         "by `edgeseq convert --runtime tflite-runtime==2.14`"
     )
     if facts.system.cpu_64bit:
-        words = f"a 32-bit system on a 64-bit processor: {words}; {_USE_64BIT}"
-        yield Diagnosis("warning", "processor", words)
+        message = f"a 32-bit system on a 64-bit processor: {message}; {_USE_64BIT}"
+        yield Diagnosis("warning", "processor", message)
     else:
-        yield Diagnosis("warning", "processor", f"a 32-bit processor: {words}")
+        yield Diagnosis("warning", "processor", f"a 32-bit processor: {message}")
 
 
 def _libc(facts: DeviceFacts, wheels: RuntimeWheels) -> Iterator[Diagnosis]:
@@ -141,8 +141,8 @@ def _other_python(facts: DeviceFacts, wheels: RuntimeWheels) -> Fix:
         return _venv_commands(facts, wheels, fitting[0])
     if wheels.package == "tflite-runtime":
         # No 32-bit system has two Pythons in its packages; Debian 12 has the one that fits.
-        words = _USE_64BIT if system.cpu_64bit else "use the 32-bit system of Debian 12"
-        return Fix(advice=words)
+        message = _USE_64BIT if system.cpu_64bit else "use the 32-bit system of Debian 12"
+        return Fix(advice=message)
     if system.os_id == "ubuntu" and facts.python and facts.python.version[:2] < OLDEST_PYTHON:
         return Fix(("sudo do-release-upgrade",), advice=_NEWER_SYSTEM)
     if "dnf" in system.tools:
@@ -161,37 +161,37 @@ def _modules(facts: DeviceFacts, python: PythonFacts, wheels: RuntimeWheels) -> 
     missing = [name for name in NEEDED_MODULES if name not in python.modules]
     if missing and facts.runtime is not None:
         # Without a runtime the commands that install it bring these as well.
-        words = f"{', '.join(missing)} not installed for this Python"
-        yield problem("modules", words, _install(facts, python, wheels))
+        message = f"{', '.join(missing)} not installed for this Python"
+        yield problem("modules", message, _install(facts, python, wheels))
     elif not missing:
-        said = ", ".join(f"{name} {python.modules[name]}".strip() for name in NEEDED_MODULES)
-        yield Diagnosis("ok", "modules", said)
+        versions = ", ".join(f"{name} {python.modules[name]}".strip() for name in NEEDED_MODULES)
+        yield Diagnosis("ok", "modules", versions)
 
 
 def _runtime(facts: DeviceFacts, python: PythonFacts, wheels: RuntimeWheels) -> Diagnosis:
     numpy = python.modules.get("numpy", "")
     if facts.runtime is None:
-        words = f"no TFLite runtime is installed for this Python; {wheels.package} has a wheel"
+        message = f"no TFLite runtime is installed for this Python; {wheels.package} has a wheel"
         if python.externally_managed and not python.in_venv:
-            words += "; this Python belongs to the system, so it goes into an environment"
-        return problem("runtime", words, _install(facts, python, wheels))
+            message += "; this Python belongs to the system, so it goes into an environment"
+        return problem("runtime", message, _install(facts, python, wheels))
     package = facts.runtime.replace("_", "-")
-    found = f"{package} {python.modules[facts.runtime]}".strip()
+    version = f"{package} {python.modules[facts.runtime]}".strip()
     if facts.runtime == "tflite_runtime" and numpy and int(numpy.split(".")[0]) >= 2:
         return Diagnosis(
             "problem",
             "runtime",
-            f"{found} was built for NumPy 1, and NumPy {numpy} is installed",
+            f"{version} was built for NumPy 1, and NumPy {numpy} is installed",
             (f"{python.path} -m pip install 'numpy<2'",),
         )
     if facts.runtime_error is not None:
-        words = f"{found} is installed but cannot be imported: {facts.runtime_error}"
+        message = f"{version} is installed but cannot be imported: {facts.runtime_error}"
         again = (f"{python.path} -m pip install --force-reinstall {wheels.requirements[0]!r}",)
-        return Diagnosis("problem", "runtime", words, again)
+        return Diagnosis("problem", "runtime", message, again)
     if facts.runtime == "tensorflow":
-        words = f"{found}; a device needs only {wheels.package}, which is a tenth of its size"
-        return Diagnosis("ok", "runtime", words)
-    return Diagnosis("ok", "runtime", found)
+        message = f"{version}; a device needs only {wheels.package}, which is a tenth of its size"
+        return Diagnosis("ok", "runtime", message)
+    return Diagnosis("ok", "runtime", version)
 
 
 def _install(facts: DeviceFacts, python: PythonFacts, wheels: RuntimeWheels) -> Fix:
@@ -203,7 +203,7 @@ def _install(facts: DeviceFacts, python: PythonFacts, wheels: RuntimeWheels) -> 
 
 
 def _venv_commands(facts: DeviceFacts, wheels: RuntimeWheels, python: str) -> Fix:
-    """Commands for an environment of its own, and the one that makes a run use it."""
+    """Commands for a new environment, and the one that makes a run use it."""
     known = facts.python if facts.python_command == python else None
     legacy = wheels.package == "tflite-runtime"
     commands = []

@@ -168,11 +168,13 @@ def remove_all(cache: Path | None = None) -> int:
     if not folder.exists():
         return 0
     with one_at_a_time(folder):
-        held = sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
+        size_bytes = sum(
+            path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file()
+        )
         for path in folder.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
-    return held
+    return size_bytes
 
 
 @contextmanager

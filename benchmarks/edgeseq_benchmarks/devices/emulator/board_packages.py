@@ -44,12 +44,12 @@ def fetch_wheels(folder: Path, requirements: Sequence[str], python: str) -> list
     return sorted(folder.glob("*.whl"))
 
 
-def install(tree: Path, place: str, python: str) -> list[str]:
-    """Makes an environment at `place` in the board's tree, with `LITERT.requirements` in it.
+def install(tree: Path, venv_path: str, python: str) -> list[str]:
+    """Makes an environment at `venv_path` in the board's tree, with `LITERT.requirements` in it.
 
     Returns the names and versions that were installed. Raises `DeviceError` with pip's own words.
     """
-    environment = tree / place.lstrip("/")
+    environment = tree / venv_path.lstrip("/")
     packages = environment / "lib" / f"python{python}" / "site-packages"
     packages.mkdir(parents=True)
     bin_folder = environment / "bin"
@@ -68,11 +68,11 @@ def install(tree: Path, place: str, python: str) -> list[str]:
     shutil.rmtree(packages / "bin", ignore_errors=True)
     if not any(packages.glob("ai_edge_litert-*.dist-info")):
         raise DeviceError("has installed no runtime", where="pip", found=str(packages))
-    found = (path.name.removesuffix(".dist-info") for path in packages.glob("*.dist-info"))
-    return sorted(found)
+    versions = (path.name.removesuffix(".dist-info") for path in packages.glob("*.dist-info"))
+    return sorted(versions)
 
 
-def compile_modules(tree: Path, python: str, place: str) -> bool:
+def compile_modules(tree: Path, python: str, venv_path: str) -> bool:
     """Compiles the board's Python modules with a Python of that version, if there is one here.
 
     Without, the board does it at each start, slowly. Returns whether it was done.
@@ -81,7 +81,7 @@ def compile_modules(tree: Path, python: str, place: str) -> bool:
     if program is None:
         return False
     folders = [tree / f"usr/lib/python{python}", tree / "usr/lib/python3/dist-packages"]
-    folders.append(tree / place.lstrip("/") / "lib")
+    folders.append(tree / venv_path.lstrip("/") / "lib")
     command = [program, "-m", "compileall", "-q", "-q", "-j", "0", "-s", str(tree), "-p", "/"]
     for folder in folders:
         # A module for tests that is broken on purpose makes the exit status 1.
@@ -92,8 +92,8 @@ def compile_modules(tree: Path, python: str, place: str) -> bool:
 
 def _same_python(python: str) -> str | None:
     """A Python of that version on this machine: the system's own, where the releases are one."""
-    here = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    if here == python and os.access(sys.executable, os.X_OK):
+    host_version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    if host_version == python and os.access(sys.executable, os.X_OK):
         return sys.executable
     program = find_tool(f"python{python}")
     return program if program and re.search(r"python3\.\d+$", program) else None

@@ -3,7 +3,7 @@
 `mmdebstrap` takes them from where this machine takes its own. They are unpacked and no script of
 theirs is run, so that neither an emulator of single programs nor its registration with the kernel
 (binfmt_misc) is needed; what their scripts would have done for the services that a board needs
-stands in `tree`.
+is in `root_tree`.
 """
 
 from __future__ import annotations
@@ -60,15 +60,15 @@ def sources_here(release: str, root: Path = Path("/")) -> list[Path]:
     Empty where it runs another release: then mmdebstrap uses Debian's own address.
     """
     apt = root / "etc/apt"
-    found = []
+    source_files = []
     for path in sorted((apt, *apt.glob("sources.list.d"))):
         for file in sorted((*path.glob("*.list"), *path.glob("*.sources"))):
             text = file.read_text(encoding="utf-8", errors="replace")
             lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
             words = " ".join(lines).split()
             if release in words and "main" in words:
-                found.append(file)
-    return found
+                source_files.append(file)
+    return source_files
 
 
 def unpack_debian(target: Path, release: str) -> None:
@@ -101,5 +101,5 @@ def _apt_settings() -> list[str]:
     if find_tool("apt-config") is None:
         return []
     lines = run_tool(["apt-config", "dump"], timeout_s=30).splitlines()
-    kept = re.compile(r'Acquire::(https?(::[\w.:-]+)?|Check-Valid-Until|Check-Date) ".+";')
-    return [line for line in lines if kept.fullmatch(line)]
+    pattern = re.compile(r'Acquire::(https?(::[\w.:-]+)?|Check-Valid-Until|Check-Date) ".+";')
+    return [line for line in lines if pattern.fullmatch(line)]

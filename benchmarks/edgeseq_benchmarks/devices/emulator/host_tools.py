@@ -59,6 +59,6 @@ def run_tool(command: Sequence[str], *, timeout_s: float) -> str:
         text = (output.stderr + output.stdout).decode("utf-8", errors="replace")
         lines = [line for line in text.splitlines() if line.strip()]
         errors = [line for line in lines if line.startswith(("E:", "ERROR", "error"))]
-        found = " / ".join((errors or lines)[-3:]) or format_exit(output.returncode)
-        raise DeviceError("failed", where=command[0], found=found)
+        message = " / ".join((errors or lines)[-3:]) or format_exit(output.returncode)
+        raise DeviceError("failed", where=command[0], found=message)
     return output.stdout.decode("utf-8", errors="replace")

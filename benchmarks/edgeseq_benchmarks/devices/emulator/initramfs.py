@@ -29,10 +29,10 @@ exec /bin/busybox switch_root /disk /sbin/edgeseq-init
 _FOLDER, _PROGRAM, _FILE = 0o040755, 0o100755, 0o100644
 
 
-def module_order(folder: Path, wanted: Sequence[str]) -> list[Path]:
-    """The files of the wanted kernel modules and of all that they need, in an order that loads.
+def module_order(folder: Path, names: Sequence[str]) -> list[Path]:
+    """The files of the named kernel modules and of all that they need, in an order that loads.
 
-    What a module needs stands in its own file (`depends=`). A wanted one that the kernel does not
+    The dependencies of a module are in its file (`depends=`). A named one that the kernel does not
     have as a file is taken to be built in.
     """
     files = {path.name.split(".ko")[0].replace("-", "_"): path for path in folder.rglob("*.ko")}
@@ -43,11 +43,11 @@ def module_order(folder: Path, wanted: Sequence[str]) -> list[Path]:
         if path is None or path in order:
             return
         match = re.search(rb"\0depends=([\w,-]*)\0", path.read_bytes())
-        for other in (match[1].decode() if match else "").replace("-", "_").split(","):
-            add(other)
+        for dependency in (match[1].decode() if match else "").replace("-", "_").split(","):
+            add(dependency)
         order.append(path)
 
-    for name in wanted:
+    for name in names:
         add(name)
     return order
 

@@ -1,6 +1,6 @@
 """A running emulated board: QEMU with a disk, memory of the board's size, and one forwarded port.
 
-The port is the loopback interface's: nobody but this machine reaches the board. QEMU ends with
+The port is the loopback interface's: only this machine reaches the board. QEMU ends with
 this process, however that ends: beside it waits a reader of a pipe from here, and kills it when
 the pipe is closed.
 """
@@ -63,9 +63,9 @@ class QemuBoard:
         require_tools(START_TOOLS)
         self._folder = tempfile.TemporaryDirectory(prefix="edgeseq-board-")
         self.port = _free_port()
-        with Path(self._folder.name, "qemu").open("wb") as said:
+        with Path(self._folder.name, "qemu").open("wb") as output:
             command = ["/bin/sh", "-c", _SUPERVISED, "edgeseq-board", *self._command()]
-            self._process = ChildProcess(command, stdout=said, stderr=said)
+            self._process = ChildProcess(command, stdout=output, stderr=output)
         deadline = time.monotonic() + timeout_s
         try:
             while not self._answers():
@@ -109,11 +109,11 @@ class QemuBoard:
     def _check_alive(self) -> None:
         if self.running:
             return
-        said = self._path("qemu").read_text(encoding="utf-8", errors="replace").split("\n")
+        output = self._path("qemu").read_text(encoding="utf-8", errors="replace").split("\n")
         raise DeviceError(
             "ended while it started",
             where=f"emulated:{self.board.name}",
-            found=" / ".join(line for line in said[-5:] if line) or self.console_tail(),
+            found=" / ".join(line for line in output[-5:] if line) or self.console_tail(),
         )
 
     def _path(self, name: str) -> Path:
@@ -152,7 +152,7 @@ class QemuBoard:
         )
 
     def ssh_command(self) -> list[str]:
-        """What a person types to come onto the board."""
+        """The command with which a person connects to the board."""
         options = [word for option in self.ssh_options() for word in ("-o", option)]
         return ["ssh", *options, "-p", str(self.port), f"{USER}@{_LOOPBACK}"]
 
@@ -167,7 +167,7 @@ class QemuBoard:
 
 
 def _free_port() -> int:
-    """A port of the loopback interface that nobody listens at now."""
+    """A free port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind((_LOOPBACK, 0))
         return int(probe.getsockname()[1])

@@ -66,7 +66,7 @@ Subsystem sftp internal-sftp
 
 
 def settle(tree: Path, *, name: str, host_key: Path, public_key: Path) -> None:
-    """Makes a tree of unpacked packages a board that starts and takes `public_key`'s owner in.
+    """Makes a tree of unpacked packages a board that starts and accepts `public_key`.
 
     `host_key` is the private key that the board shows (its `.pub` beside it).
     """
@@ -146,5 +146,5 @@ def python_of(tree: Path) -> str:
     target = (tree / "usr/bin/python3").readlink().name
     match = re.fullmatch(r"python(3\.\d+)", target)
     if match is None:
-        raise DeviceError("is no Python", where="the board's python3", found=target)
+        raise DeviceError("is not a Python", where="the board's python3", found=target)
     return match[1]

@@ -1,8 +1,8 @@
 """The measuring process on a board: `python -m edgeseq_benchmarks.devices.remote.agent FOLDER`.
 
-It belongs to no connection. It writes what it does to `log.jsonl` and its result to `result.json`
-in `FOLDER` (see `run_folder`), and waits until that was fetched. When nobody has listened for
-long (`alive` was not touched), it ends its measurement and removes `FOLDER`.
+It belongs to no connection. It writes its progress to `log.jsonl` and its result to `result.json`
+in `FOLDER` (see `run_folder`), and waits until that was fetched. Without a sign of life for long
+(`alive` was not touched), it ends its measurement and removes `FOLDER`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from edgeseq_benchmarks.devices.remote import run_folder
 from edgeseq_benchmarks.devices.remote.messages import LogLine, RunRequest, failure_of
 
 # Rarely, because it happens beside what is measured.
-_LOOK_S = 5.0
+_POLL_S = 5.0
 
 
 class RunLog:
@@ -43,12 +43,12 @@ class RunLog:
         with contextlib.suppress(OSError):
             self._write(LogLine(progress=update))
 
-    def kept(self) -> None:
-        """There is something to fetch already."""
-        self._write(LogLine(kept=True))
+    def checkpoint(self) -> None:
+        """A result so far can be fetched."""
+        self._write(LogLine(checkpoint=True))
 
-    def last(self, line: LogLine) -> None:
-        """The line that ends the log: done, or why not."""
+    def finish(self, line: LogLine) -> None:
+        """The line that ends the log: done, or a failure."""
         self._spare.unlink(missing_ok=True)
         self._write(line)
 
@@ -65,31 +65,31 @@ class RunLog:
             raise
 
 
-def listen_for_listeners(folder: Path, grace_s: float) -> None:
+def watch_signs_of_life(folder: Path, grace_s: float) -> None:
     """Interrupts this process once `alive` has not been touched for `grace_s`, or is gone.
 
-    The board's clock may be set meanwhile (many have no clock of their own), so what counts is
-    that the time on the file changes.
+    The board's clock may be set meanwhile (many have none that runs when they are off), so what
+    counts is that the time of the file changes.
     """
-    seen, changed = 0, time.monotonic()
+    last_ns, changed_s = 0, time.monotonic()
     while True:
         try:
-            now = (folder / "alive").stat().st_mtime_ns
+            time_ns = (folder / "alive").stat().st_mtime_ns
         except OSError:
             break
-        if now != seen:
-            seen, changed = now, time.monotonic()
-        if time.monotonic() - changed > grace_s:
+        if time_ns != last_ns:
+            last_ns, changed_s = time_ns, time.monotonic()
+        if time.monotonic() - changed_s > grace_s:
             break
-        time.sleep(min(_LOOK_S, grace_s / 4))
+        time.sleep(min(_POLL_S, grace_s / 4))
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def measure(folder: Path, log: RunLog) -> None:
-    """Measures what was asked for and writes the result; an error becomes the last line."""
+    """Runs the requested benchmark and writes the result; an error becomes the last line."""
     request = read_json(folder / "tree" / "request.json", RunRequest)
     watch = threading.Thread(
-        target=listen_for_listeners, args=(folder, request.grace_s), daemon=True
+        target=watch_signs_of_life, args=(folder, request.grace_s), daemon=True
     )
     watch.start()
     paths = [folder / "tree" / "bundles" / str(number) for number in range(request.bundles)]
@@ -98,24 +98,26 @@ def measure(folder: Path, log: RunLog) -> None:
             paths,
             settings=request.settings,
             progress=log.progress,
-            checkpoints=Checkpoints(lambda result: _save(result, folder, log), request.keep_s),
+            checkpoints=Checkpoints(
+                lambda result: _write_checkpoint(result, folder, log), request.checkpoint_s
+            ),
         )
         write_json(folder / "result.json", result)
     except EdgeseqError as error:
-        log.last(LogLine(failure=failure_of(error)))
-    except Exception as error:  # noqa: BLE001 - nobody else is there to hear of it
+        log.finish(LogLine(failure=failure_of(error)))
+    except Exception as error:  # noqa: BLE001 - it must reach the log
         traceback.print_exc()
         bug = DeviceError("the run on the board failed", found=f"{type(error).__name__}: {error}")
-        log.last(LogLine(failure=failure_of(bug)))
+        log.finish(LogLine(failure=failure_of(bug)))
     else:
-        log.last(LogLine(done=True))
+        log.finish(LogLine(done=True))
 
 
-def _save(unfinished: Result, folder: Path, log: RunLog) -> None:
-    """Saves an unfinished result to be fetched, and logs it; a full disk is no reason to stop."""
+def _write_checkpoint(result: Result, folder: Path, log: RunLog) -> None:
+    """Writes an unfinished result and logs it; a full disk does not end the run."""
     with contextlib.suppress(OutputError, OSError):
-        write_json(folder / "so_far.json", unfinished)
-        log.kept()
+        write_json(folder / "checkpoint.json", result)
+        log.checkpoint()
 
 
 def _interrupt(_number: int, _frame: object) -> None:
@@ -123,7 +125,7 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 
 def main() -> int:
-    """Measures, then waits to be ended by who fetched the result, or by nobody's coming."""
+    """Measures, then waits until the result was fetched, or signs of life end."""
     folder = Path(sys.argv[1])
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -131,7 +133,6 @@ def main() -> int:
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:
-        # Fetched, or left by everybody: nothing here is needed any more.
         run_folder.remove(folder)
         return 130
 

@@ -1,4 +1,4 @@
-"""What is brought to a board, as one archive: the code, what it needs, and the bundles.
+"""The archive that is sent to a board: the code, what it needs, and the bundles.
 
 The same code, bundles and settings give the same bytes, so that their hash names the run: who
 asks for it again finds what is already there.
@@ -45,9 +45,9 @@ def write_archive(path: Path, bundles: Sequence[Bundle], request: RunRequest) ->
             with source.open("rb") as content:
                 tar.addfile(info, content)
             size_bytes += info.size
-        asked = msgspec.json.encode(request, order="deterministic")
-        tar.addfile(_info("request.json", len(asked)), io.BytesIO(asked))
-    return size_bytes + len(asked)
+        request_json = msgspec.json.encode(request, order="deterministic")
+        tar.addfile(_info("request.json", len(request_json)), io.BytesIO(request_json))
+    return size_bytes + len(request_json)
 
 
 def _members(bundles: Sequence[Bundle]) -> Iterator[tuple[str, Path]]:
@@ -75,7 +75,7 @@ def _package_folder(package: str) -> Path:
 
 
 def _info(name: str, size_bytes: int) -> tarfile.TarInfo:
-    """The entry of an ordinary file of nobody in particular, of a fixed date."""
+    """The entry of an ordinary file without an owner, of a fixed date."""
     info = tarfile.TarInfo(name)
     info.size = size_bytes
     info.mode = 0o644

@@ -1,4 +1,4 @@
-"""What a board's measuring process (`agent`) is asked, and what it says, as files of JSON."""
+"""The files of JSON between this machine and a board's measuring process (`agent`)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from edgeseq.progress import ProgressUpdate
 
 
 class RunRequest(msgspec.Struct, frozen=True):
-    """`request.json`: measure `tree/bundles/0`, … so.
+    """`request.json`: measure `tree/bundles/0`, … with these settings.
 
-    The run ends itself, and removes everything that was brought to the board, when nobody has
-    listened for `grace_s`. What was measured so far is left to be fetched every `keep_s`.
+    The run ends itself, and removes everything that was sent to the board, when it had no sign of
+    life for `grace_s`. It writes the result so far every `checkpoint_s`.
     """
 
     bundles: int
     settings: Settings
     grace_s: float
-    keep_s: float
+    checkpoint_s: float
 
 
 class RunFailure(msgspec.Struct, frozen=True):
@@ -37,17 +37,17 @@ class RunFailure(msgspec.Struct, frozen=True):
 class LogLine(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line of `log.jsonl`; exactly one of the four is set.
 
-    `kept`: there is a new `so_far.json`.
+    `checkpoint`: there is a new `checkpoint.json`.
     """
 
     progress: ProgressUpdate | None = None
     failure: RunFailure | None = None
-    kept: bool = False
+    checkpoint: bool = False
     done: bool = False
 
 
 def failure_of(error: EdgeseqError) -> RunFailure:
-    """The parts of an error, to be told on another machine."""
+    """The parts of an error, to be raised on another machine."""
     return RunFailure(
         error=type(error).__name__,
         what=error.what,
@@ -59,7 +59,7 @@ def failure_of(error: EdgeseqError) -> RunFailure:
 
 
 def error_of(failure: RunFailure, *, device: str) -> EdgeseqError:
-    """The error again, of its own class, with the device in front of the place."""
+    """The error again, of the same class, with the device before the place."""
     kind = getattr(errors, failure.error, DeviceError)
     if not (isinstance(kind, type) and issubclass(kind, EdgeseqError)):
         kind = DeviceError

@@ -1,8 +1,8 @@
-"""A benchmark on another machine: brought there, started, followed, fetched, cleared away.
+"""A benchmark on another machine: sent there, started, followed, fetched, removed.
 
 The measuring process on the board belongs to no connection (`remote.agent`). Every step here can
-be repeated, so a connection that broke is made again and the steps are gone through once more:
-what is there already is found, and the measuring went on meanwhile.
+be repeated, so after a broken connection all steps run once more: what is there already is used,
+and the benchmark continued meanwhile.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from edgeseq.formats.devices import DEFAULT_PYTHON
 from edgeseq.formats.result import Result, Settings, read_result
 from edgeseq.formats.storage import sha256_file
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
-from edgeseq.subprocesses import CommandOutput, last_line, pause
+from edgeseq.subprocesses import last_line, pause
 from edgeseq.units import format_bytes
 from edgeseq_benchmarks.bench import validity
 from edgeseq_benchmarks.bench.partial_result import CHECKPOINT_INTERVAL_S
@@ -39,10 +39,10 @@ from edgeseq_benchmarks.devices.remote.requirements import RUN_FOLDER, check, ru
 
 _CONNECT_S = 20.0
 _CALL_S = 60.0
-# One call listens for so long, then the next begins: that is the sign of life for the board.
-_LISTEN_S = 30.0
+# One call follows the log for so long, then the next begins: the board's sign of life.
+_FOLLOW_S = 30.0
 # The slowest link that is waited for: a phone's shared connection.
-_SLOWEST_BYTES_A_SECOND = 50_000
+_SLOWEST_BYTES_PER_S = 50_000
 # Unpacked beside the archive, a copy of a bundle for runs under a limit, and the result.
 _ROOM_FACTOR, _ROOM_BYTES = 3, 16_000_000
 _DELAYS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
@@ -50,9 +50,10 @@ _ERRNO_FULL = (28, 122)  # ENOSPC and EDQUOT on Linux
 
 _START_S = 300.0  # an emulated board is started first
 _TAKEN_OVER, _DEAD = 4, 5
-# Nothing is measured by it: two small programs, one of which sleeps. Ends with 3 when the folder
-# is gone, with 4 when another workstation has taken the run over, with 5 when the process is dead.
-_LISTEN = """\
+# Two small programs, one of which sleeps, so that it costs the measurement nothing. Ends with 3
+# when the folder is gone, with 4 when another workstation has taken the run over, with 5 when the
+# process is dead.
+_FOLLOW = """\
 cd "$1" 2>/dev/null || exit 3
 [ "$(cat owner)" = "$2" ] || exit 4
 touch alive
@@ -65,20 +66,25 @@ tail -c "+$3" log.jsonl; exit 5
 """
 
 
-class RetryPolicy(msgspec.Struct, frozen=True):
-    """How long a lost board is called again, and how long a board waits for a lost workstation.
+class RemoteOptions(msgspec.Struct, frozen=True):
+    """The Python on the device, and how both sides bear a lost connection.
 
-    `listen_s` is between two signs of life, `keep_s` between two fetches of what was measured.
+    `python` may begin with `~/`; `base_dir` is the folder on the device for everything that is
+    sent, chosen there when None. A lost device is called again for `reconnect_s`; it waits for this
+    machine for `grace_s`. Signs of life are `follow_s` apart, fetches of the result so far
+    `checkpoint_s`.
     """
 
+    python: str = DEFAULT_PYTHON
+    base_dir: PurePosixPath | None = None
     reconnect_s: float = 150.0
     grace_s: float = 600.0
-    listen_s: float = _LISTEN_S
-    keep_s: float = CHECKPOINT_INTERVAL_S
+    follow_s: float = _FOLLOW_S
+    checkpoint_s: float = CHECKPOINT_INTERVAL_S
 
 
-class _OverError(Exception):
-    """The last line of the log has come: no more listening."""
+class _LogEndError(Exception):
+    """The last line of the log has come."""
 
 
 def bench_on(
@@ -86,51 +92,45 @@ def bench_on(
     bundles: Sequence[Path],
     *,
     settings: Settings,
-    python: str = DEFAULT_PYTHON,
+    options: RemoteOptions | None = None,
     progress: ProgressCallback = no_progress,
     command: Sequence[str] = (),
-    retry_policy: RetryPolicy | None = None,
-    place: PurePosixPath | None = None,
 ) -> Result:
-    """Measures the bundles on `device` by the runner that measures here.
+    """Benchmarks the bundles on `device` by the runner that measures on this machine.
 
-    `python` is the interpreter there, `~/` its user's home folder; `place` a folder there to put
-    everything in, instead of one that is chosen. Raises what `bench` raises, `DeviceLostError`
-    when the device stays away for longer than `retry_policy` allows (it continues to measure for a
-    while: the same call again resumes it), and `DeviceError` when it lacks what a run needs.
-    Whatever ends the run, the device is left as it was found, if it can still be reached.
+    Raises what `bench` raises, `DeviceLostError` when the device stays away for longer than
+    `options` allow (it continues to measure for a while: the same call again resumes it), and
+    `DeviceError` when it lacks what a run needs. However the run ends, everything that was sent
+    is removed, if the device can still be reached.
     """
-    retry_policy = retry_policy or RetryPolicy()
     with ExitStack() as stack:
         opened = [stack.enter_context(open_bundle(path, verify_hashes=False)) for path in bundles]
-        # The same refusals as here, before anything is sent.
+        # The same refusals as on this machine, before anything is sent.
         subjects_of(opened, settings)
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeseq-")))
-        run = _Run(
+        run = _RemoteRun(
             device,
             opened,
             settings,
-            retry_policy=retry_policy,
+            options=options or RemoteOptions(),
             progress=progress,
             scratch=scratch,
-            python=python,
-            place=place,
         )
         stack.callback(device.close)
         try:
-            result = run.to_the_end()
+            result = run.complete()
         except DeviceLostError as lost:
             if lost.result is not None:
-                lost.result = as_measured_there(lost.result, device, command)
+                lost.result = label_result(lost.result, device, command)
             raise
         except BaseException:
-            run.clear()
+            run.remove()
             raise
-        run.clear()
-    return as_measured_there(result, device, command)
+        run.remove()
+    return label_result(result, device, command)
 
 
-class _Run:
+class _RemoteRun:
     """One run on one device, and how far it has come."""
 
     def __init__(
@@ -139,130 +139,130 @@ class _Run:
         bundles: Sequence[Bundle],
         settings: Settings,
         *,
-        retry_policy: RetryPolicy,
+        options: RemoteOptions,
         progress: ProgressCallback,
         scratch: Path,
-        python: str,
-        place: PurePosixPath | None,
     ) -> None:
         self._device = device
         self._bundles = bundles
-        self._retry_policy = retry_policy
-        self._report = progress
+        self._options = options
+        self._progress = progress
         self._scratch = scratch
-        self._python = python
-        self._place = "" if place is None else str(place)
         self._archive = scratch / "archive.tar.gz"
-        request = RunRequest(len(bundles), settings, retry_policy.grace_s, retry_policy.keep_s)
+        request = RunRequest(len(bundles), settings, options.grace_s, options.checkpoint_s)
         size_bytes = write_archive(self._archive, bundles, request)
         self._needed_bytes = _ROOM_FACTOR * size_bytes + _ROOM_BYTES
         self._key = sha256_file(self._archive)[:24]
         self._owner = secrets.token_hex(8)
         self._is_checked = False
-        self._folder: PurePosixPath | None = None
-        self._heard_bytes = 0
-        self._kept = False
-        self._so_far: Result | None = None
-        self._last: LogLine | None = None
-        # How often the board was heard of: a loss after that is a new one.
-        self._signs = 0
+        self._remote_folder: PurePosixPath | None = None
+        self._log_bytes = 0
+        self._has_checkpoint = False
+        self._checkpoint: Result | None = None
+        self._last_line: LogLine | None = None
+        # Counts the calls that succeeded: a loss after one is a new one.
+        self._signs_of_life = 0
 
-    def to_the_end(self) -> Result:
-        """Goes through the steps, again after each loss, and gives the result."""
+    def complete(self) -> Result:
+        """Runs the steps, again after each loss, and returns the result."""
         self._device.connect(timeout_s=self._connect_s())
         lost_at, signs, tries = 0.0, -1, 0
         while True:
             try:
                 if tries:
                     self._device.connect(timeout_s=self._connect_s())
-                    self._report(ProgressUpdate("connect", 1, 1, "it is back"))
+                    self._progress(ProgressUpdate("connect", 1, 1, "reconnected"))
                 return self._steps()
             except DeviceLostError as lost:
-                if signs != self._signs:  # it had come back meanwhile
-                    lost_at, signs, tries = time.monotonic(), self._signs, 0
+                if signs != self._signs_of_life:  # it had come back meanwhile
+                    lost_at, signs, tries = time.monotonic(), self._signs_of_life, 0
                 away_s = time.monotonic() - lost_at
-                if not lost.worth_retrying or away_s > self._retry_policy.reconnect_s:
-                    raise self._given_up(lost) from lost
-                self._report(ProgressUpdate("connect", 0, 1, f"{lost.what}; trying again"))
+                if not lost.worth_retrying or away_s > self._options.reconnect_s:
+                    raise self._final_loss(lost) from lost
+                self._progress(ProgressUpdate("connect", 0, 1, f"{lost.what}; trying again"))
                 pause(_DELAYS_S[min(tries, len(_DELAYS_S) - 1)])
                 tries += 1
 
     def _connect_s(self) -> float:
         return _START_S if self._device.emulated else _CONNECT_S
 
-    def _given_up(self, lost: DeviceLostError) -> DeviceLostError:
-        goes_on = ""
-        if self._signs:
-            minutes = self._retry_policy.grace_s / 60
-            goes_on = f"what it measures goes on there for {minutes:.0f} minutes: the same "
-            goes_on += "command picks it up"
+    def _final_loss(self, lost: DeviceLostError) -> DeviceLostError:
+        resume = ""
+        if self._signs_of_life:
+            minutes = self._options.grace_s / 60
+            resume = f"the benchmark continues there for {minutes:.0f} minutes: the same "
+            resume += "command resumes it"
         error = DeviceLostError(
-            lost.what if not self._signs else f"{lost.what}, and the device did not come back",
+            f"{lost.what}, and the device did not come back" if self._signs_of_life else lost.what,
             where=self._device.name,
             found=None if lost.found is None else str(lost.found),
-            fix="; ".join(part for part in (lost.fix, goes_on) if part) or None,
+            fix="; ".join(part for part in (lost.fix, resume) if part) or None,
         )
-        error.result = self._so_far
+        error.result = self._checkpoint
         return error
 
     def _steps(self) -> Result:
         if not self._is_checked:
-            check(self._device, self._python, timeout_s=_CALL_S)
+            check(self._device, self._options.python, timeout_s=_CALL_S)
             self._is_checked = True
         state = self._prepare()
-        self._folder = PurePosixPath(state["folder"])
-        self._report(ProgressUpdate("send", 0, 1, format_bytes(self._archive.stat().st_size)))
+        self._remote_folder = PurePosixPath(state["folder"])
+        size = format_bytes(self._archive.stat().st_size)
+        self._progress(ProgressUpdate("send", 0, 1, size))
         if not state["unpacked"]:
             self._send()
-        self._report(ProgressUpdate("send", 1, 1, format_bytes(self._archive.stat().st_size)))
-        if not state["finished"] and "pid" in self._verb("start", str(self._there)):
-            self._heard_bytes = 0  # a log of its own: the board itself was off, say
-        self._signs += 1
-        while self._last is None:
-            self._listen()
-        if self._last.failure is not None:
-            raise self._error(self._last.failure)
+        self._progress(ProgressUpdate("send", 1, 1, size))
+        if not state["finished"] and "pid" in self._call("start", str(self._folder)):
+            self._log_bytes = 0  # a new log: the board itself was off, for example
+        self._signs_of_life += 1
+        while self._last_line is None:
+            self._follow()
+        if self._last_line.failure is not None:
+            text = self._local_paths(msgspec.json.encode(self._last_line.failure).decode())
+            raise error_of(decode_json(text, RunFailure), device=self._device.name)
         return self._fetch("result.json")
 
     @property
-    def _there(self) -> PurePosixPath:
+    def _folder(self) -> PurePosixPath:
         """The run's folder; only what `prepare` answered is ever written to or removed."""
-        if self._folder is None:
+        if self._remote_folder is None:
             raise DeviceError("no folder was made there", where=self._device.name)
-        return self._folder
+        return self._remote_folder
 
     def _prepare(self) -> dict[str, Any]:
-        found = self._verb("prepare", self._key, self._owner, str(self._needed_bytes), self._place)
-        if "busy" in found:
-            pids = [pid for pid in found["busy"] if pid]
+        base = "" if self._options.base_dir is None else str(self._options.base_dir)
+        state = self._call("prepare", self._key, self._owner, str(self._needed_bytes), base)
+        if "busy" in state:
+            pids = [pid for pid in state["busy"] if pid]
             raise DeviceError(
-                "another measurement goes on there",
+                "another benchmark is running there",
                 where=self._device.name,
                 found=f"process {pids[0]}" if pids else "one that is being sent",
-                fix="wait until it is over" + (f", or end it with `kill {pids[0]}`" * bool(pids)),
+                fix="wait until it has ended" + (f", or end it: `kill {pids[0]}`" * bool(pids)),
             )
-        if "folder" not in found:
-            free = format_bytes(found["free_bytes"])
+        if "folder" not in state:
             raise DeviceError(
                 "the disk is full",
                 where=self._device.name,
-                found=f"{free} free in {found['place']}",
+                found=f"{format_bytes(state['free_bytes'])} free in {state['base']}",
                 expected=format_bytes(self._needed_bytes),
                 fix="free some space there",
             )
-        return found
+        return state
 
     def _send(self) -> None:
-        size_bytes = self._archive.stat().st_size
         self._device.put(
             self._archive,
-            self._there / "archive.tar.gz",
-            timeout_s=_CALL_S + size_bytes / _SLOWEST_BYTES_A_SECOND,
+            self._folder / "archive.tar.gz",
+            timeout_s=_CALL_S + self._archive.stat().st_size / _SLOWEST_BYTES_PER_S,
         )
-        self._verb("unpack", str(self._there), timeout_s=10 * _CALL_S)
+        self._call("unpack", str(self._folder), timeout_s=10 * _CALL_S)
 
-    def _verb(self, *arguments: str, timeout_s: float = _CALL_S) -> dict[str, Any]:
-        answer = run_script(self._device, self._python, RUN_FOLDER, arguments, timeout_s=timeout_s)
+    def _call(self, *arguments: str, timeout_s: float = _CALL_S) -> dict[str, Any]:
+        """The answer of a verb of `run_folder`."""
+        answer = run_script(
+            self._device, self._options.python, RUN_FOLDER, arguments, timeout_s=timeout_s
+        )
         if "error" not in answer:
             return answer
         full = answer.get("errno") in _ERRNO_FULL
@@ -273,93 +273,86 @@ class _Run:
             fix="free some space there" if full else None,
         )
 
-    def _listen(self) -> None:
-        """Hears what the board has to say for a while; a sign of life for both."""
-        with contextlib.suppress(_OverError):
-            listen_s = self._retry_policy.listen_s
-            finished = self._device.run(
+    def _follow(self) -> None:
+        """Reads the log for a while; a sign of life for both."""
+        with contextlib.suppress(_LogEndError):
+            follow_s = self._options.follow_s
+            output = self._device.run(
                 (
-                    *("sh", "-c", _LISTEN, "sh", str(self._there), self._owner),
-                    *(str(self._heard_bytes + 1), f"{listen_s:g}"),
+                    *("sh", "-c", _FOLLOW, "sh", str(self._folder), self._owner),
+                    *(str(self._log_bytes + 1), f"{follow_s:g}"),
                 ),
-                timeout_s=listen_s + _CALL_S,
-                on_line=self._hear,
+                timeout_s=follow_s + _CALL_S,
+                on_line=self._read_line,
             )
-            if finished.returncode:
-                raise self._left(finished)
-        self._signs += 1
-        if self._kept and self._last is None:
-            self._kept = False
+            if output.returncode:
+                raise self._end_error(output.returncode)
+        self._signs_of_life += 1
+        if self._has_checkpoint and self._last_line is None:
+            self._has_checkpoint = False
             with contextlib.suppress(ResultError):
-                self._so_far = self._fetch("so_far.json")
+                self._checkpoint = self._fetch("checkpoint.json")
 
-    def _hear(self, content: bytes) -> None:
+    def _read_line(self, content: bytes) -> None:
         try:
             line = decode_json(content, LogLine)
         except msgspec.DecodeError:
-            return  # cut off: it is heard again as a whole
-        self._heard_bytes += len(content) + 1
-        self._kept = self._kept or line.kept
+            return  # cut off: it is read again as a whole
+        self._log_bytes += len(content) + 1
+        self._has_checkpoint = self._has_checkpoint or line.checkpoint
         if line.progress is not None:
-            self._report(line.progress)
+            self._progress(line.progress)
         elif line.done or line.failure is not None:
-            self._last = line
-            raise _OverError
+            self._last_line = line
+            raise _LogEndError
 
-    def _left(self, finished: CommandOutput) -> EdgeseqError:
-        """Why the board's side of the run is not there any more."""
+    def _end_error(self, returncode: int) -> EdgeseqError:
+        """Why the board's side of the run has ended."""
         name = self._device.name
-        if finished.returncode == _TAKEN_OVER:
+        if returncode == _TAKEN_OVER:
             return DeviceError("another edgeseq has taken this run over", where=name)
-        if finished.returncode == _DEAD:
-            words = self._there / "words"
-            said = self._device.run(["tail", "-c", "2000", str(words)], timeout_s=_CALL_S)
+        if returncode == _DEAD:
+            path = str(self._folder / "output")
+            output = self._device.run(["tail", "-c", "2000", path], timeout_s=_CALL_S)
             return DeviceError(
                 "the measuring process there was killed",
                 where=name,
-                found=last_line(said.stdout) or "no last words",
+                found=last_line(output.stdout) or "no output",
                 fix="look for the cause with `dmesg` there: out of memory?",
             )
         return DeviceError(
-            "the run's folder there is gone", where=name, fix="give the command again"
+            "the run's folder there is gone", where=name, fix="run the command again"
         )
 
     def _fetch(self, name: str) -> Result:
         target = self._scratch / name
-        self._device.get(self._there / name, target, timeout_s=5 * _CALL_S)
+        self._device.get(self._folder / name, target, timeout_s=5 * _CALL_S)
         result = read_result(target)
-        # Folders there mean nothing to who reads this here.
-        text = self._at_home(msgspec.json.encode(result).decode())
-        return decode_json(text, Result)
+        return decode_json(self._local_paths(msgspec.json.encode(result).decode()), Result)
 
-    def _at_home(self, text: str) -> str:
-        """The bundles' folders there as the ones here."""
+    def _local_paths(self, text: str) -> str:
+        """The JSON text with the bundles' folders on this machine instead of those there."""
         for number, bundle in enumerate(self._bundles):
-            there = f"{self._there}/tree/bundles/{number}"
-            text = text.replace(there, json.dumps(str(bundle.path))[1:-1])
+            remote_path = f"{self._folder}/tree/bundles/{number}"
+            text = text.replace(remote_path, json.dumps(str(bundle.path))[1:-1])
         return text
 
-    def _error(self, failure: RunFailure) -> EdgeseqError:
-        text = self._at_home(msgspec.json.encode(failure).decode())
-        return error_of(decode_json(text, RunFailure), device=self._device.name)
-
-    def clear(self) -> None:
-        """Ends what runs there and removes what was brought there, if it can be reached."""
-        if self._folder is not None:
+    def remove(self) -> None:
+        """Ends the process there and removes what was sent, if the device can be reached."""
+        if self._remote_folder is not None:
             with contextlib.suppress(DeviceError):
-                self._verb("stop", str(self._there), self._owner)
+                self._call("stop", str(self._folder), self._owner)
 
 
-def as_measured_there(result: Result, device: Device, command: Sequence[str]) -> Result:
-    """The result with what only this side knows: which device it was, and which source."""
-    found = result.device
+def label_result(result: Result, device: Device, command: Sequence[str]) -> Result:
+    """The result with what only this side knows: the device's address and the source's state."""
     info = msgspec.structs.replace(
-        found,
-        name=f"{found.name} ({device.name})",
-        emulated=found.emulated or device.emulated,
+        result.device,
+        name=f"{result.device.name} ({device.name})",
+        emulated=result.device.emulated or device.emulated,
     )
     findings = result.findings
-    if info.emulated and not found.emulated:
+    if info.emulated and not result.device.emulated:
         findings = (*validity.machine_findings((), info), *findings)
     return msgspec.structs.replace(
         result,

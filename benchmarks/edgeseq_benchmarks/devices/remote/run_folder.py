@@ -1,4 +1,4 @@
-"""What is done on a board before and after a measurement, by the board's Python alone.
+"""The folder of a run on a board: prepare, unpack, start, stop, by the board's Python alone.
 
 The workstation sends this file over the connection (`python3 - VERB …`), so it needs nothing but
 the standard library of Python 3.7; older ones fail at its first line. Each verb prints one JSON
@@ -7,11 +7,11 @@ object. A run's folder there:
     BASE/edgeseq-UID/KEY/        private; KEY is a hash of everything that was sent
         archive.tar.gz           until it is unpacked
         tree/                    the code (`edgeseq`, …), `bundles/0/`, …, `request.json`
-        pid, owner, alive        the measuring process; who listens to it; when it last did
-        log.jsonl, result.json   what it says, and in the end its result
-        so_far.json              what it had measured some time ago
-        words                    what the process printed
-        spare                    room for the last line on a disk that is full
+        pid, owner, alive        the measuring process; who follows it; the last sign of life
+        log.jsonl, result.json   its progress, and in the end its result
+        checkpoint.json          the result so far
+        output                   what the process printed
+        spare                    room for the last line on a full disk
 """
 
 from __future__ import annotations
@@ -36,25 +36,25 @@ from pathlib import Path  # noqa: E402
 MEMORY_FILE_SYSTEMS = ("tmpfs", "ramfs", "rootfs", "devtmpfs")
 # A run ends its children and its control groups within this when it is asked to.
 END_S = 15.0
-# Somebody who has made a folder may be sending its content.
+# A new folder without a process may still be receiving its content.
 SENDING_S = 30.0
 SPARE_BYTES = 65536
 KEY = re.compile("[0-9a-f]{24}")
 
 
-def prepare(key: str, owner: str, needed_bytes: str, place: str = "") -> dict[str, object]:
-    """The folder for the run, made where it is not there yet, and what is in it.
+def prepare(key: str, owner: str, needed_bytes: str, base_dir: str = "") -> dict[str, object]:
+    """The folder for the run, created if it is missing, and what is in it.
 
-    A run that somebody left behind is cleared away; one that is still measuring is named in
-    `busy` (0: it is being sent). Without a `folder` in the answer there is no room for one.
+    An abandoned run is removed; one that is still measuring is named in `busy` (0: it is being
+    sent). Without a `folder` in the answer there is no room for one.
     """
     if not KEY.fullmatch(key):
-        raise OSError("is no key of a run")
-    choices = [Path(place)] if place else _choices()
+        raise OSError("is not the key of a run")
+    choices = [Path(base_dir)] if base_dir else _choices()
     for base in choices:
-        if os.path.lexists(_mine(base) / key):
-            _check_private(_mine(base))
-            return _state(_mine(base) / key, owner)
+        if os.path.lexists(_user_folder(base) / key):
+            _check_private(_user_folder(base))
+            return _state(_user_folder(base) / key, owner)
     busy = [pid for base in choices for pid in _clear(base)]
     if busy:
         return {"busy": busy}
@@ -62,14 +62,14 @@ def prepare(key: str, owner: str, needed_bytes: str, place: str = "") -> dict[st
     roomy = [base for base in choices if free[base] >= int(needed_bytes)]
     if not roomy:
         best = max(free, key=lambda base: free[base], default=Path())
-        return {"free_bytes": free.get(best, 0), "place": str(best)}
+        return {"free_bytes": free.get(best, 0), "base": str(best)}
     # On a disk where there is one: pages of a memory file system are memory themselves.
-    mine = _mine(min(roomy, key=_in_memory))
+    user_folder = _user_folder(min(roomy, key=_in_memory))
     with contextlib.suppress(FileExistsError):
-        mine.mkdir(0o700)
-    _check_private(mine)
-    (mine / key).mkdir(0o700)
-    return _state(mine / key, owner)
+        user_folder.mkdir(0o700)
+    _check_private(user_folder)
+    (user_folder / key).mkdir(0o700)
+    return _state(user_folder / key, owner)
 
 
 def _choices() -> list[Path]:
@@ -79,14 +79,14 @@ def _choices() -> list[Path]:
     return [path for path in choices if path.is_dir() and os.access(path, os.W_OK | os.X_OK)]
 
 
-def _mine(base: Path) -> Path:
+def _user_folder(base: Path) -> Path:
     return base / f"edgeseq-{os.getuid()}"
 
 
 def _check_private(folder: Path) -> None:
-    """Somebody else's folder, or a link, may stand where others may write."""
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+    """Where others may write, there may be a folder of another user, or a link."""
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise OSError(f"{folder} is not a private folder of this user")
 
 
@@ -103,13 +103,13 @@ def _in_memory(path: Path) -> bool:
 
 
 def _clear(base: Path) -> list[int]:
-    """Removes what dead runs left below `base`; the processes of those that still measure."""
-    mine = _mine(base)
-    if not mine.is_dir() or mine.is_symlink():
+    """Removes abandoned runs below `base`; returns the processes of those that still measure."""
+    user_folder = _user_folder(base)
+    if not user_folder.is_dir() or user_folder.is_symlink():
         return []
-    _check_private(mine)
+    _check_private(user_folder)
     busy = []
-    for folder in list(mine.iterdir()):
+    for folder in list(user_folder.iterdir()):
         pid = _running(folder)
         if pid:
             busy.append(pid)
@@ -122,11 +122,10 @@ def _clear(base: Path) -> list[int]:
 
 def _check_is_run(folder: Path) -> None:
     """Whatever is removed here is a run's folder by its whole path, and private."""
-    in_place = folder.is_absolute() and ".." not in folder.parts
-    if not (
-        in_place and folder.parent == _mine(folder.parent.parent) and KEY.fullmatch(folder.name)
-    ):
-        raise OSError(f"{folder} is no folder of a run")
+    is_plain = folder.is_absolute() and ".." not in folder.parts
+    is_below = folder.parent == _user_folder(folder.parent.parent)
+    if not (is_plain and is_below and KEY.fullmatch(folder.name)):
+        raise OSError(f"{folder} is not the folder of a run")
     if os.path.lexists(str(folder)):
         _check_private(folder.parent)
         _check_private(folder)
@@ -140,7 +139,7 @@ def _touched_ago_s(folder: Path) -> float:
 
 
 def _state(folder: Path, owner: str) -> dict[str, object]:
-    """Takes the run over; what there is of it."""
+    """Takes the run over; returns what is in its folder."""
     (folder / "owner").write_text(owner, encoding="ascii")
     (folder / "alive").touch()
     return {
@@ -162,7 +161,7 @@ def _running(folder: Path) -> int | None:
 
 
 def _ended(pid: int) -> bool:
-    """Whether a process is no more, or waits only to be collected."""
+    """Whether a process has ended (a zombie has)."""
     try:
         words = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -170,9 +169,9 @@ def _ended(pid: int) -> bool:
     return words.rpartition(")")[2].split()[:1] == ["Z"]
 
 
-def unpack(given: str) -> dict[str, object]:
+def unpack(path: str) -> dict[str, object]:
     """Unpacks the archive to `tree`, whole or not at all, and removes it."""
-    folder = Path(given)
+    folder = Path(path)
     draft = folder / "draft"
     shutil.rmtree(str(draft), ignore_errors=True)
     with tarfile.open(str(folder / "archive.tar.gz")) as tar:
@@ -185,13 +184,13 @@ def unpack(given: str) -> dict[str, object]:
     return {}
 
 
-def start(given: str) -> dict[str, object]:
+def start(path: str) -> dict[str, object]:
     """Starts the measuring process, of which no connection is the parent."""
-    folder = Path(given)
+    folder = Path(path)
     if _running(folder):
         return {}
     tree = folder / "tree"
-    for name in ("log.jsonl", "result.json", "so_far.json"):
+    for name in ("log.jsonl", "result.json", "checkpoint.json"):
         with contextlib.suppress(FileNotFoundError):
             (folder / name).unlink()
     (folder / "tmp").mkdir(exist_ok=True)
@@ -200,28 +199,28 @@ def start(given: str) -> dict[str, object]:
     environment = dict(os.environ, TMPDIR=str(folder / "tmp"))
     before = environment.get("PYTHONPATH")
     environment["PYTHONPATH"] = str(tree) + (os.pathsep + before if before else "")
-    with (folder / "words").open("wb") as words:
+    with (folder / "output").open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "edgeseq_benchmarks.devices.remote.agent", str(folder)],
             stdin=subprocess.DEVNULL,
-            stdout=words,
-            stderr=words,
+            stdout=output,
+            stderr=output,
             cwd=str(tree),
             env=environment,
             start_new_session=True,
         )
     (folder / "pid").write_text(str(process.pid), encoding="ascii")
-    # It goes on without this process, which is not to warn about that.
+    # It outlives this process, which is not to warn about that.
     process.returncode = 0
     return {"pid": process.pid}
 
 
-def stop(given: str, owner: str) -> dict[str, object]:
-    """Ends the measuring process and removes everything that was brought here.
+def stop(path: str, owner: str) -> dict[str, object]:
+    """Ends the measuring process and removes everything that was sent.
 
-    Somebody else's run, since it was taken over, is left alone.
+    A run that another workstation has taken over is left alone.
     """
-    folder = Path(given)
+    folder = Path(path)
     _check_is_run(folder)
     with contextlib.suppress(FileNotFoundError):
         if (folder / "owner").read_text(encoding="ascii") != owner:
@@ -243,7 +242,7 @@ def stop(given: str, owner: str) -> dict[str, object]:
 def remove(folder: Path) -> None:
     """Removes a run's folder, and the one above it if that was the last.
 
-    Raises `OSError`, and removes nothing, for what cannot be a folder that `prepare` made.
+    Raises `OSError`, and removes nothing, for what cannot be a folder that `prepare` created.
     """
     _check_is_run(folder)
     shutil.rmtree(str(folder), ignore_errors=True)
@@ -255,7 +254,7 @@ VERBS = {"prepare": prepare, "unpack": unpack, "start": start, "stop": stop}
 
 
 def main() -> None:
-    """Does what the command line says; an error of the system is an answer too."""
+    """Runs the verb of the command line; an error of the system is an answer too."""
     try:
         answer = VERBS[sys.argv[1]](*sys.argv[2:])  # type: ignore[operator]
     except OSError as error:
