@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +16,7 @@ from edgeseq.subprocesses import CommandOutput
 from edgeseq_benchmarks.devices.emulated import EmulatedDevice
 from edgeseq_benchmarks.devices.emulator import board_packages
 from edgeseq_benchmarks.devices.emulator.board_image import BoardImage
+from edgeseq_benchmarks.devices.emulator.host_tools import run_tool
 from edgeseq_benchmarks.devices.wheels import LITERT
 
 # The whole is to take 25 minutes on two idle processors; a machine at work may take twice that.
@@ -42,7 +44,10 @@ def installation(
 
 
 def _install(image: BoardImage, folder: Path) -> CommandOutput:
-    wheels = board_packages.fetch_wheels(folder, LITERT.requirements, image.python)
+    download = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(folder)]
+    settings = board_packages.pip_settings(image.python)
+    run_tool([*download, *settings, *LITERT.requirements], timeout_s=900)
+    wheels = sorted(folder.glob("*.whl"))
     there = PurePosixPath("/root/wheels")
     quoted = " ".join(f"'{name}'" for name in LITERT.requirements)
     # Bytecode is made when a module is first needed: all of numpy's would take minutes.

@@ -114,6 +114,7 @@ def _settings_for(device: Device, settings: Settings) -> Settings:
 
 
 def _measure_on_phone(device: Device, request: BenchRequest, progress: ProgressCallback) -> Result:
+    # It loads NumPy and the TFLite schema, which no other benchmark needs.
     from edgeseq_benchmarks.devices.android.phone_bench import bench_on_phone
 
     if request.native is None:

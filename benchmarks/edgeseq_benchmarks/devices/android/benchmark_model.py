@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from edgeseq.errors import DeviceError, InputError
 from edgeseq.formats.result import OperatorTime
 
@@ -114,8 +116,6 @@ def nanoseconds(printed_us: float) -> int:
 
 def parse_logits(lines: Sequence[str], labels: int) -> tuple[float, ...] | None:
     """float32 values, little endian, from lines of hexadecimal bytes; None unless `labels`."""
-    import numpy as np
-
     digits = "".join("".join(line.split()) for line in lines)
     if not re.fullmatch(r"(?:[0-9a-f]{8})*", digits) or len(digits) != 8 * labels:
         return None

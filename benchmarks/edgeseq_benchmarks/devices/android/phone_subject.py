@@ -45,7 +45,7 @@ class PhoneSubject(Subject):
                 fix="measure it in a Linux userland on the phone, see docs/guides/android.md",
             )
         self._rows = [item for item in self.examples if isinstance(item, TextExample)]
-        self._predicted: dict[int, int] = {}
+        self._class_numbers: dict[int, int] = {}
         self.number = number
         self.stateful = bundle.manifest.lowering == "fused"
         encoder = TextTokenizer.from_file(str(bundle.tokenizer_path), bundle.manifest.max_tokens)
@@ -145,7 +145,7 @@ class PhoneSubject(Subject):
             logits = parse_logits(done.logits, len(self.bundle.labels))
             if logits is None:
                 raise BundleError("gave no readable logits", where=self.name)
-            self._predicted[example] = class_number(logits)
+            self._class_numbers[example] = class_number(logits)
         if job.warmups == 0:
             return
         times = done.times
@@ -191,12 +191,12 @@ class PhoneSubject(Subject):
 
     def predictions(self) -> Predictions | None:
         """The answers, once every test example has one."""
-        if len(self._predicted) < len(self._rows):
+        if len(self._class_numbers) < len(self._rows):
             return None
         labels = self.bundle.labels
         return Predictions(
             gold=tuple(labels.index(example.label) for example in self._rows),
-            predicted=tuple(self._predicted[number] for number in range(len(self._rows))),
+            predicted=tuple(self._class_numbers[number] for number in range(len(self._rows))),
             sources=tuple(example.source for example in self._rows),
             truncated=len(self._truncated),
             unknown_only=len(self._unknown_only),

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+import numpy as np
+
 from edgeseq.errors import DeviceError
 from edgeseq.subprocesses import pause
 from edgeseq_benchmarks.devices.android.benchmark_model import ToolTimes, parse_times
@@ -213,8 +215,6 @@ class _Collector:
 
 def pack_inputs(inputs: Iterable[Sequence[int]]) -> tuple[bytes, list[int]]:
     """Token ids as int32, little endian as every Android is, and where each input begins."""
-    import numpy as np
-
     offsets, content, position = [], bytearray(), 0
     for token_ids in inputs:
         offsets.append(position)

@@ -1,8 +1,9 @@
-"""What a Python is, as one line of JSON on stdout; run by the Python in question.
+"""Prints the facts about the Python that runs it, as one line of JSON.
 
-Written for Python 3.5 and newer, so that one that is too old can say so.
+Written for Python 3.5 and newer, so that one that is too old can report it.
 """
 
+import importlib.util
 import json
 import os
 import platform
@@ -22,20 +23,18 @@ MODULES = (
 
 
 def version_of(module: str) -> str:
-    """The version of an installed module, "" where it does not say one."""
+    """The version of an installed module, "" where it is unknown."""
     try:
-        from importlib.metadata import version
+        from importlib.metadata import version  # missing before Python 3.8
 
         return version(module.replace("_", "-")) or ""
-    except Exception:  # noqa: BLE001 - before Python 3.8, or a module without metadata
+    except Exception:  # noqa: BLE001 - that, or a module without metadata
         return ""
 
 
 def has(module: str) -> bool:
     """Whether a module is there; distributions split the standard library too."""
-    from importlib.util import find_spec
-
-    return find_spec(module) is not None
+    return importlib.util.find_spec(module) is not None
 
 
 def main() -> None:

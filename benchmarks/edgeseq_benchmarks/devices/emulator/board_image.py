@@ -162,21 +162,6 @@ def _make_key(path: Path) -> None:
     )
 
 
-def remove_all(cache: Path | None = None) -> int:
-    """Removes every image that is kept; how many bytes they held."""
-    folder = emulator_folder(cache)
-    if not folder.exists():
-        return 0
-    with one_at_a_time(folder):
-        size_bytes = sum(
-            path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file()
-        )
-        for path in folder.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-    return size_bytes
-
-
 @contextmanager
 def one_at_a_time(folder: Path) -> Iterator[None]:
     """Lets one process work in the folder; another one waits."""

@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from edgeseq.errors import DeviceError
@@ -32,16 +31,6 @@ def pip_settings(python: str) -> list[str]:
         *(word for name in platforms for word in ("--platform", name)),
         *(word for abi in abis for word in ("--abi", abi)),
     ]
-
-
-def fetch_wheels(folder: Path, requirements: Sequence[str], python: str) -> list[Path]:
-    """Wheels of the requirements, with all that they need, for that Python on the board.
-
-    Raises `DeviceError` with pip's own words.
-    """
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(folder)]
-    run_tool([*command, *pip_settings(python), *requirements], timeout_s=_TIMEOUT_S)
-    return sorted(folder.glob("*.whl"))
 
 
 def install(tree: Path, venv_path: str, python: str) -> list[str]:

@@ -25,7 +25,6 @@ from edgeseq_benchmarks.devices.ssh import SshDevice
 USER = "root"
 _LOOPBACK = "127.0.0.1"
 _POLL_S = 0.25
-_STOP_S = 30.0
 _CONSOLE_LINES = 4
 # $1 is a word for `ps`; the rest is the command. The reader kills the whole process group.
 _SUPERVISED = 'exec 3<&0; { cat <&3 >/dev/null; kill -s KILL 0; } & exec "$@" 3<&- </dev/null'
