@@ -23,8 +23,9 @@ from edgeseq.formats.codec import decode_json
 from edgeseq.formats.storage import read_bytes, read_json, sha256_file
 from edgeseq.formats.trained_model import Arch
 from edgeseq.tasks.examples import AnyExample, TaggedExample, labels_of
+from edgeseq.tasks.head import Head
 from edgeseq.tasks.registry import task_of
-from edgeseq.tasks.task import Head, Task
+from edgeseq.tasks.task import Task
 
 SCHEMA_VERSION = 2
 RecipeName = Literal[

@@ -10,13 +10,15 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from edgeseq.errors import BundleError, DeviceError
 from edgeseq.runtime import PADDING_ID
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 RuntimePackage = Literal["ai-edge-litert", "tflite-runtime", "tensorflow"]
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from edgeseq.tasks.examples import AnyExample, TextExample
+from edgeseq.tasks.head import Head
 
 if TYPE_CHECKING:
     from edgeseq.tasks.metric import Metric
-
-Head = Literal["text-classification", "token-classification", "language-modeling"]
 
 
 class LengthChart(NamedTuple):

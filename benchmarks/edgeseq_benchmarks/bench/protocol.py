@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from edgeseq.tasks.task import Head
+from edgeseq.tasks.head import Head
 
 Phase = Literal[
     "started",

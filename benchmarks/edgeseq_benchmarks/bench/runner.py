@@ -29,7 +29,7 @@ from edgeseq.formats.result import (
 )
 from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq.subprocesses import command_text
-from edgeseq.tasks.task import Head
+from edgeseq.tasks.head import Head
 from edgeseq_benchmarks.bench import optional_stages, stages, validity
 from edgeseq_benchmarks.bench.context import BenchContext, Timeouts
 from edgeseq_benchmarks.bench.limits.boards import find_board

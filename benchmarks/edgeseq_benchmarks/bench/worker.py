@@ -33,7 +33,7 @@ from edgeseq_benchmarks.bench.probes.query_timer import (
     time_texts,
 )
 from edgeseq_benchmarks.bench.protocol import AnyCommand, AnyReply, MemoryReading, Phase
-from edgeseq_benchmarks.bench.query_steps import STEPS, LanguageModelSteps, TaskSteps
+from edgeseq_benchmarks.bench.query_steps import TaskSteps, load_steps_class
 
 _PR_SET_PDEATHSIG = 1
 # Progress within a limit is reported at most this often: reporting takes time too.
@@ -67,12 +67,6 @@ class _Worker:
             raise DeviceError("no model is loaded", fix="send `load` first")
         return self._steps
 
-    @property
-    def language_model(self) -> LanguageModelSteps:
-        if not isinstance(self._steps, LanguageModelSteps):
-            raise DeviceError("no language model is loaded", fix="send `load` first")
-        return self._steps
-
     def load(self, command: protocol.LoadModel) -> protocol.ModelLoaded:
         ledger: list[MemoryReading] = []
 
@@ -82,7 +76,7 @@ class _Worker:
             if command.ledger:
                 ledger.append(self.read_memory(phase))
 
-        runtime = find_runtime()
+        steps_class, runtime = load_steps_class(command.head), find_runtime()
         imported_ns = time.perf_counter_ns()
         threads = process_memory.count_threads()
         if command.ledger:
@@ -93,7 +87,7 @@ class _Worker:
         begun_ns = time.perf_counter_ns()
         self._tokenizer = TextTokenizer.from_file(command.tokenizer_path, command.max_tokens)
         end_phase("tokenizer_loaded")
-        self._steps = steps = STEPS[command.head](command, runtime, self._tokenizer)
+        self._steps = steps = steps_class(command, runtime, self._tokenizer)
         self._model_path = command.model_path
         end_phase("model_loaded")
         steps.allocate(command.first_text)
@@ -183,11 +177,10 @@ class _Worker:
         return protocol.LengthDone(protocol.pack(times_ns))
 
     def score_document(self, command: protocol.ScoreDocument) -> protocol.DocumentScored:
-        score = self.language_model.score_document(command.text, command.start_text)
-        return protocol.DocumentScored(*score)
+        return self.steps.score_document(command.text, command.start_text)
 
     def complete(self, command: protocol.Complete) -> protocol.TopK:
-        return self.language_model.complete(command.text, command.start_text, command.count)
+        return self.steps.complete(command.text, command.start_text, command.count)
 
     def run_limited(self, command: protocol.RunLimited) -> protocol.LimitedProgress:
         """Sends all replies but the last, which it returns."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import signal
 import subprocess
@@ -196,7 +197,7 @@ def test_importing_the_device_half_loads_no_framework() -> None:
         "import importlib, pkgutil, sys\n"
         "import edgeseq_benchmarks.bench as bench\n"
         "for module in pkgutil.walk_packages(bench.__path__, bench.__name__ + '.'):\n"
-        "    if not module.name.endswith(('.worker', '.query_steps')):\n"
+        "    if not module.name.endswith(('.worker', '_steps')):\n"
         "        importlib.import_module(module.name)\n"
         "import edgeseq.cli.bench, edgeseq.api.bench, edgeseq.suite.jobs.bench\n"
         "import edgeseq_benchmarks.devices.remote.agent\n"
@@ -207,3 +208,26 @@ def test_importing_the_device_half_loads_no_framework() -> None:
         [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60
     )
     assert answer.stdout.strip() == "[]"
+
+
+def test_the_measured_process_imports_no_formats_or_statistics() -> None:
+    """What it imports is part of every model's memory."""
+    program = (
+        "import sys, edgeseq_benchmarks.bench.worker\n"
+        "import edgeseq_benchmarks.bench.text_steps\n"
+        "print(sorted(name for name in sys.modules if name.startswith('edgeseq.')))"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60
+    )
+    assert ast.literal_eval(answer.stdout) == [
+        "edgeseq.errors",
+        "edgeseq.formats",
+        "edgeseq.formats.codec",
+        "edgeseq.runtime",
+        "edgeseq.runtime.interpreter",
+        "edgeseq.runtime.text_tokenizer",
+        "edgeseq.tasks",
+        "edgeseq.tasks.head",
+        "edgeseq.tasks.mentions",
+    ]

@@ -1,0 +1,63 @@
+"""The steps of a query in token classification: one label per word."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgeseq.runtime.interpreter import TfliteRuntime
+from edgeseq.runtime.text_tokenizer import TextTokenizer
+from edgeseq.tasks.tagging import best_tags, bio_rules
+from edgeseq.tasks.word_windows import Windowed, WordEncoder, word_rows
+from edgeseq_benchmarks.bench import protocol
+from edgeseq_benchmarks.bench.protocol import Text, TextPrediction, TokenizationFlags
+from edgeseq_benchmarks.bench.query_steps import StatelessSteps
+
+
+class TokenClassificationSteps(StatelessSteps):
+    """One label per word; BIO rules are kept when decoding where labels are spans."""
+
+    by_token = True
+
+    def __init__(
+        self, command: protocol.LoadModel, runtime: TfliteRuntime, tokenizer: TextTokenizer
+    ) -> None:
+        super().__init__(command, runtime, tokenizer)
+        self._encoder = WordEncoder(tokenizer.disable_truncation(), command.max_tokens)
+        self._rules = bio_rules(command.span_labels) if command.span_labels else None
+
+    def allocate(self, text: Text) -> None:
+        self._model.allocate(max(map(len, self.tokenize(text).windows)))
+
+    def tokenize(self, text: Text) -> Windowed:
+        """The windows that cover a text; a string is divided at white space."""
+        return self._encoder.encode(text.split() if isinstance(text, str) else text)
+
+    def infer(self, inputs: Windowed) -> tuple[Windowed, list[Any]]:
+        """The logits [tokens, labels] of every window."""
+        return inputs, [self._model.infer(row) for row in inputs.windows]
+
+    def decode(self, outputs: tuple[Windowed, list[Any]]) -> tuple[int, ...]:
+        """The best tags of all words under the rules."""
+        inputs, logits = outputs
+        return tuple(best_tags(word_rows(logits, inputs), self._rules).tolist())
+
+    def count(self, inputs: Windowed) -> int:
+        """Tokens that are computed."""
+        return inputs.n_tokens
+
+    def predict(self, text: Text) -> TextPrediction:
+        inputs = self.tokenize(text)
+        outputs = self.infer(inputs)
+        return TextPrediction(
+            token_ids=tuple(token_id for row in inputs.windows for token_id in row),
+            logits=tuple(word_rows(outputs[1], inputs).ravel().tolist()),
+            classes=self.decode(outputs),
+            flags=_window_flags(inputs),
+        )
+
+    def flags(self, text: Text) -> TokenizationFlags:
+        return _window_flags(self.tokenize(text))
+
+
+def _window_flags(inputs: Windowed) -> TokenizationFlags:
+    return TokenizationFlags(bool(inputs.cut_words), inputs.unknown_only, len(inputs.windows) > 1)

@@ -1,0 +1,47 @@
+"""The steps of a query in text classification: one label per text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from edgeseq.runtime.interpreter import TfliteRuntime
+from edgeseq.runtime.text_tokenizer import TextTokenizer
+from edgeseq_benchmarks.bench import protocol
+from edgeseq_benchmarks.bench.protocol import Text, TextPrediction, TokenizationFlags
+from edgeseq_benchmarks.bench.query_steps import StatelessSteps
+
+
+class TextClassificationSteps(StatelessSteps):
+    """One label per text."""
+
+    by_token = False
+
+    def __init__(
+        self, command: protocol.LoadModel, runtime: TfliteRuntime, tokenizer: TextTokenizer
+    ) -> None:
+        super().__init__(command, runtime, tokenizer)
+        self.tokenize: Callable[[Any], Any] = tokenizer.token_ids
+        self.infer: Callable[[Any], Any] = self._model.infer
+        self.count: Callable[[Any], int] = len
+
+    def allocate(self, text: Text) -> None:
+        self._model.allocate(len(self.tokenize(text)))
+
+    def decode(self, logits: Any) -> int:
+        """The class of a text: the largest logit. This is what is timed as decoding."""
+        return int(logits.argmax())
+
+    def predict(self, text: Any) -> TextPrediction:
+        encoded = self._tokenizer.encode(text)
+        logits = self.infer(encoded.token_ids)
+        return TextPrediction(
+            token_ids=tuple(encoded.token_ids),
+            logits=tuple(logits.tolist()),
+            classes=self.decode(logits),
+            flags=TokenizationFlags(encoded.truncated, encoded.unknown_only),
+        )
+
+    def flags(self, text: Any) -> TokenizationFlags:
+        encoded = self._tokenizer.encode(text)
+        return TokenizationFlags(encoded.truncated, encoded.unknown_only)
