@@ -66,7 +66,7 @@ def bench(
         DeviceError: The device cannot be reached, was lost, or cannot set a limit.
         InputError: An option is out of range.
 
-    Example:
+    Examples:
         >>> result = es.bench([bundle], device="ssh://pi@kitchen", memory_limits=["16MB"])
         >>> result["mine"].latency.p95
     """
@@ -116,7 +116,7 @@ def bench_all(
     Raises:
         InputError: A device is unknown or named twice, or an option is out of range.
 
-    Example:
+    Examples:
         >>> outcomes = es.bench_all([bundle], ["local", "ssh://pi@kitchen"])
     """
     # The device half is loaded only to measure.

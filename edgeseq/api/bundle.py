@@ -76,7 +76,7 @@ class Bundle:
             DataError: A text is empty or lacks what the task needs.
             BundleError: The bundle is damaged, or is a language model (see `continue_texts`).
 
-        Example:
+        Examples:
             >>> bundle.predict(["The battery died."])[0].label
             'negative'
         """
@@ -151,7 +151,7 @@ def load_bundle(path: str | Path) -> Bundle:
     Raises:
         BundleError: A file is missing, damaged or unsafe, or its schema version is unknown.
 
-    Example:
+    Examples:
         >>> bundle = es.load_bundle("bundles/mine")
     """
     return _read(Path(path), verify_hashes=True)

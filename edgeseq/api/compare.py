@@ -25,7 +25,7 @@ def compare(
         ResultError: A result is damaged, they have no model in common, or they were measured under
             different conditions (without `across`).
 
-    Example:
+    Examples:
         >>> es.compare(old, new).regressions("p95>10%")
         ()
     """

@@ -104,7 +104,7 @@ def convert(
         RefusedError: It loses more than `max_drop`.
         OutputError: `out` exists or cannot be written.
 
-    Example:
+    Examples:
         >>> bundle = es.convert(model, data, recipe="dynamic_wi8_afp32", out="bundles/mine")
     """
     if lowering == "auto":
@@ -139,7 +139,7 @@ def convert_all(
         InputError: The recipes and lowerings do not go together.
         Exception: What `convert` raises.
 
-    Example:
+    Examples:
         >>> result = es.convert_all(model, data, recipes=["float32", "float16"], out="bundles")
         >>> [bundle.name for bundle in result.bundles]
     """
@@ -258,7 +258,7 @@ def convert_to_tflite(
         CheckpointError: The model cannot be read.
         ConversionError: The file differs from the float model, or the runtime lacks an operator.
 
-    Example:
+    Examples:
         >>> es.convert_to_tflite("tagger.h5", "tagger.tflite").size_bytes
     """
     # The workstation half is loaded only to convert.

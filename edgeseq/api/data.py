@@ -57,7 +57,7 @@ def load_dataset(source: str | Path, **options: Unpack[DatasetOptions]) -> AnyDa
         DataError: The data set is unknown or not what its format promises.
         FetchError: It cannot be downloaded.
 
-    Example:
+    Examples:
         >>> data = es.load_dataset("reviews.csv", text_column="text", label_column="label")
     """
     progress = options.get("progress", "auto")
@@ -95,7 +95,7 @@ def list_datasets(data_dir: str | Path | None = None) -> tuple[Entry, ...]:
     Args:
         data_dir: Folder of local copies; an entry says whether it is available there.
 
-    Example:
+    Examples:
         >>> [entry.name for entry in es.list_datasets()][0]
         'customer-feedback'
     """
@@ -112,7 +112,7 @@ def save_dataset(data: DatasetSource, folder: str | Path) -> Path:
     Raises:
         OutputError: The folder exists or cannot be written.
 
-    Example:
+    Examples:
         >>> es.save_dataset(data, "splits")
     """
     dataset = resolve_dataset(data)
@@ -136,7 +136,7 @@ def summarize_dataset(data: DatasetSource) -> Summary:
     Raises:
         DataError: As for `load_dataset`.
 
-    Example:
+    Examples:
         >>> es.summarize_dataset("reviews.csv").test_texts_in_train
         0
     """

@@ -36,7 +36,7 @@ def add_device(
     Raises:
         InputError: The name or the address has an error, or the name is in use.
 
-    Example:
+    Examples:
         >>> es.devices.add_device("kitchen", "ssh://pi@kitchen.local")
     """
     # The device half is loaded only to check an address.
@@ -85,7 +85,7 @@ def check_device(device: str = "local", *, python: str | None = None) -> DeviceC
         DeviceError: The device cannot be reached.
         InputError: The device is unknown.
 
-    Example:
+    Examples:
         >>> es.devices.check_device("local").ready
         True
     """

@@ -47,7 +47,7 @@ def inspect(path: str | Path, *, profile: bool = False) -> Inspection:
         BundleError: The file is damaged or not TFLite.
         InputError: `profile` of a bare file, which has no texts to run on.
 
-    Example:
+    Examples:
         >>> [use.name for use in es.inspect("bundles/mine").model.operator_uses()][:2]
     """
     path = Path(path)

@@ -98,7 +98,7 @@ def load_model(
     Raises:
         CheckpointError: `source` is not a model that can be read.
 
-    Example:
+    Examples:
         >>> model = es.load_model("models/lstm")
     """
     # Readers of models import numpy and h5py.

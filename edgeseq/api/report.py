@@ -34,7 +34,7 @@ def report(
         ResultError: A result is damaged, or one model was measured twice under equal conditions.
         InputError: The budget has an error.
 
-    Example:
+    Examples:
         >>> report = es.report([result], budget="memory=16MB p95=20ms")
         >>> report.verdict.winner
     """
@@ -70,7 +70,7 @@ def recommend(
         ResultError: As for `report`.
         InputError: A limit is unknown or has no unit.
 
-    Example:
+    Examples:
         >>> es.recommend([result], memory="64MB", p95="20ms").verdict.winner
     """
     # A blank inside a value ("64 MB") must not end the item.

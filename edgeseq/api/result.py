@@ -246,7 +246,7 @@ def load_result(path: str | Path) -> Result:
     Raises:
         ResultError: The file is damaged or its schema version is unknown.
 
-    Example:
+    Examples:
         >>> result = es.load_result("result.json")
     """
     return Result(read_result(Path(path)), Path(path))

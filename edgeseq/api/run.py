@@ -99,7 +99,7 @@ def run(
         OutputError: `out` holds other files, or cannot be written.
         Exception: What the failed step raised; finished steps are kept.
 
-    Example:
+    Examples:
         >>> output = es.run("tickets.toml", out="runs/tickets")
         >>> output.report.verdict.winner
     """

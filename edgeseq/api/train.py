@@ -69,7 +69,7 @@ def train(
         CheckpointError: Weights or teacher cannot be used.
         OutputError: `out` exists or cannot be written.
 
-    Example:
+    Examples:
         >>> teacher = es.train(data, arch="bert")
         >>> student = es.train(data, arch="lstm", teacher=teacher)
     """
