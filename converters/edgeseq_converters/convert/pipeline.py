@@ -3,7 +3,7 @@
 The walk of a Keras LSTM (`edgeseq convert feedback.keras --data … --out …`):
 
 1. load: `import_model.load_model` reads the layers (`models.read`, `models.keras`) as a `Network`;
-   `fit_to_dataset` makes it a `TrainedModel` with the data's labels.
+   `fit_model.fit_to_dataset` makes it a `TrainedModel` with the data's labels.
 2. plan: `plan.plan_bundles` gives a recipe, a `Target` and a path per bundle.
 3. lower: `lower.dispatch.lower` writes the operators; `verify.structure` reads the bytes.
 4. verify: `verify.interpreter_process` runs the file in a child process, the only one;
@@ -30,7 +30,7 @@ from pathlib import Path
 import msgspec
 
 import edgeseq
-from edgeseq.errors import ConversionError, DataError, RefusedError
+from edgeseq.errors import ConversionError, RefusedError
 from edgeseq.formats.arrays import array_bytes
 from edgeseq.formats.bundle import (
     FILES,
@@ -49,7 +49,8 @@ from edgeseq.formats.trained_model import TrainedModel
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.tasks.examples import AnyDataset
 from edgeseq.tasks.registry import task_of
-from edgeseq_converters.convert.import_model import ImportedModel, fit_to_dataset
+from edgeseq_converters.convert.fit_model import VocabularyTrim, fit_to_dataset
+from edgeseq_converters.convert.import_model import ImportedModel
 from edgeseq_converters.convert.lower.dispatch import LOWERINGS, Target, lower, network_to_tflite
 from edgeseq_converters.convert.plan import (
     AUTO,
@@ -75,20 +76,8 @@ from edgeseq_converters.models.arrays import vocabulary_size
 from edgeseq_converters.models.encoder import WORD_TABLE
 from edgeseq_converters.models.from_trained import network_of
 from edgeseq_converters.models.network import Network
-from edgeseq_converters.models.trim_encoder import trim_model
-from edgeseq_converters.models.trim_recurrent import trim_trained
-from edgeseq_converters.models.vocabulary import changed_tokenization
 
 _TOOLS = ("ai-edge-litert", "numpy", "tokenizers", "safetensors")
-
-
-class VocabularyTrim(msgspec.Struct, frozen=True):
-    """Rows of the embedding table before and after trimming, and how many of the development texts
-    are tokenized differently since (their predictions may differ)."""
-
-    rows_before: int
-    rows_after: int
-    changed_tokenization: int = 0
 
 
 class ConvertedBundles(msgspec.Struct, frozen=True):
@@ -129,9 +118,8 @@ def convert(
     the float model than the recipe allows, `RefusedError` when it loses too many points, and
     `OutputError` when the output exists (without `overwrite`) or cannot be written.
     """
-    model, vocabulary = _trimmed(fit_to_dataset(imported, dataset), dataset, options)
+    model, vocabulary = fit_to_dataset(imported, dataset, options)
     plans, refused = plan_bundles(model.manifest, out, options)
-    _check_dataset(dataset, model)
     converter = _BundleConverter(model, dataset, imported, options, progress)
     bundles = []
     for candidates in plans:
@@ -162,34 +150,6 @@ def _first_accepted(
     )
 
 
-def _trimmed(
-    model: TrainedModel, dataset: AnyDataset, options: ConversionOptions
-) -> tuple[TrainedModel, VocabularyTrim]:
-    rows = vocabulary_size(model)
-    if not options.trim_vocabulary:
-        return model, VocabularyTrim(rows, rows)
-    # Of the training texts alone: what a test text needs must not be known beforehand.
-    trim = trim_model if model.manifest.arch == "bert" else trim_trained
-    texts = [example.text for example in dataset.train]
-    trimmed = trim(model, texts, min_count=options.min_piece_count)
-    dev_texts = [example.text for example in dataset.dev]
-    changed = changed_tokenization(model.tokenizer_json, trimmed.tokenizer_json, dev_texts)
-    return trimmed, VocabularyTrim(rows, vocabulary_size(trimmed), changed)
-
-
-def _check_dataset(dataset: AnyDataset, model: TrainedModel) -> None:
-    if dataset.labels != model.manifest.labels:
-        raise DataError(
-            f"has other labels than the model {model.manifest.name}",
-            where=dataset.name,
-            found=", ".join(dataset.labels),
-            expected=", ".join(model.manifest.labels),
-            fix="name the data that the model was trained on",
-        )
-    if not dataset.test:
-        raise DataError("has no test examples to score on a device", where=dataset.name)
-
-
 class _BundleConverter:
     """One model and data set, converted in turn by several plans."""
 
@@ -204,6 +164,7 @@ class _BundleConverter:
         self._model, self._dataset, self._source = model, dataset, imported.source
         self._is_renamed = imported.options.name is not None
         self._options, self._progress = options, progress
+        self._is_gated = options.is_gated
         self._task = task_of(model.manifest.task)
         self._comparisons: dict[int, TextComparison | StreamComparison] = {}
 
@@ -228,7 +189,7 @@ class _BundleConverter:
             tried_runtime = check_older_runtime(
                 plan.target.runtime, file, token_ids, outputs, recipe, progress=self._progress
             )
-            if self._options.is_gated:
+            if self._is_gated:
                 check = check_perplexity if self._task.is_streaming else check_drop
                 check(measured.fidelity, self._options.max_drop, where=recipe.name)
             return self._write(draft, plan, lowered, measured, tried_runtime)
@@ -237,12 +198,11 @@ class _BundleConverter:
         """That of the plan's longest text; its float reference is computed once."""
         max_tokens = plan.target.steps or self._model.manifest.max_tokens
         if max_tokens not in self._comparisons:
-            all_examples = self._options.is_gated
             self._comparisons[max_tokens] = (
                 StreamComparison(self._model, self._dataset)
                 if self._task.is_streaming
                 else TextComparison(
-                    self._model, self._dataset, max_tokens, all_examples=all_examples
+                    self._model, self._dataset, max_tokens, all_examples=self._is_gated
                 )
             )
         return self._comparisons[max_tokens]

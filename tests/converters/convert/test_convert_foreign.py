@@ -28,7 +28,8 @@ from edgeseq.formats.trained_model import TrainedModel, read_model_folder, write
 from edgeseq.runtime.interpreter import SignatureNames, TfliteModel
 from edgeseq.tasks.examples import Dataset
 from edgeseq_converters.convert.bare_file import BareFile, convert_to_file
-from edgeseq_converters.convert.import_model import ImportOptions, load_model, with_logits
+from edgeseq_converters.convert.fit_model import with_logits
+from edgeseq_converters.convert.import_model import ImportOptions, load_model
 from edgeseq_converters.convert.lower.dispatch import recipes_of
 from edgeseq_converters.convert.pipeline import ConvertedBundles, convert
 from edgeseq_converters.convert.plan import ConversionOptions

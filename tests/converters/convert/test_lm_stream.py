@@ -235,8 +235,10 @@ def test_a_bundle_is_compared_with_the_float_model(
         load_model(trained),
         data,
         tmp_path / "bundle",
-        ConversionOptions(recipes=("dynamic_wi8_afp32",)),
+        ConversionOptions(recipes=("dynamic_wi8_afp32",), runtime="tflite-runtime==2.14"),
     ).bundles[0][1]
+    # Run there where this Python can have it and it can be installed.
+    assert str(manifest.provenance.tried_runtime).startswith("tflite-runtime 2.14.0: ")
     bundle = read_bundle(tmp_path / "bundle")
     assert bundle.labels == ()
     assert [one.name for one in manifest.signature.outputs] == ["logits", "h0_next", "c0_next"]

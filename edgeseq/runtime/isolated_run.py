@@ -1,0 +1,86 @@
+"""Runs one .tflite file on texts in the TFLite runtime of this environment, as a child process.
+
+It speaks the protocol of `edgeseq.subprocesses`. The job has `path`, `signature_key`, `output`,
+`width` (the size of the output's last axis), `per_token`, `window` (of a language model, else
+null), `token_ids` by text, `stage` and `outputs_path`, where the outputs are written.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeseq.errors import EdgeseqError
+from edgeseq.progress import ProgressCallback, ProgressUpdate
+from edgeseq.runtime.interpreter import SignatureNames, TfliteModel
+from edgeseq.runtime.stateful import StatefulModel
+from edgeseq.subprocesses import JobChannel, JobFailure, JobMessage
+
+
+def run(job: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]:
+    """Writes the model's output for each text, float32 behind each other; returns their shapes."""
+    stage, token_ids = job["stage"], job["token_ids"]
+    run_texts = _run_classifier if job["window"] is None else _run_language_model
+    shapes = []
+    with Path(job["outputs_path"]).open("wb") as file:
+        for number, output in enumerate(run_texts(job)):
+            file.write(output.tobytes())
+            shapes.append(output.shape)
+            if number % 16 == 0:
+                progress(ProgressUpdate(stage, number, len(token_ids)))
+    progress(ProgressUpdate(stage, len(token_ids), len(token_ids)))
+    return {"shapes": shapes}
+
+
+def _run_classifier(job: dict[str, Any]) -> Iterator[npt.NDArray[np.float32]]:
+    """The output for each text at its real length, from a fresh state."""
+    model = TfliteModel(
+        job["path"],
+        signature=SignatureNames(job["signature_key"], output=job["output"]),
+        num_labels=job["width"],
+        by_token=job["per_token"],
+    )
+    for text in job["token_ids"]:
+        yield model.infer(text)
+
+
+def _run_language_model(job: dict[str, Any]) -> Iterator[npt.NDArray[np.float32]]:
+    """The logits behind each token of each text, which is read in two pieces from a fresh state:
+    an error in carrying the state, or in what is seen of the window, shows."""
+    model = StatefulModel(
+        job["path"],
+        max_tokens=job["window"],
+        signature_key=job["signature_key"],
+        vocabulary_size=job["width"],
+    )
+    for text in job["token_ids"]:
+        model.reset()
+        first = max(1, len(text) // 3)
+        yield np.concatenate([model.feed(piece) for piece in (text[:first], text[first:]) if piece])
+
+
+def main() -> int:
+    """Runs the one job on stdin and sends its answer or its error; returns the exit code."""
+    channel = JobChannel()
+    try:
+        answer = run(channel.job.arguments, channel.report)
+    except EdgeseqError as error:
+        channel.send(JobMessage(failure=JobFailure(type(error).__name__, str(error))))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except Exception:  # noqa: BLE001 - the last stop of a process: the parent reads the log's end
+        traceback.print_exc()
+        return 1
+    channel.send(JobMessage(answer=answer))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
