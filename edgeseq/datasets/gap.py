@@ -13,20 +13,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgeseq.datasets.lines import numbered_lines
+from edgeseq.datasets.local_source import DatasetEntry, LocalSource
 from edgeseq.datasets.splits import make_dataset
 from edgeseq.errors import DataError
 from edgeseq.tasks.examples import Dataset, SplitName, TextExample
 from edgeseq.tasks.mentions import LABELS, mark
-
-NAME = "gap"
-TASK = "coref"
-SIZES = (2_000, 454, 2_000)
-LICENCE = "Apache-2.0; the passages are Wikipedia's (CC BY-SA 3.0)"
-ORIGIN = "a local folder: gap-development.tsv, gap-validation.tsv, gap-test.tsv, as released"
-CITATION = (
-    "Webster, K., Recasens, M., Axelrod, V. & Baldridge, J. (2018). Mind the GAP: A Balanced "
-    "Corpus of Gendered Ambiguous Pronouns. TACL 6."
-)
 
 FILES: dict[SplitName, str] = {
     "train": "gap-development.tsv",
@@ -39,32 +30,6 @@ COLUMNS = (
 )
 FEMININE = frozenset({"she", "her", "hers"})
 MASCULINE = frozenset({"he", "him", "his"})
-
-
-def load(data_dir: Path | None) -> Dataset:
-    """The three splits, from `data_dir` or its folder `gap`; `source` is the pronoun's gender.
-
-    Raises `DataError` when the files are not there, and as `read_gap` does.
-    """
-    files = None if data_dir is None else find_files(data_dir)
-    if files is None:
-        raise DataError(
-            "gap is not on this machine",
-            where=data_dir,
-            expected=ORIGIN,
-            fix="put one into a folder and name that with --data-dir or EDGESEQ_DATA",
-        )
-    splits = {split: read_gap(path) for split, path in files.items()}
-    return make_dataset(NAME, TASK, LABELS, **splits, licence=LICENCE, origin=ORIGIN)
-
-
-def find_files(data_dir: Path) -> dict[SplitName, Path] | None:
-    """The file of each split, if all three lie in `data_dir` or in its folder `gap`."""
-    for folder in (data_dir / "gap", data_dir):
-        files = {split: folder / name for split, name in FILES.items()}
-        if all(path.is_file() for path in files.values()):
-            return files
-    return None
 
 
 def read_gap(path: Path) -> tuple[TextExample, ...]:
@@ -148,3 +113,30 @@ def _answer(word: str, where: str) -> bool:
     if word not in ("TRUE", "FALSE"):
         raise DataError("no answer", where=where, found=repr(word), expected="TRUE or FALSE")
     return word == "TRUE"
+
+
+def _read(entry: DatasetEntry, paths: tuple[Path, ...]) -> Dataset:
+    splits = {split: read_gap(path) for split, path in zip(FILES, paths, strict=True)}
+    return make_dataset(
+        entry.name, entry.task, LABELS, **splits, licence=entry.licence, origin=entry.origin
+    )
+
+
+SOURCE = LocalSource(
+    DatasetEntry(
+        name="gap",
+        task="coref",
+        title="GAP: does the pronoun mean A, B or neither",
+        sizes=(2_000, 454, 2_000),
+        licence="Apache-2.0; the passages are Wikipedia's (CC BY-SA 3.0)",
+        origin="a local folder: gap-development.tsv, gap-validation.tsv, gap-test.tsv, as released",
+        citation=(
+            "Webster, K., Recasens, M., Axelrod, V. & Baldridge, J. (2018). Mind the GAP: A "
+            "Balanced Corpus of Gendered Ambiguous Pronouns. TACL 6."
+        ),
+    ),
+    ("gap",),
+    (tuple(FILES.values()),),
+    _read,
+)
+"""`source` of an example is the pronoun's gender."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from edgeseq.datasets.own_files import Splits, from_splits
 from edgeseq.datasets.tables import Columns
+from edgeseq.datasets.user_files import labelled_dataset
 from edgeseq.errors import DataError, FetchError
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.tasks.examples import Dataset, SplitName, TextExample
@@ -86,14 +86,14 @@ def from_hub_splits(
     features = splits["train"].features
     text, label = _columns(name, features, columns)
     labels: Sequence[str] | None = getattr(features[label], "names", None)
-    examples_by_split: Splits = {}
+    examples_by_split: dict[SplitName, tuple[TextExample, ...]] = {}
     for split, hub_names in _HUB_SPLITS.items():
         for hub_name in hub_names:
             if hub_name in splits and split not in examples_by_split:
                 examples = tuple(_examples(splits[hub_name], text, label, labels, name))
                 if examples:
                     examples_by_split[split] = examples
-    return from_splits(
+    return labelled_dataset(
         name,
         task,
         examples_by_split,

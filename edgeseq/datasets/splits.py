@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -37,6 +37,26 @@ def split_of_group(group: str) -> SplitName:
     if number < 80:
         return "train"
     return "dev" if number < 90 else "test"
+
+
+def fill_splits(
+    splits: Mapping[SplitName, Sequence[ExampleT]],
+) -> dict[SplitName, tuple[ExampleT, ...]]:
+    """The three splits; missing ones are cut from train, 10 of 100 buckets each.
+
+    What is hashed is an example's group, or its text without one, so that equal texts and the
+    members of a group are never divided (see `bucket`). Raises `DataError` without train.
+    """
+    if "train" not in splits:
+        raise DataError("has no train split", expected="train, with or without dev and test")
+    cut: dict[SplitName, list[ExampleT]] = {split: [] for split in SPLITS}
+    for example in splits["train"]:
+        split = split_of_group(example.group or example.text)
+        cut["train" if split in splits else split].append(example)
+    return {
+        split: tuple(cut[split] if split == "train" else splits.get(split, cut[split]))
+        for split in SPLITS
+    }
 
 
 def canonical_sha256(

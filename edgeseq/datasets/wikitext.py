@@ -15,58 +15,19 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from edgeseq.datasets.entry import Entry
 from edgeseq.datasets.lines import numbered_lines
+from edgeseq.datasets.local_source import DatasetEntry, LocalSource
 from edgeseq.datasets.splits import canonical_sha256
 from edgeseq.errors import DataError
 from edgeseq.tasks.examples import Dataset, SplitName, StreamExample
 
-NAME = "wikitext2"
 TASK = "lm"
 EOS = "<eos>"
 """The end of a line; also the word before the first one of an article."""
 UNKNOWN = "<unk>"
-SIZES = (600, 60, 60)
-LICENCE = "CC BY-SA 3.0 (Wikipedia)"
-ORIGIN = "a local folder: wikitext2/{train,valid,test}.txt, or as wiki.{train,valid,test}.tokens"
-CITATION = (
-    "Merity, S., Xiong, C., Bradbury, J. & Socher, R. (2016). Pointer Sentinel Mixture Models. "
-    "arXiv:1609.07843."
-)
 FILES: dict[SplitName, str] = {"train": "train", "dev": "valid", "test": "test"}
 
 _TITLE = re.compile(r"= [^=].* =")
-
-
-def entry(data_dir: Path | None = None) -> Entry:
-    """The data set's description; `data_dir` is where local copies are looked for."""
-    return Entry(
-        name=NAME,
-        task=TASK,
-        title="WikiText-2: articles of Wikipedia, word by word",
-        sizes=SIZES,
-        licence=LICENCE,
-        origin=ORIGIN,
-        citation=CITATION,
-        is_local=data_dir is not None and find_files(data_dir) is not None,
-    )
-
-
-def load(data_dir: Path | None) -> Dataset[StreamExample]:
-    """The three splits, from `data_dir` or its folder `wikitext2`; one example an article.
-
-    Raises `DataError` when the files are not there, and as `read_articles` does.
-    """
-    files = None if data_dir is None else find_files(data_dir)
-    if files is None:
-        raise DataError(
-            f"{NAME} is not on this machine",
-            where=data_dir,
-            expected=ORIGIN,
-            fix="put one into a folder and name that with --data-dir or EDGESEQ_DATA",
-        )
-    splits = {split: read_articles(path, split) for split, path in files.items()}
-    return stream_dataset(NAME, splits, licence=LICENCE, origin=ORIGIN)
 
 
 def stream_dataset(
@@ -90,16 +51,6 @@ def stream_dataset(
         origin=origin,
         sha256=canonical_sha256(TASK, (), splits.items()),
     )
-
-
-def find_files(data_dir: Path) -> dict[SplitName, Path] | None:
-    """The file of each split, if all three lie in `data_dir` or in its folder `wikitext2`."""
-    for folder in (data_dir / NAME, data_dir):
-        for pattern in ("{}.txt", "wiki.{}.tokens"):
-            files = {split: folder / pattern.format(name) for split, name in FILES.items()}
-            if all(path.is_file() for path in files.values()):
-                return files
-    return None
 
 
 def read_articles(path: Path, split: SplitName) -> tuple[StreamExample, ...]:
@@ -133,3 +84,32 @@ def articles(lines: Iterable[str]) -> Iterator[tuple[str, ...]]:
         words += [*row.split(), EOS]
     if words:
         yield tuple(words)
+
+
+def _read(entry: DatasetEntry, paths: tuple[Path, ...]) -> Dataset[StreamExample]:
+    splits = {split: read_articles(path, split) for split, path in zip(FILES, paths, strict=True)}
+    return stream_dataset(entry.name, splits, licence=entry.licence, origin=entry.origin)
+
+
+SOURCE = LocalSource(
+    DatasetEntry(
+        name="wikitext2",
+        task=TASK,
+        title="WikiText-2: articles of Wikipedia, word by word",
+        sizes=(600, 60, 60),
+        licence="CC BY-SA 3.0 (Wikipedia)",
+        origin="a local folder: wikitext2/{train,valid,test}.txt, or as "
+        "wiki.{train,valid,test}.tokens",
+        citation=(
+            "Merity, S., Xiong, C., Bradbury, J. & Socher, R. (2016). Pointer Sentinel Mixture "
+            "Models. arXiv:1609.07843."
+        ),
+    ),
+    ("wikitext2",),
+    tuple(
+        tuple(pattern.format(name) for name in FILES.values())
+        for pattern in ("{}.txt", "wiki.{}.tokens")
+    ),
+    _read,
+)
+"""An example is an article."""

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeseq.datasets.own_files import load_files
-from edgeseq.datasets.own_tagged import load_tagged_files
 from edgeseq.datasets.readers import Columns
-from edgeseq.datasets.registry import load_dataset, task_of_file
+from edgeseq.datasets.registry import load_dataset
+from edgeseq.datasets.user_files import load_files, task_of_file
 from edgeseq.errors import InputError
 from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq.suite.quick import take_subset
 from edgeseq.suite.schema import DataSection
 from edgeseq.tasks.examples import AnyDataset
-from edgeseq.tasks.registry import task_of
 
 
 def load_section(
@@ -56,6 +54,4 @@ def _load_full(
     task = task or task_of_file(section.train)
     train = Path(section.train)
     dev, test = (None if path is None else Path(path) for path in (section.dev, section.test))
-    if task_of(task).head == "token-classification":
-        return load_tagged_files(task, train=train, dev=dev, test=test, name=section.name)
     return load_files(task, train=train, dev=dev, test=test, columns=columns, name=section.name)

@@ -99,13 +99,13 @@ def test_offsets_count_characters_not_bytes(tmp_path: Path) -> None:
 
 def test_the_parts_come_from_a_local_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="gap is not on this machine"):
-        gap.load(tmp_path)
+        gap.SOURCE.load(tmp_path)
     (tmp_path / "gap").mkdir()
     answers = [("TRUE", "FALSE"), ("FALSE", "TRUE"), ("FALSE", "FALSE")]
     for part, name in gap.FILES.items():
         rows = [row(ID=f"{part}-{n}", A_coref=a, B_coref=b) for n, (a, b) in enumerate(answers)]
         write(tmp_path / "gap" / name, *rows)
-    dataset = gap.load(tmp_path)
+    dataset = gap.SOURCE.load(tmp_path)
     assert (dataset.task, dataset.labels) == ("coref", ("A", "B", "neither"))
     assert [one.id for one in dataset.train] == ["train-0", "train-1", "train-2"]
     assert len(dataset.dev) == len(dataset.test) == 3
@@ -113,5 +113,5 @@ def test_the_parts_come_from_a_local_folder(tmp_path: Path) -> None:
 
 def test_the_suite_is_valid() -> None:
     suite = read_suite(Path(edgeseq.__file__).parent / "suites" / "coref.toml")
-    assert (suite.task, suite.data.name) == (gap.TASK, gap.NAME)
+    assert (suite.task, suite.data.name) == (gap.SOURCE.entry.task, gap.SOURCE.entry.name)
     assert {model.arch for model in suite.models} == {"lstm", "bert"}

@@ -13,11 +13,17 @@ from typer.testing import CliRunner
 
 from edgeseq.cli.app import app
 from edgeseq.datasets.hub import from_hub_splits, load_hub
-from edgeseq.datasets.own_files import divide_train, load_files
 from edgeseq.datasets.readers import Columns
 from edgeseq.datasets.registry import default_name, entries, load_dataset
-from edgeseq.datasets.splits import bucket, canonical_sha256, make_dataset, split_of_group
+from edgeseq.datasets.splits import (
+    bucket,
+    canonical_sha256,
+    fill_splits,
+    make_dataset,
+    split_of_group,
+)
 from edgeseq.datasets.summary import summarize
+from edgeseq.datasets.user_files import load_files
 from edgeseq.errors import DataError, FetchError, InputError
 from edgeseq.tasks.examples import TextExample
 from edgeseq.tasks.registry import TASKS
@@ -102,7 +108,7 @@ def test_groups_and_equal_texts_are_never_divided() -> None:
     rows = [example(number, group=f"review {number // 5}") for number in range(500)]
     copies = [TextExample(str(number), f"text {number % 40}", "a") for number in range(400)]
     for examples, key in ((rows, "group"), (copies, "text")):
-        parts = divide_train({"train": tuple(examples)})
+        parts = fill_splits({"train": tuple(examples)})
         seen = [{getattr(one, key) for one in part} for part in parts.values()]
         assert all(seen)
         assert not seen[0] & seen[1] | seen[0] & seen[2] | seen[1] & seen[2]

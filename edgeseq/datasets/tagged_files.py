@@ -1,4 +1,4 @@
-"""A user's own files of tagged words: CoNLL, CoNLL-U, or JSON lines.
+"""A user's files of tagged words: CoNLL, CoNLL-U, or JSON lines.
 
 | file | what |
 |---|---|
@@ -16,18 +16,14 @@ import msgspec
 
 from edgeseq.datasets.conll import read_conll, read_conllu, to_bio
 from edgeseq.datasets.lines import numbered_lines
-from edgeseq.datasets.splits import SPLITS, bucket
-from edgeseq.datasets.tagged import Tagged, tagged_dataset
+from edgeseq.datasets.tagged_sources import Tagged
 from edgeseq.errors import DataError
 from edgeseq.formats.codec import decode_json
-from edgeseq.tasks.examples import Dataset, SplitName, TaggedExample
+from edgeseq.tasks.examples import TaggedExample
 from edgeseq.tasks.registry import get_task
 
 JSON_SUFFIXES = (".jsonl", ".ndjson")
 TAGGED_SUFFIXES = (*JSON_SUFFIXES, ".conll", ".conllu", ".bio", ".iob", ".txt", ".tsv", ".csv")
-
-WORD_SUFFIXES = {".conllu": "pos", ".conll": "ner", ".bio": "ner", ".iob": "ner"}
-"""The default task of a file with tagged words, by its suffix."""
 
 
 class _Line(msgspec.Struct):
@@ -118,41 +114,3 @@ def _read_jsonl(path: Path) -> Tagged:
     if not examples:
         raise DataError("holds no sentences", where=path)
     return tuple(examples)
-
-
-def load_tagged_files(
-    task: str,
-    *,
-    train: Path,
-    dev: Path | None = None,
-    test: Path | None = None,
-    name: str | None = None,
-    licence: str = "the user's own",
-) -> Dataset[TaggedExample]:
-    """A data set from the user's own files; splits without one are cut from train by hash.
-
-    Sentences of a document (`group`) and equal sentences are never divided. Raises `DataError` as
-    `read_tagged` does, and when there are too few sentences for three splits.
-    """
-    files: dict[SplitName, Path | None] = {"train": train, "dev": dev, "test": test}
-    splits_given = {
-        split: read_tagged(path, task) for split, path in files.items() if path is not None
-    }
-    cut: dict[SplitName, list[TaggedExample]] = {split: [] for split in SPLITS}
-    for sentence in splits_given["train"]:
-        number = bucket(sentence.group or sentence.text)
-        split: SplitName = "train" if number < 80 else "dev" if number < 90 else "test"
-        cut["train" if split in splits_given else split].append(sentence)
-    splits = {
-        split: tuple(cut[split])
-        if split == "train" or split not in splits_given
-        else splits_given[split]
-        for split in SPLITS
-    }
-    return tagged_dataset(
-        name or train.stem,
-        task,
-        splits,
-        licence=licence,
-        origin=", ".join(path.name for path in files.values() if path is not None),
-    )

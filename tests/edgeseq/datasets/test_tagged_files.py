@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 import edgeseq
-from edgeseq.datasets.own_tagged import load_tagged_files, read_tagged
 from edgeseq.datasets.registry import entries, load_dataset
+from edgeseq.datasets.tagged_files import read_tagged
+from edgeseq.datasets.user_files import load_files
 from edgeseq.errors import DataError, InputError
 from edgeseq.suite.quick import EPOCHS, TRAIN_TEXTS, find_suite, quick_suite, take_subset
 from edgeseq.suite.schema import read_suite
@@ -66,13 +67,13 @@ def test_one_file_is_divided_and_an_unknown_tag_refused(tmp_path: Path) -> None:
     data = load_dataset(str(train), task="ner")
     assert data.labels == ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
     assert [len(part) for part in (data.train, data.dev, data.test)] == [
-        len(part) for part in _parts(load_tagged_files("ner", train=train))
+        len(part) for part in _parts(load_files("ner", train=train))
     ]
     assert sum(len(part) for part in _parts(data)) == 80
     assert len({one.text for part in _parts(data) for one in part}) == 80
     test.write_text(conll(("B-ORG",), times=3))
     with pytest.raises(DataError, match="unknown label: found 'B-ORG'"):
-        load_tagged_files("ner", train=train, test=test)
+        load_files("ner", train=train, test=test)
     with pytest.raises(DataError, match="unknown data set"):
         load_dataset("mine.docx", task="pos")
 
@@ -84,7 +85,7 @@ def _parts(data):  # type: ignore[no-untyped-def]
 def test_a_part_of_a_data_set_says_so(tmp_path: Path) -> None:
     path = tmp_path / "train.conll"
     path.write_text(conll(BIO, times=80))
-    data = load_tagged_files("ner", train=path)
+    data = load_files("ner", train=path)
     some = take_subset(data, max_train=10, max_dev=None, max_test=2)
     assert [len(part) for part in _parts(some)] == [10, len(data.dev), 2]
     assert "a part: 10" in some.name

@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from edgeseq.datasets.conll import read_conll, read_conllu, to_bio
-from edgeseq.datasets.entry import Entry
+from edgeseq.datasets.local_source import DatasetEntry, LocalSource
 from edgeseq.datasets.splits import SPLITS, make_dataset
 from edgeseq.errors import DataError
 from edgeseq.tasks.examples import Dataset, SplitName, TaggedExample
@@ -38,45 +38,6 @@ E_NER_TYPES = {
 """The seven types of E-NER as the four on which its paper scores (Au, Lampos & Cox 2022)."""
 E_NER_TEST, E_NER_DEV = 10, 5
 """Filings of 52: a fifth to test on, as in each fold of its paper."""
-
-
-class Source(msgspec.Struct, frozen=True):
-    """A data set by name: its description, the files that it needs below one of `folders`, and
-    how they are read."""
-
-    entry: Entry
-    folders: tuple[str, ...]
-    files: tuple[str, ...]
-    read: Callable[[tuple[Path, ...]], dict[SplitName, Tagged]]
-
-    def find(self, data_dir: Path | None) -> tuple[Path, ...] | None:
-        """The files below `data_dir`, if all are there."""
-        if data_dir is None:
-            return None
-        for folder in (*self.folders, "."):
-            paths = tuple(data_dir / folder / name for name in self.files)
-            if all(path.is_file() for path in paths):
-                return paths
-        return None
-
-    def load(self, data_dir: Path | None) -> Dataset[TaggedExample]:
-        """The data set; raises `DataError` when its files are not there or not what they were."""
-        paths = self.find(data_dir)
-        if paths is None:
-            raise DataError(
-                f"{self.entry.name} is not on this machine",
-                where=data_dir,
-                expected=self.entry.origin,
-                fix="put one into a folder and name that with --data-dir or EDGESEQ_DATA",
-            )
-        splits = self.read(paths)
-        return tagged_dataset(
-            self.entry.name,
-            self.entry.task,
-            splits,
-            licence=self.entry.licence,
-            origin=self.entry.origin,
-        )
 
 
 def tagged_dataset(
@@ -166,82 +127,89 @@ def _read_fin(paths: tuple[Path, ...]) -> dict[SplitName, Tagged]:
     }
 
 
-def sources() -> tuple[Source, ...]:
-    """All of them; their sizes are those of the published files."""
-    local = "a local folder: "
-    ud = tuple(f"en_ewt-ud-{split}.conllu" for split in SPLITS)
-    wnut = ("wnut17train.conll", "emerging.dev.conll", "emerging.test.annotated")
-    return (
-        Source(
-            Entry(
-                name="ud-ewt",
-                task="pos",
-                title="English Web Treebank, parts of speech (17 universal ones)",
-                sizes=(12_544, 2_001, 2_077),
-                licence="CC BY-SA 4.0",
-                origin=local + ", ".join(ud),
-                citation=(
-                    "Silveira, N. et al. (2014). A Gold Standard Dependency Corpus for English. "
-                    "LREC."
-                ),
-                is_local=False,
+def _source(
+    entry: DatasetEntry,
+    folder: str,
+    files: tuple[str, ...],
+    read: Callable[[tuple[Path, ...]], dict[SplitName, Tagged]],
+) -> LocalSource:
+    def read_dataset(entry: DatasetEntry, paths: tuple[Path, ...]) -> Dataset[TaggedExample]:
+        return tagged_dataset(
+            entry.name, entry.task, read(paths), licence=entry.licence, origin=entry.origin
+        )
+
+    return LocalSource(entry, (folder,), (files,), read_dataset)
+
+
+_UD = tuple(f"en_ewt-ud-{split}.conllu" for split in SPLITS)
+_WNUT = ("wnut17train.conll", "emerging.dev.conll", "emerging.test.annotated")
+SOURCES = (
+    _source(
+        DatasetEntry(
+            name="ud-ewt",
+            task="pos",
+            title="English Web Treebank, parts of speech (17 universal ones)",
+            sizes=(12_544, 2_001, 2_077),
+            licence="CC BY-SA 4.0",
+            origin=f"a local folder: {', '.join(_UD)}",
+            citation=(
+                "Silveira, N. et al. (2014). A Gold Standard Dependency Corpus for English. LREC."
             ),
-            ("ud_ewt",),
-            ud,
-            _read_ud,
         ),
-        Source(
-            Entry(
-                name="e-ner",
-                task="ner",
-                title="filings with the US SEC, named entities of four types",
-                sizes=(8_256, 1_092, 2_296),
-                licence="CC BY-NC-SA 4.0: not for commercial use",
-                origin=local + "all.csv of E-NER",
-                citation=(
-                    "Au, T. W. T., Lampos, V. & Cox, I. (2022). E-NER: An Annotated Named Entity "
-                    "Recognition Corpus of Legal Text. NLLP."
-                ),
-                is_local=False,
+        "ud_ewt",
+        _UD,
+        _read_ud,
+    ),
+    _source(
+        DatasetEntry(
+            name="e-ner",
+            task="ner",
+            title="filings with the US SEC, named entities of four types",
+            sizes=(8_256, 1_092, 2_296),
+            licence="CC BY-NC-SA 4.0: not for commercial use",
+            origin="a local folder: all.csv of E-NER",
+            citation=(
+                "Au, T. W. T., Lampos, V. & Cox, I. (2022). E-NER: An Annotated Named Entity "
+                "Recognition Corpus of Legal Text. NLLP."
             ),
-            ("e_ner",),
-            ("all.csv",),
-            _read_e_ner,
         ),
-        Source(
-            Entry(
-                name="sec-fin",
-                task="ner",
-                title="loan agreements, named entities of four types",
-                sizes=(888, 276, 303),
-                licence="CC BY 3.0",
-                origin=local + "FIN5.txt, FIN3.txt",
-                citation=(
-                    "Salinas Alvarado, J. C., Verspoor, K. & Baldwin, T. (2015). Domain Adaption "
-                    "of Named Entity Recognition to Support Credit Risk Assessment. ALTA."
-                ),
-                is_local=False,
+        "e_ner",
+        ("all.csv",),
+        _read_e_ner,
+    ),
+    _source(
+        DatasetEntry(
+            name="sec-fin",
+            task="ner",
+            title="loan agreements, named entities of four types",
+            sizes=(888, 276, 303),
+            licence="CC BY 3.0",
+            origin="a local folder: FIN5.txt, FIN3.txt",
+            citation=(
+                "Salinas Alvarado, J. C., Verspoor, K. & Baldwin, T. (2015). Domain Adaption "
+                "of Named Entity Recognition to Support Credit Risk Assessment. ALTA."
             ),
-            ("sec_filings_fin",),
-            ("FIN5.txt", "FIN3.txt"),
-            _read_fin,
         ),
-        Source(
-            Entry(
-                name="wnut17",
-                task="ner",
-                title="social media, new and rare entities of six types",
-                sizes=(3_394, 1_009, 1_287),
-                licence="CC BY 4.0",
-                origin=local + ", ".join(wnut),
-                citation=(
-                    "Derczynski, L. et al. (2017). Results of the WNUT2017 Shared Task on Novel "
-                    "and Emerging Entity Recognition. W-NUT."
-                ),
-                is_local=False,
+        "sec_filings_fin",
+        ("FIN5.txt", "FIN3.txt"),
+        _read_fin,
+    ),
+    _source(
+        DatasetEntry(
+            name="wnut17",
+            task="ner",
+            title="social media, new and rare entities of six types",
+            sizes=(3_394, 1_009, 1_287),
+            licence="CC BY 4.0",
+            origin=f"a local folder: {', '.join(_WNUT)}",
+            citation=(
+                "Derczynski, L. et al. (2017). Results of the WNUT2017 Shared Task on Novel "
+                "and Emerging Entity Recognition. W-NUT."
             ),
-            ("wnut17",),
-            wnut,
-            _read_wnut,
         ),
-    )
+        "wnut17",
+        _WNUT,
+        _read_wnut,
+    ),
+)
+"""Their sizes are those of the published files."""
