@@ -12,6 +12,13 @@ from edgeseq.api.progress import ProgressOption, progress_of
 from edgeseq.api.result import Result
 from edgeseq.errors import DeviceError, EdgeseqError
 from edgeseq.units import parse_bytes
+from edgeseq_benchmarks.bench.runner import default_settings
+from edgeseq_benchmarks.devices.measure import (
+    BenchRequest,
+    DeviceOutcome,
+    find_targets,
+    measure_on_all,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -119,14 +126,6 @@ def bench_all(
     Examples:
         >>> outcomes = es.bench_all([bundle], ["local", "ssh://pi@kitchen"])
     """
-    # The device half is loaded only to measure.
-    from edgeseq_benchmarks.bench.runner import default_settings
-    from edgeseq_benchmarks.devices.measure import (
-        BenchRequest,
-        DeviceOutcome,
-        find_targets,
-        measure_on_all,
-    )
 
     targets = find_targets(list(devices), python=options.get("python"))
     native = options.get("native")

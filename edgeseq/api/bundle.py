@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from edgeseq.api.inspection import Inspection, inspect
 from edgeseq.errors import BundleError
@@ -17,9 +16,7 @@ from edgeseq.formats.storage import new_folder
 from edgeseq.html import html_table
 from edgeseq.tasks.registry import task_of
 from edgeseq.units import format_bytes
-
-if TYPE_CHECKING:
-    from edgeseq_benchmarks.bench.predictor import Continuation, Prediction
+from edgeseq_benchmarks.bench.predictor import Continuation, Prediction, continue_texts, predict
 
 _LANGUAGE_MODEL = "language-modeling"
 
@@ -80,8 +77,6 @@ class Bundle:
             >>> bundle.predict(["The battery died."])[0].label
             'negative'
         """
-        # The device half is loaded only to run a model.
-        from edgeseq_benchmarks.bench.predictor import predict
 
         if self.head == _LANGUAGE_MODEL:
             raise BundleError(
@@ -100,8 +95,6 @@ class Bundle:
             DataError: A text is empty.
             BundleError: The bundle is damaged, or is not a language model (see `predict`).
         """
-        # The device half is loaded only to run a model.
-        from edgeseq_benchmarks.bench.predictor import continue_texts
 
         if self.head != _LANGUAGE_MODEL:
             raise BundleError(

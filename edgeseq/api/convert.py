@@ -13,14 +13,16 @@ from edgeseq.api.data import DatasetSource, load_dataset, resolve_dataset
 from edgeseq.api.model import Model, output_folder, resolve_model
 from edgeseq.api.progress import ProgressOption, progress_of
 from edgeseq.errors import InputError
+from edgeseq.progress import ProgressCallback
 from edgeseq.tasks.examples import AnyDataset
+from edgeseq_converters.convert.bare_file import BareFile, convert_to_file
+from edgeseq_converters.convert.import_model import ImportedModel, ImportOptions, load_model
+from edgeseq_converters.convert.pipeline import convert as convert_bundles
+from edgeseq_converters.convert.plan import ConversionOptions
+from edgeseq_converters.models.huggingface.heads import check_head
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-    from edgeseq.progress import ProgressCallback
-    from edgeseq_converters.convert.bare_file import BareFile
-    from edgeseq_converters.convert.import_model import ImportedModel
 
 
 class ConvertOptions(TypedDict, total=False):
@@ -158,9 +160,6 @@ def _convert(
     folder: tempfile.TemporaryDirectory[str] | None,
     options: ConvertOptions,
 ) -> ConversionResult:
-    # The workstation half is loaded only to convert.
-    from edgeseq_converters.convert.pipeline import convert as convert_bundles
-    from edgeseq_converters.convert.plan import ConversionOptions
 
     min_piece_count, trim_vocab = options.get("min_piece_count"), options.get("trim_vocab", False)
     if min_piece_count is not None and not trim_vocab:
@@ -194,9 +193,6 @@ def _convert(
 
 def _import(model: Model, head: str, progress: ProgressCallback) -> ImportedModel:
     """The model's arrays; `head` is that of a Hugging Face checkpoint."""
-    # The workstation half is loaded only to convert.
-    from edgeseq_converters.convert.import_model import ImportOptions, load_model
-    from edgeseq_converters.models.huggingface.heads import check_head
 
     options = ImportOptions(
         name=model.name,
@@ -261,9 +257,6 @@ def convert_to_tflite(
     Examples:
         >>> es.convert_to_tflite("tagger.h5", "tagger.tflite").size_bytes
     """
-    # The workstation half is loaded only to convert.
-    from edgeseq_converters.convert.bare_file import convert_to_file
-    from edgeseq_converters.convert.plan import ConversionOptions
 
     ids = options.get("ids")
     conversion = ConversionOptions(

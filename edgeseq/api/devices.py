@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from edgeseq.formats.devices import (
     DeviceEntry,
@@ -14,9 +13,14 @@ from edgeseq.formats.devices import (
     remove_device,
 )
 from edgeseq.formats.devices import add_device as save_device
-
-if TYPE_CHECKING:
-    from edgeseq_benchmarks.devices.doctor import DeviceFacts, Diagnosis
+from edgeseq_benchmarks.devices.doctor import (
+    DeviceFacts,
+    Diagnosis,
+    can_bench,
+    collect_facts,
+    diagnose,
+)
+from edgeseq_benchmarks.devices.registry import open_device, parse_address, resolve_device
 
 __all__ = ["add_device", "check_device", "devices_path", "list_devices", "remove_device"]
 
@@ -39,8 +43,6 @@ def add_device(
     Examples:
         >>> es.devices.add_device("kitchen", "ssh://pi@kitchen.local")
     """
-    # The device half is loaded only to check an address.
-    from edgeseq_benchmarks.devices.registry import parse_address
 
     parse_address(address, where="ADDRESS")
     entry = DeviceEntry(address=address, python=python, note=note)
@@ -89,9 +91,6 @@ def check_device(device: str = "local", *, python: str | None = None) -> DeviceC
         >>> es.devices.check_device("local").ready
         True
     """
-    # The device half is loaded only to reach a device.
-    from edgeseq_benchmarks.devices.doctor import can_bench, collect_facts, diagnose
-    from edgeseq_benchmarks.devices.registry import open_device, resolve_device
 
     address = resolve_device(device, where="DEVICE")
     # On this machine, the Python that runs this would run the benchmark.

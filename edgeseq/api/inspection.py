@@ -12,6 +12,7 @@ from edgeseq.formats.bundle_zip import open_bundle
 from edgeseq.formats.result import OperatorProfile
 from edgeseq.formats.tflite_file import TfliteFile, read_tflite
 from edgeseq.formats.tflite_runtimes import RuntimeSupport, runtime_support
+from edgeseq_benchmarks.bench.probes.operator_profile import profile_bundle
 
 
 class Inspection(msgspec.Struct, frozen=True):
@@ -71,7 +72,5 @@ def inspect(path: str | Path, *, profile: bool = False) -> Inspection:
 
 
 def _profile(bundle: Bundle) -> OperatorProfile:
-    # The device half is loaded only to run a model.
-    from edgeseq_benchmarks.bench.probes.operator_profile import profile_bundle
 
     return profile_bundle(bundle, [example.text for example in bundle.golden.examples])

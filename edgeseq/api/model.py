@@ -11,8 +11,9 @@ from pathlib import Path
 
 from edgeseq.errors import CheckpointError
 from edgeseq.formats.storage import new_folder, read_json
-from edgeseq.formats.trained_model import ModelManifest
+from edgeseq.formats.trained_model import ModelManifest, read_model_folder
 from edgeseq.html import html_table
+from edgeseq_converters.convert.import_model import check_source
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class Model:
         """What `model.json` says of a model that `train` wrote; None for one from elsewhere."""
         path = self.source / "model.json"
         return read_json(path, ModelManifest, error=CheckpointError) if path.is_file() else None
+
+    @property
+    def parameters(self) -> int | None:
+        """Number of weights; None for a model from elsewhere."""
+        return None if self.manifest is None else read_model_folder(self.source).parameters
 
     @property
     def dev_score(self) -> float | None:
@@ -101,8 +107,6 @@ def load_model(
     Examples:
         >>> model = es.load_model("models/lstm")
     """
-    # Readers of models import numpy and h5py.
-    from edgeseq_converters.convert.import_model import check_source
 
     path = Path(source)
     check_source(path)

@@ -13,14 +13,13 @@ from edgeseq.api.progress import ProgressOption, progress_of
 from edgeseq.api.report import report
 from edgeseq.api.result import Result, load_result
 from edgeseq.reporting.deployment_report import Report
+from edgeseq.suite.engine import StepEvent, SuiteOptions, SuiteRun, run_suite
 from edgeseq.suite.quick import find_suite, quick_suite
 from edgeseq.suite.schema import Suite, read_suite
 from edgeseq.suite.times import peak_memory_bytes
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-    from edgeseq.suite.engine import StepEvent, SuiteRun
 
 
 class RunOptions(TypedDict, total=False):
@@ -103,8 +102,6 @@ def run(
         >>> output = es.run("tickets.toml", out="runs/tickets")
         >>> output.report.verdict.winner
     """
-    # Training and the device half are loaded only to run.
-    from edgeseq.suite.engine import SuiteOptions, run_suite
 
     path = find_suite(str(suite))
     quick = options.get("quick", False)

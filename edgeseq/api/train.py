@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 from edgeseq.api.data import DatasetSource, resolve_dataset
 from edgeseq.api.model import Model, output_folder, resolve_model
 from edgeseq.api.progress import ProgressOption, progress_of
+from edgeseq.errors import InputError
+from edgeseq_converters.training import settings as training
+from edgeseq_converters.training.loop import PausedTraining
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -29,6 +32,7 @@ class TrainOptions(TypedDict, total=False):
     settings: Mapping[str, Any]
     data_dir: str | Path | None
     checkpoint_interval_s: float | None
+    max_seconds: float | None
     overwrite: bool
     progress: ProgressOption
 
@@ -61,11 +65,13 @@ def train(
         data_dir: Folder of local copies of weights and data.
         checkpoint_interval_s: Save the state beside `out` this often (seconds, 0: every step), so
             that the same call resumes after an interrupt; by default nothing is saved.
+        max_seconds: Pause after this time with the state saved; the same call resumes.
         overwrite: Overwrite `out` if it exists.
         progress: A callback, "auto" for a progress bar, or None.
 
     Raises:
-        InputError: A setting is unknown, out of range or needs a teacher, or training diverged.
+        InputError: A setting is unknown, out of range or needs a teacher, training diverged, or it
+            paused after `max_seconds`.
         CheckpointError: Weights or teacher cannot be used.
         OutputError: `out` exists or cannot be written.
 
@@ -73,29 +79,58 @@ def train(
         >>> teacher = es.train(data, arch="bert")
         >>> student = es.train(data, arch="lstm", teacher=teacher)
     """
-    from edgeseq_converters.training import settings as training  # the workstation half
+    model = run_training(data, arch, teacher, out, options)
+    if isinstance(model, Model):
+        return model
+    raise InputError(
+        "the training is paused",
+        where=model.path,
+        found=f"step {model.step} of {model.total}",
+        fix="call train again with the same out to resume",
+    )
 
+
+def run_training(
+    data: DatasetSource,
+    arch: str,
+    teacher: Model | str | Path | None,
+    out: str | Path | None,
+    options: TrainOptions,
+) -> Model | PausedTraining:
+    """As `train`; a training that used up `max_seconds` is a result."""
+    checkpoint, data_dir = options.get("checkpoint"), options.get("data_dir")
     with progress_of(options.get("progress", "auto")) as callback:
-        dataset = resolve_dataset(data, data_dir=options.get("data_dir"), progress=callback)
-        settings = training.read_settings(_settings(options), arch, dataset.task)
-        training.check_teacher(settings, has_teacher=teacher is not None)
-        checkpoint, data_dir = options.get("checkpoint"), options.get("data_dir")
+        dataset = resolve_dataset(data, data_dir=data_dir, progress=callback)
+        settings = check_settings(options, arch, dataset.task, has_teacher=teacher is not None)
         run_options = training.TrainOptions(
             teacher=None if teacher is None else resolve_model(teacher).source,
             checkpoint=None if checkpoint is None else str(checkpoint),
             data_dir=None if data_dir is None else Path(data_dir),
             checkpoint_interval_s=options.get("checkpoint_interval_s"),
+            max_seconds=options.get("max_seconds"),
             overwrite=options.get("overwrite", False),
         )
         start_tensorflow()  # takes seconds, so only where it is needed
-        from edgeseq_converters.training.trainer import train_best_seed
+        from edgeseq_converters.training import trainer
 
         num_seeds = options.get("seeds", 1)
         with output_folder(out, arch) as (path, folder):
-            train_best_seed(
-                dataset, path, settings, run_options, num_seeds=num_seeds, progress=callback
-            )
-        return Model(path, _folder=folder)
+            if num_seeds > 1:
+                trainer.train_best_seed(
+                    dataset, path, settings, run_options, num_seeds=num_seeds, progress=callback
+                )
+                return Model(path, _folder=folder)
+            trained = trainer.train(dataset, path, settings, run_options, progress=callback)
+        return trained if isinstance(trained, PausedTraining) else Model(path, _folder=folder)
+
+
+def check_settings(
+    options: TrainOptions, arch: str, task: str, *, has_teacher: bool
+) -> training.AnySettings:
+    """The settings among the options; raises `InputError` for one that does not fit."""
+    settings = training.read_settings(_settings(options), arch, task)
+    training.check_teacher(settings, has_teacher=has_teacher)
+    return settings
 
 
 _NAMED = ("epochs", "seed", "layers", "transfer_size", "unlabelled")

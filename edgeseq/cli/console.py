@@ -12,15 +12,8 @@ import msgspec
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
+from edgeseq.api.progress import terminal_bars
 from edgeseq.progress import ProgressCallback, ProgressUpdate
 
 LINE_INTERVAL_S = 30.0
@@ -54,33 +47,11 @@ def progress_bars(*, still: bool = False) -> Iterator[ProgressCallback]:
 
     With `still`, bars move only on an update: no clock ticks during a measurement.
     """
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
     if not err.is_terminal:
         yield _progress_lines()
         return
-    with Progress(*columns, console=err, transient=False, auto_refresh=not still) as bars:
-        tasks: dict[str, Any] = {}
-
-        def show(update: ProgressUpdate) -> None:
-            if update.stage not in tasks:
-                tasks[update.stage] = bars.add_task(update.stage, total=None, note="")
-            bars.update(
-                tasks[update.stage],
-                completed=update.done,
-                total=update.total,
-                note=escape(update.note),
-            )
-            if still:
-                bars.refresh()
-
-        yield show
+    with terminal_bars(err, still=still) as callback:
+        yield callback
 
 
 def _progress_lines() -> ProgressCallback:

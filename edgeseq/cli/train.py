@@ -5,11 +5,13 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+import msgspec
 import typer
 
-from edgeseq.api.train import start_tensorflow
+import edgeseq as es
+from edgeseq.api.train import TrainOptions, check_settings, run_training
 from edgeseq.cli.console import (
     JsonOption,
     out,
@@ -17,9 +19,12 @@ from edgeseq.cli.console import (
     print_note,
     progress_bars,
 )
-
-if TYPE_CHECKING:
-    from edgeseq.formats.trained_model import TrainedModel
+from edgeseq.datasets.registry import default_name
+from edgeseq.errors import InputError
+from edgeseq.formats.trained_model import ModelManifest
+from edgeseq.tasks.registry import get_task
+from edgeseq.tasks.scoring import metric_of
+from edgeseq_converters.training.loop import PausedTraining
 
 
 def train(
@@ -109,64 +114,47 @@ def train(
 
     Example: edgeseq train sentiment --arch lstm --teacher models/minilm --out models/lstm
     """
-    # The settings of a training are checked before TensorFlow is loaded, which takes seconds.
-    from edgeseq.datasets.registry import default_name, load_dataset
-    from edgeseq.tasks.registry import get_task
-    from edgeseq_converters.training.settings import TrainOptions, check_teacher, read_settings
-
     get_task(task)
-    values = _parse_settings(setting or []) | {
-        name: value
-        for name, value in {
-            "epochs": epochs,
-            "seed": seed,
-            "layers": layers,
-            "transfer_size": transfer_size,
-            "unlabelled": unlabelled,
-        }.items()
-        if value is not None
+    options: TrainOptions = {
+        "settings": _parse_settings(setting or [])
+        | {
+            name: value
+            for name, value in {
+                "epochs": epochs,
+                "seed": seed,
+                "layers": layers,
+                "transfer_size": transfer_size,
+                "unlabelled": unlabelled,
+            }.items()
+            if value is not None
+        },
+        "seeds": seeds,
+        "data_dir": data_dir,
+        "checkpoint_interval_s": checkpoint_interval,
+        "max_seconds": max_seconds,
+        "overwrite": overwrite,
     }
-    settings = read_settings(values, arch, task)
-    check_teacher(settings, has_teacher=teacher is not None)
-    options = TrainOptions(
-        teacher=teacher,
-        checkpoint=checkpoint,
-        data_dir=data_dir,
-        overwrite=overwrite,
-        checkpoint_interval_s=checkpoint_interval,
-        max_seconds=max_seconds,
-    )
-    with progress_bars() as report:
-        dataset = load_dataset(
-            data or default_name(task), task=task, data_dir=data_dir, progress=report
+    if checkpoint is not None:
+        options["checkpoint"] = checkpoint
+    # Before data and TensorFlow are loaded, which takes seconds.
+    check_settings(options, arch, task, has_teacher=teacher is not None)
+    with progress_bars() as progress:
+        options["progress"] = progress
+        dataset = es.load_dataset(
+            data or default_name(task), task=task, data_dir=data_dir, progress=progress
         )
-    start_tensorflow()
-    from edgeseq_converters.training.loop import PausedTraining
-    from edgeseq_converters.training.trainer import train as train_model
-    from edgeseq_converters.training.trainer import train_best_seed
-
-    with progress_bars() as report:
-        if seeds > 1:
-            model: Any = train_best_seed(
-                dataset, out_dir, settings, options, num_seeds=seeds, progress=report
-            )
-        else:
-            model = train_model(dataset, out_dir, settings, options, progress=report)
+        model = run_training(dataset, arch, teacher, out_dir, options)
     if json:
         print_json(model if isinstance(model, PausedTraining) else model.manifest)
     elif isinstance(model, PausedTraining):
         out.print(f"paused at step {model.step} of {model.total}: {model.path}", markup=False)
         print_note("next: the same command resumes the training")
-    else:
-        _print_model(model, out_dir)
+    elif model.manifest is not None:
+        _print_model(model, model.manifest, out_dir)
 
 
 def _parse_settings(items: list[str]) -> dict[str, Any]:
     """NAME=VALUE items as a table, values read as JSON (`0.1`, `true`) or else as a string."""
-    import msgspec
-
-    from edgeseq.errors import InputError
-
     values: dict[str, Any] = {}
     for item in items:
         name, equals, text = item.partition("=")
@@ -179,11 +167,9 @@ def _parse_settings(items: list[str]) -> dict[str, Any]:
     return values
 
 
-def _print_model(model: TrainedModel, out_dir: Path) -> None:
-    from edgeseq.tasks.scoring import metric_of
-
-    name, training = model.manifest.name, model.manifest.training
-    score = metric_of(model.manifest.task).show(training.dev_score)
+def _print_model(model: es.Model, manifest: ModelManifest, out_dir: Path) -> None:
+    name, training = manifest.name, manifest.training
+    score = metric_of(manifest.task).show(training.dev_score)
     out.print(
         f"{name}: {score} on the development split, {model.parameters:,} parameters, "
         f"{training.seconds:.0f} s",
