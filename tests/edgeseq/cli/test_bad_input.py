@@ -85,7 +85,7 @@ def test_an_unknown_label_in_the_test_part_is_refused_before_any_training(tmp_pa
     _file(tmp_path, ROWS + "the kettle,strange\n", "test.csv")
     suite = _file(
         tmp_path,
-        'name="x"\ntask="sentiment"\n[data]\ntrain="train.csv"\ndev="train.csv"\n'
+        'schema_version=1\nname="x"\ntask="sentiment"\n[data]\ntrain="train.csv"\ndev="train.csv"\n'
         'test="test.csv"\n[[model]]\nname="m"\narch="lstm"\n',
         "suite.toml",
     )
@@ -98,7 +98,7 @@ def test_an_unknown_training_setting_is_refused_before_any_training(tmp_path: Pa
     _file(tmp_path, ROWS, "train.csv")
     suite = _file(
         tmp_path,
-        'name="x"\ntask="sentiment"\n[data]\ntrain="train.csv"\n'
+        'schema_version=1\nname="x"\ntask="sentiment"\n[data]\ntrain="train.csv"\n'
         '[[model]]\nname="m"\narch="lstm"\ntrain={ epohcs = 3 }\n',
         "suite.toml",
     )
@@ -162,7 +162,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
         (disk / "filler").write_bytes(bytes(56 * 1024))
         suite = _file(
             tmp_path,
-            "#" * 20_000 + '\nname="x"\ntask="sentiment"\n[data]\n'
+            "#" * 20_000 + '\nschema_version=1\nname="x"\ntask="sentiment"\n[data]\n'
             'name="sst3"\n[[model]]\nname="m"\narch="lstm"\n',
             "suite.toml",
         )
