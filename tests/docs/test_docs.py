@@ -36,6 +36,7 @@ from edgeseq.suite.schema import read_suite
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+READMES = [*PAGES[:2], *sorted((ROOT / "benchmarks").rglob("README.md"))]
 MARK = re.compile(
     r"<!-- (needs: (?:board|phone|network|training)|output|fragment|demo|file: \S+) -->"
 )
@@ -197,6 +198,16 @@ def test_modules_in_sentences_exist(page: Path) -> None:
         if path.endswith("/") and page.name not in ("architecture.md", "CONTRIBUTING.md"):
             continue  # an example's folder, not one of this repository
         assert any(list(folder.glob(path.rstrip("/"))) for folder in folders), path
+
+
+@pytest.mark.parametrize("page", READMES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """Pages of the site are checked by `mkdocs build --strict`; these are outside of it."""
+    for link in re.findall(r"\]\(([^)#]*)(?:#[^)]*)?\)", page.read_text("utf-8")):
+        assert link.startswith("https://") or (page.parent / link).exists(), link
+    for link, anchor in re.findall(r"\]\(([^)]*\.md)#([^)]*)\)", page.read_text("utf-8")):
+        headings = re.findall(r"^#+ (.*)$", (page.parent / link).read_text("utf-8"), re.M)
+        assert anchor in {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings}
 
 
 @pytest.mark.slow
