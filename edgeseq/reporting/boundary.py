@@ -12,6 +12,7 @@ import msgspec
 
 from edgeseq.formats.trained_model import Arch
 from edgeseq.reporting.budgets import Budget
+from edgeseq.reporting.format import format_point_difference
 from edgeseq.reporting.rows import ReportRow
 from edgeseq.reporting.verdict import ScoreGaps, blocking_reasons, decide
 from edgeseq.tasks.registry import task_of
@@ -87,7 +88,7 @@ def boundary_sentence(rows: Sequence[ReportRow], winners: WinnerMap) -> str:
         if arch != top_arch
     )
     points = best.metric_definition.points(best.score or 0.0, runner_up.score or 0.0)
-    gain = f" (+{points:.1f} points)" if points > 0 else ""
+    gain = f" (+{format_point_difference(points)})" if points > 0 else ""
     lowest = _format_corners(winners, rows, set(cells))
     return (
         f"{sentence}{gain}. Below that ship {names[other_archs[0]]}, down to {lowest}. "

@@ -31,8 +31,11 @@ from edgeseq.reporting.format import (
     ABSENT,
     NOT_MEASURED,
     Unit,
+    format_gain,
     format_quantity,
+    format_quantity_interval,
     format_relative_change,
+    format_relative_interval,
 )
 from edgeseq.reporting.rows import ReportRow, derive_row
 from edgeseq.reporting.run_statistics import is_paired
@@ -86,17 +89,13 @@ class MetricChange(msgspec.Struct, frozen=True):
         if self.old is None or self.new is None or self.worse_by is None:
             return ABSENT, ABSENT, self.problem or NOT_MEASURED, ""
         old, new = (format_quantity(value, self.unit) for value in (self.old, self.new))
-        interval = ""
         if self.ratio is not None:
-            if self.ratio_ci95 is not None:
-                low, high = self.ratio_ci95
-                high_text = "…" if high is None else f"{100 * (high - 1):+.1f}"
-                interval = f"{100 * (low - 1):+.1f} to {high_text} %"
+            interval = "" if self.ratio_ci95 is None else format_relative_interval(self.ratio_ci95)
             return old, new, format_relative_change(self.ratio), interval
+        interval = ""
         if self.worse_by_ci95 is not None and self.worse_by_ci95[1] is not None:
-            worst, best = self.worse_by_ci95[1], self.worse_by_ci95[0]
-            interval = f"{0.0 - worst:+.2f} to {0.0 - best:+.2f} pt"
-        return old, new, f"{0.0 - self.worse_by:+.2f} pt", interval
+            interval = " to ".join(map(format_gain, (self.worse_by_ci95[1], self.worse_by_ci95[0])))
+        return old, new, format_gain(self.worse_by), interval
 
 
 class ThresholdCheck(msgspec.Struct, frozen=True):
@@ -325,16 +324,12 @@ def check_change(change: MetricChange, threshold: RegressionThreshold) -> Thresh
         estimate, ends = change.ratio - 1, change.ratio_ci95
         low = estimate if ends is None else ends[0] - 1
         text = format_relative_change(change.ratio)
-        if ends is not None:
-            high = "no upper end" if ends[1] is None else f"{100 * (ends[1] - 1):+.1f}"
-            text += f" ({100 * low:+.1f} to {high})"
+        text += "" if ends is None else f" ({format_relative_interval(ends)})"
     else:
         estimate, ends = change.worse_by, change.worse_by_ci95
         low = estimate if ends is None else ends[0]
         text = f"worse by {format_quantity(estimate, change.unit)}"
-        if ends is not None:
-            high = "no upper end" if ends[1] is None else format_quantity(ends[1], change.unit)
-            text += f" ({format_quantity(low, change.unit)} to {high})"
+        text += "" if ends is None else f" ({format_quantity_interval(ends, change.unit)})"
     if low > threshold.amount:
         return outcome("fails", text)
     return outcome("undecided" if estimate > threshold.amount else "holds", text)

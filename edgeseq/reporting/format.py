@@ -50,6 +50,12 @@ def format_quantity(value: float, unit: Unit) -> str:
     return format_bytes(value) if unit == "bytes" else format_duration_ms(value)
 
 
+def format_quantity_interval(ends: tuple[float, float | None], unit: Unit) -> str:
+    """Both ends with their units, or the lower one alone: `at least 1.2 ms`."""
+    low, high = (None if end is None else format_quantity(end, unit) for end in ends)
+    return f"at least {low}" if high is None else f"{low} to {high}"
+
+
 def format_limit(value: float, unit: Unit) -> str:
     """A limit without needless zeros: `64 MB`, `61.5 MB`, `20 ms`, `0.25 ms`, `1.5 s`."""
     number, _, unit_name = format_quantity(value, unit).partition(" ")
@@ -97,9 +103,27 @@ def format_p_value(p_value: float) -> str:
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
 
 
+def format_point_difference(points: float) -> str:
+    """A difference of two scores: `6.7 points`."""
+    return f"{points:.1f} points"
+
+
 def format_relative_change(ratio: float) -> str:
     """A ratio as a change: `+12.3 %`."""
     return f"{100 * (ratio - 1):+.1f} %"
+
+
+def format_relative_interval(ends: tuple[float, float | None]) -> str:
+    """An interval of a ratio as changes: `+1.2 to +3.4 %`, `at least +1.2 %`."""
+    low, high = ends
+    if high is None:
+        return f"at least {format_relative_change(low)}"
+    return f"{100 * (low - 1):+.1f} to {format_relative_change(high)}"
+
+
+def format_gain(worse_by: float) -> str:
+    """A change of a score, positive where it is better: `-0.50 pt`."""
+    return f"{0.0 - worse_by:+.2f} pt"
 
 
 def format_range(values: Sequence[float | None], template: str) -> str:

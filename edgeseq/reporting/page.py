@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -20,8 +20,7 @@ import vl_convert
 from markupsafe import Markup
 
 import edgeseq
-from edgeseq.reporting.boundary import MAP_LIMITS
-from edgeseq.reporting.budgets import LIMITS, Budget, describe_budget
+from edgeseq.reporting.budgets import Budget, describe_budget, limits_of
 from edgeseq.reporting.charts.theme import css_variables, vega_config, with_css_variables
 from edgeseq.reporting.format import format_points
 from edgeseq.reporting.group_view import GroupView
@@ -53,6 +52,7 @@ def render_page(title: str, overall: str, groups: Sequence[PageGroup], budget: B
     }
     script, bundle = _template_text("report.js"), _vega_bundle()
     config = with_css_variables(vega_config())
+    fixed = fixed_limits(budget)
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False
     )
@@ -62,9 +62,17 @@ def render_page(title: str, overall: str, groups: Sequence[PageGroup], budget: B
         overall=overall,
         version=edgeseq.__version__,
         groups=[
-            _template_group(group_id, group, decisions[group_id], budget)
+            {
+                "id": group_id,
+                "view": group.view,
+                "sections": group.sections,
+                "limits": decisions[group_id]["limits"],
+                "bundles": [row["bundle"] for row in decisions[group_id]["rows"]],
+            }
             for group_id, group in by_id.items()
         ],
+        fixed=describe_budget(fixed) if limits_of(fixed) else "",
+        margin=format_points(budget.drop_points),
         policy=_policy(bundle, script),
         palette=Markup(_palette()),  # noqa: S704 - made of constants
         css=Markup(_template_text("report.css")),  # noqa: S704 - a file of this package
@@ -72,34 +80,6 @@ def render_page(title: str, overall: str, groups: Sequence[PageGroup], budget: B
         bundle=Markup(bundle),  # noqa: S704 - Vega, from vl-convert
         script=Markup(script),  # noqa: S704 - a file of this package
     )
-
-
-def _template_group(
-    group_id: str, group: PageGroup, decision: Mapping[str, Any], budget: Budget
-) -> dict[str, Any]:
-    fixed = fixed_limits(budget)
-    sliders = [
-        (limit, decision["limits"][limit.key]) for limit in LIMITS if limit.key in MAP_LIMITS
-    ]
-    return {
-        "id": group_id,
-        "view": group.view,
-        "sections": group.sections,
-        "index": {row["bundle"]: number for number, row in enumerate(decision["rows"])},
-        "sliders": [
-            {
-                "key": limit.key,
-                "title": limit.title,
-                "at": slider["at"],
-                "max": len(slider["stops"]) - 1,
-                "label": slider["labels"][slider["at"]],
-            }
-            for limit, slider in sliders
-            if len(slider["stops"]) > 1
-        ],
-        "fixed": "" if fixed == Budget(drop_points=budget.drop_points) else describe_budget(fixed),
-        "margin": format_points(budget.drop_points),
-    }
 
 
 def json_in_html(value: Any) -> Markup:

@@ -19,7 +19,12 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from edgeseq.reporting.budgets import Budget, BudgetLimit, describe_budget, limits_of
-from edgeseq.reporting.format import format_excess, format_points, format_score
+from edgeseq.reporting.format import (
+    format_excess,
+    format_point_difference,
+    format_points,
+    format_score,
+)
 from edgeseq.reporting.rows import ReportRow
 from edgeseq.reporting.run_statistics import ScoreGap
 from edgeseq.units import format_bytes, format_duration_ms
@@ -151,13 +156,12 @@ def worse_reason(best: ReportRow, row: ReportRow, gap: ScoreGap, budget: Budget)
     """Why a row within the limits is not good enough, with both scores."""
     metric = row.metric_definition
     side = "below" if metric.higher_is_better else "above"
-    text = f"{metric.title} {format_score(row)} is {gap.points:.1f} points {side} "
+    text = f"{metric.title} {format_score(row)} is {format_point_difference(gap.points)} {side} "
     text += f"{best.bundle} ({format_score(best)})"
     if gap.points > budget.drop_points or gap.worst_points is None:
         return f"{text}; {budget.drop_points:g} allowed"
-    return (
-        f"{text} and could be {gap.worst_points:.1f} points {side}; {budget.drop_points:g} allowed"
-    )
+    worst = format_point_difference(gap.worst_points)
+    return f"{text} and could be {worst} {side}; {budget.drop_points:g} allowed"
 
 
 def cost_reason(winner: ReportRow, row: ReportRow) -> str:
@@ -196,7 +200,9 @@ def winner_reason(
     if gap.points <= 0:
         return f"It is the cheapest model with the best score {within} ({score})."
     side = "lower" if winner.metric_definition.higher_is_better else "higher"
-    bound = "" if gap.worst_points is None else f", at most {gap.worst_points:.1f} points {side}"
+    bound = ""
+    if gap.worst_points is not None:
+        bound = f", at most {format_point_difference(gap.worst_points)} {side}"
     return (
         f"It is the cheapest model {within} that loses at most {margin} to the best one: "
         f"{score} against {format_score(best)} for {best.bundle}{bound}."

@@ -27,10 +27,10 @@ from edgeseq.reporting.charts.theme import (
     ModelStyle,
     colour,
 )
-from edgeseq.reporting.format import format_score, format_score_interval
+from edgeseq.reporting.format import format_point_difference, format_score, format_score_interval
 from edgeseq.reporting.rows import ModelGroup, ReportRow
 from edgeseq.reporting.sections import ReportFigure
-from edgeseq.units import format_bytes, format_duration_ms
+from edgeseq.units import format_bytes, format_duration_ms, format_factor
 
 CostName = Literal["p95", "memory"]
 _HEIGHT_PX = 320
@@ -223,8 +223,10 @@ def _frontier_caption(rows: Sequence[ReportRow], front: Sequence[ReportRow], cos
     n_valid = sum(row.valid for row in rows)
     n_dominated = n_valid - len(front)
     dominated = f"; {n_dominated} of {n_valid} models lie off the dashed frontier"
+    dominated = dominated if n_dominated else ""
     return (
-        f"From {cheapest.bundle} to {best.bundle}, {points:.1f} points of {metric.title} cost "
-        f"{factor:.3g} times the {title} ({_cost_text(cheapest, cost)} to "
-        f"{_cost_text(best, cost)}){dominated if n_dominated else ''}. Bars are 95 % intervals."
+        f"From {cheapest.bundle} to {best.bundle}, {format_point_difference(points)} of "
+        f"{metric.title} cost {format_factor(factor)} times the {title} "
+        f"({_cost_text(cheapest, cost)} to {_cost_text(best, cost)}){dominated}. "
+        "Bars are 95 % intervals."
     )

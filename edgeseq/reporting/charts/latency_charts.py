@@ -84,7 +84,7 @@ def _distribution_caption(group: ModelGroup) -> str:
     fastest = min(rows, key=lambda row: row.p50_ms or 0.0)
     slowest = max(rows, key=lambda row: row.p50_ms or 0.0)
     spread, row = max(spreads, key=lambda item: item[0])
-    text = f"p95 is {spread:.2g} times the median for {row.bundle}, the widest spread"
+    text = f"p95 is {format_factor(spread)} times the median for {row.bundle}, the widest spread"
     if fastest is slowest:
         return f"{text}, mostly because texts differ in length."
     factor = (slowest.p50_ms or 0.0) / (fastest.p50_ms or 1.0)
