@@ -14,7 +14,6 @@ from edgeseq.formats.result import Result
 from edgeseq.formats.storage import new_folder, write_bytes, write_json, write_text
 from edgeseq.html import html_table
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
-from edgeseq.reporting import page
 from edgeseq.reporting.budgets import Budget, budget_text
 from edgeseq.reporting.group_view import GroupView, group_view, report_command, report_title
 from edgeseq.reporting.markdown import MarkdownGroup, render_markdown
@@ -110,14 +109,15 @@ class Report:
                 fix="pip install 'edgeseq[report]'",
             )
         # jinja2 and vl_convert belong to the extra `report`, which a device lacks.
+        from edgeseq.reporting.page import PageGroup, render_page
 
         groups = [
-            page.PageGroup(decision, view, sections)
+            PageGroup(decision, view, sections)
             for decision, view, sections in zip(
                 self.decisions, self.views, self.sections, strict=True
             )
         ]
-        return page.render_page(self.title, self.verdict.reason, groups, self.budget)
+        return render_page(self.title, self.verdict.reason, groups, self.budget)
 
     def to_markdown(self) -> str:
         """The same as Markdown, with links to the pictures that `save` writes."""

@@ -203,8 +203,8 @@ def _whole_way(environment: Environment, bundles: list[Path], runtime: str) -> N
     result, report = environment.home / "result.json", environment.home / "report"
     doctor = environment.json("doctor")
     assert doctor["can_bench"], doctor
-    said = {one["subject"]: one for one in doctor["diagnoses"]}
-    assert said["runtime"]["what"].startswith(runtime)
+    diagnoses = {diagnosis["subject"]: diagnosis for diagnosis in doctor["diagnoses"]}
+    assert diagnoses["runtime"]["message"].startswith(runtime)
 
     predicted = environment.json("predict", bundles[0], TEXT)
     assert TEXT in json.dumps(predicted)
