@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from edgeseq.errors import CheckpointError
-from edgeseq.formats.arrays import array_bytes
+from edgeseq.formats.arrays import array_bytes, arrays_from_bytes
 from edgeseq.formats.codec import decode_json
 from edgeseq.formats.storage import read_bytes, sha256_file, write_bytes
 from edgeseq.tasks.examples import Dataset
@@ -75,20 +75,15 @@ def read_train_logits(folder: Path, data: Dataset) -> Any:
     None without the file, or where it belongs to other data, texts or weights. Raises
     `CheckpointError` when the file is damaged or of an unknown version.
     """
-    # Imported late: a process that only reads formats holds no numpy (memory is measured there).
-    import numpy as np
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
     path = folder / FILE_NAME
     if not path.exists():
         return None
     content = read_bytes(path, error=CheckpointError)
     fix = "remove it: the labels are computed then"
+    arrays = arrays_from_bytes(content, where=path, fix=fix)
     try:
-        arrays = load(content)
         metadata = _metadata(content)
-    except (SafetensorError, msgspec.MsgspecError, UnicodeDecodeError) as failure:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as failure:
         raise CheckpointError(
             "is not a safetensors file", where=path, found=str(failure), fix=fix
         ) from failure
@@ -109,7 +104,7 @@ def read_train_logits(folder: Path, data: Dataset) -> Any:
         return None
     logits = arrays.get("logits")
     expected = (len(data.train), len(data.labels))
-    if logits is None or logits.shape != expected or logits.dtype != np.float32:
+    if logits is None or logits.shape != expected or logits.dtype.name != "float32":
         description = "none" if logits is None else f"{logits.dtype} {logits.shape}"
         raise CheckpointError(
             "holds no logits of these texts",
@@ -118,7 +113,7 @@ def read_train_logits(folder: Path, data: Dataset) -> Any:
             expected=f"float32 {expected}",
             fix=fix,
         )
-    if not np.isfinite(logits).all():
+    if not (abs(logits) < float("inf")).all():  # NaN compares false
         raise CheckpointError("holds NaN or infinite logits", where=path, fix=fix)
     return logits
 

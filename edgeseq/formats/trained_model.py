@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from edgeseq.errors import CheckpointError
-from edgeseq.formats.arrays import array_bytes
+from edgeseq.formats.arrays import array_bytes, arrays_from_bytes
 from edgeseq.formats.storage import new_folder, read_bytes, read_json, write_bytes, write_json
 from edgeseq.formats.train_logits import TrainLogits, write_train_logits
 
@@ -256,9 +256,6 @@ def write_model_folder(
 
 def read_model_folder(path: Path) -> TrainedModel:
     """Reads the folder; raises `CheckpointError` naming the file that is missing or damaged."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
     if not path.is_dir():
         raise CheckpointError(
             "is not a trained-model folder", where=path, fix="name what `edgeseq train` wrote"
@@ -272,14 +269,8 @@ def read_model_folder(path: Path) -> TrainedModel:
             "dimensions do not go with arch", where=path / "model.json", found=manifest.arch
         )
     content = read_bytes(path / "weights.safetensors", error=CheckpointError)
-    try:
-        weights: dict[str, npt.NDArray[np.float32]] = load(content)
-    except SafetensorError as failure:
-        raise CheckpointError(
-            "is not a safetensors file",
-            where=path / "weights.safetensors",
-            found=str(failure),
-            fix="train again",
-        ) from failure
+    weights: dict[str, npt.NDArray[np.float32]] = arrays_from_bytes(
+        content, where=path / "weights.safetensors", fix="train again"
+    )
     tokenizer_json = read_bytes(path / "tokenizer.json", error=CheckpointError).decode("utf-8")
     return TrainedModel(manifest=manifest, weights=weights, tokenizer_json=tokenizer_json)

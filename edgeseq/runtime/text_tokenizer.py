@@ -40,18 +40,12 @@ class TextTokenizer:
     @classmethod
     def from_file(cls, path: str, max_tokens: int) -> TextTokenizer:
         """Loads `tokenizer.json`; check it with `check_tokenizer` first, errors are not caught."""
-        # Not loaded where only other machines measure: the parent of a bench stays small.
-        from tokenizers import Tokenizer
-
-        return cls(Tokenizer.from_file(path), max_tokens)
+        return cls(_tokenizer_class().from_file(path), max_tokens)
 
     @classmethod
     def from_json(cls, content: str, max_tokens: int) -> TextTokenizer:
         """Parses the content of `tokenizer.json`; errors are not caught."""
-        # As above.
-        from tokenizers import Tokenizer
-
-        return cls(Tokenizer.from_str(content), max_tokens)
+        return cls(_tokenizer_class().from_str(content), max_tokens)
 
     @property
     def vocabulary_size(self) -> int:
@@ -132,3 +126,10 @@ class TextTokenizer:
         # A tokenizer without special tokens returns nothing for an empty text, and no model takes
         # an input of length 0; it reads as one unknown token.
         return [self._unknown_id or 0]
+
+
+def _tokenizer_class() -> Any:
+    # Not loaded where only other machines measure: the parent of a bench stays small.
+    from tokenizers import Tokenizer
+
+    return Tokenizer

@@ -47,16 +47,16 @@ def check_operators(bundle: Bundle, package: str) -> None:
 
     A release without a table is not checked: loading it shows. Raises `BundleError`.
     """
-    from edgeseq.formats.tflite_file import read_tflite
-    from edgeseq.formats.tflite_runtimes import operator_versions, runtime_support
+    # Loads flatbuffers; the parent of the measured process, which imports this too, stays small.
+    from edgeseq.formats import tflite_file, tflite_runtimes
 
     try:
         runtime = f"{package} {metadata.version(package)}"
     except metadata.PackageNotFoundError:
         return
-    if runtime not in operator_versions():
+    if runtime not in tflite_runtimes.operator_versions():
         return
-    for support in runtime_support(read_tflite(bundle.model_path)):
+    for support in tflite_runtimes.runtime_support(tflite_file.read_tflite(bundle.model_path)):
         if support.runtime == runtime and not support.loads:
             raise BundleError(
                 f"needs operators that {runtime} does not have",

@@ -7,6 +7,7 @@ three classes on top; what a tool does by default is left as it is.
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -220,89 +221,11 @@ def _edgeseq(order: BertBuildOrder) -> None:
     convert_to_file(model, Path(order.path), options)
 
 
-def _torch_model(checkpoint: str, *, masked: bool) -> Any:
-    """ids, and with `masked` a mask, to logits; ready to be exported."""
-    import torch
-    from transformers import AutoModelForSequenceClassification
-
-    # The attention in plain operators is what exporters are told to take by their own guides.
-    model = AutoModelForSequenceClassification.from_pretrained(
-        checkpoint, attn_implementation="eager"
-    ).eval()
-
-    class Logits(torch.nn.Module):  # type: ignore[misc, unused-ignore]
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, ids: Any, mask: Any = None) -> Any:
-            mask = mask if masked else torch.ones_like(ids)
-            return self.model(input_ids=ids, attention_mask=mask).logits
-
-    return Logits().eval()
-
-
-def _onnxruntime(order: BertBuildOrder, *, fused: bool = False) -> None:
-    import onnx
-    import torch
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    plain = Path(order.path).with_suffix(".plain.onnx")
-    ids = torch.tensor([order.texts[0]])
-    torch.onnx.export(
-        _torch_model(order.checkpoint, masked=False), (ids,), str(plain), dynamo=False,
-        input_names=["ids"], output_names=["logits"], dynamic_axes={"ids": {1: "n"}},
-        opset_version=17,
-    )  # fmt: skip
-    if fused:
-        from onnxruntime.transformers.optimizer import optimize_model
-
-        heads = msgspec.json.decode(Path(order.checkpoint, "config.json").read_bytes())
-        optimized = optimize_model(
-            str(plain), model_type="bert", num_heads=heads["num_attention_heads"],
-            hidden_size=heads["hidden_size"],
-        )  # fmt: skip
-        optimized.save_model_to_file(str(plain))
-    if order.precision == "float32":
-        plain.replace(order.path)
-        return
-    # Of the optimizer's own operators shape inference knows no type: the quantizer asks for one.
-    types = {"DefaultTensorType": onnx.TensorProto.FLOAT} if fused else {}
-    # A scale a row, and 7 bits: what ONNX Runtime advises for processors without VNNI, whose sums
-    # of two products of 8 bits saturate; with its defaults a quarter of the labels was wrong.
-    quantize_dynamic(
-        plain, order.path, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True,
-        extra_options=types,
-    )  # fmt: skip
-
-
-def _onnxruntime_fused(order: BertBuildOrder) -> None:
-    _onnxruntime(order, fused=True)
-
-
-def _litert_torch(order: BertBuildOrder) -> None:
-    import litert_torch
-    import torch
-
-    ids = torch.zeros((1, order.length), dtype=torch.int32)
-    mask = torch.ones((1, order.length), dtype=torch.int32)
-    exported = litert_torch.convert(_torch_model(order.checkpoint, masked=True), (ids, mask))
-    if order.precision == "float32":
-        exported.export(order.path)
-        return
-    from ai_edge_quantizer import quantizer, recipe
-
-    plain = Path(order.path).with_suffix(".plain.tflite")
-    exported.export(str(plain))
-    quantizer_of_file = quantizer.Quantizer(str(plain), recipe.dynamic_wi8_afp32())
-    quantizer_of_file.quantize().export_model(order.path, overwrite=True)
-
-
-_MAKERS: dict[str, Callable[[BertBuildOrder], None]] = {
-    "edgeseq": _edgeseq,
-    "onnxruntime": _onnxruntime,
-    "onnxruntime-fused": _onnxruntime_fused,
-    "litert-torch": _litert_torch,
+# A module per tool: each is optional, and its child process loads that tool alone.
+_TOOL_MODULES = {
+    "onnxruntime": "studies.peers.bert_onnx",
+    "onnxruntime-fused": "studies.peers.bert_onnx",
+    "litert-torch": "studies.peers.bert_litert",
 }
 
 
@@ -310,7 +233,10 @@ def main(order_path: Path) -> int:
     """The child: makes the file that the order names."""
     order = decode_json(order_path.read_bytes(), BertBuildOrder)
     try:
-        _MAKERS[order.maker](order)
+        if order.maker == "edgeseq":
+            _edgeseq(order)
+        else:
+            importlib.import_module(_TOOL_MODULES[order.maker]).build(order)
     except EdgeseqError as error:
         sys.stderr.write(f"Error: {error}\n")
         return 1

@@ -2,27 +2,26 @@
 
 TensorFlow's converter leaks memory and can end its process with a signal, so one process writes
 the files of one tool in one precision: `python -m studies.peers.makers ORDER.json`. What a tool
-does by
-default is left as it is.
+does by default is left as it is.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 
 from edgeseq.formats.codec import decode_json
 from edgeseq.formats.storage import write_bytes
-from studies.peers.contenders import OPEN, BuildJob
-from studies.peers.inputs import CLASSES, VOCABULARY, FloatArray, Ids, fit
+from studies.peers.contenders import BuildJob
+from studies.peers.inputs import FloatArray, Ids
 
 TIMEOUT_S = 300
 
@@ -105,101 +104,17 @@ def describe_end(returncode: int, log: str) -> str:
     return (errors or lines or [f"its process ended with exit code {returncode}"])[-1][:160]
 
 
-def _tf_keras(job: BuildJob, order: BuildOrder, weights: dict[str, FloatArray]) -> bytes:
-    import tf_keras
-
-    ids = tf_keras.Input((job.length,), batch_size=1, dtype="int32")
-    return _converted(_keras_model(tf_keras, ids, weights), job, order)
-
-
-def _keras3(job: BuildJob, order: BuildOrder, weights: dict[str, FloatArray]) -> bytes:
-    import keras
-
-    length = None if job.length == OPEN else job.length
-    ids = keras.Input(batch_shape=(1, length), dtype="int32")
-    return _converted(_keras_model(keras, ids, weights), job, order)
+# A module per tool: its child process loads that tool alone.
+_TOOL_MODULES = {
+    "tf_keras": "studies.peers.makers_tensorflow",
+    "keras3": "studies.peers.makers_tensorflow",
+    "onnxruntime": "studies.peers.makers_onnx",
+}
 
 
-def _keras_model(keras: Any, ids: Any, weights: dict[str, FloatArray]) -> Any:
-    """`Embedding → LSTM → Dense` of either Keras, filled with the weights."""
-    embedding = keras.layers.Embedding(VOCABULARY, weights["table"].shape[1])
-    lstm = keras.layers.LSTM(weights["recurrent"].shape[0])
-    head = keras.layers.Dense(CLASSES)
-    model = keras.Model(ids, head(lstm(embedding(ids))))
-    embedding.set_weights([weights["table"]])
-    lstm.set_weights([weights["kernel"], weights["recurrent"], weights["bias"]])
-    head.set_weights([weights["head"], weights["head_bias"]])
-    return model
-
-
-def _converted(model: Any, job: BuildJob, order: BuildOrder) -> bytes:
-    import tensorflow as tf
-
-    def calibration() -> Iterator[list[Any]]:
-        for ids in order.calibration:
-            yield [np.array([fit(ids, job.length)], np.int32)]
-
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
-    if job.precision != "float32":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if job.precision == "integer":
-        converter.representative_dataset = calibration
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    return bytes(converter.convert())
-
-
-def _onnxruntime(job: BuildJob, order: BuildOrder, weights: dict[str, FloatArray]) -> bytes:
-    import onnx
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    plain = Path(order.folder) / f"plain-{job.filename}"
-    onnx.save(_onnx_model(weights), plain)
-    if job.precision == "float32":
-        return plain.read_bytes()
-    quantized = plain.with_suffix(".int8.onnx")
-    quantize_dynamic(plain, quantized, weight_type=QuantType.QInt8)
-    return quantized.read_bytes()
-
-
-def _onnx_model(weights: dict[str, FloatArray]) -> Any:
-    """`ids` int64 [1, n] → `logits` [1, 3] by ONNX's LSTM, whose gates stand as i, o, f, c."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    def gates_first(array: FloatArray) -> FloatArray:
-        i, f, c, o = np.split(array, 4, axis=-1)
-        rows: FloatArray = np.concatenate([i, o, f, c], axis=-1).T
-        return np.ascontiguousarray(rows[None])
-
-    hidden = weights["recurrent"].shape[0]
-    bias = gates_first(weights["bias"])
-    constants = {
-        "table": weights["table"],
-        "W": gates_first(weights["kernel"]),
-        "R": gates_first(weights["recurrent"]),
-        "B": np.concatenate([bias, np.zeros_like(bias)], axis=1),
-        "head": weights["head"],
-        "head_bias": weights["head_bias"],
-        "directions": np.array([0], np.int64),
-    }
-    nodes = [
-        helper.make_node("Gather", ["table", "ids"], ["rows"]),
-        helper.make_node("Transpose", ["rows"], ["steps"], perm=[1, 0, 2]),
-        helper.make_node("LSTM", ["steps", "W", "R", "B"], ["", "states"], hidden_size=hidden),
-        helper.make_node("Squeeze", ["states", "directions"], ["state"]),
-        helper.make_node("MatMul", ["state", "head"], ["product"]),
-        helper.make_node("Add", ["product", "head_bias"], ["logits"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "lstm",
-        [helper.make_tensor_value_info("ids", TensorProto.INT64, [1, "n"])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, CLASSES])],
-        [numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-
-
-_MAKERS = {"tf_keras": _tf_keras, "keras3": _keras3, "onnxruntime": _onnxruntime}
+def _file_content(job: BuildJob, order: BuildOrder, weights: dict[str, FloatArray]) -> bytes:
+    tool = importlib.import_module(_TOOL_MODULES[job.peer])
+    return bytes(tool.build(job, order, weights))
 
 
 def main(order_path: Path) -> None:
@@ -208,7 +123,7 @@ def main(order_path: Path) -> None:
     with np.load(order.weights_path) as stored:
         weights = {name: stored[name] for name in stored.files}
     for job in order.jobs:
-        write_bytes(Path(order.folder) / job.filename, _MAKERS[job.peer](job, order, weights))
+        write_bytes(Path(order.folder) / job.filename, _file_content(job, order, weights))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ import os
 import platform
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,23 +53,6 @@ def _features_beyond_avx2() -> list[str]:
     ]
 
 
-def compute_entries() -> Entries:
-    """All entries, and on standard error the seconds that each part took."""
-    from .converted_files import converted_files
-    from .derived_numbers import derived_numbers
-    from .lowered_files import lowered_files
-    from .statistics_numbers import statistics_numbers
-
-    entries: Entries = {}
-    for part in (lowered_files, statistics_numbers, derived_numbers, converted_files):
-        began = time.monotonic()
-        computed = part()
-        entries |= computed
-        seconds = time.monotonic() - began
-        sys.stderr.write(f"{part.__name__}: {len(computed)} entries in {seconds:.1f} s\n")
-    return entries
-
-
 def read_stored(path: Path = STORED_PATH) -> Entries:
     """The stored entries."""
     entries: Entries = json.loads(path.read_text(encoding="utf-8"))
@@ -96,6 +78,9 @@ def main(arguments: list[str]) -> int:
     if _PINNED not in os.environ:
         command = [sys.executable, "-m", __spec__.name.rpartition(".")[0], *arguments]
         return subprocess.run(command, env=pinned_environment(), check=False).returncode
+    # NumPy reads the pinned environment when it is loaded, which must not be earlier.
+    from .all_entries import compute_entries
+
     entries = compute_entries()
     if "--write" in arguments:
         STORED_PATH.write_text(format_entries(entries), encoding="utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import median
+from types import ModuleType
 
 from edgeseq.formats.result import Finding, Queries, Settings, Slice
 from edgeseq.units import format_bytes, format_share
@@ -72,10 +73,7 @@ def clock_findings(queries: Queries, clock_ns: int) -> list[Finding]:
 
 def _median_findings(queries: Queries) -> list[Finding]:
     """Whether another run could well give another median."""
-    # Not loaded earlier: numpy's pages must not be mapped in the parent while limits are measured.
-    from edgeseq.stats.latency import percentile_interval
-
-    interval = percentile_interval(queries.total_ns, 50)
+    interval = _latency().percentile_interval(queries.total_ns, 50)
     if interval is None or not interval.estimate:
         return []
     half_width = max(interval.high - interval.estimate, interval.estimate - interval.low)
@@ -120,9 +118,7 @@ def _drift(queries: Queries) -> float | None:
 def _sample_findings(
     queries: Queries, slices: Sequence[Slice], settings: Settings
 ) -> list[Finding]:
-    # Not loaded earlier: numpy's pages must not be mapped in the parent while limits are measured.
-    from edgeseq.stats.latency import min_samples
-
+    min_samples = _latency().min_samples
     count = len(queries.total_ns)
     findings = []
     for percent in (90, 95, 99):
@@ -227,3 +223,10 @@ def batch_findings(models: int, interleaved: int) -> list[Finding]:
             "time: the others failed to load or did not fit beside them",
         )
     ]
+
+
+def _latency() -> ModuleType:
+    # Not loaded earlier: NumPy's pages must not be mapped in the parent while limits are measured.
+    from edgeseq.stats import latency
+
+    return latency

@@ -166,8 +166,8 @@ def _hub_folder(hub_id: str, progress: ProgressCallback) -> Path:
 
     Pickles are fetched only where there is nothing else.
     """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    # Loads an HTTP client, which local folders never need.
+    from huggingface_hub import errors, snapshot_download
 
     stage = f"fetch {hub_id}"
     progress(ProgressUpdate(stage))
@@ -175,7 +175,7 @@ def _hub_folder(hub_id: str, progress: ProgressCallback) -> Path:
         folder = Path(snapshot_download(hub_id, allow_patterns=_HUB_FILES))
         if not any(folder.glob("model*.safetensors")):
             folder = Path(snapshot_download(hub_id, allow_patterns=_HUB_FILES + _HUB_PICKLES))
-    except (HfHubHTTPError, HFValidationError, OSError) as failure:
+    except (errors.HfHubHTTPError, errors.HFValidationError, OSError) as failure:
         raise FetchError(
             "the Hugging Face hub did not give this checkpoint",
             where=hub_id,

@@ -146,9 +146,7 @@ def _parse_pickle(content: bytes, *, where: Path) -> dict[str, Tensor]:
 
 def _torch_tensor(value: Any) -> Tensor:
     def read() -> FloatArray:
-        import torch
-
-        return np.asarray(value.detach().to(torch.float32).contiguous().numpy())
+        return np.asarray(value.detach().float().contiguous().numpy())
 
     return Tensor(
         dtype=str(value.dtype).removeprefix("torch."), shape=tuple(value.shape), read=read

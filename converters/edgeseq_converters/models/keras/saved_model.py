@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from edgeseq.errors import CheckpointError
 from edgeseq.formats.storage import read_bytes
@@ -56,10 +57,13 @@ class _Checkpoint:
     """Weights by walking the checkpoint's graph of objects: layer, then part, then variable."""
 
     def __init__(self, path: Path, variable_paths: Mapping[str, str]) -> None:
+        # TensorFlow takes seconds to load; of all formats a SavedModel alone needs it.
         import tensorflow as tf
-        from google.protobuf.message import DecodeError
-        from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
+        from tensorflow.core.protobuf.trackable_object_graph_pb2 import (
+            TrackableObjectGraph,
+        )
 
+        self._read_errors = (tf.errors.OpError, ValueError, RuntimeError)
         self._places = variable_paths
         try:
             self._reader = tf.train.load_checkpoint(str(path / _CHECKPOINT))
@@ -67,7 +71,7 @@ class _Checkpoint:
             graph = TrackableObjectGraph.FromString(
                 self._reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH")
             )
-        except (tf.errors.OpError, ValueError, RuntimeError, DecodeError) as failure:
+        except (*self._read_errors, DecodeError) as failure:
             raise CheckpointError(
                 "is a damaged SavedModel",
                 where=path / _CHECKPOINT,
@@ -78,15 +82,13 @@ class _Checkpoint:
 
     def arrays(self, layer: KerasLayer, slots: Sequence[Slot]) -> list[FloatArray]:
         """The layer's arrays in the slots' order; `CheckpointError` when one is missing."""
-        import tensorflow as tf
-
         keys = [self._key(layer, slot) for slot in slots]
         size_bytes = sum(4 * int(np.prod(self._shapes[key], dtype=object)) for key in keys)
         if size_bytes > LIMIT_BYTES:
             raise layer.refuse("is too large", found=f"{size_bytes} bytes")
         try:
             arrays = [np.asarray(self._reader.get_tensor(key)) for key in keys]
-        except (tf.errors.OpError, ValueError, RuntimeError) as failure:
+        except self._read_errors as failure:
             raise layer.refuse("has damaged arrays", found=failure) from failure
         for key, array in zip(keys, arrays, strict=True):
             if array.dtype.kind != "f":
