@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+import edgeseq
 from edgeseq.errors import BundleError, DeviceError, InputError, OutputError
 from edgeseq.formats.bundle import read_bundle
 from edgeseq.formats.result import Settings
@@ -26,7 +28,7 @@ from edgeseq_benchmarks.devices.doctor.facts import PythonFacts
 from edgeseq_benchmarks.devices.measure import find_targets
 from edgeseq_benchmarks.devices.remote import requirements, run_folder
 from edgeseq_benchmarks.devices.remote.agent import RunLog
-from edgeseq_benchmarks.devices.remote.archive import write_archive
+from edgeseq_benchmarks.devices.remote.archive import WORKSTATION_FOLDERS, write_archive
 from edgeseq_benchmarks.devices.remote.messages import LogLine, RunFailure, RunRequest, error_of
 from edgeseq_benchmarks.devices.remote.remote_bench import bench_on, label_result
 
@@ -226,6 +228,12 @@ def test_the_archive_is_the_same_each_time(
         time.sleep(0.01)
     assert sizes[0] == sizes[1]
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    with tarfile.open(tmp_path / "one") as tar:
+        folders = {tuple(name.split("/")[:2]) for name in tar.getnames()}
+    for name in WORKSTATION_FOLDERS["edgeseq"]:
+        assert (Path(edgeseq.__file__).parent / name).is_dir()
+        assert ("edgeseq", name) not in folders
+    assert ("edgeseq_benchmarks", "bench") in folders
     # A phone's connection should not be tried: without bundles it is well below a megabyte.
     assert (tmp_path / "one").stat().st_size < 1_000_000
 

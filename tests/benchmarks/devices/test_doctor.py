@@ -380,7 +380,7 @@ def test_the_probe_can_be_read_by_old_pythons() -> None:
     names = {
         alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names
     }
-    assert names == {"json", "os", "platform", "struct", "sys", "sysconfig"}
+    assert names == {"importlib.util", "json", "os", "platform", "struct", "sys", "sysconfig"}
 
 
 @pytest.mark.parametrize("minor", [7, 8, 9, 12, 13])

@@ -23,7 +23,7 @@ from edgeseq_benchmarks.devices.remote.messages import RunRequest
 # Pure Python; what has native code (numpy, tokenizers, msgspec, a runtime) is installed there.
 _PACKAGES = ("edgeseq", "edgeseq_benchmarks", "tflite", "flatbuffers")
 # What only the workstation uses.
-_LEFT_OUT = {"edgeseq": ("api", "cli", "report", "suite", "suites")}
+WORKSTATION_FOLDERS = {"edgeseq": ("api", "cli", "reporting", "suite", "suites")}
 _SUFFIXES = (".py", ".json")
 # Weights hardly compress; the code does at any level.
 _LEVEL = 3
@@ -54,10 +54,10 @@ def _members(bundles: Sequence[Bundle]) -> Iterator[tuple[str, Path]]:
     """Names in the archive and the files that they are made of, in a fixed order."""
     for package in _PACKAGES:
         folder = _package_folder(package)
-        left_out = _LEFT_OUT.get(package, ())
+        excluded = WORKSTATION_FOLDERS.get(package, ())
         for path in sorted(folder.rglob("*")):
             inside = path.relative_to(folder)
-            if path.suffix in _SUFFIXES and inside.parts[0] not in left_out:
+            if path.suffix in _SUFFIXES and inside.parts[0] not in excluded:
                 yield f"{package}/{inside.as_posix()}", path
     for number, bundle in enumerate(bundles):
         for name in (MANIFEST, *FILES):
