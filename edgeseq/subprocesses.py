@@ -45,7 +45,7 @@ OUTPUT_LIMIT_BYTES = 1 << 30
 STDERR_LIMIT_BYTES = 1 << 20
 _LINE_LIMIT_BYTES = 1 << 26
 _CHUNK_BYTES = 1 << 16
-DEVNULL = subprocess.DEVNULL
+DEVNULL, STDOUT = subprocess.DEVNULL, subprocess.STDOUT
 # How soon a thread notices that it was interrupted; the main thread is interrupted by a signal.
 _NOTICE_S = 0.2
 
@@ -131,6 +131,14 @@ class ChildProcess:
         line = bytes(self._received[:end])
         del self._received[: end + 1]
         return line
+
+    def read(self, timeout_s: float) -> bytes | None:
+        """Output of its stdout, b"" at its end; None when there is none within `timeout_s`."""
+        try:
+            _wait_for(self.fileno(), select.POLLIN, time.monotonic() + timeout_s)
+        except TimeoutError:
+            return None
+        return os.read(self.fileno(), _CHUNK_BYTES)
 
     def read_lines(self) -> list[bytes]:
         """The lines that have come, after waiting for something; raises `EOFError` at the end."""

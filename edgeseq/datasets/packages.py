@@ -14,7 +14,6 @@ import errno
 import importlib.util
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,6 +29,7 @@ from edgeseq.errors import FetchError
 from edgeseq.formats.archives import extract_members, read_members
 from edgeseq.formats.storage import sha256_file
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
+from edgeseq.subprocesses import STDOUT, ChildProcess
 
 __all__ = ["PackageFile", "cache_folder", "extract_members", "fetch_package_file", "read_members"]
 
@@ -158,27 +158,18 @@ def _run(
     # size of what has come so far can be seen.
     environment = {**os.environ, "TMPDIR": str(scratch), "LC_ALL": "C.UTF-8"}
     until = time.monotonic() + timeout_s
-    with subprocess.Popen(
-        command,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,  # not a file, which a full disk would cut off
-        stderr=subprocess.STDOUT,
-    ) as process:
-        try:
-            while True:
-                try:
-                    output, _ = process.communicate(timeout=_POLL_S)
-                    return process.returncode, output.decode("utf-8", "replace")
-                except subprocess.TimeoutExpired:
-                    if time.monotonic() > until:
-                        raise _too_slow(package, timeout_s) from None
-                if package.size_bytes:
-                    done = min(_largest_file_bytes(scratch), package.size_bytes - 1)
-                    progress(ProgressUpdate(stage, done, package.size_bytes, note="bytes"))
-        finally:
-            if process.poll() is None:
-                process.kill()
+    output = bytearray()
+    with ChildProcess(command, stderr=STDOUT, env=environment) as process:
+        process.stdin.close()
+        while (content := process.read(_POLL_S)) != b"":
+            output += content or b""
+            if time.monotonic() > until:
+                raise _too_slow(package, timeout_s)
+            if package.size_bytes:
+                done = min(_largest_file_bytes(scratch), package.size_bytes - 1)
+                progress(ProgressUpdate(stage, done, package.size_bytes, note="bytes"))
+        process.end(max(0.0, until - time.monotonic()))
+        return process.returncode or 0, output.decode("utf-8", "replace")
 
 
 def _largest_file_bytes(folder: Path) -> int:

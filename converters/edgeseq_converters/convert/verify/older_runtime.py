@@ -7,7 +7,6 @@ NumPy than TensorFlow), made by venv and pip on first use, so the user's configu
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ import platformdirs
 
 from edgeseq.errors import ConversionError
 from edgeseq.progress import ProgressCallback, ProgressUpdate
+from edgeseq.subprocesses import CommandTimeoutError, format_exit, last_line, run_command
 from edgeseq_converters.convert.recipes import Recipe
 from edgeseq_converters.convert.verify.interpreter_process import ModelFile, run_model
 from edgeseq_converters.models.arrays import FloatArray
@@ -94,11 +94,13 @@ def _environment(runtime: str, progress: ProgressCallback) -> tuple[Path | None,
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         for command in commands:
-            subprocess.run(command, check=True, capture_output=True, timeout=_INSTALL_TIMEOUT_S)
+            output = run_command(command, timeout_s=_INSTALL_TIMEOUT_S)
+            if output.returncode:
+                raise OSError(last_line(output.stderr) or format_exit(output.returncode))
         ready.write_text("\n".join(requirements))
-    except (subprocess.SubprocessError, OSError) as failure:
+    except (CommandTimeoutError, OSError) as failure:
         shutil.rmtree(folder, ignore_errors=True)
-        return None, f"it could not be installed ({type(failure).__name__})"
+        return None, f"it could not be installed ({failure})"
     progress(ProgressUpdate(f"install {runtime}", 1, 1))
     return python, None
 
