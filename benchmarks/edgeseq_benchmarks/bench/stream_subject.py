@@ -43,7 +43,7 @@ class StreamSubject(Subject):
         )
         words = [word for document in self.documents for word in document.words][:TIMED_WORDS]
         if not words:
-            raise BundleError("holds no test word", where=bundle.path / "eval.jsonl")
+            raise BundleError("has no test words", where=bundle.path / "eval.jsonl")
         self.examples = tuple(
             StreamExample(id=f"word/{number}", words=(word,)) for number, word in enumerate(words)
         )

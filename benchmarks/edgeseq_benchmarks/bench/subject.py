@@ -69,7 +69,7 @@ class Subject:
         self.examples: tuple[AnyExample, ...] = bundle.read_examples()
         if not self.examples:
             raise BundleError(
-                "holds no test example",
+                "has no test examples",
                 where=bundle.path / "eval.jsonl",
                 fix="convert the bundle again from a data set with a test part",
             )

@@ -27,7 +27,7 @@ R = TypeVar("R", bound=protocol.Reply)
 Wrap = Callable[[Sequence[str]], list[str]]
 """Puts a command in front of the worker's own, to start it inside of a limit."""
 
-# Columns of one slice are a few hundred kB; anything above this is no reply of a worker.
+# Columns of one slice are a few hundred kB; a worker never sends more than this.
 REPLY_LIMIT_BYTES = 256 << 20
 _STDERR_TAIL_BYTES = 4096
 _END_TIMEOUT_S = 5.0
@@ -122,7 +122,7 @@ class WorkerClient:
         except EOFError:
             raise self._lost("ended before it was done", ended=True) from None
         except OverflowError:
-            raise self._lost("answers without end") from None
+            raise self._lost("sends a reply without end") from None
         except msgspec.DecodeError as failure:
             raise self._lost(f"breaks the protocol ({failure})") from failure
         return reply

@@ -33,14 +33,16 @@ class Board(NamedTuple):
         return f"{self.title} ({format_bytes(self.memory_bytes)}, {self.cores} cores)"
 
 
-_ALL = (
-    Board("pi-zero-2w", "Raspberry Pi Zero 2 W", 512 * MIB, 4, "cortex-a53"),
-    Board("pi3", "Raspberry Pi 3 B", 1024 * MIB, 4, "cortex-a53"),
-    Board("pi4", "Raspberry Pi 4 B", 2048 * MIB, 4, "cortex-a72"),
-    Board("pi5", "Raspberry Pi 5", 4096 * MIB, 4, "cortex-a76"),
-    Board("phone-low", "phone with Android (Go edition)", 2048 * MIB, 4),
-)
-BOARDS = {board.name: board for board in _ALL}
+BOARDS = {
+    board.name: board
+    for board in (
+        Board("pi-zero-2w", "Raspberry Pi Zero 2 W", 512 * MIB, 4, "cortex-a53"),
+        Board("pi3", "Raspberry Pi 3 B", 1024 * MIB, 4, "cortex-a53"),
+        Board("pi4", "Raspberry Pi 4 B", 2048 * MIB, 4, "cortex-a72"),
+        Board("pi5", "Raspberry Pi 5", 4096 * MIB, 4, "cortex-a76"),
+        Board("phone-low", "phone with Android (Go edition)", 2048 * MIB, 4),
+    )
+}
 
 
 def find_board(name: str, *, where: str = "--as", emulated: bool = False) -> Board:
@@ -48,7 +50,7 @@ def find_board(name: str, *, where: str = "--as", emulated: bool = False) -> Boa
 
     Raises `InputError` that lists the names.
     """
-    boards = {board.name: board for board in _ALL if board.qemu_cpu or not emulated}
+    boards = {name: board for name, board in BOARDS.items() if board.qemu_cpu or not emulated}
     if name not in boards:
         what = "cannot be emulated" if emulated else "no such board"
         raise InputError(what, where=where, found=repr(name), expected=" or ".join(boards))

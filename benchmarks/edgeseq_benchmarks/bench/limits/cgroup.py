@@ -49,7 +49,7 @@ class Hierarchy(NamedTuple):
 def find_hierarchy(mounts: Path = Path("/proc/self/mounts")) -> Hierarchy:
     """The memory controller of this machine.
 
-    Raises `DeviceError` when there is no controller, or this user may not use it.
+    Raises `DeviceError` when the machine has none, or this user may not use it.
     """
     problems: list[str] = []
     for mechanism, path in _mounted(mounts):
@@ -122,7 +122,7 @@ def _remove_left_over(path: Path) -> None:
     for group in path.glob(f"{_PREFIX}-*"):
         owner = group.name.split("-")[1]
         if owner.isdigit() and not Path(f"/proc/{owner}").exists():
-            # A group that still holds a task refuses to go, which is right.
+            # A group that still holds a task cannot be removed, which is right.
             with contextlib.suppress(OSError):
                 group.rmdir()
 
@@ -158,7 +158,7 @@ class MemoryGroup:
         """Sets the processor time that the group gets: `cpus` seconds per second.
 
         In slices of 10 ms, so that a query feels a slower processor and not a pause of many ms;
-        of 100 ms where the kernel's least quota of 1 ms would be more than was asked for.
+        of 100 ms where the kernel's least quota of 1 ms would be more than `cpus`.
         """
         if self.cpu is None:
             raise OSError(errno.ENOENT, "no control group for processor time")

@@ -15,7 +15,7 @@ RunUnder = Callable[[int], LimitedRun]
 # and steps of an eighth show its shape in about a dozen runs.
 STEP = 0.87
 RESOLUTION_BYTES = 2_000_000
-# A Python interpreter alone needs more than this, so no limit below it can answer.
+# A Python interpreter alone needs more than this, so no limit below it can work.
 SMALLEST_LIMIT_BYTES = 4_000_000
 
 
@@ -31,7 +31,7 @@ def memory_curve(
     budget_s: float,
     known: tuple[LimitedRun, ...] = (),
 ) -> tuple[LimitedRun, ...]:
-    """Runs under limits that shrink from `start_bytes` to the first that does not answer.
+    """Runs under limits that shrink from `start_bytes` to the first that does not work.
 
     Then halves the gap between the smallest limit that answered and the largest that did not
     until it is 2 MB or less, and then, as long as there is time, the gap at the knee: between the
@@ -51,7 +51,7 @@ def memory_curve(
         good = min((run.limit_bytes for run in (*runs, *known) if works(run)), default=None)
         if good is None:
             break
-        # A larger limit that failed by chance does not bound the smallest one that answers.
+        # A larger limit that failed by chance does not bound the smallest one that works.
         bad = max(
             (
                 run.limit_bytes

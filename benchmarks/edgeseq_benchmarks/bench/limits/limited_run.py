@@ -19,7 +19,7 @@ from edgeseq_benchmarks.bench.worker_client import WorkerClient, WorkerLostError
 class LimitedTask(NamedTuple):
     """What is run under each limit: the bundle's own files, real test sentences, and bounds.
 
-    The process answers `texts` in order for up to `duration_s`. The watchdog ends it when it has
+    The process runs `texts` in order for up to `duration_s`. The watchdog ends it when it has
     not loaded within `load_timeout_s`, or is silent for longer than `duration_s` and a half.
     `cpus` is a limit on processor time; `board` and `limitations` are for the record.
     """
@@ -38,9 +38,9 @@ class LimitedTask(NamedTuple):
 def run_limited(hierarchy: Hierarchy, task: LimitedTask, limit_bytes: int) -> LimitedRun:
     """Runs the model once under `limit_bytes` and the task's limit on processor time.
 
-    The status is `answered` when all texts, or as many as the duration allows, were answered;
-    `killed` when the kernel killed the process for want of memory; `timed_out` when the watchdog
-    ended it; `failed` when it ended by itself. `total_ns` holds what was answered in any case.
+    The status is `answered` when all texts, or as many as the duration allows, were run; `killed`
+    when the kernel killed the process because memory ran out; `timed_out` when the watchdog ended
+    it; `failed` when it ended by itself. `total_ns` has the completed queries in any case.
     """
     files = task.files.evict()
     answered_ns: list[int] = []
@@ -81,7 +81,7 @@ def run_limited(hierarchy: Hierarchy, task: LimitedTask, limit_bytes: int) -> Li
             status = "timed_out" if lost.hung else "killed" if killed else "failed"
             message = str(lost)
         except (BundleError, DeviceError) as refused:
-            # The runtime says "failed to allocate" in its own words; they are the message.
+            # "failed to allocate" in the runtime's words is the message.
             status, message = "failed", str(refused)
         finally:
             group.settle()

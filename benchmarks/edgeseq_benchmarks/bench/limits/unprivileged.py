@@ -85,7 +85,7 @@ def find_systemd(root: Path = Path("/")) -> Hierarchy | None:
 def limited_group(
     hierarchy: Hierarchy, limit_bytes: int, cpus: float | None = None
 ) -> Iterator[LimitGroup]:
-    """A group of the mechanism that `find_limiter` found, gone at the end of the block.
+    """A group of the mechanism that `find_limiter` found, removed at the end of the block.
 
     Raises `DeviceError` when a limit is refused.
     """
@@ -163,7 +163,7 @@ class SystemdScope:
 
 
 def _systemctl(*arguments: str) -> str:
-    """What `systemctl --user` answers, "" when it does not."""
+    """The output of `systemctl --user`, "" when it fails."""
     return command_text(["systemctl", "--user", *arguments], timeout_s=_TIMEOUT_S)
 
 

@@ -23,21 +23,21 @@ _ROLLUP = "/proc/self/smaps_rollup"
 
 
 def trim() -> None:
-    """Gives freed memory back to the system, so that a baseline holds none of it."""
+    """Returns freed memory to the system, so that it is not part of a baseline."""
     gc.collect()
     libc = ctypes.CDLL(None)
-    # glibc only; musl gives memory back by itself.
+    # glibc only; musl returns memory by itself.
     if hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)
 
 
 def release_mapping(path: str) -> int:
-    """Takes the pages of a mapped file out of this process; says how many bytes are mapped.
+    """Releases the pages of a mapped file from this process; returns how many bytes are mapped.
 
-    XNNPACK multiplies by its own packed copy of the weights; what it read them from is looked at
-    no more, but stays in the process. The file stays as it is, and a page that is wanted again
-    (the rows of a word) is mapped again: `MADV_DONTNEED` of madvise(2) on a file that is mapped
-    and never written. 0 where nothing is mapped from `path`, or the system has no `/proc`.
+    XNNPACK computes with a packed copy of the weights, so the file's pages stay in the process
+    unused. A page that is needed again (an embedding row) is read again from the file: madvise(2),
+    `MADV_DONTNEED` on a mapping that is never written. 0 where nothing is mapped from `path`, or
+    the system has no `/proc`.
     """
     try:
         with open(_MAPS, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
@@ -47,16 +47,16 @@ def release_mapping(path: str) -> int:
     path = os.path.realpath(path)
     libc = ctypes.CDLL(None, use_errno=True)
     libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    given_bytes = 0
+    mapped_bytes = 0
     for line in lines:
         fields = line.split(maxsplit=5)  # proc(5): address perms offset dev inode pathname
-        # A private page that was written would be lost; only what is read alone is released.
+        # A private page that was written would be lost; only read-only mappings are released.
         if len(fields) < 6 or fields[5] != path or "w" in fields[1]:
             continue
         begin, end = (int(address, 16) for address in fields[0].split("-"))
         if libc.madvise(begin, end - begin, _MADV_DONTNEED) == 0:
-            given_bytes += end - begin
-    return given_bytes
+            mapped_bytes += end - begin
+    return mapped_bytes
 
 
 def reset_peak() -> bool:
@@ -114,7 +114,7 @@ def _read_fields(path: str) -> dict[str, int]:
 def read_faults(pid: int | None = None) -> tuple[int, int]:
     """Minor and major page faults of a process (None: this one) since it began.
 
-    (0, 0) when the process is gone.
+    (0, 0) when the process has ended.
     """
     fields = _read_stat("/proc/self/stat" if pid is None else f"/proc/{pid}/stat")
     # proc(5): fields 10 and 12 of stat; the first two are pid and comm.

@@ -72,7 +72,7 @@ def clock_findings(queries: Queries, clock_ns: int) -> list[Finding]:
 
 
 def _median_findings(queries: Queries) -> list[Finding]:
-    """Whether another run could well give another median."""
+    """Whether the median is too uncertain to be reproduced."""
     interval = _latency().percentile_interval(queries.total_ns, 50)
     if interval is None or not interval.estimate:
         return []
