@@ -184,7 +184,7 @@ def _check_odd_texts(bundle: Path) -> None:
     """A very long text and one without a known token are answered, with a remark; "" is not."""
     long = _edgeseq("predict", bundle, "lamp " * 10_000)
     assert long.returncode == 0, long.stderr
-    assert "cut" in long.stdout + long.stderr
+    assert "truncated" in long.stdout + long.stderr
     unknown = _edgeseq("predict", bundle, "\u65e5\u672c")
     assert unknown.returncode == 0, unknown.stderr
     assert "knows" in unknown.stdout + unknown.stderr
