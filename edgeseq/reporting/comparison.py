@@ -32,6 +32,7 @@ from edgeseq.reporting.format import (
     NOT_MEASURED,
     Unit,
     format_gain,
+    format_gain_interval,
     format_quantity,
     format_quantity_interval,
     format_relative_change,
@@ -92,9 +93,7 @@ class MetricChange(msgspec.Struct, frozen=True):
         if self.ratio is not None:
             interval = "" if self.ratio_ci95 is None else format_relative_interval(self.ratio_ci95)
             return old, new, format_relative_change(self.ratio), interval
-        interval = ""
-        if self.worse_by_ci95 is not None and self.worse_by_ci95[1] is not None:
-            interval = " to ".join(map(format_gain, (self.worse_by_ci95[1], self.worse_by_ci95[0])))
+        interval = format_gain_interval(self.worse_by_ci95)
         return old, new, format_gain(self.worse_by), interval
 
 

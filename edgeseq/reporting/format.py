@@ -44,9 +44,9 @@ _PHASE_TEXTS = {
 
 
 def format_quantity(value: float, unit: Unit) -> str:
-    """A value with its unit: `64.0 MB`, `20.0 ms`, `1.25pt`."""
+    """A value with its unit: `64.0 MB`, `20.0 ms`, `1.25 pt`."""
     if unit == "points":
-        return f"{round(value, 2):g}pt"
+        return f"{round(value, 2):g} pt"
     return format_bytes(value) if unit == "bytes" else format_duration_ms(value)
 
 
@@ -124,6 +124,13 @@ def format_relative_interval(ends: tuple[float, float | None]) -> str:
 def format_gain(worse_by: float) -> str:
     """A change of a score, positive where it is better: `-0.50 pt`."""
     return f"{0.0 - worse_by:+.2f} pt"
+
+
+def format_gain_interval(worse_by: tuple[float, float | None] | None) -> str:
+    """Its interval, from the worst to the best end; empty without one."""
+    if worse_by is None or worse_by[1] is None:
+        return ""
+    return f"{0.0 - worse_by[1]:+.2f} to {format_gain(worse_by[0])}"
 
 
 def format_range(values: Sequence[float | None], template: str) -> str:

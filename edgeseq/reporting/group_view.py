@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from edgeseq.formats.result import Finding
+from edgeseq.formats.result import Finding, Result
 from edgeseq.reporting.budgets import describe_budget
 from edgeseq.reporting.format import (
     NOT_MEASURED,
@@ -81,7 +81,9 @@ def report_title(groups: Sequence[ModelGroup]) -> str:
 
 
 def report_command(files: Sequence[str], budget: str) -> str:
-    """The command that writes the report again; `budget` is its text."""
+    """The command that writes the report again; `budget` is its text. Empty for unsaved results."""
+    if not all(files):
+        return ""
     command = ["edgeseq", "report", *files, "--out", "report"]
     return shlex.join([*command, "--budget", budget] if budget else command)
 
@@ -121,8 +123,12 @@ def group_view(group: ModelGroup, summary: GroupSummary, *, report_command: str)
         detail_head=_DETAIL_HEAD,
         details=tuple((row.bundle, _details(group, row)) for row in rows),
         provenance=provenance(group),
-        commands=(*(shlex.join(result.command) for result in group.results), report_command),
+        commands=tuple(filter(None, (*map(_command, group.results), report_command))),
     )
+
+
+def _command(result: Result) -> str:
+    return shlex.join(result.command)
 
 
 def _facts(group: ModelGroup) -> tuple[str, ...]:

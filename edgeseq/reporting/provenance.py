@@ -35,7 +35,7 @@ def provenance(group: ModelGroup) -> tuple[tuple[str, Pairs], ...]:
         (
             f"Run of {result.created_utc}",
             (
-                ("file", file),
+                ("file", file or "not saved"),
                 ("edgeseq", f"{result.edgeseq_version}, git {result.git_state or 'unknown'}"),
                 *_settings(result.requested, result.effective),
                 *_machine_states(result.machine),
