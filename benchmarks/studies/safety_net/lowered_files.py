@@ -149,8 +149,8 @@ def _lstm_models() -> Iterator[tuple[str, Any]]:
         ("sentiment", "max"),
         ("sentiment", "mean"),
         ("sentiment", "last"),
-        ("coref", "marks"),
-        ("pos", "tokens"),
+        ("coref", "markers"),
+        ("pos", "none"),
     )
     for task, pooling in heads:
         for layers in (1, 2):

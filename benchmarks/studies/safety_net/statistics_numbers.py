@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgeseq.stats import classification, latency, scores
-from edgeseq.tasks import coreference, language_model, scoring
+from edgeseq.tasks import gap_f1, perplexity, scoring
 from edgeseq.tasks.entity_f1 import per_type_counts
 from edgeseq.tasks.tagging import best_tags, bio_rules, entity_counts, spans
 
@@ -127,7 +127,7 @@ def _metrics() -> Entries:
             values["macro_f1"] = {name: part.macro_f1 for name, part in by_source.items()}
             values["accuracy"] = {name: part.accuracy for name, part in by_source.items()}
         if task == "coref":
-            overall = coreference.gap_scores(first.gold, first.predicted, first.sources)
+            overall = gap_f1.gap_scores(first.gold, first.predicted, first.sources)
             parts = (overall.overall, overall.feminine, overall.masculine)
             values["parts"] = [
                 [part.precision, part.recall, part.f1, part.n] for part in parts if part is not None
@@ -147,7 +147,7 @@ def _decoding() -> Entries:
     named = [labels[tag] for tag in tags]
     gold = [labels[n] for n in draw.integers(0, len(labels), 30)]
     ids = draw.integers(0, len(labels), 30).tolist()
-    log_probabilities = language_model.log_probabilities(logits, ids)
+    log_probabilities = perplexity.log_probabilities(logits, ids)
     return numbers(
         "metrics/decoding",
         {
@@ -155,8 +155,8 @@ def _decoding() -> Entries:
             "spans": [[span.kind, span.start, span.end] for span in spans(named)],
             "entity_counts": entity_counts(gold, named, ("PER", "LOC")).tolist(),
             "log_probabilities": log_probabilities.tolist(),
-            "ranks": language_model.ranks(logits, ids).tolist(),
-            "words": language_model.word_sums(log_probabilities.tolist(), [2] * 15).tolist(),
-            "perplexity": language_model.perplexity(float(log_probabilities.sum()), 30),
+            "ranks": perplexity.ranks(logits, ids).tolist(),
+            "words": perplexity.word_sums(log_probabilities.tolist(), [2] * 15).tolist(),
+            "perplexity": perplexity.perplexity(float(log_probabilities.sum()), 30),
         },
     )
