@@ -28,7 +28,7 @@ from edgeseq.formats.result import (
     MemoryPhase,
     PhaseName,
     Queries,
-    Result,
+    ResultRecord,
     Run,
     RuntimeInfo,
     Settings,
@@ -170,7 +170,7 @@ class Fake:
     quick: bool = False
 
 
-def make_result(fake: Fake = Fake()) -> Result:
+def make_result(fake: Fake = Fake()) -> ResultRecord:
     """A made-up result of all `fake.models` on one device."""
     rng = np.random.default_rng(fake.seed)
     gold = rng.choice(len(fake.labels), size=fake.n_examples, p=_priors(len(fake.labels)))
@@ -187,7 +187,7 @@ def make_result(fake: Fake = Fake()) -> Result:
         cold_starts=fake.cold_starts,
         memory_limits_bytes=tuple(limit * MB for limit in LIMITS_MB) if fake.limited else (),
     )
-    return Result(
+    return ResultRecord(
         created_utc="2026-05-04T10:20:30Z",
         edgeseq_version="0.1.0",
         command=("edgeseq", "bench", *(m.name for m in fake.models), "--out", "result.json"),

@@ -31,8 +31,8 @@ from typing import NamedTuple
 import msgspec
 import tflite
 
-from edgeseq.formats.bundle import Bundle, read_bundle
-from edgeseq.formats.result import Result
+from edgeseq.formats.bundle import BundleFiles, read_bundle
+from edgeseq.formats.result import ResultRecord
 from edgeseq.stats.latency import median as nearest_rank_median
 from edgeseq.units import format_duration_ns
 from edgeseq_benchmarks.bench import protocol
@@ -86,7 +86,7 @@ def with_fixed_length(content: bytes, tokens: int) -> bytes:
     return bytes(changed)
 
 
-def agreement(bundle: Bundle, tokens: int, runs: int) -> AgreementCheck:
+def agreement(bundle: BundleFiles, tokens: int, runs: int) -> AgreementCheck:
     """Medians of inference alone by us and by litert-benchmark, processes in turn."""
     texts = [example.text for example in bundle.read_examples()]
     text = " ".join(texts[:tokens])
@@ -113,7 +113,7 @@ def agreement(bundle: Bundle, tokens: int, runs: int) -> AgreementCheck:
 
 
 def _ours(
-    bundle: Bundle, folder: Path, text: str, tokens: int, runs: int
+    bundle: BundleFiles, folder: Path, text: str, tokens: int, runs: int
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Times of our own loop, and the token ids that it ran."""
     with WorkerClient(bundle.manifest.name) as child:
@@ -138,7 +138,7 @@ def _theirs(model: Path, ids: Sequence[int], runs: int) -> list[float]:
     return [ms * 1e6 for ms in json.loads(line.removeprefix("SAMPLES "))]
 
 
-def repeats(path: Path, *, full: bool) -> tuple[AgreementCheck, Result]:
+def repeats(path: Path, *, full: bool) -> tuple[AgreementCheck, ResultRecord]:
     """The median of a whole query in two runs of the same bundle."""
     settings = msgspec.structs.replace(default_settings(quick=not full), cold_starts=1)
     first, second = (bench([path], settings=settings) for _ in range(2))
@@ -159,7 +159,7 @@ def repeats(path: Path, *, full: bool) -> tuple[AgreementCheck, Result]:
     ), first
 
 
-def overhead(bundle: Bundle) -> AgreementCheck:
+def overhead(bundle: BundleFiles) -> AgreementCheck:
     """The measuring loop around nothing."""
     with WorkerClient(bundle.manifest.name) as child:
         load = load_command(bundle, child, threads=1, first_text="soup")

@@ -24,7 +24,7 @@ import msgspec
 
 from edgeseq.errors import EdgeseqError, ResultError
 from edgeseq.formats.codec import from_builtins
-from edgeseq.formats.result import Result, Run, read_result
+from edgeseq.formats.result import ResultRecord, Run, read_result
 from edgeseq.formats.storage import read_json, write_bytes, write_json
 from edgeseq.formats.trained_model import read_model_folder
 from edgeseq.reporting.boundary import WinnerMap
@@ -77,7 +77,7 @@ TARGETS = (
 )
 
 
-class MeasuredModel(msgspec.Struct, frozen=True):
+class EvidenceModel(msgspec.Struct, frozen=True):
     """One model on one device. Scores are values of the task's metric; times are of whole
     queries; `peak_memory_bytes` is beyond the bare runtime. None is "not measured"."""
 
@@ -124,7 +124,7 @@ class MeasuringSession(msgspec.Struct, frozen=True):
     runtime: str
     threads: int
     quick: bool
-    models: tuple[MeasuredModel, ...]
+    models: tuple[EvidenceModel, ...]
     winners: WinnerMap | None = None
 
 
@@ -138,7 +138,7 @@ class Evidence(msgspec.Struct, frozen=True):
     schema_version: int = 1
 
 
-def reduce(results: Sequence[Result]) -> list[Evidence]:
+def reduce(results: Sequence[ResultRecord]) -> list[Evidence]:
     """The numbers of result files, by task and data set in the order in which they come.
 
     Raises `ResultError` when two of them used different data under one name.
@@ -167,7 +167,7 @@ def _key(run: Run) -> tuple[str, str]:
     return run.bundle.task, run.bundle.data_name
 
 
-def _session(result: Result, runs: Sequence[Run]) -> MeasuringSession:
+def _session(result: ResultRecord, runs: Sequence[Run]) -> MeasuringSession:
     rows = [derive_row(result, run) for run in runs]
     return MeasuringSession(
         created_utc=result.created_utc,
@@ -184,10 +184,10 @@ def _session(result: Result, runs: Sequence[Run]) -> MeasuringSession:
     )
 
 
-def _measured(run: Run, row: ReportRow) -> MeasuredModel:
+def _measured(run: Run, row: ReportRow) -> EvidenceModel:
     bundle = run.bundle
     copied = {
-        name: getattr(row, name) for name in MeasuredModel.__struct_fields__ if hasattr(row, name)
+        name: getattr(row, name) for name in EvidenceModel.__struct_fields__ if hasattr(row, name)
     }
     derived = {
         "model_size_bytes": bundle.model_size_bytes,
@@ -199,7 +199,7 @@ def _measured(run: Run, row: ReportRow) -> MeasuredModel:
     }
     if task_of(row.task).is_streaming:
         derived["context_costs"] = context_costs(run)
-    return MeasuredModel(**(copied | derived))
+    return EvidenceModel(**(copied | derived))
 
 
 def page(files: Sequence[Evidence], task_trainings: Sequence[TaskTrainings] = ()) -> str:
@@ -304,7 +304,7 @@ def _table(evidence: Evidence) -> Iterator[str]:
         )
 
 
-def _row(task: str, session: MeasuringSession, model: MeasuredModel) -> ReportRow:
+def _row(task: str, session: MeasuringSession, model: EvidenceModel) -> ReportRow:
     """A row of a report again, of what is kept of one."""
     copied = {
         name: getattr(model, name) for name in ReportRow.__struct_fields__ if hasattr(model, name)
@@ -321,7 +321,7 @@ def _row(task: str, session: MeasuringSession, model: MeasuredModel) -> ReportRo
     return from_builtins(copied | derived, ReportRow)
 
 
-def _cells(task: str, model: MeasuredModel, sources: Sequence[str]) -> Iterator[str]:
+def _cells(task: str, model: EvidenceModel, sources: Sequence[str]) -> Iterator[str]:
     metric = metric_of(task)
     yield model.bundle + ("" if model.answers_hold else " (not valid)")
     yield format_bytes(model.model_size_bytes)

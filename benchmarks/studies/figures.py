@@ -19,7 +19,7 @@ from pathlib import Path
 
 from edgeseq.cli.run import closing_lines
 from edgeseq.errors import EdgeseqError, InputError
-from edgeseq.formats.result import Result, Run, read_result
+from edgeseq.formats.result import ResultRecord, Run, read_result
 from edgeseq.formats.storage import write_text
 from edgeseq.stats.latency import median, median_ratio
 from edgeseq.stats.scores import paired_bootstrap
@@ -35,7 +35,7 @@ MARKERS = ("<!-- figures -->\n", "<!-- /figures -->")
 KERNEL_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 
 
-def lines(result: Result) -> Iterator[str]:
+def lines(result: ResultRecord) -> Iterator[str]:
     """The figures as Markdown."""
     device = result.device
     features = ", ".join(f for f in KERNEL_FEATURES if f in device.cpu_features) or "none of note"
@@ -57,7 +57,7 @@ def _samples(run: Run, tokens: int) -> tuple[int, ...]:
     return next((point.inference_ns for point in run.lengths if point.tokens == tokens), ())
 
 
-def _medians(result: Result) -> Iterator[str]:
+def _medians(result: ResultRecord) -> Iterator[str]:
     lengths = sorted({point.tokens for run in result.runs for point in run.lengths})
     head = " | ".join(f"{tokens} tokens" for tokens in lengths)
     yield f"| model | file | {head} |"
@@ -71,12 +71,12 @@ def _medians(result: Result) -> Iterator[str]:
         yield f"| {run.bundle.name} | {size} | {' | '.join(cells)} |"
 
 
-def _find(result: Result, arch: str, recipe: str) -> Run | None:
+def _find(result: ResultRecord, arch: str, recipe: str) -> Run | None:
     runs = (r for r in result.runs if r.bundle.arch == arch and r.bundle.recipe == recipe)
     return next(runs, None)
 
 
-def _ratios(result: Result) -> Iterator[str]:
+def _ratios(result: ResultRecord) -> Iterator[str]:
     pairs = [
         (_find(result, "bert", "float32"), _find(result, "bert", "dynamic_wi8_afp32")),
         (_find(result, "lstm", "float32"), _find(result, "lstm", "dynamic_wi8_afp32")),
@@ -98,7 +98,7 @@ def _ratios(result: Result) -> Iterator[str]:
         yield f"| {above.bundle.name} / {below.bundle.name} | {' | '.join(cells)} |"
 
 
-def _differences(result: Result) -> Iterator[str]:
+def _differences(result: ResultRecord) -> Iterator[str]:
     yield "| accuracy on the test part | difference in points | texts |"
     yield "|---|---|---|"
     for arch in ("bert", "lstm"):
@@ -143,7 +143,7 @@ def demo_transcript(root: Path, records: list[StepRecord]) -> str:
     return "\n".join([*steps, "", *(textwrap.fill(line, WIDTH) for line in closing)])
 
 
-def demo_time(result: Result, records: list[StepRecord]) -> str:
+def demo_time(result: ResultRecord, records: list[StepRecord]) -> str:
     """How long the demo took, on what."""
     device = result.device
     features = ", ".join(f for f in KERNEL_FEATURES if f in device.cpu_features)

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from edgeseq.errors import InputError
-from edgeseq.formats.bundle import Bundle, BundleManifest, check_model
+from edgeseq.formats.bundle import BundleFiles, BundleManifest, check_model
 from edgeseq.formats.bundle_zip import open_bundle
 from edgeseq.formats.result import OperatorProfile
 from edgeseq.formats.tflite_file import TfliteFile, read_tflite
@@ -71,6 +71,6 @@ def inspect(path: str | Path, *, profile: bool = False) -> Inspection:
         )
 
 
-def _profile(bundle: Bundle) -> OperatorProfile:
+def _profile(bundle: BundleFiles) -> OperatorProfile:
 
     return profile_bundle(bundle, [example.text for example in bundle.golden.examples])

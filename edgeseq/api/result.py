@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edgeseq.errors import InputError, ResultError
-from edgeseq.formats.result import DeviceInfo, Finding, Run, RuntimeInfo, read_result
-from edgeseq.formats.result import Result as ResultRecord
+from edgeseq.formats.result import DeviceInfo, Finding, ResultRecord, Run, RuntimeInfo, read_result
 from edgeseq.formats.storage import write_json
 from edgeseq.html import html_table
 

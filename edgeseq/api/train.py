@@ -102,7 +102,7 @@ def run_training(
     with progress_of(options.get("progress", "auto")) as callback:
         dataset = resolve_dataset(data, data_dir=data_dir, progress=callback)
         settings = check_settings(options, arch, dataset.task, has_teacher=teacher is not None)
-        run_options = training.TrainOptions(
+        run_options = training.TrainerOptions(
             teacher=None if teacher is None else resolve_model(teacher).source,
             checkpoint=None if checkpoint is None else str(checkpoint),
             data_dir=None if data_dir is None else Path(data_dir),

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from edgeseq.cli.console import err, out
 from edgeseq.cli.profile_table import profile_table
-from edgeseq.formats.result import Finding, LimitedRun, Result
+from edgeseq.formats.result import Finding, LimitedRun, ResultRecord
 from edgeseq.reporting.format import (
     ABSENT,
     format_energy,
@@ -23,12 +23,12 @@ from edgeseq.units import format_bytes, format_duration_ms
 _COLOURS = {"invalid": "bold red", "warning": "yellow", "note": "dim"}
 
 
-def result_rows(result: Result) -> list[ReportRow]:
+def result_rows(result: ResultRecord) -> list[ReportRow]:
     """The rows of a result, as in its report."""
     return [derive_row(result, run) for run in result.runs]
 
 
-def print_result(result: Result, rows: Sequence[ReportRow], title: str) -> None:
+def print_result(result: ResultRecord, rows: Sequence[ReportRow], title: str) -> None:
     """Prints a result; `title` names its device where there are several, and is "" else."""
     emulated = result.device.emulated
     out.print(_table(result, rows, title))
@@ -45,7 +45,7 @@ def print_result(result: Result, rows: Sequence[ReportRow], title: str) -> None:
     _print_findings(result.findings, f"this run{f' on {title}' if title else ''}")
 
 
-def _table(result: Result, rows: Sequence[ReportRow], title: str) -> Table:
+def _table(result: ResultRecord, rows: Sequence[ReportRow], title: str) -> Table:
     score_title = " or ".join(dict.fromkeys(row.metric_definition.title for row in rows))
     caption = "memory: peak beyond the bare runtime"
     if result.device.emulated:
@@ -78,7 +78,7 @@ def _smallest_limit(limited: Sequence[LimitedRun]) -> str:
     return ", ".join(texts)
 
 
-def _print_limited(result: Result) -> None:
+def _print_limited(result: ResultRecord) -> None:
     """A line for each requested limit; the memory curve is in the report."""
     requested = result.requested.memory_limits_bytes
     for run in result.runs:

@@ -166,7 +166,7 @@ class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 FILES = ("model.tflite", "tokenizer.json", "labels.json", "golden.json", "eval.jsonl")
 
 
-class Bundle(msgspec.Struct, frozen=True):
+class BundleFiles(msgspec.Struct, frozen=True):
     """A bundle that has been read and checked; large files stay on disk at `path`."""
 
     path: Path
@@ -234,7 +234,7 @@ class Bundle(msgspec.Struct, frozen=True):
         return tuple(examples)
 
 
-def read_bundle(path: Path, *, verify_hashes: bool = True) -> Bundle:
+def read_bundle(path: Path, *, verify_hashes: bool = True) -> BundleFiles:
     """Reads a bundle folder and checks everything that can be checked without a runtime.
 
     Without `verify_hashes` the content of the large files is taken on trust: sizes and the small
@@ -255,7 +255,7 @@ def read_bundle(path: Path, *, verify_hashes: bool = True) -> Bundle:
     )
     _check_labels(path, labels, manifest)
     _check_golden(path / "golden.json", golden, manifest, len(labels))
-    return Bundle(path=path, manifest=manifest, labels=labels, golden=golden)
+    return BundleFiles(path=path, manifest=manifest, labels=labels, golden=golden)
 
 
 def is_bundle_name(name: str) -> bool:
@@ -417,7 +417,7 @@ def _check_golden(path: Path, golden: Golden, manifest: BundleManifest, n_labels
             )
 
 
-def check_model(bundle: Bundle) -> None:
+def check_model(bundle: BundleFiles) -> None:
     """Checks that model.tflite is whole and has the signature that the manifest promises.
 
     Apart from `read_bundle` because it walks through the whole graph: tenths of a second, and

@@ -18,7 +18,13 @@ from pathlib import Path, PurePosixPath
 
 from edgeseq.errors import BundleError, FetchError
 from edgeseq.formats.archives import extract_members
-from edgeseq.formats.bundle import FILES, MANIFEST_LIMIT_BYTES, Bundle, read_bundle, read_manifest
+from edgeseq.formats.bundle import (
+    FILES,
+    MANIFEST_LIMIT_BYTES,
+    BundleFiles,
+    read_bundle,
+    read_manifest,
+)
 from edgeseq.formats.storage import write_bytes
 from edgeseq.units import format_bytes
 
@@ -35,7 +41,7 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 @contextmanager
 def open_bundle(
     path: Path, *, verify_hashes: bool = True, scratch: Path | None = None
-) -> Iterator[Bundle]:
+) -> Iterator[BundleFiles]:
     """The bundle at `path`, a folder or a `.zip`, for as long as the block lasts.
 
     A `.zip` is unpacked below `scratch` (without it: the system's temporary folder) and removed

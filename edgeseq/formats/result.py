@@ -330,7 +330,7 @@ class Run(msgspec.Struct, frozen=True):
         return tuple(run for run in self.limited if run.board is None)
 
 
-class Result(msgspec.Struct, frozen=True):
+class ResultRecord(msgspec.Struct, frozen=True):
     """A result file: one device, one runtime, one or more bundles measured in one run.
 
     `findings` are about the machine and the run as a whole: they apply to every run in it.
@@ -352,9 +352,9 @@ class Result(msgspec.Struct, frozen=True):
     schema_version: int = SCHEMA_VERSION
 
 
-def read_result(path: Path) -> Result:
+def read_result(path: Path) -> ResultRecord:
     """Reads a result file; raises `ResultError` naming the place that does not fit."""
-    result = read_json(path, Result, error=ResultError, schema_version=SCHEMA_VERSION)
+    result = read_json(path, ResultRecord, error=ResultError, schema_version=SCHEMA_VERSION)
     for run in result.runs:
         lengths = {len(getattr(run.queries, name)) for name in run.queries.__struct_fields__}
         if len(lengths) != 1:

@@ -25,7 +25,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from edgeseq.errors import ResultError
-from edgeseq.formats.result import Result, Run, read_result
+from edgeseq.formats.result import ResultRecord, Run, read_result
 from edgeseq.html import html_table
 from edgeseq.reporting.format import (
     ABSENT,
@@ -139,7 +139,9 @@ class Comparison(msgspec.Struct, frozen=True):
         return html_table(columns, rows)
 
 
-def compare_results(old: Path | Result, new: Path | Result, *, across: bool = False) -> Comparison:
+def compare_results(
+    old: Path | ResultRecord, new: Path | ResultRecord, *, across: bool = False
+) -> Comparison:
     """Compares the models that two results have in common, by name.
 
     Raises `ResultError` for a file that cannot be read, for no model in common, and for results of
@@ -185,7 +187,7 @@ def compare_results(old: Path | Result, new: Path | Result, *, across: bool = Fa
     )
 
 
-def _identity_differences(old: Result, new: Result) -> Iterator[IdentityDifference]:
+def _identity_differences(old: ResultRecord, new: ResultRecord) -> Iterator[IdentityDifference]:
     """Differences of device, runtime and the settings that decide what a number is."""
     fields = [
         (name, getattr(old, name), getattr(new, name), getattr(old, name).__struct_fields__)
@@ -204,7 +206,9 @@ def _text(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _changes(first: Result, old: Run, second: Result, new: Run) -> Iterator[MetricChange]:
+def _changes(
+    first: ResultRecord, old: Run, second: ResultRecord, new: Run
+) -> Iterator[MetricChange]:
     rows = (derive_row(first, old), derive_row(second, new))
     yield _time_change("p50", old, new, 50, rows)
     yield _time_change("p95", old, new, 95, rows)

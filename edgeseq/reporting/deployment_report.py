@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 
 from edgeseq.errors import InputError, OutputError
-from edgeseq.formats.result import Result
+from edgeseq.formats.result import ResultRecord
 from edgeseq.formats.storage import new_folder, write_bytes, write_json, write_text
 from edgeseq.html import html_table
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
@@ -174,7 +174,7 @@ class Report:
 
 
 def make_report(
-    results: Sequence[Path | Result],
+    results: Sequence[Path | ResultRecord],
     *,
     budget: Budget | None = None,
     examples: Sequence[AnyExample] | None = None,

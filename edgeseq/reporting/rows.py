@@ -18,7 +18,7 @@ from edgeseq.formats.result import (
     DeviceInfo,
     Finding,
     MemoryPhase,
-    Result,
+    ResultRecord,
     Run,
     RuntimeInfo,
     Settings,
@@ -121,7 +121,7 @@ class ModelGroup(msgspec.Struct, frozen=True):
     data_name: str
     data_sha256: str
     models: tuple[MeasuredModel, ...]
-    results: tuple[Result, ...]
+    results: tuple[ResultRecord, ...]
     files: tuple[str, ...]
 
     @property
@@ -153,7 +153,7 @@ class ModelGroup(msgspec.Struct, frozen=True):
 _Key = tuple[DeviceInfo, RuntimeInfo, int, bool, float | None, str, str, tuple[str, ...], str]
 
 
-def read_groups(results: Sequence[Path | Result]) -> tuple[ModelGroup, ...]:
+def read_groups(results: Sequence[Path | ResultRecord]) -> tuple[ModelGroup, ...]:
     """Reads results (files or records) and groups what may be compared, in their order.
 
     Raises `ResultError` for a file that does not fit, without any result, and where one model was
@@ -161,7 +161,7 @@ def read_groups(results: Sequence[Path | Result]) -> tuple[ModelGroup, ...]:
     """
     if not results:
         raise ResultError("no result file given", fix="name what `edgeseq bench` wrote")
-    groups: dict[_Key, list[tuple[Run, Result, str]]] = {}
+    groups: dict[_Key, list[tuple[Run, ResultRecord, str]]] = {}
     for source in results:
         result = read_result(source) if isinstance(source, Path) else source
         name = str(source) if isinstance(source, Path) else ""
@@ -170,7 +170,7 @@ def read_groups(results: Sequence[Path | Result]) -> tuple[ModelGroup, ...]:
     return tuple(_group(members) for members in groups.values())
 
 
-def _key(result: Result, run: Run) -> _Key:
+def _key(result: ResultRecord, run: Run) -> _Key:
     examples = run.predictions.examples_sha256 if run.predictions else ""
     effective, bundle = result.effective, run.bundle
     return (
@@ -179,7 +179,7 @@ def _key(result: Result, run: Run) -> _Key:
     )  # fmt: skip
 
 
-def _group(members: Sequence[tuple[Run, Result, str]]) -> ModelGroup:
+def _group(members: Sequence[tuple[Run, ResultRecord, str]]) -> ModelGroup:
     paths: dict[str, str] = {}
     for run, _, path in members:
         name = run.bundle.name
@@ -206,7 +206,7 @@ def _group(members: Sequence[tuple[Run, Result, str]]) -> ModelGroup:
     )
 
 
-def derive_row(result: Result, run: Run) -> ReportRow:
+def derive_row(result: ResultRecord, run: Run) -> ReportRow:
     """The row of one run on the device and with the settings of its result."""
     bundle = run.bundle
     findings = (*run.findings, *result.findings)

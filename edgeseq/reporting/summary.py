@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 import edgeseq
-from edgeseq.formats.result import Result
+from edgeseq.formats.result import ResultRecord
 from edgeseq.reporting.boundary import WinnerMap, boundary_sentence, winner_map
 from edgeseq.reporting.budgets import Budget
 from edgeseq.reporting.lowering_choice import LoweringChoice, lowering_choices
@@ -113,7 +113,9 @@ def _overall_verdict(groups: Sequence[GroupSummary], budget: Budget) -> Verdict:
     )
 
 
-def read_and_decide(results: Sequence[Path | Result], budget: Budget) -> tuple[GroupDecision, ...]:
+def read_and_decide(
+    results: Sequence[Path | ResultRecord], budget: Budget
+) -> tuple[GroupDecision, ...]:
     """Reads results, groups what may be compared and decides over each group.
 
     Raises `ResultError` as `edgeseq.reporting.rows.read_groups` does.

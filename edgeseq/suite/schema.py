@@ -81,7 +81,7 @@ class BenchSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory_curve: tuple[str, ...] = ()
 
 
-class ReportSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ReportSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[report]`: the budget of the verdict."""
 
     budget: str = ""
@@ -95,7 +95,7 @@ class Suite(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"mo
     models: tuple[ModelSection, ...]
     data: DataSection
     bench: BenchSection = BenchSection()
-    report: ReportSection = ReportSection()
+    report: ReportSettings = ReportSettings()
     schema_version: Literal[1] = 1
 
     def bundle_names(self) -> tuple[str, ...]:

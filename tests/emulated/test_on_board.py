@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from edgeseq.formats.result import Result, Run, read_result
+from edgeseq.formats.result import ResultRecord, Run, read_result
 from edgeseq.subprocesses import CommandOutput
 from edgeseq_benchmarks.devices.emulated import EmulatedDevice
 from edgeseq_benchmarks.devices.emulator import board_packages
@@ -26,7 +26,7 @@ Edgeseq = Callable[..., str]
 # Between what an LSTM process and one with the BERT's float32 weights need.
 LIMIT = "28MB"
 RECIPES = ("dynamic_wi8_afp32", "float32", "static_wi8_ai8")
-Results = tuple[Result, list[Result]]
+Results = tuple[ResultRecord, list[ResultRecord]]
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def results(
     asked = ["--examples", str(EXAMPLES), "--quick"]
     edgeseq("bench", *bundles, *asked, "--out", work / "here.json")
 
-    def on_board(recipe: str) -> Result:
+    def on_board(recipe: str) -> ResultRecord:
         own = [path for path in bundles if path.name.endswith(recipe)]
         limited = ["--on", "emulated:pi4", "--memory", LIMIT]
         edgeseq("bench", *own, *asked, *limited, "--out", work / f"pi4-{recipe}.json")
@@ -89,7 +89,7 @@ def results(
     return read_result(work / "here.json"), there
 
 
-def _runs(results: Sequence[Result]) -> list[Run]:
+def _runs(results: Sequence[ResultRecord]) -> list[Run]:
     return [run for result in results for run in result.runs]
 
 

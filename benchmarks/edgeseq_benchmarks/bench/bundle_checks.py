@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from edgeseq.errors import BundleError, DataError
-from edgeseq.formats.bundle import Bundle, answer_shape, check_model, read_bundle
+from edgeseq.formats.bundle import BundleFiles, answer_shape, check_model, read_bundle
 from edgeseq.formats.codec import decode_json
 from edgeseq.formats.storage import read_bytes
 
@@ -42,7 +42,7 @@ def check_bundle(path: str, package: str) -> None:
     check_operators(bundle, package)
 
 
-def check_operators(bundle: Bundle, package: str) -> None:
+def check_operators(bundle: BundleFiles, package: str) -> None:
     """Checks that the installed runtime has every operator in the version that the file names.
 
     A release without a table is not checked: loading it shows. Raises `BundleError`.
@@ -105,7 +105,7 @@ def check_text(text: str, *, where: str) -> None:
         ) from failure
 
 
-def check_signature(bundle: Bundle) -> None:
+def check_signature(bundle: BundleFiles) -> None:
     """Checks that the signature is one that `TfliteModel` takes: raises `BundleError`.
 
     Those of language models are checked by `edgeseq.formats.bundle`.

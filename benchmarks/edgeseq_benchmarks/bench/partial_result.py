@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from edgeseq.formats.result import Finding, Result
+from edgeseq.formats.result import Finding, ResultRecord
 from edgeseq.progress import ProgressUpdate
 from edgeseq_benchmarks.bench.subject import Subject
 
@@ -17,7 +17,7 @@ CHECKPOINT_INTERVAL_S = 60.0
 class Checkpoints(NamedTuple):
     """How to save an unfinished result: between two slices, at most every `interval_s`."""
 
-    save: Callable[[Result], None]
+    save: Callable[[ResultRecord], None]
     interval_s: float = CHECKPOINT_INTERVAL_S
 
 
@@ -30,7 +30,7 @@ class CheckpointWriter:
     def __init__(
         self,
         checkpoints: Checkpoints,
-        make_result: Callable[[Sequence[Finding]], Result],
+        make_result: Callable[[Sequence[Finding]], ResultRecord],
         subjects: Sequence[Subject],
     ) -> None:
         self._save, self._interval_s = checkpoints

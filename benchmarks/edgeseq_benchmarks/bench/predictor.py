@@ -12,7 +12,7 @@ import msgspec
 
 from edgeseq.datasets.wikitext import EOS
 from edgeseq.errors import BundleError
-from edgeseq.formats.bundle import Bundle
+from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.bundle_zip import open_bundle
 from edgeseq.tasks.mentions import check_marked
 from edgeseq_benchmarks.bench import protocol
@@ -101,7 +101,7 @@ def continue_texts(
 @contextmanager
 def _loaded(
     path: Path, texts: Sequence[str], threads: int
-) -> Iterator[tuple[Bundle, WorkerClient]]:
+) -> Iterator[tuple[BundleFiles, WorkerClient]]:
     """The bundle, checked and loaded in a process; checks the texts first."""
     for number, text in enumerate(texts, start=1):
         check_text(text, where=f"text {number}")
@@ -121,12 +121,12 @@ def _loaded(
         yield bundle, child
 
 
-def _inputs(bundle: Bundle, text: str) -> protocol.Text:
+def _inputs(bundle: BundleFiles, text: str) -> protocol.Text:
     return split_words(text) if bundle.head == "token-classification" else text
 
 
 def _prediction(
-    bundle: Bundle, text: str, words: protocol.Text, output: protocol.TextPrediction
+    bundle: BundleFiles, text: str, words: protocol.Text, output: protocol.TextPrediction
 ) -> Prediction:
     """The prediction from the logits [labels], or [words, labels], of one text."""
     size = len(bundle.labels)
@@ -153,7 +153,7 @@ def _prediction(
     )
 
 
-def _softmax(bundle: Bundle, logits: Sequence[float | None]) -> dict[str, float]:
+def _softmax(bundle: BundleFiles, logits: Sequence[float | None]) -> dict[str, float]:
     """Probabilities by label from logits [labels]; raises `BundleError` for NaN."""
     numbers = [logit for logit in logits if logit is not None and math.isfinite(logit)]
     if len(numbers) != len(bundle.labels):

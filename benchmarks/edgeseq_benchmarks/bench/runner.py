@@ -17,13 +17,13 @@ import msgspec
 
 import edgeseq
 from edgeseq.errors import DeviceError, InputError
-from edgeseq.formats.bundle import Bundle
+from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.bundle_zip import open_bundle
 from edgeseq.formats.result import (
     EnergyWindow,
     Finding,
     MachineState,
-    Result,
+    ResultRecord,
     RuntimeInfo,
     Settings,
 )
@@ -114,7 +114,7 @@ def bench(
     command: Sequence[str] = (),
     timeouts: Timeouts | None = None,
     checkpoints: Checkpoints | None = None,
-) -> Result:
+) -> ResultRecord:
     """Measures the bundles on this machine.
 
     A bundle whose process dies or hangs keeps what was measured, with an invalid finding. However
@@ -171,7 +171,7 @@ class _BenchRun:
         self._created_utc = datetime.now(timezone.utc).isoformat(timespec="seconds")
         self._states: list[MachineState] = []
 
-    def measure(self, context: BenchContext) -> Result:
+    def measure(self, context: BenchContext) -> ResultRecord:
         """Runs all stages."""
         subjects, settings = self.subjects, self._settings
         watch = Watch()
@@ -202,10 +202,10 @@ class _BenchRun:
             )
         )
 
-    def result(self, findings: Sequence[Finding]) -> Result:
+    def result(self, findings: Sequence[Finding]) -> ResultRecord:
         """The measurements so far, with findings about the run as a whole."""
         effective = self._effective_settings()
-        return Result(
+        return ResultRecord(
             created_utc=self._created_utc,
             edgeseq_version=edgeseq.__version__,
             command=self._command,
@@ -238,7 +238,7 @@ SUBJECT_TYPES: dict[Head, type[Subject]] = {
 }
 
 
-def subjects_of(bundles: Sequence[Bundle], settings: Settings) -> list[Subject]:
+def subjects_of(bundles: Sequence[BundleFiles], settings: Settings) -> list[Subject]:
     """The bundles with their test examples read.
 
     Raises `InputError` for none, for two of one name, and for a curve of a bundle that is not

@@ -8,7 +8,7 @@ import msgspec
 
 from edgeseq.datasets.wikitext import EOS
 from edgeseq.errors import BundleError
-from edgeseq.formats.bundle import Bundle
+from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.result import Finding, Settings
 from edgeseq.tasks.examples import StreamExample
 from edgeseq.tasks.predictions import Predictions
@@ -35,7 +35,7 @@ class StreamSubject(Subject):
     different predictions. Documents are scored in a separate stage (`score_documents`).
     """
 
-    def __init__(self, bundle: Bundle, settings: Settings) -> None:
+    def __init__(self, bundle: BundleFiles, settings: Settings) -> None:
         """Reads the test documents; raises `BundleError` as `Subject` does."""
         super().__init__(bundle, settings)
         self.documents = tuple(

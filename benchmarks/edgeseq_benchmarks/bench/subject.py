@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 from edgeseq.errors import BundleError, DeviceError, OutputError
-from edgeseq.formats.bundle import Bundle
+from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.result import (
     BundleIdentity,
     ColdStart,
@@ -62,7 +62,7 @@ class QueryTable:
 class Subject:
     """A bundle under measurement."""
 
-    def __init__(self, bundle: Bundle, settings: Settings) -> None:
+    def __init__(self, bundle: BundleFiles, settings: Settings) -> None:
         """Reads the test examples; raises `BundleError` when there is none or a line is wrong."""
         self.bundle = bundle
         self.name = bundle.manifest.name
@@ -245,7 +245,7 @@ class Subject:
         )
 
 
-def bundle_identity(bundle: Bundle) -> BundleIdentity:
+def bundle_identity(bundle: BundleFiles) -> BundleIdentity:
     """The measured bundle, as a result records it."""
     manifest = bundle.manifest
     provenance = {

@@ -9,14 +9,14 @@ backwards. The parent only reads `bundle.json` and small files.
 from __future__ import annotations
 
 from edgeseq.errors import BundleError
-from edgeseq.formats.bundle import Bundle
+from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.result import Finding
 from edgeseq_benchmarks.bench import protocol, validity
 from edgeseq_benchmarks.bench.worker_client import WorkerClient, load_command, lost_while_loading
 
 
 def verify(
-    bundle: Bundle,
+    bundle: BundleFiles,
     *,
     threads: int = 1,
     texts: tuple[protocol.Text, ...] = (),
@@ -64,7 +64,7 @@ def verify(
     ]
 
 
-def _run_largest_id(bundle: Bundle, child: WorkerClient, timeout_s: float) -> None:
+def _run_largest_id(bundle: BundleFiles, child: WorkerClient, timeout_s: float) -> None:
     """The embedding table must have a row for the largest id of the tokenizer."""
     largest = bundle.manifest.vocabulary_size - 1
     try:

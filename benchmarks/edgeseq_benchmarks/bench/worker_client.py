@@ -17,7 +17,7 @@ from typing import TypeVar
 import msgspec
 
 from edgeseq.errors import BundleError, DeviceError, EdgeseqError
-from edgeseq.formats.bundle import Bundle
+from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.codec import json_decoder
 from edgeseq.subprocesses import ChildProcess, format_exit, last_line
 from edgeseq_benchmarks.bench import protocol
@@ -178,7 +178,7 @@ def _environment() -> dict[str, str]:
 
 
 def load_command(
-    bundle: Bundle,
+    bundle: BundleFiles,
     child: WorkerClient,
     *,
     threads: int,
@@ -213,7 +213,7 @@ def load_command(
 
 
 @contextmanager
-def lost_while_loading(bundle: Bundle) -> Iterator[None]:
+def lost_while_loading(bundle: BundleFiles) -> Iterator[None]:
     """Turns a process that died while it loaded the bundle into a `BundleError`."""
     try:
         yield

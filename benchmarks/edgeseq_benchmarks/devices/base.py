@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from edgeseq.errors import DeviceError
-from edgeseq.formats.result import Result
+from edgeseq.formats.result import ResultRecord
 from edgeseq.subprocesses import CommandOutput, LineCallback
 
 
@@ -23,7 +23,7 @@ class DeviceLostError(DeviceError):
     `result` is the measurement so far, if there is one.
     """
 
-    result: Result | None = None
+    result: ResultRecord | None = None
 
     def __init__(
         self,

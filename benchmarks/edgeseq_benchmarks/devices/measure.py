@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from edgeseq.errors import EdgeseqError, InputError
-from edgeseq.formats.result import Result, Settings
+from edgeseq.formats.result import ResultRecord, Settings
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.subprocesses import Interruption, interruptible
 from edgeseq_benchmarks.bench.runner import bench, sigterm_as_interrupt
@@ -49,9 +49,9 @@ class DeviceOutcome(msgspec.Struct, frozen=True):
     """
 
     target: DeviceTarget
-    result: Result | None = None
+    result: ResultRecord | None = None
     error: EdgeseqError | None = None
-    unfinished: Result | None = None
+    unfinished: ResultRecord | None = None
 
 
 def find_targets(
@@ -77,7 +77,7 @@ def find_targets(
 
 def measure_on(
     target: DeviceTarget, request: BenchRequest, *, progress: ProgressCallback = no_progress
-) -> Result:
+) -> ResultRecord:
     """Measures on one device; raises what the bench of its kind raises."""
     measured_by = KINDS[target.address.kind].measured_by
     if measured_by == "this process":
@@ -113,7 +113,9 @@ def _settings_for(device: Device, settings: Settings) -> Settings:
     )
 
 
-def _measure_on_phone(device: Device, request: BenchRequest, progress: ProgressCallback) -> Result:
+def _measure_on_phone(
+    device: Device, request: BenchRequest, progress: ProgressCallback
+) -> ResultRecord:
     # It loads NumPy and the TFLite schema, which no other benchmark needs.
     from edgeseq_benchmarks.devices.android.phone_bench import bench_on_phone
 

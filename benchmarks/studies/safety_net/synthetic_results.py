@@ -16,7 +16,7 @@ from edgeseq.formats.result import (
     LimitedRun,
     MemoryPhase,
     Queries,
-    Result,
+    ResultRecord,
     Run,
     RuntimeInfo,
     Settings,
@@ -80,7 +80,7 @@ class Scenario(NamedTuple):
     emulated: bool = False
 
 
-def make_result(scenario: Scenario) -> Result:
+def make_result(scenario: Scenario) -> ResultRecord:
     """A result of `MODELS`."""
     settings = Settings(
         threads=1,
@@ -90,7 +90,7 @@ def make_result(scenario: Scenario) -> Result:
         rounds=4,
         cold_starts=5,
     )
-    return Result(
+    return ResultRecord(
         created_utc="2026-05-04T10:20:30Z",
         edgeseq_version="0",
         command=("edgeseq", "bench"),

@@ -28,7 +28,7 @@ from edgeseq_converters.training.settings import AnySettings
 _TOOLS = ("tensorflow", "keras", "numpy", "tokenizers")
 
 
-class Provenance(msgspec.Struct, frozen=True):
+class TrainingSources(msgspec.Struct, frozen=True):
     """Where a model's knowledge comes from besides the data (`Training` has the fields)."""
 
     initial_weights: str | None = None
@@ -51,7 +51,7 @@ class PreparedTraining:
     tokenizer_json: str
     max_tokens: int
     export: Callable[[], tuple[BertConfig | LstmConfig | NetworkConfig, dict[str, FloatArray]]]
-    provenance: Provenance
+    provenance: TrainingSources
     final_score: Callable[[ProgressCallback], float] | None = None
     keeps_logits: bool = False
 
@@ -87,7 +87,10 @@ def trained_model(
             dev_score=score,
             dev_scores=tuple(state.dev_scores),
             tool_versions={tool: version(tool) for tool in _TOOLS},
-            **{name: getattr(prepared.provenance, name) for name in Provenance.__struct_fields__},
+            **{
+                name: getattr(prepared.provenance, name)
+                for name in TrainingSources.__struct_fields__
+            },
         ),
         bert=config if isinstance(config, BertConfig) else None,
         lstm=config if isinstance(config, LstmConfig) else None,

@@ -37,8 +37,8 @@ from edgeseq_converters.training.marks import (
     marker_ids,
     with_swapped,
 )
-from edgeseq_converters.training.record import PreparedTraining, Provenance
-from edgeseq_converters.training.settings import BertSettings, LstmSettings, TrainOptions
+from edgeseq_converters.training.record import PreparedTraining, TrainingSources
+from edgeseq_converters.training.settings import BertSettings, LstmSettings, TrainerOptions
 from edgeseq_converters.training.teacher import (
     DistillationData,
     TeacherOutputs,
@@ -74,7 +74,7 @@ class Targets(msgspec.Struct, frozen=True):
 def prepare_sequence_classification(
     data: Dataset[Any],
     settings: BertSettings | LstmSettings,
-    options: TrainOptions,
+    options: TrainerOptions,
     progress: ProgressCallback,
 ) -> PreparedTraining:
     """Reads the initial weights, encodes the texts, asks the teacher and builds the update."""
@@ -125,7 +125,7 @@ def prepare_sequence_classification(
         initial.tokenizer_json,
         max_tokens,
         lambda: (initial.config, graph.model.arrays()),
-        provenance=Provenance(
+        provenance=TrainingSources(
             initial_weights=initial.identity,
             teacher=None if teacher is None else teacher.manifest.name,
             teacher_labels=None if distillation is None else distillation.labels_source,
@@ -141,7 +141,7 @@ def _distillation(
     initial: InitialWeights,
     train: EncodedSplit,
     *,
-    options: TrainOptions,
+    options: TrainerOptions,
     progress: ProgressCallback,
 ) -> DistillationData:
     """The teacher's outputs; those for texts with swapped names stand behind the train split's."""

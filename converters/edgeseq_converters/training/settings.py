@@ -202,7 +202,7 @@ class LmBertSettings(LmSettings, frozen=True, forbid_unknown_fields=True, kw_onl
     embedding_lr_multiplier: Positive = 2.0
 
 
-class TrainOptions(msgspec.Struct, frozen=True, kw_only=True):
+class TrainerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a run of a training needs besides its settings.
 
     - `name`: the model's name; None: that of the output folder.

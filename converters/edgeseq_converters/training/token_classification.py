@@ -23,8 +23,8 @@ from edgeseq_converters.training.initial_weights import (
     initial_bert,
     initial_lstm,
 )
-from edgeseq_converters.training.record import PreparedTraining, Provenance
-from edgeseq_converters.training.settings import BertSettings, LstmSettings, TrainOptions
+from edgeseq_converters.training.record import PreparedTraining, TrainingSources
+from edgeseq_converters.training.settings import BertSettings, LstmSettings, TrainerOptions
 from edgeseq_converters.training.tags import (
     EncodedWords,
     encode_tagged,
@@ -39,7 +39,7 @@ from edgeseq_converters.training.texts import one_hot
 def prepare_token_classification(
     data: Dataset[TaggedExample],
     settings: BertSettings | LstmSettings,
-    options: TrainOptions,
+    options: TrainerOptions,
     progress: ProgressCallback,
 ) -> PreparedTraining:
     """Reads the initial weights, encodes the words, asks the teacher and builds the update.
@@ -93,7 +93,7 @@ def prepare_token_classification(
         initial.tokenizer_json,
         initial.settings.max_tokens,
         lambda: (initial.config, graph.model.arrays()),
-        provenance=Provenance(
+        provenance=TrainingSources(
             initial_weights=initial.identity,
             teacher=None if teacher is None else teacher.manifest.name,
             teacher_labels=None if teacher is None else "computed",

@@ -24,7 +24,7 @@ from edgeseq_converters.training.sequence_classification import prepare_sequence
 from edgeseq_converters.training.settings import (
     AnySettings,
     LmSettings,
-    TrainOptions,
+    TrainerOptions,
     check_teacher,
 )
 from edgeseq_converters.training.token_classification import prepare_token_classification
@@ -40,7 +40,7 @@ def train(
     data: AnyDataset,
     out: Path,
     settings: AnySettings,
-    options: TrainOptions | None = None,
+    options: TrainerOptions | None = None,
     *,
     progress: ProgressCallback = no_progress,
 ) -> TrainedModel | PausedTraining:
@@ -64,7 +64,7 @@ def train(
         checkpoint or the teacher, or training diverges.
     """
     began = time.monotonic()
-    options = options or TrainOptions()
+    options = options or TrainerOptions()
     check_output(out, overwrite=options.overwrite)
     check_teacher(settings, has_teacher=options.teacher is not None)
     name = options.name or out.name
@@ -96,7 +96,7 @@ def train_best_seed(
     data: AnyDataset,
     out: Path,
     settings: AnySettings,
-    options: TrainOptions,
+    options: TrainerOptions,
     *,
     num_seeds: int = 1,
     facts: Mapping[str, Any] | None = None,
@@ -142,7 +142,7 @@ def train_to_completion(
     data: AnyDataset,
     out: Path,
     settings: AnySettings,
-    options: TrainOptions | None = None,
+    options: TrainerOptions | None = None,
     *,
     progress: ProgressCallback = no_progress,
 ) -> TrainedModel:

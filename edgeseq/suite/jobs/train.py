@@ -13,7 +13,7 @@ from edgeseq.progress import ProgressCallback
 from edgeseq.suite.jobs.data import DataArguments, load_unchanged
 from edgeseq.tasks.scoring import metric_of
 from edgeseq_converters.training.checkpoints import INTERVAL_S
-from edgeseq_converters.training.settings import TrainOptions, read_settings
+from edgeseq_converters.training.settings import TrainerOptions, read_settings
 from edgeseq_converters.training.trainer import train_best_seed
 
 
@@ -37,7 +37,7 @@ def run(arguments: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]
     """Trains and writes the trained-model folder `out`."""
     request = from_builtins(arguments, TrainArguments)
     data = request.data
-    options = TrainOptions(
+    options = TrainerOptions(
         name=request.name,
         teacher=None if request.teacher is None else Path(request.teacher),
         checkpoint=request.checkpoint,

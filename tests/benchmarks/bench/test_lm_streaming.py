@@ -11,7 +11,7 @@ import pytest
 
 from edgeseq.datasets.wikitext import EOS, UNKNOWN, stream_dataset
 from edgeseq.errors import BundleError, DataError
-from edgeseq.formats.bundle import Bundle, read_bundle
+from edgeseq.formats.bundle import BundleFiles, read_bundle
 from edgeseq.runtime.stateful import StatefulModel, score_document, top_k
 from edgeseq.tasks.examples import StreamExample
 from edgeseq.tasks.perplexity import PERPLEXITY, perplexity
@@ -34,7 +34,7 @@ def document(generator: np.random.Generator, length: int) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleFiles:
     """A stream with random weights; its test part has an empty document and one of one word."""
     from edgeseq.formats.trained_model import (
         ModelManifest,
@@ -98,7 +98,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture
-def child(bundle: Bundle) -> Iterator[WorkerClient]:
+def child(bundle: BundleFiles) -> Iterator[WorkerClient]:
     with WorkerClient("next") as child:
         load = load_command(bundle, child, threads=1, first_text=("w1",))
         child.request(load, protocol.ModelLoaded, timeout_s=TIMEOUT_S)
@@ -106,7 +106,7 @@ def child(bundle: Bundle) -> Iterator[WorkerClient]:
 
 
 @pytest.fixture
-def model(bundle: Bundle) -> StatefulModel:
+def model(bundle: BundleFiles) -> StatefulModel:
     return StatefulModel(
         str(bundle.model_path),
         signature_key="stream",
@@ -159,7 +159,7 @@ def test_an_empty_document_has_nothing_to_score(model: StatefulModel, child: Wor
         assert (reply.nats, reply.tokens) == (0.0, 0)
 
 
-def test_a_document_of_twenty_thousand_words(bundle: Bundle, child: WorkerClient) -> None:
+def test_a_document_of_twenty_thousand_words(bundle: BundleFiles, child: WorkerClient) -> None:
     """Nothing is cut, and half of its words are unknown ones."""
     words = [VOCABULARY[n % 30] if n % 2 else f"new{n}" for n in range(20_000)]
     reply = child.request(
@@ -181,7 +181,7 @@ def test_a_document_of_twenty_thousand_words(bundle: Bundle, child: WorkerClient
 
 
 def test_a_subject_scores_whole_documents(
-    bundle: Bundle, child: WorkerClient, model: StatefulModel
+    bundle: BundleFiles, child: WorkerClient, model: StatefulModel
 ) -> None:
     (subject,) = subjects_of([bundle], default_settings(quick=True))
     assert isinstance(subject, StreamSubject)
@@ -199,7 +199,7 @@ def test_a_subject_scores_whole_documents(
 
 
 def test_a_quick_run_says_how_much_it_scored(
-    bundle: Bundle, child: WorkerClient, monkeypatch: pytest.MonkeyPatch
+    bundle: BundleFiles, child: WorkerClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edgeseq_benchmarks.bench.stream_subject.QUICK_WORDS", 100)
     assert QUICK_WORDS > 100
@@ -211,7 +211,7 @@ def test_a_quick_run_says_how_much_it_scored(
 
 
 def test_words_are_timed_as_they_stand_and_never_count_as_varied(
-    bundle: Bundle, child: WorkerClient
+    bundle: BundleFiles, child: WorkerClient
 ) -> None:
     (subject,) = subjects_of([bundle], default_settings(quick=True))
     rounds = [subject.slice_of_round(number, 20) for number in range(20)]
@@ -237,7 +237,7 @@ def test_words_are_timed_as_they_stand_and_never_count_as_varied(
 
 @pytest.mark.parametrize("tokens", [1, 2, 33, 100])
 def test_the_next_word_is_timed_behind_a_context(
-    bundle: Bundle, child: WorkerClient, tokens: int
+    bundle: BundleFiles, child: WorkerClient, tokens: int
 ) -> None:
     (subject,) = subjects_of([bundle], default_settings(quick=True))
     command = protocol.RunLength(
@@ -261,11 +261,11 @@ def test_what_is_timed_behind_a_context_is_its_next_word(model: StatefulModel) -
         np.testing.assert_allclose(again(), expected, atol=1e-5)
 
 
-def test_the_golden_examples_hold_on_the_device(bundle: Bundle) -> None:
+def test_the_golden_examples_hold_on_the_device(bundle: BundleFiles) -> None:
     assert [one for one in verify(bundle) if one.severity == "invalid"] == []
 
 
-def test_a_text_goes_on_with_the_likeliest_words(bundle: Bundle, model: StatefulModel) -> None:
+def test_a_text_goes_on_with_the_likeliest_words(bundle: BundleFiles, model: StatefulModel) -> None:
     (found, other) = continue_texts(bundle.path, ["w1 w2", "strange w3"])
     model.reset()
     row = model.feed([WORDS - 1, 1, 2])[-1].astype(np.float64)
@@ -284,7 +284,7 @@ def test_likeliest_is_in_order_and_never_more_than_there_are() -> None:
     assert top_k(row, 9) == [1, 3, 0, 2]
 
 
-def test_another_model_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+def test_another_model_is_refused(bundle: BundleFiles, tmp_path: Path) -> None:
     def opened(path: Path, key: str, vocabulary: int) -> StatefulModel:
         return StatefulModel(
             str(path),

@@ -10,7 +10,7 @@ import pytest
 
 from edgeseq.datasets.wikitext import EOS, UNKNOWN, stream_dataset
 from edgeseq.errors import BundleError
-from edgeseq.formats.bundle import Bundle, read_bundle
+from edgeseq.formats.bundle import BundleFiles, read_bundle
 from edgeseq.formats.result import Settings
 from edgeseq.runtime.stateful import StatefulModel, score_document
 from edgeseq.tasks.context_windows import half_overlapping
@@ -70,7 +70,7 @@ def make_model(name: str) -> Any:
 
 
 @pytest.fixture(scope="module", params=["encoder", "cached"])
-def bundle(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Bundle:
+def bundle(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> BundleFiles:
     """Its test part has an empty document, one of one word, and one longer than its window."""
     from edgeseq.formats.trained_model import write_model_folder
     from edgeseq_converters.convert.import_model import load_model
@@ -102,7 +102,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
 
 
 @pytest.fixture
-def model(bundle: Bundle) -> StatefulModel:
+def model(bundle: BundleFiles) -> StatefulModel:
     return StatefulModel(
         str(bundle.model_path),
         signature_key="stream",
@@ -138,7 +138,7 @@ def test_a_document_in_windows_scores_as_each_word_by_itself(
     assert (found.tokens, found.top1_correct, found.top3_correct) == (length, first, top3_correct)
 
 
-def last_words(bundle: Bundle, place: int) -> int:
+def last_words(bundle: BundleFiles, place: int) -> int:
     """How many words the answer behind word `place` sees, fed one by one: all that a window holds,
     or what a cache holds that begins anew with half a window whenever it is full."""
     if place < WINDOW:
@@ -149,7 +149,7 @@ def last_words(bundle: Bundle, place: int) -> int:
 
 
 def test_a_window_holds_the_last_words_and_a_document_begins_anew(
-    bundle: Bundle, model: StatefulModel
+    bundle: BundleFiles, model: StatefulModel
 ) -> None:
     ids = np.random.default_rng(2).integers(0, WORDS, 50).tolist()
     rows = [model.feed([one])[0] for one in ids]
@@ -181,7 +181,7 @@ def test_a_text_that_is_longer_than_the_window_is_answered_whole(model: Stateful
     np.testing.assert_allclose(found[:9], model.token_log_probabilities(ids[:9]), atol=1e-5)
 
 
-def test_the_end_of_a_document_is_no_worse_off(bundle: Bundle, model: StatefulModel) -> None:
+def test_the_end_of_a_document_is_no_worse_off(bundle: BundleFiles, model: StatefulModel) -> None:
     """Its last piece is shorter: a window holds more before it, a cache half a window as ever."""
     ids = np.random.default_rng(6).integers(0, WORDS, 19).tolist()
     given = [WORDS - 1, *ids[:-1]]
@@ -195,11 +195,11 @@ def test_the_end_of_a_document_is_no_worse_off(bundle: Bundle, model: StatefulMo
     assert found == pytest.approx(nats, rel=1e-5)
 
 
-def test_the_golden_examples_hold_on_the_device(bundle: Bundle) -> None:
+def test_the_golden_examples_hold_on_the_device(bundle: BundleFiles) -> None:
     assert [one for one in verify(bundle) if one.severity == "invalid"] == []
 
 
-def test_a_text_goes_on_with_the_likeliest_words(bundle: Bundle, model: StatefulModel) -> None:
+def test_a_text_goes_on_with_the_likeliest_words(bundle: BundleFiles, model: StatefulModel) -> None:
     text = " ".join(f"w{n % 30}" for n in range(40))
     (short, long) = continue_texts(bundle.path, ["w1 w2", text])
     ids = [n % 30 for n in range(40)][-WINDOW:]
@@ -211,7 +211,7 @@ def test_a_text_goes_on_with_the_likeliest_words(bundle: Bundle, model: Stateful
     assert (short.tokens, long.tokens) == (2, 40)
 
 
-def test_a_benchmark_measures_it_like_any_other(bundle: Bundle, brief: Settings) -> None:
+def test_a_benchmark_measures_it_like_any_other(bundle: BundleFiles, brief: Settings) -> None:
     settings = msgspec.structs.replace(brief, length_tokens=(8, 16, 32))
     result = bench([bundle.path], settings=settings)
     (run,) = result.runs

@@ -14,7 +14,7 @@ import pytest
 
 from edgeseq.errors import DeviceError, InputError
 from edgeseq.formats.bundle import read_bundle
-from edgeseq.formats.result import Result, Settings
+from edgeseq.formats.result import ResultRecord, Settings
 from edgeseq.reporting.format import format_delegation
 from edgeseq.reporting.rows import derive_row
 from edgeseq_benchmarks.bench.runner import bench
@@ -78,7 +78,7 @@ class Bench:
     def __init__(self, phone: Phone, device: AdbDevice, native: Path, settings: Settings) -> None:
         self.phone, self.device, self.native, self.settings = phone, device, native, settings
 
-    def run(self, *bundles: Path, **changes: object) -> Result:
+    def run(self, *bundles: Path, **changes: object) -> ResultRecord:
         return bench_on_phone(
             self.device,
             bundles,
@@ -114,7 +114,7 @@ def make_bench(
         one.phone.close()
 
 
-def codes(result: Result, place: int = 0) -> dict[str, str]:
+def codes(result: ResultRecord, place: int = 0) -> dict[str, str]:
     """Findings of a run and of the result: code to message."""
     findings = (*result.runs[place].findings, *result.findings)
     return {finding.code: finding.message for finding in findings}

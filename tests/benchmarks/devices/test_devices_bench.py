@@ -19,8 +19,8 @@ import msgspec
 import pytest
 
 from edgeseq.errors import DeviceError
-from edgeseq.formats.bundle import Bundle
-from edgeseq.formats.result import Result, Settings, read_result
+from edgeseq.formats.bundle import BundleFiles
+from edgeseq.formats.result import ResultRecord, Settings, read_result
 from edgeseq.progress import ProgressUpdate
 from edgeseq_benchmarks.bench.runner import bench
 from edgeseq_benchmarks.devices import measure
@@ -153,7 +153,7 @@ def test_what_a_lost_board_has_measured_is_kept_and_picked_up(  # noqa: PLR0917 
 ) -> None:
     archives: list[tuple[int, bytes]] = []
 
-    def write_once(path: Path, bundles: Sequence[Bundle], request: RunRequest) -> int:
+    def write_once(path: Path, bundles: Sequence[BundleFiles], request: RunRequest) -> int:
         """The same archive both times, though somebody saves a source file in between."""
         if not archives:
             archives.append((write_archive(path, bundles, request), path.read_bytes()))
@@ -165,7 +165,7 @@ def test_what_a_lost_board_has_measured_is_kept_and_picked_up(  # noqa: PLR0917 
     impatient = {"reconnect_s": 0.5, "follow_s": 0.5, "checkpoint_s": 0.0}
     longer = msgspec.structs.replace(brief, min_duration_s=6.0, max_queries=10**6)
 
-    def measure_there(report: Callable[[ProgressUpdate], None]) -> Result:
+    def measure_there(report: Callable[[ProgressUpdate], None]) -> ResultRecord:
         return bench_on(
             sshd.device(),
             paths,
@@ -265,7 +265,9 @@ def test_ctrl_c_ends_the_run_on_the_board(
     assert wait_until(lambda: not naming(str(folder)))
 
 
-def bench_below(base_dir: PurePosixPath, device: Device, *arguments: Any, **named: Any) -> Result:
+def bench_below(
+    base_dir: PurePosixPath, device: Device, *arguments: Any, **named: Any
+) -> ResultRecord:
     """`bench_on` with everything below one folder."""
     named["options"] = msgspec.structs.replace(named["options"], base_dir=base_dir)
     return bench_on(device, *arguments, **named)
@@ -291,7 +293,7 @@ def test_of_two_boards_the_lost_one_loses_only_its_own(  # noqa: PLR0917 - fixtu
     for folder in folders.values():
         folder.mkdir()
 
-    def bench_there(device: Device, *arguments: object, **named: object) -> Result:
+    def bench_there(device: Device, *arguments: object, **named: object) -> ResultRecord:
         port = int(device.name.rpartition(":")[2])
         return bench_below(PurePosixPath(folders[port]), device, *arguments, **named)
 
@@ -332,7 +334,7 @@ def test_an_interrupt_ends_the_run_on_every_board(  # noqa: PLR0917 - fixtures
 ) -> None:
     monkeypatch.setattr(measure, "open_device", lambda address: sshd.device(name=address.text))
 
-    def bench_there(device: Device, *arguments: object, **named: object) -> Result:
+    def bench_there(device: Device, *arguments: object, **named: object) -> ResultRecord:
         return bench_below(place, device, *arguments, **named)
 
     monkeypatch.setattr(measure, "bench_on", bench_there)

@@ -35,7 +35,7 @@ from edgeseq_converters.training.language_model.lstm import initial_arrays, netw
 from edgeseq_converters.training.language_model.recurrence import recur_from
 from edgeseq_converters.training.language_model.sampling import sample_words
 from edgeseq_converters.training.loop import PausedTraining
-from edgeseq_converters.training.settings import LmLstmSettings, TrainOptions
+from edgeseq_converters.training.settings import LmLstmSettings, TrainerOptions
 from edgeseq_converters.training.trainer import train
 
 SMALL = LmLstmSettings(
@@ -147,7 +147,7 @@ def test_a_held_training_goes_on_to_the_same_weights(
     trained: Path, data: Dataset[StreamExample], tmp_path: Path
 ) -> None:
     out = tmp_path / "walker"
-    options = TrainOptions(checkpoint_interval_s=60)
+    options = TrainerOptions(checkpoint_interval_s=60)
     paused = train(data, out, SMALL, msgspec.structs.replace(options, max_seconds=1e-3))
     assert isinstance(paused, PausedTraining)
     assert 0 < paused.step < paused.total

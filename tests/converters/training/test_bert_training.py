@@ -16,7 +16,7 @@ from edgeseq.formats.trained_model import BertConfig
 from edgeseq_converters.models.encoder import encoder_shapes
 from edgeseq_converters.models.huggingface.collect import collect
 from edgeseq_converters.models.huggingface.config import describe, dimensions
-from edgeseq_converters.models.huggingface.weights import Weights, parse_safetensors
+from edgeseq_converters.models.huggingface.weights import CheckpointWeights, parse_safetensors
 from edgeseq_converters.training.bert_model import BertClassifier
 
 IDS = np.array([[2, 5, 9, 17, 3], [2, 44, 3, 0, 0]], dtype=np.int32)
@@ -50,7 +50,7 @@ def from_reference(
     described = describe(reference.config.to_json_string().encode(), where=where)
     config = dimensions(described, pooling=pooling)
     content = save({n: t.numpy().copy() for n, t in reference.state_dict().items()})
-    weights = Weights(parse_safetensors(content, where=where), "", where)
+    weights = CheckpointWeights(parse_safetensors(content, where=where), "", where)
     return config, collect(described, config, weights, labels=None)
 
 

@@ -37,7 +37,7 @@ from edgeseq_converters.training.language_model import corpus
 from edgeseq_converters.training.language_model.transformer import LmTransformer, initial_arrays
 from edgeseq_converters.training.language_model.word_vectors import reduced_vectors
 from edgeseq_converters.training.loop import PausedTraining
-from edgeseq_converters.training.settings import LmBertSettings, TrainOptions
+from edgeseq_converters.training.settings import LmBertSettings, TrainerOptions
 from edgeseq_converters.training.trainer import train
 
 SMALL = LmBertSettings(
@@ -80,7 +80,7 @@ def trained(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     out = tmp_path_factory.mktemp("lm") / "walker"
-    train(data, out, SMALL, TrainOptions(checkpoint=small_bert_checkpoint))
+    train(data, out, SMALL, TrainerOptions(checkpoint=small_bert_checkpoint))
     return out
 
 
@@ -221,7 +221,7 @@ def test_a_held_training_goes_on_to_the_same_weights(
     trained: Path, data: Dataset[StreamExample], small_bert_checkpoint: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "walker"
-    options = TrainOptions(checkpoint=small_bert_checkpoint, checkpoint_interval_s=60)
+    options = TrainerOptions(checkpoint=small_bert_checkpoint, checkpoint_interval_s=60)
     paused = train(data, out, SMALL, msgspec.structs.replace(options, max_seconds=1e-3))
     assert isinstance(paused, PausedTraining)
     assert 0 < paused.step < paused.total
@@ -277,7 +277,7 @@ def test_windows_give_what_every_word_by_itself_gives(model: LmTransformer) -> N
 def test_what_does_not_go_is_refused(
     data: Dataset[StreamExample], small_bert_checkpoint: Path, tmp_path: Path
 ) -> None:
-    options = TrainOptions(checkpoint=small_bert_checkpoint)
+    options = TrainerOptions(checkpoint=small_bert_checkpoint)
     for changed in ({"context_length": 65}, {"layers": 3}):
         settings = msgspec.structs.replace(SMALL, **changed)
         with pytest.raises(CheckpointError, match="fewer layers or positions"):
@@ -285,7 +285,7 @@ def test_what_does_not_go_is_refused(
     with pytest.raises(InputError, match="shorter than one chunk"):
         train(data, tmp_path / "out", LmBertSettings(batch_size=64))
     with pytest.raises(InputError, match="distillation is not supported"):
-        train(data, tmp_path / "out", SMALL, TrainOptions(teacher=tmp_path))
+        train(data, tmp_path / "out", SMALL, TrainerOptions(teacher=tmp_path))
     assert not list(tmp_path.iterdir())
 
 

@@ -172,7 +172,7 @@ def test_a_bert_and_an_lstm_learn_from_marked_mentions(
     small_bert_checkpoint: Path, tmp_path: Path
 ) -> None:
 
-    from edgeseq_converters.training.settings import BertSettings, LstmSettings, TrainOptions
+    from edgeseq_converters.training.settings import BertSettings, LstmSettings, TrainerOptions
     from edgeseq_converters.training.trainer import train_to_completion
 
     data = invented()
@@ -187,7 +187,7 @@ def test_a_bert_and_an_lstm_learn_from_marked_mentions(
             frozen_layers=0,
             dropout=0,
         ),
-        TrainOptions(checkpoint=small_bert_checkpoint),
+        TrainerOptions(checkpoint=small_bert_checkpoint),
     )
     assert bert.manifest.training.dev_score > 0.9
     lstm = train_to_completion(
@@ -204,7 +204,7 @@ def test_a_bert_and_an_lstm_learn_from_marked_mentions(
             token_dropout=0,
             min_piece_count=0,
         ),
-        TrainOptions(teacher=tmp_path / "bert"),
+        TrainerOptions(teacher=tmp_path / "bert"),
     )
     assert lstm.manifest.training.dev_score > 0.9
     assert lstm.manifest.training.teacher_labels == "kept"

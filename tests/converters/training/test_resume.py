@@ -23,7 +23,7 @@ from edgeseq_converters.training.checkpoints import (
     checkpoint_file,
     identity_of,
 )
-from edgeseq_converters.training.settings import BertSettings, LstmSettings, TrainOptions
+from edgeseq_converters.training.settings import BertSettings, LstmSettings, TrainerOptions
 from edgeseq_converters.training.trainer import train as train_model
 from edgeseq_converters.training.trainer import train_to_completion
 
@@ -80,7 +80,7 @@ def test_killed_and_gone_on_with_equals_uninterrupted(
     again = subprocess.run(parts, env=environment, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     settings = BertSettings(epochs=2, batch_size=4, patience=9)
-    options = TrainOptions(checkpoint=small_bert_checkpoint)
+    options = TrainerOptions(checkpoint=small_bert_checkpoint)
     expected = train_to_completion(load_dataset(str(data)), whole, settings, options)
     found = read_model_folder(killed)
     for name, array in expected.weights.items():
@@ -103,7 +103,7 @@ def test_an_interrupted_lstm_goes_on_and_ends_the_same(
             if update.stage.startswith("train") and update.done == stop_at:
                 raise KeyboardInterrupt
 
-        options = TrainOptions(checkpoint=small_bert_checkpoint, checkpoint_interval_s=interval_s)
+        options = TrainerOptions(checkpoint=small_bert_checkpoint, checkpoint_interval_s=interval_s)
         return train_model(data, out, settings, options, progress=listen)
 
     notes: list[str] = []

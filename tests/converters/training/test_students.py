@@ -20,7 +20,7 @@ from edgeseq.tasks.examples import Dataset, TextExample
 from edgeseq_converters.models.reference_encoder import bert_answers
 from edgeseq_converters.training.initial_weights import concat_weighted
 from edgeseq_converters.training.seeds import teacher_sha256, train_seeds
-from edgeseq_converters.training.settings import BertSettings, LstmSettings, TrainOptions
+from edgeseq_converters.training.settings import BertSettings, LstmSettings, TrainerOptions
 from edgeseq_converters.training.teacher import (
     matched_layers,
     special_tokens,
@@ -74,7 +74,7 @@ def teacher_folder(
     settings = BertSettings(
         epochs=12, patience=12, batch_size=8, learning_rate=5e-3, frozen_layers=0
     )
-    train(data, out, settings, TrainOptions(checkpoint=small_bert_checkpoint))
+    train(data, out, settings, TrainerOptions(checkpoint=small_bert_checkpoint))
     assert read_model_folder(out).manifest.training.dev_score > 0.95
     return out
 
@@ -113,7 +113,7 @@ def test_a_bert_student_learns_from_its_teacher(
     settings = BertSettings(
         epochs=5, batch_size=8, learning_rate=2e-3, frozen_layers=0, layers=1, transfer_size=40
     )
-    options = TrainOptions(teacher=teacher_folder)
+    options = TrainerOptions(teacher=teacher_folder)
     student = train_to_completion(data, tmp_path / "s", settings, options)
     training = student.manifest.training
     assert student.manifest.bert is not None
@@ -209,7 +209,7 @@ def test_an_lstm_learns_the_transfer_set_from_word_states(
         epochs=10, patience=10, batch_size=16, hidden_size=8, embedding_size=16,
         learning_rate=2e-2, transfer_size=60, token_state_weight=1.0,
     )  # fmt: skip
-    options = TrainOptions(teacher=teacher_folder)
+    options = TrainerOptions(teacher=teacher_folder)
     model = train_to_completion(data, tmp_path / "s", settings, options)
     assert model.manifest.training.dev_score > 0.9
     assert model.manifest.training.transfer is not None

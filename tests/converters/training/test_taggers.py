@@ -24,7 +24,7 @@ from edgeseq_converters.convert.import_model import load_model
 from edgeseq_converters.convert.pipeline import convert
 from edgeseq_converters.convert.plan import ConversionOptions
 from edgeseq_converters.models.reference import reference_answers
-from edgeseq_converters.training.settings import BertSettings, LstmSettings, TrainOptions
+from edgeseq_converters.training.settings import BertSettings, LstmSettings, TrainerOptions
 from edgeseq_converters.training.trainer import train, train_to_completion
 
 from ..conftest import WORDS, make_bert, make_lstm
@@ -170,7 +170,7 @@ def test_taggers_learn_and_teach(small_bert_checkpoint: Path, tmp_path: Path) ->
         BertSettings(
             epochs=2, batch_size=8, learning_rate=3e-3, frozen_layers=0, max_tokens=LONGEST
         ),
-        TrainOptions(checkpoint=small_bert_checkpoint),
+        TrainerOptions(checkpoint=small_bert_checkpoint),
     )
     assert bert.manifest.bert is not None
     assert bert.manifest.bert.head == "token_classification"
@@ -180,7 +180,7 @@ def test_taggers_learn_and_teach(small_bert_checkpoint: Path, tmp_path: Path) ->
         learning_rate=1e-2, min_piece_count=1, dropout=0.1, token_dropout=0.0,
         hard_label_weight=0.8, patience=24,
     )  # fmt: skip
-    taught = TrainOptions(teacher=tmp_path / "bert")
+    taught = TrainerOptions(teacher=tmp_path / "bert")
     lstm = train_to_completion(data, tmp_path / "lstm", settings, taught)
     assert lstm.manifest.lstm is not None
     assert lstm.manifest.lstm.pooling == "none"
@@ -206,7 +206,7 @@ def test_an_interrupted_tagger_goes_on_and_ends_the_same(
             if update.stage.startswith("train") and update.done == stop_at:
                 raise KeyboardInterrupt
 
-        options = TrainOptions(checkpoint=small_bert_checkpoint, checkpoint_interval_s=interval_s)
+        options = TrainerOptions(checkpoint=small_bert_checkpoint, checkpoint_interval_s=interval_s)
         return train(data, out, settings, options, progress=listen)
 
     notes: list[str] = []

@@ -34,7 +34,7 @@ from edgeseq_converters.training.optimizer import linear_decay
 from edgeseq_converters.training.settings import (
     BertSettings,
     LstmSettings,
-    TrainOptions,
+    TrainerOptions,
     read_settings,
 )
 from edgeseq_converters.training.teacher import LABEL_CORRECTION, correct_stale_logits
@@ -95,7 +95,7 @@ def teacher(
     data: Dataset, small_bert_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     out = tmp_path_factory.mktemp("teacher") / "tiny-bert"
-    train(data, out, BERT, TrainOptions(checkpoint=small_bert_checkpoint))
+    train(data, out, BERT, TrainerOptions(checkpoint=small_bert_checkpoint))
     return out
 
 
@@ -121,7 +121,7 @@ def test_lstm_learns_from_the_teacher(teacher: Path, data: Dataset, tmp_path: Pa
     reports: list[ProgressUpdate] = []
     settings = msgspec.structs.replace(LSTM, epochs=10)
     model = train_to_completion(
-        data, tmp_path / "s", settings, TrainOptions(teacher=teacher), progress=reports.append
+        data, tmp_path / "s", settings, TrainerOptions(teacher=teacher), progress=reports.append
     )
     # Chance is 0.4; six seeds gave 0.98 to 1.
     assert model.manifest.training.dev_score > 0.9
@@ -164,7 +164,7 @@ def test_labels_are_computed_where_none_are_kept(
     settings = LstmSettings(epochs=1, hidden_size=8, embedding_size=8)
     for folder, dataset in ((teacher, other), (without, data)):
         reports: list[ProgressUpdate] = []
-        options = TrainOptions(teacher=folder, overwrite=True)
+        options = TrainerOptions(teacher=folder, overwrite=True)
         model = train_to_completion(
             dataset, tmp_path / "s", settings, options, progress=reports.append
         )
@@ -226,7 +226,7 @@ def test_lstm_learns_alone(data: Dataset, small_bert_checkpoint: Path, tmp_path:
         learning_rate=1e-2,
         min_piece_count=0,
     )
-    options = TrainOptions(checkpoint=small_bert_checkpoint)
+    options = TrainerOptions(checkpoint=small_bert_checkpoint)
     model = train_to_completion(data, tmp_path / "s", settings, options)
     assert model.manifest.training.dev_score > 0.9
     assert model.manifest.training.teacher is None
@@ -237,13 +237,13 @@ def test_lstm_learns_alone(data: Dataset, small_bert_checkpoint: Path, tmp_path:
 def test_same_seed_same_weights(small_bert_checkpoint: Path, tmp_path: Path, scores: bool) -> None:
     data = make_data(64, scores=scores)
     settings = BertSettings(epochs=1, dropout=0.1, seed=5)
-    options = TrainOptions(checkpoint=small_bert_checkpoint)
+    options = TrainerOptions(checkpoint=small_bert_checkpoint)
     first, second = (
         train_to_completion(data, tmp_path / name, settings, options) for name in ("a", "b")
     )
     assert same_weights(first, second)
     lstm = LstmSettings(epochs=1, hidden_size=8, embedding_size=8, seed=5)
-    taught = TrainOptions(teacher=tmp_path / "a")
+    taught = TrainerOptions(teacher=tmp_path / "a")
     first, second = (
         train_to_completion(data, tmp_path / name, lstm, taught) for name in ("c", "d")
     )
@@ -278,7 +278,7 @@ def test_interrupt_leaves_nothing(
         if update.stage == "train out" and update.done > 3:
             raise KeyboardInterrupt
 
-    options = TrainOptions(checkpoint=small_bert_checkpoint)
+    options = TrainerOptions(checkpoint=small_bert_checkpoint)
     with pytest.raises(KeyboardInterrupt):
         train(data, tmp_path / "out", BertSettings(), options, progress=interrupt)
     assert list(tmp_path.iterdir()) == []
@@ -294,18 +294,18 @@ def test_what_stands_in_the_way_is_noticed_before_training(data: Dataset, tmp_pa
 def test_replaces_when_told(data: Dataset, teacher: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     settings = LstmSettings(epochs=1, hidden_size=8, embedding_size=8)
-    train(data, tmp_path / "out", settings, TrainOptions(teacher=teacher, overwrite=True))
+    train(data, tmp_path / "out", settings, TrainerOptions(teacher=teacher, overwrite=True))
     assert read_model_folder(tmp_path / "out").manifest.arch == "lstm"
 
 
 def test_refuses_teachers_that_cannot_teach(data: Dataset, teacher: Path, tmp_path: Path) -> None:
     settings = LstmSettings(epochs=1, hidden_size=8, embedding_size=8)
     student = tmp_path / "student"
-    train(data, student, settings, TrainOptions(teacher=teacher))
+    train(data, student, settings, TrainerOptions(teacher=teacher))
     with pytest.raises(CheckpointError, match="cannot be a teacher: found lstm, expected bert"):
-        train(data, tmp_path / "x", settings, TrainOptions(teacher=student))
+        train(data, tmp_path / "x", settings, TrainerOptions(teacher=student))
     with pytest.raises(CheckpointError, match="is not a trained-model folder"):
-        train(data, tmp_path / "x", settings, TrainOptions(teacher=tmp_path / "nothing"))
+        train(data, tmp_path / "x", settings, TrainerOptions(teacher=tmp_path / "nothing"))
     two = [e for e in data.train if e.label != "neutral"]
     two_labels = make_dataset(
         "two",
@@ -318,13 +318,13 @@ def test_refuses_teachers_that_cannot_teach(data: Dataset, teacher: Path, tmp_pa
         origin="",
     )
     with pytest.raises(CheckpointError, match="trained for other labels"):
-        train(two_labels, tmp_path / "x", settings, TrainOptions(teacher=teacher))
+        train(two_labels, tmp_path / "x", settings, TrainerOptions(teacher=teacher))
 
 
 def test_divergence_is_said(data: Dataset, small_bert_checkpoint: Path, tmp_path: Path) -> None:
     settings = BertSettings(learning_rate=1.0, head_lr_multiplier=1e38, frozen_layers=0)
     with pytest.raises(InputError, match=r"training diverged.*lower learning_rate"):
-        train(data, tmp_path / "out", settings, TrainOptions(checkpoint=small_bert_checkpoint))
+        train(data, tmp_path / "out", settings, TrainerOptions(checkpoint=small_bert_checkpoint))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -332,7 +332,7 @@ def test_fewer_layers_and_pieces(
     data: Dataset, small_bert_checkpoint: Path, tmp_path: Path
 ) -> None:
     settings = BertSettings(epochs=1, layers=1, min_piece_count=1)
-    options = TrainOptions(checkpoint=small_bert_checkpoint)
+    options = TrainerOptions(checkpoint=small_bert_checkpoint)
     model = train_to_completion(data, tmp_path / "bert", settings, options)
     config = model.manifest.bert
     assert config is not None
@@ -342,7 +342,7 @@ def test_fewer_layers_and_pieces(
 
 
 def test_too_many_frozen_layers(data: Dataset, small_bert_checkpoint: Path, tmp_path: Path) -> None:
-    options = TrainOptions(checkpoint=small_bert_checkpoint)
+    options = TrainerOptions(checkpoint=small_bert_checkpoint)
     with pytest.raises(InputError, match="found 3, expected <= 2"):
         train(data, tmp_path / "out", BertSettings(frozen_layers=3), options)
 
@@ -417,7 +417,7 @@ def test_keeping_the_frozen_states_trains_the_same(
                 data,
                 tmp_path / str(limit),
                 settings,
-                TrainOptions(checkpoint=small_bert_checkpoint),
+                TrainerOptions(checkpoint=small_bert_checkpoint),
                 progress=reports.append,
             )
         )

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from edgeseq.errors import InputError, ResultError
-from edgeseq.formats.result import Finding, Result, Run
+from edgeseq.formats.result import Finding, ResultRecord, Run
 from edgeseq.formats.storage import write_json
 from edgeseq.reporting.comparison import (
     CheckStatus,
@@ -39,7 +39,7 @@ def write(tmp_path: Path) -> Write:
     """Writes a made-up result; `write("new", change)` with a change of each run."""
 
     def made(name: str, change: Callable[[Run], Run] | None = None, **whole: Any) -> Path:
-        result: Result = make_result(LITTLE)
+        result: ResultRecord = make_result(LITTLE)
         if change is not None:
             result = replace(result, runs=tuple(change(run) for run in result.runs))
         path = tmp_path / f"{name}.json"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from edgeseq.errors import BundleError, DeviceError
-from edgeseq.formats.bundle import Bundle
+from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.result import LimitedRun, LimitedStatus
 from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy
@@ -24,7 +24,7 @@ class LimitedTask(NamedTuple):
     `cpus` is a limit on processor time; `board` and `limitations` are for the record.
     """
 
-    bundle: Bundle
+    bundle: BundleFiles
     files: PrivateFiles
     texts: Sequence[protocol.Text]
     threads: int

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edgeseq.errors import OutputError
-from edgeseq.formats.bundle import Bundle
+from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.storage import os_errors_as_output_errors
 from edgeseq.units import format_bytes
 
@@ -59,7 +59,7 @@ class PrivateFiles:
 
 
 @contextmanager
-def private_files(bundle: Bundle, mapped: Iterable[str]) -> Iterator[PrivateFiles]:
+def private_files(bundle: BundleFiles, mapped: Iterable[str]) -> Iterator[PrivateFiles]:
     """A copy of `bundle` for as long as the block lasts.
 
     `mapped` are the files that a process with this model had mapped; those of the bundle are

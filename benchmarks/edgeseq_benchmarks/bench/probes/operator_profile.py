@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from edgeseq.formats.bundle import Bundle
+from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.result import OperatorProfile, OperatorShare, OperatorTime
 from edgeseq.formats.tflite_file import TfliteFile, read_tflite
 from edgeseq_benchmarks.bench import protocol
@@ -15,7 +15,7 @@ TOKENS = 32
 
 
 def profile_bundle(
-    bundle: Bundle,
+    bundle: BundleFiles,
     texts: Sequence[protocol.Text],
     *,
     threads: int = 1,

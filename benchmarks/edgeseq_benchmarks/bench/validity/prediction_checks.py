@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from edgeseq.formats.bundle import Bundle
+from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.result import Finding
 
 LogitRows = Sequence[Sequence[float | None]]
@@ -17,7 +17,7 @@ Severity = Literal["invalid", "warning", "note"]
 REPEAT_TOLERANCE = 1e-5
 
 
-def golden_findings(bundle: Bundle, logits: LogitRows) -> list[Finding]:
+def golden_findings(bundle: BundleFiles, logits: LogitRows) -> list[Finding]:
     """Whether the golden examples get the float model's logits, within the tolerance."""
     golden = bundle.golden
     errors = [
@@ -38,7 +38,7 @@ def golden_findings(bundle: Bundle, logits: LogitRows) -> list[Finding]:
     ]
 
 
-def token_findings(bundle: Bundle, token_ids: Sequence[tuple[int, ...]]) -> list[Finding]:
+def token_findings(bundle: BundleFiles, token_ids: Sequence[tuple[int, ...]]) -> list[Finding]:
     """Whether the tokenizer gives the golden texts the token ids of the conversion."""
     wrong = sum(
         ids != example.token_ids

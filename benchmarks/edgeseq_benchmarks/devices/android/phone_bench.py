@@ -21,7 +21,7 @@ import msgspec
 import edgeseq
 from edgeseq.errors import DeviceError, EdgeseqError, InputError
 from edgeseq.formats.bundle_zip import open_bundle
-from edgeseq.formats.result import DeviceInfo, Finding, Result, RuntimeInfo, Settings
+from edgeseq.formats.result import DeviceInfo, Finding, ResultRecord, RuntimeInfo, Settings
 from edgeseq.formats.storage import sha256_file
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.subprocesses import CommandOutput
@@ -56,7 +56,7 @@ def bench_on_phone(
     progress: ProgressCallback = no_progress,
     command: Sequence[str] = (),
     options: ToolOptions = ToolOptions(),  # noqa: B008 - immutable
-) -> Result:
+) -> ResultRecord:
     """Measures the bundles on the phone; `native` is TFLite's `benchmark_model` for its processor.
 
     Leaves nothing on the phone. Raises
@@ -193,7 +193,7 @@ class _Bench:
     def _read_state(self, when: Literal["before", "during", "after"]) -> None:
         self._states.append(read_state(self._phone.device, when))
 
-    def result(self) -> Result:
+    def result(self) -> ResultRecord:
         """The record of everything observed so far, at the end or when the phone was lost."""
         settings = self._phone.settings
         machine = tuple(state.machine for state in self._states)
@@ -201,7 +201,7 @@ class _Bench:
         effective = msgspec.structs.replace(
             settings, min_queries=max(settings.min_queries, TIMED_RUNS * examples)
         )
-        return Result(
+        return ResultRecord(
             created_utc=self._created_utc,
             edgeseq_version=edgeseq.__version__,
             command=self._command,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgeseq.errors import BundleError
-from edgeseq.formats.bundle import Bundle, check_model
+from edgeseq.formats.bundle import BundleFiles, check_model
 from edgeseq.formats.result import ColdStart, LengthPoint, Queries, Run, Settings
 from edgeseq.runtime import PADDING_ID
 from edgeseq.runtime.text_tokenizer import TextTokenizer
@@ -32,7 +32,7 @@ class PhoneSubject(Subject):
     process, and the tool never resets it: such a model answers in processes of one run each.
     """
 
-    def __init__(self, bundle: Bundle, settings: Settings, number: int) -> None:
+    def __init__(self, bundle: BundleFiles, settings: Settings, number: int) -> None:
         """Checks the bundle without running it; raises `BundleError` for one that is wrong."""
         check_signature(bundle)
         check_tokenizer(bundle.tokenizer_path, bundle.manifest.vocabulary_size)

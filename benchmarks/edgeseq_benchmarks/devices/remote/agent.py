@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from edgeseq.errors import DeviceError, EdgeseqError, OutputError
-from edgeseq.formats.result import Result
+from edgeseq.formats.result import ResultRecord
 from edgeseq.formats.storage import read_json, write_json
 from edgeseq.progress import ProgressUpdate
 from edgeseq_benchmarks.bench.partial_result import Checkpoints
@@ -113,7 +113,7 @@ def measure(folder: Path, log: RunLog) -> None:
         log.finish(LogLine(done=True))
 
 
-def _write_checkpoint(result: Result, folder: Path, log: RunLog) -> None:
+def _write_checkpoint(result: ResultRecord, folder: Path, log: RunLog) -> None:
     """Writes an unfinished result and logs it; a full disk does not end the run."""
     with contextlib.suppress(OutputError, OSError):
         write_json(folder / "checkpoint.json", result)

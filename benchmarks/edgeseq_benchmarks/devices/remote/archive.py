@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from edgeseq.errors import DeviceError
-from edgeseq.formats.bundle import FILES, Bundle
+from edgeseq.formats.bundle import FILES, BundleFiles
 from edgeseq.formats.bundle_zip import MANIFEST
 from edgeseq_benchmarks.devices.remote.messages import RunRequest
 
@@ -29,7 +29,7 @@ _SUFFIXES = (".py", ".json")
 _LEVEL = 3
 
 
-def write_archive(path: Path, bundles: Sequence[Bundle], request: RunRequest) -> int:
+def write_archive(path: Path, bundles: Sequence[BundleFiles], request: RunRequest) -> int:
     """Writes the archive to `path`; gives the size of what is in it, in bytes.
 
     Raises `DeviceError` when a package that has to travel is not installed here.
@@ -50,7 +50,7 @@ def write_archive(path: Path, bundles: Sequence[Bundle], request: RunRequest) ->
     return size_bytes + len(request_json)
 
 
-def _members(bundles: Sequence[Bundle]) -> Iterator[tuple[str, Path]]:
+def _members(bundles: Sequence[BundleFiles]) -> Iterator[tuple[str, Path]]:
     """Names in the archive and the files that they are made of, in a fixed order."""
     for package in _PACKAGES:
         folder = _package_folder(package)

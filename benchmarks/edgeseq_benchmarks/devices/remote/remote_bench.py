@@ -20,11 +20,11 @@ from typing import Any
 import msgspec
 
 from edgeseq.errors import DeviceError, EdgeseqError, ResultError
-from edgeseq.formats.bundle import Bundle
+from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.bundle_zip import open_bundle
 from edgeseq.formats.codec import decode_json
 from edgeseq.formats.devices import DEFAULT_PYTHON
-from edgeseq.formats.result import Result, Settings, read_result
+from edgeseq.formats.result import ResultRecord, Settings, read_result
 from edgeseq.formats.storage import sha256_file
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.subprocesses import last_line, pause
@@ -95,7 +95,7 @@ def bench_on(
     options: RemoteOptions | None = None,
     progress: ProgressCallback = no_progress,
     command: Sequence[str] = (),
-) -> Result:
+) -> ResultRecord:
     """Benchmarks the bundles on `device` by the runner that measures on this machine.
 
     Raises what `bench` raises, `DeviceLostError` when the device stays away for longer than
@@ -136,7 +136,7 @@ class _RemoteRun:
     def __init__(
         self,
         device: Device,
-        bundles: Sequence[Bundle],
+        bundles: Sequence[BundleFiles],
         settings: Settings,
         *,
         options: RemoteOptions,
@@ -158,12 +158,12 @@ class _RemoteRun:
         self._remote_folder: PurePosixPath | None = None
         self._log_bytes = 0
         self._has_checkpoint = False
-        self._checkpoint: Result | None = None
+        self._checkpoint: ResultRecord | None = None
         self._last_line: LogLine | None = None
         # Counts the calls that succeeded: a loss after one is a new one.
         self._signs_of_life = 0
 
-    def complete(self) -> Result:
+    def complete(self) -> ResultRecord:
         """Runs the steps, again after each loss, and returns the result."""
         self._device.connect(timeout_s=self._connect_s())
         lost_at, signs, tries = 0.0, -1, 0
@@ -201,7 +201,7 @@ class _RemoteRun:
         error.result = self._checkpoint
         return error
 
-    def _steps(self) -> Result:
+    def _steps(self) -> ResultRecord:
         if not self._is_checked:
             check(self._device, self._options.python, timeout_s=_CALL_S)
             self._is_checked = True
@@ -324,11 +324,11 @@ class _RemoteRun:
             "the run's folder there is gone", where=name, fix="run the command again"
         )
 
-    def _fetch(self, name: str) -> Result:
+    def _fetch(self, name: str) -> ResultRecord:
         target = self._scratch / name
         self._device.get(self._folder / name, target, timeout_s=5 * _CALL_S)
         result = read_result(target)
-        return decode_json(self._local_paths(msgspec.json.encode(result).decode()), Result)
+        return decode_json(self._local_paths(msgspec.json.encode(result).decode()), ResultRecord)
 
     def _local_paths(self, text: str) -> str:
         """The JSON text with the bundles' folders on this machine instead of those there."""
@@ -344,7 +344,7 @@ class _RemoteRun:
                 self._call("stop", str(self._folder), self._owner)
 
 
-def label_result(result: Result, device: Device, command: Sequence[str]) -> Result:
+def label_result(result: ResultRecord, device: Device, command: Sequence[str]) -> ResultRecord:
     """The result with what only this side knows: the device's address and the source's state."""
     info = msgspec.structs.replace(
         result.device,

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from edgeseq_converters.convert.quantize.gptq import Moments, round_rows_int4
 from edgeseq_converters.convert.recipes import Recipe, Storage
 from edgeseq_converters.convert.tflite import operators as op
-from edgeseq_converters.convert.tflite.model import Graph, Tensor
+from edgeseq_converters.convert.tflite.model import Graph, GraphTensor
 from edgeseq_converters.convert.tflite.quantization import (
     Quantization,
     quantize_rows,
@@ -56,7 +56,7 @@ class WeightFormat:
 
     def matrix(
         self, graph: Graph, name: str, kernel: FloatArray, inputs: str | None = None
-    ) -> Tensor:
+    ) -> GraphTensor:
         """The second input [out, in] of a FULLY_CONNECTED for a kernel [in, out]; `inputs` is a
         product whose moments are those of this one, if not `name`."""
         rows = np.ascontiguousarray(kernel.T)
@@ -73,23 +73,23 @@ class WeightFormat:
         return stored if self.dynamic else op.dequantize(stored)
 
     def product(
-        self, x: Tensor, name: str, kernel: FloatArray, bias: FloatArray | None = None
-    ) -> Tensor:
+        self, x: GraphTensor, name: str, kernel: FloatArray, bias: FloatArray | None = None
+    ) -> GraphTensor:
         """x [n, in] times `kernel` [in, out], plus `bias` [out] → [n, out]."""
         graph = x.graph
         added = None if bias is None else graph.constant(f"{name}/bias", bias)
         return op.fully_connected(x, self.matrix(graph, name, kernel), added)
 
     def lookup_words(
-        self, ids: Tensor, name: str, table: FloatArray, decoder: str | None = None
-    ) -> Tensor:
+        self, ids: GraphTensor, name: str, table: FloatArray, decoder: str | None = None
+    ) -> GraphTensor:
         """Rows float32 [n, size] of the words `ids` int32 [n]. `decoder` is a product that has
         them as its matrix: in int4 they are rounded for it, which costs the rows less than the
         logits gain, and are stored once."""
         storage = self.words or self._table_storage()
         return self._looked_up(ids, name, table, storage, decoder)
 
-    def lookup(self, ids: Tensor, name: str, table: FloatArray) -> Tensor:
+    def lookup(self, ids: GraphTensor, name: str, table: FloatArray) -> GraphTensor:
         """Rows float32 [n, size] of a table that is not that of words, for `ids` int32 [n].
 
         Never int4: the positions of a fine-tuned MiniLM-L6 in int4 cost a point (decision 72).
@@ -101,12 +101,12 @@ class WeightFormat:
 
     def _looked_up(
         self,
-        ids: Tensor,
+        ids: GraphTensor,
         name: str,
         table: FloatArray,
         storage: Storage,
         decoder: str | None = None,
-    ) -> Tensor:
+    ) -> GraphTensor:
         graph = ids.graph
         if storage == "float32":
             return op.gather(graph.constant(name, table), ids)

@@ -12,10 +12,10 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgeseq_converters.convert.tflite import operators as op
-from edgeseq_converters.convert.tflite.model import Tensor
+from edgeseq_converters.convert.tflite.model import GraphTensor
 
 
-def transpose(x: Tensor, order: Sequence[int]) -> Tensor:
+def transpose(x: GraphTensor, order: Sequence[int]) -> GraphTensor:
     """The axes of `x` in another order; up to four axes."""
     shape = [x.shape[axis] for axis in order]
     output = x.graph.tensor("transposed", x.dtype, shape, x.quantization)
@@ -25,21 +25,21 @@ def transpose(x: Tensor, order: Sequence[int]) -> Tensor:
     return output
 
 
-def gelu(x: Tensor, *, tanh_form: bool) -> Tensor:
+def gelu(x: GraphTensor, *, tanh_form: bool) -> GraphTensor:
     """x·Φ(x) (Hendrycks and Gimpel 2016): exact by erf, or their tanh form; float32."""
     output = x.graph.tensor("gelu", x.dtype, x.shape)
     x.graph.operator("GELU", 1, [x], [output], schema.GeluOptionsT(approximate=tanh_form))
     return output
 
 
-def rsqrt(x: Tensor) -> Tensor:
+def rsqrt(x: GraphTensor) -> GraphTensor:
     """1/√x by element; float32."""
     output = x.graph.tensor("rsqrt", x.dtype, x.shape)
     x.graph.operator("RSQRT", 1, [x], [output])
     return output
 
 
-def matmul(a: Tensor, b: Tensor, *, transpose_b: bool = False) -> Tensor:
+def matmul(a: GraphTensor, b: GraphTensor, *, transpose_b: bool = False) -> GraphTensor:
     """a [h, i, k] times b [h, k, j] (or [h, j, k] with `transpose_b`) → [h, i, j]; float32."""
     columns = b.shape[1] if transpose_b else b.shape[2]
     output = a.graph.tensor("matmul", a.dtype, (a.shape[0], a.shape[1], columns))
@@ -48,7 +48,7 @@ def matmul(a: Tensor, b: Tensor, *, transpose_b: bool = False) -> Tensor:
     return output
 
 
-def l2_normalize(x: Tensor) -> Tensor:
+def l2_normalize(x: GraphTensor) -> GraphTensor:
     """Rows of length 1; float32. A row shorter than 1e-6 keeps its direction only (the runtime's
     own bound)."""
     output = x.graph.tensor("normalized", x.dtype, x.shape)
@@ -56,7 +56,7 @@ def l2_normalize(x: Tensor) -> Tensor:
     return output
 
 
-def pad_rows(x: Tensor, before: int, after: int) -> Tensor:
+def pad_rows(x: GraphTensor, before: int, after: int) -> GraphTensor:
     """x [n, f] with rows of zeros around it; float32."""
     rows = -1 if x.shape[0] == -1 else x.shape[0] + before + after
     output = x.graph.tensor("padded", x.dtype, (rows, x.shape[1]))
@@ -65,7 +65,9 @@ def pad_rows(x: Tensor, before: int, after: int) -> Tensor:
     return output
 
 
-def layer_norm(x: Tensor, scale: Tensor, shift: Tensor, epsilon: float) -> Tensor:
+def layer_norm(
+    x: GraphTensor, scale: GraphTensor, shift: GraphTensor, epsilon: float
+) -> GraphTensor:
     """Ba et al. 2016: (x − mean)/√(variance + ε) · scale + shift over the last axis of [n, f].
 
     In elementwise operators and MEAN, all of which run inside XNNPACK.

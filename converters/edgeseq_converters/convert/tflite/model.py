@@ -36,7 +36,7 @@ _CODE_LIMIT = 127  # higher operator codes do not fit the old one-byte field
 
 
 @dataclass(frozen=True, eq=False)
-class Tensor:
+class GraphTensor:
     """A tensor of one graph; −1 in `shape` is an axis left open. `index` counts in its graph."""
 
     graph: Graph
@@ -90,11 +90,11 @@ class Writer:
         return graph
 
     def add_signature(
-        self, key: str, inputs: dict[str, Tensor], outputs: dict[str, Tensor]
+        self, key: str, inputs: dict[str, GraphTensor], outputs: dict[str, GraphTensor]
     ) -> None:
         """Names a graph's inputs and outputs: the interface that callers bind to."""
 
-        def named(tensors: dict[str, Tensor]) -> list[Any]:
+        def named(tensors: dict[str, GraphTensor]) -> list[Any]:
             maps = []
             for name, tensor in tensors.items():
                 maps.append(schema.TensorMapT(name=name, tensorIndex=tensor.index))
@@ -162,11 +162,11 @@ class Graph:
     def __init__(self, writer: Writer, name: str, number: int) -> None:
         self.writer = writer
         self.number = number
-        self.inputs: list[Tensor] = []
-        self.outputs: list[Tensor] = []
+        self.inputs: list[GraphTensor] = []
+        self.outputs: list[GraphTensor] = []
         self._name = name
         self._tensors: list[Any] = []
-        self._constants: dict[Any, Tensor] = {}
+        self._constants: dict[Any, GraphTensor] = {}
         self._operators: list[Any] = []
 
     def input(
@@ -175,7 +175,7 @@ class Graph:
         dtype: Dtype,
         shape: Sequence[int],
         quantization: Quantization | None = None,
-    ) -> Tensor:
+    ) -> GraphTensor:
         """One more input of this graph."""
         tensor = self.tensor(name, dtype, shape, quantization)
         self.inputs.append(tensor)
@@ -188,7 +188,7 @@ class Graph:
         quantization: Quantization | None = None,
         *,
         int4: bool = False,
-    ) -> Tensor:
+    ) -> GraphTensor:
         """A tensor whose content is in the file; its dtype is that of `values`, or with `int4`
         two of them (int8, −8..7) are packed into a byte. The same constant asked for again is the
         same tensor."""
@@ -201,11 +201,11 @@ class Graph:
             self._constants[key] = tensor
         return self._constants[key]
 
-    def ints(self, *values: int) -> Tensor:
+    def ints(self, *values: int) -> GraphTensor:
         """A constant int32 [n]: axes, paddings, shapes."""
         return self.constant("ints", np.asarray(values, np.int32))
 
-    def variable(self, name: str, dtype: Dtype, shape: Sequence[int], q: Any = None) -> Tensor:
+    def variable(self, name: str, dtype: Dtype, shape: Sequence[int], q: Any = None) -> GraphTensor:
         """A tensor that keeps its content between calls (an LSTM's state), zero after a reset."""
         return self.tensor(name, dtype, shape, q, variable=True)
 
@@ -218,7 +218,7 @@ class Graph:
         *,
         buffer: int = 0,
         variable: bool = False,
-    ) -> Tensor:
+    ) -> GraphTensor:
         """A tensor that an operator will write, or (with `buffer`) a constant."""
         sizes = tuple(int(size) for size in shape)
         entry = schema.TensorT(
@@ -238,17 +238,17 @@ class Graph:
                 quantizedDimension=quantization.axis,
             )
         self._tensors.append(entry)
-        return Tensor(self, len(self._tensors) - 1, dtype, sizes, quantization)
+        return GraphTensor(self, len(self._tensors) - 1, dtype, sizes, quantization)
 
     def operator(
         self,
         name: str,
         version: int,
-        inputs: Sequence[Tensor | None],
-        outputs: Sequence[Tensor],
+        inputs: Sequence[GraphTensor | None],
+        outputs: Sequence[GraphTensor],
         options: Any = None,
         *,
-        intermediates: Sequence[Tensor] = (),
+        intermediates: Sequence[GraphTensor] = (),
     ) -> None:
         """Adds an operator; None among the inputs is an optional one left out.
 

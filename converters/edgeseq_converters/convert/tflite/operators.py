@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgeseq_converters.convert.tflite.model import Dtype, Graph, Tensor, Writer
+from edgeseq_converters.convert.tflite.model import Dtype, Graph, GraphTensor, Writer
 from edgeseq_converters.convert.tflite.quantization import Quantization
 
 Pair = Literal["ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM"]
@@ -63,8 +63,8 @@ def _same_rank(a: Sequence[int], b: Sequence[int]) -> tuple[int, ...]:
 
 
 def elementwise(
-    name: Pair, a: Tensor, b: Tensor, quantization: Quantization | None = None
-) -> Tensor:
+    name: Pair, a: GraphTensor, b: GraphTensor, quantization: Quantization | None = None
+) -> GraphTensor:
     """An operation on two tensors by element."""
     output = a.graph.tensor(name.lower(), a.dtype, _same_rank(a.shape, b.shape), quantization)
     version = _version(name, a.dtype)
@@ -76,17 +76,19 @@ def elementwise(
     return output
 
 
-def add(a: Tensor, b: Tensor, quantization: Quantization | None = None) -> Tensor:
+def add(a: GraphTensor, b: GraphTensor, quantization: Quantization | None = None) -> GraphTensor:
     """a + b by element; integers come on the scale of `quantization`."""
     return elementwise("ADD", a, b, quantization)
 
 
-def multiply(a: Tensor, b: Tensor, quantization: Quantization | None = None) -> Tensor:
+def multiply(
+    a: GraphTensor, b: GraphTensor, quantization: Quantization | None = None
+) -> GraphTensor:
     """a · b by element; integers come on the scale of `quantization`."""
     return elementwise("MUL", a, b, quantization)
 
 
-def unary(name: Unary, x: Tensor, quantization: Quantization | None = None) -> Tensor:
+def unary(name: Unary, x: GraphTensor, quantization: Quantization | None = None) -> GraphTensor:
     """A function by element."""
     output = x.graph.tensor(name.lower(), x.dtype, x.shape, quantization or x.quantization)
     x.graph.operator(name, _version(name, x.dtype), [x], [output])
@@ -94,11 +96,11 @@ def unary(name: Unary, x: Tensor, quantization: Quantization | None = None) -> T
 
 
 def fully_connected(
-    x: Tensor,
-    weights: Tensor,
-    bias: Tensor | None = None,
+    x: GraphTensor,
+    weights: GraphTensor,
+    bias: GraphTensor | None = None,
     quantization: Quantization | None = None,
-) -> Tensor:
+) -> GraphTensor:
     """x [m, in] and weights [out, in] → [m, out].
 
     Weights int8 or int4 under a float `x` make the product dynamic: the runtime quantizes `x` row
@@ -122,7 +124,7 @@ def fully_connected(
     return output
 
 
-def gather(table: Tensor, indices: Tensor) -> Tensor:
+def gather(table: GraphTensor, indices: GraphTensor) -> GraphTensor:
     """Rows of `table` [r, …] at `places` int32 [n] → [n, …]."""
     shape = (*indices.shape, *table.shape[1:])
     output = table.graph.tensor("rows", table.dtype, shape, table.quantization)
@@ -131,7 +133,7 @@ def gather(table: Tensor, indices: Tensor) -> Tensor:
     return output
 
 
-def embedding_lookup(table: Tensor, ids: Tensor) -> Tensor:
+def embedding_lookup(table: GraphTensor, ids: GraphTensor) -> GraphTensor:
     """Rows float32 [n, size] of `table` [rows, size], int8 or int4 with a scale a row, at `ids`
     [n]."""
     output = table.graph.tensor("embedded", "float32", (*ids.shape, table.shape[1]))
@@ -141,7 +143,7 @@ def embedding_lookup(table: Tensor, ids: Tensor) -> Tensor:
     return output
 
 
-def split(x: Tensor, parts: int, axis: int) -> list[Tensor]:
+def split(x: GraphTensor, parts: int, axis: int) -> list[GraphTensor]:
     """`parts` equal slices along `axis`."""
     shape = list(x.shape)
     shape[axis] //= parts
@@ -152,7 +154,7 @@ def split(x: Tensor, parts: int, axis: int) -> list[Tensor]:
     return outputs
 
 
-def concatenate(parts: Sequence[Tensor], axis: int) -> Tensor:
+def concatenate(parts: Sequence[GraphTensor], axis: int) -> GraphTensor:
     """The parts side by side along `axis`; integers must share their scale."""
     first = parts[0]
     sizes = [part.shape[axis] for part in parts]
@@ -165,12 +167,12 @@ def concatenate(parts: Sequence[Tensor], axis: int) -> Tensor:
     return output
 
 
-def columns(x: Tensor, begin: int, end: int) -> Tensor:
+def columns(x: GraphTensor, begin: int, end: int) -> GraphTensor:
     """x [n, f] → [n, end − begin]."""
     return _strided(x, (0, begin), (0, end), (1, 1), mask=1, shape=(x.shape[0], end - begin))
 
 
-def row(x: Tensor, index: int) -> Tensor:
+def row(x: GraphTensor, index: int) -> GraphTensor:
     """x [n, f] → [1, f]; −1 is the last row."""
     end = index + 1
     end_mask = 3 if end == 0 else 2
@@ -179,7 +181,7 @@ def row(x: Tensor, index: int) -> Tensor:
 
 
 def _strided(
-    x: Tensor,
+    x: GraphTensor,
     begin: Sequence[int],
     end: Sequence[int],
     strides: Sequence[int],
@@ -187,7 +189,7 @@ def _strided(
     mask: int,
     shape: Sequence[int],
     end_mask: int | None = None,
-) -> Tensor:
+) -> GraphTensor:
     graph = x.graph
     output = graph.tensor("slice", x.dtype, shape, x.quantization)
     options = schema.StridedSliceOptionsT(
@@ -198,7 +200,7 @@ def _strided(
     return output
 
 
-def reshape(x: Tensor, shape: Sequence[int]) -> Tensor:
+def reshape(x: GraphTensor, shape: Sequence[int]) -> GraphTensor:
     """The same elements in another shape; −1 once is what is left over."""
     output = x.graph.tensor("reshaped", x.dtype, shape, x.quantization)
     options = schema.ReshapeOptionsT(newShape=list(shape))
@@ -206,7 +208,7 @@ def reshape(x: Tensor, shape: Sequence[int]) -> Tensor:
     return output
 
 
-def shape_of(x: Tensor) -> Tensor:
+def shape_of(x: GraphTensor) -> GraphTensor:
     """int32 [rank]."""
     output = x.graph.tensor("shape", "int32", (len(x.shape),))
     options = schema.ShapeOptionsT(outType=schema.TensorType.INT32)
@@ -214,7 +216,7 @@ def shape_of(x: Tensor) -> Tensor:
     return output
 
 
-def reduce(name: Literal["SUM", "MEAN", "REDUCE_MAX"], x: Tensor, axis: int) -> Tensor:
+def reduce(name: Literal["SUM", "MEAN", "REDUCE_MAX"], x: GraphTensor, axis: int) -> GraphTensor:
     """Over `axis`, which stays with size 1."""
     shape = list(x.shape)
     shape[axis] = 1
@@ -225,21 +227,21 @@ def reduce(name: Literal["SUM", "MEAN", "REDUCE_MAX"], x: Tensor, axis: int) -> 
     return output
 
 
-def cast(x: Tensor, dtype: Dtype) -> Tensor:
+def cast(x: GraphTensor, dtype: Dtype) -> GraphTensor:
     """The same numbers as another type."""
     output = x.graph.tensor("cast", dtype, x.shape)
     x.graph.operator("CAST", 1, [x], [output], schema.CastOptionsT())
     return output
 
 
-def bitcast(x: Tensor, dtype: Dtype) -> Tensor:
+def bitcast(x: GraphTensor, dtype: Dtype) -> GraphTensor:
     """The same bits as another type of the same size."""
     output = x.graph.tensor("bits", dtype, x.shape)
     x.graph.operator("BITCAST", 1, [x], [output], schema.BitcastOptionsT())
     return output
 
 
-def dequantize(x: Tensor) -> Tensor:
+def dequantize(x: GraphTensor) -> GraphTensor:
     """float32 from int8, int16 or float16."""
     output = x.graph.tensor("dequantized", "float32", x.shape)
     version = {"float16": 3, "int8": 2, "int16": 3}.get(x.dtype, 1)
@@ -249,7 +251,7 @@ def dequantize(x: Tensor) -> Tensor:
     return output
 
 
-def quantize(x: Tensor, dtype: Dtype, quantization: Quantization) -> Tensor:
+def quantize(x: GraphTensor, dtype: Dtype, quantization: Quantization) -> GraphTensor:
     """Integers from float32, or from integers of another scale."""
     output = x.graph.tensor("quantized", dtype, x.shape, quantization)
     version = 1 if x.dtype == "float32" and dtype == "int8" else 2
@@ -257,21 +259,21 @@ def quantize(x: Tensor, dtype: Dtype, quantization: Quantization) -> Tensor:
     return output
 
 
-def less_than(a: Tensor, b: Tensor) -> Tensor:
+def less_than(a: GraphTensor, b: GraphTensor) -> GraphTensor:
     """bool by element."""
     output = a.graph.tensor("less", "bool", _same_rank(a.shape, b.shape))
     a.graph.operator("LESS", 1, [a, b], [output], schema.LessOptionsT())
     return output
 
 
-def equal(a: Tensor, b: Tensor) -> Tensor:
+def equal(a: GraphTensor, b: GraphTensor) -> GraphTensor:
     """bool by element, of integers."""
     output = a.graph.tensor("equal", "bool", _same_rank(a.shape, b.shape))
     a.graph.operator("EQUAL", 1, [a, b], [output], schema.EqualOptionsT())
     return output
 
 
-def softmax(x: Tensor, quantization: Quantization | None = None) -> Tensor:
+def softmax(x: GraphTensor, quantization: Quantization | None = None) -> GraphTensor:
     """Over the last axis."""
     output = x.graph.tensor("softmax", x.dtype, x.shape, quantization)
     options = schema.SoftmaxOptionsT(beta=1.0)
@@ -279,7 +281,7 @@ def softmax(x: Tensor, quantization: Quantization | None = None) -> Tensor:
     return output
 
 
-def batch_matmul(a: Tensor, b: Tensor) -> Tensor:
+def batch_matmul(a: GraphTensor, b: GraphTensor) -> GraphTensor:
     """a [i, k] times b [k, j] → [i, j]."""
     output = a.graph.tensor("matmul", a.dtype, (a.shape[0], b.shape[1]))
     options = schema.BatchMatMulOptionsT()
@@ -287,7 +289,7 @@ def batch_matmul(a: Tensor, b: Tensor) -> Tensor:
     return output
 
 
-def reverse_rows(x: Tensor) -> Tensor:
+def reverse_rows(x: GraphTensor) -> GraphTensor:
     """x [n, …] with its rows in the opposite order."""
     output = x.graph.tensor("reversed", x.dtype, x.shape, x.quantization)
     version = _version("REVERSE_V2", x.dtype)
@@ -297,7 +299,7 @@ def reverse_rows(x: Tensor) -> Tensor:
     return output
 
 
-def write_rows(into: Tensor, rows: Tensor, begin: Tensor) -> Tensor:
+def write_rows(into: GraphTensor, rows: GraphTensor, begin: GraphTensor) -> GraphTensor:
     """`into` [n, f] with `rows` [r, f] written from row begin[0] on; `begin` int32 [2]."""
     output = into.graph.tensor("written", into.dtype, into.shape, into.quantization)
     options = schema.DynamicUpdateSliceOptionsT()
@@ -305,7 +307,7 @@ def write_rows(into: Tensor, rows: Tensor, begin: Tensor) -> Tensor:
     return output
 
 
-def loop(condition: Graph, body: Graph, start: Sequence[Tensor]) -> list[Tensor]:
+def loop(condition: Graph, body: Graph, start: Sequence[GraphTensor]) -> list[GraphTensor]:
     """WHILE: `start` goes through `body` as long as `condition` of it is true.
 
     What the body passes through unchanged and is not read afterwards costs nothing: the runtime
@@ -324,10 +326,10 @@ def loop(condition: Graph, body: Graph, start: Sequence[Tensor]) -> list[Tensor]
 
 def while_loop(
     writer: Writer,
-    start: dict[str, Tensor],
-    condition: Callable[[dict[str, Tensor]], Tensor],
-    body: Callable[[dict[str, Tensor]], dict[str, Tensor]],
-) -> dict[str, Tensor]:
+    start: dict[str, GraphTensor],
+    condition: Callable[[dict[str, GraphTensor]], GraphTensor],
+    body: Callable[[dict[str, GraphTensor]], dict[str, GraphTensor]],
+) -> dict[str, GraphTensor]:
     """WHILE over named tensors; `body` gives those that change, the others are handed through."""
     graphs = [writer.graph("condition"), writer.graph("body")]
     visited = []
@@ -341,7 +343,7 @@ def while_loop(
     return dict(zip(start, loop(graphs[0], graphs[1], list(start.values())), strict=True))
 
 
-def arange_like(ids: Tensor) -> Tensor:
+def arange_like(ids: GraphTensor) -> GraphTensor:
     """int32 [n] = 0, 1, …, n − 1 for int32 `ids` [n].
 
     Not RANGE: its output would have a size known only while running, which keeps the operators

@@ -9,7 +9,7 @@ from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.encoder import encoder_shapes, head_shapes
 from edgeseq_converters.models.huggingface.config import Described
 from edgeseq_converters.models.huggingface.weights import (
-    Weights,
+    CheckpointWeights,
     spellings,
     take_tensor,
 )
@@ -19,7 +19,7 @@ _WORDS = "embeddings.word_embeddings.weight"
 
 
 def collect(
-    described: Described, config: BertConfig, weights: Weights, *, labels: int | None
+    described: Described, config: BertConfig, weights: CheckpointWeights, *, labels: int | None
 ) -> dict[str, FloatArray]:
     """The arrays of the encoder and, unless `labels` is None, of its head, as float32.
 
@@ -43,7 +43,9 @@ def collect(
 
 
 class _Reader:
-    def __init__(self, described: Described, config: BertConfig, weights: Weights) -> None:
+    def __init__(
+        self, described: Described, config: BertConfig, weights: CheckpointWeights
+    ) -> None:
         self._described = described
         self._config = config
         self._weights = weights

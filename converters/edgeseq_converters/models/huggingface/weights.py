@@ -23,7 +23,7 @@ _INDEX = ".index.json"
 FLOATS = ("float32", "float16", "bfloat16", "float64")
 
 
-class Tensor(msgspec.Struct, frozen=True):
+class StoredTensor(msgspec.Struct, frozen=True):
     """One array of a checkpoint; `read` gives it as float32 if `dtype` is one of `FLOATS`."""
 
     dtype: str
@@ -31,15 +31,15 @@ class Tensor(msgspec.Struct, frozen=True):
     read: Callable[[], FloatArray]
 
 
-class Weights(msgspec.Struct, frozen=True):
+class CheckpointWeights(msgspec.Struct, frozen=True):
     """All arrays of a checkpoint; `sha256` is of the file (of the files in order, if several)."""
 
-    tensors: Mapping[str, Tensor]
+    tensors: Mapping[str, StoredTensor]
     sha256: str
     where: Path
 
 
-def read_weights(files: Files) -> Weights:
+def read_weights(files: Files) -> CheckpointWeights:
     """The arrays of a checkpoint, from `model.safetensors` or its parts, else from
     `pytorch_model.bin` or its parts.
 
@@ -51,13 +51,13 @@ def read_weights(files: Files) -> Weights:
         parts = _parts(files, name)
         if not parts:
             continue
-        tensors: dict[str, Tensor] = {}
+        tensors: dict[str, StoredTensor] = {}
         digest = hashlib.sha256()
         for part in parts:
             content = files.read(part)
             digest.update(content)
             tensors |= parse(content, where=files.where / part)
-        return Weights(tensors, digest.hexdigest(), files.where / parts[0])
+        return CheckpointWeights(tensors, digest.hexdigest(), files.where / parts[0])
     other_formats = [
         name for name in files.names() if name.endswith((".bin", ".h5", ".msgpack", ".onnx"))
     ]
@@ -82,7 +82,7 @@ def _parts(files: Files, name: str) -> list[str]:
     return sorted({inside(part, where=where) for part in weight_map.values()})
 
 
-def parse_safetensors(content: bytes, *, where: Path) -> dict[str, Tensor]:
+def parse_safetensors(content: bytes, *, where: Path) -> dict[str, StoredTensor]:
     """The tensors of a safetensors file; raises `CheckpointError` when it is none."""
     deserialize: Any = safetensors.deserialize
 
@@ -101,7 +101,7 @@ def parse_safetensors(content: bytes, *, where: Path) -> dict[str, Tensor]:
 _SAFETENSORS_TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
 
 
-def _safetensor(entry: Mapping[str, Any]) -> Tensor:
+def _safetensor(entry: Mapping[str, Any]) -> StoredTensor:
     dtype = _SAFETENSORS_TYPES.get(entry["dtype"], str(entry["dtype"]))
     shape, data = tuple(entry["shape"]), entry["data"]
 
@@ -113,10 +113,10 @@ def _safetensor(entry: Mapping[str, Any]) -> Tensor:
         values = np.frombuffer(data, np.dtype(dtype).newbyteorder("<"))
         return values.reshape(shape).astype(np.float32)
 
-    return Tensor(dtype=dtype, shape=shape, read=read)
+    return StoredTensor(dtype=dtype, shape=shape, read=read)
 
 
-def _parse_pickle(content: bytes, *, where: Path) -> dict[str, Tensor]:
+def _parse_pickle(content: bytes, *, where: Path) -> dict[str, StoredTensor]:
     try:
         import torch
     except ModuleNotFoundError as failure:
@@ -144,16 +144,18 @@ def _parse_pickle(content: bytes, *, where: Path) -> dict[str, Tensor]:
     }
 
 
-def _torch_tensor(value: Any) -> Tensor:
+def _torch_tensor(value: Any) -> StoredTensor:
     def read() -> FloatArray:
         return np.asarray(value.detach().float().contiguous().numpy())
 
-    return Tensor(
+    return StoredTensor(
         dtype=str(value.dtype).removeprefix("torch."), shape=tuple(value.shape), read=read
     )
 
 
-def take_tensor(weights: Weights, names: tuple[str, ...], shape: tuple[int, ...]) -> FloatArray:
+def take_tensor(
+    weights: CheckpointWeights, names: tuple[str, ...], shape: tuple[int, ...]
+) -> FloatArray:
     """The first of `names` that there is, as float32 of exactly `shape`.
 
     Raises `CheckpointError` naming the tensor when none is there, or it has another shape or

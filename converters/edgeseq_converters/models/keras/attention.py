@@ -21,7 +21,7 @@ from edgeseq.errors import CheckpointError
 from edgeseq_converters.models.keras.checks import check_dtype
 from edgeseq_converters.models.keras.config import KerasLayer
 from edgeseq_converters.models.keras.layers import IDENTITIES, dense_of
-from edgeseq_converters.models.keras.weights import Weights
+from edgeseq_converters.models.keras.weights import KerasWeights
 from edgeseq_converters.models.network import AttentionPool, Dense
 
 Consumers = Mapping[str, Sequence[KerasLayer]]
@@ -37,7 +37,7 @@ class AttentionMatch:
 
 
 def attention_after(
-    states: KerasLayer, consumers: Consumers, weights: Weights, *, masked: bool
+    states: KerasLayer, consumers: Consumers, weights: KerasWeights, *, masked: bool
 ) -> AttentionMatch:
     """The attention pooling over the output of `states`, which two layers take.
 
@@ -102,7 +102,7 @@ def _function(join: KerasLayer, dense: Dense) -> Literal["tanh", "linear"]:
     raise _broken(join, f"weighs by scores after a {dense.function}")
 
 
-def _dense(layer: KerasLayer, weights: Weights) -> Dense:
+def _dense(layer: KerasLayer, weights: KerasWeights) -> Dense:
     if layer.class_name == "Dense":
         return dense_of(layer, weights, True)
     inner = layer.inner("layer")

@@ -22,7 +22,7 @@ _MAX_SHOWN = 160
 class KerasLayer:
     """One layer: its class, its own name, its configuration, and the layers it is applied to.
 
-    `keywords` are the call's, with a `Tensor` wherever another layer's output is given.
+    `keywords` are the call's, with a `KerasTensor` wherever another layer's output is given.
     """
 
     where: str
@@ -68,7 +68,7 @@ class KerasLayer:
 
 
 @dataclass(frozen=True)
-class Tensor:
+class KerasTensor:
     """A layer's output as an argument."""
 
     layer: str
@@ -180,14 +180,14 @@ def _call(layer: KerasLayer, node: Any) -> KerasLayer:
             }
     return replace(
         layer,
-        inputs=tuple(tensor.layer for tensor in flat if isinstance(tensor, Tensor)),
-        constants=tuple(tensor for tensor in flat if not isinstance(tensor, Tensor)),
+        inputs=tuple(tensor.layer for tensor in flat if isinstance(tensor, KerasTensor)),
+        constants=tuple(tensor for tensor in flat if not isinstance(tensor, KerasTensor)),
         keywords=keywords,
     )
 
 
 def _tensors(layer: KerasLayer, value: Any) -> Any:
-    """Keras 3's arguments with a `Tensor` for each description of one."""
+    """Keras 3's arguments with a `KerasTensor` for each description of one."""
     if isinstance(value, list):
         return [_tensors(layer, entry) for entry in value]
     if isinstance(value, dict) and value.get("class_name") == "__keras_tensor__":
@@ -204,7 +204,7 @@ def _is_history(value: Any) -> bool:
     )
 
 
-def _history(layer: KerasLayer, value: Any) -> Tensor:
+def _history(layer: KerasLayer, value: Any) -> KerasTensor:
     if not _is_history(value):
         raise layer.refuse("has inputs of an unknown form", found=type(value).__name__)
     if value[1] or value[2]:
@@ -212,7 +212,7 @@ def _history(layer: KerasLayer, value: Any) -> Tensor:
             f"takes another output of layer {value[0]} than its first",
             fix="use a separate layer in each position",
         )
-    return Tensor(value[0])
+    return KerasTensor(value[0])
 
 
 def _only(value: Any, what: str, where: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from edgeseq_converters.models.keras.checks import check_dtype, check_shape, unknown
 from edgeseq_converters.models.keras.config import KerasLayer
 from edgeseq_converters.models.keras.recurrent import RECURRENT, recurrent_of
-from edgeseq_converters.models.keras.weights import Slot, Weights
+from edgeseq_converters.models.keras.weights import KerasWeights, Slot
 from edgeseq_converters.models.network import (
     Activation,
     Dense,
@@ -32,7 +32,7 @@ IDENTITIES = (
 """They change nothing when the model answers."""
 
 
-def embedding_of(layer: KerasLayer, weights: Weights) -> Embedding:
+def embedding_of(layer: KerasLayer, weights: KerasWeights) -> Embedding:
     """The table [vocabulary, size] and whether id 0 is padding."""
     check_dtype(layer)
     (table,) = weights.arrays(layer, [("", "embeddings")])
@@ -40,7 +40,7 @@ def embedding_of(layer: KerasLayer, weights: Weights) -> Embedding:
     return Embedding(layer.name, table, mask_zero=layer.flag("mask_zero"))
 
 
-def layer_of(layer: KerasLayer, weights: Weights, *, sequence: bool) -> Layer | None:
+def layer_of(layer: KerasLayer, weights: KerasWeights, *, sequence: bool) -> Layer | None:
     """The network's layer for one of Keras, None for one that changes nothing.
 
     `sequence` says whether it is given a sequence or one vector a text. Raises `CheckpointError`
@@ -58,7 +58,7 @@ def layer_of(layer: KerasLayer, weights: Weights, *, sequence: bool) -> Layer | 
 
 
 def dense_of(
-    layer: KerasLayer, weights: Weights, sequence: bool, *, owner: KerasLayer | None = None
+    layer: KerasLayer, weights: KerasWeights, sequence: bool, *, owner: KerasLayer | None = None
 ) -> Dense:
     """A dense layer; `owner` is the TimeDistributed around it."""
     del sequence  # it acts on the last axis of either
@@ -75,7 +75,7 @@ def dense_of(
     )
 
 
-def _time_distributed(layer: KerasLayer, weights: Weights, sequence: bool) -> Layer | None:
+def _time_distributed(layer: KerasLayer, weights: KerasWeights, sequence: bool) -> Layer | None:
     if not sequence:
         raise layer.refuse("needs a sequence and gets one vector a text")
     inner = layer.inner("layer")
@@ -89,19 +89,19 @@ def _time_distributed(layer: KerasLayer, weights: Weights, sequence: bool) -> La
     raise layer.refuse(f"is around a layer of class {inner.class_name}", expected="Dense")
 
 
-def _activation(layer: KerasLayer, weights: Weights, sequence: bool) -> Activation:
+def _activation(layer: KerasLayer, weights: KerasWeights, sequence: bool) -> Activation:
     del weights, sequence
     return Activation(layer.name, _function(layer, layer.config.get("activation")))
 
 
-def _softmax(layer: KerasLayer, weights: Weights, sequence: bool) -> Activation:
+def _softmax(layer: KerasLayer, weights: KerasWeights, sequence: bool) -> Activation:
     del weights
     if _axis(layer, "axis") not in (-1, 2 if sequence else 1):
         raise layer.refuse("does not run over the feature axis", found=layer.config["axis"])
     return Activation(layer.name, "softmax")
 
 
-def _relu(layer: KerasLayer, weights: Weights, sequence: bool) -> Activation:
+def _relu(layer: KerasLayer, weights: KerasWeights, sequence: bool) -> Activation:
     del weights, sequence
     for key in ("negative_slope", "threshold", "max_value"):
         if layer.config.get(key):
@@ -111,7 +111,7 @@ def _relu(layer: KerasLayer, weights: Weights, sequence: bool) -> Activation:
     return Activation(layer.name, "relu")
 
 
-def _normalization(layer: KerasLayer, weights: Weights, sequence: bool) -> Scale:
+def _normalization(layer: KerasLayer, weights: KerasWeights, sequence: bool) -> Scale:
     """γ·(x − μ)/√(σ² + ε) + β with the moving mean μ and variance σ² (Ioffe and Szegedy 2015)."""
     if _axis(layer, "axis") not in (-1, 2 if sequence else 1):
         raise layer.refuse("does not run over the feature axis", found=layer.config["axis"])
@@ -130,7 +130,7 @@ def _normalization(layer: KerasLayer, weights: Weights, sequence: bool) -> Scale
     return Scale(layer.name, factor.astype(np.float32), offset.astype(np.float32))
 
 
-def _pool(layer: KerasLayer, weights: Weights, sequence: bool) -> Pool:
+def _pool(layer: KerasLayer, weights: KerasWeights, sequence: bool) -> Pool:
     del weights
     if not sequence:
         raise layer.refuse("needs a sequence and gets one vector a text")
@@ -141,7 +141,7 @@ def _pool(layer: KerasLayer, weights: Weights, sequence: bool) -> Pool:
     return Pool(layer.name, "max" if "Max" in layer.class_name else "mean")
 
 
-def _reshape(layer: KerasLayer, weights: Weights, sequence: bool) -> None:
+def _reshape(layer: KerasLayer, weights: KerasWeights, sequence: bool) -> None:
     """Flatten, or Reshape to one axis: it changes nothing about a vector."""
     del weights
     target = layer.config.get("target_shape")
@@ -170,7 +170,7 @@ def _function(layer: KerasLayer, name: object) -> Function:
     return cast(Function, name)
 
 
-_LAYER_READERS: dict[str, Callable[[KerasLayer, Weights, bool], Layer | None]] = {
+_LAYER_READERS: dict[str, Callable[[KerasLayer, KerasWeights, bool], Layer | None]] = {
     "Dense": dense_of,
     "TimeDistributed": _time_distributed,
     "Activation": _activation,

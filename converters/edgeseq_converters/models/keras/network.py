@@ -9,17 +9,17 @@ import numpy as np
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.keras.attention import attention_after
 from edgeseq_converters.models.keras.checks import check_dtype
-from edgeseq_converters.models.keras.config import KerasLayer, KerasModel, Tensor
+from edgeseq_converters.models.keras.config import KerasLayer, KerasModel, KerasTensor
 from edgeseq_converters.models.keras.layers import IDENTITIES, embedding_of, layer_of
 from edgeseq_converters.models.keras.recurrent import RECURRENT
-from edgeseq_converters.models.keras.weights import Weights
+from edgeseq_converters.models.keras.weights import KerasWeights
 from edgeseq_converters.models.network import Embedding, Layer, Network, Pool, Recurrent
 
 _MASK = ("NotEqual", "Any")
 """What a functional model of Keras 3 computes masks with, as layers beside the chain."""
 
 
-def network_of(model: KerasModel, weights: Weights) -> Network:
+def network_of(model: KerasModel, weights: KerasWeights) -> Network:
     """The model as a network, whose answer to a text is Keras' own to it without padding.
 
     Raises `CheckpointError` naming the layer and the reason for everything that is not a chain
@@ -29,7 +29,7 @@ def network_of(model: KerasModel, weights: Weights) -> Network:
 
 
 class _Reader:
-    def __init__(self, model: KerasModel, weights: Weights) -> None:
+    def __init__(self, model: KerasModel, weights: KerasWeights) -> None:
         self._model = model
         self._weights = weights
         self._layers = {layer.name: layer for layer in model.layers}
@@ -106,9 +106,9 @@ class _Reader:
                 expected=1,
             )
         for key, value in layer.keywords.items():
-            if layer.class_name == "TFOpLambda" and not isinstance(value, Tensor):
+            if layer.class_name == "TFOpLambda" and not isinstance(value, KerasTensor):
                 continue  # the settings of a function, which its reader looks at
-            if key == "mask" and isinstance(value, Tensor):
+            if key == "mask" and isinstance(value, KerasTensor):
                 self._check_mask(layer, value, embedding)
             elif (
                 key == "training"
@@ -119,7 +119,7 @@ class _Reader:
             elif value is not None and key not in ("training", "mask"):
                 raise layer.refuse(f"is called with {key}", expected="its input alone")
 
-    def _check_mask(self, layer: KerasLayer, value: Tensor, embedding: Embedding) -> None:
+    def _check_mask(self, layer: KerasLayer, value: KerasTensor, embedding: Embedding) -> None:
         """The mask must be the embedding's own: ids that are not 0; or a Masking layer's."""
         node = self._layers.get(value.layer)
         if node is not None and node.class_name == "Any":

@@ -9,7 +9,7 @@ import numpy as np
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.keras.checks import check_dtype, check_shape, unknown
 from edgeseq_converters.models.keras.config import KerasLayer
-from edgeseq_converters.models.keras.weights import Slot, Weights
+from edgeseq_converters.models.keras.weights import KerasWeights, Slot
 from edgeseq_converters.models.network import GATES, Cell, Kind, Merge, Recurrent
 
 _KINDS: dict[str, Kind] = {"LSTM": "lstm", "GRU": "gru", "CuDNNLSTM": "lstm", "CuDNNGRU": "gru"}
@@ -17,7 +17,7 @@ RECURRENT = (*_KINDS, "Bidirectional")
 """The classes that `recurrent_of` reads."""
 
 
-def recurrent_of(layer: KerasLayer, weights: Weights) -> Recurrent:
+def recurrent_of(layer: KerasLayer, weights: KerasWeights) -> Recurrent:
     """An LSTM or GRU, in one direction or both."""
     if layer.class_name != "Bidirectional":
         cell = _cell(layer, layer, "", weights, backwards=False)
@@ -50,7 +50,7 @@ def recurrent_of(layer: KerasLayer, weights: Weights) -> Recurrent:
 
 
 def _cell(
-    owner: KerasLayer, layer: KerasLayer, part: str, weights: Weights, *, backwards: bool
+    owner: KerasLayer, layer: KerasLayer, part: str, weights: KerasWeights, *, backwards: bool
 ) -> Cell:
     arrays = weights.arrays(owner, _slots(layer, part))
     return _cell_of(layer, arrays, backwards=backwards)

@@ -18,7 +18,7 @@ from edgeseq_converters.models.keras.hdf5 import Hdf5
 Slot = tuple[str, str]
 
 
-class Weights(Protocol):
+class KerasWeights(Protocol):
     """Where the arrays of a model's layers stand."""
 
     def arrays(self, layer: KerasLayer, slots: Sequence[Slot]) -> list[FloatArray]:

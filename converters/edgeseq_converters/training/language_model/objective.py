@@ -22,8 +22,8 @@ from edgeseq_converters.training.language_model import corpus, lstm, transformer
 from edgeseq_converters.training.language_model.sampling import sample_words
 from edgeseq_converters.training.language_model.word_vectors import reduced_vectors
 from edgeseq_converters.training.optimizer import constant_then_decay
-from edgeseq_converters.training.record import PreparedTraining, Provenance
-from edgeseq_converters.training.settings import LmBertSettings, LmLstmSettings, TrainOptions
+from edgeseq_converters.training.record import PreparedTraining, TrainingSources
+from edgeseq_converters.training.settings import LmBertSettings, LmLstmSettings, TrainerOptions
 
 MAX_TOKENS = 1 << 20
 """An LSTM has no longest input; texts are truncated here so that nothing grows without end."""
@@ -34,7 +34,7 @@ Model = lstm.LmLstm | transformer.LmTransformer
 def prepare_language_model(
     data: Dataset[StreamExample],
     settings: LmLstmSettings | LmBertSettings,
-    options: TrainOptions,
+    options: TrainerOptions,
     progress: ProgressCallback,
 ) -> PreparedTraining:
     """Reads the words and the initial weights.
@@ -86,7 +86,7 @@ def prepare_language_model(
         corpus.tokenizer_json(vocabulary),
         settings.context_length if isinstance(settings, LmBertSettings) else MAX_TOKENS,
         export,
-        provenance=Provenance(initial_weights=identity),
+        provenance=TrainingSources(initial_weights=identity),
         final_score=final_score,
     )
 

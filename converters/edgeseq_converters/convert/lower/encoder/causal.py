@@ -26,7 +26,7 @@ from edgeseq_converters.convert.quantize.encoder_moments import input_moments
 from edgeseq_converters.convert.quantize.weights import WeightFormat
 from edgeseq_converters.convert.recipes import Recipe
 from edgeseq_converters.convert.tflite import operators as op
-from edgeseq_converters.convert.tflite.model import Graph, Tensor, Writer
+from edgeseq_converters.convert.tflite.model import Graph, GraphTensor, Writer
 from edgeseq_converters.models.encoder import bert_arrays, bert_config, inner_size, layer_sources
 
 SIGNATURE = "stream"
@@ -97,7 +97,7 @@ def lower_next(
 class _Cache:
     """Keys and values of the words before, in and out of the graph."""
 
-    def __init__(self, encoder: Encoder, ids: Tensor) -> None:
+    def __init__(self, encoder: Encoder, ids: GraphTensor) -> None:
         """`ids` int32 [n] are the words that are new."""
         graph, config = ids.graph, encoder.config
         heads = config.attention_heads
@@ -111,22 +111,24 @@ class _Cache:
         num_new = op.reduce("SUM", op.cast(op.equal(ids, ids), "float32"), 0)
         self.outputs = {f"cache_length{NEXT}": op.add(used, num_new)}
 
-    def kv_cache(self, number: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    def kv_cache(
+        self, number: int
+    ) -> Callable[[GraphTensor, GraphTensor], tuple[GraphTensor, GraphTensor]]:
         """For the layer `number`: the new keys and values behind the ones before."""
 
-        def extended(key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        def extended(key: GraphTensor, value: GraphTensor) -> tuple[GraphTensor, GraphTensor]:
             return self._appended(f"keys{number}", key), self._appended(f"values{number}", value)
 
         return extended
 
-    def _appended(self, name: str, new: Tensor) -> Tensor:
+    def _appended(self, name: str, new: GraphTensor) -> GraphTensor:
         before = new.graph.input(name, "float32", self._shape)
         after = op.write_rows(before, new, self._begin)
         self.inputs[name], self.outputs[f"{name}{NEXT}"] = before, after
         return after
 
 
-def next_logits(encoder: Encoder, states: Tensor) -> Tensor:
+def next_logits(encoder: Encoder, states: GraphTensor) -> GraphTensor:
     """States [n, hidden] → logits [1, n, vocabulary], by the table of words itself."""
     arrays = encoder.arrays
     features = arrays.linear(states, "transform.dense")
@@ -135,7 +137,7 @@ def next_logits(encoder: Encoder, states: Tensor) -> Tensor:
     return op.reshape(rows, (1, -1, encoder.config.vocabulary_size))
 
 
-def causal_bias(query_positions: Tensor, key_positions: Tensor) -> Tensor:
+def causal_bias(query_positions: GraphTensor, key_positions: GraphTensor) -> GraphTensor:
     """[queries, keys]: 0 where the key is at or before the query, else −10,000 times
     the distance; both are positions int32 [n]."""
     graph = query_positions.graph
@@ -145,5 +147,5 @@ def causal_bias(query_positions: Tensor, key_positions: Tensor) -> Tensor:
     return op.multiply(behind, _number(graph, MASK_PER_POSITION))
 
 
-def _number(graph: Graph, value: float) -> Tensor:
+def _number(graph: Graph, value: float) -> GraphTensor:
     return graph.constant("number", np.asarray([[value]], np.float32))

@@ -25,7 +25,7 @@ from edgeseq_converters.convert.quantize.weights import WeightFormat
 from edgeseq_converters.convert.recipes import Recipe
 from edgeseq_converters.convert.tflite import encoder_operators as more
 from edgeseq_converters.convert.tflite import operators as op
-from edgeseq_converters.convert.tflite.model import Tensor, Writer
+from edgeseq_converters.convert.tflite.model import GraphTensor, Writer
 from edgeseq_converters.models.encoder import bert_arrays, bert_config, layer_sources
 
 SIGNATURE = "serving_default"
@@ -83,7 +83,7 @@ def _pooled_first(config: BertConfig) -> bool:
     )
 
 
-def _answer(encoder: Encoder, states: Tensor, ids: Tensor) -> Tensor:
+def _answer(encoder: Encoder, states: GraphTensor, ids: GraphTensor) -> GraphTensor:
     config, arrays = encoder.config, encoder.arrays
     if config.head == "token_classification":
         logits = arrays.linear(states, "classifier")
@@ -101,7 +101,7 @@ def _answer(encoder: Encoder, states: Tensor, ids: Tensor) -> Tensor:
     return arrays.linear(pooled, "classifier")
 
 
-def _words(encoder: Encoder, states: Tensor) -> Tensor:
+def _words(encoder: Encoder, states: GraphTensor) -> GraphTensor:
     config, arrays = encoder.config, encoder.arrays
     transformed = encoder.activation(arrays.linear(states, "transform.dense"), config.head_act)
     transformed = encoder.layer_norm(transformed, "transform.LayerNorm")

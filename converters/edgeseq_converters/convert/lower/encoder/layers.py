@@ -15,7 +15,7 @@ from edgeseq.formats.trained_model import BertConfig
 from edgeseq_converters.convert.lower.encoder.weights import Arrays
 from edgeseq_converters.convert.tflite import encoder_operators as more
 from edgeseq_converters.convert.tflite import operators as op
-from edgeseq_converters.convert.tflite.model import Tensor
+from edgeseq_converters.convert.tflite.model import GraphTensor
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.encoder import feed_forward_prefixes, has_tied_decoder, inner_size
 
@@ -26,10 +26,10 @@ class QuerySelection:
     if None, and `bias` [tokens asked for, all tokens] is added to their attention scores. `recall`
     makes of the keys and values [heads, n, head size] those that are attended to."""
 
-    select: Callable[[Tensor], Tensor] | None = None
+    select: Callable[[GraphTensor], GraphTensor] | None = None
     count: int = -1
-    attention_bias: Tensor | None = None
-    kv_cache: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+    attention_bias: GraphTensor | None = None
+    kv_cache: Callable[[GraphTensor, GraphTensor], tuple[GraphTensor, GraphTensor]] | None = None
 
 
 ALL_TOKENS = QuerySelection()
@@ -45,7 +45,7 @@ class Encoder:
     arrays: Arrays
     max_tokens: int
 
-    def embeddings(self, ids: Tensor, positions: Tensor | None = None) -> Tensor:
+    def embeddings(self, ids: GraphTensor, positions: GraphTensor | None = None) -> GraphTensor:
         """States for `ids` int32 [n] at `places` int32 [n] of a text, at its beginning if None."""
         config = self.config
         positions = op.arange_like(ids) if positions is None else positions
@@ -61,7 +61,9 @@ class Encoder:
             states = self.arrays.linear(states, "embeddings.project")
         return states
 
-    def layer(self, states: Tensor, number: int, selection: QuerySelection = ALL_TOKENS) -> Tensor:
+    def layer(
+        self, states: GraphTensor, number: int, selection: QuerySelection = ALL_TOKENS
+    ) -> GraphTensor:
         """The layer whose arrays carry `number`: states [n, hidden] → those of the tokens that are
         asked for."""
         name = f"encoder.layer.{number}."
@@ -80,7 +82,7 @@ class Encoder:
         widened = self.arrays.linear(inner, name + "output.bottleneck.dense")
         return self._norm(op.add(states, widened), name + "output.bottleneck.LayerNorm")
 
-    def activation(self, x: Tensor, name: str | None) -> Tensor:
+    def activation(self, x: GraphTensor, name: str | None) -> GraphTensor:
         """`gelu` is the exact one (erf), `gelu_new` the tanh form, as in Hugging Face's names."""
         if name == "relu":
             return op.unary("RELU", x)
@@ -88,14 +90,14 @@ class Encoder:
             return op.unary("TANH", x)
         return more.gelu(x, tanh_form=name == "gelu_new")
 
-    def layer_norm(self, x: Tensor, name: str) -> Tensor:
+    def layer_norm(self, x: GraphTensor, name: str) -> GraphTensor:
         """Layer norm with the arrays `name`."""
         scale, shift = (
             self.arrays.vector(x.graph, f"{name}.{part}") for part in ("weight", "bias")
         )
         return more.layer_norm(x, scale, shift, self.config.layer_norm_eps)
 
-    def _norm(self, x: Tensor, name: str) -> Tensor:
+    def _norm(self, x: GraphTensor, name: str) -> GraphTensor:
         if self.config.norm == "layer":
             return self.layer_norm(x, name)
         scale, shift = (
@@ -111,18 +113,22 @@ class Encoder:
             return positions
         return np.asarray(positions + arrays["embeddings.token_type_embeddings.weight"][0])
 
-    def _narrowed(self, states: Tensor, name: str) -> Tensor:
+    def _narrowed(self, states: GraphTensor, name: str) -> GraphTensor:
         return self._norm(self.arrays.linear(states, f"{name}.dense"), f"{name}.LayerNorm")
 
-    def _feed_forward(self, inner: Tensor, name: str) -> Tensor:
+    def _feed_forward(self, inner: GraphTensor, name: str) -> GraphTensor:
         grown = self.arrays.linear(inner, name + "intermediate.dense")
         grown = self.activation(grown, self.config.hidden_act)
         shrunk = self.arrays.linear(grown, name + "output.dense")
         return self._norm(op.add(inner, shrunk), name + "output.LayerNorm")
 
     def _attention(
-        self, name: str, query_input: Tensor, value_input: Tensor, selection: QuerySelection
-    ) -> Tensor:
+        self,
+        name: str,
+        query_input: GraphTensor,
+        value_input: GraphTensor,
+        selection: QuerySelection,
+    ) -> GraphTensor:
         """Queries and keys of `keys`, values of `values`: [tokens asked for, inner]."""
         queries = query_input if selection.select is None else selection.select(query_input)
         # What is computed from the same rows is one product.
@@ -153,7 +159,7 @@ class Encoder:
         count = query_input.shape[0] if selection.select is None else selection.count
         return op.reshape(mixed, (count, inner_size(self.config)))
 
-    def _heads(self, states: Tensor, name: str, parts: tuple[str, ...]) -> list[Tensor]:
+    def _heads(self, states: GraphTensor, name: str, parts: tuple[str, ...]) -> list[GraphTensor]:
         """Each of `parts` as [heads, n, head size]; one transpose for all. Static products have a
         separate scale for each part, so they are not joined."""
         if self.arrays.ranges and len(parts) > 1:
@@ -182,7 +188,7 @@ class Encoder:
 _BOTTLENECKS = ("bottleneck.input", "bottleneck.attention")
 
 
-def _with_neighbours(words: Tensor, ids: Tensor) -> Tensor:
+def _with_neighbours(words: GraphTensor, ids: GraphTensor) -> GraphTensor:
     """words [n, e] → [n, 3e]: the next token's, its own, the previous token's; 0 beyond the ends.
 
     By GATHER from padded rows: a slice whose size follows the length keeps its first size inside

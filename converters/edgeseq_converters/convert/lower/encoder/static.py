@@ -21,7 +21,7 @@ from edgeseq.errors import ConversionError
 from edgeseq.formats.trained_model import TrainedModel
 from edgeseq_converters.convert.quantize.gptq import first_tokens
 from edgeseq_converters.convert.tflite import operators as op
-from edgeseq_converters.convert.tflite.model import Tensor
+from edgeseq_converters.convert.tflite.model import GraphTensor
 from edgeseq_converters.convert.tflite.quantization import Quantization, asymmetric
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.reference_encoder import BertReference
@@ -94,14 +94,14 @@ def _range(parts: list[FloatArray]) -> tuple[float, float] | None:
 
 
 def product(
-    x: Tensor,
+    x: GraphTensor,
     name: str,
     matrix: tuple[npt.NDArray[np.int8], Quantization],
     bias: FloatArray,
     of: LinearRange,
     *,
     factor: float,
-) -> Tensor:
+) -> GraphTensor:
     """x float32 [n, in] times `matrix` [out, in], plus `bias` [out] → float32 [n, out], computed
     in int8; `factor` is what the outputs are multiplied by beside `of`."""
     graph = x.graph

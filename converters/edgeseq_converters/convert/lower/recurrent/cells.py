@@ -7,13 +7,13 @@ from collections.abc import Callable
 import numpy as np
 
 from edgeseq_converters.convert.tflite import operators as op
-from edgeseq_converters.convert.tflite.model import Tensor
+from edgeseq_converters.convert.tflite.model import GraphTensor
 from edgeseq_converters.models.network import Cell
 
-Product = Callable[[Tensor, int, int], Tensor]
+Product = Callable[[GraphTensor, int, int], GraphTensor]
 
 
-def lstm(gates: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+def lstm(gates: GraphTensor, state: GraphTensor) -> tuple[GraphTensor, GraphTensor]:
     """`gates` [d, 4H] before activation (i, f, c, o) and `state` [d, H] → new h and c [d, H].
 
     c = σ(f)·c + σ(i)·tanh(g), h = σ(o)·tanh(c) (Hochreiter and Schmidhuber 1997, Gers et al.
@@ -25,7 +25,7 @@ def lstm(gates: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
     return op.multiply(op.unary("LOGISTIC", o), op.unary("TANH", state)), state
 
 
-def gru(projected: Tensor, hidden: Tensor, product: Product, cell: Cell) -> Tensor:
+def gru(projected: GraphTensor, hidden: GraphTensor, product: Product, cell: Cell) -> GraphTensor:
     """`projected` [d, 3H] (z, r, h) and `hidden` [d, H] → the new state [d, H].
 
     h = z·h + (1 − z)·c with c = tanh(x_h + r·u_h) (Cho et al. 2014, in cuDNN's form) when there is
@@ -49,7 +49,7 @@ def gru(projected: Tensor, hidden: Tensor, product: Product, cell: Cell) -> Tens
     return op.add(candidate, op.multiply(z, op.elementwise("SUB", hidden, candidate)))
 
 
-def zeros_like_columns(rows: Tensor, size: int) -> Tensor:
+def zeros_like_columns(rows: GraphTensor, size: int) -> GraphTensor:
     """float32 [n, size] of zeros for `rows` [n, ≥ size]; n may be open.
 
     By a product with 0: a FILL would have a size known only while running, and everything that

@@ -9,15 +9,15 @@ from edgeseq_converters.convert.lower.recurrent import layers
 from edgeseq_converters.convert.lower.recurrent.layers import Flow
 from edgeseq_converters.convert.lower.recurrent.loop import LoopGroup, merge_directions
 from edgeseq_converters.convert.tflite import operators as op
-from edgeseq_converters.convert.tflite.model import Tensor
+from edgeseq_converters.convert.tflite.model import GraphTensor
 from edgeseq_converters.models.network import Cell, Pool, Recurrent
 
-Direction = Callable[[Recurrent, Cell, str, Tensor], Tensor]
+Direction = Callable[[Recurrent, Cell, str, GraphTensor], GraphTensor]
 """Runs one direction of a layer: its inputs [n, in] in the order in which it reads them → its
 states [n, H] in that order."""
 
 
-def run(group: LoopGroup, flow: Flow, direction: Direction) -> Tensor:
+def run(group: LoopGroup, flow: Flow, direction: Direction) -> GraphTensor:
     """What the group collects of its topmost layer: [1, features] or [n, features].
 
     A backward direction reads the real tokens in the opposite order, then the padding: what it
@@ -38,19 +38,21 @@ def run(group: LoopGroup, flow: Flow, direction: Direction) -> Tensor:
     return layers.pool(Pool(group.top.name, group.collect), replace(flow, values=sequence))
 
 
-def _both(layer: Recurrent, values: Tensor, flow: Flow, direction: Direction) -> Sequence[Tensor]:
+def _both(
+    layer: Recurrent, values: GraphTensor, flow: Flow, direction: Direction
+) -> Sequence[GraphTensor]:
     states = [direction(layer, layer.forward, "forward", values)]
     if layer.backward is not None:
         states.append(direction(layer, layer.backward, "backward", reverse(flow, values)))
     return states
 
 
-def _in_order(flow: Flow, states: Sequence[Tensor]) -> list[Tensor]:
+def _in_order(flow: Flow, states: Sequence[GraphTensor]) -> list[GraphTensor]:
     """The backward direction's states put back in the order of the text."""
     return [rows if d == 0 else reverse(flow, rows) for d, rows in enumerate(states)]
 
 
-def reverse(flow: Flow, rows: Tensor) -> Tensor:
+def reverse(flow: Flow, rows: GraphTensor) -> GraphTensor:
     """The real rows in the opposite order; the others are undefined."""
     if flow.padding is not None:
         return op.gather(rows, flow.padding.reversal)

@@ -20,34 +20,34 @@ from edgeseq_converters.convert.lower.recurrent.layers import Flow
 from edgeseq_converters.convert.lower.recurrent.loop import LoopGroup
 from edgeseq_converters.convert.quantize.weights import WeightFormat
 from edgeseq_converters.convert.tflite import operators as op
-from edgeseq_converters.convert.tflite.model import Tensor
+from edgeseq_converters.convert.tflite.model import GraphTensor
 from edgeseq_converters.convert.tflite.quantization import Quantization, quantize, quantize_whole
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.network import Cell, Recurrent
 
 
-def run(group: LoopGroup, flow: Flow) -> Tensor:
+def run(group: LoopGroup, flow: Flow) -> GraphTensor:
     """What the group collects (`emitted.run`)."""
     # The operator knows one scale a matrix only.
     weights = replace(group.weights, row_scales=False)
 
-    def direction(layer: Recurrent, cell: Cell, name: str, values: Tensor) -> Tensor:
+    def direction(layer: Recurrent, cell: Cell, name: str, values: GraphTensor) -> GraphTensor:
         return sequence_lstm(cell, f"{layer.name}/{name}", values, weights)
 
     return emitted.run(group, flow, direction)
 
 
-def run_integer(integers: Integers, group: LoopGroup, flow: Flow) -> Tensor:
+def run_integer(integers: Integers, group: LoopGroup, flow: Flow) -> GraphTensor:
     """The same in integers: int8 products, 16-bit gates and cells (the kernel's 8x8→16 form)."""
 
-    def direction(layer: Recurrent, cell: Cell, name: str, values: Tensor) -> Tensor:
+    def direction(layer: Recurrent, cell: Cell, name: str, values: GraphTensor) -> GraphTensor:
         largest = integers.ranges.largest(f"{layer.name}/{name}/cell")
         return integer_lstm(cell, f"{layer.name}/{name}", values, largest)
 
     return emitted.run(group, flow, direction)
 
 
-def sequence_lstm(cell: Cell, name: str, values: Tensor, weights: WeightFormat) -> Tensor:
+def sequence_lstm(cell: Cell, name: str, values: GraphTensor, weights: WeightFormat) -> GraphTensor:
     """values float32 [n, in] → states [n, H], from the state in the operator's variables."""
     graph, size = values.graph, cell.hidden_size
     matrices = [weights.matrix(graph, *matrix) for matrix in _matrices(cell, name)]
@@ -59,7 +59,7 @@ def sequence_lstm(cell: Cell, name: str, values: Tensor, weights: WeightFormat) 
     return op.reshape(output, (values.shape[0], size))
 
 
-def integer_lstm(cell: Cell, name: str, values: Tensor, largest: float) -> Tensor:
+def integer_lstm(cell: Cell, name: str, values: GraphTensor, largest: float) -> GraphTensor:
     """values int8 [n, in] → states int8 [n, H]; `largest` is the cell state's magnitude.
 
     The kernel wants a cell state in int16 with a power of two as its scale, biases in the scale
@@ -107,14 +107,14 @@ def _rows(cell: Cell, name: str) -> list[tuple[str, FloatArray]]:
 
 
 def _operator(
-    values: Tensor,
-    matrices: Sequence[Tensor],
-    biases: Sequence[Tensor],
-    states: Sequence[Tensor],
-    output: Tensor,
+    values: GraphTensor,
+    matrices: Sequence[GraphTensor],
+    biases: Sequence[GraphTensor],
+    states: Sequence[GraphTensor],
+    output: GraphTensor,
     *,
     hybrid: bool = False,
-    intermediates: Sequence[Tensor] = (),
+    intermediates: Sequence[GraphTensor] = (),
 ) -> None:
     """Adds the operator; None are peepholes, projection and layer normalization."""
     batched = op.reshape(values, (values.shape[0], 1, values.shape[1]))

@@ -17,7 +17,7 @@ import numpy as np
 
 from edgeseq_converters.convert.quantize.recurrent_ranges import Ranges
 from edgeseq_converters.convert.tflite import operators as op
-from edgeseq_converters.convert.tflite.model import Dtype, Graph, Tensor
+from edgeseq_converters.convert.tflite.model import Dtype, Graph, GraphTensor
 from edgeseq_converters.convert.tflite.quantization import (
     Quantization,
     quantize,
@@ -62,12 +62,12 @@ class Integers:
 
     def product(
         self,
-        x: Tensor,
+        x: GraphTensor,
         name: str,
         kernel: FloatArray,
         bias: FloatArray,
         into: Quantization,
-    ) -> Tensor:
+    ) -> GraphTensor:
         """Integers x [m, in] times `kernel` [in, out] plus `bias` [out] → integers [m, out]."""
         graph, input_range = x.graph, x.quantization
         if input_range is None:
@@ -82,7 +82,7 @@ class Integers:
         bias_tensor = graph.constant(f"{name}/bias", sums.astype(wide), added)
         return op.fully_connected(x, weights, bias_tensor, into)
 
-    def lookup(self, ids: Tensor, *, stretched: bool) -> Tensor:
+    def lookup(self, ids: GraphTensor, *, stretched: bool) -> GraphTensor:
         """Rows of the table for `ids` [n], on their own scale or stretched to that of the states:
         [n, size]. The table is int8 whatever the activations are."""
         embedding = self.network.embedding
@@ -103,8 +103,13 @@ class Integers:
         return (1 / 128) / symmetric(self.embedded_largest, 8).scales[0]
 
     def step(
-        self, layer: Recurrent, x: Tensor, hidden: Tensor, state: Tensor, only: str | None = None
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        layer: Recurrent,
+        x: GraphTensor,
+        hidden: GraphTensor,
+        state: GraphTensor,
+        only: str | None = None,
+    ) -> tuple[GraphTensor, GraphTensor]:
         """One step of an LSTM layer: x [d, in], hidden and state [d, H] → the new two; of the
         direction `only`, or of all that the layer has."""
         gates = self._gates(layer, op.concatenate([x, hidden], 1), only)
@@ -120,7 +125,7 @@ class Integers:
         names = [f"{layer.name}/{d}/cell" for d in ("forward", "backward")[: len(layer.cells)]]
         return self.within(self.ranges.largest(*names))
 
-    def _gates(self, layer: Recurrent, joined: Tensor, only: str | None) -> Tensor:
+    def _gates(self, layer: Recurrent, joined: GraphTensor, only: str | None) -> GraphTensor:
         """joined [d, in + H] → [d, 4H], each row by its direction's weights."""
         cells = dict(zip(("forward", "backward"), layer.cells, strict=False))
         largest = self.ranges.largest(*(f"{layer.name}/{name}/gates" for name in cells))
@@ -140,7 +145,7 @@ class Integers:
         kernel = cell.kernel / np.float32(self.stretch) if stretched else cell.kernel
         return np.concatenate([kernel, cell.recurrent_kernel])
 
-    def dense(self, layer: Dense, x: Tensor) -> Tensor:
+    def dense(self, layer: Dense, x: GraphTensor) -> GraphTensor:
         """x [m, in] → [m, out]; a softmax is left to the float end of the network."""
         if layer.function in ("sigmoid", "tanh"):
             sums = min(self.ranges.largest(f"{layer.name}/sums"), GATE_LIMIT)
@@ -153,12 +158,12 @@ class Integers:
             return op.unary("TANH", x, self.state)
         return op.unary("LOGISTIC", x, self.gate) if layer.function == "sigmoid" else x
 
-    def zero(self, graph: Graph, rows: int, size: int, value: float = 0.0) -> Tensor:
+    def zero(self, graph: Graph, rows: int, size: int, value: float = 0.0) -> GraphTensor:
         """A constant [rows, size] of the states' scale."""
         filled = np.full((rows, size), value, np.float32)
         return graph.constant("zero", quantize(filled, self.state, self.dtype), self.state)
 
-    def cell_zero(self, graph: Graph, layer: Recurrent, rows: int) -> Tensor:
+    def cell_zero(self, graph: Graph, layer: Recurrent, rows: int) -> GraphTensor:
         """A constant [rows, H]: no cell state."""
         zeros = np.zeros((rows, layer.forward.hidden_size), self.dtype)
         return graph.constant("zero", zeros, self.cell_state(layer))

@@ -23,7 +23,7 @@ from edgeseq_converters.convert.lower.recurrent.loop import (
 )
 from edgeseq_converters.convert.quantize.weights import WeightFormat
 from edgeseq_converters.convert.tflite import operators as op
-from edgeseq_converters.convert.tflite.model import Tensor
+from edgeseq_converters.convert.tflite.model import GraphTensor
 from edgeseq_converters.models.network import (
     Activation,
     AttentionPool,
@@ -95,14 +95,16 @@ def apply(integers: Integers, layer: Layer, flow: Flow) -> Flow:
     return replace(flow, values=values)
 
 
-def _in_float(integers: Integers, layer: Pool | AttentionPool | MarkedPool, flow: Flow) -> Tensor:
+def _in_float(
+    integers: Integers, layer: Pool | AttentionPool | MarkedPool, flow: Flow
+) -> GraphTensor:
     """A pooling of states in float32, and back to the states' scale."""
     exact = replace(flow, values=op.dequantize(flow.values))
     pooled = layers.apply(layer, exact, WeightFormat("float32")).values
     return op.quantize(pooled, integers.dtype, integers.state)
 
 
-def end(network: Network, values: Tensor) -> Tensor:
+def end(network: Network, values: GraphTensor) -> GraphTensor:
     """The answer in float32, through the last layer's function if that is a softmax."""
     last = network.layers[-1]
     answer = op.dequantize(values)
@@ -117,7 +119,7 @@ def run(
     group: LoopGroup,
     flow: Flow,
     lowering: str,
-) -> Tensor:
+) -> GraphTensor:
     """What recurrent layers that run together give; a mean, and the states of marks with their
     products, are taken in float32 afterwards."""
     lowered = {"loop": _loop, "unrolled": _unrolled, "fused": fused.run_integer}[lowering]
@@ -130,10 +132,10 @@ def run(
     return _in_float(integers, pooling, replace(flow, values=sequence))
 
 
-def _unrolled(integers: Integers, group: LoopGroup, flow: Flow) -> Tensor:
+def _unrolled(integers: Integers, group: LoopGroup, flow: Flow) -> GraphTensor:
     """What the group collects, its steps written out (`emitted.run`)."""
 
-    def direction(layer: Recurrent, _cell: Cell, name: str, values: Tensor) -> Tensor:
+    def direction(layer: Recurrent, _cell: Cell, name: str, values: GraphTensor) -> GraphTensor:
         graph, size = values.graph, layer.forward.hidden_size
         hidden, state = integers.zero(graph, 1, size), integers.cell_zero(graph, layer, 1)
         rows = [values] if values.shape[0] == 1 else op.split(values, values.shape[0], 0)
@@ -146,7 +148,7 @@ def _unrolled(integers: Integers, group: LoopGroup, flow: Flow) -> Tensor:
     return emitted.run(group, flow, direction)
 
 
-def _loop(integers: Integers, group: LoopGroup, flow: Flow) -> Tensor:
+def _loop(integers: Integers, group: LoopGroup, flow: Flow) -> GraphTensor:
     """What the group collects, in a WHILE over the real length."""
     graph, count = flow.values.graph, group.directions
     start: State = {"t": graph.ints(0)}

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgeseq_converters.convert.quantize.weights import WeightFormat
 from edgeseq_converters.convert.tflite import operators as op
-from edgeseq_converters.convert.tflite.model import Tensor
+from edgeseq_converters.convert.tflite.model import GraphTensor
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.network import (
     Activation,
@@ -34,9 +34,9 @@ class Flow:
     many of the n rows are real; `ids` int32 [n]; `padding` when not all rows are real.
     """
 
-    values: Tensor
-    length: Tensor
-    ids: Tensor
+    values: GraphTensor
+    length: GraphTensor
+    ids: GraphTensor
     padding: Padding | None = None
 
 
@@ -47,17 +47,17 @@ class Padding:
     real
     row in the place of padding."""
 
-    mask: Tensor
-    reversal: Tensor
-    repeated: Tensor
+    mask: GraphTensor
+    reversal: GraphTensor
+    repeated: GraphTensor
 
 
-def flat_ids(ids: Tensor) -> Tensor:
+def flat_ids(ids: GraphTensor) -> GraphTensor:
     """[1, n] → [n]."""
     return op.reshape(ids, (-1 if ids.shape[1] == -1 else ids.shape[1],))
 
 
-def real_length(ids: Tensor, *, above: int | None) -> Tensor:
+def real_length(ids: GraphTensor, *, above: int | None) -> GraphTensor:
     """int32 [1]: how many of `ids` [n] are tokens, those `above` this number, at least one; all
     of them when it is None."""
     graph = ids.graph
@@ -67,7 +67,7 @@ def real_length(ids: Tensor, *, above: int | None) -> Tensor:
     return op.elementwise("MAXIMUM", op.reduce("SUM", real, 0), graph.ints(1))
 
 
-def padded_flow(values: Tensor, length: Tensor, ids: Tensor) -> Flow:
+def padded_flow(values: GraphTensor, length: GraphTensor, ids: GraphTensor) -> Flow:
     """The flow of `values` [n, f] of which only the first `length` rows are real."""
     graph = ids.graph
     positions = op.arange_like(ids)
@@ -100,7 +100,7 @@ def apply(layer: Layer, flow: Flow, weights: WeightFormat) -> Flow:
     return replace(flow, values=values)
 
 
-def function(x: Tensor, name: Function) -> Tensor:
+def function(x: GraphTensor, name: Function) -> GraphTensor:
     """The function by element; softmax over the features."""
     if name == "linear":
         return x
@@ -109,7 +109,7 @@ def function(x: Tensor, name: Function) -> Tensor:
     return op.unary({"relu": "RELU", "tanh": "TANH", "sigmoid": "LOGISTIC"}[name], x)  # type: ignore[arg-type]
 
 
-def pool(layer: Pool, flow: Flow) -> Tensor:
+def pool(layer: Pool, flow: Flow) -> GraphTensor:
     """A sequence to [1, features], over its real rows."""
     values, graph = flow.values, flow.values.graph
     if layer.how == "last":
@@ -124,7 +124,7 @@ def pool(layer: Pool, flow: Flow) -> Tensor:
     return op.elementwise("DIV", total, op.cast(flow.length, "float32"))
 
 
-def marked(marks: Sequence[int], ids: Tensor, values: Tensor) -> Tensor:
+def marked(marks: Sequence[int], ids: GraphTensor, values: GraphTensor) -> GraphTensor:
     """`network.MarkedPool`: ids int32 [n] and values float32 [n, features] → [1, …].
 
     The rows are picked by a product with a 1 where a mark stands: its shape [marks, n] is known
@@ -135,13 +135,13 @@ def marked(marks: Sequence[int], ids: Tensor, values: Tensor) -> Tensor:
     return joined_marks(op.batch_matmul(marker_mask, values))
 
 
-def joined_marks(selected: Tensor) -> Tensor:
+def joined_marks(selected: GraphTensor) -> GraphTensor:
     """The marks' rows [marks, features] side by side with their products: [1, …]."""
     rows = [op.row(selected, index) for index in range(selected.shape[0])]
     return op.concatenate([*rows, *(op.multiply(rows[0], row) for row in rows[1:])], 1)
 
 
-def _attend(layer: AttentionPool, flow: Flow, weights: WeightFormat) -> Tensor:
+def _attend(layer: AttentionPool, flow: Flow, weights: WeightFormat) -> GraphTensor:
     """The weighted sum of the rows; the softmax runs over the last axis, so scores lie as a row."""
     values, graph = flow.values, flow.values.graph
     units = weights.product(values, layer.name, layer.kernel, layer.bias)

@@ -25,11 +25,11 @@ from edgeseq_converters.convert.lower.recurrent.layers import Flow, joined_marks
 from edgeseq_converters.convert.quantize.weights import WeightFormat
 from edgeseq_converters.convert.tflite import encoder_operators as more
 from edgeseq_converters.convert.tflite import operators as op
-from edgeseq_converters.convert.tflite.model import Tensor
+from edgeseq_converters.convert.tflite.model import GraphTensor
 from edgeseq_converters.models.network import Cell, Recurrent
 
 Collect = Literal["final", "max", "mean", "marks", "sequence"]
-State = dict[str, Tensor]
+State = dict[str, GraphTensor]
 
 
 @dataclass
@@ -56,7 +56,7 @@ class LoopGroup:
         return len(self.top.cells)
 
 
-def run(group: LoopGroup, flow: Flow) -> tuple[Tensor, State]:
+def run(group: LoopGroup, flow: Flow) -> tuple[GraphTensor, State]:
     """What the group collects, [1, features] or [n, features], and its final states by name."""
     graph = flow.values.graph
     projected = _project(group, flow.values)
@@ -86,7 +86,7 @@ def state_names(layer: Recurrent, number: int) -> tuple[str, ...]:
     return (f"h{number}", f"c{number}") if layer.forward.kind == "lstm" else (f"h{number}",)
 
 
-def _project(group: LoopGroup, values: Tensor) -> Tensor:
+def _project(group: LoopGroup, values: GraphTensor) -> GraphTensor:
     """The bottom layer's inputs times their kernels: [n, g·H], or [2n, g·H] with the rows forward
     0, backward 0, forward 1, …"""
     bottom, projected = group.layers[0], values
@@ -100,7 +100,7 @@ def _project(group: LoopGroup, values: Tensor) -> Tensor:
     return op.reshape(projected, (rows, projected.shape[1] // 2))
 
 
-def first_step_index(length: Tensor, *, stride: int) -> Tensor:
+def first_step_index(length: GraphTensor, *, stride: int) -> GraphTensor:
     """The rows of the first step of both directions: (0, length − 1), or with a stride of 2, for
     rows in pairs, (0, 2·length − 1)."""
     graph = length.graph
@@ -124,7 +124,7 @@ def _step(group: LoopGroup, state: State) -> State:
 
 
 def _advance(
-    group: LoopGroup, number: int, layer: Recurrent, state: State, step_input: Tensor
+    group: LoopGroup, number: int, layer: Recurrent, state: State, step_input: GraphTensor
 ) -> State:
     """The new states of one layer. `given` is the projected input at the bottom and the state of
     the layer below above it."""
@@ -143,18 +143,18 @@ def _advance(
         cell = layer.forward
         step_input = weights.product(step_input, f"{layer.name}/kernel", cell.kernel, cell.bias)
 
-    def product(state: Tensor, begin: int, end: int) -> Tensor:
+    def product(state: GraphTensor, begin: int, end: int) -> GraphTensor:
         return _recurrent_products(group, layer, state, begin, end)
 
     return {f"h{number}": cells.gru(step_input, hidden, product, layer.forward)}
 
 
 def _recurrent_products(
-    group: LoopGroup, layer: Recurrent, hidden: Tensor, begin: int = 0, end: int | None = None
-) -> Tensor:
+    group: LoopGroup, layer: Recurrent, hidden: GraphTensor, begin: int = 0, end: int | None = None
+) -> GraphTensor:
     """Each direction's state [1, H] times columns of its recurrent kernel: [d, columns]."""
 
-    def product(state: Tensor, cell: Cell, direction: str) -> Tensor:
+    def product(state: GraphTensor, cell: Cell, direction: str) -> GraphTensor:
         # Only a GRU that resets before it multiplies asks for its last columns alone.
         name = f"{layer.name}/{direction}/{'candidate' if begin else 'recurrent'}"
         kernel = cell.recurrent_kernel[:, begin:end]
@@ -170,7 +170,7 @@ def _recurrent_products(
     return op.concatenate(parts, 0)
 
 
-def initial_accumulator(group: LoopGroup, projected: Tensor) -> State:
+def initial_accumulator(group: LoopGroup, projected: GraphTensor) -> State:
     size = group.top.forward.hidden_size
     if group.collect == "final":
         return {}
@@ -189,7 +189,7 @@ def initial_accumulator(group: LoopGroup, projected: Tensor) -> State:
     return {"pooled": projected.graph.constant("pooled", start)}
 
 
-def marker_mask(group: LoopGroup, flow: Flow) -> Tensor:
+def marker_mask(group: LoopGroup, flow: Flow) -> GraphTensor:
     """float32 [n, marks], 1 where a token is the mark; each row twice for two directions, whose
     steps look at the rows 2t and 2(n−1−t)+1."""
     ids, count = flow.ids, len(group.marks)
@@ -205,7 +205,7 @@ def _half(rows: int) -> int:
     return -1 if rows == -1 else rows // 2
 
 
-def _collect(group: LoopGroup, state: State, hidden: Tensor) -> State:
+def _collect(group: LoopGroup, state: State, hidden: GraphTensor) -> State:
     """One step's contribution."""
     if group.collect == "final":
         return {}
@@ -223,7 +223,7 @@ def _collect(group: LoopGroup, state: State, hidden: Tensor) -> State:
     return write_sequence(group, state, hidden)
 
 
-def write_sequence(group: LoopGroup, state: State, hidden: Tensor) -> State:
+def write_sequence(group: LoopGroup, state: State, hidden: GraphTensor) -> State:
     """The sequences with this step's states in them, if the group collects sequences."""
     if group.collect != "sequence":
         return {}
@@ -242,7 +242,7 @@ def write_sequence(group: LoopGroup, state: State, hidden: Tensor) -> State:
     return changed
 
 
-def _collected(group: LoopGroup, flow: Flow, ended: State) -> Tensor:
+def _collected(group: LoopGroup, flow: Flow, ended: State) -> GraphTensor:
     if group.collect == "sequence":
         parts = [ended[f"written{d}"] for d in range(group.directions)]
         return merge_directions(group.top, parts)
@@ -260,7 +260,7 @@ def _collected(group: LoopGroup, flow: Flow, ended: State) -> Tensor:
     return merge_directions(group.top, op.split(values, 2, 0))
 
 
-def merge_directions(layer: Recurrent, parts: Sequence[Tensor]) -> Tensor:
+def merge_directions(layer: Recurrent, parts: Sequence[GraphTensor]) -> GraphTensor:
     """The directions' values [n, H] as the layer's merge says: [n, features]."""
     if len(parts) == 1:
         return parts[0]

@@ -13,26 +13,26 @@ from edgeseq_converters.convert.lower.recurrent import cells, emitted
 from edgeseq_converters.convert.lower.recurrent.layers import Flow
 from edgeseq_converters.convert.lower.recurrent.loop import LoopGroup
 from edgeseq_converters.convert.tflite import operators as op
-from edgeseq_converters.convert.tflite.model import Tensor
+from edgeseq_converters.convert.tflite.model import GraphTensor
 from edgeseq_converters.models.network import Cell, Recurrent
 
 
-def run(group: LoopGroup, flow: Flow) -> Tensor:
+def run(group: LoopGroup, flow: Flow) -> GraphTensor:
     """What the group collects (`emitted.run`)."""
 
-    def direction(layer: Recurrent, cell: Cell, name: str, values: Tensor) -> Tensor:
+    def direction(layer: Recurrent, cell: Cell, name: str, values: GraphTensor) -> GraphTensor:
         return _steps(group, f"{layer.name}/{name}", cell, values)
 
     return emitted.run(group, flow, direction)
 
 
-def _steps(group: LoopGroup, name: str, cell: Cell, values: Tensor) -> Tensor:
+def _steps(group: LoopGroup, name: str, cell: Cell, values: GraphTensor) -> GraphTensor:
     """values [T, in] → states [T, H]."""
     graph, steps = values.graph, values.shape[0]
     weights = group.weights
     projected = weights.product(values, f"{name}/kernel", cell.kernel, cell.bias)
 
-    def product(hidden: Tensor, begin: int, end: int) -> Tensor:
+    def product(hidden: GraphTensor, begin: int, end: int) -> GraphTensor:
         kernel, bias = cell.recurrent_kernel[:, begin:end], cell.recurrent_bias
         # Only a GRU that resets before it multiplies asks for its last columns alone.
         return weights.product(

@@ -19,7 +19,7 @@ from edgeseq_converters.convert.lower.recurrent.integer import Integers
 from edgeseq_converters.convert.lower.recurrent.layers import Flow
 from edgeseq_converters.convert.quantize.weights import WeightFormat
 from edgeseq_converters.convert.tflite import operators as op
-from edgeseq_converters.convert.tflite.model import Graph, Tensor, Writer
+from edgeseq_converters.convert.tflite.model import Graph, GraphTensor, Writer
 from edgeseq_converters.models.network import (
     AttentionPool,
     Embedding,
@@ -154,8 +154,8 @@ class _GraphBuilder:
         """Adds a graph and names its inputs and outputs."""
         graph = writer.graph(key)
         ids = graph.input(INPUT, "int32", (1, -1 if self.steps is None else self.steps))
-        inputs: dict[str, Tensor] = {INPUT: ids}
-        outputs: dict[str, Tensor] = {}
+        inputs: dict[str, GraphTensor] = {INPUT: ids}
+        outputs: dict[str, GraphTensor] = {}
         flow = self._embedded(layers.flat_ids(ids), key)
         number = 0  # of the recurrent layer, which names its states
         for stage in stages(self.network):
@@ -181,7 +181,7 @@ class _GraphBuilder:
         graph.outputs = list(outputs.values())
         writer.add_signature(key, inputs, outputs)
 
-    def _embedded(self, ids: Tensor, key: str) -> Flow:
+    def _embedded(self, ids: GraphTensor, key: str) -> Flow:
         """The flow of the embedded tokens `ids` [n], and which of them are real."""
         padded = self.steps is not None
         lowest = -1  # the highest id that is not a token
@@ -208,7 +208,7 @@ class _GraphBuilder:
             return integer_whole.apply(self.numbers, layer, flow)
         return layers.apply(layer, flow, self.numbers)
 
-    def _recurrent(self, stage: RecurrentStage, flow: Flow, states: States) -> Tensor:
+    def _recurrent(self, stage: RecurrentStage, flow: Flow, states: States) -> GraphTensor:
         """What the stage collects; `states` are those to start from and, filled, the final ones."""
         if isinstance(self.numbers, Integers):
             group = loop.LoopGroup(stage.layers, stage.collect, marks=stage.marks)
