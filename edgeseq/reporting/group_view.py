@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from edgeseq.formats.result import Finding, Result
+from edgeseq.formats.result import Finding, ResultRecord
 from edgeseq.reporting.budgets import describe_budget
 from edgeseq.reporting.format import (
     NOT_MEASURED,
@@ -127,7 +127,7 @@ def group_view(group: ModelGroup, summary: GroupSummary, *, report_command: str)
     )
 
 
-def _command(result: Result) -> str:
+def _command(result: ResultRecord) -> str:
     return shlex.join(result.command)
 
 

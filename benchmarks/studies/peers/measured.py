@@ -79,7 +79,7 @@ Command = LoadFiles | CheckAnswers | TimeRounds
 Reply = Acknowledged | LogitsReply | TimesReply | FailureReply
 
 
-class PeerTfliteContender:
+class PeerTfliteModel:
     """A .tflite file of `length` tokens, filled up with `padding_id`; or of any length (0).
 
     A second input, by the order of the names, is the mask: 1 for a token, 0 for what fills up.
@@ -139,12 +139,12 @@ class OnnxModel:
 
 class _Process:
     def __init__(self) -> None:
-        self._models: dict[str, PeerTfliteContender | OnnxModel] = {}
+        self._models: dict[str, PeerTfliteModel | OnnxModel] = {}
         self._texts: dict[str, list[list[int]]] = {}
 
     def do(self, command: Command) -> Reply:
         if isinstance(command, LoadFiles):
-            kind = OnnxModel if command.runtime == "onnx" else PeerTfliteContender
+            kind = OnnxModel if command.runtime == "onnx" else PeerTfliteModel
             # Two workloads of one open file share it, as two texts of an application would.
             files = set(command.files.values())
             by_file = {
