@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-class TrainOptions(TypedDict, total=False):
+class TrainingOptions(TypedDict, total=False):
     """Options of `train`."""
 
     checkpoint: str | Path
@@ -43,7 +43,7 @@ def train(
     arch: Literal["lstm", "bert"] = "lstm",
     teacher: Model | str | Path | None = None,
     out: str | Path | None = None,
-    **options: Unpack[TrainOptions],
+    **options: Unpack[TrainingOptions],
 ) -> Model:
     """Train an LSTM or fine-tune a BERT; the best epoch on the validation split is kept.
 
@@ -95,7 +95,7 @@ def run_training(
     arch: str,
     teacher: Model | str | Path | None,
     out: str | Path | None,
-    options: TrainOptions,
+    options: TrainingOptions,
 ) -> Model | PausedTraining:
     """As `train`; a training that used up `max_seconds` is a result."""
     checkpoint, data_dir = options.get("checkpoint"), options.get("data_dir")
@@ -125,7 +125,7 @@ def run_training(
 
 
 def check_settings(
-    options: TrainOptions, arch: str, task: str, *, has_teacher: bool
+    options: TrainingOptions, arch: str, task: str, *, has_teacher: bool
 ) -> training.AnySettings:
     """The settings among the options; raises `InputError` for one that does not fit."""
     settings = training.read_settings(_settings(options), arch, task)
@@ -136,7 +136,7 @@ def check_settings(
 _NAMED = ("epochs", "seed", "layers", "transfer_size", "unlabelled")
 
 
-def _settings(options: TrainOptions) -> dict[str, Any]:
+def _settings(options: TrainingOptions) -> dict[str, Any]:
     named = {name: options.get(name) for name in _NAMED}
     return {
         **options.get("settings", {}),
@@ -148,8 +148,6 @@ def start_tensorflow() -> None:
     """Imports TensorFlow and finds its devices, without the messages of its native code."""
     # Errors are raised; what it logs as an error is "oneDNN does not support …".
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import edgeseq_converters  # noqa: F401 - sets what TensorFlow reads when it is imported
-
     sys.stderr.flush()
     stderr = os.dup(2)
     try:

@@ -1,8 +1,12 @@
-"""The command line: one file a verb or family of verbs; halves are imported inside the command."""
+"""The command line: one file per verb; its module is imported when it runs."""
 
 from __future__ import annotations
 
 import sys
+
+from edgeseq.cli.app import app
+from edgeseq.cli.console import print_error
+from edgeseq.errors import EdgeseqError, missing_extra
 
 
 def main() -> None:
@@ -11,10 +15,6 @@ def main() -> None:
     Exit codes: 0 done; 1 a bug; 2 bad input or usage; 3 the honest answer is no; 4 a device
     cannot be reached or was lost; 130 interrupted (typer's own doing).
     """
-    from edgeseq.cli.app import app
-    from edgeseq.cli.console import print_error
-    from edgeseq.errors import EdgeseqError, missing_extra
-
     try:
         app(prog_name="edgeseq")
     except EdgeseqError as error:

@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 import edgeseq as es
-from edgeseq.api.train import TrainOptions, check_settings, run_training
+from edgeseq.api.train import TrainingOptions, check_settings, run_training
 from edgeseq.cli.console import (
     JsonOption,
     out,
@@ -115,7 +115,7 @@ def train(
     Example: edgeseq train sentiment --arch lstm --teacher models/minilm --out models/lstm
     """
     get_task(task)
-    options: TrainOptions = {
+    options: TrainingOptions = {
         "settings": _parse_settings(setting or [])
         | {
             name: value

@@ -61,7 +61,11 @@ def test_functions_say_what_they_take_raise_and_look_like(name: str) -> None:
     if "options" in inspect.signature(function).parameters and "**options:" not in text:
         module = sys.modules[function.__module__]
         title = "".join(part.title() for part in name.split("_"))
-        names = {"LoadDataset": "DatasetOptions", "ConvertToTflite": "TfliteOptions"}
+        names = {
+            "LoadDataset": "DatasetOptions",
+            "Train": "TrainingOptions",
+            "ConvertToTflite": "TfliteOptions",
+        }
         for option in getattr(module, names.get(title, f"{title}Options")).__annotations__:
             assert f"    {option}:" in text, option
 
