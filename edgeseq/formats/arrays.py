@@ -1,12 +1,17 @@
-"""Arrays as bytes of a safetensors file, and back."""
+"""Arrays and metadata as bytes of a safetensors file, and back."""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from edgeseq.errors import CheckpointError
+from edgeseq.formats.codec import decode_json
+
+_HEADER_LIMIT_BYTES = 100_000_000
+"""The largest header that safetensors itself reads."""
 
 
 def array_bytes(arrays: Mapping[str, Any], metadata: dict[str, str] | None = None) -> bytes:
@@ -39,3 +44,17 @@ def arrays_from_bytes(content: bytes, *, where: Path, fix: str) -> dict[str, Any
             "is not a safetensors file", where=where, found=str(failure), fix=fix
         ) from failure
     return arrays
+
+
+def read_metadata(content: bytes) -> dict[str, str]:
+    """The `__metadata__` of a safetensors file (its header is JSON after a 64-bit length).
+
+    Raises `ValueError` or `msgspec.MsgspecError` when there is no such header.
+    """
+    if len(content) < 8:
+        raise ValueError("too short for a header")
+    (length,) = struct.unpack_from("<Q", content)
+    if length > min(len(content) - 8, _HEADER_LIMIT_BYTES):
+        raise ValueError("the header is longer than the file")
+    header = decode_json(content[8 : 8 + length], dict[str, dict[str, Any]])
+    return {name: str(value) for name, value in header.get("__metadata__", {}).items()}

@@ -19,8 +19,7 @@ from typing import Any
 import msgspec
 
 from edgeseq.errors import CheckpointError
-from edgeseq.formats.arrays import array_bytes, arrays_from_bytes
-from edgeseq.formats.codec import decode_json
+from edgeseq.formats.arrays import array_bytes, arrays_from_bytes, read_metadata
 from edgeseq.formats.storage import read_bytes, sha256_file, write_bytes
 from edgeseq.tasks.examples import Dataset
 
@@ -82,8 +81,8 @@ def read_train_logits(folder: Path, data: Dataset) -> Any:
     fix = "remove it: the labels are computed then"
     arrays = arrays_from_bytes(content, where=path, fix=fix)
     try:
-        metadata = _metadata(content)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as failure:
+        metadata = read_metadata(content)
+    except (msgspec.MsgspecError, ValueError) as failure:
         raise CheckpointError(
             "is not a safetensors file", where=path, found=str(failure), fix=fix
         ) from failure
@@ -116,10 +115,3 @@ def read_train_logits(folder: Path, data: Dataset) -> Any:
     if not (abs(logits) < float("inf")).all():  # NaN compares false
         raise CheckpointError("holds NaN or infinite logits", where=path, fix=fix)
     return logits
-
-
-def _metadata(content: bytes) -> dict[str, str]:
-    """The `__metadata__` of a safetensors file (its header is JSON after a 64-bit length)."""
-    (length,) = struct.unpack_from("<Q", content)
-    header = decode_json(content[8 : 8 + length], dict[str, dict[str, Any]])
-    return {name: str(value) for name, value in header.get("__metadata__", {}).items()}

@@ -18,7 +18,7 @@ class Batch(msgspec.Struct, frozen=True):
     """Padded texts.
 
     `inputs` is what the model takes: ids [batch, length] int32, or states [batch, length, hidden]
-    float32; `mask` [batch, length] has 1 for real tokens, all of which stand before the padding;
+    float32; `mask` [batch, length] has 1 for real tokens, all of which come before the padding;
     `index` [batch] holds the texts' positions in their collection.
     """
 

@@ -52,7 +52,7 @@ class EncoderLayer(keras.layers.Layer):  # type: ignore[misc, unused-ignore]
         for name in ("attention_norm", "norm"):
             self.scales[name] = self.add_weight(shape=(size,), name=f"{name}_scale")
             self.shifts[name] = self.add_weight(shape=(size,), name=f"{name}_shift")
-        # Without a rate there is no layer: even a dropout of 0 would cost a random mask.
+        # Layers only with a rate: even a dropout of 0 would cost a random mask.
         self.drop = [keras.layers.Dropout(dropout, seed=seed + n) for n in (0, 1) if dropout > 0]
         self.built = True
 
@@ -155,7 +155,7 @@ class BertClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
     def lower(self, ids: Any, mask: Any) -> Any:
         """Ids and mask [batch, length] → states after the frozen layers [batch, length, hidden].
 
-        `mask` is float32 with 1 for real tokens, all of which stand before the padding. Without
+        `mask` is float32 with 1 for real tokens, all of which come before the padding. Without
         frozen layers these are the embeddings after their layer norm.
         """
         batch, length = tf.shape(ids)[0], tf.shape(ids)[1]
@@ -273,7 +273,7 @@ def _check(config: BertConfig, frozen_layers: int) -> None:
 
 
 def require_tensorflow_backend() -> None:
-    """Raises `InputError` when Keras has another backend than TensorFlow."""
+    """Raises `InputError` when Keras' backend is not TensorFlow."""
     if keras.config.backend() != "tensorflow":
         raise InputError(
             "Keras uses another backend",

@@ -9,7 +9,6 @@ from. The file of another training is ignored.
 from __future__ import annotations
 
 import hashlib
-import struct
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from edgeseq.errors import CheckpointError, OutputError
-from edgeseq.formats.arrays import array_bytes
+from edgeseq.formats.arrays import array_bytes, read_metadata
 from edgeseq.formats.codec import decode_json
 from edgeseq.formats.storage import read_bytes, write_bytes
 
@@ -33,9 +32,6 @@ INTERVAL_S = 60.0
 WRITE_SHARE = 0.02
 """At most this share of the time goes into writing: after a write that took a second, the next
 waits 50 seconds at least."""
-
-_HEADER_LIMIT_BYTES = 100_000_000
-"""The largest header that safetensors itself reads."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -119,20 +115,6 @@ def checkpoint_file(out: Path, *, interval_s: float | None = INTERVAL_S) -> Chec
     if interval_s is None:
         return None
     return CheckpointFile(out.with_name(f"{out.name}.training.safetensors"), interval_s=interval_s)
-
-
-def read_metadata(content: bytes) -> dict[str, str]:
-    """The `__metadata__` of a safetensors file (its header is JSON after a 64-bit length).
-
-    Raises `ValueError` when there is no such header.
-    """
-    if len(content) < 8:
-        raise ValueError("too short for a header")
-    (length,) = struct.unpack_from("<Q", content)
-    if length > min(len(content) - 8, _HEADER_LIMIT_BYTES):
-        raise ValueError("the header is longer than the file")
-    header = decode_json(content[8 : 8 + length], dict[str, dict[str, Any]])
-    return {name: str(value) for name, value in header.get("__metadata__", {}).items()}
 
 
 def identity_of(facts: Mapping[str, Any], arrays: Iterable[Any]) -> str:

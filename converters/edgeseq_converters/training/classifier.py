@@ -22,6 +22,7 @@ from edgeseq_converters.training.batching import (
 )
 from edgeseq_converters.training.bert_model import BertClassifier
 from edgeseq_converters.training.initial_weights import InitialWeights
+from edgeseq_converters.training.loop import Objective
 from edgeseq_converters.training.lstm_model import LstmClassifier
 from edgeseq_converters.training.optimizer import AdamW, linear_decay
 from edgeseq_converters.training.predictor import MASK, TOKEN_IDS, Predictor
@@ -178,8 +179,8 @@ def make_optimizer(
     )
 
 
-class ClassifierObjective:
-    """An `edgeseq_converters.training.loop.Objective` over texts in shuffled batches.
+class ClassifierObjective(Objective):
+    """An objective over texts in shuffled batches.
 
     `targets` are all targets; `batch_targets(batch)` picks those of a batch; `evaluate()` gives the
     development score in 0..1.
@@ -197,7 +198,7 @@ class ClassifierObjective:
     ) -> None:
         self._settings, self._texts, self._step = settings, graph.train, step
         self._targets, self._batch_targets = targets, batch_targets
-        self.score_epoch = evaluate
+        self._evaluate = evaluate
         generator = np.random.default_rng(settings.seed)
         self._batches = [
             shuffled_batches(self._texts.lengths, settings.batch_size, generator)
@@ -220,8 +221,9 @@ class ClassifierObjective:
             step, total, peak=settings.learning_rate, warmup_ratio=settings.warmup_ratio
         )
 
-    def begin_epoch(self) -> None:
-        """Nothing is carried from one batch to the next."""
+    def score_epoch(self) -> float:
+        """The task's metric on the development split."""
+        return self._evaluate()
 
     def run_step(
         self, position: tuple[int, int], learning_rate: float, step: int
@@ -233,10 +235,6 @@ class ClassifierObjective:
     def train_logits(self, epoch: int, logits: Sequence[FloatArray]) -> FloatArray:
         """Logits of an epoch's batches → [texts, labels]."""
         return in_order(self._batches[epoch], logits)
-
-    def format_loss(self, loss: float) -> str:
-        """The loss as it is."""
-        return f"loss {loss:.3f}"
 
 
 def _random_generators(model: Any) -> list[Any]:

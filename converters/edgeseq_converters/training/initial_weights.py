@@ -4,7 +4,6 @@ dimensions."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,6 +12,7 @@ import numpy as np
 from edgeseq.errors import InputError
 from edgeseq.formats.trained_model import LstmConfig, TrainedModel
 from edgeseq.progress import ProgressCallback
+from edgeseq.tasks.examples import Dataset
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.encoder import WORD_TABLE
 from edgeseq_converters.models.huggingface.checkpoint import (
@@ -23,26 +23,18 @@ from edgeseq_converters.models.huggingface.checkpoint import (
 from edgeseq_converters.models.trim_encoder import keep_layers, trim_checkpoint
 from edgeseq_converters.models.vocabulary import trim_wordpiece
 from edgeseq_converters.training.marks import add_markers, mark_checkpoint, marks_of
-from edgeseq_converters.training.settings import BertSettings, LstmSettings
-from edgeseq_converters.training.teacher import teacher_checkpoint, token_states
+from edgeseq_converters.training.settings import BertSettings, LstmSettings, TrainerOptions
+from edgeseq_converters.training.teacher import read_teacher, teacher_checkpoint, token_states
 
 EMBEDDING_DEVIATION = 0.1
 """Standard deviation of an LSTM's initial embedding table."""
 
 
-class CheckpointSource(msgspec.Struct, frozen=True):
-    """Where pre-trained weights come from: `teacher`, else `checkpoint`, else the default one,
-    whose package file `data_dir` may hold."""
-
-    checkpoint: str | Path | None = None
-    teacher: TrainedModel | None = None
-    data_dir: Path | None = None
-
-
 class InitialWeights(msgspec.Struct, frozen=True):
     """Tokenizer, `BertConfig` or `LstmConfig`, and arrays by name (of an LSTM at most the table).
 
-    `identity` names the pre-trained weights, if any; `settings` have nothing left open.
+    `identity` names the pre-trained weights, if any; `settings` have nothing left open; `teacher`
+    is the one named in the options.
     """
 
     tokenizer_json: str
@@ -50,31 +42,47 @@ class InitialWeights(msgspec.Struct, frozen=True):
     weights: dict[str, FloatArray]
     identity: str | None
     settings: BertSettings | LstmSettings
+    teacher: TrainedModel | None = None
 
 
-def initial_bert(
-    texts: Sequence[str],
-    settings: BertSettings,
-    source: CheckpointSource,
+def initial_weights(
+    data: Dataset[Any],
+    settings: BertSettings | LstmSettings,
+    options: TrainerOptions,
     *,
     by_word: bool,
     progress: ProgressCallback,
 ) -> InitialWeights:
-    """The checkpoint, or the teacher where none is named, with the layers and word pieces that the
-    settings and `texts` leave of it.
+    """Those of the teacher or the checkpoint, for a label per text or (`by_word`) per word, without
+    the layers and word pieces that the settings leave out.
 
     Raises `CheckpointError` and `FetchError` as `read_checkpoint` does, and `InputError` for
     settings that do not fit it.
     """
-    if source.teacher is not None and source.checkpoint is None:
-        checkpoint = teacher_checkpoint(source.teacher)
+    teacher = None if options.teacher is None else read_teacher(options.teacher, data)
+    texts = [example.text for example in data.train]
+    is_bert = isinstance(settings, BertSettings)
+    if teacher is not None and not (is_bert and options.checkpoint is not None):
+        checkpoint = teacher_checkpoint(teacher, has_bert_student=is_bert)
     else:
         checkpoint = read_checkpoint(
-            DEFAULT_CHECKPOINT if source.checkpoint is None else source.checkpoint,
-            pooling="mean" if by_word or settings.pooling == "markers" else settings.pooling,
-            data_dir=source.data_dir,
+            options.checkpoint or DEFAULT_CHECKPOINT,
+            pooling="cls" if settings.pooling == "cls" and not by_word else "mean",
+            data_dir=options.data_dir,
             progress=progress,
         )
+    if isinstance(settings, BertSettings):
+        initial = _initial_bert(checkpoint, texts, settings, by_word=by_word)
+    else:
+        initial = _initial_lstm(
+            checkpoint, texts, settings, teacher, by_word=by_word, progress=progress
+        )
+    return msgspec.structs.replace(initial, teacher=teacher)
+
+
+def _initial_bert(
+    checkpoint: BertCheckpoint, texts: Sequence[str], settings: BertSettings, *, by_word: bool
+) -> InitialWeights:
     if settings.pooling == "markers" and not by_word:
         checkpoint = mark_checkpoint(checkpoint, seed=settings.seed)
     if settings.layers is not None:
@@ -111,27 +119,16 @@ def _frozen_layers(settings: BertSettings, checkpoint: BertCheckpoint) -> int:
     return settings.frozen_layers
 
 
-def initial_lstm(
+def _initial_lstm(
+    checkpoint: BertCheckpoint,
     texts: Sequence[str],
     settings: LstmSettings,
-    source: CheckpointSource,
+    teacher: TrainedModel | None,
     *,
     by_word: bool,
     progress: ProgressCallback,
 ) -> InitialWeights:
-    """Tokenizer and embedding table of the teacher, else of the checkpoint, without the word pieces
-    that are rare in `texts`."""
-    teacher = source.teacher
-    if teacher is not None:
-        tokenizer_json, weights = teacher.tokenizer_json, teacher.weights
-        identity = teacher.manifest.name
-    else:
-        checkpoint = read_checkpoint(
-            source.checkpoint or DEFAULT_CHECKPOINT, data_dir=source.data_dir, progress=progress
-        )
-        tokenizer_json, weights = checkpoint.tokenizer_json, checkpoint.weights
-        identity = checkpoint.identity
-    table = weights[WORD_TABLE]
+    tokenizer_json, table = checkpoint.tokenizer_json, checkpoint.weights[WORD_TABLE]
     has_mentions = settings.pooling == "markers" and not by_word
     if has_mentions:
         tokenizer_json, table = add_markers(tokenizer_json, table, seed=settings.seed)
@@ -155,9 +152,8 @@ def initial_lstm(
     if not settings.pretrained_embeddings:
         return InitialWeights(tokenizer_json, config, {}, None, settings)
     projected = project_table(table, settings.embedding_size, seed=settings.seed)
-    return InitialWeights(
-        tokenizer_json, config, {"embedding.weight": projected}, identity, settings
-    )
+    weights = {"embedding.weight": projected}
+    return InitialWeights(tokenizer_json, config, weights, checkpoint.identity, settings)
 
 
 def concat_weighted(table: FloatArray, states: FloatArray, *, weight: float) -> FloatArray:

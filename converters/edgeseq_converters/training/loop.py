@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -22,54 +22,48 @@ from edgeseq_converters.training.checkpoints import (
 )
 
 
-class Objective(Protocol):
+class Objective:
     """What a training learns: its batches, its update and its score.
 
-    `weights` are the variables of which the best epoch's values are kept, where epochs are scored;
-    `variables` all that a step changes, states of random generators included.
+    `variables` are all that a step changes, states of random generators included; `weights` those
+    of which the best epoch's values are kept, where epochs are scored.
     """
 
-    @property
-    def weights(self) -> Sequence[Any]: ...
-    @property
-    def variables(self) -> Sequence[Any]: ...
-    @property
-    def epochs(self) -> float: ...
-    @property
-    def steps_per_epoch(self) -> int: ...
-    @property
-    def patience(self) -> int: ...
+    epochs: float
+    steps_per_epoch: int
+    patience: int = 1
+    variables: Sequence[Any] = ()
+    weights: Sequence[Any] = ()
 
     def identity(self) -> tuple[dict[str, Any], Sequence[Any]]:
         """Plain facts and arrays that the training depends on besides its variables."""
-        ...
+        raise NotImplementedError
 
     def learning_rate(self, step: int, total: int) -> float:
         """The rate of step `step` (1 … `total`)."""
-        ...
+        raise NotImplementedError
 
     def begin_epoch(self) -> None:
         """Called before the first step of an epoch."""
-        ...
 
     def run_step(
         self, position: tuple[int, int], learning_rate: float, step: int
     ) -> tuple[float, FloatArray | None]:
         """Updates on the batch at (epoch, index), the `step`th one (from 1) → its loss, and the
         logits [batch, labels] before the update where they are kept."""
-        ...
+        raise NotImplementedError
 
     def score_epoch(self) -> float | None:
         """The development score in 0..1 (higher is better); None where epochs have none."""
-        ...
+        return None
 
     def train_logits(self, epoch: int, logits: Sequence[FloatArray]) -> FloatArray:
         """The logits of an epoch's steps in the order of the texts."""
-        ...
+        raise NotImplementedError
 
     def format_loss(self, loss: float) -> str:
         """A mean loss as a short text."""
-        ...
+        return f"loss {loss:.3f}"
 
 
 class PausedTraining(msgspec.Struct, frozen=True):
@@ -122,22 +116,19 @@ class Loop:
         data_sha256: str = "",
         file: CheckpointFile | None = None,
         max_seconds: float | None = None,
-        began: float | None = None,
         progress: ProgressCallback = no_progress,
     ) -> None:
-        """`began` is `time.monotonic()` when the training began, preparation included."""
         self._objective, self._file, self._max_seconds = objective, file, max_seconds
         self._stage, self._progress = stage, progress
-        self._began = time.monotonic() if began is None else began
+        self._began = time.monotonic()
         self.state = TrainingState()
         self.total = max(1, round(objective.epochs * objective.steps_per_epoch))
         if file is not None:
             facts, arrays = objective.identity()
             tools = {name: version(name) for name in ("tensorflow", "keras", "numpy")}
             values = (variable.numpy() for variable in objective.variables)
-            self._identity = identity_of(
-                facts | {"tools": tools, "data": data_sha256}, [*values, *arrays]
-            )
+            facts |= {"data": data_sha256, "tools": tools}
+            self._identity = identity_of(facts, [*values, *arrays])
             self._restore(file)
 
     def run(self) -> TrainingState | PausedTraining:

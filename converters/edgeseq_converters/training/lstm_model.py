@@ -144,7 +144,7 @@ class LstmClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
     def pooled(self, ids: Any, mask: Any, training: bool = False) -> Any:
         """Ids and mask [batch, length] → pooled states [batch, features].
 
-        `mask` is float32 with 1 for real tokens, all of which stand before the padding.
+        `mask` is float32 with 1 for real tokens, all of which come before the padding.
         """
         mask = tf.transpose(mask)[:, :, None]  # time first, as the loop wants it
         states = tf.gather(tf.convert_to_tensor(self.table), tf.transpose(ids))
@@ -243,34 +243,42 @@ class LstmClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
 def initial_arrays(
     config: LstmConfig, labels: int, generator: np.random.Generator
 ) -> dict[str, FloatArray]:
-    """Weights to start from, as Keras draws them: embeddings uniform in ±0.05, kernels Glorot
-    uniform (Glorot & Bengio 2010), recurrent kernels orthogonal (Saxe et al. 2014), biases 0 but
-    1 for the forget gate (Jozefowicz et al. 2015)."""
+    """Initial weights as Keras draws them: embeddings uniform in ±0.05, kernels Glorot uniform,
+    recurrent kernels orthogonal, biases 0 but 1 for the forget gate."""
     hidden = config.hidden_size
-
-    def glorot(rows: int, columns: int) -> FloatArray:
-        limit = np.sqrt(6 / (rows + columns))
-        return generator.uniform(-limit, limit, (rows, columns)).astype(np.float32)
-
     table = generator.uniform(-0.05, 0.05, (config.vocabulary_size, config.embedding_size))
     arrays: dict[str, FloatArray] = {"embedding.weight": table.astype(np.float32)}
     inputs = config.embedding_size
     for layer in range(config.layers):
         for direction in _directions(config):
             prefix = f"lstm.{layer}.{direction}."
-            arrays[prefix + "kernel"] = glorot(inputs, 4 * hidden)
-            square = generator.normal(size=(4 * hidden, hidden))
-            orthogonal, upper = np.linalg.qr(square)
-            # The signs make the distribution uniform over orthogonal matrices (Mezzadri 2007).
-            orthogonal = orthogonal * np.sign(np.diag(upper))
-            arrays[prefix + "recurrent_kernel"] = np.ascontiguousarray(orthogonal.T, np.float32)
-            bias = np.zeros(4 * hidden, np.float32)
-            bias[hidden : 2 * hidden] = 1
-            arrays[prefix + "bias"] = bias
+            arrays[prefix + "kernel"] = glorot_uniform(generator, inputs, 4 * hidden)
+            arrays[prefix + "recurrent_kernel"] = recurrent_kernel(generator, hidden)
+            arrays[prefix + "bias"] = lstm_bias(hidden)
         inputs = hidden * len(_directions(config))
-    arrays["dense.kernel"] = glorot(_pooled_size(config), labels)
+    arrays["dense.kernel"] = glorot_uniform(generator, _pooled_size(config), labels)
     arrays["dense.bias"] = np.zeros(labels, np.float32)
     return arrays
+
+
+def glorot_uniform(generator: np.random.Generator, rows: int, columns: int) -> FloatArray:
+    """A kernel [rows, columns] (Glorot & Bengio 2010)."""
+    limit = np.sqrt(6 / (rows + columns))
+    return generator.uniform(-limit, limit, (rows, columns)).astype(np.float32)
+
+
+def recurrent_kernel(generator: np.random.Generator, hidden: int) -> FloatArray:
+    """An orthogonal kernel [hidden, 4·hidden] (Saxe et al. 2014)."""
+    orthogonal, upper = np.linalg.qr(generator.normal(size=(4 * hidden, hidden)))
+    # The signs make the distribution uniform over orthogonal matrices (Mezzadri 2007).
+    return np.ascontiguousarray((orthogonal * np.sign(np.diag(upper))).T, np.float32)
+
+
+def lstm_bias(hidden: int) -> FloatArray:
+    """The bias [4·hidden], 1 for the forget gate (Jozefowicz et al. 2015)."""
+    bias = np.zeros(4 * hidden, np.float32)
+    bias[hidden : 2 * hidden] = 1
+    return bias
 
 
 def _pooled_size(config: LstmConfig) -> int:

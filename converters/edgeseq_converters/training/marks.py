@@ -98,7 +98,7 @@ def encode_marked_split(
 ) -> EncodedSplit:
     """The split called `part` (see `encode_marked`).
 
-    Raises `DataError` as that does, and for other labels than `mentions.LABELS`.
+    Raises `DataError` as that does, and when the labels are not `mentions.LABELS`.
     """
     if data.labels != LABELS:
         raise DataError(

@@ -29,7 +29,7 @@ _TOOLS = ("tensorflow", "keras", "numpy", "tokenizers")
 
 
 class TrainingSources(msgspec.Struct, frozen=True):
-    """Where a model's knowledge comes from besides the data (`Training` has the fields)."""
+    """What a model learns from besides the data (`Training` describes the fields)."""
 
     initial_weights: str | None = None
     teacher: str | None = None
@@ -51,7 +51,7 @@ class PreparedTraining:
     tokenizer_json: str
     max_tokens: int
     export: Callable[[], tuple[BertConfig | LstmConfig | NetworkConfig, dict[str, FloatArray]]]
-    provenance: TrainingSources
+    sources: TrainingSources
     final_score: Callable[[ProgressCallback], float] | None = None
     keeps_logits: bool = False
 
@@ -87,10 +87,7 @@ def trained_model(
             dev_score=score,
             dev_scores=tuple(state.dev_scores),
             tool_versions={tool: version(tool) for tool in _TOOLS},
-            **{
-                name: getattr(prepared.provenance, name)
-                for name in TrainingSources.__struct_fields__
-            },
+            **{name: getattr(prepared.sources, name) for name in TrainingSources.__struct_fields__},
         ),
         bert=config if isinstance(config, BertConfig) else None,
         lstm=config if isinstance(config, LstmConfig) else None,

@@ -23,12 +23,7 @@ from edgeseq_converters.training.classifier import (
     make_optimizer,
     training_graph,
 )
-from edgeseq_converters.training.initial_weights import (
-    CheckpointSource,
-    InitialWeights,
-    initial_bert,
-    initial_lstm,
-)
+from edgeseq_converters.training.initial_weights import InitialWeights, initial_weights
 from edgeseq_converters.training.marks import (
     SWAPPED_LABELS,
     dev_score,
@@ -45,7 +40,6 @@ from edgeseq_converters.training.teacher import (
     correct_stale_logits,
     distil_to_bert,
     distil_to_lstm,
-    read_teacher,
 )
 from edgeseq_converters.training.texts import (
     EncodedSplit,
@@ -85,13 +79,8 @@ def prepare_sequence_classification(
             where="pooling",
             found="markers",
         )
-    teacher = None if options.teacher is None else read_teacher(options.teacher, data)
-    source = CheckpointSource(options.checkpoint, teacher, options.data_dir)
-    texts = [example.text for example in data.train]
-    if isinstance(settings, BertSettings):
-        initial = initial_bert(texts, settings, source, by_word=False, progress=progress)
-    else:
-        initial = initial_lstm(texts, settings, source, by_word=False, progress=progress)
+    initial = initial_weights(data, settings, options, by_word=False, progress=progress)
+    teacher = initial.teacher
     max_tokens = initial.settings.max_tokens
     encode = encode_marked_split if has_mentions else encode_split
     train = encode(data, "train", initial.tokenizer_json, max_tokens)
@@ -125,7 +114,7 @@ def prepare_sequence_classification(
         initial.tokenizer_json,
         max_tokens,
         lambda: (initial.config, graph.model.arrays()),
-        provenance=TrainingSources(
+        sources=TrainingSources(
             initial_weights=initial.identity,
             teacher=None if teacher is None else teacher.manifest.name,
             teacher_labels=None if distillation is None else distillation.labels_source,
@@ -144,7 +133,7 @@ def _distillation(
     options: TrainerOptions,
     progress: ProgressCallback,
 ) -> DistillationData:
-    """The teacher's outputs; those for texts with swapped names stand behind the train split's."""
+    """The teacher's outputs; those for texts with swapped names follow the train split's."""
     settings = initial.settings
     if isinstance(settings, BertSettings):
         return distil_to_bert(

@@ -94,19 +94,20 @@ def read_teacher(folder: Path, data: AnyDataset) -> TrainedModel:
 
 
 def bert_of(teacher: TrainedModel) -> BertConfig:
-    """The teacher's dimensions; raises `CheckpointError` when it is no BERT."""
+    """The teacher's dimensions; raises `CheckpointError` for other architectures."""
     if teacher.manifest.bert is None:
         raise CheckpointError("cannot be a teacher", where=teacher.manifest.name, expected="bert")
     return teacher.manifest.bert
 
 
-def teacher_checkpoint(teacher: TrainedModel) -> BertCheckpoint:
+def teacher_checkpoint(teacher: TrainedModel, *, has_bert_student: bool) -> BertCheckpoint:
     """The teacher as the checkpoint that a student starts from.
 
-    Raises `CheckpointError` when it has no plain classifier head.
+    Raises `CheckpointError` when a BERT would start from it, and it has no plain classifier head.
     """
     config = bert_of(teacher)
-    if config.head != "sequence_classification" or config.head_act is not None:
+    is_plain = config.head == "sequence_classification" and config.head_act is None
+    if has_bert_student and not is_plain:
         raise CheckpointError(
             "cannot be a teacher of a BERT",
             where=teacher.manifest.name,
@@ -130,7 +131,7 @@ def distil_to_lstm(
     logits = stored
     if logits is None:
         logits = teacher_logits(teacher, [example.text for example in data.train], progress)
-    transfer = _transfer_set(data, teacher, settings, data_dir, progress)
+    transfer = transfer_set(data, teacher, settings, data_dir=data_dir, progress=progress)
     if transfer is not None:
         logits = np.concatenate([logits, teacher_logits(teacher, transfer.texts, progress)])
     return _distillation_data(
@@ -167,7 +168,7 @@ def distil_to_bert(
         layers = matched_layers(
             bert_of(teacher).layers, student.layers, frozen=settings.frozen_layers or 0
         )
-    transfer = _transfer_set(data, teacher, settings, data_dir, progress)
+    transfer = transfer_set(data, teacher, settings, data_dir=data_dir, progress=progress)
     texts = [example.text for example in data.train]
     if transfer is not None:
         texts += transfer.texts
@@ -181,25 +182,6 @@ def _distillation_data(
     if transfer is None:
         return DistillationData(outputs, source)
     return DistillationData(outputs, source, transfer.texts, transfer.record)
-
-
-def _transfer_set(
-    data: Dataset[Any],
-    teacher: TrainedModel,
-    settings: BertSettings | LstmSettings,
-    data_dir: Path | None,
-    progress: ProgressCallback,
-) -> TransferSet | None:
-    return transfer_set(
-        data,
-        teacher,
-        size=settings.transfer_size,
-        fragment_ratio=settings.fragment_ratio,
-        unlabelled=settings.unlabelled,
-        seed=settings.seed,
-        data_dir=data_dir,
-        progress=progress,
-    )
 
 
 def matched_layers(teacher_layers: int, student_layers: int, *, frozen: int = 0) -> tuple[int, ...]:

@@ -18,11 +18,7 @@ from edgeseq_converters.training.classifier import (
     make_optimizer,
     training_graph,
 )
-from edgeseq_converters.training.initial_weights import (
-    CheckpointSource,
-    initial_bert,
-    initial_lstm,
-)
+from edgeseq_converters.training.initial_weights import initial_weights
 from edgeseq_converters.training.record import PreparedTraining, TrainingSources
 from edgeseq_converters.training.settings import BertSettings, LstmSettings, TrainerOptions
 from edgeseq_converters.training.tags import (
@@ -32,7 +28,7 @@ from edgeseq_converters.training.tags import (
     tag_score,
     word_encoder,
 )
-from edgeseq_converters.training.teacher import read_teacher, softmax, teacher_logits_by_word
+from edgeseq_converters.training.teacher import softmax, teacher_logits_by_word
 from edgeseq_converters.training.texts import one_hot
 
 
@@ -54,13 +50,8 @@ def prepare_token_classification(
         )
     if settings.transfer_size or settings.unlabelled:
         raise InputError("transfer sets are not supported for token classification", where="train")
-    teacher = None if options.teacher is None else read_teacher(options.teacher, data)
-    source = CheckpointSource(options.checkpoint, teacher, options.data_dir)
-    texts = [example.text for example in data.train]
-    if isinstance(settings, BertSettings):
-        initial = initial_bert(texts, settings, source, by_word=True, progress=progress)
-    else:
-        initial = initial_lstm(texts, settings, source, by_word=True, progress=progress)
+    initial = initial_weights(data, settings, options, by_word=True, progress=progress)
+    teacher = initial.teacher
     encoder = word_encoder(initial.tokenizer_json, initial.settings.max_tokens)
     train, dev = (encode_tagged(split, data.labels, encoder) for split in (data.train, data.dev))
     targets = _targets(data, train, teacher, settings, progress)
@@ -93,7 +84,7 @@ def prepare_token_classification(
         initial.tokenizer_json,
         initial.settings.max_tokens,
         lambda: (initial.config, graph.model.arrays()),
-        provenance=TrainingSources(
+        sources=TrainingSources(
             initial_weights=initial.identity,
             teacher=None if teacher is None else teacher.manifest.name,
             teacher_labels=None if teacher is None else "computed",

@@ -70,21 +70,22 @@ def train(
     name = options.name or out.name
     prepared = _PREPARE[task_of(data.task).head](data, settings, options, progress)
     file = checkpoint_file(out, interval_s=options.checkpoint_interval_s)
+    preparation_s = time.monotonic() - began
     loop = Loop(
         prepared.objective,
         data_sha256=data.sha256,
         stage=f"train {name}",
         file=file,
         max_seconds=options.max_seconds,
-        began=began,
         progress=progress,
     )
     state = loop.run()
     if isinstance(state, PausedTraining):
         return state
+    state.seconds += preparation_s
     model = trained_model(prepared, data, state, name, progress)
     logits: Any = None
-    if prepared.keeps_logits:  # those of texts with swapped names stand behind the others
+    if prepared.keeps_logits:  # those of texts with swapped names follow the others
         logits = of_data(data, state.train_logits[: len(data.train)])
     write_model_folder(out, model, overwrite=options.overwrite, train_logits=logits)
     if file is not None:

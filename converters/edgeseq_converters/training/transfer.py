@@ -35,6 +35,7 @@ from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq.tasks.examples import Dataset
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.encoder import WORD_TABLE
+from edgeseq_converters.training.settings import ClassifierSettings
 
 MASK_SHARE = 0.1
 """Share of the words; this and the next are Tang et al.'s p_mask and p_pos."""
@@ -65,15 +66,12 @@ class TransferSet(msgspec.Struct, frozen=True):
 def transfer_set(
     data: Dataset,
     teacher: TrainedModel,
+    settings: ClassifierSettings,
     *,
-    size: int = 0,
-    fragment_ratio: float = 0.5,
-    unlabelled: Sequence[str] = (),
-    seed: int = 0,
     data_dir: Path | None = None,
     progress: ProgressCallback = no_progress,
 ) -> TransferSet | None:
-    """`size` texts made from the train split, and the texts of every collection in `unlabelled`.
+    """`transfer_size` texts made from the train split, and those of the collections `unlabelled`.
 
     `fragment_ratio` of the made ones are fragments, the others have words masked or replaced. A
     collection is a `.txt` file with one text per line, or what `edgeseq data` can read (its train
@@ -82,18 +80,19 @@ def transfer_set(
     Raises `DataError` and `FetchError` as reading a data set does, and `DataError` when nothing of
     a collection is new.
     """
-    if not size and not unlabelled:
+    size = settings.transfer_size
+    if not size and not settings.unlabelled:
         return None
     train = [example.text for example in data.train]
     reserved = {text_key(example.text) for split in (data.dev, data.test) for example in split}
     collector = _Collector(reserved | {text_key(text) for text in train})
-    generator = np.random.default_rng(seed)
-    fragments = round(size * fragment_ratio)
+    generator = np.random.default_rng(settings.seed)
+    fragments = round(size * settings.fragment_ratio)
     collector.generate("pieces", fragments, lambda: cut_out(train, generator))
     if size > fragments:
         neighbours = Neighbours(teacher, train)
         collector.generate("replaced", size - fragments, lambda: neighbours.vary(train, generator))
-    for name in unlabelled:
+    for name in settings.unlabelled:
         collector.add(name, _collection(name, data_dir, progress))
     return collector.result()
 

@@ -10,7 +10,9 @@ import pytest
 import tensorflow as tf
 
 from edgeseq.formats.trained_model import LstmConfig
+from edgeseq_converters.training.batching import TokenTexts
 from edgeseq_converters.training.lstm_model import LstmClassifier, initial_arrays
+from edgeseq_converters.training.predictor import Predictor
 
 IDS = np.array([[5, 3, 8, 1, 2], [7, 7, 0, 0, 0], [4, 9, 2, 6, 0]], dtype=np.int32)
 MASK = np.array([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [1, 1, 1, 1, 0]], dtype=np.float32)
@@ -120,3 +122,10 @@ def test_dropout_acts_in_training_alone_and_follows_the_seed() -> None:
     dropped = first(IDS, MASK, training=True)
     np.testing.assert_array_equal(dropped, second(IDS, MASK, training=True))
     assert not np.allclose(dropped, first(IDS, MASK))
+
+
+def test_one_direction_is_compiled_for_texts_of_any_length() -> None:
+    model = LstmClassifier(make_config(layers=2, bidirectional=False, pooling="max"), 3, seed=8)
+    lengths = MASK.sum(axis=1).astype(int)
+    texts = TokenTexts([row[:length].tolist() for row, length in zip(IDS, lengths, strict=True)])
+    np.testing.assert_allclose(Predictor(model.call)(texts), model(IDS, MASK), atol=1e-6)

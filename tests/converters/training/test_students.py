@@ -143,8 +143,9 @@ def test_a_teacher_is_needed_for_unlabelled_texts(data: Dataset, tmp_path: Path)
 
 
 def test_a_transfer_set_is_new_and_repeats(teacher: TrainedModel, data: Dataset) -> None:
-    first, again = (transfer_set(data, teacher, size=60, seed=4) for _ in range(2))
-    other = transfer_set(data, teacher, size=60, seed=5)
+    first, again, other = (
+        transfer_set(data, teacher, LstmSettings(transfer_size=60, seed=seed)) for seed in (4, 4, 5)
+    )
     assert first is not None
     assert other is not None
     assert first == again
@@ -155,7 +156,7 @@ def test_a_transfer_set_is_new_and_repeats(teacher: TrainedModel, data: Dataset)
     made = [text_key(text) for text in first.texts]
     assert known.isdisjoint(made)
     assert len(set(made)) == len(made)
-    assert transfer_set(data, teacher) is None
+    assert transfer_set(data, teacher, LstmSettings()) is None
 
 
 def test_texts_of_dev_and_test_never_get_in(
@@ -164,16 +165,16 @@ def test_texts_of_dev_and_test_never_get_in(
     path = tmp_path / "more.txt"
     hidden = [data.dev[0].text.upper() + " !", " - ".join(data.test[1].text.split())]
     path.write_text("\n".join([*hidden, "a new text", "A new text.", ""]) + "\n", encoding="utf-8")
-    found = transfer_set(data, teacher, unlabelled=(str(path),))
+    found = transfer_set(data, teacher, LstmSettings(unlabelled=(str(path),)))
     assert found is not None
     assert found.texts == ("a new text",)
     assert found.record.texts == {str(path): 1}
     assert found.record.skipped == {str(path): 4}
     path.write_text("\n".join(hidden), encoding="utf-8")
     with pytest.raises(DataError, match="has no text that is new: found 2 texts"):
-        transfer_set(data, teacher, unlabelled=(str(path),))
+        transfer_set(data, teacher, LstmSettings(unlabelled=(str(path),)))
     with pytest.raises(DataError, match="no such file"):
-        transfer_set(data, teacher, unlabelled=(str(tmp_path / "none.txt"),))
+        transfer_set(data, teacher, LstmSettings(unlabelled=(str(tmp_path / "none.txt"),)))
 
 
 def test_pieces_are_runs_of_words() -> None:

@@ -29,7 +29,7 @@ from edgeseq_converters.training.batching import (
     sorted_batches,
 )
 from edgeseq_converters.training.initial_weights import project_table
-from edgeseq_converters.training.loop import Loop, PausedTraining
+from edgeseq_converters.training.loop import Loop, Objective, PausedTraining
 from edgeseq_converters.training.optimizer import linear_decay
 from edgeseq_converters.training.settings import (
     BertSettings,
@@ -172,13 +172,11 @@ def test_labels_are_computed_where_none_are_kept(
         assert any(r.stage == "run teacher tiny-bert" and r.done == r.total for r in reports)
 
 
-class FixedScores:
+class FixedScores(Objective):
     """An objective whose epochs have the scores 0.5, 0.9 and 0.7, and whose logits tell a text's
     number and the epoch."""
 
     epochs, patience, steps_per_epoch = 3, 9, 13
-    weights: tuple[Any, ...] = ()
-    variables: tuple[Any, ...] = ()
 
     def __init__(self) -> None:
         generator = np.random.default_rng(0)
@@ -192,9 +190,6 @@ class FixedScores:
     def learning_rate(self, step: int, total: int) -> float:
         return step / total
 
-    def begin_epoch(self) -> None:
-        pass
-
     def run_step(self, position: tuple[int, int], learning_rate: float, step: int) -> Any:
         index = self.batches[position[0]][position[1]]
         return 1.0, np.stack([index, np.full(len(index), position[0])], axis=1)
@@ -204,9 +199,6 @@ class FixedScores:
 
     def train_logits(self, epoch: int, logits: Any) -> Any:
         return in_order(self.batches[epoch], logits)
-
-    def format_loss(self, loss: float) -> str:
-        return f"{loss}"
 
 
 def test_the_logits_of_the_best_epoch_come_back_in_the_texts_order() -> None:

@@ -20,6 +20,11 @@ from edgeseq_converters.models.network import Cell, Dense, Embedding, Network, R
 from edgeseq_converters.training.language_model.base import LanguageModel
 from edgeseq_converters.training.language_model.corpus import Stream, StreamColumns
 from edgeseq_converters.training.language_model.recurrence import recur_from
+from edgeseq_converters.training.lstm_model import (
+    glorot_uniform,
+    lstm_bias,
+    recurrent_kernel,
+)
 from edgeseq_converters.training.settings import LmLstmSettings
 
 Arrays = dict[str, FloatArray]
@@ -39,22 +44,15 @@ def initial_arrays(
     The words' bias starts at ln of the frequency: the model begins as a unigram model. `table`
     [V, size] replaces the random one. The rest is as Keras initializes an LSTM.
     """
-
-    def glorot(rows: int, columns: int) -> FloatArray:
-        limit = np.sqrt(6 / (rows + columns))
-        return rng.uniform(-limit, limit, (rows, columns)).astype(np.float32)
-
-    orthogonal, upper = np.linalg.qr(rng.normal(size=(4 * hidden, hidden)))
-    bias = np.zeros(4 * hidden, np.float32)
-    bias[hidden : 2 * hidden] = 1
+    recurrent = recurrent_kernel(rng, hidden)
     if table is None:
         table = rng.normal(size=(len(frequencies), size), scale=0.05).astype(np.float32)
     return {
         "table": table,
-        "kernel": glorot(size, 4 * hidden),
-        "recurrent_kernel": (orthogonal * np.sign(np.diag(upper))).T.astype(np.float32),
-        "bias": bias,
-        "project": glorot(hidden, size) * np.float32(0.5),
+        "kernel": glorot_uniform(rng, size, 4 * hidden),
+        "recurrent_kernel": recurrent,
+        "bias": lstm_bias(hidden),
+        "project": glorot_uniform(rng, hidden, size) * np.float32(0.5),
         "shift": np.zeros(size, np.float32),
         "word_bias": np.log(np.maximum(frequencies, 1e-9)).astype(np.float32),
     }

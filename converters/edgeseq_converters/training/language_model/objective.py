@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -21,6 +20,7 @@ from edgeseq_converters.models.stored_network import network_to_folder
 from edgeseq_converters.training.language_model import corpus, lstm, transformer
 from edgeseq_converters.training.language_model.sampling import sample_words
 from edgeseq_converters.training.language_model.word_vectors import reduced_vectors
+from edgeseq_converters.training.loop import Objective
 from edgeseq_converters.training.optimizer import constant_then_decay
 from edgeseq_converters.training.record import PreparedTraining, TrainingSources
 from edgeseq_converters.training.settings import LmBertSettings, LmLstmSettings, TrainerOptions
@@ -86,7 +86,7 @@ def prepare_language_model(
         corpus.tokenizer_json(vocabulary),
         settings.context_length if isinstance(settings, LmBertSettings) else MAX_TOKENS,
         export,
-        provenance=TrainingSources(initial_weights=identity),
+        sources=TrainingSources(initial_weights=identity),
         final_score=final_score,
     )
 
@@ -109,14 +109,11 @@ def _check_length(name: str, words: int, settings: LmLstmSettings | LmBertSettin
         )
 
 
-class LanguageModelObjective:
-    """An `edgeseq_converters.training.loop.Objective` over chunks of running text.
+class LanguageModelObjective(Objective):
+    """An objective over chunks of running text.
 
-    Epochs are not scored, so `patience` has no meaning and the last weights are kept.
+    Epochs are not scored: the perplexity on the development split is computed after training.
     """
-
-    weights: Sequence[Any] = ()
-    patience = 1
 
     def __init__(self, model: Model, stream: corpus.Stream) -> None:
         self._model, self._settings = model, model.settings
@@ -159,13 +156,6 @@ class LanguageModelObjective:
             tf.constant(float(step)),
         )
         return float(loss), None
-
-    def score_epoch(self) -> None:
-        """None: the perplexity on the development split is computed once, after training."""
-
-    def train_logits(self, epoch: int, logits: Sequence[FloatArray]) -> FloatArray:
-        """None are kept."""
-        raise NotImplementedError
 
     def format_loss(self, loss: float) -> str:
         """The perplexity among the sampled words."""

@@ -1,9 +1,7 @@
-"""LSTM steps that go on from a state, with their gradient written out.
+"""LSTM steps that start from a given state, with their gradient written out.
 
-The same recurrence as `edgeseq_converters.training.lstm_model.recur` with two additions that a
-language model
-needs: it starts from the state the words before left, and where a document begins that state is
-put back to zero.
+The recurrence of `edgeseq_converters.training.lstm_model.recur` with two additions for language
+models: it starts from the state of the words before, which is reset where a document begins.
 """
 
 from __future__ import annotations

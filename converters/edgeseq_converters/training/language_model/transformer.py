@@ -67,8 +67,8 @@ def initial_arrays(
     """Dimensions and initial weights, under the names of a trained-model folder.
 
     `reduced` is the projected table, `frequencies` [V] are shares of the training words: the words'
-    bias starts at their logarithm. Raises `CheckpointError` for a checkpoint of another form than
-    BERT's, or with fewer layers or positions than the settings need.
+    bias starts at their logarithm. Raises `CheckpointError` for a checkpoint that is
+    not of BERT's form, or with fewer layers or positions than the settings need.
     """
     config = source.config
     _check(config, source.identity, settings)
