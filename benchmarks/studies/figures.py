@@ -125,7 +125,7 @@ def _differences(result: ResultRecord) -> Iterator[str]:
 
 def demo_transcript(root: Path, records: list[StepRecord]) -> str:
     """What the demo printed, from its steps' records, in the order in which they ended."""
-    # The data are looked at anew when a run goes on, but nothing else comes before them.
+    # A resumed run reads the data again, but no step comes before it.
     ended = sorted(
         records,
         key=lambda step_record: (

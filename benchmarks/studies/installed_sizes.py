@@ -8,7 +8,7 @@
     python benchmarks/studies/installed_sizes.py --python python3.11   the Python of the
     environments
 
-The wheel is built from the checkout and installed into environments of their own. Counted are the
+The wheel is built from the checkout and installed into new environments. Counted are the
 bytes of all files that the packages brought (without the `.pyc` files that Python makes later),
 and of none that pip itself has. The table goes between the markers `installed-sizes` of README.md,
 the numbers to `benchmarks/studies/installed_sizes.json`.
@@ -61,7 +61,7 @@ def measure(wheel: Path, extra: str, folder: Path, python: str) -> Installed:
     _run([python, "-m", "venv", str(folder / "venv")])
     venv_python = str(folder / "venv" / "bin" / "python")
     _run([venv_python, "-m", "pip", "install", "--quiet", "--no-compile", f"{wheel}[{extra}]"])
-    # By the records of the installed packages themselves (PEP 376), asked in that environment.
+    # By the records of the installed packages themselves (PEP 376), read in that environment.
     script = (
         "import importlib.metadata as m, json, platform\n"
         "found = {d.metadata['Name']: (d.version, sum(f.locate().stat().st_size "

@@ -24,7 +24,7 @@ SHOWN_SETTINGS = (
     "embedding_size", "min_piece_count", "transfer_size", "token_state_weight",
     "hard_label_weight", "score_noise", "layer_decay", "context_length", "max_tokens",
 )  # fmt: skip
-"""Settings that the table shows, where they stand in the record and are not nothing."""
+"""Settings that the table shows, where the record has them and they are not zero."""
 _OF_TEACHERS = {"hard_label_weight", "token_state_weight", "transfer_size"}
 
 

@@ -5,7 +5,7 @@
 XNNPACK keeps a second copy of the weights, packed for its kernels, in anonymous memory. With a
 cache file that copy is mapped from disk instead, where the kernel may drop and read it again. Only
 `CompiledModel` offers the cache. Each way answers the bundle's test texts at their real lengths,
-in processes of its own that take turns; the cache file is made once before. "file released": after
+in separate processes that take turns; the cache file is created once before. "file released": after
 the first answer the file's pages are taken out of the process, because the packed weights are what
 is multiplied by. The runner of `edgeseq bench` stays with `Interpreter`, which every runtime has;
 its ledger too has both, of the whole program with its tokenizer and the longest texts.
@@ -111,7 +111,7 @@ WAYS: dict[str, Callable[[CacheTask], Answer]] = {
 
 
 def child() -> None:
-    """One process: import, load, answer, say what it took."""
+    """One process: import, load, predict, print what it cost."""
     task = decode_json(sys.stdin.buffer.read(), CacheTask)
     # Both belong to the bare runtime, whose memory is not counted.
     from ai_edge_litert import compiled_model, interpreter  # noqa: F401 - see above

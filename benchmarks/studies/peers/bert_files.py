@@ -1,4 +1,4 @@
-"""One MiniLM classifier in everybody's files, each made by a process of its own.
+"""One MiniLM classifier in the files of all tools, each created by a separate process.
 
 `python -m studies.peers.bert_files ORDER.json`. The weights are those of a checkpoint with a
 classifier of

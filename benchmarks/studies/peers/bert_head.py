@@ -22,7 +22,7 @@ HEAD_TEXTS = 1000
 """Labelled texts that the head is fitted to."""
 _RIDGE = 0.1
 """Added to the features' moments, as a fraction of their mean: more features than a few hundred
-texts can tell apart would learn those texts by heart."""
+texts can tell apart would overfit those texts."""
 _LARGEST_LOGIT = 3.0
 
 

@@ -15,7 +15,7 @@ Precision = Literal["float32", "dynamic", "int4", "integer", "integer16", "weigh
 same way (other tools have no such LSTM); int8 weights and
 activations; int8 weights and int16 activations; smaller weights, multiplied as float32."""
 Feeding = Literal["open", "fixed", "padded", "resized"]
-"""A file takes any length; each length has a file of its own; texts are padded to the one
+"""A file takes any length; each length has a separate file; texts are padded to the one
 length; a file of a fixed length is resized to the text, which its maker did not mean it for."""
 
 OPEN = 0
@@ -26,7 +26,7 @@ class Contender(msgspec.Struct, frozen=True):
     """One row of the table. `files` are paths by length (`OPEN` for a file that takes any).
 
     A text shorter than a fixed file is filled up with 0 on its right, and the file answers for
-    what it was given; one with a `padding_id` of its own answers for the text.
+    what it was given; one with a `padding_id` gives the output of the text alone.
     """
 
     name: str
@@ -106,7 +106,7 @@ def peer_contenders(built_files: dict[BuildJob, Path]) -> tuple[Contender, ...]:
     """The rows that the files in `made` allow.
 
     A stock fixed file is padded for real lengths. The fused operator of tf_keras would also take
-    an input that is resized to the text, so that stands beside as the generous reading.
+    an input that is resized to the text, so this is shown too, as the generous reading.
     """
     rows: list[Contender] = []
     names = dict.fromkeys(job.name for job in built_files)

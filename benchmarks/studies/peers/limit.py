@@ -1,6 +1,6 @@
 """How fast this machine could answer at most: its cache and its int8 products, measured.
 
-Run as `python -m studies.peers.limit WORK-FOLDER` in a process of its own; one JSON object on
+Run as `python -m studies.peers.limit WORK-FOLDER` in a separate process; one JSON object on
 stdout.
 """
 

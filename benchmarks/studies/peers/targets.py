@@ -61,7 +61,7 @@ class TargetVerdict(msgspec.Struct, frozen=True):
 def judge(ratio: Interval, least: float, aim: float | None = None) -> str:
     """The verdict on a ratio that should be `least` or more.
 
-    A miss says what would have to change: by 25 % means that it reaches 0.75 of the target.
+    A miss by 25 % means that 0.75 of the target is reached.
     """
     if ratio.estimate >= least:
         verdict = "met" if ratio.low >= least else "met, within the uncertainty"

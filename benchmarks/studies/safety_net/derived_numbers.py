@@ -126,7 +126,7 @@ def _group_numbers(prefix: str, decided: GroupDecision) -> Entries:
 
 
 def _row(row: ReportRow) -> dict[str, object]:
-    """The numbers of a row, under names of their own."""
+    """The numbers of a row, under separate names."""
     return {
         "counts": [row.n_examples, row.n_answers, row.n_queries],
         "score": [row.score, row.score_ci95, row.rank, row.macro_f1],

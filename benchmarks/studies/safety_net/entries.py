@@ -53,7 +53,7 @@ def _scalar(value: object) -> Scalar:
     if isinstance(value, float):
         # JSON has no infinity; 12 digits are more than `RELATIVE_TOLERANCE` needs.
         return float(f"{value:.12g}") if math.isfinite(value) else str(value)
-    raise TypeError(f"{type(value).__name__} is no scalar")
+    raise TypeError(f"{type(value).__name__} is not a scalar")
 
 
 def same_value(first: Value, second: Value) -> bool:
