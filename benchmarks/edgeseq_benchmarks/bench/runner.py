@@ -244,18 +244,9 @@ def subjects_of(bundles: Sequence[BundleFiles], settings: Settings) -> list[Subj
     Raises `InputError` for none, for two of one name, and for a curve of a bundle that is not
     among them; `BundleError` for one whose examples cannot be read.
     """
-    if not bundles:
-        raise InputError("no bundle to measure", fix="name at least one bundle folder")
+    check_names(bundles)
     subjects = [SUBJECT_TYPES[bundle.head](bundle, settings) for bundle in bundles]
     names = [subject.name for subject in subjects]
-    for subject in subjects:
-        if names.count(subject.name) > 1:
-            raise InputError(
-                "another bundle has the same name",
-                where=subject.bundle.path,
-                found=subject.name,
-                fix="name each bundle once, or convert one again under another name",
-            )
     unknown = set(settings.memory_curve_bundles) - set(names)
     if unknown:
         raise InputError(
@@ -264,6 +255,21 @@ def subjects_of(bundles: Sequence[BundleFiles], settings: Settings) -> list[Subj
             expected=" or ".join(names),
         )
     return subjects
+
+
+def check_names(bundles: Sequence[BundleFiles]) -> None:
+    """Raises `InputError` for no bundle, and for two of one name."""
+    if not bundles:
+        raise InputError("no bundle to measure", fix="name at least one bundle folder")
+    names = [bundle.manifest.name for bundle in bundles]
+    for bundle in bundles:
+        if names.count(bundle.manifest.name) > 1:
+            raise InputError(
+                "another bundle has the same name",
+                where=bundle.path,
+                found=bundle.manifest.name,
+                fix="name each bundle once, or convert one again under another name",
+            )
 
 
 def _find_hierarchy(settings: Settings) -> Hierarchy | None:

@@ -6,22 +6,20 @@ path of a real board over ssh. The disk of each start is a throw-away copy.
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from edgeseq.errors import DeviceError
-from edgeseq.subprocesses import CommandOutput, LineCallback
 from edgeseq_benchmarks.bench.limits.boards import find_board
 from edgeseq_benchmarks.devices.address import DeviceKind
-from edgeseq_benchmarks.devices.base import DeviceLostError
 from edgeseq_benchmarks.devices.emulator.board_image import find_image
-from edgeseq_benchmarks.devices.emulator.qemu import QemuBoard
+from edgeseq_benchmarks.devices.emulator.qemu import LOOPBACK, USER, QemuBoard
 from edgeseq_benchmarks.devices.ssh import SshDevice
 
 
-class EmulatedDevice:
-    """A `Device` over ssh to a QEMU process that it starts."""
+class EmulatedDevice(SshDevice):
+    """A board over ssh in a QEMU process that `connect` starts and `close` ends."""
 
     def __init__(self, board: str, *, cache: Path | None = None) -> None:
         """`cache` replaces the user's cache folder.
@@ -31,15 +29,7 @@ class EmulatedDevice:
         self._board = find_board(board, where="emulated board", emulated=True)
         self._cache = cache
         self._qemu: QemuBoard | None = None
-        self._ssh: SshDevice | None = None
-
-    @property
-    def name(self) -> str:
-        return f"emulated:{self._board.name}"
-
-    @property
-    def emulated(self) -> bool:
-        return True
+        super().__init__(LOOPBACK, name=f"emulated:{self._board.name}", emulated=True)
 
     @property
     def board(self) -> QemuBoard | None:
@@ -50,52 +40,26 @@ class EmulatedDevice:
         """Starts the board unless it runs; raises `DeviceError` when it was never built."""
         if self._qemu is None or not self._qemu.running:
             self.close()
-            self._qemu = self._start(timeout_s)
-        if self._ssh is None:
-            self._ssh = self._qemu.ssh()
-        self._ssh.connect(timeout_s=timeout_s)
-
-    def _start(self, timeout_s: float) -> QemuBoard:
-        image = find_image(self._cache)
-        if image is None:
-            raise DeviceError(
-                "is not built yet",
-                where=self.name,
-                fix=f"build it once: edgeseq device emulate {self._board.name}",
-            )
-        qemu = QemuBoard(image, self._board)
-        qemu.start(timeout_s=timeout_s)
-        return qemu
-
-    def _connected(self) -> SshDevice:
-        if self._ssh is None:
-            raise DeviceLostError("is not connected", where=self.name, worth_retrying=True)
-        return self._ssh
-
-    def run(
-        self,
-        command: Sequence[str],
-        *,
-        timeout_s: float,
-        stdin: bytes = b"",
-        on_line: LineCallback | None = None,
-    ) -> CommandOutput:
-        return self._connected().run(command, timeout_s=timeout_s, stdin=stdin, on_line=on_line)
-
-    def put(self, source: Path, target: PurePosixPath, *, timeout_s: float) -> None:
-        self._connected().put(source, target, timeout_s=timeout_s)
-
-    def get(self, source: PurePosixPath, target: Path, *, timeout_s: float) -> None:
-        self._connected().get(source, target, timeout_s=timeout_s)
+            image = find_image(self._cache)
+            if image is None:
+                raise DeviceError(
+                    "is not built yet",
+                    where=self.name,
+                    fix=f"build it once: edgeseq device emulate {self._board.name}",
+                )
+            self._qemu = QemuBoard(image, self._board)
+            self._qemu.start(timeout_s=timeout_s)
+            # The user's own settings do not count.
+            options = self._qemu.ssh_options()
+            self.configure(USER, self._qemu.port, Path(os.devnull), options)
+        super().connect(timeout_s=timeout_s)
 
     def close(self) -> None:
         """Ends the connection and the board."""
-        ssh, self._ssh = self._ssh, None
-        qemu, self._qemu = self._qemu, None
-        if ssh is not None:
-            ssh.close()
-        if qemu is not None:
-            qemu.stop()
+        super().close()
+        if self._qemu is not None:
+            self._qemu.stop()
+            self._qemu = None
 
 
 KIND = DeviceKind(

@@ -63,16 +63,22 @@ class SshDevice:
         self._name = name or _address(host, user, port)
         self._emulated = emulated
         self._host = host
-        self._login = [] if user is None else ["-l", user]
-        self._login += [] if port is None else ["-p", str(port)]
-        self._hint = _command_words(host, user, port)
-        self._settings = [] if config_file is None else ["-F", str(config_file)]
-        for option in options:
-            self._settings += ["-o", option]
+        self.configure(user, port, config_file, options)
         # Some accounts print on every login: the output begins after this marker.
         self._marker = secrets.token_hex(8)
         self._folder: Path | None = None
         self._master: ChildProcess | None = None
+
+    def configure(
+        self, user: str | None, port: int | None, config_file: Path | None, options: Sequence[str]
+    ) -> None:
+        """Sets how the next connection logs in."""
+        self._login = [] if user is None else ["-l", user]
+        self._login += [] if port is None else ["-p", str(port)]
+        self._hint = _command_words(self._host, user, port)
+        self._settings = [] if config_file is None else ["-F", str(config_file)]
+        for option in options:
+            self._settings += ["-o", option]
 
     @classmethod
     def at(cls, address: DeviceAddress) -> SshDevice:

@@ -26,7 +26,7 @@ from edgeseq.formats.storage import sha256_file
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.subprocesses import CommandOutput
 from edgeseq_benchmarks.bench import validity
-from edgeseq_benchmarks.bench.runner import own_git_state, sigterm_as_interrupt
+from edgeseq_benchmarks.bench.runner import check_names, own_git_state, sigterm_as_interrupt
 from edgeseq_benchmarks.devices.adb import SCRATCH
 from edgeseq_benchmarks.devices.android import phone_stages
 from edgeseq_benchmarks.devices.android.benchmark_model import TIMED_RUNS, check_native
@@ -59,17 +59,16 @@ def bench_on_phone(
 ) -> ResultRecord:
     """Measures the bundles on the phone; `native` is TFLite's `benchmark_model` for its processor.
 
-    Leaves nothing on the phone. Raises
-    `InputError` for settings that a phone cannot do, `BundleError` for a bundle that is wrong,
-    `DeviceError` when the phone refuses, and `DeviceLostError` when it is lost on the way, with
-    what was measured before as its `result`. A bundle that the tool cannot run keeps what was
-    measured, with an invalid finding; `DeviceError` is raised when none can be run.
+    Leaves nothing on the phone. Raises `InputError` for settings that a phone cannot do,
+    `BundleError` for an invalid bundle, `DeviceError` when the phone refuses or can run none of the
+    bundles, and `DeviceLostError`, with the result so far, when it is lost. A bundle that the tool
+    cannot run keeps its measurements, with an invalid finding.
     """
     _check_settings(settings)
     with ExitStack() as stack:
         opened = [stack.enter_context(open_bundle(path, verify_hashes=True)) for path in bundles]
+        check_names(opened)
         subjects = [PhoneSubject(bundle, settings, n) for n, bundle in enumerate(opened)]
-        _check_names(subjects)
         stack.enter_context(sigterm_as_interrupt())
         device.connect(timeout_s=_CONNECT_S)
         stack.callback(device.close)
@@ -107,16 +106,6 @@ def _check_settings(settings: Settings) -> None:
                 where=option,
                 fix="leave it out, or measure on a board",
             )
-
-
-def _check_names(subjects: Sequence[PhoneSubject]) -> None:
-    if not subjects:
-        raise InputError("no bundle to measure", fix="name at least one bundle folder")
-    names = [subject.name for subject in subjects]
-    for subject in subjects:
-        if names.count(subject.name) > 1:
-            raise InputError("another bundle has the same name", where=subject.bundle.path,
-                             found=subject.name, fix="name each bundle once")  # fmt: skip
 
 
 @contextmanager

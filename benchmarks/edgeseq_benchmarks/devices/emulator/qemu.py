@@ -20,10 +20,9 @@ from edgeseq_benchmarks.bench.limits.boards import Board
 from edgeseq_benchmarks.devices.base import DeviceLostError
 from edgeseq_benchmarks.devices.emulator.board_image import HOST_ALIAS, BoardImage
 from edgeseq_benchmarks.devices.emulator.host_tools import START_TOOLS, find_tool, require_tools
-from edgeseq_benchmarks.devices.ssh import SshDevice
 
 USER = "root"
-_LOOPBACK = "127.0.0.1"
+LOOPBACK = "127.0.0.1"
 _POLL_S = 0.25
 _CONSOLE_LINES = 4
 # $1 is a word for `ps`; the rest is the command. The reader kills the whole process group.
@@ -84,7 +83,7 @@ class QemuBoard:
         board, image = self.board, self.image
         disk = str(image.disk).replace(",", ",,")
         drive = f"if=none,id=root,format=raw,snapshot=on,file={disk}"
-        forward = f"user,id=net,hostfwd=tcp:{_LOOPBACK}:{self.port}-:22"
+        forward = f"user,id=net,hostfwd=tcp:{LOOPBACK}:{self.port}-:22"
         console = str(self._path("console")).replace(",", ",,")
         return [
             *(find_tool("qemu-system-aarch64") or "qemu-system-aarch64", "-nodefaults"),
@@ -101,7 +100,7 @@ class QemuBoard:
 
     def _answers(self) -> bool:
         """Whether the ssh server greets; QEMU itself takes every connection and drops it."""
-        with contextlib.suppress(OSError), socket.create_connection((_LOOPBACK, self.port), 5) as s:
+        with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, self.port), 5) as s:
             return s.recv(4) == b"SSH-"
         return False
 
@@ -138,22 +137,10 @@ class QemuBoard:
             "CheckHostIP=no",
         ]
 
-    def ssh(self) -> SshDevice:
-        """The board as a device over ssh, not yet connected; the user's own settings left out."""
-        return SshDevice(
-            _LOOPBACK,
-            user=USER,
-            port=self.port,
-            name=f"emulated:{self.board.name}",
-            emulated=True,
-            config_file=Path(os.devnull),
-            options=self.ssh_options(),
-        )
-
     def ssh_command(self) -> list[str]:
         """The command with which a person connects to the board."""
         options = [word for option in self.ssh_options() for word in ("-o", option)]
-        return ["ssh", *options, "-p", str(self.port), f"{USER}@{_LOOPBACK}"]
+        return ["ssh", *options, "-p", str(self.port), f"{USER}@{LOOPBACK}"]
 
     def stop(self) -> None:
         """Ends QEMU; never raises, and may be called twice."""
@@ -168,5 +155,5 @@ class QemuBoard:
 def _free_port() -> int:
     """A free port of the loopback interface."""
     with socket.socket() as probe:
-        probe.bind((_LOOPBACK, 0))
+        probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
