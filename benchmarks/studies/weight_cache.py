@@ -78,7 +78,7 @@ def with_interpreter(task: CacheTask) -> Answer:
 def with_compiled_model(task: CacheTask) -> Answer:
     """The same through `CompiledModel`, one thread, with the cache file if there is one."""
     # The runtime is loaded in the measured child alone.
-    from ai_edge_litert import compiled_model, cpu_options, options
+    from ai_edge_litert import compiled_model, cpu_options, options  # noqa: PLC0415 - see above
 
     cpu = cpu_options.CpuOptions(num_threads=1, xnnpack_weight_cache_path=task.cache)
     model = compiled_model.CompiledModel.from_file(
@@ -114,7 +114,7 @@ def child() -> None:
     """One process: import, load, predict, print what it cost."""
     task = decode_json(sys.stdin.buffer.read(), CacheTask)
     # Both belong to the bare runtime, whose memory is not counted.
-    from ai_edge_litert import compiled_model, interpreter  # noqa: F401 - see above
+    from ai_edge_litert import compiled_model, interpreter  # noqa: F401, PLC0415 - see above
 
     trim()
     before = read_memory("runtime_imported", peak_is_of_phase=False)

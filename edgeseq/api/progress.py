@@ -101,7 +101,7 @@ def in_notebook() -> bool:
 @contextmanager
 def _notebook_bars() -> Iterator[ProgressCallback]:
     """Gives a callback that shows the latest stage as one HTML bar; it disappears at the end."""
-    from IPython.display import HTML, display  # only a notebook has it
+    from IPython.display import HTML, display  # noqa: PLC0415 - only a notebook has it
 
     handle: Any = None
     show_at = time.monotonic() + BAR_DELAY_S

@@ -139,7 +139,7 @@ class Result:
     def _measurements(self) -> dict[str, BundleMeasurement]:
         # NumPy must not be loaded while this process measures: its pages would be shared with the
         # models that run inside limits.
-        from edgeseq.reporting.rows import derive_row
+        from edgeseq.reporting.rows import derive_row  # noqa: PLC0415 - see above
 
         runs = self.record.runs
         return {
@@ -201,7 +201,7 @@ class Result:
             InputError: pandas is not installed (see `to_rows`).
         """
         try:
-            import pandas as pd  # optional: nothing else needs it
+            import pandas as pd  # noqa: PLC0415 - optional: nothing else needs it
         except ModuleNotFoundError as error:
             raise InputError(
                 "to_frame needs pandas, which is not installed",
@@ -224,7 +224,7 @@ class Result:
 
     def _repr_html_(self) -> str:
         # As above.
-        from edgeseq.reporting.format import model_figures
+        from edgeseq.reporting.format import model_figures  # noqa: PLC0415 - see above
 
         figures = [(measured.name, model_figures(measured.row)) for measured in self]
         columns = [figure.title for figure in figures[0][1]] if figures else []

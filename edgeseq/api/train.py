@@ -111,7 +111,7 @@ def run_training(
             overwrite=options.get("overwrite", False),
         )
         start_tensorflow()  # takes seconds, so only where it is needed
-        from edgeseq_converters.training import trainer
+        from edgeseq_converters.training import trainer  # noqa: PLC0415 - TensorFlow takes seconds, so only where it is needed
 
         num_seeds = options.get("seeds", 1)
         with output_folder(out, arch) as (path, folder):
@@ -153,7 +153,7 @@ def start_tensorflow() -> None:
     try:
         with Path(os.devnull).open("wb") as devnull:
             os.dup2(devnull.fileno(), 2)
-        import tensorflow as tf
+        import tensorflow as tf  # noqa: PLC0415 - TensorFlow takes seconds, so only where it is needed
 
         tf.config.list_logical_devices()
     finally:

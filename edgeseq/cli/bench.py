@@ -156,7 +156,7 @@ def _print_outcomes(
 ) -> None:
     # NumPy must not be loaded while this process measures: its pages would be shared with the
     # models that run inside limits.
-    from edgeseq.cli.bench_table import print_result, result_rows
+    from edgeseq.cli.bench_table import print_result, result_rows  # noqa: PLC0415 - see above
 
     answers: list[dict[str, Any]] = []
     written = []

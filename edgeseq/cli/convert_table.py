@@ -48,7 +48,7 @@ def print_result(result: ConversionResult) -> None:
 
 def _print_table(bundles: Sequence[Bundle]) -> None:
     # Loads NumPy, which `edgeseq convert` must find unloaded.
-    from edgeseq.tasks.scoring import metric_of
+    from edgeseq.tasks.scoring import metric_of  # noqa: PLC0415 - see above
 
     # Eight columns within 80 characters: no lines between them.
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)

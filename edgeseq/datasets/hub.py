@@ -50,7 +50,7 @@ def load_hub(
     if not hub_name:
         raise DataError("no data set named", where=name, expected="hf:NAME or hf:NAME:CONFIG")
     try:
-        import datasets
+        import datasets  # noqa: PLC0415 - optional: the extra datasets
     except ImportError as error:
         raise FetchError(
             "the hub's data sets need the package `datasets`",

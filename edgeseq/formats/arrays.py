@@ -21,7 +21,7 @@ def array_bytes(arrays: Mapping[str, Any], metadata: dict[str, str] | None = Non
     transposed one would be read back in the wrong order; here each is stored by rows.
     """
     # A process that only reads formats holds no NumPy: its memory is measured.
-    import safetensors.numpy
+    import safetensors.numpy  # noqa: PLC0415 - see above
 
     in_order = {
         name: array if array.flags.c_contiguous else array.copy(order="C")
@@ -35,7 +35,7 @@ def arrays_from_bytes(content: bytes, *, where: Path, fix: str) -> dict[str, Any
 
     Raises `CheckpointError` when it is not a safetensors file.
     """
-    import safetensors.numpy
+    import safetensors.numpy  # noqa: PLC0415 - as in `array_bytes`
 
     try:
         arrays: dict[str, Any] = safetensors.numpy.load(content)

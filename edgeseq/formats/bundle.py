@@ -423,7 +423,7 @@ def check_model(bundle: BundleFiles) -> None:
     Apart from `read_bundle` because it walks through the whole graph: tenths of a second, and
     memory that a process that is measured should not hold. Raises `BundleError`.
     """
-    from edgeseq.formats.tflite_file import read_tflite
+    from edgeseq.formats.tflite_file import read_tflite  # noqa: PLC0415 - loads flatbuffers, which reading a manifest does not need
 
     promised = bundle.manifest.signature
     expected = [

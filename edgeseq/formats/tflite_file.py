@@ -191,7 +191,7 @@ class _Parser:
     """One pass over a model; raises one of `_MALFORMED` for whatever does not fit."""
 
     def __init__(self, content: bytes | mmap.mmap) -> None:
-        import tflite
+        import tflite  # noqa: PLC0415 - loads flatbuffers: only who parses a file needs it
 
         self._schema = tflite
         self._content = content

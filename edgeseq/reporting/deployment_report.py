@@ -76,7 +76,7 @@ class Report:
         if not can_draw():
             return tuple(table_sections(decision.group) for decision in self.decisions)
         # altair belongs to the extra `report`, which a device lacks.
-        from edgeseq.reporting.charts.chart_sections import report_sections
+        from edgeseq.reporting.charts.chart_sections import report_sections  # noqa: PLC0415 - see above
 
         return tuple(
             report_sections(decision, self._examples_of(decision)) for decision in self.decisions
@@ -109,7 +109,7 @@ class Report:
                 fix="pip install 'edgeseq[report]'",
             )
         # jinja2 and vl_convert belong to the extra `report`, which a device lacks.
-        from edgeseq.reporting.page import PageGroup, render_page
+        from edgeseq.reporting.page import PageGroup, render_page  # noqa: PLC0415 - see above
 
         groups = [
             PageGroup(decision, view, sections)
@@ -160,7 +160,7 @@ class Report:
         if not figures:
             return
         # vl_convert belongs to the extra `report`, which a device lacks.
-        from edgeseq.reporting.charts.chart_sections import draw_png
+        from edgeseq.reporting.charts.chart_sections import draw_png  # noqa: PLC0415 - see above
 
         folder.mkdir()
         for index, (name, figure) in enumerate(figures):

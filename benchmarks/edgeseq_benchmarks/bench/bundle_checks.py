@@ -48,7 +48,7 @@ def check_operators(bundle: BundleFiles, package: str) -> None:
     A release without a table is not checked: loading it shows. Raises `BundleError`.
     """
     # Loads flatbuffers; the parent of the measured process, which imports this too, stays small.
-    from edgeseq.formats import tflite_file, tflite_runtimes
+    from edgeseq.formats import tflite_file, tflite_runtimes  # noqa: PLC0415 - see above
 
     try:
         runtime = f"{package} {metadata.version(package)}"

@@ -211,8 +211,8 @@ class _Worker:
 
     def check(self, command: protocol.CheckBundle) -> protocol.BundleChecked:
         # Imported here: a process that is measured holds none of this.
-        from edgeseq_benchmarks.bench.bundle_checks import check_bundle
-        from edgeseq_benchmarks.bench.limits.rlimit import bound_this_process
+        from edgeseq_benchmarks.bench.bundle_checks import check_bundle  # noqa: PLC0415 - see above
+        from edgeseq_benchmarks.bench.limits.rlimit import bound_this_process  # noqa: PLC0415 - see above
 
         bound_this_process()
         check_bundle(command.path, find_runtime().package)
@@ -220,7 +220,7 @@ class _Worker:
 
     def profile(self, command: protocol.ProfileOperators) -> protocol.OperatorTimings:
         # Imported here: a process that is measured holds none of this.
-        from edgeseq_benchmarks.bench.probes.litert_profiler import profile
+        from edgeseq_benchmarks.bench.probes.litert_profiler import profile  # noqa: PLC0415 - see above
 
         texts = [text if isinstance(text, str) else " ".join(text) for text in command.texts]
         exact = (self.tokenizer.encode_exact(text, command.tokens) for text in texts)

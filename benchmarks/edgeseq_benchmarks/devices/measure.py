@@ -117,7 +117,7 @@ def _measure_on_phone(
     device: Device, request: BenchRequest, progress: ProgressCallback
 ) -> ResultRecord:
     # It loads NumPy and the TFLite schema, which no other benchmark needs.
-    from edgeseq_benchmarks.devices.android.phone_bench import bench_on_phone
+    from edgeseq_benchmarks.devices.android.phone_bench import bench_on_phone  # noqa: PLC0415 - see above
 
     if request.native is None:
         raise InputError(

@@ -86,7 +86,7 @@ class PeerTfliteModel:
     """
 
     def __init__(self, path: str, length: int, padding_id: int, threads: int) -> None:
-        from ai_edge_litert.interpreter import Interpreter
+        from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415 - only the contender that needs it loads it
 
         self._interpreter = Interpreter(model_path=path, num_threads=threads)
         inputs = sorted(
@@ -124,7 +124,7 @@ class OnnxModel:
     """An .onnx file with an open sequence axis."""
 
     def __init__(self, path: str, _length: int, _padding_id: int, threads: int) -> None:
-        import onnxruntime
+        import onnxruntime  # noqa: PLC0415 - only the contender that needs it loads it
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1

@@ -79,7 +79,7 @@ def main(arguments: list[str]) -> int:
         command = [sys.executable, "-m", __spec__.name.rpartition(".")[0], *arguments]
         return subprocess.run(command, env=pinned_environment(), check=False).returncode
     # NumPy reads the pinned environment when it is loaded, which must not be earlier.
-    from .all_entries import compute_entries
+    from .all_entries import compute_entries  # noqa: PLC0415 - see above
 
     entries = compute_entries()
     if "--write" in arguments:

@@ -107,7 +107,7 @@ def _trained_models(folder: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _keras_files(folder: Path) -> Iterator[tuple[str, Any]]:
-    import keras  # TensorFlow: after everything that does without it
+    import keras  # noqa: PLC0415 - TensorFlow: after everything that does without it
 
     layers = keras.layers
     for kind, layer in (("lstm", layers.LSTM), ("gru", layers.GRU)):

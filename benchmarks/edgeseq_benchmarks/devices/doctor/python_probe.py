@@ -25,7 +25,7 @@ MODULES = (
 def version_of(module: str) -> str:
     """The version of an installed module, "" where it is unknown."""
     try:
-        from importlib.metadata import version  # missing before Python 3.8
+        from importlib.metadata import version  # noqa: PLC0415 - missing before Python 3.8
 
         return version(module.replace("_", "-")) or ""
     except Exception:  # noqa: BLE001 - that, or a module without metadata

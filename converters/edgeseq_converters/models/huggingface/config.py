@@ -71,7 +71,7 @@ def describe(content: bytes, *, where: Path) -> Described:
     Raises `CheckpointError` naming the field when the model is of another family or does
     something that the graphs do not.
     """
-    from transformers import AutoConfig
+    from transformers import AutoConfig  # noqa: PLC0415 - takes a second; most models need none of it
 
     try:
         fields = decode_json(content, dict[str, Any])

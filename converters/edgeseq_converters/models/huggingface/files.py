@@ -167,7 +167,7 @@ def _hub_folder(hub_id: str, progress: ProgressCallback) -> Path:
     Pickles are fetched only where there is nothing else.
     """
     # Loads an HTTP client, which local folders never need.
-    from huggingface_hub import errors, snapshot_download
+    from huggingface_hub import errors, snapshot_download  # noqa: PLC0415 - see above
 
     stage = f"fetch {hub_id}"
     progress(ProgressUpdate(stage))

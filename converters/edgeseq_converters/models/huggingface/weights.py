@@ -118,7 +118,7 @@ def _safetensor(entry: Mapping[str, Any]) -> StoredTensor:
 
 def _parse_pickle(content: bytes, *, where: Path) -> dict[str, StoredTensor]:
     try:
-        import torch
+        import torch  # noqa: PLC0415 - optional: only pickled checkpoints need it
     except ModuleNotFoundError as failure:
         raise CheckpointError(
             "holds its weights in PyTorch's pickle, and PyTorch is not installed",

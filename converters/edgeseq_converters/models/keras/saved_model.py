@@ -58,8 +58,8 @@ class _Checkpoint:
 
     def __init__(self, path: Path, variable_paths: Mapping[str, str]) -> None:
         # TensorFlow takes seconds to load; of all formats a SavedModel alone needs it.
-        import tensorflow as tf
-        from tensorflow.core.protobuf.trackable_object_graph_pb2 import (
+        import tensorflow as tf  # noqa: PLC0415 - see above
+        from tensorflow.core.protobuf.trackable_object_graph_pb2 import (  # noqa: PLC0415 - see above
             TrackableObjectGraph,
         )
 

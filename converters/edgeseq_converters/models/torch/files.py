@@ -49,7 +49,7 @@ def _safetensors(path: Path) -> dict[str, FloatArray]:
 
 def _torch(path: Path, key: str | None) -> dict[str, FloatArray]:
     try:
-        import torch
+        import torch  # noqa: PLC0415 - optional: only PyTorch files need it
     except ModuleNotFoundError as failure:
         raise CheckpointError(
             "needs PyTorch to be read",
