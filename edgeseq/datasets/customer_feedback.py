@@ -133,9 +133,7 @@ def load_with_counts(
             f"read {NAME}", num_kept, num_kept, note=f"{counts.read - num_kept} copies left out"
         )
     )
-    dataset = make_dataset(
-        NAME, "sentiment", LABELS, **splits, licence=LICENCE, origin=ORIGIN
-    )  # fmt: skip
+    dataset = make_dataset(NAME, "sentiment", LABELS, splits, licence=LICENCE, origin=ORIGIN)
     return dataset, counts
 
 

@@ -118,7 +118,7 @@ def _answer(word: str, where: str) -> bool:
 def _read(entry: DatasetEntry, paths: tuple[Path, ...]) -> Dataset:
     splits = {split: read_gap(path) for split, path in zip(FILES, paths, strict=True)}
     return make_dataset(
-        entry.name, entry.task, LABELS, **splits, licence=entry.licence, origin=entry.origin
+        entry.name, entry.task, LABELS, splits, licence=entry.licence, origin=entry.origin
     )
 
 

@@ -87,7 +87,7 @@ def load_dataset(
 ) -> AnyDataset:
     """The data set called `name` (see the table above), fetched first where that is needed.
 
-    `task` says what a user's file is for (default: what its suffix tells, else
+    `task` is what a user's file is for (default: by its suffix, else
     `text-classification`); a registered data set has its own task, and another one is refused.
     `data_dir` is a folder with local copies, looked at before any network; `columns` is for files
     and the hub. Raises `DataError` for an unknown name or a set that is not what its format

@@ -95,10 +95,8 @@ def make_dataset(
     name: str,
     task: str,
     labels: Sequence[str],
+    splits: Mapping[SplitName, Sequence[ExampleT]],
     *,
-    train: Sequence[ExampleT],
-    dev: Sequence[ExampleT],
-    test: Sequence[ExampleT],
     licence: str,
     origin: str,
 ) -> Dataset[ExampleT]:
@@ -108,11 +106,7 @@ def make_dataset(
     an example's label is not in `labels`, it does not have one tag per word, or a label has no
     example in train. Tags `I-X` may be missing there: entities of one word are learned without.
     """
-    splits: tuple[tuple[SplitName, Sequence[ExampleT]], ...] = (
-        ("train", train),
-        ("dev", dev),
-        ("test", test),
-    )
+    in_order = [(split, splits[split]) for split in SPLITS]
     if len(labels) < 2:
         raise DataError(
             "a data set needs two labels or more",
@@ -121,7 +115,7 @@ def make_dataset(
             fix="check that the label column was named and not, say, an id",
         )
     ids: set[str] = set()
-    for split, examples in splits:
+    for split, examples in in_order:
         if not examples:
             raise DataError(
                 f"the {split} split is empty", where=name, fix="give more examples or a file for it"
@@ -131,7 +125,7 @@ def make_dataset(
             if example.id in ids:
                 raise DataError("an id appears twice", where=name, found=repr(example.id))
             ids.add(example.id)
-    known = {label for example in train for label in labels_of(example)}
+    known = {label for example in splits["train"] for label in labels_of(example)}
     missing = [label for label in labels if label not in known and not label.startswith("I-")]
     if missing:
         raise DataError(
@@ -144,12 +138,12 @@ def make_dataset(
         name=name,
         task=task,
         labels=tuple(labels),
-        train=tuple(train),
-        dev=tuple(dev),
-        test=tuple(test),
+        train=tuple(splits["train"]),
+        dev=tuple(splits["dev"]),
+        test=tuple(splits["test"]),
         licence=licence,
         origin=origin,
-        sha256=canonical_sha256(task, labels, splits),
+        sha256=canonical_sha256(task, labels, in_order),
     )
 
 

@@ -24,7 +24,7 @@ LABELS = ("negative", "neutral", "positive")
 def _read(entry: DatasetEntry, paths: tuple[Path, ...]) -> Dataset:
     splits = {split: _read_split(path, split) for split, path in zip(SPLITS, paths, strict=True)}
     return make_dataset(
-        entry.name, entry.task, LABELS, **splits, licence=entry.licence, origin=entry.origin
+        entry.name, entry.task, LABELS, splits, licence=entry.licence, origin=entry.origin
     )
 
 

@@ -57,7 +57,7 @@ def tagged_dataset(
     }
     tags = {tag for sentence in splits["train"] for tag in sentence.tags}
     labels = bio_labels(tags) if task_of(task).bio_labels else tuple(sorted(tags))
-    return make_dataset(name, task, labels, **renamed, licence=licence, origin=origin)
+    return make_dataset(name, task, labels, renamed, licence=licence, origin=origin)
 
 
 def bio_labels(tags: set[str]) -> tuple[str, ...]:

@@ -83,4 +83,4 @@ def labelled_dataset(
     }
     if labels is None:
         labels = sorted({example.label for example in filled["train"]})
-    return make_dataset(name, task, labels, **renamed, licence=licence, origin=origin)
+    return make_dataset(name, task, labels, renamed, licence=licence, origin=origin)

@@ -370,18 +370,19 @@ def read_result(path: Path) -> ResultRecord:
 
 def _check_counts(path: Path, run: Run) -> None:
     """Answers by word must be as many as their examples' words."""
-    found = run.predictions
-    if found is None or not found.counts:
+    predictions = run.predictions
+    if predictions is None or not predictions.counts:
         return
-    columns = {"sources": (len(found.sources), len(found.counts))}
-    if found.gold or not found.log_probabilities:
+    columns = {"sources": (len(predictions.sources), len(predictions.counts))}
+    if predictions.gold or not predictions.log_probabilities:
         columns |= {
-            name: (len(getattr(found, name)), sum(found.counts)) for name in ("gold", "predicted")
+            name: (len(getattr(predictions, name)), sum(predictions.counts))
+            for name in ("gold", "predicted")
         }
     else:
-        columns["log_probabilities"] = (len(found.log_probabilities), len(found.counts))
+        columns["log_probabilities"] = (len(predictions.log_probabilities), len(predictions.counts))
     for name, (length, expected) in columns.items():
-        if length != expected or min(found.counts) < 0:
+        if length != expected or min(predictions.counts) < 0:
             raise ResultError(
                 f"{name} of {run.bundle.name} do not fit the words of the examples",
                 where=path,

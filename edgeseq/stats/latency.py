@@ -229,7 +229,7 @@ def block_length(series: npt.NDArray[np.generic]) -> float:
     """The block length that estimates the variance of a series' mean best; at least 1.
 
     (2 G² / D)^⅓ n^⅓ with G = Σ λ(k/M) |k| R(k) and D = 4/3 (Σ λ(k/M) R(k))², R the autocovariance,
-    λ the flat-top window and M twice the last lag whose correlation stands out (Politis & White
+    λ the flat-top window and M twice the last lag whose correlation is significant (Politis & White
     2004, Econometric Reviews 23, as corrected by Patton, Politis & White 2009, 28, for blocks
     that wrap around). It grows with n^⅓ and with the correlation.
     """
@@ -244,10 +244,10 @@ def block_length(series: npt.NDArray[np.generic]) -> float:
     run = max(5, math.ceil(math.sqrt(math.log10(n))))
     furthest = min(math.ceil(math.sqrt(n)) + run, n - 1)
     correlation = np.abs(covariance[1 : furthest + 1] / covariance[0])
-    stands_out = np.flatnonzero(correlation >= 2 * math.sqrt(math.log10(n) / n)) + 1
+    significant = np.flatnonzero(correlation >= 2 * math.sqrt(math.log10(n) / n)) + 1
     last = 1
-    for lag in stands_out.tolist():
-        if lag - last > run:  # `run` lags in a row did not stand out: the rest is chance
+    for lag in significant.tolist():
+        if lag - last > run:  # `run` lags in a row were not significant: the rest is chance
             break
         last = lag
     window = min(2 * last, furthest)

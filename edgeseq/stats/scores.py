@@ -24,6 +24,8 @@ from edgeseq.stats.classification import FloatArray, IntArray, accuracy, confusi
 
 Metric = Literal["accuracy", "macro_f1"]
 
+LEVEL, ALPHA = 0.95, 0.05
+"""Of two-sided intervals, and of one-sided bounds."""
 RESAMPLES = 10_000
 """Enough that the bounds of a 95 % interval move by less than a twentieth of its width."""
 
@@ -127,8 +129,6 @@ def paired_bootstrap(
     n_classes: int,
     *,
     metric: Metric = "accuracy",
-    level: float = 0.95,
-    alpha: float = 0.05,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Difference:
@@ -142,8 +142,6 @@ def paired_bootstrap(
     `gold`, `a` and `b` are classes of shape (n,). Raises `DataError` for classes out of range and
     `InputError` for lengths that differ or settings out of range.
     """
-    _check_fraction("level", level)
-    _check_fraction("alpha", alpha)
     if resamples < 100:
         raise InputError("too few resamples", found=resamples, expected=">= 100")
     gold_array, a_array, b_array = _same_length(gold, a, b)
@@ -168,9 +166,7 @@ def paired_bootstrap(
         score_b = _score((drawn @ into_b).reshape(shape), metric)
         differences.append(score_a - score_b)
     drawn_differences = np.concatenate(differences)
-    return bootstrap_difference(
-        metric, float(observed), drawn_differences, n, level=level, alpha=alpha
-    )
+    return bootstrap_difference(metric, float(observed), drawn_differences, n)
 
 
 def cluster_bootstrap(
@@ -195,22 +191,15 @@ def cluster_bootstrap(
     return np.concatenate(drawn).astype(np.float64)
 
 
-def bootstrap_difference(
-    metric: str,
-    observed: float,
-    drawn: FloatArray,
-    n: int,
-    *,
-    level: float = 0.95,
-    alpha: float = 0.05,
-) -> Difference:
+def bootstrap_difference(metric: str, observed: float, drawn: FloatArray, n: int) -> Difference:
     """A `Difference` from the observed one and those of resamples [resamples], of `n` clusters."""
-    low, high, bound = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2, alpha]).tolist()
+    tail = (1 - LEVEL) / 2
+    low, high, bound = np.quantile(drawn, [tail, 1 - tail, ALPHA]).tolist()
     return Difference(
         metric=metric,
-        interval=Interval(estimate=observed, low=low, high=high, level=level, n=n),
+        interval=Interval(estimate=observed, low=low, high=high, level=LEVEL, n=n),
         lower_bound=bound,
-        alpha=alpha,
+        alpha=ALPHA,
     )
 
 

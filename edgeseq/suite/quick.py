@@ -90,7 +90,7 @@ def take_subset(
         f"{dataset.name} (a part: {sizes})",
         dataset.task,
         dataset.labels,
-        **parts,
+        parts,
         licence=dataset.licence,
         origin=dataset.origin,
     )

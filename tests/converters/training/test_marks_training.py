@@ -165,7 +165,7 @@ def invented() -> Dataset[Any]:
         return made
 
     parts = {name: part(name, count) for name, count in (("train", 96), ("dev", 40), ("test", 9))}
-    return make_dataset("pronouns", "coref", ("A", "B", "neither"), **parts, licence="", origin="")
+    return make_dataset("pronouns", "coref", ("A", "B", "neither"), parts, licence="", origin="")
 
 
 def test_a_bert_and_an_lstm_learn_from_marked_mentions(

@@ -58,7 +58,7 @@ def make_part(name: str, count: int, seed: int) -> list[TextExample]:
 @pytest.fixture(scope="module")
 def data() -> Dataset:
     parts = {name: make_part(name, count, seed) for name, count, seed in PARTS}
-    return make_dataset("invented", "sentiment", LABELS, **parts, licence="", origin="")
+    return make_dataset("invented", "sentiment", LABELS, parts, licence="", origin="")
 
 
 PARTS = (("train", 120, 0), ("dev", 30, 1), ("test", 30, 2))

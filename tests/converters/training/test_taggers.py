@@ -51,7 +51,7 @@ def tagged(count: int = 24) -> Dataset[TaggedExample]:
         name: tuple(sentence(name, number) for number in range(count))
         for name in ("train", "dev", "test")
     }
-    return make_dataset("invented", "ner", TAGS, **parts, licence="none", origin="invented")
+    return make_dataset("invented", "ner", TAGS, parts, licence="none", origin="invented")
 
 
 def tagger(arch: str) -> TrainedModel:

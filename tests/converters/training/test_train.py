@@ -77,9 +77,7 @@ def make_data(train: int = 320, *, scores: bool = False) -> Dataset:
         "invented",
         "sentiment",
         corpus.LABELS,
-        train=part("train", train, 0),
-        dev=part("dev", 60, 1),
-        test=part("test", 20, 2),
+        {"train": part("train", train, 0), "dev": part("dev", 60, 1), "test": part("test", 20, 2)},
         licence="",
         origin="",
     )
@@ -303,9 +301,11 @@ def test_refuses_teachers_that_cannot_teach(data: Dataset, teacher: Path, tmp_pa
         "two",
         "sentiment",
         ("negative", "positive"),
-        train=two,
-        dev=[e for e in data.dev if e.label != "neutral"],
-        test=[e for e in data.test if e.label != "neutral"],
+        {
+            "train": two,
+            "dev": [e for e in data.dev if e.label != "neutral"],
+            "test": [e for e in data.test if e.label != "neutral"],
+        },
         licence="",
         origin="",
     )

@@ -42,7 +42,7 @@ def example(number: int, label: str = "a", **fields: str) -> TextExample:
 
 def dataset_of(**parts):
     given = {"train": [example(1), example(2, "b")], "dev": [example(3)], "test": [example(4)]}
-    return make_dataset("made", "sentiment", ("a", "b"), **given | parts, licence="", origin="")
+    return make_dataset("made", "sentiment", ("a", "b"), given | parts, licence="", origin="")
 
 
 def test_buckets_do_not_change() -> None:

@@ -36,9 +36,11 @@ def make_data(*texts: str) -> Dataset:
         "invented",
         "sentiment",
         ("bad", "good"),
-        train=part("train", texts or ("A lamp.", "A tent.", "A kettle.")),
-        dev=part("dev", ("A router.",)),
-        test=part("test", ("A jacket.",)),
+        {
+            "train": part("train", texts or ("A lamp.", "A tent.", "A kettle.")),
+            "dev": part("dev", ("A router.",)),
+            "test": part("test", ("A jacket.",)),
+        },
         licence="",
         origin="",
     )
