@@ -30,11 +30,11 @@ from edgeseq_converters.models.network import Activation, Dense, Network
 from edgeseq_converters.models.reference import reference_answers
 
 RANDOM_LENGTHS = (1, 2, 5, 8, 13, 21, 32, 64)
-"""Of the random texts that a file is compared on where no token ids are named: 4 of each."""
+"""Lengths of the random texts that a file is compared on without token ids: 4 texts each."""
 
 
 class BareFile(msgspec.Struct, frozen=True):
-    """What was written, and how far it is from the float model on `n_examples` texts.
+    """The file that was written, and its difference from the float model on `n_examples` texts.
 
     `max_abs_error` is over the outputs, `relative_error` that over the largest |output|; `shape`
     is the output's, −1 an open axis of tokens; `tried_runtime` says how an older runtime that the
@@ -100,8 +100,10 @@ def convert_to_file(
         outputs = run_model(file, texts, stage="compare with the float model", progress=progress)
         pairs = list(zip(reference, outputs, strict=True))
         # A network that masks padding ends with the text.
-        error = max(float(np.abs(want - values[: len(want)]).max()) for want, values in pairs)
-        largest = max(float(np.abs(want).max()) for want in reference)
+        error = max(
+            float(np.abs(expected - values[: len(expected)]).max()) for expected, values in pairs
+        )
+        largest = max(float(np.abs(expected).max()) for expected in reference)
         check_relative_error(error / max(largest, 1e-6), plan.recipe, where=out)
         tried_runtime = check_older_runtime(
             plan.target.runtime, file, texts, outputs, plan.recipe, progress=progress
@@ -134,7 +136,7 @@ def _check_options(
             )
         if task_of(model.manifest.task).is_streaming:
             raise InputError(
-                "a model of the next token is converted to a bundle",
+                "a language model is converted to a bundle",
                 where=imported.source,
                 fix="name a folder with --out",
             )

@@ -57,7 +57,7 @@ def _fit_checkpoint(model: TrainedModel, source: Path, dataset: AnyDataset) -> T
     head = "token_classification" if by_word else "sequence_classification"
     if model.manifest.bert is not None and model.manifest.bert.head != head:
         raise CheckpointError(
-            "has another head than the task needs",
+            "does not have the head that the task needs",
             where=source,
             found=f"a head for {model.manifest.bert.head}",
             expected=f"a head for {'token' if by_word else 'sequence'} classification",
@@ -83,7 +83,7 @@ def _classifier(
     network = with_logits(network)
     if network.outputs != len(dataset.labels):
         raise CheckpointError(
-            "has another number of outputs than the data has labels",
+            "the number of outputs is not that of the labels",
             where=source,
             found=network.outputs,
             expected=f"{len(dataset.labels)} ({', '.join(dataset.labels)})",
@@ -146,7 +146,7 @@ def _trim(
 def _check_dataset(dataset: AnyDataset, model: TrainedModel) -> None:
     if dataset.labels != model.manifest.labels:
         raise DataError(
-            f"has other labels than the model {model.manifest.name}",
+            f"its labels are not those of the model {model.manifest.name}",
             where=dataset.name,
             found=", ".join(dataset.labels),
             expected=", ".join(model.manifest.labels),

@@ -34,7 +34,7 @@ _UNREADABLE_SUFFIXES = {
 
 
 class ImportOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model from elsewhere lacks.
+    """What completes a model from elsewhere.
 
     `tokenizer` (a `tokenizers` file) and `description` (the layers of PyTorch weights) are for
     recurrent networks, `head` for Hugging Face checkpoints; `max_tokens` is the longest text of

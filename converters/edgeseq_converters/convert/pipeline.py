@@ -134,8 +134,8 @@ def _first_accepted(
     options: ConversionOptions,
     refused: dict[str, str],
 ) -> tuple[ConversionPlan, BundleManifest]:
-    """The first plan that is good enough, with its bundle; in a search the reasons against smaller
-    recipes go to `refused`."""
+    """The first plan that is good enough, with its bundle; a search adds to `refused` why smaller
+    recipes are not."""
     for plan in candidates:
         try:
             return plan, converter.convert(plan)
@@ -195,7 +195,7 @@ class _BundleConverter:
             return self._write(draft, plan, lowered, measured, tried_runtime)
 
     def _comparison(self, plan: ConversionPlan) -> TextComparison | StreamComparison:
-        """That of the plan's longest text; its float reference is computed once."""
+        """The comparison at the plan's longest text; its float reference is computed once."""
         max_tokens = plan.target.steps or self._model.manifest.max_tokens
         if max_tokens not in self._comparisons:
             self._comparisons[max_tokens] = (
@@ -208,7 +208,7 @@ class _BundleConverter:
         return self._comparisons[max_tokens]
 
     def _signature(self, target: Target) -> Signature | None:
-        """What the file must have; None for a model of the next token, whose states vary."""
+        """The signature that the file must have; None for a language model, whose states vary."""
         if self._task.is_streaming:
             return None
         shape = answer_shape(self._task.head, len(self._model.manifest.labels), target.steps or -1)
@@ -293,7 +293,7 @@ class _BundleConverter:
 
     @functools.cached_property
     def _weights_sha256(self) -> str:
-        """That of the weights as `edgeseq train` writes them."""
+        """The hash of the weights as `edgeseq train` writes them."""
         return hashlib.sha256(array_bytes(self._model.weights)).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""What is to be converted: the user's options, and one plan per output."""
+"""The options of a conversion, and one plan per output."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def plan_bundles(
     manifest: ModelManifest, out: Path, options: ConversionOptions
 ) -> tuple[list[tuple[ConversionPlan, ...]], dict[str, str]]:
     """For each recipe and lowering the plan of a bundle, in a search (`auto`) those to try in turn;
-    and why combinations are left out. The bundle is `out`, or one of several NAME-RECIPE[-LOWERING]
+    and why combinations are skipped. The bundle is `out`, or one of several NAME-RECIPE[-LOWERING]
     in the folder `out`.
 
     Raises `InputError` for unknown names and for options that do not go together.
@@ -79,7 +79,7 @@ def plan_bundles(
         lowerings = lowerings_of(arch, manifest.task)
     _check_length(options, lowerings)
     plans: list[tuple[ConversionPlan, ...]] = []
-    left_out: dict[str, str] = {}
+    skipped: dict[str, str] = {}
     for lowering in lowerings:
         target = plan_target(arch, lowering, options, manifest.max_tokens)
         available = recipes_of(arch, target.lowering)
@@ -92,13 +92,13 @@ def plan_bundles(
             if name == AUTO:
                 candidates = tuple(known for known in BY_SIZE if known in available)
             elif name not in available and len(lowerings) > 1:
-                left_out[f"{name} {lowering}"] = "the lowering has no such recipe"
+                skipped[f"{name} {lowering}"] = "the lowering has no such recipe"
                 continue
             file = path / "model.tflite"
             plans.append(
                 tuple(ConversionPlan(get_recipe(n), target, path, file) for n in candidates)
             )
-    return plans, left_out
+    return plans, skipped
 
 
 def plan_file(arch: Arch, out: Path, options: ConversionOptions) -> ConversionPlan:

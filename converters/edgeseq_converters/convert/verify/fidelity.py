@@ -1,4 +1,4 @@
-"""The converted model against the float one on the data set's texts, and what a recipe allows."""
+"""Compares a converted model with the float one on the data set's texts."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ MLPerf Inference's accuracy targets (99 % of the reference)."""
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """What a comparison gives: the figures of the manifest and the golden examples."""
+    """The result of a comparison: the figures of the manifest and the golden examples."""
 
     fidelity: Fidelity
     golden: Golden
 
 
 class TextComparison:
-    """Compares files made of a text or token classifier with the float model.
+    """Compares files converted from a text or token classifier with the float model.
 
     `calibration` are the token ids that ranges and rounding are chosen on, `token_ids` those that
     the file is run on.
@@ -172,7 +172,7 @@ def check_relative_error(relative: float, recipe: Recipe, *, where: str | Path) 
 def _check_bounds(fidelity: Fidelity, largest: float, recipe: Recipe, *, where: Path) -> None:
     """Raises `ConversionError` when the model is further from the float one than the recipe allows.
 
-    One text in a small sample may always change its label: a tie is no fault of the conversion.
+    One text in a small sample may always change its label, because of a tie.
     """
     check_relative_error(fidelity.max_abs_error / largest, recipe, where=where)
     bound = recipe.bound
@@ -181,8 +181,8 @@ def _check_bounds(fidelity: Fidelity, largest: float, recipe: Recipe, *, where: 
     allowed = max(1, round((1 - bound.label_agreement) * total))
     if changed > allowed:
         raise ConversionError(
-            f"gives {changed} of {total} {'words' if fidelity.n_answers else 'texts'} another "
-            "label than the float model",
+            f"changes the label of {changed} of {total} "
+            f"{'words' if fidelity.n_answers else 'texts'}",
             where=where,
             expected=f"<= {allowed} with {recipe.name} ({bound.reason})",
             fix="choose a finer recipe",

@@ -1,4 +1,4 @@
-"""A .tflite file in the interpreter, in a process of its own: a runtime can crash on a file."""
+"""Runs a .tflite file in a child process, because a runtime can crash on a file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ModelFile(msgspec.Struct, frozen=True):
     """A .tflite file and how it is run; `where` is what errors name.
 
     `output` is the output's name, `width` the size of its last axis, `per_token` whether it has
-    one row per token. A model of the next token has a `window`: how many tokens it sees at most.
+    one row per token. A language model has a `window`: how many tokens it sees at most.
     """
 
     path: Path
@@ -83,7 +83,7 @@ def run_model(
     ]
     if not np.array_equal(outputs[0], outputs.pop(), equal_nan=True):
         raise ConversionError(
-            "gives another output for the same text after other texts: it keeps state",
+            "its output for a text depends on the texts before: it keeps state",
             where=file.where,
         )
     return outputs

@@ -1,4 +1,4 @@
-"""From a trained model's data set to the token ids that a conversion is compared on."""
+"""The token ids that a conversion is compared and calibrated on."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from edgeseq.tasks.registry import task_of
 from edgeseq.tasks.word_windows import Windowed, WordEncoder
 
 N_COMPARED = 512
-"""Development texts that a conversion is compared on, evenly spread over the set: an agreement of
+"""Development texts that a conversion is compared on, evenly spread over the split: an agreement of
 0.98 is then known to ±0.012 (95 %), and a MiniLM-L6 takes seconds."""
 N_GOLDEN = 16
 N_CALIBRATED = 200
-"""Training texts that a static recipe takes its ranges from, evenly spread over the set."""
+"""Training texts that activation ranges are calibrated on, evenly spread over the split."""
 
 
 class TextInputs:
-    """Encodes texts as a device does: at their real length, cut at `max_tokens`."""
+    """Encodes texts as a device does: without padding, truncated at `max_tokens`."""
 
     def __init__(
         self, model: TrainedModel, vocabulary_size: int, max_tokens: int | None = None
     ) -> None:
-        """`max_tokens` cuts texts earlier than the model does.
+        """`max_tokens` truncates texts earlier than the model does.
 
         Raises `CheckpointError` when tokenizer.json is damaged or knows more tokens than the
         model has rows for.

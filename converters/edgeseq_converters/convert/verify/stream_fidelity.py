@@ -1,4 +1,4 @@
-"""The converted model of the next token against the float one: whole texts against two pieces."""
+"""Compares a converted language model with the float one: texts in two pieces with whole texts."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ GOLDEN_TOKENS = 32
 
 
 class StreamComparison:
-    """Compares files made of a model of the next token with the float model; `calibration` and
-    `token_ids` as `TextComparison` has them."""
+    """Compares files converted from a language model with the float model; `calibration` and
+    `token_ids` as in `TextComparison`."""
 
     def __init__(self, model: TrainedModel, dataset: Dataset[StreamExample]) -> None:
         """Raises `CheckpointError` for a damaged tokenizer and `DataError` without any text."""

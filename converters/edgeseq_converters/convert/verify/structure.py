@@ -1,4 +1,4 @@
-"""What a converted file must be before anything is measured with it: read off the file itself."""
+"""Checks of a converted file's operators, weights and signature, read from the file itself."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _WEIGHT_INPUTS = frozenset(
     {("FULLY_CONNECTED", 1), ("BATCH_MATMUL", 1), ("CONV_2D", 1)}
     | {("UNIDIRECTIONAL_SEQUENCE_LSTM", index) for index in range(1, 9)}
 )
-"""Operators and at which input they take a weight."""
+"""Operators and the index of the input that takes a weight."""
 WEIGHT_DTYPES = {"float32": "FLOAT32", "float16": "FLOAT16", "int8": "INT8", "int4": "INT4"}
 TABLE_DTYPES = WEIGHT_DTYPES | {"float16": "INT16", "int4": "INT8"}
-"""Tables hold float16 numbers as bits, and int8 rows beside int4 matrices, but for the words of
-some recipes (`edgeseq_converters.convert.quantize.weights`)."""
+"""Tables hold float16 numbers as bits, and int8 rows beside int4 matrices, except the token
+embeddings of some recipes (`edgeseq_converters.convert.quantize.weights`)."""
 
 
 def text_signature(output: str, shape: tuple[int, ...], length: int | None = None) -> Signature:
-    """That of a file from `input_ids` to `output`; `length` is set when it takes no other."""
+    """The signature of a file from `input_ids` to `output`; `length`: of a fixed-length model."""
     return Signature(
         key="serving_default",
         inputs=(TensorSpec("input_ids", "int32", (1, length or -1)),),
@@ -38,8 +38,8 @@ def check_converted(
     expected: Signature | None = None,
     embedding_table: str | None = None,
 ) -> Signature:
-    """Checks a file's operators, weights and signature, and gives the latter: `expected`, or
-    without one the file's own. `embedding_table` is the name of the table of token embeddings.
+    """Checks a file's operators, weights and signature, and returns the signature: `expected`, or
+    without one the file's only one. `embedding_table` is the name of the table of token embeddings.
 
     Raises `ConversionError` when it lacks the signature or has several without one being expected,
     holds an operator from outside TFLite, or its weights are not of the recipe's type.
@@ -60,7 +60,7 @@ def check_converted(
     )
     if expected is not None and signature != expected:
         raise ConversionError(
-            "has another signature than expected",
+            "does not have the expected signature",
             where=where,
             found=f"{signature.inputs} to {signature.outputs}",
             expected=f"{expected.inputs} to {expected.outputs}",
@@ -114,12 +114,12 @@ def check_runtime(model: TfliteFile, runtime: str, *, where: Path) -> None:
 def _check_weights(
     model: TfliteFile, recipe: Recipe, where: Path, *, embedding_table: str | None = None
 ) -> None:
-    """Every weight of a product and every looked-up table, if not small, must have the type; that
-    of `embedding_table` is the recipe's for words.
+    """Checks that every large weight matrix and table has the recipe's type; that of
+    `embedding_table` is `recipe.embedding`.
 
-    Raises `ConversionError` with the first that has not.
+    Raises `ConversionError` naming the first that has another.
     """
-    matching = other = 0
+    matching_elements = mismatched_elements = 0
     example = ""
     for tensor, readers in model.constants():
         table = is_table(tensor, readers)
@@ -134,13 +134,13 @@ def _check_weights(
         if recipe.embedding == "int4" and tensor.name.rpartition(":")[0] == embedding_table:
             expected = WEIGHT_DTYPES["int4"]
         if tensor.dtype == expected:
-            matching += tensor.elements
+            matching_elements += tensor.elements
         elif tensor.elements >= MIN_QUANTIZED_ELEMENTS:
-            other += tensor.elements
+            mismatched_elements += tensor.elements
             mismatch = f"{tensor.name} is {tensor.dtype} {list(tensor.shape)}, not {expected}"
             example = example or mismatch
-    if other:
-        share = matching / (matching + other)
+    if mismatched_elements:
+        share = matching_elements / (matching_elements + mismatched_elements)
         raise ConversionError(
             f"the recipe {recipe.name} changed only {share:.0%} of the weights",
             where=where,
@@ -148,7 +148,7 @@ def _check_weights(
             expected="every array of at least 1024 elements",
             fix="choose another --recipe or --lowering",
         )
-    if not matching and recipe.weights != "float32":
+    if not matching_elements and recipe.weights != "float32":
         raise ConversionError(
             f"the recipe {recipe.name} changes nothing: no weight is of its type",
             where=where,
