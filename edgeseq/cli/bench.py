@@ -14,6 +14,7 @@ import edgeseq as es
 from edgeseq.api.bench import BenchOutcome
 from edgeseq.cli.console import JsonOption, print_error, print_json, print_note, progress_bars
 from edgeseq.errors import DeviceError, InputError, OutputError
+from edgeseq.units import parse_bytes
 
 
 def bench(
@@ -105,7 +106,7 @@ def bench(
             on_outcome=write_outcome,
             threads=threads,
             quick=quick,
-            memory_limits=memory or (),
+            memory_limits=[parse_bytes(size, where="--memory") for size in memory or ()],
             memory_curve=memory_curve,
             cpus=cpus,
             board=board,

@@ -110,7 +110,7 @@ def test_predict_refuses_what_is_no_bundle(make_bundle: MakeBundle, tmp_path: Pa
     path = make_bundle("altered")
     with (path / "model.tflite").open("ab") as file:
         file.write(b"x")
-    with pytest.raises(BundleError, match="another size"):
+    with pytest.raises(BundleError, match="does not have the size"):
         predict(path, ["soup"])
 
 

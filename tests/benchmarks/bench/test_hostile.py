@@ -118,10 +118,10 @@ def test_a_check_that_dies_is_a_row_with_the_reason(
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda p: (p / "model.tflite").write_bytes(bytes(3608)), "another size|another SHA-256"),
-        (lambda p: _flip(p / "model.tflite"), "another SHA-256"),
-        (lambda p: _flip(p / "tokenizer.json"), "another SHA-256"),
-        (lambda p: _flip(p / "eval.jsonl"), "another SHA-256|is not an example"),
+        (lambda p: (p / "model.tflite").write_bytes(bytes(3608)), "have the (size|SHA-256)"),
+        (lambda p: _flip(p / "model.tflite"), "does not have the SHA-256"),
+        (lambda p: _flip(p / "tokenizer.json"), "does not have the SHA-256"),
+        (lambda p: _flip(p / "eval.jsonl"), "does not have the SHA-256|is not an example"),
     ],
 )
 def test_altered_files_are_found_in_the_check_and_cost_only_their_bundle(
