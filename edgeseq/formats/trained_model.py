@@ -165,7 +165,7 @@ class Training(msgspec.Struct, frozen=True):
     `dev_scores` has the score of each epoch; `seed_scores`, where several seeds were tried, that
     of each seed, of which this model is the best.
 
-    `teacher_labels` says where a distilled model's targets came from: `kept` are the teacher's
+    `teacher_logits` says where a distilled model's targets came from: `stored` are the teacher's
     logits of its last training epoch (that of its weights), `computed` those of its final
     weights.
     """
@@ -180,7 +180,7 @@ class Training(msgspec.Struct, frozen=True):
     dev_score: float
     test_score: float | None = None
     teacher: str | None = None
-    teacher_labels: Literal["kept", "computed"] | None = None
+    teacher_logits: Literal["stored", "computed"] | None = None
     initial_weights: str | None = None
     tool_versions: dict[str, str] = {}
     dev_scores: tuple[float, ...] = ()

@@ -33,7 +33,7 @@ class TrainingSources(msgspec.Struct, frozen=True):
 
     initial_weights: str | None = None
     teacher: str | None = None
-    teacher_labels: Literal["kept", "computed"] | None = None
+    teacher_logits: Literal["stored", "computed"] | None = None
     transfer: TransferRecord | None = None
 
 

@@ -117,7 +117,7 @@ def prepare_sequence_classification(
         sources=TrainingSources(
             initial_weights=initial.identity,
             teacher=None if teacher is None else teacher.manifest.name,
-            teacher_labels=None if distillation is None else distillation.labels_source,
+            teacher_logits=None if distillation is None else distillation.logits_source,
             transfer=None if distillation is None else distillation.transfer,
         ),
         keeps_logits=isinstance(settings, BertSettings),

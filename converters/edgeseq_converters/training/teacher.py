@@ -65,12 +65,12 @@ class TeacherOutputs(msgspec.Struct, frozen=True):
 class DistillationData(msgspec.Struct, frozen=True):
     """A teacher's outputs for the training texts and for `extra_texts` behind them.
 
-    `labels_source` says whether those of the training texts were stored with the teacher (`kept`)
+    `logits_source` says whether those of the training texts were stored with the teacher (`stored`)
     or computed; `transfer` is the record of the extra texts.
     """
 
     outputs: TeacherOutputs
-    labels_source: Literal["kept", "computed"]
+    logits_source: Literal["stored", "computed"]
     extra_texts: tuple[str, ...] = ()
     transfer: TransferRecord | None = None
 
@@ -137,7 +137,7 @@ def distil_to_lstm(
     return _distillation_data(
         TeacherOutputs(logits, np.empty((len(logits), 0, 0), np.float32)),
         transfer,
-        "computed" if stored is None else "kept",
+        "computed" if stored is None else "stored",
     )
 
 
@@ -177,7 +177,7 @@ def distil_to_bert(
 
 
 def _distillation_data(
-    outputs: TeacherOutputs, transfer: TransferSet | None, source: Literal["kept", "computed"]
+    outputs: TeacherOutputs, transfer: TransferSet | None, source: Literal["stored", "computed"]
 ) -> DistillationData:
     if transfer is None:
         return DistillationData(outputs, source)

@@ -87,7 +87,7 @@ def prepare_token_classification(
         sources=TrainingSources(
             initial_weights=initial.identity,
             teacher=None if teacher is None else teacher.manifest.name,
-            teacher_labels=None if teacher is None else "computed",
+            teacher_logits=None if teacher is None else "computed",
         ),
     )
 

@@ -207,7 +207,7 @@ def test_a_bert_and_an_lstm_learn_from_marked_mentions(
         TrainerOptions(teacher=tmp_path / "bert"),
     )
     assert lstm.manifest.training.dev_score > 0.9
-    assert lstm.manifest.training.teacher_labels == "kept"
+    assert lstm.manifest.training.teacher_logits == "stored"
     again = read_model_folder(tmp_path / "lstm")
     assert again.manifest.lstm is not None
     assert again.manifest.lstm.marker_ids == marks_of(again.tokenizer_json)

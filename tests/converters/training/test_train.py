@@ -132,7 +132,7 @@ def test_lstm_learns_from_the_teacher(teacher: Path, data: Dataset, tmp_path: Pa
     assert same_weights(model, written)
     ends = {r.stage for r in reports if r.done == r.total}
     assert ends == {"train s"}
-    assert model.manifest.training.teacher_labels == "kept"
+    assert model.manifest.training.teacher_logits == "stored"
 
 
 def test_the_teacher_keeps_what_it_said_in_training(teacher: Path, data: Dataset) -> None:
@@ -166,7 +166,7 @@ def test_labels_are_computed_where_none_are_kept(
         model = train_to_completion(
             dataset, tmp_path / "s", settings, options, progress=reports.append
         )
-        assert model.manifest.training.teacher_labels == "computed"
+        assert model.manifest.training.teacher_logits == "computed"
         assert any(r.stage == "run teacher tiny-bert" and r.done == r.total for r in reports)
 
 
@@ -220,7 +220,7 @@ def test_lstm_learns_alone(data: Dataset, small_bert_checkpoint: Path, tmp_path:
     model = train_to_completion(data, tmp_path / "s", settings, options)
     assert model.manifest.training.dev_score > 0.9
     assert model.manifest.training.teacher is None
-    assert model.manifest.training.teacher_labels is None
+    assert model.manifest.training.teacher_logits is None
 
 
 @pytest.mark.parametrize("scores", [False, True])

@@ -123,7 +123,7 @@ def test_a_suite_is_interrupted_killed_resumed_and_reported(
     assert {"train-tiny-bert", "train-tiny-lstm"} <= kept
     _check_report(root, invented_corpus)
     student = json.loads((root / "models" / "tiny-lstm" / "model.json").read_text())
-    assert student["training"]["teacher_labels"] == "kept"
+    assert student["training"]["teacher_logits"] == "stored"
 
     # A finished suite is a matter of reading: every step but the data is kept.
     fourth = _edgeseq("run", suite, "--out", root, "--json")
