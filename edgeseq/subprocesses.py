@@ -387,11 +387,37 @@ class JobRequest(msgspec.Struct, frozen=True):
     arguments: dict[str, Any]
 
 
-class JobFailure(msgspec.Struct, frozen=True):
-    """An error of the job: the name of its class in `edgeseq.errors` and its line."""
+class JobFailure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An error of the job: the name of its class in `edgeseq.errors`, and its parts."""
 
     error: str
-    line: str
+    what: str
+    where: str | None = None
+    found: str | None = None
+    expected: str | None = None
+    fix: str | None = None
+
+    @classmethod
+    def of(cls, error: EdgeseqError) -> JobFailure:
+        """The parts of an error, to be raised in another process."""
+        return cls(
+            error=type(error).__name__,
+            what=error.what,
+            where=error.where,
+            found=None if error.found is None else str(error.found),
+            expected=None if error.expected is None else str(error.expected),
+            fix=error.fix,
+        )
+
+    def to_error(self, *, device: str | None = None) -> EdgeseqError:
+        """The error again, of the same class, with the device before the place."""
+        class_ = getattr(errors, self.error, StepError)
+        if not (isinstance(class_, type) and issubclass(class_, EdgeseqError)):
+            class_ = StepError
+        where = ": ".join(part for part in (device, self.where) if part) or None
+        return class_(
+            self.what, where=where, found=self.found, expected=self.expected, fix=self.fix
+        )
 
 
 class JobMessage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -452,7 +478,7 @@ class JobProcess:
             if message.progress is not None:
                 progress(message.progress)
             elif message.failure is not None:
-                raise _error_of(message.failure)
+                raise message.failure.to_error()
             elif message.answer is not None:
                 return JobResult(message.answer, message.peak_memory_bytes)
         return None
@@ -507,13 +533,6 @@ def stop_all(processes: Iterable[JobProcess], *, grace_s: float = STEP_GRACE_S) 
     deadline = time.monotonic() + grace_s
     for process in running:
         process.stop(grace_s=max(0.0, deadline - time.monotonic()))
-
-
-def _error_of(failure: JobFailure) -> EdgeseqError:
-    class_ = getattr(errors, failure.error, StepError)
-    if not (isinstance(class_, type) and issubclass(class_, EdgeseqError)):
-        class_ = StepError
-    return class_(failure.line)
 
 
 class JobChannel:

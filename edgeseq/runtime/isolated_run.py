@@ -71,7 +71,7 @@ def main() -> int:
     try:
         answer = run(channel.job.arguments, channel.report)
     except EdgeseqError as error:
-        channel.send(JobMessage(failure=JobFailure(type(error).__name__, str(error))))
+        channel.send(JobMessage(failure=JobFailure.of(error)))
         return error.exit_code
     except KeyboardInterrupt:
         return 130

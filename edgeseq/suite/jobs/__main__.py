@@ -25,13 +25,13 @@ def main() -> int:
         module: Any = importlib.import_module(f"edgeseq.suite.jobs.{side.job.name}")
         answer = module.run(side.job.arguments, side.report)
     except EdgeseqError as error:
-        side.send(JobMessage(failure=JobFailure(type(error).__name__, str(error))))
+        side.send(JobMessage(failure=JobFailure.of(error)))
         return error.exit_code
     except ModuleNotFoundError as error:
         missing = missing_extra(error)
         if missing is None:
             raise
-        side.send(JobMessage(failure=JobFailure(type(missing).__name__, str(missing))))
+        side.send(JobMessage(failure=JobFailure.of(missing)))
         return missing.exit_code
     except KeyboardInterrupt:
         return 130

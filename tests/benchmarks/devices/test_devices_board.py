@@ -20,7 +20,7 @@ from edgeseq.errors import BundleError, DeviceError, InputError, OutputError
 from edgeseq.formats.bundle import read_bundle
 from edgeseq.formats.result import Settings
 from edgeseq.progress import ProgressUpdate
-from edgeseq.subprocesses import CommandOutput
+from edgeseq.subprocesses import CommandOutput, JobFailure
 from edgeseq_benchmarks.bench.runner import bench
 from edgeseq_benchmarks.devices.address import DeviceAddress
 from edgeseq_benchmarks.devices.base import DeviceLostError
@@ -29,7 +29,7 @@ from edgeseq_benchmarks.devices.measure import find_targets
 from edgeseq_benchmarks.devices.remote import requirements, run_folder
 from edgeseq_benchmarks.devices.remote.agent import RunLog
 from edgeseq_benchmarks.devices.remote.archive import WORKSTATION_FOLDERS, write_archive
-from edgeseq_benchmarks.devices.remote.messages import LogLine, RunFailure, RunRequest, error_of
+from edgeseq_benchmarks.devices.remote.messages import LogLine, RunRequest
 from edgeseq_benchmarks.devices.remote.remote_bench import bench_on, label_result
 
 from .fake_device import FakeDevice
@@ -167,13 +167,13 @@ def test_a_full_disk_costs_lines_of_progress_and_not_the_last_one(small_disk: Pa
             file.write(b"x" * 4096)
     for number in range(200):
         log.progress(ProgressUpdate("rounds", number, 200, "a note that takes some room"))
-    log.finish(LogLine(failure=RunFailure("OutputError", "the disk is full")))
+    log.finish(LogLine(failure=JobFailure("OutputError", "the disk is full")))
     lines = (small_disk / "log.jsonl").read_bytes().splitlines()
     heard = [msgspec.json.decode(line, type=LogLine) for line in lines]
     assert heard[0].progress == ProgressUpdate("check", 0, 1)
     assert len(heard) < 200
     assert heard[-1].failure is not None
-    error = error_of(heard[-1].failure, device="ssh://pi@kitchen")
+    error = heard[-1].failure.to_error(device="ssh://pi@kitchen")
     assert isinstance(error, OutputError)
     assert str(error) == "ssh://pi@kitchen: the disk is full"
 

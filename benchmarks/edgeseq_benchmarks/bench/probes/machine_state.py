@@ -125,9 +125,14 @@ def _dmi(root: Path) -> str:
     return " ".join(_text(root / f"sys/class/dmi/id/{name}").strip() for name in names).strip()
 
 
-def _meminfo(root: Path) -> dict[str, int]:
-    lines = re.findall(r"^(\w+):\s+(\d+) kB$", _text(root / "proc/meminfo"), re.MULTILINE)
+def parse_meminfo(text: str) -> dict[str, int]:
+    """The sizes in `/proc/meminfo` by name, in bytes."""
+    lines = re.findall(r"^(\w+):\s+(\d+) kB$", text, re.MULTILINE)
     return {name: int(size_kb) * 1024 for name, size_kb in lines}
+
+
+def _meminfo(root: Path) -> dict[str, int]:
+    return parse_meminfo(_text(root / "proc/meminfo"))
 
 
 def available_bytes(root: Path = Path("/")) -> int | None:

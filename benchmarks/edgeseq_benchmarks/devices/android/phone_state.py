@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from edgeseq.errors import DeviceError
 from edgeseq.formats.result import DeviceInfo, Finding, MachineState
-from edgeseq_benchmarks.bench.probes.machine_state import cpu_features, cpu_model
+from edgeseq_benchmarks.bench.probes.machine_state import cpu_features, cpu_model, parse_meminfo
 from edgeseq_benchmarks.devices.base import Device
 
 _TIMEOUT_S = 30.0
@@ -75,7 +75,7 @@ def read_identity(device: Device) -> tuple[DeviceInfo, tuple[str, ...]]:
         cpu_model=soc.strip() or cpu_model(cpuinfo) or board or "unknown",
         cpu_features=cpu_features(cpuinfo),
         cores=max(1, len(re.findall(r"^processor\s*:", cpuinfo, re.MULTILINE))),
-        memory_bytes=_kilobytes(parts["meminfo"], "MemTotal") or 0,
+        memory_bytes=parse_meminfo("\n".join(parts["meminfo"])).get("MemTotal", 0),
         kernel=kernel,
         os=f"Android {release} (API {level})",
         emulated=device.emulated,
@@ -91,8 +91,8 @@ def read_state(device: Device, when: Literal["before", "during", "after"]) -> Ph
         for key, match, value in (line.partition(":") for line in parts["battery"])
         if match
     }
-    swap = (_kilobytes(parts["meminfo"], name) for name in ("SwapTotal", "SwapFree"))
-    total, free = swap
+    memory = parse_meminfo("\n".join(parts["meminfo"]))
+    total, free = memory.get("SwapTotal"), memory.get("SwapFree")
     level, tenths = (battery.get(name, "") for name in ("level", "temperature"))
     governors = sorted({line for line in parts["governor"] if line})
     return PhoneState(
@@ -142,14 +142,6 @@ def _run_script(device: Device, script: str) -> dict[str, list[str]]:
         else:
             lines.append(line.strip())
     return parts
-
-
-def _kilobytes(lines: Sequence[str], name: str) -> int | None:
-    """A line of /proc/meminfo such as `MemTotal: 3906 kB`, in bytes."""
-    for line in lines:
-        if match := re.fullmatch(rf"{name}:\s+(\d+) kB", line):
-            return int(match[1]) * 1024
-    return None
 
 
 def _processor_celsius(lines: Sequence[str]) -> float | None:

@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from edgeseq.errors import DeviceError
+from edgeseq_benchmarks.bench.probes.machine_state import parse_meminfo
 from edgeseq_benchmarks.devices.wheels import (
     OLDEST_PYTHON,
     RuntimeWheels,
@@ -165,7 +166,7 @@ def read_system(output: str, *, where: str) -> SystemFacts:
     }
     uname = (*parts["uname"], "", "", "")
     file, *words = parts.get("cmdline_file", ()) or (None,)
-    memory = _memory(parts["meminfo"])
+    memory = parse_meminfo("\n".join(parts["meminfo"]))
     return SystemFacts(
         kernel=f"{uname[0]} {uname[1]}",
         machine=uname[2],
@@ -242,11 +243,6 @@ def _cpu_64bit(machine: str, cpuinfo: tuple[str, ...]) -> bool:
         if key.strip() == "flags" and "lm" in words:  # "long mode"
             return True
     return False
-
-
-def _memory(lines: tuple[str, ...]) -> dict[str, int]:
-    matches = (re.fullmatch(r"(\w+):\s+(\d+) kB", line) for line in lines)
-    return {match[1]: int(match[2]) * 1024 for match in matches if match}
 
 
 def _swaps(lines: tuple[str, ...]) -> tuple[SwapArea, ...]:

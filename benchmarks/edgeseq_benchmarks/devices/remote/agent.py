@@ -22,10 +22,11 @@ from edgeseq.errors import DeviceError, EdgeseqError, OutputError
 from edgeseq.formats.result import ResultRecord
 from edgeseq.formats.storage import read_json, write_json
 from edgeseq.progress import ProgressUpdate
+from edgeseq.subprocesses import JobFailure
 from edgeseq_benchmarks.bench.partial_result import Checkpoints
 from edgeseq_benchmarks.bench.runner import bench
 from edgeseq_benchmarks.devices.remote import run_folder
-from edgeseq_benchmarks.devices.remote.messages import LogLine, RunRequest, failure_of
+from edgeseq_benchmarks.devices.remote.messages import LogLine, RunRequest
 
 # Rarely, because it happens beside what is measured.
 _POLL_S = 5.0
@@ -104,11 +105,11 @@ def measure(folder: Path, log: RunLog) -> None:
         )
         write_json(folder / "result.json", result)
     except EdgeseqError as error:
-        log.finish(LogLine(failure=failure_of(error)))
+        log.finish(LogLine(failure=JobFailure.of(error)))
     except Exception as error:  # noqa: BLE001 - it must reach the log
         traceback.print_exc()
         bug = DeviceError("the run on the board failed", found=f"{type(error).__name__}: {error}")
-        log.finish(LogLine(failure=failure_of(bug)))
+        log.finish(LogLine(failure=JobFailure.of(bug)))
     else:
         log.finish(LogLine(done=True))
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from edgeseq import errors
-from edgeseq.errors import DeviceError, EdgeseqError
 from edgeseq.formats.result import Settings
 from edgeseq.progress import ProgressUpdate
+from edgeseq.subprocesses import JobFailure
 
 
 class RunRequest(msgspec.Struct, frozen=True):
@@ -23,17 +22,6 @@ class RunRequest(msgspec.Struct, frozen=True):
     checkpoint_s: float
 
 
-class RunFailure(msgspec.Struct, frozen=True):
-    """An error of the run: the name of its class in `edgeseq.errors`, and its parts."""
-
-    error: str
-    what: str
-    where: str | None = None
-    found: str | None = None
-    expected: str | None = None
-    fix: str | None = None
-
-
 class LogLine(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line of `log.jsonl`; exactly one of the four is set.
 
@@ -41,32 +29,6 @@ class LogLine(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     progress: ProgressUpdate | None = None
-    failure: RunFailure | None = None
+    failure: JobFailure | None = None
     checkpoint: bool = False
     done: bool = False
-
-
-def failure_of(error: EdgeseqError) -> RunFailure:
-    """The parts of an error, to be raised on another machine."""
-    return RunFailure(
-        error=type(error).__name__,
-        what=error.what,
-        where=error.where,
-        found=None if error.found is None else str(error.found),
-        expected=None if error.expected is None else str(error.expected),
-        fix=error.fix,
-    )
-
-
-def error_of(failure: RunFailure, *, device: str) -> EdgeseqError:
-    """The error again, of the same class, with the device before the place."""
-    kind = getattr(errors, failure.error, DeviceError)
-    if not (isinstance(kind, type) and issubclass(kind, EdgeseqError)):
-        kind = DeviceError
-    return kind(
-        failure.what,
-        where=device if failure.where is None else f"{device}: {failure.where}",
-        found=failure.found,
-        expected=failure.expected,
-        fix=failure.fix,
-    )

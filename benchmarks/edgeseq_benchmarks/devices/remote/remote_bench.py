@@ -27,14 +27,14 @@ from edgeseq.formats.devices import DEFAULT_PYTHON
 from edgeseq.formats.result import ResultRecord, Settings, read_result
 from edgeseq.formats.storage import sha256_file
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
-from edgeseq.subprocesses import last_line, pause
+from edgeseq.subprocesses import JobFailure, last_line, pause
 from edgeseq.units import format_bytes
 from edgeseq_benchmarks.bench import validity
 from edgeseq_benchmarks.bench.partial_result import CHECKPOINT_INTERVAL_S
 from edgeseq_benchmarks.bench.runner import own_git_state, subjects_of
 from edgeseq_benchmarks.devices.base import Device, DeviceLostError
 from edgeseq_benchmarks.devices.remote.archive import write_archive
-from edgeseq_benchmarks.devices.remote.messages import LogLine, RunFailure, RunRequest, error_of
+from edgeseq_benchmarks.devices.remote.messages import LogLine, RunRequest
 from edgeseq_benchmarks.devices.remote.requirements import RUN_FOLDER, check, run_script
 
 _CONNECT_S = 20.0
@@ -219,7 +219,7 @@ class _RemoteRun:
             self._follow()
         if self._last_line.failure is not None:
             text = self._local_paths(msgspec.json.encode(self._last_line.failure).decode())
-            raise error_of(decode_json(text, RunFailure), device=self._device.name)
+            raise decode_json(text, JobFailure).to_error(device=self._device.name)
         return self._fetch("result.json")
 
     @property
