@@ -6,13 +6,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 import edgeseq as es
 from edgeseq.api.bench import BenchOutcome
-from edgeseq.cli.console import JsonOption, print_error, print_json, print_note, progress_bars
+from edgeseq.cli.console import JsonOption, print_error, print_note, progress_bars
 from edgeseq.errors import DeviceError, InputError, OutputError
 from edgeseq.units import parse_bytes
 
@@ -120,8 +120,12 @@ def bench(
         )
     if len(outcomes) == 1 and outcomes[0].error is not None:
         raise outcomes[0].error
+    # NumPy must not be loaded while this process measures: its pages would be shared with the
+    # models that run inside limits.
+    from edgeseq.cli.bench_table import print_outcomes  # noqa: PLC0415 - see above
+
     paths = [_result_path(outcome, out_path, devices) for outcome in outcomes]
-    _print_outcomes(outcomes, paths, as_json=json)
+    print_outcomes(outcomes, paths, as_json=json)
     if code := _exit_code(outcomes):
         raise typer.Exit(code)
 
@@ -149,39 +153,4 @@ def _write_outcome(outcome: BenchOutcome, path: Path, devices: Sequence[str]) ->
     if outcome.unfinished is not None:
         unfinished_path = path.with_name(f"{path.stem}-unfinished{path.suffix}")
         outcome.unfinished.save(unfinished_path)
-        print_note(f"{outcome.device}: what was measured so far is in {unfinished_path}")
-
-
-def _print_outcomes(
-    outcomes: Sequence[BenchOutcome], paths: Sequence[Path], *, as_json: bool
-) -> None:
-    # NumPy must not be loaded while this process measures: its pages would be shared with the
-    # models that run inside limits.
-    from edgeseq.cli.bench_table import print_result, result_rows  # noqa: PLC0415 - see above
-
-    answers: list[dict[str, Any]] = []
-    written = []
-    for outcome, path in zip(outcomes, paths, strict=True):
-        device = {"device": outcome.device} if len(outcomes) > 1 else {}
-        if outcome.error is not None:
-            answers.append({**device, "error": str(outcome.error)})
-        elif outcome.result is not None:
-            record = outcome.result.record
-            rows = result_rows(record)
-            written.append(str(path))
-            answers.append(
-                {
-                    **device,
-                    "result": str(path),
-                    "rows": rows,
-                    "limited": {run.bundle.name: run.limited for run in record.runs},
-                    "findings": record.findings,
-                }
-            )
-            if not as_json:
-                print_result(record, rows, outcome.device if device else "")
-    if as_json:
-        print_json(answers[0] if len(answers) == 1 else answers)
-    elif written:
-        files = " ".join(written)
-        print_note(f"written to {files}; next: edgeseq report {files} --out report")
+        print_note(f"{outcome.device}: the measurements so far are in {unfinished_path}")

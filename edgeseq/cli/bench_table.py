@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
-from edgeseq.cli.console import err, out
+from edgeseq.api.bench import BenchOutcome
+from edgeseq.cli.console import err, out, print_json, print_note
 from edgeseq.cli.profile_table import profile_table
 from edgeseq.formats.result import Finding, LimitedRun, ResultRecord
 from edgeseq.reporting.format import (
@@ -26,6 +29,38 @@ _COLOURS = {"invalid": "bold red", "warning": "yellow", "note": "dim"}
 def result_rows(result: ResultRecord) -> list[ReportRow]:
     """The rows of a result, as in its report."""
     return [derive_row(result, run) for run in result.runs]
+
+
+def print_outcomes(
+    outcomes: Sequence[BenchOutcome], paths: Sequence[Path], *, as_json: bool
+) -> None:
+    """Prints the table of each device, or all as JSON, and where the results were written."""
+    entries: list[dict[str, Any]] = []
+    written = []
+    for outcome, path in zip(outcomes, paths, strict=True):
+        device = {"device": outcome.device} if len(outcomes) > 1 else {}
+        if outcome.error is not None:
+            entries.append({**device, "error": str(outcome.error)})
+        elif outcome.result is not None:
+            record = outcome.result.record
+            rows = result_rows(record)
+            written.append(str(path))
+            entries.append(
+                {
+                    **device,
+                    "result": str(path),
+                    "rows": rows,
+                    "limited": {run.bundle.name: run.limited for run in record.runs},
+                    "findings": record.findings,
+                }
+            )
+            if not as_json:
+                print_result(record, rows, outcome.device if device else "")
+    if as_json:
+        print_json(entries[0] if len(entries) == 1 else entries)
+    elif written:
+        files = " ".join(written)
+        print_note(f"written to {files}; next: edgeseq report {files} --out report")
 
 
 def print_result(result: ResultRecord, rows: Sequence[ReportRow], title: str) -> None:
