@@ -74,7 +74,7 @@ def bench(
         InputError: An option is out of range.
 
     Examples:
-        >>> result = es.bench([bundle], device="ssh://pi@kitchen", memory_limits=["16MB"])
+        >>> result = es.bench([bundle], device="local", quick=True)
         >>> result["mine"].latency.p95
     """
     (outcome,) = bench_all(bundles, [device], **options)

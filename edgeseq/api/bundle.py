@@ -145,7 +145,7 @@ def load_bundle(path: str | Path) -> Bundle:
         BundleError: A file is missing, damaged or unsafe, or its schema version is unknown.
 
     Examples:
-        >>> bundle = es.load_bundle("bundles/mine")
+        >>> bundle = es.load_bundle("bundles/lstm")
     """
     return _read(Path(path), verify_hashes=True)
 

@@ -142,7 +142,7 @@ def convert_all(
         Exception: What `convert` raises.
 
     Examples:
-        >>> result = es.convert_all(model, data, recipes=["float32", "float16"], out="bundles")
+        >>> result = es.convert_all(model, data, recipes=["float32", "float16"], out="all")
         >>> [bundle.name for bundle in result.bundles]
     """
     combinations = (tuple(recipes), tuple(lowerings))
@@ -255,7 +255,7 @@ def convert_to_tflite(
         ConversionError: The file differs from the float model, or the runtime lacks an operator.
 
     Examples:
-        >>> es.convert_to_tflite("tagger.h5", "tagger.tflite").size_bytes
+        >>> es.convert_to_tflite("sentiment.keras", "sentiment.tflite").output
     """
 
     ids = options.get("ids")

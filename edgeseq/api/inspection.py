@@ -49,7 +49,7 @@ def inspect(path: str | Path, *, profile: bool = False) -> Inspection:
         InputError: `profile` of a bare file, which has no texts to run on.
 
     Examples:
-        >>> [use.name for use in es.inspect("bundles/mine").model.operator_uses()][:2]
+        >>> [use.name for use in es.inspect("bundles/lstm").model.operator_uses()][:2]
     """
     path = Path(path)
     if not (path.is_dir() or path.suffix.lower() == ".zip"):

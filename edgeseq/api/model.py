@@ -105,7 +105,7 @@ def load_model(
         CheckpointError: `source` is not a model that can be read.
 
     Examples:
-        >>> model = es.load_model("models/lstm")
+        >>> model = es.load_model("sentiment.keras", tokenizer="tokenizer.json")
     """
 
     path = Path(source)

@@ -35,7 +35,7 @@ def report(
         InputError: The budget has an error.
 
     Examples:
-        >>> report = es.report([result], budget="memory=16MB p95=20ms")
+        >>> report = es.report([result], budget="memory=200MB p95=20ms")
         >>> report.verdict.winner
     """
     texts = None

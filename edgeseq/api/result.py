@@ -150,7 +150,7 @@ class Result:
         """The measurement of the bundle called `name`.
 
         Raises:
-            ResultError: There is no bundle of that name.
+            ResultError: No bundle has that name.
         """
         if name not in self._measurements:
             raise ResultError(

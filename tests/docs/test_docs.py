@@ -10,6 +10,8 @@ A block that cannot run here has a comment right before it:
 
 from __future__ import annotations
 
+import doctest
+import inspect
 import os
 import re
 import shlex
@@ -28,6 +30,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+import edgeseq as es
 from edgeseq.cli.app import app
 from edgeseq.formats.bundle import Lowering, RecipeName
 from edgeseq.reporting.budgets import parse_budget
@@ -230,6 +233,36 @@ def test_examples_run(
                 arguments = edgeseq_arguments(words)
                 if arguments and " ".join(arguments).startswith(CHEAP):
                     run_command(arguments)
+
+
+EXAMPLES_IN_ORDER = (
+    *("load_dataset", "list_datasets", "save_dataset", "summarize_dataset", "load_model"),
+    *("convert", "convert_all", "convert_to_tflite", "bench", "load_bundle", "inspect"),
+    *("load_result", "report", "recommend", "compare"),
+)
+EXAMPLES_NOT_RUN = {"bench_all": "a board", "run": "training", "train": "training"}
+
+
+@pytest.mark.slow
+def test_examples_of_the_api_run(
+    example_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the docstrings, one after the other with the names that earlier ones define."""
+    assert {*EXAMPLES_IN_ORDER, *EXAMPLES_NOT_RUN} == {
+        name for name in es.__all__ if inspect.isfunction(getattr(es, name))
+    }
+    shutil.copytree(example_files, tmp_path / "page")
+    monkeypatch.chdir(tmp_path / "page")
+    results = {name: es.load_result(f"{name}.json") for name in ("old", "new")}
+    namespace: dict[str, Any] = {"es": es, **results}
+    for name in EXAMPLES_IN_ORDER:
+        examples = doctest.DocTestParser().get_examples(inspect.getdoc(getattr(es, name)) or "")
+        assert examples, name
+        for example in examples:
+            mode = "eval" if example.want else "exec"
+            value = eval(compile(example.source, name, mode), namespace)  # noqa: S307
+            if example.want:
+                assert repr(value) == example.want.strip()
 
 
 def run_command(arguments: list[str]) -> None:

@@ -48,7 +48,7 @@ def test_the_public_names_are_these() -> None:
 def test_functions_say_what_they_take_raise_and_look_like(name: str) -> None:
     function = getattr(es, name)
     text = inspect.getdoc(function) or ""
-    sections = ["Example"]
+    sections = ["Examples"]
     if inspect.signature(function).parameters:
         sections.append("Args")
     if name != "list_datasets":
