@@ -26,7 +26,6 @@ def compare(
             different conditions (without `across`).
 
     Examples:
-        >>> es.compare(old, new).regressions("p95>10%")
-        ()
+        >>> regressions = es.compare(old, new).regressions("p95>10%")
     """
     return compare_results(result_source(old), result_source(new), across=across)
