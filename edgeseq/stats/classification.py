@@ -129,35 +129,6 @@ def score(
     )
 
 
-def score_by_source(
-    gold: Sequence[int] | IntArray,
-    predicted: Sequence[int] | IntArray,
-    labels: Sequence[str],
-    sources: Sequence[str],
-) -> dict[str, Scores]:
-    """`score` of each source's examples apart, in the order in which sources first appear.
-
-    Macro-F1 counts a class that a source lacks as 0, so that all sources use one definition.
-    Raises `DataError` when there is not one source for every example.
-    """
-    if len(sources) != len(gold):
-        raise DataError(
-            "there must be one source for every example", found=len(sources), expected=len(gold)
-        )
-    gold_array, predicted_array = np.asarray(gold), np.asarray(predicted)
-    if gold_array.shape != predicted_array.shape:
-        raise DataError(
-            "gold and predicted classes must be two lists of one length",
-            found=f"shapes {gold_array.shape} and {predicted_array.shape}",
-        )
-    source_array = np.asarray(sources, dtype=object)
-    return {
-        source: score(gold_array[is_source], predicted_array[is_source], labels)
-        for source in dict.fromkeys(sources)
-        for is_source in [source_array == source]
-    }
-
-
 def _ratio(above: npt.NDArray[np.generic], below: npt.NDArray[np.generic]) -> FloatArray:
     """`above / below`, 0 where `below` is 0."""
     numerator = np.asarray(above, dtype=np.float64)

@@ -105,26 +105,6 @@ def median(samples: Samples) -> float:
     return nearest_rank(samples, 50)
 
 
-def early_stopping_percentile(samples: Samples, percent: float) -> float | None:
-    """MLPerf's early-stopping estimate: a value that is not below the percentile, 99 % sure.
-
-    It is the t-th largest sample for the largest t with P[Binomial(n, 1 - p) <= t] <= 0.01. It
-    lies above `percentile` and comes down to it as n grows. None below `min_samples(percent)`.
-    Like MLPerf it takes samples as independent. Raises `InputError` as `percentile` does.
-    """
-    ordered = np.sort(_checked(samples))
-    n = len(ordered)
-    if n < min_samples(percent) or percent <= 50:
-        return None
-    over = 1 - percent / 100
-    allowed = 1 - MLPERF_CONFIDENCE
-    t = 0
-    for t, chance in enumerate(_at_most_each(n, over)):  # noqa: B007 - read below
-        if chance > allowed:
-            break
-    return float(ordered[n - (t - 1)])
-
-
 def effective_samples(samples: Samples) -> float:
     """How many independent samples would say as much as these, given in the order of measuring.
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -28,27 +27,6 @@ N_NAMES = 2
 N_CLASSES = 3
 
 IntArray = npt.NDArray[np.int64]
-
-
-class GapScore(msgspec.Struct, frozen=True):
-    """Precision, recall and F1 of `n` examples, fractions in 0..1."""
-
-    precision: float
-    recall: float
-    f1: float
-    n: int
-
-
-class GapScores(msgspec.Struct, frozen=True):
-    """`overall`, and apart by gender; None for a gender that no example has.
-
-    `bias` is None where a gender is missing or the masculine F1 is 0.
-    """
-
-    overall: GapScore
-    feminine: GapScore | None
-    masculine: GapScore | None
-    bias: float | None
 
 
 def decisions(gold: Sequence[int] | IntArray, predicted: Sequence[int] | IntArray) -> IntArray:
@@ -89,52 +67,12 @@ def gap_f1(gold: Sequence[int] | IntArray, predicted: Sequence[int] | IntArray) 
     return float(f1_of_counts(decisions(gold, predicted).sum(axis=0)))
 
 
-def gap_scores(
-    gold: Sequence[int] | IntArray,
-    predicted: Sequence[int] | IntArray,
-    genders: Sequence[str],
-) -> GapScores:
-    """All scores; `genders` has `feminine` or `masculine` for each example.
-
-    Raises `DataError` as `decisions` does, for another gender, and when there is not one for
-    every example.
-    """
-    counts = decisions(gold, predicted)
-    if len(genders) != len(counts):
-        raise DataError(
-            "there must be one gender for every example", found=len(genders), expected=len(counts)
-        )
-    if unknown := set(genders) - set(GENDERS):
-        raise DataError("unknown gender", found=sorted(unknown)[0], expected=" or ".join(GENDERS))
-    of = np.asarray(genders, dtype=object)
-    feminine, masculine = (_score(counts[of == gender]) for gender in GENDERS)
-    bias = None
-    if feminine is not None and masculine is not None:
-        bias = bias_of({"feminine": feminine.f1, "masculine": masculine.f1})
-    overall = _score(counts)
-    if overall is None:  # `decisions` refuses an empty list
-        raise DataError("has no examples")
-    return GapScores(overall, feminine, masculine, bias)
-
-
 def bias_of(f1_by_gender: Mapping[str, float]) -> float | None:
     """F1 of feminine pronouns over that of masculine ones; None unless it has both genders and no
     others, or where the masculine F1 is 0."""
     if set(f1_by_gender) != set(GENDERS) or not f1_by_gender["masculine"]:
         return None
     return f1_by_gender["feminine"] / f1_by_gender["masculine"]
-
-
-def _score(counts: IntArray) -> GapScore | None:
-    if not len(counts):
-        return None
-    right, wrong, missed = (int(number) for number in counts.sum(axis=0))
-    return GapScore(
-        precision=right / (right + wrong) if right + wrong else 0.0,
-        recall=right / (right + missed) if right + missed else 0.0,
-        f1=float(f1_of_counts(np.asarray([right, wrong, missed]))),
-        n=len(counts),
-    )
 
 
 def _counts(predictions: Predictions, labels: Sequence[str]) -> FloatArray:

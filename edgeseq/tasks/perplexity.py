@@ -10,7 +10,7 @@ word. Only numpy is used, so that a device computes the very same numbers as a w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -67,19 +67,6 @@ def perplexity(nats: float, words: int) -> float:
     if words < 1:
         raise DataError("no words to predict", found=words, expected="1 or more")
     return float(np.exp(-nats / words))
-
-
-def word_sums(token_nats: Iterable[float], tokens_a_word: Sequence[int]) -> FloatArray:
-    """ln p of each word [words] from that of its tokens in a row.
-
-    Raises `DataError` when the tokens are not as many as the words say.
-    """
-    nats = np.fromiter(token_nats, dtype=np.float64)
-    ends = np.cumsum(np.asarray(tokens_a_word, dtype=np.int64))
-    if len(nats) != (ends[-1] if len(ends) else 0) or min(tokens_a_word, default=0) < 0:
-        raise DataError("tokens do not go with the words", found=len(nats))
-    before = np.concatenate([[0.0], np.cumsum(nats)])
-    return np.asarray(before[ends] - before[ends - np.asarray(tokens_a_word)])
 
 
 def _counts(predictions: Predictions, _labels: Sequence[str]) -> FloatArray:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgeseq.stats import classification, latency, scores
-from edgeseq.tasks import gap_f1, perplexity, scoring
+from edgeseq.stats import latency, scores
+from edgeseq.tasks import perplexity, scoring
 from edgeseq.tasks.entity_f1 import per_type_counts
 from edgeseq.tasks.tagging import best_tags, bio_rules, entity_counts, spans
 
@@ -83,7 +83,6 @@ def _percentiles() -> Entries:
             for percent in (50, 90, 95, 99):
                 values = {
                     "value": latency.percentile(series, percent),
-                    "early_stopping": latency.early_stopping_percentile(series, percent),
                     "interval": _ends(latency.percentile_interval(series, percent)),
                     "interval_90": _ends(latency.percentile_interval(series, percent, level=0.9)),
                 }
@@ -120,19 +119,6 @@ def _metrics() -> Entries:
             "points": metric.points(0.6, 0.5),
             "shown": [metric.show(score.value), metric.show_interval(*score.ci95)],
         }
-        if task == "sentiment":
-            by_source = classification.score_by_source(
-                first.gold, first.predicted, labels, first.sources
-            )
-            values["macro_f1"] = {name: part.macro_f1 for name, part in by_source.items()}
-            values["accuracy"] = {name: part.accuracy for name, part in by_source.items()}
-        if task == "coref":
-            overall = gap_f1.gap_scores(first.gold, first.predicted, first.sources)
-            parts = (overall.overall, overall.feminine, overall.masculine)
-            values["parts"] = [
-                [part.precision, part.recall, part.f1, part.n] for part in parts if part is not None
-            ]
-            values["bias"] = overall.bias
         if task == "ner":
             values["per_type"] = per_type_counts(first, labels).sum(axis=0).tolist()
         entries |= numbers(f"metrics/{task}", values)
@@ -156,7 +142,6 @@ def _decoding() -> Entries:
             "entity_counts": entity_counts(gold, named, ("PER", "LOC")).tolist(),
             "log_probabilities": log_probabilities.tolist(),
             "ranks": perplexity.ranks(logits, ids).tolist(),
-            "words": perplexity.word_sums(log_probabilities.tolist(), [2] * 15).tolist(),
             "perplexity": perplexity.perplexity(float(log_probabilities.sum()), 30),
         },
     )

@@ -13,7 +13,6 @@ from edgeseq.stats.classification import (
     confusion_matrix,
     macro_f1,
     score,
-    score_by_source,
 )
 
 LABELS = ("negative", "neutral", "positive")
@@ -39,14 +38,6 @@ def test_class_that_never_occurs_scores_zero() -> None:
     assert scores.accuracy == 1
     assert scores.per_class[1].f1 == 0
     assert scores.macro_f1 == 0.5
-
-
-def test_by_source() -> None:
-    sources = ["b"] * 4 + ["a"] * 6
-    scores = score_by_source(GOLD, PREDICTED, LABELS, sources)
-    assert list(scores) == ["b", "a"]
-    assert (scores["b"].n, scores["b"].accuracy) == (4, 0.75)
-    assert (scores["a"].n, scores["a"].accuracy) == (6, 0.5)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1))
@@ -83,10 +74,3 @@ def test_batches_of_matrices() -> None:
 def test_wrong_input(gold, predicted, message: str) -> None:
     with pytest.raises(DataError, match=message):
         score(gold, predicted, LABELS)
-
-
-def test_wrong_sources() -> None:
-    with pytest.raises(DataError, match="one source for every example: found 1, expected 2"):
-        score_by_source([0, 1], [0, 1], LABELS, ["a"])
-    with pytest.raises(DataError, match="two lists of one length"):
-        score_by_source([0, 1], [0], LABELS, ["a", "b"])

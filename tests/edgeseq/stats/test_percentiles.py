@@ -18,7 +18,6 @@ from edgeseq.reporting.run_statistics import latency_summary
 from edgeseq.stats import latency as percentiles
 from edgeseq.stats.latency import (
     block_length,
-    early_stopping_percentile,
     effective_samples,
     median,
     median_ratio,
@@ -68,11 +67,10 @@ def test_floors_are_those_of_mlperf_and_of_the_binomial_formula() -> None:
 @pytest.mark.parametrize(("percent", "floor"), [(90, 64), (95, 130), (99, 662)])
 def test_nothing_below_the_floor(percent: int, floor: int) -> None:
     samples = np.random.default_rng(0).random(2 * floor)
-    for function in (percentile, early_stopping_percentile, percentile_interval):
+    for function in (percentile, percentile_interval):
         assert function(samples[: floor - 1], percent) is None
         assert function(samples, percent) is not None
-    for function in (percentile, early_stopping_percentile):
-        assert function(samples[:floor], percent) is not None
+    assert percentile(samples[:floor], percent) is not None
     # In order, they are worth a handful: no upper end is known.
     found = percentile_interval(np.sort(samples), percent)
     assert found is not None
@@ -93,27 +91,6 @@ def test_small_and_exact_ranks() -> None:
     assert median([4, 1, 3, 2]) == 2, "of an even number the lower one"
     assert percentile(range(1, 101), 7) == 7, "0.07 * 100 is a little more than 7 in binary"
     assert percentile(range(1, 101), 90) == 90
-
-
-def test_early_stopping_against_the_binomial_formula() -> None:
-    for n in (64, 130, 1000, 20_000):
-        for percent in (90, 95, 99):
-            value = early_stopping_percentile(np.arange(1, n + 1), percent)
-            if n < min_samples(percent):
-                assert value is None
-                continue
-            largest = n + 1 - int(value)
-            over = 1 - percent / 100
-            assert stats.binom.cdf(largest, n, over) <= 0.01 < stats.binom.cdf(largest + 1, n, over)
-            assert value >= percentile(np.arange(1, n + 1), percent)
-    assert early_stopping_percentile([1.0] * 100, 50) is None
-
-
-def test_early_stopping_is_99_percent_sure(coverage: ModuleType) -> None:
-    true = coverage.true_percentile(90)
-    runs = coverage.make_runs(0, 300, 2000, seed=0)
-    above = [early_stopping_percentile(run, 90) >= true for run in runs]
-    assert np.mean(above) >= 0.99 - 0.007
 
 
 @pytest.mark.parametrize(
