@@ -273,7 +273,7 @@ class AdbDevice:
 
     def _refused(self, what: str, path: PurePosixPath, answer: CommandOutput) -> DeviceError:
         """Why a file was not copied: the phone is gone, or it is full, or it refuses."""
-        # `adb push` says on stdout what went wrong, and then how fast it was.
+        # `adb push` prints the error on stdout, and then its speed.
         lines = (answer.stderr + b"\n" + answer.stdout).splitlines()
         output = last_line(b"\n".join(line for line in lines if b"error:" in line))
         output = output or last_line(answer.stderr) or last_line(answer.stdout)

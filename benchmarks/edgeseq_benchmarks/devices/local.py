@@ -65,7 +65,7 @@ def _copy(source: Path, target: Path, *, where: str) -> None:
     draft = target.with_name(f".{target.name}.part")
     try:
         shutil.copyfile(source, draft)
-        os.replace(draft, target)  # noqa: PTH105 - Path.replace says nothing else
+        os.replace(draft, target)  # noqa: PTH105
     except OSError as error:
         raise DeviceError(
             "a file cannot be copied", where=where, found=f"{target}: {error.strerror}"

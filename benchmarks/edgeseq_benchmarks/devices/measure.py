@@ -123,7 +123,7 @@ def _measure_on_phone(
         raise InputError(
             "a phone is measured by TFLite's native benchmark_model, which is not in this package",
             where=device.name,
-            fix="name it with --native (docs/guides/android.md says where it is from)",
+            fix="name it with --native (see docs/guides/android.md)",
         )
     return bench_on_phone(
         device,

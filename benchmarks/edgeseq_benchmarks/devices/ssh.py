@@ -1,6 +1,6 @@
 """A board over ssh: OpenSSH's own client, so the user's configuration, keys and jump hosts hold.
 
-One connection is made and kept open (a master of OpenSSH's connection sharing, as a child of this
+One connection is made and stays open (a master of OpenSSH's connection sharing, as a child of this
 process); every command and file goes through it. Its input stays open for as long as this process
 lives, so that it ends with this process, however that ends.
 """

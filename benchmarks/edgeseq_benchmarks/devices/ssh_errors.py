@@ -31,7 +31,7 @@ _CAUSES = (
         ("Host key verification failed",),
         "its host key is not known on this machine",
         "type `{ssh}` once, compare the fingerprint with what `ssh-keygen -lf "
-        "/etc/ssh/ssh_host_ed25519_key.pub` says on the board, and answer yes",
+        "/etc/ssh/ssh_host_ed25519_key.pub` prints on the board, and answer yes",
     ),
     _Cause(
         ("Permission denied", "Too many authentication failures"),
@@ -75,8 +75,8 @@ def explain(
 ) -> DeviceLostError:
     """The error of an ssh that could not connect, or whose connection broke.
 
-    `ssh` is what a person types to come there, such as `ssh -p 2222 pi@kitchen`; `stderr` is what
-    the client said, nothing when it was still trying after `timeout_s`.
+    `ssh` is what a person types to connect, such as `ssh -p 2222 pi@kitchen`; `stderr` is empty
+    when the client was still trying after `timeout_s`.
     """
     message = stderr.decode("utf-8", errors="replace")
     if was_connected:

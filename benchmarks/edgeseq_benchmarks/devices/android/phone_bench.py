@@ -1,8 +1,8 @@
 """The benchmark on a phone: the native tool on our real inputs, one result record.
 
-Tokenizing happens here, on the workstation, and is in no time; the result says so. What is timed
-is the tool's inference, two runs at a time in a fresh process for every input, models interleaved
-in rounds as in `edgeseq_benchmarks.bench.runner`.
+Tokenizing is done on the workstation and is in no latency; a finding notes it. What is timed is
+the tool's inference, two runs at a time in a fresh process for every input, models interleaved in
+rounds as in `edgeseq_benchmarks.bench.runner`.
 """
 
 from __future__ import annotations

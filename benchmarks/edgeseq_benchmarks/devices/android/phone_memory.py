@@ -1,4 +1,4 @@
-"""Memory on the phone: what the kernel says of the native tool's process while it runs a model.
+"""Memory on the phone: what the kernel reports of the native tool's process while it runs a model.
 
 Never the tool's own figures, which are differences of `ru_maxrss`. The baseline is the same tool
 with a model without operators (`empty_model`): the runtime and nothing else.

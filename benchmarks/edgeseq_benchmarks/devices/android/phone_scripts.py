@@ -38,7 +38,7 @@ done
 
 WATCH_MEMORY = """\
 # folder model inputs offset tokens threads seconds
-# Runs one model for some seconds and reads, ten times a second, what the kernel says of it.
+# Runs one model for some seconds and reads, ten times a second, what the kernel reports of it.
 cd "$1" || exit 3
 dd if="$3" bs=4 skip="$4" count="$5" of=input 2>/dev/null || exit 4
 ./benchmark_model --graph="$2" --num_threads="$6" \\

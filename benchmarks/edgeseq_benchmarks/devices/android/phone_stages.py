@@ -32,7 +32,7 @@ _MEAN = re.compile(r"\bcount=(\d+)\b.*?\b(?:avg|curr)=([\d.e+]+)")
 
 
 class PhoneSession:
-    """What every stage needs; `delegate` is what the tool said that it used."""
+    """What every stage needs; `delegate` is the one that the tool reported."""
 
     def __init__(
         self,

@@ -56,7 +56,7 @@ def read_identity(device: Device) -> tuple[DeviceInfo, tuple[str, ...]]:
         abis = tuple(abi for abi in (properties.get("ro.product.cpu.abi", ""),) if abi)
     if not abis:
         raise DeviceError(
-            "does not say which processor it has",
+            "does not report its processor",
             where=device.name,
             found="no ro.product.cpu.abilist",
             expected="an Android phone",
@@ -111,7 +111,7 @@ def read_state(device: Device, when: Literal["before", "during", "after"]) -> Ph
 
 
 def phone_findings(states: Sequence[PhoneState]) -> list[Finding]:
-    """What the battery says about the times; temperature and throttling are in `validity`."""
+    """Findings from the battery's state; temperature and throttling are in `validity`."""
     findings = []
     if any(state.saver for state in states):
         words = "the battery saver is on, which slows the processor: turn it off, measure again"

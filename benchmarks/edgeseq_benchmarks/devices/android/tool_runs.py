@@ -51,7 +51,7 @@ class ToolOutput(NamedTuple):
         if self.status in _KILLED:
             return f"no answer within {limit_s:g} s, or killed by the phone"
         lines = [line for line in self.lines if line.strip()]
-        # A shell may say after it that the process was aborted.
+        # A shell may print after it that the process was aborted.
         wrong = [line for line in lines if "ERROR" in line or "FATAL" in line]
         last = (wrong or lines or ["nothing"])[-1]
         return f"benchmark_model ended with status {self.status} and printed {last.strip()!r}"

@@ -1,15 +1,15 @@
 """What a device lacks before it can measure, and the commands that fix it.
 
-`collect` runs the two probes (`system_probe.sh`, `python_probe.py`) on the device, `facts` reads
-what they print; `runtime_checks` and `health_checks` only look at the facts and give diagnoses.
+`fact_collection` runs the two probes (`system_probe.sh`, `python_probe.py`) on the device, `facts`
+parses their output; `runtime_checks` and `health_checks` only look at the facts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgeseq_benchmarks.devices.doctor.collect import collect_facts
 from edgeseq_benchmarks.devices.doctor.diagnosis import Diagnosis
+from edgeseq_benchmarks.devices.doctor.fact_collection import collect_facts
 from edgeseq_benchmarks.devices.doctor.facts import DeviceFacts
 from edgeseq_benchmarks.devices.doctor.health_checks import check_health
 from edgeseq_benchmarks.devices.doctor.runtime_checks import check_python, check_system

@@ -262,7 +262,7 @@ def _memory_controller(parts: Sections) -> bool:
 
 
 def _temperature_c(lines: tuple[str, ...]) -> float | None:
-    """The processor's own zone where one says so, else the first; the kernel counts thousandths."""
+    """The processor's zone if one has that name, else the first; the kernel counts thousandths."""
     zones = [match for line in lines if (match := re.fullmatch(r"(.*) (-?\d+)", line))]
     zones.sort(key=lambda zone: not re.search("cpu|x86_pkg|soc", zone[1]))
     return int(zones[0][2]) / 1000 if zones else None

@@ -1,9 +1,9 @@
-"""What is kept of an emulated board: kernel, first file system, disk and keys, built once.
+"""The image of an emulated board: kernel, first file system, disk and keys, built once.
 
     CACHE/emulator/image-KEY/     kernel, initramfs, disk.img (ext4, sparse), keys, image.json
 
 KEY is a hash of everything that the content comes from, so that a change makes a new one and a
-second run finds the old one. A disk that is kept is never written to again.
+second run finds the old one. A finished disk is never written to again.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ImageRecord(msgspec.Struct, frozen=True):
 
 
 class BoardImage(NamedTuple):
-    """An image that is kept; all paths are files in it."""
+    """A saved image; all paths are files in it."""
 
     folder: Path
     release: str
@@ -72,7 +72,7 @@ HOST_ALIAS = "edgeseq-emulated"
 
 
 def emulator_folder(cache: Path | None = None) -> Path:
-    """Where images are kept; `cache` stands for the user's cache folder."""
+    """The folder of images; `cache` replaces the user's cache folder."""
     return (cache or platformdirs.user_cache_path("edgeseq")) / "emulator"
 
 
@@ -85,7 +85,7 @@ def image_folder(cache: Path | None, release: str) -> Path:
 
 
 def find_image(cache: Path | None = None, release: str | None = None) -> BoardImage | None:
-    """The image that is kept, None when it must be built."""
+    """The saved image, None when it must be built."""
     folder = image_folder(cache, release or debian.release_here())
     if not (folder / "image.json").exists():
         return None
@@ -96,9 +96,9 @@ def find_image(cache: Path | None = None, release: str | None = None) -> BoardIm
 def build_image(
     cache: Path | None = None, release: str | None = None, progress: ProgressCallback = no_progress
 ) -> BoardImage:
-    """The image that is kept, or a new one: about a minute, and root's rights, once.
+    """The saved image, or a new one: about a minute, and root's rights, once.
 
-    Raises `DeviceError` with what is missing; nothing half-built is kept.
+    Raises `DeviceError` with what is missing; nothing half-built remains.
     """
     release = release or debian.release_here()
     with one_at_a_time(emulator_folder(cache)):

@@ -55,7 +55,7 @@ def release_here(root: Path = Path("/")) -> str:
 
 
 def sources_here(release: str, root: Path = Path("/")) -> list[Path]:
-    """The files of this machine that say where packages of `release` come from.
+    """The files of this machine that name the sources of packages of `release`.
 
     Empty where it runs another release: then mmdebstrap uses Debian's own address.
     """

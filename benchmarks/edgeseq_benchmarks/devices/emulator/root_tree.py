@@ -109,7 +109,7 @@ def _accounts(tree: Path) -> None:
 
 
 def _certificates(tree: Path) -> None:
-    """The authorities that this machine trusts; where it says none, those of the package."""
+    """The authorities that this machine trusts; if it has no list, those of the package."""
     target = tree / "etc/ssl/certs/ca-certificates.crt"
     target.parent.mkdir(parents=True, exist_ok=True)
     if HOST_CERTIFICATES.exists():

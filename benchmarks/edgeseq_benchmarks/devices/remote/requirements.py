@@ -66,7 +66,7 @@ def check(device: Device, python: str, *, timeout_s: float) -> PythonFacts:
     problem, packages = _problem(facts)
     if problem is None:
         return facts
-    doctor = f"`edgeseq device doctor {device.name}` says more"
+    doctor = f"see `edgeseq device doctor {device.name}`"
     raise DeviceError(
         problem,
         where=device.name,
