@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from edgeseq.api.bundle import Bundle, bundle_path
+from edgeseq.api.options import check_options
 from edgeseq.api.progress import ProgressOption, progress_of
 from edgeseq.api.result import Result
 from edgeseq.errors import DeviceError, EdgeseqError
@@ -127,6 +128,7 @@ def bench_all(
         >>> outcomes = es.bench_all([bundle], ["local", "ssh://pi@kitchen"])
     """
 
+    check_options(options, BenchOptions)
     targets = find_targets(list(devices), python=options.get("python"))
     native = options.get("native")
     settings = default_settings(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypedDict
 from edgeseq.api.bundle import Bundle, converted_bundle
 from edgeseq.api.data import DatasetSource, load_dataset, resolve_dataset
 from edgeseq.api.model import Model, output_folder, resolve_model
+from edgeseq.api.options import check_options
 from edgeseq.api.progress import ProgressOption, progress_of
 from edgeseq.errors import InputError
 from edgeseq.progress import ProgressCallback
@@ -109,6 +110,7 @@ def convert(
     Examples:
         >>> bundle = es.convert(model, data, recipe="dynamic_wi8_afp32", out="bundles/mine")
     """
+    check_options(options, ConvertOptions)
     if lowering == "auto":
         raise InputError("several bundles", where="lowering", found="auto", fix="call convert_all")
     recipes, lowerings = (recipe,), () if lowering is None else (lowering,)
@@ -145,6 +147,7 @@ def convert_all(
         >>> result = es.convert_all(model, data, recipes=["float32", "float16"], out="all")
         >>> [bundle.name for bundle in result.bundles]
     """
+    check_options(options, ConvertOptions)
     combinations = (tuple(recipes), tuple(lowerings))
     return _convert(
         resolve_model(model), data, Path(out), combinations, folder=None, options=options
@@ -160,7 +163,6 @@ def _convert(
     folder: tempfile.TemporaryDirectory[str] | None,
     options: ConvertOptions,
 ) -> ConversionResult:
-
     min_piece_count, trim_vocab = options.get("min_piece_count"), options.get("trim_vocab", False)
     if min_piece_count is not None and not trim_vocab:
         raise InputError(
@@ -257,7 +259,7 @@ def convert_to_tflite(
     Examples:
         >>> es.convert_to_tflite("sentiment.keras", "sentiment.tflite").output
     """
-
+    check_options(options, TfliteOptions)
     ids = options.get("ids")
     conversion = ConversionOptions(
         recipes=(recipe,),

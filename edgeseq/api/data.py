@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 import msgspec
 
+from edgeseq.api.options import check_options
 from edgeseq.api.progress import ProgressOption, progress_of
 from edgeseq.datasets.registry import entries
 from edgeseq.datasets.splits import SPLITS
@@ -60,6 +61,7 @@ def load_dataset(source: str | Path, **options: Unpack[DatasetOptions]) -> AnyDa
     Examples:
         >>> data = es.load_dataset("reviews.csv", text_column="text", label_column="label")
     """
+    check_options(options, DatasetOptions)
     progress = options.get("progress", "auto")
     data_dir = options.get("data_dir")
     is_file = Path(source).suffix != "" and not str(source).startswith("hf:")

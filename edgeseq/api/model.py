@@ -33,7 +33,9 @@ class Model:
     tokenizer: Path | None = None
     description: Path | None = None
     max_tokens: int | None = None
-    _folder: tempfile.TemporaryDirectory[str] | None = field(default=None, repr=False)
+    _folder: tempfile.TemporaryDirectory[str] | None = field(
+        default=None, repr=False, compare=False
+    )
 
     @property
     def manifest(self) -> ModelManifest | None:

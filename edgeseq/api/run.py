@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from edgeseq.api.bundle import Bundle, converted_bundle
+from edgeseq.api.options import check_options
 from edgeseq.api.progress import ProgressOption, progress_of
 from edgeseq.api.report import report
 from edgeseq.api.result import Result, load_result
@@ -103,6 +104,7 @@ def run(
         >>> output.report.verdict.winner
     """
 
+    check_options(options, RunOptions)
     path = find_suite(str(suite))
     quick = options.get("quick", False)
     suite_content = _read(path, quick=quick)

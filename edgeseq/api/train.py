@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from edgeseq.api.data import DatasetSource, resolve_dataset
 from edgeseq.api.model import Model, output_folder, resolve_model
+from edgeseq.api.options import check_options
 from edgeseq.api.progress import ProgressOption, progress_of
 from edgeseq.errors import InputError
 from edgeseq_converters.training import settings as training
@@ -98,6 +99,7 @@ def run_training(
     options: TrainingOptions,
 ) -> Model | PausedTraining:
     """As `train`; a training that used up `max_seconds` is a result."""
+    check_options(options, TrainingOptions)
     checkpoint, data_dir = options.get("checkpoint"), options.get("data_dir")
     with progress_of(options.get("progress", "auto")) as callback:
         dataset = resolve_dataset(data, data_dir=data_dir, progress=callback)

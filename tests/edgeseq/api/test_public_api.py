@@ -141,6 +141,18 @@ def test_data_sets(invented_corpus: Path) -> None:
         es.load_dataset("nowhere")
 
 
+@pytest.mark.parametrize(
+    "name", ["bench", "convert", "convert_to_tflite", "load_dataset", "run", "train"]
+)
+def test_an_unknown_option_is_refused_as_python_does(name: str, tmp_path: Path) -> None:
+    arguments: dict[str, tuple[object, ...]] = {
+        "bench": ([],), "convert": (tmp_path, None), "convert_to_tflite": (tmp_path, "x.tflite"),
+        "load_dataset": ("sst3",), "run": ("demo",), "train": ("sst3",),
+    }  # fmt: skip
+    with pytest.raises(TypeError, match="unexpected keyword argument 'quik'"):
+        getattr(es, name)(*arguments[name], quik=True)
+
+
 def test_models_that_cannot_be_read(tmp_path: Path) -> None:
     for name in ("absent.keras", "model.onnx"):
         (tmp_path / "model.onnx").write_bytes(b"")
