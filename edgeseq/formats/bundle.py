@@ -102,8 +102,9 @@ class Fidelity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the bundle comes from, enough to reproduce it.
 
-    `tried_runtime`: the older runtime that the model was converted for and run in, or why it
-    could not be run; None when it was converted for the current one.
+    `converter_peak_memory_bytes` is the highest resident set of the converting process, reading
+    the model included. `tried_runtime`: the older runtime that the model was converted for and run
+    in, or why it could not be run; None when it was converted for the current one.
     """
 
     created_utc: str

@@ -24,8 +24,8 @@ AUTO = "auto"
 class ConversionOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How models are converted.
 
-    - `recipes`: names, default `DEFAULT`; `auto` alone: the smallest that loses at most `max_drop`
-      points of the metric (default: a percent of the float model's score).
+    - `recipes`: names, default `DEFAULT`; `auto`, by itself: the smallest that loses at most
+      `max_drop` points of the metric (default: a percent of the float model's score).
     - `lowerings`: names, default the architecture's first; `auto`: all that the model has.
     - `length`: tokens of the lowering `unrolled`; default: the longest that the model takes.
     - `runtime`: an older runtime that must load the file, as in `tflite-runtime==2.14`.
@@ -140,7 +140,9 @@ def _recipe_names(options: ConversionOptions) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(options.recipes)) or (DEFAULT,)
     if AUTO in names and len(names) > 1:
         raise InputError(
-            "--recipe auto stands alone", found=", ".join(names), fix="remove the other recipes"
+            "--recipe auto cannot be combined with other recipes",
+            found=", ".join(names),
+            fix="remove the other recipes",
         )
     for name in names:
         if name != AUTO:

@@ -128,7 +128,7 @@ def test_what_does_not_go_together_is_one_line(folder: Path, tmp_path: Path) -> 
         ((*given, "--out", out, *data, *tokenizer, "--length", "9"), "add --lowering unrolled"),
         (
             (*given, "--out", out, *data, *tokenizer, "--recipe", "auto", "--recipe", "float32"),
-            "stands alone",
+            "cannot be combined",
         ),
         ((given[0], "--out", tmp_path / "m.tflite"), "description"),
         ((folder / "rows.csv", "--out", out, *data), "cannot be converted"),

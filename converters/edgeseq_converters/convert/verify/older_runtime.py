@@ -1,6 +1,6 @@
 """Runs a file in the older runtime that it was made for, where that can be installed.
 
-The runtime lives in an environment of its own in the user's cache folder (it needs an older
+The runtime has a separate environment in the user's cache folder (it needs an older
 NumPy than TensorFlow), made by venv and pip on first use, so the user's configuration holds.
 """
 
