@@ -29,16 +29,16 @@ _NEGATIVE = -1e9
 
 
 @tf.custom_gradient  # type: ignore[untyped-decorator, unused-ignore]
-def recur(projected: Any, recurrent: Any, keep: Any) -> Any:
+def recur(projected: Any, recurrent: Any, step_mask: Any) -> Any:
     """Runs LSTM cells over time; D directions side by side.
 
     `projected` [time, D, batch, 4·hidden] holds the inputs times their kernel plus bias, gates in
-    the order i, f, c, o; `recurrent` [D, hidden, 4·hidden]; `keep` [time, D, batch, 1] is 0 on
+    the order i, f, c, o; `recurrent` [D, hidden, 4·hidden]; `step_mask` [time, D, batch, 1] is 0 on
     padding, where the state becomes 0. Returns the states h [time, D, batch, hidden].
 
-    c = keep · (σ(f)·c + σ(i)·tanh(g)), h = σ(o)·tanh(c) (Hochreiter & Schmidhuber 1997, forget
+    c = step_mask · (σ(f)·c + σ(i)·tanh(g)), h = σ(o)·tanh(c) (Hochreiter & Schmidhuber 1997, forget
     gate of Gers et al. 2000); the gradient is back-propagation through time (Werbos 1990). No
-    gradient flows to `keep`.
+    gradient flows to `step_mask`.
     """
     steps, batch = tf.shape(projected)[0], tf.shape(projected)[2]
     zero = tf.zeros([recurrent.shape[0], batch, recurrent.shape[1]])
@@ -46,7 +46,7 @@ def recur(projected: Any, recurrent: Any, keep: Any) -> Any:
     def forward(t: Any, h: Any, c: Any, *buffers: Any) -> tuple[Any, ...]:
         i, f, g, o = tf.split(projected[t] + tf.matmul(h, recurrent), 4, axis=-1)
         i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
-        c = (f * c + i * g) * keep[t]
+        c = (f * c + i * g) * step_mask[t]
         h = o * tf.tanh(c)
         values = (h, c, tf.concat([i, f, g, o], -1))
         return (t + 1, h, c, *(array.write(t, v) for array, v in zip(buffers, values, strict=True)))
@@ -65,7 +65,7 @@ def recur(projected: Any, recurrent: Any, keep: Any) -> Any:
             i, f, g, o = tf.split(gates[t], 4, axis=-1)
             squashed = tf.tanh(cells[t])
             dh = dh + upstream[t]
-            dc = (dc + dh * o * (1 - squashed * squashed)) * keep[t]
+            dc = (dc + dh * o * (1 - squashed * squashed)) * step_mask[t]
             dz = tf.concat(
                 [
                     dc * g * i * (1 - i),
@@ -149,8 +149,8 @@ class LstmClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
         mask = tf.transpose(mask)[:, :, None]  # time first, as the loop wants it
         states = tf.gather(tf.convert_to_tensor(self.table), tf.transpose(ids))
         if training and self.token_dropout:
-            ones = tf.ones([tf.shape(ids)[1], tf.shape(ids)[0], 1])
-            states *= self._dropped(ones, self.token_dropout) * (1 - self.token_dropout)
+            constant = tf.ones([tf.shape(ids)[1], tf.shape(ids)[0], 1])
+            states *= self._dropped(constant, self.token_dropout) * (1 - self.token_dropout)
         for cell in self.cells:
             if training and self.dropout_rate:
                 states = self._dropped(states, self.dropout_rate)
@@ -177,16 +177,16 @@ class LstmClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
         direction needs no mask, because what comes after the text is never looked at.
         """
         steps, batch = tf.shape(states)[0], tf.shape(states)[1]
-        inputs, keep = states[None], mask[:, None]
+        inputs, step_mask = states[None], mask[:, None]
         if self.config.bidirectional:
             inputs = tf.stack([states, tf.reverse(states, [0])])
-            keep = tf.stack([mask, tf.reverse(mask, [0])], 1)
+            step_mask = tf.stack([mask, tf.reverse(mask, [0])], 1)
         rows = tf.reshape(inputs, [tf.shape(inputs)[0], -1, states.shape[-1]])
         kernel, bias = tf.convert_to_tensor(cell["kernel"]), tf.convert_to_tensor(cell["bias"])
         shape = [kernel.shape[0], steps, batch, kernel.shape[-1]]
         projected = tf.reshape(tf.matmul(rows, kernel) + bias, shape)
         recurrent = tf.convert_to_tensor(cell["recurrent_kernel"])
-        output = recur(tf.transpose(projected, [1, 0, 2, 3]), recurrent, keep)
+        output = recur(tf.transpose(projected, [1, 0, 2, 3]), recurrent, step_mask)
         size = self.config.hidden_size
         output = tf.ensure_shape(output, [None, recurrent.shape[0], None, size])
         if not self.config.bidirectional:

@@ -7,14 +7,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from edgeseq.errors import CheckpointError, DataError
 from edgeseq.formats.codec import decode_json
 from edgeseq.tasks import mentions
 from edgeseq.tasks.examples import Dataset, SplitName, TextExample
-from edgeseq.tasks.gap_f1 import gap_f1
 from edgeseq.tasks.mentions import LABELS, MARKERS, OPENING, check_marked
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.encoder import WORD_TABLE
@@ -148,11 +146,3 @@ def with_swapped(split: EncodedSplit, markers: Sequence[int]) -> EncodedSplit:
 def with_swapped_targets(targets: FloatArray) -> FloatArray:
     """Targets [texts, 3] and behind them those of the same texts with the roles swapped."""
     return np.concatenate([targets, targets[:, list(SWAPPED_LABELS)]])
-
-
-def dev_score(task: str, gold: npt.NDArray[np.int64], logits: FloatArray) -> float:
-    """The task's metric of the most likely classes, in 0..1, by which epochs are compared."""
-    predicted = logits.argmax(axis=1)
-    if task == "coref":
-        return gap_f1(gold, predicted)
-    return float(np.mean(predicted == gold))

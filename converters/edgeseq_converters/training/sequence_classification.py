@@ -26,7 +26,6 @@ from edgeseq_converters.training.classifier import (
 from edgeseq_converters.training.initial_weights import InitialWeights, initial_weights
 from edgeseq_converters.training.marks import (
     SWAPPED_LABELS,
-    dev_score,
     encode_marked,
     encode_marked_split,
     marker_ids,
@@ -43,6 +42,7 @@ from edgeseq_converters.training.teacher import (
 )
 from edgeseq_converters.training.texts import (
     EncodedSplit,
+    dev_score,
     encode_split,
     encode_texts,
     one_hot,
@@ -100,13 +100,18 @@ def prepare_sequence_classification(
     graph = training_graph(initial, len(data.labels), ids, dev.ids, progress)
     step, target_rows = sequence_step(graph, targets, initial.settings)
     predictor = graph.predictor()
+
+    def evaluate() -> float:
+        predicted = predictor(graph.dev).argmax(axis=1)
+        return dev_score(data.task, data.labels, dev.labels, predicted)
+
     objective = ClassifierObjective(
         graph,
         initial.settings,
         step,
         target_rows,
         batch_targets=lambda batch: target_rows[batch.index],
-        evaluate=lambda: dev_score(data.task, dev.labels, predictor(graph.dev)),
+        evaluate=evaluate,
     )
     return PreparedTraining(
         objective,

@@ -15,14 +15,13 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from edgeseq.tasks.examples import TaggedExample
-from edgeseq.tasks.predictions import Predictions
 from edgeseq.tasks.registry import task_of
-from edgeseq.tasks.scoring import metric_of
 from edgeseq.tasks.tagging import best_tags, bio_rules
 from edgeseq.tasks.word_windows import WordEncoder
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.training.batching import Batch, IndexArray, TextCollection
 from edgeseq_converters.training.predictor import Predictor
+from edgeseq_converters.training.texts import dev_score
 
 
 class EncodedWords(msgspec.Struct, frozen=True):
@@ -97,14 +96,4 @@ def tag_score(task: str, labels: Sequence[str], words: EncodedWords, logits: Flo
     rules = bio_rules(labels) if task_of(task).bio_labels else None
     ends = np.cumsum(words.counts)[:-1]
     tags = [best_tags(rows, rules) for rows in np.split(logits, ends)]
-    predictions = Predictions(
-        gold=tuple(words.gold.tolist()),
-        predicted=tuple(np.concatenate(tags).tolist()),
-        sources=("",) * len(words.counts),
-        truncated=0,
-        unknown_only=0,
-        examples_sha256="",
-        counts=words.counts,
-    )
-    metric = metric_of(task)
-    return float(metric.value(metric.counts(predictions, labels).sum(axis=0)))
+    return dev_score(task, labels, words.gold, np.concatenate(tags), words.counts)

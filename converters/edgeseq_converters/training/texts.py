@@ -13,6 +13,8 @@ from tokenizers import Tokenizer
 
 from edgeseq.errors import DataError
 from edgeseq.tasks.examples import Dataset, SplitName, TextExample
+from edgeseq.tasks.predictions import Predictions
+from edgeseq.tasks.scoring import metric_of
 from edgeseq_converters.models.arrays import FloatArray
 
 
@@ -98,3 +100,25 @@ def _standard_scores(data: Dataset, examples: Sequence[TextExample]) -> FloatArr
 def one_hot(labels: npt.NDArray[np.int64], count: int) -> FloatArray:
     """Class numbers [texts] → [texts, count] with a 1 at each class."""
     return np.eye(count, dtype=np.float32)[labels]
+
+
+def dev_score(
+    task: str,
+    labels: Sequence[str],
+    gold: npt.NDArray[np.int64],
+    predicted: npt.NDArray[np.int64],
+    counts: tuple[int, ...] = (),
+) -> float:
+    """The task's metric of class numbers, per text, or per word with `counts` words per
+    sentence."""
+    predictions = Predictions(
+        gold=tuple(gold.tolist()),
+        predicted=tuple(predicted.tolist()),
+        sources=("",) * (len(counts) or len(gold)),
+        truncated=0,
+        unknown_only=0,
+        examples_sha256="",
+        counts=counts,
+    )
+    metric = metric_of(task)
+    return float(metric.value(metric.counts(predictions, labels).sum(axis=0)))

@@ -150,10 +150,10 @@ class _Collector:
 def cut_out(texts: Sequence[str], generator: np.random.Generator) -> str:
     """A run of words of one of `texts`, shorter than it; empty where that is not possible."""
     words = texts[int(generator.integers(len(texts)))].split()
-    least, most = FRAGMENT_WORDS
-    if len(words) <= least:
+    shortest, longest = FRAGMENT_WORDS
+    if len(words) <= shortest:
         return ""
-    count = int(generator.integers(least, min(most, len(words) - 1) + 1))
+    count = int(generator.integers(shortest, min(longest, len(words) - 1) + 1))
     start = int(generator.integers(len(words) - count + 1))
     return " ".join(words[start : start + count])
 

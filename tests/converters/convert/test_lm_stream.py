@@ -265,5 +265,5 @@ def test_words_outside_of_the_vocabulary_are_the_unknown_one() -> None:
     stream = corpus.join(documents, 1)
     assert stream.targets.tolist() == [0, 1]
     assert stream.inputs.tolist() == [1, 0]
-    assert stream.keep.tolist() == [0.0, 1.0]
+    assert stream.carry.tolist() == [0.0, 1.0]
     assert corpus.join([], 1).targets.size == 0

@@ -236,7 +236,7 @@ def test_a_held_training_goes_on_to_the_same_weights(
 def test_an_epoch_reads_each_window_once() -> None:
     ids = np.arange(16 * 12 + 5, dtype=np.int32) % len(WORDS)
     stream = corpus.join([ids], len(WORDS) - 1)
-    places = corpus.Stream(np.arange(len(ids), dtype=np.int32), stream.targets, stream.keep)
+    places = corpus.Stream(np.arange(len(ids), dtype=np.int32), stream.targets, stream.carry)
     windows = corpus.StreamWindows(places, batch_size=4, window=16, seed=0)
     assert windows.per_epoch == 3
     for epoch in (0, 1):

@@ -14,6 +14,7 @@ from edgeseq.datasets.splits import make_dataset
 from edgeseq.errors import CheckpointError, DataError
 from edgeseq.formats.trained_model import TrainedModel, read_model_folder
 from edgeseq.tasks.examples import Dataset, TextExample
+from edgeseq.tasks.mentions import LABELS
 from edgeseq_converters.convert.import_model import load_model
 from edgeseq_converters.convert.pipeline import convert
 from edgeseq_converters.convert.plan import ConversionOptions
@@ -22,7 +23,6 @@ from edgeseq_converters.models.reference import reference_logits
 from edgeseq_converters.models.trim_recurrent import trim_trained
 from edgeseq_converters.training.marks import (
     add_markers,
-    dev_score,
     encode_marked,
     encode_marked_split,
     marker_ids,
@@ -30,7 +30,7 @@ from edgeseq_converters.training.marks import (
     with_swapped,
     with_swapped_targets,
 )
-from edgeseq_converters.training.texts import EncodedSplit
+from edgeseq_converters.training.texts import EncodedSplit, dev_score
 
 TEXT = "the [A] teapot [/A] was fine but [B] ladder [/B] was not and [P] it [/P] is slow"
 
@@ -97,10 +97,10 @@ def test_both_roles_are_learnt() -> None:
 
 
 def test_an_epoch_is_judged_by_the_tasks_metric() -> None:
-    gold, logits = np.array([0, 2, 2]), np.array([[1, 0, 0], [1, 0, 0], [0, 0, 1]], np.float32)
-    assert dev_score("sentiment", gold, logits) == pytest.approx(2 / 3)
-    assert dev_score("coref", gold, logits) == pytest.approx(2 / 3)
-    assert dev_score("coref", gold[2:], logits[2:]) == 0
+    gold, predicted = np.array([0, 2, 2]), np.array([0, 0, 2])
+    assert dev_score("sentiment", LABELS, gold, predicted) == pytest.approx(2 / 3)
+    assert dev_score("coref", LABELS, gold, predicted) == pytest.approx(2 / 3)
+    assert dev_score("coref", LABELS, gold[2:], predicted[2:]) == 0
 
 
 @pytest.mark.parametrize("arch", ["lstm", "bert"])

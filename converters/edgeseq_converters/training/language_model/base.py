@@ -46,9 +46,9 @@ class LanguageModel:
         for part in self.state:
             part.assign(tf.zeros_like(part))
 
-    def features(self, embedded: Any, keep: Any, step: Any | None) -> tuple[Any, tuple[Any, ...]]:
-        """Embedded words [n, size] of a chunk with `keep` → features [n, size] for the softmax, and
-        the next `state`. `step` seeds dropout; None: none."""
+    def features(self, embedded: Any, carry: Any, step: Any | None) -> tuple[Any, tuple[Any, ...]]:
+        """Embedded words [n, size] of a chunk with `carry` → features [n, size] for the softmax,
+        and the next `state`. `step` seeds dropout; None: none."""
         raise NotImplementedError
 
     def _step(self, chunk: Chunk, sampled: Any, draws: Any, rate: Any, step: Any) -> Any:
@@ -57,7 +57,7 @@ class LanguageModel:
         `sampled` [k] and `draws` are from `sample_words`. Returns the mean loss in nats over the
         sampled words.
         """
-        inputs, targets, keep = chunk
+        inputs, targets, carry = chunk
         words = tf.reshape(targets, [-1]), sampled
         # Every row that this step reads, once: their gradient is small and dense.
         ids, positions = tf.unique(tf.concat([tf.reshape(inputs, [-1]), *words], 0))
@@ -69,7 +69,7 @@ class LanguageModel:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([*rows, *dense])
             embedded = tf.gather(rows[0], positions[:n])
-            features, state = self.features(embedded, keep, step)
+            features, state = self.features(embedded, carry, step)
             table, bias = (tf.gather(part, positions[n:]) for part in rows)
             loss = sampled_loss(table, bias, features, words, counts)
         gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, [*rows, *dense])]

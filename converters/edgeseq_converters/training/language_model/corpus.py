@@ -20,14 +20,14 @@ IdArray = npt.NDArray[np.int32]
 @dataclass(frozen=True)
 class Stream:
     """All documents in a row: for each word `targets` [n] the word before it `inputs` [n], and
-    `keep` float32 [n], 0 at the first word of a document, where the state is reset.
+    `carry` float32 [n], 0 at the first word of a document, where the state is reset.
 
     Before the first word of a document is the end of a line.
     """
 
     inputs: IdArray
     targets: IdArray
-    keep: npt.NDArray[np.float32]
+    carry: npt.NDArray[np.float32]
 
     def columns(self, batch: int, *, begin: int = 0) -> Stream:
         """The stream, rotated so that it starts at `begin`, as `batch` parallel ones: arrays
@@ -38,11 +38,11 @@ class Stream:
             rotated = np.roll(array, -begin)[: rows * batch]
             return np.ascontiguousarray(rotated.reshape(batch, rows).T)
 
-        return Stream(columns(self.inputs), columns(self.targets), columns(self.keep))
+        return Stream(columns(self.inputs), columns(self.targets), columns(self.carry))
 
 
 Chunk = tuple[Any, Any, Any]
-"""Inputs, targets and keep of one step: three arrays of one shape."""
+"""Inputs, targets and carry of one step: three arrays of one shape."""
 
 
 class StreamColumns:
@@ -55,13 +55,13 @@ class StreamColumns:
         self.per_epoch = len(stream.targets) // batch_size // steps
 
     def chunk(self, epoch: int, index: int) -> Chunk:
-        """Inputs, targets and keep [steps, batch]."""
+        """Inputs, targets and carry [steps, batch]."""
         if epoch != self._epoch:
             begin = epoch_start(epoch, len(self._stream.targets), self._seed)
             self._columns = self._stream.columns(self._batch_size, begin=begin)
             self._epoch = epoch
         rows, columns = slice(index * self._steps, (index + 1) * self._steps), self._columns
-        return columns.inputs[rows], columns.targets[rows], columns.keep[rows]
+        return columns.inputs[rows], columns.targets[rows], columns.carry[rows]
 
 
 class StreamWindows:
@@ -76,7 +76,7 @@ class StreamWindows:
         self.per_epoch = self._count // batch_size
 
     def chunk(self, epoch: int, index: int) -> Chunk:
-        """Inputs, targets and keep [batch, window]."""
+        """Inputs, targets and carry [batch, window]."""
         if epoch != self._epoch:
             begin = epoch_start(epoch, len(self._stream.targets), self._seed)
             self._windows = self._stream.columns(self._count, begin=begin)
@@ -86,11 +86,11 @@ class StreamWindows:
         selected = self._order[index * self._batch_size : (index + 1) * self._batch_size]
         windows = self._windows
         # Columns of the stream may be longer than a window by what an epoch leaves out.
-        inputs, targets, keep = (
+        inputs, targets, carry = (
             np.ascontiguousarray(part[: self._window, selected].T)
-            for part in (windows.inputs, windows.targets, windows.keep)
+            for part in (windows.inputs, windows.targets, windows.carry)
         )
-        return inputs, targets, keep
+        return inputs, targets, carry
 
 
 def epoch_start(epoch: int, words: int, seed: int) -> int:
@@ -148,7 +148,7 @@ def encode(examples: Iterable[StreamExample], vocabulary: Sequence[str]) -> list
 
 def join(documents: Sequence[IdArray], eos: int) -> Stream:
     """One stream of all documents that have a word."""
-    inputs, targets, keep = [], [], []
+    inputs, targets, carry = [], [], []
     for ids in documents:
         if not len(ids):
             continue
@@ -156,8 +156,8 @@ def join(documents: Sequence[IdArray], eos: int) -> Stream:
         targets.append(ids)
         fresh = np.ones(len(ids), np.float32)
         fresh[0] = 0
-        keep.append(fresh)
+        carry.append(fresh)
     if not targets:
         empty = np.zeros(0, np.int32)
         return Stream(empty, empty, np.zeros(0, np.float32))
-    return Stream(np.concatenate(inputs), np.concatenate(targets), np.concatenate(keep))
+    return Stream(np.concatenate(inputs), np.concatenate(targets), np.concatenate(carry))

@@ -96,24 +96,24 @@ class LmLstm(LanguageModel):
         """The weights under the names of `initial_arrays`."""
         return {name: np.array(v.numpy(), np.float32) for name, v in self.weights.items()}
 
-    def features(self, embedded: Any, keep: Any, step: Any | None) -> tuple[Any, tuple[Any, ...]]:
-        """See `LanguageModel`; keep is [time, batch]."""
-        settings, batch = self.settings, keep.shape[1]
+    def features(self, embedded: Any, carry: Any, step: Any | None) -> tuple[Any, tuple[Any, ...]]:
+        """See `LanguageModel`; carry is [time, batch]."""
+        settings, batch = self.settings, carry.shape[1]
         embedded = tf.reshape(embedded, [-1, batch, self._size])
         embedded *= self.dropout_mask([1, batch, self._size], settings.embedding_dropout, step, 0)
-        states, last = self._states(embedded, keep, *self.state)
+        states, last = self._states(embedded, carry, *self.state)
         mask = self.dropout_mask([1, batch, self._hidden], settings.output_dropout, step, 1)
         return self._project(states * mask), (states[-1], last)
 
-    def _states(self, embedded: Any, keep: Any, h: Any, c: Any) -> tuple[Any, Any]:
+    def _states(self, embedded: Any, carry: Any, h: Any, c: Any) -> tuple[Any, Any]:
         """Embedded words [time, batch, size] → states [time, batch, hidden], the last cell
         state."""
         weights = self.weights
         rows = tf.reshape(embedded, [-1, self._size])
         rows = tf.matmul(rows, weights["kernel"]) + weights["bias"]
-        rows = tf.reshape(rows, [tf.shape(keep)[0], tf.shape(keep)[1], 4 * self._hidden])
+        rows = tf.reshape(rows, [tf.shape(carry)[0], tf.shape(carry)[1], 4 * self._hidden])
         recurrent = tf.convert_to_tensor(weights["recurrent_kernel"])
-        states, last = recur_from(rows, recurrent, keep[..., None], h, c)
+        states, last = recur_from(rows, recurrent, carry[..., None], h, c)
         return states, last
 
     def _project(self, states: Any) -> Any:
@@ -121,9 +121,9 @@ class LmLstm(LanguageModel):
         return rows + self.weights["shift"]
 
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator, unused-ignore]
-    def chunk_loss(self, inputs: Any, targets: Any, keep: Any, h: Any, c: Any) -> Any:
+    def chunk_loss(self, inputs: Any, targets: Any, carry: Any, h: Any, c: Any) -> Any:
         """Sum of −ln p over a chunk [time, batch] under the whole vocabulary, and the states."""
-        states, last = self._states(tf.gather(self.weights["table"], inputs), keep, h, c)
+        states, last = self._states(tf.gather(self.weights["table"], inputs), carry, h, c)
         losses = self.word_losses(self._project(states), tf.reshape(targets, [-1]))
         return tf.reduce_sum(losses), states[-1], last
 
@@ -142,7 +142,7 @@ class LmLstm(LanguageModel):
             loss, h, c = self.chunk_loss(
                 tf.constant(columns.inputs[chunk]),
                 tf.constant(columns.targets[chunk]),
-                tf.constant(columns.keep[chunk]),
+                tf.constant(columns.carry[chunk]),
                 h,
                 c,
             )

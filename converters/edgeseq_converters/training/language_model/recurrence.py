@@ -12,22 +12,22 @@ import tensorflow as tf
 
 
 @tf.custom_gradient  # type: ignore[untyped-decorator, unused-ignore]
-def recur_from(projected: Any, recurrent: Any, keep: Any, h_first: Any, c_first: Any) -> Any:
+def recur_from(projected: Any, recurrent: Any, carry: Any, h_first: Any, c_first: Any) -> Any:
     """Runs an LSTM over `time` steps from a given state.
 
     `projected` [time, batch, 4·hidden] holds the inputs times their kernel plus bias, gates in the
-    order i, f, c, o; `recurrent` [hidden, 4·hidden]; `keep` [time, batch, 1] is 0 where a document
+    order i, f, c, o; `recurrent` [hidden, 4·hidden]; `carry` [time, batch, 1] is 0 where a document
     begins, so that the step starts from zero; `h_first`, `c_first` [batch, hidden] are the state
     before the first step. Returns the states h [time, batch, hidden] and the last c
     [batch, hidden].
 
     Back-propagation through time is truncated at the first step: no gradient flows to `h_first`,
-    `c_first` and `keep`, nor from the last c (Williams & Peng 1990; Mikolov et al. 2010).
+    `c_first` and `carry`, nor from the last c (Williams & Peng 1990; Mikolov et al. 2010).
     """
     steps = tf.shape(projected)[0]
 
     def forward(t: Any, h: Any, c: Any, *buffers: Any) -> tuple[Any, ...]:
-        h, c = h * keep[t], c * keep[t]
+        h, c = h * carry[t], c * carry[t]
         i, f, g, o = tf.split(projected[t] + tf.matmul(h, recurrent), 4, axis=-1)
         i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
         c_next = f * c + i * g
@@ -63,7 +63,12 @@ def recur_from(projected: Any, recurrent: Any, keep: Any, h_first: Any, c_first:
                 ],
                 -1,
             )
-            return n + 1, tf.matmul(dz, transposed) * keep[t], dc * f * keep[t], buffer.write(t, dz)
+            return (
+                n + 1,
+                tf.matmul(dz, transposed) * carry[t],
+                dc * f * carry[t],
+                buffer.write(t, dz),
+            )
 
         zero = tf.zeros_like(h_first)
         start = (0, zero, zero, tf.TensorArray(tf.float32, steps))

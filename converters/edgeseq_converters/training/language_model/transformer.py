@@ -171,15 +171,15 @@ class LmTransformer(LanguageModel):
             arrays |= layer_arrays(layer, number)
         return arrays
 
-    def features(self, embedded: Any, keep: Any, step: Any | None) -> tuple[Any, tuple[Any, ...]]:
-        """See `LanguageModel`; keep is [batch, window]."""
-        weights, settings, length = self.weights, self.settings, tf.shape(keep)[1]
+    def features(self, embedded: Any, carry: Any, step: Any | None) -> tuple[Any, tuple[Any, ...]]:
+        """See `LanguageModel`; carry is [batch, window]."""
+        weights, settings, length = self.weights, self.settings, tf.shape(carry)[1]
         embedded = self._dropped(embedded, settings.embedding_dropout, step, 0)
         states = tf.matmul(embedded, weights["project"]) + weights["project_bias"]
-        states += tf.tile(weights["positions"][:length], [tf.shape(keep)[0], 1])
+        states += tf.tile(weights["positions"][:length], [tf.shape(carry)[0], 1])
         epsilon = self.config.layer_norm_eps
         states = layer_norm(states, weights["norm_scale"], weights["norm_shift"], epsilon)
-        bias = causal_bias(keep)
+        bias = causal_bias(carry)
         for layer in self._layers:
             states = layer(states, bias)
         states = self._dropped(states, settings.output_dropout, step, 1)
@@ -190,10 +190,10 @@ class LmTransformer(LanguageModel):
             return x
         return x * self.dropout_mask(tf.shape(x), rate, step, index)
 
-    def window_features(self, inputs: Any, keep: Any) -> Any:
+    def window_features(self, inputs: Any, carry: Any) -> Any:
         """Features [batch · length, size] of windows [batch, length], without dropout."""
         embedded = tf.gather(self.weights["table"], tf.reshape(inputs, [-1]))
-        return self.features(embedded, keep, None)[0]
+        return self.features(embedded, carry, None)[0]
 
     def logits(self, inputs: Any) -> Any:
         """Logits [batch, length, vocabulary] of windows int32 [batch, length]."""
@@ -244,11 +244,11 @@ def _overlapping_windows(
     return inputs, targets, counted
 
 
-def causal_bias(keep: Any) -> Any:
+def causal_bias(carry: Any) -> Any:
     """What is added to attention scores [batch, 1, length, length]: 0 for a token itself and the
-    earlier ones of its document; `keep` [batch, length] is 0 where a document begins."""
-    document = tf.cumsum(1 - keep, axis=1)
-    length = tf.shape(keep)[1]
+    earlier ones of its document; `carry` [batch, length] is 0 where a document begins."""
+    document = tf.cumsum(1 - carry, axis=1)
+    length = tf.shape(carry)[1]
     is_earlier = tf.linalg.band_part(tf.ones([length, length], tf.bool), -1, 0)
     is_visible = (document[:, :, None] == document[:, None, :]) & is_earlier
     return tf.where(is_visible, 0.0, _NEGATIVE)[:, None]
