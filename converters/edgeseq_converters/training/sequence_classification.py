@@ -113,6 +113,7 @@ def prepare_sequence_classification(
         batch_targets=lambda batch: target_rows[batch.index],
         evaluate=evaluate,
     )
+    transfer = None if distillation is None else distillation.transfer
     return PreparedTraining(
         objective,
         initial.settings,
@@ -123,7 +124,7 @@ def prepare_sequence_classification(
             initial_weights=initial.identity,
             teacher=None if teacher is None else teacher.manifest.name,
             teacher_logits=None if distillation is None else distillation.logits_source,
-            transfer=None if distillation is None else distillation.transfer,
+            transfer=None if transfer is None else transfer.record,
         ),
         keeps_logits=isinstance(settings, BertSettings),
     )

@@ -29,7 +29,6 @@ from edgeseq.errors import CheckpointError, InputError
 from edgeseq.formats.trained_model import (
     BertConfig,
     TrainedModel,
-    TransferRecord,
     read_model_folder,
 )
 from edgeseq.progress import ProgressCallback, no_progress
@@ -63,16 +62,20 @@ class TeacherOutputs(msgspec.Struct, frozen=True):
 
 
 class DistillationData(msgspec.Struct, frozen=True):
-    """A teacher's outputs for the training texts and for `extra_texts` behind them.
+    """A teacher's outputs for the training texts, and for those of the `transfer` set behind them.
 
-    `logits_source` says whether those of the training texts were stored with the teacher (`stored`)
-    or computed; `transfer` is the record of the extra texts.
+    `logits_source` says whether those for the training texts were stored with the teacher (`stored`)
+    or computed.
     """
 
     outputs: TeacherOutputs
     logits_source: Literal["stored", "computed"]
-    extra_texts: tuple[str, ...] = ()
-    transfer: TransferRecord | None = None
+    transfer: TransferSet | None
+
+    @property
+    def extra_texts(self) -> tuple[str, ...]:
+        """The texts of the transfer set."""
+        return () if self.transfer is None else self.transfer.texts
 
 
 def read_teacher(folder: Path, data: AnyDataset) -> TrainedModel:
@@ -134,11 +137,8 @@ def distil_to_lstm(
     transfer = transfer_set(data, teacher, settings, data_dir=data_dir, progress=progress)
     if transfer is not None:
         logits = np.concatenate([logits, teacher_logits(teacher, transfer.texts, progress)])
-    return _distillation_data(
-        TeacherOutputs(logits, np.empty((len(logits), 0, 0), np.float32)),
-        transfer,
-        "computed" if stored is None else "stored",
-    )
+    outputs = TeacherOutputs(logits, np.empty((len(logits), 0, 0), np.float32))
+    return DistillationData(outputs, "computed" if stored is None else "stored", transfer)
 
 
 def distil_to_bert(
@@ -173,15 +173,7 @@ def distil_to_bert(
     if transfer is not None:
         texts += transfer.texts
     outputs = teacher_outputs(teacher, texts, layers=layers, progress=progress)
-    return _distillation_data(outputs, transfer, "computed")
-
-
-def _distillation_data(
-    outputs: TeacherOutputs, transfer: TransferSet | None, source: Literal["stored", "computed"]
-) -> DistillationData:
-    if transfer is None:
-        return DistillationData(outputs, source)
-    return DistillationData(outputs, source, transfer.texts, transfer.record)
+    return DistillationData(outputs, "computed", transfer)
 
 
 def matched_layers(teacher_layers: int, student_layers: int, *, frozen: int = 0) -> tuple[int, ...]:

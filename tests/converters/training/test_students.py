@@ -203,7 +203,7 @@ def test_neighbours_are_the_nearest_rows(teacher: TrainedModel) -> None:
     assert neighbours.of("unheard") == ()
 
 
-def test_an_lstm_learns_the_transfer_set_from_word_states(
+def test_an_lstm_learns_the_transfer_set_from_token_states(
     teacher_folder: Path, data: Dataset, tmp_path: Path
 ) -> None:
     settings = LstmSettings(
