@@ -64,8 +64,8 @@ class TeacherOutputs(msgspec.Struct, frozen=True):
 class DistillationData(msgspec.Struct, frozen=True):
     """A teacher's outputs for the training texts, and for those of the `transfer` set behind them.
 
-    `logits_source` says whether those for the training texts were stored with the teacher (`stored`)
-    or computed.
+    `logits_source` says whether those for the training texts were stored with the teacher or
+    computed.
     """
 
     outputs: TeacherOutputs
