@@ -43,7 +43,7 @@ COMMANDS = {
     "predict": CommandEntry(
         "edgeseq.cli.predict",
         "predict",
-        "Predict labels of texts with a bundle, through the device's runtime.",
+        "Predict labels, tags or the next words of texts with a bundle, in the device's runtime.",
     ),
     "convert": CommandEntry(
         "edgeseq.cli.convert",

@@ -95,7 +95,7 @@ def test_a_maker_that_fails_says_why(tmp_path: Path) -> None:
     )
     cause = _run(order, tmp_path / "order.json")
     assert cause is not None
-    assert "is not a checkpoint" in cause
+    assert "cannot be converted: found nothing" in cause
 
 
 def test_every_promise_has_its_contenders() -> None:
