@@ -131,7 +131,7 @@ def closing_lines(
     verdict = answer["verdict"]
     headline = f"Ship {verdict['winner']}." if verdict["winner"] else "Nothing to ship."
     return [
-        f"{headline} {verdict['reason']}",
+        f"{headline} {verdict['why']}",
         *answer["boundaries"],
         "",
         f"report   {root / 'report' / 'report.html'}",

@@ -16,7 +16,7 @@ from ..fake_results import write_result
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "benchmarks/README.md")
 ANSWER = {
-    "verdict": {"winner": "lstm", "reason": "It is good enough. " * 10},
+    "verdict": {"winner": "lstm", "why": "It is good enough. " * 10},
     "boundaries": ["Ship a BERT if you can spare 100 MB."],
     "note": "report",
 }
