@@ -261,6 +261,7 @@ class TestTable:
         [
             ("x86_64", ("avx2",), "x86_64 without VNNI"),
             ("x86_64", ("avx2", "avx_vnni"), "x86_64 with VNNI"),
+            ("x86_64", ("avx512_vnni", "amx_int8"), "x86_64 with AMX"),
             ("aarch64", ("asimd",), "aarch64 without dot products"),
             ("aarch64", ("asimd", "asimddp"), "aarch64 with dot products"),
             ("riscv64", (), "riscv64"),

@@ -20,9 +20,11 @@ _BYTE_PRODUCTS = {
 
 
 def processor_kind(device: DeviceInfo) -> str:
-    """The architecture, and whether it multiplies bytes: "x86_64 with VNNI"."""
+    """The architecture, and how it multiplies bytes: "x86_64 with VNNI", or by tiles: "… AMX"."""
     if device.machine not in _BYTE_PRODUCTS:
         return device.machine
+    if "amx_int8" in device.cpu_features:
+        return f"{device.machine} with AMX"
     name, flags = _BYTE_PRODUCTS[device.machine]
     return f"{device.machine} {'with' if flags & set(device.cpu_features) else 'without'} {name}"
 
