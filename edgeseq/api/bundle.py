@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgeseq.api.inspection import Inspection, inspect
@@ -21,7 +21,7 @@ from edgeseq_benchmarks.bench.predictor import Continuation, Prediction, continu
 _LANGUAGE_MODEL = "language-modeling"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Bundle:
     """A converted model with its tokenizer, labels and test examples: a folder or a .zip.
 
@@ -36,7 +36,7 @@ class Bundle:
     manifest: BundleManifest
     labels: tuple[str, ...]
     size_bytes: int
-    _folder: tempfile.TemporaryDirectory[str] | None = field(default=None, repr=False)
+    _folder: tempfile.TemporaryDirectory[str] | None = None
 
     @property
     def name(self) -> str:
@@ -120,6 +120,9 @@ class Bundle:
                 with new_folder(path, overwrite=overwrite) as draft:
                     shutil.copytree(opened.path, draft, dirs_exist_ok=True)
         return load_bundle(path)
+
+    def __repr__(self) -> str:
+        return f"Bundle({self.name}: {self.recipe}, {format_bytes(self.size_bytes)}, {self.path})"
 
     def _repr_html_(self) -> str:
         fidelity = self.manifest.fidelity

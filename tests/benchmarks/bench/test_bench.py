@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+import edgeseq as es
 from edgeseq.errors import BundleError, DeviceError, InputError
 from edgeseq.formats.bundle import Golden, GoldenExample, read_bundle
 from edgeseq.formats.result import Run, Settings, read_result
@@ -268,3 +269,9 @@ def test_an_interrupt_leaves_no_process_behind(make_bundle: MakeBundle, tmp_path
     assert process.returncode == 130
     assert not out.exists()
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_a_bundle_shows_itself_in_one_line(make_bundle: MakeBundle) -> None:
+    bundle = es.load_bundle(make_bundle("plain"))
+    assert repr(bundle).startswith(f"Bundle({bundle.name}: {bundle.recipe}, ")
+    assert str(bundle.path) in repr(bundle)
