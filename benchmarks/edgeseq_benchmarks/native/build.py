@@ -1,0 +1,172 @@
+"""Compiles the native runner from the C sources of this package, once per machine.
+
+The program is kept in the user's cache folder under a hash of everything that it depends on:
+sources, flags, compiler and target. It is written beside its place and renamed, so that a build
+that was interrupted is never run, and two at a time do no harm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import platformdirs
+
+from edgeseq.errors import DeviceError
+from edgeseq.subprocesses import CommandTimeoutError, command_text, format_exit, run_command
+from edgeseq_benchmarks.native.targets import NativeTarget, host_target
+
+RUNNER = "edgeseq-runner"
+SOURCE_DIR = Path(__file__).parent / "src"
+FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off")
+"""The standard, no fused multiply-add (a sum must be the same on every processor), no warning."""
+LIBRARIES = ("-lm", "-ldl", "-lpthread")
+
+_TIMEOUT_S = 300.0
+_FIX = "install a C compiler (sudo apt install gcc), or zig's: pip install 'edgeseq[native]'"
+
+
+class Compiler(NamedTuple):
+    """The command that compiles for one target, and what tells its release from another."""
+
+    command: tuple[str, ...]
+    identity: str
+
+
+def find_compiler(target: NativeTarget, *, portable: bool = False) -> Compiler:
+    """The compiler for `target`: the system's own, or PyPI's `ziglang`.
+
+    With `portable`, or for another machine than this one, zig goes first: it links against the
+    oldest C library that is supported, the system's compiler against this machine's.
+
+    Raises `DeviceError` with what to install when there is none.
+    """
+    is_host = target == host_target()
+    zig = _find_zig(target)
+    system = _find_system(("cc", "gcc", "clang") if is_host else (target.gcc,))
+    found = (zig or system) if portable or not is_host else (system or zig)
+    if found is None:
+        raise DeviceError(
+            "the native runner cannot be built: there is no C compiler",
+            where=target.name,
+            fix=_FIX if is_host else "install zig's: pip install 'edgeseq[native]'",
+        )
+    return found
+
+
+def _find_zig(target: NativeTarget) -> Compiler | None:
+    if importlib.util.find_spec("ziglang") is None:
+        return None
+    version = importlib.metadata.version("ziglang")
+    command = (sys.executable, "-m", "ziglang", "cc", "-target", target.zig)
+    return Compiler(command, f"zig {version}")
+
+
+def _find_system(names: Sequence[str]) -> Compiler | None:
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        return None
+    lines = command_text([path, "--version"], timeout_s=30.0).splitlines()
+    return Compiler((path,), lines[0] if lines else path)
+
+
+def build_runner(
+    target: NativeTarget | None = None,
+    *,
+    portable: bool = False,
+    cache_dir: Path | None = None,
+    source_dir: Path = SOURCE_DIR,
+) -> Path:
+    """The path of `edgeseq-runner` for `target` (default: this machine), compiled when needed.
+
+    `portable` is for a program that is sent elsewhere (see `find_compiler`); `cache_dir` replaces
+    the user's cache folder of edgeseq.
+
+    Raises `DeviceError` when this machine has no compiler, it refuses the sources, or the cache
+    folder may not be written to.
+    """
+    target = target or host_target()
+    if target is None:
+        raise DeviceError(
+            "the native runner does not run on this machine",
+            expected="64-bit Linux on x86-64 or aarch64, where LiteRT's library exists",
+        )
+    compiler = find_compiler(target, portable=portable)
+    folder = (cache_dir or platformdirs.user_cache_path("edgeseq")) / "native"
+    program = folder / f"{target.name}-{_cache_key(compiler, target, source_dir)}" / RUNNER
+    if not program.is_file():
+        compile_program(compiler, sorted(source_dir.glob("*.c")), program)
+    return program
+
+
+def _cache_key(compiler: Compiler, target: NativeTarget, source_dir: Path) -> str:
+    """A hash of everything that the program depends on."""
+    digest = hashlib.sha256()
+    for part in _key_parts(compiler, target, source_dir):
+        digest.update(len(part).to_bytes(8, "little") + part)
+    return digest.hexdigest()[:24]
+
+
+def _key_parts(compiler: Compiler, target: NativeTarget, source_dir: Path) -> Iterator[bytes]:
+    for text in (target.name, compiler.identity, *compiler.command, *FLAGS, *LIBRARIES):
+        yield text.encode()
+    for path in sorted(source_dir.iterdir()):
+        if path.suffix in (".c", ".h"):
+            yield path.name.encode()
+            yield path.read_bytes()
+
+
+def compile_program(
+    compiler: Compiler,
+    sources: Sequence[Path],
+    program: Path,
+    *,
+    flags: Sequence[str] = FLAGS,
+) -> None:
+    """Compiles C sources to `program`, whole or not at all.
+
+    Raises `DeviceError` with the compiler's first error, or where the folder may not be written to.
+    """
+    try:
+        program.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=program.parent, prefix=".build.") as draft_dir:
+            draft = Path(draft_dir) / program.name
+            command = [*compiler.command, *flags, *map(str, sources), "-o", str(draft), *LIBRARIES]
+            _run_compiler(command)
+            draft.chmod(0o755)
+            draft.replace(program)
+    except OSError as error:
+        raise DeviceError(
+            "the native runner cannot be kept there",
+            where=program.parent,
+            found=error.strerror or str(error),
+            fix="make the folder writable, or set XDG_CACHE_HOME to one that is",
+        ) from error
+
+
+def _run_compiler(command: Sequence[str]) -> None:
+    # Messages in one language; zig's own cache stays where the user has it.
+    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+    try:
+        output = run_command(command, timeout_s=_TIMEOUT_S, env=environment)
+    except CommandTimeoutError as error:
+        raise DeviceError(
+            "the compiler did not end in time", where=command[0], expected=f"<= {_TIMEOUT_S:g} s"
+        ) from error
+    if output.returncode:
+        lines = output.stderr.decode("utf-8", errors="replace").splitlines()
+        errors = [line for line in lines if "error:" in line] or lines
+        raise DeviceError(
+            "the native runner cannot be built",
+            where=command[0],
+            found=errors[0] if errors else format_exit(output.returncode),
+            fix="try another compiler: pip install 'edgeseq[native]' brings zig's",
+        )
