@@ -36,6 +36,7 @@ from edgeseq.formats.result import ResultRecord
 from edgeseq.stats.latency import median as nearest_rank_median
 from edgeseq.units import format_duration_ns
 from edgeseq_benchmarks.bench import protocol
+from edgeseq_benchmarks.bench.launcher import python_launcher
 from edgeseq_benchmarks.bench.probes.machine_state import Watch, device_info
 from edgeseq_benchmarks.bench.runner import bench, default_settings
 from edgeseq_benchmarks.bench.worker_client import WorkerClient, load_command
@@ -116,8 +117,8 @@ def _ours(
     bundle: BundleFiles, folder: Path, text: str, tokens: int, runs: int
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Times of our own loop, and the token ids that it ran."""
-    with WorkerClient(bundle.manifest.name) as child:
-        load = load_command(bundle, child, threads=1, first_text=text, folder=folder)
+    with WorkerClient(bundle.manifest.name, python_launcher(folder)) as child:
+        load = load_command(bundle, child, threads=1, first_text=text)
         child.request(load, protocol.ModelLoaded, timeout_s=120)
         answered = child.request(
             protocol.PredictTexts((text,)), protocol.TextPredictions, timeout_s=120

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +20,7 @@ from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.codec import json_decoder
 from edgeseq.subprocesses import ChildProcess, format_exit, last_line
 from edgeseq_benchmarks.bench import protocol
+from edgeseq_benchmarks.bench.launcher import Launcher, python_launcher
 from edgeseq_benchmarks.bench.protocol import AnyCommand, AnyReply
 
 R = TypeVar("R", bound=protocol.Reply)
@@ -31,6 +31,8 @@ Wrap = Callable[[Sequence[str]], list[str]]
 REPLY_LIMIT_BYTES = 256 << 20
 _STDERR_TAIL_BYTES = 4096
 _END_TIMEOUT_S = 5.0
+# A shell's exit status for a process that a signal ended, which is what another machine tells.
+_SIGNAL_STATUS = 128
 
 
 class WorkerLostError(EdgeseqError):
@@ -51,21 +53,29 @@ class WorkerLostError(EdgeseqError):
 class WorkerClient:
     """A measured process. A context manager: leaving it ends the process, whatever happened."""
 
-    def __init__(self, name: str, *, wrap: Wrap | None = None) -> None:
-        """Starts the process; `name` names its bundle in messages."""
+    def __init__(
+        self, name: str, launcher: Launcher | None = None, *, wrap: Wrap | None = None
+    ) -> None:
+        """Starts the process (default: Python on this machine); `name` names its bundle in
+        messages."""
         self.name = name
-        # A worker inherits nothing that could load foreign code: -P keeps the working folder off
-        # the module path (Python 3.11); before that, it starts in a folder that holds no modules.
-        command = [sys.executable, *(["-P"] if sys.version_info >= (3, 11) else [])]
-        command += ["-m", "edgeseq_benchmarks.bench.worker", str(os.getpid())]
+        self.launcher = launcher or python_launcher()
+        command = self.launcher.command
+        command_here = self.launcher.start_command(wrap(command) if wrap else command)
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
         self._decoder = json_decoder(AnyReply)
         self._encoder = msgspec.json.Encoder()
         self._is_lost = False
-        self.spawned_ns = time.perf_counter_ns()
+        self._is_skipping = self.launcher.connection is not None
+        self._spawned_ns = time.perf_counter_ns()
         self._process = ChildProcess(
-            wrap(command) if wrap else command, stderr=self._stderr, cwd="/", env=_environment()
+            command_here, stderr=self._stderr, cwd="/", env=self.launcher.environment()
         )
+
+    @property
+    def spawned_ns(self) -> int:
+        """When the process was started; 0 where its machine has another clock."""
+        return 0 if self.launcher.connection else self._spawned_ns
 
     @property
     def pid(self) -> int:
@@ -80,8 +90,8 @@ class WorkerClient:
     def request(self, command: AnyCommand, reply: type[R], *, timeout_s: float) -> R:
         """Sends a command and waits for its reply.
 
-        Raises `WorkerLostError` when the process dies, hangs or sends another reply, and the
-        error that the process reports (`BundleError`, `DeviceError`).
+        Raises `WorkerLostError` when the process dies, hangs or sends another reply, the error
+        that the process reports (`BundleError`, `DeviceError`), and `MachineLostError`.
         """
         deadline = time.monotonic() + timeout_s
         self.send(command, deadline=deadline)
@@ -115,6 +125,7 @@ class WorkerClient:
     def receive_any(self, *, deadline: float) -> AnyReply:
         """The next reply of any kind; raises `WorkerLostError` as `request` does."""
         try:
+            self._skip_to_marker(deadline)
             line = self._process.read_line(deadline=deadline, limit_bytes=REPLY_LIMIT_BYTES)
             reply: AnyReply = self._decoder.decode(line)
         except TimeoutError:
@@ -127,10 +138,20 @@ class WorkerClient:
             raise self._lost(f"breaks the protocol ({failure})") from failure
         return reply
 
+    def _skip_to_marker(self, deadline: float) -> None:
+        """Skips what an account on another machine prints at each login."""
+        while self._is_skipping and self.launcher.connection is not None:
+            line = self._process.read_line(deadline=deadline, limit_bytes=REPLY_LIMIT_BYTES)
+            self._is_skipping = not line.endswith(self.launcher.connection.marker)
+
     def _lost(self, what: str, *, hung: bool = False, ended: bool = False) -> WorkerLostError:
         # A process that hangs or breaks the protocol is not asked to finish.
         self._is_lost = not ended
         returncode = self._process.wait(_END_TIMEOUT_S) if ended else self._process.returncode
+        if self.launcher.connection is not None:
+            self.launcher.connection.check()
+            if returncode is not None and returncode > _SIGNAL_STATUS:
+                returncode = _SIGNAL_STATUS - returncode
         state = "it still runs" if returncode is None else format_exit(returncode)
         last = self.stderr_tail()
         error = WorkerLostError(
@@ -164,35 +185,21 @@ class WorkerClient:
         self._stderr.close()
 
 
-def _environment() -> dict[str, str]:
-    """The environment of a measured process: the user's, without what would make it vary."""
-    environment = dict(os.environ)
-    # numpy's BLAS is not used in the measured path; its buffers (one per thread) would be counted.
-    environment["OPENBLAS_NUM_THREADS"] = "1"
-    environment["TOKENIZERS_PARALLELISM"] = "false"
-    # A module path relative to the working folder would point elsewhere from the child's.
-    if path := environment.get("PYTHONPATH"):
-        parts = [os.path.abspath(part) for part in path.split(os.pathsep) if part]  # noqa: PTH100
-        environment["PYTHONPATH"] = os.pathsep.join(parts)
-    return environment
-
-
 def load_command(
     bundle: BundleFiles,
     child: WorkerClient,
     *,
     threads: int,
     first_text: protocol.Text,
-    folder: os.PathLike[str] | None = None,
     ledger: bool = False,
     announce: bool = False,
 ) -> protocol.LoadModel:
-    """The command that loads `bundle`, from a copy of it in `folder` if given."""
+    """The command that loads `bundle`, from where the launcher of `child` has its files."""
     signature = bundle.manifest.signature
-    base = os.path.abspath(folder or bundle.path)  # noqa: PTH100
+    model_path, tokenizer_path = child.launcher.paths(bundle)
     return protocol.LoadModel(
-        model_path=f"{base}/model.tflite",
-        tokenizer_path=f"{base}/tokenizer.json",
+        model_path=model_path,
+        tokenizer_path=tokenizer_path,
         max_tokens=bundle.manifest.max_tokens,
         labels=(
             bundle.manifest.vocabulary_size

@@ -48,7 +48,7 @@ def run_limited(hierarchy: Hierarchy, task: LimitedTask, limit_bytes: int) -> Li
     status: LimitedStatus = "answered"
     message = ""
     with limited_group(hierarchy, limit_bytes, task.cpus) as group:
-        child = WorkerClient(task.bundle.manifest.name, wrap=group.wrap)
+        child = WorkerClient(task.bundle.manifest.name, task.files.launcher, wrap=group.wrap)
         try:
             group.started(child.pid)
             deadline = time.monotonic() + task.load_timeout_s
@@ -58,7 +58,6 @@ def run_limited(hierarchy: Hierarchy, task: LimitedTask, limit_bytes: int) -> Li
                     child,
                     threads=task.threads,
                     first_text=task.texts[0],
-                    folder=task.files.folder,
                     announce=True,
                 ),
                 deadline=deadline,

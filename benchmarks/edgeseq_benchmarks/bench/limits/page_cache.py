@@ -23,6 +23,7 @@ from edgeseq.errors import OutputError
 from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.storage import os_errors_as_output_errors
 from edgeseq.units import format_bytes
+from edgeseq_benchmarks.bench.launcher import python_launcher
 
 _NEEDED = ("model.tflite", "tokenizer.json", "labels.json")
 # Pages of these are memory themselves: they cannot be read from a disk again.
@@ -34,6 +35,7 @@ class PrivateFiles:
 
     def __init__(self, folder: Path, libraries: Sequence[str], *, on_disk: bool) -> None:
         self.folder = folder
+        self.launcher = python_launcher(folder)
         self._libraries = tuple(libraries)
         self._on_disk = on_disk
 
