@@ -17,19 +17,20 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeseq.formats.bundle import Lowering, RecipeName
+from edgeseq.formats.memory_limits import LimitedRun, WorkingMemorySearch
 from edgeseq.formats.result import (
     BundleIdentity,
     ColdStart,
     DeviceInfo,
     Finding,
     LengthPoint,
-    LimitedRun,
     MachineState,
     MemoryPhase,
     PhaseName,
     Queries,
     ResultRecord,
     Run,
+    Runner,
     RuntimeInfo,
     Settings,
 )
@@ -168,6 +169,7 @@ class Fake:
     data_sha256: str = "d" * 64
     findings: tuple[Finding, ...] = field(default_factory=tuple)
     quick: bool = False
+    runner: Runner = "python"
 
 
 def make_result(fake: Fake = Fake()) -> ResultRecord:
@@ -244,6 +246,7 @@ def _run(fake: Fake, model: FakeModel, rng: np.random.Generator, texts: _Texts) 
             max_tokens=128,
             provenance={"source": "trained here", "tensorflow": "2.21.0"},
         ),
+        runner=fake.runner,
         warmup=empty,
         queries=_queries(model, rng, texts.tokens, fake.n_queries) if fake.n_queries else empty,
         lengths=_lengths(model, rng) if fake.lengths else (),
@@ -252,6 +255,7 @@ def _run(fake: Fake, model: FakeModel, rng: np.random.Generator, texts: _Texts) 
         cold_starts=tuple(_cold_start(model, rng) for _ in range(fake.cold_starts)),
         predictions=(_predictions(fake, model, rng, texts) if fake.accuracy else None),
         limited=tuple(_limited(model, rng, mb) for mb in LIMITS_MB) if fake.limited else (),
+        working_memory=_search(fake, model) if fake.limited else None,
         findings=model.findings,
     )
 
@@ -389,10 +393,23 @@ def _limited(model: FakeModel, rng: np.random.Generator, limit_mb: int) -> Limit
         phase="steady" if status == "answered" else "tensors_allocated",
         total_ns=tuple(samples.astype(int).tolist()) if status == "answered" else (),
         major_faults=0 if limit_mb > knee_mb else 5_000,
+        query_major_faults=0 if limit_mb > knee_mb else 4_000,
+        purpose="curve",
         peak_bytes=min(limit_mb * MB, int((48 + model.memory_mb) * MB)),
         mechanism="cgroup-v2",
         files="fresh copy of the bundle, runtime's pages shared",
         message="" if status == "answered" else "out of memory",
+    )
+
+
+def _search(fake: Fake, model: FakeModel) -> WorkingMemorySearch:
+    """The search for working memory along the same cliff; its draws are apart from the others."""
+    rng = np.random.default_rng([fake.seed, *model.name.encode()])
+    reference = _limited(model, rng, fake.device.memory_bytes // MB)
+    runs = [_limited(model, rng, limit_mb) for limit_mb in LIMITS_MB]
+    return WorkingMemorySearch(
+        references=(msgspec.structs.replace(reference, purpose="reference"),),
+        runs=tuple(msgspec.structs.replace(run, purpose="working_memory") for run in runs),
     )
 
 

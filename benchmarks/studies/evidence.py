@@ -24,7 +24,7 @@ import msgspec
 
 from edgeseq.errors import EdgeseqError, ResultError
 from edgeseq.formats.codec import from_builtins
-from edgeseq.formats.result import ResultRecord, Run, read_result
+from edgeseq.formats.result import ResultRecord, Run, Runner, read_result
 from edgeseq.formats.storage import read_json, write_bytes, write_json
 from edgeseq.formats.trained_model import read_model_folder
 from edgeseq.reporting.boundary import WinnerMap
@@ -104,6 +104,10 @@ class EvidenceModel(msgspec.Struct, frozen=True):
     invalid_reasons: tuple[str, ...]
     invalid_codes: tuple[str, ...] = ()
     context_costs: tuple[ContextCost, ...] = ()
+    runner: Runner = "python"
+    working_memory_bytes: int | None = None
+    working_memory_bracket_bytes: tuple[int, int] | None = None
+    working_memory_p95_ms: float | None = None
 
     @property
     def answers_hold(self) -> bool:

@@ -12,7 +12,8 @@ from rich.table import Table
 from edgeseq.api.bench import BenchOutcome
 from edgeseq.cli.console import err, out, print_json, print_note
 from edgeseq.cli.profile_table import profile_table
-from edgeseq.formats.result import Finding, LimitedRun, ResultRecord
+from edgeseq.formats.memory_limits import LimitedRun
+from edgeseq.formats.result import Finding, ResultRecord
 from edgeseq.reporting.format import (
     ABSENT,
     format_energy,

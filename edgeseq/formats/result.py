@@ -3,7 +3,8 @@
 Only observations are stored; every statistic (`edgeseq.reporting.rows`) is derived from them, so
 that the two cannot disagree. A table is stored as columns of equal length.
 
-Version history of the schema: 1; 2, `after_weight_release`, `top1_correct`, `top3_correct`.
+Version history of the schema: 1; 2, `after_weight_release`, `top1_correct`, `top3_correct`;
+3, `runner`, `working_memory`, and why a limited run was made.
 """
 
 from __future__ import annotations
@@ -15,11 +16,15 @@ import msgspec
 
 from edgeseq.errors import ResultError
 from edgeseq.formats.bundle import Lowering, RecipeName
+from edgeseq.formats.memory_limits import LimitedRun, WorkingMemorySearch, check_limited
 from edgeseq.formats.storage import read_json
 from edgeseq.formats.trained_model import Arch
 from edgeseq.tasks.predictions import Predictions
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+
+Runner = Literal["native", "python", "benchmark_model"]
+"""The program that ran the model: the C runner, a Python process, or TFLite's own tool."""
 
 
 class DeviceInfo(msgspec.Struct, frozen=True):
@@ -63,7 +68,8 @@ class Settings(msgspec.Struct, frozen=True):
     `memory_curve`, or for those named in `memory_curve_bundles`. `cpus` is processor time per
     second under each limit; `board` names the board whose memory and cores are a limit here.
     `examples` is the number of test examples, the same ones on every machine (None: all).
-    Memory is steady after the 8 longest texts and `steady_texts` others.
+    Memory is steady after the 8 longest texts and `steady_texts` others. Each bundle is measured
+    in each of `runners`, and its minimum working memory is searched for with `working_memory`.
     """
 
     threads: int
@@ -89,6 +95,8 @@ class Settings(msgspec.Struct, frozen=True):
     energy_duration_s: float = 60.0
     examples: int | None = None
     steady_texts: int = 64
+    runners: tuple[Runner, ...] = ("python",)
+    working_memory: bool = False
 
 
 class MachineState(msgspec.Struct, frozen=True):
@@ -240,34 +248,6 @@ class EnergyWindow(msgspec.Struct, frozen=True):
     samples_w: tuple[float, ...] = ()
 
 
-Mechanism = Literal["cgroup-v1", "cgroup-v2", "systemd", "rlimit"]
-LimitedStatus = Literal["answered", "killed", "timed_out", "failed"]
-
-
-class LimitedRun(msgspec.Struct, frozen=True):
-    """The model run inside a hard memory limit on its whole process.
-
-    `phase` is the last phase that was reached; `total_ns` the queries completed within the time
-    allowed; `mechanism` enforced the limit, `limitations` is what it does not cover, and `files`
-    how its file pages were separated from other processes'. `cpus` is the limit on processor time,
-    in processors. With `board`, the limits are that board's memory and cores, never its speed.
-    """
-
-    limit_bytes: int
-    status: LimitedStatus
-    phase: str
-    total_ns: tuple[int, ...]
-    major_faults: int
-    peak_bytes: int | None
-    mechanism: Mechanism
-    files: str
-    message: str = ""
-    cpus: float | None = None
-    throttled_ns: int | None = None
-    board: str | None = None
-    limitations: str = ""
-
-
 class Finding(msgspec.Struct, frozen=True):
     """A remark about the numbers. `invalid` excludes the run from verdicts."""
 
@@ -296,7 +276,7 @@ class BundleIdentity(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, frozen=True):
-    """Everything measured of one bundle.
+    """Everything measured of one bundle in one runner.
 
     `predictions` is None when the process was lost before every example was run;
     `threads_started` counts the threads that the runtime added to the process's own; `profile`
@@ -306,9 +286,11 @@ class Run(msgspec.Struct, frozen=True):
     `after_weight_release` is the memory of a process that has released the model file's mapped
     pages (madvise(2)) and run the texts of the steady phase again: XNNPACK computes with its
     own copy of the weights. None where no file is mapped, and on a phone.
+    `working_memory` is None where it was not searched for.
     """
 
     bundle: BundleIdentity
+    runner: Runner
     warmup: Queries
     queries: Queries
     lengths: tuple[LengthPoint, ...]
@@ -323,11 +305,15 @@ class Run(msgspec.Struct, frozen=True):
     energy: EnergyWindow | None = None
     scope: Literal["query", "inference"] = "query"
     after_weight_release: MemoryPhase | None = None
+    working_memory: WorkingMemorySearch | None = None
 
     @property
     def under_limits(self) -> tuple[LimitedRun, ...]:
-        """The limited runs of the memory curve and of limits asked for, without boards'."""
-        return tuple(run for run in self.limited if run.board is None)
+        """The runs of the memory cliff: limits asked for, the curve, and the search for working
+        memory, without boards' and verdicts'."""
+        searched = self.working_memory.runs if self.working_memory else ()
+        asked_for = (run for run in self.limited if run.purpose in ("limit", "curve"))
+        return (*asked_for, *searched)
 
 
 class ResultRecord(msgspec.Struct, frozen=True):
@@ -365,7 +351,22 @@ def read_result(path: Path) -> ResultRecord:
                 fix="measure again",
             )
         _check_counts(path, run)
+        check_limited(path, run.bundle.name, run.limited, run.working_memory)
+    _check_runners(path, result)
     return result
+
+
+def _check_runners(path: Path, result: ResultRecord) -> None:
+    """A bundle is in a result once for each runner that it was measured in."""
+    measured = [(run.bundle.name, run.runner) for run in result.runs]
+    for name, runner in measured:
+        if measured.count((name, runner)) > 1:
+            raise ResultError(
+                f"{name} is in it twice, in the same runner",
+                where=path,
+                found=runner,
+                fix="measure again",
+            )
 
 
 def _check_counts(path: Path, run: Run) -> None:

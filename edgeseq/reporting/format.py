@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
-from edgeseq.formats.result import EnergyWindow, LimitedRun, OperatorProfile
+from edgeseq.formats.memory_limits import LimitedRun
+from edgeseq.formats.result import EnergyWindow, OperatorProfile
 from edgeseq.reporting.rows import ReportRow
 from edgeseq.reporting.run_statistics import joules_per_query, percentile_ms
 from edgeseq.stats.latency import median

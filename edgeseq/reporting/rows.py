@@ -20,6 +20,7 @@ from edgeseq.formats.result import (
     MemoryPhase,
     ResultRecord,
     Run,
+    Runner,
     RuntimeInfo,
     Settings,
     read_result,
@@ -32,6 +33,7 @@ from edgeseq.reporting.run_statistics import (
     SourceScore,
     latency_summary,
     split_scores,
+    working_memory_of,
 )
 from edgeseq.stats.latency import median
 from edgeseq.tasks.metric import Metric
@@ -48,6 +50,10 @@ class ReportRow(msgspec.Struct, frozen=True):
     - `peak_memory_bytes`: peak beyond the bare runtime (`peak_beyond_runtime`);
       `peak_process_bytes`: peak of the whole process; `memory_after_release_bytes`:
       peak beyond the runtime of a program that releases the model file's pages.
+    - `working_memory_bytes`: the minimum working memory (`edgeseq.stats.working_memory`): the
+      smallest hard limit on the whole process under which `runner` keeps its speed;
+      `working_memory_p95_ms` the p95 under it; `working_memory_bracket_bytes` the largest limit
+      below it that was too small (0: none was), and itself.
     - `score`: a value of `metric` (`edgeseq.tasks.scoring`), a fraction in 0..1 unless it is a
       perplexity.
     - `n_examples` counts texts, `n_answers` what was scored: texts or words.
@@ -75,6 +81,7 @@ class ReportRow(msgspec.Struct, frozen=True):
     peak_process_bytes: int | None
     valid: bool
     invalid_reasons: tuple[str, ...]
+    runner: Runner
     n_queries: int = 0
     p50_ms_ci95: OpenCi95 | None = None
     p95_ms_ci95: OpenCi95 | None = None
@@ -87,6 +94,9 @@ class ReportRow(msgspec.Struct, frozen=True):
     n_answers: int = 0
     scope: Literal["query", "inference"] = "query"
     memory_after_release_bytes: int | None = None
+    working_memory_bytes: int | None = None
+    working_memory_bracket_bytes: tuple[int, int] | None = None
+    working_memory_p95_ms: float | None = None
 
     @property
     def metric_definition(self) -> Metric:
@@ -112,10 +122,12 @@ class MeasuredModel(msgspec.Struct, frozen=True):
 
 
 class ModelGroup(msgspec.Struct, frozen=True):
-    """Models that may be compared: one device, one runtime, equal settings, the same examples."""
+    """Models that may be compared: one device, one runtime and runner, equal settings, the same
+    examples."""
 
     device: DeviceInfo
     runtime: RuntimeInfo
+    runner: Runner
     effective: Settings
     task: str
     data_name: str
@@ -128,7 +140,7 @@ class ModelGroup(msgspec.Struct, frozen=True):
     def title(self) -> str:
         """Device, threads and what else sets the group apart."""
         threads = f"{self.effective.threads} thread" + "s" * (self.effective.threads != 1)
-        title = f"{self.device.name}, {threads}"
+        title = f"{self.device.name}, {RUNNER_TITLES[self.runner]}, {threads}"
         if self.effective.cpus is not None:
             title += f", limits with {self.effective.cpus:g} processors"
         return title + (", quick run" if self.effective.quick else "")
@@ -150,11 +162,20 @@ class ModelGroup(msgspec.Struct, frozen=True):
         return () if self.device.emulated else self.models
 
 
-_Key = tuple[DeviceInfo, RuntimeInfo, int, bool, float | None, str, str, tuple[str, ...], str]
+RUNNER_TITLES: dict[Runner, str] = {
+    "native": "native process",
+    "python": "Python process",
+    "benchmark_model": "benchmark_model",
+}
+
+_Key = tuple[
+    DeviceInfo, RuntimeInfo, Runner, int, bool, float | None, str, str, tuple[str, ...], str
+]
 
 
 def read_groups(results: Sequence[Path | ResultRecord]) -> tuple[ModelGroup, ...]:
-    """Reads results (files or records) and groups what may be compared, in their order.
+    """Reads results (files or records) and groups what may be compared: native processes first,
+    otherwise in their order.
 
     Raises `ResultError` for a file that does not fit, without any result, and where one model was
     measured twice under equal conditions.
@@ -167,14 +188,16 @@ def read_groups(results: Sequence[Path | ResultRecord]) -> tuple[ModelGroup, ...
         name = str(source) if isinstance(source, Path) else ""
         for run in result.runs:
             groups.setdefault(_key(result, run), []).append((run, result, name))
-    return tuple(_group(members) for members in groups.values())
+    by_runner = sorted(groups.values(), key=lambda members: members[0][0].runner != "native")
+    return tuple(map(_group, by_runner))
 
 
 def _key(result: ResultRecord, run: Run) -> _Key:
     examples = run.predictions.examples_sha256 if run.predictions else ""
     effective, bundle = result.effective, run.bundle
     return (
-        result.device, result.runtime, effective.threads, effective.quick, effective.cpus,
+        result.device, result.runtime, run.runner,
+        effective.threads, effective.quick, effective.cpus,
         bundle.task, bundle.data_sha256, bundle.labels, examples,
     )  # fmt: skip
 
@@ -196,6 +219,7 @@ def _group(members: Sequence[tuple[Run, ResultRecord, str]]) -> ModelGroup:
     return ModelGroup(
         device=first.device,
         runtime=first.runtime,
+        runner=first_run.runner,
         effective=first.effective,
         task=first_run.bundle.task,
         data_name=first_run.bundle.data_name,
@@ -216,10 +240,12 @@ def derive_row(result: ResultRecord, run: Run) -> ReportRow:
     inference = latency_summary(() if emulated else run.queries.inference_ns)
     cold_start_ns = [] if emulated else [start.total_ns for start in run.cold_starts]
     scores = split_scores(run)
+    working = working_memory_of(run)
     return ReportRow(
         bundle=bundle.name,
         task=bundle.task,
         arch=bundle.arch,
+        runner=run.runner,
         recipe=bundle.recipe,
         lowering=bundle.lowering,
         device=result.device.name,
@@ -249,6 +275,9 @@ def derive_row(result: ResultRecord, run: Run) -> ReportRow:
         n_answers=n_answers(run.predictions) if run.predictions else 0,
         scope=run.scope,
         memory_after_release_bytes=peak_after_weight_release(run.memory, run.after_weight_release),
+        working_memory_bytes=working.limit_bytes,
+        working_memory_bracket_bytes=working.bracket_bytes,
+        working_memory_p95_ms=None if emulated else working.p95_ms,
     )
 
 

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from edgeseq.formats.result import EnergyWindow, LimitedRun, Run
+from edgeseq.formats.result import EnergyWindow, Run
 from edgeseq.stats import latency, scores
 from edgeseq.stats.classification import score as class_scores
-from edgeseq.stats.memory_cliff import count_at_full_speed
+from edgeseq.stats.working_memory import WorkingMemory, working_memory
 from edgeseq.tasks import scoring
 from edgeseq.tasks.metric import Metric
 from edgeseq.tasks.predictions import Predictions
@@ -273,12 +273,10 @@ def top_k_shares(predictions: Predictions) -> tuple[float, float]:
     return sum(predictions.top1_correct) / n_words, sum(predictions.top3_correct) / n_words
 
 
-def knee_bytes(limited: Sequence[LimitedRun]) -> int | None:
-    """The smallest limit, in bytes, that keeps the speed of the largest; None without an answer."""
-    answered = [run for run in limited if run.status == "answered" and run.total_ns]
-    answered.sort(key=lambda run: -run.limit_bytes)
-    count = count_at_full_speed([run.total_ns for run in answered])
-    return answered[count - 1].limit_bytes if count else None
+def working_memory_of(run: Run) -> WorkingMemory:
+    """The minimum working memory of a run; nothing is known where it was not searched for."""
+    search = run.working_memory
+    return WorkingMemory() if search is None else working_memory(search.references, search.runs)
 
 
 def length_medians_ms(run: Run) -> dict[int, float]:

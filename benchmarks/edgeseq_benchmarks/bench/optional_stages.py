@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from edgeseq.formats.result import DeviceInfo, EnergyWindow, LimitedRun, Settings
+from edgeseq.formats.memory_limits import LimitedRun
+from edgeseq.formats.result import DeviceInfo, EnergyWindow, Settings
 from edgeseq.units import format_bytes
 from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.context import BenchContext
@@ -129,14 +130,18 @@ def _measure_limited(
         if settings.board:
             board = find_board(settings.board)
             limit_bytes, cpus, limitations = limits_here(board, device.cores, device.memory_bytes)
-            on_board = task._replace(cpus=cpus, board=settings.board, limitations=limitations)
+            on_board = task._replace(
+                cpus=cpus, board=settings.board, limitations=limitations, purpose="board"
+            )
             subject.limited.append(run_under(limit_bytes, task=on_board))
         runs = [run_under(limit_bytes, task=task) for limit_bytes in limits]
         subject.limited += runs
         if needs_curve:
             # A curve is a dozen runs: each gets a share of the time, the last ones use all of it.
             share_s = settings.curve_budget_s / 12
-            short = task._replace(duration_s=share_s, load_timeout_s=share_s + 5 * cold_s)
+            short = task._replace(
+                duration_s=share_s, load_timeout_s=share_s + 5 * cold_s, purpose="curve"
+            )
             subject.limited += memory_curve(
                 partial(run_under, task=short),
                 start_bytes=round(subject.peak_bytes * 1.1),

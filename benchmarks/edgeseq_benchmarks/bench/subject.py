@@ -10,13 +10,13 @@ from typing import Literal
 
 from edgeseq.errors import BundleError, DeviceError, OutputError
 from edgeseq.formats.bundle import BundleFiles
+from edgeseq.formats.memory_limits import LimitedRun
 from edgeseq.formats.result import (
     BundleIdentity,
     ColdStart,
     EnergyWindow,
     Finding,
     LengthPoint,
-    LimitedRun,
     MemoryPhase,
     OperatorProfile,
     Queries,
@@ -226,6 +226,7 @@ class Subject:
             findings += validity.thread_findings(settings.threads, self.loaded.threads_started)
         return Run(
             bundle=bundle_identity(self.bundle),
+            runner="python",
             warmup=self.warmup.queries(),
             queries=queries,
             lengths=tuple(

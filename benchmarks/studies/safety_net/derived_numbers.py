@@ -20,10 +20,10 @@ from edgeseq.reporting.run_statistics import (
     ScoreGap,
     disagreement,
     joules_per_query,
-    knee_bytes,
     paired_gaps,
     percentile_ms,
     top_k_shares,
+    working_memory_of,
 )
 from edgeseq.reporting.summary import GroupDecision, read_and_decide
 from edgeseq.reporting.verdict import Verdict, by_cost, decide
@@ -153,7 +153,7 @@ def _run(entry: MeasuredModel) -> dict[str, object]:
     """Numbers of charts and tables beside the row."""
     predictions = entry.run.predictions
     values: dict[str, object] = {
-        "knee_bytes": knee_bytes(entry.run.under_limits),
+        "working_memory": list(working_memory_of(entry.run)),
         "limits": [
             [run.limit_bytes, *(percentile_ms(run.total_ns, percent) for percent in (50, 90, 95))]
             for run in entry.run.under_limits
@@ -237,6 +237,8 @@ class StoredEvidence(msgspec.Struct):
 
 def _stored_row(task: str, model: dict[str, object]) -> ReportRow:
     fields = {name: model[name] for name in ReportRow.__struct_fields__ if name in model}
+    # What was stored before there was another runner is of Python processes.
+    fields.setdefault("runner", "python")
     extra_fields = {
         "task": task,
         "device": "stored",

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from edgeseq.formats.memory_limits import LimitedRun, LimitPurpose, WorkingMemorySearch
 from edgeseq.formats.result import (
     BundleIdentity,
     ColdStart,
@@ -13,7 +14,6 @@ from edgeseq.formats.result import (
     EnergyWindow,
     Finding,
     LengthPoint,
-    LimitedRun,
     MemoryPhase,
     Queries,
     ResultRecord,
@@ -26,6 +26,7 @@ from edgeseq.tasks.predictions import Predictions
 from .seeded import generator
 
 MB = 1_000_000
+LIMITS_MB = (128, 64, 48, 32)
 LABELS: dict[str, tuple[str, ...]] = {
     "sentiment": ("negative", "neutral", "positive"),
     "coref": ("A", "B", "neither"),
@@ -128,6 +129,7 @@ def _run(scenario: Scenario, model: ModelCosts) -> Run:
             data_sha256="1" * 64,
             max_tokens=128,
         ),
+        runner="python",
         warmup=Queries((), (), (), (), (), (), ()),
         queries=_queries(draw, latency_ms, scenario.queries, examples),
         lengths=tuple(
@@ -140,9 +142,8 @@ def _run(scenario: Scenario, model: ModelCosts) -> Run:
             for import_ns, load_ns, first_ns in draw.integers(10**6, 10**8, (5, 3)).tolist()
         ),
         predictions=_predictions(scenario, model, draw),
-        limited=tuple(
-            _limited(draw, model, latency_ms, limit_mb) for limit_mb in (128, 64, 48, 32)
-        ),
+        limited=tuple(_limited(draw, model, latency_ms, limit_mb) for limit_mb in LIMITS_MB),
+        working_memory=_search(scenario, model, latency_ms),
         findings=(finding,) if model.invalid else (),
         after_weight_release=_phase("steady", 50 + model.memory_mb / 2, 0.1),
         energy=EnergyWindow("meter", 30.0, 60.0 + latency_ms, 500),
@@ -200,7 +201,13 @@ def _memory(model: ModelCosts) -> tuple[MemoryPhase, ...]:
 
 
 def _limited(
-    draw: np.random.Generator, model: ModelCosts, latency_ms: float, limit_mb: int
+    draw: np.random.Generator,
+    model: ModelCosts,
+    latency_ms: float,
+    limit_mb: int,
+    *,
+    queries: int = 60,
+    purpose: LimitPurpose = "curve",
 ) -> LimitedRun:
     fits = limit_mb > 30 + model.memory_mb * 0.3
     slow = 1 if limit_mb > 40 + model.memory_mb * 0.5 else 20
@@ -208,11 +215,25 @@ def _limited(
         limit_bytes=limit_mb * MB,
         status="answered" if fits else "killed",
         phase="steady" if fits else "tensors_allocated",
-        total_ns=latencies(draw, latency_ms * slow, 60) if fits else (),
+        total_ns=latencies(draw, latency_ms * slow, queries) if fits else (),
         major_faults=0,
         peak_bytes=limit_mb * MB,
         mechanism="cgroup-v2",
         files="fresh copy",
+        purpose=purpose,
+        query_major_faults=0 if slow == 1 else 50,
+    )
+
+
+def _search(scenario: Scenario, model: ModelCosts, latency_ms: float) -> WorkingMemorySearch:
+    draw = generator(f"working memory {scenario.task} {scenario.seed} {model.name}")
+
+    def run_under(limit_mb: int, purpose: LimitPurpose) -> LimitedRun:
+        return _limited(draw, model, latency_ms, limit_mb, queries=130, purpose=purpose)
+
+    return WorkingMemorySearch(
+        references=(run_under(4_000, "reference"),),
+        runs=tuple(run_under(limit_mb, "working_memory") for limit_mb in LIMITS_MB),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import altair as alt
 
-from edgeseq.formats.result import LimitedRun
+from edgeseq.formats.memory_limits import LimitedRun
 from edgeseq.formats.trained_model import Arch
 from edgeseq.reporting.charts.chart_parts import (
     MB,
@@ -22,7 +22,7 @@ from edgeseq.reporting.charts.chart_parts import (
 from edgeseq.reporting.charts.theme import ModelStyle, arch_title, colour
 from edgeseq.reporting.format import format_limit
 from edgeseq.reporting.rows import MeasuredModel, ModelGroup
-from edgeseq.reporting.run_statistics import knee_bytes, percentile_ms
+from edgeseq.reporting.run_statistics import percentile_ms, working_memory_of
 from edgeseq.reporting.sections import ReportFigure
 from edgeseq.stats.latency import median
 from edgeseq.units import format_bytes, format_duration_ns
@@ -221,26 +221,32 @@ def _cliff_caption(group: ModelGroup) -> str:
     archs: tuple[Arch, ...] = ("lstm", "bert")
     for arch in archs:
         models = [m for m in group.models if m.row.arch == arch and m.run.under_limits]
-        knees = [
-            (knee, model)
+        needed = [
+            (limit_bytes, model)
             for model in models
-            if (knee := knee_bytes(model.run.under_limits)) is not None
+            if (limit_bytes := working_memory_of(model.run).limit_bytes) is not None
         ]
-        if knees:
-            knee, model = min(knees, key=lambda item: item[0])
-            parts.append(_model_caption(model, knee))
-        elif models:
+        if needed:
+            limit_bytes, model = min(needed, key=lambda item: item[0])
+            parts.append(_model_caption(model, limit_bytes))
+        elif models and not any(_answered(model) for model in models):
             parts.append(f"No {arch_title(arch, group.task)} answered under any limit")
-    return f"{'; '.join(parts)}. Thin lines are p95; marks on top are limits without an answer."
+    captions = "; ".join(parts) + "." if parts else "Latency under hard limits."
+    return f"{captions} Thin lines are p95; marks on top are limits without an answer."
 
 
-def _model_caption(model: MeasuredModel, knee: int) -> str:
+def _answered(model: MeasuredModel) -> list[LimitedRun]:
+    return [run for run in model.run.under_limits if run.status == "answered" and run.total_ns]
+
+
+def _model_caption(model: MeasuredModel, limit_bytes: int) -> str:
     limited = model.run.under_limits
-    answered = [run for run in limited if run.status == "answered" and run.total_ns]
+    answered = _answered(model)
     smallest: LimitedRun = min(answered, key=lambda run: run.limit_bytes)
     failed = [run.limit_bytes for run in limited if run.status != "answered"]
-    text = f"{model.row.bundle} keeps its speed down to a limit of {format_limit(knee, 'bytes')}"
-    if smallest.limit_bytes < knee:
+    limit = format_limit(limit_bytes, "bytes")
+    text = f"{model.row.bundle} keeps its speed down to a limit of {limit}"
+    if smallest.limit_bytes < limit_bytes:
         text += (
             f", slows to a median of {format_duration_ns(median(smallest.total_ns))} at "
             f"{format_limit(smallest.limit_bytes, 'bytes')}"

@@ -10,7 +10,7 @@ import pytest
 
 from edgeseq.errors import DeviceError
 from edgeseq.formats.bundle import read_bundle
-from edgeseq.formats.result import LimitedRun
+from edgeseq.formats.memory_limits import LimitedRun
 from edgeseq_benchmarks.bench.limits.cgroup import (
     Hierarchy,
     MemoryGroup,
@@ -178,18 +178,3 @@ def test_the_curve_keeps_to_its_time_and_uses_what_is_known() -> None:
     )
     # 60 MB answers, 52.2 MB does not, and 58 MB is known not to: nothing is left to halve.
     assert [run.limit_bytes for run in curve] == [60_000_000, 52_200_000]
-
-
-def test_the_knee_is_bisected_too() -> None:
-    curve = memory_curve(
-        lambda limit: limited(
-            limit, answered=limit >= 30_000_000, ns=1_000 if limit >= 47_300_000 else 50_000
-        ),
-        start_bytes=100_000_000,
-        budget_s=60,
-    )
-    answered = [run for run in curve if run.status == "answered"]
-    fast = min(run.limit_bytes for run in answered if run.total_ns == (1_000,))
-    slow = max(run.limit_bytes for run in answered if run.total_ns == (50_000,))
-    assert slow < 47_300_000 <= fast
-    assert fast - slow <= RESOLUTION_BYTES

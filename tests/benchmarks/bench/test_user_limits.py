@@ -14,7 +14,8 @@ import pytest
 
 from edgeseq.errors import DeviceError, InputError
 from edgeseq.formats.bundle import read_bundle
-from edgeseq.formats.result import LimitedRun, Settings
+from edgeseq.formats.memory_limits import LimitedRun
+from edgeseq.formats.result import Settings
 from edgeseq.formats.storage import write_json
 from edgeseq.reporting.deployment_report import make_report
 from edgeseq.reporting.format import format_limited_run, format_limited_status, format_limits

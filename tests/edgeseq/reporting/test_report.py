@@ -316,7 +316,7 @@ def test_two_devices_are_two_groups_with_their_own_verdicts(tmp_path: Path) -> N
     assert summary.groups[1].verdict.winner is None
     assert summary.verdict.winner is None
     assert "Verdicts differ" in summary.verdict.reason
-    assert "phone, 1 thread, feedback: nothing fits" in summary.verdict.reason
+    assert "phone, Python process, 1 thread, feedback: nothing fits" in summary.verdict.reason
     assert len(summary.rows) == 5
     _, tags = page_of(tmp_path / "out")
     assert [a["id"] for t, a in tags.tags if t == "section"] == ["g1", "g2"]

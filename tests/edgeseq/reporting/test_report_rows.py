@@ -198,3 +198,25 @@ def test_gaps_are_paired_and_never_granted_without_pairs() -> None:
     assert score_gap(bert, other, allowed_points=50) is None
     between = paired_gaps([bert, other], allowed_points=50)
     assert not between(bert.bundle.name, other.bundle.name).not_worse
+
+
+def test_runners_are_groups_of_their_own_native_first() -> None:
+    runners = ("python", "native")
+    python, native = (make_result(replace(LITTLE, runner=runner)) for runner in runners)
+    both = msgspec.structs.replace(python, runs=(*python.runs, *native.runs))
+    groups = read_groups([both])
+    assert [group.runner for group in groups] == ["native", "python"]
+    assert [row.runner for row in groups[0].rows] == ["native"] * len(MODELS)
+    assert "native process" in groups[0].title
+    assert groups[1].title.startswith("kitchen-pi, Python process, 1 thread")
+
+
+def test_the_working_memory_of_a_row() -> None:
+    (row, *_) = read_groups([make_result(replace(LITTLE, limited=True))])[0].rows
+    assert row.working_memory_bytes is not None
+    assert row.working_memory_bracket_bytes is not None
+    failing, working = row.working_memory_bracket_bytes
+    assert failing < working == row.working_memory_bytes
+    assert row.working_memory_p95_ms is not None
+    (row, *_) = read_groups([make_result(LITTLE)])[0].rows
+    assert row.working_memory_bytes is row.working_memory_bracket_bytes is None

@@ -30,6 +30,7 @@ def row(
         bundle=name,
         task="sentiment",
         arch="lstm" if name.startswith("lstm") else "bert",
+        runner="python",
         recipe="float32",
         lowering="loop" if name.startswith("lstm") else "encoder",
         device="board",

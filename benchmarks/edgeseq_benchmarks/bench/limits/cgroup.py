@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from edgeseq.errors import DeviceError
-from edgeseq.formats.result import Mechanism
+from edgeseq.formats.memory_limits import Mechanism
 
 CgroupVersion = Literal["cgroup-v1", "cgroup-v2"]
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from edgeseq.formats.result import LimitedRun
-from edgeseq.stats.memory_cliff import count_at_full_speed
+from edgeseq.formats.memory_limits import LimitedRun
 
 RunUnder = Callable[[int], LimitedRun]
 """Runs the model under a limit in bytes."""
@@ -34,10 +33,8 @@ def memory_curve(
     """Runs under limits that shrink from `start_bytes` to the first that does not work.
 
     Then halves the gap between the smallest limit that answered and the largest that did not
-    until it is 2 MB or less, and then, as long as there is time, the gap at the knee: between the
-    smallest limit that keeps the speed of the largest one and the next one below. `known` are runs
-    made already; they are used and not returned. No run is begun after `budget_s`. Returned from
-    the largest limit to the smallest.
+    until it is 2 MB or less. `known` are runs made already; they are used and not returned. No run
+    is begun after `budget_s`. Returned from the largest limit to the smallest.
     """
     deadline = time.monotonic() + budget_s
     runs: list[LimitedRun] = []
@@ -63,21 +60,7 @@ def memory_curve(
         if bad is None or good - bad <= RESOLUTION_BYTES:
             break
         runs.append(run_under(_rounded((good + bad) / 2)))
-    while time.monotonic() < deadline:
-        gap = _knee_gap((*runs, *known))
-        if gap is None or gap[0] - gap[1] <= RESOLUTION_BYTES:
-            break
-        runs.append(run_under(_rounded(sum(gap) / 2)))
     return tuple(sorted(runs, key=lambda run: -run.limit_bytes))
-
-
-def _knee_gap(runs: Sequence[LimitedRun]) -> tuple[int, int] | None:
-    """The smallest limit at full speed and the next one below it; None when there is neither."""
-    ordered = sorted(runs, key=lambda run: -run.limit_bytes)
-    count = count_at_full_speed([run.total_ns if works(run) else () for run in ordered])
-    if not 0 < count < len(ordered):
-        return None
-    return ordered[count - 1].limit_bytes, ordered[count].limit_bytes
 
 
 def _rounded(limit_bytes: float) -> int:

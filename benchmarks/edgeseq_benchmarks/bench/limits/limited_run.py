@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from edgeseq.errors import BundleError, DeviceError
 from edgeseq.formats.bundle import BundleFiles
-from edgeseq.formats.result import LimitedRun, LimitedStatus
+from edgeseq.formats.memory_limits import LimitedRun, LimitedStatus, LimitPurpose
 from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy
 from edgeseq_benchmarks.bench.limits.page_cache import PrivateFiles
@@ -21,7 +21,7 @@ class LimitedTask(NamedTuple):
 
     The process runs `texts` in order for up to `duration_s`. The watchdog ends it when it has
     not loaded within `load_timeout_s`, or is silent for longer than `duration_s` and a half.
-    `cpus` is a limit on processor time; `board` and `limitations` are for the record.
+    `cpus` is a limit on processor time; `board`, `limitations` and `purpose` are for the record.
     """
 
     bundle: BundleFiles
@@ -33,6 +33,7 @@ class LimitedTask(NamedTuple):
     cpus: float | None = None
     board: str | None = None
     limitations: str = ""
+    purpose: LimitPurpose = "limit"
 
 
 def run_limited(hierarchy: Hierarchy, task: LimitedTask, limit_bytes: int) -> LimitedRun:
@@ -98,5 +99,6 @@ def run_limited(hierarchy: Hierarchy, task: LimitedTask, limit_bytes: int) -> Li
             cpus=task.cpus,
             throttled_ns=group.throttled_ns(),
             board=task.board,
+            purpose=task.purpose,
             limitations="; ".join(part for part in (group.limitations, task.limitations) if part),
         )

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from edgeseq.errors import DeviceError
-from edgeseq.formats.result import Mechanism
+from edgeseq.formats.memory_limits import Mechanism
 from edgeseq.subprocesses import command_text
 from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy, find_hierarchy, memory_group
 

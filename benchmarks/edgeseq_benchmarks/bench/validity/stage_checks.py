@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
-from edgeseq.formats.result import EnergyWindow, Finding, LimitedRun, OperatorProfile, Settings
+from edgeseq.formats.memory_limits import LimitedRun
+from edgeseq.formats.result import EnergyWindow, Finding, OperatorProfile, Settings
 from edgeseq_benchmarks.bench.limits.boards import find_board
 
 # Sensors are read a few times a second and a machine's own tasks come and go over seconds.

@@ -219,6 +219,7 @@ class PhoneSubject(Subject):
             )
         return Run(
             bundle=bundle_identity(self.bundle),
+            runner="benchmark_model",
             warmup=Queries(**{name: tuple(column) for name, column in self._warmups.items()}),
             queries=queries,
             lengths=tuple(
