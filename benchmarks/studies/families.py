@@ -14,7 +14,7 @@ from edgeseq.formats.result import Run
 from edgeseq.reporting.boundary import WinnerMap, boundary_sentence, winner_map
 from edgeseq.reporting.budgets import DEFAULT_DROP_POINTS, Budget
 from edgeseq.reporting.rows import ReportRow
-from edgeseq.reporting.run_statistics import paired_gaps
+from edgeseq.reporting.score_gaps import paired_gaps
 from edgeseq.stats.latency import median
 
 

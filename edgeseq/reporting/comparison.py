@@ -39,7 +39,6 @@ from edgeseq.reporting.format import (
     format_relative_interval,
 )
 from edgeseq.reporting.rows import ReportRow, derive_row
-from edgeseq.reporting.run_statistics import is_paired
 from edgeseq.reporting.thresholds import (
     UNITS,
     MetricName,
@@ -299,7 +298,7 @@ def _score_change(old: Run, new: Run) -> MetricChange:
         return replace(change, problem=NOT_MEASURED)
     if old.bundle.labels != new.bundle.labels or old.bundle.task != new.bundle.task:
         return replace(change, problem="the tasks or labels differ")
-    if not is_paired(first, second):
+    if not scoring.is_paired(first, second):
         return replace(change, problem="measured on different examples")
     metric, labels = scoring.metric_of(old.bundle.task), old.bundle.labels
     loss = scoring.difference(metric, first, second, labels).interval

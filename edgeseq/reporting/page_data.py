@@ -7,21 +7,24 @@ by the functions that made the verdict, so that the two cannot disagree.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from edgeseq.reporting.boundary import MAP_LIMITS
 from edgeseq.reporting.budgets import LIMITS, Budget, BudgetLimit, limits_of
 from edgeseq.reporting.format import LabelledFigure, format_limit, format_quantity, model_figures
 from edgeseq.reporting.rows import ReportRow
+from edgeseq.reporting.score_gaps import ScoreGaps
 from edgeseq.reporting.verdict import (
+    COSTS_MORE,
+    NO_CHEAPER,
     NO_LIMITS,
-    ScoreGaps,
     blocking_reasons,
     by_cost,
-    cost_reason,
+    costs_of,
     excess_reason,
     nothing_fits,
     overshoot,
@@ -33,6 +36,7 @@ from edgeseq.units import format_bytes
 LIMITS_MARK = "\ue000"
 """The place of the limits in a sentence (a private-use character: no text holds it)."""
 MAX_STEPS = 400
+_MEMORY, _P95 = (limit for limit in LIMITS if limit.key in MAP_LIMITS)
 
 
 def decision_data(rows: Sequence[ReportRow], budget: Budget, gaps: ScoreGaps) -> dict[str, Any]:
@@ -50,8 +54,51 @@ def decision_data(rows: Sequence[ReportRow], budget: Budget, gaps: ScoreGaps) ->
         "cheapest": [index[bundle] for bundle in order],
         "best": [index[row.bundle] for row in by_score],
         "hopeless": None if can_ship else nothing_fits(rows, fixed, None),
-        "rows": [_row_data(row, rows, budget, gaps) for row in rows],
+        "cheaper": NO_CHEAPER,
+        "costlier": COSTS_MORE,
+        "rows": [_row_data(row, budget) for row in rows],
+        "pairs": _pair_data([row for row in by_score if row.can_ship], index, budget, gaps),
     }
+
+
+def _pair_data(
+    by_score: Sequence[ReportRow], index: Mapping[str, int], budget: Budget, gaps: ScoreGaps
+) -> dict[int, dict[int, list[Any]]]:
+    """For the index of a row that can be the best one, and of another that then is within the
+    limits: the sentence if the other is not good enough, or those if it ships (with and without
+    limits).
+
+    Limits can be set by the sliders, so a row counts as the best one if it is that under the
+    smallest limits that both keep. Tests and sentences of all other pairs are never needed.
+    """
+    fixed = fixed_limits(budget)
+    fitting = [row for row in by_score if not blocking_reasons(row, fixed)]
+    needs = np.array(
+        [
+            [getattr(row, limit.row_field) or math.inf for limit in (_MEMORY, _P95)]
+            for row in fitting
+        ]
+    ).reshape(-1, 2)
+    pairs: dict[int, dict[int, list[Any]]] = {}
+    for place, best in enumerate(fitting):
+        limits = np.maximum(needs[place], needs[place:])  # [others, 2]
+        is_beaten = (needs[:place, None] <= limits).all(axis=2).any(axis=0)
+        sentences = {
+            index[row.bundle]: _pair_sentences(best, row, budget, gaps)
+            for row, beaten in zip(fitting[place:], is_beaten.tolist(), strict=True)
+            if not beaten
+        }
+        if sentences:
+            pairs[index[best.bundle]] = sentences
+    return pairs
+
+
+def _pair_sentences(best: ReportRow, row: ReportRow, budget: Budget, gaps: ScoreGaps) -> list[str]:
+    """[why it is not good enough], or [why it ships within limits, why without]."""
+    gap = gaps(best.bundle, row.bundle)
+    if row is not best and not gap.not_worse:
+        return [worse_reason(best, row, gap, budget)]
+    return [winner_reason(row, best, gap, budget, limits) for limits in (LIMITS_MARK, NO_LIMITS)]
 
 
 def fixed_limits(budget: Budget) -> Budget:
@@ -103,25 +150,20 @@ def _round_values(values: Sequence[float]) -> list[float]:
     return round_values[:: max(1, math.ceil(len(round_values) / MAX_STEPS))]
 
 
-def _row_data(
-    row: ReportRow, rows: Sequence[ReportRow], budget: Budget, gaps: ScoreGaps
-) -> dict[str, Any]:
+def _row_data(row: ReportRow, budget: Budget) -> dict[str, Any]:
     fixed = fixed_limits(budget)
     factor = max((overshoot(row, limit, v) for limit, v in limits_of(fixed)), default=0.0)
     return {
         "bundle": row.bundle,
         "arch": row.arch,
         "able": row.can_ship,
-        "memory": row.peak_process_bytes,
-        "p95": row.p95_ms,
+        "memory": getattr(row, _MEMORY.row_field),
+        "p95": getattr(row, _P95.row_field),
         "reasons": _reasons(row, fixed),
         "factor": factor if math.isfinite(factor) else None,
         "figures": verdict_figures(row),
-        # By the number of the other row: the sentence if it is the best and this one is not
-        # good enough, if it ships and this one costs more, and if this one ships.
-        "worse": [_worse_reason(best, row, budget, gaps) for best in rows] if row.can_ship else [],
-        "costlier": [cost_reason(winner, row) for winner in rows],
-        "why": [_winner_reasons(row, best, budget, gaps) for best in rows],
+        # For the sentence that a row costs more than the winner.
+        "costs": costs_of(row),
     }
 
 
@@ -142,25 +184,6 @@ def _reasons(row: ReportRow, fixed: Budget) -> list[str | dict[str, str]]:
         elif limit.key in allowed and (reason := excess_reason(row, limit, allowed[limit.key])):
             reasons.append(reason)
     return reasons
-
-
-def _worse_reason(best: ReportRow, row: ReportRow, budget: Budget, gaps: ScoreGaps) -> str | None:
-    if best is row or not best.can_ship:
-        return None
-    gap = gaps(best.bundle, row.bundle)
-    return None if gap.not_worse else worse_reason(best, row, gap, budget)
-
-
-def _winner_reasons(
-    winner: ReportRow, best: ReportRow, budget: Budget, gaps: ScoreGaps
-) -> list[str] | None:
-    """The reason with and without limits; None where `winner` cannot win against `best`."""
-    if not (winner.can_ship and best.can_ship):
-        return None
-    gap = gaps(best.bundle, winner.bundle)
-    if winner is not best and not gap.not_worse:
-        return None
-    return [winner_reason(winner, best, gap, budget, limits) for limits in (LIMITS_MARK, NO_LIMITS)]
 
 
 def verdict_figures(row: ReportRow) -> tuple[LabelledFigure, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -11,7 +11,8 @@ import numpy as np
 
 from edgeseq.formats.result import EnergyWindow, Run
 from edgeseq.stats import latency, scores
-from edgeseq.stats.classification import score as class_scores
+from edgeseq.stats.classification import FloatArray, confusion_matrix
+from edgeseq.stats.classification import macro_f1 as macro_f1_of
 from edgeseq.stats.working_memory import WorkingMemory, working_memory
 from edgeseq.tasks import scoring
 from edgeseq.tasks.metric import Metric
@@ -66,18 +67,6 @@ class LatencySummary(NamedTuple):
     p95_ci95: OpenCi95 | None
 
 
-class ScoreGap(NamedTuple):
-    """How far a model is below a better one, in points of the score.
-
-    `worst_points` is the upper bound of a one-sided 95 % interval, None where the examples
-    cannot be paired; `not_worse` says whether it stays within the margin.
-    """
-
-    points: float
-    worst_points: float | None
-    not_worse: bool
-
-
 class Disagreement(NamedTuple):
     """Two models on the same examples, in counts, with the p-value of the exact McNemar test."""
 
@@ -92,7 +81,7 @@ def latency_summary(samples_ns: Sequence[int]) -> LatencySummary:
     """Median and p95 with their intervals, of samples in ns in the order of measuring."""
     if not samples_ns:
         return LatencySummary(None, None, None, None)
-    samples_ms = np.asarray(samples_ns, dtype=np.float64) / 1e6
+    samples_ms = latency.SampleSeries(np.asarray(samples_ns, dtype=np.float64) / 1e6)
     p50 = latency.percentile_interval(samples_ms, 50)
     p95 = latency.percentile_interval(samples_ms, 95)
     return LatencySummary(
@@ -124,29 +113,37 @@ def split_scores(run: Run) -> SplitScores | None:
     if predictions is None or not predictions.sources:
         return None
     labels, metric = run.bundle.labels, scoring.metric_of(run.bundle.task)
-    total = scoring.score(metric, predictions, labels)
-    sources = list(dict.fromkeys(predictions.sources))
+    counts = metric.counts(predictions, labels)
+    total = scoring.score_of_counts(metric, counts, predictions.counts or None)
+    macro_f1 = None
+    if metric.is_accuracy:
+        confusion = confusion_matrix(predictions.gold, predictions.predicted, len(labels))
+        macro_f1 = float(macro_f1_of(confusion))
     return SplitScores(
         score=total.value,
         score_ci95=total.ci95,
-        macro_f1=class_scores(predictions.gold, predictions.predicted, labels).macro_f1
-        if metric.is_accuracy
-        else None,
+        macro_f1=macro_f1,
         per_class=_per_class(metric, predictions, labels),
-        per_source=tuple(
-            _source_score(metric, predictions, labels, source)
-            for source in sources
-            if len(sources) > 1
-        ),
+        per_source=_per_source(metric, predictions, counts),
     )
 
 
-def _source_score(
-    metric: Metric, predictions: Predictions, labels: Sequence[str], source: str
-) -> SourceScore:
-    subset = scoring.subset(predictions, [name == source for name in predictions.sources])
-    score = scoring.score(metric, subset, labels)
-    return SourceScore(source, len(subset.sources), score.value, score.ci95)
+def _per_source(
+    metric: Metric, predictions: Predictions, counts: FloatArray
+) -> tuple[SourceScore, ...]:
+    """The score on the examples of each source, in the order of first appearance; () for one."""
+    numbers: dict[str, int] = {}
+    source_of = np.array([numbers.setdefault(s, len(numbers)) for s in predictions.sources])
+    if len(numbers) < 2:
+        return ()
+    words = np.asarray(predictions.counts, dtype=np.int64)
+    scores_by_source = []
+    for source, number in numbers.items():
+        chosen = source_of == number
+        word_counts = words[chosen].tolist() if len(words) else None
+        total = scoring.score_of_counts(metric, counts[chosen], word_counts)
+        scores_by_source.append(SourceScore(source, int(chosen.sum()), total.value, total.ci95))
+    return tuple(scores_by_source)
 
 
 def _per_class(
@@ -174,72 +171,10 @@ def _class_score(label: str, n_right: int, n_gold: int, n_predicted: int) -> Cla
     )
 
 
-def score_gap(best: Run, other_run: Run, *, allowed_points: float) -> ScoreGap | None:
-    """The gap of two runs over the same examples, paired; None where they cannot be paired.
-
-    "Not worse" is `edgeseq.stats.scores.non_inferiority` with `allowed_points` as margin; with 0
-    allowed, the whole one-sided interval has to lie at or above the better score.
-    """
-    first, second = best.predictions, other_run.predictions
-    if first is None or second is None or not is_paired(first, second):
-        return None
-    metric = scoring.metric_of(best.bundle.task)
-    difference = scoring.difference(metric, second, first, best.bundle.labels)
-    if allowed_points > 0:
-        not_worse = scores.non_inferiority(difference, allowed_points / 100).holds
-    else:
-        not_worse = difference.lower_bound >= 0
-    return ScoreGap(
-        points=-100 * difference.interval.estimate,
-        worst_points=-100 * difference.lower_bound,
-        not_worse=not_worse,
-    )
-
-
-def is_paired(first: Predictions, second: Predictions) -> bool:
-    """Whether two models were scored on the same examples."""
-    return (
-        first.examples_sha256 == second.examples_sha256
-        and first.gold == second.gold
-        and first.counts == second.counts
-    )
-
-
-def paired_gaps(runs: Sequence[Run], *, allowed_points: float) -> Callable[[str, str], ScoreGap]:
-    """`score_gap` between bundles by name, each pair computed once.
-
-    Where two runs cannot be paired the gap is the observed one and counts as worse: what cannot
-    be shown is not granted.
-    """
-    by_name = {run.bundle.name: run for run in runs}
-    ranks = {name: _rank(run) for name, run in by_name.items()}
-    gaps = {(name, name): ScoreGap(0.0, 0.0, not_worse=True) for name in by_name}
-
-    def gap_between(best: str, other_name: str) -> ScoreGap:
-        if (best, other_name) not in gaps:
-            paired = score_gap(by_name[best], by_name[other_name], allowed_points=allowed_points)
-            observed = ScoreGap(100 * (ranks[best] - ranks[other_name]), None, not_worse=False)
-            gaps[best, other_name] = paired or observed
-        return gaps[best, other_name]
-
-    return gap_between
-
-
-def _rank(run: Run) -> float:
-    """The utility of a run's score, 0 without one."""
-    predictions = run.predictions
-    if predictions is None or not predictions.sources:
-        return 0.0
-    metric = scoring.metric_of(run.bundle.task)
-    return metric.rank(
-        float(metric.value(metric.counts(predictions, run.bundle.labels).sum(axis=0)))
-    )
-
-
 def disagreement(first: Run, second: Run) -> Disagreement | None:
     """Counts and test of two runs over the same examples; None where they cannot be paired."""
     one, two = first.predictions, second.predictions
-    if one is None or two is None or not one.gold or not is_paired(one, two):
+    if one is None or two is None or not one.gold or not scoring.is_paired(one, two):
         return None
     gold = np.asarray(one.gold)
     a, b = np.asarray(one.predicted) == gold, np.asarray(two.predicted) == gold

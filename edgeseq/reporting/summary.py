@@ -13,8 +13,8 @@ from edgeseq.reporting.boundary import WinnerMap, boundary_sentence, winner_map
 from edgeseq.reporting.budgets import Budget
 from edgeseq.reporting.lowering_choice import LoweringChoice, lowering_choices
 from edgeseq.reporting.rows import ModelGroup, ReportRow, read_groups
-from edgeseq.reporting.run_statistics import paired_gaps
-from edgeseq.reporting.verdict import ScoreGaps, Verdict, decide
+from edgeseq.reporting.score_gaps import ScoreGaps, paired_gaps
+from edgeseq.reporting.verdict import Verdict, decide
 
 SUMMARY_VERSION = 1
 

@@ -14,26 +14,26 @@ and Wallace 1986, "How not to lie with statistics", CACM 29(3), on means of rati
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from edgeseq.reporting.budgets import Budget, BudgetLimit, describe_budget, limits_of
 from edgeseq.reporting.format import (
     format_excess,
+    format_optional,
     format_point_difference,
     format_points,
     format_score,
 )
 from edgeseq.reporting.rows import ReportRow
-from edgeseq.reporting.run_statistics import ScoreGap
+from edgeseq.reporting.score_gaps import ScoreGap, ScoreGaps
 from edgeseq.units import format_bytes, format_duration_ms
 
 NO_LIMITS = describe_budget(Budget())
-
-ScoreGaps = Callable[[str, str], ScoreGap]
-"""The gap of (better bundle, other bundle) at the budget's margin; usually
-`edgeseq.reporting.run_statistics.paired_gaps`."""
+NO_CHEAPER = "within the margin, but no cheaper"
+COSTS_MORE = "within the margin, but costs more: "
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -164,25 +164,39 @@ def worse_reason(best: ReportRow, row: ReportRow, gap: ScoreGap, budget: Budget)
     return f"{text} and could be {worst} {side}; {budget.drop_points:g} allowed"
 
 
+class Cost(NamedTuple):
+    """Something that a row costs: its name, its value (None: not measured), and that as text."""
+
+    name: str
+    value: float | None
+    text: str
+
+
+def costs_of(row: ReportRow) -> tuple[Cost, ...]:
+    """What makes a model expensive, in the order in which it is named."""
+    return (
+        Cost("p95", row.p95_ms, format_optional(row.p95_ms, format_duration_ms)),
+        Cost(
+            "process memory",
+            row.peak_process_bytes,
+            format_optional(row.peak_process_bytes, format_bytes),
+        ),
+        Cost("size", row.size_bytes, format_bytes(row.size_bytes)),
+    )
+
+
 def cost_reason(winner: ReportRow, row: ReportRow) -> str:
     """Why a row that is good enough does not ship, with both numbers of what costs more."""
-    pairs = (
-        ("p95", row.p95_ms, winner.p95_ms, format_duration_ms),
-        ("process memory", row.peak_process_bytes, winner.peak_process_bytes, format_bytes),
-        ("size", row.size_bytes, winner.size_bytes, format_bytes),
-    )
     costs = [
-        f"{name} {formatter(value)} > {formatter(limit)}"
-        for name, value, limit, formatter in pairs
+        f"{cost.name} {cost.text} > {limit.text}"
+        for cost, limit in zip(costs_of(row), costs_of(winner), strict=True)
         # Numbers that print alike differ by less than any interval.
-        if value is not None
-        and limit is not None
-        and value > limit
-        and formatter(value) != formatter(limit)
+        if cost.value is not None
+        and limit.value is not None
+        and cost.value > limit.value
+        and cost.text != limit.text
     ]
-    if not costs:
-        return "within the margin, but no cheaper"
-    return f"within the margin, but costs more: {', '.join(costs)}"
+    return f"{COSTS_MORE}{', '.join(costs)}" if costs else NO_CHEAPER
 
 
 def winner_reason(

@@ -31,7 +31,7 @@ from edgeseq.errors import InputError
 from edgeseq.stats.classification import FloatArray
 from edgeseq.stats.scores import Interval
 
-Samples = Sequence[float] | Sequence[int] | npt.NDArray[np.generic]
+Numbers = Sequence[float] | Sequence[int] | npt.NDArray[np.generic]
 
 MLPERF_CONFIDENCE = 0.99
 
@@ -58,6 +58,54 @@ _CRITICAL_VALUES = {
     0.95: (1.9600, 2.9694, 0.4160, -0.5324),
     0.98: (2.3263, 4.1618, 0.5368, -0.9060),
 }
+
+
+class SampleSeries:
+    """Samples in the order of measuring, with what several functions derive from them.
+
+    Every function here takes one in place of plain numbers; sorting, ranks and block lengths are
+    then computed once. Raises `InputError` for no samples and for one that is not finite.
+    """
+
+    def __init__(self, samples: Numbers) -> None:
+        self.values = _checked(samples)
+        self._below: dict[float, tuple[FloatArray, float]] = {}
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @functools.cached_property
+    def ordered(self) -> FloatArray:
+        """The samples in ascending order."""
+        return np.sort(self.values)
+
+    @functools.cached_property
+    def ranks(self) -> FloatArray:
+        """The rank of each sample from 0; equal ones share their mean rank."""
+        return _ranks(self.values)
+
+    @functools.cached_property
+    def rank_block(self) -> float:
+        """`block_length` of the ranks."""
+        return block_length(self.ranks)
+
+    def below(self, cut: float) -> tuple[FloatArray, float]:
+        """1 where a sample is at or below `cut`, else 0; and the `block_length` of that."""
+        if cut not in self._below:
+            indicator = (self.values <= cut).astype(np.float64)
+            self._below[cut] = (indicator, block_length(indicator))
+        return self._below[cut]
+
+    def at_rank(self, percent: float) -> float:
+        """The nearest-rank percentile, of any number of samples."""
+        return float(self.ordered[_rank(percent, len(self)) - 1])
+
+
+Samples = Numbers | SampleSeries
+
+
+def _series(samples: Samples) -> SampleSeries:
+    return samples if isinstance(samples, SampleSeries) else SampleSeries(samples)
 
 
 @functools.cache
@@ -88,16 +136,13 @@ def percentile(samples: Samples, percent: float) -> float | None:
 
     Raises `InputError` for no samples, a sample that is not finite, or a percent out of range.
     """
-    ordered = np.sort(_checked(samples))
-    if len(ordered) < min_samples(percent):
-        return None
-    return float(ordered[_rank(percent, len(ordered)) - 1])
+    series = _series(samples)
+    return series.at_rank(percent) if len(series) >= min_samples(percent) else None
 
 
 def nearest_rank(samples: Samples, percent: float) -> float:
     """`percentile` of any number of samples above 0, where the tail does not matter."""
-    ordered = np.sort(_checked(samples))
-    return float(ordered[_rank(percent, len(ordered)) - 1])
+    return _series(samples).at_rank(percent)
 
 
 def median(samples: Samples) -> float:
@@ -114,8 +159,10 @@ def effective_samples(samples: Samples) -> float:
     depend on each other. Above n when neighbours differ more than strangers. Raises `InputError`
     as `percentile` does.
     """
-    ranks = _ranks(_checked(samples))
-    return len(ranks) * _variance_ratio(ranks, _length(ranks)) / (1 + _missed(ranks))
+    series = _series(samples)
+    n, length = len(series), _length(series.rank_block, len(series))
+    ratio = _variance_ratio(series.ranks, length)
+    return n * ratio / (1 + _missed(series.rank_block, n, length))
 
 
 def percentile_interval(
@@ -137,19 +184,17 @@ def percentile_interval(
     `min_samples(percent)`. For percentiles above 50 `high` is infinite where the samples show no
     upper end. `level` is 0.90, 0.95 or 0.98. Raises `InputError` as `percentile` does.
     """
-    values = _checked(samples)
-    n = len(values)
+    series = _series(samples)
+    n, ordered = len(series), series.ordered
     z, *terms = _critical_values(level)
     if n < min_samples(percent):
         return None
-    ranks = _ranks(values)
-    ordered = np.sort(values)
-    estimate = float(ordered[_rank(percent, n) - 1])
-    below = (values <= estimate).astype(np.float64)
-    length = max(_length(ranks), _length(below))
+    estimate = series.at_rank(percent)
+    below, below_block = series.below(estimate)
+    length = max(_length(series.rank_block, n), _length(below_block, n))
     share = percent / 100
     worth = n * _variance_ratio(below, length) / _widening(z, terms, length / n) ** 2
-    worth /= 1 + _BIAS_WEIGHT * _missed(ranks, length)
+    worth /= 1 + _BIAS_WEIGHT * _missed(series.rank_block, n, length)
     spread = math.sqrt(share * (1 - share) / worth)
     # The skewness of a share of `worth` samples, times the second Hermite polynomial over 6.
     bend = (1 - 2 * share) / math.sqrt(share * (1 - share) * worth) * (z * z - 1) / 6
@@ -184,14 +229,12 @@ def median_ratio(
     rng = np.random.default_rng(seed)
     estimates, draws = [], []
     for samples in (above, below):
-        values = _checked(samples)
-        ordered = np.sort(values)
-        n = len(ordered)
-        estimate = float(ordered[_rank(50, n) - 1])
-        shares = _bootstrap_shares(values, estimate, level, resamples, rng)
+        series = _series(samples)
+        n, estimate = len(series), series.at_rank(50)
+        shares = _bootstrap_shares(series, estimate, level, resamples, rng)
         ranks = np.clip(np.ceil((0.5 + shares) * n).astype(np.int64), 1, n)
         estimates.append(estimate)
-        draws.append(ordered[ranks - 1])
+        draws.append(series.ordered[ranks - 1])
     if estimates[1] <= 0 or draws[1].min() <= 0:
         raise InputError("the median to divide by is not above 0", found=estimates[1])
     low, high = np.quantile(draws[0] / draws[1], [(1 - level) / 2, (1 + level) / 2]).tolist()
@@ -241,13 +284,13 @@ def block_length(series: npt.NDArray[np.generic]) -> float:
 
 
 def _bootstrap_shares(
-    values: FloatArray, cut: float, level: float, resamples: int, rng: np.random.Generator
+    series: SampleSeries, cut: float, level: float, resamples: int, rng: np.random.Generator
 ) -> FloatArray:
     """Draws of the share of samples at or below `cut`, minus that share itself."""
     z, *terms = _critical_values(level)
-    below = (values <= cut).astype(np.int64)
-    n, ranks = len(below), _ranks(values)
-    length = max(_length(below), _length(ranks))
+    below, below_block = series.below(cut)
+    n = len(series)
+    length = max(_length(below_block, n), _length(series.rank_block, n))
     in_block = _block_sums(below, length)
     blocks = math.ceil(n / length)
     if blocks <= length:
@@ -258,7 +301,7 @@ def _bootstrap_shares(
         drawn = rng.multinomial(blocks, chances, size=resamples) @ np.arange(length + 1)
     deviation = drawn / (blocks * length) - below.mean()
     wider = _widening(z, terms, length / n)
-    wider *= math.sqrt(1 + _BIAS_WEIGHT * _missed(ranks, length))
+    wider *= math.sqrt(1 + _BIAS_WEIGHT * _missed(series.rank_block, n, length))
     return np.asarray(deviation * math.sqrt(blocks * length / n) * wider, dtype=np.float64)
 
 
@@ -274,22 +317,21 @@ def _widening(z: float, terms: Sequence[float], share: float) -> float:
     return 1 + sum(term * share**power for power, term in enumerate(terms, start=1)) / z
 
 
-def _length(series: FloatArray | npt.NDArray[np.int64]) -> int:
-    """The block length for intervals: at most a quarter of the series."""
-    n = len(series)
-    return int(min(math.ceil(_LENGTHENING * block_length(series)), max(1, n // 4)))
+def _length(best: float, n: int) -> int:
+    """The block length for intervals of `n` samples whose `block_length` is `best`: at most a
+    quarter of the series."""
+    return int(min(math.ceil(_LENGTHENING * best), max(1, n // 4)))
 
 
-def _missed(series: FloatArray, length: int | None = None) -> float:
-    """G / (l D) of `block_length`: the share of the long-run variance that blocks of `length`
-    (default: `_length`) do not see."""
-    n, best = len(series), block_length(series)
+def _missed(best: float, n: int, length: int) -> float:
+    """G / (l D) of `block_length`, which is `best`: the share of the long-run variance of `n`
+    samples that blocks of `length` do not see."""
     if best <= 1:
         return 0.0
-    return math.sqrt(best**3 / (1.5 * n)) / (length or _length(series))
+    return math.sqrt(best**3 / (1.5 * n)) / length
 
 
-def _block_sums(series: FloatArray | npt.NDArray[np.int64], length: int) -> npt.NDArray[np.float64]:
+def _block_sums(series: FloatArray, length: int) -> npt.NDArray[np.float64]:
     """Sums of all n blocks of `length` neighbours, wrapping around."""
     total = np.concatenate([[0], np.cumsum(np.concatenate([series, series[: length - 1]]))])
     return np.asarray(total[length:] - total[:-length], dtype=np.float64)
@@ -339,7 +381,7 @@ def _at_most_each(n: int, chance: float) -> Iterator[float]:
         yield total
 
 
-def _checked(samples: Samples) -> FloatArray:
+def _checked(samples: Numbers) -> FloatArray:
     values = np.asarray(samples, dtype=np.float64)
     if values.ndim != 1 or not values.size:
         raise InputError("has no samples", found=f"shape {values.shape}", expected="(n,)")

@@ -3,9 +3,9 @@
 A metric is told by two functions: `counts` of each example (for instance right answers and all
 answers), and the `value` of their sums. Everything else follows from these, the same for all:
 the interval and the paired comparison draw whole examples with replacement, because the words of
-a sentence depend on each other (`edgeseq.stats.scores.cluster_bootstrap`). Only for one answer a
-text
-there is something better, Wilson's interval.
+a sentence depend on each other (`edgeseq.stats.scores.cluster_bootstrap`). For the accuracy of one
+answer per text there is something better: Wilson's interval, and the exact distribution of the
+drawn differences (`edgeseq.stats.scores.accuracy_difference`).
 
 Two models are compared by `utility`, of which more is better and a hundredth is a "point": the
 value itself where it is a fraction.
@@ -46,9 +46,14 @@ def score(metric: Metric, predictions: Predictions, labels: Sequence[str]) -> Sc
     Raises `DataError` where the answers do not fit the labels or each other.
     """
     counts = metric.counts(predictions, labels)
+    return score_of_counts(metric, counts, predictions.counts or None)
+
+
+def score_of_counts(metric: Metric, counts: FloatArray, word_counts: Sequence[int] | None) -> Score:
+    """`score` from a metric's counts [examples, k]; `word_counts` [examples] is None for texts."""
     sums = counts.sum(axis=0)
     value = float(metric.value(sums))
-    if metric.is_accuracy and not predictions.counts:
+    if metric.is_accuracy and word_counts is None:
         interval = stats.wilson(round(sums[0]), len(counts))
         return Score(interval.estimate, (interval.low, interval.high), len(counts))
     drawn = metric.value(stats.cluster_bootstrap(counts))
@@ -57,7 +62,7 @@ def score(metric: Metric, predictions: Predictions, labels: Sequence[str]) -> Sc
         # All examples alike: drawing them again cannot show what others might be like.
         interval = stats.wilson(round(value * len(counts)), len(counts))
         low, high = min(interval.low, value), max(interval.high, value)
-    return Score(value, (low, high), n_answers(predictions))
+    return Score(value, (low, high), len(counts) if word_counts is None else sum(word_counts))
 
 
 def n_answers(predictions: Predictions) -> int:
@@ -72,11 +77,21 @@ def difference(
 
     Raises `DataError` where the two have not answered the same examples.
     """
-    if metric.is_accuracy and not a.counts:
-        return stats.paired_bootstrap(a.gold, a.predicted, b.predicted, len(labels))
     ours, theirs = metric.counts(a, labels), metric.counts(b, labels)
+    return difference_of_counts(metric, ours, theirs, is_text=not a.counts)
+
+
+def difference_of_counts(
+    metric: Metric, ours: FloatArray, theirs: FloatArray, *, is_text: bool
+) -> stats.Difference:
+    """`difference` from both models' counts [examples, k], one answer per example if `is_text`."""
     if ours.shape != theirs.shape:
         raise DataError("two models have answered other examples", found=len(ours))
+    if metric.is_accuracy and is_text:
+        ours_right, theirs_right = ours[:, 0] > 0, theirs[:, 0] > 0
+        only_ours = int((ours_right & ~theirs_right).sum())
+        only_theirs = int((theirs_right & ~ours_right).sum())
+        return stats.accuracy_difference(only_ours, only_theirs, len(ours))
     width = ours.shape[1]
     both = np.concatenate([ours, theirs], axis=1)
 
@@ -89,6 +104,15 @@ def difference(
         float(gained(both.sum(axis=0))),
         gained(stats.cluster_bootstrap(both)),
         len(both),
+    )
+
+
+def is_paired(first: Predictions, second: Predictions) -> bool:
+    """Whether two models were scored on the same examples."""
+    return (
+        first.examples_sha256 == second.examples_sha256
+        and first.gold == second.gold
+        and first.counts == second.counts
     )
 
 
@@ -130,12 +154,9 @@ def _right_counts(predictions: Predictions, labels: Sequence[str]) -> FloatArray
     if gold.shape != predicted.shape or gold.max(initial=0) >= len(labels):
         raise DataError("answers do not fit the labels", found=f"{len(gold)}, {len(predicted)}")
     right = np.concatenate([[0], np.cumsum(gold == predicted)])
-    slices = by_example(predictions)
-    rows = [
-        [right[answers.stop] - right[answers.start], answers.stop - answers.start]
-        for answers in slices
-    ]
-    return np.asarray(rows, dtype=np.float64).reshape(-1, 2)
+    lengths = np.asarray(predictions.counts or np.ones(len(gold)), dtype=np.int64)
+    ends = np.cumsum(lengths)
+    return np.stack([right[ends] - right[ends - lengths], lengths], axis=1).astype(np.float64)
 
 
 def _share(sums: FloatArray) -> FloatArray:

@@ -17,14 +17,13 @@ from edgeseq.reporting.comparison import compare_results
 from edgeseq.reporting.format import format_score, format_score_interval
 from edgeseq.reporting.rows import MeasuredModel, ReportRow
 from edgeseq.reporting.run_statistics import (
-    ScoreGap,
     disagreement,
     joules_per_query,
-    paired_gaps,
     percentile_ms,
     top_k_shares,
     working_memory_of,
 )
+from edgeseq.reporting.score_gaps import ScoreGap, paired_gaps
 from edgeseq.reporting.summary import GroupDecision, read_and_decide
 from edgeseq.reporting.verdict import Verdict, by_cost, decide
 from edgeseq.stats.latency import median

@@ -61,6 +61,16 @@
     return `${sentence} The nearest miss is ${row.bundle} (${blocked[i].join("; ")}).`;
   }
 
+  // As edgeseq.reporting.verdict.cost_reason.
+  function costText(decision, winner, row) {
+    const costs = row.costs.flatMap(([name, value, text], k) => {
+      const [, limit, limitText] = winner.costs[k];
+      const isMore = value !== null && limit !== null && value > limit && text !== limitText;
+      return isMore ? [`${name} ${text} > ${limitText}`] : [];
+    });
+    return costs.length ? decision.costlier + costs.join(", ") : decision.cheaper;
+  }
+
   function decide(decision, at) {
     const blocked = decision.rows.map((row) => blocking(decision, at, row));
     const fits = decision.rows.map((_, i) => blocked[i].length === 0);
@@ -68,15 +78,17 @@
     if (best === undefined) {
       return { winner: null, why: nothingFits(decision, at, blocked), reasons: blocked };
     }
-    const withinMargin = (i) => fits[i] && (i === best || decision.rows[i].worse[best] === null);
+    // A pair holds one sentence where the second is not good enough, else two for the winner.
+    const pair = (i) => decision.pairs[best][i];
+    const withinMargin = (i) => fits[i] && pair(i).length === 2;
     const winner = decision.cheapest.find(withinMargin);
     const reasons = decision.rows.map((row, i) => {
       if (i === winner) return [];
       if (!fits[i]) return blocked[i];
-      return [withinMargin(i) ? row.costlier[winner] : row.worse[best]];
+      return [withinMargin(i) ? costText(decision, decision.rows[winner], row) : pair(i)[0]];
     });
     const text = limitsText(decision, at);
-    const [within, without] = decision.rows[winner].why[best];
+    const [within, without] = pair(winner);
     const why = text === decision.noLimits ? without : within.replace(decision.mark, () => text);
     return { winner, why, reasons };
   }

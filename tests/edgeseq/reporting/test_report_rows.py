@@ -18,7 +18,7 @@ from edgeseq.reporting.rows import (
     peak_of_process,
     read_groups,
 )
-from edgeseq.reporting.run_statistics import paired_gaps, score_gap
+from edgeseq.reporting.score_gaps import paired_gaps, score_gap
 
 from ...fake_results import BARE_RUNTIME_BYTES, DEVICE, MODELS, Fake, make_result, write_result
 

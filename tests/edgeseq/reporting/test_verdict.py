@@ -10,7 +10,7 @@ import pytest
 from edgeseq.reporting.boundary import boundary_sentence, winner_map
 from edgeseq.reporting.budgets import Budget, parse_budget
 from edgeseq.reporting.rows import ReportRow
-from edgeseq.reporting.run_statistics import ScoreGap
+from edgeseq.reporting.score_gaps import ScoreGap
 from edgeseq.reporting.verdict import (
     Verdict,
     by_cost,

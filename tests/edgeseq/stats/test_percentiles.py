@@ -17,6 +17,7 @@ from edgeseq.errors import InputError
 from edgeseq.reporting.run_statistics import latency_summary
 from edgeseq.stats import latency as percentiles
 from edgeseq.stats.latency import (
+    SampleSeries,
     block_length,
     effective_samples,
     median,
@@ -224,3 +225,13 @@ def test_wrong_input() -> None:
         percentile_interval([1.0, 2.0], level=0.5)
     with pytest.raises(InputError, match="not above 0"):
         median_ratio([1.0], [0.0])
+
+
+def test_a_series_gives_what_its_numbers_give() -> None:
+    samples = np.exp(np.random.default_rng(3).normal(0, 0.3, 700))
+    series = SampleSeries(samples)
+    for percent in (25, 50, 95):
+        assert percentile_interval(series, percent) == percentile_interval(samples, percent)
+    assert median_ratio(series, samples[::-1]) == median_ratio(samples, samples[::-1])
+    assert effective_samples(series) == effective_samples(samples)
+    assert len(series) == 700

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from edgeseq.errors import DataError, InputError
 from edgeseq.stats.scores import (
+    accuracy_difference,
     mcnemar,
     mcnemar_of_answers,
     non_inferiority,
@@ -167,3 +169,38 @@ def test_wrong_input() -> None:
     for margin in (0, -0.01, float("nan")):
         with pytest.raises(InputError, match="the margin is not above 0"):
             non_inferiority(difference, margin)
+
+
+@pytest.mark.parametrize(
+    ("only_a", "only_b", "n"),
+    [(150, 120, 2_408), (3, 5, 60), (0, 0, 9), (10, 0, 10), (1, 0, 2_408), (0, 7, 50)],
+)
+def test_the_exact_difference_is_what_resampling_tends_to(only_a: int, only_b: int, n: int) -> None:
+    exact = accuracy_difference(only_a, only_b, n)
+    chances = [only_a / n, only_b / n, (n - only_a - only_b) / n]
+    drawn = np.random.default_rng(0).multinomial(n, chances, size=1_000_000)
+    steps = drawn[:, 0] - drawn[:, 1]
+    # Each quantile is a step of the lattice: below it lies less than the level, with it no less.
+    for value, level in (
+        (exact.interval.low, 0.025),
+        (exact.interval.high, 0.975),
+        (exact.lower_bound, 0.05),
+    ):
+        step = round(value * n)
+        assert (steps < step).mean() <= level + 1e-3
+        assert (steps <= step).mean() >= level - 1e-3
+    assert exact.interval.estimate == (only_a - only_b) / n
+
+
+def test_the_exact_difference_by_enumeration() -> None:
+    # 3 examples: a alone right on one, b alone on one; the 27 resamples counted by hand.
+    exact = accuracy_difference(1, 1, 3)
+    sums = sorted(a + b + c for a in (1, -1, 0) for b in (1, -1, 0) for c in (1, -1, 0))
+    assert exact.lower_bound == sums[math.ceil(0.05 * 27) - 1] / 3
+    assert (exact.interval.low, exact.interval.high) == (
+        sums[math.ceil(0.025 * 27) - 1] / 3,
+        sums[math.ceil(0.975 * 27) - 1] / 3,
+    )
+    for wrong in ((-1, 0, 5), (3, 3, 5), (0, 0, 0)):
+        with pytest.raises(InputError, match="no counts of a comparison"):
+            accuracy_difference(*wrong)
