@@ -341,10 +341,12 @@ class TokenLogits(Reply, frozen=True, tag="token_logits"):
 
 
 class LimitedProgress(Reply, frozen=True, tag="limited"):
-    """Times of the queries that were run since the last of these replies."""
+    """Times of the queries that were run since the last of these replies; `major_faults` are the
+    process's major page faults since it began (getrusage(2))."""
 
     total_ns: tuple[int, ...]
     done: bool
+    major_faults: int | None = None
 
 
 class OperatorTimings(Reply, frozen=True, tag="profiled"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 import time
@@ -187,6 +188,11 @@ class _Worker:
         clock, steps = time.perf_counter_ns, self.steps
         first_ns = reported_ns = clock()
         times_ns: list[int] = []
+
+        def progress(*, done: bool) -> protocol.LimitedProgress:
+            faults = resource.getrusage(resource.RUSAGE_SELF).ru_majflt
+            return protocol.LimitedProgress(tuple(times_ns), done=done, major_faults=faults)
+
         for text in command.texts:
             begun_ns = clock()
             steps.decode(steps.infer(steps.tokenize(text)))
@@ -195,10 +201,10 @@ class _Worker:
             if ended_ns - first_ns >= command.max_duration_ns:
                 break
             if ended_ns - reported_ns >= _REPORT_INTERVAL_NS:
-                self.send(protocol.LimitedProgress(tuple(times_ns), done=False))
+                self.send(progress(done=False))
                 times_ns.clear()
                 reported_ns = clock()
-        return protocol.LimitedProgress(tuple(times_ns), done=True)
+        return progress(done=True)
 
     def predict_texts(self, command: protocol.PredictTexts) -> protocol.TextPredictions:
         return protocol.TextPredictions(tuple(map(self.steps.predict, command.texts)))
