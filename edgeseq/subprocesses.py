@@ -48,6 +48,7 @@ _CHUNK_BYTES = 1 << 16
 DEVNULL, STDOUT = subprocess.DEVNULL, subprocess.STDOUT
 # How soon a thread notices that it was interrupted; the main thread is interrupted by a signal.
 _NOTICE_S = 0.2
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 LineCallback = Callable[[bytes], None]
 """Takes each line of stdout (without its line end) while the command still runs."""
@@ -541,7 +542,8 @@ class JobChannel:
     def __init__(self) -> None:
         self._messages = os.fdopen(os.dup(1), "wb")
         os.dup2(2, 1)  # whatever libraries print on stdout, native code too, goes to the log
-        signal.signal(signal.SIGINT, _interrupt_once)
+        for number in _INTERRUPTS:
+            signal.signal(number, _interrupt_once)
         self.job = decode_json(sys.stdin.buffer.readline(), JobRequest)
         threading.Thread(target=self._end_with_parent, daemon=True).start()
 
@@ -568,5 +570,6 @@ class JobChannel:
 def _interrupt_once(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
     """Raises `KeyboardInterrupt`; the clean-up that follows is not interrupted again."""
     # A function and not SIG_IGN, which a process that is started meanwhile would inherit.
-    signal.signal(signal.SIGINT, lambda *_: None)
+    for other in _INTERRUPTS:
+        signal.signal(other, lambda *_: None)
     raise KeyboardInterrupt

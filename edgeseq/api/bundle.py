@@ -117,7 +117,7 @@ class Bundle:
             if path.suffix.lower() == ".zip":
                 pack_bundle(opened.path, path)
             else:
-                with new_folder(path, overwrite=overwrite) as draft:
+                with new_folder(path, overwrite=overwrite, marker="bundle.json") as draft:
                     shutil.copytree(opened.path, draft, dirs_exist_ok=True)
         return load_bundle(path)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgeseq.errors import CheckpointError
+from edgeseq.formats.drafts import owner_prefix, sweep
 from edgeseq.formats.storage import new_folder, read_json
 from edgeseq.formats.trained_model import ModelManifest, read_model_folder
 from edgeseq.html import html_table
@@ -65,7 +66,7 @@ class Model:
             raise CheckpointError(
                 "only a model that edgeseq trained can be saved", where=self.source
             )
-        with new_folder(Path(folder), overwrite=overwrite) as draft:
+        with new_folder(Path(folder), overwrite=overwrite, marker="model.json") as draft:
             shutil.copytree(self.source, draft, dirs_exist_ok=True)
         return Model(Path(folder), name=self.name)
 
@@ -137,7 +138,8 @@ def output_folder(
     if out is not None:
         yield Path(out), None
         return
-    folder = tempfile.TemporaryDirectory(prefix="edgeseq-")
+    sweep(Path(tempfile.gettempdir()))
+    folder = tempfile.TemporaryDirectory(prefix=owner_prefix())
     try:
         yield Path(folder.name) / name, folder
     except BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from edgeseq.cli import signals
 from edgeseq.cli.app import app
 from edgeseq.cli.console import print_error
 from edgeseq.errors import EdgeseqError, missing_extra
@@ -13,9 +14,10 @@ def main() -> None:
     """Entry point of `edgeseq`: runs a command and turns its errors into a line and an exit code.
 
     Exit codes: 0 done; 1 a bug; 2 bad input or usage; 3 the honest answer is no; 4 a device
-    cannot be reached or was lost; 130 interrupted (typer's own doing).
+    cannot be reached or was lost; 130 interrupted (typer's own doing), 143 terminated.
     """
     try:
+        signals.listen()
         app(prog_name="edgeseq")
     except EdgeseqError as error:
         print_error(str(error))
@@ -26,3 +28,8 @@ def main() -> None:
             raise
         print_error(str(missing))
         sys.exit(missing.exit_code)
+    except (KeyboardInterrupt, SystemExit):
+        # typer ends with 130 for whatever interrupts it.
+        if (code := signals.exit_code()) is not None:
+            sys.exit(code)
+        raise

@@ -13,9 +13,7 @@ from __future__ import annotations
 import errno
 import importlib.util
 import os
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +25,7 @@ import platformdirs
 
 from edgeseq.errors import FetchError
 from edgeseq.formats.archives import extract_members, read_members
+from edgeseq.formats.drafts import draft_folder
 from edgeseq.formats.storage import sha256_file
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.subprocesses import STDOUT, ChildProcess
@@ -230,11 +229,8 @@ def _check_hash(path: Path, package: PackageFile, *, fix: str) -> None:
 @contextmanager
 def _working_folder(cache_dir: Path) -> Iterator[Path]:
     cache_dir.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=cache_dir, prefix=".fetch."))
-    try:
+    with draft_folder(cache_dir) as folder:
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -10,11 +10,9 @@ from __future__ import annotations
 import gzip
 import io
 import os
-import shutil
 import stat
 import struct
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from edgeseq.errors import FetchError
+from edgeseq.formats.drafts import draft_folder
 from edgeseq.formats.storage import os_errors_as_output_errors
 
 MEMBER_LIMIT_BYTES = 1 << 29
@@ -86,8 +85,7 @@ def extract_members(
     paths = {name: out_dir / _relative(target) for name, target in targets.items()}
     with os_errors_as_output_errors(out_dir):
         out_dir.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(dir=out_dir, prefix=".unpack."))
-    try:
+    with draft_folder(out_dir) as draft:
         drafts: dict[str, Path] = {}
         left_bytes = limit_bytes
         with _damage_as_fetch_error(label):
@@ -101,8 +99,6 @@ def extract_members(
             for name, path in paths.items():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 drafts[name].replace(path)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return paths
 
 

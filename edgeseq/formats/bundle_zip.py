@@ -25,6 +25,7 @@ from edgeseq.formats.bundle import (
     read_bundle,
     read_manifest,
 )
+from edgeseq.formats.drafts import temporary_folder
 from edgeseq.formats.storage import write_bytes
 from edgeseq.units import format_bytes
 
@@ -52,17 +53,13 @@ def open_bundle(
         yield read_bundle(path, verify_hashes=verify_hashes)
         return
     base = _check_entries(path)
-    folder = Path(tempfile.mkdtemp(prefix="edgeseq-", dir=scratch))
-    try:
-        with _named_after(path, folder):
-            _extract(path, base, (MANIFEST,), folder, MANIFEST_LIMIT_BYTES)
-            manifest = read_manifest(folder / MANIFEST)
-            size_bytes = sum(max(0, entry.size_bytes) for entry in manifest.files.values())
-            _check_room(path, size_bytes, folder)
-            _extract(path, base, FILES, folder, size_bytes)
-            yield read_bundle(folder, verify_hashes=verify_hashes)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with temporary_folder(scratch) as folder, _named_after(path, folder):
+        _extract(path, base, (MANIFEST,), folder, MANIFEST_LIMIT_BYTES)
+        manifest = read_manifest(folder / MANIFEST)
+        size_bytes = sum(max(0, entry.size_bytes) for entry in manifest.files.values())
+        _check_room(path, size_bytes, folder)
+        _extract(path, base, FILES, folder, size_bytes)
+        yield read_bundle(folder, verify_hashes=verify_hashes)
 
 
 def pack_bundle(path: Path, archive: Path) -> None:

@@ -1,8 +1,8 @@
 """Writing so that nothing half-written is ever found where a whole file is expected.
 
-Files and folders are written beside their place and renamed into it; an error or an interrupt
-removes what was begun. POSIX `rename(2)` replaces a file atomically; a folder is moved into
-place only when nothing is there, or when the caller said that it may be replaced.
+Files and folders are written beside their place (`edgeseq.formats.drafts`) and renamed into it
+(`edgeseq.formats.replacement`); an error or an interrupt removes what was begun, and a folder
+replaces another only when the caller said that it may.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import contextlib
 import errno
 import hashlib
 import os
-import shutil
-import tempfile
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +20,8 @@ import msgspec
 
 from edgeseq.errors import EdgeseqError, InputError, OutputError
 from edgeseq.formats.codec import decode_json
+from edgeseq.formats.drafts import draft_folder, is_draft
+from edgeseq.formats.replacement import place
 
 T = TypeVar("T")
 
@@ -45,22 +46,38 @@ def os_errors_as_output_errors(path: Path) -> Iterator[None]:
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes `content` to `path` completely or not at all.
 
-    Raises `OutputError` when the disk is full or the place may not be written to.
+    Raises `OutputError` when the disk is full, the place may not be written to, or what is there
+    is not a plain file.
+    """
+    with new_file(path) as draft:
+        with draft.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.chmod(0o644)
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Gives the path of a draft that becomes `path` when the block ends without an error.
+
+    Raises `OutputError` as `write_bytes` does.
     """
     with os_errors_as_output_errors(path):
+        _check_plain_target(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            # mkstemp makes private files; what is written here is meant to be read by others.
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with draft_folder(path.parent) as folder:
+            yield folder / path.name
+            place(folder / path.name, path)
+
+
+def _check_plain_target(path: Path) -> None:
+    """A device or a pipe (`--out /dev/null`) must not be replaced by a file."""
+    kind = file_kind(path)
+    if kind not in (None, "file"):
+        raise OutputError(
+            "is not a plain file", where=path, found=f"a {kind}", fix="choose another --out"
+        )
 
 
 def write_text(path: Path, content: str) -> None:
@@ -69,29 +86,67 @@ def write_text(path: Path, content: str) -> None:
 
 
 @contextlib.contextmanager
-def new_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def new_folder(path: Path, *, overwrite: bool = False, marker: str | None = None) -> Iterator[Path]:
     """Gives a temporary folder that becomes `path` when the block ends without an error.
 
-    With `overwrite`, what is at `path` is removed at that moment, not before. Raises
-    `OutputError` when something is in the way, the disk is full, or writing is not allowed.
+    With `overwrite`, it takes the place of what is at `path` at that moment, not before; with a
+    `marker`, only of a folder that holds a file of that name or nothing. Raises `OutputError` when
+    something is in the way, the disk is full, or writing is not allowed.
     """
-    if path.exists() and not overwrite:
-        raise OutputError("already exists", where=path, fix="choose another --out or remove it")
+    path = path if path.name not in ("", "..") else path.resolve()
+    if os.path.lexists(path):
+        if not overwrite:
+            raise OutputError("already exists", where=path, fix="choose another --out or remove it")
+        _check_replaceable(path, marker)
     with os_errors_as_output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    try:
-        with os_errors_as_output_errors(path):
+        with draft_folder(path.parent) as folder:
+            draft = folder / path.name
+            draft.mkdir()
             yield draft
             draft.chmod(0o755)
-            if overwrite and path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            elif overwrite:
-                path.unlink(missing_ok=True)
-            draft.rename(path)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
+            place(draft, path)
+
+
+def replace_folder(finished: Path, path: Path) -> None:
+    """Renames the folder `finished` to `path`, in place of what is there.
+
+    Raises `OutputError`.
+    """
+    with os_errors_as_output_errors(path), draft_folder(path.parent) as folder:
+        draft = folder / path.name
+        finished.rename(draft)
+        place(draft, path)
+
+
+def _check_replaceable(path: Path, marker: str | None) -> None:
+    """`--overwrite` is for what this program wrote, not for a folder of the user's."""
+    if marker is None or (path / marker).is_file():
+        return
+    kind = file_kind(path) or "link"
+    if kind == "folder" and all(is_draft(entry.name) for entry in path.iterdir()):
+        return
+    raise OutputError(
+        "will not be overwritten: this program did not write it",
+        where=path,
+        found=f"a {kind} without {marker}" if kind == "folder" else f"a {kind}",
+        fix="choose another --out or remove it",
+    )
+
+
+def file_kind(path: Path) -> str | None:
+    """`file`, `folder`, `pipe`, `device` or `socket`; None where nothing is.
+
+    Raises `OSError` for a path that the system does not take (too long, or without permission).
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError as failure:  # a null character
+        raise OSError(errno.EINVAL, str(failure)) from failure
+    kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe"}
+    return kinds.get(stat.S_IFMT(mode), "socket" if stat.S_ISSOCK(mode) else "device")
 
 
 def sha256_file(path: Path) -> str:
@@ -118,19 +173,36 @@ def read_bytes(
 
     Raises `error` when it is missing, a folder, unreadable, or larger than `limit_bytes`.
     """
-    if not path.exists():
-        raise error("no such file", where=path, fix="check the path")
-    if path.is_dir():
-        raise error("is a folder, not a file", where=path, fix="name a file in it")
-    size_bytes = path.stat().st_size
-    if limit_bytes is not None and size_bytes > limit_bytes:
-        raise error(
-            "is too large", where=path, found=f"{size_bytes} bytes", expected=f"<= {limit_bytes}"
-        )
+    check_plain_file(path, error=error)
     try:
+        size_bytes = path.stat().st_size
+        if limit_bytes is not None and size_bytes > limit_bytes:
+            raise error(
+                "is too large",
+                where=path,
+                found=f"{size_bytes} bytes",
+                expected=f"<= {limit_bytes}",
+            )
         return path.read_bytes()
     except OSError as failure:
         raise error("cannot be read", where=path, found=failure.strerror) from failure
+
+
+def check_plain_file(path: Path, *, error: type[EdgeseqError] = InputError) -> None:
+    """Raises `error` where `path` is missing, or not a file that can be read to its end.
+
+    A pipe would be waited for without end, and a device may give data without end.
+    """
+    try:
+        kind = file_kind(path)
+    except OSError as failure:
+        raise error("cannot be read", where=path, found=failure.strerror) from failure
+    if kind is None:
+        raise error("no such file", where=path, fix="check the path")
+    if kind == "folder":
+        raise error("is a folder, not a file", where=path, fix="name a file in it")
+    if kind != "file":
+        raise error("is not a plain file", where=path, found=f"a {kind}", fix="name a file")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -168,5 +240,5 @@ def read_json(
                     fix="write it again with this version of edgeseq",
                 )
         return decode_json(content, type_)
-    except (msgspec.DecodeError, UnicodeDecodeError) as failure:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as failure:
         raise error("is not what was expected", where=path, found=str(failure)) from failure

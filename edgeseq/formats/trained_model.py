@@ -246,7 +246,7 @@ def write_model_folder(
 
     Raises `OutputError` when it exists (without `overwrite`), or the disk is full.
     """
-    with new_folder(path, overwrite=overwrite) as draft:
+    with new_folder(path, overwrite=overwrite, marker="model.json") as draft:
         write_bytes(draft / "weights.safetensors", array_bytes(model.weights))
         write_bytes(draft / "tokenizer.json", model.tokenizer_json.encode())
         write_json(draft / "model.json", model.manifest)

@@ -12,12 +12,12 @@ import contextlib
 import re
 import secrets
 import shlex
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from edgeseq.errors import DeviceError, InputError
+from edgeseq.formats.drafts import draft_folder
 from edgeseq.subprocesses import (
     CommandOutput,
     CommandTimeoutError,
@@ -183,8 +183,8 @@ class AdbDevice:
     def get(self, source: PurePosixPath, target: Path, *, timeout_s: float) -> None:
         """See `Device.get`."""
         _check_remote(source, self.name)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".edgeseq-") as folder:
-            draft = Path(folder, "pulled")
+        with draft_folder(target.parent) as folder:
+            draft = folder / "pulled"
             pulled = self._client("pull", str(source), str(draft.absolute()), timeout_s=timeout_s)
             if pulled.returncode != 0 or not draft.is_file():
                 raise self._refused("a file cannot be copied from it", source, pulled)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -12,7 +11,7 @@ import numpy as np
 
 from edgeseq.errors import DataError, InputError, OutputError
 from edgeseq.formats.codec import decode_json
-from edgeseq.formats.storage import read_bytes, write_bytes
+from edgeseq.formats.storage import new_file, read_bytes, write_bytes
 from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq.tasks.registry import task_of
 from edgeseq_converters.convert.import_model import ImportedModel
@@ -87,7 +86,7 @@ def convert_to_file(
         streaming=options.streaming,
         progress=progress,
     )
-    with _draft(out) as draft:
+    with new_file(out) as draft:
         write_bytes(draft, lowered.content)
         file = ModelFile(
             draft,
@@ -222,14 +221,3 @@ def _read_token_ids(path: Path, imported: ImportedModel) -> list[list[int]]:
     if not texts:
         raise DataError("holds no token ids", where=path, expected="one JSON list per line")
     return texts
-
-
-@contextlib.contextmanager
-def _draft(out: Path) -> Iterator[Path]:
-    """A file beside `out` that becomes `out` when the block ends without an error."""
-    draft = out.with_name(f".{out.name}.draft")
-    try:
-        yield draft
-        draft.replace(out)
-    finally:
-        draft.unlink(missing_ok=True)

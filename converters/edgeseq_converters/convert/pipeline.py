@@ -171,7 +171,7 @@ class _BundleConverter:
     def convert(self, plan: ConversionPlan) -> BundleManifest:
         """Lowers, verifies and writes one bundle; raises as `convert` does."""
         comparison = self._comparison(plan)
-        with new_folder(plan.out, overwrite=self._options.overwrite) as draft:
+        with new_folder(plan.out, overwrite=self._options.overwrite, marker="bundle.json") as draft:
             signature = self._signature(plan.target)
             lowered = lower_model(
                 self._model, plan, comparison.calibration, signature, progress=self._progress

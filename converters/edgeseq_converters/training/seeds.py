@@ -14,7 +14,13 @@ from typing import Any
 import msgspec
 
 from edgeseq.errors import CheckpointError, EdgeseqError
-from edgeseq.formats.storage import os_errors_as_output_errors, read_json, sha256_file, write_json
+from edgeseq.formats.storage import (
+    os_errors_as_output_errors,
+    read_json,
+    replace_folder,
+    sha256_file,
+    write_json,
+)
 from edgeseq.formats.trained_model import ModelManifest, TrainedModel, read_model_folder
 from edgeseq_converters.training.checkpoints import check_output, identity_of
 
@@ -54,12 +60,8 @@ def train_seeds(
         manifest.training, seed_scores={str(seed): score for seed, score in scores.items()}
     )
     write_json(chosen / "model.json", msgspec.structs.replace(manifest, training=training))
-    with os_errors_as_output_errors(out):
-        if out.is_dir() and not out.is_symlink():
-            shutil.rmtree(out)
-        else:
-            out.unlink(missing_ok=True)
-        chosen.rename(out)
+    replace_folder(chosen, out)
+    with os_errors_as_output_errors(work):
         shutil.rmtree(work)
     return read_model_folder(out)
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from edgeseq.errors import OutputError
 from edgeseq.formats.bundle import BundleFiles
+from edgeseq.formats.drafts import temporary_folder
 from edgeseq.formats.storage import os_errors_as_output_errors
 from edgeseq.units import format_bytes
 from edgeseq_benchmarks.bench.launcher import python_launcher
@@ -68,8 +69,7 @@ def private_files(bundle: BundleFiles, mapped: Iterable[str]) -> Iterator[Privat
     left out. Raises `OutputError` when the copy cannot be written.
     """
     scratch, on_disk = scratch_folder(bundle.path.parent)
-    folder = Path(tempfile.mkdtemp(prefix="edgeseq-", dir=scratch))
-    try:
+    with temporary_folder(scratch) as folder:
         for name in _NEEDED:
             with os_errors_as_output_errors(folder / name):
                 shutil.copyfile(bundle.path / name, folder / name)
@@ -82,8 +82,6 @@ def private_files(bundle: BundleFiles, mapped: Iterable[str]) -> Iterator[Privat
             if not path.startswith(f"{bundle_path}/") and Path(path).is_file()
         ]
         yield PrivateFiles(folder, libraries, on_disk=on_disk)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def scratch_folder(fallback: Path | None = None) -> tuple[Path, bool]:

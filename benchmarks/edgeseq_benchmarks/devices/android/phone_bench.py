@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
@@ -21,6 +20,7 @@ import msgspec
 import edgeseq
 from edgeseq.errors import DeviceError, EdgeseqError, InputError
 from edgeseq.formats.bundle_zip import open_bundle
+from edgeseq.formats.drafts import temporary_folder
 from edgeseq.formats.result import DeviceInfo, Finding, ResultRecord, RuntimeInfo, Settings
 from edgeseq.formats.storage import sha256_file
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
@@ -74,7 +74,7 @@ def bench_on_phone(
         stack.callback(device.close)
         info, abis = read_identity(device)
         check_native(native, abis)
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeseq-")))
+        scratch = stack.enter_context(temporary_folder())
         folder = stack.enter_context(_new_folder(device))
         runner = ToolRunner(device, folder, scratch, threads=settings.threads, options=options)
         phone = phone_stages.PhoneSession(device, folder, runner, settings, progress)

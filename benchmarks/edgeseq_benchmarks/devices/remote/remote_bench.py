@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -24,6 +23,7 @@ from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.bundle_zip import open_bundle
 from edgeseq.formats.codec import decode_json
 from edgeseq.formats.devices import DEFAULT_PYTHON
+from edgeseq.formats.drafts import temporary_folder
 from edgeseq.formats.result import ResultRecord, Settings, read_result
 from edgeseq.formats.storage import sha256_file
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
@@ -107,7 +107,7 @@ def bench_on(
         opened = [stack.enter_context(open_bundle(path, verify_hashes=False)) for path in bundles]
         # The same refusals as on this machine, before anything is sent.
         subjects_of(opened, settings)
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeseq-")))
+        scratch = stack.enter_context(temporary_folder())
         run = _RemoteRun(
             device,
             opened,

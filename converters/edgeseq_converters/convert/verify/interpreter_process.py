@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 
 import edgeseq
 from edgeseq.errors import BundleError, ConversionError, StepError
+from edgeseq.formats.drafts import temporary_folder
 from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq.subprocesses import JobRequest, run_job
 from edgeseq_converters.models.arrays import FloatArray
@@ -51,8 +51,8 @@ def run_model(
     when its outputs differ (the model keeps state), and when the runtime that `python` has refuses
     the file or dies on it.
     """
-    with tempfile.TemporaryDirectory(prefix="edgeseq-interpreter-") as folder:
-        log, outputs_path = Path(folder) / "log", Path(folder) / "outputs"
+    with temporary_folder() as folder:
+        log, outputs_path = folder / "log", folder / "outputs"
         arguments = {
             **msgspec.to_builtins(file, enc_hook=str),
             "path": str(file.path.absolute()),
@@ -64,7 +64,7 @@ def run_model(
             answer, _ = run_job(
                 JobRequest("run the model", arguments),
                 log=log,
-                cwd=Path(folder),
+                cwd=folder,
                 progress=progress,
                 command=(python, "-I", *CHILD),
             )
