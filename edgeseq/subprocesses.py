@@ -382,10 +382,15 @@ def command_text(command: Sequence[str], *, timeout_s: float) -> str:
 
 
 class JobRequest(msgspec.Struct, frozen=True):
-    """What a job's process is to do: a function of `edgeseq.suite.jobs` and its arguments."""
+    """What a job's process is to do: a function of `edgeseq.suite.jobs` and its arguments.
+
+    A step of a suite notes in the file `journal` what it writes at or below `output`.
+    """
 
     name: str
     arguments: dict[str, Any]
+    journal: str = ""
+    output: str = ""
 
 
 class JobFailure(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -269,16 +269,13 @@ def read_manifest(path: Path) -> BundleManifest:
     """Reads and checks `bundle.json` alone; raises `BundleError`."""
     if path.is_symlink():
         raise BundleError("is a link", where=path, fix="copy the bundle itself")
-    try:
-        manifest = read_json(
-            path,
-            BundleManifest,
-            error=BundleError,
-            limit_bytes=MANIFEST_LIMIT_BYTES,
-            schema_version=SCHEMA_VERSION,
-        )
-    except RecursionError as failure:
-        raise BundleError("is nested too deeply", where=path, fix="convert again") from failure
+    manifest = read_json(
+        path,
+        BundleManifest,
+        error=BundleError,
+        limit_bytes=MANIFEST_LIMIT_BYTES,
+        schema_version=SCHEMA_VERSION,
+    )
     # Exactly these names: no other file, and no path out of the folder, is ever opened.
     if set(manifest.files) != set(FILES):
         raise BundleError(

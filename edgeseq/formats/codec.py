@@ -1,4 +1,4 @@
-"""JSON and plain values as the types that describe them, safely from several threads.
+"""JSON, TOML and plain values as the types that describe them, safely from several threads.
 
 The one way in which this project decodes into its types. msgspec keeps what it knows of a struct
 on the class and builds it at the first decoding; two threads that both come first, with the
@@ -9,10 +9,16 @@ is built once, by one thread, before it is used.
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import Any, TypeVar, overload
 
 import msgspec
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 T = TypeVar("T")
 
@@ -46,7 +52,25 @@ def decode_json(content: bytes | str, type_: type[T]) -> T:
     naming the place (`$.rows[3].p50_ms`) for what does not fit, `UnicodeDecodeError` for text that
     is not UTF-8.
     """
-    return json_decoder(type_).decode(content)
+    try:
+        return json_decoder(type_).decode(content)
+    except RecursionError:
+        raise msgspec.DecodeError("nested too deeply") from None
+
+
+def decode_toml(content: bytes) -> dict[str, Any]:
+    """`content`, a TOML document in UTF-8, as plain values.
+
+    Raises `msgspec.DecodeError` for anything else.
+    """
+    try:
+        return tomllib.loads(content.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as failure:
+        raise msgspec.DecodeError(str(failure)) from failure
+    except RecursionError:
+        raise msgspec.DecodeError("nested too deeply") from None
+    except ValueError as failure:  # an integer of thousands of digits
+        raise msgspec.DecodeError(str(failure)) from failure
 
 
 def from_builtins(value: Any, type_: type[T]) -> T:
@@ -55,4 +79,7 @@ def from_builtins(value: Any, type_: type[T]) -> T:
     Raises `msgspec.ValidationError` naming the place that does not fit.
     """
     json_decoder(type_)  # builds the type before any thread needs it
-    return msgspec.convert(value, type_)
+    try:
+        return msgspec.convert(value, type_)
+    except RecursionError:
+        raise msgspec.ValidationError("nested too deeply") from None

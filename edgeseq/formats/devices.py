@@ -16,7 +16,6 @@ It holds no secrets: keys belong to OpenSSH.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -25,13 +24,8 @@ import msgspec
 import platformdirs
 
 from edgeseq.errors import InputError
-from edgeseq.formats.codec import from_builtins
+from edgeseq.formats.codec import decode_toml, from_builtins
 from edgeseq.formats.storage import read_bytes, write_text
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 DEFAULT_PYTHON = "python3"
 # Which schemes there are is known to the device half.
@@ -76,8 +70,8 @@ def read_devices(path: Path | None = None) -> dict[str, DeviceEntry]:
         return {}
     content = read_bytes(path, limit_bytes=_LIMIT_BYTES)
     try:
-        table = tomllib.loads(content.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as failure:
+        table = decode_toml(content)
+    except msgspec.DecodeError as failure:
         raise InputError("is not TOML", where=path, found=str(failure)) from failure
     try:
         devices = from_builtins(table, DevicesFile).device

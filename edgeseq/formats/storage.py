@@ -240,5 +240,5 @@ def read_json(
                     fix="write it again with this version of edgeseq",
                 )
         return decode_json(content, type_)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as failure:
+    except (msgspec.DecodeError, UnicodeDecodeError) as failure:
         raise error("is not what was expected", where=path, found=str(failure)) from failure

@@ -9,11 +9,10 @@ from typing import Any
 
 import msgspec
 
-from edgeseq.errors import OutputError
-from edgeseq.formats.storage import os_errors_as_output_errors, write_bytes
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.suite.devices import suite_targets
 from edgeseq.suite.identity import machine_identity
+from edgeseq.suite.output_folder import claim_folder
 from edgeseq.suite.plan import data_step, plan
 from edgeseq.suite.quick import quick_suite
 from edgeseq.suite.scheduler import run_steps
@@ -90,7 +89,7 @@ def run_suite(
         options.devices, options.python
     )  # an unknown name is refused before hours of training
     _check_training(suite)
-    _claim(root, suite_path)
+    claim_folder(root, suite_path)
     runner = _Runner(root, progress, on_step)
     data = data_step(suite.data, task=suite.task, suite_path=suite_path, data_dir=options.data_dir)
     runner.run([data], always=True)
@@ -107,7 +106,7 @@ def run_suite(
     lost = tuple(runner.events["bench"].answer.get("lost", ()))
     if lost:  # measured there by the next run, which writes the report again
         for name in ("bench", "report"):
-            (root / "steps" / f"{name}.json").unlink(missing_ok=True)
+            runner.steps[name].expire(root)
     results = [root / path for path in steps[-1].arguments["results"]]
     return SuiteRun(
         root=root,
@@ -125,20 +124,6 @@ def _check_training(suite: Suite) -> None:
         check_teacher(settings, has_teacher=model.teacher is not None)
 
 
-def _claim(root: Path, suite_path: Path) -> None:
-    """Makes `root`; refuses a folder that holds something that is not a suite's output."""
-    marker = root / "suite.toml"
-    if root.exists() and not root.is_dir():
-        raise OutputError("is not a folder", where=root, fix="choose another --out")
-    if root.is_dir() and any(root.iterdir()) and not marker.exists():
-        raise OutputError(
-            "holds files that are not a suite's output", where=root, fix="choose another --out"
-        )
-    with os_errors_as_output_errors(root):
-        root.mkdir(parents=True, exist_ok=True)
-    write_bytes(marker, suite_path.read_bytes())
-
-
 class _Runner:
     def __init__(
         self, root: Path, progress: ProgressCallback, on_step: Callable[[StepEvent], None]
@@ -147,15 +132,18 @@ class _Runner:
         self.progress = progress
         self.on_step = on_step
         self.events: dict[str, StepEvent] = {}
+        self.steps: dict[str, Step] = {}
         self._conversions = 0
         self._converted = 0
 
     def run(self, steps: Sequence[Step], *, always: bool = False) -> None:
         """Runs the steps that no earlier run finished (`always`: all of them)."""
         todo = []
+        self.steps |= {step.name: step for step in steps}
         for step in steps:
             record = None if always else step.finished(self.root)
             if record is None:
+                step.check_output(self.root)
                 todo.append(step)
             else:
                 self._note(step, record, reused=True)

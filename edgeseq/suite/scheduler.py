@@ -123,5 +123,11 @@ def _start(
 ) -> _ActiveStep:
     began_unix_s, began_s = time.time(), time.monotonic()
     log = root / "log" / f"{step.name}.log"
-    child = JobProcess(JobRequest(step.job, step.arguments), log=log, cwd=root, command=command)
+    job = JobRequest(
+        step.job,
+        step.arguments,
+        journal=str(step.journal_path(Path())),
+        output=str(step.relative_output(root)),
+    )
+    child = JobProcess(job, log=log, cwd=root, command=command)
     return _ActiveStep(step, child, progress, began_unix_s, began_s)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,17 +10,12 @@ import msgspec
 
 from edgeseq.errors import InputError
 from edgeseq.formats.bundle import Lowering, RecipeName
-from edgeseq.formats.codec import from_builtins
+from edgeseq.formats.codec import decode_toml, from_builtins
 from edgeseq.formats.storage import read_bytes
 from edgeseq.formats.trained_model import Arch
 from edgeseq.reporting.budgets import parse_budget
 from edgeseq.tasks.registry import get_task
 from edgeseq.units import parse_bytes
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 SCHEMA_VERSION = 1
 SUITE_LIMIT_BYTES = 1 << 20
@@ -121,8 +115,8 @@ def read_suite(path: Path) -> Suite:
     """
     content = read_bytes(path, limit_bytes=SUITE_LIMIT_BYTES)
     try:
-        table = tomllib.loads(content.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as failure:
+        table = decode_toml(content)
+    except msgspec.DecodeError as failure:
         raise InputError(
             "is not valid TOML", where=path, found=str(failure), fix="correct this line"
         ) from failure

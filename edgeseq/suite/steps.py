@@ -1,4 +1,4 @@
-"""What makes a step finished: its output is there, and was made from the same inputs.
+"""What makes a step finished: its output is there as written, and was made from the same inputs.
 
 A step's fingerprint is the SHA-256 of its settings, of the fingerprints of the steps it builds
 on, and of the version of edgeseq. The record is written after the output, so an interrupted step
@@ -15,7 +15,16 @@ import msgspec
 
 import edgeseq
 from edgeseq.formats.codec import decode_json
-from edgeseq.formats.storage import write_json
+from edgeseq.formats.storage import os_errors_as_output_errors, write_json
+from edgeseq.suite.outputs import (
+    Known,
+    OutputFile,
+    check_replaceable,
+    group_by_path,
+    is_unchanged,
+    list_output,
+    read_journal,
+)
 
 Kind = Literal["train", "measure", "other"]
 
@@ -24,7 +33,8 @@ class StepRecord(msgspec.Struct, frozen=True):
     """`steps/NAME.json`: that a step finished, from what, and how long it took.
 
     `began_unix_s` is when it began, in seconds since 1970: steps run at the same time, so their
-    seconds do not add up to the run's (`edgeseq.suite.times`). Records of before have none.
+    seconds do not add up to the run's (`edgeseq.suite.times`). `outputs` are the files that it
+    wrote; without them it is not known to be finished.
     """
 
     name: str
@@ -33,6 +43,7 @@ class StepRecord(msgspec.Struct, frozen=True):
     answer: dict[str, Any]
     peak_memory_bytes: int | None = None
     began_unix_s: float | None = None
+    outputs: tuple[OutputFile, ...] = ()
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -66,16 +77,20 @@ class Step(msgspec.Struct, frozen=True):
         """Where the record of this step is kept below the suite's output folder."""
         return folder / "steps" / f"{self.name}.json"
 
+    def journal_path(self, folder: Path) -> Path:
+        """Where the step's process notes what it writes, until there is a record."""
+        return folder / "steps" / f"{self.name}.journal"
+
     def finished(self, folder: Path) -> StepRecord | None:
-        """The record of an earlier run with the same fingerprint whose output is still there."""
-        path = self.record_path(folder)
-        if not path.is_file() or not self.output.exists():
+        """The record of an earlier run with the same fingerprint, if its output is unchanged."""
+        record = self._record(folder)
+        if record is None or record.fingerprint != self.fingerprint or not record.outputs:
             return None
-        try:
-            record = decode_json(path.read_bytes(), StepRecord)
-        except msgspec.DecodeError:
-            return None  # damaged: the step runs again
-        return record if record.fingerprint == self.fingerprint else None
+        return record if is_unchanged(record.outputs, folder) else None
+
+    def check_output(self, folder: Path) -> None:
+        """Raises `OutputError` when running the step would replace what no step wrote."""
+        check_replaceable(folder / self.relative_output(folder), folder, self._known(folder))
 
     def finish(
         self,
@@ -87,6 +102,9 @@ class Step(msgspec.Struct, frozen=True):
         peak: int | None,
     ) -> StepRecord:
         """Writes the record; raises `OutputError` when that cannot be done."""
+        with os_errors_as_output_errors(self.output):
+            output = folder / self.relative_output(folder)
+            outputs = list_output(output, folder, self._known(folder))
         record = StepRecord(
             name=self.name,
             fingerprint=self.fingerprint,
@@ -94,6 +112,31 @@ class Step(msgspec.Struct, frozen=True):
             answer=answer,
             peak_memory_bytes=peak,
             began_unix_s=round(began_unix_s, 3),
+            outputs=outputs,
         )
         write_json(self.record_path(folder), record)
+        self.journal_path(folder).unlink(missing_ok=True)
         return record
+
+    def expire(self, folder: Path) -> None:
+        """Lets the step run again; what it wrote stays known."""
+        record = self._record(folder)
+        if record is not None:
+            write_json(self.record_path(folder), msgspec.structs.replace(record, fingerprint=""))
+
+    def relative_output(self, folder: Path) -> Path:
+        """The output within the suite's folder; the data step's path is relative already."""
+        return (
+            self.output.relative_to(folder) if self.output.is_relative_to(folder) else self.output
+        )
+
+    def _record(self, folder: Path) -> StepRecord | None:
+        try:
+            return decode_json(self.record_path(folder).read_bytes(), StepRecord)
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            return None  # damaged: the step runs again
+
+    def _known(self, folder: Path) -> Known:
+        record = self._record(folder)
+        files = list(record.outputs) if record else []
+        return group_by_path([*files, *read_journal(self.journal_path(folder))])

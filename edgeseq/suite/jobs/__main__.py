@@ -7,10 +7,12 @@ import os
 import resource
 import sys
 import traceback
+from pathlib import Path
 from typing import Any
 
 from edgeseq.errors import EdgeseqError, missing_extra
 from edgeseq.subprocesses import JobChannel, JobFailure, JobMessage
+from edgeseq.suite.outputs import write_journal
 
 
 def main() -> int:
@@ -20,6 +22,8 @@ def main() -> int:
         # Read when NumPy is imported. OpenBLAS's threads spin while they wait: with a second
         # conversion at the same time, two of them were 6 times slower than one.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if side.job.journal:
+        write_journal(Path(side.job.journal), Path(side.job.output))
     try:
         # One import per process: a benchmark must not share its memory with TensorFlow.
         module: Any = importlib.import_module(f"edgeseq.suite.jobs.{side.job.name}")

@@ -19,21 +19,15 @@ docs/guides/sources.md has all of it.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from edgeseq.errors import CheckpointError
-from edgeseq.formats.codec import decode_json, from_builtins
+from edgeseq.formats.codec import decode_json, decode_toml, from_builtins
 from edgeseq.formats.storage import read_bytes
 from edgeseq_converters.models.network import Function
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 _LIMIT_BYTES = 1 << 20
 
@@ -124,11 +118,8 @@ def read_description(path: Path) -> Description:
     try:
         if path.suffix.lower() == ".json":
             return decode_json(content, Description)
-        return from_builtins(tomllib.loads(content.decode("utf-8")), Description)
-    except (
-        *(msgspec.MsgspecError, tomllib.TOMLDecodeError),
-        *(UnicodeDecodeError, RecursionError),
-    ) as failure:
+        return from_builtins(decode_toml(content), Description)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as failure:
         raise CheckpointError(
             "is not a description of layers",
             where=path,
