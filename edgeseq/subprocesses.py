@@ -24,12 +24,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import IO, Any, NamedTuple
 
 import msgspec
 
-from edgeseq import errors
+from edgeseq import errors, interrupts
 from edgeseq.errors import EdgeseqError, StepError
 from edgeseq.formats.codec import decode_json
 from edgeseq.formats.storage import os_errors_as_output_errors
@@ -48,7 +47,6 @@ _CHUNK_BYTES = 1 << 16
 DEVNULL, STDOUT = subprocess.DEVNULL, subprocess.STDOUT
 # How soon a thread notices that it was interrupted; the main thread is interrupted by a signal.
 _NOTICE_S = 0.2
-_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 LineCallback = Callable[[bytes], None]
 """Takes each line of stdout (without its line end) while the command still runs."""
@@ -547,8 +545,7 @@ class JobChannel:
     def __init__(self) -> None:
         self._messages = os.fdopen(os.dup(1), "wb")
         os.dup2(2, 1)  # whatever libraries print on stdout, native code too, goes to the log
-        for number in _INTERRUPTS:
-            signal.signal(number, _interrupt_once)
+        interrupts.listen((signal.SIGINT, signal.SIGTERM))
         self.job = decode_json(sys.stdin.buffer.readline(), JobRequest)
         threading.Thread(target=self._end_with_parent, daemon=True).start()
 
@@ -557,7 +554,7 @@ class JobChannel:
         # interpreter shuts down makes it abort.
         while os.read(0, 1 << 12):
             pass
-        os.kill(os.getpid(), signal.SIGINT)
+        interrupts.interrupt_main_thread()
         time.sleep(STEP_GRACE_S)
         os._exit(130)  # native code that does not let itself be interrupted
 
@@ -570,11 +567,3 @@ class JobChannel:
     def report(self, update: ProgressUpdate) -> None:
         """A `ProgressCallback` that passes on to the parent."""
         self.send(JobMessage(progress=update))
-
-
-def _interrupt_once(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    """Raises `KeyboardInterrupt`; the clean-up that follows is not interrupted again."""
-    # A function and not SIG_IGN, which a process that is started meanwhile would inherit.
-    for other in _INTERRUPTS:
-        signal.signal(other, lambda *_: None)
-    raise KeyboardInterrupt

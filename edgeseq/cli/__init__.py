@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
-from edgeseq.cli import signals
+from edgeseq import interrupts
 from edgeseq.cli.app import app
 from edgeseq.cli.console import print_error
 from edgeseq.errors import EdgeseqError, missing_extra
@@ -17,7 +18,7 @@ def main() -> None:
     cannot be reached or was lost; 130 interrupted (typer's own doing), 143 terminated.
     """
     try:
-        signals.listen()
+        interrupts.listen((signal.SIGTERM, signal.SIGHUP))
         app(prog_name="edgeseq")
     except EdgeseqError as error:
         print_error(str(error))
@@ -30,6 +31,6 @@ def main() -> None:
         sys.exit(missing.exit_code)
     except (KeyboardInterrupt, SystemExit):
         # typer ends with 130 for whatever interrupts it.
-        if (code := signals.exit_code()) is not None:
-            sys.exit(code)
+        if (number := interrupts.first_signal()) is not None:
+            sys.exit(128 + number)
         raise

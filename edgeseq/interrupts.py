@@ -1,0 +1,67 @@
+"""Signals that end a process as Ctrl-C does: what it began is removed, its children end.
+
+Python runs a signal's handler between two instructions of the main thread. A signal that arrives
+just before that thread starts to wait, or that the system gives to another thread, would be heard
+only when the waiting ends; a thread that is told of every signal sends it on until it was heard.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterable
+from types import FrameType
+
+GRACE_S = 10.0
+"""A signal repeated within this time does not interrupt the clean-up after the first one."""
+
+_REPEAT_S = 0.2
+_heard: list[tuple[int, float]] = []
+
+
+def listen(numbers: Iterable[int]) -> None:
+    """Lets these signals raise `KeyboardInterrupt` in the main thread, which must call this."""
+    for number in numbers:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup(1) ignores SIGHUP
+            signal.signal(number, _interrupt)
+    told, tell = os.pipe()
+    os.set_blocking(tell, False)
+    signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
+    watch = {int(number) for number in numbers}
+    threading.Thread(target=_send_on, args=(told, watch), daemon=True).start()
+
+
+def first_signal() -> int | None:
+    """The number of the first of these signals that was heard."""
+    return _heard[0][0] if _heard else None
+
+
+def interrupt_main_thread() -> None:
+    """Raises `KeyboardInterrupt` in the main thread, from another one; needs SIGINT in `listen`."""
+    _send_until_heard(signal.SIGINT, len(_heard))
+
+
+def _send_on(told: int, numbers: set[int]) -> None:
+    while True:
+        count = len(_heard)
+        for number in set(os.read(told, 64)) & numbers:
+            time.sleep(_REPEAT_S)
+            _send_until_heard(number, count)
+
+
+def _send_until_heard(number: int, count: int) -> None:
+    while len(_heard) <= count and not _is_cleaning_up():
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+        time.sleep(_REPEAT_S)
+
+
+def _is_cleaning_up() -> bool:
+    return bool(_heard) and time.monotonic() - _heard[-1][1] < GRACE_S
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    if not _is_cleaning_up():
+        _heard.append((number, time.monotonic()))
+        raise KeyboardInterrupt
