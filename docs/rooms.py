@@ -26,6 +26,7 @@ CAPTIONS = {
     "edgeseq.units": "sizes and durations",
     "edgeseq.errors": "the error tree",
     "edgeseq.progress": "progress callbacks",
+    "edgeseq.interrupts": "signals that end a command",
     "edgeseq.html": "tables in notebooks",
     "edgeseq_converters": "workstation half",
     "edgeseq_converters.export": "MediaPipe, web, microcontrollers",
