@@ -173,6 +173,7 @@ def _key(run: Run) -> tuple[str, str]:
 
 def _session(result: ResultRecord, runs: Sequence[Run]) -> MeasuringSession:
     rows = [derive_row(result, run) for run in runs]
+    shipped = [run for run in runs if run.runner == "native"] or runs
     return MeasuringSession(
         created_utc=result.created_utc,
         edgeseq_version=result.edgeseq_version,
@@ -184,7 +185,7 @@ def _session(result: ResultRecord, runs: Sequence[Run]) -> MeasuringSession:
         threads=result.effective.threads,
         quick=result.effective.quick,
         models=tuple(_measured(run, row) for run, row in zip(runs, rows, strict=True)),
-        winners=winners_of(rows, runs),
+        winners=winners_of([row for row in rows if row.runner == shipped[0].runner], shipped),
     )
 
 
@@ -213,12 +214,15 @@ def page(files: Sequence[Evidence], task_trainings: Sequence[TaskTrainings] = ()
         "",
         "# Evidence",
         "",
-        "Each score is on the test split, through the TFLite file, with a 95 % interval. Latencies",
-        "are of whole queries on the named machine, tokenizing included; memory is the peak beyond",
-        "the bare runtime. A latency that is not valid (other programs, throttling, emulation) is",
-        "shown as –. Targets were set beforehand. An interval covers the draw of the test split;",
-        "the same training on a different processor rounds differently and scores up to 3 points",
-        "away where there are few examples to learn from (`coref`, decision 83).",
+        "Each score is on the test split, through the TFLite file, with a 95 % interval.",
+        "Latencies are of whole queries on the named machine, tokenizing included. Working memory",
+        "is the smallest hard limit on the whole process under which it keeps its speed; peak is",
+        "the whole native process's, peak memory a Python process's beyond the bare runtime.",
+        "Where there is a working memory, times and memory are the native process's unless the",
+        "column says Python. A latency that is not valid (other programs, throttling, emulation)",
+        "is shown as –. Targets were set beforehand. An interval covers the draw of the test",
+        "split; the same training on a different processor rounds differently and scores up to 3",
+        "points away where there are few examples to learn from (`coref`, decision 83).",
         "",
     ]
     for task in TASKS.values():
@@ -296,16 +300,19 @@ def _table(evidence: Evidence) -> Iterator[str]:
         sources = list(dict.fromkeys(s.source for m in session.models for s in m.per_source))
         head = ["model", "file", f"{metric.title} (95 %)", *sources, *_ratio_title(sources)]
         head += ["p50", "p95", "peak memory", "n", "seed"]
+        shipped = [model for model in session.models if model.runner == "native"]
+        if shipped:  # measured since there is a native runner
+            head[-3:-2] = ["working memory", "Python: p95", "working memory in Python", "peak"]
         yield f"| {' | '.join(head)} |"
         yield "|---" * len(head) + "|"
-        for model in session.models:
-            yield f"| {' | '.join(_cells(evidence.task, model, sources))} |"
-        rows = [_row(evidence.task, session, model) for model in session.models]
+        in_python = {model.bundle: model for model in session.models if model.runner == "python"}
+        for model in shipped or session.models:
+            other = in_python.get(model.bundle) if shipped else None
+            yield f"| {' | '.join(_cells(evidence.task, model, other, sources))} |"
+        rows = [_row(evidence.task, session, model) for model in shipped or session.models]
         yield from limits_sentence(rows, session.winners)
-        timed = [timed_model for timed_model in session.models if not timed_model.invalid_reasons]
-        yield from context_table(
-            [(timed_model.bundle, timed_model.context_costs) for timed_model in timed]
-        )
+        timed = [model for model in shipped or session.models if not model.invalid_reasons]
+        yield from context_table([(model.bundle, model.context_costs) for model in timed])
 
 
 def _row(task: str, session: MeasuringSession, model: EvidenceModel) -> ReportRow:
@@ -325,7 +332,11 @@ def _row(task: str, session: MeasuringSession, model: EvidenceModel) -> ReportRo
     return from_builtins(copied | derived, ReportRow)
 
 
-def _cells(task: str, model: EvidenceModel, sources: Sequence[str]) -> Iterator[str]:
+def _cells(
+    task: str, model: EvidenceModel, in_python: EvidenceModel | None, sources: Sequence[str]
+) -> Iterator[str]:
+    """The cells of one model; `in_python` is the same model in the Python process, beside the
+    native one."""
     metric = metric_of(task)
     yield model.bundle + ("" if model.answers_hold else " (not valid)")
     yield format_bytes(model.model_size_bytes)
@@ -339,13 +350,25 @@ def _cells(task: str, model: EvidenceModel, sources: Sequence[str]) -> Iterator[
     if _ratio_title(sources):
         ratio = bias_of(by_source)
         yield "–" if ratio is None else f"{ratio:.2f}"
-    for time_ms in (model.p50_ms, model.p95_ms):
-        shows_time = time_ms is not None and not model.invalid_reasons
-        yield format_duration_ms(time_ms) if shows_time and time_ms is not None else "–"
-    peak = model.peak_memory_bytes
-    yield "–" if peak is None else format_bytes(peak)
+    yield _time_cell(model, model.p50_ms)
+    yield _time_cell(model, model.p95_ms)
+    if model.runner == "native":
+        yield _bytes_cell(model.working_memory_bytes)
+        yield "–" if in_python is None else _time_cell(in_python, in_python.p95_ms)
+        yield "–" if in_python is None else _bytes_cell(in_python.working_memory_bytes)
+        yield _bytes_cell(model.peak_process_bytes)
+    else:
+        yield _bytes_cell(model.peak_memory_bytes)
     yield f"{model.n_answers or model.n_examples:,}"
     yield model.seed or "–"
+
+
+def _time_cell(model: EvidenceModel, time_ms: float | None) -> str:
+    return "–" if time_ms is None or model.invalid_reasons else format_duration_ms(time_ms)
+
+
+def _bytes_cell(size_bytes: int | None) -> str:
+    return "–" if size_bytes is None else format_bytes(size_bytes)
 
 
 def _ratio_title(sources: Sequence[str]) -> list[str]:

@@ -21,11 +21,12 @@ from edgeseq.cli.run import closing_lines
 from edgeseq.errors import EdgeseqError, InputError
 from edgeseq.formats.result import ResultRecord, Run, read_result
 from edgeseq.formats.storage import write_text
+from edgeseq.reporting.rows import derive_row
 from edgeseq.stats.latency import median, median_ratio
 from edgeseq.stats.scores import paired_bootstrap
 from edgeseq.suite.steps import StepRecord
 from edgeseq.suite.times import busy_seconds, peak_memory_bytes, read_records
-from edgeseq.units import format_bytes
+from edgeseq.units import format_bytes, format_duration_ms
 from studies.peers.page import processor_kind, put_part
 
 STUDIES_DIR = Path(__file__).parent
@@ -51,6 +52,46 @@ def lines(result: ResultRecord) -> Iterator[str]:
     yield from _ratios(result)
     yield ""
     yield from _differences(result)
+    if any(run.runner == "native" for run in result.runs):
+        yield ""
+        yield from _processes(result)
+
+
+def _primary_runs(result: ResultRecord) -> list[Run]:
+    """The native process's runs, or Python's where there are no others."""
+    return [run for run in result.runs if run.runner == "native"] or list(result.runs)
+
+
+def _processes(result: ResultRecord) -> Iterator[str]:
+    """What each model needs in a native process and in a Python process."""
+    yield (
+        "| native / Python | peak | working memory | cold start | p95 "
+        "| whole answers, native / Python |"
+    )
+    yield "|---|---|---|---|---|---|"
+    in_python = {run.bundle.name: run for run in result.runs if run.runner == "python"}
+    for run in _primary_runs(result):
+        other = in_python.get(run.bundle.name)
+        if other is None:
+            continue
+        pair = derive_row(result, run), derive_row(result, other)
+        ratio = median_ratio(run.queries.total_ns, other.queries.total_ns)
+        cells = [
+            " / ".join(_size(row.peak_process_bytes) for row in pair),
+            " / ".join(_size(row.working_memory_bytes) for row in pair),
+            " / ".join(_time(row.cold_start_ms) for row in pair),
+            " / ".join(_time(row.p95_ms) for row in pair),
+            f"{ratio.estimate:.2f} ({ratio.low:.2f} to {ratio.high:.2f})",
+        ]
+        yield f"| {run.bundle.name} | {' | '.join(cells)} |"
+
+
+def _size(size_bytes: int | None) -> str:
+    return "–" if size_bytes is None else format_bytes(size_bytes)
+
+
+def _time(time_ms: float | None) -> str:
+    return "–" if time_ms is None else format_duration_ms(time_ms)
 
 
 def _samples(run: Run, tokens: int) -> tuple[int, ...]:
@@ -58,11 +99,12 @@ def _samples(run: Run, tokens: int) -> tuple[int, ...]:
 
 
 def _medians(result: ResultRecord) -> Iterator[str]:
-    lengths = sorted({point.tokens for run in result.runs for point in run.lengths})
+    runs = _primary_runs(result)
+    lengths = sorted({point.tokens for run in runs for point in run.lengths})
     head = " | ".join(f"{tokens} tokens" for tokens in lengths)
     yield f"| model | file | {head} |"
     yield "|---|---|" + "---|" * len(lengths)
-    for run in result.runs:
+    for run in runs:
         cells = []
         for tokens in lengths:
             samples = _samples(run, tokens)
@@ -72,8 +114,8 @@ def _medians(result: ResultRecord) -> Iterator[str]:
 
 
 def _find(result: ResultRecord, arch: str, recipe: str) -> Run | None:
-    runs = (r for r in result.runs if r.bundle.arch == arch and r.bundle.recipe == recipe)
-    return next(runs, None)
+    runs = _primary_runs(result)
+    return next((r for r in runs if r.bundle.arch == arch and r.bundle.recipe == recipe), None)
 
 
 def _ratios(result: ResultRecord) -> Iterator[str]:
