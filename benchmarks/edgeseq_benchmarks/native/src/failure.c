@@ -1,0 +1,61 @@
+#include "failure.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+static failure current;
+
+static void copy_part(char *part, size_t size, const char *text) {
+    size_t length = text ? strnlen(text, size - 1) : 0;
+    if (length) memcpy(part, text, length);
+    part[length] = '\0';
+    // One line per failure, whatever a file or a library put into it.
+    for (char *at = part; *at; at++)
+        if ((unsigned char)*at < ' ' || *at == 0x7f) *at = ' ';
+}
+
+int fail(failure_kind kind, const char *what, const char *where, const char *fix) {
+    current.kind = kind;
+    copy_part(current.what, sizeof current.what, what);
+    copy_part(current.where, sizeof current.where, where);
+    copy_part(current.fix, sizeof current.fix, fix);
+    current.found[0] = current.expected[0] = '\0';
+    return -1;
+}
+
+static void format_part(char *part, size_t size, const char *format, va_list values) {
+    char text[512];
+    vsnprintf(text, sizeof text, format, values);
+    copy_part(part, size, text);
+}
+
+int fail_found(const char *format, ...) {
+    va_list values;
+    va_start(values, format);
+    format_part(current.found, sizeof current.found, format, values);
+    va_end(values);
+    return -1;
+}
+
+int fail_expected(const char *format, ...) {
+    va_list values;
+    va_start(values, format);
+    format_part(current.expected, sizeof current.expected, format, values);
+    va_end(values);
+    return -1;
+}
+
+void failure_set_where(const char *where) {
+    if (!current.where[0]) copy_part(current.where, sizeof current.where, where);
+}
+
+const failure *current_failure(void) { return &current; }
+
+void failure_print(FILE *stream) {
+    fprintf(stream, "edgeseq-runner: %s%s%s", current.where, current.where[0] ? ": " : "",
+            current.what[0] ? current.what : "failed");
+    if (current.found[0]) fprintf(stream, "; found %s", current.found);
+    if (current.expected[0]) fprintf(stream, "; expected %s", current.expected);
+    if (current.fix[0]) fprintf(stream, "; %s", current.fix);
+    fputc('\n', stream);
+}

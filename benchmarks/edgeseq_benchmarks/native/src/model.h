@@ -1,0 +1,45 @@
+// A model without state: token ids in, logits of a text or of each of its tokens out, as
+// `edgeseq.runtime.interpreter.TfliteModel` runs it.
+#ifndef EDGESEQ_MODEL_H
+#define EDGESEQ_MODEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "compiled.h"
+#include "pages.h"
+
+// The id that fills up the input of a model of a fixed length.
+enum { MODEL_PADDING_ID = -1 };
+
+typedef struct {
+    const char *path;
+    const char *signature_key, *input_name, *output_name;
+    size_t num_labels;
+    bool by_token; // a row of logits for each token
+    int threads;
+} model_settings;
+
+typedef struct {
+    compiled_model compiled;
+    size_t num_labels, fixed_length, allocated; // lengths in tokens; 0: open axis, not allocated
+    bool by_token;
+    pages ids, logits;
+    litert_handle input, output;
+} model;
+
+// Maps the file and checks its signature. Returns -1 with a failure.
+int model_open(model *model, const model_settings *settings);
+
+// Allocates tensors for inputs of `tokens` tokens, unless they already are.
+int model_allocate(model *model, size_t tokens);
+
+// The logits of one input, float32 [labels] or [tokens, labels], which belong to the model and
+// are overwritten by its next call. A longer input than a fixed length is cut; then `*rows`, the
+// number of rows, is the fixed length.
+int model_infer(model *model, const int32_t *ids, size_t count, const float **logits, size_t *rows);
+
+void model_close(model *model);
+
+#endif
