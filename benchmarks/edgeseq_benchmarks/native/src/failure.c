@@ -1,7 +1,10 @@
+#define _POSIX_C_SOURCE 200809L
 #include "failure.h"
 
 #include <stdarg.h>
 #include <string.h>
+
+#include "status.h"
 
 static failure current;
 
@@ -43,6 +46,11 @@ int fail_expected(const char *format, ...) {
     format_part(current.expected, sizeof current.expected, format, values);
     va_end(values);
     return -1;
+}
+
+int fail_status(failure_kind kind, const char *what, const char *where) {
+    fail(kind, what, where, NULL);
+    return fail_found("%s", status_message());
 }
 
 void failure_set_where(const char *where) {

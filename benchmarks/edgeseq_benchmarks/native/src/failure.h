@@ -24,6 +24,9 @@ int fail(failure_kind kind, const char *what, const char *where, const char *fix
 int fail_found(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int fail_expected(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+// A failure whose reason is the line of the last status (status.h).
+int fail_status(failure_kind kind, const char *what, const char *where);
+
 // Sets where the current failure lies, unless it says so already.
 void failure_set_where(const char *where);
 

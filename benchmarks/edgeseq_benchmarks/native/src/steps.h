@@ -1,0 +1,100 @@
+// The three steps of one query for each head: tokenize, infer, decode, as the modules
+// `*_steps.py` of edgeseq_benchmarks/bench. What is timed is what an application would do.
+#ifndef EDGESEQ_STEPS_H
+#define EDGESEQ_STEPS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "document.h"
+#include "model.h"
+#include "runner_file.h"
+#include "stateful.h"
+#include "tagging.h"
+#include "tokenizer.h"
+#include "word_windows.h"
+
+// A text, or its words; both point to what the caller keeps.
+typedef struct {
+    text_span text;
+    const text_span *words; // NULL for a text
+    size_t num_words;
+} query_input;
+
+// The classes of a text: one, or one of each word. `values` belong to the steps until the next text.
+typedef struct {
+    const int32_t *values;
+    size_t count;
+    bool is_single;
+} classes;
+
+typedef struct {
+    bool truncated, unknown_only, windowed;
+} tokenization_flags;
+
+typedef struct {
+    const char *model_path, *signature_key, *input_name, *output_name;
+    runner_head head;
+    size_t max_tokens, num_logits;
+    int threads;
+    const text_span *span_labels;
+    size_t num_span_labels;
+} steps_settings;
+
+typedef struct {
+    runner_head head;
+    tokenizer *tokenizer;
+    const runner_settings *file_settings;
+    size_t max_tokens;
+    // One of the two, by the head.
+    model model;
+    stateful_model stateful;
+    word_encoder encoder;
+    tagger tagger;
+    // What the last steps led to.
+    encoding encoded;
+    windowed_text windowed;
+    const float *logits;
+    size_t num_rows;
+    int32_t single_class;
+    pages window_logits, word_logits, tags, joined, nats;
+} steps;
+
+int steps_open(steps *steps, const steps_settings *settings, tokenizer *tokenizer,
+               const runner_file *file);
+
+// Allocates tensors for the longest input of a text.
+int steps_allocate(steps *steps, const query_input *text);
+
+int steps_tokenize(steps *steps, const query_input *text);
+int steps_infer(steps *steps);
+int steps_decode(steps *steps, classes *found);
+
+// Tokens that were computed for the last text.
+size_t steps_num_tokens(const steps *steps);
+
+// The ids of all inputs of the last text that was tokenized, one after the other.
+const int32_t *steps_ids(const steps *steps, size_t *count);
+
+// What was lost of the last text when it was tokenized.
+tokenization_flags steps_flags(const steps *steps);
+
+// The logits behind the last text's prediction: [labels], [words, labels], or of a language model
+// ln p of each token (float64, in `*nats`), which is then computed from a fresh state.
+int steps_output(steps *steps, const float **logits, const double **nats, size_t *count);
+
+// The logits of one input given as token ids, as `steps_output` has them.
+int steps_logits(steps *steps, const int32_t *ids, size_t count, const float **logits,
+                 const double **nats, size_t *num_logits);
+
+// Inference alone on one input that repeats; a language model was prefilled with it.
+int steps_prepare_repeats(steps *steps, const int32_t *ids, size_t count);
+int steps_repeat(steps *steps, const int32_t *ids, size_t count);
+
+// The ids of a document, none for white space alone; of a language model.
+int steps_document_ids(steps *steps, text_span text, encoding *found);
+
+void steps_close(steps *steps);
+
+#endif
