@@ -1,4 +1,5 @@
 #define _POSIX_C_SOURCE 200809L
+#include <sys/resource.h>
 #include <time.h>
 
 #include "failure.h"
@@ -174,6 +175,8 @@ int worker_run_length(worker *worker) {
 
 static int send_progress(worker *worker, const pages *times, size_t count, bool is_done) {
     json_writer *writer = &worker->writer;
+    struct rusage used;
+    getrusage(RUSAGE_SELF, &used);
     worker_begin_reply(worker, "limited");
     writer_name(writer, "total_ns");
     writer_open(writer, '[');
@@ -182,6 +185,7 @@ static int send_progress(worker *worker, const pages *times, size_t count, bool 
     writer_close(writer, ']');
     writer_name(writer, "done");
     writer_boolean(writer, is_done);
+    writer_integer_member(writer, "major_faults", used.ru_majflt);
     return worker_end_reply(worker);
 }
 
