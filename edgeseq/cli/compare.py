@@ -16,6 +16,7 @@ import edgeseq as es
 from edgeseq.cli.console import JsonOption, err, out, print_json
 from edgeseq.errors import RefusedError
 from edgeseq.reporting.comparison import Comparison, ThresholdCheck
+from edgeseq.reporting.metric_changes import MetricChange
 from edgeseq.reporting.thresholds import parse_thresholds
 
 _COLOURS = {"fails": "bold red", "unknown": "bold red", "undecided": "yellow", "holds": "green"}
@@ -30,8 +31,8 @@ def compare(
         typer.Option(
             "--fail-on",
             help="Exit with 3 when a model got worse by more than this: METRIC>N% or METRIC>N "
-            "with a unit, of p50, p95, cold_start, memory, model_memory, size, score (in "
-            "pt). Several in one string, or repeated.",
+            "with a unit, of p50, p95, cold_start, memory (working memory), peak_memory, "
+            "model_memory, size, score (in pt). Several in one string, or repeated.",
         ),
     ] = None,
     across: Annotated[
@@ -42,8 +43,8 @@ def compare(
 ) -> None:
     """Compare two results of the same models, with intervals; fail on a regression.
 
-    A threshold fails when the whole 95 % interval of the change lies beyond it, or when it cannot
-    be checked at all. Example:
+    A threshold fails when the whole interval of the change lies beyond it, or when it cannot be
+    checked at all: not measured, not valid, or the model is not in NEW. Example:
     edgeseq compare main.json branch.json --fail-on "p95>10% memory>5MB score>1pt"
     """
     thresholds = [threshold for text in fail_on or () for threshold in parse_thresholds(text)]
@@ -68,14 +69,16 @@ def _print(comparison: Comparison, checks: Sequence[ThresholdCheck]) -> None:
     for difference in comparison.differing:
         line = f"different {difference.field}: {difference.old} → {difference.new}"
         err.print(f"[yellow]warning[/] {escape(line)}", soft_wrap=True)
-    for name in dict.fromkeys(change.bundle for change in comparison.changes):
+    changes: dict[str, list[MetricChange]] = {}
+    for change in comparison.changes:
+        changes.setdefault(comparison.model_name(change), []).append(change)
+    for name, of_model in changes.items():
         table = Table(box=SIMPLE, pad_edge=False, title=escape(name), title_justify="left")
         table.add_column("", no_wrap=True)
-        for title in ("old", "new", "change", "95 % interval"):
+        for title in ("old", "new", "change", "interval"):
             table.add_column(title, justify="right", no_wrap=True)
-        for change in comparison.changes:
-            if change.bundle == name:
-                table.add_row(change.metric, *(escape(cell) for cell in change.cells))
+        for change in of_model:
+            table.add_row(change.title, *(escape(cell) for cell in change.cells))
         out.print(table)
     for side, names in (("OLD", comparison.only_old), ("NEW", comparison.only_new)):
         if names:

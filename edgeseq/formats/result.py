@@ -9,6 +9,8 @@ Version history of the schema: 1; 2, `after_weight_release`, `top1_correct`, `to
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -342,25 +344,29 @@ def read_result(path: Path) -> ResultRecord:
     """Reads a result file; raises `ResultError` naming the place that does not fit."""
     result = read_json(path, ResultRecord, error=ResultError, schema_version=SCHEMA_VERSION)
     for run in result.runs:
-        lengths = {len(getattr(run.queries, name)) for name in run.queries.__struct_fields__}
-        if len(lengths) != 1:
-            raise ResultError(
-                f"columns of {run.bundle.name} have different lengths",
-                where=path,
-                found=sorted(lengths),
-                fix="measure again",
-            )
-        _check_counts(path, run)
-        check_limited(path, run.bundle.name, run.limited, run.working_memory)
-    _check_runners(path, result)
+        check_run(path, run)
+    check_runners(path, [(run.bundle.name, run.runner) for run in result.runs])
     return result
 
 
-def _check_runners(path: Path, result: ResultRecord) -> None:
-    """A bundle is in a result once for each runner that it was measured in."""
-    measured = [(run.bundle.name, run.runner) for run in result.runs]
-    for name, runner in measured:
-        if measured.count((name, runner)) > 1:
+def check_run(path: Path, run: Run) -> None:
+    """Raises `ResultError` for a run of the file `path` that contradicts itself."""
+    lengths = {len(getattr(run.queries, name)) for name in run.queries.__struct_fields__}
+    if len(lengths) != 1:
+        raise ResultError(
+            f"columns of {run.bundle.name} have different lengths",
+            where=path,
+            found=sorted(lengths),
+            fix="measure again",
+        )
+    _check_counts(path, run)
+    check_limited(path, run.bundle.name, run.limited, run.working_memory)
+
+
+def check_runners(path: Path, measured: Sequence[tuple[str, Runner]]) -> None:
+    """A bundle is in a result once for each runner that it was measured in; else `ResultError`."""
+    for (name, runner), count in Counter(measured).items():
+        if count > 1:
             raise ResultError(
                 f"{name} is in it twice, in the same runner",
                 where=path,

@@ -18,13 +18,14 @@ from edgeseq.formats.result import (
     DeviceInfo,
     Finding,
     MemoryPhase,
+    Queries,
     ResultRecord,
     Run,
     Runner,
     RuntimeInfo,
     Settings,
-    read_result,
 )
+from edgeseq.formats.result_stream import ResultStream
 from edgeseq.formats.trained_model import Arch
 from edgeseq.reporting.run_statistics import (
     Ci95,
@@ -32,6 +33,7 @@ from edgeseq.reporting.run_statistics import (
     OpenCi95,
     SourceScore,
     latency_summary,
+    percentile_ms,
     split_scores,
     working_memory_of,
 )
@@ -182,14 +184,38 @@ def read_groups(results: Sequence[Path | ResultRecord]) -> tuple[ModelGroup, ...
     """
     if not results:
         raise ResultError("no result file given", fix="name what `edgeseq bench` wrote")
-    groups: dict[_Key, list[tuple[Run, ResultRecord, str]]] = {}
+    members: dict[_Key, list[_Member]] = {}
     for source in results:
-        result = read_result(source) if isinstance(source, Path) else source
-        name = str(source) if isinstance(source, Path) else ""
-        for run in result.runs:
-            groups.setdefault(_key(result, run), []).append((run, result, name))
-    by_runner = sorted(groups.values(), key=lambda members: members[0][0].runner != "native")
+        for member in _derive_members(source):
+            members.setdefault(_key(member.result, member.model.run), []).append(member)
+    by_runner = sorted(members.values(), key=lambda group: group[0].model.run.runner != "native")
     return tuple(map(_group, by_runner))
+
+
+class _Member(msgspec.Struct, frozen=True):
+    """A model with the result that it is from, and that one's file ("": not saved)."""
+
+    model: MeasuredModel
+    result: ResultRecord
+    path: str
+
+
+def _derive_members(source: Path | ResultRecord) -> list[_Member]:
+    """The models of one result; of a file's runs only what a report shows is kept."""
+    if isinstance(source, ResultRecord):
+        models = [MeasuredModel(derive_row(source, run), run) for run in source.runs]
+        return [_Member(model, source, "") for model in models]
+    stream = ResultStream(source)
+    models = [MeasuredModel(derive_row(stream.head, run), _shown_part(run)) for run in stream]
+    result = msgspec.structs.replace(stream.head, runs=tuple(model.run for model in models))
+    return [_Member(model, result, str(source)) for model in models]
+
+
+def _shown_part(run: Run) -> Run:
+    """The run without the samples that no chart or table shows: all but the time of each query."""
+    times = Queries((), (), (), (), (), (), total_ns=run.queries.total_ns)
+    nothing = Queries((), (), (), (), (), (), ())
+    return msgspec.structs.replace(run, warmup=nothing, queries=times, slices=())
 
 
 def _key(result: ResultRecord, run: Run) -> _Key:
@@ -202,42 +228,50 @@ def _key(result: ResultRecord, run: Run) -> _Key:
     )  # fmt: skip
 
 
-def _group(members: Sequence[tuple[Run, ResultRecord, str]]) -> ModelGroup:
+def _group(members: Sequence[_Member]) -> ModelGroup:
     paths: dict[str, str] = {}
-    for run, _, path in members:
-        name = run.bundle.name
+    for member in members:
+        name = member.model.row.bundle
         if name in paths:
             raise ResultError(
                 f"{name} was measured twice under equal conditions",
-                where=path or None,
+                where=member.path or None,
                 found=f"also in {paths[name]}" if paths[name] else None,
                 fix="give one of the two, or use `edgeseq compare OLD NEW`",
             )
-        paths[name] = path
-    first_run, first, _ = members[0]
-    sources = {id(result): (result, Path(path).name) for _, result, path in members}.values()
+        paths[name] = member.path
+    run, result = members[0].model.run, members[0].result
+    sources = {
+        id(member.result): (member.result, Path(member.path).name) for member in members
+    }.values()
     return ModelGroup(
-        device=first.device,
-        runtime=first.runtime,
-        runner=first_run.runner,
-        effective=first.effective,
-        task=first_run.bundle.task,
-        data_name=first_run.bundle.data_name,
-        data_sha256=first_run.bundle.data_sha256,
-        models=tuple(MeasuredModel(derive_row(result, run), run) for run, result, _ in members),
+        device=result.device,
+        runtime=result.runtime,
+        runner=run.runner,
+        effective=result.effective,
+        task=run.bundle.task,
+        data_name=run.bundle.data_name,
+        data_sha256=run.bundle.data_sha256,
+        models=tuple(member.model for member in members),
         results=tuple(result for result, _ in sources),
         files=tuple(name for _, name in sources),
     )
+
+
+def invalid_reasons_of(result: ResultRecord, run: Run) -> tuple[str, ...]:
+    """Why a run is not valid: findings about it and about the whole result."""
+    findings = (*run.findings, *result.findings)
+    return tuple(finding.message for finding in findings if finding.severity == "invalid")
 
 
 def derive_row(result: ResultRecord, run: Run) -> ReportRow:
     """The row of one run on the device and with the settings of its result."""
     bundle = run.bundle
     findings = (*run.findings, *result.findings)
-    reasons = tuple(finding.message for finding in findings if finding.severity == "invalid")
+    reasons = invalid_reasons_of(result, run)
     emulated = result.device.emulated
     query = latency_summary(() if emulated else run.queries.total_ns)
-    inference = latency_summary(() if emulated else run.queries.inference_ns)
+    inference_ns = () if emulated else run.queries.inference_ns
     cold_start_ns = [] if emulated else [start.total_ns for start in run.cold_starts]
     scores = split_scores(run)
     working = working_memory_of(run)
@@ -266,8 +300,8 @@ def derive_row(result: ResultRecord, run: Run) -> ReportRow:
         n_queries=len(run.queries.total_ns),
         p50_ms_ci95=query.p50_ci95,
         p95_ms_ci95=query.p95_ci95,
-        inference_p50_ms=inference.p50_ms,
-        inference_p95_ms=inference.p95_ms,
+        inference_p50_ms=percentile_ms(inference_ns, 50),
+        inference_p95_ms=percentile_ms(inference_ns, 95),
         macro_f1=scores.macro_f1 if scores else None,
         per_class=scores.per_class if scores else (),
         per_source=scores.per_source if scores else (),

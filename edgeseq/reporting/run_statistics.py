@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,7 +12,7 @@ import numpy as np
 
 from edgeseq.formats.result import EnergyWindow, Run
 from edgeseq.stats import latency, scores
-from edgeseq.stats.classification import FloatArray, confusion_matrix
+from edgeseq.stats.classification import FloatArray, IntArray, confusion_matrix
 from edgeseq.stats.classification import macro_f1 as macro_f1_of
 from edgeseq.stats.working_memory import WorkingMemory, working_memory
 from edgeseq.tasks import scoring
@@ -132,18 +133,25 @@ def _per_source(
     metric: Metric, predictions: Predictions, counts: FloatArray
 ) -> tuple[SourceScore, ...]:
     """The score on the examples of each source, in the order of first appearance; () for one."""
-    numbers: dict[str, int] = {}
-    source_of = np.array([numbers.setdefault(s, len(numbers)) for s in predictions.sources])
-    if len(numbers) < 2:
+    names, source_of = _number_sources(predictions.sources)
+    if len(names) < 2:
         return ()
     words = np.asarray(predictions.counts, dtype=np.int64)
     scores_by_source = []
-    for source, number in numbers.items():
+    for number, source in enumerate(names):
         chosen = source_of == number
         word_counts = words[chosen].tolist() if len(words) else None
         total = scoring.score_of_counts(metric, counts[chosen], word_counts)
         scores_by_source.append(SourceScore(source, int(chosen.sum()), total.value, total.ci95))
     return tuple(scores_by_source)
+
+
+@functools.lru_cache(maxsize=4)
+def _number_sources(sources: tuple[str, ...]) -> tuple[tuple[str, ...], IntArray]:
+    """The distinct sources in the order of first appearance, and each example's index in them."""
+    numbers: dict[str, int] = {}
+    indices = [numbers.setdefault(source, len(numbers)) for source in sources]
+    return tuple(numbers), np.array(indices, dtype=np.int64)
 
 
 def _per_class(

@@ -4,8 +4,10 @@
 
 A threshold fails when NEW is *worse* than OLD by more than the amount, whichever direction is worse
 for that metric. The amount is `N%` of OLD's value, or a number with the metric's unit: ns, us, ms
-or s for times (p50, p95, cold_start), B, kB, MB, KiB, MiB … for bytes (memory, model_memory,
-size), and `pt` for points of the score, which takes no percentage: 1 % of 80 % could be either.
+or s for times (p50, p95, cold_start), B, kB, MB, KiB, MiB … for bytes (memory, peak_memory,
+model_memory, size), and `pt` for points of the score, which takes no percentage: 1 % of 80 % could
+be either. `memory` is working memory, and the peak of the process where neither result has it;
+`peak_memory` is that peak.
 """
 
 from __future__ import annotations
@@ -19,13 +21,16 @@ from edgeseq.errors import InputError
 from edgeseq.reporting.format import Unit
 from edgeseq.units import parse_bytes, parse_duration_ms
 
-MetricName = Literal["p50", "p95", "cold_start", "memory", "model_memory", "size", "score"]
+MetricName = Literal[
+    "p50", "p95", "cold_start", "memory", "peak_memory", "model_memory", "size", "score"
+]
 
 UNITS: dict[MetricName, Unit] = {
     "p50": "ms",
     "p95": "ms",
     "cold_start": "ms",
     "memory": "bytes",
+    "peak_memory": "bytes",
     "model_memory": "bytes",
     "size": "bytes",
     "score": "points",

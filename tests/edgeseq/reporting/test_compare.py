@@ -19,10 +19,10 @@ from edgeseq.formats.storage import write_json
 from edgeseq.reporting.comparison import (
     CheckStatus,
     Comparison,
-    MetricChange,
     check_change,
     compare_results,
 )
+from edgeseq.reporting.metric_changes import MetricChange, compared_run, metric_changes
 from edgeseq.reporting.thresholds import RegressionThreshold, parse_thresholds
 
 from ...fake_results import DEVICE, MODELS, Fake, make_result
@@ -156,9 +156,8 @@ def test_a_threshold_looks_at_the_whole_interval(low: float, estimate: float, st
 def test_intervals_cover_the_true_ratio() -> None:
     """Of 100 pairs of runs whose p95 differ by a quarter, about 95 % of the intervals hold it."""
     rng = np.random.default_rng(5)
-    from edgeseq.reporting import comparison as module
-
-    [run] = make_result(replace_fake(LITTLE, models=MODELS[3:4])).runs
+    result = make_result(replace_fake(LITTLE, models=MODELS[3:4]))
+    [run] = result.runs
     hits = 0
     for _ in range(100):
         pair = []
@@ -166,9 +165,8 @@ def test_intervals_cover_the_true_ratio() -> None:
             total = tuple((scale * 1e6 * rng.lognormal(0, 0.3, 600)).astype(int).tolist())
             queries = replace(run.queries, total_ns=total)
             pair.append(replace(run, queries=queries))
-        result = make_result(replace_fake(LITTLE, models=MODELS[3:4]))
-        rows = tuple(module.derive_row(result, one) for one in pair)
-        change = module._time_change("p95", *pair, 95, rows)  # type: ignore[arg-type]
+        old, new = (compared_run(result, one) for one in pair)
+        [change] = [one for one in metric_changes(old, new) if one.metric == "p95"]
         assert change.ratio_ci95 is not None
         low, high = change.ratio_ci95
         hits += low <= 1.25 and (high is None or high >= 1.25)
@@ -195,6 +193,64 @@ def test_memory_and_size_are_compared_as_they_are(write: Write) -> None:
     assert _statuses(old, new, "memory>7MB") == {"holds"}
     assert _statuses(old, new, "size>99B") == {"fails"}
     assert _statuses(new, old, "memory>0% size>0%") == {"holds"}
+
+
+def _with_limits(seed: int, keep_mb: float, **whole: Any) -> ResultRecord:
+    """A result whose searches find that every model keeps its speed down to `keep_mb`."""
+    result = make_result(replace_fake(LITTLE, limited=True, seed=seed))
+
+    def searched(run: Run) -> Run:
+        search = run.working_memory
+        assert search is not None
+        [reference] = search.references
+        tried = tuple(
+            replace(reference, limit_bytes=int(mb * 1e6), purpose="working_memory")
+            if mb >= keep_mb
+            else replace(reference, limit_bytes=int(mb * 1e6), purpose="working_memory",
+                         status="killed", total_ns=())
+            for mb in (40, 20, 18, 16, 14, 12)
+        )  # fmt: skip
+        return replace(run, working_memory=replace(search, runs=tried))
+
+    return replace(result, runs=tuple(map(searched, result.runs)), **whole)
+
+
+def test_memory_is_working_memory_with_its_bracket(tmp_path: Path) -> None:
+    paths = []
+    for number, keep_mb in enumerate((14, 16, 40)):
+        paths.append(tmp_path / f"{number}.json")
+        write_json(paths[-1], _with_limits(7, keep_mb))
+    change = _found(compare_results(paths[0], paths[1]), "memory")
+    assert (change.old, change.new, change.basis) == (14e6, 16e6, "working memory")
+    # The old minimum lies in 12 to 14 MB, the new one in 14 to 16 MB.
+    assert change.worse_by_ci95 == (0, 4e6)
+    assert change.ratio_ci95 == (1.0, 16 / 12)
+    assert _statuses(paths[0], paths[1], "memory>1MB") == {"undecided"}
+    assert _statuses(paths[0], paths[1], "memory>3MB") == {"holds"}
+    assert _statuses(paths[0], paths[2], "memory>5MB") == {"fails"}
+    assert _statuses(paths[0], paths[2], "peak_memory>1kB") == {"holds"}
+    # In one result alone there is nothing to compare it with.
+    bare = tmp_path / "bare.json"
+    write_json(bare, make_result(LITTLE))
+    assert _statuses(paths[0], bare, "memory>5MB") == {"unknown"}
+
+
+def test_a_model_that_vanished_does_not_pass(write: Write) -> None:
+    result = make_result(LITTLE)
+    old, shorter = write("old"), write("shorter", runs=result.runs[:1])
+    compared = compare_results(old, shorter)
+    checks = compared.check("p95>1000% size>1000%")
+    assert [check.status for check in checks if check.bundle == NAME] == ["holds", "holds"]
+    [missing, _] = compared.regressions("p95>1000% size>1000%")
+    assert (missing.bundle, missing.status) == (MODELS[4].name, "unknown")
+    assert "not in NEW" in missing.reason
+    # A model that came is no regression.
+    assert not compare_results(shorter, old).regressions("p95>1000%")
+    # One that is only measured in another runner has vanished, too.
+    both = tuple(replace(run, runner="native") for run in result.runs)
+    two = compare_results(write("two", runs=(*result.runs, *both)), old)
+    assert two.only_old == tuple(f"{run.bundle.name} (native)" for run in result.runs)
+    assert {check.status for check in two.regressions("p95>1000%")} == {"unknown"}
 
 
 def test_scores_are_compared_on_the_same_examples(write: Write) -> None:
