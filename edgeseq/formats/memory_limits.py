@@ -24,7 +24,8 @@ class LimitedRun(msgspec.Struct, frozen=True):
     cores, never its speed.
 
     `major_faults` are the whole process's, `query_major_faults` those during the queries of
-    `total_ns` (None where they were not read).
+    `total_ns` (None where they were not read). `first_answer_ns` is a cold start from the disk:
+    from the start of the process to its first prediction, with none of its files in the page cache.
 
     `purpose` is why it was run: a `limit` that was asked for, a `board`'s, the memory `curve`, the
     search for `working_memory`, the `reference` of that search (the machine's whole memory as its
@@ -47,6 +48,7 @@ class LimitedRun(msgspec.Struct, frozen=True):
     purpose: LimitPurpose = "limit"
     warmup_ns: tuple[int, ...] = ()
     query_major_faults: int | None = None
+    first_answer_ns: int | None = None
     budget: str = ""
 
 

@@ -40,7 +40,7 @@ def memory_curve(
     runs: list[LimitedRun] = []
     limit_bytes = start_bytes
     while limit_bytes >= SMALLEST_LIMIT_BYTES and time.monotonic() < deadline:
-        runs.append(run_under(_rounded(limit_bytes)))
+        runs.append(run_under(rounded_limit(limit_bytes)))
         if not works(runs[-1]):
             break
         limit_bytes = round(limit_bytes * STEP)
@@ -59,10 +59,10 @@ def memory_curve(
         )
         if bad is None or good - bad <= RESOLUTION_BYTES:
             break
-        runs.append(run_under(_rounded((good + bad) / 2)))
+        runs.append(run_under(rounded_limit((good + bad) / 2)))
     return tuple(sorted(runs, key=lambda run: -run.limit_bytes))
 
 
-def _rounded(limit_bytes: float) -> int:
+def rounded_limit(limit_bytes: float) -> int:
     """To 0.1 MB: limits that a person can read, finer than the resolution."""
     return round(limit_bytes / 100_000) * 100_000

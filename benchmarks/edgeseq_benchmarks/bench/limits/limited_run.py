@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from edgeseq.errors import BundleError, DeviceError
@@ -19,9 +19,11 @@ from edgeseq_benchmarks.bench.worker_client import WorkerClient, WorkerLostError
 class LimitedTask(NamedTuple):
     """What is run under each limit: the bundle's own files, real test sentences, and bounds.
 
-    The process runs `texts` in order for up to `duration_s`. The watchdog ends it when it has
-    not loaded within `load_timeout_s`, or is silent for longer than `duration_s` and a half.
-    `cpus` is a limit on processor time; `board`, `limitations` and `purpose` are for the record.
+    The process runs `warmup_texts` in order for up to `warmup_s`, so that what the queries need of
+    the files has been read once, then `texts` for up to `duration_s`. The watchdog ends it when it
+    has not loaded within `load_timeout_s`, or is silent for longer than such a time and a half.
+    Once `is_hopeless` says so of the times so far, in ns, the rest is left out. `cpus` is a limit
+    on processor time; `board`, `limitations`, `purpose` and `budget` are for the record.
     """
 
     bundle: BundleFiles
@@ -30,75 +32,119 @@ class LimitedTask(NamedTuple):
     threads: int
     duration_s: float
     load_timeout_s: float
+    warmup_texts: Sequence[protocol.Text] = ()
+    warmup_s: float = 0.0
+    is_hopeless: Callable[[Sequence[int]], bool] | None = None
     cpus: float | None = None
     board: str | None = None
     limitations: str = ""
     purpose: LimitPurpose = "limit"
+    budget: str = ""
+
+
+class _Observed:
+    """What was seen of the process, also if it is lost."""
+
+    def __init__(self) -> None:
+        self.phase: protocol.Phase = "started"
+        self.status: LimitedStatus = "answered"
+        self.message = ""
+        self.first_answer_ns: int | None = None
+        self.warmup_ns: list[int] = []
+        self.total_ns: list[int] = []
+        self.faults_before: int | None = None
+        self.faults: int | None = None
+
+    @property
+    def query_major_faults(self) -> int | None:
+        """Major page faults since the warm-up ended."""
+        if self.faults is None or self.faults_before is None:
+            return None
+        return self.faults - self.faults_before
 
 
 def run_limited(hierarchy: Hierarchy, task: LimitedTask, limit_bytes: int) -> LimitedRun:
     """Runs the model once under `limit_bytes` and the task's limit on processor time.
 
-    The status is `answered` when all texts, or as many as the duration allows, were run; `killed`
+    The status is `answered` when all texts, or as many as the bounds allow, were run; `killed`
     when the kernel killed the process because memory ran out; `timed_out` when the watchdog ended
     it; `failed` when it ended by itself. `total_ns` has the completed queries in any case.
     """
     files = task.files.evict()
-    answered_ns: list[int] = []
-    phase: protocol.Phase = "started"
-    status: LimitedStatus = "answered"
-    message = ""
+    observed = _Observed()
     with limited_group(hierarchy, limit_bytes, task.cpus) as group:
         child = WorkerClient(task.bundle.manifest.name, task.files.launcher, wrap=group.wrap)
         try:
             group.started(child.pid)
-            deadline = time.monotonic() + task.load_timeout_s
-            child.send(
-                load_command(
-                    task.bundle,
-                    child,
-                    threads=task.threads,
-                    first_text=task.texts[0],
-                    announce=True,
-                ),
-                deadline=deadline,
-            )
-            while isinstance(
-                reply := child.receive(protocol.Reply, deadline=deadline), protocol.PhaseReached
-            ):
-                phase = reply.phase
-            deadline = time.monotonic() + 1.5 * task.duration_s
-            command = protocol.RunLimited(tuple(task.texts), round(task.duration_s * 1e9))
-            child.send(command, deadline=deadline)
-            done = False
-            while not done:
-                some = child.receive(protocol.LimitedProgress, deadline=deadline)
-                answered_ns += some.total_ns
-                done = some.done
-            phase = "steady"
+            _load(child, task, observed)
+            _run_texts(child, task, observed)
+            observed.phase = "steady"
         except WorkerLostError as lost:
             killed = lost.returncode == -9 and group.oom_kills() > 0
-            status = "timed_out" if lost.hung else "killed" if killed else "failed"
-            message = str(lost)
+            observed.status = "timed_out" if lost.hung else "killed" if killed else "failed"
+            observed.message = str(lost)
         except (BundleError, DeviceError) as refused:
             # "failed to allocate" in the runtime's words is the message.
-            status, message = "failed", str(refused)
+            observed.status, observed.message = "failed", str(refused)
         finally:
             group.settle()
             child.kill()
         return LimitedRun(
             limit_bytes=limit_bytes,
-            status=status,
-            phase=phase,
-            total_ns=tuple(answered_ns),
+            status=observed.status,
+            phase=observed.phase,
+            total_ns=tuple(observed.total_ns),
             major_faults=group.major_faults(),
             peak_bytes=group.peak_bytes(),
             mechanism=group.mechanism,
             files=files,
-            message=message,
+            message=observed.message,
             cpus=task.cpus,
             throttled_ns=group.throttled_ns(),
             board=task.board,
-            purpose=task.purpose,
             limitations="; ".join(part for part in (group.limitations, task.limitations) if part),
+            purpose=task.purpose,
+            warmup_ns=tuple(observed.warmup_ns),
+            query_major_faults=observed.query_major_faults,
+            first_answer_ns=observed.first_answer_ns,
+            budget=task.budget,
         )
+
+
+def _load(child: WorkerClient, task: LimitedTask, observed: _Observed) -> None:
+    """Loads the model and runs its first text."""
+    deadline = time.monotonic() + task.load_timeout_s
+    load = load_command(
+        task.bundle, child, threads=task.threads, first_text=task.texts[0], announce=True
+    )
+    child.send(load, deadline=deadline)
+    while isinstance(
+        reply := child.receive(protocol.Reply, deadline=deadline), protocol.PhaseReached
+    ):
+        observed.phase = reply.phase
+    if isinstance(reply, protocol.ModelLoaded):
+        observed.first_answer_ns = reply.total_ns
+
+
+def _run_texts(child: WorkerClient, task: LimitedTask, observed: _Observed) -> None:
+    """Runs the texts of the warm-up, then those that count, until a bound is reached."""
+    for texts, duration_s, times_ns in (
+        (task.warmup_texts, task.warmup_s, observed.warmup_ns),
+        (task.texts, task.duration_s, observed.total_ns),
+    ):
+        observed.faults_before = observed.faults
+        if not texts:
+            continue
+        # A query may be running when the time is over.
+        deadline = time.monotonic() + 1.5 * duration_s + 1.0
+        child.send(protocol.RunLimited(tuple(texts), round(duration_s * 1e9)), deadline=deadline)
+        done = False
+        while not done:
+            progress = child.receive(protocol.LimitedProgress, deadline=deadline)
+            times_ns.extend(progress.total_ns)
+            observed.faults = progress.major_faults
+            done = progress.done
+            counts = times_ns is observed.total_ns
+            if counts and not done and task.is_hopeless and task.is_hopeless(times_ns):
+                observed.message = "stopped early: too slow to keep its speed"
+                return
