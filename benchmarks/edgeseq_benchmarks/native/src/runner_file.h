@@ -30,6 +30,7 @@ typedef struct {
 typedef struct {
     runner_head head;
     uint32_t max_tokens;    /* longest input, special tokens included */
+    uint32_t vocabulary_size; /* ids are smaller */
     uint32_t num_logits;    /* labels, or for language modeling the vocabulary's size */
     uint32_t num_labels;    /* 0 for language modeling */
     bool span_labels;       /* labels are BIO tags, decoded under their rules */
