@@ -12,8 +12,9 @@ from edgeseq.api.options import check_options
 from edgeseq.api.progress import ProgressOption, progress_of
 from edgeseq.api.result import Result
 from edgeseq.errors import DeviceError, EdgeseqError
+from edgeseq.formats.result import Runner
 from edgeseq.units import parse_bytes
-from edgeseq_benchmarks.bench.runner import default_settings
+from edgeseq_benchmarks.bench.runner import RUNNERS, default_settings
 from edgeseq_benchmarks.devices.measure import (
     BenchRequest,
     DeviceOutcome,
@@ -32,6 +33,7 @@ class BenchOptions(TypedDict, total=False):
     quick: bool
     memory_limits: Sequence[str | int]
     memory_curve: bool
+    runners: Sequence[Runner]
     cpus: float | None
     board: str | None
     profile: bool
@@ -59,6 +61,7 @@ def bench(
         quick: A few seconds per model instead of a minute.
         memory_limits: Hard limits to also run inside, such as "64MB" or bytes.
         memory_curve: Also find the smallest limit that still works.
+        runners: "native" (the C runner), "python", or both (default), where both can run.
         cpus: Processor time inside the limits, such as 0.5 of a processor.
         board: Also run inside this board's memory and cores.
         profile: Also measure the time per operator.
@@ -71,7 +74,8 @@ def bench(
 
     Raises:
         BundleError: A bundle is damaged or cannot run.
-        DeviceError: The device cannot be reached, was lost, or cannot set a limit.
+        DeviceError: The device cannot be reached, was lost, cannot set a limit, or cannot run the
+            only runner.
         InputError: An option is out of range.
 
     Examples:
@@ -136,6 +140,7 @@ def bench_all(
         threads=options.get("threads", 1),
         memory_limits_bytes=[_limit_bytes(limit) for limit in options.get("memory_limits", ())],
         memory_curve=options.get("memory_curve", False),
+        runners=options.get("runners", RUNNERS),
         profile=options.get("profile", False),
         cpus=options.get("cpus"),
         board=options.get("board"),

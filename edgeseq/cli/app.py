@@ -86,6 +86,11 @@ COMMANDS = {
         "app",
         "Manage saved devices and check their setup.",
     ),
+    "native": CommandEntry(
+        "edgeseq.cli.native",
+        "app",
+        "Build the native runner, a C program that needs no Python.",
+    ),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,23 @@ import edgeseq as es
 from edgeseq.api.bench import BenchOutcome
 from edgeseq.cli.console import JsonOption, print_error, print_note, progress_bars
 from edgeseq.errors import DeviceError, InputError, OutputError
+from edgeseq.formats.result import Runner
 from edgeseq.units import parse_bytes
+
+
+class RunnerChoice(str, Enum):
+    """The values of `--runner`."""
+
+    NATIVE = "native"
+    PYTHON = "python"
+    BOTH = "both"
+
+
+_RUNNERS: dict[RunnerChoice, tuple[Runner, ...]] = {
+    RunnerChoice.NATIVE: ("native",),
+    RunnerChoice.PYTHON: ("python",),
+    RunnerChoice.BOTH: ("native", "python"),
+}
 
 
 def bench(
@@ -31,6 +48,12 @@ def bench(
             "becomes result-DEVICE.json.",
         ),
     ],
+    runner: Annotated[
+        RunnerChoice,
+        typer.Option(
+            help="Process to measure: native (the C runner), python, or both, where both can run."
+        ),
+    ] = RunnerChoice.BOTH,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
     quick: Annotated[
         bool, typer.Option("--quick", help="A few seconds per model instead of a minute.")
@@ -108,6 +131,7 @@ def bench(
             quick=quick,
             memory_limits=[parse_bytes(size, where="--memory") for size in memory or ()],
             memory_curve=memory_curve,
+            runners=_RUNNERS[runner],
             cpus=cpus,
             board=board,
             profile=profile,

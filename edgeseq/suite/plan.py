@@ -111,6 +111,7 @@ def _bench_step(
         "threads": suite.bench.threads,
         "memory_limits": list(suite.bench.memory_limits),
         "memory_curve": list(suite.bench.memory_curve),
+        "runners": list(suite.bench.runners),
     }
     if targets:
         # A name may come to stand for another board.

@@ -66,13 +66,15 @@ class BenchSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[bench]`: how the bundles are measured.
 
     `memory_limits` are limits on the whole process that every bundle is run under; `memory_curve`
-    names the bundles (MODEL-RECIPE) whose latency is measured under shrinking limits.
+    names the bundles (MODEL-RECIPE) whose latency is measured under shrinking limits. Each bundle
+    is measured in each of `runners` that can run it.
     """
 
     quick: bool = False
     threads: int = 1
     memory_limits: tuple[str, ...] = ()
     memory_curve: tuple[str, ...] = ()
+    runners: tuple[Literal["native", "python"], ...] = ("native", "python")
 
 
 class ReportSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

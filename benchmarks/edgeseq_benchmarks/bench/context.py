@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from edgeseq.formats.result import Settings
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
+from edgeseq_benchmarks.bench.machine import Machine
 from edgeseq_benchmarks.bench.partial_result import CheckpointWriter
 
 
@@ -19,9 +20,10 @@ class Timeouts(NamedTuple):
 
 
 class BenchContext(NamedTuple):
-    """The settings of a run, and where its progress goes."""
+    """The settings of a run, the machine that it measures on, and where its progress goes."""
 
     settings: Settings
+    machine: Machine
     timeouts: Timeouts = Timeouts()
     progress: ProgressCallback = no_progress
     checkpoints: CheckpointWriter | None = None

@@ -12,16 +12,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from edgeseq.errors import EdgeseqError
+from edgeseq.errors import BundleError, EdgeseqError
 from edgeseq.formats.bundle import BundleFiles
+from edgeseq.formats.result import ResultRecord, Runner
 
 RUNNER_FILE = "runner.bin"
 
 
 class MachineLostError(EdgeseqError):
-    """The machine that measures cannot be reached any more: nothing else can be measured there."""
+    """The machine that measures cannot be reached any more: nothing else can be measured there.
+
+    `result` is what was measured so far, if there is something.
+    """
 
     exit_code = 4
+    result: ResultRecord | None = None
 
 
 class Connection(Protocol):
@@ -42,13 +47,15 @@ class Launcher(NamedTuple):
     """How the process is started. `command` and `folder` belong to the machine that measures.
 
     `folder` holds the bundle's files there; None is the bundle's own folder on this machine.
-    Without a `connection`, the process is a child of this one.
+    `programs` are the files that the process maps beside them, where they can be copied. Without a
+    `connection`, the process is a child of this one.
     """
 
-    runner: str
+    runner: Runner
     command: tuple[str, ...]
     tokenizer_file: str
     folder: str | None = None
+    programs: tuple[str, ...] = ()
     connection: Connection | None = None
 
     def start_command(self, wrapped: Sequence[str]) -> list[str]:
@@ -58,6 +65,13 @@ class Launcher(NamedTuple):
     def environment(self) -> dict[str, str]:
         """The environment of what this machine starts."""
         return _python_environment(os.environ) if self.runner == "python" else dict(os.environ)
+
+    def with_copies(self, folder: Path) -> Launcher:
+        """The same process on this machine, with copies of all its files in `folder`."""
+        if self.runner == "python":
+            return python_launcher(folder)
+        program, library = (folder / Path(path).name for path in self.programs)
+        return native_launcher(program, library, folder)
 
     def paths(self, bundle: BundleFiles) -> tuple[str, str]:
         """The paths of model and tokenizer, on the machine that measures."""
@@ -79,7 +93,18 @@ def native_launcher(program: Path, library: Path, folder: Path | None = None) ->
     """The native runner on this machine: `program` with LiteRT's `library`."""
     command = (str(program), "worker", str(os.getpid()), "--library", str(library))
     path = None if folder is None else os.path.abspath(folder)  # noqa: PTH100
-    return Launcher("native", command, RUNNER_FILE, path)
+    return Launcher("native", command, RUNNER_FILE, path, (str(program), str(library)))
+
+
+def check_runner_file(bundle: BundleFiles) -> None:
+    """Raises `BundleError` for a bundle that the native runner cannot run."""
+    if not (bundle.path / RUNNER_FILE).is_file():
+        raise BundleError(
+            "the native runner cannot run it",
+            where=bundle.path,
+            found=f"no {RUNNER_FILE}",
+            fix="convert it again, or measure it with --runner python",
+        )
 
 
 def _python_environment(user: Mapping[str, str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from edgeseq.formats.memory_limits import LimitedRun
-from edgeseq.formats.result import DeviceInfo, EnergyWindow, Settings
+from edgeseq.formats.result import DeviceInfo, EnergyWindow
 from edgeseq.units import format_bytes
 from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.context import BenchContext
@@ -15,13 +15,16 @@ from edgeseq_benchmarks.bench.limits.boards import find_board, limits_here
 from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy
 from edgeseq_benchmarks.bench.limits.curve import memory_curve
 from edgeseq_benchmarks.bench.limits.limited_run import LimitedTask, run_limited
-from edgeseq_benchmarks.bench.limits.page_cache import private_files
 from edgeseq_benchmarks.bench.probes.energy import EnergyReader, Meter
 from edgeseq_benchmarks.bench.probes.operator_profile import profile_bundle
-from edgeseq_benchmarks.bench.stages import WARMUP_TEXTS, load_child, slice_command
+from edgeseq_benchmarks.bench.stages import (
+    WARMUP_TEXTS,
+    load_child,
+    slice_command,
+    start_child,
+)
 from edgeseq_benchmarks.bench.subject import Subject
 from edgeseq_benchmarks.bench.validity import stage_checks
-from edgeseq_benchmarks.bench.worker_client import WorkerClient
 
 # More than a minute of the fastest model makes; its times travel as one reply.
 _ENERGY_QUERIES = 3_000_000
@@ -30,7 +33,7 @@ _ENERGY_QUERIES = 3_000_000
 def measure_profiles(subjects: Sequence[Subject], context: BenchContext) -> None:
     """The operator profile of each model, in a separate process."""
     for number, subject in enumerate(subjects):
-        context.report("profile", number, len(subjects), subject.name)
+        context.report("profile", number, len(subjects), subject.title)
         if subject.failed:
             continue
         with subject.optional_stage("profile"):
@@ -58,10 +61,10 @@ def measure_energy(
         time.sleep(duration_s)
     idle = meter.window(queries=0)
     for number, subject in enumerate(subjects):
-        context.report("energy", number, total, subject.name)
+        context.report("energy", number, total, subject.title)
         if subject.failed or idle is None:
             continue
-        with subject.optional_stage("energy"), WorkerClient(subject.name) as child:
+        with subject.optional_stage("energy"), start_child(subject) as child:
             load_child(subject, child, context)
             command = slice_command(
                 subject, subject.order, subject.order[:WARMUP_TEXTS],
@@ -87,20 +90,21 @@ def measure_limited(
         def report(note: str, number: int = number) -> None:
             context.report("limits", number, len(subjects), note)
 
-        report(subject.name)
+        report(subject.title)
         with subject.optional_stage("limits"):
-            _measure_limited(subject, context.settings, hierarchy, device, report)
+            _measure_limited(subject, context, hierarchy, device, report)
         subject.findings += stage_checks.limited_findings(subject.limited)
     context.report("limits", len(subjects), len(subjects))
 
 
 def _measure_limited(
     subject: Subject,
-    settings: Settings,
+    context: BenchContext,
     hierarchy: Hierarchy,
     device: DeviceInfo,
     report: Callable[[str], None],
 ) -> None:
+    settings = context.settings
     needs_curve = settings.memory_curve or subject.name in settings.memory_curve_bundles
     limits = settings.memory_limits_bytes
     if settings.cpus is not None and not limits:
@@ -110,7 +114,8 @@ def _measure_limited(
     # Processor time beyond the quota is waited for.
     slowdown = 1 / min(1.0, settings.cpus or 1.0)
     cold_s = slowdown * max((start.total_ns for start in subject.cold_starts), default=0) / 1e9
-    with private_files(subject.bundle, subject.loaded.mapped_files) as files:
+    mapped, machine = subject.loaded.mapped_files, context.machine
+    with machine.private_files(subject.bundle, subject.launcher, mapped) as files:
         task = LimitedTask(
             bundle=subject.bundle,
             files=files,
@@ -120,11 +125,12 @@ def _measure_limited(
             # Libraries come from the disk, not from the page cache: five times the usual start.
             load_timeout_s=settings.limited_duration_s + 5 * cold_s,
             cpus=settings.cpus,
+            limited_group=machine.limited_group,
         )
 
         def run_under(limit_bytes: int, *, task: LimitedTask) -> LimitedRun:
             run = run_limited(hierarchy, task, limit_bytes)
-            report(f"{subject.name}: {format_bytes(limit_bytes)} {run.status}")
+            report(f"{subject.title}: {format_bytes(limit_bytes)} {run.status}")
             return run
 
         if settings.board:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, TypedDict
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, TypedDict
 import msgspec
 
 import edgeseq
-from edgeseq.errors import DeviceError, InputError
+from edgeseq.errors import BundleError, DeviceError, EdgeseqError, InputError
 from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.bundle_zip import open_bundle
 from edgeseq.formats.result import (
@@ -24,7 +23,7 @@ from edgeseq.formats.result import (
     Finding,
     MachineState,
     ResultRecord,
-    RuntimeInfo,
+    Runner,
     Settings,
 )
 from edgeseq.progress import ProgressCallback, no_progress
@@ -32,15 +31,15 @@ from edgeseq.subprocesses import command_text
 from edgeseq.tasks.head import Head
 from edgeseq_benchmarks.bench import optional_stages, stages, validity
 from edgeseq_benchmarks.bench.context import BenchContext, Timeouts
+from edgeseq_benchmarks.bench.launcher import MachineLostError
 from edgeseq_benchmarks.bench.limits.boards import find_board
 from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy
 from edgeseq_benchmarks.bench.limits.page_cache import scratch_folder
-from edgeseq_benchmarks.bench.limits.unprivileged import find_limiter
+from edgeseq_benchmarks.bench.machine import Machine
 from edgeseq_benchmarks.bench.partial_result import Checkpoints, CheckpointWriter
-from edgeseq_benchmarks.bench.probes.energy import find_reader
-from edgeseq_benchmarks.bench.probes.machine_state import Watch, device_info, is_emulated
 from edgeseq_benchmarks.bench.stream_subject import StreamSubject
 from edgeseq_benchmarks.bench.subject import Subject
+from edgeseq_benchmarks.bench.this_machine import ThisMachine
 from edgeseq_benchmarks.bench.validity import stage_checks
 
 if TYPE_CHECKING:
@@ -66,13 +65,17 @@ class SettingsOptions(TypedDict, total=False):
     board: str | None
     energy: bool
     examples: int | None
+    runners: Sequence[Runner]
+
+
+RUNNERS: tuple[Runner, ...] = ("native", "python")
 
 
 def default_settings(*, quick: bool = False, **options: Unpack[SettingsOptions]) -> Settings:
     """The settings of a full or a quick run.
 
-    Raises `InputError` for less than one thread or example, an impossible number of processors, or
-    an unknown board.
+    Raises `InputError` for less than one thread or example, an impossible number of processors, an
+    unknown board, or an unknown runner.
     """
     cpus, board = options.get("cpus"), options.get("board")
     if cpus is not None and not 0.01 <= cpus <= 1024:
@@ -84,6 +87,14 @@ def default_settings(*, quick: bool = False, **options: Unpack[SettingsOptions])
     if (threads := options.get("threads", 1)) < 1:
         raise InputError("is not a number of threads", where="threads", found=threads)
     examples = options.get("examples")
+    runners = tuple(options.get("runners", RUNNERS))
+    if not runners or len(set(runners)) < len(runners) or not set(runners) <= set(RUNNERS):
+        raise InputError(
+            "is not a choice of runners",
+            where="runners",
+            found=", ".join(runners) or "none",
+            expected=" or ".join(RUNNERS) + ", or both",
+        )
     if examples is not None and examples < 1:
         raise InputError("is not a number of examples", where="--examples", found=examples)
     return Settings(
@@ -101,6 +112,7 @@ def default_settings(*, quick: bool = False, **options: Unpack[SettingsOptions])
         board=board,
         energy=options.get("energy", False),
         examples=examples,
+        runners=runners,
         limited_duration_s=8.0 if quick else 20.0,
         curve_budget_s=25.0 if quick else 120.0,
     )
@@ -114,8 +126,9 @@ def bench(
     command: Sequence[str] = (),
     timeouts: Timeouts | None = None,
     checkpoints: Checkpoints | None = None,
+    machine: Machine | None = None,
 ) -> ResultRecord:
-    """Measures the bundles on this machine.
+    """Measures the bundles, on this machine unless another one is given.
 
     A bundle whose process dies or hangs keeps what was measured, with an invalid finding. However
     the run ends, no process and no control group is left behind.
@@ -127,12 +140,16 @@ def bench(
         command: What the result records as the command that made it.
         timeouts: How long a measured process may be silent.
         checkpoints: Saves unfinished results during the run; none by default.
+        machine: Where the measured processes run.
 
     Raises:
         BundleError: A bundle cannot be read, or none passes the check.
         InputError: No bundle, or two with the same name.
-        DeviceError: This machine cannot set a limit that the settings contain.
+        DeviceError: The machine cannot set a limit that the settings contain, or has not the one
+            runner that they name.
+        MachineLostError: The machine was lost, with the result so far.
     """
+    machine = machine or ThisMachine()
     with ExitStack() as stack:
         scratch = scratch_folder()[0] if any(path.is_file() for path in bundles) else None
         opened = [
@@ -140,19 +157,25 @@ def bench(
             stack.enter_context(open_bundle(path, verify_hashes=False, scratch=scratch))
             for path in bundles
         ]
-        run = _BenchRun(subjects_of(opened, settings), settings, command)
+        run = _BenchRun(subjects_of(opened, settings, machine), settings, command, machine)
         writer = None
         if checkpoints is not None:
             writer = CheckpointWriter(checkpoints, run.result, run.subjects)
-        return run.measure(
-            BenchContext(settings, timeouts or _default_timeouts(), progress, writer)
-        )
+        timeouts = timeouts or _default_timeouts(is_emulated=run.device.emulated)
+        context = BenchContext(settings, machine, timeouts, progress, writer)
+        try:
+            return run.measure(context)
+        except MachineLostError as lost:
+            if any(subject.loaded is not None for subject in run.subjects):
+                unfinished = Finding("unfinished", "invalid", f"the run did not finish: {lost}")
+                lost.result = run.result((unfinished,))
+            raise
 
 
-def _default_timeouts() -> Timeouts:
-    """Timeouts for this machine; an emulated processor is slower than any board."""
+def _default_timeouts(*, is_emulated: bool) -> Timeouts:
+    """Timeouts for a machine; an emulated processor is slower than any board."""
     timeouts = Timeouts()
-    if not is_emulated():
+    if not is_emulated:
         return timeouts
     return Timeouts(*(_EMULATED_PATIENCE * limit_s for limit_s in timeouts))
 
@@ -161,24 +184,30 @@ class _BenchRun:
     """One run of the benchmark, and the observations of the machine in it."""
 
     def __init__(
-        self, subjects: Sequence[Subject], settings: Settings, command: Sequence[str]
+        self,
+        subjects: list[Subject],
+        settings: Settings,
+        command: Sequence[str],
+        machine: Machine,
     ) -> None:
         self.subjects, self._settings, self._command = subjects, settings, tuple(command)
-        self._hierarchy = _find_hierarchy(settings)
-        self._reader = find_reader() if settings.energy else None
+        self._machine = machine
+        self._hierarchy = _find_hierarchy(settings, machine)
+        self._reader = machine.find_energy_reader() if settings.energy else None
         self._idle: EnergyWindow | None = None
-        self._device = device_info()
+        self.device = machine.info()
         self._created_utc = datetime.now(timezone.utc).isoformat(timespec="seconds")
         self._states: list[MachineState] = []
 
     def measure(self, context: BenchContext) -> ResultRecord:
         """Runs all stages."""
         subjects, settings = self.subjects, self._settings
-        watch = Watch()
+        watch = self._machine.watch()
         time.sleep(_QUIET_S)
         self._states.append(watch.read("before"))
         with sigterm_as_interrupt():
             stages.check_bundles(subjects, context)
+            drop_refused(subjects)
             stages.measure_memory(subjects, context)
             stages.measure_cold_starts(subjects, context)
             rounds = stages.measure_rounds(subjects, watch, context)
@@ -189,7 +218,7 @@ class _BenchRun:
             if self._reader is not None:
                 self._idle = optional_stages.measure_energy(subjects, self._reader, context)
             if self._hierarchy is not None:
-                optional_stages.measure_limited(subjects, self._hierarchy, self._device, context)
+                optional_stages.measure_limited(subjects, self._hierarchy, self.device, context)
         watch.read("after")
         time.sleep(_QUIET_S)
         self._states.append(watch.read("after"))
@@ -209,13 +238,13 @@ class _BenchRun:
             created_utc=self._created_utc,
             edgeseq_version=edgeseq.__version__,
             command=self._command,
-            device=self._device,
-            runtime=_runtime(self.subjects),
+            device=self.device,
+            runtime=self._machine.runtime([s.loaded for s in self.subjects if s.loaded]),
             requested=self._settings,
             effective=effective,
             machine=tuple(self._states),
             runs=tuple(subject.run(effective) for subject in self.subjects),
-            findings=(*validity.machine_findings(self._states, self._device), *findings),
+            findings=(*validity.machine_findings(self._states, self.device), *findings),
             git_state=own_git_state(),
             energy_idle=self._idle,
         )
@@ -228,6 +257,7 @@ class _BenchRun:
             self._settings,
             threads=min(self._settings.threads, 1 + max(started, default=0)),
             min_queries=max(self._settings.min_queries, examples),
+            runners=tuple(dict.fromkeys(subject.launcher.runner for subject in self.subjects)),
         )
 
 
@@ -238,15 +268,17 @@ SUBJECT_TYPES: dict[Head, type[Subject]] = {
 }
 
 
-def subjects_of(bundles: Sequence[BundleFiles], settings: Settings) -> list[Subject]:
-    """The bundles with their test examples read.
+def subjects_of(
+    bundles: Sequence[BundleFiles], settings: Settings, machine: Machine | None = None
+) -> list[Subject]:
+    """The bundles with their test examples read, each once for each runner that can run it.
 
     Raises `InputError` for none, for two of one name, and for a curve of a bundle that is not
-    among them; `BundleError` for one whose examples cannot be read.
+    among them; `BundleError` for one whose examples cannot be read; both, or `DeviceError`, for one
+    that no runner of the settings can run.
     """
     check_names(bundles)
-    subjects = [SUBJECT_TYPES[bundle.head](bundle, settings) for bundle in bundles]
-    names = [subject.name for subject in subjects]
+    names = [bundle.manifest.name for bundle in bundles]
     unknown = set(settings.memory_curve_bundles) - set(names)
     if unknown:
         raise InputError(
@@ -254,6 +286,31 @@ def subjects_of(bundles: Sequence[BundleFiles], settings: Settings) -> list[Subj
             found=", ".join(sorted(unknown)),
             expected=" or ".join(names),
         )
+    machine = machine or ThisMachine()
+    return [subject for bundle in bundles for subject in _in_runners(bundle, settings, machine)]
+
+
+def _in_runners(bundle: BundleFiles, settings: Settings, machine: Machine) -> list[Subject]:
+    """The bundle in each runner; the others say why one cannot run it.
+
+    Raises its error when none can.
+    """
+    subjects: list[Subject] = []
+    obstacles: list[tuple[str, EdgeseqError]] = []
+    for runner in settings.runners:
+        try:
+            launcher = machine.launcher(bundle, runner)
+        except (BundleError, DeviceError) as error:
+            obstacles.append((runner, error))
+        else:
+            subjects.append(SUBJECT_TYPES[bundle.head](bundle, settings, launcher))
+    if not subjects:
+        raise obstacles[0][1]
+    for subject in subjects:
+        if len(subjects) > 1:
+            subject.title = f"{subject.name}, {subject.launcher.runner}"
+        for missing, obstacle in obstacles:
+            subject.add_missing_runner(missing, obstacle)
     return subjects
 
 
@@ -272,7 +329,17 @@ def check_names(bundles: Sequence[BundleFiles]) -> None:
             )
 
 
-def _find_hierarchy(settings: Settings) -> Hierarchy | None:
+def drop_refused(subjects: list[Subject]) -> None:
+    """Removes the subjects that their runner refuses where another one has the bundle."""
+    for subject in [subject for subject in subjects if subject.refusal is not None]:
+        others = [other for other in subjects if other.name == subject.name and not other.failed]
+        if subject.refusal is not None and others:
+            subjects.remove(subject)
+            for other in others:
+                other.add_missing_runner(subject.launcher.runner, subject.refusal)
+
+
+def _find_hierarchy(settings: Settings, machine: Machine) -> Hierarchy | None:
     """The way to set limits, looked for before anything is measured; None when not needed.
 
     Raises `DeviceError` when processor time is to be limited and cannot be on this machine.
@@ -280,7 +347,7 @@ def _find_hierarchy(settings: Settings) -> Hierarchy | None:
     curve = settings.memory_curve or settings.memory_curve_bundles
     if not (settings.memory_limits_bytes or curve or settings.cpus or settings.board):
         return None
-    limiter = find_limiter()
+    limiter = machine.find_limiter()
     if settings.cpus and limiter.mechanism.startswith("cgroup") and not limiter.cpu_path:
         raise DeviceError(
             "cannot limit processor time",
@@ -289,15 +356,6 @@ def _find_hierarchy(settings: Settings) -> Hierarchy | None:
             fix="leave --cpus out, or mount the cpu controller",
         )
     return limiter
-
-
-def _runtime(subjects: Sequence[Subject]) -> RuntimeInfo:
-    loaded = next(subject.loaded for subject in subjects if subject.loaded is not None)
-    try:
-        version = metadata.version(loaded.package)
-    except metadata.PackageNotFoundError:
-        version = "unknown"
-    return RuntimeInfo(package=loaded.package, version=version, python=loaded.python)
 
 
 def own_git_state() -> str | None:

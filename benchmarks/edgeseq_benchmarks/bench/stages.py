@@ -9,16 +9,21 @@ from typing import NamedTuple
 
 import msgspec
 
-from edgeseq.errors import EdgeseqError
+from edgeseq.errors import BundleError, DeviceError, EdgeseqError
 from edgeseq.formats.codec import from_builtins
 from edgeseq.formats.result import ColdStart, MachineState, MemoryPhase
 from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.context import BenchContext
-from edgeseq_benchmarks.bench.probes.machine_state import Watch, available_bytes
+from edgeseq_benchmarks.bench.machine import MachineWatch
 from edgeseq_benchmarks.bench.stream_subject import StreamSubject, score_documents
 from edgeseq_benchmarks.bench.subject import Subject
 from edgeseq_benchmarks.bench.verify import verify
-from edgeseq_benchmarks.bench.worker_client import WorkerClient, load_command, lost_while_loading
+from edgeseq_benchmarks.bench.worker_client import (
+    WorkerClient,
+    WorkerLostError,
+    load_command,
+    lost_while_loading,
+)
 
 # The memory stage begins with the longest texts, which decide the peak.
 _LONGEST_TEXTS = 8
@@ -34,13 +39,20 @@ def check_bundles(subjects: Sequence[Subject], context: BenchContext) -> None:
     """
 
     def check(subject: Subject) -> None:
-        subject.findings += verify(
-            subject.bundle,
-            threads=context.settings.threads,
-            texts=subject.texts(subject.order[:WARMUP_TEXTS]),
-            check_timeout_s=context.timeouts.load_s,
-            answer_timeout_s=context.timeouts.answer_s,
-        )
+        try:
+            subject.findings += verify(
+                subject.bundle,
+                subject.launcher,
+                threads=context.settings.threads,
+                texts=subject.texts(subject.order[:WARMUP_TEXTS]),
+                check_timeout_s=context.timeouts.load_s,
+                answer_timeout_s=context.timeouts.answer_s,
+            )
+        except (BundleError, DeviceError) as error:
+            # A process that died or hung is no answer.
+            if not isinstance(error.__cause__, WorkerLostError):
+                subject.refusal = error
+            raise
 
     _run_required_stage("check", check, subjects, context)
 
@@ -63,7 +75,7 @@ def _run_required_stage(
     """Measures each subject that has not failed; raises the first error when all have."""
     failures: list[EdgeseqError] = []
     for number, subject in enumerate(subjects):
-        context.report(stage, number, len(subjects), subject.name)
+        context.report(stage, number, len(subjects), subject.title)
         if subject.failed:
             continue
         with subject.required_stage(stage):
@@ -81,7 +93,7 @@ def _measure_memory(subject: Subject, context: BenchContext) -> None:
     settings, timeouts = context.settings, context.timeouts
     bundle = subject.bundle
     first_text = subject.examples[subject.order[0]].model_input
-    with WorkerClient(subject.name) as child:
+    with start_child(subject) as child:
         with lost_while_loading(bundle):
             load = load_command(
                 bundle, child, threads=settings.threads, first_text=first_text, ledger=True
@@ -137,11 +149,11 @@ def measure_cold_starts(subjects: Sequence[Subject], context: BenchContext) -> N
     total = settings.cold_starts * len(subjects)
     for number in range(settings.cold_starts):
         for position, subject in enumerate(_rotated(subjects, number)):
-            context.report("cold start", number * len(subjects) + position, total, subject.name)
+            context.report("cold start", number * len(subjects) + position, total, subject.title)
             if subject.failed:
                 continue
             first_text = subject.examples[subject.order[number % len(subject.order)]].model_input
-            with subject.required_stage("cold start"), WorkerClient(subject.name) as child:
+            with subject.required_stage("cold start"), start_child(subject) as child:
                 load = load_command(
                     subject.bundle, child, threads=settings.threads, first_text=first_text
                 )
@@ -173,7 +185,7 @@ class RoundsSummary(NamedTuple):
 
 
 def measure_rounds(
-    subjects: Sequence[Subject], watch: Watch, context: BenchContext
+    subjects: Sequence[Subject], watch: MachineWatch, context: BenchContext
 ) -> RoundsSummary:
     """Latency, predictions and the length sweep: all models loaded, interleaved in rounds.
 
@@ -183,13 +195,14 @@ def measure_rounds(
     settings = context.settings
     overhead_ns: tuple[int, ...] = ()
     states: list[MachineState] = []
-    batches = _batches([subject for subject in subjects if not subject.failed])
+    running = [subject for subject in subjects if not subject.failed]
+    batches = _batches(running, context.machine.available_bytes())
     for batch in batches:
         with ExitStack() as stack:
             children: dict[int, WorkerClient] = {}
             for subject in batch:
                 with subject.required_stage("load"):
-                    child = stack.enter_context(WorkerClient(subject.name))
+                    child = stack.enter_context(start_child(subject))
                     children[id(subject)] = child
                     load_child(subject, child, context)
                     overhead_ns = overhead_ns or _measure_overhead(child, context)
@@ -218,9 +231,14 @@ def score_streams(subjects: Sequence[Subject], context: BenchContext) -> None:
     """Perplexity: reads the documents of every language model from beginning to end."""
     for subject in subjects:
         if isinstance(subject, StreamSubject) and not subject.failed:
-            with subject.required_stage("documents"), WorkerClient(subject.name) as child:
+            with subject.required_stage("documents"), start_child(subject) as child:
                 load_child(subject, child, context)
                 score_documents(subject, child, context)
+
+
+def start_child(subject: Subject) -> WorkerClient:
+    """Starts a process for the subject, without its model; raises `DeviceError`."""
+    return WorkerClient(subject.title, subject.launcher)
 
 
 def load_child(subject: Subject, child: WorkerClient, context: BenchContext) -> None:
@@ -231,9 +249,8 @@ def load_child(subject: Subject, child: WorkerClient, context: BenchContext) -> 
     child.request(load, protocol.ModelLoaded, timeout_s=context.timeouts.load_s)
 
 
-def _batches(subjects: Sequence[Subject]) -> list[list[Subject]]:
-    """Subjects whose processes fit into half of the available memory together."""
-    available = available_bytes()
+def _batches(subjects: Sequence[Subject], available: int | None) -> list[list[Subject]]:
+    """Subjects whose processes fit into half of the `available` bytes of memory together."""
     batches: list[list[Subject]] = [[]]
     used_bytes = 0
     for subject in subjects:
@@ -274,13 +291,13 @@ def _sweep_lengths(
     batch: Sequence[Subject], children: dict[int, WorkerClient], context: BenchContext
 ) -> None:
     settings = context.settings
-    lengths = {subject.name: subject.sweep_lengths(settings) for subject in batch}
+    lengths = {id(subject): subject.sweep_lengths(settings) for subject in batch}
     every_length = sorted(set().union(*lengths.values()))
     total = len(every_length)
     for number, tokens in enumerate(every_length):
         context.report("lengths", number, total, f"{tokens} tokens")
         for subject in _rotated(batch, number):
-            if subject.failed or tokens not in lengths[subject.name]:
+            if subject.failed or tokens not in lengths[id(subject)]:
                 continue
             command = protocol.RunLength(
                 tokens=tokens,

@@ -14,6 +14,7 @@ from edgeseq.tasks.examples import StreamExample
 from edgeseq.tasks.predictions import Predictions
 from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.context import BenchContext
+from edgeseq_benchmarks.bench.launcher import Launcher
 from edgeseq_benchmarks.bench.protocol import SliceDone, pack
 from edgeseq_benchmarks.bench.subject import Subject
 from edgeseq_benchmarks.bench.worker_client import WorkerClient
@@ -35,9 +36,11 @@ class StreamSubject(Subject):
     different predictions. Documents are scored in a separate stage (`score_documents`).
     """
 
-    def __init__(self, bundle: BundleFiles, settings: Settings) -> None:
+    def __init__(
+        self, bundle: BundleFiles, settings: Settings, launcher: Launcher | None = None
+    ) -> None:
         """Reads the test documents; raises `BundleError` as `Subject` does."""
-        super().__init__(bundle, settings)
+        super().__init__(bundle, settings, launcher)
         self.documents = tuple(
             example for example in self.examples if isinstance(example, StreamExample)
         )
@@ -98,7 +101,7 @@ def score_documents(subject: StreamSubject, child: WorkerClient, context: BenchC
             )
             subject.findings.append(Finding("part-scored", "note", message))
             break
-        context.report("documents", words, total, subject.name)
+        context.report("documents", words, total, subject.title)
         command = protocol.ScoreDocument(document.text, EOS)
         timeout_s = context.timeouts.answer_s + _WORD_S * len(document.words)
         subject.scores.append(child.request(command, protocol.DocumentScored, timeout_s=timeout_s))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
-from edgeseq.errors import BundleError, DeviceError, OutputError
+from edgeseq.errors import BundleError, DeviceError, EdgeseqError, OutputError
 from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.memory_limits import LimitedRun
 from edgeseq.formats.result import (
@@ -27,6 +27,7 @@ from edgeseq.formats.result import (
 from edgeseq.tasks.examples import AnyExample, labels_of, sample_positions
 from edgeseq.tasks.predictions import Predictions
 from edgeseq_benchmarks.bench import validity
+from edgeseq_benchmarks.bench.launcher import Launcher, python_launcher
 from edgeseq_benchmarks.bench.protocol import (
     ModelLoaded,
     QueryColumns,
@@ -60,12 +61,20 @@ class QueryTable:
 
 
 class Subject:
-    """A bundle under measurement."""
+    """A bundle under measurement in one runner."""
 
-    def __init__(self, bundle: BundleFiles, settings: Settings) -> None:
-        """Reads the test examples; raises `BundleError` when there is none or a line is wrong."""
+    def __init__(
+        self, bundle: BundleFiles, settings: Settings, launcher: Launcher | None = None
+    ) -> None:
+        """Reads the test examples; raises `BundleError` when there is none or a line is wrong.
+
+        `launcher` starts its processes; a Python process on this machine by default.
+        """
         self.bundle = bundle
+        self.launcher = launcher or python_launcher()
         self.name = bundle.manifest.name
+        self.title = self.name
+        """For people: with the runner where the bundle is measured in several."""
         self.examples: tuple[AnyExample, ...] = bundle.read_examples()
         if not self.examples:
             raise BundleError(
@@ -81,6 +90,7 @@ class Subject:
         # One fixed order for every model that has the same examples.
         random.Random(settings.seed).shuffle(self.order)  # noqa: S311
         self.failed = False
+        self.refusal: EdgeseqError | None = None
         self.loaded: ModelLoaded | None = None
         self.slowest_ns = 0
         self.warmup, self.table = QueryTable(), QueryTable()
@@ -159,6 +169,11 @@ class Subject:
         message = f"measurement stopped early ({stage}): {reason}"
         self.findings.append(Finding("process-lost", "invalid", message))
 
+    def add_missing_runner(self, runner: str, reason: EdgeseqError) -> None:
+        """Notes why the bundle was not measured in another runner as well."""
+        message = f"not measured in the {runner} runner: {reason}"
+        self.findings.append(Finding(f"{runner}-not-run", "note", message))
+
     @contextmanager
     def required_stage(self, stage: str) -> Iterator[None]:
         """A stage whose failure ends this bundle's measurement, and no other's."""
@@ -226,7 +241,7 @@ class Subject:
             findings += validity.thread_findings(settings.threads, self.loaded.threads_started)
         return Run(
             bundle=bundle_identity(self.bundle),
-            runner="python",
+            runner=self.launcher.runner,
             warmup=self.warmup.queries(),
             queries=queries,
             lengths=tuple(

@@ -8,15 +8,19 @@ backwards. The parent only reads `bundle.json` and small files.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 from edgeseq.errors import BundleError
 from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.result import Finding
 from edgeseq_benchmarks.bench import protocol, validity
+from edgeseq_benchmarks.bench.launcher import Launcher, python_launcher
 from edgeseq_benchmarks.bench.worker_client import WorkerClient, load_command, lost_while_loading
 
 
 def verify(
     bundle: BundleFiles,
+    launcher: Launcher | None = None,
     *,
     threads: int = 1,
     texts: tuple[protocol.Text, ...] = (),
@@ -25,19 +29,26 @@ def verify(
 ) -> list[Finding]:
     """Checks `bundle` in a separate process; returns findings about its predictions.
 
-    `texts` are run in addition to the golden examples to see whether state leaks from one to the
-    next. Raises `BundleError` when the bundle is invalid, when this runtime cannot load it, and
-    when the process dies or hangs.
+    The files are checked in Python on this machine, the predictions in the process that `launcher`
+    starts. `texts` are run in addition to the golden examples to see whether state leaks from one
+    to the next. Raises `BundleError` when the bundle is invalid, when the runtime cannot load it,
+    and when a process dies or hangs.
     """
+    launcher = launcher or python_launcher()
     golden = bundle.golden.examples
     texts = (*(example.words or example.text for example in golden), *texts)
     token_ids = tuple(example.token_ids for example in golden)
-    with WorkerClient(bundle.manifest.name) as child, lost_while_loading(bundle):
+    with ExitStack() as stack:
+        stack.enter_context(lost_while_loading(bundle))
+        child = stack.enter_context(WorkerClient(bundle.manifest.name))
         child.request(
             protocol.CheckBundle(str(bundle.path.absolute())),
             protocol.BundleChecked,
             timeout_s=check_timeout_s,
         )
+        if launcher.runner != "python":
+            child.end()
+            child = stack.enter_context(WorkerClient(bundle.manifest.name, launcher))
         load = load_command(bundle, child, threads=threads, first_text=texts[0])
         child.request(load, protocol.ModelLoaded, timeout_s=check_timeout_s)
         _run_largest_id(bundle, child, answer_timeout_s)

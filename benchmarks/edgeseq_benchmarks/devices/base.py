@@ -82,3 +82,23 @@ class Device(Protocol):
     def close(self) -> None:
         """Ends the connection; never raises, and may be called twice."""
         ...
+
+
+class StreamingDevice(Device, Protocol):
+    """A device on which a command can have an open input and output for as long as it runs."""
+
+    @property
+    def marker(self) -> bytes:
+        """The end of the line after which a command's own output begins."""
+        ...
+
+    def stream_command(self, command: Sequence[str]) -> list[str]:
+        """What this machine starts so that `command` runs there, with its stdin and stdout.
+
+        The command must end when its input does: that is what it sees of a lost connection.
+        """
+        ...
+
+    def answers(self) -> bool:
+        """Whether the connection is still there."""
+        ...

@@ -33,6 +33,11 @@ exec >/dev/null 2>&1
 if command -v timeout; then timeout {limit_s} cat; else cat; fi
 kill -s KILL 0; }} <&3 3<&- & }} | exec {command} 3<&-
 """
+# A program that reads the connection itself: it sees the end of its input when that is lost.
+_STREAM_SCRIPT = """\
+printf '%s\\n' {marker}
+exec {command}
+"""
 _PUT = """\
 LC_ALL=C; export LC_ALL; umask 077
 if cat >"$1.part" && [ "$(wc -c <"$1.part")" -eq "$2" ] && mv -f -- "$1.part" "$1"; then exit 0; fi
@@ -47,16 +52,37 @@ def shell_line(command: Sequence[str], *, stdin_bytes: int, limit_s: float, mark
     (after those bytes it must stay open) and after `limit_s`. Raises `InputError` for a command
     that cannot be one.
     """
-    if not command or not command[0] or command[0].startswith("-"):
-        raise InputError("is not a command", found=repr(list(command)[:1]))
-    if any("\0" in word for word in command):
-        raise InputError("may not hold a NUL", found=repr(next(w for w in command if "\0" in w)))
+    _check_command(command)
     script = _SCRIPT.format(
         marker=shlex.quote(marker),
         feed=f"head -c {stdin_bytes}" if stdin_bytes else ":",
         limit_s=round(limit_s) + _SLACK_S,
         command=shlex.join(command),
     )
+    return _encoded_line(script)
+
+
+def stream_line(command: Sequence[str], *, marker: str) -> str:
+    """The line that runs `command` with the whole input as its own, after `marker` on a line.
+
+    What it runs must end by itself when its input does. Raises `InputError` for a command that
+    cannot be one.
+    """
+    _check_command(command)
+    return _encoded_line(
+        _STREAM_SCRIPT.format(marker=shlex.quote(marker), command=shlex.join(command))
+    )
+
+
+def _check_command(command: Sequence[str]) -> None:
+    if not command or not command[0] or command[0].startswith("-"):
+        raise InputError("is not a command", found=repr(list(command)[:1]))
+    if any("\0" in word for word in command):
+        raise InputError("may not hold a NUL", found=repr(next(w for w in command if "\0" in w)))
+
+
+def _encoded_line(script: str) -> str:
+    """The line for any login shell that evaluates `script` in `/bin/sh`."""
     encoded = "".join(
         chr(byte) if byte in _PLAIN else f"\\0{byte:03o}" for byte in os.fsencode(script)
     )

@@ -32,7 +32,7 @@ from edgeseq.subprocesses import (
 )
 from edgeseq_benchmarks.devices.address import DeviceAddress, DeviceKind
 from edgeseq_benchmarks.devices.base import DeviceLostError
-from edgeseq_benchmarks.devices.remote_shell import put_script, shell_line
+from edgeseq_benchmarks.devices.remote_shell import put_script, shell_line, stream_line
 from edgeseq_benchmarks.devices.ssh_errors import explain
 
 # A link that is silent for three of these is dead (ssh_config(5), ServerAliveCountMax).
@@ -175,13 +175,7 @@ class SshDevice:
         after_marker = _AfterMarker(self._marker.encode(), on_line) if on_line else None
         try:
             finished = run_command(
-                # Without the master it must not connect by itself, hence the failing proxy.
-                [
-                    *("ssh", *self._settings, "-o", "BatchMode=yes", "-o", "ProxyCommand=false"),
-                    *("-o", "ControlMaster=no", "-o", f"ControlPath={socket}"),
-                    *("-o", "RemoteCommand=none", "-o", "LogLevel=ERROR", "-T"),
-                    *(*self._login, "--", self._host, line),
-                ],
+                self._client_command(socket, line),
                 timeout_s=timeout_s,
                 stdin=stdin,
                 on_line=after_marker,
@@ -197,12 +191,31 @@ class SshDevice:
                 worth_retrying=True,
             ) from error
         # 255 is ssh's own status, but a command may end with it too.
-        if finished.returncode == 255 and not self._answers():
+        if finished.returncode == 255 and not self.answers():
             raise explain(finished.stderr, self.name, self._hint, timeout_s, was_connected=True)
         if on_line is not None or output is not None:
             return finished
         _, _, stdout = finished.stdout.partition(self._marker.encode() + b"\n")
         return CommandOutput(finished.returncode, stdout, finished.stderr)
+
+    @property
+    def marker(self) -> bytes:
+        """See `StreamingDevice.marker`."""
+        return self._marker.encode()
+
+    def stream_command(self, command: Sequence[str]) -> list[str]:
+        """See `StreamingDevice.stream_command`."""
+        return self._client_command(self._socket(), stream_line(command, marker=self._marker))
+
+    def _client_command(self, socket: Path, line: str) -> list[str]:
+        """The client that runs a line through the connection."""
+        return [
+            # Without the master it must not connect by itself, hence the failing proxy.
+            *("ssh", *self._settings, "-o", "BatchMode=yes", "-o", "ProxyCommand=false"),
+            *("-o", "ControlMaster=no", "-o", f"ControlPath={socket}"),
+            *("-o", "RemoteCommand=none", "-o", "LogLevel=ERROR", "-T"),
+            *(*self._login, "--", self._host, line),
+        ]
 
     def put(self, source: Path, target: PurePosixPath, *, timeout_s: float) -> None:
         """See `Device.put`: written to a temporary file, and renamed once it is complete."""
@@ -235,8 +248,8 @@ class SshDevice:
             raise DeviceLostError("is not connected", where=self.name, worth_retrying=True)
         return self._folder / "s"
 
-    def _answers(self) -> bool:
-        """Whether the connection is still there."""
+    def answers(self) -> bool:
+        """See `StreamingDevice.answers`."""
         if self._master is None or self._master.returncode is not None:
             return False
         command = ["ssh", *self._settings, "-o", f"ControlPath={self._socket()}"]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -44,6 +44,7 @@ class BenchArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory_limits: list[str]
     memory_curve: list[str]
     identity: dict[str, str]
+    runners: list[Literal["native", "python"]] = ["native", "python"]
     out: str | None = None
     on: list[str] = []
     python: str | None = None
@@ -67,6 +68,7 @@ def _settings(request: BenchArguments, *, limited: bool = True) -> Settings:
         threads=request.threads,
         memory_limits_bytes=[parse_bytes(limit) for limit in request.memory_limits if limited],
         memory_curve_bundles=request.memory_curve if limited else [],
+        runners=request.runners,
     )
 
 
@@ -74,6 +76,7 @@ def _command(request: BenchArguments) -> list[str]:
     """The command that measures the same."""
     command = ["edgeseq", "bench", *request.bundles, "--threads", str(request.threads)]
     command += ["--quick"] if request.quick else []
+    command += ["--runner", request.runners[0]] if len(request.runners) == 1 else []
     for name, values in (("--memory", request.memory_limits), ("--on", request.on)):
         command += [word for value in values for word in (name, value)]
     return command

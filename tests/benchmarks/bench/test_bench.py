@@ -226,7 +226,7 @@ def test_a_limit_that_this_machine_cannot_set_is_refused_at_once(
     make_bundle: MakeBundle, brief: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     without_cpu = Hierarchy("cgroup-v1", tmp_path)
-    monkeypatch.setattr("edgeseq_benchmarks.bench.runner.find_limiter", lambda: without_cpu)
+    monkeypatch.setattr("edgeseq_benchmarks.bench.this_machine.find_limiter", lambda: without_cpu)
     limited = msgspec.structs.replace(brief, cpus=0.5)
     with pytest.raises(DeviceError, match="cannot limit processor time"):
         bench([make_bundle("plain")], settings=limited)

@@ -179,7 +179,7 @@ def test_a_run_measures_energy_or_says_that_it_was_not(
     path = make_bundle("kettle")
     # First the idle machine at 2 W, then 3 W for as long as the model answers.
     monkeypatch.setattr(
-        "edgeseq_benchmarks.bench.runner.find_reader", lambda: Steps(*[2.0] * 10, 3.0)
+        "edgeseq_benchmarks.bench.this_machine.find_reader", lambda: Steps(*[2.0] * 10, 3.0)
     )
     result = bench([path], settings=asked)
     assert result.energy_idle is not None
@@ -193,7 +193,7 @@ def test_a_run_measures_energy_or_says_that_it_was_not(
     make_report([tmp_path / "result.json"]).save(tmp_path / "report")
     for page in ("report.md", "report.html"):
         assert "mJ per query above idle (steps" in (tmp_path / "report" / page).read_text()
-    monkeypatch.setattr("edgeseq_benchmarks.bench.runner.find_reader", lambda: None)
+    monkeypatch.setattr("edgeseq_benchmarks.bench.this_machine.find_reader", lambda: None)
     result = bench([path], settings=asked)
     assert (result.energy_idle, result.runs[0].energy) == (None, None)
     assert "energy-not-measured" in {finding.code for finding in result.findings}

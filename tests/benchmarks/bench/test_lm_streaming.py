@@ -21,6 +21,7 @@ from edgeseq_benchmarks.bench.context import BenchContext
 from edgeseq_benchmarks.bench.predictor import continue_texts
 from edgeseq_benchmarks.bench.runner import default_settings, subjects_of
 from edgeseq_benchmarks.bench.stream_subject import QUICK_WORDS, StreamSubject, score_documents
+from edgeseq_benchmarks.bench.this_machine import ThisMachine
 from edgeseq_benchmarks.bench.verify import verify
 from edgeseq_benchmarks.bench.worker_client import WorkerClient, load_command
 
@@ -186,7 +187,7 @@ def test_a_subject_scores_whole_documents(
     (subject,) = subjects_of([bundle], default_settings(quick=True))
     assert isinstance(subject, StreamSubject)
     assert subject.predictions() is None
-    score_documents(subject, child, BenchContext(default_settings()))
+    score_documents(subject, child, BenchContext(default_settings(), ThisMachine()))
     found = subject.predictions()
     assert found is not None
     assert found.counts == (120, 0, 1, 75)
@@ -205,7 +206,7 @@ def test_a_quick_run_says_how_much_it_scored(
     assert QUICK_WORDS > 100
     (subject,) = subjects_of([bundle], default_settings(quick=True))
     assert isinstance(subject, StreamSubject)
-    score_documents(subject, child, BenchContext(default_settings(quick=True)))
+    score_documents(subject, child, BenchContext(default_settings(quick=True), ThisMachine()))
     assert len(subject.scores) == 1
     assert "first 1 of 4 documents, 120 of 196 words" in subject.findings[-1].message
 

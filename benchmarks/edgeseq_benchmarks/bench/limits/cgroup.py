@@ -127,6 +127,28 @@ def _remove_left_over(path: Path) -> None:
                 group.rmdir()
 
 
+def cpu_quota_us(cpus: float) -> tuple[int, int]:
+    """Quota and period of `cpus` seconds of processor time per second.
+
+    In slices of 10 ms, so that a query feels a slower processor and not a pause of many ms; of 100
+    ms where the kernel's least quota of 1 ms would be more than `cpus`.
+    """
+    period_us = 10_000 if cpus >= 0.1 else 100_000
+    return max(1_000, round(cpus * period_us)), period_us
+
+
+def enter_groups(groups: Sequence[Path | None], command: Sequence[str]) -> list[str]:
+    """The command that starts `command` inside the groups that there are.
+
+    The shell puts itself in and becomes the program, so every page that the program touches is the
+    group's. Its script is a constant; the parts come as arguments.
+    """
+    script = 'while [ "$1" != -- ]; do echo $$ > "$1" || exit 1; shift; done; shift; exec "$@"'
+    existing = dict.fromkeys(path for path in groups if path is not None)
+    files = [str(path / "cgroup.procs") for path in existing]
+    return ["/bin/sh", "-c", script, "sh", *files, "--", *command]
+
+
 class MemoryGroup:
     """A control group with a hard limit, made by `memory_group`.
 
@@ -155,15 +177,10 @@ class MemoryGroup:
         self._write_if_there("memory.swappiness", "0")
 
     def limit_cpus(self, cpus: float) -> None:
-        """Sets the processor time that the group gets: `cpus` seconds per second.
-
-        In slices of 10 ms, so that a query feels a slower processor and not a pause of many ms;
-        of 100 ms where the kernel's least quota of 1 ms would be more than `cpus`.
-        """
+        """Sets the processor time that the group gets: `cpus` seconds per second."""
         if self.cpu is None:
             raise OSError(errno.ENOENT, "no control group for processor time")
-        period_us = 10_000 if cpus >= 0.1 else 100_000
-        quota_us = max(1_000, round(cpus * period_us))
+        quota_us, period_us = cpu_quota_us(cpus)
         if self._v2:
             (self.cpu / "cpu.max").write_text(f"{quota_us} {period_us}")
             return
@@ -176,15 +193,8 @@ class MemoryGroup:
                 (self.path / name).write_text(text)
 
     def wrap(self, command: Sequence[str]) -> list[str]:
-        """The command that starts `command` inside the group.
-
-        The shell puts itself in and becomes the program, so every page that the program touches
-        is the group's. Its script is a constant; the parts come as arguments.
-        """
-        script = 'while [ "$1" != -- ]; do echo $$ > "$1" || exit 1; shift; done; shift; exec "$@"'
-        groups = dict.fromkeys(path for path in (self.path, self.cpu) if path is not None)
-        files = [str(path / "cgroup.procs") for path in groups]
-        return ["/bin/sh", "-c", script, "sh", *files, "--", *command]
+        """The command that starts `command` inside the group."""
+        return enter_groups([self.path, self.cpu], command)
 
     def started(self, pid: int) -> None:
         """Nothing: the process has put itself in."""

@@ -11,8 +11,8 @@ from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.memory_limits import LimitedRun, LimitedStatus, LimitPurpose
 from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy
-from edgeseq_benchmarks.bench.limits.page_cache import PrivateFiles
-from edgeseq_benchmarks.bench.limits.unprivileged import limited_group
+from edgeseq_benchmarks.bench.limits.page_cache import FreshFiles
+from edgeseq_benchmarks.bench.limits.unprivileged import LimitedGroup, limited_group
 from edgeseq_benchmarks.bench.worker_client import WorkerClient, WorkerLostError, load_command
 
 
@@ -23,11 +23,12 @@ class LimitedTask(NamedTuple):
     the files has been read once, then `texts` for up to `duration_s`. The watchdog ends it when it
     has not loaded within `load_timeout_s`, or is silent for longer than such a time and a half.
     Once `is_hopeless` says so of the times so far, in ns, the rest is left out. `cpus` is a limit
-    on processor time; `board`, `limitations`, `purpose` and `budget` are for the record.
+    on processor time; `board`, `limitations`, `purpose` and `budget` are for the record;
+    `limited_group` makes the group.
     """
 
     bundle: BundleFiles
-    files: PrivateFiles
+    files: FreshFiles
     texts: Sequence[protocol.Text]
     threads: int
     duration_s: float
@@ -40,6 +41,7 @@ class LimitedTask(NamedTuple):
     limitations: str = ""
     purpose: LimitPurpose = "limit"
     budget: str = ""
+    limited_group: LimitedGroup = limited_group
 
 
 class _Observed:
@@ -72,7 +74,7 @@ def run_limited(hierarchy: Hierarchy, task: LimitedTask, limit_bytes: int) -> Li
     """
     files = task.files.evict()
     observed = _Observed()
-    with limited_group(hierarchy, limit_bytes, task.cpus) as group:
+    with task.limited_group(hierarchy, limit_bytes, task.cpus) as group:
         child = WorkerClient(task.bundle.manifest.name, task.files.launcher, wrap=group.wrap)
         try:
             group.started(child.pid)

@@ -2,9 +2,9 @@
 
 The kernel charges a page of a file to the control group that reads it first. Pages that are in
 memory already cost a limited process nothing, which would make its limit meaningless. So the bundle
-is copied, and the copy and the runtime's libraries are dropped from the page cache
-(posix_fadvise(2), POSIX_FADV_DONTNEED; pages that another process has mapped remain, and are
-counted with mincore(2)).
+is copied, with the native runner and its library, and the copies and other libraries are dropped
+from the page cache (posix_fadvise(2), POSIX_FADV_DONTNEED; pages that another process has mapped
+remain, and are counted with mincore(2)).
 """
 
 from __future__ import annotations
@@ -18,34 +18,46 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from edgeseq.errors import OutputError
 from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.drafts import temporary_folder
 from edgeseq.formats.storage import os_errors_as_output_errors
 from edgeseq.units import format_bytes
-from edgeseq_benchmarks.bench.launcher import python_launcher
+from edgeseq_benchmarks.bench.launcher import Launcher, python_launcher
 
-_NEEDED = ("model.tflite", "tokenizer.json", "labels.json")
 # Pages of these are memory themselves: they cannot be read from a disk again.
 _MEMORY_FILE_SYSTEMS = frozenset({"tmpfs", "ramfs", "rootfs", "devtmpfs"})
 
 
-class PrivateFiles:
-    """A copy of a bundle's files, and the library files that its process maps."""
+class FreshFiles(Protocol):
+    """Files that no other process has mapped; `launcher` starts a process with them."""
 
-    def __init__(self, folder: Path, libraries: Sequence[str], *, on_disk: bool) -> None:
-        self.folder = folder
-        self.launcher = python_launcher(folder)
+    @property
+    def launcher(self) -> Launcher: ...
+
+    def evict(self) -> str:
+        """Drops all of them from the page cache; describes what remains in it."""
+
+
+class PrivateFiles:
+    """A copy of the files of a bundle and its process, and the library files that it maps."""
+
+    def __init__(
+        self, copies: Sequence[Path], launcher: Launcher, libraries: Sequence[str], *, on_disk: bool
+    ) -> None:
+        self.launcher = launcher
+        self.folder = copies[0].parent
+        self._copies = tuple(map(str, copies))
         self._libraries = tuple(libraries)
         self._on_disk = on_disk
 
     def evict(self) -> str:
-        """Drops all of them from the page cache; describes what remains in it."""
-        copies = [str(self.folder / name) for name in _NEEDED]
-        for path in (*copies, *self._libraries):
+        """See `FreshFiles.evict`."""
+        for path in (*self._copies, *self._libraries):
             evict(path)
-        copies_left = sum(resident_bytes(path) for path in copies)
+        copies_left = sum(resident_bytes(path) for path in self._copies)
         libraries_left = sum(resident_bytes(path) for path in self._libraries)
         total = sum(Path(path).stat().st_size for path in self._libraries)
         copy = "own copy of the bundle, "
@@ -62,26 +74,40 @@ class PrivateFiles:
 
 
 @contextmanager
-def private_files(bundle: BundleFiles, mapped: Iterable[str]) -> Iterator[PrivateFiles]:
-    """A copy of `bundle` for as long as the block lasts.
+def private_files(
+    bundle: BundleFiles, mapped: Iterable[str], launcher: Launcher | None = None
+) -> Iterator[PrivateFiles]:
+    """A copy of `bundle`, and of the programs of `launcher`, for as long as the block lasts.
 
-    `mapped` are the files that a process with this model had mapped; those of the bundle are
+    `mapped` are the files that a process with this model had mapped; those that are copied are
     left out. Raises `OutputError` when the copy cannot be written.
     """
+    launcher = launcher or python_launcher()
     scratch, on_disk = scratch_folder(bundle.path.parent)
+    originals = [bundle.path / name for name in ("model.tflite", launcher.tokenizer_file)]
+    originals += [*map(Path, launcher.programs)]
     with temporary_folder(scratch) as folder:
-        for name in _NEEDED:
-            with os_errors_as_output_errors(folder / name):
-                shutil.copyfile(bundle.path / name, folder / name)
-                with (folder / name).open("rb") as file:
-                    os.fsync(file.fileno())  # only pages that are on the disk can be dropped
+        copies = [_copy_to_disk(path, folder) for path in originals]
         bundle_path = os.path.realpath(bundle.path)
+        copied = {os.path.realpath(path) for path in originals}
         libraries = [
             path
             for path in mapped
-            if not path.startswith(f"{bundle_path}/") and Path(path).is_file()
+            if not path.startswith(f"{bundle_path}/")
+            and os.path.realpath(path) not in copied
+            and Path(path).is_file()
         ]
-        yield PrivateFiles(folder, libraries, on_disk=on_disk)
+        yield PrivateFiles(copies, launcher.with_copies(folder), libraries, on_disk=on_disk)
+
+
+def _copy_to_disk(source: Path, folder: Path) -> Path:
+    """Copies a file into `folder`; only pages that are on the disk can be dropped."""
+    target = folder / source.name
+    with os_errors_as_output_errors(target):
+        shutil.copy(source, target)  # with its mode: programs are among them
+        with target.open("rb") as file:
+            os.fsync(file.fileno())
+    return target
 
 
 def scratch_folder(fallback: Path | None = None) -> tuple[Path, bool]:

@@ -13,8 +13,8 @@ import math
 import os
 import resource
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -58,6 +58,10 @@ class LimitGroup(Protocol):
 
     def throttled_ns(self) -> int | None:
         """Time waited for processor time beyond the quota; None where it is not known."""
+
+
+LimitedGroup = Callable[[Hierarchy, int, float | None], AbstractContextManager[LimitGroup]]
+"""Makes a group with limits on memory, in bytes, and on processors, for the time of a block."""
 
 
 def find_limiter() -> Hierarchy:
