@@ -44,7 +44,7 @@ class BenchArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory_limits: list[str]
     memory_curve: list[str]
     identity: dict[str, str]
-    runners: list[Literal["native", "python"]] = ["native", "python"]
+    runners: tuple[Literal["native", "python"], ...] = ("native", "python")
     out: str | None = None
     on: list[str] = []
     python: str | None = None
