@@ -34,6 +34,7 @@ class BenchOptions(TypedDict, total=False):
     memory_limits: Sequence[str | int]
     memory_curve: bool
     runners: Sequence[Runner]
+    working_memory: bool
     cpus: float | None
     board: str | None
     profile: bool
@@ -60,7 +61,8 @@ def bench(
         threads: Threads of the runtime.
         quick: A few seconds per model instead of a minute.
         memory_limits: Hard limits to also run inside, such as "64MB" or bytes.
-        memory_curve: Also find the smallest limit that still works.
+        memory_curve: Also find the smallest limit that still answers.
+        working_memory: Search for the smallest limit that keeps the speed (default True).
         runners: "native" (the C runner), "python", or both (default), where both can run.
         cpus: Processor time inside the limits, such as 0.5 of a processor.
         board: Also run inside this board's memory and cores.
@@ -141,6 +143,7 @@ def bench_all(
         memory_limits_bytes=[_limit_bytes(limit) for limit in options.get("memory_limits", ())],
         memory_curve=options.get("memory_curve", False),
         runners=options.get("runners", RUNNERS),
+        working_memory=options.get("working_memory", True),
         profile=options.get("profile", False),
         cpus=options.get("cpus"),
         board=options.get("board"),

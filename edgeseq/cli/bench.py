@@ -64,8 +64,15 @@ def bench(
     ] = None,
     memory_curve: Annotated[
         bool,
-        typer.Option("--memory-curve", help="Also find the smallest limit that still works."),
+        typer.Option("--memory-curve", help="Also find the smallest limit that still answers."),
     ] = False,
+    working_memory: Annotated[
+        bool,
+        typer.Option(
+            "--working-memory/--no-working-memory",
+            help="Search for the smallest memory limit that keeps the speed.",
+        ),
+    ] = True,
     cpus: Annotated[
         float | None,
         typer.Option(help="Processors available under the limits, such as 0.5."),
@@ -132,6 +139,7 @@ def bench(
             memory_limits=[parse_bytes(size, where="--memory") for size in memory or ()],
             memory_curve=memory_curve,
             runners=_RUNNERS[runner],
+            working_memory=working_memory,
             cpus=cpus,
             board=board,
             profile=profile,

@@ -71,7 +71,8 @@ class Settings(msgspec.Struct, frozen=True):
     second under each limit; `board` names the board whose memory and cores are a limit here.
     `examples` is the number of test examples, the same ones on every machine (None: all).
     Memory is steady after the 8 longest texts and `steady_texts` others. Each bundle is measured
-    in each of `runners`, and its minimum working memory is searched for with `working_memory`.
+    in each of `runners`, and its minimum working memory is searched for with `working_memory`,
+    for up to `search_budget_s`.
     """
 
     threads: int
@@ -99,6 +100,7 @@ class Settings(msgspec.Struct, frozen=True):
     steady_texts: int = 64
     runners: tuple[Runner, ...] = ("python",)
     working_memory: bool = False
+    search_budget_s: float = 60.0
 
 
 class MachineState(msgspec.Struct, frozen=True):

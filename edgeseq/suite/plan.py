@@ -112,6 +112,7 @@ def _bench_step(
         "memory_limits": list(suite.bench.memory_limits),
         "memory_curve": list(suite.bench.memory_curve),
         "runners": list(suite.bench.runners),
+        "working_memory": suite.bench.working_memory,
     }
     if targets:
         # A name may come to stand for another board.

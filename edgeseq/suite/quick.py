@@ -29,7 +29,12 @@ def quick_suite(suite: Suite) -> Suite:
     data: DataSection = msgspec.structs.replace(
         suite.data, max_train=TRAIN_TEXTS, max_dev=OTHER_TEXTS, max_test=OTHER_TEXTS
     )
-    bench = BenchSection(quick=True, threads=suite.bench.threads, runners=suite.bench.runners)
+    bench = BenchSection(
+        quick=True,
+        threads=suite.bench.threads,
+        runners=suite.bench.runners,
+        working_memory=suite.bench.working_memory,
+    )
     shorter = _quick_stream if task_of(suite.task).is_streaming else _quick_model
     models = tuple(shorter(model) for model in suite.models)
     return msgspec.structs.replace(

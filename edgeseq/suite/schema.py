@@ -66,8 +66,9 @@ class BenchSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[bench]`: how the bundles are measured.
 
     `memory_limits` are limits on the whole process that every bundle is run under; `memory_curve`
-    names the bundles (MODEL-RECIPE) whose latency is measured under shrinking limits. Each bundle
-    is measured in each of `runners` that can run it.
+    names the bundles (MODEL-RECIPE) whose latency is measured under shrinking limits. With
+    `working_memory` the smallest limit that keeps the speed is searched for, for every bundle. Each
+    bundle is measured in each of `runners` that can run it.
     """
 
     quick: bool = False
@@ -75,6 +76,7 @@ class BenchSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory_limits: tuple[str, ...] = ()
     memory_curve: tuple[str, ...] = ()
     runners: tuple[Literal["native", "python"], ...] = ("native", "python")
+    working_memory: bool = True
 
 
 class ReportSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -194,6 +194,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> Settings:
         length_samples=3,
         limited_duration_s=2.0,
         limited_queries=20,
+        working_memory=False,
     )
 
 

@@ -29,7 +29,7 @@ from edgeseq.formats.result import (
 from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq.subprocesses import command_text
 from edgeseq.tasks.head import Head
-from edgeseq_benchmarks.bench import optional_stages, stages, validity
+from edgeseq_benchmarks.bench import limited_stage, optional_stages, stages, validity
 from edgeseq_benchmarks.bench.context import BenchContext, Timeouts
 from edgeseq_benchmarks.bench.launcher import MachineLostError
 from edgeseq_benchmarks.bench.limits.boards import find_board
@@ -65,6 +65,7 @@ class SettingsOptions(TypedDict, total=False):
     board: str | None
     energy: bool
     examples: int | None
+    working_memory: bool
     runners: Sequence[Runner]
 
 
@@ -115,6 +116,8 @@ def default_settings(*, quick: bool = False, **options: Unpack[SettingsOptions])
         runners=runners,
         limited_duration_s=8.0 if quick else 20.0,
         curve_budget_s=25.0 if quick else 120.0,
+        search_budget_s=30.0 if quick else 60.0,
+        working_memory=options.get("working_memory", True),
     )
 
 
@@ -218,7 +221,7 @@ class _BenchRun:
             if self._reader is not None:
                 self._idle = optional_stages.measure_energy(subjects, self._reader, context)
             if self._hierarchy is not None:
-                optional_stages.measure_limited(subjects, self._hierarchy, self.device, context)
+                limited_stage.measure_limited(subjects, self._hierarchy, self.device, context)
         watch.read("after")
         time.sleep(_QUIET_S)
         self._states.append(watch.read("after"))
@@ -257,6 +260,7 @@ class _BenchRun:
             self._settings,
             threads=min(self._settings.threads, 1 + max(started, default=0)),
             min_queries=max(self._settings.min_queries, examples),
+            working_memory=any(subject.working_memory for subject in self.subjects),
             runners=tuple(dict.fromkeys(subject.launcher.runner for subject in self.subjects)),
         )
 
@@ -344,8 +348,8 @@ def _find_hierarchy(settings: Settings, machine: Machine) -> Hierarchy | None:
 
     Raises `DeviceError` when processor time is to be limited and cannot be on this machine.
     """
-    curve = settings.memory_curve or settings.memory_curve_bundles
-    if not (settings.memory_limits_bytes or curve or settings.cpus or settings.board):
+    searches = settings.working_memory or settings.memory_curve or settings.memory_curve_bundles
+    if not (settings.memory_limits_bytes or searches or settings.cpus or settings.board):
         return None
     limiter = machine.find_limiter()
     if settings.cpus and limiter.mechanism.startswith("cgroup") and not limiter.cpu_path:

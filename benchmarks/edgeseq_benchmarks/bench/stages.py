@@ -26,7 +26,7 @@ from edgeseq_benchmarks.bench.worker_client import (
 )
 
 # The memory stage begins with the longest texts, which decide the peak.
-_LONGEST_TEXTS = 8
+LONGEST_TEXTS = 8
 # At the start of each round, to refill caches after another model's slice; recorded apart.
 WARMUP_TEXTS = 4
 _OVERHEAD_QUERIES = 2000
@@ -100,8 +100,7 @@ def _measure_memory(subject: Subject, context: BenchContext) -> None:
             )
             loaded = child.request(load, protocol.ModelLoaded, timeout_s=timeouts.load_s)
         subject.loaded = loaded
-        longest = sorted(subject.order, key=lambda number: -len(subject.examples[number].text))
-        steady = [*longest[:_LONGEST_TEXTS], *subject.order[: settings.steady_texts]]
+        steady = [*subject.longest_examples(LONGEST_TEXTS), *subject.order[: settings.steady_texts]]
         texts = slice_command(subject, steady, (), min_queries=0, max_queries=0, min_duration_s=0)
 
         def run_steady_phase() -> tuple[MemoryPhase, int]:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from edgeseq.errors import BundleError, DeviceError, EdgeseqError, OutputError
 from edgeseq.formats.bundle import BundleFiles
-from edgeseq.formats.memory_limits import LimitedRun
+from edgeseq.formats.memory_limits import LimitedRun, WorkingMemorySearch
 from edgeseq.formats.result import (
     BundleIdentity,
     ColdStart,
@@ -100,6 +100,7 @@ class Subject:
         self.after_weight_release: MemoryPhase | None = None
         self.cold_starts: list[ColdStart] = []
         self.limited: list[LimitedRun] = []
+        self.working_memory: WorkingMemorySearch | None = None
         self.profile: OperatorProfile | None = None
         self.energy: EnergyWindow | None = None
         self._predicted: dict[int, tuple[int, ...]] = {}
@@ -216,6 +217,15 @@ class Subject:
         return max(phase.peak_bytes or phase.rss_bytes for phase in self.memory)
 
     @property
+    def anonymous_bytes(self) -> int:
+        """Memory that the kernel cannot drop, once the model has answered."""
+        return self.memory[-1].anonymous_bytes
+
+    def longest_examples(self, count: int) -> list[int]:
+        """The indices of the `count` longest test examples, the longest first."""
+        return sorted(self.order, key=lambda number: -len(self.examples[number].text))[:count]
+
+    @property
     def by_word(self) -> bool:
         """Whether an example has a label per word."""
         return self.bundle.head != "text-classification"
@@ -258,6 +268,7 @@ class Subject:
             threads_started=None if self.loaded is None else self.loaded.threads_started,
             profile=self.profile,
             energy=self.energy,
+            working_memory=self.working_memory,
         )
 
 

@@ -43,6 +43,7 @@ class BenchArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threads: int
     memory_limits: list[str]
     memory_curve: list[str]
+    working_memory: bool
     identity: dict[str, str]
     runners: tuple[Literal["native", "python"], ...] = ("native", "python")
     out: str | None = None
@@ -69,6 +70,7 @@ def _settings(request: BenchArguments, *, limited: bool = True) -> Settings:
         memory_limits_bytes=[parse_bytes(limit) for limit in request.memory_limits if limited],
         memory_curve_bundles=request.memory_curve if limited else [],
         runners=request.runners,
+        working_memory=request.working_memory,
     )
 
 
@@ -77,6 +79,7 @@ def _command(request: BenchArguments) -> list[str]:
     command = ["edgeseq", "bench", *request.bundles, "--threads", str(request.threads)]
     command += ["--quick"] if request.quick else []
     command += ["--runner", request.runners[0]] if len(request.runners) == 1 else []
+    command += [] if request.working_memory else ["--no-working-memory"]
     for name, values in (("--memory", request.memory_limits), ("--on", request.on)):
         command += [word for value in values for word in (name, value)]
     return command

@@ -20,9 +20,11 @@ from edgeseq.formats.bundle import Golden, GoldenExample, read_bundle
 from edgeseq.formats.result import Run, Settings, read_result
 from edgeseq.formats.storage import write_json
 from edgeseq.progress import ProgressUpdate
+from edgeseq.reporting.run_statistics import working_memory_of
 from edgeseq.tasks.examples import TextExample
 from edgeseq_benchmarks.bench.context import Timeouts
 from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy
+from edgeseq_benchmarks.bench.limits.working_memory import resolution_bytes
 from edgeseq_benchmarks.bench.runner import bench
 
 MakeBundle = Callable[..., Path]
@@ -247,6 +249,40 @@ def test_limits_and_curve_are_part_of_the_run(
     assert curve
     assert curve == sorted(curve, reverse=True)
     assert codes(run) == set()
+
+
+@pytest.mark.cgroup
+def test_the_working_memory_is_searched_for(
+    make_bundle: MakeBundle, brief: Settings, hierarchy: object
+) -> None:
+    settings = msgspec.structs.replace(brief, working_memory=True)
+    run = bench([make_bundle("plain", examples=15)], settings=settings).runs[0]
+    assert run.limited == ()
+    search = run.working_memory
+    assert search is not None
+    for reference in search.references:
+        assert len(reference.total_ns) == 130, "few examples are repeated"
+        assert len(reference.warmup_ns) == 8 + 15
+        assert reference.query_major_faults == 0, "the warm-up has read everything once"
+        assert reference.first_answer_ns is not None
+    found = working_memory_of(run)
+    assert found.limit_bytes is not None
+    assert 0 < found.failing_bytes < found.limit_bytes < run.memory[-1].rss_bytes
+    assert found.limit_bytes - found.failing_bytes <= resolution_bytes(found.limit_bytes)
+    assert codes(run) == set()
+
+
+def test_without_a_control_group_working_memory_is_not_measured(
+    make_bundle: MakeBundle, brief: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    no_group = Hierarchy("rlimit", tmp_path)
+    monkeypatch.setattr("edgeseq_benchmarks.bench.this_machine.find_limiter", lambda: no_group)
+    settings = msgspec.structs.replace(brief, working_memory=True)
+    run = bench([make_bundle("plain", examples=15)], settings=settings).runs[0]
+    assert run.working_memory is None
+    (finding,) = [finding for finding in run.findings if finding.code == "working-memory"]
+    assert finding.severity == "note"
+    assert "no control group" in finding.message
 
 
 def test_an_interrupt_leaves_no_process_behind(make_bundle: MakeBundle, tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ def bench_there(**changes: Any) -> dict[str, Any]:
         "threads": 1,
         "memory_limits": [],
         "memory_curve": [],
+        "working_memory": False,
         "on": [KITCHEN, CELLAR],
         "python": None,
         "identity": {},

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import median
+from typing import Literal
 
-from edgeseq.formats.memory_limits import LimitedRun
+from edgeseq.formats.memory_limits import LimitedRun, WorkingMemorySearch
 from edgeseq.formats.result import EnergyWindow, Finding, OperatorProfile, Settings
+from edgeseq.stats.working_memory import reference_speed, working_memory
+from edgeseq.units import format_bytes
 from edgeseq_benchmarks.bench.limits.boards import find_board
+from edgeseq_benchmarks.bench.limits.working_memory import resolution_bytes
 
 # Sensors are read a few times a second and a machine's own tasks come and go over seconds.
 ENERGY_WINDOW_S = 60.0
@@ -35,6 +39,35 @@ def limited_findings(limited: Sequence[LimitedRun]) -> list[Finding]:
         Finding("limit-lacks", "warning", f"limits: {words}") for words in sorted(limitations)
     ]
     return findings
+
+
+def working_memory_findings(
+    search: WorkingMemorySearch | None, obstacle: str = ""
+) -> list[Finding]:
+    """Why the minimum working memory is not known, or not as well as it could be.
+
+    `obstacle` is why it was not searched for.
+    """
+
+    def finding(severity: Literal["warning", "note"], words: str) -> Finding:
+        return Finding("working-memory", severity, words)
+
+    if search is None:
+        reason = obstacle or "the stage did not get to it"
+        return [finding("note", f"working memory was not measured: {reason}")]
+    if reference_speed(search.references) is None:
+        reference = search.references[0]
+        reason = reference.message or f"only {len(reference.total_ns)} answers without a limit"
+        return [finding("warning", f"working memory was not measured: {reason}")]
+    found = working_memory(search.references, search.runs)
+    if found.limit_bytes is None:
+        return [finding("warning", "no memory limit was found under which it keeps its speed")]
+    gap_bytes = found.limit_bytes - found.failing_bytes
+    if gap_bytes > resolution_bytes(found.limit_bytes):
+        low, high = format_bytes(found.failing_bytes), format_bytes(found.limit_bytes)
+        words = f"working memory is only known to lie between {low} and {high}: time was over"
+        return [finding("note", words)]
+    return []
 
 
 def profile_findings(profile: OperatorProfile) -> list[Finding]:
