@@ -3,11 +3,14 @@
     BUNDLE/model.tflite     one signature, inputs and outputs bound by its names
     BUNDLE/tokenizer.json   a `tokenizers` file
     BUNDLE/labels.json      the classes in the order of the outputs
+    BUNDLE/runner.bin       tokenizer, labels and settings for the native runner, which maps it
+                            (`edgeseq.formats.runner_file`); missing where `native_unsupported`
+                            says why
     BUNDLE/golden.json      a few inputs with the float model's outputs
     BUNDLE/eval.jsonl       the test examples scored on the device, one JSON object per line
     BUNDLE/bundle.json      this module's `BundleManifest`, with size and SHA-256 of every file
 
-Version history of the schema: 1; 2, `logit_positions` instead of `places`.
+Version history of the schema: 1; 2, `logit_positions` instead of `places`; 3, `runner.bin`.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from edgeseq.tasks.head import Head
 from edgeseq.tasks.registry import task_of
 from edgeseq.tasks.task import Task
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 RecipeName = Literal[
     "float32",
     "float16",
@@ -125,6 +128,7 @@ class BundleManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `parameters` counts the weights of the source model; `max_tokens` is the longest input in
     tokens, special ones included: longer texts are truncated and the result counts them.
+    `native_unsupported` is why the native runner cannot run the bundle; None when it can.
     """
 
     name: str
@@ -140,7 +144,13 @@ class BundleManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     provenance: Provenance
     files: dict[str, FileEntry]
     min_runtime_version: str | None = None
+    native_unsupported: str | None = None
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def file_names(self) -> tuple[str, ...]:
+        """The files of the bundle besides `bundle.json`."""
+        return bundle_file_names(self.native_unsupported)
 
 
 class GoldenExample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -165,6 +175,7 @@ class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 FILES = ("model.tflite", "tokenizer.json", "labels.json", "golden.json", "eval.jsonl")
+RUNNER_FILE = "runner.bin"
 
 
 class BundleFiles(msgspec.Struct, frozen=True):
@@ -184,13 +195,26 @@ class BundleFiles(msgspec.Struct, frozen=True):
         return self.path / "tokenizer.json"
 
     @property
+    def runner_file_path(self) -> Path | None:
+        """`runner.bin`; None where the native runner cannot run the bundle."""
+        return self.path / RUNNER_FILE if RUNNER_FILE in self.manifest.files else None
+
+    @property
     def model_sha256(self) -> str:
         return self.manifest.files["model.tflite"].sha256
 
     @property
     def size_bytes(self) -> int:
-        """Bytes that a device must store to use the model: model, tokenizer and labels."""
+        """Bytes that a device must store for Python: model, tokenizer and labels."""
         names = ("model.tflite", "tokenizer.json", "labels.json")
+        return sum(self.manifest.files[name].size_bytes for name in names)
+
+    @property
+    def native_size_bytes(self) -> int | None:
+        """Bytes that a device must store for the native runner; None where it cannot be used."""
+        names = ("model.tflite", RUNNER_FILE)
+        if self.runner_file_path is None:
+            return None
         return sum(self.manifest.files[name].size_bytes for name in names)
 
     @property
@@ -259,6 +283,11 @@ def read_bundle(path: Path, *, verify_hashes: bool = True) -> BundleFiles:
     return BundleFiles(path=path, manifest=manifest, labels=labels, golden=golden)
 
 
+def bundle_file_names(native_unsupported: str | None) -> tuple[str, ...]:
+    """The files of a bundle besides `bundle.json`; with a reason it has no `runner.bin`."""
+    return (*FILES, RUNNER_FILE) if native_unsupported is None else FILES
+
+
 def is_bundle_name(name: str) -> bool:
     """Whether a bundle may have this name, which is printed in tables, file names and terminals:
     no path, no control character, no escape."""
@@ -277,12 +306,12 @@ def read_manifest(path: Path) -> BundleManifest:
         schema_version=SCHEMA_VERSION,
     )
     # Exactly these names: no other file, and no path out of the folder, is ever opened.
-    if set(manifest.files) != set(FILES):
+    if set(manifest.files) != set(manifest.file_names):
         raise BundleError(
             "does not list the files of a bundle",
             where=path,
             found=", ".join(sorted(manifest.files))[:200] or "none",
-            expected=", ".join(FILES),
+            expected=", ".join(manifest.file_names),
             fix="convert again",
         )
     if not is_bundle_name(manifest.name):

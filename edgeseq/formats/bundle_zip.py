@@ -19,7 +19,6 @@ from pathlib import Path, PurePosixPath
 from edgeseq.errors import BundleError, FetchError
 from edgeseq.formats.archives import extract_members
 from edgeseq.formats.bundle import (
-    FILES,
     MANIFEST_LIMIT_BYTES,
     BundleFiles,
     read_bundle,
@@ -58,7 +57,7 @@ def open_bundle(
         manifest = read_manifest(folder / MANIFEST)
         size_bytes = sum(max(0, entry.size_bytes) for entry in manifest.files.values())
         _check_room(path, size_bytes, folder)
-        _extract(path, base, FILES, folder, size_bytes)
+        _extract(path, base, manifest.file_names, folder, size_bytes)
         yield read_bundle(folder, verify_hashes=verify_hashes)
 
 
@@ -68,10 +67,10 @@ def pack_bundle(path: Path, archive: Path) -> None:
     Raises `BundleError` for an invalid bundle and `OutputError` when `archive` cannot be
     written.
     """
-    read_bundle(path)
+    manifest = read_bundle(path).manifest
     with tempfile.TemporaryFile() as draft:
         with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as packed:
-            for name in (MANIFEST, *FILES):
+            for name in (MANIFEST, *manifest.file_names):
                 info = zipfile.ZipInfo(name, _DATE)
                 info.compress_type = zipfile.ZIP_DEFLATED
                 info.external_attr = (stat.S_IFREG | 0o644) << 16

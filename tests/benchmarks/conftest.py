@@ -12,7 +12,6 @@ import msgspec
 import pytest
 
 from edgeseq.formats.bundle import (
-    FILES,
     BundleManifest,
     Fidelity,
     FileEntry,
@@ -21,9 +20,11 @@ from edgeseq.formats.bundle import (
     Provenance,
     Signature,
     TensorSpec,
+    bundle_file_names,
     read_bundle,
 )
 from edgeseq.formats.result import Settings
+from edgeseq.formats.runner_file import RunnerSettings, write_runner_file
 from edgeseq.formats.storage import sha256_file, write_json
 from edgeseq.tasks.examples import TextExample
 from edgeseq_benchmarks.bench import protocol
@@ -114,7 +115,7 @@ def _ask_golden(path: Path) -> Golden:
 
 
 def seal(path: Path, **changes: Any) -> None:
-    """Writes `bundle.json` with the sizes and hashes of the files as they are now."""
+    """Writes `runner.bin`, and `bundle.json` with the sizes and hashes of the files as they are."""
     manifest = BundleManifest(
         name=path.name,
         task="sentiment",
@@ -138,12 +139,19 @@ def seal(path: Path, **changes: Any) -> None:
             data_sha256="1" * 64,
             tool_versions={},
         ),
-        files={
-            name: FileEntry((path / name).stat().st_size, sha256_file(path / name))
-            for name in FILES
-        },
+        files={},
     )
-    write_json(path / "bundle.json", msgspec.structs.replace(manifest, **changes))
+    manifest = msgspec.structs.replace(manifest, **changes)
+    labels = msgspec.json.decode((path / "labels.json").read_bytes(), type=tuple[str, ...])
+    settings = RunnerSettings.of(manifest, labels)
+    tokenizer_json = (path / "tokenizer.json").read_text(encoding="utf-8")
+    unsupported = write_runner_file(path, tokenizer_json, settings)
+    files = {
+        name: FileEntry((path / name).stat().st_size, sha256_file(path / name))
+        for name in bundle_file_names(unsupported)
+    }
+    sealed = msgspec.structs.replace(manifest, files=files, native_unsupported=unsupported)
+    write_json(path / "bundle.json", sealed)
 
 
 @pytest.fixture

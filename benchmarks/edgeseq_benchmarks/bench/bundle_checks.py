@@ -38,6 +38,7 @@ def check_bundle(path: str, package: str) -> None:
     bundle = read_bundle(Path(path))
     check_signature(bundle)
     check_tokenizer(bundle.tokenizer_path, bundle.manifest.vocabulary_size)
+    check_runner_file(bundle)
     check_model(bundle)
     check_operators(bundle, package)
 
@@ -89,6 +90,40 @@ def check_tokenizer(path: Path, vocabulary_size: int) -> None:
             where=path,
             found=f"{smallest} to {largest}",
             expected=f"0 to {vocabulary_size - 1}",
+            fix="convert the bundle again",
+        )
+
+
+def check_runner_file(bundle: BundleFiles) -> None:
+    """Checks that `runner.bin` is what `tokenizer.json` and `bundle.json` compile to.
+
+    Another release of the `tokenizers` library than that of the conversion may have other Unicode
+    tables; then the file is not compared. Raises `BundleError`.
+    """
+    path, manifest = bundle.runner_file_path, bundle.manifest
+    installed = metadata.version("tokenizers")
+    if path is None or manifest.provenance.tool_versions.get("tokenizers", installed) != installed:
+        return
+    # The tables of Unicode take a second to compile: not where no bundle is checked.
+    from edgeseq.formats import runner_file  # noqa: PLC0415 - see above
+
+    content = read_bytes(
+        bundle.tokenizer_path, error=BundleError, limit_bytes=TOKENIZER_LIMIT_BYTES
+    )
+    settings = runner_file.RunnerSettings.of(manifest, bundle.labels)
+    try:
+        compiled = runner_file.compile_runner_file(content.decode("utf-8"), settings)
+    except (runner_file.UnsupportedTokenizerError, UnicodeDecodeError) as failure:
+        raise BundleError(
+            "should not be there: the native runner cannot have this tokenizer",
+            where=path,
+            found=failure,
+            fix="convert the bundle again",
+        ) from failure
+    if compiled != read_bytes(path, error=BundleError, limit_bytes=TOKENIZER_LIMIT_BYTES):
+        raise BundleError(
+            "does not go with tokenizer.json and bundle.json",
+            where=path,
             fix="convert the bundle again",
         )
 

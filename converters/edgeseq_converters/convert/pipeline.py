@@ -33,16 +33,17 @@ import edgeseq
 from edgeseq.errors import ConversionError, RefusedError
 from edgeseq.formats.arrays import array_bytes
 from edgeseq.formats.bundle import (
-    FILES,
     BundleManifest,
     FileEntry,
     Provenance,
     Signature,
     answer_shape,
+    bundle_file_names,
     check_model,
     is_bundle_name,
     read_bundle,
 )
+from edgeseq.formats.runner_file import RunnerSettings, write_runner_file
 from edgeseq.formats.storage import new_folder, sha256_file, write_bytes, write_json
 from edgeseq.formats.tflite_file import TfliteFile, parse_tflite
 from edgeseq.formats.trained_model import TrainedModel
@@ -240,23 +241,33 @@ class _BundleConverter:
         lines = b"".join(msgspec.json.encode(example) + b"\n" for example in self._dataset.test)
         write_bytes(draft / "eval.jsonl", lines)
         write_json(draft / "golden.json", measured.golden)
-        manifest = BundleManifest(
+        settings = RunnerSettings(
             name=self._bundle_name(plan),
+            task=model.manifest.task,
+            max_tokens=target.steps or model.manifest.max_tokens,
+            vocabulary_size=vocabulary_size(model),
+            labels=model.manifest.labels,
+            signature=lowered.signature,
+        )
+        unsupported = write_runner_file(draft, model.tokenizer_json, settings)
+        manifest = BundleManifest(
+            name=settings.name,
             task=model.manifest.task,
             arch=model.manifest.arch,
             recipe=recipe.name,
             lowering=target.lowering,
             parameters=model.parameters,
-            vocabulary_size=vocabulary_size(model),
-            max_tokens=target.steps or model.manifest.max_tokens,
+            vocabulary_size=settings.vocabulary_size,
+            max_tokens=settings.max_tokens,
             signature=lowered.signature,
             fidelity=measured.fidelity,
             provenance=self._provenance(lowered, tried_runtime),
             files={
                 name: FileEntry((draft / name).stat().st_size, sha256_file(draft / name))
-                for name in FILES
+                for name in bundle_file_names(unsupported)
             },
             min_runtime_version=lowered.file.min_runtime_version,
+            native_unsupported=unsupported,
         )
         write_json(draft / "bundle.json", manifest)
         check_model(read_bundle(draft, verify_hashes=False))

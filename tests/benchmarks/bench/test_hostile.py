@@ -13,12 +13,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from edgeseq.errors import BundleError
-from edgeseq.formats.bundle import Golden, GoldenExample, read_bundle
+from edgeseq.formats.bundle import RUNNER_FILE, FileEntry, Golden, GoldenExample, read_bundle
 from edgeseq.formats.bundle_zip import pack_bundle
 from edgeseq.formats.result import Run, Settings
+from edgeseq.formats.storage import sha256_file, write_json
+from edgeseq_benchmarks.bench.bundle_checks import check_runner_file
 from edgeseq_benchmarks.bench.context import Timeouts
 from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy
 from edgeseq_benchmarks.bench.limits.limited_run import LimitedTask, run_limited
@@ -146,6 +149,27 @@ def test_a_vocabulary_larger_than_the_table_is_found_before_a_text_meets_it(
     with pytest.raises(BundleError, match="no row for the largest token id") as caught:
         verify(read_bundle(path))
     assert "64" in str(caught.value)
+
+
+def test_a_runner_file_that_another_tokenizer_compiles_to_is_refused(
+    make_bundle: MakeBundle,
+) -> None:
+    """The manifest agrees with the file, as somebody hostile would write it."""
+    path = make_bundle("other")
+    check_runner_file(read_bundle(path))
+    content = bytearray((path / RUNNER_FILE).read_bytes())
+    content[-1] ^= 1
+    (path / RUNNER_FILE).write_bytes(content)
+    manifest = read_bundle(path, verify_hashes=False).manifest
+    files = manifest.files | {RUNNER_FILE: FileEntry(len(content), sha256_file(path / RUNNER_FILE))}
+    write_json(path / "bundle.json", msgspec.structs.replace(manifest, files=files))
+    with pytest.raises(BundleError, match="does not go with tokenizer.json"):
+        check_runner_file(read_bundle(path))
+    # Another release of the library may have other Unicode tables.
+    older = msgspec.structs.replace(manifest.provenance, tool_versions={"tokenizers": "0.1"})
+    changed = msgspec.structs.replace(manifest, files=files, provenance=older)
+    write_json(path / "bundle.json", changed)
+    check_runner_file(read_bundle(path))
 
 
 def test_golden_token_ids_out_of_range_are_refused(make_bundle: MakeBundle) -> None:

@@ -70,6 +70,7 @@ def bundle(tmp_path: Path) -> Path:
             "data_sha256": "0" * 64,
             "tool_versions": {},
         },
+        "native_unsupported": "the tokenizer is invented",
         "files": {name: _entry(content) for name, content in files.items()},
     }  # fmt: skip
     (path / "bundle.json").write_text(json.dumps(manifest))
@@ -224,4 +225,20 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path, bundle: Path) -> None:
     shutil.rmtree(bundle)
     bundle.mkdir()
     with pytest.raises(BundleError, match=r"bundle\.json: no such file"):
+        read_bundle(bundle)
+
+
+def test_a_runner_file_is_there_or_a_reason_why_not(bundle: Path) -> None:
+    with pytest.raises(BundleError, match=r"does not list .* expected .*runner\.bin"):
+        _edit(bundle, native_unsupported=None)
+        read_bundle(bundle)
+    (bundle / "runner.bin").write_bytes(b"edgeseqR")
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    files = {**manifest["files"], "runner.bin": _entry(b"edgeseqR")}
+    _edit(bundle, files=files)
+    read = read_bundle(bundle)
+    assert read.runner_file_path == bundle / "runner.bin"
+    assert read.native_size_bytes == len(MODEL) + 8
+    _edit(bundle, native_unsupported="its tokenizer is Unigram")
+    with pytest.raises(BundleError, match="does not list"):
         read_bundle(bundle)

@@ -24,6 +24,7 @@ FILES = {
     "golden.json": b'{"examples": [{"text": "rain", "token_ids": [1], "logits": [0.5, 1.0]}],'
     b' "tolerance": 0.01}',
     "eval.jsonl": b'{"id": "1", "text": "fog", "label": "cold"}\n',
+    "runner.bin": b"edgeseqR" + bytes(24),
 }
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from edgeseq.errors import DeviceError
-from edgeseq.formats.bundle import FILES, BundleFiles
+from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.bundle_zip import MANIFEST
 from edgeseq_benchmarks.devices.remote.messages import RunRequest
 
@@ -60,7 +60,7 @@ def _members(bundles: Sequence[BundleFiles]) -> Iterator[tuple[str, Path]]:
             if path.suffix in _SUFFIXES and inside.parts[0] not in excluded:
                 yield f"{package}/{inside.as_posix()}", path
     for number, bundle in enumerate(bundles):
-        for name in (MANIFEST, *FILES):
+        for name in (MANIFEST, *bundle.manifest.file_names):
             yield f"bundles/{number}/{name}", bundle.path / name
 
 
