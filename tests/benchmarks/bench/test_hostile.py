@@ -163,7 +163,7 @@ def test_a_runner_file_that_another_tokenizer_compiles_to_is_refused(
     manifest = read_bundle(path, verify_hashes=False).manifest
     files = manifest.files | {RUNNER_FILE: FileEntry(len(content), sha256_file(path / RUNNER_FILE))}
     write_json(path / "bundle.json", msgspec.structs.replace(manifest, files=files))
-    with pytest.raises(BundleError, match="does not go with tokenizer.json"):
+    with pytest.raises(BundleError, match="does not go with tokenizer"):
         check_runner_file(read_bundle(path))
     # Another release of the library may have other Unicode tables.
     older = msgspec.structs.replace(manifest.provenance, tool_versions={"tokenizers": "0.1"})
