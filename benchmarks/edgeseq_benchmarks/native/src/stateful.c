@@ -112,6 +112,8 @@ static int check_layouts(stateful_model *model, const litert_layout *layouts, si
         logits->sizes[2] != (int)model->vocabulary_size) {
         fail(FAILURE_BUNDLE, "its logits do not have the shape of its vocabulary",
              model->compiled.path, FIX);
+        fail_found("%u axes, the last of %d", logits->rank,
+                   logits->rank ? logits->sizes[logits->rank - 1] : 0);
         return fail_expected("[1, %zu, %zu]", num_logits, model->vocabulary_size);
     }
     for (size_t index = 0; index < model->num_states; index++) {

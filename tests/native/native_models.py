@@ -1,0 +1,322 @@
+"""Small models of every head and lowering with random weights, as files for both runners."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from edgeseq.datasets.wikitext import EOS, UNKNOWN
+from edgeseq.formats.bundle import Signature, TensorSpec
+from edgeseq.formats.runner_file import RunnerSettings, compile_runner_file
+from edgeseq.formats.tflite_file import parse_tflite
+from edgeseq.formats.trained_model import TrainedModel
+from edgeseq.tasks.registry import task_of
+from edgeseq_benchmarks.bench import protocol
+
+from ..converters.conftest import WORDS, export, make_bert, make_lstm, make_network
+
+TAGS = ("O", "B-X", "I-X", "B-Y", "I-Y")
+MAX_TOKENS = 24
+STREAM_WORDS = (*(f"w{number}" for number in range(38)), UNKNOWN, EOS)
+
+
+class Case(NamedTuple):
+    """A model to be written: its kind, the conversion's recipe and lowering."""
+
+    kind: str
+    recipe: str
+    lowering: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}-{self.recipe}-{self.lowering}"
+
+
+class Files(NamedTuple):
+    """What was written, and the command that loads it without its paths."""
+
+    folder: Path
+    case: Case
+    labels: tuple[str, ...]
+    settings: dict[str, Any]
+
+    def load(self, *, native: bool, first_text: protocol.Text, **more: Any) -> protocol.LoadModel:
+        name = "runner.bin" if native else "tokenizer.json"
+        return protocol.LoadModel(
+            model_path=str(self.folder / "model.tflite"),
+            tokenizer_path=str(self.folder / name),
+            first_text=first_text,
+            **{"threads": 1, "spawned_ns": 0, **self.settings, **more},
+        )
+
+    @property
+    def head(self) -> str:
+        return str(self.settings["head"])
+
+
+def all_cases() -> Iterator[Case]:
+    """Every head in every lowering, and every recipe where it is new."""
+    from edgeseq_converters.convert.lower.dispatch import LOWERINGS, recipes_of
+
+    for lowering in ("loop", "projected", "unrolled"):
+        for recipe in recipes_of("lstm", lowering):
+            yield Case("lstm", recipe, lowering)
+    for recipe in recipes_of("bert", LOWERINGS["bert"][0]):
+        yield Case("bert", recipe, "encoder")
+    yield Case("lstm2", "dynamic_wi8_afp32", "loop")
+    for kind, recipe in itertools.product(("tags", "marks"), ("float32", "dynamic_wi8_afp32")):
+        yield Case(f"{kind}-lstm", recipe, "loop")
+        yield Case(f"{kind}-bert", recipe, "encoder")
+    yield Case("tags-lstm", "dynamic_wi8_afp32", "unrolled")
+    yield Case("stream", "float32", "loop")
+    yield Case("stream", "dynamic_wi8_afp32", "loop")
+    for recipe, lowering in itertools.product(
+        ("float32", "dynamic_wi8_afp32"), ("encoder", "cached")
+    ):
+        yield Case("window", recipe, lowering)
+
+
+def write_case(case: Case, folder: Path) -> Files:
+    """Writes model.tflite, tokenizer.json and runner.bin into a new folder."""
+    model = make_model(case)
+    manifest = model.manifest
+    steps = MAX_TOKENS if case.lowering == "unrolled" else None
+    content = export(model, case.recipe, case.lowering, steps, calibration_ids(case))
+    [entry] = parse_tflite(content, where=case.name).signatures
+    specs = [
+        tuple(
+            TensorSpec(name, tensor.dtype.lower(), tuple(tensor.shape))  # type: ignore[arg-type]
+            for name, tensor in side.items()
+        )
+        for side in (entry.inputs, entry.outputs)
+    ]
+    size = len(Tokenizer.from_str(model.tokenizer_json).get_vocab())
+    settings = RunnerSettings(
+        name=case.name,
+        task=manifest.task,
+        max_tokens=manifest.max_tokens,
+        vocabulary_size=size,
+        labels=manifest.labels,
+        signature=Signature(entry.key, specs[0], specs[1]),
+    )
+    folder.mkdir()
+    (folder / "model.tflite").write_bytes(content)
+    (folder / "tokenizer.json").write_text(model.tokenizer_json)
+    (folder / "runner.bin").write_bytes(compile_runner_file(model.tokenizer_json, settings))
+    task = task_of(manifest.task)
+    return Files(
+        folder=folder,
+        case=case,
+        labels=manifest.labels,
+        settings={
+            "max_tokens": manifest.max_tokens,
+            "labels": len(manifest.labels) or size,
+            "signature_key": entry.key,
+            "input_name": "input_ids",
+            "output_name": "logits",
+            "head": task.head,
+            "span_labels": manifest.labels if task.bio_labels else (),
+        },
+    )
+
+
+def calibration_ids(case: Case) -> list[list[int]]:
+    """Token ids that every vocabulary here has."""
+    rng = np.random.default_rng(1)
+    return [rng.integers(4, 30, length).tolist() for length in range(3, 20)]
+
+
+def make_model(case: Case) -> TrainedModel:
+    """A model with random weights."""
+    if case.kind == "stream":
+        return make_stream()
+    if case.kind == "window":
+        return make_window()
+    vocabulary = Tokenizer.from_str(word_pieces()).get_vocab_size()
+    if case.kind.endswith("bert"):
+        model = make_bert(max_tokens=48, vocabulary=vocabulary)
+    elif case.kind == "lstm2":
+        model = make_lstm(layers=2, bidirectional=True, vocabulary=vocabulary, pooling="attention")
+    else:
+        model = make_lstm(vocabulary=vocabulary, pooling="none" if "tags" in case.kind else "max")
+    manifest = msgspec.structs.replace(model.manifest, max_tokens=MAX_TOKENS)
+    model = TrainedModel(manifest, model.weights, word_pieces())
+    if case.kind.startswith("tags"):
+        return as_tagger(model)
+    return as_marked(model) if case.kind.startswith("marks") else model
+
+
+def word_pieces() -> str:
+    """A tokenizer of BERT's kind: every letter, a few whole words and endings."""
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    signs = ".,;:!?'\"()[]/-中文"
+    tokens = [
+        *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),
+        *WORDS,
+        *letters,
+        *(f"##{letter}" for letter in letters),
+        *("##ing", "##ed", "##s"),
+        *signs,
+    ]
+    vocabulary = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])],
+    )
+    return str(tokenizer.to_str())
+
+
+def as_tagger(model: TrainedModel) -> TrainedModel:
+    """The model with a label for each word, under the rules of BIO."""
+    manifest = msgspec.structs.replace(model.manifest, task="ner", labels=TAGS)
+    name = "dense.kernel" if manifest.lstm else "classifier.weight"
+    axis = 1 if manifest.lstm else 0
+    kernel = model.weights[name]
+    shape = list(kernel.shape)
+    shape[axis] = len(TAGS)
+    rng = np.random.default_rng(2)
+    bias = "dense.bias" if manifest.lstm else "classifier.bias"
+    weights = model.weights | {
+        name: rng.normal(size=shape, scale=0.5).astype(np.float32),
+        bias: rng.normal(size=len(TAGS), scale=0.1).astype(np.float32),
+    }
+    if manifest.bert:
+        config = msgspec.structs.replace(manifest.bert, head="token_classification")
+        manifest = msgspec.structs.replace(manifest, bert=config)
+    return TrainedModel(manifest, weights, model.tokenizer_json)
+
+
+def as_marked(model: TrainedModel) -> TrainedModel:
+    """The model that looks at marked mentions of its text."""
+    from edgeseq_converters.models.network import marked_features
+    from edgeseq_converters.training.marks import add_markers, marks_of
+
+    config: Any = model.manifest.lstm or model.manifest.bert
+    name = "embedding.weight" if model.manifest.lstm else "embeddings.word_embeddings.weight"
+    tokenizer_json, table = add_markers(model.tokenizer_json, model.weights[name])
+    config = msgspec.structs.replace(
+        config, vocabulary_size=len(table), pooling="markers", marker_ids=marks_of(tokenizer_json)
+    )
+    rng = np.random.default_rng(3)
+    head = rng.normal(size=(marked_features(config.hidden_size, 3), 3), scale=0.3)
+    head = head.astype(np.float32)
+    labels = {"task": "coref", "labels": ("A", "B", "neither")}
+    if model.manifest.lstm:
+        manifest = msgspec.structs.replace(model.manifest, lstm=config, **labels)
+        kernel = {"dense.kernel": head}
+    else:
+        manifest = msgspec.structs.replace(model.manifest, bert=config, **labels)
+        kernel = {"classifier.weight": np.ascontiguousarray(head.T)}
+    return TrainedModel(manifest, {**model.weights, name: table, **kernel}, tokenizer_json)
+
+
+def make_stream() -> TrainedModel:
+    """An LSTM that predicts the next word."""
+    from edgeseq.formats.trained_model import ModelManifest, not_trained_here
+    from edgeseq_converters.models.network import Dense, Network
+    from edgeseq_converters.models.stored_network import network_to_folder
+    from edgeseq_converters.training.language_model.corpus import tokenizer_json
+
+    size = len(STREAM_WORDS)
+    network = make_network(hidden=12, embedding=8, vocabulary=size, head="tokens")
+    rng = np.random.default_rng(4)
+    words = Dense("words", *(rng.normal(size=s).astype(np.float32) for s in ((12, size), (size,))))
+    network = Network("next", network.embedding, (*network.layers[:-1], words))
+    config, weights = network_to_folder(network)
+    manifest = ModelManifest(
+        name="next",
+        task="lm",
+        arch="lstm",
+        labels=(),
+        max_tokens=1 << 20,
+        training=not_trained_here("random"),
+        network=config,
+    )
+    return TrainedModel(manifest, weights, tokenizer_json(STREAM_WORDS))
+
+
+def make_window() -> TrainedModel:
+    """A causal transformer that sees a window of 16 words."""
+    from edgeseq.formats.trained_model import BertConfig, ModelManifest, not_trained_here
+    from edgeseq_converters.models.encoder import encoder_shapes, head_shapes
+    from edgeseq_converters.training.language_model.corpus import tokenizer_json
+
+    config = BertConfig(
+        vocabulary_size=len(STREAM_WORDS),
+        hidden_size=16,
+        intermediate_size=32,
+        layers=2,
+        attention_heads=4,
+        max_position_embeddings=16,
+        type_vocabulary_size=0,
+        hidden_act="gelu",
+        layer_norm_eps=1e-12,
+        pooling="mean",
+        head="causal_lm",
+        embedding_size=8,
+    )
+    rng = np.random.default_rng(0)
+    shapes = encoder_shapes(config) | head_shapes(config, 0)
+    weights = {
+        name: rng.normal(size=shape, scale=0.5).astype(np.float32) for name, shape in shapes.items()
+    }
+    manifest = ModelManifest(
+        name="window",
+        task="lm",
+        arch="bert",
+        labels=(),
+        max_tokens=16,
+        training=not_trained_here("random"),
+        bert=config,
+    )
+    return TrainedModel(manifest, weights, tokenizer_json(STREAM_WORDS))
+
+
+SENTENCES = (
+    "the teapot was lovely",
+    "Never a BLANKET, always the ladder!",
+    "an éclair naïve Übung",
+    "中文 text and 日本語",
+    "control\x01characters\x00and\ttabs\nand lines",
+    "emoji \N{GRINNING FACE} alone",
+    "\N{GRINNING FACE}",
+    "",
+    "   ",
+    "word " * 60,
+    "unbelievablylongwordthatisnotinthevocabulary" * 4,
+    "was\N{NO-BREAK SPACE}this\N{IDEOGRAPHIC SPACE}quite slow",
+)
+
+
+def texts_for(files: Files) -> Sequence[protocol.Text]:
+    """Texts of the model's kind, short and long, some of them strange."""
+    kind = files.case.kind
+    rng = np.random.default_rng(6)
+    if kind in ("stream", "window"):
+        names = [*STREAM_WORDS, "unheard"]
+        return [" ".join(rng.choice(names, n)) for n in (1, 2, 5, 9, 16, 17, 33, 70)]
+    if kind.startswith("tags"):
+        pool = [*WORDS, "xyzzy", "\x01", "\N{GRINNING FACE}", "engines", "naïve"]
+        words = [tuple(map(str, rng.choice(pool, n))) for n in (0, 1, 2, 7, 19, 40, 90)]
+        return [*words, ("a" * 70, "the", "b" * 30), *SENTENCES]
+    if kind.startswith("marks"):
+        return [*(marked(rng, n) for n in (3, 8, 20, 60)), *SENTENCES]
+    return [*SENTENCES, *(" ".join(rng.choice(WORDS, n)) for n in (1, 3, 8, 20, 50))]
+
+
+def marked(rng: np.random.Generator, length: int) -> str:
+    """A text with its three mentions marked, in any order and place."""
+    words = [str(word) for word in rng.choice(WORDS, length)]
+    for name, place in zip("PAB", sorted(rng.integers(0, length, 3), reverse=True), strict=True):
+        words[place] = f"[{name}] {words[place]} [/{name}]"
+    return " ".join(words)
