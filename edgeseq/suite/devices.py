@@ -10,6 +10,7 @@ from edgeseq_benchmarks.devices.measure import DeviceTarget, find_targets
 from edgeseq_benchmarks.devices.registry import KINDS
 
 RESULTS_FOLDER = Path("results")
+MEASURED_FOLDER = Path("measured")
 
 
 def suite_targets(on: Sequence[str], python: str | None) -> tuple[DeviceTarget, ...]:
@@ -35,3 +36,8 @@ def suite_targets(on: Sequence[str], python: str | None) -> tuple[DeviceTarget, 
 def result_path(label: str) -> Path:
     """Where the result of a device is, below the suite's folder."""
     return RESULTS_FOLDER / f"{label}.json"
+
+
+def measured_path(label: str) -> Path:
+    """The same as it was measured, without the winner's run under the budget's limits."""
+    return MEASURED_FOLDER / f"{label}.json"

@@ -105,7 +105,7 @@ def run_suite(
     runner.run(steps)
     lost = tuple(runner.events["bench"].answer.get("lost", ()))
     if lost:  # measured there by the next run, which writes the report again
-        for name in ("bench", "report"):
+        for name in ("bench", "verdict", "verdict-run", "report"):
             runner.steps[name].expire(root)
     results = [root / path for path in steps[-1].arguments["results"]]
     return SuiteRun(

@@ -1,4 +1,4 @@
-"""From a suite to its steps: data → train → convert → bench → report."""
+"""From a suite to its steps: data → train → convert → bench → verdict → report."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import Any
 
 import msgspec
 
-from edgeseq.suite.devices import RESULTS_FOLDER, result_path
+from edgeseq.suite.devices import MEASURED_FOLDER, RESULTS_FOLDER, measured_path, result_path
 from edgeseq.suite.schema import DataSection, ModelSection, Suite, bundle_name
 from edgeseq.suite.steps import Step
 from edgeseq_benchmarks.devices.measure import DeviceTarget
 
 DATA_FILE = Path("data.json")
 RESULT_FILE = Path("result.json")
+MEASURED_FILE = Path("measured.json")
+VERDICT_FILE = Path("verdict.json")
 REPORT_FOLDER = Path("report")
 
 
@@ -79,20 +81,23 @@ def plan(
         suite, bundles, root, identity=runtime_identity, targets=targets, python=python
     )
     bench = msgspec.structs.replace(bench, after=tuple(converted))
+    verdict, verdict_run = _verdict_steps(
+        suite, bench, root, labels=[target.label for target in targets]
+    )
     report = Step(
         name="report",
         title="report",
         job="report",
         arguments={
-            "results": [str(result_path(target.label)) for target in targets] or [str(RESULT_FILE)],
+            "results": verdict_run.arguments["outs"],
             "bundles": bundles,
             "budget": suite.report.budget,
             "out": str(REPORT_FOLDER),
         },
         output=root / REPORT_FOLDER,
-        after=(bench,),
+        after=(verdict_run,),
     )
-    return [*steps, bench, report]
+    return [*steps, bench, verdict, verdict_run, report]
 
 
 def _bench_step(
@@ -118,11 +123,11 @@ def _bench_step(
         # A name may come to stand for another board.
         identity = {target.name: target.address.text for target in targets}
         arguments |= {"on": list(identity), "python": python, "identity": identity}
-        output = RESULTS_FOLDER
+        output = MEASURED_FOLDER
     else:
         # Measurements of one machine or runtime do not stand for another.
-        arguments |= {"out": str(RESULT_FILE), "identity": identity}
-        output = RESULT_FILE
+        arguments |= {"out": str(MEASURED_FILE), "identity": identity}
+        output = MEASURED_FILE
     return Step(
         name="bench",
         title="bench",
@@ -131,6 +136,47 @@ def _bench_step(
         output=root / output,
         kind="measure",
     )
+
+
+def _verdict_steps(
+    suite: Suite, bench: Step, root: Path, *, labels: Sequence[str]
+) -> tuple[Step, Step]:
+    """Decides what ships, and runs it once more under the budget's limits."""
+    measured = [str(measured_path(label)) for label in labels] or [str(MEASURED_FILE)]
+    results = [str(result_path(label)) for label in labels] or [str(RESULT_FILE)]
+    verdict = Step(
+        name="verdict",
+        title="verdict",
+        job="verdict",
+        arguments={
+            "results": measured,
+            "budget": suite.report.budget,
+            "out": str(VERDICT_FILE),
+        },
+        output=root / VERDICT_FILE,
+        after=(bench,),
+    )
+    where: dict[str, Any] = {
+        name: bench.arguments[name] for name in ("on", "python") if name in bench.arguments
+    }
+    verdict_run = Step(
+        name="verdict-run",
+        title="verdict run",
+        job="verdict_run",
+        arguments={
+            "verdict": str(VERDICT_FILE),
+            "results": measured,
+            "outs": results,
+            "bundles": bench.arguments["bundles"],
+            "quick": suite.bench.quick,
+            "threads": suite.bench.threads,
+            **where,
+        },
+        output=root / (RESULTS_FOLDER if labels else RESULT_FILE),
+        after=(verdict,),
+        kind="measure",
+    )
+    return verdict, verdict_run
 
 
 def _train_step(

@@ -1,8 +1,8 @@
 """The step `bench` on this machine, or on other devices at the same time.
 
-    result.json           what was measured on this machine
-    results/DEVICE.json   what was measured on a device
-    results/DEVICE.key    SHA-256 of what it was measured from
+    measured.json         what was measured on this machine
+    measured/DEVICE.json  what was measured on a device
+    measured/DEVICE.key   SHA-256 of what it was measured from
 
 The result of a lost device is missing, and the suite's next run measures on it alone.
 """
@@ -20,7 +20,7 @@ from edgeseq.formats.codec import from_builtins
 from edgeseq.formats.result import Finding, Settings
 from edgeseq.formats.storage import sha256_file, write_json, write_text
 from edgeseq.progress import ProgressCallback
-from edgeseq.suite.devices import result_path, suite_targets
+from edgeseq.suite.devices import measured_path, suite_targets
 from edgeseq.units import parse_bytes
 from edgeseq_benchmarks.bench.limits.cgroup import find_hierarchy
 from edgeseq_benchmarks.bench.runner import bench, default_settings
@@ -118,7 +118,7 @@ def _bench_on_devices(request: BenchArguments, progress: ProgressCallback) -> di
 
     def write_outcome(outcome: DeviceOutcome) -> None:
         if outcome.result is not None:
-            path = result_path(outcome.target.label)
+            path = measured_path(outcome.target.label)
             write_json(path, outcome.result)
             write_text(path.with_suffix(".key"), _key(outcome.target, inputs))
 
@@ -143,7 +143,7 @@ def _key(target: DeviceTarget, inputs: object) -> str:
 
 def _is_measured(target: DeviceTarget, inputs: object) -> bool:
     """Whether the device's result is there and made of `inputs`; otherwise it is removed."""
-    path = result_path(target.label)
+    path = measured_path(target.label)
     try:
         if path.exists() and path.with_suffix(".key").read_text() == _key(target, inputs):
             return True

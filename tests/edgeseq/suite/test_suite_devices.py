@@ -72,7 +72,7 @@ def bench_there(**changes: Any) -> dict[str, Any]:
 
 
 def results() -> list[str]:
-    return sorted(path.name for path in Path("results").glob("*.json"))
+    return sorted(path.name for path in Path("measured").glob("*.json"))
 
 
 def test_a_lost_device_is_measured_later_and_the_others_are_kept(
@@ -84,7 +84,7 @@ def test_a_lost_device_is_measured_later_and_the_others_are_kept(
     assert answer["lost"] == [f"{CELLAR}: is away"]
     assert answer["note"] == "2 models on 1 of 2 devices"
     assert results() == ["pi@kitchen.json"]
-    assert read_result(Path("results/pi@kitchen.json")).runs
+    assert read_result(Path("measured/pi@kitchen.json")).runs
     lost.clear()
     assert bench_there()["lost"] == []
     assert results() == ["pi@cellar-2222.json", "pi@kitchen.json"]
@@ -142,7 +142,8 @@ def test_the_plan_names_devices_and_their_results(tmp_path: Path) -> None:
             targets=suite_targets(on, python),
             python=python,
         )
-        return steps[-2], steps[-1]
+        assert [step.name for step in steps[-4:]] == ["bench", "verdict", "verdict-run", "report"]
+        return steps[-4], steps[-1]
 
     bench, report = planned()
     assert (bench.job, report.arguments["results"]) == ("bench", ["result.json"])
