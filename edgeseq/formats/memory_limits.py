@@ -19,9 +19,10 @@ class LimitedRun(msgspec.Struct, frozen=True):
 
     `phase` is the last phase that was reached; `total_ns` the queries completed within the time
     allowed, after those of `warmup_ns`; `mechanism` enforced the limit, `limitations` is what it
-    does not cover, and `files` how its file pages were separated from other processes'. `cpus` is
-    the limit on processor time, in processors. With `board`, the limits are that board's memory and
-    cores, never its speed.
+    does not cover, and `files` how its file pages were separated from other processes'.
+    `shared_bytes` are the pages of its files that others keep in memory, which the limit does not
+    count. `cpus` is the limit on processor time, in processors. With `board`, the limits are that
+    board's memory and cores, never its speed.
 
     `major_faults` are the whole process's, `query_major_faults` those during the queries of
     `total_ns` (None where they were not read). `first_answer_ns` is a cold start from the disk:
@@ -50,6 +51,7 @@ class LimitedRun(msgspec.Struct, frozen=True):
     query_major_faults: int | None = None
     first_answer_ns: int | None = None
     budget: str = ""
+    shared_bytes: int | None = None
 
 
 class WorkingMemorySearch(msgspec.Struct, frozen=True):

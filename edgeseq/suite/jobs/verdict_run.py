@@ -29,6 +29,7 @@ _SECONDS = 30.0
 _QUICK_SECONDS = 10.0
 # A language model is scored on whole documents, which is not what is repeated here.
 _STREAM_DOCUMENTS = 2
+_NOT_RUN = "not run under the budget's limits"
 
 
 class VerdictRunArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,10 +78,12 @@ def _run_winner(
         settings = _settings(request, verdict, model, bundle)
         run = _bench_winner(bundle, settings, target, progress)
     except EdgeseqError as error:
-        return Finding("verdict-not-run", "warning", f"not run under the budget's limits: {error}")
+        return Finding("verdict-not-run", "warning", f"{_NOT_RUN}: {error}")
+    if run.limited and run.limited[-1].mechanism == "rlimit":
+        return Finding("verdict-not-run", "note", f"{_NOT_RUN}: {run.limited[-1].limitations}")
     if not run.limited:
         reason = "; ".join(finding.message for finding in run.findings) or "no run under a limit"
-        return Finding("verdict-not-run", "warning", f"not run under the budget's limits: {reason}")
+        return Finding("verdict-not-run", "warning", f"{_NOT_RUN}: {reason}")
     return msgspec.structs.replace(run.limited[-1], purpose="verdict", budget=verdict.budget)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
+import msgspec
 import pytest
 
 from edgeseq.formats.bundle import BundleFiles
@@ -20,6 +21,7 @@ from edgeseq_benchmarks.bench.limits.working_memory import (
     resolution_bytes,
     search_working_memory,
 )
+from edgeseq_benchmarks.bench.validity.stage_checks import working_memory_findings
 
 MB = 1_000_000
 BOUNDS = SearchBounds(floor_bytes=20 * MB, peak_bytes=64 * MB, memory_bytes=8_000 * MB, budget_s=60)
@@ -142,3 +144,25 @@ def test_a_run_is_ended_once_its_p95_is_certain_to_be_too_high() -> None:
 def test_few_examples_are_repeated() -> None:
     assert repeated([4, 7, 9], 7) == [4, 7, 9, 4, 7, 9, 4]
     assert len(repeated(range(500))) == MIN_ANSWERS
+
+
+def test_what_is_not_known_is_a_finding() -> None:
+    search = Cliff(33 * MB).search()
+    assert working_memory_findings(search) == []
+
+    def message(search: WorkingMemorySearch | None, obstacle: str = "") -> str:
+        (finding,) = working_memory_findings(search, obstacle)
+        return finding.message
+
+    assert message(None, "no control group here").endswith("not measured: no control group here")
+    lost = WorkingMemorySearch((limited(8_000 * MB, answers=0),), ())
+    assert "only 0 answers without a limit" in message(lost)
+    short = msgspec.structs.replace(search, runs=search.runs[:1])
+    assert "time was over" in message(short)
+    nothing = msgspec.structs.replace(
+        search, runs=tuple(run for run in search.runs if run.query_major_faults)
+    )
+    assert "no memory limit was found" in message(nothing)
+    shared = msgspec.structs.replace(search.runs[0], shared_bytes=20 * MB)
+    with_shared = msgspec.structs.replace(search, runs=(*search.runs, shared))
+    assert "20.0 MB of its libraries" in message(with_shared)

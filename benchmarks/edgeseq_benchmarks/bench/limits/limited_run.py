@@ -72,7 +72,7 @@ def run_limited(hierarchy: Hierarchy, task: LimitedTask, limit_bytes: int) -> Li
     when the kernel killed the process because memory ran out; `timed_out` when the watchdog ended
     it; `failed` when it ended by itself. `total_ns` has the completed queries in any case.
     """
-    files = task.files.evict()
+    eviction = task.files.evict()
     observed = _Observed()
     with task.limited_group(hierarchy, limit_bytes, task.cpus) as group:
         child = WorkerClient(task.bundle.manifest.name, task.files.launcher, wrap=group.wrap)
@@ -99,7 +99,8 @@ def run_limited(hierarchy: Hierarchy, task: LimitedTask, limit_bytes: int) -> Li
             major_faults=group.major_faults(),
             peak_bytes=group.peak_bytes(),
             mechanism=group.mechanism,
-            files=files,
+            files=eviction.description,
+            shared_bytes=eviction.shared_bytes,
             message=observed.message,
             cpus=task.cpus,
             throttled_ns=group.throttled_ns(),

@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from edgeseq.errors import OutputError
 from edgeseq.formats.bundle import BundleFiles
@@ -31,14 +31,22 @@ from edgeseq_benchmarks.bench.launcher import Launcher, python_launcher
 _MEMORY_FILE_SYSTEMS = frozenset({"tmpfs", "ramfs", "rootfs", "devtmpfs"})
 
 
+class Eviction(NamedTuple):
+    """What dropping files from the page cache left in it, in words and as bytes that other
+    processes keep, which no limit on a new process counts."""
+
+    description: str
+    shared_bytes: int
+
+
 class FreshFiles(Protocol):
     """Files that no other process has mapped; `launcher` starts a process with them."""
 
     @property
     def launcher(self) -> Launcher: ...
 
-    def evict(self) -> str:
-        """Drops all of them from the page cache; describes what remains in it."""
+    def evict(self) -> Eviction:
+        """Drops all of them from the page cache."""
 
 
 class PrivateFiles:
@@ -53,7 +61,7 @@ class PrivateFiles:
         self._libraries = tuple(libraries)
         self._on_disk = on_disk
 
-    def evict(self) -> str:
+    def evict(self) -> Eviction:
         """See `FreshFiles.evict`."""
         for path in (*self._copies, *self._libraries):
             evict(path)
@@ -67,10 +75,11 @@ class PrivateFiles:
             copy += f"{format_bytes(copies_left)} of it already in the page cache"
         else:
             copy += "dropped from the page cache"
-        return (
+        description = (
             f"{copy}; runtime libraries dropped, {format_bytes(libraries_left)} of "
             f"{format_bytes(total)} kept by other processes"
         )
+        return Eviction(description, copies_left + libraries_left)
 
 
 @contextmanager

@@ -15,6 +15,8 @@ from edgeseq_benchmarks.bench.limits.working_memory import resolution_bytes
 
 # Sensors are read a few times a second and a machine's own tasks come and go over seconds.
 ENERGY_WINDOW_S = 60.0
+# Where a limit leaves out more than this share of itself, a reader must know.
+_SHARED_SHARE = 0.1
 # Beyond this, more than a third of the profiled time is the profiler's own.
 PROFILE_DISTORTS = 1.5
 
@@ -66,6 +68,13 @@ def working_memory_findings(
     if gap_bytes > resolution_bytes(found.limit_bytes):
         low, high = format_bytes(found.failing_bytes), format_bytes(found.limit_bytes)
         words = f"working memory is only known to lie between {low} and {high}: time was over"
+        return [finding("note", words)]
+    shared_bytes = max((run.shared_bytes or 0 for run in search.runs), default=0)
+    if shared_bytes > _SHARED_SHARE * found.limit_bytes:
+        words = (
+            f"up to {format_bytes(shared_bytes)} of its libraries were in memory for other "
+            "programs and are not counted in its working memory"
+        )
         return [finding("note", words)]
     return []
 
