@@ -19,7 +19,17 @@ The command line prints that line and exits with `exit_code`; nothing below it p
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+
+PART_LIMIT = 400
+"""How many characters of a file name or of a quoted value a message shows."""
+
+# Control characters, line separators, what reverses the order of letters, surrogates, tags.
+OBEYED = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
+    r"\U000e0000-\U000e007f]"
+)
 
 
 class EdgeseqError(Exception):
@@ -48,18 +58,34 @@ class EdgeseqError(Exception):
         super().__init__(self._line())
 
     def _line(self) -> str:
-        line = f"{self.where}: {self.what}" if self.where else self.what
+        line = f"{_shorten(self.where)}: " if self.where else ""
+        line += _shorten(self.what)
         details = []
         if self.found is not None:
-            details.append(f"found {self.found}")
+            details.append(f"found {_shorten(str(self.found))}")
         if self.expected is not None:
-            details.append(f"expected {self.expected}")
+            details.append(f"expected {_shorten(str(self.expected))}")
         if details:
             line += ": " + ", ".join(details)
         if self.fix:
-            line += f"; {self.fix}"
+            line += f"; {_shorten(self.fix)}"
         # One line, whatever a file name or a quoted value held.
-        return " ".join(line.split())
+        return printable(" ".join(line.split()))
+
+
+def printable(text: str) -> str:
+    r"""The text with escapes (`\x1b`) for what a terminal would obey, and for broken Unicode.
+
+    Line ends and tabs stay.
+    """
+    return OBEYED.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def _shorten(text: str) -> str:
+    """A part of a message, cut where it quotes more than anyone reads."""
+    if len(text) <= PART_LIMIT:
+        return text
+    return f"{text[:PART_LIMIT]}… ({len(text):,} characters)"
 
 
 class InputError(EdgeseqError):
@@ -119,6 +145,20 @@ _EXTRA_OF = {
     **dict.fromkeys(("altair", "vl_convert", "jinja2"), "report"),
     **dict.fromkeys(("ai_edge_litert", "tflite_runtime"), "device"),
 }
+
+
+def library_panic(error: BaseException) -> InputError | None:
+    """What `tokenizers` gave up on: its panic is a `BaseException` and not the end of the process.
+
+    None for any other error.
+    """
+    if type(error).__name__ != "PanicException":
+        return None
+    return InputError(
+        "the tokenizer gave up on a text",
+        found=str(error),
+        fix="use the tokenizer of a model that you trust",
+    )
 
 
 def missing_extra(error: ModuleNotFoundError) -> InputError | None:

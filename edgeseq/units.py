@@ -1,4 +1,4 @@
-"""Sizes and durations as people write them, in both directions.
+"""Sizes, durations and numbers of threads as people write them, in both directions.
 
 SI prefixes are powers of ten and binary prefixes are powers of two (ISO/IEC 80000-13):
 1 MB = 10^6 bytes, 1 MiB = 2^20 bytes. A number without a unit is refused, because one cannot
@@ -11,6 +11,9 @@ import math
 import re
 
 from edgeseq.errors import InputError
+
+THREADS_LIMIT = 1024
+"""More threads than any machine's cores: a mistyped number, which would take all its memory."""
 
 _BYTES_PER_UNIT = {
     "b": 1,
@@ -25,16 +28,29 @@ _MS_PER_UNIT = {"ns": 1e-6, "us": 1e-3, "µs": 1e-3, "μs": 1e-3, "ms": 1.0, "s"
 _NUMBER_AND_UNIT = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([a-zµμ]+)\s*", re.IGNORECASE)
 
 
+def check_threads(threads: int) -> None:
+    """Raises `InputError` for a number of threads that no machine has."""
+    if not 1 <= threads <= THREADS_LIMIT:
+        raise InputError(
+            "is not a number of threads",
+            where="threads",
+            found=threads,
+            expected=f"1 to {THREADS_LIMIT}",
+        )
+
+
 def parse_bytes(text: str, *, where: str | None = None) -> int:
     """A size in bytes from `64MB`, `1.5 GiB`, `512kB`; case does not matter.
 
     Raises `InputError` naming `where` (the option or file) for anything else, zero included.
     """
     number, factor = _split(text, _BYTES_PER_UNIT, where, "a size", "like 64MB or 61MiB")
-    size_bytes = round(number * factor)
-    if not 0 < size_bytes < 2**62:
-        raise InputError("is not a usable size", where=where, found=repr(text))
-    return size_bytes
+    size_bytes = number * factor
+    if not 0.5 < size_bytes < 2**62:
+        raise InputError(
+            "is not a usable size", where=where, found=repr(text), expected="1 B to 4.6 EB"
+        )
+    return round(size_bytes)
 
 
 def parse_duration_ms(text: str, *, where: str | None = None) -> float:

@@ -14,6 +14,7 @@ from edgeseq.api.progress import ProgressOption, progress_of
 from edgeseq.api.report import report
 from edgeseq.api.result import Result, load_result
 from edgeseq.reporting.deployment_report import Report
+from edgeseq.suite.checks import check_suite
 from edgeseq.suite.engine import StepEvent, SuiteOptions, SuiteRun, run_suite
 from edgeseq.suite.quick import find_suite, quick_suite
 from edgeseq.suite.schema import Suite, read_suite
@@ -128,4 +129,5 @@ def run(
 
 def _read(path: Path, *, quick: bool) -> Suite:
     suite = read_suite(path)
+    check_suite(suite)
     return quick_suite(suite) if quick else suite

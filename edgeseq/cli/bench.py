@@ -16,7 +16,7 @@ from edgeseq.api.bench import BenchOutcome
 from edgeseq.cli.console import JsonOption, print_error, print_note, progress_bars
 from edgeseq.errors import DeviceError, InputError, OutputError
 from edgeseq.formats.result import Runner
-from edgeseq.units import parse_bytes
+from edgeseq.units import THREADS_LIMIT, parse_bytes
 
 
 class RunnerChoice(str, Enum):
@@ -54,7 +54,9 @@ def bench(
             help="Process to measure: native (the C runner), python, or both, where both can run."
         ),
     ] = RunnerChoice.BOTH,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
+    threads: Annotated[
+        int, typer.Option(min=1, max=THREADS_LIMIT, help="Threads of the runtime.")
+    ] = 1,
     quick: Annotated[
         bool, typer.Option("--quick", help="A few seconds per model instead of a minute.")
     ] = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -12,15 +13,25 @@ import msgspec
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
 from edgeseq.api.progress import terminal_bars
+from edgeseq.errors import OBEYED, printable
 from edgeseq.progress import ProgressCallback, ProgressUpdate
 
 LINE_INTERVAL_S = 30.0
 
-out = Console(highlight=False)
+
+class PlainConsole(Console):
+    """Shows control characters of names, labels and texts instead of sending them on."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text), **options)
+
+
+out = PlainConsole(highlight=False, emoji=False)
 """Answers to commands."""
-err = Console(stderr=True, highlight=False)
+err = PlainConsole(stderr=True, highlight=False, emoji=False)
 """Everything else: progress, warnings, errors."""
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -28,7 +39,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JS
 
 def print_json(value: Any) -> None:
     """Prints a struct or plain value as JSON, indented, without any styling."""
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n"
+    # JSON's escapes for what a terminal would obey; msgspec escapes the first 32 characters alone.
+    sys.stdout.write(OBEYED.sub(lambda match: json.dumps(match[0])[1:-1], text))
 
 
 def print_error(line: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgeseq.errors import DataError
+from edgeseq.formats.storage import check_plain_file
 
 LINE_LIMIT_BYTES = 1 << 20
 """1 MiB: a longer line is taken for a file that holds something else."""
@@ -44,11 +45,8 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def check_is_file(path: Path) -> None:
-    """Raises `DataError` when `path` does not exist or is a folder."""
-    if path.is_dir():
-        raise DataError("is a folder, not a file", where=path, fix="name a file in it")
-    if not path.exists():
-        raise DataError("no such file", where=path, fix="check the path")
+    """Raises `DataError` when `path` does not exist, or is a folder, a pipe or a device."""
+    check_plain_file(path, error=DataError)
 
 
 def _decode(line: bytes, path: Path, number: int, start: int) -> str:

@@ -23,7 +23,7 @@ import msgspec
 
 from edgeseq.errors import BundleError
 from edgeseq.formats.codec import decode_json
-from edgeseq.formats.storage import read_bytes, read_json, sha256_file
+from edgeseq.formats.storage import check_path, read_bytes, read_json, sha256_file
 from edgeseq.formats.trained_model import Arch
 from edgeseq.tasks.examples import AnyExample, TaggedExample, labels_of
 from edgeseq.tasks.head import Head
@@ -266,6 +266,7 @@ def read_bundle(path: Path, *, verify_hashes: bool = True) -> BundleFiles:
     files are still checked. Raises `BundleError` naming the file that is missing, foreign, a
     link, damaged, of another size or hash, or that does not fit the others.
     """
+    check_path(path, error=BundleError)
     if not path.is_dir():
         what = "is not a bundle folder" if path.exists() else "no such bundle"
         raise BundleError(what, where=path, fix="name what `edgeseq convert` wrote")

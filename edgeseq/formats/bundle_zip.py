@@ -25,7 +25,7 @@ from edgeseq.formats.bundle import (
     read_manifest,
 )
 from edgeseq.formats.drafts import temporary_folder
-from edgeseq.formats.storage import write_bytes
+from edgeseq.formats.storage import check_path, write_bytes
 from edgeseq.units import format_bytes
 
 MANIFEST = "bundle.json"
@@ -48,6 +48,7 @@ def open_bundle(
     at the end. Raises `BundleError` as `read_bundle` does, and for an archive that is damaged,
     unsafe, or larger than it may be.
     """
+    check_path(path, error=BundleError)
     if not path.is_file():
         yield read_bundle(path, verify_hashes=verify_hashes)
         return

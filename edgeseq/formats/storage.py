@@ -188,6 +188,14 @@ def read_bytes(
         raise error("cannot be read", where=path, found=failure.strerror) from failure
 
 
+def check_path(path: Path, *, error: type[EdgeseqError] = InputError) -> None:
+    """Raises `error` for a path that the system does not take; it need not exist."""
+    try:
+        file_kind(path)
+    except OSError as failure:
+        raise error("cannot be read", where=path, found=failure.strerror) from failure
+
+
 def check_plain_file(path: Path, *, error: type[EdgeseqError] = InputError) -> None:
     """Raises `error` where `path` is missing, or not a file that can be read to its end.
 

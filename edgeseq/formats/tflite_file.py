@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from edgeseq.errors import BundleError
+from edgeseq.formats.storage import check_plain_file
 
 IDENTIFIER = b"TFL3"
 _MALFORMED = (struct.error, IndexError, ValueError, TypeError, OverflowError, AttributeError)
@@ -147,9 +148,7 @@ def read_tflite(path: Path) -> TfliteFile:
 
     Raises `BundleError` naming the file when it is missing, empty, no .tflite, or damaged.
     """
-    if not path.is_file():
-        what = "is not a file" if path.exists() else "no such file"
-        raise BundleError(what, where=path, fix="name a .tflite file")
+    check_plain_file(path, error=BundleError)
     try:
         with path.open("rb") as file:
             if not path.stat().st_size:

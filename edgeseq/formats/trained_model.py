@@ -12,7 +12,7 @@ It depends on no framework, so that every lowering starts from the same arrays.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
@@ -37,6 +37,11 @@ BertHead = Literal[
 ]
 
 
+LAYERS_LIMIT = 1000
+"""More layers than any network has; each takes its place in a list before its arrays are read."""
+Layers = Annotated[int, msgspec.Meta(ge=1, le=LAYERS_LIMIT)]
+
+
 class LstmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Dimensions of an LSTM classifier.
 
@@ -53,7 +58,7 @@ class LstmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     vocabulary_size: int
     embedding_size: int
     hidden_size: int
-    layers: int
+    layers: Layers
     bidirectional: bool
     pooling: Literal["max", "mean", "last", "markers", "none"]
     marker_ids: tuple[int, ...] = ()
@@ -128,8 +133,8 @@ class BertConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     vocabulary_size: int
     hidden_size: int
     intermediate_size: int
-    layers: int
-    attention_heads: int
+    layers: Layers
+    attention_heads: Annotated[int, msgspec.Meta(ge=1)]
     max_position_embeddings: int
     type_vocabulary_size: int
     hidden_act: Literal["gelu", "gelu_new", "relu"]
@@ -142,7 +147,7 @@ class BertConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     norm: Literal["layer", "scale"] = "layer"
     layer_sources: tuple[int, ...] = ()
     bottleneck_size: int | None = None
-    feed_forwards: int = 1
+    feed_forwards: Layers = 1
     head_act: Literal["gelu", "gelu_new", "relu", "tanh"] | None = None
     normalized: bool = False
     tied_decoder: bool = True

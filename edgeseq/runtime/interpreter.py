@@ -1,8 +1,8 @@
 """The TFLite runtime of this machine, and the wrapper around a model in it.
 
 Runtimes are tried in this order: `ai_edge_litert` (current), `tflite_runtime` (the last one for
-32-bit ARM), `tensorflow` (whose `tf.lite` is being removed). This module imports nothing but NumPy
-and `edgeseq.errors`: it also runs in the environment of an older runtime.
+32-bit ARM), `tensorflow` (whose `tf.lite` is being removed). This module imports nothing but NumPy,
+`edgeseq.errors` and `edgeseq.units`: it also runs in the environment of an older runtime.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 
 from edgeseq.errors import BundleError, DeviceError
 from edgeseq.runtime import PADDING_ID
+from edgeseq.units import check_threads
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -78,7 +79,11 @@ def _import_error(package: RuntimePackage, failure: Exception) -> DeviceError:
 
 
 def load_interpreter(runtime: TfliteRuntime, path: str, threads: int) -> Any:
-    """An interpreter that maps the file at `path`; raises `BundleError` when it cannot."""
+    """An interpreter that maps the file at `path`.
+
+    Raises `BundleError` when it cannot, and `InputError` for an impossible number of threads.
+    """
+    check_threads(threads)
     try:
         # A path, not the content: the file stays mapped, its pages can be dropped.
         return runtime.interpreter(model_path=path, num_threads=threads)

@@ -10,15 +10,15 @@ from typing import Any
 import msgspec
 
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
+from edgeseq.suite.checks import check_suite
 from edgeseq.suite.devices import suite_targets
 from edgeseq.suite.identity import machine_identity
 from edgeseq.suite.output_folder import claim_folder
 from edgeseq.suite.plan import data_step, plan
 from edgeseq.suite.quick import quick_suite
 from edgeseq.suite.scheduler import run_steps
-from edgeseq.suite.schema import Suite, read_suite
+from edgeseq.suite.schema import read_suite
 from edgeseq.suite.steps import Step, StepRecord
-from edgeseq_converters.training.settings import check_teacher, read_settings
 
 
 class StepEvent(msgspec.Struct, frozen=True):
@@ -83,12 +83,12 @@ def run_suite(
     """
     began = time.monotonic()
     suite = read_suite(suite_path)
+    check_suite(suite)
     if options.quick:
         suite = quick_suite(suite)
     targets = suite_targets(
         options.devices, options.python
     )  # an unknown name is refused before hours of training
-    _check_training(suite)
     claim_folder(root, suite_path)
     runner = _Runner(root, progress, on_step)
     data = data_step(suite.data, task=suite.task, suite_path=suite_path, data_dir=options.data_dir)
@@ -115,13 +115,6 @@ def run_suite(
         events=tuple(runner.events[step.name] for step in (data, *steps)),
         seconds=time.monotonic() - began,
     )
-
-
-def _check_training(suite: Suite) -> None:
-    """Settings of every training, before the first one has taken its minutes."""
-    for model in suite.models:
-        settings = read_settings(model.train, model.arch, suite.task)
-        check_teacher(settings, has_teacher=model.teacher is not None)
 
 
 class _Runner:

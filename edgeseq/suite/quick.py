@@ -8,6 +8,7 @@ import msgspec
 
 from edgeseq.datasets.splits import SPLITS, make_dataset
 from edgeseq.errors import InputError
+from edgeseq.formats.storage import check_path
 from edgeseq.suite.schema import BenchSection, DataSection, ModelSection, Suite
 from edgeseq.tasks.examples import AnyDataset
 from edgeseq.tasks.registry import task_of
@@ -24,7 +25,8 @@ QUICK_PASS = 0.1
 def quick_suite(suite: Suite) -> Suite:
     """The suite with few texts and epochs, one seed per model, and a quick benchmark.
 
-    Its models differ from the full suite's; the result and the report say so.
+    Its models differ from the full suite's; the result and the report say so. The suite's settings
+    must have been checked (`edgeseq.suite.checks`).
     """
     data: DataSection = msgspec.structs.replace(
         suite.data, max_train=TRAIN_TEXTS, max_dev=OTHER_TEXTS, max_test=OTHER_TEXTS
@@ -43,12 +45,12 @@ def quick_suite(suite: Suite) -> Suite:
 
 
 def _quick_model(model: ModelSection) -> ModelSection:
-    epochs = min(int(model.train.get("epochs", EPOCHS[model.arch])), EPOCHS[model.arch])
+    epochs = min(model.train.get("epochs", EPOCHS[model.arch]), EPOCHS[model.arch])
     train = {**model.train, "epochs": epochs}
     if model.arch == "lstm" and "min_piece_count" not in train:
         train["min_piece_count"] = 1  # of so few texts, most pieces are seen once
     if train.get("transfer_size"):
-        train["transfer_size"] = min(int(train["transfer_size"]), TRANSFER_TEXTS)
+        train["transfer_size"] = min(train["transfer_size"], TRANSFER_TEXTS)
     return msgspec.structs.replace(model, train=train, seeds=1)
 
 
@@ -64,6 +66,7 @@ def find_suite(name: str) -> Path:
     Raises `InputError` when it is neither.
     """
     path = Path(name)
+    check_path(path)
     if path.exists() or path.suffix == ".toml":
         return path
     folder = Path(__file__).parent.parent / "suites"

@@ -15,7 +15,7 @@ from edgeseq.formats.storage import read_bytes
 from edgeseq.formats.trained_model import Arch
 from edgeseq.reporting.budgets import parse_budget
 from edgeseq.tasks.registry import get_task
-from edgeseq.units import parse_bytes
+from edgeseq.units import THREADS_LIMIT, parse_bytes
 
 SCHEMA_VERSION = 1
 SUITE_LIMIT_BYTES = 1 << 20
@@ -72,7 +72,7 @@ class BenchSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     quick: bool = False
-    threads: int = 1
+    threads: Annotated[int, msgspec.Meta(ge=1, le=THREADS_LIMIT)] = 1
     memory_limits: tuple[str, ...] = ()
     memory_curve: tuple[str, ...] = ()
     runners: tuple[Literal["native", "python"], ...] = ("native", "python")
@@ -124,6 +124,8 @@ def read_suite(path: Path) -> Suite:
         raise InputError(
             "is not valid TOML", where=path, found=str(failure), fix="correct this line"
         ) from failure
+    if _holds_null(table):
+        raise InputError("holds a null character", where=path, found=r"\u0000", fix="remove it")
     version = table.get("schema_version")
     if version != SCHEMA_VERSION:
         raise InputError(
@@ -141,6 +143,15 @@ def read_suite(path: Path) -> Suite:
         ) from failure
     _check(path, suite)
     return suite
+
+
+def _holds_null(value: Any) -> bool:
+    """Whether a string in a TOML value holds what no path may hold."""
+    if isinstance(value, dict):
+        return any(_holds_null(part) for part in (*value, *value.values()))
+    if isinstance(value, list):
+        return any(map(_holds_null, value))
+    return isinstance(value, str) and "\0" in value
 
 
 def _check(path: Path, suite: Suite) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -11,6 +12,7 @@ from edgeseq.errors import BundleError, DataError
 from edgeseq.formats.bundle import BundleFiles, answer_shape, check_model, read_bundle
 from edgeseq.formats.codec import decode_json
 from edgeseq.formats.storage import read_bytes
+from edgeseq.formats.tokenizer_limits import check_steps
 
 TOKENIZER_LIMIT_BYTES = 256 << 20
 
@@ -28,6 +30,8 @@ class _TokenizerFile(msgspec.Struct):
 
     model: _TokenizerModel
     added_tokens: list[_AddedToken] = []
+    normalizer: dict[str, Any] | None = None
+    pre_tokenizer: dict[str, Any] | None = None
 
 
 def check_bundle(path: str, package: str) -> None:
@@ -70,8 +74,8 @@ def check_operators(bundle: BundleFiles, package: str) -> None:
 def check_tokenizer(path: Path, vocabulary_size: int) -> None:
     """Checks that `tokenizer.json` can only give ids from 0 to `vocabulary_size` − 1.
 
-    A larger one makes the model read outside of its table. Raises `BundleError` for that, and
-    when the file is not a tokenizer.
+    A larger one makes the model read outside of its table. Raises `BundleError` for that, when the
+    file is not a tokenizer, and as `check_steps` does.
     """
     content = read_bytes(path, error=BundleError, limit_bytes=TOKENIZER_LIMIT_BYTES)
     try:
@@ -80,6 +84,8 @@ def check_tokenizer(path: Path, vocabulary_size: int) -> None:
         raise BundleError(
             "is not a tokenizer", where=path, found=str(failure), fix="convert the bundle again"
         ) from failure
+    for steps in (tokenizer.normalizer, tokenizer.pre_tokenizer):
+        check_steps(steps, error=BundleError, where=path)
     vocabulary = tokenizer.model.vocab
     ids = range(len(vocabulary)) if isinstance(vocabulary, list) else vocabulary.values()
     largest = max((*ids, *(token.id for token in tokenizer.added_tokens)), default=-1)

@@ -29,6 +29,7 @@ from edgeseq.formats.result import (
 from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq.subprocesses import command_text
 from edgeseq.tasks.head import Head
+from edgeseq.units import check_threads
 from edgeseq_benchmarks.bench import limited_stage, optional_stages, stages, validity
 from edgeseq_benchmarks.bench.context import BenchContext, Timeouts
 from edgeseq_benchmarks.bench.launcher import MachineLostError
@@ -85,8 +86,8 @@ def default_settings(*, quick: bool = False, **options: Unpack[SettingsOptions])
         )
     if board is not None:
         find_board(board)
-    if (threads := options.get("threads", 1)) < 1:
-        raise InputError("is not a number of threads", where="threads", found=threads)
+    threads = options.get("threads", 1)
+    check_threads(threads)
     examples = options.get("examples")
     runners = tuple(options.get("runners", RUNNERS))
     if not runners or len(set(runners)) < len(runners) or not set(runners) <= set(RUNNERS):

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from edgeseq.errors import CheckpointError, InputError
+from edgeseq.formats.storage import check_path
 from edgeseq.formats.trained_model import (
     TrainedModel,
     read_model_folder,
@@ -63,6 +64,7 @@ class ImportedModel(msgspec.Struct, frozen=True):
 def check_source(source: Path) -> None:
     """Raises `CheckpointError` saying what is at `source` and what is accepted, going by its kind
     alone."""
+    check_path(source, error=CheckpointError)
     is_folder = (source / "model.json").is_file()
     if not (is_folder or network_files.reads(source) or names_checkpoint(source)):
         raise CheckpointError(

@@ -12,13 +12,25 @@ from edgeseq.errors import InputError
 from edgeseq.formats.codec import from_builtins
 from edgeseq.tasks.registry import task_of
 
-Count = Annotated[int, msgspec.Meta(ge=1)]
+# Upper limits are far above what anyone trains here: they catch a mistyped number in a line instead
+# of after hours, or as a process without memory.
+Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+Epochs = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
+Width = Annotated[int, msgspec.Meta(ge=1, le=8192)]
+Layers = Annotated[int, msgspec.Meta(ge=1, le=128)]
+Tokens = Annotated[int, msgspec.Meta(ge=8, le=65_536)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-Weight = Annotated[float, msgspec.Meta(ge=0)]
+Weight = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
 Rate = Annotated[float, msgspec.Meta(gt=0, le=1)]
-Positive = Annotated[float, msgspec.Meta(gt=0)]
-Number = Annotated[int, msgspec.Meta(ge=0)]
+Positive = Annotated[float, msgspec.Meta(gt=0, le=1e6)]
+Passes = Annotated[float, msgspec.Meta(gt=0, le=10_000)]
+Number = Annotated[int, msgspec.Meta(ge=0, le=10_000_000)]
+Seed = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1000)]
+"""NumPy's and TensorFlow's seeds have 32 bits; a training with several seeds counts up from it."""
+
+WEIGHTS_LIMIT = 500_000_000
+"""2 GB in float32, and three times that for the optimizer."""
 
 
 class ClassifierSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -41,7 +53,7 @@ class ClassifierSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
       with its two names in both roles.
     """
 
-    epochs: Count
+    epochs: Epochs
     batch_size: Count
     learning_rate: Rate
     warmup_ratio: Fraction
@@ -54,8 +66,8 @@ class ClassifierSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     fragment_ratio: Share = 0.5
     unlabelled: tuple[str, ...] = ()
     min_piece_count: Number = 0
-    max_tokens: Annotated[int, msgspec.Meta(ge=8)] = 128
-    seed: int = 0
+    max_tokens: Tokens = 128
+    seed: Seed = 0
 
 
 class BertSettings(ClassifierSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -81,7 +93,7 @@ class BertSettings(ClassifierSettings, frozen=True, forbid_unknown_fields=True, 
       None: all.
     """
 
-    epochs: Count = 2
+    epochs: Epochs = 2
     batch_size: Count = 32
     learning_rate: Rate = 2e-4
     warmup_ratio: Fraction = 0.06
@@ -95,7 +107,7 @@ class BertSettings(ClassifierSettings, frozen=True, forbid_unknown_fields=True, 
     score_noise: Weight = 0.0
     hidden_state_weight: Weight = 1.0
     pooling: Literal["mean", "cls", "markers"] = "mean"
-    layers: Count | None = None
+    layers: Layers | None = None
 
 
 class LstmSettings(ClassifierSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -111,7 +123,7 @@ class LstmSettings(ClassifierSettings, frozen=True, forbid_unknown_fields=True, 
     With `min_piece_count` 1 the int8 model of `customer-feedback` has 3.2 MB.
     """
 
-    epochs: Count = 6
+    epochs: Epochs = 6
     batch_size: Count = 128
     learning_rate: Rate = 3e-3
     warmup_ratio: Fraction = 0.05
@@ -119,9 +131,9 @@ class LstmSettings(ClassifierSettings, frozen=True, forbid_unknown_fields=True, 
     dropout: Fraction = 0.3
     patience: Count = 3
     token_dropout: Fraction = 0.1
-    embedding_size: Count = 128
-    hidden_size: Count = 128
-    layers: Count = 1
+    embedding_size: Width = 128
+    hidden_size: Width = 128
+    layers: Layers = 1
     bidirectional: bool = True
     pooling: Literal["max", "mean", "last", "markers"] = "max"
     pretrained_embeddings: bool = True
@@ -142,11 +154,11 @@ class LmSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     - `min_word_count`: rarer words are unknown.
     """
 
-    epochs: Positive
+    epochs: Passes
     batch_size: Count
     learning_rate: Rate
     warmup_steps: Count
-    embedding_size: Count
+    embedding_size: Width
     embedding_dropout: Fraction
     output_dropout: Fraction
     max_grad_norm: Positive
@@ -154,7 +166,7 @@ class LmSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     constant_ratio: Fraction = 0.5
     weight_decay: Weight = 0.02
     min_word_count: Count = 1
-    seed: int = 0
+    seed: Seed = 0
 
 
 class LmLstmSettings(LmSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -166,13 +178,13 @@ class LmLstmSettings(LmSettings, frozen=True, forbid_unknown_fields=True, kw_onl
       else at random.
     """
 
-    epochs: Positive = 8.0
+    epochs: Passes = 8.0
     batch_size: Count = 64
     bptt_steps: Count = 35
     learning_rate: Rate = 3e-3
     warmup_steps: Count = 200
-    embedding_size: Count = 256
-    hidden_size: Count = 384
+    embedding_size: Width = 256
+    hidden_size: Width = 384
     embedding_dropout: Fraction = 0.2
     output_dropout: Fraction = 0.3
     max_grad_norm: Positive = 0.5
@@ -189,13 +201,13 @@ class LmBertSettings(LmSettings, frozen=True, forbid_unknown_fields=True, kw_onl
       is seen seldom, and the layers start from pre-trained weights.
     """
 
-    epochs: Positive = 3.0
+    epochs: Passes = 3.0
     batch_size: Count = 8
-    context_length: Annotated[int, msgspec.Meta(ge=2)] = 128
+    context_length: Annotated[int, msgspec.Meta(ge=2, le=8192)] = 128
     learning_rate: Rate = 1e-3
     warmup_steps: Count = 50
-    embedding_size: Count = 176
-    layers: Count = 2
+    embedding_size: Width = 176
+    layers: Layers = 2
     embedding_dropout: Fraction = 0.1
     output_dropout: Fraction = 0.1
     max_grad_norm: Positive = 1.0
@@ -220,8 +232,8 @@ class TrainerOptions(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint: str | Path | None = None
     data_dir: Path | None = None
     overwrite: bool = False
-    checkpoint_interval_s: Weight | None = None
-    max_seconds: Positive | None = None
+    checkpoint_interval_s: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    max_seconds: Annotated[float, msgspec.Meta(gt=0)] | None = None
 
 
 AnySettings = BertSettings | LstmSettings | LmBertSettings | LmLstmSettings
@@ -271,7 +283,29 @@ def read_settings(values: Mapping[str, Any], arch: str, task: str) -> AnySetting
             found=str(failure),
             expected="settings among " + ", ".join(kind.__struct_fields__),
         ) from failure
+    _check_size(settings)
     return settings
+
+
+def _check_size(settings: AnySettings) -> None:
+    """Raises `InputError` for a recurrent network that no machine here could train."""
+    if not isinstance(settings, LstmSettings | LmLstmSettings):
+        return
+    layers = settings.layers if isinstance(settings, LstmSettings) else 1
+    directions = 2 if isinstance(settings, LstmSettings) and settings.bidirectional else 1
+    hidden, inputs = settings.hidden_size, settings.embedding_size
+    # Four gates (Hochreiter & Schmidhuber 1997), each with a matrix for the input and the state.
+    first = 4 * hidden * (inputs + hidden)
+    others = (layers - 1) * 4 * hidden * (directions * hidden + hidden)
+    weights = directions * (first + others)
+    if weights > WEIGHTS_LIMIT:
+        raise InputError(
+            "the network is too large",
+            where="train",
+            found=f"{weights:,} weights in its layers",
+            expected=f"<= {WEIGHTS_LIMIT:,}",
+            fix="make hidden_size, embedding_size or layers smaller",
+        )
 
 
 def check_teacher(settings: AnySettings, *, has_teacher: bool) -> None:

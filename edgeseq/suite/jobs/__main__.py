@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from edgeseq.errors import EdgeseqError, missing_extra
+from edgeseq.errors import EdgeseqError, library_panic, missing_extra
 from edgeseq.subprocesses import JobChannel, JobFailure, JobMessage
 from edgeseq.suite.outputs import write_journal
 
@@ -39,9 +39,13 @@ def main() -> int:
         return missing.exit_code
     except KeyboardInterrupt:
         return 130
-    except Exception:  # noqa: BLE001 - the last stop of a process: the traceback goes to the log
-        traceback.print_exc()
-        return 1
+    except BaseException as error:  # noqa: BLE001 - the last stop of a process: see its log
+        failure = library_panic(error)
+        if failure is None:
+            traceback.print_exc()
+            return 1
+        side.send(JobMessage(failure=JobFailure.of(failure)))
+        return failure.exit_code
     side.send(JobMessage(answer=answer, peak_memory_bytes=_peak_memory_bytes()))
     return 0
 

@@ -104,6 +104,14 @@ def recipes_of(arch: Arch, lowering: Lowering) -> tuple[str, ...]:
     return tuple(name for name in RECIPES if name not in unsupported)
 
 
+def recipes_for_task(arch: Arch, lowering: Lowering, task: str) -> tuple[str, ...]:
+    """The recipes that a lowering of this architecture has for a task."""
+    recipes = recipes_of(arch, lowering)
+    if not task_of(task).is_streaming:
+        return recipes
+    return tuple(name for name in recipes if name in _NEXT_RECIPES)
+
+
 def choose_runtime(name: str | None) -> str | None:
     """The known runtime that `name` (`tflite-runtime==2.14`) means.
 

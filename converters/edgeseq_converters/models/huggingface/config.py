@@ -12,7 +12,7 @@ import msgspec
 
 from edgeseq.errors import CheckpointError
 from edgeseq.formats.codec import decode_json
-from edgeseq.formats.trained_model import BertConfig, BertHead
+from edgeseq.formats.trained_model import LAYERS_LIMIT, BertConfig, BertHead
 from edgeseq_converters.models.encoder import check_config
 from edgeseq_converters.models.huggingface.families import FAMILIES, Family
 
@@ -55,6 +55,11 @@ _MORE_SIZES = (
 """Sizes that only some families have."""
 
 
+SIZE_LIMIT = 10_000_000
+_LAYERS = ("layer", "groups", "inner_group_num", "networks")
+"""Parts of the names of fields that count layers, which are listed before arrays are read."""
+
+
 class Described(msgspec.Struct, frozen=True):
     """What a config.json says: its family, its fields with transformers' defaults filled in
     (`config`, an object of transformers), and the fields as written in the file."""
@@ -77,6 +82,7 @@ def describe(content: bytes, *, where: Path) -> Described:
         fields = decode_json(content, dict[str, Any])
     except msgspec.DecodeError as failure:
         raise CheckpointError("is not JSON", where=where, found=str(failure)) from failure
+    _check_layers(fields, where)
     family = FAMILIES.get(str(fields.get("model_type")))
     if family is None:
         raise CheckpointError(
@@ -171,11 +177,20 @@ def _activation(described: Described) -> Literal["gelu", "gelu_new", "relu"]:
     return _ACTIVATIONS[name]
 
 
+def _check_layers(fields: dict[str, Any], where: Path) -> None:
+    for field, value in fields.items():
+        is_count = isinstance(value, int) and any(part in field for part in _LAYERS)
+        if is_count and value > LAYERS_LIMIT:
+            raise CheckpointError(
+                f"{field} is too large", where=where, found=value, expected=f"<= {LAYERS_LIMIT}"
+            )
+
+
 def _size(config: Any, field: str, where: Path) -> int:
     size = getattr(config, field)
-    if not isinstance(size, int) or size < 1:
+    if not isinstance(size, int) or not 1 <= size <= SIZE_LIMIT:
         raise CheckpointError(
-            f"{field} is not a size", where=where, found=size, expected="a whole number >= 1"
+            f"{field} is not a size", where=where, found=size, expected=f"1 to {SIZE_LIMIT}"
         )
     return size
 

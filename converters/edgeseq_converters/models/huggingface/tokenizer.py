@@ -8,6 +8,8 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from edgeseq.errors import CheckpointError
+from edgeseq.formats.codec import decode_json
+from edgeseq.formats.tokenizer_limits import check_steps
 from edgeseq_converters.models.huggingface.files import Files
 
 TOKENIZER = "tokenizer.json"
@@ -53,6 +55,9 @@ def parse_tokenizer(content: bytes, vocabulary_size: int, *, where: Path) -> str
         raise CheckpointError(
             "is not a tokenizer", where=where, found=str(failure).splitlines()[0]
         ) from failure
+    description = decode_json(content, dict[str, Any])  # it was read by the library already
+    for name in ("normalizer", "pre_tokenizer"):
+        check_steps(description.get(name), error=CheckpointError, where=where)
     tokenizer.no_truncation()
     tokenizer.no_padding()
     largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
