@@ -69,7 +69,12 @@ def claim_folder(root: Path, suite_path: Path) -> None:
     if sha256 not in allowed or not copy.exists():
         hashes = (*allowed[-1:], sha256)
         write_json(root / MARKER, RunMarker(edgeseq.__version__, hashes))
-        write_bytes(copy, content)
+        try:
+            write_bytes(copy, content)
+        except OutputError:  # the disk is full: a new folder stays empty
+            if marker is None:
+                (root / MARKER).unlink(missing_ok=True)
+            raise
 
 
 def _read_marker(root: Path) -> RunMarker | None:

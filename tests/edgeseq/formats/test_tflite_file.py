@@ -210,7 +210,7 @@ def test_a_damaged_file_is_named_in_one_line(content: bytes, said: str, tmp_path
 def test_what_is_not_a_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no such file"):
         read_tflite(tmp_path / "none.tflite")
-    with pytest.raises(BundleError, match="is not a file"):
+    with pytest.raises(BundleError, match="is a folder, not a file"):
         read_tflite(tmp_path)
 
 
