@@ -22,9 +22,9 @@ def report(
 
     Args:
         results: Results, or their files.
-        budget: Limits like "memory=64MB p95=20ms" of `memory` (whole process), `model_memory`,
-            `p50`, `p95`, `size` and `cold_start`; `drop`: points of the score that a cheaper
-            model may lose.
+        budget: Limits like "memory=64MB p95=20ms" of `memory` (working memory, or the peak of the
+            process without it), `model_memory`, `p50`, `p95`, `size` and `cold_start`; `drop`:
+            points of the score that a cheaper model may lose.
         examples: A measured bundle, to show some of its texts on which models disagree.
 
     Returns:
@@ -53,6 +53,7 @@ def recommend(
     results: Sequence[Result | str | Path],
     *,
     max_drop: float | str = 1.0,
+    runner: str | None = None,
     **limits: str,
 ) -> Report:
     """Decide which model to ship within limits, each named as in `edgeseq recommend`.
@@ -60,6 +61,8 @@ def recommend(
     Args:
         results: Results, or their files.
         max_drop: Points of the score that a cheaper model may lose.
+        runner: Only models measured in "native", "python" or "benchmark_model"; by default the
+            native process decides where it was measured.
         **limits: `memory`, `model_memory` or `size` like "64MB", `p50`, `p95` or `cold_start` like
             "20ms".
 
@@ -68,11 +71,13 @@ def recommend(
 
     Raises:
         ResultError: As for `report`.
-        InputError: A limit is unknown or has no unit.
+        InputError: A limit is unknown or has no unit, or no model was measured in `runner`.
 
     Examples:
         >>> es.recommend([result], memory="64MB", p95="20ms").verdict.winner
     """
     # A blank inside a value ("64 MB") must not end the item.
     items = [f"{name}={''.join(limit.split())}" for name, limit in limits.items()]
-    return report(results, budget=" ".join([*items, f"drop={''.join(str(max_drop).split())}"]))
+    budget = " ".join([*items, f"drop={''.join(str(max_drop).split())}"])
+    sources = [result_source(result) for result in results]
+    return make_report(sources, budget=parse_budget(budget), runner=runner)

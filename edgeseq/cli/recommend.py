@@ -21,7 +21,11 @@ def recommend(
     results: ResultsArgument,
     *,
     memory: Annotated[
-        str | None, typer.Option(help="Peak memory of the whole process, such as 64MB or 61MiB.")
+        str | None,
+        typer.Option(
+            help="Working memory of the whole process (its peak where that was not measured), such "
+            "as 64MB or 61MiB."
+        ),
     ] = None,
     model_memory: Annotated[
         str | None, typer.Option(help="Peak memory beyond the bare runtime, such as 16MB.")
@@ -39,6 +43,13 @@ def recommend(
     max_drop: Annotated[
         str, typer.Option(help="Points of the score that a cheaper model may lose.")
     ] = "1",
+    runner: Annotated[
+        str | None,
+        typer.Option(
+            help="Decide over models measured in `native` or `python`; by default native, if "
+            "measured."
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Recommend a model within limits, with the reasons against every other model.
@@ -49,7 +60,7 @@ def recommend(
     limits = {"memory": memory, "model_memory": model_memory, "p50": p50, "p95": p95,
               "size": size, "cold_start": cold_start}  # fmt: skip
     named = {key: limit for key, limit in limits.items() if limit is not None}
-    deployment = es.recommend(results, max_drop=max_drop, **named)
+    deployment = es.recommend(results, max_drop=max_drop, runner=runner, **named)
     budget = deployment.budget
     if json:
         summary = deployment.summary
@@ -72,15 +83,15 @@ def recommend(
 def _print_models(view: GroupView) -> None:
     table = Table(box=SIMPLE, pad_edge=False)
     table.add_column("model", no_wrap=True)
-    columns = ("score", "p95", "memory", "size")
+    columns = ("score", "p95", "working memory", "peak", "size")
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("")
     for row in view.table:
-        score, _, p95, memory, size, _ = row.figures
+        score, _, p95, working, peak, size, _ = row.figures
         table.add_row(
             escape(row.bundle),
-            *(figure.value for figure in (score, p95, memory, size)),
+            *(figure.value for figure in (score, p95, working, peak, size)),
             "[bold green]ships[/]" if row.ships else "no",
         )
     out.print(table)

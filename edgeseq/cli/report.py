@@ -26,8 +26,8 @@ def report(
     budget: Annotated[
         str,
         typer.Option(
-            help="Limits: memory (whole process), model_memory, p50, p95, size, cold_start; "
-            "drop: points of the score that a cheaper model may lose."
+            help="Limits: memory (working memory, or the peak without it), model_memory, p50, p95, "
+            "size, cold_start; drop: points of the score that a cheaper model may lose."
         ),
     ] = "",
     examples: Annotated[
@@ -61,5 +61,8 @@ def print_verdicts(deployment: Report) -> None:
         if len(deployment.views) > 1:
             out.print(f"[bold]{escape(view.title)}, {escape(view.data)}[/]", soft_wrap=True)
         style = "green" if view.winner else "red"
-        out.print(f"[bold {style}]{escape(view.headline)}.[/] {escape(view.reason)}")
+        headline, reason = view.verdict
+        out.print(f"[bold {style}]{escape(headline)}[/] {escape(reason)}")
         out.print(escape(view.boundary))
+        for cost in filter(None, view.runner_costs):
+            out.print(escape(cost))

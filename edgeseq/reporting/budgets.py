@@ -1,8 +1,9 @@
 """The limits that a model has to keep on a device: `memory=64MB p95=20ms size=3MB drop=1`.
 
-`memory` is the peak of the whole process, the same meaning as `edgeseq bench --memory`;
-`model_memory` is what comes on top of the bare runtime. `drop` is not a limit on a device: it is
-how many points of the score may be given up for a cheaper model (default 1).
+`memory` is what `edgeseq bench --memory` limits: the whole process. It is compared with the working
+memory, the smallest such limit under which a model keeps its speed, or with the peak where that was
+not measured; `model_memory` is the peak on top of the bare runtime. `drop` is not a limit on a
+device: it is how many points of the score may be given up for a cheaper model (default 1).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Budget(msgspec.Struct, frozen=True):
 class BudgetLimit(NamedTuple):
     """One kind of limit: its key in a budget's text, its fields, unit and title.
 
-    `field` is the name in `Budget`, `row_field` that of the value in a row of `summary.json`.
+    `field` is the name in `Budget`, `row_field` that of the value in a `ReportRow`.
     """
 
     key: str
@@ -46,7 +47,7 @@ class BudgetLimit(NamedTuple):
 
 
 LIMITS = (
-    BudgetLimit("memory", "memory_bytes", "peak_process_bytes", "bytes", "process memory"),
+    BudgetLimit("memory", "memory_bytes", "required_memory_bytes", "bytes", "memory"),
     BudgetLimit("model_memory", "model_memory_bytes", "peak_memory_bytes", "bytes", "model memory"),
     BudgetLimit("p50", "p50_ms", "p50_ms", "ms", "median latency"),
     BudgetLimit("p95", "p95_ms", "p95_ms", "ms", "p95 latency"),
@@ -129,7 +130,7 @@ def limits_of(budget: Budget) -> list[tuple[BudgetLimit, float]]:
 
 
 def describe_budget(budget: Budget) -> str:
-    """A budget in words: `process memory ≤ 64 MB, p95 latency ≤ 20 ms`, or `no limits`."""
+    """A budget in words: `memory ≤ 64 MB, p95 latency ≤ 20 ms`, or `no limits`."""
     texts = [f"{limit.title} ≤ {format_limit(v, limit.unit)}" for limit, v in limits_of(budget)]
     return ", ".join(texts) or "no limits"
 

@@ -15,9 +15,21 @@ from edgeseq.formats.storage import new_folder, write_bytes, write_json, write_t
 from edgeseq.html import html_table
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.reporting.budgets import Budget, budget_text
-from edgeseq.reporting.group_view import GroupView, group_view, report_command, report_title
+from edgeseq.reporting.group_view import (
+    GroupView,
+    group_view,
+    report_command,
+    report_title,
+)
 from edgeseq.reporting.markdown import MarkdownGroup, render_markdown
 from edgeseq.reporting.rows import ReportRow
+from edgeseq.reporting.runner_views import (
+    RunnerView,
+    decisions_of_runner,
+    runner_cost_sentence,
+    runner_sections,
+    runner_views,
+)
 from edgeseq.reporting.sections import (
     ReportSection,
     check_examples,
@@ -53,7 +65,13 @@ class Report:
     @cached_property
     def summary(self) -> ReportSummary:
         """What `summary.json` holds."""
-        return summarize(self.decisions, self.budget)
+        leading = [view.decision for view in self.runner_views]
+        return summarize(self.decisions, leading, self.budget)
+
+    @cached_property
+    def runner_views(self) -> tuple[RunnerView, ...]:
+        """The decisions, each with those over the same models in other runners."""
+        return runner_views(self.decisions)
 
     @property
     def rows(self) -> tuple[ReportRow, ...]:
@@ -68,34 +86,41 @@ class Report:
     @property
     def boundary(self) -> str:
         """Under which limits each architecture wins, in words: one line per group."""
-        return "\n".join(decision.summary.boundary for decision in self.decisions)
+        return "\n".join(view.decision.summary.boundary for view in self.runner_views)
 
     @cached_property
     def sections(self) -> tuple[tuple[ReportSection, ...], ...]:
-        """Charts and tables of each group, in the order of the page."""
+        """Charts and tables of each of `views`, in the order of the page."""
         if not can_draw():
-            return tuple(table_sections(decision.group) for decision in self.decisions)
+            return tuple(
+                (*table_sections(view.decision.group), *runner_sections(view))
+                for view in self.runner_views
+            )
         # altair belongs to the extra `report`, which a device lacks.
         from edgeseq.reporting.charts.chart_sections import report_sections  # noqa: PLC0415 - see above
 
         return tuple(
-            report_sections(decision, self._examples_of(decision)) for decision in self.decisions
+            report_sections(view, self._examples_of(view.decision)) for view in self.runner_views
         )
 
     @cached_property
     def views(self) -> tuple[GroupView, ...]:
-        """The text of each group."""
+        """The text of each group; of several runners the first leads, with the others in it."""
         files = dict.fromkeys(file for decision in self.decisions for file in decision.group.files)
         command = report_command(list(files), budget_text(self.budget))
         return tuple(
-            group_view(decision.group, decision.summary, report_command=command)
-            for decision in self.decisions
+            group_view(
+                view.decision,
+                report_command=command,
+                runner_costs=tuple(runner_cost_sentence(view, other) for other in view.others),
+            )
+            for view in self.runner_views
         )
 
     @property
     def title(self) -> str:
         """The heading."""
-        return report_title([decision.group for decision in self.decisions])
+        return report_title([view.decision.group for view in self.runner_views])
 
     def to_html(self) -> str:
         """The page, which loads nothing.
@@ -112,9 +137,9 @@ class Report:
         from edgeseq.reporting.page import PageGroup, render_page  # noqa: PLC0415 - see above
 
         groups = [
-            PageGroup(decision, view, sections)
-            for decision, view, sections in zip(
-                self.decisions, self.views, self.sections, strict=True
+            PageGroup(runners.decision, view, sections)
+            for runners, view, sections in zip(
+                self.runner_views, self.views, self.sections, strict=True
             )
         ]
         return render_page(self.title, self.verdict.reason, groups, self.budget)
@@ -148,7 +173,7 @@ class Report:
         return None if self.examples is None else measured_examples(decision.group, self.examples)
 
     def _prefix(self, index: int) -> str:
-        return f"{index + 1}-" if len(self.decisions) > 1 else ""
+        return f"{index + 1}-" if len(self.runner_views) > 1 else ""
 
     def _write_pictures(self, folder: Path, progress: ProgressCallback) -> None:
         figures = [
@@ -178,14 +203,19 @@ def make_report(
     *,
     budget: Budget | None = None,
     examples: Sequence[AnyExample] | None = None,
+    runner: str | None = None,
 ) -> Report:
-    """Decides what to ship from results, given as files or as records.
+    """Decides what to ship from results, given as files or as records; with `runner`, of the models
+    that were measured in it alone.
 
     Raises `ResultError` for a result that cannot be used, and `InputError` for examples that are
     not those of the results.
     """
     budget = budget or Budget()
-    report = Report(read_and_decide(results, budget), budget, examples)
+    decisions = read_and_decide(results, budget)
+    if runner is not None:
+        decisions = decisions_of_runner(decisions, runner)
+    report = Report(decisions, budget, examples)
     for decision in report.decisions:
         if examples is not None:
             check_examples(decision.group, measured_examples(decision.group, examples))
@@ -214,7 +244,9 @@ def _view_html(view: GroupView) -> str:
         (row.bundle, *(figure.value for figure in row.figures), "; ".join(row.reasons) or "ships")
         for row in view.table
     ]
+    headline, reason = view.verdict
+    remarks = " ".join(filter(None, (view.boundary, *view.runner_costs)))
     return (
-        f"<p><b>{escape(view.headline)}.</b> {escape(view.reason)}</p>"
-        f"{html_table(('model', *titles, 'decision'), rows)}<p>{escape(view.boundary)}</p>"
+        f"<p><b>{escape(headline)}</b> {escape(reason)}</p>"
+        f"{html_table(('model', *titles, 'decision'), rows)}<p>{escape(remarks)}</p>"
     )

@@ -28,7 +28,7 @@ Unit = Literal["bytes", "ms", "points"]
 NOT_MEASURED = "not measured"
 ABSENT = "–"
 NOT_ITS_SPEED = "the limits of the board, not its speed"
-_STATUS_TEXTS = {
+LIMITED_STATUS_TEXTS = {
     "answered": "answers",
     "killed": "killed: out of memory",
     "timed_out": "timed out",
@@ -159,18 +159,28 @@ def model_figures(row: ReportRow) -> tuple[LabelledFigure, ...]:
         else ("median", "p95", "cold start")
     )
     beyond = format_optional(row.peak_memory_bytes, lambda size: f"+{format_bytes(size)}", "")
+    working = format_optional(row.working_memory_bytes, format_bytes)
     return (
         LabelledFigure(row.metric_definition.title, format_score(row), format_score_interval(row)),
         _time(median_title, row.p50_ms, row.p50_ms_ci95),
         _time(p95_title, row.p95_ms, row.p95_ms_ci95),
+        LabelledFigure("working memory", working, format_bracket(row)),
         LabelledFigure(
-            "process memory", format_optional(row.peak_process_bytes, format_bytes), beyond
+            "peak memory", format_optional(row.peak_process_bytes, format_bytes), beyond
         ),
         LabelledFigure(
             "size", format_bytes(row.size_bytes), f"{row.parameters / 1e6:.3g} M parameters"
         ),
         _time(cold_title, row.cold_start_ms, None),
     )
+
+
+def format_bracket(row: ReportRow) -> str:
+    """The limits between which the minimum working memory lies; empty where it is not known."""
+    if row.working_memory_bracket_bytes is None:
+        return ""
+    low, high = row.working_memory_bracket_bytes
+    return f"above {format_bytes(low)}" if low else f"{format_bytes(high)} or less"
 
 
 def _time(
@@ -201,7 +211,7 @@ def format_limits(run: LimitedRun) -> str:
 
 def format_limited_status(run: LimitedRun) -> str:
     """How the process ended, and in which phase when it did not answer to the end."""
-    status = _STATUS_TEXTS[run.status]
+    status = LIMITED_STATUS_TEXTS[run.status]
     if run.status == "answered":
         return status
     status += f" {_PHASE_TEXTS.get(run.phase, f'after {run.phase}')}"

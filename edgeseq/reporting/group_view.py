@@ -18,8 +18,9 @@ from edgeseq.reporting.format import (
 )
 from edgeseq.reporting.page_data import verdict_figures
 from edgeseq.reporting.provenance import Pairs, provenance
-from edgeseq.reporting.rows import ModelGroup, ReportRow
-from edgeseq.reporting.summary import GroupSummary
+from edgeseq.reporting.rows import RUNNER_TITLES, ModelGroup, ReportRow
+from edgeseq.reporting.summary import GroupDecision
+from edgeseq.reporting.verdict import Verdict
 from edgeseq.tasks.registry import task_of
 from edgeseq.units import format_bytes, format_count, format_duration_ms
 
@@ -57,9 +58,11 @@ class GroupView(msgspec.Struct, frozen=True):
     data: str
     facts: tuple[str, ...]
     headline: str
+    process: str
     winner: str | None
     winner_arch: str | None
     reason: str
+    proof: str
     limits: str
     boundary: str
     validity: str
@@ -72,6 +75,13 @@ class GroupView(msgspec.Struct, frozen=True):
     detail_head: tuple[str, ...]
     provenance: tuple[tuple[str, Pairs], ...]
     commands: tuple[str, ...]
+    runner_costs: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> tuple[str, str]:
+        """What ships and in which process, and why with what is known of it."""
+        where = f" in a {self.process}" if self.winner else ""
+        return f"{self.headline}{where}.", " ".join(filter(None, (self.reason, self.proof)))
 
 
 def report_title(groups: Sequence[ModelGroup]) -> str:
@@ -88,42 +98,61 @@ def report_command(files: Sequence[str], budget: str) -> str:
     return shlex.join([*command, "--budget", budget] if budget else command)
 
 
-def group_view(group: ModelGroup, summary: GroupSummary, *, report_command: str) -> GroupView:
-    """All text and numbers of one group."""
+def group_view(
+    decision: GroupDecision, *, report_command: str, runner_costs: tuple[str, ...] = ()
+) -> GroupView:
+    """All text and numbers of one group; `runner_costs` say what other runners take more."""
+    group, summary = decision.group, decision.summary
     verdict = summary.verdict
     winner = next((row for row in group.rows if row.bundle == verdict.winner), None)
-    reasons = {refusal.bundle: refusal.reasons for refusal in verdict.refused}
-    rows = sorted(group.rows, key=lambda row: (-row.rank, row.bundle))
     return GroupView(
         title=group.title,
         data=group.data_name,
         facts=_facts(group),
-        headline=f"Ship {winner.bundle}" if winner else "Nothing to ship",
+        headline=headline_of(verdict),
+        process=RUNNER_TITLES[group.runner],
         winner=winner.bundle if winner else None,
         winner_arch=winner.arch if winner else None,
         reason=verdict.reason,
+        proof=verdict.proof,
         limits=describe_budget(verdict.budget),
         boundary=summary.boundary,
         validity=_validity(group),
         is_valid=all(row.valid for row in group.rows) and not _warnings(group),
         energy=_energy(group),
         figures=verdict_figures(winner) if winner else (),
-        table=tuple(
-            ModelTableRow(
-                bundle=row.bundle,
-                arch=row.arch,
-                variant=f"{row.recipe}, {row.lowering}",
-                figures=model_figures(row),
-                ships=row is winner,
-                reasons=reasons.get(row.bundle, ()),
-            )
-            for row in rows
-        ),
+        table=model_table(group, verdict),
         findings=_finding_lines(group),
         detail_head=_DETAIL_HEAD,
-        details=tuple((row.bundle, _details(group, row)) for row in rows),
+        details=tuple((row.bundle, _details(group, row)) for row in _best_first(group)),
         provenance=provenance(group),
         commands=tuple(filter(None, (*map(_command, group.results), report_command))),
+        runner_costs=runner_costs,
+    )
+
+
+def headline_of(verdict: Verdict) -> str:
+    """`Ship NAME`, or that there is nothing to ship."""
+    return f"Ship {verdict.winner}" if verdict.winner else "Nothing to ship"
+
+
+def _best_first(group: ModelGroup) -> list[ReportRow]:
+    return sorted(group.rows, key=lambda row: (-row.rank, row.bundle))
+
+
+def model_table(group: ModelGroup, verdict: Verdict) -> tuple[ModelTableRow, ...]:
+    """The models from the best score down, each with what it costs and the reasons against it."""
+    reasons = {refusal.bundle: refusal.reasons for refusal in verdict.refused}
+    return tuple(
+        ModelTableRow(
+            bundle=row.bundle,
+            arch=row.arch,
+            variant=f"{row.recipe}, {row.lowering}",
+            figures=model_figures(row),
+            ships=row.bundle == verdict.winner,
+            reasons=reasons.get(row.bundle, ()),
+        )
+        for row in _best_first(group)
     )
 
 

@@ -50,7 +50,8 @@ def render_markdown(
 
 def _verdict_lines(view: GroupView) -> Iterator[str]:
     escape = escape_markdown
-    yield from (f"**{escape(view.headline)}.** {escape(view.reason)}", "")
+    headline, reason = view.verdict
+    yield from (f"**{escape(headline)}** {escape(reason)}", "")
     yield from (f"Limits: {escape(view.limits)}. {escape(view.validity)}", "")
     yield from ("; ".join(escape(fact) for fact in (view.title, *view.facts)) + ".", "")
     titles = tuple(figure.title for figure in view.table[0].figures) if view.table else ()
@@ -60,6 +61,8 @@ def _verdict_lines(view: GroupView) -> Iterator[str]:
         decision = "**ships**" if row.ships else escape("; ".join(row.reasons))
         lines.append((*(escape(cell) for cell in (row.bundle, *cells)), decision))
     yield from _table_lines(("model", *titles, "decision"), lines)
+    for cost in view.runner_costs:
+        yield from (escape(cost), "")
     yield from ("## Where an LSTM beats a BERT, and where it doesn’t", "")
     yield from (escape(view.boundary), "")
 
@@ -68,6 +71,8 @@ def _section_lines(section: ReportSection, prefix: str) -> Iterator[str]:
     escape = escape_markdown
     if section.title:
         yield from (f"## {escape(section.title)}", "")
+    if section.text:
+        yield from (escape(section.text), "")
     for figure in section.figures:
         yield from (f"![{escape(figure.title)}]({prefix}{figure.name}.png)", "")
         yield from (f"**{escape(figure.title)}.** {escape(figure.caption)}", "")

@@ -16,6 +16,7 @@ import numpy as np
 from edgeseq.reporting.boundary import MAP_LIMITS
 from edgeseq.reporting.budgets import LIMITS, Budget, BudgetLimit, limits_of
 from edgeseq.reporting.format import LabelledFigure, format_limit, format_quantity, model_figures
+from edgeseq.reporting.limit_proof import proof_sentence, proof_steps
 from edgeseq.reporting.rows import ReportRow
 from edgeseq.reporting.score_gaps import ScoreGaps
 from edgeseq.reporting.verdict import (
@@ -26,6 +27,7 @@ from edgeseq.reporting.verdict import (
     by_cost,
     costs_of,
     excess_reason,
+    limit_title,
     nothing_fits,
     overshoot,
     winner_reason,
@@ -162,6 +164,9 @@ def _row_data(row: ReportRow, budget: Budget) -> dict[str, Any]:
         "reasons": _reasons(row, fixed),
         "factor": factor if math.isfinite(factor) else None,
         "figures": verdict_figures(row),
+        # What it did under limits, for the winner: see `proof_steps`.
+        "proof": proof_sentence(row, None),
+        "proofs": proof_steps(row),
         # For the sentence that a row costs more than the winner.
         "costs": costs_of(row),
     }
@@ -174,12 +179,10 @@ def _reasons(row: ReportRow, fixed: Budget) -> list[str | dict[str, str]]:
     allowed = {limit.key: value for limit, value in limits_of(fixed)}
     for limit in LIMITS:
         if _slides(limit):
-            value = getattr(row, limit.row_field)
-            missing = f"{limit.title} was not measured"
-            text = (
-                missing if value is None else f"{limit.title} {format_quantity(value, limit.unit)}"
-            )
-            exact = f"{limit.title} {value} {'B' if limit.unit == 'bytes' else 'ms'}"
+            value, title = getattr(row, limit.row_field), limit_title(limit, row)
+            missing = f"{title} was not measured"
+            text = missing if value is None else f"{title} {format_quantity(value, limit.unit)}"
+            exact = f"{title} {value} {'B' if limit.unit == 'bytes' else 'ms'}"
             reasons.append({"slider": limit.key, "text": text, "exact": exact})
         elif limit.key in allowed and (reason := excess_reason(row, limit, allowed[limit.key])):
             reasons.append(reason)
@@ -188,15 +191,17 @@ def _reasons(row: ReportRow, fixed: Budget) -> list[str | dict[str, str]]:
 
 def verdict_figures(row: ReportRow) -> tuple[LabelledFigure, ...]:
     """The figures beside the verdict: what a model scores and costs, unmeasured ones left out."""
-    score, median, p95, memory, _, cold_start = model_figures(row)
+    score, median, p95, working, peak, _, cold_start = model_figures(row)
     latency = p95 if row.p95_ms is not None else median
     figures = [score]
     if row.p50_ms is not None:
         figures.append(latency._replace(title=f"{latency.title} latency"))
+    if row.working_memory_bytes is not None:
+        figures.append(working)
     if row.peak_process_bytes is not None:
         beyond = row.peak_memory_bytes
         remark = "" if beyond is None else f"{format_bytes(beyond)} beyond the runtime"
-        figures.append(memory._replace(remark=remark))
+        figures.append(peak._replace(remark=remark))
     figures.append(LabelledFigure("size", format_bytes(row.size_bytes), "model, tokenizer, labels"))
     if row.cold_start_ms is not None:
         figures.append(cold_start._replace(remark="to the first answer"))

@@ -14,6 +14,7 @@ import msgspec
 
 from edgeseq.errors import ResultError
 from edgeseq.formats.bundle import Lowering, RecipeName
+from edgeseq.formats.memory_limits import LimitedRun, LimitedStatus
 from edgeseq.formats.result import (
     DeviceInfo,
     Finding,
@@ -41,9 +42,24 @@ from edgeseq.stats.latency import median
 from edgeseq.tasks.metric import Metric
 from edgeseq.tasks.scoring import metric_of, n_answers
 
+WORKING_MEMORY, PEAK_MEMORY = "working memory", "peak memory"
+
+
+class LimitOutcome(msgspec.Struct, frozen=True):
+    """What a hard limit on the whole process did to the model, at worst where it was tried often.
+
+    `p95_ms` is None without an answer, below its sample floor and on an emulated device;
+    `is_verdict` marks a run made to see a verdict hold.
+    """
+
+    limit_bytes: int
+    status: LimitedStatus
+    p95_ms: float | None
+    is_verdict: bool = False
+
 
 class ReportRow(msgspec.Struct, frozen=True):
-    """A row of `summary.json` (version 1); None is "not measured", never zero.
+    """A row of `summary.json` (version 2); None is "not measured", never zero.
 
     - `p50_ms`, `p95_ms`: a whole query (tokenize + inference + decode); `inference_*` the inference
       in it. None below the percentile's sample floor, and for every time of an emulated device. The
@@ -56,6 +72,7 @@ class ReportRow(msgspec.Struct, frozen=True):
       smallest hard limit on the whole process under which `runner` keeps its speed;
       `working_memory_p95_ms` the p95 under it; `working_memory_bracket_bytes` the largest limit
       below it that was too small (0: none was), and itself.
+      `limits_tried` are all limits, largest first, a verdict's before others of its size.
     - `score`: a value of `metric` (`edgeseq.tasks.scoring`), a fraction in 0..1 unless it is a
       perplexity.
     - `n_examples` counts texts, `n_answers` what was scored: texts or words.
@@ -99,6 +116,19 @@ class ReportRow(msgspec.Struct, frozen=True):
     working_memory_bytes: int | None = None
     working_memory_bracket_bytes: tuple[int, int] | None = None
     working_memory_p95_ms: float | None = None
+    limits_tried: tuple[LimitOutcome, ...] = ()
+
+    @property
+    def required_memory_bytes(self) -> int | None:
+        """What a limit on memory is compared with: working memory, else the peak."""
+        if self.working_memory_bytes is not None:
+            return self.working_memory_bytes
+        return self.peak_process_bytes
+
+    @property
+    def memory_title(self) -> str:
+        """What `required_memory_bytes` is."""
+        return WORKING_MEMORY if self.working_memory_bytes is not None else PEAK_MEMORY
 
     @property
     def metric_definition(self) -> Metric:
@@ -157,6 +187,12 @@ class ModelGroup(msgspec.Struct, frozen=True):
     def rows(self) -> tuple[ReportRow, ...]:
         """The rows of all models."""
         return tuple(model.row for model in self.models)
+
+    @property
+    def memory_title(self) -> str:
+        """What the models' `required_memory_bytes` are."""
+        titles = dict.fromkeys(row.memory_title for row in self.rows)
+        return " or ".join(titles) if titles else PEAK_MEMORY
 
     @property
     def timed_models(self) -> tuple[MeasuredModel, ...]:
@@ -312,6 +348,31 @@ def derive_row(result: ResultRecord, run: Run) -> ReportRow:
         working_memory_bytes=working.limit_bytes,
         working_memory_bracket_bytes=working.bracket_bytes,
         working_memory_p95_ms=None if emulated else working.p95_ms,
+        limits_tried=_limits_tried(run, emulated=emulated),
+    )
+
+
+def _limits_tried(run: Run, *, emulated: bool) -> tuple[LimitOutcome, ...]:
+    """The outcome of each limit without a limit on processor time, largest first."""
+    verdicts = [trial for trial in run.limited if trial.purpose == "verdict"]
+    trials: dict[tuple[int, bool], list[LimitedRun]] = {}
+    for trial in (*run.under_limits, *verdicts):
+        if trial.cpus is None or trial.purpose == "verdict":
+            trials.setdefault((trial.limit_bytes, trial.purpose == "verdict"), []).append(trial)
+    return tuple(
+        _limit_outcome(trials[key], emulated=emulated) for key in sorted(trials, reverse=True)
+    )
+
+
+def _limit_outcome(trials: Sequence[LimitedRun], *, emulated: bool) -> LimitOutcome:
+    worst = next((trial for trial in trials if trial.status != "answered"), None)
+    times = [percentile_ms(trial.total_ns, 95) for trial in trials]
+    has_time = worst is None and not emulated and None not in times
+    return LimitOutcome(
+        limit_bytes=trials[0].limit_bytes,
+        status="answered" if worst is None else worst.status,
+        p95_ms=max(time for time in times if time is not None) if has_time else None,
+        is_verdict=trials[0].purpose == "verdict",
     )
 
 

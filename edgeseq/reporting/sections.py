@@ -44,11 +44,12 @@ class ReportFigure(msgspec.Struct, frozen=True):
 
 
 class ReportSection(msgspec.Struct, frozen=True):
-    """A section of the report; without a title it continues the one before."""
+    """A section of the report; without a title it continues the one before. `text` begins it."""
 
     title: str
     figures: tuple[ReportFigure, ...] = ()
     tables: tuple[ReportTable, ...] = ()
+    text: str = ""
 
 
 def table_sections(group: ModelGroup) -> tuple[ReportSection, ...]:

@@ -1,4 +1,7 @@
-"""`summary.json`: the rows and the verdict, for machines. Version history: 1, the first."""
+"""`summary.json`: the rows and the verdict, for machines.
+
+Version history: 1, the first; 2, runners, working memory, limits that were tried, `proof`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 import edgeseq
-from edgeseq.formats.result import ResultRecord
+from edgeseq.formats.result import ResultRecord, Runner
 from edgeseq.reporting.boundary import WinnerMap, boundary_sentence, winner_map
 from edgeseq.reporting.budgets import Budget
 from edgeseq.reporting.lowering_choice import LoweringChoice, lowering_choices
@@ -16,7 +19,7 @@ from edgeseq.reporting.rows import ModelGroup, ReportRow, read_groups
 from edgeseq.reporting.score_gaps import ScoreGaps, paired_gaps
 from edgeseq.reporting.verdict import Verdict, decide
 
-SUMMARY_VERSION = 1
+SUMMARY_VERSION = 2
 
 
 class GroupSummary(msgspec.Struct, frozen=True):
@@ -25,6 +28,7 @@ class GroupSummary(msgspec.Struct, frozen=True):
 
     title: str
     device: str
+    runner: Runner
     threads: int
     task: str
     data: str
@@ -39,7 +43,7 @@ class ReportSummary(msgspec.Struct, frozen=True):
     """`summary.json`. Rows of several groups are listed together, but never compared.
 
     With one group `verdict` is its verdict; with several, `winner` is the bundle on which all of
-    them agree, else None.
+    them agree, else None. Groups that differ by the runner alone count once, native first.
     """
 
     version: int
@@ -70,6 +74,7 @@ def decide_group(group: ModelGroup, budget: Budget) -> GroupDecision:
     summary = GroupSummary(
         title=group.title,
         device=group.device.name,
+        runner=group.runner,
         threads=group.effective.threads,
         task=group.task,
         data=group.data_name,
@@ -82,14 +87,16 @@ def decide_group(group: ModelGroup, budget: Budget) -> GroupDecision:
     return GroupDecision(group, summary, gaps)
 
 
-def summarize(decisions: Sequence[GroupDecision], budget: Budget) -> ReportSummary:
-    """The summary over all groups."""
+def summarize(
+    decisions: Sequence[GroupDecision], leading: Sequence[GroupDecision], budget: Budget
+) -> ReportSummary:
+    """The summary over all groups; the verdict is over the `leading` ones."""
     groups = tuple(decision.summary for decision in decisions)
     return ReportSummary(
         version=SUMMARY_VERSION,
         edgeseq_version=edgeseq.__version__,
         rows=tuple(row for decision in decisions for row in decision.group.rows),
-        verdict=_overall_verdict(groups, budget),
+        verdict=_overall_verdict([decision.summary for decision in leading], budget),
         groups=groups,
     )
 

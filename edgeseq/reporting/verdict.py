@@ -6,7 +6,8 @@
    worse" is a non-inferiority test on the same examples, paired (one-sided, 95 %): a difference
    that merely fails to be significant does not count.
 
-Cheapest is the smallest geometric mean of p95 latency, process memory and size: a model that needs
+Cheapest is the smallest geometric mean of p95 latency, memory (working memory where every model has
+it, else the peak of the process) and size: a model that needs
 half of one of them weighs as much as one that needs half of another, whatever the units (Fleming
 and Wallace 1986, "How not to lie with statistics", CACM 29(3), on means of ratios).
 """
@@ -19,6 +20,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from edgeseq.formats.result import Runner
 from edgeseq.reporting.budgets import Budget, BudgetLimit, describe_budget, limits_of
 from edgeseq.reporting.format import (
     format_excess,
@@ -27,9 +29,10 @@ from edgeseq.reporting.format import (
     format_points,
     format_score,
 )
-from edgeseq.reporting.rows import ReportRow
+from edgeseq.reporting.limit_proof import proof_sentence
+from edgeseq.reporting.rows import PEAK_MEMORY, WORKING_MEMORY, ReportRow
 from edgeseq.reporting.score_gaps import ScoreGap, ScoreGaps
-from edgeseq.units import format_bytes, format_duration_ms
+from edgeseq.units import format_bytes, format_duration_ms, format_factor
 
 NO_LIMITS = describe_budget(Budget())
 NO_CHEAPER = "within the margin, but no cheaper"
@@ -48,7 +51,9 @@ class Verdict(msgspec.Struct, frozen=True):
     """The decision over one group: `winner` is a bundle, None when nothing fits.
 
     `reason` is `why` in `summary.json`; `best` is the model with the best score within the
-    limits; `nearest_miss` names what was closest when nothing fits.
+    limits; `nearest_miss` names what was closest when nothing fits. `proof` says what the winner
+    did under its limit on memory, or that the verdict rests on a peak; `runner` is the program
+    in which it was measured.
     """
 
     winner: str | None
@@ -57,6 +62,8 @@ class Verdict(msgspec.Struct, frozen=True):
     best: str | None = None
     refused: tuple[Refusal, ...] = ()
     nearest_miss: str | None = None
+    proof: str = ""
+    runner: Runner | None = None
 
 
 def decide(rows: Sequence[ReportRow], budget: Budget, gaps: ScoreGaps) -> Verdict:
@@ -92,6 +99,8 @@ def decide(rows: Sequence[ReportRow], budget: Budget, gaps: ScoreGaps) -> Verdic
         budget=budget,
         best=best.bundle,
         refused=_refusals([row for row in rows if row is not winner], reasons),
+        proof=proof_sentence(winner, budget.memory_bytes),
+        runner=winner.runner,
     )
 
 
@@ -121,24 +130,32 @@ def _first_clause(message: str) -> str:
 
 def excess_reason(row: ReportRow, limit: BudgetLimit, allowed: float) -> str | None:
     """`p95 latency 31.2 ms > 20 ms`, or None when the row keeps the limit."""
-    value = getattr(row, limit.row_field)
+    value, title = getattr(row, limit.row_field), limit_title(limit, row)
     if value is None:
-        return f"{limit.title} was not measured"
+        return f"{title} was not measured"
     if value <= allowed:
         return None
-    return f"{limit.title} {format_excess(value, allowed, limit.unit)}"
+    return f"{title} {format_excess(value, allowed, limit.unit)}"
+
+
+def limit_title(limit: BudgetLimit, row: ReportRow) -> str:
+    """What of a row is compared with a limit, in words."""
+    return row.memory_title if limit.key == "memory" else limit.title
 
 
 def by_cost(rows: Sequence[ReportRow]) -> list[str]:
     """Bundles from the cheapest to the most expensive.
 
-    The geometric mean is taken over those of p95, process memory and size that every valid row
-    has; ties are broken by memory, latency, size and name.
+    The geometric mean is taken over those of p95, memory and size that every valid row has; ties
+    are broken by memory, latency, size and name.
     """
     valid = [row for row in rows if row.valid] or list(rows)
+    memory = "working_memory_bytes"
+    if not all(row.working_memory_bytes for row in valid):
+        memory = "peak_process_bytes"
     axes = [
         axis
-        for axis in ("p95_ms", "peak_process_bytes", "size_bytes")
+        for axis in ("p95_ms", memory, "size_bytes")
         if all(getattr(row, axis) for row in valid)
     ]
     if "p95_ms" not in axes and all(row.p50_ms for row in valid):
@@ -147,7 +164,7 @@ def by_cost(rows: Sequence[ReportRow]) -> list[str]:
     def cost(row: ReportRow) -> tuple[float, ...]:
         values = [getattr(row, axis) or math.inf for axis in axes]
         mean = sum(math.log(value) for value in values) / max(len(values), 1)
-        return (round(mean, 9), row.peak_process_bytes or math.inf, row.p95_ms or math.inf)
+        return (round(mean, 9), getattr(row, memory) or math.inf, row.p95_ms or math.inf)
 
     return [row.bundle for row in sorted(rows, key=lambda row: (*cost(row), row.bundle))]
 
@@ -172,30 +189,31 @@ class Cost(NamedTuple):
     text: str
 
 
-def costs_of(row: ReportRow) -> tuple[Cost, ...]:
-    """What makes a model expensive, in the order in which it is named."""
-    return (
-        Cost("p95", row.p95_ms, format_optional(row.p95_ms, format_duration_ms)),
-        Cost(
-            "process memory",
-            row.peak_process_bytes,
-            format_optional(row.peak_process_bytes, format_bytes),
-        ),
-        Cost("size", row.size_bytes, format_bytes(row.size_bytes)),
+def costs_of(row: ReportRow) -> tuple[tuple[Cost, ...], ...]:
+    """What makes a model expensive, in the order in which it is named; of several numbers of one
+    thing the first that both models have is compared."""
+    memory = tuple(
+        Cost(name, value, format_optional(value, format_bytes))
+        for name, value in (
+            (WORKING_MEMORY, row.working_memory_bytes),
+            (PEAK_MEMORY, row.peak_process_bytes),
+        )
     )
+    p95 = Cost("p95", row.p95_ms, format_optional(row.p95_ms, format_duration_ms))
+    return (p95,), memory, (Cost("size", row.size_bytes, format_bytes(row.size_bytes)),)
 
 
 def cost_reason(winner: ReportRow, row: ReportRow) -> str:
     """Why a row that is good enough does not ship, with both numbers of what costs more."""
-    costs = [
-        f"{cost.name} {cost.text} > {limit.text}"
-        for cost, limit in zip(costs_of(row), costs_of(winner), strict=True)
-        # Numbers that print alike differ by less than any interval.
-        if cost.value is not None
-        and limit.value is not None
-        and cost.value > limit.value
-        and cost.text != limit.text
-    ]
+    costs = []
+    for ours, theirs in zip(costs_of(row), costs_of(winner), strict=True):
+        for cost, limit in zip(ours, theirs, strict=True):
+            if cost.value is None or limit.value is None:
+                continue
+            # Numbers that print alike differ by less than any interval.
+            if cost.value > limit.value and cost.text != limit.text:
+                costs.append(f"{cost.name} {cost.text} > {limit.text}")
+            break
     return f"{COSTS_MORE}{', '.join(costs)}" if costs else NO_CHEAPER
 
 
@@ -224,7 +242,8 @@ def winner_reason(
 
 
 def nearest_miss(rows: Sequence[ReportRow], budget: Budget) -> str | None:
-    """The valid row that exceeds its worst limit by the smallest factor, with all its reasons."""
+    """The valid row that exceeds its worst limit by the smallest factor, with that and all its
+    reasons."""
     misses = []
     for row in rows:
         factors = [overshoot(row, limit, allowed) for limit, allowed in limits_of(budget)]
@@ -232,8 +251,10 @@ def nearest_miss(rows: Sequence[ReportRow], budget: Budget) -> str | None:
             misses.append((max(factors), row))
     if not misses:
         return None
-    _, row = min(misses, key=lambda miss: (miss[0], miss[1].bundle))
-    return f"{row.bundle} ({'; '.join(blocking_reasons(row, budget))})"
+    factor, row = min(misses, key=lambda miss: (miss[0], miss[1].bundle))
+    reasons = "; ".join(blocking_reasons(row, budget))
+    # The summand decides ties, so that the page's script rounds the same.
+    return f"{row.bundle} at {format_factor(factor + 1e-9)} times the limit ({reasons})"
 
 
 def overshoot(row: ReportRow, limit: BudgetLimit, allowed: float) -> float:

@@ -40,7 +40,10 @@ _COST_TITLES: dict[CostName, str] = {"p95": "latency", "memory": "memory"}
 def frontier_chart(
     group: ModelGroup, styles: Mapping[str, ModelStyle], *, cost: CostName, limit: float | None
 ) -> ReportFigure | None:
-    """Score over p95 latency or over process memory; None when no row has both numbers."""
+    """Score over p95 latency or over memory; None when no row has both numbers.
+
+    Models without a style are grey points without a name.
+    """
     rows = [row for row in group.rows if row.score is not None and _cost(row, cost) is not None]
     if not rows:
         return None
@@ -51,9 +54,10 @@ def frontier_chart(
     # A limit near the models belongs in the picture; one far off would squeeze them.
     if min(edges) / 3 < limit_x < max(edges) * 3:
         edges.append(limit_x)
-    x = log_axis(unit_title if cost == "p95" else "peak process memory, MB", edges)
+    x = log_axis(unit_title if cost == "p95" else f"{group.memory_title}, MB", edges)
     low, high = _score_domain(rows)
-    records = _records(rows, styles, cost)
+    records = _records([row for row in rows if row.bundle in styles], styles, cost)
+    unnamed = _records([row for row in rows if row.bundle not in styles], styles, cost)
     _add_label_positions(records, x, low, high)
     # Better is higher up, whichever way the metric counts.
     scale = alt.Scale(
@@ -69,6 +73,7 @@ def frontier_chart(
         alt.Chart(inline_data(steps))
         .mark_line(interpolate="step-after", strokeDash=[4, 3], color=colour("muted"))
         .encode(x="x:Q", y="y:Q"),
+        *_unnamed_points(unnamed),
         limit_rule("x"),
         base.mark_rule(strokeWidth=1.6).encode(
             y=alt.Y("y_low:Q"), y2="y_high:Q", color=colour_channel
@@ -101,7 +106,7 @@ def frontier_chart(
 def _cost(row: ReportRow, cost: CostName) -> float | None:
     if cost == "p95":
         return row.p95_ms
-    return None if row.peak_process_bytes is None else row.peak_process_bytes / MB
+    return None if row.required_memory_bytes is None else row.required_memory_bytes / MB
 
 
 def _cost_interval(row: ReportRow, cost: CostName) -> tuple[float, float]:
@@ -115,7 +120,7 @@ def _cost_interval(row: ReportRow, cost: CostName) -> tuple[float, float]:
 def _cost_text(row: ReportRow, cost: CostName) -> str:
     if cost == "p95":
         return format_duration_ms(row.p95_ms or 0.0)
-    return format_bytes(row.peak_process_bytes or 0)
+    return format_bytes(row.required_memory_bytes or 0)
 
 
 def _score_domain(rows: Sequence[ReportRow]) -> tuple[float, float]:
@@ -138,7 +143,7 @@ def _records(
         note = "" if row.valid else " (not valid)"
         records.append(
             {
-                "model": styles[row.bundle].label,
+                "model": styles[row.bundle].label if row.bundle in styles else "",
                 "bundle": row.bundle + note,
                 "x": _cost(row, cost),
                 "x_low": x_low,
@@ -151,6 +156,17 @@ def _records(
             }
         )
     return records
+
+
+def _unnamed_points(records: list[dict[str, Any]]) -> list[alt.Chart]:
+    """Models of a large group that are not named."""
+    if not records:
+        return []
+    kept = ("bundle", "x", "y", "x_text", "y_text")
+    points = alt.Chart(inline_data([{key: r[key] for key in kept} for r in records]))
+    tooltip = [alt.Tooltip("bundle:N", title="model"), "x_text:N", "y_text:N"]
+    mark = points.mark_point(filled=True, size=22, opacity=0.55, color=colour("muted"))
+    return [mark.encode(x="x:Q", y="y:Q", tooltip=tooltip)]
 
 
 def _add_label_positions(

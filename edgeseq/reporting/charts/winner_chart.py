@@ -72,11 +72,11 @@ def winner_chart(decision: GroupDecision, styles: Mapping[str, ModelStyle]) -> R
     p95_ms = [value for value in winners.p95_ms if value is not None]
     if not memory_mb or not p95_ms or winners.winners[-1][-1] is None:
         return None
-    grid = _map_grid(winners, memory_mb, p95_ms)
+    grid = _map_grid(winners, memory_mb, p95_ms, group.memory_title)
     limit_mb, limit_ms = (verdict.budget.memory_bytes or 0) / MB, verdict.budget.p95_ms or 0.0
     chart = alt.layer(
         _cells_layer(grid, group),
-        *_name_layers(grid, styles, _obstacles(group, limit_ms)),
+        *_name_layers(grid, styles, _obstacles(group, styles, limit_ms)),
         _models_layer(group, styles),
         limit_rule("x"),
         limit_rule("y"),
@@ -86,19 +86,33 @@ def winner_chart(decision: GroupDecision, styles: Mapping[str, ModelStyle]) -> R
         "winners",
         "Which model wins under which limits",
         f"Under the limits of this report {verdict.winner or 'nothing'} ships. Each mark "
-        "is a model at what it needs. Limits within the picture are dashed; in the page a click "
-        "sets both.",
+        f"is a model at its {group.memory_title} and p95. Limits within the picture are dashed; in "
+        "the page a click sets both.",
         height_px=HEIGHT_PX,
         limits={"limit_x": ("memory", limit_mb), "limit_y": ("p95", limit_ms)},
     )
 
 
-def _map_grid(winners: WinnerMap, memory_mb: list[float], p95_ms: list[float]) -> _MapGrid:
-    x = log_axis("limit on process memory, MB", memory_mb, low=1.25, high=1.5)
+def _map_grid(
+    winners: WinnerMap, memory_mb: list[float], p95_ms: list[float], memory_title: str
+) -> _MapGrid:
+    x = log_axis(f"limit on {memory_title}, MB", memory_mb, low=1.25, high=1.5)
     y = log_axis("limit on p95 latency, ms", p95_ms, low=1.9, high=2.5)
     # Below the cheapest model nothing fits: an empty column and an empty line.
     cells = ((None,) * (len(p95_ms) + 1), *((None, *column) for column in winners.winners))
-    return _MapGrid(x, y, (x.low, *memory_mb, x.high), (y.low, *p95_ms, y.high), cells)
+    # Where nothing changes at a limit, its column or line goes with the one before.
+    columns = [i for i in range(len(cells)) if i == 0 or cells[i] != cells[i - 1]]
+    cells = tuple(cells[i] for i in columns)
+    by_line = list(zip(*cells, strict=True))
+    lines = [j for j in range(len(by_line)) if j == 0 or by_line[j] != by_line[j - 1]]
+    x_edges, y_edges = (x.low, *memory_mb), (y.low, *p95_ms)
+    return _MapGrid(
+        x,
+        y,
+        (*(x_edges[i] for i in columns), x.high),
+        (*(y_edges[j] for j in lines), y.high),
+        tuple(tuple(column[j] for j in lines) for column in cells),
+    )
 
 
 def _cells_layer(grid: _MapGrid, group: ModelGroup) -> alt.Chart:
@@ -148,28 +162,30 @@ def _rectangles(grid: _MapGrid) -> list[_Rectangle]:
 def _models_layer(group: ModelGroup, styles: Mapping[str, ModelStyle]) -> alt.Chart:
     records = [
         {
-            "x": row.peak_process_bytes / MB,
+            "x": row.required_memory_bytes / MB,
             "y": row.p95_ms,
             "bundle": row.bundle,
-            "shape": styles[row.bundle].shape,
-            "colour": styles[row.bundle].colour,
-            "memory": format_bytes(row.peak_process_bytes),
+            "shape": styles[row.bundle].shape if row.bundle in styles else "circle",
+            "colour": styles[row.bundle].colour if row.bundle in styles else colour("muted"),
+            "size": 70 if row.bundle in styles else 16,
+            "memory": format_bytes(row.required_memory_bytes),
             "p95": format_duration_ms(row.p95_ms),
         }
         for row in group.rows
-        if row.peak_process_bytes and row.p95_ms
+        if row.required_memory_bytes and row.p95_ms
     ]
     chart: alt.Chart = (
         alt.Chart(inline_data(records))
-        .mark_point(filled=True, size=70, opacity=1)
+        .mark_point(filled=True, opacity=1)
         .encode(
             x="x:Q",
             y="y:Q",
             shape=alt.Shape("shape:N", scale=None, legend=None),
             fill=alt.Fill("colour:N", scale=None, legend=None),
+            size=alt.Size("size:Q", scale=None, legend=None),
             tooltip=[
                 alt.Tooltip("bundle:N", title="model"),
-                alt.Tooltip("memory:N", title="process memory"),
+                alt.Tooltip("memory:N", title=group.memory_title),
                 alt.Tooltip("p95:N"),
             ],
         )
@@ -177,12 +193,14 @@ def _models_layer(group: ModelGroup, styles: Mapping[str, ModelStyle]) -> alt.Ch
     return chart
 
 
-def _obstacles(group: ModelGroup, limit_ms: float) -> list[tuple[float | None, float]]:
+def _obstacles(
+    group: ModelGroup, styles: Mapping[str, ModelStyle], limit_ms: float
+) -> list[tuple[float | None, float]]:
     """Marks that names must not cover, in MB and ms; without MB a line across the picture."""
     marks: list[tuple[float | None, float]] = [
-        (row.peak_process_bytes / MB, row.p95_ms)
+        (row.required_memory_bytes / MB, row.p95_ms)
         for row in group.rows
-        if row.peak_process_bytes and row.p95_ms
+        if row.required_memory_bytes and row.p95_ms and row.bundle in styles
     ]
     return [*marks, (None, limit_ms)] if limit_ms else marks
 
@@ -195,7 +213,8 @@ def _name_layers(
     """Each winner's name in the largest rectangle of its region, where it fits, clear of marks."""
     layers = []
     for width_px, condition in ((LABEL_WIDTH_PX, f"!({IS_NARROW})"), (NARROW_WIDTH_PX, IS_NARROW)):
-        winners = sorted({winner for column in grid.cells for winner in column if winner})
+        present = {winner for column in grid.cells for winner in column}
+        winners = sorted(name for name in styles if name in present)
         records = [
             record
             for winner in (*winners, None)

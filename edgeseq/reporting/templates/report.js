@@ -29,6 +29,14 @@
     });
   }
 
+  // As edgeseq.reporting.limit_proof.proof_sentence.
+  function proofText(row, limit) {
+    if (row.proof || limit === null) return row.proof;
+    const step = row.proofs.find(([bytes, isAlone]) =>
+      bytes <= limit && (!isAlone || bytes === limit));
+    return step ? step[2] : "";
+  }
+
   function limitsText(decision, at) {
     const texts = decision.limitTexts.flatMap((limit) => {
       if (limit === null) return [];
@@ -49,6 +57,10 @@
     return factor;
   }
 
+  // As edgeseq.units.format_factor.
+  const factorText = (factor) =>
+    factor >= 99.5 ? factor.toFixed(0) : String(Number(factor.toPrecision(2)));
+
   function nothingFits(decision, at, blocked) {
     if (decision.hopeless !== null) return decision.hopeless;
     const misses = decision.rows
@@ -58,15 +70,19 @@
     const sentence = `No model fits ${limitsText(decision, at)}.`;
     if (!misses.length) return sentence;
     const { row, i } = misses[0];
-    return `${sentence} The nearest miss is ${row.bundle} (${blocked[i].join("; ")}).`;
+    const times = factorText(misses[0].factor + 1e-9);
+    return `${sentence} The nearest miss is ${row.bundle} at ${times} times the limit ` +
+      `(${blocked[i].join("; ")}).`;
   }
 
   // As edgeseq.reporting.verdict.cost_reason.
   function costText(decision, winner, row) {
-    const costs = row.costs.flatMap(([name, value, text], k) => {
-      const [, limit, limitText] = winner.costs[k];
-      const isMore = value !== null && limit !== null && value > limit && text !== limitText;
-      return isMore ? [`${name} ${text} > ${limitText}`] : [];
+    const costs = row.costs.flatMap((numbers, k) => {
+      const both = numbers.findIndex(([, value], n) =>
+        value !== null && winner.costs[k][n][1] !== null);
+      if (both < 0) return [];
+      const [name, value, text] = numbers[both], [, limit, limitText] = winner.costs[k][both];
+      return value > limit && text !== limitText ? [`${name} ${text} > ${limitText}`] : [];
     });
     return costs.length ? decision.costlier + costs.join(", ") : decision.cheaper;
   }
@@ -76,7 +92,7 @@
     const fits = decision.rows.map((_, i) => blocked[i].length === 0);
     const best = decision.best.find((i) => fits[i]);
     if (best === undefined) {
-      return { winner: null, why: nothingFits(decision, at, blocked), reasons: blocked };
+      return { winner: null, why: nothingFits(decision, at, blocked), proof: "", reasons: blocked };
     }
     // A pair holds one sentence where the second is not good enough, else two for the winner.
     const pair = (i) => decision.pairs[best][i];
@@ -90,7 +106,8 @@
     const text = limitsText(decision, at);
     const [within, without] = pair(winner);
     const why = text === decision.noLimits ? without : within.replace(decision.mark, () => text);
-    return { winner, why, reasons };
+    const proof = proofText(decision.rows[winner], atLimit(decision, at, "memory"));
+    return { winner, why, proof, reasons };
   }
 
   // ---- The page ----------------------------------------------------------------------------
@@ -109,6 +126,7 @@
     panel.dataset.winner = row ? row.bundle : "";
     panel.querySelector(".headline").textContent = row ? `Ship ${row.bundle}` : "Nothing to ship";
     panel.querySelector(".why").textContent = verdict.why;
+    panel.querySelector(".proof").textContent = verdict.proof;
     panel.querySelector(".tiles").replaceChildren(...(row ? row.figures : []).map(
       ([title, value, remark]) => {
         const tile = element("div", "", "tile"), body = element("dd", value);

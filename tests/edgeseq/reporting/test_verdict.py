@@ -108,13 +108,13 @@ def test_a_difference_that_cannot_be_ruled_out_is_not_granted() -> None:
 def test_memory_makes_the_lstm_win_and_says_both_numbers() -> None:
     found = verdict("memory=64MB p95=20ms")
     assert found.winner == "lstm-int8"
-    assert reasons(found, "bert-int8") == ("process memory 84.0 MB > 64 MB",)
-    assert reasons(found, "bert-float32") == ("process memory 143 MB > 64 MB",)
+    assert reasons(found, "bert-int8") == ("peak memory 84.0 MB > 64 MB",)
+    assert reasons(found, "bert-float32") == ("peak memory 143 MB > 64 MB",)
     assert reasons(found, "lstm-float32") == (
-        "within the margin, but costs more: p95 0.600 ms > 0.400 ms, process memory "
+        "within the margin, but costs more: p95 0.600 ms > 0.400 ms, peak memory "
         "58.0 MB > 54.0 MB, size 29.0 MB > 27.0 MB",
     )
-    assert "process memory ≤ 64 MB, p95 latency ≤ 20 ms" in found.reason
+    assert "memory ≤ 64 MB, p95 latency ≤ 20 ms" in found.reason
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_memory_makes_the_lstm_win_and_says_both_numbers() -> None:
         ("size=30MB", "size 42.0 MB > 30 MB"),
         ("cold_start=99ms", "cold start 100 ms > 99 ms"),
         ("model_memory=40MB", "model memory 44.0 MB > 40 MB"),
-        ("memory=83MB", "process memory 84.0 MB > 83 MB"),
+        ("memory=83MB", "peak memory 84.0 MB > 83 MB"),
     ],
 )
 def test_each_limit_refuses_with_both_numbers(limit: str, said: str) -> None:
@@ -145,10 +145,10 @@ def test_every_reason_is_given_not_only_the_first() -> None:
 def test_nothing_fits_and_the_nearest_miss_is_named() -> None:
     found = verdict("memory=50MB")
     assert found.winner is None
-    assert found.nearest_miss == "lstm-int8 (process memory 54.0 MB > 50 MB)"
+    assert found.nearest_miss == "lstm-int8 at 1.1 times the limit (peak memory 54.0 MB > 50 MB)"
     assert found.reason == (
-        "No model fits process memory ≤ 50 MB. The nearest miss is lstm-int8 "
-        "(process memory 54.0 MB > 50 MB)."
+        "No model fits memory ≤ 50 MB. The nearest miss is lstm-int8 "
+        "at 1.1 times the limit (peak memory 54.0 MB > 50 MB)."
     )
     assert len(found.refused) == 4
 
@@ -249,7 +249,7 @@ def test_a_corner_that_is_noise_is_not_named(
 def test_what_looks_the_same_in_print_is_no_reason() -> None:
     winner = row("bert-a", 0.8, 3.4951, 76)
     other = row("bert-b", 0.8, 3.4999, 92)
-    assert cost_reason(winner, other).startswith("within the margin, but costs more: process")
+    assert cost_reason(winner, other).startswith("within the margin, but costs more: peak")
 
 
 def test_the_boundary_of_one_architecture() -> None:

@@ -1,0 +1,58 @@
+"""What a model did under the limit on memory that it is recommended for."""
+
+from __future__ import annotations
+
+from edgeseq.reporting.format import LIMITED_STATUS_TEXTS, format_limit
+from edgeseq.reporting.rows import LimitOutcome, ReportRow
+from edgeseq.units import format_bytes, format_duration_ms
+
+
+def proof_sentence(row: ReportRow, limit_bytes: int | None) -> str:
+    """What is known of `row` under a limit of `limit_bytes` on the whole process (None: no limit).
+
+    A run made for the verdict comes first, then the nearest limit at or below the one asked for
+    under which the model answered; without working memory the sentence says what the verdict
+    rests on. Empty where there is nothing to say.
+    """
+    if row.working_memory_bytes is None:
+        return _peak_sentence(row)
+    if limit_bytes is None:
+        return ""
+    below = [outcome for outcome in row.limits_tried if outcome.limit_bytes <= limit_bytes]
+    exact = [o for o in below if o.limit_bytes == limit_bytes and o.is_verdict]
+    answered = [outcome for outcome in below if outcome.status == "answered"]
+    nearest = next(iter([*exact, *answered]), None)
+    return "" if nearest is None else outcome_sentence(nearest)
+
+
+def proof_steps(row: ReportRow) -> list[tuple[int, bool, str]]:
+    """Limits in bytes, largest first, each with whether its sentence holds for it alone, and the
+    sentence that `proof_sentence` gives for it (and otherwise for limits above it)."""
+    if row.working_memory_bytes is None:
+        return []
+    return [
+        (outcome.limit_bytes, outcome.status != "answered", outcome_sentence(outcome))
+        for outcome in row.limits_tried
+        if outcome.status == "answered" or outcome.is_verdict
+    ]
+
+
+def outcome_sentence(outcome: LimitOutcome) -> str:
+    """`Run under 16 MB: p95 0.310 ms.`, `It answered under 15.2 MB with a p95 of 0.310 ms.`"""
+    limit = format_limit(outcome.limit_bytes, "bytes")
+    if outcome.is_verdict:
+        if outcome.status != "answered":
+            return f"Run under {limit}: {LIMITED_STATUS_TEXTS[outcome.status]}."
+        p95 = "answered" if outcome.p95_ms is None else f"p95 {format_duration_ms(outcome.p95_ms)}"
+        return f"Run under {limit}: {p95}."
+    time = "" if outcome.p95_ms is None else f" with a p95 of {format_duration_ms(outcome.p95_ms)}"
+    return f"It answered under {limit}{time}."
+
+
+def _peak_sentence(row: ReportRow) -> str:
+    if row.peak_process_bytes is None:
+        return "Neither its working memory nor its peak memory was measured."
+    return (
+        "Its working memory was not measured, so the verdict rests on its peak memory of "
+        f"{format_bytes(row.peak_process_bytes)}."
+    )
