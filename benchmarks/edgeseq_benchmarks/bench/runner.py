@@ -130,9 +130,8 @@ def bench(
     command: Sequence[str] = (),
     timeouts: Timeouts | None = None,
     checkpoints: Checkpoints | None = None,
-    machine: Machine | None = None,
 ) -> ResultRecord:
-    """Measures the bundles, on this machine unless another one is given.
+    """Measures the bundles on this machine.
 
     A bundle whose process dies or hangs keeps what was measured, with an invalid finding. However
     the run ends, no process and no control group is left behind.
@@ -144,16 +143,13 @@ def bench(
         command: What the result records as the command that made it.
         timeouts: How long a measured process may be silent.
         checkpoints: Saves unfinished results during the run; none by default.
-        machine: Where the measured processes run.
 
     Raises:
         BundleError: A bundle cannot be read, or none passes the check.
         InputError: No bundle, or two with the same name.
-        DeviceError: The machine cannot set a limit that the settings contain, or has not the one
-            runner that they name.
-        MachineLostError: The machine was lost, with the result so far.
+        DeviceError: This machine cannot set a limit that the settings contain, or cannot run the
+            one runner that they name.
     """
-    machine = machine or ThisMachine()
     with ExitStack() as stack:
         scratch = scratch_folder()[0] if any(path.is_file() for path in bundles) else None
         opened = [
@@ -161,19 +157,44 @@ def bench(
             stack.enter_context(open_bundle(path, verify_hashes=False, scratch=scratch))
             for path in bundles
         ]
-        run = _BenchRun(subjects_of(opened, settings, machine), settings, command, machine)
-        writer = None
-        if checkpoints is not None:
-            writer = CheckpointWriter(checkpoints, run.result, run.subjects)
-        timeouts = timeouts or _default_timeouts(is_emulated=run.device.emulated)
-        context = BenchContext(settings, machine, timeouts, progress, writer)
-        try:
-            return run.measure(context)
-        except MachineLostError as lost:
-            if any(subject.loaded is not None for subject in run.subjects):
-                unfinished = Finding("unfinished", "invalid", f"the run did not finish: {lost}")
-                lost.result = run.result((unfinished,))
-            raise
+        return bench_opened(
+            opened,
+            ThisMachine(),
+            settings=settings,
+            progress=progress,
+            command=command,
+            timeouts=timeouts,
+            checkpoints=checkpoints,
+        )
+
+
+def bench_opened(
+    bundles: Sequence[BundleFiles],
+    machine: Machine,
+    *,
+    settings: Settings,
+    progress: ProgressCallback = no_progress,
+    command: Sequence[str] = (),
+    timeouts: Timeouts | None = None,
+    checkpoints: Checkpoints | None = None,
+) -> ResultRecord:
+    """Measures bundles on `machine`; otherwise as `bench`.
+
+    Raises what `bench` raises, and `MachineLostError`, with the result so far.
+    """
+    run = _BenchRun(subjects_of(bundles, settings, machine), settings, command, machine)
+    writer = None
+    if checkpoints is not None:
+        writer = CheckpointWriter(checkpoints, run.result, run.subjects)
+    timeouts = timeouts or _default_timeouts(is_emulated=run.device.emulated)
+    context = BenchContext(settings, machine, timeouts, progress, writer)
+    try:
+        return run.measure(context)
+    except MachineLostError as lost:
+        if any(subject.loaded is not None for subject in run.subjects):
+            unfinished = Finding("unfinished", "invalid", f"the run did not finish: {lost}")
+            lost.result = run.result((unfinished,))
+        raise
 
 
 def _default_timeouts(*, is_emulated: bool) -> Timeouts:

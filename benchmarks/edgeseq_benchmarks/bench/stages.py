@@ -50,7 +50,8 @@ def check_bundles(subjects: Sequence[Subject], context: BenchContext) -> None:
             )
         except (BundleError, DeviceError) as error:
             # A process that died or hung is no answer.
-            if not isinstance(error.__cause__, WorkerLostError):
+            is_answer = not isinstance(error.__cause__, WorkerLostError)
+            if is_answer and subject.launcher.runner != "python":
                 subject.refusal = error
             raise
 

@@ -168,7 +168,8 @@ class Subject:
         """Ends this bundle's measurement, and no other's."""
         self.failed = True
         message = f"measurement stopped early ({stage}): {reason}"
-        self.findings.append(Finding("process-lost", "invalid", message))
+        code = "process-lost" if self.refusal is None else "runner-refused"
+        self.findings.append(Finding(code, "invalid", message))
 
     def add_missing_runner(self, runner: str, reason: EdgeseqError) -> None:
         """Notes why the bundle was not measured in another runner as well."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from edgeseq.errors import DeviceError
 from edgeseq.formats.result import ResultRecord
@@ -84,6 +84,7 @@ class Device(Protocol):
         ...
 
 
+@runtime_checkable
 class StreamingDevice(Device, Protocol):
     """A device on which a command can have an open input and output for as long as it runs."""
 

@@ -10,15 +10,16 @@ from typing import NamedTuple
 
 import msgspec
 
-from edgeseq.errors import EdgeseqError, InputError
+from edgeseq.errors import DeviceError, EdgeseqError, InputError
 from edgeseq.formats.result import ResultRecord, Settings
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.subprocesses import Interruption, interruptible
 from edgeseq_benchmarks.bench.runner import bench, sigterm_as_interrupt
 from edgeseq_benchmarks.devices.address import DeviceAddress
-from edgeseq_benchmarks.devices.base import Device, DeviceLostError
+from edgeseq_benchmarks.devices.base import Device, DeviceLostError, StreamingDevice
+from edgeseq_benchmarks.devices.native.board_bench import bench_on_board
 from edgeseq_benchmarks.devices.registry import KINDS, open_device, resolve_device
-from edgeseq_benchmarks.devices.remote.remote_bench import RemoteOptions, bench_on
+from edgeseq_benchmarks.devices.remote.remote_bench import RemoteOptions
 
 
 class DeviceTarget(NamedTuple):
@@ -87,7 +88,9 @@ def measure_on(
     device = open_device(target.address)
     if measured_by == "benchmark_model":
         return _measure_on_phone(device, request, progress)
-    return bench_on(
+    if not isinstance(device, StreamingDevice):
+        raise DeviceError("cannot be measured", where=device.name)
+    return bench_on_board(
         device,
         request.bundles,
         settings=_settings_for(device, request.settings),

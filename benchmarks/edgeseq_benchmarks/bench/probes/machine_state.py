@@ -12,7 +12,7 @@ import re
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from edgeseq.formats.result import DeviceInfo, MachineState
 from edgeseq.subprocesses import command_text
@@ -42,23 +42,39 @@ _COMMAND_TIMEOUT_S = 2.0
 _SHORTEST_WINDOW_S = 0.2
 
 
-def device_info(root: Path = Path("/")) -> DeviceInfo:
-    """This machine; `root` is another tree with /proc, /sys and /etc in tests."""
+class SystemNames(NamedTuple):
+    """What a machine's kernel calls it (uname(2)), and its processors."""
+
+    machine: str
+    node: str
+    kernel: str
+    cores: int
+
+
+def _names_here() -> SystemNames:
+    kernel = f"{platform.system()} {platform.release()}"
+    cores = len(os.sched_getaffinity(0))
+    return SystemNames(platform.machine(), platform.node(), kernel, cores)
+
+
+def device_info(root: Path = Path("/"), names: SystemNames | None = None) -> DeviceInfo:
+    """This machine; with `names`, another one whose /proc, /sys and /etc are below `root`."""
+    names = names or _names_here()
     cpuinfo = _text(root / "proc/cpuinfo")
     model = _text(root / "proc/device-tree/model").strip("\0 \n")
     dmi = [
         _text(root / f"sys/class/dmi/id/{name}").strip() for name in ("sys_vendor", "product_name")
     ]
     return DeviceInfo(
-        name=model or " ".join(part for part in dmi if part) or platform.node() or "unknown",
-        machine=platform.machine(),
-        cpu_model=cpu_model(cpuinfo) or model or platform.processor() or "unknown",
+        name=model or " ".join(part for part in dmi if part) or names.node or "unknown",
+        machine=names.machine,
+        cpu_model=cpu_model(cpuinfo) or model or "unknown",
         cpu_features=cpu_features(cpuinfo),
-        cores=len(os.sched_getaffinity(0)),
+        cores=names.cores,
         memory_bytes=_meminfo(root).get("MemTotal", 0),
-        kernel=f"{platform.system()} {platform.release()}",
+        kernel=names.kernel,
         os=_os_name(root),
-        emulated=is_emulated(root),
+        emulated=is_emulated(root, names.machine),
     )
 
 
@@ -91,23 +107,24 @@ def _os_name(root: Path) -> str:
     return match[1] if match else "unknown"
 
 
-def is_emulated(root: Path = Path("/")) -> bool:
+def is_emulated(root: Path = Path("/"), machine: str | None = None) -> bool:
     """Whether the processor is QEMU's translator and not silicon: its times are not latencies.
 
     A virtual machine on KVM runs on silicon. On x86 it offers `kvm-clock`; on QEMU's ARM board
     (`linux,dummy-virt`) it offers KVM's clock device. User-mode QEMU shows an ARM `uname` beside
     the x86 host's `/proc/cpuinfo`.
     """
+    machine = machine or platform.machine()
     cpuinfo = _text(root / "proc/cpuinfo")
     clocks = _text(root / "sys/devices/system/clocksource/clocksource0/available_clocksource")
     if "dummy-virt" in _text(root / "proc/device-tree/compatible"):
         ptp = (root / "sys/class/ptp").glob("*/clock_name")
         return not any("KVM" in _text(name) for name in ptp)
-    if platform.machine().startswith(("arm", "aarch64")) and "vendor_id" in cpuinfo:
+    if machine.startswith(("arm", "aarch64")) and "vendor_id" in cpuinfo:
         return True
     if "QEMU TCG" in cpuinfo:
         return True
-    on_x86 = platform.machine() in ("x86_64", "i686")
+    on_x86 = machine in ("x86_64", "i686")
     return on_x86 and "QEMU" in _dmi(root) and "kvm-clock" not in clocks
 
 
@@ -167,23 +184,43 @@ def _temperature_c(root: Path) -> float | None:
     return None
 
 
-class Watch:
-    """What other processes did to the processors since the last reading."""
+class Loads(NamedTuple):
+    """Seconds since some moment: of the clock, all processors' work, what a hypervisor took, and
+    our own processes' work."""
 
-    def __init__(self, root: Path = Path("/")) -> None:
+    wall_s: float
+    busy_s: float
+    steal_s: float
+    own_s: float
+
+
+def cpu_totals_s(stat: str, ticks_per_s: int) -> tuple[float, float]:
+    """Seconds that all processors were busy, and that a hypervisor took, by `/proc/stat`."""
+    match = re.match(r"cpu +([\d ]+)", stat)
+    if match is None:
+        return 0.0, 0.0
+    # proc(5): user nice system idle iowait irq softirq steal guest guest_nice; the guests' time is
+    # already part of user and nice.
+    ticks = [*(int(word) for word in match[1].split()), *[0] * 8][:8]
+    user, nice, system, _idle, _iowait, irq, softirq, steal = ticks
+    return (user + nice + system + irq + softirq) / ticks_per_s, steal / ticks_per_s
+
+
+def process_s(stat: str, ticks_per_s: int) -> float:
+    """Processor time of one process, in seconds, by its `/proc/PID/stat`; 0 for ""."""
+    fields = stat.rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / ticks_per_s if fields else 0.0
+
+
+class LoadWatch:
+    """Turns readings of `Loads` into states of the machine below `root`."""
+
+    def __init__(self, root: Path, first: Loads) -> None:
         self._root = root
-        self._last = (time.monotonic(), *self._totals_s(), self._own_s(()))
+        self._last = first
 
-    def read(
-        self, when: Literal["before", "during", "after"], children: Iterable[int] = ()
-    ) -> MachineState:
-        """The state now, with loads since the last reading.
-
-        `children` are process ids whose time is ours, also at the last reading. Loads are None
-        when less than 0.2 s have passed.
-        """
-        pids = tuple(children)
-        now = (time.monotonic(), *self._totals_s(), self._own_s(pids))
+    def state(self, when: Literal["before", "during", "after"], now: Loads) -> MachineState:
+        """The state, with loads since the last reading; None when less than 0.2 s have passed."""
         wall_s, busy_s, steal_s, own_s = (
             after - before for after, before in zip(now, self._last, strict=True)
         )
@@ -204,25 +241,32 @@ class Watch:
             throttled=throttled_reasons(self._root),
         )
 
-    def _totals_s(self) -> tuple[float, float]:
-        """Seconds that all processors were busy, and that a hypervisor took, since boot."""
-        match = re.match(r"cpu +([\d ]+)", _text(self._root / "proc/stat"))
-        if match is None:
-            return 0.0, 0.0
-        # proc(5): user nice system idle iowait irq softirq steal guest guest_nice; the guests'
-        # time is already part of user and nice.
-        ticks = [*(int(word) for word in match[1].split()), *[0] * 8][:8]
-        user, nice, system, _idle, _iowait, irq, softirq, steal = ticks
-        rate = os.sysconf("SC_CLK_TCK")
-        return (user + nice + system + irq + softirq) / rate, steal / rate
+
+class Watch:
+    """What other processes did to the processors since the last reading."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self._root = root
+        self._rate = os.sysconf("SC_CLK_TCK")
+        self._loads = LoadWatch(root, self._now(()))
+
+    def read(
+        self, when: Literal["before", "during", "after"], children: Iterable[int] = ()
+    ) -> MachineState:
+        """The state now, with loads since the last reading.
+
+        `children` are process ids whose time is ours, also at the last reading. Loads are None
+        when less than 0.2 s have passed.
+        """
+        return self._loads.state(when, self._now(tuple(children)))
+
+    def _now(self, pids: Sequence[int]) -> Loads:
+        totals_s = cpu_totals_s(_text(self._root / "proc/stat"), self._rate)
+        return Loads(time.monotonic(), *totals_s, self._own_s(pids))
 
     def _own_s(self, pids: Sequence[int]) -> float:
         """Seconds of this process, its ended children and the living ones in `pids`."""
         times = os.times()
         own_s = times.user + times.system + times.children_user + times.children_system
-        rate = os.sysconf("SC_CLK_TCK")
-        for pid in pids:
-            fields = _text(self._root / f"proc/{pid}/stat").rpartition(")")[2].split()
-            if fields:
-                own_s += (int(fields[11]) + int(fields[12])) / rate
-        return own_s
+        stats = (_text(self._root / f"proc/{pid}/stat") for pid in pids)
+        return own_s + sum(process_s(stat, self._rate) for stat in stats)

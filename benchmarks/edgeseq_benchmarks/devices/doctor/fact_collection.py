@@ -30,10 +30,7 @@ def collect_facts(device: Device, *, python: str = "python3", folder: str = ".")
     reached and `DeviceError` when it has no shell that works.
     """
     device.connect(timeout_s=_TIMEOUT_S)
-    output = device.run(
-        ["sh", "-s", "--", folder], stdin=SYSTEM_PROBE.read_bytes(), timeout_s=_TIMEOUT_S
-    )
-    system = read_system(output.stdout.decode(errors="replace"), where=device.name)
+    system = read_system_facts(device, folder=folder)
     command = _expanded(python, system)
     python_facts, error = _ask_python(device, command)
     runtime = None
@@ -55,6 +52,14 @@ def collect_facts(device: Device, *, python: str = "python3", folder: str = ".")
         return facts
     working = tuple(name for name in system.pythons if _starts(device, name))
     return msgspec.structs.replace(facts, system=msgspec.structs.replace(system, pythons=working))
+
+
+def read_system_facts(device: Device, *, folder: str = ".") -> SystemFacts:
+    """The machine and its system, of a device that is connected; raises as `collect_facts` does."""
+    output = device.run(
+        ["sh", "-s", "--", folder], stdin=SYSTEM_PROBE.read_bytes(), timeout_s=_TIMEOUT_S
+    )
+    return read_system(output.stdout.decode(errors="replace"), where=device.name)
 
 
 def _starts(device: Device, python: str) -> bool:

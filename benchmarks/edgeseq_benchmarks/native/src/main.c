@@ -17,8 +17,8 @@ static const char HELP[] =
     "      Predict labels, tags or the next words; without a text, of each line of stdin.\n"
     "  edgeseq-runner worker PARENT_PID --library PATH\n"
     "      Serve the commands of `edgeseq bench`, one JSON object per line (0: no parent).\n"
-    "  edgeseq-runner launch --library PATH\n"
-    "      Start a worker whose parent is on another machine.\n"
+    "  edgeseq-runner launch COMMAND [ARGUMENT…]\n"
+    "      Start a worker whose parent is on another machine; it ends with the connection.\n"
     "  edgeseq-runner evict FILE…\n"
     "      Drop files from the page cache and print what is left, as JSON.\n"
     "\n"
@@ -107,9 +107,7 @@ int main(int count, char **arguments) {
         if (count < 3) return refuse("evict needs a FILE", NULL);
         return page_cache_main(count - 2, arguments + 2);
     }
-    if (strcmp(name, "launch") == 0) {
-        const char *library = library_option(count - 2, arguments + 2);
-        return library ? launch_main(library) : refuse("launch needs --library PATH", NULL);
-    }
+    if (strcmp(name, "launch") == 0)
+        return count > 2 ? launch_main(arguments + 2) : refuse("launch needs a COMMAND", NULL);
     return refuse("no such command", name);
 }
