@@ -32,6 +32,15 @@ def result_rows(result: ResultRecord) -> list[ReportRow]:
     return [derive_row(result, run) for run in result.runs]
 
 
+def run_titles(result: ResultRecord) -> list[str]:
+    """The bundles' names, with the runner where one was measured in several."""
+    names = [run.bundle.name for run in result.runs]
+    return [
+        f"{name}, {run.runner}" if names.count(name) > 1 else name
+        for name, run in zip(names, result.runs, strict=True)
+    ]
+
+
 def print_outcomes(
     outcomes: Sequence[BenchOutcome], paths: Sequence[Path], *, as_json: bool
 ) -> None:
@@ -51,7 +60,9 @@ def print_outcomes(
                     **device,
                     "result": str(path),
                     "rows": rows,
-                    "limited": {run.bundle.name: run.limited for run in record.runs},
+                    "limited": dict(
+                        zip(run_titles(record), (run.limited for run in record.runs), strict=True)
+                    ),
                     "findings": record.findings,
                 }
             )
@@ -69,15 +80,16 @@ def print_result(result: ResultRecord, rows: Sequence[ReportRow], title: str) ->
     emulated = result.device.emulated
     out.print(_table(result, rows, title))
     _print_limited(result)
+    titled = list(zip(run_titles(result), result.runs, strict=True))
     if result.requested.energy:
-        for run in result.runs:
+        for name, run in titled:
             text = format_energy(run.energy, result.energy_idle)
-            out.print(f"energy of {run.bundle.name}: {text}", markup=False, soft_wrap=True)
-    for run in result.runs:
+            out.print(f"energy of {name}: {text}", markup=False, soft_wrap=True)
+    for name, run in titled:
         if run.profile is not None and not emulated:
-            out.print(profile_table(run.profile, run.bundle.name))
-    for run in result.runs:
-        _print_findings(run.findings, run.bundle.name)
+            out.print(profile_table(run.profile, name))
+    for name, run in titled:
+        _print_findings(run.findings, name)
     _print_findings(result.findings, f"this run{f' on {title}' if title else ''}")
 
 
@@ -88,6 +100,9 @@ def _table(result: ResultRecord, rows: Sequence[ReportRow], title: str) -> Table
         caption += "; latencies are not valid under emulation"
     table = Table(title=escape(title) or None, caption=caption)
     table.add_column("model", overflow="fold")
+    has_runners = len({run.runner for run in result.runs}) > 1
+    if has_runners:
+        table.add_column("runner", no_wrap=True)
     for name in ("p50", "p95", score_title, "memory", "cold start"):
         table.add_column(name, justify="right", no_wrap=True)
     is_limited = any(run.under_limits for run in result.runs)
@@ -102,7 +117,8 @@ def _table(result: ResultRecord, rows: Sequence[ReportRow], title: str) -> Table
             format_optional(row.cold_start_ms, format_duration_ms, ABSENT),
         ]
         cells += [_smallest_limit(run.under_limits)] if is_limited else []
-        table.add_row(escape(row.bundle), *cells)
+        runner = [run.runner] if has_runners else []
+        table.add_row(escape(row.bundle), *runner, *cells)
     return table
 
 
@@ -117,11 +133,11 @@ def _smallest_limit(limited: Sequence[LimitedRun]) -> str:
 def _print_limited(result: ResultRecord) -> None:
     """A line for each requested limit; the memory curve is in the report."""
     requested = result.requested.memory_limits_bytes
-    for run in result.runs:
+    for name, run in zip(run_titles(result), result.runs, strict=True):
         for limited in run.limited:
             if limited.board or limited.cpus or limited.limit_bytes in requested:
                 cells = format_limited_run(limited)
-                text = f"{run.bundle.name} within {cells.limits}: {cells.status}"
+                text = f"{name} within {cells.limits}: {cells.status}"
                 if limited.total_ns and not result.device.emulated:
                     text += f", median {cells.median}, p95 {cells.p95}"
                 out.print(escape(f"{text} ({cells.remark})"), soft_wrap=True)

@@ -192,7 +192,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings of a run that takes a moment; the machine is not watched while it is idle."""
     monkeypatch.setattr("edgeseq_benchmarks.bench.runner._QUIET_S", 0.0)
     return msgspec.structs.replace(
-        default_settings(quick=True),
+        default_settings(quick=True, runners=("python",)),
         min_duration_s=0.0,
         min_queries=40,
         max_queries=400,

@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from edgeseq.errors import BundleError, EdgeseqError
-from edgeseq.formats.bundle import BundleFiles
+from edgeseq.formats.bundle import RUNNER_FILE, BundleFiles
 from edgeseq.formats.result import ResultRecord, Runner
-
-RUNNER_FILE = "runner.bin"
 
 
 class MachineLostError(EdgeseqError):
@@ -98,12 +96,12 @@ def native_launcher(program: Path, library: Path, folder: Path | None = None) ->
 
 def check_runner_file(bundle: BundleFiles) -> None:
     """Raises `BundleError` for a bundle that the native runner cannot run."""
-    if not (bundle.path / RUNNER_FILE).is_file():
+    if bundle.runner_file_path is None:
         raise BundleError(
             "the native runner cannot run it",
             where=bundle.path,
-            found=f"no {RUNNER_FILE}",
-            fix="convert it again, or measure it with --runner python",
+            found=bundle.manifest.native_unsupported,
+            fix="measure it with --runner python",
         )
 
 

@@ -57,7 +57,7 @@ class WorkerClient:
         self, name: str, launcher: Launcher | None = None, *, wrap: Wrap | None = None
     ) -> None:
         """Starts the process (default: Python on this machine); `name` names its bundle in
-        messages."""
+        messages. Raises `DeviceError` when there is no such program."""
         self.name = name
         self.launcher = launcher or python_launcher()
         command = self.launcher.command
@@ -68,9 +68,18 @@ class WorkerClient:
         self._is_lost = False
         self._is_skipping = self.launcher.connection is not None
         self._spawned_ns = time.perf_counter_ns()
-        self._process = ChildProcess(
-            command_here, stderr=self._stderr, cwd="/", env=self.launcher.environment()
-        )
+        environment = self.launcher.environment()
+        try:
+            self._process = ChildProcess(
+                command_here, stderr=self._stderr, cwd="/", env=environment
+            )
+        except OSError as error:
+            self._stderr.close()
+            raise DeviceError(
+                "the process to measure cannot be started",
+                where=name,
+                found=f"{command_here[0]}: {error.strerror}",
+            ) from error
 
     @property
     def spawned_ns(self) -> int:

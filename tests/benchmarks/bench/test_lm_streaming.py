@@ -184,7 +184,7 @@ def test_a_document_of_twenty_thousand_words(bundle: BundleFiles, child: WorkerC
 def test_a_subject_scores_whole_documents(
     bundle: BundleFiles, child: WorkerClient, model: StatefulModel
 ) -> None:
-    (subject,) = subjects_of([bundle], default_settings(quick=True))
+    (subject,) = subjects_of([bundle], default_settings(quick=True, runners=("python",)))
     assert isinstance(subject, StreamSubject)
     assert subject.predictions() is None
     score_documents(subject, child, BenchContext(default_settings(), ThisMachine()))
@@ -204,7 +204,7 @@ def test_a_quick_run_says_how_much_it_scored(
 ) -> None:
     monkeypatch.setattr("edgeseq_benchmarks.bench.stream_subject.QUICK_WORDS", 100)
     assert QUICK_WORDS > 100
-    (subject,) = subjects_of([bundle], default_settings(quick=True))
+    (subject,) = subjects_of([bundle], default_settings(quick=True, runners=("python",)))
     assert isinstance(subject, StreamSubject)
     score_documents(subject, child, BenchContext(default_settings(quick=True), ThisMachine()))
     assert len(subject.scores) == 1
@@ -214,7 +214,7 @@ def test_a_quick_run_says_how_much_it_scored(
 def test_words_are_timed_as_they_stand_and_never_count_as_varied(
     bundle: BundleFiles, child: WorkerClient
 ) -> None:
-    (subject,) = subjects_of([bundle], default_settings(quick=True))
+    (subject,) = subjects_of([bundle], default_settings(quick=True, runners=("python",)))
     rounds = [subject.slice_of_round(number, 20) for number in range(20)]
     assert rounds[0] == list(range(len(rounds[0])))
     assert {number for own in rounds for number in own} == set(subject.order)
@@ -240,7 +240,7 @@ def test_words_are_timed_as_they_stand_and_never_count_as_varied(
 def test_the_next_word_is_timed_behind_a_context(
     bundle: BundleFiles, child: WorkerClient, tokens: int
 ) -> None:
-    (subject,) = subjects_of([bundle], default_settings(quick=True))
+    (subject,) = subjects_of([bundle], default_settings(quick=True, runners=("python",)))
     command = protocol.RunLength(
         tokens=tokens,
         texts=subject.joined_texts(tokens, count=2),

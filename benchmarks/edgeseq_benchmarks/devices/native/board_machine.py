@@ -8,10 +8,10 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import PurePosixPath
 
 from edgeseq.errors import DeviceError
-from edgeseq.formats.bundle import BundleFiles
+from edgeseq.formats.bundle import RUNNER_FILE, BundleFiles
 from edgeseq.formats.result import DeviceInfo, Runner, RuntimeInfo
 from edgeseq.units import format_bytes
-from edgeseq_benchmarks.bench.launcher import RUNNER_FILE, Launcher, check_runner_file
+from edgeseq_benchmarks.bench.launcher import Launcher, check_runner_file
 from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy
 from edgeseq_benchmarks.bench.limits.page_cache import FreshFiles
 from edgeseq_benchmarks.bench.limits.unprivileged import LimitGroup

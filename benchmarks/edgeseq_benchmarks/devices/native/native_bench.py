@@ -15,12 +15,12 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from edgeseq.errors import DeviceError
-from edgeseq.formats.bundle import BundleFiles
+from edgeseq.formats.bundle import RUNNER_FILE, BundleFiles
 from edgeseq.formats.bundle_zip import open_bundle
 from edgeseq.formats.result import ResultRecord, Settings
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.units import format_bytes
-from edgeseq_benchmarks.bench.launcher import RUNNER_FILE, MachineLostError, check_runner_file
+from edgeseq_benchmarks.bench.launcher import MachineLostError, check_runner_file
 from edgeseq_benchmarks.bench.runner import bench_opened
 from edgeseq_benchmarks.devices.base import DeviceLostError, StreamingDevice
 from edgeseq_benchmarks.devices.doctor.fact_collection import read_system_facts
