@@ -13,7 +13,7 @@ from edgeseq.formats.result import DeviceInfo, Runner, RuntimeInfo
 from edgeseq.units import format_bytes
 from edgeseq_benchmarks.bench.launcher import Launcher, check_runner_file
 from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy
-from edgeseq_benchmarks.bench.limits.page_cache import FreshFiles
+from edgeseq_benchmarks.bench.limits.page_cache import Eviction, FreshFiles
 from edgeseq_benchmarks.bench.limits.unprivileged import LimitGroup
 from edgeseq_benchmarks.bench.probes.energy import EnergyReader
 from edgeseq_benchmarks.bench.protocol import ModelLoaded
@@ -143,7 +143,7 @@ class _SentFiles:
         self._machine = machine
         self._own, self._libraries = own, libraries
 
-    def evict(self) -> str:
+    def evict(self) -> Eviction:
         """See `FreshFiles.evict`."""
         left = self._machine.resident_bytes([*self._own, *self._libraries])
         own_left = sum(left.get(path, (0, 0))[0] for path in self._own)
@@ -154,7 +154,8 @@ class _SentFiles:
             sent = "on a memory file system (its pages are not charged)"
         elif own_left:
             sent = f"{format_bytes(own_left)} of it already in the page cache"
-        return (
+        description = (
             f"bundle, runner and its library as they were sent, {sent}; system libraries dropped, "
             f"{format_bytes(kept)} of {format_bytes(total)} kept by other processes"
         )
+        return Eviction(description, own_left + kept)
