@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from edgeseq_benchmarks.native.library import installed_library
 from edgeseq_benchmarks.native.targets import host_target
 
 from .native_models import Case, Files, write_case
+from .sanitizers import build_sanitized_runner, find_clang, sanitizer_environment
 
 TIMEOUT_S = 60.0
 Write = Callable[[Case], Files]
@@ -48,10 +50,17 @@ class Runner(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def runner() -> Runner:
-    """The runner of this machine."""
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Runner:
+    """The runner of this machine; with `EDGESEQ_RUNNER_SANITIZED` in the environment, one that the
+    sanitizers watch."""
     if host_target() is None:
         pytest.skip("no native runner for this machine")
+    if os.environ.get("EDGESEQ_RUNNER_SANITIZED"):
+        compiler = find_clang()
+        assert compiler is not None, "needs clang"
+        folder = tmp_path_factory.mktemp("sanitized")
+        os.environ.update(sanitizer_environment(folder))
+        return Runner(build_sanitized_runner(compiler), installed_library())
     return Runner(build_runner(), installed_library())
 
 
