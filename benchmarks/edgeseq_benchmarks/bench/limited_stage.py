@@ -74,7 +74,10 @@ class _LimitedRuns:
         # Processor time beyond the quota is waited for.
         self._cold_s = cold_s / min(1.0, settings.cpus or 1.0)
         self._task = self._make_task(files, subject.order[: settings.limited_queries])
-        self._search_task = self._make_task(files, repeated(subject.order))._replace(cpus=None)
+        # A run without a limit must have its answers, however long it takes.
+        self._search_task = self._make_task(files, repeated(subject.order))._replace(
+            cpus=None, duration_s=settings.search_budget_s, warmup_s=settings.search_budget_s
+        )
 
     def _make_task(self, files: FreshFiles, examples: Sequence[int]) -> LimitedTask:
         subject, settings = self._subject, self._settings

@@ -73,7 +73,7 @@ class Cliff:
 
 
 @pytest.mark.parametrize(
-    "need_mb", [5.2, 12, 19.9, 20, 20.1, 33, 46.7, 60.8, 63.9, 64, 64.1, 66, 90, 300]
+    "need_mb", [0.9, 1.7, 5.2, 12, 19.9, 20, 20.1, 33, 46.7, 60.8, 63.9, 64, 64.1, 66, 90, 300]
 )
 def test_the_search_ends_at_the_smallest_limit_that_keeps_the_speed(need_mb: float) -> None:
     """Also where it lies outside of the bounds in which the search begins."""
@@ -87,6 +87,14 @@ def test_the_search_ends_at_the_smallest_limit_that_keeps_the_speed(need_mb: flo
     assert len(cliff.limits) == len(set(cliff.limits)) <= 14
     if 25 < need_mb < 60:
         assert len(cliff.limits) <= 6
+
+
+def test_a_process_that_needs_next_to_nothing_ends_the_search() -> None:
+    cliff = Cliff(1)
+    search = cliff.search(BOUNDS._replace(floor_bytes=1_700_000, peak_bytes=12 * MB))
+    found = working_memory(search.references, search.runs)
+    assert found.failing_bytes == 0
+    assert 0 < (found.limit_bytes or 0) <= 1_000_000
 
 
 @pytest.mark.parametrize("noisy", [(1,), (2, 3), (1, 2, 4)])

@@ -15,7 +15,7 @@ from edgeseq.stats.working_memory import (
     reference_speed,
     working_memory,
 )
-from edgeseq_benchmarks.bench.limits.curve import SMALLEST_LIMIT_BYTES, rounded_limit
+from edgeseq_benchmarks.bench.limits.curve import rounded_limit
 from edgeseq_benchmarks.bench.limits.limited_run import LimitedTask
 
 RunReference = Callable[[], LimitedRun]
@@ -24,6 +24,8 @@ RunAgainst = Callable[[int, Sequence[LimitedRun]], LimitedRun]
 
 RESOLUTION_SHARE = 0.05
 RESOLUTION_BYTES = 500_000
+# No process with a model needs less: the kernel counts its stacks and page tables as well.
+SMALLEST_LIMIT_BYTES = 500_000
 # Where a run is too slow but not short of memory, others use the machine: it is repeated.
 MAX_TRIES = 3
 
@@ -90,7 +92,7 @@ def _next_limit(
     tried = {run.limit_bytes for run in runs}
     low = found.failing_bytes or _below(tried, bounds)
     high = found.limit_bytes or _above(tried, bounds)
-    if high > bounds.memory_bytes or low < SMALLEST_LIMIT_BYTES:
+    if high > bounds.memory_bytes or (not found.failing_bytes and low <= SMALLEST_LIMIT_BYTES):
         # Nothing larger or smaller makes sense: it is known as far as it can be.
         return None
     if tried and found.limit_bytes is None and max(tried) >= bounds.peak_bytes:
@@ -113,9 +115,9 @@ def _above(tried: set[int], bounds: SearchBounds) -> int:
 def _below(tried: set[int], bounds: SearchBounds) -> int:
     """A limit that should fail, smaller than all that worked."""
     limit = rounded_limit(bounds.floor_bytes)
-    while tried and limit >= min(tried):
-        limit = rounded_limit(limit * 0.7)
-    return limit
+    while tried and limit >= min(tried) and limit > SMALLEST_LIMIT_BYTES:
+        limit = rounded_limit(limit * 0.5)
+    return max(limit, SMALLEST_LIMIT_BYTES)
 
 
 def resolution_bytes(limit_bytes: int) -> float:
