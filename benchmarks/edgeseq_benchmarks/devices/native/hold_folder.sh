@@ -59,6 +59,8 @@ for base in "$@"; do
     best=$base best_memory=$memory
   fi
 done
+case $best in *'
+'*) printf 'error %s\n' 'a folder whose name has a line end'; exit 1 ;; esac
 [ -n "$best" ] || { printf 'full %s %s\n' "$best_kb" "$best_base"; exit 1; }
 folder=$best/edgeseq-$uid
 mkdir -m 700 -- "$folder" 2>/dev/null

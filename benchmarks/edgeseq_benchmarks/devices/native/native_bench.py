@@ -72,7 +72,7 @@ def bench_native_on(
         device.connect(timeout_s=_START_S if device.emulated else _CONNECT_S)
         if not keep_connection:
             stack.callback(device.close)
-        files = native_files(board_target(device, read_system_facts(device)))
+        files = native_files(board_target(device.name, read_system_facts(device)))
         try:
             machine = stack.enter_context(
                 _prepared_machine(device, opened, files, base_dir=base_dir, progress=progress)
@@ -92,22 +92,25 @@ def bench_native_on(
     return label_result(result, device, command)
 
 
-def board_target(device: StreamingDevice, system: SystemFacts) -> NativeTarget:
-    """The target that the board's programs are built for; raises `DeviceError` for none."""
+def board_target(name: str, system: SystemFacts) -> NativeTarget:
+    """The target that the programs of the board `name` are built for.
+
+    Raises `DeviceError` when there is none.
+    """
     kernel = system.kernel.split(" ")[0]
     target = target_of_machine(kernel, system.machine, system.long_bit or 64)
     if target is None or system.libc not in ("glibc", "unknown"):
         bits = f", {system.long_bit}-bit programs" if system.long_bit else ""
         raise DeviceError(
             "there is no native runner for it",
-            where=device.name,
+            where=name,
             found=f"{kernel} on {system.machine}{bits}, {system.libc}",
             expected=f"{' or '.join(TARGETS)} with glibc, where LiteRT's library exists",
         )
     if system.libc_version is not None and system.libc_version < _OLDEST_GLIBC:
         raise DeviceError(
             "its C library is too old for the native runner",
-            where=device.name,
+            where=name,
             found="glibc " + ".".join(map(str, system.libc_version)),
             expected="glibc " + ".".join(map(str, _OLDEST_GLIBC)) + " or newer",
         )
