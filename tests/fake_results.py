@@ -7,6 +7,7 @@ process over a bare runtime.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -170,6 +171,16 @@ class Fake:
     findings: tuple[Finding, ...] = field(default_factory=tuple)
     quick: bool = False
     runner: Runner = "python"
+
+
+def scale_times(queries: Queries, factor: float) -> Queries:
+    """The queries with each time `factor` times as long, a total still at least its parts."""
+    parts = {
+        name: tuple(int(ns * factor) for ns in getattr(queries, name))
+        for name in ("tokenize_ns", "inference_ns", "decode_ns")
+    }
+    total = tuple(math.ceil(ns * factor) for ns in queries.total_ns)
+    return msgspec.structs.replace(queries, total_ns=total, **parts)
 
 
 def make_result(fake: Fake = Fake()) -> ResultRecord:

@@ -19,6 +19,7 @@ import msgspec
 from edgeseq.errors import ResultError
 from edgeseq.formats.bundle import Lowering, RecipeName
 from edgeseq.formats.memory_limits import LimitedRun, WorkingMemorySearch, check_limited
+from edgeseq.formats.result_checks import check_head, check_values
 from edgeseq.formats.storage import read_json
 from edgeseq.formats.trained_model import Arch
 from edgeseq.tasks.predictions import Predictions
@@ -345,6 +346,7 @@ class ResultRecord(msgspec.Struct, frozen=True):
 def read_result(path: Path) -> ResultRecord:
     """Reads a result file; raises `ResultError` naming the place that does not fit."""
     result = read_json(path, ResultRecord, error=ResultError, schema_version=SCHEMA_VERSION)
+    check_head(path, result)
     for run in result.runs:
         check_run(path, run)
     check_runners(path, [(run.bundle.name, run.runner) for run in result.runs])
@@ -353,15 +355,8 @@ def read_result(path: Path) -> ResultRecord:
 
 def check_run(path: Path, run: Run) -> None:
     """Raises `ResultError` for a run of the file `path` that contradicts itself."""
-    lengths = {len(getattr(run.queries, name)) for name in run.queries.__struct_fields__}
-    if len(lengths) != 1:
-        raise ResultError(
-            f"columns of {run.bundle.name} have different lengths",
-            where=path,
-            found=sorted(lengths),
-            fix="measure again",
-        )
     _check_counts(path, run)
+    check_values(path, run)
     check_limited(path, run.bundle.name, run.limited, run.working_memory)
 
 

@@ -18,6 +18,7 @@ from edgeseq.formats.result import (
     check_run,
     check_runners,
 )
+from edgeseq.formats.result_checks import check_head
 from edgeseq.formats.storage import read_json
 
 # A result whose runs are still text: they are views into the file's content, not copies.
@@ -47,6 +48,7 @@ class ResultStream:
         )
         names = [name for name in ResultRecord.__struct_fields__ if name != "runs"]
         self.head = ResultRecord(runs=(), **{name: getattr(undecoded, name) for name in names})
+        check_head(path, self.head)
         self._undecoded: list[msgspec.Raw] = list(undecoded.runs)
 
     def __iter__(self) -> Iterator[Run]:

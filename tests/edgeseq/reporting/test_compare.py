@@ -25,7 +25,7 @@ from edgeseq.reporting.comparison import (
 from edgeseq.reporting.metric_changes import MetricChange, compared_run, metric_changes
 from edgeseq.reporting.thresholds import RegressionThreshold, parse_thresholds
 
-from ...fake_results import DEVICE, MODELS, Fake, make_result
+from ...fake_results import DEVICE, MODELS, Fake, make_result, scale_times
 
 EDGESEQ = Path(sysconfig.get_path("scripts")) / "edgeseq"
 LITTLE = Fake(models=MODELS[3:5], n_queries=1_000, n_examples=500, limited=False, lengths=False)
@@ -51,8 +51,7 @@ def write(tmp_path: Path) -> Write:
 
 def _slower(factor: float) -> Callable[[Run], Run]:
     def change(run: Run) -> Run:
-        total = tuple(round(ns * factor) for ns in run.queries.total_ns)
-        return replace(run, queries=replace(run.queries, total_ns=total))
+        return replace(run, queries=scale_times(run.queries, factor))
 
     return change
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import pytest
 
 from edgeseq.formats.result import Finding, Run
@@ -13,7 +12,7 @@ from edgeseq.formats.storage import write_json
 from edgeseq.reporting.budgets import Budget
 from edgeseq.reporting.summary import read_and_decide
 
-from ...fake_results import Fake, make_result
+from ...fake_results import Fake, make_result, scale_times
 
 LITTLE = Fake(n_queries=200, n_examples=300, limited=False, lengths=False)
 
@@ -21,13 +20,10 @@ LITTLE = Fake(n_queries=200, n_examples=300, limited=False, lengths=False)
 def lowered(run: Run, lowering: str, factor: float, *findings: Finding) -> Run:
     """The run as if it had been measured of another lowering, `factor` times as slow."""
     name = run.bundle.name if lowering == "loop" else f"{run.bundle.name}-{lowering}"
-    times = np.asarray(run.queries.total_ns) * factor
     return msgspec.structs.replace(
         run,
         bundle=msgspec.structs.replace(run.bundle, name=name, lowering=lowering),
-        queries=msgspec.structs.replace(
-            run.queries, total_ns=tuple(int(time) for time in times.tolist())
-        ),
+        queries=scale_times(run.queries, factor),
         findings=(*run.findings, *findings),
     )
 

@@ -1,0 +1,154 @@
+"""Values of a result that no measurement gives: a report would show them as figures.
+
+Types are checked by the decoder; here times, sizes and counts are within their ranges, columns are
+equally long, and a total is not below its parts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgeseq.errors import ResultError
+from edgeseq.tasks.predictions import Predictions
+
+# The largest value of a field by the end of its name: 115 days, 11 days, 1.1 EB, and as many as a
+# float counts exactly.
+_LARGEST = {"_ns": 10**16, "_us": 10**12, "_bytes": 1 << 60, "": 1 << 53}
+# Fields that are never 0, and those that may be below it.
+_ABOVE_ZERO = frozenset(
+    (
+        *("total_ns", "wall_ns", "limit_bytes", "rss_bytes", "size_bytes", "model_size_bytes"),
+        *("cores", "tokens", "max_tokens", "parameters", "rounds", "examples"),
+        *("duration_s", "cpus"),
+    )
+)
+_SIGNED = frozenset(("temperature_c", "log_probabilities", "seed", "samples_w"))
+_THREADS = 1024
+
+
+def check_head(path: Path, result: Any) -> None:
+    """Checks a `ResultRecord` without its runs; raises `ResultError` for a value that cannot be."""
+    for name in ("device", "requested", "effective", "machine", "energy_idle"):
+        _check_struct(path, getattr(result, name), f"$.{name}")
+    for settings in (result.requested, result.effective):
+        if not 1 <= settings.threads <= _THREADS:
+            raise _error(path, "$.requested.threads", settings.threads, f"1 to {_THREADS}")
+
+
+def check_values(path: Path, run: Any) -> None:
+    """Checks a `Run`; raises `ResultError` naming the place of a value that cannot be."""
+    place = f"$.runs[{run.bundle.name}, {run.runner}]"
+    _check_struct(path, run, place)
+    for name in ("warmup", "queries"):
+        columns = getattr(run, name)
+        _check_columns(path, f"{place}.{name}", _columns(columns))
+        parts = zip(
+            columns.tokenize_ns, columns.inference_ns, columns.decode_ns, columns.total_ns,
+            strict=True,
+        )  # fmt: skip
+        for index, (tokenize, inference, decode, total) in enumerate(parts):
+            if tokenize + inference + decode > total:
+                where = f"{place}.{name}.total_ns[{index}]"
+                parts_ns = f"{tokenize} + {inference} + {decode}"
+                raise _error(path, where, total, f"at least its parts, {parts_ns}")
+    for index, start in enumerate(run.cold_starts):
+        longest = max(start.import_ns, start.load_ns, start.first_answer_ns)
+        if start.total_ns < longest:
+            where = f"{place}.cold_starts[{index}].total_ns"
+            raise _error(path, where, start.total_ns, f"at least its parts, {longest}")
+    if run.bundle.size_bytes < run.bundle.model_size_bytes:
+        raise _error(
+            path,
+            f"{place}.bundle.size_bytes",
+            run.bundle.size_bytes,
+            f"at least the model's, {run.bundle.model_size_bytes}",
+        )
+    if run.predictions is not None:
+        _check_predictions(path, f"{place}.predictions", run.predictions, len(run.bundle.labels))
+
+
+def _check_predictions(path: Path, place: str, predictions: Predictions, labels: int) -> None:
+    columns: dict[str, Sequence[Any]] = {"gold": predictions.gold}
+    columns["predicted"] = predictions.predicted
+    if not predictions.counts:
+        columns["sources"] = predictions.sources
+    _check_columns(path, place, columns)
+    for name in ("gold", "predicted"):
+        if (column := columns[name]) and labels and max(column) >= labels:
+            index = max(range(len(column)), key=column.__getitem__)
+            where = f"{place}.{name}[{index}]"
+            raise _error(path, where, column[index], f"a class from 0 to {labels - 1}")
+    for index, log_probability in enumerate(predictions.log_probabilities):
+        if log_probability > 0:
+            where = f"{place}.log_probabilities[{index}]"
+            raise _error(path, where, log_probability, "0 or less")
+    correct = (predictions.top1_correct, predictions.top3_correct, predictions.counts)
+    for index, (top1, top3, count) in enumerate(zip(*correct, strict=False)):
+        if not top1 <= top3 <= count:
+            raise _error(path, f"{place}.top3_correct[{index}]", top3, f"{top1} to {count}")
+
+
+def _columns(struct: msgspec.Struct) -> dict[str, Sequence[Any]]:
+    return {name: getattr(struct, name) for name in struct.__struct_fields__}
+
+
+def _check_columns(path: Path, place: str, columns: Mapping[str, Sequence[Any]]) -> None:
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        found = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise _error(path, place, found, "columns of one length")
+
+
+def _check_struct(path: Path, value: Any, place: str) -> None:
+    """Checks each number of a struct, of those in it, and of its tuples."""
+    if isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            part = getattr(value, name)
+            if isinstance(part, bool) or part is None:
+                continue
+            if isinstance(part, (int, float)):
+                _check_range(path, f"{place}.{name}", name, part, part)
+            elif isinstance(part, tuple) and part and isinstance(part[0], (int, float)):
+                _check_numbers(path, f"{place}.{name}", name, part)
+            else:
+                _check_struct(path, part, f"{place}.{name}")
+    elif isinstance(value, tuple):
+        for index, part in _structs(value):
+            _check_struct(path, part, f"{place}[{index}]")
+
+
+def _structs(values: tuple[Any, ...]) -> Iterator[tuple[int, msgspec.Struct]]:
+    return ((i, value) for i, value in enumerate(values) if isinstance(value, msgspec.Struct))
+
+
+def _check_numbers(path: Path, place: str, name: str, values: tuple[float, ...]) -> None:
+    smallest, largest = min(values), max(values)
+    try:
+        _check_range(path, place, name, smallest, largest)
+    except ResultError:
+        for index, value in enumerate(values):
+            _check_range(path, f"{place}[{index}]", name, value, value)
+        raise
+
+
+def _check_range(path: Path, place: str, name: str, smallest: float, largest: float) -> None:
+    if not (math.isfinite(smallest) and math.isfinite(largest)):
+        raise _error(path, place, smallest, "a number")
+    limit = next(limit for end, limit in _LARGEST.items() if name.endswith(end))
+    if largest > limit:
+        raise _error(path, place, largest, f"at most {limit}")
+    if name in _ABOVE_ZERO and smallest <= 0:
+        raise _error(path, place, smallest, "more than 0")
+    if name not in _SIGNED and smallest < 0:
+        raise _error(path, place, smallest, "0 or more")
+
+
+def _error(path: Path, place: str, found: object, expected: str) -> ResultError:
+    return ResultError(
+        f"{place} cannot be", where=path, found=found, expected=expected, fix="measure again"
+    )
