@@ -59,6 +59,7 @@ static bool find_first_tokens(word_encoder *encoder, const encoding *found, size
 static int name_unknown_words(word_encoder *encoder, const text_span *words, size_t count,
                               encoding *found) {
     text_span unknown = tokenizer_token(encoder->tokenizer, encoder->settings->unknown_id);
+    if (!unknown.bytes) unknown = (text_span){"", 0}; // a damaged file: no such token
     // `words` may be the encoder's own spans, from `word_encoder_split`.
     bool is_own = words == (const text_span *)(const void *)encoder->words.bytes;
     if (pages_reserve_array(&encoder->words, count + 1, sizeof(text_span))) return -1;
@@ -143,6 +144,7 @@ static int choose_windows(word_encoder *encoder, size_t count, size_t num_ranges
 }
 
 static int add_ids(word_encoder *encoder, size_t *used, const int32_t *ids, size_t count) {
+    if (!count) return 0; // a tokenizer without special tokens has no array of them
     if (pages_reserve_array(&encoder->ids, *used + count, sizeof(int32_t))) return -1;
     memcpy(integers(&encoder->ids) + *used, ids, count * sizeof(int32_t));
     *used += count;
@@ -154,17 +156,17 @@ static int add_ids(word_encoder *encoder, size_t *used, const int32_t *ids, size
 static int fill_windows(word_encoder *encoder, const encoding *found, size_t num_ranges) {
     const runner_settings *settings = encoder->settings;
     const size_t *lengths = sizes(&encoder->lengths);
-    size_t used = 0, before = settings->num_special_before;
+    size_t used = 0, before = settings->num_special_before, after = settings->num_special_after;
+    const int32_t *special = settings->special_ids;
     if (pages_reserve_array(&encoder->ends, num_ranges, sizeof(size_t))) return -1;
     for (size_t number = 0; number < num_ranges; number++) {
         word_range range = ranges_of(encoder)[number];
-        if (add_ids(encoder, &used, settings->special_ids, before)) return -1;
+        if (add_ids(encoder, &used, special, before)) return -1;
         for (size_t word = range.start; word < range.end; word++) {
             int32_t first = integers(&encoder->tokens)[word];
             if (first >= 0 && add_ids(encoder, &used, found->ids + first, lengths[word])) return -1;
         }
-        if (add_ids(encoder, &used, settings->special_ids + before, settings->num_special_after))
-            return -1;
+        if (after && add_ids(encoder, &used, special + before, after)) return -1;
         sizes(&encoder->ends)[number] = used;
     }
     return 0;
