@@ -23,8 +23,10 @@ from edgeseq_benchmarks.devices.doctor import (
     can_bench,
     collect_facts,
     diagnose,
+    native_checks,
 )
 from edgeseq_benchmarks.devices.local import LocalDevice
+from edgeseq_benchmarks.native.build import Compiler
 
 from . import recorded_systems as recorded
 from .fake_device import FakeDevice
@@ -58,6 +60,12 @@ def _facts(
     return collect_facts(device)
 
 
+@pytest.fixture(autouse=True)
+def compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine has a compiler for every board."""
+    monkeypatch.setattr(native_checks, "find_compiler", lambda *_, **__: Compiler(("cc",), "cc 14"))
+
+
 def _by_subject(facts: DeviceFacts) -> dict[str, Diagnosis]:
     return {one.subject: one for one in diagnose(facts)}
 
@@ -65,10 +73,14 @@ def _by_subject(facts: DeviceFacts) -> dict[str, Diagnosis]:
 def test_a_fresh_raspberry_pi_is_told_every_command() -> None:
     facts = _facts("pi4-bookworm-64", recorded.python_output())
     found = _by_subject(facts)
-    assert not can_bench(diagnose(facts))
+    # Native processes need no Python.
+    assert can_bench(diagnose(facts))
+    assert found["native runner"].severity == "ok"
+    assert "linux-aarch64, built by cc 14" in found["native runner"].message
     runtime = found["runtime"]
-    assert runtime.severity == "problem"
+    assert runtime.severity == "warning"
     assert "belongs to the system" in runtime.message
+    assert runtime.message.endswith("only native processes are measured (--runner native)")
     assert runtime.fix[:2] == (
         "sudo apt-get install -y python3.11-venv",
         "python3 -m venv ~/edgeseq-venv",
@@ -133,9 +145,10 @@ def test_what_stands_in_the_way(
     more = {"pythons": "python3.12\npython3.11"} if system == "debian-x86" else {}
     facts = _facts(system, recorded.python_output(**python), **more)
     found = _by_subject(facts)
-    assert found[about].severity == "problem"
+    is_native = found.get("native runner", found[about]).severity == "ok"
+    assert found[about].severity == ("warning" if is_native else "problem")
     assert says in found[about].message
-    assert not can_bench(diagnose(facts))
+    assert can_bench(diagnose(facts)) == is_native
     if command is not None:
         assert command in found[about].fix
     assert "\n" not in found[about].message
@@ -178,10 +191,25 @@ def test_a_name_that_starts_nothing_is_no_other_python() -> None:
     assert _by_subject(facts)["Python"].fix[0] == "python3.11 -m venv ~/edgeseq-venv"
 
 
+def test_without_a_compiler_python_is_needed_and_the_host_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none(*_: object, **__: object) -> Compiler:
+        raise DeviceError("the native runner cannot be built: there is no C compiler")
+
+    monkeypatch.setattr(native_checks, "find_compiler", none)
+    facts = _facts("pi4-bookworm-64", recorded.python_output())
+    found = _by_subject(facts)
+    assert found["native runner"].severity == "warning"
+    assert found["native runner"].fix_on_host == ("pip install 'edgeseq[native]'",)
+    assert found["runtime"].severity == "problem"
+    assert not can_bench(diagnose(facts))
+
+
 def test_no_python_at_all() -> None:
     facts = _facts("debian-x86", pythons="")
     python = _by_subject(facts)["Python"]
-    assert python.severity == "problem"
+    assert python.severity == "warning"
     assert "python3: not found" in python.message
     assert python.fix[0] == "sudo apt-get install -y python3 python3-venv"
 
@@ -194,7 +222,7 @@ def test_modules_and_runtimes_that_do_not_go_together() -> None:
         [problem] = [
             one
             for one in diagnose(_facts("debian-x86", python, imported=imported))
-            if one.severity == "problem"
+            if one.severity == "warning" and one.subject in ("Python", "runtime", "modules")
         ]
         return problem
 
@@ -442,7 +470,7 @@ def test_over_a_real_ssh_connection_the_facts_are_the_same(tmp_path: Path) -> No
         assert _by_subject(found)["runtime"].severity == "ok"
         hostile = collect_facts(device, python="~/no; such 'thing $(id)", folder="-x; $(id) 'y")
         assert hostile.python is None
-        assert _by_subject(hostile)["Python"].severity == "problem"
+        assert _by_subject(hostile)["Python"].severity == "warning"
         bare = collect_facts(device, python="~/nothing/bin/python")
         assert bare.python_command == f"{bare.system.home}/nothing/bin/python"
         server.stop()

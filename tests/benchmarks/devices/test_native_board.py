@@ -18,10 +18,11 @@ from edgeseq.progress import ProgressUpdate
 from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy
 from edgeseq_benchmarks.bench.runner import bench
 from edgeseq_benchmarks.devices.base import DeviceLostError
+from edgeseq_benchmarks.devices.doctor.board_target import board_target
 from edgeseq_benchmarks.devices.doctor.facts import read_system
 from edgeseq_benchmarks.devices.native.board_bench import bench_on_board, merge_runners
 from edgeseq_benchmarks.devices.native.board_connection import read_script
-from edgeseq_benchmarks.devices.native.native_bench import bench_native_on, board_target
+from edgeseq_benchmarks.devices.native.native_bench import bench_native_on
 from edgeseq_benchmarks.devices.remote.remote_bench import RemoteOptions
 from edgeseq_benchmarks.native.targets import TARGETS, NativeTarget
 

@@ -12,6 +12,7 @@ from edgeseq_benchmarks.devices.doctor.diagnosis import Diagnosis
 from edgeseq_benchmarks.devices.doctor.fact_collection import collect_facts
 from edgeseq_benchmarks.devices.doctor.facts import DeviceFacts
 from edgeseq_benchmarks.devices.doctor.health_checks import check_health
+from edgeseq_benchmarks.devices.doctor.native_checks import check_native, without_python
 from edgeseq_benchmarks.devices.doctor.runtime_checks import check_python, check_system
 
 __all__ = ["DeviceFacts", "Diagnosis", "can_bench", "collect_facts", "diagnose"]
@@ -22,7 +23,10 @@ def diagnose(facts: DeviceFacts) -> tuple[Diagnosis, ...]:
     diagnoses = list(check_system(facts))
     if can_bench(diagnoses):
         # On an unsuitable system, no Python can be fixed.
-        diagnoses += check_python(facts)
+        native, python = check_native(facts), list(check_python(facts))
+        if native.severity == "ok" and facts.device != "local":
+            python = [without_python(diagnosis) for diagnosis in python]
+        diagnoses += [native, *python]
     return (*diagnoses, *check_health(facts))
 
 

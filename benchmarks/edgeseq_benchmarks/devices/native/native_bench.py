@@ -14,7 +14,6 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from edgeseq.errors import DeviceError
 from edgeseq.formats.bundle import RUNNER_FILE, BundleFiles
 from edgeseq.formats.bundle_zip import open_bundle
 from edgeseq.formats.result import ResultRecord, Settings
@@ -23,8 +22,8 @@ from edgeseq.units import format_bytes
 from edgeseq_benchmarks.bench.launcher import MachineLostError, check_runner_file
 from edgeseq_benchmarks.bench.runner import bench_opened
 from edgeseq_benchmarks.devices.base import DeviceLostError, StreamingDevice
+from edgeseq_benchmarks.devices.doctor.board_target import board_target
 from edgeseq_benchmarks.devices.doctor.fact_collection import read_system_facts
-from edgeseq_benchmarks.devices.doctor.facts import SystemFacts
 from edgeseq_benchmarks.devices.native.board_connection import (
     BoardConnection,
     board_folder,
@@ -37,11 +36,9 @@ from edgeseq_benchmarks.devices.native.native_files import NativeFiles, native_f
 from edgeseq_benchmarks.devices.remote.remote_bench import label_result
 from edgeseq_benchmarks.native.build import RUNNER
 from edgeseq_benchmarks.native.library import LIBRARY
-from edgeseq_benchmarks.native.targets import TARGETS, NativeTarget, target_of_machine
 
 _CONNECT_S = 20.0
 _START_S = 300.0  # an emulated board is started first
-_OLDEST_GLIBC = (2, 28)
 # Beside what is sent: drafts of it, and what the file system itself takes.
 _ROOM_FACTOR, _ROOM_BYTES = 1.2, 4_000_000
 
@@ -90,31 +87,6 @@ def bench_native_on(
                 error.result = label_result(lost.result, device, command)
             raise error from lost
     return label_result(result, device, command)
-
-
-def board_target(name: str, system: SystemFacts) -> NativeTarget:
-    """The target that the programs of the board `name` are built for.
-
-    Raises `DeviceError` when there is none.
-    """
-    kernel = system.kernel.split(" ")[0]
-    target = target_of_machine(kernel, system.machine, system.long_bit or 64)
-    if target is None or system.libc not in ("glibc", "unknown"):
-        bits = f", {system.long_bit}-bit programs" if system.long_bit else ""
-        raise DeviceError(
-            "there is no native runner for it",
-            where=name,
-            found=f"{kernel} on {system.machine}{bits}, {system.libc}",
-            expected=f"{' or '.join(TARGETS)} with glibc, where LiteRT's library exists",
-        )
-    if system.libc_version is not None and system.libc_version < _OLDEST_GLIBC:
-        raise DeviceError(
-            "its C library is too old for the native runner",
-            where=name,
-            found="glibc " + ".".join(map(str, system.libc_version)),
-            expected="glibc " + ".".join(map(str, _OLDEST_GLIBC)) + " or newer",
-        )
-    return target
 
 
 @contextmanager
