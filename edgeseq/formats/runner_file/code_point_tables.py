@@ -39,8 +39,13 @@ class TableArea:
 
     def add_map(self, table: CodePointMap) -> int:
         """The offset of a map."""
-        index, blocks = _two_stages(table.values.astype("<u2"))
-        codes = table.replacements[1:]
+        # Replacements that a later map has taken the place of are left out.
+        used = np.unique(table.values)
+        used = used[used > 0]
+        numbers = np.zeros(len(table.replacements), "<u2")
+        numbers[used] = np.arange(1, len(used) + 1)
+        index, blocks = _two_stages(numbers[table.values])
+        codes = [table.replacements[number] for number in used]
         ends = np.cumsum([0, *map(len, codes)]).astype("<u4")
         flat = [SELF_CODE if code == SELF else code for part in codes for code in part]
         return self._add(

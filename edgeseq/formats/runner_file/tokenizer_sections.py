@@ -55,8 +55,7 @@ def compile_tokenizer(tokenizer_json: str) -> CompiledTokenizer:
         )
     added = added_tokens(content["added_tokens"], tokenizer.normalizer, texts)
     vocabulary: dict[str, int] = model["vocab"]
-    names = {token["content"]: token["id"] for token in content["added_tokens"]}
-    tokens = token_table(vocabulary, names)
+    tokens = token_table(vocabulary, _added_names(tokenizer, content["added_tokens"], vocabulary))
     merges = _merges(model)
     merge_hashes = merge_table(merges)
     mapped = ascii_map(tokenizer.normalizer, normalizer)
@@ -127,6 +126,19 @@ def _check_model(model: Mapping[str, Any]) -> None:
             raise UnsupportedTokenizerError(
                 "the native runner does not have this setting of BPE", found=setting
             )
+
+
+def _added_names(
+    tokenizer: Any, added: Sequence[Mapping[str, Any]], vocabulary: Mapping[str, int]
+) -> dict[str, int]:
+    """The ids of added tokens by the names that the library gives back for them: normalized ones
+    have that of their normalized form, where the vocabulary does not have them itself."""
+    names = {token["content"]: token["id"] for token in added}
+    model_ids = set(vocabulary.values())
+    return {
+        token if token_id in model_ids else str(tokenizer.id_to_token(token_id)): token_id
+        for token, token_id in names.items()
+    }
 
 
 def _merges(model: Mapping[str, Any]) -> list[Merge]:
