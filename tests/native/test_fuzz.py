@@ -18,13 +18,17 @@ import pytest
 from edgeseq_benchmarks.bench import protocol
 
 from .conftest import Write
+from .fuzz_seeds import small_runner_files
 from .native_models import SENTENCES, Case, texts_for
 from .sanitizers import compile_sanitized, find_clang, runner_sources, sanitizer_environment
+from .tokenizer_texts import generated_texts
 
 pytestmark = pytest.mark.fuzz
 
 SECONDS = int(os.environ.get("EDGESEQ_FUZZ_SECONDS", "15"))
-MAX_BYTES = 1 << 16
+# A runner file has the tables of Unicode that its tokenizer needs.
+MAX_BYTES = {"fuzz_runner_file": 1 << 18, "fuzz_word_windows": 1 << 18}
+DEFAULT_MAX_BYTES = 1 << 16
 TARGETS = sorted(Path(__file__).parent.glob("fuzz/fuzz_*.c"))
 CASES = (
     Case("lstm", "dynamic_wi8_afp32", "loop"),
@@ -40,6 +44,11 @@ def seeds_for(target: Path, write: Write) -> Iterator[bytes]:
     if name in ("runner_file", "word_windows"):
         for case in CASES:
             yield (write(case).folder / "runner.bin").read_bytes()
+    if name == "runner_file":
+        yield from small_runner_files()
+    if name == "tokenizer":
+        for number, text in enumerate(generated_texts(300, "fuzz")):
+            yield bytes((number % 3, number % 20)) + text.encode()
     if name == "command":
         for command in commands(write):
             yield msgspec.json.encode(command)
@@ -103,7 +112,7 @@ def test_no_input_breaks_a_reader(target: Path, code: Path, write: Write, tmp_pa
             program,
             corpus,
             f"-max_total_time={SECONDS}",
-            f"-max_len={MAX_BYTES}",
+            f"-max_len={MAX_BYTES.get(target.stem, DEFAULT_MAX_BYTES)}",
             f"-artifact_prefix={found}/",
             "-timeout=20",
             "-rss_limit_mb=4096",
