@@ -59,11 +59,13 @@ def table_sections(group: ModelGroup) -> tuple[ReportSection, ...]:
 
 
 def _limits_section(group: ModelGroup) -> ReportSection:
-    """The outcome of each model under each limit: boards', requested ones, the memory curve's."""
+    """The outcome of each model under each limit that was asked for: boards', requested ones,
+    verdicts'. The charts have those of the memory curve and of the search for working memory."""
     lines = [
         (model.row.bundle, *format_limited_run(run))
         for model in group.models
         for run in sorted(model.run.limited, key=lambda run: (not run.board, -run.limit_bytes))
+        if run.purpose in ("board", "limit", "verdict")
     ]
     head = ("model", "limits", "outcome", "median", "p95", "major page faults", "remark")
     tables = (ReportTable(head, tuple(lines)),) if lines else ()

@@ -33,7 +33,7 @@ from edgeseq.units import format_duration_ms, format_factor
 
 _PERCENTS = range(1, 100)
 _COLD_START_PARTS = (
-    ("start and import the runtime", 1.0),
+    ("start and import", 1.0),
     ("load and allocate", 0.6),
     ("first answer", 0.3),
 )
@@ -208,7 +208,7 @@ def cold_start_chart(
     y = alt.Y("model:N", title=None, sort=order, axis=alt.Axis(labelLimit=150))
     x = alt.X(
         "sum(ms):Q",
-        title="process start to first answer, ms",
+        title="start to first answer, ms",
         scale=alt.Scale(domain=[0, longest_ms], nice=False),
         axis=alt.Axis(tickCount=8),
     )

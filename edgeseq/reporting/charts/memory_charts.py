@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +20,13 @@ from edgeseq.reporting.charts.chart_parts import (
     model_dash,
     part_opacity,
 )
-from edgeseq.reporting.charts.theme import ModelStyle, arch_title, colour
+from edgeseq.reporting.charts.theme import (
+    AXIS_WIDTH_PX,
+    NARROW_WIDTH_PX,
+    ModelStyle,
+    arch_title,
+    colour,
+)
 from edgeseq.reporting.format import format_limit
 from edgeseq.reporting.rows import MeasuredModel, ModelGroup
 from edgeseq.reporting.run_statistics import percentile_ms, working_memory_of
@@ -41,6 +48,7 @@ _KINDS = (("anonymous", 1.0), ("file-backed", 0.42))
 _STATUS_SHAPES = ["M-.7,-.7L.7,.7M.7,-.7L-.7,.7", "circle", "triangle"]
 _PLOT_PX = 270
 _STRIP_LINE_PX = 14
+MARK_WIDTH_PX = 10
 
 
 def ledger_chart(group: ModelGroup, styles: Mapping[str, ModelStyle]) -> ReportFigure | None:
@@ -129,7 +137,7 @@ def cliff_chart(group: ModelGroup, styles: Mapping[str, ModelStyle]) -> ReportFi
     lines: list[dict[str, Any]] = []
     failures: list[dict[str, Any]] = []
     for model in group.timed_models:
-        for run in model.run.under_limits:
+        for run in _one_per_limit(model):
             base = {"model": styles[model.row.bundle].label, "x": run.limit_bytes / MB}
             if run.status != "answered" or not run.total_ns:
                 failures.append({**base, "status": STATUS_TITLES.get(run.status, "failed")})
@@ -145,6 +153,7 @@ def cliff_chart(group: ModelGroup, styles: Mapping[str, ModelStyle]) -> ReportFi
     times = [record["ms"] for record in lines] or [1.0]
     y = log_axis("time of a whole query, ms", times, low=1.5, high=1.5)
     # Limits without an answer get a strip above the plot, one line per model.
+    failures = _apart(failures, x)
     labels = [style.label for style in styles.values()]
     failed = [label for label in labels if any(f["model"] == label for f in failures)]
     strip_px = _STRIP_LINE_PX * len(failed) + 6 * bool(failed)
@@ -162,6 +171,30 @@ def cliff_chart(group: ModelGroup, styles: Mapping[str, ModelStyle]) -> ReportFi
         _cliff_caption(group),
         height_px=_PLOT_PX + strip_px,
     )
+
+
+def _one_per_limit(model: MeasuredModel) -> list[LimitedRun]:
+    """The run under each limit, the worst of several: without an answer, or the slowest."""
+    worst: dict[int, tuple[tuple[bool, float], LimitedRun]] = {}
+    for run in model.run.under_limits:
+        is_answered = run.status == "answered" and bool(run.total_ns)
+        badness = (not is_answered, float(median(run.total_ns)) if is_answered else 0.0)
+        if run.limit_bytes not in worst or badness > worst[run.limit_bytes][0]:
+            worst[run.limit_bytes] = (badness, run)
+    return [run for _, run in sorted(worst.values(), key=lambda item: -item[1].limit_bytes)]
+
+
+def _apart(failures: list[dict[str, Any]], x: LogAxis) -> list[dict[str, Any]]:
+    """Marks of limits without an answer, without those that would cover a larger limit's mark."""
+    inner_px = NARROW_WIDTH_PX - AXIS_WIDTH_PX
+    last_px: dict[str, float] = {}
+    kept = []
+    for record in failures:  # of each model from the largest limit down
+        px = x.px(record["x"], inner_px)
+        if last_px.get(record["model"], math.inf) - px >= MARK_WIDTH_PX:
+            last_px[record["model"]] = px
+            kept.append(record)
+    return kept
 
 
 def _cliff_lines(

@@ -154,6 +154,8 @@ def vega_config() -> Spec:
     font = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
     return {
         "background": None,
+        # The page names each chart as a whole; its marks are no objects of their own.
+        "aria": False,
         "font": font,
         "view": {"stroke": None},
         "axis": {

@@ -76,7 +76,7 @@ def winner_chart(decision: GroupDecision, styles: Mapping[str, ModelStyle]) -> R
     limit_mb, limit_ms = (verdict.budget.memory_bytes or 0) / MB, verdict.budget.p95_ms or 0.0
     chart = alt.layer(
         _cells_layer(grid, group),
-        *_name_layers(grid, styles, _obstacles(group, styles, limit_ms)),
+        *_name_layers(grid, styles, _obstacles(group, styles, limit_ms), limit_mb),
         _models_layer(group, styles),
         limit_rule("x"),
         limit_rule("y"),
@@ -209,6 +209,7 @@ def _name_layers(
     grid: _MapGrid,
     styles: Mapping[str, ModelStyle],
     obstacles: Sequence[tuple[float | None, float]],
+    limit_mb: float,
 ) -> list[alt.Chart]:
     """Each winner's name in the largest rectangle of its region, where it fits, clear of marks."""
     layers = []
@@ -218,7 +219,11 @@ def _name_layers(
         records = [
             record
             for winner in (*winners, None)
-            if (record := _name_record(grid, winner, styles, obstacles, width_px - AXIS_WIDTH_PX))
+            if (
+                record := _name_record(
+                    grid, winner, styles, (obstacles, limit_mb), width_px - AXIS_WIDTH_PX
+                )
+            )
         ]
         if records:
             layers.append(
@@ -240,10 +245,11 @@ def _name_record(
     grid: _MapGrid,
     winner: str | None,
     styles: Mapping[str, ModelStyle],
-    obstacles: Sequence[tuple[float | None, float]],
+    obstacles: tuple[Sequence[tuple[float | None, float]], float],
     width_px: float,
 ) -> dict[str, Any] | None:
-    """A name with its position; None where it does not fit."""
+    """A name with its position; None where it does not fit. `obstacles` are marks, and the limit on
+    memory in MB (0: none), a line down the picture."""
     x, y = grid.x, grid.y
     xs = [x.px(value, width_px) for value in grid.memory_mb]
     ys = [y.px(value, HEIGHT_PX) for value in grid.p95_ms]
@@ -251,11 +257,14 @@ def _name_record(
     lines = _wrap(styles[winner].label if winner else NO_WINNER, box.x2 - box.x - 8)
     if lines is None or len(lines) * LINE_HEIGHT_PX > box.y2 - box.y - 4:
         return None
-    centre = (box.x + box.x2) / 2
+    marks, limit_mb = obstacles
     clearance = max(map(len, lines)) * CHARACTER_WIDTH_PX * 1.08 / 2 + MARK_RADIUS_PX
+    limit_px = [x.px(limit_mb, width_px)] if limit_mb else []
+    # `clear_middle` adds the radius of a mark itself.
+    centre = clear_middle(box.x, box.x2, 2 * (clearance - MARK_RADIUS_PX), limit_px)
     near = [
         y.px(ms, HEIGHT_PX)
-        for mb, ms in obstacles
+        for mb, ms in marks
         if mb is None or abs(x.px(mb, width_px) - centre) < clearance
     ]
     middle = clear_middle(box.y, box.y2, len(lines) * LINE_HEIGHT_PX, near)

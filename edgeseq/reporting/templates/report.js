@@ -202,6 +202,14 @@
       mode: "vega-lite", actions: false, renderer: "svg", ast: true, defaultStyle: false,
       config: data.config, tooltip: { disableDefaultStyle: true },
     });
+    const svg = holder.querySelector("svg");
+    svg.setAttribute("role", "img");
+    svg.setAttribute("aria-label", holder.dataset.name);
+    // Parts of an image are no objects of their own; Vega would leave them without names.
+    for (const part of svg.querySelectorAll("[role]")) {
+      part.removeAttribute("role");
+      part.removeAttribute("aria-roledescription");
+    }
     const section = holder.closest("section.group");
     holder.drawnWidth = width;
     views.push({ view: chart.view, limits, group: section.id, holder });

@@ -69,6 +69,14 @@ class Browser:
                 raise AssertionError(f"the page was not drawn: {self.problems}")
             time.sleep(0.1)
 
+    @contextlib.contextmanager
+    def color_scheme(self, scheme: str) -> Iterator[None]:
+        """Pages ask for `light` or `dark`, until the block ends."""
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        self._call("Emulation.setEmulatedMedia", features=[feature])
+        yield
+        self._call("Emulation.setEmulatedMedia", features=[])
+
     def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression, through JSON; promises are awaited."""
         answer = self._call(

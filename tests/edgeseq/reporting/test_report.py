@@ -32,7 +32,17 @@ from edgeseq.reporting.markdown import escape_markdown
 from edgeseq.reporting.page import json_in_html
 from edgeseq.tasks.examples import TextExample, sample_positions
 
-from ...fake_results import DEVICE, LABELS, MODELS, Fake, make_result, save_report, write_result
+from ...fake_results import (
+    DEVICE,
+    LABELS,
+    MODELS,
+    Fake,
+    make_result,
+    save_report,
+    verdict_run,
+    with_native_runner,
+    write_result,
+)
 from .browser import CHROMIUM, Browser, browser
 
 BUDGET = parse_budget("memory=64MB p95=20ms")
@@ -590,3 +600,153 @@ def test_hostile_names_do_nothing_in_a_browser(hostile: Path, chromium: Browser)
     assert chromium.evaluate("document.querySelectorAll('script').length") == 3
     shown = chromium.evaluate("document.querySelector('.headline').textContent")
     assert "<img src=x onerror=alert(2)>" in shown
+
+
+LOW_CONTRAST = """(() => {
+  const parse = (text) => {
+    const numbers = text.match(/[\\d.]+/g).map(Number);
+    const scale = text.startsWith("color(") ? 1 : 255;
+    return [...numbers.slice(0, 3).map((n) => n / scale), numbers.length > 3 ? numbers[3] : 1];
+  };
+  const luminance = ([r, g, b]) => {
+    const linear = [r, g, b].map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+  };
+  const behind = (node) => {
+    for (let at = node; at; at = at.parentElement) {
+      const color = parse(getComputedStyle(at).backgroundColor);
+      if (color[3] === 1) return color;
+    }
+    return [1, 1, 1, 1];
+  };
+  const low = [];
+  for (const node of document.querySelectorAll("main *, header *, footer *")) {
+    const text = [...node.childNodes].filter((child) => child.nodeType === 3)
+      .map((child) => child.textContent.trim()).join("");
+    const style = getComputedStyle(node);
+    const isShown = node.getClientRects().length && style.visibility !== "hidden";
+    if (!text || !isShown || node.closest("svg")) continue;
+    const [a, b] = [luminance(parse(style.color)), luminance(behind(node))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    const size = parseFloat(style.fontSize), isBold = Number(style.fontWeight) >= 700;
+    const needed = size >= 24 || (isBold && size >= 18.66) ? 3 : 4.5;
+    if (ratio < needed) low.push(`${ratio.toFixed(2)} ${node.tagName} ${text.slice(0, 40)}`);
+  }
+  return low;
+})()"""
+"""Texts below WCAG 2.1's contrast (success criterion 1.4.3, level AA)."""
+
+OVERLAPS = """(() => {
+  const overlaps = [];
+  for (const svg of document.querySelectorAll(".chart svg")) {
+    const texts = [...svg.querySelectorAll("text")].filter((text) =>
+      text.textContent.trim() && text.getAttribute("opacity") !== "0");
+    const boxes = texts.map((text) => [text.textContent, text.getBoundingClientRect()]);
+    boxes.forEach(([a, p], i) => boxes.slice(i + 1).forEach(([b, q]) => {
+      // A label and its halo are the same text at the same place.
+      if (a === b && Math.abs(p.left - q.left) < 1) return;
+      const width = Math.min(p.right, q.right) - Math.max(p.left, q.left);
+      const height = Math.min(p.bottom, q.bottom) - Math.max(p.top, q.top);
+      if (width > 1 && height > 2)
+        overlaps.push(`${svg.closest(".chart").dataset.spec}: ${a} / ${b}`);
+    }));
+  }
+  return overlaps;
+})()"""
+
+
+@pytest.fixture(scope="module")
+def both_runners(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report over six models in two runners, with a verdict that was run and a warning."""
+    folder = tmp_path_factory.mktemp("runners")
+    finding = Finding("load", "warning", "another program had the processor for a while")
+    result = with_native_runner(make_result(Fake(n_queries=300, findings=(finding,))))
+    index = [run.bundle.name for run in result.runs].index("bilstm-128-dynamic_wi8_afp32")
+    run = result.runs[index]
+    runs = list(result.runs)
+    runs[index] = msgspec.structs.replace(
+        run, limited=(*run.limited, verdict_run(run, 20, "memory=20MB p95=20ms"))
+    )
+    path = folder / "result.json"
+    write_json(path, msgspec.structs.replace(result, runs=tuple(runs)))
+    save_report([path], folder / "out", budget=parse_budget("memory=20MB p95=20ms"))
+    return folder / "out"
+
+
+def test_native_comes_first_and_python_is_a_second_view(both_runners: Path) -> None:
+    summary = json.loads((both_runners / "summary.json").read_text(encoding="utf-8"))
+    assert [group["runner"] for group in summary["groups"]] == ["native", "python"]
+    assert len(summary["rows"]) == 12
+    verdict = summary["verdict"]
+    assert (verdict["winner"], verdict["runner"]) == ("bilstm-128-dynamic_wi8_afp32", "native")
+    assert re.fullmatch(r"Run under 20 MB: p95 \S+ ms\.", verdict["proof"])
+    assert summary["groups"][1]["verdict"]["winner"] is None
+    _, tags = page_of(both_runners)
+    assert [a["id"] for t, a in tags.tags if t == "section"] == ["g1"]
+    text = " ".join(tags.text.split())
+    assert "Verdict for a native process Ship bilstm-128-dynamic_wi8_afp32" in text
+    cost = re.search(
+        r"In a Python process, bilstm-128-dynamic_wi8_afp32 takes \S+ times the working memory "
+        r"\(22\.0 MB instead of 8\.00 MB\), \S+ times the cold start \(\d+ ms instead of \S+ ms\) "
+        r"and 1\.00 times the median of a whole answer \(0\.\d\d to 1\.\d\d\)\.",
+        text,
+    )
+    assert cost, text[:4000]
+    drawn = {attributes["data-spec"] for _, attributes in tags.tags if "data-spec" in attributes}
+    assert {"g1-cold-start", "g1-cold-start-python", "g1-memory-ledger-python"} <= drawn
+    markdown = (both_runners / "report.md").read_text(encoding="utf-8")
+    assert "**Ship bilstm-128-dynamic_wi8_afp32 in a native process.**" in markdown
+    assert "## In a Python process" in markdown
+
+
+def test_recommend_decides_for_one_runner(both_runners: Path) -> None:
+    path, run = str(both_runners.parent / "result.json"), CliRunner().invoke
+    native = run(_app(), ["recommend", path, "--memory", "16MB", "--json"])
+    assert json.loads(native.stdout)["verdict"]["runner"] == "native"
+    python = run(_app(), ["recommend", path, "--memory", "16MB", "--runner", "python"])
+    assert isinstance(python.exception, RefusedError)
+    text = " ".join(python.stdout.split())
+    # 22 MB is the smallest working memory in Python.
+    assert (
+        "nearest miss is bilstm-128-dynamic_wi8_afp32 at 1.4 times the limit (working memory"
+        in text
+    )
+    nearest = run(_app(), ["recommend", path, "--memory", "23MB", "--runner", "python"])
+    assert "It answered under 22 MB with a p95 of" in " ".join(nearest.stdout.split())
+    wrong = run(_app(), ["recommend", path, "--runner", "benchmark_model"])
+    assert isinstance(wrong.exception, InputError)
+    assert "found native, python" in str(wrong.exception)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_has_enough_contrast(both_runners: Path, chromium: Browser, scheme: str) -> None:
+    with chromium.color_scheme(scheme):
+        for width_px in (1280, 360):
+            chromium.open(both_runners / "report.html", width_px=width_px)
+            assert chromium.evaluate(LOW_CONTRAST) == []
+
+
+@pytest.mark.browser
+def test_every_picture_has_a_name(both_runners: Path, chromium: Browser) -> None:
+    chromium.open(both_runners / "report.html")
+    nameless = chromium.evaluate("""[...document.querySelectorAll("svg")].filter((svg) =>
+      svg.getAttribute("role") !== "img" || !(svg.getAttribute("aria-label") || "").trim()
+    ).length""")
+    assert nameless == 0
+    # Nothing in a picture claims to be an object: it would need a name, too.
+    assert chromium.evaluate("document.querySelectorAll('svg [role]').length") == 0
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width_px", [360, 768, 1280])
+def test_no_text_of_a_chart_covers_another(
+    both_runners: Path, chromium: Browser, width_px: int
+) -> None:
+    chromium.open(both_runners / "report.html", width_px=width_px)
+    assert chromium.evaluate(OVERLAPS) == []
+    cut = chromium.evaluate("""[...document.querySelectorAll(".chart svg text")].filter((text) => {
+      const box = text.getBoundingClientRect(), room = text.closest("svg").getBoundingClientRect();
+      return box.width && (box.right > room.right + 1 || box.left < room.left - 1);
+    }).map((text) => text.textContent)""")
+    assert cut == []
