@@ -12,7 +12,7 @@ from edgeseq_benchmarks.native.build import FLAGS, SOURCE_DIR, Compiler, compile
 # What is called undefined ends the program; a stack is kept readable.
 SANITIZE = (
     *("-g", "-O1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"),
-    "-fsanitize=address,undefined",
+    *("-fsanitize=address,undefined", "-DEDGESEQ_SANITIZED"),
 )
 # LiteRT's library and those it needs keep memory until the process ends.
 LEAKS = "leak:libLiteRt.so\n"

@@ -7,6 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgeseq_benchmarks.bench import protocol
@@ -126,6 +127,28 @@ def test_a_damaged_bundle_ends_with_a_line(
     done = runner.predict(folder, "the teapot")
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr.decode().splitlines()[-1].startswith(f"edgeseq-runner: {folder / name}: ")
+
+
+def test_a_model_with_changed_bytes_ends_with_a_line(
+    runner: Runner, write: Write, tmp_path: Path
+) -> None:
+    """LiteRT's own checks let some of them through; what it then does may be a crash."""
+    files = write(Case("lstm", "dynamic_wi8_afp32", "loop"))
+    shutil.copy(files.folder / "runner.bin", tmp_path)
+    content = (files.folder / "model.tflite").read_bytes()
+    generator = np.random.default_rng(5)
+    refused = 0
+    for _ in range(40):
+        changed = bytearray(content)
+        for place in generator.integers(len(content) - 3000, len(content), 20):
+            changed[place] = generator.integers(256)
+        (tmp_path / "model.tflite").write_bytes(changed)
+        done = runner.predict(tmp_path, "the teapot was lovely")
+        assert done.returncode in (0, 1)
+        if done.returncode == 1:
+            assert done.stderr.decode().splitlines()[-1].startswith("edgeseq-runner: ")
+            refused += 1
+    assert refused > 0
 
 
 def test_the_library_beside_the_program_is_found(

@@ -385,8 +385,10 @@ def test_a_launched_worker_measures_by_its_own_clock(runner: Runner, files: File
     assert 0 < loaded.import_ns < 60 * 10**9
 
 
-def test_a_worker_that_crashes_is_reported_as_one(runner: Runner, files: Files) -> None:
+def test_a_crash_of_the_runtime_is_a_line_and_a_signal(runner: Runner, files: Files) -> None:
     with started(runner) as child:
+        load(child, files)
         os.kill(child.pid, signal.SIGSEGV)
-        with pytest.raises(WorkerLostError):
+        with pytest.raises(WorkerLostError, match="the runtime crashed; found SIGSEGV") as lost:
             load(child, files)
+        assert lost.value.returncode == -signal.SIGSEGV

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "crash.h"
 #include "failure.h"
 #include "json_reader.h"
 #include "json_writer.h"
@@ -75,6 +76,7 @@ static int load(predictor *predictor, const predict_options *options) {
     };
     if (settings->head != HEAD_LANGUAGE_MODELING && settings->num_labels != settings->num_logits)
         return fail(FAILURE_BUNDLE, "has another number of labels than logits", runner_path, NULL);
+    crash_report(model_path, true);
     return session_open_model(session, &steps);
 }
 

@@ -1,3 +1,4 @@
+#include "crash.h"
 #include "failure.h"
 #include "litert.h"
 #include "process_memory.h"
@@ -113,8 +114,10 @@ static int load_phases(worker *worker, memory_ledger *ledger, load_times *times)
     if (command_c_string(worker->command.tokenizer_path, &session->tokenizer_path,
                          &tokenizer_path) ||
         read_settings(worker, &settings) || session_open_tokenizer(session, tokenizer_path) ||
-        end_phase(worker, ledger, "tokenizer_loaded") ||
-        session_open_model(session, &settings) || end_phase(worker, ledger, "model_loaded"))
+        end_phase(worker, ledger, "tokenizer_loaded"))
+        return -1;
+    crash_report(settings.model_path, false);
+    if (session_open_model(session, &settings) || end_phase(worker, ledger, "model_loaded"))
         return -1;
     query_input text = command_input(&worker->command, worker->command.first_text.first);
     if (steps_allocate(&session->steps, &text) || end_phase(worker, ledger, "tensors_allocated"))
