@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -76,6 +78,28 @@ def test_the_wheel_holds_what_is_read_at_run_time(wheel: zipfile.ZipFile) -> Non
                 assert f"{name}/{path.relative_to(folder).as_posix()}" in held
     assert "edgeseq/suites/demo.toml" in held
     assert not any(name.endswith((".tflite", ".safetensors", ".pkl", ".bin")) for name in held)
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+def test_the_wheel_alone_builds_the_native_runner(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    wheel.extractall(tmp_path / "unpacked")
+    script = (
+        "import sys; from pathlib import Path; from edgeseq_benchmarks.native import build; "
+        "print(build.__file__, build.build_runner(cache_dir=Path(sys.argv[1])))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "cache")],
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "unpacked")},
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    module, program = done.stdout.split()
+    assert module.startswith(str(tmp_path / "unpacked"))
+    help_text = subprocess.run([program, "--help"], check=True, capture_output=True, text=True)
+    assert "edgeseq-runner predict" in help_text.stdout
 
 
 def test_the_wheel_holds_the_licence_and_the_command(wheel: zipfile.ZipFile) -> None:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
 import platform
 import struct
 import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from edgeseq.cli.app import app
 from edgeseq.errors import DeviceError, InputError
+from edgeseq_benchmarks.devices.native import native_files
 from edgeseq_benchmarks.native import build
-from edgeseq_benchmarks.native.library import installed_library
+from edgeseq_benchmarks.native.library import installed_library, installed_version
 from edgeseq_benchmarks.native.targets import (
     TARGETS,
     find_target,
@@ -122,3 +128,41 @@ def test_library_of_the_installed_runtime_is_for_this_machine() -> None:
     host = host_target()
     assert host is not None
     assert _elf_machine(installed_library()) == ELF_MACHINES[host.name]
+
+
+@needs_zig
+@pytest.mark.parametrize("name", TARGETS)
+def test_native_build_copies_runner_and_library_of_the_target(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = host_target()
+    if host is None or name != host.name:
+        # The library of another processor comes from an index: here, out of a wheel of our own.
+        def wheel(_target: object, _version: str, folder: Path) -> Path:
+            path = folder / "ai_edge_litert-1-py3-none-any.whl"
+            with zipfile.ZipFile(path, "w") as archive:
+                archive.writestr("ai_edge_litert/libLiteRt.so", b"a library")
+            return path
+
+        monkeypatch.setattr(native_files, "_fetch_wheel", wheel)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    command = ["native", "build", "--target", name, "--out", str(tmp_path / "out"), "--json"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    answer = json.loads(done.stdout)
+    assert answer["target"] == name
+    runner, library = tmp_path / "out" / build.RUNNER, tmp_path / "out" / "libLiteRt.so"
+    assert (answer["runner"], answer["library"]) == (str(runner), str(library))
+    assert _elf_machine(runner) == ELF_MACHINES[name]
+    assert os.access(runner, os.X_OK)
+    assert library.read_bytes()[:4] in (b"\x7fELF", b"a li")
+
+
+@pytest.mark.index
+def test_library_of_another_processor_comes_out_of_its_wheel(tmp_path: Path) -> None:
+    host = host_target()
+    target = next(target for target in TARGETS.values() if target != host)
+    version = installed_version() or native_files.TESTED_VERSION
+    library = native_files.find_library(target, version, cache_dir=tmp_path)
+    assert _elf_machine(library) == ELF_MACHINES[target.name]
+    assert native_files.find_library(target, version, cache_dir=tmp_path) == library
