@@ -1,13 +1,14 @@
 # Every target does its own set-up in .venv; only Python (3.10 or newer), make and a package
 # index are needed.
 PYTHON ?= python3
+comma := ,
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= edgeseq-demo
 # Tests of different files that run side by side; 0 for one after the other.
 JOBS ?= 2
 
-.PHONY: demo test lint types docs unit package test-devices test-emulated clean
+.PHONY: demo test lint types docs unit package test-devices test-emulated test-fuzz test-faults clean
 
 demo: $(VENV)/.demo
 	$(BIN)/edgeseq demo --out $(OUT)
@@ -27,7 +28,7 @@ docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 unit: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not emulated and not sshd and not adb and not wheel" -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not emulated and not sshd and not adb and not wheel and not fuzz and not faults" -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 # The wheel and the sdist, into dist, checked as an upload would check them (a test does the same).
 package: $(VENV)/.dev
@@ -42,13 +43,22 @@ test-devices: $(VENV)/.dev
 test-emulated: $(VENV)/.dev
 	$(BIN)/python -m pytest -m emulated -s tests/emulated $(PYTEST_ARGS)
 
+# The native runner's readers under clang's libFuzzer, EDGESEQ_FUZZ_SECONDS each; Debian: apt install clang
+test-fuzz: $(VENV)/.dev
+	$(BIN)/python -m pytest -m fuzz -n $(JOBS) tests/native $(PYTEST_ARGS)
+
+# Kills, full disks and read-only folders: no file is lost, none is left behind
+test-faults: $(VENV)/.dev
+	$(BIN)/python -m pytest -m faults tests/faults $(PYTEST_ARGS)
+
 $(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	touch $@
 
+# A C compiler for the native runner comes with the demo where the system has none.
 $(VENV)/.demo: pyproject.toml | $(VENV)/.python
-	$(BIN)/python -m pip install --quiet -e '.[convert,report]'
+	$(BIN)/python -m pip install --quiet -e '.[convert,report$(if $(shell command -v cc),,$(comma)native)]'
 	touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/.python
