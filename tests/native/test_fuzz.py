@@ -28,7 +28,7 @@ pytestmark = pytest.mark.fuzz
 SECONDS = int(os.environ.get("EDGESEQ_FUZZ_SECONDS", "15"))
 # A runner file has the tables of Unicode that its tokenizer needs.
 MAX_BYTES = {"fuzz_runner_file": 1 << 18, "fuzz_word_windows": 1 << 18}
-DEFAULT_MAX_BYTES = 1 << 16
+DEFAULT_MAX_BYTES = 1 << 18
 TARGETS = sorted(Path(__file__).parent.glob("fuzz/fuzz_*.c"))
 CASES = (
     Case("lstm", "dynamic_wi8_afp32", "loop"),
@@ -42,8 +42,7 @@ def seeds_for(target: Path, write: Write) -> Iterator[bytes]:
     """What a target begins with: the formats that it reads, and texts for the others."""
     name = target.stem.removeprefix("fuzz_")
     if name in ("runner_file", "word_windows"):
-        for case in CASES:
-            yield (write(case).folder / "runner.bin").read_bytes()
+        yield from small_runner_files()
     if name == "runner_file":
         yield from small_runner_files()
     if name == "tokenizer":
