@@ -15,6 +15,7 @@ from pathlib import Path
 import platformdirs
 import pytest
 
+from edgeseq.formats.bundle import SCHEMA_VERSION
 from edgeseq_benchmarks.devices.emulator.board_image import BoardImage, build_image
 
 RECIPES = ("float32", "dynamic_wi8_afp32", "static_wi8_ai8")
@@ -52,7 +53,7 @@ def _make_bundles(work: Path, name: str) -> list[Path]:
     model = work / "models" / name
     if not model.exists():
         _edgeseq("train", "sentiment", *MODELS[name], "--out", model)
-    folder = work / "bundles" / name
+    folder = work / f"bundles-{SCHEMA_VERSION}" / name
     if not folder.exists():
         recipes = [word for recipe in RECIPES for word in ("--recipe", recipe)]
         _edgeseq("convert", model, "--out", folder, *recipes)

@@ -75,7 +75,7 @@ def results(
 ) -> Results:
     """The same bundles and examples, measured here and on three boards, one for each recipe, while
     a fourth one is installed: each keeps one processor busy."""
-    asked = ["--examples", str(EXAMPLES), "--quick"]
+    asked = ["--examples", str(EXAMPLES), "--quick", "--runner", "python", "--no-working-memory"]
     edgeseq("bench", *bundles, *asked, "--out", work / "here.json")
 
     def on_board(recipe: str) -> ResultRecord:

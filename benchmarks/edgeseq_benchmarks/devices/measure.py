@@ -21,6 +21,8 @@ from edgeseq_benchmarks.devices.native.board_bench import bench_on_board
 from edgeseq_benchmarks.devices.registry import KINDS, open_device, resolve_device
 from edgeseq_benchmarks.devices.remote.remote_bench import RemoteOptions
 
+_EMULATED_LIMITED_S, _EMULATED_SEARCH_S = 60.0, 900.0
+
 
 class DeviceTarget(NamedTuple):
     """A device to measure on; `name` as the user wrote it, `label` the same for a file's name."""
@@ -93,14 +95,14 @@ def measure_on(
     return bench_on_board(
         device,
         request.bundles,
-        settings=_settings_for(device, request.settings),
+        settings=settings_for(device, request.settings),
         progress=progress,
         command=request.command,
         options=msgspec.structs.replace(request.remote, python=target.address.python),
     )
 
 
-def _settings_for(device: Device, settings: Settings) -> Settings:
+def settings_for(device: Device, settings: Settings) -> Settings:
     """The settings for the device: an emulated one skips what only serves its latencies."""
     if not device.emulated:
         return settings
@@ -113,6 +115,9 @@ def _settings_for(device: Device, settings: Settings) -> Settings:
         steady_texts=8,  # an emulated processor needs a second for each
         length_tokens=(),
         limited_queries=min(settings.limited_queries, 16),
+        # A p95 needs more than a hundred queries.
+        limited_duration_s=_EMULATED_LIMITED_S,
+        search_budget_s=_EMULATED_SEARCH_S,
     )
 
 

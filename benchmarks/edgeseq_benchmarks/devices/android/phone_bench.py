@@ -188,7 +188,10 @@ class _Bench:
         machine = tuple(state.machine for state in self._states)
         examples = max(len(subject.examples) for subject in self._subjects)
         effective = msgspec.structs.replace(
-            settings, min_queries=max(settings.min_queries, TIMED_RUNS * examples)
+            settings,
+            min_queries=max(settings.min_queries, TIMED_RUNS * examples),
+            runners=("benchmark_model",),
+            working_memory=False,
         )
         return ResultRecord(
             created_utc=self._created_utc,

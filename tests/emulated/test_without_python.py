@@ -1,0 +1,96 @@
+"""Native processes on a board in QEMU from which Python was removed: predictions as here, its own
+memory, limits, and the minimum working memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from edgeseq.formats.result import ResultRecord, Run
+from edgeseq.stats.working_memory import working_memory
+from edgeseq_benchmarks.bench.runner import bench, default_settings
+from edgeseq_benchmarks.devices.emulated import EmulatedDevice
+from edgeseq_benchmarks.devices.emulator.board_image import BoardImage
+from edgeseq_benchmarks.devices.measure import settings_for
+from edgeseq_benchmarks.devices.native.native_bench import bench_native_on
+
+pytestmark = [pytest.mark.emulated, pytest.mark.timeout(3000)]
+EXAMPLES = 40
+RECIPE = "dynamic_wi8_afp32"
+LIMIT_BYTES = 100_000_000
+# Python, and whatever else could stand in for it; the disk of each start is thrown away.
+_REMOVE = "rm -rf /usr/bin/python3* /usr/lib/python3* /opt/edgeseq; command -v python3"
+_LEFT = "find / -xdev -path /proc -prune -o -name '*edgeseq*' -print; ls /sys/fs/cgroup"
+
+
+@pytest.fixture(scope="module")
+def chosen(bundles: Sequence[Path]) -> list[Path]:
+    """An LSTM and a BERT."""
+    return [path for path in bundles if path.name.endswith(RECIPE)]
+
+
+@pytest.fixture(scope="module")
+def there(image: BoardImage, chosen: list[Path]) -> tuple[ResultRecord, bytes]:
+    """What was measured on the board, and the names that are left on it."""
+    del image
+    settings = default_settings(quick=True, examples=EXAMPLES, memory_limits_bytes=[LIMIT_BYTES])
+    board = EmulatedDevice("pi4")
+    try:
+        board.connect(timeout_s=600)
+        assert board.run(["sh", "-c", _REMOVE], timeout_s=120).returncode != 0
+        settings = settings_for(board, settings)
+        # The board that is looked at afterwards is the one that measured.
+        result = bench_native_on(board, chosen, settings=settings, keep_connection=True)
+        return result, board.run(["sh", "-c", _LEFT], timeout_s=120).stdout
+    finally:
+        board.close()
+
+
+def _predicted(run: Run) -> tuple[int, ...]:
+    assert run.predictions is not None
+    assert len(run.predictions.predicted) == EXAMPLES
+    return run.predictions.predicted
+
+
+def test_predictions_are_those_of_this_machine(
+    there: tuple[ResultRecord, bytes], chosen: list[Path]
+) -> None:
+    result, _ = there
+    assert (result.device.machine, result.device.emulated) == ("aarch64", True)
+    settings = default_settings(
+        quick=True, examples=EXAMPLES, runners=("native",), working_memory=False
+    )
+    here = bench(chosen, settings=settings)
+    for own, run in zip(here.runs, result.runs, strict=True):
+        assert run.runner == "native"
+        pairs = list(zip(_predicted(own), _predicted(run), strict=True))
+        # Other kernels round to the other side where two labels are close.
+        assert sum(one == other for one, other in pairs) >= EXAMPLES - 1
+
+
+def test_memory_is_a_native_process(there: tuple[ResultRecord, bytes]) -> None:
+    for run in there[0].runs:
+        phases = {phase.phase: phase for phase in run.memory}
+        assert phases["runtime_imported"].rss_bytes < 10_000_000
+        assert phases["steady"].rss_bytes < 40_000_000
+        (limited,) = run.limited
+        assert (limited.mechanism, limited.status) == ("cgroup-v2", "answered")
+        assert limited.major_faults > 0
+
+
+def test_working_memory_is_found(there: tuple[ResultRecord, bytes]) -> None:
+    by_arch = {}
+    for run in there[0].runs:
+        assert run.working_memory is not None
+        found = working_memory(run.working_memory.references, run.working_memory.runs)
+        print(run.bundle.name, found)  # noqa: T201
+        assert found.limit_bytes is not None
+        assert found.limit_bytes < run.memory[-1].rss_bytes * 1.5
+        by_arch[run.bundle.arch] = found.limit_bytes
+    assert by_arch["lstm"] < by_arch["bert"]
+
+
+def test_nothing_is_left_on_the_board(there: tuple[ResultRecord, bytes]) -> None:
+    assert b"edgeseq-" not in there[1]
