@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -161,11 +162,13 @@ class Report:
         """
         folder = Path(folder)
         _check_out(folder)
-        with new_folder(folder, overwrite=True) as unfinished:
-            self._write_pictures(unfinished / PICTURES, progress)
+        with new_folder(folder, overwrite=True) as unfinished, ThreadPoolExecutor(2) as pool:
+            # Pictures are drawn outside of the interpreter's lock, while the page is written.
+            pictures = self._draw_pictures(pool)
             write_text(unfinished / "report.md", self.to_markdown())
             if can_draw():
                 write_text(unfinished / "report.html", self.to_html())
+            _write_pictures(unfinished / PICTURES, pictures, progress)
             write_json(unfinished / "summary.json", self.summary)
         return folder / ("report.html" if can_draw() else "report.md")
 
@@ -175,7 +178,8 @@ class Report:
     def _prefix(self, index: int) -> str:
         return f"{index + 1}-" if len(self.runner_views) > 1 else ""
 
-    def _write_pictures(self, folder: Path, progress: ProgressCallback) -> None:
+    def _draw_pictures(self, pool: ThreadPoolExecutor) -> list[tuple[str, str, Future[bytes]]]:
+        """The file name, the title and the coming content of each picture."""
         figures = [
             (f"{self._prefix(index)}{figure.name}.png", figure)
             for index, sections in enumerate(self.sections)
@@ -183,15 +187,11 @@ class Report:
             for figure in section.figures
         ]
         if not figures:
-            return
+            return []
         # vl_convert belongs to the extra `report`, which a device lacks.
         from edgeseq.reporting.charts.chart_sections import draw_png  # noqa: PLC0415 - see above
 
-        folder.mkdir()
-        for index, (name, figure) in enumerate(figures):
-            progress(ProgressUpdate("pictures", index, len(figures), note=figure.title))
-            write_bytes(folder / name, draw_png(figure))
-        progress(ProgressUpdate("pictures", len(figures), len(figures)))
+        return [(name, figure.title, pool.submit(draw_png, figure)) for name, figure in figures]
 
     def _repr_html_(self) -> str:
         """The verdict and the table of models of each group, for notebooks."""
@@ -220,6 +220,18 @@ def make_report(
         if examples is not None:
             check_examples(decision.group, measured_examples(decision.group, examples))
     return report
+
+
+def _write_pictures(
+    folder: Path, pictures: Sequence[tuple[str, str, Future[bytes]]], progress: ProgressCallback
+) -> None:
+    if not pictures:
+        return
+    folder.mkdir()
+    for index, (name, title, content) in enumerate(pictures):
+        progress(ProgressUpdate("pictures", index, len(pictures), note=title))
+        write_bytes(folder / name, content.result())
+    progress(ProgressUpdate("pictures", len(pictures), len(pictures)))
 
 
 def _check_out(folder: Path) -> None:

@@ -8,7 +8,6 @@ policy lets only the two scripts of this module run, by their hashes, and nothin
 from __future__ import annotations
 
 import base64
-import functools
 import hashlib
 from collections.abc import Sequence
 from importlib import resources
@@ -16,7 +15,6 @@ from typing import Any, NamedTuple
 
 import jinja2
 import msgspec
-import vl_convert
 from markupsafe import Markup
 
 import edgeseq
@@ -27,6 +25,7 @@ from edgeseq.reporting.group_view import GroupView
 from edgeseq.reporting.page_data import decision_data, fixed_limits
 from edgeseq.reporting.sections import ReportSection
 from edgeseq.reporting.summary import GroupDecision
+from edgeseq.reporting.vega_bundle import vega_bundle
 
 
 class PageGroup(NamedTuple):
@@ -50,7 +49,7 @@ def render_page(title: str, overall: str, groups: Sequence[PageGroup], budget: B
         for section in group.sections
         for figure in section.figures
     }
-    script, bundle = _template_text("report.js"), _vega_bundle()
+    script, bundle = _template_text("report.js"), vega_bundle()
     config = with_css_variables(vega_config())
     fixed = fixed_limits(budget)
     environment = jinja2.Environment(
@@ -111,11 +110,3 @@ def _palette() -> str:
 
 def _template_text(name: str) -> str:
     return (resources.files("edgeseq.reporting") / "templates" / name).read_text(encoding="utf-8")
-
-
-@functools.cache
-def _vega_bundle() -> str:
-    """Vega, Vega-Lite and vega-embed as one script in its own scope (about 900 kB)."""
-    # Its type stub forgets that the snippet may be left out.
-    bundle = vl_convert.javascript_bundle()  # type: ignore[call-arg]
-    return f"(()=>{{{bundle}}})();"

@@ -5,8 +5,9 @@ A chart is made once, as a Vega-Lite specification: the page draws it, and so do
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import altair as alt
@@ -59,9 +60,43 @@ def log_axis(
     return LogAxis(title, min(values) / low, max(values) * high)
 
 
-def inline_data(records: Sequence[Mapping[str, Any]]) -> alt.InlineData:
-    """Records as data inside of a chart."""
-    return alt.InlineData(values=[dict(record) for record in records])
+# Records of charts in the making, by the name that stands for them: Altair copies and validates
+# a chart at every step, and data would be most of it.
+_pending_records: dict[str, list[dict[str, Any]]] = {}
+_data_numbers = itertools.count()
+
+
+def inline_data(records: Sequence[Mapping[str, Any]]) -> alt.NamedData:
+    """Records as data of a chart; `make_figure` puts them into its specification."""
+    name = f"records-{next(_data_numbers)}"
+    _pending_records[name] = [dict(record) for record in records]
+    return alt.NamedData(name=name)
+
+
+def _data_names(spec: Any) -> Iterator[dict[str, str]]:
+    """The references to named data in a specification, in their order."""
+    if isinstance(spec, dict):
+        for key, part in spec.items():
+            if key == "data" and isinstance(part, dict) and "name" in part:
+                yield part
+            else:
+                yield from _data_names(part)
+    elif isinstance(spec, list):
+        for part in spec:
+            yield from _data_names(part)
+
+
+def _with_records(spec: Spec) -> Spec:
+    """The specification with the records that it names, which are numbered from 0 in it."""
+    numbers: dict[str, str] = {}
+    datasets: dict[str, list[dict[str, Any]]] = {}
+    for reference in _data_names(spec):
+        name = reference["name"]
+        if name not in numbers:
+            numbers[name] = f"data-{len(numbers)}"
+            datasets[numbers[name]] = _pending_records.pop(name)
+        reference["name"] = numbers[name]
+    return {**spec, "datasets": datasets}
 
 
 def make_figure(
@@ -87,6 +122,7 @@ def make_figure(
         .add_params(alt.param(name="room", value=PICTURE_WIDTH_PX), *parameters)
         .to_dict(validate=False)  # each part was validated when it was made
     )
+    spec = _with_records(spec)
     # The address of the schema is of no use here, and a page should hold none.
     del spec["$schema"]
     spec.pop("config", None)
