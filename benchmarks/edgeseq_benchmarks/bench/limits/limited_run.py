@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 from edgeseq.errors import BundleError, DeviceError
 from edgeseq.formats.bundle import BundleFiles
@@ -16,13 +16,22 @@ from edgeseq_benchmarks.bench.limits.unprivileged import LimitedGroup, limited_g
 from edgeseq_benchmarks.bench.worker_client import WorkerClient, WorkerLostError, load_command
 
 
+class HopelessCheck(Protocol):
+    """Decides whether a run can still keep the speed."""
+
+    def __call__(self, times_ns: Sequence[int], *, is_last: bool) -> bool:
+        """Whether it cannot, from the times of a pass so far; `is_last` if none may follow."""
+
+
 class LimitedTask(NamedTuple):
     """What is run under each limit: the bundle's own files, real test sentences, and bounds.
 
     The process runs `warmup_texts` in order for up to `warmup_s`, so that what the queries need of
-    the files has been read once, then `texts` for up to `duration_s`. The watchdog ends it when it
-    has not loaded within `load_timeout_s`, or is silent for longer than such a time and a half.
-    Once `is_hopeless` says so of the times so far, in ns, the rest is left out. `cpus` is a limit
+    the files has been read once, then `texts` for up to `duration_s`. While that has major page
+    faults it is repeated, up to `passes` times, because pages that were lost while the process
+    loaded come back one by one; the last pass counts. The watchdog ends the process when it has not
+    loaded within `load_timeout_s`, or is silent for longer than such a time and a half. Once
+    `is_hopeless` says so of a pass's times so far, the rest is left out. `cpus` is a limit
     on processor time; `board`, `limitations`, `purpose` and `budget` are for the record;
     `limited_group` makes the group.
     """
@@ -35,7 +44,8 @@ class LimitedTask(NamedTuple):
     load_timeout_s: float
     warmup_texts: Sequence[protocol.Text] = ()
     warmup_s: float = 0.0
-    is_hopeless: Callable[[Sequence[int]], bool] | None = None
+    passes: int = 1
+    is_hopeless: HopelessCheck | None = None
     cpus: float | None = None
     board: str | None = None
     limitations: str = ""
@@ -79,7 +89,7 @@ def run_limited(hierarchy: Hierarchy, task: LimitedTask, limit_bytes: int) -> Li
         try:
             group.started(child.pid)
             _load(child, task, observed)
-            _run_texts(child, task, observed)
+            _run_passes(child, task, observed)
             observed.phase = "steady"
         except WorkerLostError as lost:
             killed = lost.returncode == -9 and group.oom_kills() > 0
@@ -129,25 +139,38 @@ def _load(child: WorkerClient, task: LimitedTask, observed: _Observed) -> None:
         observed.first_answer_ns = reply.total_ns
 
 
-def _run_texts(child: WorkerClient, task: LimitedTask, observed: _Observed) -> None:
-    """Runs the texts of the warm-up, then those that count, until a bound is reached."""
-    for texts, duration_s, times_ns in (
-        (task.warmup_texts, task.warmup_s, observed.warmup_ns),
-        (task.texts, task.duration_s, observed.total_ns),
-    ):
+def _run_passes(child: WorkerClient, task: LimitedTask, observed: _Observed) -> None:
+    """Runs the warm-up, then the texts until a pass has no major page faults."""
+    for progress in _run_texts(child, task.warmup_texts, task.warmup_s):
+        observed.warmup_ns += progress.total_ns
+        observed.faults = progress.major_faults
+    for number in range(1, task.passes + 1):
+        observed.warmup_ns += observed.total_ns
+        observed.total_ns.clear()
         observed.faults_before = observed.faults
-        if not texts:
-            continue
-        # A query may be running when the time is over.
-        deadline = time.monotonic() + 1.5 * duration_s + 1.0
-        child.send(protocol.RunLimited(tuple(texts), round(duration_s * 1e9)), deadline=deadline)
-        done = False
-        while not done:
-            progress = child.receive(protocol.LimitedProgress, deadline=deadline)
-            times_ns.extend(progress.total_ns)
+        is_last = number == task.passes
+        for progress in _run_texts(child, task.texts, task.duration_s):
+            observed.total_ns += progress.total_ns
             observed.faults = progress.major_faults
-            done = progress.done
-            counts = times_ns is observed.total_ns
-            if counts and not done and task.is_hopeless and task.is_hopeless(times_ns):
+            check = task.is_hopeless
+            if not progress.done and check and check(observed.total_ns, is_last=is_last):
                 observed.message = "stopped early: too slow to keep its speed"
                 return
+        if not observed.query_major_faults or len(observed.total_ns) < len(task.texts):
+            return
+
+
+def _run_texts(
+    child: WorkerClient, texts: Sequence[protocol.Text], duration_s: float
+) -> Iterator[protocol.LimitedProgress]:
+    """Runs the texts once, for up to `duration_s`; yields what is reported of them."""
+    if not texts:
+        return
+    # A query may be running when the time is over.
+    deadline = time.monotonic() + 1.5 * duration_s + 1.0
+    child.send(protocol.RunLimited(tuple(texts), round(duration_s * 1e9)), deadline=deadline)
+    done = False
+    while not done:
+        progress = child.receive(protocol.LimitedProgress, deadline=deadline)
+        done = progress.done
+        yield progress

@@ -26,9 +26,12 @@ from edgeseq.formats.drafts import temporary_folder
 from edgeseq.formats.storage import os_errors_as_output_errors
 from edgeseq.units import format_bytes
 from edgeseq_benchmarks.bench.launcher import Launcher, python_launcher
+from edgeseq_benchmarks.bench.limits.private_mounts import can_mount, with_mounts
 
 # Pages of these are memory themselves: they cannot be read from a disk again.
 _MEMORY_FILE_SYSTEMS = frozenset({"tmpfs", "ramfs", "rootfs", "devtmpfs"})
+# Of a library, less than this is not worth a copy.
+_KEPT_BYTES = 100_000
 
 
 class Eviction(NamedTuple):
@@ -50,24 +53,36 @@ class FreshFiles(Protocol):
 
 
 class PrivateFiles:
-    """A copy of the files of a bundle and its process, and the library files that it maps."""
+    """A copy of the files of a bundle and its process, and the library files that it maps.
+
+    A library that other processes keep in memory is copied too, where this user may mount the copy
+    for the process.
+    """
 
     def __init__(
         self, copies: Sequence[Path], launcher: Launcher, libraries: Sequence[str], *, on_disk: bool
     ) -> None:
-        self.launcher = launcher
         self.folder = copies[0].parent
-        self._copies = tuple(map(str, copies))
-        self._libraries = tuple(libraries)
+        self._launcher = launcher
+        self._copies = list(map(str, copies))
+        self._libraries = list(libraries)
+        self._mounts: dict[str, str] = {}
         self._on_disk = on_disk
+
+    @property
+    def launcher(self) -> Launcher:
+        """Starts a process with the copies."""
+        mounts = [(copy, original) for original, copy in self._mounts.items()]
+        return self._launcher._replace(command=tuple(with_mounts(mounts, self._launcher.command)))
 
     def evict(self) -> Eviction:
         """See `FreshFiles.evict`."""
         for path in (*self._copies, *self._libraries):
             evict(path)
+        if self._on_disk and can_mount():
+            self._copy_kept_libraries()
         copies_left = sum(resident_bytes(path) for path in self._copies)
         libraries_left = sum(resident_bytes(path) for path in self._libraries)
-        total = sum(Path(path).stat().st_size for path in self._libraries)
         copy = "own copy of the bundle, "
         if not self._on_disk:
             copy += "on a memory file system (its pages are not charged)"
@@ -76,10 +91,21 @@ class PrivateFiles:
         else:
             copy += "dropped from the page cache"
         description = (
-            f"{copy}; runtime libraries dropped, {format_bytes(libraries_left)} of "
-            f"{format_bytes(total)} kept by other processes"
+            f"{copy}; runtime libraries dropped or copied, {format_bytes(libraries_left)} of them "
+            "kept by other processes"
         )
         return Eviction(description, copies_left + libraries_left)
+
+    def _copy_kept_libraries(self) -> None:
+        kept = [path for path in self._libraries if resident_bytes(path) > _KEPT_BYTES]
+        for path in kept:
+            folder = self.folder / f"library-{len(self._mounts)}"
+            folder.mkdir()
+            copy = str(_copy_to_disk(Path(path), folder))
+            evict(copy)
+            self._libraries.remove(path)
+            self._mounts[path] = copy
+            self._copies.append(copy)
 
 
 @contextmanager

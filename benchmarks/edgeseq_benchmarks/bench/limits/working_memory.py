@@ -28,6 +28,10 @@ RESOLUTION_BYTES = 500_000
 SMALLEST_LIMIT_BYTES = 500_000
 # Where a run is too slow but not short of memory, others use the machine: it is repeated.
 MAX_TRIES = 3
+# What a process lost while it loaded comes back page by page: under a limit that is large enough, a
+# pass over the texts soon has no page fault; under a smaller one, none ever does.
+MAX_PASSES = 4
+_PATIENCE_S = 4.0
 
 
 class SearchBounds(NamedTuple):
@@ -128,29 +132,38 @@ def resolution_bytes(limit_bytes: int) -> float:
 def bounded_task(task: LimitedTask, references: Sequence[LimitedRun]) -> LimitedTask:
     """The task of a run under a limit, which is ended once it cannot keep the speed.
 
-    Loading may take four times as long as without a limit, and the warm-up three times; of the
-    queries, more than the p95 leaves out must not be too slow.
+    Loading may take ten times as long as without a limit and the warm-up three times, and some
+    seconds more, in which the pages that are needed come back.
     """
     speed = reference_speed(references)
     first = references[0]
     if speed is None or first.first_answer_ns is None:
         return task
     return task._replace(
-        load_timeout_s=1.0 + 4 * first.first_answer_ns / 1e9,
+        load_timeout_s=_PATIENCE_S + 10 * first.first_answer_ns / 1e9,
         warmup_s=1.0 + 3 * sum(first.warmup_ns) / 1e9,
-        is_hopeless=_SlownessCheck(speed, len(task.texts)),
+        passes=MAX_PASSES,
+        is_hopeless=_SlownessCheck(speed, first.total_ns),
     )
 
 
 class _SlownessCheck:
-    """Whether a run's p95 is certain to be too high, from its first times."""
+    """Whether a run's p95 is certain to be too high, from the first times of a pass.
 
-    def __init__(self, speed: ReferenceSpeed, queries: int) -> None:
+    In a pass that is not the last, a quarter of the answers may be too slow.
+    """
+
+    def __init__(self, speed: ReferenceSpeed, reference_ns: Sequence[int]) -> None:
         self._slowest_ns = speed.slowest_p95_ns
-        self._allowed = queries * 5 // 100
+        self._beyond_p95 = len(reference_ns) * 5 // 100
+        self._quarter = len(reference_ns) // 4
+        self._most_ns = 1e9 + 10 * sum(reference_ns)
 
-    def __call__(self, times_ns: Sequence[int]) -> bool:
-        return sum(time_ns > self._slowest_ns for time_ns in times_ns) > self._allowed
+    def __call__(self, times_ns: Sequence[int], *, is_last: bool) -> bool:
+        slow = sum(time_ns > self._slowest_ns for time_ns in times_ns)
+        if is_last:
+            return slow > self._beyond_p95
+        return slow > self._quarter or sum(times_ns) > self._most_ns
 
 
 def repeated(texts: Sequence[int], count: int = MIN_ANSWERS) -> list[int]:
