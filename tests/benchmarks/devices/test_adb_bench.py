@@ -295,6 +295,8 @@ def test_limits_are_refused_before_anything_is_done(
     one = make_bench()
     with pytest.raises(InputError, match=r"--memory: is not possible on a phone"):
         one.run(make_bundle("bag", examples=4), memory_limits_bytes=(64_000_000,))
+    with pytest.raises(InputError, match=r"--runner native: is not possible on a phone"):
+        one.run(make_bundle("bag2", examples=4), runners=("native",))
     assert one.phone.commands == []
 
 

@@ -92,6 +92,12 @@ def bench_on_phone(
 
 
 def _check_settings(settings: Settings) -> None:
+    if settings.runners == ("native",):
+        raise InputError(
+            "is not possible on a phone, which is measured by benchmark_model",
+            where="--runner native",
+            fix="leave it out",
+        )
     options = {
         "--memory": settings.memory_limits_bytes,
         "--memory-curve": settings.memory_curve or settings.memory_curve_bundles,
