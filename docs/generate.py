@@ -21,6 +21,7 @@ import typer.main
 import edgeseq.formats.bundle
 import edgeseq.formats.devices
 import edgeseq.formats.result
+import edgeseq.formats.runner_file
 import edgeseq.formats.train_logits
 import edgeseq.formats.trained_model
 import edgeseq.suite.schema
@@ -42,6 +43,7 @@ FORMATS = (
     ("Training logits", edgeseq.formats.train_logits),
     ("Examples", edgeseq.tasks.examples),
     ("Bundle", edgeseq.formats.bundle),
+    ("Runner file", edgeseq.formats.runner_file),
     ("Result file", edgeseq.formats.result),
     ("Predictions", edgeseq.tasks.predictions),
     ("Devices file", edgeseq.formats.devices),

@@ -24,7 +24,8 @@ class Inspection(msgspec.Struct, frozen=True):
         runtimes: Which runtimes have all its operators.
         manifest: `bundle.json`; None for a bare file.
         labels: The classes; () for a bare file.
-        size_bytes: What a device must store.
+        size_bytes: What a device must store: a file, or of a bundle model, tokenizer and labels.
+        native_size_bytes: What it must store for the native runner; None where that cannot run it.
         profile: The time per operator on this machine, if it was measured.
     """
 
@@ -32,6 +33,7 @@ class Inspection(msgspec.Struct, frozen=True):
     model: TfliteFile
     runtimes: tuple[RuntimeSupport, ...]
     size_bytes: int
+    native_size_bytes: int | None = None
     manifest: BundleManifest | None = None
     labels: tuple[str, ...] = ()
     profile: OperatorProfile | None = None
@@ -65,6 +67,7 @@ def inspect(path: str | Path, *, profile: bool = False) -> Inspection:
             model=model,
             runtimes=runtime_support(model),
             size_bytes=bundle.size_bytes,
+            native_size_bytes=bundle.native_size_bytes,
             manifest=bundle.manifest,
             labels=bundle.labels,
             profile=_profile(bundle) if profile else None,

@@ -39,6 +39,8 @@ def inspect(
             "bundle": inspection.manifest,
             "description": model.description,
             "min_runtime_version": model.min_runtime_version,
+            "size_bytes": inspection.size_bytes,
+            "native_size_bytes": inspection.native_size_bytes,
             "sizes": model.sizes(),
             "signatures": model.signatures,
             "operators": model.operator_uses(),
@@ -63,9 +65,15 @@ def _print_bundle(inspection: Inspection) -> None:
     if manifest is None:
         return
     fidelity = manifest.fidelity
+    files = ", ".join(f"{name} {entry.size_bytes:,}" for name, entry in manifest.files.items())
+    native = f"not possible: {manifest.native_unsupported}"
+    if inspection.native_size_bytes is not None:
+        native = f"{inspection.native_size_bytes:,} bytes to store"
     lines = (
         f"{manifest.name}: {manifest.task}, {manifest.arch} {manifest.lowering}, "
         f"{manifest.recipe}, {manifest.parameters:,} parameters, {inspection.size_bytes:,} bytes",
+        f"files (bytes): {files}",
+        f"native runner: {native}",
         f"labels: {', '.join(inspection.labels)}; at most {manifest.max_tokens} tokens",
         f"against the float model on {fidelity.n_examples} texts: "
         f"{format_share(fidelity.label_agreement)} same label, largest error "

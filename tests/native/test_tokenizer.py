@@ -28,6 +28,7 @@ from edgeseq.tasks.examples import TextExample
 from edgeseq_benchmarks.native.targets import host_target
 
 from .tokenizer_compare import (
+    LONG_TIMEOUT_S,
     TokenizerProgram,
     compile_tokenizer_program,
     differences,
@@ -74,6 +75,7 @@ def test_every_kind_is_listed() -> None:
     assert tuple(kinds()) == KINDS
 
 
+@pytest.mark.timeout(LONG_TIMEOUT_S)
 @pytest.mark.parametrize("kind", KINDS)
 def test_generated_texts_give_the_same_tokens(open_kind: Open, kind: str) -> None:
     count = STRINGS // len(KINDS)
@@ -82,6 +84,7 @@ def test_generated_texts_give_the_same_tokens(open_kind: Open, kind: str) -> Non
     assert differences(open_kind(kind), kinds()[kind], texts, lists) == []
 
 
+@pytest.mark.timeout(LONG_TIMEOUT_S)
 @pytest.mark.parametrize("name", DATA_SETS)
 def test_data_sets_give_the_same_tokens(tokenizer_program: Path, tmp_path: Path, name: str) -> None:
     data_dir = os.environ.get("EDGESEQ_DATA")

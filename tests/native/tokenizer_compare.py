@@ -22,7 +22,7 @@ TOKENIZER_SOURCES = tuple(
         *("normalize", "split", "encode_word", "bpe", "mentions", "tokenizer"),
     )
 )
-LONG_TIMEOUT_S = 900
+LONG_TIMEOUT_S = 3600
 
 
 def compile_tokenizer_program(program: Path, *flags: str) -> Path:

@@ -5,6 +5,24 @@ touches are loaded. `layout` describes the frame, `runner_settings` and `tokeniz
 content. The same bundle gives the same bytes with the same release of the `tokenizers` library:
 its Unicode tables are part of the file.
 
+All numbers are little-endian. The header has 8 bytes `edgeseqR`, the format's version and the
+number of sections (uint32), the size of the file (uint64) and 0 (uint64); then follow offset and
+size (uint64) of each section, then the sections at multiples of 8 bytes. Structures are those of
+`benchmarks/edgeseq_benchmarks/native/src/layout.h`:
+
+| section | content |
+|---|---|
+| 0 settings, 1 strings, 2 tensors, 3 labels | head, limits, signature; strings end with a NUL |
+| 4 special ids | the tokens before each text, then those behind it |
+| 5 tokenizer | model, flags, sizes |
+| 6 normalizer, 7 pre-tokenizer | steps in their order |
+| 8 tables, 9 texts | tables over code points (`code_point_tables`); texts of other sections |
+| 10, 11, 12 tokens | where each token starts, all tokens, their hash table (`hash_tables`) |
+| 13, 14 merges | ids of two tokens and of the one that they become, their hash table |
+| 15 bytes | of byte-level BPE: the id and the character of each byte |
+| 16 added tokens | text, id, flags: those of the raw text, then those of the normalized one |
+| 17 ASCII | what each ASCII character becomes |
+
 Version history of the format: 1.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -33,6 +34,8 @@ class CompiledTokenizer(msgspec.Struct, frozen=True):
     facts: TokenizerFacts
 
 
+# A model is often converted by several recipes, or several of its bundles are checked.
+@functools.lru_cache(maxsize=2)
 def compile_tokenizer(tokenizer_json: str) -> CompiledTokenizer:
     """The sections of a tokenizer.
 
