@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from edgeseq.formats.result import EnergyWindow
+from edgeseq.formats.result import EnergyWindow, Finding
 from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.context import BenchContext
 from edgeseq_benchmarks.bench.probes.energy import EnergyReader, Meter
@@ -24,10 +24,16 @@ _ENERGY_QUERIES = 3_000_000
 
 
 def measure_profiles(subjects: Sequence[Subject], context: BenchContext) -> None:
-    """The operator profile of each model, in a separate process."""
+    """The operator profile of each model, in a Python process: the only one with a profiler."""
+    in_python = {subject.name for subject in subjects if subject.launcher.runner == "python"}
     for number, subject in enumerate(subjects):
         context.report("profile", number, len(subjects), subject.title)
         if subject.failed:
+            continue
+        if subject.launcher.runner != "python":
+            if subject.name not in in_python:
+                message = "the time per operator is measured in the Python runner alone"
+                subject.findings.append(Finding("no-profile", "note", message))
             continue
         with subject.optional_stage("profile"):
             subject.profile = profile_bundle(

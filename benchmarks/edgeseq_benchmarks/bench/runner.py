@@ -159,7 +159,7 @@ def bench(
         ]
         return bench_opened(
             opened,
-            ThisMachine(),
+            ThisMachine(progress),
             settings=settings,
             progress=progress,
             command=command,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.result import DeviceInfo, Runner, RuntimeInfo
+from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq_benchmarks.bench.launcher import (
     Launcher,
     check_runner_file,
@@ -28,6 +29,10 @@ from edgeseq_benchmarks.native.library import installed_library
 
 class ThisMachine:
     """See `Machine`; the native runner is built when it is first needed."""
+
+    def __init__(self, progress: ProgressCallback = no_progress) -> None:
+        """`progress` is called when the native runner is built."""
+        self._progress = progress
 
     def info(self) -> DeviceInfo:
         return device_info()
@@ -49,7 +54,7 @@ class ThisMachine:
     def _native(self) -> tuple[Path, Path]:
         """The runner and the library that it loads."""
         library = installed_library()
-        return build_runner(), library
+        return build_runner(progress=self._progress), library
 
     def find_limiter(self) -> Hierarchy:
         return find_limiter()

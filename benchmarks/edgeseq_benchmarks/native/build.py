@@ -21,6 +21,7 @@ from typing import NamedTuple
 import platformdirs
 
 from edgeseq.errors import DeviceError
+from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.subprocesses import CommandTimeoutError, command_text, format_exit, run_command
 from edgeseq_benchmarks.native.targets import NativeTarget, host_target
 
@@ -84,6 +85,7 @@ def build_runner(
     portable: bool = False,
     cache_dir: Path | None = None,
     source_dir: Path = SOURCE_DIR,
+    progress: ProgressCallback = no_progress,
 ) -> Path:
     """The path of `edgeseq-runner` for `target` (default: this machine), compiled when needed.
 
@@ -103,7 +105,9 @@ def build_runner(
     folder = (cache_dir or platformdirs.user_cache_path("edgeseq")) / "native"
     program = folder / f"{target.name}-{_cache_key(compiler, target, source_dir)}" / RUNNER
     if not program.is_file():
+        progress(ProgressUpdate("build the native runner", 0, 1, compiler.identity))
         compile_program(compiler, sorted(source_dir.glob("*.c")), program)
+        progress(ProgressUpdate("build the native runner", 1, 1))
     return program
 
 

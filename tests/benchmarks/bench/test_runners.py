@@ -106,6 +106,16 @@ def test_model_that_the_runner_refuses_keeps_its_python_run(
     assert str(fake) in finding.message
 
 
+def test_operators_are_profiled_in_python_alone(make_bundle: MakeBundle, both: Settings) -> None:
+    settings = msgspec.structs.replace(both, profile=True, length_tokens=(), rounds=1)
+    path = make_bundle("bag")
+    native, python = bench([path], settings=settings).runs
+    assert (native.profile is None, python.profile is None) == (True, False)
+    (alone,) = bench([path], settings=msgspec.structs.replace(settings, runners=("native",))).runs
+    assert alone.profile is None
+    assert "no-profile" in [finding.code for finding in alone.findings]
+
+
 def test_choice_of_runners_is_checked() -> None:
     for runners in ((), ("benchmark_model",), ("native", "native")):
         with pytest.raises(InputError, match="native or python"):

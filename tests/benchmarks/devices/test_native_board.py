@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from edgeseq.errors import DeviceError
-from edgeseq.formats.result import Finding, ResultRecord, Settings
+from edgeseq.formats.result import Finding, ResultRecord, Runner, Settings
 from edgeseq.progress import ProgressUpdate
 from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy
 from edgeseq_benchmarks.bench.runner import bench
@@ -104,6 +104,29 @@ def test_board_without_python_measures_as_this_machine_does(
     loads = [state.load_other_cores for state in there.machine if state.when == "during"]
     assert any(load is not None for load in loads)
     assert list(dict.fromkeys(heard))[:2] == ["send", "check"]
+
+
+@pytest.mark.sshd
+def test_board_with_python_is_measured_in_both_runners(
+    bare_board: Sshd,
+    board_python: str,
+    place: PurePosixPath,
+    make_bundle: MakeBundle,
+    native: Settings,
+) -> None:
+    runners: tuple[Runner, ...] = ("native", "python")
+    settings = msgspec.structs.replace(native, runners=runners, profile=True)
+    options = RemoteOptions(board_python, place, reconnect_s=20, grace_s=60, follow_s=1)
+    result = bench_on_board(
+        bare_board.device(), [make_bundle("bag")], settings=settings, options=options
+    )
+    here, there = result.runs
+    assert (here.runner, there.runner) == runners
+    assert here.predictions == there.predictions
+    assert here.predictions is not None
+    assert (here.profile is None, there.profile is None) == (True, False)
+    assert result.effective.runners == result.requested.runners == runners
+    assert result.runtime.python != "none"
 
 
 @pytest.mark.sshd

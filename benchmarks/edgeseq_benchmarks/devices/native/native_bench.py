@@ -69,7 +69,8 @@ def bench_native_on(
         device.connect(timeout_s=_START_S if device.emulated else _CONNECT_S)
         if not keep_connection:
             stack.callback(device.close)
-        files = native_files(board_target(device.name, read_system_facts(device)))
+        target = board_target(device.name, read_system_facts(device))
+        files = native_files(target, progress=progress)
         try:
             machine = stack.enter_context(
                 _prepared_machine(device, opened, files, base_dir=base_dir, progress=progress)

@@ -17,6 +17,7 @@ import platformdirs
 
 from edgeseq.errors import DeviceError
 from edgeseq.formats.archives import extract_members
+from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq.subprocesses import CommandTimeoutError, format_exit, last_line, run_command
 from edgeseq_benchmarks.devices.wheels import LITERT
 from edgeseq_benchmarks.native.build import build_runner
@@ -37,12 +38,17 @@ class NativeFiles(NamedTuple):
     version: str
 
 
-def native_files(target: NativeTarget, *, cache_dir: Path | None = None) -> NativeFiles:
+def native_files(
+    target: NativeTarget,
+    *,
+    cache_dir: Path | None = None,
+    progress: ProgressCallback = no_progress,
+) -> NativeFiles:
     """The runner, built for that target and an old C library, and LiteRT's library.
 
     Raises `DeviceError` when the runner cannot be built or the library not be fetched.
     """
-    runner = build_runner(target, portable=True, cache_dir=cache_dir)
+    runner = build_runner(target, portable=True, cache_dir=cache_dir, progress=progress)
     version = installed_version() or TESTED_VERSION
     return NativeFiles(runner, find_library(target, version, cache_dir=cache_dir), version)
 

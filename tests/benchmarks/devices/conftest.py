@@ -1,0 +1,29 @@
+"""A Python of a board, for tests of the whole way there."""
+
+from __future__ import annotations
+
+import site
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def board_python(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An interpreter in an environment with a runtime and nothing of this project's."""
+    folder = tmp_path_factory.mktemp("board") / "env; with $(odd) 'name'"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
+    for path in Path(site.getsitepackages()[0]).iterdir():
+        ours = path.name.lstrip("_").startswith(("edgeseq", "tflite", "flatbuffers", "tensorflow"))
+        if not ours and path.suffix != ".pth":
+            (packages / path.name).symlink_to(path)
+    python = str(folder / "bin" / "python")
+    found = subprocess.run(
+        [python, "-c", "import edgeseq"], capture_output=True, check=False, cwd="/"
+    )
+    assert b"ModuleNotFoundError" in found.stderr
+    return python
