@@ -8,6 +8,7 @@ from pathlib import Path
 from edgeseq.api.bundle import Bundle, bundle_path
 from edgeseq.api.result import Result, result_source
 from edgeseq.formats.bundle_zip import open_bundle
+from edgeseq.formats.storage import sha256_file
 from edgeseq.reporting.budgets import parse_budget
 from edgeseq.reporting.deployment_report import Report, make_report
 
@@ -32,20 +33,22 @@ def report(
 
     Raises:
         ResultError: A result is damaged, or one model was measured twice under equal conditions.
-        InputError: The budget has an error.
+        InputError: The budget has an error, or `examples` has other texts than were measured.
 
     Examples:
         >>> report = es.report([result], budget="memory=200MB p95=20ms")
         >>> report.verdict.winner
     """
-    texts = None
+    texts = texts_sha256 = None
     if examples is not None:
         with open_bundle(bundle_path(examples), verify_hashes=False) as bundle:
             texts = bundle.read_examples()
+            texts_sha256 = sha256_file(bundle.path / "eval.jsonl")
     return make_report(
         [result_source(result) for result in results],
         budget=parse_budget(budget),
         examples=texts,
+        examples_sha256=texts_sha256,
     )
 
 

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edgeseq.errors import InputError, ResultError
-from edgeseq.formats.result import DeviceInfo, Finding, ResultRecord, Run, RuntimeInfo, read_result
+from edgeseq.formats.result import (
+    DeviceInfo,
+    Finding,
+    ResultRecord,
+    Run,
+    Runner,
+    RuntimeInfo,
+    read_result,
+)
 from edgeseq.formats.storage import write_json
 from edgeseq.html import html_table
 
@@ -49,14 +57,18 @@ class Latency(msgspec.Struct, frozen=True):
     n_queries: int
 
 
-class PeakMemory(msgspec.Struct, frozen=True):
-    """Peak memory in bytes; None where it was not measured.
+class MemoryUse(msgspec.Struct, frozen=True):
+    """Memory in bytes; None where it was not measured.
 
     Attributes:
-        process: Of the whole process.
-        model: Beyond the bare runtime.
+        working: The smallest hard limit on the whole process under which it keeps its speed.
+        working_bracket: The largest limit known to be too small (0: none), and `working`.
+        process: The peak of the whole process.
+        model: The peak beyond the bare runtime.
     """
 
+    working: int | None
+    working_bracket: tuple[int, int] | None
     process: int | None
     model: int | None
 
@@ -93,9 +105,20 @@ class BundleMeasurement(msgspec.Struct, frozen=True):
         )
 
     @property
-    def memory(self) -> PeakMemory:
-        """Peak memory, in bytes."""
-        return PeakMemory(process=self.row.peak_process_bytes, model=self.row.peak_memory_bytes)
+    def memory(self) -> MemoryUse:
+        """Working memory and peaks, in bytes."""
+        row = self.row
+        return MemoryUse(
+            working=row.working_memory_bytes,
+            working_bracket=row.working_memory_bracket_bytes,
+            process=row.peak_process_bytes,
+            model=row.peak_memory_bytes,
+        )
+
+    @property
+    def runner(self) -> Runner:
+        """The program that ran the model: "native", "python" or "benchmark_model"."""
+        return self.row.runner
 
     @property
     def score(self) -> float | None:
@@ -124,7 +147,8 @@ class BundleMeasurement(msgspec.Struct, frozen=True):
 
 
 class Result:
-    """What one `bench` measured on one device, by bundle name.
+    """What one `bench` measured on one device, by bundle name; a bundle that was measured in
+    several runners is in it once for each.
 
     Attributes:
         record: The result record, raw.
@@ -136,44 +160,64 @@ class Result:
         self.path = path
 
     @cached_property
-    def _measurements(self) -> dict[str, BundleMeasurement]:
+    def _measurements(self) -> tuple[BundleMeasurement, ...]:
         # NumPy must not be loaded while this process measures: its pages would be shared with the
         # models that run inside limits.
         from edgeseq.reporting.rows import derive_row  # noqa: PLC0415 - see above
 
-        runs = self.record.runs
-        return {
-            run.bundle.name: BundleMeasurement(derive_row(self.record, run), run) for run in runs
-        }
+        return tuple(
+            BundleMeasurement(derive_row(self.record, run), run) for run in self.record.runs
+        )
 
     def __getitem__(self, name: str) -> BundleMeasurement:
-        """The measurement of the bundle called `name`.
+        """The measurement of the bundle called `name`: the native one, if there are several.
 
         Raises:
             ResultError: No bundle has that name.
         """
-        if name not in self._measurements:
+        return self.measurement(name)
+
+    def measurement(self, name: str, runner: Runner | None = None) -> BundleMeasurement:
+        """The measurement of the bundle called `name` in `runner`.
+
+        Args:
+            name: The bundle's name.
+            runner: "native", "python" or "benchmark_model"; by default the native one, if any.
+
+        Raises:
+            ResultError: No bundle has that name, or it was not measured in `runner`.
+        """
+        named = [measured for measured in self if measured.name == name]
+        if not named:
             raise ResultError(
                 "no such bundle in the result",
                 where=self.path,
                 found=repr(name),
-                expected=" or ".join(map(repr, self._measurements)) or "no bundle",
+                expected=" or ".join(map(repr, self.names)) or "no bundle",
             )
-        return self._measurements[name]
+        chosen = [m for m in named if m.runner == (runner or "native")]
+        if runner is not None and not chosen:
+            raise ResultError(
+                f"{name} was not measured in this runner",
+                where=self.path,
+                found=runner,
+                expected=" or ".join(measured.runner for measured in named),
+            )
+        return (chosen or named)[0]
 
     def __iter__(self) -> Iterator[BundleMeasurement]:
-        return iter(self._measurements.values())
+        return iter(self._measurements)
 
     def __len__(self) -> int:
         return len(self._measurements)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._measurements
+        return name in self.names
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the bundles."""
-        return tuple(self._measurements)
+        return tuple(dict.fromkeys(run.bundle.name for run in self.record.runs))
 
     @property
     def device(self) -> DeviceInfo:
@@ -191,11 +235,11 @@ class Result:
         return self.record.findings
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """One dictionary per bundle: plain values, units in their names."""
+        """One dictionary per bundle and runner: plain values, units in their names."""
         return [_flat(measurement.row) for measurement in self]
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per bundle as a pandas data frame, units in the columns' names.
+        """One row per bundle and runner as a pandas data frame, units in the columns' names.
 
         Raises:
             InputError: pandas is not installed (see `to_rows`).
@@ -226,14 +270,14 @@ class Result:
         # As above.
         from edgeseq.reporting.format import model_figures  # noqa: PLC0415 - see above
 
-        figures = [(measured.name, model_figures(measured.row)) for measured in self]
-        columns = [figure.title for figure in figures[0][1]] if figures else []
+        figures = [(m.name, m.runner, model_figures(m.row)) for m in self]
+        columns = [figure.title for figure in figures[0][2]] if figures else []
         rows = [
-            (name, *(f"{figure.value} {figure.remark}".strip() for figure in row))
-            for name, row in figures
+            (name, runner, *(f"{figure.value} {figure.remark}".strip() for figure in row))
+            for name, runner, row in figures
         ]
         title = f"{self.device.name}, {self.runtime.package}"
-        return html_table(("bundle", *columns), rows, title=title)
+        return html_table(("bundle", "runner", *columns), rows, title=title)
 
 
 def load_result(path: str | Path) -> Result:
@@ -259,9 +303,10 @@ def result_source(source: Result | str | Path) -> ResultRecord | Path:
 
 
 _COLUMNS = (
-    "bundle", "task", "arch", "recipe", "lowering", "device", "threads", "parameters",
+    "bundle", "runner", "task", "arch", "recipe", "lowering", "device", "threads", "parameters",
     "size_bytes", "metric", "score", "p50_ms", "p95_ms", "inference_p50_ms", "inference_p95_ms",
-    "cold_start_ms", "peak_process_bytes", "peak_memory_bytes", "n_queries", "n_examples", "valid",
+    "cold_start_ms", "working_memory_bytes", "peak_process_bytes", "peak_memory_bytes", "n_queries",
+    "n_examples", "valid",
 )  # fmt: skip
 _INTERVALS = ("score", "p50_ms", "p95_ms")
 
@@ -271,4 +316,6 @@ def _flat(row: ReportRow) -> dict[str, Any]:
     for name in _INTERVALS:
         ends: Sequence[float | None] = getattr(row, f"{name}_ci95") or (None, None)
         values[f"{name}_low"], values[f"{name}_high"] = ends
+    low, _ = row.working_memory_bracket_bytes or (None, None)
+    values["working_memory_too_little_bytes"] = low
     return values

@@ -11,6 +11,7 @@ import typer
 import edgeseq as es
 from edgeseq.cli.console import JsonOption, err, out, print_error, print_json, progress_bars
 from edgeseq.errors import DeviceError
+from edgeseq.formats.result import RUNNER_TITLES
 from edgeseq.suite.engine import StepEvent
 
 DataDirOption = Annotated[
@@ -129,9 +130,12 @@ def closing_lines(
 ) -> list[str]:
     """What a run says in the end, the verdict first; `answer` is that of the step `report`."""
     verdict = answer["verdict"]
-    headline = f"Ship {verdict['winner']}." if verdict["winner"] else "Nothing to ship."
+    headline = "Nothing to ship."
+    if verdict["winner"]:
+        process = RUNNER_TITLES.get(verdict.get("runner"))
+        headline = f"Ship {verdict['winner']}" + (f" in a {process}." if process else ".")
     return [
-        f"{headline} {verdict['why']}",
+        " ".join(filter(None, (headline, verdict["why"], verdict.get("proof")))),
         *answer["boundaries"],
         "",
         f"report   {root / 'report' / 'report.html'}",

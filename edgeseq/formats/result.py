@@ -28,6 +28,9 @@ SCHEMA_VERSION = 3
 
 Runner = Literal["native", "python", "benchmark_model"]
 """The program that ran the model: the C runner, a Python process, or TFLite's own tool."""
+RUNNER_TITLES: dict[Runner, str] = {
+    "native": "native process", "python": "Python process", "benchmark_model": "benchmark_model"
+}  # fmt: skip
 
 
 class DeviceInfo(msgspec.Struct, frozen=True):

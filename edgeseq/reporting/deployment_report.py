@@ -34,6 +34,7 @@ from edgeseq.reporting.runner_views import (
 from edgeseq.reporting.sections import (
     ReportSection,
     check_examples,
+    check_examples_hash,
     measured_examples,
     table_sections,
 )
@@ -203,10 +204,11 @@ def make_report(
     *,
     budget: Budget | None = None,
     examples: Sequence[AnyExample] | None = None,
+    examples_sha256: str | None = None,
     runner: str | None = None,
 ) -> Report:
     """Decides what to ship from results, given as files or as records; with `runner`, of the models
-    that were measured in it alone.
+    that were measured in it alone. `examples_sha256` is the hash of the examples' file.
 
     Raises `ResultError` for a result that cannot be used, and `InputError` for examples that are
     not those of the results.
@@ -219,6 +221,8 @@ def make_report(
     for decision in report.decisions:
         if examples is not None:
             check_examples(decision.group, measured_examples(decision.group, examples))
+            if examples_sha256 is not None:
+                check_examples_hash(decision.group, examples_sha256, len(examples))
     return report
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from edgeseq.formats.result import Finding, ResultRecord
+from edgeseq.formats.result import RUNNER_TITLES, Finding, ResultRecord
 from edgeseq.reporting.budgets import describe_budget
 from edgeseq.reporting.format import (
     NOT_MEASURED,
@@ -18,7 +18,7 @@ from edgeseq.reporting.format import (
 )
 from edgeseq.reporting.page_data import verdict_figures
 from edgeseq.reporting.provenance import Pairs, provenance
-from edgeseq.reporting.rows import RUNNER_TITLES, ModelGroup, ReportRow
+from edgeseq.reporting.rows import ModelGroup, ReportRow
 from edgeseq.reporting.summary import GroupDecision
 from edgeseq.reporting.verdict import Verdict
 from edgeseq.tasks.registry import task_of

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from edgeseq.reporting.format import LIMITED_STATUS_TEXTS, format_limit
-from edgeseq.reporting.rows import LimitOutcome, ReportRow
+from edgeseq.reporting.limit_outcomes import LimitOutcome
+from edgeseq.reporting.rows import ReportRow
 from edgeseq.units import format_bytes, format_duration_ms
 
 

@@ -14,8 +14,8 @@ import msgspec
 
 from edgeseq.errors import ResultError
 from edgeseq.formats.bundle import Lowering, RecipeName
-from edgeseq.formats.memory_limits import LimitedRun, LimitedStatus
 from edgeseq.formats.result import (
+    RUNNER_TITLES,
     DeviceInfo,
     Finding,
     MemoryPhase,
@@ -28,6 +28,7 @@ from edgeseq.formats.result import (
 )
 from edgeseq.formats.result_stream import ResultStream
 from edgeseq.formats.trained_model import Arch
+from edgeseq.reporting.limit_outcomes import LimitOutcome, limits_tried
 from edgeseq.reporting.run_statistics import (
     Ci95,
     ClassScore,
@@ -43,19 +44,6 @@ from edgeseq.tasks.metric import Metric
 from edgeseq.tasks.scoring import metric_of, n_answers
 
 WORKING_MEMORY, PEAK_MEMORY = "working memory", "peak memory"
-
-
-class LimitOutcome(msgspec.Struct, frozen=True):
-    """What a hard limit on the whole process did to the model, at worst where it was tried often.
-
-    `p95_ms` is None without an answer, below its sample floor and on an emulated device;
-    `is_verdict` marks a run made to see a verdict hold.
-    """
-
-    limit_bytes: int
-    status: LimitedStatus
-    p95_ms: float | None
-    is_verdict: bool = False
 
 
 class ReportRow(msgspec.Struct, frozen=True):
@@ -200,12 +188,6 @@ class ModelGroup(msgspec.Struct, frozen=True):
         return () if self.device.emulated else self.models
 
 
-RUNNER_TITLES: dict[Runner, str] = {
-    "native": "native process",
-    "python": "Python process",
-    "benchmark_model": "benchmark_model",
-}
-
 _Key = tuple[
     DeviceInfo, RuntimeInfo, Runner, int, bool, float | None, str, str, tuple[str, ...], str
 ]
@@ -348,31 +330,7 @@ def derive_row(result: ResultRecord, run: Run) -> ReportRow:
         working_memory_bytes=working.limit_bytes,
         working_memory_bracket_bytes=working.bracket_bytes,
         working_memory_p95_ms=None if emulated else working.p95_ms,
-        limits_tried=_limits_tried(run, emulated=emulated),
-    )
-
-
-def _limits_tried(run: Run, *, emulated: bool) -> tuple[LimitOutcome, ...]:
-    """The outcome of each limit without a limit on processor time, largest first."""
-    verdicts = [trial for trial in run.limited if trial.purpose == "verdict"]
-    trials: dict[tuple[int, bool], list[LimitedRun]] = {}
-    for trial in (*run.under_limits, *verdicts):
-        if trial.cpus is None or trial.purpose == "verdict":
-            trials.setdefault((trial.limit_bytes, trial.purpose == "verdict"), []).append(trial)
-    return tuple(
-        _limit_outcome(trials[key], emulated=emulated) for key in sorted(trials, reverse=True)
-    )
-
-
-def _limit_outcome(trials: Sequence[LimitedRun], *, emulated: bool) -> LimitOutcome:
-    worst = next((trial for trial in trials if trial.status != "answered"), None)
-    times = [percentile_ms(trial.total_ns, 95) for trial in trials]
-    has_time = worst is None and not emulated and None not in times
-    return LimitOutcome(
-        limit_bytes=trials[0].limit_bytes,
-        status="answered" if worst is None else worst.status,
-        p95_ms=max(time for time in times if time is not None) if has_time else None,
-        is_verdict=trials[0].purpose == "verdict",
+        limits_tried=limits_tried(run, emulated=emulated),
     )
 
 

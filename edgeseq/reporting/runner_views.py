@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from edgeseq.errors import InputError
+from edgeseq.formats.result import RUNNER_TITLES
 from edgeseq.reporting.group_view import headline_of, model_table
 from edgeseq.reporting.rows import (
     PEAK_MEMORY,
-    RUNNER_TITLES,
     WORKING_MEMORY,
     MeasuredModel,
     ModelGroup,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ import msgspec
 
 from edgeseq.errors import InputError
 from edgeseq.reporting.format import (
+    ABSENT,
+    format_delegation,
     format_limited_run,
     format_profile_lines,
     format_profile_summary,
@@ -61,8 +64,10 @@ def table_sections(group: ModelGroup) -> tuple[ReportSection, ...]:
 def _limits_section(group: ModelGroup) -> ReportSection:
     """The outcome of each model under each limit that was asked for: boards', requested ones,
     verdicts'. The charts have those of the memory curve and of the search for working memory."""
+    # Times of an emulated device are no latencies: none is shown anywhere.
+    no_times = {"median": ABSENT, "p95": ABSENT} if group.device.emulated else {}
     lines = [
-        (model.row.bundle, *format_limited_run(run))
+        (model.row.bundle, *format_limited_run(run)._replace(**no_times))
         for model in group.models
         for run in sorted(model.run.limited, key=lambda run: (not run.board, -run.limit_bytes))
         if run.purpose in ("board", "limit", "verdict")
@@ -81,6 +86,10 @@ def _operators_section(group: ModelGroup) -> ReportSection:
     ]
     if not profiles:
         return ReportSection("")
+    if group.device.emulated:
+        delegation = tuple((name, f"{format_delegation(profile)}.") for name, profile in profiles)
+        tables = (ReportTable(("model", "delegation"), delegation),)
+        return ReportSection("What XNNPACK runs", tables=tables)
     summaries = tuple((name, format_profile_summary(profile)) for name, profile in profiles)
     lines = tuple(
         (name, *line)
@@ -133,6 +142,28 @@ def check_examples(group: ModelGroup, examples: Sequence[AnyExample]) -> None:
                     f"labels {' '.join(actual)!r}",
                     f"{' '.join(gold)!r}, as in the result of {name}",
                 )
+
+
+def check_examples_hash(group: ModelGroup, sha256: str, n_examples: int) -> None:
+    """Raises `InputError` unless the file of examples, `sha256`, is the one that was measured.
+
+    Labels alone do not tell: other texts may have the same ones.
+    """
+    count = group.effective.examples
+    if count is not None and count < n_examples:
+        # As `edgeseq bench` tells a sample from all examples.
+        sha256 = hashlib.sha256(f"{sha256} {count}".encode()).hexdigest()
+    for model in group.models:
+        predictions = model.run.predictions
+        if predictions is not None and predictions.examples_sha256 != sha256:
+            raise InputError(
+                "these are not the examples that were measured",
+                where="examples",
+                found=f"texts with the hash {sha256[:12]}…",
+                expected=f"{predictions.examples_sha256[:12]}…, as in the result of "
+                f"{model.row.bundle}",
+                fix="name a bundle that was measured",
+            )
 
 
 def disagreement_tables(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 import vl_convert
 
+from edgeseq.formats.result import RUNNER_TITLES
 from edgeseq.reporting.charts.accuracy_charts import (
     class_chart,
     confusion_chart,
@@ -24,7 +25,7 @@ from edgeseq.reporting.charts.latency_charts import (
 from edgeseq.reporting.charts.memory_charts import cliff_chart, ledger_chart
 from edgeseq.reporting.charts.theme import ModelStyle, colour, styles_of, vega_config
 from edgeseq.reporting.charts.winner_chart import winner_chart
-from edgeseq.reporting.rows import RUNNER_TITLES, MeasuredModel, ModelGroup
+from edgeseq.reporting.rows import MeasuredModel, ModelGroup
 from edgeseq.reporting.runner_views import RunnerView, runner_sections
 from edgeseq.reporting.sections import (
     ReportFigure,

@@ -9,6 +9,7 @@ import msgspec
 
 from edgeseq.formats.bundle import read_bundle
 from edgeseq.formats.codec import from_builtins
+from edgeseq.formats.storage import sha256_file
 from edgeseq.progress import ProgressCallback
 from edgeseq.reporting.budgets import parse_budget
 from edgeseq.reporting.deployment_report import make_report
@@ -27,14 +28,18 @@ def run(arguments: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]
     """Writes the report to the folder `out`; a lost device's result is missing, not all are."""
     request = from_builtins(arguments, ReportArguments)
     paths = [Path(path) for path in request.results]
+    bundle = read_bundle(Path(request.bundles[0]), verify_hashes=False)
     report = make_report(
         [path for path in paths if len(paths) == 1 or path.exists()],
         budget=parse_budget(request.budget),
-        examples=read_bundle(Path(request.bundles[0]), verify_hashes=False).read_examples(),
+        examples=bundle.read_examples(),
+        examples_sha256=sha256_file(bundle.path / "eval.jsonl"),
     )
     report.save(Path(request.out), progress=progress)
     return {
         "verdict": msgspec.to_builtins(report.verdict),
-        "boundaries": [group.boundary for group in report.summary.groups],
+        "boundaries": [
+            line for view in report.views for line in (view.boundary, *view.runner_costs) if line
+        ],
         "note": request.out,
     }

@@ -18,7 +18,7 @@ from edgeseq.api.model import output_folder
 from edgeseq.formats.result import read_result
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 
-from ...fake_results import MODELS, Fake, make_result
+from ...fake_results import MODELS, Fake, make_result, with_native_runner
 
 FUNCTIONS = {
     "bench", "bench_all", "compare", "convert", "convert_all", "convert_to_tflite", "inspect",
@@ -101,6 +101,30 @@ def test_a_result_gives_numbers_by_name(result: es.Result, tmp_path: Path) -> No
     assert read_result(tmp_path / "saved.json") == result.record
     with pytest.raises(es.errors.ResultError, match="no such bundle"):
         result["absent"]
+
+
+def test_a_bundle_in_two_runners_is_two_measurements() -> None:
+    result = es.api.result.Result(with_native_runner(make_result(Fake(models=MODELS[4:]))))
+    names = tuple(model.name for model in MODELS[4:])
+    assert result.names == names
+    assert len(result) == 4
+    native, python = result[names[0]], result.measurement(names[0], "python")
+    assert (native.runner, python.runner) == ("native", "python")
+    assert native.memory.working is not None
+    assert python.memory.working is not None
+    assert native.memory.working < python.memory.working
+    assert native.memory.working_bracket is not None
+    assert native.memory.working_bracket[1] == native.memory.working
+    with pytest.raises(es.errors.ResultError, match="not measured in this runner"):
+        result.measurement(names[0], "benchmark_model")
+    frame = result.to_frame()
+    assert frame["runner"].tolist() == ["native", "python"] * 2
+    assert frame["working_memory_bytes"].tolist() == [m.memory.working for m in result]
+    assert "working memory" in result._repr_html_()
+    report = es.report([result], budget="memory=20MB")
+    assert report.verdict.runner == "native"
+    assert es.recommend([result], runner="python", memory="20MB").verdict.winner is None
+    assert "In a Python process" in report._repr_html_()
 
 
 def test_a_result_as_rows_and_as_a_frame(

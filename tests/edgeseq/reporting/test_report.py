@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import hashlib
 import importlib.util
 import json
 import re
@@ -20,14 +21,14 @@ from typer.testing import CliRunner
 
 from edgeseq.errors import InputError, OutputError, RefusedError, ResultError
 from edgeseq.formats.bundle import RecipeName
-from edgeseq.formats.result import Finding
+from edgeseq.formats.result import Finding, OperatorProfile, OperatorShare, OperatorTime
 from edgeseq.formats.storage import write_json
 from edgeseq.reporting import deployment_report
 from edgeseq.reporting.budgets import Budget, parse_budget
 from edgeseq.reporting.charts import chart_sections
 from edgeseq.reporting.charts.label_placement import LabelPosition, place_labels
 from edgeseq.reporting.charts.theme import PALETTE, styles_of
-from edgeseq.reporting.deployment_report import PICTURES
+from edgeseq.reporting.deployment_report import PICTURES, make_report
 from edgeseq.reporting.markdown import escape_markdown
 from edgeseq.reporting.page import json_in_html
 from edgeseq.tasks.examples import TextExample, sample_positions
@@ -322,6 +323,36 @@ def test_an_invalid_run_is_shown_and_never_ships(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_drawing")
+def test_of_an_emulated_device_no_time_is_shown(tmp_path: Path) -> None:
+    board = msgspec.structs.replace(DEVICE, emulated=True)
+    result = with_native_runner(make_result(replace(SMALL, models=MODELS[4:], device=board)))
+    profile = OperatorProfile(
+        tokens=24, runs=5, plain_ns=(900_000,) * 5, invoke_us=5_000,
+        operators=(OperatorTime("FULLY_CONNECTED", "xnnpack", 10, 4_000),),
+        shares=(OperatorShare("main", "FULLY_CONNECTED", 4, 4),),
+    )  # fmt: skip
+    runs = tuple(
+        msgspec.structs.replace(
+            run,
+            profile=profile,
+            limited=(
+                msgspec.structs.replace(run.limited[0], purpose="limit"),
+                verdict_run(run, 64, "memory=64MB"),
+            ),
+        )
+        for run in result.runs
+    )
+    write_json(tmp_path / "r.json", msgspec.structs.replace(result, runs=runs))
+    save_report([tmp_path / "r.json"], tmp_path / "out", budget=parse_budget("memory=64MB"))
+    text = page_of(tmp_path / "out")[1].text + (tmp_path / "out" / "report.md").read_text("utf-8")
+    assert "Latencies are not valid under emulation, so none is shown." in text
+    assert "Run under 64 MB: answered." in text
+    assert "XNNPACK runs 4 of 4 operators" in text
+    shown = re.findall(r"\d[\d.,]* (?:ms|µs|ns|s)\b", text)
+    assert shown == []
+
+
+@pytest.mark.usefixtures("no_drawing")
 def test_two_devices_are_two_groups_with_their_own_verdicts(tmp_path: Path) -> None:
     phone = msgspec.structs.replace(DEVICE, name="phone")
     fake = replace(SMALL, limited=False, lengths=False)
@@ -414,6 +445,35 @@ def test_examples_must_be_those_that_were_answered(tmp_path: Path) -> None:
     examples[0] = msgspec.structs.replace(examples[0], label=wrong)
     with pytest.raises(InputError, match="number 1: these are not the examples"):
         save_report([path], tmp_path / "out", examples=examples)
+
+
+def test_other_texts_with_the_same_labels_are_not_those_measured(tmp_path: Path) -> None:
+    result = make_result(replace(SMALL, models=MODELS[4:], n_examples=20))
+    path = tmp_path / "r.json"
+    write_json(path, result)
+    found = result.runs[0].predictions
+    assert found is not None
+    examples = [TextExample(id=str(n), text="t", label=LABELS[g]) for n, g in enumerate(found.gold)]
+    make_report([path], examples=examples, examples_sha256=found.examples_sha256)
+    with pytest.raises(InputError, match=r"found texts with the hash 0{12}…, expected e{12}…"):
+        make_report([path], examples=examples, examples_sha256="0" * 64)
+    # Of a sample the hash is that of all examples and the count.
+    sha256 = hashlib.sha256(b"a 20").hexdigest()
+    settings = msgspec.structs.replace(result.effective, examples=20)
+    runs = tuple(
+        msgspec.structs.replace(
+            run,
+            predictions=run.predictions
+            and msgspec.structs.replace(run.predictions, examples_sha256=sha256),
+        )
+        for run in result.runs
+    )
+    write_json(path, msgspec.structs.replace(result, effective=settings, runs=runs))
+    whole = dict(zip(sample_positions(50, 20), found.gold, strict=True))
+    more = [TextExample(id=str(n), text="t", label=LABELS[whole.get(n, 0)]) for n in range(50)]
+    make_report([path], examples=more, examples_sha256="a")
+    with pytest.raises(InputError, match="not the examples"):
+        make_report([path], examples=more, examples_sha256="b")
 
 
 @pytest.mark.usefixtures("no_drawing")
