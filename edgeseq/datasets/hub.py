@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub, by name: `hf:NAME` or `hf:NAME:CONFIG`.
+"""Data sets of the Hugging Face hub, by name: `hf:NAME[:CONFIG][@REVISION]`.
 
 They are read through the `datasets` package (extra `datasets`), which never runs a data set's
 own loading script here. Which columns hold text and label is read from the declared features.
@@ -6,6 +6,7 @@ own loading script here. Which columns hold text and label is read from the decl
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ from edgeseq.tasks.examples import Dataset, SplitName, TextExample
 
 PREFIX = "hf:"
 
+_COMMIT = re.compile(r"@([0-9a-f]{40})/")
 _HUB_SPLITS: dict[SplitName, tuple[str, ...]] = {
     "train": ("train",),
     "dev": ("validation", "dev", "val"),
@@ -40,15 +42,17 @@ def load_hub(
     columns: Columns | None = None,
     progress: ProgressCallback = no_progress,
 ) -> Dataset:
-    """The data set `hf:NAME[:CONFIG]` of the hub; `columns` by name, else found by their types.
+    """The data set `hf:NAME[:CONFIG][@REVISION]` of the hub; `columns` by name, else found by their
+    types. Its origin names the commit that was taken, which as REVISION gives the same texts again.
 
     Missing splits are cut from train by hash; a split whose labels are withheld (-1) counts as
     missing. Raises `FetchError` when the `datasets` package is missing or the hub cannot be
     reached, and `DataError` when the data set has no text column or no label column.
     """
-    hub_name, _, config = name.removeprefix(PREFIX).partition(":")
+    address, _, revision = name.removeprefix(PREFIX).partition("@")
+    hub_name, _, config = address.partition(":")
     if not hub_name:
-        raise DataError("no data set named", where=name, expected="hf:NAME or hf:NAME:CONFIG")
+        raise DataError("no data set named", where=name, expected="hf:NAME[:CONFIG][@REVISION]")
     try:
         import datasets  # noqa: PLC0415 - optional: the extra datasets
     except ImportError as error:
@@ -59,7 +63,8 @@ def load_hub(
         ) from error
     progress(ProgressUpdate(f"fetch {hub_name}"))
     try:
-        splits = datasets.load_dataset(hub_name, config or None)
+        pinned = {"revision": revision} if revision else {}
+        splits = datasets.load_dataset(hub_name, config or None, **pinned)
     # What `datasets` and the hub's client raise for an unknown name, a wrong configuration, and
     # no network are FileNotFoundError, ValueError, ConnectionError and other OSErrors.
     except (OSError, ValueError, RuntimeError) as error:
@@ -99,8 +104,16 @@ def from_hub_splits(
         examples_by_split,
         labels=labels,
         licence="see the data set's card on the hub",
-        origin=f"Hugging Face hub, {name.removeprefix(PREFIX)}",
+        origin=f"Hugging Face hub, {name.removeprefix(PREFIX)}{_commit(splits['train'])}",
     )
+
+
+def _commit(split: HubSplit) -> str:
+    """` at COMMIT`, from the addresses of the files that the split was made of; "" if unknown."""
+    info = getattr(split, "info", None)
+    checksums: Mapping[str, Any] = getattr(info, "download_checksums", None) or {}
+    commits = {match[1] for url in checksums if (match := _COMMIT.search(url))}
+    return f" at {commits.pop()}" if len(commits) == 1 else ""
 
 
 def _columns(name: str, features: Mapping[str, Any], columns: Columns | None) -> tuple[str, str]:

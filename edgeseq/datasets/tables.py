@@ -11,7 +11,7 @@ import msgspec
 
 from edgeseq.datasets.lines import numbered_lines
 from edgeseq.errors import DataError
-from edgeseq.formats.codec import json_decoder
+from edgeseq.formats.codec import decode_json
 from edgeseq.tasks.examples import TextExample
 
 Column = str | int
@@ -102,14 +102,13 @@ def read_jsonl(
     Texts must be strings; a label may also be a whole number, which becomes its digits. Raises
     `DataError` naming `file:line`, as `read_table` does.
     """
-    decoder = json_decoder(dict[str, Any])
     examples = []
     for number, line in numbered_lines(path):
         if not line.strip():
             continue
         where = f"{path}:{number}"
         try:
-            record = decoder.decode(line)
+            record = decode_json(line, dict[str, Any])
         except msgspec.DecodeError as error:
             raise DataError(
                 "is not a JSON object", where=where, found=str(error), expected="{...} on one line"

@@ -269,3 +269,35 @@ def test_no_time_of_an_emulated_device_is_a_latency(
     write_json(tmp_path / "result.json", result)
     (group,) = read_groups([tmp_path / "result.json"])
     assert not any(row.p50_ms for row in group.rows)
+
+
+@pytest.mark.parametrize("has_filter", [True, False], ids=["newer Python", "older Python"])
+@pytest.mark.parametrize("kind", ["outside", "link", "device"])
+def test_a_hostile_archive_is_not_unpacked(
+    tmp_path: Path, kind: str, has_filter: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member = tarfile.TarInfo("../outside" if kind == "outside" else "member")
+    if kind != "outside":
+        member.type = tarfile.SYMTYPE if kind == "link" else tarfile.CHRTYPE
+        member.linkname = "/etc/passwd"
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with tarfile.open(folder / "archive.tar.gz", "w:gz") as tar:
+        tar.addfile(member)
+    if not has_filter:
+        monkeypatch.delattr(tarfile, "data_filter")
+    with pytest.raises(tarfile.TarError):
+        run_folder.unpack(str(folder))
+    assert not (folder / "tree").exists()
+    assert not (tmp_path / "outside").exists()
+
+
+def test_an_archive_is_unpacked_without_a_filter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "code.py").write_text("pass")
+    with tarfile.open(tmp_path / "archive.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "code.py", "edgeseq/code.py")
+    monkeypatch.delattr(tarfile, "data_filter")
+    run_folder.unpack(str(tmp_path))
+    assert (tmp_path / "tree" / "edgeseq" / "code.py").read_text() == "pass"

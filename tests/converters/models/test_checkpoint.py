@@ -18,6 +18,7 @@ from edgeseq_converters.models.huggingface.checkpoint import (
     DEFAULT_CHECKPOINT,
     parse_config,
     read_checkpoint,
+    read_model,
 )
 
 
@@ -207,3 +208,25 @@ def test_the_default_loads() -> None:
     assert checkpoint.weights["embeddings.word_embeddings.weight"].shape == (30522, 384)
     tokenizer = Tokenizer.from_str(checkpoint.tokenizer_json)
     assert tokenizer.encode("works well").tokens == ["[CLS]", "works", "well", "[SEP]"]
+
+
+def test_a_hub_checkpoint_is_pinned_and_says_its_commit(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    snapshot = tmp_path / "snapshots" / commit
+    shutil.copytree(folder, snapshot)
+    revisions = []
+
+    def download(hub_id: str, *, revision: str | None, **_: object) -> str:
+        assert hub_id == "somebody/something"
+        revisions.append(revision)
+        return str(snapshot)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    for source in ("somebody/something", "somebody/something@v1.0"):
+        assert read_checkpoint(source).identity.startswith(f"somebody/something@{commit} (weights")
+    assert revisions == [None, "v1.0"]
+    assert read_model("somebody/something").manifest.name == "something"

@@ -266,3 +266,20 @@ def test_every_task_has_a_data_set_of_its_own() -> None:
     assert found["lm"] == "wikitext2"
     with pytest.raises(InputError, match="text-classification has no built-in data set"):
         default_name("text-classification")
+
+
+def test_a_hub_data_set_is_pinned_and_says_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    train = FakeHubPart(hub_rows(200))
+    url = f"hf://datasets/made@{commit}/data/train.parquet"
+    train.info = types.SimpleNamespace(download_checksums={url: {}})  # type: ignore[attr-defined]
+    calls = []
+
+    def load(name: str, config: str | None, **options: str):
+        calls.append((name, config, options))
+        return {"train": train}
+
+    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load))
+    assert load_hub("hf:made").origin == f"Hugging Face hub, made at {commit}"
+    load_hub(f"hf:made:config@{commit}")
+    assert calls == [("made", None, {}), ("made", "config", {"revision": commit})]

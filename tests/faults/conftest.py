@@ -1,0 +1,87 @@
+"""An undisturbed run of a tiny suite: what the disturbed ones must end with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ..conftest import invented_rows, write_csv
+from .commands import Command
+
+SUITE = """
+schema_version = 1
+name = "invented"
+task = "sentiment"
+
+[data]
+name = "invented"
+train = "{corpus}/train.csv"
+dev = "{corpus}/dev.csv"
+test = "{corpus}/test.csv"
+
+[[model]]
+name = "tiny-bert"
+arch = "bert"
+checkpoint = "{checkpoint}"
+recipes = ["float32"]
+train = {{ epochs = 1, learning_rate = 5e-3, frozen_layers = 0 }}
+
+[[model]]
+name = "tiny-lstm"
+arch = "lstm"
+teacher = "tiny-bert"
+recipes = ["dynamic_wi8_afp32"]
+train = {{ epochs = 1, batch_size = 32, hidden_size = 16, embedding_size = 16 }}
+
+[bench]
+quick = true
+
+[report]
+budget = "memory=2GB p95=5s"
+"""
+
+
+@dataclass(frozen=True)
+class TinyRun:
+    """A finished suite with its corpus and file."""
+
+    suite: Path
+    corpus: Path
+    root: Path
+
+    @property
+    def model(self) -> Path:
+        return self.root / "models" / "tiny-lstm"
+
+    @property
+    def bundle(self) -> Path:
+        return self.root / "bundles" / "tiny-lstm-dynamic_wi8_afp32"
+
+    @property
+    def data_options(self) -> list[str]:
+        return ["--data", str(self.corpus / "train.csv")]
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, small_bert_checkpoint: Path) -> TinyRun:
+    folder = tmp_path_factory.mktemp("tiny")
+    for seed, (part, count) in enumerate((("train", 200), ("dev", 40), ("test", 40))):
+        write_csv(folder / f"{part}.csv", invented_rows(count, seed=seed))
+    suite = folder / "invented.toml"
+    suite.write_text(SUITE.format(corpus=folder, checkpoint=small_bert_checkpoint))
+    scratch = tmp_path_factory.mktemp("scratch")
+    root = folder / "out"
+    done = Command(["run", suite, "--out", root], scratch).run()
+    assert done.returncode == 0, done.stderr
+    assert not list(scratch.iterdir())
+    return TinyRun(suite, folder, root)
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    """A folder for temporary files, which must be empty again in the end."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    return folder

@@ -1,0 +1,138 @@
+"""Every long command is terminated and killed at random moments, and ends as if it had not been."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edgeseq.formats.bundle import read_bundle
+from edgeseq.formats.result import read_result
+from edgeseq.formats.storage import sha256_file
+
+from .commands import Command, abandoned_control_groups, drafts
+from .conftest import TinyRun
+
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(3600)]
+
+SEED = int(os.environ.get("EDGESEQ_FAULTS_SEED", "17"))
+TERMINATED = 128 + signal.SIGTERM
+
+
+def _disturb(
+    command: Command, *, signals: int, seconds: float, folder: Path, check: Callable[[], object]
+) -> None:
+    """Sends that many signals, half of them SIGTERM, within the first `seconds` of a run each."""
+    rng = random.Random(SEED + signals)  # noqa: S311 - moments, not a secret
+    sent = 0
+    for _ in range(4 * signals):
+        if sent == signals:
+            return
+        number = (signal.SIGTERM, signal.SIGKILL)[sent % 2]
+        code = command.run_and_signal(number, rng.uniform(0.05, seconds))
+        assert not command.wait_for_processes(), "processes outlived the command"
+        if code is None:
+            seconds *= 0.8  # it was faster than before
+            continue
+        sent += 1
+        check()
+        if number == signal.SIGTERM:
+            # Before Python's first line has run, the signal ends it at once.
+            assert code in (TERMINATED, -signal.SIGTERM)
+            previous = sent > 1  # the one before was killed, and may have left a draft
+            assert previous or not drafts(folder)
+    pytest.fail(f"only {sent} of {signals} signals arrived in time")
+
+
+def _finish(command: Command, *folders: Path) -> None:
+    """An undisturbed run: nothing that the others began may be left."""
+    done = command.run()
+    assert done.returncode == 0, done.stderr
+    assert not command.wait_for_processes()
+    assert not drafts(*folders)
+    assert not list(command.scratch.iterdir())
+
+
+def _seconds(command: Command) -> float:
+    began = time.monotonic()
+    done = command.run()
+    assert done.returncode == 0, done.stderr
+    return time.monotonic() - began
+
+
+def test_convert(tiny_run: TinyRun, tmp_path: Path, scratch: Path) -> None:
+    out = tmp_path / "out" / "bundle"
+    command = Command(
+        ["convert", tiny_run.model, *tiny_run.data_options, "--out", out, "--overwrite"], scratch
+    )
+    seconds = _seconds(command)
+    expected = sha256_file(out / "model.tflite")
+
+    def check() -> None:
+        # The old bundle or the new one, whole, at any moment.
+        assert read_bundle(out).manifest.files["model.tflite"].sha256 == expected
+
+    _disturb(command, signals=20, seconds=seconds, folder=out.parent, check=check)
+    _finish(command, tmp_path)
+    check()
+
+
+def test_report(tiny_run: TinyRun, tmp_path: Path, scratch: Path) -> None:
+    out = tmp_path / "out" / "report"
+    command = Command(["report", tiny_run.root / "result.json", "--out", out], scratch)
+    seconds = _seconds(command)
+    summary = (out / "summary.json").read_text()
+
+    def check() -> None:
+        assert (out / "summary.json").read_text() == summary
+        assert (out / "report.html").read_text().rstrip().endswith("</html>")
+
+    _disturb(command, signals=16, seconds=seconds, folder=out.parent, check=check)
+    _finish(command, tmp_path)
+    check()
+
+
+def test_bench(tiny_run: TinyRun, tmp_path: Path, scratch: Path) -> None:
+    out = tmp_path / "out" / "result.json"
+    out.parent.mkdir()
+    command = Command(
+        ["bench", tiny_run.bundle, "--quick", "--memory", "1GB", "--out", out], scratch
+    )
+    seconds = _seconds(command)
+    expected = [run.predictions for run in read_result(out).runs]
+
+    def check() -> None:
+        assert [run.predictions for run in read_result(out).runs] == expected
+
+    _disturb(command, signals=12, seconds=seconds, folder=out.parent, check=check)
+    _finish(command, tmp_path)
+    check()
+    assert not abandoned_control_groups()
+
+
+def test_suite(tiny_run: TinyRun, tmp_path: Path, scratch: Path) -> None:
+    root = tmp_path / "out"
+    command = Command(["run", tiny_run.suite, "--out", root, "--json"], scratch)
+    # Steps that finished are kept from one signal to the next, so the moments go through all of it.
+    _disturb(command, signals=20, seconds=20.0, folder=root, check=lambda: None)
+    _finish(command, root)
+    for path in (
+        *("models/tiny-bert/weights.safetensors", "models/tiny-lstm/weights.safetensors"),
+        *("bundles/tiny-bert-float32/model.tflite", "data.json"),
+        "bundles/tiny-lstm-dynamic_wi8_afp32/model.tflite",
+    ):
+        assert sha256_file(root / path) == sha256_file(tiny_run.root / path), path
+    ours, theirs = (read_result(folder / "result.json").runs for folder in (root, tiny_run.root))
+    assert [run.predictions for run in ours] == [run.predictions for run in theirs]
+    rows = json.loads((root / "report" / "summary.json").read_text())["rows"]
+    assert len(rows) == len(ours)
+    assert not abandoned_control_groups()
+    again = command.run()
+    steps = json.loads(again.stdout)["steps"]
+    assert [step["step"] for step in steps if not step["reused"]] == ["data"]
