@@ -144,11 +144,12 @@ def format_range(values: Sequence[float | None], template: str) -> str:
 
 
 class LabelledFigure(NamedTuple):
-    """A number with its name and a remark (an interval, a unit), all as text."""
+    """A number with its name and a remark (an interval, a unit), all as text, and as `amount`."""
 
     title: str
     value: str
     remark: str = ""
+    amount: float | None = None
 
 
 def model_figures(row: ReportRow) -> tuple[LabelledFigure, ...]:
@@ -161,15 +162,23 @@ def model_figures(row: ReportRow) -> tuple[LabelledFigure, ...]:
     beyond = format_optional(row.peak_memory_bytes, lambda size: f"+{format_bytes(size)}", "")
     working = format_optional(row.working_memory_bytes, format_bytes)
     return (
-        LabelledFigure(row.metric_definition.title, format_score(row), format_score_interval(row)),
+        LabelledFigure(
+            row.metric_definition.title, format_score(row), format_score_interval(row), row.score
+        ),
         _time(median_title, row.p50_ms, row.p50_ms_ci95),
         _time(p95_title, row.p95_ms, row.p95_ms_ci95),
-        LabelledFigure("working memory", working, format_bracket(row)),
+        LabelledFigure("working memory", working, format_bracket(row), row.working_memory_bytes),
         LabelledFigure(
-            "peak memory", format_optional(row.peak_process_bytes, format_bytes), beyond
+            "peak memory",
+            format_optional(row.peak_process_bytes, format_bytes),
+            beyond,
+            row.peak_process_bytes,
         ),
         LabelledFigure(
-            "size", format_bytes(row.size_bytes), f"{row.parameters / 1e6:.3g} M parameters"
+            "size",
+            format_bytes(row.size_bytes),
+            f"{row.parameters / 1e6:.3g} M parameters",
+            row.size_bytes,
         ),
         _time(cold_title, row.cold_start_ms, None),
     )
@@ -187,7 +196,7 @@ def _time(
     title: str, time_ms: float | None, interval: tuple[float, float | None] | None
 ) -> LabelledFigure:
     remark = "" if time_ms is None else format_interval(interval)
-    return LabelledFigure(title, format_optional(time_ms, format_duration_ms), remark)
+    return LabelledFigure(title, format_optional(time_ms, format_duration_ms), remark, time_ms)
 
 
 def format_energy(busy: EnergyWindow | None, idle: EnergyWindow | None) -> str:

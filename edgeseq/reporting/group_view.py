@@ -36,6 +36,7 @@ class ModelTableRow(msgspec.Struct, frozen=True):
 
     bundle: str
     arch: str
+    recipe: str
     variant: str
     figures: tuple[LabelledFigure, ...]
     ships: bool
@@ -147,6 +148,7 @@ def model_table(group: ModelGroup, verdict: Verdict) -> tuple[ModelTableRow, ...
         ModelTableRow(
             bundle=row.bundle,
             arch=row.arch,
+            recipe=row.recipe,
             variant=f"{row.recipe}, {row.lowering}",
             figures=model_figures(row),
             ships=row.bundle == verdict.winner,

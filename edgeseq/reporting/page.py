@@ -66,7 +66,7 @@ def render_page(title: str, overall: str, groups: Sequence[PageGroup], budget: B
                 "view": group.view,
                 "sections": group.sections,
                 "limits": decisions[group_id]["limits"],
-                "bundles": [row["bundle"] for row in decisions[group_id]["rows"]],
+                "index": {row["bundle"]: i for i, row in enumerate(decisions[group_id]["rows"])},
             }
             for group_id, group in by_id.items()
         ],

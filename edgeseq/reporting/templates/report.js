@@ -144,6 +144,83 @@
     });
   }
 
+  // ---- The table: sorting, and of many models search, groups and the first ones alone ------------
+
+  const FIRST_MODELS = 20;
+
+  function setUpTable(section) {
+    const table = section.querySelector("table.models"), body = table.tBodies[0];
+    const lines = [...body.rows], tools = section.querySelector(".tools");
+    const state = { column: null, direction: 1, query: "", grouping: "", all: !tools };
+    const key = (line) => {
+      if (state.column === "name") return line.cells[0].textContent.trim();
+      const amount = line.cells[Number(state.column) + 1].dataset.amount;
+      return amount === undefined ? null : Number(amount);
+    };
+    const compare = (a, b) => {
+      const [x, y] = [key(a), key(b)];
+      // What was not measured comes last in either direction.
+      if (x === null || y === null) return (x === null) - (y === null);
+      return (x < y ? -1 : x > y ? 1 : 0) * state.direction;
+    };
+    const render = () => {
+      for (const heading of body.querySelectorAll("tr.heading")) heading.remove();
+      const sorted = state.column === null ? [...lines] : [...lines].sort(compare);
+      const found = sorted.filter((line) => line.textContent.toLowerCase().includes(state.query));
+      const isCut = !state.all && !state.query && !state.grouping;
+      const shown = found.filter((line, i) =>
+        !isCut || i < FIRST_MODELS || line.classList.contains("ships"));
+      const groups = new Map();
+      for (const line of shown) {
+        const name = state.grouping ? line.dataset[state.grouping] : "";
+        if (!groups.has(name)) groups.set(name, []);
+        groups.get(name).push(line);
+      }
+      for (const line of lines) line.hidden = true;
+      for (const [name, members] of groups) {
+        if (state.grouping) {
+          const heading = element("tr", "", "heading");
+          const cell = element("th", `${name} (${members.length})`);
+          cell.colSpan = table.tHead.rows[0].cells.length;
+          heading.append(cell);
+          body.append(heading);
+        }
+        for (const line of members) { line.hidden = false; body.append(line); }
+      }
+      for (const head of table.querySelectorAll("thead th[data-sort]")) {
+        const isSorted = head.dataset.sort === state.column;
+        head.setAttribute("aria-sort",
+          !isSorted ? "none" : state.direction > 0 ? "ascending" : "descending");
+      }
+      if (tools) {
+        tools.querySelector(".count").textContent = `${shown.length} of ${lines.length} shown`;
+        tools.querySelector(".all").setAttribute("aria-pressed", String(state.all));
+      }
+    };
+    for (const head of table.querySelectorAll("thead th[data-sort]")) {
+      const button = element("button", head.textContent);
+      button.type = "button";
+      head.replaceChildren(button);
+      button.addEventListener("click", () => {
+        state.direction = state.column === head.dataset.sort ? -state.direction : 1;
+        state.column = head.dataset.sort;
+        render();
+      });
+    }
+    if (tools) {
+      tools.hidden = false;
+      const on = (selector, event, change) =>
+        tools.querySelector(selector).addEventListener(event, (e) => { change(e.target); render(); });
+      on(".search", "input", (input) => { state.query = input.value.trim().toLowerCase(); });
+      on(".grouping", "change", (select) => { state.grouping = select.value; });
+      on(".all", "click", () => { state.all = !state.all; });
+      window.addEventListener("beforeprint", () => { state.all = true; render(); });
+    }
+    render();
+    // Only a cut table depends on which model ships.
+    section.refreshTable = tools ? render : () => {};
+  }
+
   function moveLines(section, decision, at) {
     for (const { view, limits, group } of views) {
       if (group !== section.id || !limits) continue;
@@ -171,6 +248,7 @@
       }
       if (reset) reset.hidden = Object.keys(at).every((key) => at[key] === begin[key]);
       show(section, decision, decide(decision, at));
+      section.refreshTable();
       moveLines(section, decision, at);
     };
     for (const input of inputs) {
@@ -187,6 +265,7 @@
       update();
     };
     section.refresh = update;
+    setUpTable(section);
     update();
   }
 

@@ -652,6 +652,88 @@ def test_nothing_is_wider_than_the_screen(report: Path, chromium: Browser, width
     assert chromium.problems == []
 
 
+SHOWN = """(() => [...document.querySelectorAll("table.models tbody tr")]
+  .filter((line) => !line.hidden).map((line) => line.classList.contains("heading")
+    ? line.textContent : line.querySelector("th").firstElementChild.nextSibling.textContent))()"""
+
+
+@pytest.fixture(scope="module")
+def many_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report over 60 models."""
+    folder = tmp_path_factory.mktemp("many")
+    models = tuple(
+        replace(
+            model,
+            name=f"m{number:02d}-{model.name}",
+            family=f"{model.family}{number}",
+            inference_ms=model.inference_ms * 1.02**number,
+            accuracy=model.accuracy - 0.002 * number,
+        )
+        for number in range(10)
+        for model in MODELS
+    )
+    fake = Fake(models=models, n_queries=200, n_examples=400)
+    save_report([write_result(folder / "result.json", fake)], folder / "out", budget=WORKING_BUDGET)
+    return folder / "out"
+
+
+def test_charts_of_many_models_draw_those_that_decide(many_models: Path) -> None:
+    content, tags = page_of(many_models)
+    assert len(content.encode()) < 3_000_000
+    assert "10 of 60 models are drawn; the table has all." in tags.text
+    summary = json.loads((many_models / "summary.json").read_text(encoding="utf-8"))
+    specs = json.loads(tags.scripts[0])["specs"]
+    lines = {
+        record["model"]
+        for records in specs["g1-latency-distribution"]["datasets"].values()
+        for record in records
+        if "model" in record
+    }
+    assert len(lines) == 10
+    winner = summary["verdict"]["winner"]
+    assert any(winner.split("-dynamic")[0] in label for label in lines), (winner, lines)
+    # All models are points of the frontier and lines of the table.
+    points = [
+        record
+        for records in specs["g1-frontier-latency"]["datasets"].values()
+        for record in records
+        if "bundle" in record
+    ]
+    assert len(points) == 60
+    assert content.count("<tr data-row=") == 60
+
+
+@pytest.mark.browser
+def test_a_long_table_is_searched_sorted_and_grouped(many_models: Path, chromium: Browser) -> None:
+    chromium.open(many_models / "report.html")
+    first = chromium.evaluate(SHOWN)
+    assert 20 <= len(first) <= 21
+    chromium.evaluate("document.querySelector('.tools .all').click()")
+    assert len(chromium.evaluate(SHOWN)) == 60
+    search = """(() => { const input = document.querySelector(".tools .search");
+      input.value = TEXT; input.dispatchEvent(new Event("input")); })()"""
+    chromium.evaluate(search.replace("TEXT", '"M03-bilstm"'))
+    assert sorted(chromium.evaluate(SHOWN)) == sorted(
+        f"m03-{model.name}" for model in MODELS if model.arch == "lstm"
+    )
+    assert "3 of 60 shown" in chromium.evaluate("document.querySelector('.tools').textContent")
+    chromium.evaluate(search.replace("TEXT", '""'))
+    head = "document.querySelectorAll('table.models th[data-sort]')[3]"
+    for sort, expected in (("ascending", False), ("descending", True)):
+        chromium.evaluate(f"{head}.querySelector('button').click()")
+        assert chromium.evaluate(f"{head}.ariaSort") == sort
+        p95 = chromium.evaluate(
+            "[...document.querySelectorAll('tr[data-row]')].map((r) => +r.cells[3].dataset.amount)"
+        )
+        assert p95 == sorted(p95, reverse=expected)
+    chromium.evaluate("""(() => { const select = document.querySelector(".tools .grouping");
+      select.value = "arch"; select.dispatchEvent(new Event("change")); })()""")
+    grouped = chromium.evaluate(SHOWN)
+    assert [line for line in grouped if "(" in line] == ["bert (30)", "lstm (30)"]
+    assert len(grouped) == 62
+    assert chromium.problems == []
+
+
 @pytest.mark.browser
 def test_hostile_names_do_nothing_in_a_browser(hostile: Path, chromium: Browser) -> None:
     chromium.open(hostile / "report.html")
