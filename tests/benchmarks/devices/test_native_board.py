@@ -103,7 +103,8 @@ def test_board_without_python_measures_as_this_machine_does(
     assert {state.when for state in there.machine} == {"before", "during", "after"}
     loads = [state.load_other_cores for state in there.machine if state.when == "during"]
     assert any(load is not None for load in loads)
-    assert list(dict.fromkeys(heard))[:2] == ["send", "check"]
+    stages = [stage for stage in dict.fromkeys(heard) if not stage.startswith("build")]
+    assert stages[:2] == ["send", "check"]
 
 
 @pytest.mark.sshd
