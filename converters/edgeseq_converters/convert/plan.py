@@ -21,6 +21,10 @@ from edgeseq_converters.convert.recipes import BY_SIZE, DEFAULT, Recipe, get_rec
 AUTO = "auto"
 
 
+LENGTH_LIMIT = 4096
+"""Steps of an unrolled network: each is a copy of its operators in the file."""
+
+
 class ConversionOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How models are converted.
 
@@ -127,11 +131,12 @@ def plan_target(
     length = None
     if known == "unrolled":
         length = options.length or max_tokens
-        if length is not None and not 1 <= length <= (max_tokens or length):
+        limit = min(max_tokens or LENGTH_LIMIT, LENGTH_LIMIT)
+        if length is not None and not 1 <= length <= limit:
             raise InputError(
-                "--length is longer than the model's longest text",
+                "--length is longer than the model's longest text, or than can be unrolled",
                 found=length,
-                expected=f"1 to {max_tokens}",
+                expected=f"1 to {limit}",
             )
     return Target(known, length, choose_runtime(options.runtime))
 

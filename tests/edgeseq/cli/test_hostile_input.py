@@ -19,6 +19,7 @@ from edgeseq.formats.tokenizer_limits import check_steps
 from edgeseq.suite.checks import check_suite
 from edgeseq.suite.engine import SuiteOptions, run_suite
 from edgeseq.suite.schema import read_suite
+from edgeseq_converters.convert.plan import ConversionOptions, plan_target
 from edgeseq_converters.models.huggingface.config import parse_config
 
 SUITE = """schema_version = 1
@@ -277,3 +278,10 @@ def test_a_bundle_path_that_the_system_does_not_take_is_a_bundle_error() -> None
     for path in ("n" * 300, "a\0b"):
         with pytest.raises(BundleError, match="cannot be read"):
             read_bundle(Path(path))
+
+
+def test_a_billion_unrolled_steps_are_refused() -> None:
+    options = ConversionOptions(lowerings=("unrolled",), length=10**9)
+    for max_tokens in (None, 10**10):
+        with pytest.raises(InputError, match="expected 1 to 4096"):
+            plan_target("lstm", "unrolled", options, max_tokens)
