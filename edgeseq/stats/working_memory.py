@@ -2,10 +2,11 @@
 not map.
 
 A limit on the whole process **keeps the speed** when the process answers under it, its p95 is at
-most `P95_FACTOR` times its p95 without a limit, and the queries cause no more major page faults
-than without a limit (a disk may be slower elsewhere, an SD card is). The **minimum working memory**
-is the smallest limit that was tried that keeps the speed, there and under every larger limit that
-was tried. What was not tried, or gave too few answers for a p95, is not shown to keep it.
+most `P95_FACTOR` times its p95 without a limit, and major page faults do not grow by more than the
+answers that a p95 leaves out, so that its p95 holds for any disk (an SD card is slow). The
+**minimum working memory** is the smallest limit that was tried that keeps the speed, there and
+under every larger limit that was tried. What was not tried, or gave too few answers for a p95, is
+not shown to keep it.
 """
 
 from __future__ import annotations
@@ -73,6 +74,11 @@ def p95_ns(times_ns: Sequence[int]) -> int | None:
     return sorted(times_ns)[math.ceil(0.95 * len(times_ns)) - 1]
 
 
+def beyond_p95(answers: int) -> int:
+    """How many of so many answers may take any time without a change of their p95."""
+    return answers - math.ceil(0.95 * answers)
+
+
 def reference_speed(references: Sequence[LimitTrial]) -> ReferenceSpeed | None:
     """The median (nearest rank) of the runs without a limit; None when none is long enough."""
     answered = [run for run in references if run.status == "answered"]
@@ -86,7 +92,9 @@ def reference_speed(references: Sequence[LimitTrial]) -> ReferenceSpeed | None:
 def is_short_of_memory(run: LimitTrial, reference: ReferenceSpeed) -> bool:
     """Whether memory is why the run does not work: no answer, or more major page faults."""
     faults = run.query_major_faults
-    return run.status != "answered" or faults is None or faults > reference.major_faults
+    if run.status != "answered" or faults is None:
+        return True
+    return faults > reference.major_faults + beyond_p95(len(run.total_ns))
 
 
 def keeps_speed(run: LimitTrial, reference: ReferenceSpeed) -> bool:

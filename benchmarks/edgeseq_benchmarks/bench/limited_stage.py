@@ -55,6 +55,10 @@ def measure_limited(
     context.report("limits", len(subjects), len(subjects))
 
 
+# A limit that was asked for may be too small by far, and each pass takes its whole time then.
+_PASSES = 2
+
+
 class _LimitedRuns:
     """All runs of one model inside limits."""
 
@@ -93,6 +97,7 @@ class _LimitedRuns:
             # With the longest ones, so that what they need counts in every run.
             warmup_texts=subject.texts([*subject.longest_examples(LONGEST_TEXTS), *once]),
             warmup_s=settings.limited_duration_s,
+            passes=_PASSES,
             cpus=settings.cpus,
             limited_group=self._limited_group,
         )

@@ -62,7 +62,8 @@ def run(arguments: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]
                 result = _with_rerun(result, model, rerun)
                 notes.append(_describe(model, rerun))
         write_json(Path(out), result)
-    return {"note": "; ".join(notes) or "no limit on memory to run under"}
+    nothing = "nothing fits" if verdict.memory_bytes else "no limit on memory to run under"
+    return {"note": "; ".join(notes) or nothing}
 
 
 def _run_winner(

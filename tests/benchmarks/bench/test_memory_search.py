@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import cast
 
@@ -87,7 +88,7 @@ def test_the_search_ends_at_the_smallest_limit_that_keeps_the_speed(need_mb: flo
     assert {found.limit_bytes, found.failing_bytes} <= set(cliff.limits)
     assert len(cliff.limits) == len(set(cliff.limits)) <= 14
     if 25 < need_mb < 60:
-        assert len(cliff.limits) <= 6
+        assert len(cliff.limits) <= 7
 
 
 def test_a_process_that_needs_next_to_nothing_ends_the_search() -> None:
@@ -158,6 +159,15 @@ def test_a_run_is_ended_once_its_p95_is_certain_to_be_too_high() -> None:
 def test_few_examples_are_repeated() -> None:
     assert repeated([4, 7, 9], 7) == [4, 7, 9, 4, 7, 9, 4]
     assert len(repeated(range(500))) == MIN_ANSWERS
+
+
+def test_an_upper_end_is_found_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0.0, 1.0])  # the start, the first limit; then it is late
+    monkeypatch.setattr(time, "monotonic", lambda: next(times, 1_000.0))
+    cliff = Cliff(60 * MB)
+    search = cliff.search()
+    assert cliff.limits == [55_200_000, 64 * MB]
+    assert working_memory(search.references, search.runs).bracket_bytes == (55_200_000, 64 * MB)
 
 
 def test_what_is_not_known_is_a_finding() -> None:

@@ -10,6 +10,7 @@ from edgeseq.formats.memory_limits import LimitedRun, WorkingMemorySearch
 from edgeseq.stats.working_memory import (
     MIN_ANSWERS,
     ReferenceSpeed,
+    beyond_p95,
     is_short_of_memory,
     limit_keeps_speed,
     reference_speed,
@@ -32,6 +33,7 @@ MAX_TRIES = 3
 # pass over the texts soon has no page fault; under a smaller one, none ever does.
 MAX_PASSES = 4
 _PATIENCE_S = 4.0
+_FIRST_SHARE = 0.8
 
 
 class SearchBounds(NamedTuple):
@@ -62,6 +64,10 @@ def search_working_memory(
         limit_bytes = _next_limit(references, runs, bounds)
         if limit_bytes is None:
             break
+        _try_limit(limit_bytes, references, runs, run_reference, run_under)
+    if runs and working_memory(references, runs).limit_bytes is None:
+        # The time was over: an upper end at least.
+        limit_bytes = _above({run.limit_bytes for run in runs}, bounds)
         _try_limit(limit_bytes, references, runs, run_reference, run_under)
     return WorkingMemorySearch(tuple(references), tuple(runs))
 
@@ -104,7 +110,9 @@ def _next_limit(
     if tried and not found.failing_bytes and min(tried) <= bounds.floor_bytes:
         return low
     if high - low > resolution_bytes(high):
-        return rounded_limit((low + high) / 2)
+        # What is too small costs more time than what is not, so the first limit is a large one.
+        share = 0.5 if tried else _FIRST_SHARE
+        return rounded_limit(low + share * (high - low))
     return next((limit for limit in (high, low) if limit not in tried), None)
 
 
@@ -155,7 +163,7 @@ class _SlownessCheck:
 
     def __init__(self, speed: ReferenceSpeed, reference_ns: Sequence[int]) -> None:
         self._slowest_ns = speed.slowest_p95_ns
-        self._beyond_p95 = len(reference_ns) * 5 // 100
+        self._beyond_p95 = beyond_p95(len(reference_ns))
         self._quarter = len(reference_ns) // 4
         self._most_ns = 1e9 + 10 * sum(reference_ns)
 
