@@ -8,11 +8,13 @@ import stat
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import get_args
 
 import msgspec
 import pytest
 
 from edgeseq.errors import DeviceError
+from edgeseq.formats.memory_limits import Mechanism
 from edgeseq.formats.result import Finding, ResultRecord, Runner, Settings
 from edgeseq.progress import ProgressUpdate
 from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy
@@ -185,12 +187,49 @@ def test_mishap_leaves_nothing_there_and_keeps_what_was_measured(
         assert "unfinished" in [finding.code for finding in result.findings]
 
 
-def test_folder_is_private_held_and_removed_with_the_connection(tmp_path: Path) -> None:
+# The programs that the scripts call.
+_APPLETS = (
+    *("sh", "cat", "chmod", "df", "find", "getconf", "grep", "head", "id", "kill", "ls", "mkdir"),
+    *("nproc", "printf", "rm", "rmdir", "sed", "sleep", "sync", "tail", "tr", "uname"),
+)
+
+
+@pytest.fixture(params=["system", "busybox"])
+def shell(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    """An environment in which the scripts find a board's programs."""
+    if request.param == "system":
+        return dict(os.environ)
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        pytest.skip("needs busybox")
+    programs = tmp_path / "applets"
+    programs.mkdir()
+    for name in _APPLETS:
+        (programs / name).symlink_to(busybox)
+    return {"PATH": str(programs), "HOME": str(tmp_path)}
+
+
+def test_board_describes_itself_in_any_shell(shell: dict[str, str]) -> None:
+    sh = shutil.which("sh", path=shell["PATH"]) or "sh"
+    command = [sh, "-c", read_script("machine_probe.sh"), "sh", "MARK", "all"]
+    output = subprocess.run(command, env=shell, capture_output=True, check=True).stdout
+    names = [part.split(b"\n")[0] for part in output.split(b"\nMARK /")[1:]]
+    assert {b"names", b"proc/cpuinfo", b"proc/stat", b"proc/meminfo", b"proc/uptime"} <= {*names}
+    assert names[-1] == b"end"
+    command = [sh, "-c", read_script("limit_group.sh"), "sh", "find", str(os.getpid())]
+    output = subprocess.run(command, env=shell, capture_output=True, check=True).stdout
+    assert output.split()[0].decode() in get_args(Mechanism)
+
+
+def test_folder_is_private_held_and_removed_with_the_connection(
+    shell: dict[str, str], tmp_path: Path
+) -> None:
     script = read_script("hold_folder.sh")
+    sh = shutil.which("sh", path=shell["PATH"]) or "sh"
 
     def hold(base: Path, needed_kb: int = 1) -> subprocess.Popen[bytes]:
-        command = ["sh", "-c", script, "sh", KEY, str(needed_kb), str(base)]
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        command = [sh, "-c", script, "sh", KEY, str(needed_kb), str(base)]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=shell)
 
     def answer(process: subprocess.Popen[bytes]) -> str:
         assert process.stdout is not None

@@ -27,7 +27,8 @@ mounted() {
 running() {
   pid=$(cat "$1/pid" 2>/dev/null) || return 1
   case $pid in '' | *[!0-9]*) return 1 ;; esac
-  grep -q -F -- "$1" "/proc/$pid/cmdline" 2>/dev/null
+  # BusyBox' grep ends a line at a NUL.
+  tr '\000' '\n' 2>/dev/null <"/proc/$pid/cmdline" | grep -q -F -x -e "$1"
 }
 
 best='' best_memory='' best_kb=0 best_base=''
