@@ -46,7 +46,7 @@ def measure_limited(
             ) as files,
         ):
             _LimitedRuns(subject, files, context, hierarchy, report).measure(device)
-        subject.findings += stage_checks.limited_findings(subject.limited)
+        subject.findings += stage_checks.limited_findings(subject.limited, subject.working_memory)
         if context.settings.working_memory:
             obstacle = RLIMIT_LIMITATIONS if hierarchy.mechanism == "rlimit" else ""
             subject.findings += stage_checks.working_memory_findings(

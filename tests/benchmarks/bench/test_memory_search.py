@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from typing import cast
@@ -23,7 +24,10 @@ from edgeseq_benchmarks.bench.limits.working_memory import (
     resolution_bytes,
     search_working_memory,
 )
-from edgeseq_benchmarks.bench.validity.stage_checks import working_memory_findings
+from edgeseq_benchmarks.bench.validity.stage_checks import (
+    limited_findings,
+    working_memory_findings,
+)
 
 MB = 1_000_000
 BOUNDS = SearchBounds(floor_bytes=20 * MB, peak_bytes=64 * MB, memory_bytes=8_000 * MB, budget_s=60)
@@ -168,6 +172,16 @@ def test_an_upper_end_is_found_when_the_time_is_over(monkeypatch: pytest.MonkeyP
     search = cliff.search()
     assert cliff.limits == [55_200_000, 64 * MB]
     assert working_memory(search.references, search.runs).bracket_bytes == (55_200_000, 64 * MB)
+
+
+def test_a_board_is_told_what_is_needed_of_it() -> None:
+    on_board = msgspec.structs.replace(limited(512 * MB), board="pi-zero-2w", purpose="board")
+    search = Cliff(33 * MB).search()
+    (finding,) = limited_findings([on_board], search)
+    assert "Raspberry Pi Zero 2 W" in finding.message
+    assert re.search(r"; its working memory is 3[34]\.\d MB$", finding.message)
+    (finding,) = limited_findings([on_board])
+    assert "working memory" not in finding.message
 
 
 def test_what_is_not_known_is_a_finding() -> None:

@@ -21,9 +21,12 @@ _SHARED_SHARE = 0.1
 PROFILE_DISTORTS = 1.5
 
 
-def limited_findings(limited: Sequence[LimitedRun]) -> list[Finding]:
-    """What the limits under which a model was run do not cover."""
+def limited_findings(
+    limited: Sequence[LimitedRun], search: WorkingMemorySearch | None = None
+) -> list[Finding]:
+    """What the limits under which a model was run do not cover, and what it needs of a board's."""
     findings = []
+    needed = working_memory(search.references, search.runs).limit_bytes if search else None
     for run in limited:
         if run.board is not None:
             board = find_board(run.board)
@@ -33,7 +36,8 @@ def limited_findings(limited: Sequence[LimitedRun]) -> list[Finding]:
                     "note",
                     f"run inside the memory and cores of a {board.words}: a limit on this "
                     "machine, whose speed is not that board's"
-                    + (f" ({run.limitations})" if run.limitations else ""),
+                    + (f" ({run.limitations})" if run.limitations else "")
+                    + (f"; its working memory is {format_bytes(needed)}" if needed else ""),
                 )
             )
     limitations = {run.limitations for run in limited if run.limitations and run.board is None}
