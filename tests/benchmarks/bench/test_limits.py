@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,7 +25,10 @@ from edgeseq_benchmarks.bench.limits.page_cache import (
     file_system,
     private_files,
     resident_bytes,
+    scratch_folder,
 )
+from edgeseq_benchmarks.bench.limits.private_mounts import can_mount, with_mounts
+from edgeseq_benchmarks.bench.probes.process_memory import mapped_files
 
 MakeBundle = Callable[..., Path]
 
@@ -178,3 +182,40 @@ def test_the_curve_keeps_to_its_time_and_uses_what_is_known() -> None:
     )
     # 60 MB answers, 52.2 MB does not, and 58 MB is known not to: nothing is left to halve.
     assert [run.limit_bytes for run in curve] == [60_000_000, 52_200_000]
+
+
+def test_a_process_sees_copies_in_place_of_files(tmp_path: Path) -> None:
+    assert with_mounts([], ["cat"]) == ["cat"]
+    if not can_mount():
+        pytest.skip("this user may not mount")
+    original, copy = tmp_path / "original", tmp_path / "its copy"
+    original.write_text("shared")
+    copy.write_text("private")
+
+    def seen(copy: Path) -> str:
+        command = with_mounts([(str(copy), str(original))], ["cat", str(original)])
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert seen(copy) == "private"
+    assert original.read_text() == "shared"
+    assert seen(tmp_path / "missing") == "shared", "counted as shared, and the process runs"
+
+
+def test_libraries_that_others_keep_are_copied(make_bundle: MakeBundle) -> None:
+    """This process keeps its own libraries in memory."""
+    if not can_mount() or not scratch_folder()[1]:
+        pytest.skip("this user may not mount, or there is no disk")
+    library = next(path for path in mapped_files() if "libc.so" in path or "libpython" in path)
+    bundle = read_bundle(make_bundle("plain"))
+    with private_files(bundle, [library]) as files:
+        before = files.launcher.command
+        eviction = files.evict()
+        assert eviction.shared_bytes < 100_000
+        assert files.launcher.command[-len(before) :] == before
+        assert library in files.launcher.command, "mounted over"
+        (copy,) = files.folder.glob("library-*/*")
+        assert copy.read_bytes() == Path(library).read_bytes()
+        assert resident_bytes(str(copy)) > 0
+        files.evict()
+        assert resident_bytes(str(copy)) == 0
+    assert not copy.exists()
