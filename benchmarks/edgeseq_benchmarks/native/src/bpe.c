@@ -1,5 +1,5 @@
-/* Byte-pair encoding (Sennrich et al. 2016): the merge that was learnt first is done first, of equal
-   ones the leftmost. */
+/* Byte-pair encoding (Sennrich et al. 2016): the merge that was learnt first is done first, of
+   equal ones the leftmost. */
 #include <string.h>
 
 #include "status.h"

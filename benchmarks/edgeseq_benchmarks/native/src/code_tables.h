@@ -1,4 +1,5 @@
-/* Tables over all code points in two stages, as edgeseq/formats/runner_file/code_point_tables.py has them. */
+/* Tables over all code points in two stages, as
+   edgeseq/formats/runner_file/code_point_tables.py has them. */
 #ifndef EDGESEQ_CODE_TABLES_H
 #define EDGESEQ_CODE_TABLES_H
 

@@ -13,7 +13,8 @@ static bool is_marker(const tokenizer *t, int32_t id, unsigned first)
 }
 
 /* For each token how many tokens lie from it to the nearest mention, 0 within one. */
-static void find_distances(const tokenizer *t, const int32_t *ids, size_t count, uint32_t *distances)
+static void find_distances(const tokenizer *t, const int32_t *ids, size_t count,
+                           uint32_t *distances)
 {
     bool is_inside = false;
     for (size_t i = 0; i < count; i++) {
