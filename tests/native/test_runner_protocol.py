@@ -348,7 +348,10 @@ def test_the_process_dies_with_its_parent(runner: Runner) -> None:
     )
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())
-    assert Path(f"/proc/{pid}/cmdline").read_bytes().startswith(bytes(runner.program))
+    # The kernel closes the pipe that Popen waits for before it sets the new arguments.
+    while not (arguments := Path(f"/proc/{pid}/cmdline").read_bytes()):
+        time.sleep(0.01)
+    assert arguments.startswith(bytes(runner.program))
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     parent.stdout.close()
