@@ -15,6 +15,7 @@ from edgeseq.datasets.summary import Summary
 from edgeseq.tasks.examples import AnyDataset, labels_of
 
 MANY_LABELS = 6
+_SHOWN_SAMPLES = 150
 _SHOWN_CHARACTERS = 600
 
 app = typer.Typer(
@@ -173,10 +174,14 @@ def _print_summary(summary: Summary) -> None:
     out.print(lengths)
     _line(f"test texts that are also in train: {summary.test_texts_in_train}")
 
-    samples = Table(title="samples of train", title_justify="left")
+    shown = summary.samples[:_SHOWN_SAMPLES]
+    title = "samples of train"
+    if len(shown) < len(summary.samples):
+        title += f" ({len(shown)} of {len(summary.samples):,})"
+    samples = Table(title=title, title_justify="left")
     for column in ("label", "id", "text"):
         samples.add_column(column, overflow="fold")
-    for example in summary.samples:
+    for example in shown:
         label = " ".join(dict.fromkeys(labels_of(example)))
         samples.add_row(escape(label), escape(example.id), escape(_beginning(example.text)))
     out.print(samples)
@@ -201,14 +206,12 @@ def _many_labels(summary: Summary) -> Table:
     splits = [row for row in summary.balance if not row.source]
     table = Table(title="class balance", title_justify="left")
     table.add_column("label")
+    totals = [max(sum(row.by_label.values()), 1) for row in splits]
     for row in splits:
         table.add_column(row.split, justify="right")
     for label in summary.labels:
         counts = [row.by_label[label] for row in splits]
-        shares = [
-            count / max(sum(row.by_label.values()), 1)
-            for count, row in zip(counts, splits, strict=True)
-        ]
+        shares = [count / total for count, total in zip(counts, totals, strict=True)]
         cells = (f"{count:,} ({share:.1%})" for count, share in zip(counts, shares, strict=True))
         table.add_row(escape(label), *cells)
     return table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 
@@ -83,18 +84,22 @@ def summarize(dataset: AnyDataset, *, samples_per_label: int = 3) -> Summary:
 def sample(dataset: AnyDataset, per_label: int) -> tuple[AnyExample, ...]:
     """`per_label` examples of train for each label, those whose ids have the smallest hashes; of
     data without labels so many in all."""
-    chosen: list[AnyExample] = []
-    for label in dataset.labels or (None,):
-        candidates = (
-            example
-            for example in dataset.train
-            if example not in chosen and (label is None or label in labels_of(example))
-        )
-        ranked = sorted(
-            candidates, key=lambda example: hashlib.sha256(example.id.encode("utf-8")).digest()
-        )
-        chosen += ranked[:per_label]
-    return tuple(chosen)
+    ranked = sorted(
+        dataset.train, key=lambda example: hashlib.sha256(example.id.encode("utf-8")).digest()
+    )
+    if not dataset.labels:
+        return tuple(ranked[:per_label])
+    ranks_of: dict[str, list[int]] = {label: [] for label in dataset.labels}
+    for rank, example in enumerate(ranked):
+        for label in dict.fromkeys(labels_of(example)):
+            ranks_of[label].append(rank)
+    # A sentence with several tags is shown for the first of them.
+    chosen: dict[int, AnyExample] = {}
+    for ranks in ranks_of.values():
+        unused = (rank for rank in ranks if rank not in chosen)
+        for rank in list(itertools.islice(unused, per_label)):
+            chosen[rank] = ranked[rank]
+    return tuple(chosen.values())
 
 
 def _balance(

@@ -9,8 +9,10 @@ from typing import Any
 import msgspec
 
 from edgeseq.errors import InputError
+from edgeseq.formats.memory_limits import LimitedRun
 from edgeseq.reporting.format import (
     ABSENT,
+    LimitedRunCells,
     format_delegation,
     format_limited_run,
     format_profile_lines,
@@ -20,6 +22,7 @@ from edgeseq.reporting.rows import MeasuredModel, ModelGroup
 from edgeseq.tasks.examples import AnyExample, TextExample, labels_of, sample_positions
 from edgeseq.tasks.registry import task_of
 from edgeseq.tasks.scoring import by_example
+from edgeseq.units import format_bytes
 
 MAX_TEXTS = 6
 MAX_OPERATORS = 6
@@ -67,7 +70,7 @@ def _limits_section(group: ModelGroup) -> ReportSection:
     # Times of an emulated device are no latencies: none is shown anywhere.
     no_times = {"median": ABSENT, "p95": ABSENT} if group.device.emulated else {}
     lines = [
-        (model.row.bundle, *format_limited_run(run)._replace(**no_times))
+        (model.row.bundle, *_limit_cells(model, run)._replace(**no_times))
         for model in group.models
         for run in sorted(model.run.limited, key=lambda run: (not run.board, -run.limit_bytes))
         if run.purpose in ("board", "limit", "verdict")
@@ -75,6 +78,16 @@ def _limits_section(group: ModelGroup) -> ReportSection:
     head = ("model", "limits", "outcome", "median", "p95", "major page faults", "remark")
     tables = (ReportTable(head, tuple(lines)),) if lines else ()
     return ReportSection("Under hard limits", tables=tables)
+
+
+def _limit_cells(model: MeasuredModel, run: LimitedRun) -> LimitedRunCells:
+    """The cells of a run inside limits; a board's say how much of its memory the model needs."""
+    cells = format_limited_run(run)
+    needed = model.row.required_memory_bytes
+    if run.board is None or needed is None:
+        return cells
+    title = model.row.memory_title
+    return cells._replace(remark=f"{title} {format_bytes(needed)}; {cells.remark}")
 
 
 def _operators_section(group: ModelGroup) -> ReportSection:

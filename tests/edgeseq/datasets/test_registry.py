@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import types
@@ -22,10 +23,10 @@ from edgeseq.datasets.splits import (
     make_dataset,
     split_of_group,
 )
-from edgeseq.datasets.summary import summarize
+from edgeseq.datasets.summary import sample, summarize
 from edgeseq.datasets.user_files import load_files
 from edgeseq.errors import DataError, FetchError, InputError
-from edgeseq.tasks.examples import TextExample
+from edgeseq.tasks.examples import TaggedExample, TextExample
 from edgeseq.tasks.registry import TASKS
 
 
@@ -220,6 +221,26 @@ def test_summary_counts_copies_between_test_and_train() -> None:
     assert [row.total for row in summary.balance] == [2, 1, 2]
     assert (summary.lengths[2].words_p50, summary.lengths[2].words_max) == (2, 3)
     assert [one.label for one in summary.samples] == ["a", "b"]
+
+
+def test_samples_are_those_with_the_smallest_hashes_of_each_label() -> None:
+    labels = ("a", "b", "c")
+    train = [
+        TaggedExample(str(n), ("w", "w"), (labels[n % 3], labels[n // 3 % 3])) for n in range(40)
+    ]
+    data = msgspec.structs.replace(dataset_of(), labels=labels, train=tuple(train))
+
+    def by_hash(example: TaggedExample) -> bytes:
+        return hashlib.sha256(example.id.encode()).digest()
+
+    expected: list[TaggedExample] = []
+    for label in labels:
+        unused = [one for one in train if label in one.tags and one not in expected]
+        expected += sorted(unused, key=by_hash)[:3]
+    assert sample(data, 3) == tuple(expected)
+    assert sample(msgspec.structs.replace(data, labels=()), 2) == tuple(
+        sorted(train, key=by_hash)[:2]
+    )
 
 
 def test_command_line_lists_gets_and_shows(tmp_path: Path) -> None:

@@ -841,6 +841,23 @@ def test_native_comes_first_and_python_is_a_second_view(both_runners: Path) -> N
     assert "## In a Python process" in markdown
 
 
+@pytest.mark.usefixtures("no_drawing")
+def test_a_board_s_limits_stand_beside_what_the_model_needs(tmp_path: Path) -> None:
+    result = make_result(replace(SMALL, models=MODELS[5:]))
+    [run] = result.runs
+    board = msgspec.structs.replace(
+        run.limited[0], limit_bytes=512_000_000, purpose="board", board="pi-zero-2", cpus=4.0
+    )
+    changed = msgspec.structs.replace(run, limited=(board, *run.limited))
+    write_json(tmp_path / "r.json", msgspec.structs.replace(result, runs=(changed,)))
+    save_report([tmp_path / "r.json"], tmp_path / "out")
+    text = page_of(tmp_path / "out")[1].text
+    assert "pi-zero-2 (512 MB, 4 processors)" in text
+    assert "working memory 22.0 MB; the limits of the board, not its speed" in text
+    # Limits of the memory curve are in the chart alone.
+    assert "96.0 MB" not in text
+
+
 def test_recommend_decides_for_one_runner(both_runners: Path) -> None:
     path, run = str(both_runners.parent / "result.json"), CliRunner().invoke
     native = run(_app(), ["recommend", path, "--memory", "16MB", "--json"])
