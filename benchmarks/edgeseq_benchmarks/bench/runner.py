@@ -116,7 +116,7 @@ def default_settings(*, quick: bool = False, **options: Unpack[SettingsOptions])
         examples=examples,
         runners=runners,
         limited_duration_s=8.0 if quick else 20.0,
-        curve_budget_s=25.0 if quick else 120.0,
+        curve_budget_s=15.0 if quick else 120.0,
         search_budget_s=30.0 if quick else 60.0,
         working_memory=options.get("working_memory", True),
     )

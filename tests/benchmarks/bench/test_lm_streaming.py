@@ -6,20 +6,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from edgeseq.datasets.wikitext import EOS, UNKNOWN, stream_dataset
 from edgeseq.errors import BundleError, DataError
 from edgeseq.formats.bundle import BundleFiles, read_bundle
+from edgeseq.formats.result import Settings
 from edgeseq.runtime.stateful import StatefulModel, score_document, top_k
+from edgeseq.stats.working_memory import working_memory
 from edgeseq.tasks.examples import StreamExample
 from edgeseq.tasks.perplexity import PERPLEXITY, perplexity
 from edgeseq.tasks.scoring import score
 from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.context import BenchContext
 from edgeseq_benchmarks.bench.predictor import continue_texts
-from edgeseq_benchmarks.bench.runner import default_settings, subjects_of
+from edgeseq_benchmarks.bench.runner import bench, default_settings, subjects_of
 from edgeseq_benchmarks.bench.stream_subject import QUICK_WORDS, StreamSubject, score_documents
 from edgeseq_benchmarks.bench.this_machine import ThisMachine
 from edgeseq_benchmarks.bench.verify import verify
@@ -305,3 +308,18 @@ def test_another_model_is_refused(bundle: BundleFiles, tmp_path: Path) -> None:
         opened(bundle.model_path, "stream", WORDS + 1).feed([1])
     with pytest.raises(BundleError, match="inference failed"):
         opened(bundle.model_path, "stream", WORDS).feed([WORDS])
+
+
+@pytest.mark.cgroup
+def test_a_stream_has_a_working_memory(
+    bundle: BundleFiles, brief: Settings, hierarchy: object
+) -> None:
+    settings = msgspec.structs.replace(
+        brief, working_memory=True, search_budget_s=10.0, runners=("native", "python")
+    )
+    for run in bench([bundle.path], settings=settings).runs:
+        search = run.working_memory
+        assert search is not None
+        assert len(search.references[0].total_ns) == 130
+        assert search.references[0].query_major_faults == 0
+        assert working_memory(search.references, search.runs).limit_bytes is not None, run.runner

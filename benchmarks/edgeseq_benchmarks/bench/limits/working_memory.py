@@ -32,7 +32,7 @@ MAX_TRIES = 3
 # What a process lost while it loaded comes back page by page: under a limit that is large enough, a
 # pass over the texts soon has no page fault; under a smaller one, none ever does.
 MAX_PASSES = 4
-_PATIENCE_S = 4.0
+_PATIENCE_S = 3.0
 _FIRST_SHARE = 0.8
 
 
