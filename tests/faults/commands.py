@@ -46,9 +46,19 @@ class Command:
         stdout, stderr = _output(process)
         return subprocess.CompletedProcess(self.arguments, process.returncode, stdout, stderr)
 
-    def run_and_signal(self, number: signal.Signals, delay_s: float) -> int | None:
-        """Sends `number` after `delay_s`; the exit status, or None when it had ended before."""
+    def run_and_signal(
+        self, number: signal.Signals, delay_s: float, *, after: Path | None = None
+    ) -> int | None:
+        """Sends `number` after `delay_s`, counted from when the file `after` appears.
+
+        Returns the exit status, or None when the command had ended before.
+        """
         process = self.start()
+        deadline = time.monotonic() + LIMIT_S
+        while after is not None and not after.exists() and time.monotonic() < deadline:
+            if process.poll() is not None:
+                break
+            time.sleep(0.01)
         try:
             process.wait(delay_s)
         except subprocess.TimeoutExpired:
