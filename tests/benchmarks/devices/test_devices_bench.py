@@ -277,7 +277,7 @@ def test_of_two_boards_the_lost_one_loses_only_its_own(  # noqa: PLR0917 - fixtu
         port = int(device.name.rpartition(":")[2])
         return bench_below(PurePosixPath(folders[port]), device, *arguments, **named)
 
-    monkeypatch.setattr(measure, "bench_on", bench_there)
+    monkeypatch.setattr(measure, "bench_on_board", bench_there)
     ended: list[DeviceOutcome] = []
 
     def lose(update: ProgressUpdate, /) -> None:
@@ -317,7 +317,7 @@ def test_an_interrupt_ends_the_run_on_every_board(  # noqa: PLR0917 - fixtures
     def bench_there(device: Device, *arguments: object, **named: object) -> ResultRecord:
         return bench_below(place, device, *arguments, **named)
 
-    monkeypatch.setattr(measure, "bench_on", bench_there)
+    monkeypatch.setattr(measure, "bench_on_board", bench_there)
     began = threading.Event()
 
     def hear(update: ProgressUpdate, /) -> None:

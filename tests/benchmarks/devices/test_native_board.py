@@ -154,7 +154,9 @@ def test_limits_of_a_board_are_set_there(
     assert roomy.major_faults > 0
     assert roomy.throttled_ns is not None
     assert tight.status != "answered"
-    assert list(hierarchy.path.glob("edgeseq-*-[0-9]*")) == []
+    # Groups of others that are being tested have an owner that lives.
+    groups = [path.name for path in hierarchy.path.glob("edgeseq-*-[0-9]*")]
+    assert [name for name in groups if not Path(f"/proc/{name.split('-')[1]}").exists()] == []
 
 
 @pytest.mark.sshd
