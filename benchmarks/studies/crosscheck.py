@@ -141,8 +141,7 @@ def _theirs(model: Path, ids: Sequence[int], runs: int) -> list[float]:
 
 def repeats(path: Path, *, full: bool) -> tuple[AgreementCheck, ResultRecord]:
     """The median of a whole query in two runs of the same bundle."""
-    chosen = default_settings(quick=not full, runners=("python",), working_memory=False)
-    settings = msgspec.structs.replace(chosen, cold_starts=1)
+    settings = msgspec.structs.replace(default_settings(quick=not full), cold_starts=1)
     first, second = (bench([path], settings=settings) for _ in range(2))
     medians = [nearest_rank_median(result.runs[0].queries.total_ns) for result in (first, second)]
     apart = medians[1] / medians[0] - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,22 @@ _UndecodedResult: Any = msgspec.defstruct(
     [
         (field.name, tuple[msgspec.Raw, ...] if field.name == "runs" else field.type)
         if field.required
-        else (field.name, field.type, field.default)
+        # A file that does not tell its version is of the first.
+        else (field.name, field.type, 1 if field.name == "schema_version" else field.default)
         for field in msgspec.structs.fields(ResultRecord)
     ],
     frozen=True,
 )
+
+
+def _read_undecoded(path: Path) -> Any:
+    """The result without its runs' content; reads a file of the current version only once."""
+    with contextlib.suppress(ResultError):
+        undecoded = read_json(path, _UndecodedResult, error=ResultError)
+        if undecoded.schema_version == SCHEMA_VERSION:
+            return undecoded
+    # The version, which is the first to be named where it differs, is looked at before the rest.
+    return read_json(path, _UndecodedResult, error=ResultError, schema_version=SCHEMA_VERSION)
 
 
 class ResultStream:
@@ -43,9 +55,7 @@ class ResultStream:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        undecoded = read_json(
-            path, _UndecodedResult, error=ResultError, schema_version=SCHEMA_VERSION
-        )
+        undecoded = _read_undecoded(path)
         names = [name for name in ResultRecord.__struct_fields__ if name != "runs"]
         self.head = ResultRecord(runs=(), **{name: getattr(undecoded, name) for name in names})
         check_head(path, self.head)

@@ -37,8 +37,8 @@ def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"limit_bytes": 0}, "memory limit"),
-        ({"query_major_faults": -1}, "major page faults"),
+        ({"limit_bytes": 0}, "limit_bytes"),
+        ({"query_major_faults": -1}, "query_major_faults"),
         ({"board": "pi4"}, "purpose"),
         ({"purpose": "board"}, "purpose"),
         ({"budget": "memory=16MB"}, "purpose"),

@@ -45,6 +45,8 @@ def test_runs_come_one_by_one_and_are_the_same(tmp_path: Path) -> None:
         lambda content: content["device"].pop("cores"),
         lambda content: content.pop("effective"),
         lambda content: content.__setitem__("runs", 5),
+        lambda content: content.pop("schema_version"),
+        lambda content: (content.pop("effective"), content.__setitem__("schema_version", 2)),
     ],
 )
 def test_an_error_names_the_place_as_reading_at_once_does(tmp_path: Path, edit: Any) -> None:
@@ -63,7 +65,7 @@ def test_contradictions_are_refused(tmp_path: Path) -> None:
     short = msgspec.structs.replace(run.queries, tokens=run.queries.tokens[1:])
     for runs, message in (
         ((run, run), "twice, in the same runner"),
-        ((msgspec.structs.replace(run, queries=short),), "different lengths"),
+        ((msgspec.structs.replace(run, queries=short),), "columns of one length"),
     ):
         write_json(path, msgspec.structs.replace(result, runs=runs))
         with pytest.raises(ResultError, match=message):
