@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
@@ -16,7 +17,6 @@ from edgeseq.formats.memory_limits import LimitedRun
 from edgeseq.formats.result import Finding, ResultRecord
 from edgeseq.reporting.format import (
     ABSENT,
-    format_bracket,
     format_energy,
     format_limited_run,
     format_optional,
@@ -99,17 +99,23 @@ def _table(result: ResultRecord, rows: Sequence[ReportRow], title: str) -> Table
     has_working_memory = any(row.working_memory_bytes is not None for row in rows)
     captions = ["peak: of the whole process"]
     if has_working_memory:
-        captions.insert(0, "working memory: the smallest limit that keeps the speed")
+        captions.insert(0, "working memory: smallest limit that keeps the speed")
     if result.device.emulated:
         captions.append("latencies are not valid under emulation")
-    table = Table(title=escape(title) or None, caption="; ".join(captions))
+    table = Table(
+        title=escape(title) or None,
+        caption="; ".join(captions),
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
     table.add_column("model", overflow="fold")
     has_runners = len({run.runner for run in result.runs}) > 1
     if has_runners:
         table.add_column("runner", no_wrap=True)
-    memory_titles = ["working memory", "peak"] if has_working_memory else ["peak"]
-    for name in ("p50", "p95", score_title, *memory_titles, "cold start"):
-        table.add_column(name, justify="right", no_wrap=name != "working memory")
+    memory_titles = ["working\nmemory", "peak\nmemory"] if has_working_memory else ["peak\nmemory"]
+    for name in ("p50", "p95", score_title, *memory_titles, "cold\nstart"):
+        table.add_column(name, justify="right", no_wrap=True)
     is_limited = not has_working_memory and any(run.under_limits for run in result.runs)
     if is_limited:
         table.add_column("smallest limit")
@@ -118,7 +124,11 @@ def _table(result: ResultRecord, rows: Sequence[ReportRow], title: str) -> Table
             format_optional(row.p50_ms, format_duration_ms, ABSENT),
             format_optional(row.p95_ms, format_duration_ms, ABSENT),
             ABSENT if row.score is None else format_score(row),
-            *([_working_memory(row)] if has_working_memory else []),
+            *(
+                [format_optional(row.working_memory_bytes, format_bytes, ABSENT)]
+                if has_working_memory
+                else []
+            ),
             format_optional(row.peak_process_bytes, format_bytes, ABSENT),
             format_optional(row.cold_start_ms, format_duration_ms, ABSENT),
         ]
@@ -126,13 +136,6 @@ def _table(result: ResultRecord, rows: Sequence[ReportRow], title: str) -> Table
         runner = [run.runner] if has_runners else []
         table.add_row(escape(row.bundle), *runner, *cells)
     return table
-
-
-def _working_memory(row: ReportRow) -> str:
-    """`12.0 MB (above 11.2 MB)`: the smallest limit that keeps the speed, and one that does not."""
-    if row.working_memory_bytes is None:
-        return ABSENT
-    return f"{format_bytes(row.working_memory_bytes)} ({format_bracket(row)})"
 
 
 def _smallest_limit(limited: Sequence[LimitedRun]) -> str:

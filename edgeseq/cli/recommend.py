@@ -14,6 +14,7 @@ from edgeseq.cli.console import JsonOption, out, print_json
 from edgeseq.cli.report import ResultsArgument, print_verdicts
 from edgeseq.errors import RefusedError
 from edgeseq.reporting.budgets import describe_budget, limits_of
+from edgeseq.reporting.format import ABSENT, NOT_MEASURED
 from edgeseq.reporting.group_view import GroupView
 
 
@@ -81,17 +82,17 @@ def recommend(
 
 
 def _print_models(view: GroupView) -> None:
-    table = Table(box=SIMPLE, pad_edge=False)
-    table.add_column("model", no_wrap=True)
-    columns = ("score", "p95", "working memory", "peak", "size")
+    table = Table(box=SIMPLE, pad_edge=False, padding=(0, 1))
+    table.add_column("model", overflow="fold")
+    columns = ("score", "p95", "working\nmemory", "peak\nmemory")
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("")
     for row in view.table:
-        score, _, p95, working, peak, size, _ = row.figures
+        score, _, p95, working, peak, _, _ = row.figures
         table.add_row(
             escape(row.bundle),
-            *(figure.value for figure in (score, p95, working, peak, size)),
+            *(figure.value.replace(NOT_MEASURED, ABSENT) for figure in (score, p95, working, peak)),
             "[bold green]ships[/]" if row.ships else "no",
         )
     out.print(table)
