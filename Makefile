@@ -62,7 +62,7 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/.python
 	touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/.python
-	$(BIN)/python -m pip install --quiet -e '.[convert,report,docs,dev]'
+	$(BIN)/python -m pip install --quiet -e '.[convert,report,native,docs,dev]'
 	touch $@ $(VENV)/.demo
 
 clean:
