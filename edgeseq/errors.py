@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-PART_LIMIT = 400
+PART_LIMIT = 1200
 """How many characters of a file name or of a quoted value a message shows."""
 
 # Control characters, line separators, what reverses the order of letters, surrogates, tags.
