@@ -230,4 +230,5 @@ def test_the_measured_process_imports_no_formats_or_statistics() -> None:
         "edgeseq.tasks",
         "edgeseq.tasks.head",
         "edgeseq.tasks.mentions",
+        "edgeseq.units",
     ]

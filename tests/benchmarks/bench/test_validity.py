@@ -12,6 +12,7 @@ import pytest
 from edgeseq.formats.result import DeviceInfo, MachineState, Queries, Slice
 from edgeseq_benchmarks.bench import validity
 from edgeseq_benchmarks.bench.probes.machine_state import (
+    Loads,
     Watch,
     device_info,
     explain_throttled,
@@ -97,8 +98,8 @@ def test_load_of_others_is_what_is_left_of_all(tmp_path: Path) -> None:
         {"proc/stat": "cpu  0 0 0 0 0 0 0 0 0 0\n", "proc/7/stat": f"7 (a b) S {'0 ' * 30}"},
     )
     watch = Watch(root)
-    started, first_s = watch._last[0], watch._last[3]
-    watch._last = (started - 10.0, 0.0, 0.0, first_s)  # as if it had begun 10 s ago
+    started_s, _, _, own_s = watch._loads._last
+    watch._loads._last = Loads(started_s - 10.0, 0.0, 0.0, own_s)  # as if it had begun 10 s ago
     tree(root, {"proc/stat": f"cpu  {12 * rate} 0 0 0 0 0 0 {2 * rate} 0 0\n"})
     fields = ["S", *["0"] * 10, str(7 * rate), *["0"] * 20]
     tree(root, {"proc/7/stat": f"7 (a b) {' '.join(fields)}"})

@@ -72,7 +72,8 @@ def test_a_task_of_one_file_and_one_line_goes_all_the_way(
     make_report([tmp_path / "result.json"]).save(tmp_path / "report")
 
     summary = json.loads((tmp_path / "report" / "summary.json").read_text(encoding="utf-8"))
-    [row] = summary["rows"]
+    assert {row["bundle"] for row in summary["rows"]} == {"bundle"}
+    row = summary["rows"][0]
     assert (row["task"], row["metric"]) == ("topic", "macro-f1")
     assert 0.5 < row["score"] <= 1
     assert row["score_ci95"][0] < row["score_ci95"][1]
