@@ -226,7 +226,7 @@ def test_ctrl_c_ends_the_run_on_the_board(
     # Whoever starts the tests in the background has them ignore the signal.
     command = ["env", "--default-signal=INT", sys.executable, "-m", "edgeseq", "bench", bundle]
     command += ["--out", str(out)]
-    command += ["--on", sshd.name, "--python", board_python]
+    command += ["--on", sshd.name, "--python", board_python, "--runner", "python"]
     with subprocess.Popen(command, env=ssh_command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
