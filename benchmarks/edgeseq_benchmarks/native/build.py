@@ -18,8 +18,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import platformdirs
-
 from edgeseq.errors import DeviceError
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.subprocesses import CommandTimeoutError, command_text, format_exit, run_command
@@ -101,6 +99,9 @@ def build_runner(
             "the native runner does not run on this machine",
             expected="64-bit Linux on x86-64 or aarch64, where LiteRT's library exists",
         )
+    # A board's Python, where nothing is built, does not have it.
+    import platformdirs  # noqa: PLC0415 - see above
+
     compiler = find_compiler(target, portable=portable)
     folder = (cache_dir or platformdirs.user_cache_path("edgeseq")) / "native"
     program = folder / f"{target.name}-{_cache_key(compiler, target, source_dir)}" / RUNNER
