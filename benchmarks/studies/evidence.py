@@ -28,6 +28,7 @@ from edgeseq.formats.result import ResultRecord, Run, Runner, read_result
 from edgeseq.formats.storage import read_json, write_bytes, write_json
 from edgeseq.formats.trained_model import read_model_folder
 from edgeseq.reporting.boundary import WinnerMap
+from edgeseq.reporting.format import format_optional
 from edgeseq.reporting.rows import ReportRow, derive_row
 from edgeseq.reporting.run_statistics import Ci95, OpenCi95, SourceScore
 from edgeseq.tasks.gap_f1 import GENDERS, bias_of
@@ -45,6 +46,8 @@ from studies.trainings import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
+ABSENT = "–"
+"""A cell without a number."""
 LIMIT_BYTES = 200_000
 """A file of numbers that is larger holds something else."""
 
@@ -273,7 +276,7 @@ def judge(target: EvidenceTarget, files: Sequence[Evidence]) -> tuple[str, str]:
         candidate for candidate in measured if limit is None or candidate.model_size_bytes <= limit
     ]
     if not small:
-        return ("no model is small enough" if measured else "–"), "not measured"
+        return ("no model is small enough" if measured else ABSENT), "not measured"
     best = max(small, key=lambda candidate: metric.rank(candidate.score))
     score = target.bound if best.score is None else best.score
     score_text = f"{metric.show(score)} ({best.bundle}, {format_bytes(best.model_size_bytes)})"
@@ -346,29 +349,26 @@ def _cells(
         yield f"{metric.show(model.score)} ({metric.show_interval(*model.score_ci95)})"
     by_source = {source_score.source: source_score.score for source_score in model.per_source}
     for source in sources:
-        yield metric.show(by_source[source]) if source in by_source else "–"
+        yield metric.show(by_source[source]) if source in by_source else ABSENT
     if _ratio_title(sources):
         ratio = bias_of(by_source)
-        yield "–" if ratio is None else f"{ratio:.2f}"
+        yield ABSENT if ratio is None else f"{ratio:.2f}"
     yield _time_cell(model, model.p50_ms)
     yield _time_cell(model, model.p95_ms)
     if model.runner == "native":
-        yield _bytes_cell(model.working_memory_bytes)
-        yield "–" if in_python is None else _time_cell(in_python, in_python.p95_ms)
-        yield "–" if in_python is None else _bytes_cell(in_python.working_memory_bytes)
-        yield _bytes_cell(model.peak_process_bytes)
+        yield format_optional(model.working_memory_bytes, format_bytes, ABSENT)
+        python_memory = None if in_python is None else in_python.working_memory_bytes
+        yield ABSENT if in_python is None else _time_cell(in_python, in_python.p95_ms)
+        yield format_optional(python_memory, format_bytes, ABSENT)
+        yield format_optional(model.peak_process_bytes, format_bytes, ABSENT)
     else:
-        yield _bytes_cell(model.peak_memory_bytes)
+        yield format_optional(model.peak_memory_bytes, format_bytes, ABSENT)
     yield f"{model.n_answers or model.n_examples:,}"
-    yield model.seed or "–"
+    yield model.seed or ABSENT
 
 
 def _time_cell(model: EvidenceModel, time_ms: float | None) -> str:
-    return "–" if time_ms is None or model.invalid_reasons else format_duration_ms(time_ms)
-
-
-def _bytes_cell(size_bytes: int | None) -> str:
-    return "–" if size_bytes is None else format_bytes(size_bytes)
+    return format_optional(None if model.invalid_reasons else time_ms, format_duration_ms, ABSENT)
 
 
 def _ratio_title(sources: Sequence[str]) -> list[str]:

@@ -21,6 +21,7 @@ from edgeseq.cli.run import closing_lines
 from edgeseq.errors import EdgeseqError, InputError
 from edgeseq.formats.result import ResultRecord, Run, read_result
 from edgeseq.formats.storage import write_text
+from edgeseq.reporting.format import format_optional
 from edgeseq.reporting.rows import derive_row
 from edgeseq.stats.latency import median, median_ratio
 from edgeseq.stats.scores import paired_bootstrap
@@ -30,7 +31,7 @@ from edgeseq.units import format_bytes, format_duration_ms
 from studies.peers.page import processor_kind, put_part
 
 STUDIES_DIR = Path(__file__).parent
-DEMO_TARGET_MIN = 15
+DEMO_TARGET_MIN = 12
 WIDTH = 120
 MARKERS = ("<!-- figures -->\n", "<!-- /figures -->")
 KERNEL_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
@@ -77,21 +78,13 @@ def _processes(result: ResultRecord) -> Iterator[str]:
         pair = derive_row(result, run), derive_row(result, other)
         ratio = median_ratio(run.queries.total_ns, other.queries.total_ns)
         cells = [
-            " / ".join(_size(row.peak_process_bytes) for row in pair),
-            " / ".join(_size(row.working_memory_bytes) for row in pair),
-            " / ".join(_time(row.cold_start_ms) for row in pair),
-            " / ".join(_time(row.p95_ms) for row in pair),
+            " / ".join(format_optional(row.peak_process_bytes, format_bytes) for row in pair),
+            " / ".join(format_optional(row.working_memory_bytes, format_bytes) for row in pair),
+            " / ".join(format_optional(row.cold_start_ms, format_duration_ms) for row in pair),
+            " / ".join(format_optional(row.p95_ms, format_duration_ms) for row in pair),
             f"{ratio.estimate:.2f} ({ratio.low:.2f} to {ratio.high:.2f})",
         ]
         yield f"| {run.bundle.name} | {' | '.join(cells)} |"
-
-
-def _size(size_bytes: int | None) -> str:
-    return "–" if size_bytes is None else format_bytes(size_bytes)
-
-
-def _time(time_ms: float | None) -> str:
-    return "–" if time_ms is None else format_duration_ms(time_ms)
 
 
 def _samples(run: Run, tokens: int) -> tuple[int, ...]:
