@@ -90,7 +90,7 @@ def test_writes_times_transcript_and_tables(figures: Any, pages: Path, result_pa
 
 def test_what_is_missed_is_said(figures: Any) -> None:
     slow = [StepRecord("train-bert", "f", 960.0, {}, None, 0.0)]
-    assert figures.demo_target(slow).startswith("16.0 minutes | **missed** by 1.0 minutes")
+    assert figures.demo_target(slow).startswith("16.0 minutes | **missed** by 4.0 minutes")
 
 
 def test_without_write_nothing_is_written(figures: Any, pages: Path, result_path: Path) -> None:
