@@ -3,6 +3,7 @@
 Python runs a signal's handler between two instructions of the main thread. A signal that arrives
 just before that thread starts to wait, or that the system gives to another thread, would be heard
 only when the waiting ends; a thread that is told of every signal sends it on until it was heard.
+What a command did is not undone by a signal that arrives after it (`finish`).
 """
 
 from __future__ import annotations
@@ -18,11 +19,21 @@ GRACE_S = 10.0
 """A signal repeated within this time does not interrupt the clean-up after the first one."""
 
 _REPEAT_S = 0.2
-_heard: list[tuple[int, float]] = []
+_heard: list[int] = []
+_clean_up_began_s: list[float] = []
+
+
+class SignalInterrupt(KeyboardInterrupt):
+    """What a signal raises.
+
+    A class of its own: where a plain `KeyboardInterrupt` has left an `exec` of source text, as in
+    the making of a dataclass, CPython kills the process with SIGINT in the end, although it was
+    caught and the process exits with another status.
+    """
 
 
 def listen(numbers: Iterable[int]) -> None:
-    """Lets these signals raise `KeyboardInterrupt` in the main thread, which must call this."""
+    """Lets these signals raise `SignalInterrupt` in the main thread, which must call this."""
     for number in numbers:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup(1) ignores SIGHUP
             signal.signal(number, _interrupt)
@@ -33,13 +44,18 @@ def listen(numbers: Iterable[int]) -> None:
     threading.Thread(target=_send_on, args=(told, watch), daemon=True).start()
 
 
+def finish() -> None:
+    """Lets this process end undisturbed: what it was to do is done, and it cleans up now."""
+    _clean_up_began_s.append(time.monotonic())
+
+
 def first_signal() -> int | None:
     """The number of the first of these signals that was heard."""
-    return _heard[0][0] if _heard else None
+    return _heard[0] if _heard else None
 
 
 def interrupt_main_thread() -> None:
-    """Raises `KeyboardInterrupt` in the main thread, from another one; needs SIGINT in `listen`."""
+    """Raises `SignalInterrupt` in the main thread, from another one; needs SIGINT in `listen`."""
     _send_until_heard(signal.SIGINT, len(_heard))
 
 
@@ -58,10 +74,11 @@ def _send_until_heard(number: int, count: int) -> None:
 
 
 def _is_cleaning_up() -> bool:
-    return bool(_heard) and time.monotonic() - _heard[-1][1] < GRACE_S
+    return bool(_clean_up_began_s) and time.monotonic() - _clean_up_began_s[-1] < GRACE_S
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
     if not _is_cleaning_up():
-        _heard.append((number, time.monotonic()))
-        raise KeyboardInterrupt
+        _heard.append(number)
+        _clean_up_began_s.append(time.monotonic())
+        raise SignalInterrupt

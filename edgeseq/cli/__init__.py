@@ -22,16 +22,20 @@ def main() -> None:
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         interrupts.listen((signal.SIGTERM, signal.SIGHUP))
-        _check_arguments()
-        _run()
-    except EdgeseqError as error:
-        print_error(str(error))
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, SystemExit):
-        # typer ends with 130 for whatever interrupts it.
+        try:
+            _check_arguments()
+            _run()
+        finally:
+            interrupts.finish()
+    except BaseException as error:
+        # typer ends with 130 for whatever interrupts it, and a library whose import was interrupted
+        # may raise an error of its own.
         if (number := interrupts.first_signal()) is not None:
             sys.exit(128 + number)
-        raise
+        if not isinstance(error, EdgeseqError):
+            raise
+        print_error(str(error))
+        sys.exit(error.exit_code)
 
 
 def _run() -> None:
