@@ -52,26 +52,31 @@ def draft_folder(parent: Path, *, suffix: str = "") -> Iterator[Path]:
 
     What processes that are gone left in `parent` is removed first. Raises `OSError`.
     """
-    sweep(parent)
-    folder = parent / f".{owner_prefix()}{os.urandom(4).hex()}{suffix}"
-    try:
-        folder.mkdir(mode=0o700)
+    with _new_folder(parent, f".{owner_prefix()}{os.urandom(4).hex()}{suffix}") as folder:
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
     """Gives a new folder in `parent`, by default the system's temporary folder (see above)."""
     parent = Path(tempfile.gettempdir()) if parent is None else parent
+    with _new_folder(parent, f"{owner_prefix()}{os.urandom(4).hex()}") as folder:
+        yield folder
+
+
+@contextlib.contextmanager
+def _new_folder(parent: Path, name: str) -> Iterator[Path]:
     sweep(parent)
-    folder = parent / f"{owner_prefix()}{os.urandom(4).hex()}"
+    folder = parent / name
     try:
         folder.mkdir(mode=0o700)
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+        except KeyboardInterrupt:  # raised once, so that the second attempt comes to its end
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
 
 def sweep(parent: Path) -> None:
@@ -135,11 +140,13 @@ def _short_hash(text: str) -> str:
 def _start_ticks(pid: int) -> int | None:
     """When a process started, in clock ticks since the boot (proc(5)); None: there is none.
 
-    0 for a process of a system without /proc.
+    None also for one that has ended and whose parent has not waited for it, which in a container
+    without an init may be never; 0 for a process of a system without /proc.
     """
     try:
         status = Path(f"/proc/{pid}/stat").read_bytes()
-        return int(status.rpartition(b")")[2].split()[19])
+        state, *numbers = status.rpartition(b")")[2].split()
+        return None if state in (b"Z", b"X") else int(numbers[18])
     except (OSError, IndexError, ValueError):
         if Path("/proc/self/stat").exists():
             return None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,6 +59,32 @@ def test_a_kill_leaves_the_old_or_the_new_folder_and_the_next_write_removes_the_
     write_bytes(tmp_path / "other", b"")
     assert (out / "content").read_bytes() == (b"new" if moment == "exchanged" else b"old")
     assert not _drafts(tmp_path)
+
+
+def test_the_draft_of_a_process_that_nobody_waited_for_is_removed(tmp_path: Path) -> None:
+    writer = subprocess.Popen(
+        [sys.executable, "-c", KILLED_WRITER, tmp_path / "out", "half written"]
+    )
+    os.waitid(os.P_PID, writer.pid, os.WEXITED | os.WNOWAIT)
+    assert _drafts(tmp_path)
+    write_bytes(tmp_path / "other", b"")
+    assert not _drafts(tmp_path)
+    writer.wait()
+
+
+def test_a_draft_is_removed_although_its_removal_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rmtree = shutil.rmtree
+
+    def interrupted(path: Path, **options: Any) -> None:
+        monkeypatch.setattr("shutil.rmtree", rmtree)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("shutil.rmtree", interrupted)
+    with pytest.raises(KeyboardInterrupt), new_folder(tmp_path / "out"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_the_draft_of_a_living_process_is_left_alone(tmp_path: Path) -> None:
