@@ -28,7 +28,7 @@ from edgeseq.formats.archives import extract_members, read_members
 from edgeseq.formats.drafts import draft_folder
 from edgeseq.formats.storage import sha256_file
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
-from edgeseq.subprocesses import STDOUT, ChildProcess
+from edgeseq.subprocesses.child_process import STDOUT, ChildProcess
 
 __all__ = ["PackageFile", "cache_folder", "extract_members", "fetch_package_file", "read_members"]
 

@@ -1,8 +1,8 @@
 """Runs one .tflite file on texts in the TFLite runtime of this environment, as a child process.
 
-It speaks the protocol of `edgeseq.subprocesses`. The job has `path`, `signature_key`, `output`,
-`width` (the size of the output's last axis), `per_token`, `window` (of a language model, else
-null), `token_ids` by text, `stage` and `outputs_path`, where the outputs are written.
+It speaks the protocol of `edgeseq.subprocesses.job_processes`. The job has `path`, `signature_key`,
+`output`, `width` (the size of the output's last axis), `per_token`, `window` (of a language model,
+else null), `token_ids` by text, `stage` and `outputs_path`, where the outputs are written.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from edgeseq.errors import EdgeseqError
 from edgeseq.progress import ProgressCallback, ProgressUpdate
 from edgeseq.runtime.interpreter import SignatureNames, TfliteModel
 from edgeseq.runtime.stateful import StatefulModel
-from edgeseq.subprocesses import JobChannel, JobFailure, JobMessage
+from edgeseq.subprocesses.job_processes import JobChannel, JobFailure, JobMessage
 
 
 def run(job: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import msgspec
 
 from edgeseq.errors import StepError
 from edgeseq.progress import ProgressCallback
-from edgeseq.subprocesses import JOBS, STEP_GRACE_S, JobProcess, JobRequest, stop_all
+from edgeseq.subprocesses.job_processes import JOBS, STEP_GRACE_S, JobProcess, JobRequest, stop_all
 from edgeseq.suite.steps import Step, StepRecord
 
 WORKERS = 2

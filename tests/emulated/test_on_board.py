@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from edgeseq.formats.result import ResultRecord, Run, read_result
-from edgeseq.subprocesses import CommandOutput
+from edgeseq.subprocesses.command_runs import CommandOutput
 from edgeseq_benchmarks.devices.emulated import EmulatedDevice
 from edgeseq_benchmarks.devices.emulator import board_packages
 from edgeseq_benchmarks.devices.emulator.board_image import BoardImage

@@ -27,7 +27,7 @@ from edgeseq.formats.result import (
     Settings,
 )
 from edgeseq.progress import ProgressCallback, no_progress
-from edgeseq.subprocesses import command_text
+from edgeseq.subprocesses.command_runs import command_text
 from edgeseq.tasks.head import Head
 from edgeseq.units import check_threads
 from edgeseq_benchmarks.bench import limited_stage, optional_stages, stages, validity

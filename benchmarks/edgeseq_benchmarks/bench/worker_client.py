@@ -18,7 +18,7 @@ import msgspec
 from edgeseq.errors import BundleError, DeviceError, EdgeseqError
 from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.codec import json_decoder
-from edgeseq.subprocesses import ChildProcess, format_exit, last_line
+from edgeseq.subprocesses.child_process import ChildProcess, format_exit, last_line
 from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.launcher import Launcher, python_launcher
 from edgeseq_benchmarks.bench.protocol import AnyCommand, AnyReply

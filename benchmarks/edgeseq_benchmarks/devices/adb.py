@@ -18,11 +18,11 @@ from pathlib import Path, PurePosixPath
 
 from edgeseq.errors import DeviceError, InputError
 from edgeseq.formats.drafts import draft_folder
-from edgeseq.subprocesses import (
+from edgeseq.subprocesses.child_process import last_line
+from edgeseq.subprocesses.command_runs import (
     CommandOutput,
     CommandTimeoutError,
     LineCallback,
-    last_line,
     pause,
     run_command,
 )

@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 
 from edgeseq.errors import DeviceError
 from edgeseq.formats.result import ResultRecord
-from edgeseq.subprocesses import CommandOutput, LineCallback
+from edgeseq.subprocesses.command_runs import CommandOutput, LineCallback
 
 
 class DeviceLostError(DeviceError):

@@ -10,7 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from edgeseq.errors import DeviceError
-from edgeseq.subprocesses import CommandOutput, CommandTimeoutError, LineCallback, run_command
+from edgeseq.subprocesses.command_runs import (
+    CommandOutput,
+    CommandTimeoutError,
+    LineCallback,
+    run_command,
+)
 from edgeseq_benchmarks.devices.address import DeviceKind
 from edgeseq_benchmarks.devices.base import DeviceLostError
 

@@ -13,7 +13,7 @@ import msgspec
 from edgeseq.errors import DeviceError, EdgeseqError, InputError
 from edgeseq.formats.result import ResultRecord, Settings
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
-from edgeseq.subprocesses import Interruption, interruptible
+from edgeseq.subprocesses.command_runs import Interruption, interruptible
 from edgeseq_benchmarks.bench.runner import bench, sigterm_as_interrupt
 from edgeseq_benchmarks.devices.address import DeviceAddress
 from edgeseq_benchmarks.devices.base import Device, DeviceLostError, StreamingDevice

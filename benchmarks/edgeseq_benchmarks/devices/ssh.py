@@ -20,13 +20,11 @@ from typing import IO
 
 from edgeseq.errors import DeviceError
 from edgeseq.formats.storage import write_bytes
-from edgeseq.subprocesses import (
-    DEVNULL,
-    ChildProcess,
+from edgeseq.subprocesses.child_process import DEVNULL, ChildProcess, last_line
+from edgeseq.subprocesses.command_runs import (
     CommandOutput,
     CommandTimeoutError,
     LineCallback,
-    last_line,
     pause,
     run_command,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from edgeseq.subprocesses import last_line
+from edgeseq.subprocesses.child_process import last_line
 from edgeseq_benchmarks.devices.base import DeviceLostError
 
 

@@ -20,7 +20,8 @@ from typing import NamedTuple
 
 from edgeseq.errors import DeviceError
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
-from edgeseq.subprocesses import CommandTimeoutError, command_text, format_exit, run_command
+from edgeseq.subprocesses.child_process import format_exit
+from edgeseq.subprocesses.command_runs import CommandTimeoutError, command_text, run_command
 from edgeseq_benchmarks.native.targets import NativeTarget, host_target
 
 RUNNER = "edgeseq-runner"

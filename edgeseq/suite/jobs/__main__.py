@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeseq.errors import EdgeseqError, library_panic, missing_extra
-from edgeseq.subprocesses import JobChannel, JobFailure, JobMessage
+from edgeseq.subprocesses.job_processes import JobChannel, JobFailure, JobMessage
 from edgeseq.suite.outputs import write_journal
 
 

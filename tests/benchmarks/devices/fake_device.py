@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from edgeseq.errors import DeviceError
-from edgeseq.subprocesses import CommandOutput, LineCallback
+from edgeseq.subprocesses.command_runs import CommandOutput, LineCallback
 from edgeseq_benchmarks.devices.base import DeviceLostError
 
 Answer = CommandOutput | Callable[[Sequence[str], bytes], CommandOutput]

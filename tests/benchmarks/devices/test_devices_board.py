@@ -20,7 +20,8 @@ from edgeseq.errors import BundleError, DeviceError, InputError, OutputError
 from edgeseq.formats.bundle import read_bundle
 from edgeseq.formats.result import Settings
 from edgeseq.progress import ProgressUpdate
-from edgeseq.subprocesses import CommandOutput, JobFailure
+from edgeseq.subprocesses.command_runs import CommandOutput
+from edgeseq.subprocesses.job_processes import JobFailure
 from edgeseq_benchmarks.bench.runner import bench
 from edgeseq_benchmarks.devices.address import DeviceAddress
 from edgeseq_benchmarks.devices.base import DeviceLostError

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edgeseq.errors import DeviceError, InputError
 from edgeseq.formats.devices import DeviceEntry, add_device
-from edgeseq.subprocesses import CommandOutput
+from edgeseq.subprocesses.command_runs import CommandOutput
 from edgeseq_benchmarks.devices.base import DeviceLostError
 from edgeseq_benchmarks.devices.local import LocalDevice
 from edgeseq_benchmarks.devices.registry import open_device, parse_address, resolve_device

@@ -14,7 +14,7 @@ import pytest
 
 import edgeseq_benchmarks.devices.doctor
 from edgeseq.errors import DeviceError
-from edgeseq.subprocesses import CommandOutput
+from edgeseq.subprocesses.command_runs import CommandOutput
 from edgeseq_benchmarks.bench.probes.machine_state import explain_throttled
 from edgeseq_benchmarks.devices.base import DeviceLostError
 from edgeseq_benchmarks.devices.doctor import (

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from edgeseq.errors import DeviceError, InputError
-from edgeseq.subprocesses import run_command
+from edgeseq.subprocesses.command_runs import run_command
 from edgeseq_benchmarks.devices.base import DeviceLostError
 from edgeseq_benchmarks.devices.remote_shell import shell_line
 from edgeseq_benchmarks.devices.ssh import SshDevice

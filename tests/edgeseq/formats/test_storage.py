@@ -184,7 +184,7 @@ def test_sigterm_removes_the_draft_of_a_step(tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
 from edgeseq.formats.storage import new_folder
-from edgeseq.subprocesses import JobChannel
+from edgeseq.subprocesses.job_processes import JobChannel
 JobChannel()
 with new_folder(Path({str(tmp_path / "out")!r})):
     print("begun", file=__import__("sys").stderr, flush=True)

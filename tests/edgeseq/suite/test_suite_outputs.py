@@ -30,7 +30,7 @@ WRITER = """
 import os, signal
 from pathlib import Path
 from edgeseq.formats.storage import new_folder, write_text
-from edgeseq.subprocesses import JobChannel, JobMessage
+from edgeseq.subprocesses.job_processes import JobChannel, JobMessage
 from edgeseq.suite.outputs import write_journal
 side = JobChannel()
 write_journal(Path(side.job.journal), Path(side.job.output))

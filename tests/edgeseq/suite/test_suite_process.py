@@ -13,12 +13,12 @@ import pytest
 
 from edgeseq.errors import DataError, OutputError, StepError
 from edgeseq.progress import ProgressUpdate
-from edgeseq.subprocesses import JobProcess, JobRequest, run_job, stop_all
+from edgeseq.subprocesses.job_processes import JobProcess, JobRequest, run_job, stop_all
 
 CHILD = """
 import os, signal, sys, time
 from edgeseq.progress import ProgressUpdate
-from edgeseq.subprocesses import JobChannel, JobFailure, JobMessage
+from edgeseq.subprocesses.job_processes import JobChannel, JobFailure, JobMessage
 side = JobChannel()
 name = side.job.name
 print("chatter of a library")
@@ -152,7 +152,7 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     parent = f"""
 import sys
 from pathlib import Path
-from edgeseq.subprocesses import JobRequest, run_job
+from edgeseq.subprocesses.job_processes import JobRequest, run_job
 run_job(JobRequest("wait", {{"begun": {str(begun)!r}}}), log=Path({str(tmp_path / "log")!r}),
         cwd=Path({str(tmp_path)!r}), command=(sys.executable, "-c", {CHILD!r}))
 """

@@ -23,7 +23,7 @@ CHILD = """
 import os, signal, sys, time
 from pathlib import Path
 from edgeseq.progress import ProgressUpdate
-from edgeseq.subprocesses import JobChannel, JobFailure, JobMessage
+from edgeseq.subprocesses.job_processes import JobChannel, JobFailure, JobMessage
 side = JobChannel()
 at_work = Path("at-work")
 at_work.mkdir(exist_ok=True)

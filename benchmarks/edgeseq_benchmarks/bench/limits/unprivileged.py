@@ -20,7 +20,7 @@ from typing import Protocol
 
 from edgeseq.errors import DeviceError
 from edgeseq.formats.memory_limits import Mechanism
-from edgeseq.subprocesses import command_text
+from edgeseq.subprocesses.command_runs import command_text
 from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy, find_hierarchy, memory_group
 
 RLIMIT_LIMITATIONS = (

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Protocol
 
 from edgeseq.formats.result import EnergyWindow
-from edgeseq.subprocesses import command_text
+from edgeseq.subprocesses.command_runs import command_text
 
 SAMPLE_INTERVAL_S = 0.5
 _COMMAND_TIMEOUT_S = 2.0

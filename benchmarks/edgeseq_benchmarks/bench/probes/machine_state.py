@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from edgeseq.formats.result import DeviceInfo, MachineState
-from edgeseq.subprocesses import command_text
+from edgeseq.subprocesses.command_runs import command_text
 
 # Flags that decide which kernels XNNPACK and ruy choose; the rest of the list is noise here.
 _DECIDING_FLAGS = frozenset(

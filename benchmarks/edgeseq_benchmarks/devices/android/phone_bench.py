@@ -24,7 +24,7 @@ from edgeseq.formats.drafts import temporary_folder
 from edgeseq.formats.result import DeviceInfo, Finding, ResultRecord, RuntimeInfo, Settings
 from edgeseq.formats.storage import sha256_file
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
-from edgeseq.subprocesses import CommandOutput
+from edgeseq.subprocesses.command_runs import CommandOutput
 from edgeseq_benchmarks.bench import validity
 from edgeseq_benchmarks.bench.runner import check_names, own_git_state, sigterm_as_interrupt
 from edgeseq_benchmarks.devices.adb import SCRATCH

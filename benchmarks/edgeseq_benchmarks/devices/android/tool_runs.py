@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from edgeseq.errors import DeviceError
-from edgeseq.subprocesses import pause
+from edgeseq.subprocesses.command_runs import pause
 from edgeseq_benchmarks.devices.android.benchmark_model import ToolTimes, parse_times
 from edgeseq_benchmarks.devices.android.phone_scripts import RUN_JOBS
 from edgeseq_benchmarks.devices.base import Device, DeviceLostError

@@ -6,7 +6,7 @@ import msgspec
 
 from edgeseq.errors import DeviceError
 from edgeseq.formats.codec import decode_json
-from edgeseq.subprocesses import CommandOutput
+from edgeseq.subprocesses.command_runs import CommandOutput
 from edgeseq_benchmarks.devices.base import Device
 from edgeseq_benchmarks.devices.doctor.facts import (
     PYTHON_PROBE,

@@ -7,7 +7,8 @@ import shutil
 from collections.abc import Sequence
 
 from edgeseq.errors import DeviceError
-from edgeseq.subprocesses import CommandTimeoutError, format_exit, run_command
+from edgeseq.subprocesses.child_process import format_exit
+from edgeseq.subprocesses.command_runs import CommandTimeoutError, run_command
 
 # Program: the package of Debian and its relatives that brings it.
 _PACKAGES = {

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from edgeseq.errors import DeviceError
-from edgeseq.subprocesses import ChildProcess
+from edgeseq.subprocesses.child_process import ChildProcess
 from edgeseq_benchmarks.bench.limits.boards import Board
 from edgeseq_benchmarks.devices.base import DeviceLostError
 from edgeseq_benchmarks.devices.emulator.board_image import HOST_ALIAS, BoardImage

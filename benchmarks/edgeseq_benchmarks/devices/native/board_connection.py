@@ -13,7 +13,8 @@ from typing import TypeVar
 
 from edgeseq.errors import DeviceError
 from edgeseq.formats.storage import sha256_file
-from edgeseq.subprocesses import ChildProcess, CommandOutput
+from edgeseq.subprocesses.child_process import ChildProcess
+from edgeseq.subprocesses.command_runs import CommandOutput
 from edgeseq.units import format_bytes
 from edgeseq_benchmarks.bench.launcher import MachineLostError
 from edgeseq_benchmarks.devices.base import DeviceLostError, StreamingDevice

@@ -18,7 +18,8 @@ import platformdirs
 from edgeseq.errors import DeviceError
 from edgeseq.formats.archives import extract_members
 from edgeseq.progress import ProgressCallback, no_progress
-from edgeseq.subprocesses import CommandTimeoutError, format_exit, last_line, run_command
+from edgeseq.subprocesses.child_process import format_exit, last_line
+from edgeseq.subprocesses.command_runs import CommandTimeoutError, run_command
 from edgeseq_benchmarks.devices.wheels import LITERT
 from edgeseq_benchmarks.native.build import build_runner
 from edgeseq_benchmarks.native.library import LIBRARY, MODULE, installed_library, installed_version

@@ -22,7 +22,7 @@ from edgeseq.errors import DeviceError, EdgeseqError, OutputError
 from edgeseq.formats.result import ResultRecord
 from edgeseq.formats.storage import read_json, write_json
 from edgeseq.progress import ProgressUpdate
-from edgeseq.subprocesses import JobFailure
+from edgeseq.subprocesses.job_processes import JobFailure
 from edgeseq_benchmarks.bench.partial_result import Checkpoints
 from edgeseq_benchmarks.bench.runner import bench
 from edgeseq_benchmarks.devices.remote import run_folder

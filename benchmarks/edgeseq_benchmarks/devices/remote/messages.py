@@ -6,7 +6,7 @@ import msgspec
 
 from edgeseq.formats.result import Settings
 from edgeseq.progress import ProgressUpdate
-from edgeseq.subprocesses import JobFailure
+from edgeseq.subprocesses.job_processes import JobFailure
 
 
 class RunRequest(msgspec.Struct, frozen=True):

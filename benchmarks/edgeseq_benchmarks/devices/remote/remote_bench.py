@@ -27,7 +27,9 @@ from edgeseq.formats.drafts import temporary_folder
 from edgeseq.formats.result import ResultRecord, Settings, read_result
 from edgeseq.formats.storage import sha256_file
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
-from edgeseq.subprocesses import JobFailure, last_line, pause
+from edgeseq.subprocesses.child_process import last_line
+from edgeseq.subprocesses.command_runs import pause
+from edgeseq.subprocesses.job_processes import JobFailure
 from edgeseq.units import format_bytes
 from edgeseq_benchmarks.bench import validity
 from edgeseq_benchmarks.bench.partial_result import CHECKPOINT_INTERVAL_S

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeseq.errors import DeviceError
 from edgeseq.formats.codec import from_builtins
-from edgeseq.subprocesses import last_line
+from edgeseq.subprocesses.child_process import last_line
 from edgeseq_benchmarks.devices.base import Device
 from edgeseq_benchmarks.devices.doctor.facts import PYTHON_PROBE, PythonFacts
 from edgeseq_benchmarks.devices.wheels import (

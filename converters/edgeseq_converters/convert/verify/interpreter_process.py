@@ -14,7 +14,7 @@ import edgeseq
 from edgeseq.errors import BundleError, ConversionError, StepError
 from edgeseq.formats.drafts import temporary_folder
 from edgeseq.progress import ProgressCallback, no_progress
-from edgeseq.subprocesses import JobRequest, run_job
+from edgeseq.subprocesses.job_processes import JobRequest, run_job
 from edgeseq_converters.models.arrays import FloatArray
 
 CHILD = (str(Path(__file__).with_name("interpreter_child.py")), str(Path(edgeseq.__file__).parent))

@@ -16,7 +16,8 @@ import platformdirs
 
 from edgeseq.errors import ConversionError
 from edgeseq.progress import ProgressCallback, ProgressUpdate
-from edgeseq.subprocesses import CommandTimeoutError, format_exit, last_line, run_command
+from edgeseq.subprocesses.child_process import format_exit, last_line
+from edgeseq.subprocesses.command_runs import CommandTimeoutError, run_command
 from edgeseq_converters.convert.recipes import Recipe
 from edgeseq_converters.convert.verify.interpreter_process import ModelFile, run_model
 from edgeseq_converters.models.arrays import FloatArray
