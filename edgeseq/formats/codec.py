@@ -1,4 +1,4 @@
-"""JSON, TOML and plain values as the types that describe them, safely from several threads.
+"""JSON and plain values as the types that describe them, safely from several threads.
 
 The one way in which this project decodes into its types. msgspec keeps what it knows of a struct
 on the class and builds it at the first decoding; two threads that both come first, with the
@@ -9,16 +9,10 @@ is built once, by one thread, before it is used.
 
 from __future__ import annotations
 
-import sys
 import threading
 from typing import Any, TypeVar, overload
 
 import msgspec
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 T = TypeVar("T")
 
@@ -56,21 +50,6 @@ def decode_json(content: bytes | str, type_: type[T]) -> T:
         return json_decoder(type_).decode(content)
     except RecursionError:
         raise msgspec.DecodeError("nested too deeply") from None
-
-
-def decode_toml(content: bytes) -> dict[str, Any]:
-    """`content`, a TOML document in UTF-8, as plain values.
-
-    Raises `msgspec.DecodeError` for anything else.
-    """
-    try:
-        return tomllib.loads(content.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as failure:
-        raise msgspec.DecodeError(str(failure)) from failure
-    except RecursionError:
-        raise msgspec.DecodeError("nested too deeply") from None
-    except ValueError as failure:  # an integer of thousands of digits
-        raise msgspec.DecodeError(str(failure)) from failure
 
 
 def from_builtins(value: Any, type_: type[T]) -> T:

@@ -24,8 +24,9 @@ import msgspec
 import platformdirs
 
 from edgeseq.errors import InputError
-from edgeseq.formats.codec import decode_toml, from_builtins
+from edgeseq.formats.codec import from_builtins
 from edgeseq.formats.storage import read_bytes, write_text
+from edgeseq.formats.toml_codec import decode_toml
 
 DEFAULT_PYTHON = "python3"
 # Which schemes there are is known to the device half.

@@ -10,8 +10,9 @@ import msgspec
 
 from edgeseq.errors import InputError
 from edgeseq.formats.bundle import Lowering, RecipeName
-from edgeseq.formats.codec import decode_toml, from_builtins
+from edgeseq.formats.codec import from_builtins
 from edgeseq.formats.storage import read_bytes
+from edgeseq.formats.toml_codec import decode_toml
 from edgeseq.formats.trained_model import Arch
 from edgeseq.reporting.budgets import parse_budget
 from edgeseq.tasks.registry import get_task

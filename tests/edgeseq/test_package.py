@@ -169,3 +169,16 @@ def test_generated_pages_are_up_to_date() -> None:
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_what_runs_in_an_older_runtime_needs_numpy_and_msgspec_alone() -> None:
+    """See `edgeseq_converters.convert.verify.older_runtime`."""
+
+    def loaded(code: str) -> set[str]:
+        code += "; import sys; print(*{name.partition('.')[0] for name in sys.modules})"
+        command = [sys.executable, "-c", code]
+        return set(subprocess.run(command, check=True, capture_output=True).stdout.decode().split())
+
+    added = loaded("import edgeseq.runtime.isolated_run") - loaded("import msgspec, numpy")
+    # Before Python 3.11 `tomllib` is a package to install.
+    assert added - (sys.stdlib_module_names - {"tomllib"}) == {"edgeseq"}

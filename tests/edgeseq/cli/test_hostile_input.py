@@ -14,8 +14,9 @@ import pytest
 from edgeseq.cli.console import PlainConsole
 from edgeseq.errors import BundleError, CheckpointError, DataError, InputError, printable
 from edgeseq.formats.bundle import read_bundle
-from edgeseq.formats.codec import decode_json, decode_toml
+from edgeseq.formats.codec import decode_json
 from edgeseq.formats.tokenizer_limits import check_steps
+from edgeseq.formats.toml_codec import decode_toml
 from edgeseq.suite.checks import check_suite
 from edgeseq.suite.engine import SuiteOptions, run_suite
 from edgeseq.suite.schema import read_suite

@@ -25,8 +25,9 @@ from typing import Literal
 import msgspec
 
 from edgeseq.errors import CheckpointError
-from edgeseq.formats.codec import decode_json, decode_toml, from_builtins
+from edgeseq.formats.codec import decode_json, from_builtins
 from edgeseq.formats.storage import read_bytes
+from edgeseq.formats.toml_codec import decode_toml
 from edgeseq_converters.models.network import Function
 
 _LIMIT_BYTES = 1 << 20
