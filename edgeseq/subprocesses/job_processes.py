@@ -213,7 +213,12 @@ class JobChannel:
         os._exit(130)  # native code that does not let itself be interrupted
 
     def send(self, message: JobMessage) -> None:
-        """Sends one line; the end of the parent is noticed by the thread on stdin."""
+        """Sends one line; the end of the parent is noticed by the thread on stdin.
+
+        After an answer or a failure this process ends undisturbed.
+        """
+        if message.progress is None:
+            interrupts.finish()  # the parent interrupts what still runs then
         with contextlib.suppress(BrokenPipeError):
             self._messages.write(msgspec.json.encode(message) + b"\n")
             self._messages.flush()

@@ -16,7 +16,7 @@ from edgeseq.progress import ProgressUpdate
 from edgeseq.subprocesses.job_processes import JobProcess, JobRequest, run_job, stop_all
 
 CHILD = """
-import os, signal, sys, time
+import atexit, os, signal, sys, time
 from edgeseq.progress import ProgressUpdate
 from edgeseq.subprocesses.job_processes import JobChannel, JobFailure, JobMessage
 side = JobChannel()
@@ -44,6 +44,12 @@ elif name == "clean":
     finally:
         time.sleep(0.3)
         open(side.job.arguments["cleaned"], "w").close()
+elif name == "clean at exit":
+    def clean():
+        time.sleep(0.3)
+        open("cleaned", "w").close()
+    atexit.register(clean)
+    side.send(JobMessage(answer={}))
 elif name == "deaf":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     open(side.job.arguments["begun"], "w").write(str(os.getpid()))
@@ -76,6 +82,11 @@ def _run(name: str, tmp_path: Path, **arguments: str) -> tuple[dict[str, object]
         cwd=tmp_path,
         command=(sys.executable, "-c", CHILD),
     )
+
+
+def test_what_a_child_cleans_up_after_its_answer_is_not_interrupted(tmp_path: Path) -> None:
+    _run("clean at exit", tmp_path)
+    assert (tmp_path / "cleaned").exists()
 
 
 def test_answer_progress_and_peak_come_back_and_chatter_goes_to_the_log(tmp_path: Path) -> None:
