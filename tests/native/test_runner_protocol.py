@@ -172,6 +172,20 @@ def test_a_fused_recurrent_operator_is_refused_when_it_is_loaded(
         load(child, files)
 
 
+@pytest.mark.skipif("EDGESEQ_RUNNER_SANITIZED" in os.environ, reason="a sanitizer reports it")
+def test_a_crash_is_reported_after_a_model_that_was_refused(
+    child: WorkerClient, files: Files
+) -> None:
+    load(child, files)
+    command = files.load(native=True, first_text=TEXT)
+    command = msgspec.structs.replace(command, tokenizer_path="/nowhere/runner.bin")
+    with pytest.raises(BundleError):
+        child.request(command, protocol.ModelLoaded, timeout_s=TIMEOUT_S)
+    os.kill(child.pid, signal.SIGSEGV)
+    with pytest.raises(WorkerLostError, match="the runtime crashed; found SIGSEGV"):
+        load(child, files)
+
+
 @pytest.mark.parametrize("size", [0, 1, 7, 8, 100, 1000, 5000])
 def test_a_truncated_model_is_refused(
     size: int, child: WorkerClient, files: Files, tmp_path: Path
@@ -246,6 +260,12 @@ def test_commands_before_a_model_and_those_of_other_heads(
             child.request(command, reply, timeout_s=TIMEOUT_S)
     with pytest.raises(DeviceError, match="not served by the native runner"):
         child.request(protocol.CheckBundle("/x"), protocol.BundleChecked, timeout_s=TIMEOUT_S)
+    long = "x" * 256
+    child._process.write(
+        b'{"command":"%s"}\n' % long.encode(), deadline=time.monotonic() + TIMEOUT_S
+    )
+    with pytest.raises(DeviceError, match=f"not served by the native runner.*{long}"):
+        child.receive(protocol.BundleChecked, deadline=time.monotonic() + TIMEOUT_S)
     with pytest.raises(DeviceError, match="list of words"):
         child.request(
             protocol.PredictTexts((("a", "b"),)), protocol.TextPredictions, timeout_s=TIMEOUT_S

@@ -1,12 +1,14 @@
 #define _GNU_SOURCE
 #include "crash.h"
 
+#include <limits.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-static const char *model_path;
+static char model_path[PATH_MAX];
 static bool exits_then;
 
 static void say(const char *text) {
@@ -38,7 +40,7 @@ static void report(int number) {
 void crash_report(const char *path, bool exits) {
     static const int SIGNALS[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
     static char stack[16384]; // of its own: the fault may be a full stack
-    model_path = path;
+    snprintf(model_path, sizeof model_path, "%s", path);
     exits_then = exits;
 #ifndef EDGESEQ_SANITIZED // a sanitizer's own report says more
     stack_t own = {.ss_sp = stack, .ss_size = sizeof stack};

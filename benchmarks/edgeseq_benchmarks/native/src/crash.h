@@ -5,8 +5,8 @@
 #include <stdbool.h>
 
 // Says from now on, when the process is ended by a fault, that the runtime crashed with the model
-// at `path`, which must live as long. With `exits` the process then exits with 1; without, the
-// signal ends it as it would have, for a parent that looks at signals.
+// at `path`. With `exits` the process then exits with 1; without, the signal ends it as it would
+// have, for a parent that looks at signals.
 void crash_report(const char *path, bool exits);
 
 #endif

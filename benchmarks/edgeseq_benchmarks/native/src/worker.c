@@ -57,7 +57,7 @@ static int serve_model(worker *worker) {
         default: break;
     }
     fail(FAILURE_DEVICE, "is not served by the native runner", NULL, "send it to a Python worker");
-    return fail_found("%.*s", (int)(worker->command.name.size & 0xff), worker->command.name.bytes);
+    return fail_found("%.*s", (int)worker->command.name.size, worker->command.name.bytes);
 }
 
 static int serve_command(worker *worker) {
