@@ -23,6 +23,9 @@ from edgeseq.formats.runner_file import (
     compile_runner_file,
     write_runner_file,
 )
+from edgeseq.formats.runner_file.layout import Section, write_sections
+from edgeseq.formats.runner_file.runner_settings import settings_sections
+from edgeseq.formats.runner_file.tokenizer_sections import compile_tokenizer
 from edgeseq.runtime.text_tokenizer import TextTokenizer
 from edgeseq.tasks.examples import TextExample
 from edgeseq_benchmarks.native.targets import host_target
@@ -145,13 +148,12 @@ def test_tokens_have_their_names(open_kind: Open, kind: str) -> None:
 )
 def test_bytes_that_are_not_utf8_are_refused(open_kind: Open, text: bytes) -> None:
     """A Python string cannot hold them: neither answers."""
-    with pytest.raises(UnicodeDecodeError):
-        text.decode("utf-8")
-    program = open_kind("bert")
-    (line,) = program.encode([b"ok " + text], 0)
-    assert line == f"error: the text is not valid UTF-8: byte 4 of {3 + len(text)}" or (
-        line.startswith("error: the text is not valid UTF-8: byte 7 ")
-    )
+    content = b"ok " + text
+    with pytest.raises(UnicodeDecodeError) as refused:
+        content.decode("utf-8")
+    (line,) = open_kind("bert").encode([content], 0)
+    place = f"byte {refused.value.start + 1} of {len(content)}"
+    assert line == f"error: the text is not valid UTF-8: {place}"
 
 
 def test_a_text_may_hold_nul_bytes(open_kind: Open) -> None:
@@ -227,13 +229,24 @@ def test_a_cut_or_foreign_file_is_refused_with_a_line(
         "has another format": content[:8] + b"\x09" + content[9:],
     }
     for reason, changed in cases.items():
-        (tmp_path / "changed.bin").write_bytes(changed)
-        done = subprocess.run(
-            [str(tokenizer_program), str(tmp_path / "changed.bin")],
-            input=b"",
-            capture_output=True,
-            check=False,
-            timeout=60,
-        )
-        assert done.returncode == 2
-        assert reason in done.stdout.decode(), done.stdout
+        check_refused(tokenizer_program, changed, tmp_path / "changed.bin", reason)
+
+
+def test_bytes_are_made_by_the_last_step_alone(tokenizer_program: Path, tmp_path: Path) -> None:
+    """The step before the last one would change its own text while it is read."""
+    compiled = compile_tokenizer(kinds()["roberta-space"])
+    settings = settings_sections(settings_for(kinds()["roberta-space"]), compiled.facts)
+    steps = compiled.sections[Section.PRE_TOKENIZER_STEPS]
+    sections = {**settings, **compiled.sections, Section.PRE_TOKENIZER_STEPS: 2 * steps}
+    content, path = write_sections(sections), tmp_path / "twice.bin"
+    check_refused(tokenizer_program, content, path, "has a pre-tokenizer that this runner")
+
+
+def check_refused(program: Path, content: bytes, path: Path, reason: str) -> None:
+    """The program does not open this `runner.bin`, and says why."""
+    path.write_bytes(content)
+    done = subprocess.run(
+        [str(program), str(path)], input=b"", capture_output=True, check=False, timeout=60
+    )
+    assert done.returncode == 2
+    assert reason in done.stdout.decode(), done.stdout

@@ -63,7 +63,8 @@ static int open_split(tokenizer *t, step *s, const step_record *record, const ui
             return STATUS_OK;
         break;
     case SPLIT_BYTE_LEVEL:
-        if (!(t->record.flags & FLAG_BYTE_LEVEL))
+        /* A step behind it would write to the prefixed text that this one reads. */
+        if (!(t->record.flags & FLAG_BYTE_LEVEL) || s != &t->splits[t->num_splits - 1])
             break;
         return (record->setting & 2) ? class_table_open(&s->classes, tables, size, record->table)
                                      : STATUS_OK;
