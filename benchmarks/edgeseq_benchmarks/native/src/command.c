@@ -72,8 +72,8 @@ static const struct {
     {"finish", COMMAND_FINISH},
 };
 
-static bool equals(text_span text, const char *name) {
-    return text.size == strlen(name) && memcmp(text.bytes, name, text.size) == 0;
+bool span_equals(text_span text, const char *string) {
+    return text.size == strlen(string) && memcmp(text.bytes, string, text.size) == 0;
 }
 
 static int refuse(const char *what, const char *name) {
@@ -191,13 +191,14 @@ static void clear(command *into) {
     into->spans = spans;
     into->token_ids.ids = ids;
     into->token_ids.ends = ends;
-    into->head = (text_span){"text-classification", 19};
+    static const char HEAD[] = "text-classification";
+    into->head = (text_span){HEAD, sizeof HEAD - 1};
 }
 
 static int check_fields(command *into, uint64_t present) {
     into->kind = COMMAND_UNKNOWN;
     for (size_t index = 0; index < sizeof COMMANDS / sizeof *COMMANDS; index++)
-        if (equals(into->name, COMMANDS[index].name)) into->kind = COMMANDS[index].kind;
+        if (span_equals(into->name, COMMANDS[index].name)) into->kind = COMMANDS[index].kind;
     for (size_t index = 0; index < NUM_FIELDS; index++)
         if (FIELDS[index].needed >> into->kind & 1 && !(present >> index & 1))
             return refuse("is not a command: a field is missing", FIELDS[index].name);
@@ -215,9 +216,9 @@ int command_read(command *into, char *line, size_t size) {
         if (json_member(&reader, &more, &name)) return -1;
         if (!more) break;
         size_t index = 0;
-        while (index < NUM_FIELDS && !equals(name, FIELDS[index].name)) index++;
+        while (index < NUM_FIELDS && !span_equals(name, FIELDS[index].name)) index++;
         int failed;
-        if (equals(name, "command")) {
+        if (span_equals(name, "command")) {
             failed = json_string(&reader, &into->name);
             is_named = true;
         } else if (index < NUM_FIELDS) {

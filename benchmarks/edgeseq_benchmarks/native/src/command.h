@@ -73,6 +73,9 @@ const text_span *command_spans(const command *from, const query_text *text);
 // A copy of a string that ends with NUL, in `memory`; refuses one that holds a NUL.
 int command_c_string(text_span text, pages *memory, const char **string);
 
+// Whether a text is this string.
+bool span_equals(text_span text, const char *string);
+
 void command_release(command *from);
 
 #endif

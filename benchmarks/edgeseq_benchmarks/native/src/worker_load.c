@@ -1,3 +1,5 @@
+#include <string.h>
+
 #include "crash.h"
 #include "failure.h"
 #include "litert.h"
@@ -46,16 +48,12 @@ static int end_phase(worker *worker, memory_ledger *ledger, const char *phase) {
     return 0;
 }
 
-static bool equals(text_span text, const char *name, size_t size) {
-    return text.size == size && __builtin_memcmp(text.bytes, name, size) == 0;
-}
-
 static int read_head(text_span name, runner_head *head) {
-    if (equals(name, "text-classification", 19))
+    if (span_equals(name, "text-classification"))
         *head = HEAD_TEXT_CLASSIFICATION;
-    else if (equals(name, "token-classification", 20))
+    else if (span_equals(name, "token-classification"))
         *head = HEAD_TOKEN_CLASSIFICATION;
-    else if (equals(name, "language-modeling", 17))
+    else if (span_equals(name, "language-modeling"))
         *head = HEAD_LANGUAGE_MODELING;
     else
         return fail(FAILURE_DEVICE, "is no head that the native runner has", "stdin", NULL);
@@ -128,28 +126,27 @@ static int load_phases(worker *worker, memory_ledger *ledger, load_times *times)
     return end_phase(worker, ledger, "first_answer");
 }
 
-static int write_mapped_files(worker *worker) {
-    pages names = {NULL, 0};
-    size_t count = 0, at = 0;
-    writer_name(&worker->writer, "mapped_files");
-    writer_open(&worker->writer, '[');
-    int failed = worker->command.ledger ? memory_mapped_files(&names, &count) : 0;
-    for (size_t index = 0; !failed && index < count; index++) {
-        writer_text(&worker->writer, names.bytes + at);
-        while (names.bytes[at]) at++;
-        at++;
+static void write_mapped_files(json_writer *writer, const char *names, size_t count) {
+    writer_name(writer, "mapped_files");
+    writer_open(writer, '[');
+    for (size_t index = 0; index < count; index++) {
+        writer_text(writer, names);
+        names += strlen(names) + 1;
     }
-    writer_close(&worker->writer, ']');
-    pages_release(&names);
-    return failed;
+    writer_close(writer, ']');
 }
 
 int worker_load(worker *worker) {
     memory_ledger ledger = {.count = 0};
     load_times times = {0};
+    pages names = {NULL, 0};
+    size_t num_names = 0;
     json_writer *writer = &worker->writer;
     times.spawned = worker->spawned_ns >= 0 ? worker->spawned_ns : worker->command.spawned_ns;
-    if (load_phases(worker, &ledger, &times)) {
+    // What can fail comes before the reply begins.
+    if (load_phases(worker, &ledger, &times) ||
+        (worker->command.ledger && memory_mapped_files(&names, &num_names))) {
+        pages_release(&names);
         session_close(&worker->session);
         return -1;
     }
@@ -171,7 +168,8 @@ int worker_load(worker *worker) {
         writer_close(writer, '}');
     }
     writer_close(writer, ']');
-    if (write_mapped_files(worker)) return -1;
+    write_mapped_files(writer, names.bytes, num_names);
+    pages_release(&names);
     return worker_end_reply(worker);
 }
 
