@@ -1,8 +1,8 @@
 // Any valid text: its words follow each other, leave out white space alone and lose nothing.
 #include <stdlib.h>
 
-#include "json_reader.h"
 #include "predict_words.h"
+#include "utf8.h"
 #include "white_space.h"
 
 int LLVMFuzzerTestOneInput(const unsigned char *bytes, size_t size) {
@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *bytes, size_t size) {
     char *copy = malloc(size + 1);
     if (!copy) return 0;
     __builtin_memcpy(copy, bytes, size);
-    text_span text = {copy, utf8_valid_prefix(copy, size)};
+    text_span text = {copy, utf8_valid_size((const uint8_t *)copy, size)};
     size_t count = 0, at = 0;
     if (predict_words_split(text, &words, &count)) abort();
     const text_span *spans = (const text_span *)(const void *)words.bytes;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "failure.h"
+#include "utf8.h"
 
 enum { MAX_DEPTH = 64 };
 
@@ -86,25 +87,6 @@ static int hex_digits(const char *at, uint32_t *value) {
     return 0;
 }
 
-static char *write_utf8(char *out, uint32_t code) {
-    if (code < 0x80) {
-        *out++ = (char)code;
-    } else if (code < 0x800) {
-        *out++ = (char)(0xc0 | code >> 6);
-        *out++ = (char)(0x80 | (code & 0x3f));
-    } else if (code < 0x10000) {
-        *out++ = (char)(0xe0 | code >> 12);
-        *out++ = (char)(0x80 | (code >> 6 & 0x3f));
-        *out++ = (char)(0x80 | (code & 0x3f));
-    } else {
-        *out++ = (char)(0xf0 | code >> 18);
-        *out++ = (char)(0x80 | (code >> 12 & 0x3f));
-        *out++ = (char)(0x80 | (code >> 6 & 0x3f));
-        *out++ = (char)(0x80 | (code & 0x3f));
-    }
-    return out;
-}
-
 // The four digits after \u, and a second escape where they are the first half of a pair.
 static int read_code(json_reader *reader, uint32_t *code) {
     if (reader->end - reader->at < 4 || hex_digits(reader->at, code))
@@ -127,7 +109,7 @@ static int read_escape(json_reader *reader, char **out) {
     if (name == 'u') {
         uint32_t code = 0;
         if (read_code(reader, &code)) return -1;
-        *out = write_utf8(*out, code);
+        *out += utf8_put((uint8_t *)*out, code);
         return 0;
     }
     const char *found = name ? strchr(NAMES, name) : NULL;
@@ -151,7 +133,7 @@ int json_string(json_reader *reader, text_span *text) {
     if (reader->at >= reader->end) return refuse(reader, "the end of a string");
     reader->at++;
     size_t size = (size_t)(out - start);
-    if (utf8_valid_prefix(start, size) != size) return refuse(reader, "text in UTF-8");
+    if (utf8_valid_size((const uint8_t *)start, size) != size) return refuse(reader, "text in UTF-8");
     *text = (text_span){start, size};
     return 0;
 }
@@ -220,32 +202,4 @@ int json_skip(json_reader *reader) { return skip_value(reader, 0); }
 int json_end(json_reader *reader) {
     skip_space(reader);
     return reader->at == reader->end ? 0 : refuse(reader, "the end of the line");
-}
-
-// The length of the code point at `bytes`, 0 where there is none that is valid.
-static size_t utf8_length(const unsigned char *bytes, size_t size) {
-    unsigned char first = bytes[0];
-    if (first < 0x80) return 1;
-    size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
-    if (first < 0xc2 || first > 0xf4 || size < length) return 0;
-    // The second byte also excludes long forms, surrogates and what lies above U+10FFFF.
-    unsigned char low = 0x80, high = 0xbf;
-    if (first == 0xe0) low = 0xa0;
-    if (first == 0xed) high = 0x9f;
-    if (first == 0xf0) low = 0x90;
-    if (first == 0xf4) high = 0x8f;
-    if (bytes[1] < low || bytes[1] > high) return 0;
-    for (size_t index = 2; index < length; index++)
-        if (bytes[index] < 0x80 || bytes[index] > 0xbf) return 0;
-    return length;
-}
-
-size_t utf8_valid_prefix(const char *bytes, size_t size) {
-    size_t at = 0;
-    while (at < size) {
-        size_t length = utf8_length((const unsigned char *)bytes + at, size - at);
-        if (!length) break;
-        at += length;
-    }
-    return at;
 }

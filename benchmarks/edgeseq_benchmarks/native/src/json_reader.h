@@ -40,7 +40,4 @@ int json_skip(json_reader *reader);
 // The end of the line: nothing but white space may follow.
 int json_end(json_reader *reader);
 
-// The number of bytes at the beginning of `bytes` that are whole, valid UTF-8 (RFC 3629).
-size_t utf8_valid_prefix(const char *bytes, size_t size);
-
 #endif

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "json_reader.h"
+#include "utf8.h"
 
 void writer_begin(json_writer *writer, int descriptor) {
     writer->descriptor = descriptor;
@@ -104,7 +104,7 @@ void writer_string(json_writer *writer, const char *bytes, size_t size) {
     begin_value(writer);
     put(writer, "\"", 1);
     while (size) {
-        size_t valid = utf8_valid_prefix(bytes, size);
+        size_t valid = utf8_valid_size((const uint8_t *)bytes, size);
         put_escaped(writer, bytes, valid);
         bytes += valid;
         size -= valid;

@@ -39,7 +39,8 @@ void writer_name(json_writer *writer, const char *name);
 void writer_string(json_writer *writer, const char *bytes, size_t size);
 void writer_text(json_writer *writer, const char *text);
 void writer_integer(json_writer *writer, int64_t value);
-// The shortest of 17 digits that is the same number; NaN and infinity are null, as msgspec has it.
+// With 17 digits, which are read back as the same number; NaN and infinity are null, as msgspec
+// has them.
 void writer_number(json_writer *writer, double value);
 void writer_boolean(json_writer *writer, bool value);
 void writer_null(json_writer *writer);

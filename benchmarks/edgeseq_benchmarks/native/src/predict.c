@@ -9,13 +9,13 @@
 
 #include "crash.h"
 #include "failure.h"
-#include "json_reader.h"
 #include "json_writer.h"
 #include "line_reader.h"
 #include "litert.h"
 #include "predict_words.h"
 #include "scores.h"
 #include "session.h"
+#include "utf8.h"
 #include "white_space.h"
 
 enum { NUM_CONTINUATIONS = 3 };
@@ -245,7 +245,7 @@ static int predict_text(predictor *predictor, text_span text, int number) {
     snprintf(where, sizeof where, "text %d", number);
     if (white_space_end(text, 0) == text.size)
         return fail(FAILURE_DEVICE, "is empty", where, "give a text with at least one word");
-    if (utf8_valid_prefix(text.bytes, text.size) != text.size)
+    if (utf8_valid_size((const uint8_t *)text.bytes, text.size) != text.size)
         return fail(FAILURE_DEVICE, "is not valid Unicode", where, "write it as UTF-8");
     if (predictor->settings->has_markers && predict_words_check_marked(text, where)) return -1;
     int failed = 0;
