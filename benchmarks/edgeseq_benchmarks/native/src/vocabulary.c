@@ -60,22 +60,43 @@ const uint8_t *token_bytes(const vocabulary *v, uint32_t id, size_t *size)
     return v->bytes + start;
 }
 
+/* The slots that may hold a key, from the one of its hash onwards. */
+typedef struct {
+    const hash_slots *slots;
+    uint32_t hash, at, probes_left;
+} hash_search;
+
+static inline hash_search search_of(const hash_slots *slots, uint32_t hash)
+{
+    return (hash_search){slots, hash, hash & slots->mask, slots->max_probes};
+}
+
+/* The next index that may be that of the key, NONE at the end. Most others differ in the bits of
+   the hash that a slot has, and what they stand for is not even read. */
+static inline uint32_t next_index(hash_search *search)
+{
+    for (; search->probes_left > 0; search->probes_left--) {
+        uint32_t slot = search->slots->slots[search->at];
+        if (slot == NONE)
+            return NONE;
+        search->at = (search->at + 1) & search->slots->mask;
+        if ((slot ^ search->hash) >> INDEX_BITS)
+            continue;
+        search->probes_left--;
+        return slot & ((1u << INDEX_BITS) - 1);
+    }
+    return NONE;
+}
+
 uint32_t token_find(const vocabulary *v, uint32_t hash, const uint8_t *prefix, size_t prefix_size,
                     const uint8_t *bytes, size_t size)
 {
     hash ^= hash >> 15;
     hash *= 0x2C1B3C6Du;
     hash ^= hash >> 12;
-    const hash_slots *slots = &v->token_slots;
-    uint32_t at = hash & slots->mask;
-    for (uint32_t probe = 0; probe < slots->max_probes; probe++, at = (at + 1) & slots->mask) {
-        uint32_t slot = slots->slots[at];
-        if (slot == NONE)
-            return NONE;
-        /* Most other tokens differ in these bits of their hash, and are not even read. */
-        if ((slot ^ hash) >> INDEX_BITS)
-            continue;
-        uint32_t id = slot & ((1u << INDEX_BITS) - 1);
+    hash_search search = search_of(&v->token_slots, hash);
+    uint32_t id;
+    while ((id = next_index(&search)) != NONE) {
         size_t token_size;
         const uint8_t *token = token_bytes(v, id, &token_size);
         if (token_size != 0 && token_size == prefix_size + size &&
@@ -90,18 +111,11 @@ uint32_t merge_find(const vocabulary *v, uint32_t first, uint32_t second)
 {
     uint64_t key = (uint64_t)first << 32 | second;
     uint32_t hash = (uint32_t)(key * UINT64_C(0x9E3779B97F4A7C15) >> 32);
-    const hash_slots *slots = &v->merge_slots;
-    uint32_t at = hash & slots->mask;
-    for (uint32_t probe = 0; probe < slots->max_probes; probe++, at = (at + 1) & slots->mask) {
-        uint32_t slot = slots->slots[at];
-        if (slot == NONE)
-            return NONE;
-        if ((slot ^ hash) >> INDEX_BITS)
-            continue;
-        uint32_t number = slot & ((1u << INDEX_BITS) - 1);
+    hash_search search = search_of(&v->merge_slots, hash);
+    uint32_t number;
+    while ((number = next_index(&search)) != NONE)
         if (number < v->num_merges && v->merges[number].first == first &&
             v->merges[number].second == second)
             return v->merges[number].whole < v->num_tokens ? number : NONE;
-    }
     return NONE;
 }
