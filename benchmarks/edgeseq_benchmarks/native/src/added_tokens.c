@@ -102,7 +102,6 @@ int extract_added(tokenizer *t, const added_group *group, piece text,
             done = stop;
         }
     }
-    /* A token that begins in spaces which the one before took leaves `done` where it was. */
     if (done < end)
         return other(t, (piece){done, (size_t)(end - done)});
     return STATUS_OK;

@@ -8,13 +8,12 @@
 static const char *const FIX = "convert the bundle again";
 enum { MAX_TOKENS = 1 << 24 };
 
-static int describe_shape(const litert_layout *layout, char *text, size_t size) {
+static void describe_shape(const litert_layout *layout, char *text, size_t size) {
     size_t used = 0;
     for (size_t axis = 0; axis < layout->rank && used + 16 < size; axis++)
         used += (size_t)snprintf(text + used, size - used, "%s%d", axis ? ", " : "",
                                  layout->sizes[axis]);
     text[used] = '\0';
-    return 0;
 }
 
 static int refuse_shape(const model *model, const char *what, const litert_tensor_type *type) {

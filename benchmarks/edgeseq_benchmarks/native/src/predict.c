@@ -28,7 +28,7 @@ typedef struct {
     const runner_settings *settings;
     bool json;
     json_writer writer;
-    pages scores, words, labels;
+    pages scores, words, labels, ids;
 } predictor;
 
 static int join_path(const char *folder, const char *name, pages *memory, const char **path) {
@@ -225,19 +225,14 @@ static int write_continuations(predictor *predictor, text_span text, const float
 
 static int predict_next(predictor *predictor, text_span text) {
     steps *steps = &predictor->session.steps;
-    encoding found;
+    size_t count;
     const float *logits;
-    if (steps_document_ids(steps, START_TEXT, &found)) return -1;
-    int32_t start_id = found.count ? found.ids[found.count - 1] : 0;
-    if (steps_document_ids(steps, text, &found)) return -1;
-    if (pages_reserve_array(&predictor->scores, found.count + 1, sizeof(int32_t))) return -1;
-    int32_t *ids = (int32_t *)(void *)predictor->scores.bytes;
-    ids[0] = start_id;
-    memcpy(ids + 1, found.ids, found.count * sizeof *ids);
-    if (stateful_prefill(&steps->stateful, ids, found.count + 1) ||
-        stateful_feed_last(&steps->stateful, ids[found.count], &logits))
+    if (steps_read_document(steps, START_TEXT, text, &predictor->ids, &count)) return -1;
+    const int32_t *ids = (const int32_t *)(const void *)predictor->ids.bytes;
+    if (stateful_prefill(&steps->stateful, ids, count + 1) ||
+        stateful_feed_last(&steps->stateful, ids[count], &logits))
         return -1;
-    return write_continuations(predictor, text, logits, found.count);
+    return write_continuations(predictor, text, logits, count);
 }
 
 static int predict_text(predictor *predictor, text_span text, int number) {

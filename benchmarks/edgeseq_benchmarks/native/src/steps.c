@@ -135,8 +135,8 @@ int steps_infer(steps *steps) {
             return 0;
         case HEAD_TEXT_CLASSIFICATION: break;
     }
-    return model_infer(&steps->model, encoded->ids, encoded->count, &steps->logits,
-                       &steps->num_rows);
+    size_t rows;
+    return model_infer(&steps->model, encoded->ids, encoded->count, &steps->logits, &rows);
 }
 
 // The logits [words, labels]; a word without a token gets zeros.
@@ -261,13 +261,25 @@ int steps_repeat(steps *steps, const int32_t *ids, size_t count) {
     return model_infer(&steps->model, ids, count, &logits, &rows);
 }
 
-int steps_document_ids(steps *steps, text_span text, encoding *found) {
+static int encode_document(steps *steps, text_span text) {
+    steps->encoded = (encoding){0};
+    return white_space_end(text, 0) == text.size ? 0 : encode(steps, text, 0);
+}
+
+int steps_read_document(steps *steps, text_span start_text, text_span text, pages *ids,
+                        size_t *count) {
+    const encoding *found = &steps->encoded;
     if (steps->head != HEAD_LANGUAGE_MODELING)
         return fail(FAILURE_DEVICE, "no language model is loaded", NULL, "send `load` first");
-    memset(found, 0, sizeof *found);
-    if (white_space_end(text, 0) == text.size) return 0;
-    if (encode(steps, text, 0)) return -1;
-    *found = steps->encoded;
+    if (encode_document(steps, start_text)) return -1;
+    if (!found->count) return fail(FAILURE_DEVICE, "has no start text", "stdin", NULL);
+    int32_t start_id = found->ids[found->count - 1];
+    if (encode_document(steps, text) ||
+        pages_reserve_array(ids, found->count + 1, sizeof(int32_t)))
+        return -1;
+    integers(ids)[0] = start_id;
+    if (found->count) memcpy(integers(ids) + 1, found->ids, found->count * sizeof(int32_t));
+    *count = found->count;
     return 0;
 }
 

@@ -56,7 +56,6 @@ typedef struct {
     encoding encoded;
     windowed_text windowed;
     const float *logits;
-    size_t num_rows;
     int32_t single_class;
     pages window_logits, word_logits, tags, joined, nats;
 } steps;
@@ -92,8 +91,10 @@ int steps_logits(steps *steps, const int32_t *ids, size_t count, const float **l
 int steps_prepare_repeats(steps *steps, const int32_t *ids, size_t count);
 int steps_repeat(steps *steps, const int32_t *ids, size_t count);
 
-// The ids of a document, none for white space alone; of a language model.
-int steps_document_ids(steps *steps, text_span text, encoding *found);
+// For a language model: the id before a document, which is the last one of `start_text`, then the
+// `count` ids of `text` (none for white space alone), in `ids`.
+int steps_read_document(steps *steps, text_span start_text, text_span text, pages *ids,
+                        size_t *count);
 
 void steps_close(steps *steps);
 

@@ -3,7 +3,6 @@
 #include <math.h>
 
 #include "document.h"
-#include "failure.h"
 #include "recorder.h"
 #include "scores.h"
 #include "worker.h"
@@ -107,33 +106,22 @@ int worker_infer_tokens(worker *worker) {
     return end_held_reply(worker, failed);
 }
 
-// The ids of a copy of the text's tokens, and the token before its first one.
-static int read_document(worker *worker, pages *ids, size_t *count, int32_t *start_id) {
-    steps *steps = &worker->session.steps;
-    encoding found;
-    if (steps_document_ids(steps, worker->command.start_text, &found)) return -1;
-    if (!found.count) return fail(FAILURE_DEVICE, "has no start text", "stdin", NULL);
-    *start_id = found.ids[found.count - 1];
-    if (steps_document_ids(steps, worker->command.text, &found)) return -1;
-    // One before the text is free for the start token.
-    if (pages_reserve_array(ids, found.count + 1, sizeof(int32_t))) return -1;
-    int32_t *copy = (int32_t *)(void *)ids->bytes;
-    copy[0] = *start_id;
-    if (found.count) __builtin_memcpy(copy + 1, found.ids, found.count * sizeof(int32_t));
-    *count = found.count;
-    return 0;
+// The document of the command: the token before its first one, then its own.
+static int read_document(worker *worker, pages *ids, size_t *count) {
+    const command *document = &worker->command;
+    return steps_read_document(&worker->session.steps, document->start_text, document->text, ids,
+                               count);
 }
 
 int worker_score_document(worker *worker) {
     pages ids = {NULL, 0};
     size_t count;
-    int32_t start_id;
     document_score score;
     json_writer *writer = &worker->writer;
-    int failed = read_document(worker, &ids, &count, &start_id) ||
-                 document_score_text(&worker->session.steps.stateful,
-                                     (const int32_t *)(const void *)ids.bytes + 1, count, start_id,
-                                     &score);
+    int failed = read_document(worker, &ids, &count);
+    const int32_t *all = (const int32_t *)(const void *)ids.bytes;
+    failed = failed || document_score_text(&worker->session.steps.stateful, all + 1, count, all[0],
+                                           &score);
     pages_release(&ids);
     if (failed) return -1;
     worker_begin_reply(worker, "document");
@@ -173,9 +161,8 @@ int worker_complete(worker *worker) {
     stateful_model *model = &worker->session.steps.stateful;
     pages ids = {NULL, 0}, best = {NULL, 0}, nats = {NULL, 0};
     size_t count, num_best = 0, wanted = (size_t)worker->command.count;
-    int32_t start_id;
     const float *logits;
-    int failed = read_document(worker, &ids, &count, &start_id);
+    int failed = read_document(worker, &ids, &count);
     const int32_t *all = (const int32_t *)(const void *)ids.bytes;
     failed = failed || stateful_prefill(model, all, count + 1) ||
              stateful_feed_last(model, all[count], &logits);
