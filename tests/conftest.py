@@ -35,6 +35,24 @@ TAILS = ("", " and I told my sister", ", as my neighbour said", " after ten days
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 LABELS = ("negative", "neutral", "positive")
 
+# The beginning of a suite over an invented corpus; the model's recipes and training follow.
+INVENTED_SUITE = """
+schema_version = 1
+name = "invented"
+task = "sentiment"
+
+[data]
+name = "invented"
+train = "{corpus}/train.csv"
+dev = "{corpus}/dev.csv"
+test = "{corpus}/test.csv"
+
+[[model]]
+name = "tiny-bert"
+arch = "bert"
+checkpoint = "{checkpoint}"
+"""
+
 
 def invented_rows(count: int, *, seed: int) -> list[tuple[str, str]]:
     """`count` (text, label) pairs of an invented product review corpus, reproducible by seed."""

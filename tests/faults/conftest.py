@@ -7,24 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from ..conftest import invented_rows, write_csv
+from ..conftest import INVENTED_SUITE, invented_rows, write_csv
 from .commands import Command
 
-SUITE = """
-schema_version = 1
-name = "invented"
-task = "sentiment"
-
-[data]
-name = "invented"
-train = "{corpus}/train.csv"
-dev = "{corpus}/dev.csv"
-test = "{corpus}/test.csv"
-
-[[model]]
-name = "tiny-bert"
-arch = "bert"
-checkpoint = "{checkpoint}"
+SUITE = (
+    INVENTED_SUITE
+    + """\
 recipes = ["float32"]
 train = {{ epochs = 1, learning_rate = 5e-3, frozen_layers = 0 }}
 
@@ -41,6 +29,7 @@ quick = true
 [report]
 budget = "memory=2GB p95=5s"
 """
+)
 
 
 @dataclass(frozen=True)

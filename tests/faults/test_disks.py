@@ -121,15 +121,19 @@ def _commands(tiny_run: TinyRun, out: Path) -> list[list[str | Path]]:
     ]
 
 
+def _error_line(command: Command) -> str:
+    """The one line with which it fails."""
+    done = command.run()
+    assert done.returncode == 2, (command.arguments, done.stderr)
+    assert "Traceback" not in done.stderr
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    return line
+
+
 @pytest.mark.parametrize("disk", ["size=16k"], indirect=True)
 def test_a_full_disk_is_one_line(tiny_run: TinyRun, disk: Path, scratch: Path) -> None:
     for arguments in _commands(tiny_run, disk):
-        done = Command(arguments, scratch).run()
-        lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
-        assert done.returncode == 2, (arguments, done.stderr)
-        assert len(lines) == 1
-        assert "disk is full" in lines[0]
-        assert "Traceback" not in done.stderr
+        assert "disk is full" in _error_line(Command(arguments, scratch))
         assert not drafts(disk)
         assert not list(scratch.iterdir())
 
@@ -137,10 +141,6 @@ def test_a_full_disk_is_one_line(tiny_run: TinyRun, disk: Path, scratch: Path) -
 @pytest.mark.parametrize("disk", ["ro"], indirect=True)
 def test_a_read_only_folder_is_one_line(tiny_run: TinyRun, disk: Path, scratch: Path) -> None:
     for arguments in _commands(tiny_run, disk):
-        done = Command(arguments, scratch).run()
-        lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
-        assert done.returncode == 2, (arguments, done.stderr)
-        assert len(lines) == 1
-        assert "may not be written to" in lines[0]
+        assert "may not be written to" in _error_line(Command(arguments, scratch))
         assert not list(disk.iterdir())
         assert not list(scratch.iterdir())

@@ -15,23 +15,13 @@ import pytest
 
 from edgeseq.suite.scheduler import default_workers
 
+from ...conftest import INVENTED_SUITE
+
 EDGESEQ = Path(sysconfig.get_path("scripts")) / "edgeseq"
 
-SUITE = """
-schema_version = 1
-name = "invented"
-task = "sentiment"
-
-[data]
-name = "invented"
-train = "{corpus}/train.csv"
-dev = "{corpus}/dev.csv"
-test = "{corpus}/test.csv"
-
-[[model]]
-name = "tiny-bert"
-arch = "bert"
-checkpoint = "{checkpoint}"
+SUITE = (
+    INVENTED_SUITE
+    + """\
 recipes = ["float32", "dynamic_wi8_afp32"]
 train = {{ epochs = 12, learning_rate = 5e-3, frozen_layers = 0 }}
 
@@ -54,6 +44,7 @@ quick = true
 [report]
 budget = "memory=2GB p95=5s"
 """
+)
 
 
 def _edgeseq(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
