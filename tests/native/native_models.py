@@ -11,7 +11,6 @@ import msgspec
 import numpy as np
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from edgeseq.datasets.wikitext import EOS, UNKNOWN
 from edgeseq.formats.bundle import Signature, TensorSpec
 from edgeseq.formats.runner_file import RunnerSettings, compile_runner_file
 from edgeseq.formats.tflite_file import parse_tflite
@@ -20,10 +19,11 @@ from edgeseq.tasks.registry import task_of
 from edgeseq_benchmarks.bench import protocol
 
 from ..converters.conftest import WORDS, export, make_bert, make_lstm, make_network
+from ..next_word_models import VOCABULARY as STREAM_WORDS
+from ..next_word_models import causal_transformer, stream_of_network
 
 TAGS = ("O", "B-X", "I-X", "B-Y", "I-Y")
 MAX_TOKENS = 24
-STREAM_WORDS = (*(f"w{number}" for number in range(38)), UNKNOWN, EOS)
 
 
 class Case(NamedTuple):
@@ -137,7 +137,7 @@ def make_model(case: Case) -> TrainedModel:
     if case.kind == "stream":
         return make_stream()
     if case.kind == "window":
-        return make_window()
+        return causal_transformer("window")
     vocabulary = Tokenizer.from_str(word_pieces()).get_vocab_size()
     if case.kind.endswith("bert"):
         model = make_bert(max_tokens=48, vocabulary=vocabulary)
@@ -222,64 +222,14 @@ def as_marked(model: TrainedModel) -> TrainedModel:
 
 def make_stream() -> TrainedModel:
     """An LSTM that predicts the next word."""
-    from edgeseq.formats.trained_model import ModelManifest, not_trained_here
     from edgeseq_converters.models.network import Dense, Network
-    from edgeseq_converters.models.stored_network import network_to_folder
-    from edgeseq_converters.training.language_model.corpus import tokenizer_json
 
     size = len(STREAM_WORDS)
     network = make_network(hidden=12, embedding=8, vocabulary=size, head="tokens")
     rng = np.random.default_rng(4)
     words = Dense("words", *(rng.normal(size=s).astype(np.float32) for s in ((12, size), (size,))))
     network = Network("next", network.embedding, (*network.layers[:-1], words))
-    config, weights = network_to_folder(network)
-    manifest = ModelManifest(
-        name="next",
-        task="lm",
-        arch="lstm",
-        labels=(),
-        max_tokens=1 << 20,
-        training=not_trained_here("random"),
-        network=config,
-    )
-    return TrainedModel(manifest, weights, tokenizer_json(STREAM_WORDS))
-
-
-def make_window() -> TrainedModel:
-    """A causal transformer that sees a window of 16 words."""
-    from edgeseq.formats.trained_model import BertConfig, ModelManifest, not_trained_here
-    from edgeseq_converters.models.encoder import encoder_shapes, head_shapes
-    from edgeseq_converters.training.language_model.corpus import tokenizer_json
-
-    config = BertConfig(
-        vocabulary_size=len(STREAM_WORDS),
-        hidden_size=16,
-        intermediate_size=32,
-        layers=2,
-        attention_heads=4,
-        max_position_embeddings=16,
-        type_vocabulary_size=0,
-        hidden_act="gelu",
-        layer_norm_eps=1e-12,
-        pooling="mean",
-        head="causal_lm",
-        embedding_size=8,
-    )
-    rng = np.random.default_rng(0)
-    shapes = encoder_shapes(config) | head_shapes(config, 0)
-    weights = {
-        name: rng.normal(size=shape, scale=0.5).astype(np.float32) for name, shape in shapes.items()
-    }
-    manifest = ModelManifest(
-        name="window",
-        task="lm",
-        arch="bert",
-        labels=(),
-        max_tokens=16,
-        training=not_trained_here("random"),
-        bert=config,
-    )
-    return TrainedModel(manifest, weights, tokenizer_json(STREAM_WORDS))
+    return stream_of_network(network, "next")
 
 
 SENTENCES = (

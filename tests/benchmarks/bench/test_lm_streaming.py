@@ -28,8 +28,9 @@ from edgeseq_benchmarks.bench.this_machine import ThisMachine
 from edgeseq_benchmarks.bench.verify import verify
 from edgeseq_benchmarks.bench.worker_client import WorkerClient, load_command
 
-WORDS = 40
-VOCABULARY = (*(f"w{n}" for n in range(WORDS - 2)), UNKNOWN, EOS)
+from ...next_word_models import VOCABULARY, stream_of_network
+
+WORDS = len(VOCABULARY)
 TIMEOUT_S = 60.0
 
 
@@ -40,18 +41,11 @@ def document(generator: np.random.Generator, length: int) -> tuple[str, ...]:
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleFiles:
     """A stream with random weights; its test part has an empty document and one of one word."""
-    from edgeseq.formats.trained_model import (
-        ModelManifest,
-        TrainedModel,
-        not_trained_here,
-        write_model_folder,
-    )
+    from edgeseq.formats.trained_model import write_model_folder
     from edgeseq_converters.convert.import_model import load_model
     from edgeseq_converters.convert.pipeline import convert
     from edgeseq_converters.convert.plan import ConversionOptions
     from edgeseq_converters.models.network import Cell, Dense, Embedding, Network, Recurrent
-    from edgeseq_converters.models.stored_network import network_to_folder
-    from edgeseq_converters.training.language_model.corpus import tokenizer_json
 
     generator = np.random.default_rng(0)
 
@@ -69,20 +63,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleFiles:
             Dense("words", np.ascontiguousarray(table.T), drawn(WORDS)),
         ),
     )
-    config, weights = network_to_folder(network)
-    manifest = ModelManifest(
-        name="next",
-        task="lm",
-        arch="lstm",
-        labels=(),
-        max_tokens=1 << 20,
-        training=not_trained_here("random"),
-        network=config,
-    )
     folder = tmp_path_factory.mktemp("stream")
-    write_model_folder(
-        folder / "model", TrainedModel(manifest, weights, tokenizer_json(VOCABULARY))
-    )
+    write_model_folder(folder / "model", stream_of_network(network, "next"))
     lengths = {"train": (30,), "dev": (200, 90), "test": (120, 0, 1, 75)}
     parts: dict[Any, Any] = {
         part: tuple(

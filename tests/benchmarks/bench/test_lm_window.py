@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgeseq.datasets.wikitext import EOS, UNKNOWN, stream_dataset
+from edgeseq.datasets.wikitext import stream_dataset
 from edgeseq.errors import BundleError
 from edgeseq.formats.bundle import BundleFiles, read_bundle
 from edgeseq.formats.result import Settings
@@ -22,51 +22,9 @@ from edgeseq_benchmarks.bench.runner import bench
 from edgeseq_benchmarks.bench.stream_subject import STREAM_LENGTHS
 from edgeseq_benchmarks.bench.verify import verify
 
-WORDS, WINDOW = 40, 16
-VOCABULARY = (*(f"w{n}" for n in range(WORDS - 2)), UNKNOWN, EOS)
+from ...next_word_models import VOCABULARY, WINDOW, causal_transformer
 
-
-def make_model(name: str) -> Any:
-    """A causal transformer with random weights."""
-    from edgeseq.formats.trained_model import (
-        BertConfig,
-        ModelManifest,
-        TrainedModel,
-        not_trained_here,
-    )
-    from edgeseq_converters.models.encoder import encoder_shapes, head_shapes
-    from edgeseq_converters.training.language_model.corpus import tokenizer_json
-
-    config = BertConfig(
-        vocabulary_size=WORDS,
-        hidden_size=16,
-        intermediate_size=32,
-        layers=2,
-        attention_heads=4,
-        max_position_embeddings=WINDOW,
-        type_vocabulary_size=0,
-        hidden_act="gelu",
-        layer_norm_eps=1e-12,
-        pooling="mean",
-        head="causal_lm",
-        embedding_size=8,
-    )
-    generator = np.random.default_rng(0)
-    shapes = encoder_shapes(config) | head_shapes(config, 0)
-    weights = {
-        array: generator.normal(size=shape, scale=0.5).astype(np.float32)
-        for array, shape in shapes.items()
-    }
-    manifest = ModelManifest(
-        name=name,
-        task="lm",
-        arch="bert",
-        labels=(),
-        max_tokens=WINDOW,
-        training=not_trained_here("random"),
-        bert=config,
-    )
-    return TrainedModel(manifest, weights, tokenizer_json(VOCABULARY))
+WORDS = len(VOCABULARY)
 
 
 @pytest.fixture(scope="module", params=["encoder", "cached"])
@@ -78,7 +36,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
     from edgeseq_converters.convert.plan import ConversionOptions
 
     folder = tmp_path_factory.mktemp("window")
-    write_model_folder(folder / "model", make_model("window"))
+    write_model_folder(folder / "model", causal_transformer("window"))
     generator = np.random.default_rng(0)
     lengths = {"train": (30,), "dev": (200, 90), "test": (120, 0, 1, 75)}
     parts: dict[Any, Any] = {

@@ -15,9 +15,7 @@ from edgeseq.datasets.wikitext import EOS, UNKNOWN, stream_dataset
 from edgeseq.errors import ConversionError, InputError
 from edgeseq.formats.bundle import read_bundle
 from edgeseq.formats.trained_model import (
-    ModelManifest,
     TrainedModel,
-    not_trained_here,
     read_model_folder,
 )
 from edgeseq.runtime.stateful import StatefulModel
@@ -29,7 +27,6 @@ from edgeseq_converters.convert.plan import ConversionOptions
 from edgeseq_converters.convert.recipes import get_recipe
 from edgeseq_converters.models.from_trained import network_of
 from edgeseq_converters.models.reference_recurrent import answers
-from edgeseq_converters.models.stored_network import network_to_folder
 from edgeseq_converters.training.language_model import corpus
 from edgeseq_converters.training.language_model.lstm import initial_arrays, network_of_arrays
 from edgeseq_converters.training.language_model.recurrence import recur_from
@@ -37,6 +34,8 @@ from edgeseq_converters.training.language_model.sampling import sample_words
 from edgeseq_converters.training.loop import PausedTraining
 from edgeseq_converters.training.settings import LmLstmSettings, TrainerOptions
 from edgeseq_converters.training.trainer import train
+
+from ...next_word_models import stream_of_network
 
 SMALL = LmLstmSettings(
     epochs=4,
@@ -83,18 +82,8 @@ def random_model(words: int = 50, hidden: int = 16, size: int = 12) -> TrainedMo
     generator = np.random.default_rng(1)
     arrays = initial_arrays(np.full(words, 1 / words, np.float32), hidden, size, generator)
     arrays = {name: array * 3 for name, array in arrays.items()}
-    config, weights = network_to_folder(network_of_arrays("random", arrays))
     vocabulary = (*(f"w{n}" for n in range(words - 2)), UNKNOWN, EOS)
-    manifest = ModelManifest(
-        name="random",
-        task="lm",
-        arch="lstm",
-        labels=(),
-        max_tokens=1 << 20,
-        training=not_trained_here("random"),
-        network=config,
-    )
-    return TrainedModel(manifest, weights, corpus.tokenizer_json(vocabulary))
+    return stream_of_network(network_of_arrays("random", arrays), "random", vocabulary)
 
 
 def test_the_written_out_gradient_is_that_of_tensorflow() -> None:
