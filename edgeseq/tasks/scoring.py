@@ -14,7 +14,6 @@ value itself where it is a fraction.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -121,31 +120,6 @@ def by_example(predictions: Predictions) -> list[slice]:
     lengths = predictions.counts or (1,) * len(predictions.gold)
     ends = np.cumsum(lengths).tolist()
     return [slice(end - length, end) for end, length in zip(ends, lengths, strict=True)]
-
-
-def subset(predictions: Predictions, chosen: Sequence[bool]) -> Predictions:
-    """The answers of those examples that are `chosen` [examples]."""
-    slices = [
-        answers
-        for answers, is_chosen in zip(by_example(predictions), chosen, strict=True)
-        if is_chosen
-    ]
-
-    def some(column: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple(value for value, is_chosen in zip(column, chosen, strict=True) if is_chosen)
-
-    return msgspec.structs.replace(
-        predictions,
-        gold=tuple(number for answers in slices for number in predictions.gold[answers]),
-        predicted=tuple(number for answers in slices for number in predictions.predicted[answers]),
-        sources=some(predictions.sources),
-        counts=some(predictions.counts) if predictions.counts else (),
-        log_probabilities=some(predictions.log_probabilities)
-        if predictions.log_probabilities
-        else (),
-        top1_correct=some(predictions.top1_correct) if predictions.top1_correct else (),
-        top3_correct=some(predictions.top3_correct) if predictions.top3_correct else (),
-    )
 
 
 def _right_counts(predictions: Predictions, labels: Sequence[str]) -> FloatArray:

@@ -86,7 +86,7 @@ def test_the_score_is_over_all_words_and_drawn_by_document() -> None:
     assert score.ci95[0] < score.value < score.ci95[1]
     assert metric.points(90.0, 100.0) > 0 > metric.points(100.0, 90.0)
     assert metric.show(98.76) == "98.8"
-    one = scoring.subset(found, (True, False, False))
+    one = answers((-400.0,), (100,))
     assert scoring.score(metric, one, ()).value == pytest.approx(math.exp(4))
 
 

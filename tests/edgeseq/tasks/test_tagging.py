@@ -13,7 +13,7 @@ import pytest
 from edgeseq.errors import DataError
 from edgeseq.tasks.entity_f1 import ENTITY_F1
 from edgeseq.tasks.predictions import Predictions
-from edgeseq.tasks.scoring import ACCURACY, difference, score, subset
+from edgeseq.tasks.scoring import ACCURACY, difference, score
 from edgeseq.tasks.tagging import (
     best_tags,
     bio_rules,
@@ -151,7 +151,7 @@ def test_words_of_a_sentence_are_drawn_together() -> None:
     assert whole.n == 4000
     half = (whole.ci95[1] - whole.ci95[0]) / 2
     assert half == pytest.approx(1.96 * math.sqrt(share * (1 - share) / 200), rel=0.1)
-    part = subset(found, [n < 50 for n in range(200)])
+    part = answers(gold[:50], said[:50])
     assert part.counts == (20,) * 50
     assert score(ACCURACY, part, LABELS).value == pytest.approx(sum(right[:50]) / 50)
 
