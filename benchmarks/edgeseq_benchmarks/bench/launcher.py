@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 from edgeseq.errors import BundleError, EdgeseqError
 from edgeseq.formats.bundle import RUNNER_FILE, BundleFiles
-from edgeseq.formats.result import ResultRecord, Runner
+from edgeseq.formats.result import Finding, ResultRecord, Runner
 
 
 class MachineLostError(EdgeseqError):
@@ -103,6 +103,12 @@ def check_runner_file(bundle: BundleFiles) -> None:
             found=bundle.manifest.native_unsupported,
             fix="measure it with --runner python",
         )
+
+
+def missing_runner(runner: str, reason: object) -> Finding:
+    """Says in a run of one runner why there is none of another one."""
+    message = f"not measured in the {runner} runner: {reason}"
+    return Finding(f"{runner}-not-run", "note", message)
 
 
 def _python_environment(user: Mapping[str, str]) -> dict[str, str]:

@@ -27,7 +27,7 @@ from edgeseq.formats.result import (
 from edgeseq.tasks.examples import AnyExample, labels_of, sample_positions
 from edgeseq.tasks.predictions import Predictions
 from edgeseq_benchmarks.bench import validity
-from edgeseq_benchmarks.bench.launcher import Launcher, python_launcher
+from edgeseq_benchmarks.bench.launcher import Launcher, missing_runner, python_launcher
 from edgeseq_benchmarks.bench.protocol import (
     ModelLoaded,
     QueryColumns,
@@ -173,8 +173,7 @@ class Subject:
 
     def add_missing_runner(self, runner: str, reason: EdgeseqError) -> None:
         """Notes why the bundle was not measured in another runner as well."""
-        message = f"not measured in the {runner} runner: {reason}"
-        self.findings.append(Finding(f"{runner}-not-run", "note", message))
+        self.findings.append(missing_runner(runner, reason))
 
     @contextmanager
     def required_stage(self, stage: str) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""A Python of a board, for tests of the whole way there."""
+"""A board's Python and a folder there, for tests of the whole way."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import site
 import subprocess
 import sys
 import sysconfig
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
 import pytest
+
+from .ssh_server import naming, wait_until
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +30,18 @@ def board_python(tmp_path_factory: pytest.TempPathFactory) -> str:
     )
     assert b"ModuleNotFoundError" in found.stderr
     return python
+
+
+@pytest.fixture
+def place_name() -> str:
+    return "-a place; with $(odd) 'name'"
+
+
+@pytest.fixture
+def place(tmp_path: Path, place_name: str) -> Iterator[PurePosixPath]:
+    """A folder on the board that must be empty in the end, with nothing that runs in it."""
+    folder = tmp_path / place_name
+    folder.mkdir()
+    yield PurePosixPath(folder)
+    assert wait_until(lambda: not list(folder.iterdir()))
+    assert wait_until(lambda: not naming(str(tmp_path / "-a place")))

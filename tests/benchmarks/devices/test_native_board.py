@@ -8,28 +8,32 @@ import stat
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import get_args
+from typing import NoReturn, get_args
 
 import msgspec
 import pytest
 
-from edgeseq.errors import DeviceError
+from edgeseq.errors import BundleError, DeviceError
+from edgeseq.formats.bundle import RUNNER_FILE, read_bundle
 from edgeseq.formats.memory_limits import Mechanism
 from edgeseq.formats.result import Finding, ResultRecord, Runner, Settings
+from edgeseq.formats.storage import write_json
 from edgeseq.progress import ProgressUpdate
 from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy
 from edgeseq_benchmarks.bench.runner import bench
 from edgeseq_benchmarks.devices.base import DeviceLostError
 from edgeseq_benchmarks.devices.doctor.board_target import board_target
 from edgeseq_benchmarks.devices.doctor.facts import read_system
+from edgeseq_benchmarks.devices.native import board_bench
 from edgeseq_benchmarks.devices.native.board_bench import bench_on_board, merge_runners
 from edgeseq_benchmarks.devices.native.board_connection import read_script
 from edgeseq_benchmarks.devices.native.native_bench import bench_native_on
 from edgeseq_benchmarks.devices.remote.remote_bench import RemoteOptions
+from edgeseq_benchmarks.devices.ssh import SshDevice
 from edgeseq_benchmarks.native.targets import TARGETS, NativeTarget
 
 from . import recorded_systems
-from .ssh_server import Sshd, missing, naming, wait_until
+from .ssh_server import Sshd, missing
 
 MakeBundle = Callable[..., Path]
 KEY = "0123456789abcdef01234567"
@@ -53,16 +57,6 @@ def bare_board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
     server = Sshd(folder / "sshd", f"SetEnv PATH={programs} HOME={folder}/home")
     yield server
     server.stop()
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[PurePosixPath]:
-    """A folder on the board that must be empty in the end, with nothing that runs in it."""
-    folder = tmp_path / "-a place; with $(odd) 'name'"
-    folder.mkdir()
-    yield PurePosixPath(folder)
-    assert wait_until(lambda: not list(folder.iterdir()))
-    assert wait_until(lambda: not naming(str(folder)))
 
 
 @pytest.fixture
@@ -290,6 +284,35 @@ def test_board_that_has_no_native_runner_is_told_why(system: str, words: str) ->
     with pytest.raises(DeviceError) as caught:
         target(system)
     assert words in str(caught.value)
+
+
+def test_native_runs_are_kept_when_the_boards_python_refuses_every_bundle(
+    make_bundle: MakeBundle, brief: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [make_bundle("bag"), make_bundle("foreign")]
+    manifest = read_bundle(paths[1]).manifest
+    files = {name: entry for name, entry in manifest.files.items() if name != RUNNER_FILE}
+    changed = msgspec.structs.replace(manifest, files=files, native_unsupported="a Unigram model")
+    write_json(paths[1] / "bundle.json", changed)
+    (paths[1] / RUNNER_FILE).unlink()
+    native = bench(paths[:1], settings=brief)
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise BundleError("its runtime is too old")
+
+    monkeypatch.setattr(board_bench, "bench_native_on", lambda *_, **__: native)
+    monkeypatch.setattr(board_bench, "bench_on", refuse)
+    both = msgspec.structs.replace(brief, runners=("native", "python"))
+    device = SshDevice("board", name="board")
+    result = bench_on_board(device, paths, settings=both)
+    (run,) = result.runs
+    assert run.queries == native.runs[0].queries
+    assert "its runtime is too old" in run.findings[-1].message
+    (finding,) = [finding for finding in result.findings if finding.code == "not-measured"]
+    assert "foreign was not measured" in finding.message
+    assert "Unigram" in finding.message
+    with pytest.raises(BundleError, match="too old"):
+        bench_on_board(device, paths[1:], settings=both)
 
 
 def test_results_of_both_runners_become_one(make_bundle: MakeBundle, brief: Settings) -> None:

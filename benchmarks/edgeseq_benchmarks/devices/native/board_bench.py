@@ -14,7 +14,7 @@ from edgeseq.errors import BundleError, DeviceError, EdgeseqError
 from edgeseq.formats.bundle_zip import open_bundle
 from edgeseq.formats.result import Finding, ResultRecord, Run, Runner, Settings
 from edgeseq.progress import ProgressCallback, no_progress
-from edgeseq_benchmarks.bench.launcher import check_runner_file
+from edgeseq_benchmarks.bench.launcher import check_runner_file, missing_runner
 from edgeseq_benchmarks.devices.base import DeviceLostError, StreamingDevice
 from edgeseq_benchmarks.devices.native.native_bench import bench_native_on
 from edgeseq_benchmarks.devices.remote.remote_bench import RemoteOptions, bench_on
@@ -86,11 +86,16 @@ def _bench_in_both(
         if native is not None:
             lost.result = native if lost.result is None else merge_runners(native, lost.result)
         raise
-    except DeviceError as error:
+    except (DeviceError, BundleError) as error:
         if native is None:
             # A board that can run neither: what its Python lacks is what a person can mend.
             raise
-        return _with_note(native, settings, "python", error)
+        unmeasured = tuple(
+            Finding("not-measured", "warning", f"{name} was not measured: {refusal}; {error}")
+            for name, refusal in refused.items()
+        )
+        result = _with_note(native, settings, "python", error)
+        return msgspec.structs.replace(result, findings=(*result.findings, *unmeasured))
     if native is None:
         return _with_note(python, settings, "native", obstacles["native"])
     merged = merge_runners(native, python)
@@ -118,10 +123,7 @@ def _with_refusal(run: Run, refused: dict[str, BundleError]) -> Run:
 
 
 def _noted(run: Run, runner: Runner, reason: object) -> Run:
-    message = f"not measured in the {runner} runner: {reason}"
-    return msgspec.structs.replace(
-        run, findings=(*run.findings, Finding(f"{runner}-not-run", "note", message))
-    )
+    return msgspec.structs.replace(run, findings=(*run.findings, missing_runner(runner, reason)))
 
 
 def _with_note(
