@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from edgeseq.formats.memory_limits import LimitedRun
-from edgeseq.formats.result import DeviceInfo
+from edgeseq.formats.result import DeviceInfo, Settings
 from edgeseq.units import format_bytes
 from edgeseq_benchmarks.bench.context import BenchContext
 from edgeseq_benchmarks.bench.limits.boards import find_board, limits_here
@@ -39,13 +39,14 @@ def measure_limited(
             context.report("limits", number, len(subjects), note)
 
         report(subject.title)
-        with (
-            subject.optional_stage("limits"),
-            context.machine.private_files(
-                subject.bundle, subject.launcher, subject.loaded.mapped_files
-            ) as files,
-        ):
-            _LimitedRuns(subject, files, context, hierarchy, report).measure(device)
+        if _needs_runs(subject, context.settings, hierarchy):
+            with (
+                subject.optional_stage("limits"),
+                context.machine.private_files(
+                    subject.bundle, subject.launcher, subject.loaded.mapped_files
+                ) as files,
+            ):
+                _LimitedRuns(subject, files, context, hierarchy, report).measure(device)
         subject.findings += stage_checks.limited_findings(subject.limited, subject.working_memory)
         if context.settings.working_memory:
             obstacle = RLIMIT_LIMITATIONS if hierarchy.mechanism == "rlimit" else ""
@@ -53,6 +54,20 @@ def measure_limited(
                 subject.working_memory, obstacle
             )
     context.report("limits", len(subjects), len(subjects))
+
+
+def _needs_runs(subject: Subject, settings: Settings, hierarchy: Hierarchy) -> bool:
+    """Whether there is anything to run: a copy of the files takes time and room."""
+    needs_limits = bool(settings.memory_limits_bytes or settings.board or settings.cpus)
+    return needs_limits or _can_search(settings, hierarchy) or _needs_curve(subject, settings)
+
+
+def _can_search(settings: Settings, hierarchy: Hierarchy) -> bool:
+    return settings.working_memory and hierarchy.mechanism != "rlimit"
+
+
+def _needs_curve(subject: Subject, settings: Settings) -> bool:
+    return settings.memory_curve or subject.name in settings.memory_curve_bundles
 
 
 # A limit that was asked for may be too small by far, and each pass takes its whole time then.
@@ -117,9 +132,9 @@ class _LimitedRuns:
             limits = (device.memory_bytes,)  # only processor time is limited
         runs = [self._run_under(limit_bytes, task=self._task) for limit_bytes in limits]
         subject.limited += runs
-        if settings.working_memory and self._hierarchy.mechanism != "rlimit":
+        if _can_search(settings, self._hierarchy):
             self._search(device)
-        if settings.memory_curve or subject.name in settings.memory_curve_bundles:
+        if _needs_curve(subject, settings):
             self._add_curve(runs)
 
     def _run_as_board(self, name: str, device: DeviceInfo) -> LimitedRun:

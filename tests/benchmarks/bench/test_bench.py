@@ -277,8 +277,13 @@ def test_without_a_control_group_working_memory_is_not_measured(
 ) -> None:
     no_group = Hierarchy("rlimit", tmp_path)
     monkeypatch.setattr("edgeseq_benchmarks.bench.this_machine.find_limiter", lambda: no_group)
+    copied: list[object] = []
+    monkeypatch.setattr(
+        "edgeseq_benchmarks.bench.this_machine.private_files", lambda *files: copied.append(files)
+    )
     settings = msgspec.structs.replace(brief, working_memory=True)
     run = bench([make_bundle("plain", examples=15)], settings=settings).runs[0]
+    assert copied == [], "files that nothing would run"
     assert run.working_memory is None
     (finding,) = [finding for finding in run.findings if finding.code == "working-memory"]
     assert finding.severity == "note"
