@@ -98,7 +98,7 @@ class BoardMachine:
         libraries = [path for path in mapped if not path.startswith(f"{sent}/")]
         yield _SentFiles(self, launcher, [*map(str, own)], libraries)
 
-    def resident_bytes(self, paths: Sequence[str]) -> dict[str, tuple[int, int]]:
+    def evict(self, paths: Sequence[str]) -> dict[str, tuple[int, int]]:
         """Drops files from the page cache there; what is left of each, and its size, in bytes."""
         output = self._connection.run([self._tool, "evict", *paths])
         try:
@@ -145,7 +145,7 @@ class _SentFiles:
 
     def evict(self) -> Eviction:
         """See `FreshFiles.evict`."""
-        left = self._machine.resident_bytes([*self._own, *self._libraries])
+        left = self._machine.evict([*self._own, *self._libraries])
         own_left = sum(left.get(path, (0, 0))[0] for path in self._own)
         kept = sum(left.get(path, (0, 0))[0] for path in self._libraries)
         total = sum(left.get(path, (0, 0))[1] for path in self._libraries)
