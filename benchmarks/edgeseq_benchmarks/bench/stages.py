@@ -45,6 +45,7 @@ def check_bundles(subjects: Sequence[Subject], context: BenchContext) -> None:
                 subject.launcher,
                 threads=context.settings.threads,
                 texts=subject.texts(subject.order[:WARMUP_TEXTS]),
+                available_bytes=context.machine.available_bytes(),
                 check_timeout_s=context.timeouts.load_s,
                 answer_timeout_s=context.timeouts.answer_s,
             )

@@ -9,12 +9,14 @@ backwards. The parent only reads `bundle.json` and small files.
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 
 from edgeseq.errors import BundleError
 from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.result import Finding
 from edgeseq_benchmarks.bench import protocol, validity
 from edgeseq_benchmarks.bench.launcher import Launcher, python_launcher
+from edgeseq_benchmarks.bench.limits.rlimit import bounded_command
 from edgeseq_benchmarks.bench.worker_client import WorkerClient, load_command, lost_while_loading
 
 
@@ -24,6 +26,7 @@ def verify(
     *,
     threads: int = 1,
     texts: tuple[protocol.Text, ...] = (),
+    available_bytes: int | None = None,
     check_timeout_s: float = 180.0,
     answer_timeout_s: float = 120.0,
 ) -> list[Finding]:
@@ -31,8 +34,11 @@ def verify(
 
     The files are checked in Python on this machine, the predictions in the process that `launcher`
     starts. `texts` are run in addition to the golden examples to see whether state leaks from one
-    to the next. Raises `BundleError` when the bundle is invalid, when the runtime cannot load it,
-    and when a process dies or hangs.
+    to the next. Each process is bound to the memory that its machine has free: `available_bytes`
+    for the machine of `launcher`, where it is known.
+
+    Raises `BundleError` when the bundle is invalid, when the runtime cannot load it, and when a
+    process dies or hangs.
     """
     launcher = launcher or python_launcher()
     golden = bundle.golden.examples
@@ -48,7 +54,13 @@ def verify(
         )
         if launcher.runner != "python":
             child.end()
-            child = stack.enter_context(WorkerClient(bundle.manifest.name, launcher))
+            child = stack.enter_context(
+                WorkerClient(
+                    bundle.manifest.name,
+                    launcher,
+                    wrap=partial(bounded_command, available_bytes=available_bytes),
+                )
+            )
         load = load_command(bundle, child, threads=threads, first_text=texts[0])
         child.request(load, protocol.ModelLoaded, timeout_s=check_timeout_s)
         _run_largest_id(bundle, child, answer_timeout_s)

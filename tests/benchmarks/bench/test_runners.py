@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -114,6 +115,33 @@ def test_operators_are_profiled_in_python_alone(make_bundle: MakeBundle, both: S
     (alone,) = bench([path], settings=msgspec.structs.replace(settings, runners=("native",))).runs
     assert alone.profile is None
     assert "no-profile" in [finding.code for finding in alone.findings]
+
+
+def test_first_native_process_with_a_model_is_bound_in_its_memory(
+    make_bundle: MakeBundle, both: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model may claim tensors that no machine has room for."""
+    available_bytes = 300 << 20
+    limits: list[str] = []
+    request = WorkerClient.request
+
+    def noted(child: WorkerClient, command: Any, *reply: Any, **timeout: Any) -> Any:
+        answer = request(child, command, *reply, **timeout)
+        if isinstance(command, protocol.LoadModel) and child.launcher.runner == "native":
+            limits.append(Path(f"/proc/{child.pid}/limits").read_text())
+        return answer
+
+    monkeypatch.setattr(WorkerClient, "request", noted)
+    monkeypatch.setattr(ThisMachine, "available_bytes", lambda _: available_bytes)
+    settings = msgspec.structs.replace(both, length_tokens=(), rounds=1)
+    assert len(bench([make_bundle("bag")], settings=settings).runs) == 2
+    checked, measured = limits[0].splitlines(), limits[1].splitlines()
+    (line,) = [line for line in checked if line.startswith("Max data size")]
+    assert str(available_bytes) in line
+    (line,) = [line for line in checked if line.startswith("Max core file size")]
+    assert line.split()[4:6] == ["0", "0"]
+    (line,) = [line for line in measured if line.startswith("Max data size")]
+    assert str(available_bytes) not in line
 
 
 def test_choice_of_runners_is_checked() -> None:
