@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -163,7 +164,7 @@ class Report:
         """
         folder = Path(folder)
         _check_out(folder)
-        with new_folder(folder, overwrite=True) as unfinished, ThreadPoolExecutor(2) as pool:
+        with new_folder(folder, overwrite=True) as unfinished, _drawing_threads() as pool:
             # Pictures are drawn outside of the interpreter's lock, while the page is written.
             pictures = self._draw_pictures(pool)
             write_text(unfinished / "report.md", self.to_markdown())
@@ -224,6 +225,16 @@ def make_report(
             if examples_sha256 is not None:
                 check_examples_hash(decision.group, examples_sha256, len(examples))
     return report
+
+
+@contextlib.contextmanager
+def _drawing_threads() -> Iterator[ThreadPoolExecutor]:
+    """Two threads; what they have not begun is left when the block ends with an error."""
+    pool = ThreadPoolExecutor(2)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _write_pictures(

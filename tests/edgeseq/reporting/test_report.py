@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import json
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,11 @@ from edgeseq.formats.result import Finding, OperatorProfile, OperatorShare, Oper
 from edgeseq.formats.storage import write_json
 from edgeseq.reporting import deployment_report
 from edgeseq.reporting.budgets import parse_budget
+from edgeseq.reporting.charts import chart_sections
 from edgeseq.reporting.deployment_report import PICTURES, make_report
 from edgeseq.reporting.markdown import escape_markdown
 from edgeseq.reporting.page import json_in_html
+from edgeseq.reporting.sections import ReportFigure
 from edgeseq.tasks.examples import TextExample, sample_positions
 
 from ...fake_results import (
@@ -251,6 +254,27 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(KeyboardInterrupt):
         save_report([path], tmp_path / "out")
     assert [one.name for one in tmp_path.iterdir()] == ["r.json"]
+
+
+def test_after_an_interruption_no_further_picture_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = make_report([write_result(tmp_path / "r.json", SMALL)])
+    drawn: list[str] = []
+
+    def draw(figure: ReportFigure) -> bytes:
+        drawn.append(figure.name)
+        time.sleep(1)
+        return b""
+
+    def interrupt(_: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(chart_sections, "draw_png", draw)
+    monkeypatch.setattr(type(report), "to_markdown", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        report.save(tmp_path / "out")
+    assert len(drawn) < sum(len(section.figures) for section in report.sections[0])
 
 
 def test_without_the_extra_there_is_markdown_and_json(
