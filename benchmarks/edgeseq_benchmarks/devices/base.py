@@ -15,6 +15,8 @@ from edgeseq.errors import DeviceError
 from edgeseq.formats.result import ResultRecord
 from edgeseq.subprocesses.command_runs import CommandOutput, LineCallback
 
+_CONNECT_S, _EMULATED_START_S = 20.0, 300.0
+
 
 class DeviceLostError(DeviceError):
     """The connection was lost, or the device did not answer within the timeout.
@@ -82,6 +84,11 @@ class Device(Protocol):
     def close(self) -> None:
         """Ends the connection; never raises, and may be called twice."""
         ...
+
+
+def connect_timeout_s(device: Device) -> float:
+    """How long to wait for `device` in seconds; an emulated one is started first."""
+    return _EMULATED_START_S if device.emulated else _CONNECT_S
 
 
 @runtime_checkable

@@ -21,7 +21,7 @@ from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.units import format_bytes
 from edgeseq_benchmarks.bench.launcher import MachineLostError, check_runner_file
 from edgeseq_benchmarks.bench.runner import bench_opened
-from edgeseq_benchmarks.devices.base import DeviceLostError, StreamingDevice
+from edgeseq_benchmarks.devices.base import DeviceLostError, StreamingDevice, connect_timeout_s
 from edgeseq_benchmarks.devices.doctor.board_target import board_target
 from edgeseq_benchmarks.devices.doctor.fact_collection import read_system_facts
 from edgeseq_benchmarks.devices.native.board_connection import (
@@ -37,8 +37,6 @@ from edgeseq_benchmarks.devices.remote.remote_bench import label_result
 from edgeseq_benchmarks.native.build import RUNNER
 from edgeseq_benchmarks.native.library import LIBRARY
 
-_CONNECT_S = 20.0
-_START_S = 300.0  # an emulated board is started first
 # Beside what is sent: drafts of it, and what the file system itself takes.
 _ROOM_FACTOR, _ROOM_BYTES = 1.2, 4_000_000
 
@@ -66,7 +64,7 @@ def bench_native_on(
         opened = [stack.enter_context(open_bundle(path, verify_hashes=False)) for path in bundles]
         for bundle in opened:
             check_runner_file(bundle)
-        device.connect(timeout_s=_START_S if device.emulated else _CONNECT_S)
+        device.connect(timeout_s=connect_timeout_s(device))
         if not keep_connection:
             stack.callback(device.close)
         target = board_target(device.name, read_system_facts(device))

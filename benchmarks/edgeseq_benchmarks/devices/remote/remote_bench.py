@@ -34,12 +34,11 @@ from edgeseq.units import format_bytes
 from edgeseq_benchmarks.bench import validity
 from edgeseq_benchmarks.bench.partial_result import CHECKPOINT_INTERVAL_S
 from edgeseq_benchmarks.bench.runner import own_git_state, subjects_of
-from edgeseq_benchmarks.devices.base import Device, DeviceLostError
+from edgeseq_benchmarks.devices.base import Device, DeviceLostError, connect_timeout_s
 from edgeseq_benchmarks.devices.remote.archive import write_archive
 from edgeseq_benchmarks.devices.remote.messages import LogLine, RunRequest
 from edgeseq_benchmarks.devices.remote.requirements import RUN_FOLDER, check, run_script
 
-_CONNECT_S = 20.0
 _CALL_S = 60.0
 # One call follows the log for so long, then the next begins: the board's sign of life.
 _FOLLOW_S = 30.0
@@ -50,7 +49,6 @@ _ROOM_FACTOR, _ROOM_BYTES = 3, 16_000_000
 _DELAYS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 _ERRNO_FULL = (28, 122)  # ENOSPC and EDQUOT on Linux
 
-_START_S = 300.0  # an emulated board is started first
 _TAKEN_OVER, _DEAD = 4, 5
 # Two small programs, one of which sleeps, so that it costs the measurement nothing. Ends with 3
 # when the folder is gone, with 4 when another workstation has taken the run over, with 5 when the
@@ -167,12 +165,12 @@ class _RemoteRun:
 
     def complete(self) -> ResultRecord:
         """Runs the steps, again after each loss, and returns the result."""
-        self._device.connect(timeout_s=self._connect_s())
+        self._device.connect(timeout_s=connect_timeout_s(self._device))
         lost_at, signs, tries = 0.0, -1, 0
         while True:
             try:
                 if tries:
-                    self._device.connect(timeout_s=self._connect_s())
+                    self._device.connect(timeout_s=connect_timeout_s(self._device))
                     self._progress(ProgressUpdate("connect", 1, 1, "reconnected"))
                 return self._steps()
             except DeviceLostError as lost:
@@ -184,9 +182,6 @@ class _RemoteRun:
                 self._progress(ProgressUpdate("connect", 0, 1, f"{lost.what}; trying again"))
                 pause(_DELAYS_S[min(tries, len(_DELAYS_S) - 1)])
                 tries += 1
-
-    def _connect_s(self) -> float:
-        return _START_S if self._device.emulated else _CONNECT_S
 
     def _final_loss(self, lost: DeviceLostError) -> DeviceLostError:
         resume = ""
