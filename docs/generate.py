@@ -20,6 +20,7 @@ import typer.main
 
 import edgeseq.formats.bundle
 import edgeseq.formats.devices
+import edgeseq.formats.export_folder
 import edgeseq.formats.result
 import edgeseq.formats.runner_file
 import edgeseq.formats.train_logits
@@ -44,6 +45,7 @@ FORMATS = (
     ("Examples", edgeseq.tasks.examples),
     ("Bundle", edgeseq.formats.bundle),
     ("Runner file", edgeseq.formats.runner_file),
+    ("Export folder", edgeseq.formats.export_folder),
     ("Result file", edgeseq.formats.result),
     ("Predictions", edgeseq.tasks.predictions),
     ("Devices file", edgeseq.formats.devices),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from edgeseq.api.compare import compare
     from edgeseq.api.convert import convert, convert_all, convert_to_tflite
     from edgeseq.api.data import list_datasets, load_dataset, save_dataset, summarize_dataset
+    from edgeseq.api.export import check_export, export
     from edgeseq.api.inspection import inspect
     from edgeseq.api.model import Model, load_model
     from edgeseq.api.report import recommend, report
@@ -50,12 +51,14 @@ __all__ = [
     "Result",
     "bench",
     "bench_all",
+    "check_export",
     "compare",
     "convert",
     "convert_all",
     "convert_to_tflite",
     "devices",
     "errors",
+    "export",
     "inspect",
     "list_datasets",
     "load_bundle",
@@ -76,6 +79,7 @@ _MODULES = {
     "edgeseq.api.compare": ("compare",),
     "edgeseq.api.convert": ("convert", "convert_all", "convert_to_tflite"),
     "edgeseq.api.data": ("list_datasets", "load_dataset", "save_dataset", "summarize_dataset"),
+    "edgeseq.api.export": ("check_export", "export"),
     "edgeseq.api.inspection": ("inspect",),
     "edgeseq.api.model": ("Model", "load_model"),
     "edgeseq.api.report": ("recommend", "report"),

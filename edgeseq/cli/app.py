@@ -55,6 +55,11 @@ COMMANDS = {
         "inspect",
         "Show operators with versions, signatures, sizes by part, and which runtimes load a file.",
     ),
+    "export": CommandEntry(
+        "edgeseq.cli.export",
+        "export",
+        "Export a bundle to files that an app runs as they are, or check an export.",
+    ),
     "report": CommandEntry(
         "edgeseq.cli.report",
         "report",

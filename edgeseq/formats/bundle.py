@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from edgeseq.errors import BundleError
+from edgeseq.errors import BundleError, EdgeseqError
 from edgeseq.formats.codec import decode_json
 from edgeseq.formats.storage import check_path, read_bytes, read_json, sha256_file
 from edgeseq.formats.trained_model import Arch
@@ -272,7 +272,7 @@ def read_bundle(path: Path, *, verify_hashes: bool = True) -> BundleFiles:
         raise BundleError(what, where=path, fix="name what `edgeseq convert` wrote")
     manifest = read_manifest(path / "bundle.json")
     for name, entry in manifest.files.items():
-        _check_file(path / name, entry, verify_hashes=verify_hashes)
+        check_file(path / name, entry, verify_hashes=verify_hashes)
     labels = read_json(
         path / "labels.json", tuple[str, ...], error=BundleError, limit_bytes=MANIFEST_LIMIT_BYTES
     )
@@ -384,27 +384,34 @@ def _check_labels(path: Path, labels: tuple[str, ...], manifest: BundleManifest)
         )
 
 
-def _check_file(path: Path, entry: FileEntry, *, verify_hashes: bool) -> None:
+def check_file(
+    path: Path,
+    entry: FileEntry,
+    *,
+    verify_hashes: bool = True,
+    listed_in: str = "bundle.json",
+    error: type[EdgeseqError] = BundleError,
+    fix: str = "copy or convert the bundle again",
+) -> None:
+    """Raises `error` where a file is missing, a link, or not what `listed_in` says of it."""
     if path.is_symlink() or not path.is_file():
-        raise BundleError(
-            "is missing or not an ordinary file", where=path, fix="copy or convert the bundle again"
-        )
+        raise error("is missing or not an ordinary file", where=path, fix=fix)
     size_bytes = path.stat().st_size
     if size_bytes != entry.size_bytes or size_bytes > MODEL_LIMIT_BYTES:
-        raise BundleError(
-            "does not have the size in bundle.json",
+        raise error(
+            f"does not have the size in {listed_in}",
             where=path,
             found=f"{size_bytes} bytes",
             expected=f"{entry.size_bytes} bytes",
-            fix="copy or convert the bundle again",
+            fix=fix,
         )
     if verify_hashes and (sha256 := sha256_file(path)) != entry.sha256:
-        raise BundleError(
-            "does not have the SHA-256 in bundle.json",
+        raise error(
+            f"does not have the SHA-256 in {listed_in}",
             where=path,
             found=sha256,
             expected=entry.sha256,
-            fix="copy or convert the bundle again",
+            fix=fix,
         )
 
 

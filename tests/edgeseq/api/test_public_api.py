@@ -21,9 +21,9 @@ from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from ...fake_results import MODELS, Fake, make_result, with_native_runner
 
 FUNCTIONS = {
-    "bench", "bench_all", "compare", "convert", "convert_all", "convert_to_tflite", "inspect",
-    "list_datasets", "load_bundle", "load_dataset", "load_model", "load_result", "recommend",
-    "report", "run", "save_dataset", "summarize_dataset", "train",
+    "bench", "bench_all", "check_export", "compare", "convert", "convert_all", "convert_to_tflite",
+    "export", "inspect", "list_datasets", "load_bundle", "load_dataset", "load_model",
+    "load_result", "recommend", "report", "run", "save_dataset", "summarize_dataset", "train",
 }  # fmt: skip
 CLASSES = {
     "Bundle", "Comparison", "Dataset", "EdgeseqError", "Model", "Prediction", "Report", "Result",

@@ -1,0 +1,1 @@
+"""Exports of bundles to runtimes that others wrote, one module per target."""

@@ -1,0 +1,167 @@
+"""Exports: folders that an app takes as they are, checked in the runtime that it runs them in."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import msgspec
+
+import edgeseq
+from edgeseq.api.bundle import Bundle, bundle_path
+from edgeseq.api.data import DatasetSource, resolve_dataset
+from edgeseq.errors import InputError
+from edgeseq.formats.bundle import BundleFiles
+from edgeseq.formats.bundle_zip import open_bundle
+from edgeseq.formats.export_folder import (
+    MANIFEST,
+    ExportFolder,
+    ExportGolden,
+    ExportManifest,
+    read_export,
+    write_export_files,
+)
+from edgeseq.formats.export_target import ExportOptions, ExportTarget, RuntimeOutputs
+from edgeseq.formats.storage import new_folder, sha256_file
+
+TARGETS: dict[str, str] = {}
+"""The module of each target, imported when it is used: one half may be missing on a machine."""
+
+
+class ExportCheck(msgspec.Struct, frozen=True):
+    """What `check_export` found.
+
+    Attributes:
+        target: The target, such as `mediapipe`.
+        runtime: The runtime that ran the golden texts, with its version.
+        n_examples: Number of golden texts.
+        max_abs_difference: Largest |difference| of an output from golden.json.
+        tolerance: What golden.json allows.
+        findings: What is wrong, each a line; () for an export that does as it should.
+    """
+
+    target: str
+    runtime: str
+    n_examples: int
+    max_abs_difference: float
+    tolerance: float
+    findings: tuple[str, ...]
+
+
+def export(
+    bundle: Bundle | str | Path,
+    target: str,
+    *,
+    out: str | Path,
+    data: DatasetSource | None = None,
+    data_dir: str | Path | None = None,
+    overwrite: bool = False,
+) -> ExportFolder:
+    """Export a bundle to a folder of files that an app runs as they are.
+
+    Args:
+        bundle: A bundle, or the path of one.
+        target: Where the app runs: `mediapipe` (MediaPipe Tasks: Android, iOS, web, Python).
+        out: The folder to write.
+        data: A data set (or what `load_dataset` takes) whose validation texts are tokenized by the
+            target as well, besides the bundle's test texts, to count those that differ.
+        data_dir: Folder of local copies of data.
+        overwrite: Overwrite `out` if it is an export.
+
+    Returns:
+        The folder: `path`, `manifest` (with `notes` on what differs in the target) and `golden`.
+
+    Raises:
+        InputError: The target is unknown.
+        BundleError: The bundle is damaged.
+        RefusedError: The target cannot run this bundle, or would answer differently.
+        OutputError: `out` exists or cannot be written.
+
+    Examples:
+        >>> es.export(bundle, "mediapipe", out="export").manifest.notes
+    """
+    exporter, out = _target(target), Path(out)
+    texts: tuple[str, ...] = ()
+    if data is not None:
+        texts = tuple(example.text for example in resolve_dataset(data, data_dir=data_dir).dev)
+    with (
+        open_bundle(bundle_path(bundle)) as opened,
+        new_folder(out, overwrite=overwrite, marker=MANIFEST) as draft,
+    ):
+        contents = exporter.export(opened, draft, ExportOptions(texts))
+        manifest = msgspec.structs.replace(
+            _manifest(opened, target), notes=contents.notes, settings=contents.settings
+        )
+        manifest = write_export_files(draft, manifest, contents.golden, contents.readme)
+    return ExportFolder(out, manifest, contents.golden)
+
+
+def check_export(folder: str | Path) -> ExportCheck:
+    """Run an export's golden texts in the target's own runtime and compare the outputs.
+
+    Args:
+        folder: What `export` wrote.
+
+    Returns:
+        The largest difference and what is wrong; `findings` is empty where nothing is.
+
+    Raises:
+        InputError: The folder is damaged, or no export.
+        DeviceError: The target's runtime is not installed.
+
+    Examples:
+        >>> es.check_export("export").findings
+        ()
+    """
+    opened = read_export(Path(folder))
+    outputs = _target(opened.manifest.target).run_golden(opened)
+    golden = opened.golden
+    differences = [_difference(golden, outputs, number) for number in range(len(golden.examples))]
+    findings = [
+        f"text {number}: an output differs by {difference:.2g}, allowed are {golden.tolerance:.2g}"
+        for number, difference in enumerate(differences, start=1)
+        if not difference <= golden.tolerance
+    ]
+    return ExportCheck(
+        target=opened.manifest.target,
+        runtime=outputs.runtime,
+        n_examples=len(differences),
+        max_abs_difference=max(differences),
+        tolerance=golden.tolerance,
+        findings=(*outputs.findings, *findings),
+    )
+
+
+def _difference(golden: ExportGolden, outputs: RuntimeOutputs, number: int) -> float:
+    """The largest |difference| of an output of one text; infinite where the number differs."""
+    expected = golden.examples[number].output
+    answered = outputs.outputs[number] if number < len(outputs.outputs) else ()
+    if len(expected) != len(answered):
+        return float("inf")
+    return max(abs(a - b) for a, b in zip(expected, answered, strict=True))
+
+
+def _target(name: str) -> ExportTarget:
+    if name not in TARGETS:
+        raise InputError(
+            "unknown export target",
+            found=repr(name),
+            expected=" or ".join(TARGETS),
+            fix="name one of these",
+        )
+    target: ExportTarget = importlib.import_module(TARGETS[name]).TARGET
+    return target
+
+
+def _manifest(bundle: BundleFiles, target: str) -> ExportManifest:
+    return ExportManifest(
+        target=target,
+        bundle=bundle.manifest.name,
+        bundle_sha256=sha256_file(bundle.path / "bundle.json"),
+        task=bundle.manifest.task,
+        recipe=bundle.manifest.recipe,
+        lowering=bundle.manifest.lowering,
+        labels=bundle.labels,
+        files={},
+        edgeseq_version=edgeseq.__version__,
+    )
