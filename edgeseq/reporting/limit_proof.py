@@ -1,11 +1,49 @@
-"""What a model did under the limit on memory that it is recommended for."""
+"""What is known of a model under the limits that it is recommended for."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+from edgeseq.reporting.budgets import Budget
 from edgeseq.reporting.format import LIMITED_STATUS_TEXTS, format_limit
 from edgeseq.reporting.limit_outcomes import LimitOutcome
 from edgeseq.reporting.rows import ReportRow
 from edgeseq.units import format_bytes, format_duration_ms
+
+
+class TimeDoubt(NamedTuple):
+    """A time that may be above a limit which it keeps: the end of its interval (None: it has none),
+    and the sentence that says so."""
+
+    key: str
+    high_ms: float | None
+    text: str
+
+    def is_raised_by(self, limit_ms: float | None) -> bool:
+        """Whether the interval reaches beyond a limit."""
+        return limit_ms is not None and (self.high_ms is None or self.high_ms > limit_ms)
+
+
+def time_doubts(row: ReportRow) -> list[TimeDoubt]:
+    """A doubt for each percentile of times with an interval, whatever the limits are."""
+    doubts = []
+    for key, title, value_ms, ends in (
+        ("p50", "median latency", row.p50_ms, row.p50_ms_ci95),
+        ("p95", "p95 latency", row.p95_ms, row.p95_ms_ci95),
+    ):
+        if value_ms is not None and ends is not None:
+            high = "have any value" if ends[1] is None else f"be {format_duration_ms(ends[1])}"
+            text = f"Its {title} of {format_duration_ms(value_ms)} could {high}, above the limit: "
+            doubts.append(TimeDoubt(key, ends[1], f"{text}measure longer to be sure."))
+    return doubts
+
+
+def proof_of(row: ReportRow, budget: Budget) -> str:
+    """What a verdict says of its winner besides the reason: `proof_sentence`, and the limits on
+    times that it keeps by less than their interval."""
+    limits_ms = {"p50": budget.p50_ms, "p95": budget.p95_ms}
+    doubts = [d.text for d in time_doubts(row) if d.is_raised_by(limits_ms[d.key])]
+    return " ".join(filter(None, (proof_sentence(row, budget.memory_bytes), *doubts)))
 
 
 def proof_sentence(row: ReportRow, limit_bytes: int | None) -> str:

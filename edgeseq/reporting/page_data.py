@@ -16,7 +16,7 @@ import numpy as np
 from edgeseq.reporting.boundary import MAP_LIMITS
 from edgeseq.reporting.budgets import LIMITS, Budget, BudgetLimit, limits_of
 from edgeseq.reporting.format import LabelledFigure, format_limit, format_quantity, model_figures
-from edgeseq.reporting.limit_proof import proof_sentence, proof_steps
+from edgeseq.reporting.limit_proof import proof_sentence, proof_steps, time_doubts
 from edgeseq.reporting.rows import ReportRow
 from edgeseq.reporting.score_gaps import ScoreGaps
 from edgeseq.reporting.verdict import (
@@ -167,9 +167,21 @@ def _row_data(row: ReportRow, budget: Budget) -> dict[str, Any]:
         # What it did under limits, for the winner: see `proof_steps`.
         "proof": proof_sentence(row, None),
         "proofs": proof_steps(row),
+        "doubts": _doubts(row, budget),
         # For the sentence that a row costs more than the winner.
         "costs": costs_of(row),
     }
+
+
+def _doubts(row: ReportRow, budget: Budget) -> list[dict[str, Any]]:
+    """As `edgeseq.reporting.limit_proof.proof_of`; the page looks at the limit of a slider."""
+    doubts: list[dict[str, Any]] = []
+    for doubt in time_doubts(row):
+        if doubt.key in MAP_LIMITS:
+            doubts.append({"slider": doubt.key, "high": doubt.high_ms, "text": doubt.text})
+        elif doubt.is_raised_by(getattr(budget, f"{doubt.key}_ms")):
+            doubts.append({"text": doubt.text})
+    return doubts
 
 
 def _reasons(row: ReportRow, fixed: Budget) -> list[str | dict[str, str]]:

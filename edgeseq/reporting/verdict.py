@@ -29,7 +29,7 @@ from edgeseq.reporting.format import (
     format_points,
     format_score,
 )
-from edgeseq.reporting.limit_proof import proof_sentence
+from edgeseq.reporting.limit_proof import proof_of
 from edgeseq.reporting.rows import PEAK_MEMORY, WORKING_MEMORY, ReportRow
 from edgeseq.reporting.score_gaps import ScoreGap, ScoreGaps
 from edgeseq.units import format_bytes, format_duration_ms, format_factor
@@ -52,7 +52,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
     `reason` is `why` in `summary.json`; `best` is the model with the best score within the
     limits; `nearest_miss` names what was closest when nothing fits. `proof` says what the winner
-    did under its limit on memory, or that the verdict rests on a peak; `runner` is the program
+    did under its limit on memory, or that the verdict rests on a peak, and which limit on a time
+    it is not sure to keep; `runner` is the program
     in which it was measured.
     """
 
@@ -99,7 +100,7 @@ def decide(rows: Sequence[ReportRow], budget: Budget, gaps: ScoreGaps) -> Verdic
         budget=budget,
         best=best.bundle,
         refused=_refusals([row for row in rows if row is not winner], reasons),
-        proof=proof_sentence(winner, budget.memory_bytes),
+        proof=proof_of(winner, budget),
         runner=winner.runner,
     )
 

@@ -37,6 +37,15 @@
     return step ? step[2] : "";
   }
 
+  // As edgeseq.reporting.limit_proof.proof_of.
+  function doubtTexts(decision, at, row) {
+    const isRaised = ({ slider, high }) => {
+      const limit = slider ? atLimit(decision, at, slider) : 0;
+      return limit !== null && (!slider || high === null || high > limit);
+    };
+    return row.doubts.filter(isRaised).map((doubt) => doubt.text);
+  }
+
   function limitsText(decision, at) {
     const texts = decision.limitTexts.flatMap((limit) => {
       if (limit === null) return [];
@@ -106,8 +115,9 @@
     const text = limitsText(decision, at);
     const [within, without] = pair(winner);
     const why = text === decision.noLimits ? without : within.replace(decision.mark, () => text);
-    const proof = proofText(decision.rows[winner], atLimit(decision, at, "memory"));
-    return { winner, why, proof, reasons };
+    const shipped = decision.rows[winner], memory = atLimit(decision, at, "memory");
+    const proofs = [proofText(shipped, memory), ...doubtTexts(decision, at, shipped)];
+    return { winner, why, proof: proofs.filter(Boolean).join(" "), reasons };
   }
 
   // ---- The page ----------------------------------------------------------------------------

@@ -136,6 +136,26 @@ def test_a_value_equal_to_its_limit_is_within_it() -> None:
     assert verdict("memory=84MB p95=10ms").winner == "bert-int8"
 
 
+@pytest.mark.parametrize(
+    ("limits", "high_ms", "doubt"),
+    [
+        ("p95=0.41ms", 0.43, "could be 0.430 ms, above the limit: measure longer to be sure."),
+        ("p95=0.41ms", None, "could have any value, above the limit: measure longer to be sure."),
+        ("p95=0.43ms", 0.43, ""),
+        ("memory=60MB", 0.43, ""),
+    ],
+)
+def test_a_limit_within_an_interval_is_said_to_be_doubtful(
+    limits: str, high_ms: float | None, doubt: str
+) -> None:
+    lstm = msgspec.structs.replace(
+        SMALL_LSTM, p95_ms_ci95=(0.39, high_ms), working_memory_bytes=54 * MB
+    )
+    found = verdict(limits, [lstm])
+    assert found.winner == lstm.bundle
+    assert found.proof == (f"Its p95 latency of 0.400 ms {doubt}" if doubt else "")
+
+
 def test_every_reason_is_given_not_only_the_first() -> None:
     found = verdict("memory=50MB p95=1ms")
     assert found.winner is None
