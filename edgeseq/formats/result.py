@@ -293,7 +293,8 @@ class Run(msgspec.Struct, frozen=True):
     `tokenize_ns`, `decode_ns` and `import_ns` are 0 and memory includes no tokenizer.
     `after_weight_release` is the memory of a process that has released the model file's mapped
     pages (madvise(2)) and run the texts of the steady phase again: XNNPACK computes with its
-    own copy of the weights. None where no file is mapped, and on a phone.
+    own copy of the weights. None where no file is mapped, on a phone, and for the native runner,
+    which releases them as soon as it has loaded the model.
     `working_memory` is None where it was not searched for.
     """
 

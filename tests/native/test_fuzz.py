@@ -71,7 +71,6 @@ def commands(write: Write) -> Iterator[protocol.AnyCommand]:
     yield protocol.Complete("a", "b", 3)
     yield protocol.RunLimited(("a",), 1)
     yield protocol.ReadMemory("steady")
-    yield protocol.ReleaseWeights()
     yield protocol.MeasureOverhead(3)
     yield protocol.CheckBundle("/x")
     yield protocol.Finish()

@@ -104,17 +104,6 @@ def test_memory_is_read_by_phase(child: WorkerClient, files: Files) -> None:
     assert abs(second.rss_bytes - rss_kb * 1024) < 1 << 18
 
 
-def test_the_models_pages_are_released_and_read_again(child: WorkerClient, files: Files) -> None:
-    load(child, files)
-    predict = protocol.PredictTexts((TEXT,))
-    before = child.request(predict, protocol.TextPredictions, timeout_s=TIMEOUT_S)
-    released = child.request(
-        protocol.ReleaseWeights(), protocol.WeightsReleased, timeout_s=TIMEOUT_S
-    )
-    assert released.mapped_bytes >= (files.folder / "model.tflite").stat().st_size
-    assert child.request(predict, protocol.TextPredictions, timeout_s=TIMEOUT_S) == before
-
-
 def test_a_limited_run_reports_every_query(child: WorkerClient, files: Files) -> None:
     load(child, files)
     texts = (TEXT,) * 300

@@ -54,7 +54,6 @@ def commands_for(files: Files) -> Iterator[protocol.AnyCommand]:
     yield protocol.RunLimited(texts, 10**9)
     yield protocol.InferTokens(((4, 5), (6,), (7, 8, 9)))
     yield protocol.InferTokens(((10**9,),))
-    yield protocol.ReleaseWeights()
     yield protocol.ReadMemory("steady")
     yield protocol.MeasureOverhead(10)
     yield files.load(native=True, first_text="the", max_tokens=5)

@@ -164,7 +164,10 @@ class ProfileOperators(Command, frozen=True, tag="profile"):
 
 
 class ReleaseWeights(Command, frozen=True, tag="release_weights"):
-    """Release the model file's pages and begin a phase; answered by `WeightsReleased`."""
+    """Release the model file's pages and begin a phase; answered by `WeightsReleased`.
+
+    The native runner has none: it releases them when it has loaded the model.
+    """
 
 
 class MeasureOverhead(Command, frozen=True, tag="overhead"):

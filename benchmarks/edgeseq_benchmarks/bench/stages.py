@@ -114,6 +114,8 @@ def _measure_memory(subject: Subject, context: BenchContext) -> None:
 
         last, subject.slowest_ns = run_steady_phase()
         subject.memory = [*map(_phase, loaded.memory), last]
+        if subject.launcher.runner == "native":
+            return  # released when the model was loaded
         release = protocol.ReleaseWeights()
         mapped = child.request(release, protocol.WeightsReleased, timeout_s=timeouts.answer_s)
         if mapped.mapped_bytes:

@@ -118,6 +118,19 @@ def test_what_was_packed_is_released(make_bundle: MakeBundle, brief: Settings) -
     )
 
 
+def test_the_native_runner_releases_what_it_packed(
+    make_bundle: MakeBundle, brief: Settings
+) -> None:
+    native = msgspec.structs.replace(brief, runners=("native",))
+    run = bench([make_bundle("heavy", model="heavy")], settings=native).runs[0]
+    loaded = next(phase for phase in run.memory if phase.phase == "model_loaded")
+    assert loaded.peak_bytes is not None
+    assert run.after_weight_release is None
+    # The two matrices were read and packed at the peak, and are gone when the model is loaded.
+    assert loaded.peak_bytes - loaded.rss_bytes >= 8_388_608 - 2 * 2_097_152
+    assert run.memory[-1].file_bytes < loaded.peak_bytes - loaded.anonymous_bytes
+
+
 def test_examples_are_run_in_one_order_whatever_the_model(
     make_bundle: MakeBundle, brief: Settings
 ) -> None:

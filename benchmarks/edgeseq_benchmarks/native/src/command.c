@@ -67,7 +67,6 @@ static const struct {
     {"complete", COMMAND_COMPLETE},
     {"limited", COMMAND_RUN_LIMITED},
     {"memory", COMMAND_READ_MEMORY},
-    {"release_weights", COMMAND_RELEASE_WEIGHTS},
     {"overhead", COMMAND_MEASURE_OVERHEAD},
     {"finish", COMMAND_FINISH},
 };

@@ -20,7 +20,6 @@ typedef enum {
     COMMAND_COMPLETE,
     COMMAND_RUN_LIMITED,
     COMMAND_READ_MEMORY,
-    COMMAND_RELEASE_WEIGHTS,
     COMMAND_MEASURE_OVERHEAD,
     COMMAND_FINISH,
     COMMAND_UNKNOWN, // one that this process does not serve

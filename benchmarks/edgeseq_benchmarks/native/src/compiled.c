@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "failure.h"
+#include "process_memory.h"
 
 static const char *const FIX = "convert the bundle again";
 
@@ -215,8 +216,10 @@ int compiled_open(compiled_model *model, const char *path, const char *key, int 
     if (status == LITERT_UNSUPPORTED) return refuse_variables(model);
     if (status)
         return runtime_failure(model, "is not a TFLite model that this runtime can load", status);
-    if (read_signature(model, key)) return -1;
-    return compile(model, threads);
+    if (read_signature(model, key) || compile(model, threads)) return -1;
+    // The weights are packed by now; rows of an embedding table are mapped again when they are read.
+    memory_release_mapping(path);
+    return 0;
 }
 
 int compiled_find(const compiled_tensor *tensors, size_t count, const char *name) {

@@ -89,22 +89,20 @@ static bool parse_mapping(char *line, mapping *found) {
     return true;
 }
 
-int64_t memory_release_mapping(const char *path) {
+void memory_release_mapping(const char *path) {
     char resolved[PATH_MAX];
-    int64_t mapped_bytes = 0;
     proc_file file;
     char *line;
-    if (!realpath(path, resolved) || !proc_open(&file, "/proc/self/maps")) return 0;
+    if (!realpath(path, resolved) || !proc_open(&file, "/proc/self/maps")) return;
     while ((line = proc_line(&file))) {
         mapping found;
         // A private page that was written would be lost; only read-only mappings are released.
         if (!parse_mapping(line, &found) || strcmp(found.path, resolved) != 0 || found.is_writable)
             continue;
-        if (madvise((void *)found.begin, found.end - found.begin, MADV_DONTNEED) == 0)
-            mapped_bytes += (int64_t)(found.end - found.begin);
+        // Advice: where the kernel does not follow it, the pages stay.
+        (void)madvise((void *)found.begin, found.end - found.begin, MADV_DONTNEED);
     }
     proc_close(&file);
-    return mapped_bytes;
 }
 
 void memory_read_faults(int64_t *minor, int64_t *major) {

@@ -22,9 +22,8 @@ bool memory_reset_peak(void);
 // Returns freed memory of the C library's heap to the system.
 void memory_trim(void);
 
-// Releases the pages of a mapped file from this process and returns how many bytes are mapped;
-// the path is resolved as the kernel shows it.
-int64_t memory_release_mapping(const char *path);
+// Releases the pages of a mapped file from this process; the path is resolved as the kernel shows it.
+void memory_release_mapping(const char *path);
 
 void memory_read_faults(int64_t *minor, int64_t *major);
 

@@ -64,7 +64,6 @@ static int serve_command(worker *worker) {
     switch (worker->command.kind) {
         case COMMAND_LOAD: return worker_load(worker);
         case COMMAND_READ_MEMORY: return worker_read_memory(worker);
-        case COMMAND_RELEASE_WEIGHTS: return worker_release_weights(worker);
         case COMMAND_MEASURE_OVERHEAD: return worker_measure_overhead(worker);
         default: return serve_model(worker);
     }

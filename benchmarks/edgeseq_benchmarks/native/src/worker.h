@@ -39,7 +39,6 @@ void worker_write_flags(json_writer *writer, tokenization_flags flags);
 // sends its reply, or returns -1 with a failure.
 int worker_load(worker *worker);
 int worker_read_memory(worker *worker);
-int worker_release_weights(worker *worker);
 int worker_run_slice(worker *worker);
 int worker_run_length(worker *worker);
 int worker_run_limited(worker *worker);

@@ -182,12 +182,3 @@ int worker_read_memory(worker *worker) {
     write_reading(&worker->writer, &reading);
     return worker_end_reply(worker);
 }
-
-int worker_release_weights(worker *worker) {
-    const char *path = worker->session.model_path.bytes;
-    int64_t mapped_bytes = path ? memory_release_mapping(path) : 0;
-    worker->peak_is_of_phase = memory_reset_peak();
-    worker_begin_reply(worker, "weights_released");
-    writer_integer_member(&worker->writer, "mapped_bytes", mapped_bytes);
-    return worker_end_reply(worker);
-}
