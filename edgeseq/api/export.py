@@ -24,7 +24,9 @@ from edgeseq.formats.export_folder import (
 from edgeseq.formats.export_target import ExportOptions, ExportTarget, RuntimeOutputs
 from edgeseq.formats.storage import new_folder, sha256_file
 
-TARGETS: dict[str, str] = {}
+TARGETS: dict[str, str] = {
+    "micro": "edgeseq_converters.export.micro.target",
+}
 """The module of each target, imported when it is used: one half may be missing on a machine."""
 
 
@@ -61,7 +63,8 @@ def export(
 
     Args:
         bundle: A bundle, or the path of one.
-        target: Where the app runs: `mediapipe` (MediaPipe Tasks: Android, iOS, web, Python).
+        target: Where the app runs: `mediapipe` (MediaPipe Tasks: Android, iOS, web, Python) or
+            `micro` (TensorFlow Lite Micro).
         out: The folder to write.
         data: A data set (or what `load_dataset` takes) whose validation texts are tokenized by the
             target as well, besides the bundle's test texts, to count those that differ.

@@ -18,7 +18,11 @@ def export(
     *,
     target: Annotated[
         str | None,
-        typer.Option("--for", help="mediapipe: MediaPipe Tasks on Android, iOS, web and Python."),
+        typer.Option(
+            "--for",
+            help="mediapipe: MediaPipe Tasks on Android, iOS, web and Python; micro: TensorFlow "
+            "Lite Micro.",
+        ),
     ] = None,
     out_dir: Annotated[Path | None, typer.Option("--out", help="Folder to write.")] = None,
     check: Annotated[

@@ -18,7 +18,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgeseq_converters.convert.tflite.quantization import Quantization, pack_int4
 
-Dtype = Literal["float32", "float16", "int64", "int32", "int16", "int8", "int4", "bool"]
+Dtype = Literal["float32", "float16", "int64", "int32", "int16", "int8", "int4", "bool", "resource"]
 TYPES: dict[Dtype, int] = {
     "float32": schema.TensorType.FLOAT32,
     "float16": schema.TensorType.FLOAT16,
@@ -28,6 +28,7 @@ TYPES: dict[Dtype, int] = {
     "int8": schema.TensorType.INT8,
     "int4": schema.TensorType.INT4,
     "bool": schema.TensorType.BOOL,
+    "resource": schema.TensorType.RESOURCE,
 }
 ALIGNMENT_BYTES = 16
 """The schema's `force_align` of a buffer: a runtime uses weights where they lie in the file."""

@@ -1,0 +1,83 @@
+"""Runs an exported graph in TensorFlow Lite Micro's own interpreter, in a child process.
+
+The interpreter trusts its file: what it gets was checked before, and a crash ends only the child.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from edgeseq.errors import ConversionError, DeviceError, StepError
+from edgeseq.formats.drafts import temporary_folder
+from edgeseq.progress import ProgressCallback, no_progress
+from edgeseq.subprocesses.job_processes import JobRequest, run_job
+from edgeseq_converters.models.arrays import FloatArray
+
+PACKAGE = "tflite-micro"
+_CHILD = (sys.executable, "-m", "edgeseq_converters.export.micro.micro_child")
+_ARENA = re.compile(r"Arena allocation total (\d+) bytes")
+
+
+class MicroRun(msgspec.Struct, frozen=True):
+    """`outputs` [texts, labels] are the logits after the last token of each text; `arena_bytes` is
+    what the interpreter allocated, on this machine of 64 bits."""
+
+    outputs: FloatArray
+    arena_bytes: int
+
+
+def is_installed() -> bool:
+    """Whether this Python has the interpreter."""
+    return importlib.util.find_spec("tflite_micro") is not None
+
+
+def runtime_name() -> str:
+    """The runtime with its version; raises `DeviceError` when it is not installed."""
+    if not is_installed():
+        raise DeviceError(
+            "TensorFlow Lite Micro's interpreter is not installed",
+            where="this Python",
+            expected=f"{PACKAGE}, which has wheels for Linux on x86-64",
+            fix="pip install 'edgeseq[micro]'",
+        )
+    return f"{PACKAGE} {importlib.metadata.version(PACKAGE)}"
+
+
+def run_micro(
+    path: Path, token_ids: Sequence[Sequence[int]], *, progress: ProgressCallback = no_progress
+) -> MicroRun:
+    """Feeds each text token by token, with a reset before it.
+
+    Raises `DeviceError` when the interpreter is not installed, and `ConversionError` when it
+    refuses the file or dies on it.
+    """
+    runtime_name()
+    with temporary_folder() as folder:
+        log = folder / "log"
+        arguments = {
+            "path": str(path.absolute()),
+            "token_ids": [list(ids) for ids in token_ids],
+            "outputs_path": str(folder / "outputs"),
+        }
+        job = JobRequest("run the model in TensorFlow Lite Micro", arguments)
+        try:
+            answer, _ = run_job(job, log=log, cwd=folder, progress=progress, command=_CHILD)
+        except StepError as failure:
+            text = log.read_text(encoding="utf-8", errors="replace").strip()
+            raise ConversionError(
+                "TensorFlow Lite Micro does not run the model",
+                where=path,
+                found=text.splitlines()[-1][:300] if text else failure.what,
+                fix="export the bundle again",
+            ) from failure
+        outputs = np.fromfile(folder / "outputs", np.float32).reshape(answer["shape"])
+        allocated = _ARENA.findall(log.read_text(encoding="utf-8", errors="replace"))
+    return MicroRun(outputs, int(allocated[-1]))

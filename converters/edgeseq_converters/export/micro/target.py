@@ -1,0 +1,222 @@
+"""The target `micro`: an int8 LSTM for TensorFlow Lite Micro, fed token by token."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edgeseq.errors import RefusedError
+from edgeseq.formats.bundle import BundleFiles, check_model
+from edgeseq.formats.export_folder import ExportExample, ExportFolder, ExportGolden
+from edgeseq.formats.export_target import ExportContents, ExportOptions, RuntimeOutputs
+from edgeseq.formats.runner_file import UnsupportedTokenizerError
+from edgeseq.formats.storage import read_bytes
+from edgeseq.formats.tflite_file import read_tflite
+from edgeseq.runtime.text_tokenizer import TextTokenizer
+from edgeseq_converters.convert.verify.interpreter_process import ModelFile, run_model
+from edgeseq_converters.export.micro.c_sources import MicroSources
+from edgeseq_converters.export.micro.micro_readme import readme
+from edgeseq_converters.export.micro.micro_runtime import (
+    MicroRun,
+    is_installed,
+    run_micro,
+    runtime_name,
+)
+from edgeseq_converters.export.micro.one_token_graph import (
+    FIX,
+    OneTokenModel,
+    one_token_model,
+)
+from edgeseq_converters.export.micro.tokenizer_check import find_c_compiler, tokenize_in_c
+from edgeseq_converters.export.micro.vocabulary_table import VocabularyTable, vocabulary_table
+from edgeseq_converters.models.arrays import FloatArray
+
+NEEDED_RECIPE, NEEDED_LOWERING = "static_wi8_ai8", "fused"
+
+
+class MicroTarget:
+    """See `edgeseq.formats.export_target.ExportTarget`."""
+
+    def export(self, bundle: BundleFiles, folder: Path, options: ExportOptions) -> ExportContents:
+        """Writes the model, its C files and the vocabulary to `folder`; raises `RefusedError`."""
+        check_bundle(bundle)
+        content = read_bytes(bundle.model_path, error=RefusedError)
+        model = one_token_model(content, where=bundle.model_path)
+        tokenizer = TextTokenizer.from_file(str(bundle.tokenizer_path), bundle.manifest.max_tokens)
+        golden_ids = [example.token_ids for example in bundle.golden.examples]
+        test_texts = [example.text for example in bundle.read_examples()]
+        token_ids = [*golden_ids, *map(tokenizer.token_ids, test_texts)]
+        expected = np.stack(_run_bundle(bundle, token_ids))
+        run = _measure(model, folder, token_ids)
+        golden = _golden(bundle, expected, run)
+        vocabulary, reason = _vocabulary(bundle)
+        sources = MicroSources(
+            model=model,
+            labels=bundle.labels,
+            num_token_ids=bundle.manifest.vocabulary_size,
+            arena_bytes=None if run is None else run.arena_bytes,
+            vocabulary=vocabulary,
+            examples=golden.examples,
+            tolerance=golden.tolerance,
+        )
+        sources.write(folder)
+        notes = [_agreement_note(expected, run, len(golden_ids), model.logit_step)]
+        if vocabulary is None:
+            notes.append(f"no tokenizer in C: {reason}; the app gives token ids")
+        else:
+            texts = [*test_texts, *options.texts]
+            notes.append(_tokenizer_note(folder, texts, tokenizer))
+        return ExportContents(
+            golden=golden,
+            readme=readme(bundle, sources, notes),
+            notes=tuple(notes),
+            settings=settings(sources),
+        )
+
+    def run_golden(self, export: ExportFolder) -> RuntimeOutputs:
+        """Runs the golden texts in the interpreter of PyPI's `tflite-micro`, and the C tokenizer
+        where there is a compiler."""
+        name = runtime_name()
+        path = export.path / "model.tflite"
+        read_tflite(path)
+        examples = export.golden.examples
+        run = run_micro(path, [example.token_ids for example in examples])
+        outputs = tuple(tuple(row.tolist()) for row in run.outputs)
+        return RuntimeOutputs(name, outputs, tuple(_tokenizer_findings(export)))
+
+
+TARGET = MicroTarget()
+
+
+def check_bundle(bundle: BundleFiles) -> None:
+    """Raises `RefusedError`, saying why and what to convert, for a bundle whose manifest tells
+    that a microcontroller cannot run it."""
+    manifest = bundle.manifest
+    reason, fix = "", FIX
+    if manifest.arch != "lstm":
+        reason = (
+            "attention needs all tokens of a text at once, and TensorFlow Lite Micro has tensors "
+            "of fixed shapes and no GELU"
+        )
+        fix = "train an LSTM for it (--arch lstm --set bidirectional=false), then " + FIX
+    elif bundle.head != "text-classification":
+        reason, fix = f"its task is {manifest.task}", "export a text classifier"
+    elif manifest.recipe != NEEDED_RECIPE:
+        reason = (
+            f"recipe {manifest.recipe}: TensorFlow Lite Micro has no products of float "
+            "activations with int8 weights, and a microcontroller no room for float32"
+        )
+    elif manifest.lowering != NEEDED_LOWERING:
+        reason = (
+            f"lowering {manifest.lowering}: only the fused LSTM operator keeps its state between "
+            "two tokens"
+        )
+    if reason:
+        raise RefusedError(
+            "a microcontroller cannot run this bundle", where=bundle.path, found=reason, fix=fix
+        )
+    check_model(bundle)
+
+
+def settings(sources: MicroSources) -> dict[str, int | float | list[str] | None]:
+    """What export.json says of the target: bytes of flash and memory, and the operators."""
+    return {
+        "arena_bytes": sources.arena_bytes,
+        "model_bytes": sources.model.size_bytes,
+        "vocabulary_bytes": None if sources.vocabulary is None else sources.vocabulary.size_bytes,
+        "logit_step": sources.model.logit_step,
+        "operators": list(sources.model.operators),
+    }
+
+
+def _run_bundle(bundle: BundleFiles, token_ids: Sequence[Sequence[int]]) -> list[FloatArray]:
+    """The logits [labels] of the bundle's own file in LiteRT, by text."""
+    signature = bundle.manifest.signature
+    file = ModelFile(
+        bundle.model_path,
+        bundle.model_path,
+        signature_key=signature.key,
+        output=signature.outputs[0].name,
+        width=len(bundle.labels),
+        per_token=False,
+    )
+    return run_model(file, token_ids, stage="run the bundle in LiteRT")
+
+
+def _measure(
+    model: OneTokenModel, folder: Path, token_ids: Sequence[Sequence[int]]
+) -> MicroRun | None:
+    """The same texts in TensorFlow Lite Micro; None where it is not installed."""
+    if not is_installed():
+        return None
+    path = folder / "model.tflite"
+    path.write_bytes(model.content)
+    return run_micro(path, token_ids)
+
+
+def _golden(bundle: BundleFiles, expected: FloatArray, run: MicroRun | None) -> ExportGolden:
+    """LiteRT's logits; the tolerance is what all texts differed by in the two runtimes, and
+    without the second one what the recipe allows."""
+    tolerance = bundle.golden.tolerance
+    if run is not None:
+        tolerance = float(np.abs(run.outputs - expected).max())
+    examples = tuple(
+        ExportExample(example.text, example.token_ids, tuple(logits.tolist()))
+        for example, logits in zip(bundle.golden.examples, expected, strict=False)
+    )
+    version = importlib.metadata.version("ai-edge-litert")
+    return ExportGolden("logits", f"ai-edge-litert {version}", tolerance, examples)
+
+
+def _agreement_note(
+    expected: FloatArray, run: MicroRun | None, num_golden: int, step: float
+) -> str:
+    if run is None:
+        return "not measured in TensorFlow Lite Micro: pip install 'edgeseq[micro]'"
+    wanted, outputs = expected[num_golden:], run.outputs[num_golden:]
+    differences = np.abs(outputs - wanted).max(axis=1)
+    same_label = (outputs.argmax(axis=1) == wanted.argmax(axis=1)).sum()
+    return (
+        f"{len(wanted):,} test texts in {runtime_name()}: {(differences == 0).sum():,} have the "
+        f"logits of LiteRT to the last digit, {same_label:,} its label; the largest difference is "
+        f"{differences.max() / step:.0f} steps of int8"
+    )
+
+
+def _vocabulary(bundle: BundleFiles) -> tuple[VocabularyTable | None, str]:
+    tokenizer_json = bundle.tokenizer_path.read_text(encoding="utf-8")
+    try:
+        return vocabulary_table(tokenizer_json, bundle.manifest.max_tokens), ""
+    except UnsupportedTokenizerError as unsupported:
+        return None, str(unsupported)
+
+
+def _tokenizer_note(folder: Path, texts: Sequence[str], tokenizer: TextTokenizer) -> str:
+    compiler = find_c_compiler()
+    if compiler is None:
+        return "the C tokenizer is not compared with the bundle's: there is no C compiler here"
+    answers = tokenize_in_c(folder, texts, compiler)
+    different = [
+        text for text, ids in zip(texts, answers, strict=True) if ids != tokenizer.token_ids(text)
+    ]
+    in_ascii = sum(text.isascii() for text in different)
+    return (
+        f"{len(different):,} of {len(texts):,} texts have other tokens in C, {in_ascii:,} of them "
+        "in ASCII: it lower-cases and splits at punctuation in ASCII alone"
+    )
+
+
+def _tokenizer_findings(export: ExportFolder) -> list[str]:
+    compiler = find_c_compiler()
+    if compiler is None or "tokenizer.c" not in export.manifest.files:
+        return []
+    examples = [example for example in export.golden.examples if example.text.isascii()]
+    answers = tokenize_in_c(export.path, [example.text for example in examples], compiler)
+    return [
+        f"the C tokenizer gives other tokens: {example.text[:60]!r}"
+        for example, ids in zip(examples, answers, strict=True)
+        if ids != list(example.token_ids)
+    ]

@@ -1,0 +1,201 @@
+"""Exports for microcontrollers, run in TensorFlow Lite Micro's own interpreter."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from edgeseq.errors import RefusedError
+from edgeseq.formats.bundle import BundleFiles, read_bundle
+from edgeseq.formats.export_folder import ExportFolder, ExportManifest, write_export_files
+from edgeseq.formats.export_target import ExportOptions
+from edgeseq.formats.trained_model import write_model_folder
+from edgeseq_converters.convert.import_model import load_model
+from edgeseq_converters.convert.pipeline import convert
+from edgeseq_converters.convert.plan import ConversionOptions
+from edgeseq_converters.export.micro.micro_runtime import is_installed, run_micro
+from edgeseq_converters.export.micro.target import TARGET
+from edgeseq_converters.export.micro.tokenizer_check import find_c_compiler, tokenize_in_c
+from edgeseq_converters.export.micro.vocabulary_table import vocabulary_table
+
+from ..conftest import Make
+
+needs_interpreter = pytest.mark.skipif(not is_installed(), reason="needs tflite-micro")
+needs_compiler = pytest.mark.skipif(find_c_compiler() is None, reason="needs a C compiler")
+
+
+def make_bundle(
+    make: Make,
+    folder: Path,
+    *,
+    recipe: str = "static_wi8_ai8",
+    lowering: str = "fused",
+    **lstm: Any,
+) -> BundleFiles:
+    """A bundle of an LSTM with random weights."""
+    write_model_folder(folder / "model", make.lstm(**lstm))
+    options = ConversionOptions(recipes=(recipe,), lowerings=(lowering,))
+    convert(load_model(folder / "model"), make.dataset(), folder / "bundle", options)
+    return read_bundle(folder / "bundle")
+
+
+def export(bundle: BundleFiles, folder: Path) -> ExportFolder:
+    """What `edgeseq export --for micro` writes."""
+    folder.mkdir()
+    contents = TARGET.export(bundle, folder, ExportOptions())
+    manifest = ExportManifest(
+        target="micro",
+        bundle=bundle.manifest.name,
+        bundle_sha256="0" * 64,
+        task=bundle.manifest.task,
+        recipe=bundle.manifest.recipe,
+        lowering=bundle.manifest.lowering,
+        labels=bundle.labels,
+        files={},
+        edgeseq_version="0",
+        notes=contents.notes,
+        settings=contents.settings,
+    )
+    manifest = write_export_files(folder, manifest, contents.golden, contents.readme)
+    return ExportFolder(folder, manifest, contents.golden)
+
+
+@pytest.fixture(scope="module")
+def maximum(tmp_path_factory: pytest.TempPathFactory, make_models: Make) -> ExportFolder:
+    """Two layers under a maximum, whose running value is a resource variable."""
+    folder = tmp_path_factory.mktemp("micro")
+    return export(make_bundle(make_models, folder, layers=2), folder / "export")
+
+
+@pytest.fixture(scope="module")
+def make_models() -> Make:
+    return Make()
+
+
+@needs_interpreter
+@pytest.mark.parametrize(("pooling", "layers"), [("last", 1), ("max", 2)])
+def test_the_interpreter_answers_as_litert(
+    pooling: str, layers: int, make: Make, tmp_path: Path
+) -> None:
+    bundle = make_bundle(make, tmp_path, pooling=pooling, layers=layers)
+    exported = export(bundle, tmp_path / "export")
+    outputs = TARGET.run_golden(exported)
+    assert not outputs.findings
+    golden = np.array([example.output for example in exported.golden.examples])
+    assert np.abs(golden - outputs.outputs).max() <= exported.golden.tolerance
+    # The sigmoid and tanh of the two runtimes differ in the last of 16 bits.
+    settings = exported.manifest.settings
+    assert exported.golden.tolerance <= 2.01 * settings["logit_step"]
+    assert (golden.argmax(axis=1) == np.array(outputs.outputs).argmax(axis=1)).all()
+    assert 1000 < settings["arena_bytes"] < 10_000
+
+
+@needs_interpreter
+def test_texts_do_not_see_each_other(maximum: ExportFolder) -> None:
+    ids = [example.token_ids for example in maximum.golden.examples]
+    path = maximum.path / "model.tflite"
+    forward, backward = run_micro(path, ids), run_micro(path, ids[::-1])
+    assert (forward.outputs == backward.outputs[::-1]).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "reason", "fix"),
+    [
+        ({"bidirectional": True}, "bidirectional", "--set bidirectional=false"),
+        ({"pooling": "mean"}, "mean over all tokens", "--set pooling=max"),
+        ({"recipe": "dynamic_wi8_afp32"}, "recipe dynamic_wi8_afp32", "--recipe static_wi8_ai8"),
+        ({"lowering": "loop"}, "lowering loop", "--lowering fused"),
+    ],
+)
+def test_refuses_what_a_microcontroller_cannot_run(
+    options: dict[str, Any], reason: str, fix: str, make: Make, tmp_path: Path
+) -> None:
+    bundle = make_bundle(make, tmp_path, **options)
+    with pytest.raises(RefusedError) as refused:
+        export(bundle, tmp_path / "export")
+    assert reason in str(refused.value)
+    assert fix in str(refused.value)
+
+
+def tokenizer_of(kind: str) -> Tokenizer:
+    """A small tokenizer of one of the kinds that a table can hold."""
+    if kind == "wordpiece":
+        pieces = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "tea", "##pot", "##s", "the", ".", "'", "é")
+        tokenizer = Tokenizer(
+            models.WordPiece(
+                {piece: number for number, piece in enumerate(pieces)}, unk_token="[UNK]"
+            )
+        )
+        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=False)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        )
+        return tokenizer
+    if kind == "characters":
+        vocabulary = {"?": 0} | {letter: n for n, letter in enumerate(" abcdehopstTé", start=1)}
+        tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="?"))
+        tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+        return tokenizer
+    words = {"the": 0, "tea_pot": 1, "...": 2, "The": 3, "?": 4, "don": 5, "pot,": 6, "'": 7}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="?"))
+    split = {"words": pre_tokenizers.Whitespace(), "spaces": pre_tokenizers.WhitespaceSplit()}
+    tokenizer.pre_tokenizer = split[kind]
+    return tokenizer
+
+
+@needs_compiler
+@pytest.mark.parametrize("kind", ["wordpiece", "characters", "words", "spaces"])
+def test_the_c_tokenizer_is_the_bundles(kind: str, maximum: ExportFolder, tmp_path: Path) -> None:
+    compiler = find_c_compiler()
+    assert compiler is not None
+    tokenizer = tokenizer_of(kind)
+    tokenizer.enable_truncation(8)
+    table = vocabulary_table(tokenizer.to_str(), 8)
+    for name in ("tokenizer.c", "tokenizer.h", "tokenize_texts.c"):
+        (tmp_path / name).write_bytes((maximum.path / name).read_bytes())
+    (tmp_path / "vocabulary.h").write_text(table.header())
+    (tmp_path / "vocabulary.c").write_text(table.source())
+    texts = [
+        *("the teapots.", "The tea_pot, don't...", "teapotsteapots thethe", "pot, \t the\x01 the"),
+        *("the " * 20, "x" * 500, "TEAPOT'S", "thé é", "a\nb", "...", "teapot?!"),
+    ]
+    expected = [tokenizer.encode(text).ids for text in texts]
+    assert tokenize_in_c(tmp_path, texts, compiler) == expected
+    # An empty text is read as one unknown token, as edgeseq.runtime.text_tokenizer has it.
+    empty = tokenizer.encode("").ids or [tokenizer.token_to_id(tokenizer.model.unk_token)]
+    assert tokenize_in_c(tmp_path, [""], compiler) == [empty]
+
+
+@needs_compiler
+def test_golden_tokens_come_from_the_exported_tokenizer(maximum: ExportFolder) -> None:
+    compiler = find_c_compiler()
+    assert compiler is not None
+    examples = maximum.golden.examples
+    answers = tokenize_in_c(maximum.path, [example.text for example in examples], compiler)
+    assert answers == [list(example.token_ids) for example in examples]
+
+
+@needs_compiler
+def test_data_files_are_the_model(maximum: ExportFolder, tmp_path: Path) -> None:
+    compiler = find_c_compiler()
+    assert compiler is not None
+    model = maximum.path / "model.tflite"
+    program = tmp_path / "dump.cc"
+    size = model.stat().st_size
+    program.write_text(
+        '#include <cstdio>\n#include "model_data.h"\n'
+        f"int main() {{ return std::fwrite(g_model_data, 1, {size}, stdout) != {size}; }}\n"
+    )
+    command = [*compiler, "-std=c++17", "-Wall", "-Wextra", "-Werror", "-x", "c++"]
+    sources = [str(program), str(maximum.path / "model_data.cc")]
+    subprocess.run(
+        [*command, *sources, "-I", str(maximum.path), "-o", str(tmp_path / "dump")], check=True
+    )
+    dumped = subprocess.run([tmp_path / "dump"], capture_output=True, check=True).stdout
+    assert dumped == model.read_bytes()
