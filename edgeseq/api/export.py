@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -26,6 +27,7 @@ from edgeseq.formats.storage import new_folder, sha256_file
 
 TARGETS: dict[str, str] = {
     "micro": "edgeseq_converters.export.micro.target",
+    "web": "edgeseq_converters.export.web.target",
 }
 """The module of each target, imported when it is used: one half may be missing on a machine."""
 
@@ -57,18 +59,21 @@ def export(
     out: str | Path,
     data: DatasetSource | None = None,
     data_dir: str | Path | None = None,
+    lengths: Sequence[int] = (),
     overwrite: bool = False,
 ) -> ExportFolder:
     """Export a bundle to a folder of files that an app runs as they are.
 
     Args:
         bundle: A bundle, or the path of one.
-        target: Where the app runs: `mediapipe` (MediaPipe Tasks: Android, iOS, web, Python) or
-            `micro` (TensorFlow Lite Micro).
+        target: Where the app runs: `mediapipe` (MediaPipe Tasks: Android, iOS, web, Python),
+            `web` (a page of its own, in LiteRT.js) or `micro` (TensorFlow Lite Micro).
         out: The folder to write.
         data: A data set (or what `load_dataset` takes) whose validation texts are tokenized by the
             target as well, besides the bundle's test texts, to count those that differ.
         data_dir: Folder of local copies of data.
+        lengths: For `web`: lengths in tokens to fix, each a signature over shared weights; by
+            default doubled from 16 to the bundle's longest input.
         overwrite: Overwrite `out` if it is an export.
 
     Returns:
@@ -91,7 +96,7 @@ def export(
         open_bundle(bundle_path(bundle)) as opened,
         new_folder(out, overwrite=overwrite, marker=MANIFEST) as draft,
     ):
-        contents = exporter.export(opened, draft, ExportOptions(texts))
+        contents = exporter.export(opened, draft, ExportOptions(texts, tuple(lengths)))
         manifest = msgspec.structs.replace(
             _manifest(opened, target), notes=contents.notes, settings=contents.settings
         )

@@ -20,8 +20,8 @@ def export(
         str | None,
         typer.Option(
             "--for",
-            help="mediapipe: MediaPipe Tasks on Android, iOS, web and Python; micro: TensorFlow "
-            "Lite Micro.",
+            help="mediapipe: MediaPipe Tasks on Android, iOS, web and Python; web: a page of its "
+            "own that answers and measures; micro: TensorFlow Lite Micro.",
         ),
     ] = None,
     out_dir: Annotated[Path | None, typer.Option("--out", help="Folder to write.")] = None,
@@ -46,6 +46,14 @@ def export(
             "--data-dir", envvar="EDGESEQ_DATA", help="Folder with local copies of data sets."
         ),
     ] = None,
+    length: Annotated[
+        str | None,
+        typer.Option(
+            "--length",
+            help="For web: lengths in tokens to fix, such as 16,32,64,128 (one signature each, "
+            "weights shared); default: doubled from 16 to the bundle's longest input.",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Overwrite the output if it exists.")
     ] = False,
@@ -66,7 +74,13 @@ def export(
             fix="edgeseq export BUNDLE --for TARGET --out FOLDER",
         )
     exported = es.export(
-        bundle, target, out=out_dir, data=data, data_dir=data_dir, overwrite=overwrite
+        bundle,
+        target,
+        out=out_dir,
+        data=data,
+        data_dir=data_dir,
+        lengths=_lengths(length),
+        overwrite=overwrite,
     )
     if json:
         print_json(exported.manifest)
@@ -76,6 +90,17 @@ def export(
         out.print(line, markup=False, soft_wrap=True)
     for note in exported.manifest.notes:
         print_note(note)
+
+
+def _lengths(text: str | None) -> tuple[int, ...]:
+    if text is None:
+        return ()
+    parts = text.split(",")
+    if not all(part.isascii() and part.isdigit() and len(part) < 8 for part in parts):
+        raise InputError(
+            "are not lengths", where="--length", found=text, expected="numbers such as 16,32,64,128"
+        )
+    return tuple(map(int, parts))
 
 
 def _check(folder: Path, *, json: bool) -> None:

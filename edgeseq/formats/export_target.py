@@ -13,9 +13,11 @@ from edgeseq.formats.export_folder import ExportFolder, ExportGolden
 
 class ExportOptions(msgspec.Struct, frozen=True):
     """What a user may choose: `texts` are read by the target's tokenizer as well as by the
-    bundle's, besides the bundle's own test texts, to count those that differ."""
+    bundle's, besides the bundle's own test texts, to count those that differ; `lengths` are the
+    lengths in tokens to fix, for a target that has fixed ones (default: the target's choice)."""
 
     texts: tuple[str, ...] = ()
+    lengths: tuple[int, ...] = ()
 
 
 class ExportContents(msgspec.Struct, frozen=True):

@@ -26,10 +26,11 @@ from edgeseq.tasks.predictions import Predictions
 
 SCHEMA_VERSION = 3
 
-Runner = Literal["native", "python", "benchmark_model"]
-"""The program that ran the model: the C runner, a Python process, or TFLite's own tool."""
+Runner = Literal["native", "python", "benchmark_model", "browser"]
+"""The program that ran the model: the C runner, a Python process, TFLite's own tool, or a page."""
 RUNNER_TITLES: dict[Runner, str] = {
-    "native": "native process", "python": "Python process", "benchmark_model": "benchmark_model"
+    "native": "native process", "python": "Python process", "benchmark_model": "benchmark_model",
+    "browser": "browser",
 }  # fmt: skip
 
 
@@ -55,10 +56,13 @@ class RuntimeInfo(msgspec.Struct, frozen=True):
     """The TFLite runtime that ran the models, and the Python that ran it.
 
     On a phone both are the native tool `benchmark_model`: `version` is the head of its SHA-256,
-    because it does not report its release, and `python` is `none`.
+    because it does not report its release, and `python` is `none`. In a browser `python` is `none`
+    too.
     """
 
-    package: Literal["ai-edge-litert", "tflite-runtime", "tensorflow", "benchmark_model"]
+    package: Literal[
+        "ai-edge-litert", "tflite-runtime", "tensorflow", "benchmark_model", "@litertjs/core"
+    ]
     version: str
     python: str
     delegate: str = "xnnpack"

@@ -10,9 +10,9 @@ from typing import Literal
 
 from edgeseq.errors import BundleError, DeviceError, EdgeseqError, OutputError
 from edgeseq.formats.bundle import BundleFiles
+from edgeseq.formats.bundle_identity import bundle_identity
 from edgeseq.formats.memory_limits import LimitedRun, WorkingMemorySearch
 from edgeseq.formats.result import (
-    BundleIdentity,
     ColdStart,
     EnergyWindow,
     Finding,
@@ -270,34 +270,3 @@ class Subject:
             energy=self.energy,
             working_memory=self.working_memory,
         )
-
-
-def bundle_identity(bundle: BundleFiles) -> BundleIdentity:
-    """The measured bundle, as a result records it."""
-    manifest = bundle.manifest
-    provenance = {
-        "created_utc": manifest.provenance.created_utc,
-        "source": manifest.provenance.source,
-        "source_sha256": manifest.provenance.source_sha256,
-        "teacher": manifest.provenance.teacher,
-        "seed": manifest.provenance.training.get("seed"),
-        "float_label_agreement": manifest.fidelity.label_agreement,
-        "float_max_abs_error": manifest.fidelity.max_abs_error,
-        "float_score": manifest.fidelity.float_score,
-    }
-    return BundleIdentity(
-        name=manifest.name,
-        task=manifest.task,
-        arch=manifest.arch,
-        recipe=manifest.recipe,
-        lowering=manifest.lowering,
-        parameters=manifest.parameters,
-        labels=bundle.labels,
-        size_bytes=bundle.size_bytes,
-        model_size_bytes=manifest.files["model.tflite"].size_bytes,
-        model_sha256=bundle.model_sha256,
-        data_name=manifest.provenance.data_name,
-        data_sha256=manifest.provenance.data_sha256,
-        max_tokens=manifest.max_tokens,
-        provenance={name: str(value) for name, value in provenance.items() if value is not None},
-    )

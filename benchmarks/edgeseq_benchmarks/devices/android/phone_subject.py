@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgeseq.errors import BundleError
 from edgeseq.formats.bundle import BundleFiles, check_model
+from edgeseq.formats.bundle_identity import bundle_identity
 from edgeseq.formats.result import ColdStart, LengthPoint, Queries, Run, Settings
 from edgeseq.runtime import PADDING_ID
 from edgeseq.runtime.text_tokenizer import TextTokenizer
@@ -11,7 +12,7 @@ from edgeseq.tasks.examples import TextExample
 from edgeseq.tasks.predictions import Predictions
 from edgeseq_benchmarks.bench import validity
 from edgeseq_benchmarks.bench.bundle_checks import check_signature, check_tokenizer
-from edgeseq_benchmarks.bench.subject import Subject, bundle_identity
+from edgeseq_benchmarks.bench.subject import Subject
 from edgeseq_benchmarks.devices.android.benchmark_model import (
     CLOCK_NS,
     TIMED_RUNS,

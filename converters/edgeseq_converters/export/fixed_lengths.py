@@ -1,0 +1,369 @@
+"""Fixed lengths for a file whose sequence axis is open: one signature per length, weights once.
+
+Browsers, MediaPipe and most accelerators take fixed shapes alone. Each length gets a copy of the
+graph in which every shape is known; constants are stored once for all of them. A text that is
+shorter than the length is filled up on its right with the id −1, as for the lowering `unrolled`.
+
+A copy looks past the padding as the lowerings do (`convert.lower.recurrent.layers.padded_flow`):
+the number of tokens is counted instead of read from the shape, a softmax over the tokens gets
+−1e9 where there is padding, and a pooling over them leaves it out. Which operators these are is
+told by the open axis of their inputs; a loop runs for the counted tokens alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from edgeseq.errors import ConversionError
+from edgeseq.runtime import PADDING_ID
+from edgeseq_converters.convert.lower.recurrent.layers import MASKED, padded_flow, real_length
+from edgeseq_converters.convert.tflite import operators as op
+from edgeseq_converters.convert.tflite.model import TYPES, Dtype, Graph, GraphTensor, Writer
+from edgeseq_converters.convert.tflite.quantization import Quantization
+
+Shape = tuple[int, ...]
+_OPERATORS = {
+    value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)
+}
+_DTYPES: dict[int, Dtype] = {number: name for name, number in TYPES.items()}
+_NOT_COPIED = frozenset(("UNIDIRECTIONAL_SEQUENCE_LSTM", "REVERSE_V2", "IF", "CALL_ONCE"))
+"""Operators with a state, or whose padding would come first."""
+
+
+def signature_key(length: int) -> str:
+    """The name of the signature that takes `length` tokens."""
+    return f"tokens_{length}"
+
+
+def fix_lengths(content: bytes, lengths: Sequence[int], *, where: str) -> bytes:
+    """The file `content` with a signature per length (`signature_key`) in place of its one.
+
+    Each takes `input_ids` int32 [1, length], filled up with −1 on its right, and gives the outputs
+    of the signature in `content` at that length.
+
+    Args:
+        content: A file of one signature with one input int32 [1, −1].
+        lengths: Numbers of tokens, different ones.
+        where: What an error names.
+
+    Raises:
+        ConversionError: The file has another signature, or an operator that has no fixed length.
+    """
+    source = _read_model(content, where)
+    writer = Writer(f"{source.description}, fixed lengths")
+    for length in lengths:
+        graph = writer.graph(signature_key(length))
+        ids = graph.input(source.input_name, "int32", (1, length))
+        copy = _GraphCopy(source, writer, graph, source.main, {source.input_index: ids})
+        copy.run(pads=True)
+        outputs = {name: copy.tensors[index] for name, index in source.outputs.items()}
+        graph.outputs = list(outputs.values())
+        writer.add_signature(signature_key(length), {source.input_name: ids}, outputs)
+    return writer.pack()
+
+
+@dataclass(frozen=True)
+class _SourceModel:
+    """The file that is copied; `main` is the subgraph of its signature."""
+
+    model: Any
+    codes: list[tuple[str, int]]
+    description: str
+    main: Any
+    input_name: str
+    input_index: int
+    outputs: dict[str, int]
+    where: str
+
+    def content(self, tensor: Any) -> bytes:
+        """The constant content of a tensor; empty for one that is computed."""
+        data = self.model.buffers[tensor.buffer].data
+        return b"" if data is None or len(data) == 0 else bytes(bytearray(data))
+
+
+def _read_model(content: bytes, where: str) -> _SourceModel:
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    signatures = model.signatureDefs or []
+    inputs = signatures[0].inputs if signatures else []
+    if len(signatures) != 1 or len(inputs) != 1:
+        raise ConversionError(
+            "has no single signature of one input",
+            where=where,
+            found=f"{len(signatures)} signatures, {len(inputs)} inputs",
+            fix="export a bundle that classifies texts",
+        )
+    (signature,) = signatures
+    main = model.subgraphs[signature.subgraphIndex]
+    input_index = inputs[0].tensorIndex
+    if _declared_shape(main.tensors[input_index]) != (1, -1):
+        raise ConversionError(
+            "has no open length that could be fixed",
+            where=where,
+            found=f"input {list(_declared_shape(main.tensors[input_index]))}",
+            expected="[1, -1]",
+            fix="leave out --length",
+        )
+    codes = [
+        (_OPERATORS[max(code.builtinCode, code.deprecatedBuiltinCode)], code.version)
+        for code in model.operatorCodes
+    ]
+    return _SourceModel(
+        model,
+        codes,
+        _text(model.description),
+        main,
+        _text(inputs[0].name),
+        input_index,
+        {_text(entry.name): entry.tensorIndex for entry in signature.outputs},
+        where,
+    )
+
+
+class _Padding(NamedTuple):
+    """Which of the tokens are real: `length` int32 [1], `mask` float32 [n, 1], `bias` float32 [n],
+    0 or −1e9; `repeated` int32 [n] has the last real position in the place of padding."""
+
+    length: GraphTensor
+    mask: GraphTensor
+    bias: GraphTensor
+    repeated: GraphTensor
+
+
+@dataclass
+class _GraphCopy:
+    """A copy of one subgraph with known shapes; `tensors` are those of it by their old index."""
+
+    source: _SourceModel
+    writer: Writer
+    graph: Graph
+    old: Any
+    tensors: dict[int, GraphTensor]
+    padding: _Padding | None = None
+
+    def run(self, *, pads: bool) -> None:
+        """Copies the operators in their order; with `pads`, the input may have padding."""
+        for operator in self._live_operators(pads):
+            name, version = self.source.codes[operator.opcodeIndex]
+            if name in _NOT_COPIED or operator.builtinOptions2 is not None:
+                raise ConversionError(
+                    "has an operator that cannot look past padding",
+                    where=self.source.where,
+                    found=name,
+                    fix="export a bundle of --lowering loop",
+                )
+            if name == "SHAPE" and self.padding is not None:
+                self.tensors[operator.outputs[0]] = self.padding.length
+            elif name == "CUMSUM" and self.padding is not None:
+                count = self._shape_like(operator, 0)
+                self.tensors[operator.outputs[0]] = self.graph.constant(
+                    "positions", np.arange(prod(count), dtype=np.int32)
+                )
+            else:
+                self._copy(operator, name, version)
+            if pads and self.padding is None and name == "RESHAPE":
+                flat = operator.outputs[0]
+                self.tensors[flat] = self._look_past_padding(self.tensors[flat])
+
+    def _live_operators(self, pads: bool) -> list[Any]:
+        """The operators that an output depends on, without those that count the open axis."""
+        needed = set(self.old.outputs)
+        live = []
+        for operator in reversed(self.old.operators):
+            if needed.isdisjoint(operator.outputs):
+                continue
+            live.append(operator)
+            counts = self.source.codes[operator.opcodeIndex][0] in ("SHAPE", "CUMSUM")
+            if not (pads and counts):
+                needed.update(operator.inputs)
+        return live[::-1]
+
+    def _look_past_padding(self, ids: GraphTensor) -> GraphTensor:
+        """The ids int32 [n] with 0 in the place of padding; sets `padding`."""
+        length = real_length(ids, above=PADDING_ID)
+        ids = op.elementwise("MAXIMUM", ids, self.graph.ints(0))
+        real = padded_flow(ids, length, ids).padding
+        if real is None:
+            raise ValueError("a padded flow has its padding")
+        one = self.graph.constant("one", np.ones(1, np.float32))
+        hidden = op.elementwise("SUB", op.reshape(real.mask, ids.shape), one)
+        bias = op.multiply(hidden, self.graph.constant("masked", np.asarray([-MASKED])))
+        self.padding = _Padding(length, real.mask, bias, real.repeated)
+        return ids
+
+    def _copy(self, operator: Any, name: str, version: int) -> None:
+        inputs = [None if index < 0 else self._tensor(index) for index in operator.inputs]
+        if name == "WHILE":
+            self._copy_loop(operator, [tensor for tensor in inputs if tensor is not None])
+            return
+        if self.padding is not None and self._is_open(operator, name):
+            inputs, pooled = self._without_padding(name, inputs, self.padding)
+            if pooled is not None:
+                self.tensors[operator.outputs[0]] = pooled
+                return
+        tensors = [tensor for tensor in inputs if tensor is not None]
+        numbers = self._numbers(operator.inputs[1]) if len(operator.inputs) > 1 else ()
+        outputs = [
+            self._new_tensor(index, _output_shape(name, tensors, self._declared(index), numbers))
+            for index in operator.outputs
+        ]
+        self.graph.operator(name, version, inputs, outputs, operator.builtinOptions)
+
+    def _is_open(self, operator: Any, name: str) -> bool:
+        """Whether the operator reads over the open axis, where padding would count."""
+        shape = self._declared(operator.inputs[0])
+        if name == "SOFTMAX":
+            return shape[-1:] == (-1,)
+        if name in ("MEAN", "REDUCE_MAX"):
+            return any(shape[axis] == -1 for axis in self._numbers(operator.inputs[1]))
+        return name == "PAD" and shape[:1] == (-1,)
+
+    @staticmethod
+    def _without_padding(
+        name: str, inputs: list[GraphTensor | None], padding: _Padding
+    ) -> tuple[list[GraphTensor | None], GraphTensor | None]:
+        """The inputs of an operator without the padding, or what it gives."""
+        values, *others = inputs
+        if values is None:
+            raise ValueError(f"{name} has no input")
+        if name == "SOFTMAX":
+            return [op.add(values, padding.bias)], None
+        if name == "REDUCE_MAX":
+            return [op.gather(values, padding.repeated), *others], None
+        real = op.multiply(values, padding.mask)
+        if name == "PAD":
+            return [real, *others], None
+        total = op.reduce("SUM", real, 0)
+        return [], op.elementwise("DIV", total, op.cast(padding.length, "float32"))
+
+    def _copy_loop(self, operator: Any, start: list[GraphTensor]) -> None:
+        options = operator.builtinOptions
+        graphs = []
+        for number in (options.condSubgraphIndex, options.bodySubgraphIndex):
+            old = self.source.model.subgraphs[number]
+            graph = self.writer.graph(_text(old.name))
+            inner = {
+                index: graph.input(_name(old.tensors[index]), t.dtype, t.shape, t.quantization)
+                for index, t in zip(old.inputs, start, strict=True)
+            }
+            copy = _GraphCopy(self.source, self.writer, graph, old, inner)
+            copy.run(pads=False)
+            graph.outputs = [copy.tensors[index] for index in old.outputs]
+            graphs.append(graph)
+        self.tensors.update(
+            zip(operator.outputs, op.loop(graphs[0], graphs[1], start), strict=True)
+        )
+
+    def _tensor(self, index: int) -> GraphTensor:
+        if index not in self.tensors:  # a constant: what is computed comes from an operator
+            old = self.old.tensors[index]
+            buffer = self.writer.buffer(self.source.content(old))
+            self.tensors[index] = self._new_tensor(index, tuple(old.shape), buffer=buffer)
+        return self.tensors[index]
+
+    def _new_tensor(self, index: int, shape: Shape, *, buffer: int = 0) -> GraphTensor:
+        old = self.old.tensors[index]
+        tensor = self.graph.tensor(
+            _name(old), _DTYPES[old.type], shape, _quantization(old), buffer=buffer
+        )
+        self.tensors[index] = tensor
+        return tensor
+
+    def _declared(self, index: int) -> Shape:
+        return _declared_shape(self.old.tensors[index])
+
+    def _numbers(self, index: int) -> tuple[int, ...]:
+        """A constant int32 tensor: axes, an order, amounts; empty for any other."""
+        old = self.old.tensors[index]
+        if index < 0 or _DTYPES[old.type] != "int32":
+            return ()
+        return tuple(np.frombuffer(self.source.content(old), np.int32).tolist())
+
+    def _shape_like(self, operator: Any, number: int) -> Shape:
+        """The shape of an operator's input that was not copied: a vector of all tokens."""
+        shape = self._declared(operator.inputs[number])
+        if self.padding is None or shape != (-1,):
+            raise ValueError(f"a sum over {shape}")
+        return self.padding.bias.shape
+
+
+def _declared_shape(tensor: Any) -> Shape:
+    shape = tensor.shape if tensor.shapeSignature is None else tensor.shapeSignature
+    return () if shape is None else tuple(int(size) for size in shape)
+
+
+ShapeRule = Callable[[Sequence[GraphTensor], Shape, Sequence[int]], Shape]
+"""The shape of an output from the inputs, its declared shape and a constant second input."""
+
+
+def _output_shape(
+    name: str, inputs: Sequence[GraphTensor], declared: Shape, numbers: Sequence[int]
+) -> Shape:
+    """The shape of an output whose open axes (−1 in `declared`) follow from the inputs."""
+    if -1 not in declared:
+        return declared
+    return _SHAPE_RULES.get(name, _of_first)(inputs, declared, numbers)
+
+
+def _of_first(inputs: Sequence[GraphTensor], declared: Shape, _: Sequence[int]) -> Shape:
+    """The open axes are those of the first input."""
+    sizes = (*inputs[0].shape, *declared[len(inputs[0].shape) :])
+    pairs = zip(declared, sizes, strict=True)
+    return tuple(size if stated == -1 else stated for stated, size in pairs)
+
+
+def _by_element(inputs: Sequence[GraphTensor], _: Shape, __: Sequence[int]) -> Shape:
+    return tuple(np.broadcast_shapes(*(tensor.shape for tensor in inputs)))
+
+
+def _reshaped(inputs: Sequence[GraphTensor], declared: Shape, _: Sequence[int]) -> Shape:
+    rest = prod(inputs[0].shape) // prod(size for size in declared if size != -1)
+    return tuple(rest if size == -1 else size for size in declared)
+
+
+def _multiplied(inputs: Sequence[GraphTensor], declared: Shape, _: Sequence[int]) -> Shape:
+    """[…, i, k] times […, k, j] or […, j, k]: the open axes of […, i, j]."""
+    a, b = (tensor.shape for tensor in inputs)
+    rows = a[-2] if declared[-2] == -1 else declared[-2]
+    columns = b[-2] if b[-1] == a[-1] else b[-1]
+    return (*declared[:-2], rows, columns if declared[-1] == -1 else declared[-1])
+
+
+_SHAPE_RULES: dict[str, ShapeRule] = {
+    **dict.fromkeys(
+        ("ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "LESS", "EQUAL"), _by_element
+    ),
+    "RESHAPE": _reshaped,
+    "BATCH_MATMUL": _multiplied,
+    "TRANSPOSE": lambda inputs, _, order: tuple(inputs[0].shape[axis] for axis in order),
+    "PAD": lambda inputs, declared, amounts: (
+        inputs[0].shape[0] + sum(amounts[:2]),
+        *declared[1:],
+    ),
+    "GATHER": lambda inputs, _, __: (*inputs[1].shape, *inputs[0].shape[1:]),
+    "SPLIT": lambda inputs, declared, numbers: _of_first(inputs[1:], declared, numbers),
+}
+
+
+def _quantization(tensor: Any) -> Quantization | None:
+    stored = tensor.quantization
+    if stored is None or stored.scale is None or len(stored.scale) == 0:
+        return None
+    scales = tuple(float(scale) for scale in stored.scale)
+    zero_points = tuple(int(point) for point in stored.zeroPoint)
+    return Quantization(scales, zero_points, stored.quantizedDimension)
+
+
+def _name(tensor: Any) -> str:
+    return _text(tensor.name).rpartition(":")[0] or _text(tensor.name)
+
+
+def _text(value: bytes | str | None) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else value.decode("utf-8")

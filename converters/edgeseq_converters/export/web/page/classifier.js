@@ -1,0 +1,88 @@
+// A text classifier in the browser: tokenizer.json, model.tflite and web.json from one folder.
+//
+//   const classifier = await loadClassifier("./model/");
+//   const { label, probabilities } = await classifier.classify("The battery died.");
+//
+// The bare module names are those of npm; a page without a bundler names their files in an import
+// map, as index.html does.
+
+import { loadAndCompile, loadLiteRt, Tensor } from "@litertjs/core";
+import { Tokenizer } from "@huggingface/tokenizers";
+
+const PADDING_ID = -1;
+
+async function fetchJson(url) {
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`${url}: HTTP status ${response.status}`);
+  return response.json();
+}
+
+// Loads the files below `folder`; `runtime` is the folder of LiteRT.js's WebAssembly files.
+export async function loadClassifier(folder = "./", runtime = `${folder}vendor/litert/wasm/`) {
+  const base = new URL(folder, document.baseURI);
+  const [settings, tokenizerJson, liteRt] = await Promise.all([
+    fetchJson(new URL("web.json", base)),
+    fetchJson(new URL("tokenizer.json", base)),
+    loadLiteRt(new URL(runtime, document.baseURI).href),
+  ]);
+  const model = await loadAndCompile(new URL("model.tflite", base).href, { accelerator: "wasm" });
+  return new Classifier(settings, new Tokenizer(tokenizerJson, {}), model, liteRt);
+}
+
+export class Classifier {
+  constructor(settings, tokenizer, model, liteRt) {
+    this.settings = settings;
+    this.labels = settings.labels;
+    this.liteRt = liteRt;
+    this.tokenizer = tokenizer;
+    this.signatures = settings.lengths.map((length) => ({
+      length,
+      runner: model.signatures[settings.signatures[length]],
+    }));
+  }
+
+  // The token ids of a text, at most `max_tokens` with the special ones around it.
+  encode(text) {
+    const { prefix_ids: prefix, suffix_ids: suffix, max_tokens: maxTokens } = this.settings;
+    const all = this.tokenizer.encode(text, { add_special_tokens: false }).ids;
+    const content = all.slice(0, maxTokens - prefix.length - suffix.length);
+    const ids = [...prefix, ...content, ...suffix];
+    return {
+      ids: ids.length > 0 ? ids : this.settings.empty_ids,
+      truncated: content.length < all.length,
+      unknownOnly: content.every((id) => id === this.settings.unknown_id),
+    };
+  }
+
+  // The logits of token ids, from the shortest signature that they fit into.
+  async logits(ids) {
+    const { length, runner } = this.signatures.find((one) => one.length >= ids.length);
+    const row = new Int32Array(length).fill(PADDING_ID);
+    row.set(ids);
+    const input = new Tensor(row, [1, length]);
+    try {
+      const [output] = await runner.run([input]);
+      const logits = output.toTypedArray();
+      output.delete();
+      return logits;
+    } finally {
+      input.delete();
+    }
+  }
+
+  async classify(text) {
+    const logits = await this.logits(this.encode(text).ids);
+    return { label: this.labels[argmax(logits)], probabilities: softmax(logits), logits };
+  }
+}
+
+export function argmax(values) {
+  return values.reduce((best, value, index) => (value > values[best] ? index : best), 0);
+}
+
+export function softmax(logits) {
+  const highest = Math.max(...logits);
+  const weights = Array.from(logits, (value) => Math.exp(value - highest));
+  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  return weights.map((weight) => weight / total);
+}
