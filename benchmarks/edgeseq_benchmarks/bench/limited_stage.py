@@ -155,7 +155,7 @@ class _LimitedRuns:
             ),
             SearchBounds(
                 floor_bytes=subject.anonymous_bytes,
-                peak_bytes=subject.peak_bytes,
+                peak_bytes=subject.needed_peak_bytes,
                 memory_bytes=device.memory_bytes,
                 budget_s=self._settings.search_budget_s,
             ),

@@ -217,6 +217,13 @@ class Subject:
         return max(phase.peak_bytes or phase.rss_bytes for phase in self.memory)
 
     @property
+    def needed_peak_bytes(self) -> int:
+        """`peak_bytes`, without the pages of the file that are not read again where that is known:
+        a limit makes the kernel drop them first."""
+        released = self.after_weight_release
+        return self.peak_bytes if released is None else released.peak_bytes or released.rss_bytes
+
+    @property
     def anonymous_bytes(self) -> int:
         """Memory that the kernel cannot drop, once the model has answered."""
         return self.memory[-1].anonymous_bytes

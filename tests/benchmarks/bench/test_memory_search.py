@@ -13,7 +13,7 @@ import pytest
 from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.memory_limits import LimitedRun, WorkingMemorySearch
 from edgeseq.stats.working_memory import MIN_ANSWERS, working_memory
-from edgeseq_benchmarks.bench.limits.limited_run import LimitedTask
+from edgeseq_benchmarks.bench.limits.limited_run import LimitedTask, PassSoFar
 from edgeseq_benchmarks.bench.limits.page_cache import PrivateFiles
 from edgeseq_benchmarks.bench.limits.working_memory import (
     MAX_PASSES,
@@ -151,12 +151,21 @@ def test_a_run_is_ended_once_its_p95_is_certain_to_be_too_high() -> None:
     assert task.passes == MAX_PASSES
     check = task.is_hopeless
     assert check is not None
-    assert not check([1_500] * 200, is_last=True)
-    assert not check([1_501] * 6, is_last=True), "of 130 answers, 6 are beyond the p95"
-    assert check([1_501] * 7, is_last=True)
-    assert not check([1_501] * 32, is_last=False), "the next pass may be better"
-    assert check([1_501] * 33, is_last=False)
-    assert check([10**9, 10**9], is_last=False), "a pass that would take minutes"
+    first, last = (
+        PassSoFar((), 0, is_warm=True, is_last=False),
+        PassSoFar((), 0, is_warm=True, is_last=True),
+    )
+    assert not check(last._replace(times_ns=[1_500] * 200))
+    assert not check(last._replace(times_ns=[1_501] * 6)), "of 130, 6 are beyond the p95"
+    assert check(last._replace(times_ns=[1_501] * 7))
+    assert not check(first._replace(times_ns=[1_501] * 32)), "the next pass may be better"
+    assert check(first._replace(times_ns=[1_501] * 33))
+    assert check(first._replace(times_ns=[10**9, 10**9])), "a pass that would take minutes"
+    assert not check(last._replace(major_faults=6)), "one for each answer beyond the p95"
+    assert check(last._replace(major_faults=7))
+    assert not check(first._replace(major_faults=130))
+    assert check(first._replace(major_faults=131))
+    assert not check(first._replace(major_faults=800, is_warm=False)), "texts are read once"
     assert bounded_task(base, [limited(8_000 * MB, answers=0)]) == base
 
 

@@ -16,11 +16,23 @@ from edgeseq_benchmarks.bench.limits.unprivileged import LimitedGroup, limited_g
 from edgeseq_benchmarks.bench.worker_client import WorkerClient, WorkerLostError, load_command
 
 
+class PassSoFar(NamedTuple):
+    """A pass over the texts: its times in ns and major page faults until now.
+
+    `is_warm` when all texts were run before it, `is_last` when no pass may follow.
+    """
+
+    times_ns: Sequence[int]
+    major_faults: int
+    is_warm: bool
+    is_last: bool
+
+
 class HopelessCheck(Protocol):
     """Decides whether a run can still keep the speed."""
 
-    def __call__(self, times_ns: Sequence[int], *, is_last: bool) -> bool:
-        """Whether it cannot, from the times of a pass so far; `is_last` if none may follow."""
+    def __call__(self, current: PassSoFar) -> bool:
+        """Whether it cannot, whatever the rest of the pass is like."""
 
 
 class LimitedTask(NamedTuple):
@@ -145,15 +157,16 @@ def _run_passes(child: WorkerClient, task: LimitedTask, observed: _Observed) -> 
         observed.warmup_ns += progress.total_ns
         observed.faults = progress.major_faults
     for number in range(1, task.passes + 1):
+        is_warm = number > 1 or len(observed.warmup_ns) >= len(task.warmup_texts)
         observed.warmup_ns += observed.total_ns
         observed.total_ns.clear()
         observed.faults_before = observed.faults
-        is_last = number == task.passes
         for progress in _run_texts(child, task.texts, task.duration_s):
             observed.total_ns += progress.total_ns
             observed.faults = progress.major_faults
-            check = task.is_hopeless
-            if not progress.done and check and check(observed.total_ns, is_last=is_last):
+            faults = observed.query_major_faults or 0
+            current = PassSoFar(observed.total_ns, faults, is_warm, number == task.passes)
+            if not progress.done and task.is_hopeless and task.is_hopeless(current):
                 observed.message = "stopped early: too slow to keep its speed"
                 return
         if not observed.query_major_faults or len(observed.total_ns) < len(task.texts):

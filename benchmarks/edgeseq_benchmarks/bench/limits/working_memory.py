@@ -17,7 +17,7 @@ from edgeseq.stats.working_memory import (
     working_memory,
 )
 from edgeseq_benchmarks.bench.limits.curve import rounded_limit
-from edgeseq_benchmarks.bench.limits.limited_run import LimitedTask
+from edgeseq_benchmarks.bench.limits.limited_run import LimitedTask, PassSoFar
 
 RunReference = Callable[[], LimitedRun]
 RunAgainst = Callable[[int, Sequence[LimitedRun]], LimitedRun]
@@ -156,22 +156,27 @@ def bounded_task(task: LimitedTask, references: Sequence[LimitedRun]) -> Limited
 
 
 class _SlownessCheck:
-    """Whether a run's p95 is certain to be too high, from the first times of a pass.
+    """Whether a run is certain to be too slow or short of memory, from the first times of a pass.
 
-    In a pass that is not the last, a quarter of the answers may be too slow.
+    In a pass that is not the last, a quarter of the answers may be too slow. Once all texts were
+    run, a pass under a limit that is large enough has no more than a few major page faults
+    (decision 0092); one of as many as it has texts is not followed by one without.
     """
 
     def __init__(self, speed: ReferenceSpeed, reference_ns: Sequence[int]) -> None:
         self._slowest_ns = speed.slowest_p95_ns
-        self._beyond_p95 = beyond_p95(len(reference_ns))
-        self._quarter = len(reference_ns) // 4
+        self._answers = len(reference_ns)
+        self._beyond_p95 = beyond_p95(self._answers)
+        self._most_faults = speed.major_faults + self._beyond_p95
         self._most_ns = 1e9 + 10 * sum(reference_ns)
 
-    def __call__(self, times_ns: Sequence[int], *, is_last: bool) -> bool:
-        slow = sum(time_ns > self._slowest_ns for time_ns in times_ns)
-        if is_last:
-            return slow > self._beyond_p95
-        return slow > self._quarter or sum(times_ns) > self._most_ns
+    def __call__(self, current: PassSoFar) -> bool:
+        slow = sum(time_ns > self._slowest_ns for time_ns in current.times_ns)
+        if current.is_last:
+            return slow > self._beyond_p95 or current.major_faults > self._most_faults
+        if current.is_warm and current.major_faults > self._answers:
+            return True
+        return slow > self._answers // 4 or sum(current.times_ns) > self._most_ns
 
 
 def repeated(texts: Sequence[int], count: int = MIN_ANSWERS) -> list[int]:
