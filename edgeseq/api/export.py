@@ -28,6 +28,7 @@ from edgeseq.formats.storage import new_folder, sha256_file
 TARGETS: dict[str, str] = {
     "micro": "edgeseq_converters.export.micro.target",
     "web": "edgeseq_converters.export.web.target",
+    "native": "edgeseq_benchmarks.devices.native.library_export",
 }
 """The module of each target, imported when it is used: one half may be missing on a machine."""
 
@@ -60,6 +61,7 @@ def export(
     data: DatasetSource | None = None,
     data_dir: str | Path | None = None,
     lengths: Sequence[int] = (),
+    system: str | None = None,
     overwrite: bool = False,
 ) -> ExportFolder:
     """Export a bundle to a folder of files that an app runs as they are.
@@ -67,13 +69,15 @@ def export(
     Args:
         bundle: A bundle, or the path of one.
         target: Where the app runs: `mediapipe` (MediaPipe Tasks: Android, iOS, web, Python),
-            `web` (a page of its own, in LiteRT.js) or `micro` (TensorFlow Lite Micro).
+            `web` (a page of its own, in LiteRT.js), `micro` (TensorFlow Lite Micro) or `native`
+            (a C library for Linux).
         out: The folder to write.
         data: A data set (or what `load_dataset` takes) whose validation texts are tokenized by the
             target as well, besides the bundle's test texts, to count those that differ.
         data_dir: Folder of local copies of data.
         lengths: For `web`: lengths in tokens to fix, each a signature over shared weights; by
             default doubled from 16 to the bundle's longest input.
+        system: For `native`: `linux-x86_64` or `linux-aarch64`; default: this machine's.
         overwrite: Overwrite `out` if it is an export.
 
     Returns:
@@ -96,7 +100,8 @@ def export(
         open_bundle(bundle_path(bundle)) as opened,
         new_folder(out, overwrite=overwrite, marker=MANIFEST) as draft,
     ):
-        contents = exporter.export(opened, draft, ExportOptions(texts, tuple(lengths)))
+        choices = ExportOptions(texts, tuple(lengths), system)
+        contents = exporter.export(opened, draft, choices)
         manifest = msgspec.structs.replace(
             _manifest(opened, target), notes=contents.notes, settings=contents.settings
         )

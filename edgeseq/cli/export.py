@@ -21,7 +21,8 @@ def export(
         typer.Option(
             "--for",
             help="mediapipe: MediaPipe Tasks on Android, iOS, web and Python; web: a page of its "
-            "own that answers and measures; micro: TensorFlow Lite Micro.",
+            "own that answers and measures; micro: TensorFlow Lite Micro; native: a C library for "
+            "Linux.",
         ),
     ] = None,
     out_dir: Annotated[Path | None, typer.Option("--out", help="Folder to write.")] = None,
@@ -54,6 +55,13 @@ def export(
             "weights shared); default: doubled from 16 to the bundle's longest input.",
         ),
     ] = None,
+    system: Annotated[
+        str | None,
+        typer.Option(
+            "--target",
+            help="For native: linux-x86_64 or linux-aarch64; default: this machine's.",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Overwrite the output if it exists.")
     ] = False,
@@ -80,6 +88,7 @@ def export(
         data=data,
         data_dir=data_dir,
         lengths=_lengths(length),
+        system=system,
         overwrite=overwrite,
     )
     if json:

@@ -12,12 +12,17 @@ from edgeseq.formats.export_folder import ExportFolder, ExportGolden
 
 
 class ExportOptions(msgspec.Struct, frozen=True):
-    """What a user may choose: `texts` are read by the target's tokenizer as well as by the
-    bundle's, besides the bundle's own test texts, to count those that differ; `lengths` are the
-    lengths in tokens to fix, for a target that has fixed ones (default: the target's choice)."""
+    """What a user may choose.
+
+    `texts` are read by the target's tokenizer as well as by the bundle's, besides the bundle's own
+    test texts, to count those that differ; `lengths` are the lengths in tokens to fix, for a target
+    that has fixed ones (default: the target's choice); `system` is the name of the system that a C
+    library is for, None for this machine's.
+    """
 
     texts: tuple[str, ...] = ()
     lengths: tuple[int, ...] = ()
+    system: str | None = None
 
 
 class ExportContents(msgspec.Struct, frozen=True):

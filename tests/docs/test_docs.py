@@ -2,7 +2,8 @@
 
 A block that cannot run here has a comment right before it:
 
-    <!-- needs: board -->      also phone, network, training: its commands are still resolved
+    <!-- needs: board -->      also phone, network, training, compiler: its commands are
+                               still resolved
     <!-- output -->            what a program prints, or a picture made of text
     <!-- fragment -->          part of a file in a format that no test reads
     <!-- file: NAME -->        a file that the page's later examples use
@@ -41,7 +42,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 READMES = [*PAGES[:2], *sorted((ROOT / "benchmarks").rglob("README.md"))]
 MARK = re.compile(
-    r"<!-- (needs: (?:board|phone|network|training)|output|fragment|demo|file: \S+) -->"
+    r"<!-- (needs: (?:board|phone|network|training|compiler)|output|fragment|demo|file: \S+) -->"
 )
 # A module may be written from its package on: `convert/pipeline.py`.
 SOURCES = (

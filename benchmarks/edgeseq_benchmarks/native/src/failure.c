@@ -6,7 +6,7 @@
 
 #include "status.h"
 
-static failure current;
+static _Thread_local failure current;
 
 static void copy_part(char *part, size_t size, const char *text) {
     size_t length = text ? strnlen(text, size - 1) : 0;
@@ -59,11 +59,20 @@ void failure_set_where(const char *where) {
 
 const failure *current_failure(void) { return &current; }
 
+void failure_format(char *line, size_t size) {
+    const char *parts[][2] = {{current.where[0] ? ": " : "", current.what[0] ? current.what : "failed"},
+                              {"; found ", current.found},
+                              {"; expected ", current.expected},
+                              {"; ", current.fix}};
+    size_t used = (size_t)snprintf(line, size, "%s", current.where);
+    for (size_t index = 0; index < sizeof parts / sizeof *parts && used < size; index++)
+        if (parts[index][1][0])
+            used += (size_t)snprintf(line + used, size - used, "%s%s", parts[index][0],
+                                     parts[index][1]);
+}
+
 void failure_print(FILE *stream) {
-    fprintf(stream, "edgeseq-runner: %s%s%s", current.where, current.where[0] ? ": " : "",
-            current.what[0] ? current.what : "failed");
-    if (current.found[0]) fprintf(stream, "; found %s", current.found);
-    if (current.expected[0]) fprintf(stream, "; expected %s", current.expected);
-    if (current.fix[0]) fprintf(stream, "; %s", current.fix);
-    fputc('\n', stream);
+    char line[FAILURE_LINE_BYTES];
+    failure_format(line, sizeof line);
+    fprintf(stream, "edgeseq-runner: %s\n", line);
 }

@@ -17,7 +17,7 @@ typedef struct {
 } failure;
 
 // Begins a failure (any part may be NULL) and returns -1, so that a function can `return fail(…)`.
-// The runner has one thread of its own, so there is one current failure.
+// Each thread has its own current failure.
 int fail(failure_kind kind, const char *what, const char *where, const char *fix);
 
 // Adds what was found, or what was expected, to the current failure; both return -1.
@@ -32,7 +32,12 @@ void failure_set_where(const char *where);
 
 const failure *current_failure(void);
 
-// Writes the current failure to `stream` as one line: `WHERE: WHAT (found F, expected E); FIX`.
+enum { FAILURE_LINE_BYTES = 1600 }; // room for all parts
+
+// The current failure as one line: `WHERE: WHAT; found F; expected E; FIX`, cut at `size`.
+void failure_format(char *line, size_t size);
+
+// The same to `stream`, behind the program's name.
 void failure_print(FILE *stream);
 
 #endif
