@@ -7,6 +7,7 @@ Runtimes are tried in this order: `ai_edge_litert` (current), `tflite_runtime` (
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,6 +69,16 @@ def find_runtime() -> TfliteRuntime:
         expected=" or ".join(package for package, _, _ in _MODULES),
         fix="pip install 'edgeseq[device]'",
     )
+
+
+def without_xnnpack(runtime: TfliteRuntime) -> TfliteRuntime:
+    """The runtime with its built-in kernels alone."""
+    resolvers = importlib.import_module(runtime.interpreter.__module__).OpResolverType
+    interpreter = functools.partial(
+        runtime.interpreter,
+        experimental_op_resolver_type=resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    return TfliteRuntime(runtime.package, interpreter)
 
 
 def _import_error(package: RuntimePackage, failure: Exception) -> DeviceError:

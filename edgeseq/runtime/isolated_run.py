@@ -2,7 +2,8 @@
 
 It speaks the protocol of `edgeseq.subprocesses.job_processes`. The job has `path`, `signature_key`,
 `output`, `width` (the size of the output's last axis), `per_token`, `window` (of a language model,
-else null), `token_ids` by text, `stage` and `outputs_path`, where the outputs are written.
+else null), `builtin_kernels` (of a classifier), `token_ids` by text, `stage` and `outputs_path`,
+where the outputs are written.
 """
 
 from __future__ import annotations
@@ -18,7 +19,12 @@ import numpy.typing as npt
 
 from edgeseq.errors import EdgeseqError
 from edgeseq.progress import ProgressCallback, ProgressUpdate
-from edgeseq.runtime.interpreter import SignatureNames, TfliteModel
+from edgeseq.runtime.interpreter import (
+    SignatureNames,
+    TfliteModel,
+    find_runtime,
+    without_xnnpack,
+)
 from edgeseq.runtime.stateful import StatefulModel
 from edgeseq.subprocesses.job_processes import JobChannel, JobFailure, JobMessage
 
@@ -42,6 +48,7 @@ def _run_classifier(job: dict[str, Any]) -> Iterator[npt.NDArray[np.float32]]:
     """The output for each text at its real length, from a fresh state."""
     model = TfliteModel(
         job["path"],
+        runtime=without_xnnpack(find_runtime()) if job["builtin_kernels"] else None,
         signature=SignatureNames(job["signature_key"], output=job["output"]),
         num_labels=job["width"],
         by_token=job["per_token"],

@@ -7,8 +7,8 @@ package generates from it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import flatbuffers
@@ -83,6 +83,38 @@ class Writer:
         self._places: dict[bytes, int] = {}
         self._read: set[int] = set()
         self._signatures: list[Any] = []
+        self._metadata: list[Any] = []
+
+    @classmethod
+    def of_content(cls, content: bytes) -> Writer:
+        """The model of a file that this class wrote, to be added to and packed again; without its
+        signatures, whose tensors may change."""
+        model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+        writer = cls(model.description.decode())
+        for number, code in enumerate(model.operatorCodes):
+            writer._codes[code.builtinCode, code.version] = number
+        writer._contents = [
+            b"" if buffer.data is None else bytes(buffer.data) for buffer in model.buffers
+        ]
+        for number, part in enumerate(writer._contents[1:], start=1):
+            writer._places[hashlib.sha256(part).digest()] = number
+        for entry in model.subgraphs:
+            writer.graph(entry.name.decode()).take_over(entry)
+        return writer
+
+    def main_graph(self) -> Graph:
+        """The first graph."""
+        return self._graphs[0]
+
+    def add_metadata(self, name: str, content: bytes) -> None:
+        """Stores `content` in the file under a name, for programs that look for it."""
+        self._metadata.append(schema.MetadataT(name=name, buffer=self.buffer(content)))
+
+    def operator_name(self, index: int) -> str:
+        """The name of the operator with this index among the model's operators."""
+        number = list(self._codes)[index][0]
+        names = vars(schema.BuiltinOperator)
+        return next(name for name, value in names.items() if value == number)
 
     def graph(self, name: str) -> Graph:
         """A new subgraph; the first one is the model's main graph."""
@@ -147,6 +179,7 @@ class Writer:
             model.buffers.append(buffer)
         model.subgraphs = [graph.pack() for graph in self._graphs]
         model.signatureDefs = self._signatures
+        model.metadata = self._metadata or None
         builder = flatbuffers.Builder(sum(map(len, self._contents)) + (1 << 16))
         # A flatbuffer is built from its end to its beginning.
         packed = sorted(set(range(len(self._contents))) - self._read, reverse=True)
@@ -258,10 +291,7 @@ class Graph:
         for tensor in (*inputs, *outputs, *intermediates):
             if tensor is not None and tensor.graph is not self:
                 raise ValueError(f"{name} in {self._name} is given a tensor of another graph")
-        for number, tensor in enumerate(inputs):
-            packed = name == "FULLY_CONNECTED" and number > 0
-            if tensor is not None and not packed:
-                self.writer.read_from_file(self._tensors[tensor.index].buffer)
+        self._note_reads(name, [-1 if tensor is None else tensor.index for tensor in inputs])
         entry = schema.OperatorT(
             opcodeIndex=self.writer.code(name, version),
             inputs=[-1 if tensor is None else tensor.index for tensor in inputs],
@@ -274,6 +304,55 @@ class Graph:
             entry.builtinOptionsType = getattr(schema.BuiltinOptions, kind)
             entry.builtinOptions = options
         self._operators.append(entry)
+
+    def _note_reads(self, name: str, inputs: Iterable[int]) -> None:
+        for number, index in enumerate(inputs):
+            packed = name == "FULLY_CONNECTED" and number > 0
+            if index >= 0 and not packed:
+                self.writer.read_from_file(self._tensors[index].buffer)
+
+    def take_over(self, entry: Any) -> None:
+        """Becomes the graph of a file, given as the schema's object."""
+        dtypes = {number: dtype for dtype, number in TYPES.items()}
+
+        def tensors(indices: Iterable[int]) -> list[GraphTensor]:
+            taken = []
+            for index in map(int, indices):
+                stored = entry.tensors[index]
+                sizes = stored.shape if stored.shapeSignature is None else stored.shapeSignature
+                shape = tuple(map(int, sizes))
+                taken.append(GraphTensor(self, index, dtypes[stored.type], shape))
+            return taken
+
+        self._tensors, self._operators = entry.tensors, entry.operators
+        self.inputs, self.outputs = tensors(entry.inputs), tensors(entry.outputs)
+        for operator in entry.operators:
+            self._note_reads(self.writer.operator_name(operator.opcodeIndex), operator.inputs)
+
+    def insert_first(self, replaced: GraphTensor, build: Callable[[], GraphTensor]) -> None:
+        """Puts the operators that `build` adds before all others, which read the tensor that it
+        returns in place of `replaced`."""
+        others, self._operators = self._operators, []
+        index = build().index
+        for operator in others:
+            operator.inputs = [index if it == replaced.index else it for it in operator.inputs]
+        self._operators += others
+
+    def number_inputs_first(self) -> None:
+        """Gives the graph's inputs the tensor numbers 0, 1, …; other `GraphTensor`s of the graph
+        than its inputs and outputs are void afterwards."""
+        first = [tensor.index for tensor in self.inputs]
+        order = [*first, *sorted(set(range(len(self._tensors))) - set(first))]
+        numbers = {index: number for number, index in enumerate(order)} | {-1: -1}
+        self._tensors = [self._tensors[index] for index in order]
+        self._constants.clear()
+        for operator in self._operators:
+            for side in ("inputs", "outputs", "intermediates"):
+                indices = getattr(operator, side)
+                if indices is not None:
+                    setattr(operator, side, [numbers[int(index)] for index in indices])
+        self.inputs = [replace(tensor, index=numbers[tensor.index]) for tensor in self.inputs]
+        self.outputs = [replace(tensor, index=numbers[tensor.index]) for tensor in self.outputs]
 
     def pack(self) -> Any:
         """The schema's object of this graph."""

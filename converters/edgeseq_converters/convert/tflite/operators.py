@@ -180,6 +180,16 @@ def row(x: GraphTensor, index: int) -> GraphTensor:
     return _strided(x, (index, 0), (end, 0), (1, 1), mask=2, end_mask=end_mask, shape=shape)
 
 
+def token_range(
+    ids: GraphTensor, begin: int = 0, end: int | None = None, *, length: int = -1
+) -> GraphTensor:
+    """ids [1, n] → [1, length]: the positions from `begin` to `end` (None: the last), which count
+    from the last one if negative; beyond both ends there is nothing to take."""
+    end_mask = 3 if end is None else 1
+    ends = (0, begin), (0, end or 0), (1, 1)
+    return _strided(ids, *ends, mask=1, end_mask=end_mask, shape=(1, length))
+
+
 def _strided(
     x: GraphTensor,
     begin: Sequence[int],

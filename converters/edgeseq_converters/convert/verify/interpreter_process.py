@@ -24,7 +24,8 @@ class ModelFile(msgspec.Struct, frozen=True):
     """A .tflite file and how it is run; `where` is what errors name.
 
     `output` is the output's name, `width` the size of its last axis, `per_token` whether it has
-    one row per token. A language model has a `window`: how many tokens it sees at most.
+    one row per token. A language model has a `window`: how many tokens it sees at most. A
+    classifier can be run with `builtin_kernels`, which are not XNNPACK's.
     """
 
     path: Path
@@ -34,6 +35,7 @@ class ModelFile(msgspec.Struct, frozen=True):
     width: int
     per_token: bool
     window: int | None = None
+    builtin_kernels: bool = False
 
 
 def run_model(

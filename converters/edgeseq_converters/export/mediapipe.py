@@ -1,0 +1,265 @@
+"""The target `mediapipe`: one .tflite for MediaPipe Tasks' TextClassifier.
+
+It runs on Android, iOS, in browsers and in Python, tokenizer and labels included. The bundle's
+model is rewritten, not converted again: inputs as MediaPipe gives them, probabilities, metadata
+(`edgeseq.formats.tflite_metadata`), and vocabulary and labels behind it.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from edgeseq.errors import RefusedError
+from edgeseq.formats.bundle import BundleFiles
+from edgeseq.formats.export_folder import MODEL, ExportFolder
+from edgeseq.formats.export_target import ExportContents, ExportOptions, RuntimeOutputs
+from edgeseq.formats.storage import write_bytes
+from edgeseq.formats.tflite_metadata import (
+    ENTRY,
+    MetadataFile,
+    TfliteMetadata,
+    encode_metadata,
+    with_files,
+)
+from edgeseq.runtime.text_tokenizer import TextTokenizer
+from edgeseq.units import format_share
+from edgeseq_converters.export.golden import classifier_golden
+from edgeseq_converters.export.mediapipe_graph import (
+    INPUTS,
+    OUTPUT,
+    adapt_to_bert,
+    adapt_to_regex,
+)
+from edgeseq_converters.export.mediapipe_runtime import classify_texts
+from edgeseq_converters.export.mediapipe_tokenizers import (
+    VOCABULARY_FILE,
+    BertTokenizer,
+    RegexTokenizer,
+    mediapipe_tokenizer,
+)
+
+LABELS_FILE = "labels.txt"
+MAX_DIFFERENT_SHARE = 0.1
+"""Of the texts; with more, the scores that were measured say little about the app's."""
+_HEADS = {
+    "token-classification": "its TextClassifier has one answer per text, this model one per word",
+    "language-modeling": "it has no task that predicts the next word",
+}
+_LOWERINGS = {
+    "loop": "MediaPipe takes one graph, and a loop is a second one",
+    "projected": "MediaPipe takes one graph, and a loop is a second one",
+    "fused": "MediaPipe never resets the state that a fused LSTM keeps, so that its answer would "
+    "depend on the texts before",
+}
+
+
+class TokenDifferences(NamedTuple):
+    """Of `n_texts`, those that MediaPipe reads differently, by what is in them; `different` are
+    these texts."""
+
+    n_texts: int
+    different: tuple[str, ...]
+    reasons: dict[str, int]
+
+    def describe(self) -> str:
+        """One line for the user."""
+        if not self.different:
+            return f"MediaPipe's tokenizer reads all of {self.n_texts:,} texts as the bundle's does"
+        share = format_share(len(self.different) / self.n_texts)
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.reasons.items())
+        return (
+            f"MediaPipe's tokenizer reads {len(self.different):,} of {self.n_texts:,} texts "
+            f"({share}) differently, and may give them another answer: {reasons}"
+        )
+
+
+class MediaPipeTarget:
+    """`edgeseq export --for mediapipe`."""
+
+    def export(self, bundle: BundleFiles, folder: Path, options: ExportOptions) -> ExportContents:
+        """Writes model.tflite (see `edgeseq.formats.export_target`)."""
+        _check_supported(bundle)
+        tokenizer_json = bundle.tokenizer_path.read_text(encoding="utf-8")
+        tokenizer = mediapipe_tokenizer(tokenizer_json, where=str(bundle.tokenizer_path))
+        is_regex = isinstance(tokenizer, RegexTokenizer)
+        if is_regex and bundle.manifest.lowering != "unrolled":
+            raise RefusedError(
+                "MediaPipe pads the texts of a word-level tokenizer, which an open length cannot "
+                "tell from words",
+                where=bundle.path,
+                fix="convert it with --lowering unrolled --length N",
+            )
+        texts = (*(example.text for example in bundle.read_examples()), *options.texts)
+        differences = compare_tokenizers(bundle, tokenizer, texts)
+        golden_texts = [example.text for example in bundle.golden.examples]
+        differing = set(compare_tokenizers(bundle, tokenizer, golden_texts).different)
+        examples = [it for it in bundle.golden.examples if it.text not in differing]
+        if len(differences.different) > MAX_DIFFERENT_SHARE * len(texts) or not examples:
+            raise RefusedError(
+                f"too many texts: {differences.describe()}",
+                where=bundle.path,
+                expected=f"at most {MAX_DIFFERENT_SHARE:.0%}",
+                fix="train with a lower-casing WordPiece tokenizer, as `edgeseq train` makes it",
+            )
+        write_bytes(folder / MODEL, _model(bundle, tokenizer))
+        notes = (differences.describe(), *_length_notes(bundle))
+        return ExportContents(
+            golden=classifier_golden(bundle, examples),
+            readme=_readme(bundle, notes),
+            notes=notes,
+            settings={
+                "tokenizer": tokenizer.metadata.kind,
+                "max_tokens": bundle.manifest.max_tokens,
+                "num_texts": differences.n_texts,
+                "num_texts_tokenized_differently": len(differences.different),
+            },
+        )
+
+    def run_golden(self, export: ExportFolder) -> RuntimeOutputs:
+        """Runs MediaPipe's Python package (see `edgeseq.formats.export_target`)."""
+        texts = [example.text for example in export.golden.examples]
+        answer = classify_texts(export.path / MODEL, texts)
+        findings = ()
+        if answer.names != export.manifest.labels:
+            findings = (f"labels are {', '.join(answer.names)}",)
+        return RuntimeOutputs(f"MediaPipe {answer.version}", answer.scores, findings)
+
+
+TARGET = MediaPipeTarget()
+
+
+def _check_supported(bundle: BundleFiles) -> None:
+    manifest = bundle.manifest
+    refusals = (
+        (_HEADS.get(bundle.head), manifest.task, "export a text classifier"),
+        (
+            "it does not know the markers around mentions" if manifest.task == "coref" else None,
+            manifest.task,
+            "export a text classifier",
+        ),
+        (
+            _LOWERINGS.get(manifest.lowering),
+            f"lowering {manifest.lowering}",
+            "convert it with --lowering unrolled --length N",
+        ),
+        (
+            "a label is not a line of text" if any(map(_has_line_end, bundle.labels)) else None,
+            ", ".join(bundle.labels),
+            "rename it in the data",
+        ),
+    )
+    for reason, found, fix in refusals:
+        if reason is not None:
+            raise RefusedError(
+                f"MediaPipe cannot run this bundle: {reason}",
+                where=bundle.path,
+                found=found,
+                fix=fix,
+            )
+
+
+def _has_line_end(label: str) -> bool:
+    return "\n" in label or "\r" in label
+
+
+def compare_tokenizers(
+    bundle: BundleFiles, tokenizer: BertTokenizer | RegexTokenizer, texts: Iterable[str]
+) -> TokenDifferences:
+    """The texts whose tokens differ between the bundle's tokenizer and MediaPipe's."""
+    max_tokens = bundle.manifest.max_tokens
+    reference = TextTokenizer.from_file(str(bundle.tokenizer_path), max_tokens)
+    different, reasons = [], Counter[str]()
+    n_texts = 0
+    for text in texts:
+        n_texts += 1
+        if tokenizer.token_ids(text, max_tokens) != reference.token_ids(text):
+            different.append(text)
+            reasons[_reason(text)] += 1
+    return TokenDifferences(n_texts, tuple(different), dict(reasons.most_common()))
+
+
+def _reason(text: str) -> str:
+    """What in a text may be read differently, the likeliest first."""
+    if any(unicodedata.combining(char) for char in unicodedata.normalize("NFD", text)):
+        return "with accents, which it keeps"
+    if any(char.isupper() and not char.isascii() for char in text):
+        return "with capital letters beyond A–Z, which it does not lower-case"
+    if not text.isascii():
+        return "with other characters beyond ASCII"
+    return "for their words or signs"
+
+
+def _model(bundle: BundleFiles, tokenizer: BertTokenizer | RegexTokenizer) -> bytes:
+    content = bundle.model_path.read_bytes()
+    if isinstance(tokenizer, BertTokenizer):
+        special, max_tokens = tokenizer.special, bundle.manifest.max_tokens
+        writer, inputs = adapt_to_bert(content, special, max_tokens=max_tokens), INPUTS
+    else:
+        writer, inputs = adapt_to_regex(content), INPUTS[:1]
+    metadata = TfliteMetadata(
+        name=bundle.manifest.name,
+        description=f"text classifier, {bundle.manifest.recipe}, exported by edgeseq",
+        inputs=inputs,
+        outputs=(OUTPUT,),
+        tokenizer=tokenizer.metadata,
+        files=(MetadataFile(LABELS_FILE, "labels"),),
+    )
+    writer.add_metadata(ENTRY, encode_metadata(metadata))
+    labels = "".join(f"{label}\n" for label in bundle.labels)
+    files = {VOCABULARY_FILE: tokenizer.vocabulary_text, LABELS_FILE: labels}
+    return with_files(writer.pack(), files)
+
+
+def _length_notes(bundle: BundleFiles) -> Sequence[str]:
+    if bundle.manifest.lowering == "unrolled":
+        return (f"every text costs as much as one of {bundle.manifest.max_tokens} tokens",)
+    return ()
+
+
+def _readme(bundle: BundleFiles, notes: Sequence[str]) -> str:
+    facts = "".join(f"- {note}.\n" for note in notes)
+    return f"""# {bundle.manifest.name} for MediaPipe Tasks
+
+`model.tflite` is a TextClassifier with its tokenizer and the labels
+{", ".join(bundle.labels)}; its scores are probabilities.
+
+{facts}
+Android (Kotlin; `implementation("com.google.mediapipe:tasks-text:latest.release")`, the file in
+`src/main/assets`):
+
+```kotlin
+import com.google.mediapipe.tasks.text.textclassifier.TextClassifier
+
+val classifier = TextClassifier.createFromFile(context, "model.tflite")
+val categories = classifier.classify("arrived late").classificationResult()
+    .classifications().first().categories()
+categories.forEach {{ println("${{it.categoryName()}} ${{it.score()}}") }}
+classifier.close()
+```
+
+Web (`npm install @mediapipe/tasks-text`):
+
+```javascript
+import {{ FilesetResolver, TextClassifier }} from "@mediapipe/tasks-text";
+
+const wasm = await FilesetResolver.forTextTasks("node_modules/@mediapipe/tasks-text/wasm");
+const classifier = await TextClassifier.createFromModelPath(wasm, "model.tflite");
+console.log(classifier.classify("arrived late").classifications[0].categories);
+```
+
+Python (`pip install mediapipe`; Debian: `apt install libegl1 libgles2`):
+
+```python
+from mediapipe.tasks.python import text
+
+with text.TextClassifier.create_from_model_path("model.tflite") as classifier:
+    print(classifier.classify("arrived late").classifications[0].categories)
+```
+
+`golden.json` has texts with the probabilities that must come out;
+`edgeseq export --check FOLDER` runs them in MediaPipe's Python package.
+"""

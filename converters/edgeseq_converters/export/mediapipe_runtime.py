@@ -1,0 +1,61 @@
+"""MediaPipe's own TextClassifier in Python, as a child process."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from edgeseq.errors import DeviceError, RefusedError
+from edgeseq.formats.codec import decode_json
+from edgeseq.subprocesses.command_runs import CommandTimeoutError, run_command
+
+CHILD = Path(__file__).with_name("mediapipe_child.py")
+_TIMEOUT_S = 600.0
+
+
+class MediaPipeAnswer(msgspec.Struct, frozen=True):
+    """MediaPipe's version, the labels that it shows, and per text the score of each label and the
+    time of the call."""
+
+    version: str
+    names: tuple[str, ...]
+    scores: tuple[tuple[float, ...], ...]
+    latency_ns: tuple[int, ...]
+
+
+def classify_texts(model_path: Path, texts: Sequence[str]) -> MediaPipeAnswer:
+    """Classifies texts with a model that has TFLite Metadata.
+
+    Raises `DeviceError` where MediaPipe is not installed or cannot be loaded, and `RefusedError`
+    where it refuses the model.
+    """
+    if importlib.util.find_spec("mediapipe") is None:
+        raise DeviceError(
+            "MediaPipe is not installed",
+            where="this Python",
+            fix="pip install 'edgeseq[mediapipe]'",
+        )
+    command = (sys.executable, "-I", str(CHILD), str(model_path.absolute()))
+    try:
+        done = run_command(command, timeout_s=_TIMEOUT_S, stdin=msgspec.json.encode(list(texts)))
+    except CommandTimeoutError as failure:
+        raise DeviceError("MediaPipe did not answer", found=f"{_TIMEOUT_S:.0f} s") from failure
+    if done.returncode == 0:
+        return decode_json(done.stdout, MediaPipeAnswer)
+    log = done.stderr.decode("utf-8", errors="replace")
+    if missing := re.search(r"(lib\w+\.so[.\d]*): cannot open shared object file", log):
+        raise DeviceError(
+            "MediaPipe cannot be loaded",
+            where="this Python",
+            found=f"no {missing[1]}",
+            fix="on Debian: apt install libegl1 libgles2",
+        )
+    lines = [line for line in log.splitlines() if line.strip()]
+    raise RefusedError(
+        "MediaPipe refuses the model", where=model_path, found=lines[-1] if lines else "no reason"
+    )
