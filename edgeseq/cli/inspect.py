@@ -1,4 +1,4 @@
-"""`edgeseq inspect`: what is in a bundle or a .tflite file."""
+"""`edgeseq inspect`: what is in a bundle, an export or a .tflite file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from edgeseq.units import format_share
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(help="Bundle (a folder or .zip) or .tflite file.")],
+    path: Annotated[
+        Path, typer.Argument(help="Bundle (a folder or .zip), export or .tflite file.")
+    ],
     tensors: Annotated[bool, typer.Option("--tensors", help="Also list every tensor.")] = False,
     profile: Annotated[
         bool,
@@ -37,7 +39,9 @@ def inspect(
         answer = {
             "path": str(path),
             "bundle": inspection.manifest,
+            "export": inspection.export,
             "description": model.description,
+            "metadata": model.metadata,
             "min_runtime_version": model.min_runtime_version,
             "size_bytes": inspection.size_bytes,
             "native_size_bytes": inspection.native_size_bytes,
@@ -50,6 +54,8 @@ def inspect(
         print_json(answer | ({"subgraphs": model.subgraphs} if tensors else {}))
         return
     _print_bundle(inspection)
+    _print_export(inspection)
+    _print_metadata(model)
     _print_signatures(model)
     _print_operators(model)
     if tensors:
@@ -79,6 +85,37 @@ def _print_bundle(inspection: Inspection) -> None:
         f"{format_share(fidelity.label_agreement)} same label, largest error "
         f"{fidelity.max_abs_error:.2g}, smallest cosine {fidelity.cosine:.4f}",
     )
+    for line in lines:
+        out.print(line, markup=False, soft_wrap=True)
+
+
+def _print_export(inspection: Inspection) -> None:
+    manifest = inspection.export
+    if manifest is None:
+        return
+    files = ", ".join(f"{name} {entry.size_bytes:,}" for name, entry in manifest.files.items())
+    lines = (
+        f"export of {manifest.bundle} for {manifest.target}: {manifest.task}, {manifest.recipe}, "
+        f"{manifest.lowering}",
+        f"files (bytes): {files}",
+        *manifest.notes,
+    )
+    for line in lines:
+        out.print(line, markup=False, soft_wrap=True)
+
+
+def _print_metadata(model: TfliteFile) -> None:
+    metadata = model.metadata
+    if metadata is None:
+        return
+    tokenizer = metadata.tokenizer
+    lines = [
+        f"TFLite metadata: {metadata.name}, {metadata.description}",
+        f"inputs {', '.join(metadata.inputs)}; outputs {', '.join(metadata.outputs)}",
+    ]
+    if tokenizer is not None:
+        pattern = "" if tokenizer.delimiter is None else f", splits at {tokenizer.delimiter}"
+        lines.append(f"tokenizer {tokenizer.kind}, {tokenizer.vocabulary}{pattern}")
     for line in lines:
         out.print(line, markup=False, soft_wrap=True)
 

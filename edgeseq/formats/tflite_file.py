@@ -20,8 +20,10 @@ import msgspec
 
 from edgeseq.errors import BundleError
 from edgeseq.formats.storage import check_plain_file
+from edgeseq.formats.tflite_metadata import ENTRY, TfliteMetadata, decode_metadata
 
 IDENTIFIER = b"TFL3"
+_METADATA_LIMIT_BYTES = 1 << 20
 _MALFORMED = (struct.error, IndexError, ValueError, TypeError, OverflowError, AttributeError)
 
 
@@ -93,13 +95,15 @@ class Sizes(msgspec.Struct, frozen=True):
 
 
 class TfliteFile(msgspec.Struct, frozen=True):
-    """What a .tflite file holds. `min_runtime_version` is what its converter wrote, if anything."""
+    """What a .tflite file holds. `min_runtime_version` is what its converter wrote, if anything,
+    and `metadata` what it says of itself in TFLite Metadata."""
 
     size_bytes: int
     description: str
     subgraphs: tuple[Subgraph, ...]
     signatures: tuple[SignatureEntry, ...]
     min_runtime_version: str | None
+    metadata: TfliteMetadata | None = None
 
     def operator_uses(self) -> tuple[OperatorUse, ...]:
         """Operators with versions and counts, by subgraph, most frequent first."""
@@ -226,6 +230,7 @@ class _Parser:
                 for entry in self._entries(model.SignatureDefsLength(), model.SignatureDefs)
             ),
             min_runtime_version=self._min_runtime_version(model),
+            metadata=self._metadata(model),
         )
 
     def _count(self, count: int) -> int:
@@ -304,11 +309,20 @@ class _Parser:
         return SignatureEntry(_text(entry.SignatureKey()), number, named[0], named[1])
 
     def _min_runtime_version(self, model: Any) -> str | None:
+        content = self._metadata_content(model, "min_runtime_version", limit_bytes=64)
+        return None if content is None else _text(content.rstrip(b"\0")) or None
+
+    def _metadata(self, model: Any) -> TfliteMetadata | None:
+        content = self._metadata_content(model, ENTRY, limit_bytes=_METADATA_LIMIT_BYTES)
+        return None if content is None else decode_metadata(content)
+
+    def _metadata_content(self, model: Any, name: str, *, limit_bytes: int) -> bytes | None:
+        """The content of a metadata entry; None where there is none of that size in the file."""
         for entry in self._entries(model.MetadataLength(), model.Metadata):
-            if _text(entry.Name()) == "min_runtime_version":
+            if _text(entry.Name()) == name:
                 buffer = model.Buffers(entry.Buffer())
-                if 0 < self._size_bytes(buffer) <= 64 and buffer.Offset() <= 1:
-                    return _text(buffer.DataAsNumpy().tobytes().rstrip(b"\0")) or None
+                if 0 < self._size_bytes(buffer) <= limit_bytes and buffer.Offset() <= 1:
+                    return bytes(buffer.DataAsNumpy().tobytes())
         return None
 
 

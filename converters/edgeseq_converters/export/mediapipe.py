@@ -18,13 +18,7 @@ from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.export_folder import MODEL, ExportFolder
 from edgeseq.formats.export_target import ExportContents, ExportOptions, RuntimeOutputs
 from edgeseq.formats.storage import write_bytes
-from edgeseq.formats.tflite_metadata import (
-    ENTRY,
-    MetadataFile,
-    TfliteMetadata,
-    encode_metadata,
-    with_files,
-)
+from edgeseq.formats.tflite_metadata import ENTRY, MetadataFile, TfliteMetadata
 from edgeseq.runtime.text_tokenizer import TextTokenizer
 from edgeseq.units import format_share
 from edgeseq_converters.export.golden import classifier_golden
@@ -41,6 +35,7 @@ from edgeseq_converters.export.mediapipe_tokenizers import (
     RegexTokenizer,
     mediapipe_tokenizer,
 )
+from edgeseq_converters.export.metadata_writer import encode_metadata, with_files
 
 LABELS_FILE = "labels.txt"
 MAX_DIFFERENT_SHARE = 0.1

@@ -106,18 +106,19 @@ class RegexTokenizer:
         self, spellings: Mapping[str, int], unknown_id: int, start: int | None, delimiter: Delimiter
     ) -> None:
         self.metadata = TokenizerMetadata("RegexTokenizer", VOCABULARY_FILE, delimiter.re2)
-        self._spellings, self._unknown_id, self._start = spellings, unknown_id, start
+        self._unknown_id, self._start = unknown_id, start
         self._pattern = re.compile(delimiter.python)
         special = {"<PAD>": PADDING_ID, "<UNKNOWN>": unknown_id}
         if start is not None:
             special["<START>"] = start
-        lines = {**spellings, **special}
-        self.vocabulary_text = "".join(f"{word} {index}\n" for word, index in lines.items())
+        self._entries = {**spellings, **special}
+        lines = (f"{word} {index}\n" for word, index in self._entries.items())
+        self.vocabulary_text = "".join(lines)
 
     def token_ids(self, text: str, max_tokens: int) -> list[int]:
         """The ids of a text, from the start token on if there is one."""
         words = filter(None, self._pattern.split(text))
-        ids = [self._spellings.get(word, self._unknown_id) for word in words]
+        ids = [self._entries.get(word, self._unknown_id) for word in words]
         return ([] if self._start is None else [self._start]) + ids[:max_tokens]
 
 
