@@ -20,9 +20,9 @@ import edgeseq as es
 from edgeseq.formats.bundle import read_bundle
 from edgeseq.stats.latency import median
 from edgeseq.units import format_duration_ns
-from edgeseq_converters.export.mediapipe import compare_tokenizers
-from edgeseq_converters.export.mediapipe_runtime import classify_texts
-from edgeseq_converters.export.mediapipe_tokenizers import mediapipe_tokenizer
+from edgeseq_converters.export.mediapipe.classify import classify_texts
+from edgeseq_converters.export.mediapipe.target import compare_tokenizers
+from edgeseq_converters.export.mediapipe.tokenizers import mediapipe_tokenizer
 
 
 def study(path: Path) -> None:

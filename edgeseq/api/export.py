@@ -26,7 +26,7 @@ from edgeseq.formats.export_target import ExportOptions, ExportTarget, RuntimeOu
 from edgeseq.formats.storage import new_folder, sha256_file
 
 TARGETS: dict[str, str] = {
-    "mediapipe": "edgeseq_converters.export.mediapipe",
+    "mediapipe": "edgeseq_converters.export.mediapipe.target",
     "micro": "edgeseq_converters.export.micro.target",
     "web": "edgeseq_converters.export.web.target",
     "native": "edgeseq_benchmarks.devices.native.library_export",

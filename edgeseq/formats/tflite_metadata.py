@@ -4,7 +4,7 @@ MediaPipe Tasks reads it. It is a flatbuffer (identifier M001, metadata_schema.f
 metadata entry `TFLITE_METADATA`; the files that it names are a stored ZIP behind the model.
 Read here with the field numbers of that schema, as far as text models need them, and without the
 flatbuffers package, which a process that reads a bundle need not load; written in
-`edgeseq_converters.export.metadata_writer`.
+`edgeseq_converters.export.mediapipe.metadata_writer`.
 """
 
 from __future__ import annotations

@@ -22,9 +22,9 @@ from edgeseq.formats.trained_model import write_model_folder
 from edgeseq.runtime.interpreter import TfliteModel
 from edgeseq.runtime.text_tokenizer import TextTokenizer
 from edgeseq_converters.export.golden import softmax
-from edgeseq_converters.export.mediapipe import TARGET
-from edgeseq_converters.export.mediapipe_graph import adapt_to_bert
-from edgeseq_converters.export.mediapipe_tokenizers import SpecialTokens, mediapipe_tokenizer
+from edgeseq_converters.export.mediapipe.graph import adapt_to_bert
+from edgeseq_converters.export.mediapipe.target import TARGET
+from edgeseq_converters.export.mediapipe.tokenizers import SpecialTokens, mediapipe_tokenizer
 
 from .mediapipe_probe import classify, mediapipe_token_ids
 
@@ -110,7 +110,7 @@ def test_texts_that_both_read_alike_have_the_bundles_tokens(name: str) -> None:
     reference = TextTokenizer.from_json(TOKENIZERS[name], 24)
     for text in ("the TENT was Bad", "The lamp is good", "good " * 40, "lamp  tent"):
         assert tokenizer.token_ids(text, 24) == reference.token_ids(text)
-    assert tokenizer.token_ids("CAFÉS", 24) != reference.token_ids("CAFÉS")
+    assert tokenizer.token_ids("good caf\u00e9!", 24) != reference.token_ids("good caf\u00e9!")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,8 @@
-"""TFLite Metadata: what is written is read, by us and by MediaPipe's own schema; damage is refused."""
+"""TFLite Metadata: what is written is read; damage ends in a `ValueError` and nothing else."""
 
 from __future__ import annotations
+
+import contextlib
 
 import pytest
 from hypothesis import given
@@ -12,7 +14,7 @@ from edgeseq.formats.tflite_metadata import (
     TokenizerMetadata,
     decode_metadata,
 )
-from edgeseq_converters.export.metadata_writer import encode_metadata
+from edgeseq_converters.export.mediapipe.metadata_writer import encode_metadata
 
 LABELS = (MetadataFile("labels.txt", "labels"),)
 BERT = TfliteMetadata(
@@ -43,16 +45,12 @@ def test_metadata_is_read_as_it_was_written(metadata: TfliteMetadata) -> None:
 def test_damaged_metadata_is_read_or_refused(position: int, value: int) -> None:
     content = bytearray(encode_metadata(BERT))
     content[position % len(content)] = value
-    try:
+    with contextlib.suppress(ValueError):
         assert isinstance(decode_metadata(bytes(content)), TfliteMetadata)
-    except ValueError as error:
-        assert str(error)
 
 
 @given(st.integers(min_value=0, max_value=400))
 def test_metadata_that_ends_early_is_read_or_refused(length: int) -> None:
     content = encode_metadata(REGEX)
-    try:
-        decode_metadata(content[: length % len(content)])
-    except ValueError as error:
-        assert str(error)
+    with contextlib.suppress(ValueError):
+        assert isinstance(decode_metadata(content[: length % len(content)]), TfliteMetadata)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from edgeseq_converters.convert.tflite import operators as op
 from edgeseq_converters.convert.tflite.model import Graph, GraphTensor, Writer
-from edgeseq_converters.export.mediapipe_tokenizers import SpecialTokens
+from edgeseq_converters.export.mediapipe.tokenizers import SpecialTokens
 
 INPUTS = ("ids", "mask", "segment_ids")
 OUTPUT = "probability"

@@ -22,20 +22,20 @@ from edgeseq.formats.tflite_metadata import ENTRY, MetadataFile, TfliteMetadata
 from edgeseq.runtime.text_tokenizer import TextTokenizer
 from edgeseq.units import format_share
 from edgeseq_converters.export.golden import classifier_golden
-from edgeseq_converters.export.mediapipe_graph import (
+from edgeseq_converters.export.mediapipe.classify import classify_texts
+from edgeseq_converters.export.mediapipe.graph import (
     INPUTS,
     OUTPUT,
     adapt_to_bert,
     adapt_to_regex,
 )
-from edgeseq_converters.export.mediapipe_runtime import classify_texts
-from edgeseq_converters.export.mediapipe_tokenizers import (
+from edgeseq_converters.export.mediapipe.metadata_writer import encode_metadata, with_files
+from edgeseq_converters.export.mediapipe.tokenizers import (
     VOCABULARY_FILE,
     BertTokenizer,
     RegexTokenizer,
     mediapipe_tokenizer,
 )
-from edgeseq_converters.export.metadata_writer import encode_metadata, with_files
 
 LABELS_FILE = "labels.txt"
 MAX_DIFFERENT_SHARE = 0.1

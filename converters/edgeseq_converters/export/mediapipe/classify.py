@@ -14,7 +14,7 @@ from edgeseq.errors import DeviceError, RefusedError
 from edgeseq.formats.codec import decode_json
 from edgeseq.subprocesses.command_runs import CommandTimeoutError, run_command
 
-CHILD = Path(__file__).with_name("mediapipe_child.py")
+CHILD = Path(__file__).with_name("child.py")
 _TIMEOUT_S = 600.0
 
 

@@ -1,4 +1,4 @@
-"""Classifies texts with MediaPipe Tasks: `python -I mediapipe_child.py MODEL < texts.json`.
+"""Classifies texts with MediaPipe Tasks: `python -I child.py MODEL < texts.json`.
 
 Runs without edgeseq. Stdin is a JSON list of texts; the answer is JSON on stdout: `version`, the
 category names, per text the scores in their order, and the nanoseconds that each call took.

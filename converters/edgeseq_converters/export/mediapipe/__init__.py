@@ -1,0 +1,1 @@
+"""The target `mediapipe`: a .tflite for MediaPipe Tasks, tokenizer and labels included."""
