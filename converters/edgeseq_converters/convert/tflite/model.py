@@ -114,7 +114,8 @@ class Writer:
         """The name of the operator with this index among the model's operators."""
         number = list(self._codes)[index][0]
         names = vars(schema.BuiltinOperator)
-        return next(name for name, value in names.items() if value == number)
+        name: str = next(name for name, value in names.items() if value == number)
+        return name
 
     def graph(self, name: str) -> Graph:
         """A new subgraph; the first one is the model's main graph."""

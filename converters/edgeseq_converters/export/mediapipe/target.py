@@ -118,7 +118,7 @@ class MediaPipeTarget:
         """Runs MediaPipe's Python package (see `edgeseq.formats.export_target`)."""
         texts = [example.text for example in export.golden.examples]
         answer = classify_texts(export.path / MODEL, texts)
-        findings = ()
+        findings: tuple[str, ...] = ()
         if answer.names != export.manifest.labels:
             findings = (f"labels are {', '.join(answer.names)}",)
         return RuntimeOutputs(f"MediaPipe {answer.version}", answer.scores, findings)
@@ -190,9 +190,10 @@ def _reason(text: str) -> str:
 
 def _model(bundle: BundleFiles, tokenizer: BertTokenizer | RegexTokenizer) -> bytes:
     content = bundle.model_path.read_bytes()
+    inputs: tuple[str, ...] = INPUTS
     if isinstance(tokenizer, BertTokenizer):
-        special, max_tokens = tokenizer.special, bundle.manifest.max_tokens
-        writer, inputs = adapt_to_bert(content, special, max_tokens=max_tokens), INPUTS
+        max_tokens = bundle.manifest.max_tokens
+        writer = adapt_to_bert(content, tokenizer.special, max_tokens=max_tokens)
     else:
         writer, inputs = adapt_to_regex(content), INPUTS[:1]
     metadata = TfliteMetadata(
