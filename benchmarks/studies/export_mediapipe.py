@@ -1,31 +1,96 @@
 """Compares MediaPipe's TextClassifier with a bundle on the bundle's whole test split.
 
-    python benchmarks/studies/export_mediapipe.py BUNDLE...
+    python benchmarks/studies/export_mediapipe.py [--browser] BUNDLE...
 
 Each bundle is exported and every test text is answered by MediaPipe's Python package and by the
 bundle (`edgeseq predict`). Prints how many texts MediaPipe's tokenizer reads differently and why,
-the largest difference of a probability on the others and on these, and both medians of a call.
+the largest difference of a probability on the others, how many labels differ, and the median of a
+call. With `--browser` the same file also answers in Chromium, by npm's @mediapipe/tasks-text.
 """
 
 from __future__ import annotations
 
 import argparse
+import queue
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
+import numpy.typing as npt
 
 import edgeseq as es
+from edgeseq.errors import DeviceError
+from edgeseq.formats.archives import extract_members
 from edgeseq.formats.bundle import read_bundle
+from edgeseq.formats.drafts import temporary_folder
+from edgeseq.runtime.browser.headless import headless_browser
+from edgeseq.runtime.browser.page_server import serve_page
 from edgeseq.stats.latency import median
 from edgeseq.units import format_duration_ns
 from edgeseq_converters.export.mediapipe.classify import classify_texts
 from edgeseq_converters.export.mediapipe.target import compare_tokenizers
 from edgeseq_converters.export.mediapipe.tokenizers import mediapipe_tokenizer
+from edgeseq_converters.export.web.npm_package import NpmPackage, fetch_npm_package
+
+TASKS_TEXT = NpmPackage(
+    "@mediapipe/tasks-text",
+    "1.0.1",
+    "03cqJx+BZ+WpmuDqq+4Z8Bn7BdJyEPxU7Q1iuczjrh3YGiaAD2VMYf5JCLd+vQy7nNrlOOvUQlTnX0nYRpAUOA==",
+)
+_FILES = {
+    "package/text_bundle.mjs": "text_bundle.mjs",
+    "package/wasm/text_wasm_internal.js": "wasm/text_wasm_internal.js",
+    "package/wasm/text_wasm_internal.wasm": "wasm/text_wasm_internal.wasm",
+}
+_PAGE = """<!doctype html><script type="module">
+import { FilesetResolver, TextClassifier } from "./text_bundle.mjs";
+const send = (path, body) => fetch(path, { method: "POST", body });
+try {
+  const wasm = await FilesetResolver.forTextTasks("wasm");
+  const classifier = await TextClassifier.createFromModelPath(wasm, "model.tflite");
+  const texts = await (await fetch("texts.json")).json();
+  const scores = texts.map((text) => classifier.classify(text).classifications[0].categories
+    .toSorted((one, other) => one.index - other.index).map((category) => category.score));
+  await send("result", JSON.stringify(scores));
+} catch (error) {
+  await send("failure", String(error));
+}
+</script>"""
+_BROWSER_TIMEOUT_S = 300.0
 
 
-def study(path: Path) -> None:
+def classify_in_browser(model: Path, texts: Sequence[str]) -> npt.NDArray[np.float64]:
+    """Scores [texts, labels] of an exported model in Chromium.
+
+    Raises `DeviceError` where there is no Chromium or the page fails, and `FetchError` where npm's
+    index cannot be reached.
+    """
+    archive = fetch_npm_package(TASKS_TEXT)
+    with temporary_folder() as folder:
+        extract_members(archive, _FILES, folder)
+        (folder / "model.tflite").symlink_to(model.absolute())
+        (folder / "index.html").write_text(_PAGE, encoding="utf-8")
+        replaced = {"texts.json": msgspec.json.encode(list(texts))}
+        names = ("index.html", "model.tflite", *_FILES.values())
+        limits: dict[str, Any] = {"limit_bytes": 1 << 24, "accept": len}
+        with (
+            serve_page(folder, names, replaced=replaced, **limits) as server,
+            headless_browser(server.address),
+        ):
+            try:
+                message = server.messages.get(timeout=_BROWSER_TIMEOUT_S)
+            except queue.Empty:
+                raise DeviceError("the page did not answer", where="Chromium") from None
+    if message.kind != "result":
+        raise DeviceError("the page failed", where="Chromium", found=message.content.decode())
+    return np.asarray(msgspec.json.decode(message.content))
+
+
+def study(path: Path, *, browser: bool) -> None:
     """Prints the figures of one bundle."""
     bundle = read_bundle(path)
     texts = [example.text for example in bundle.read_examples()]
@@ -33,7 +98,9 @@ def study(path: Path) -> None:
     differences = compare_tokenizers(bundle, tokenizer, texts)
     with tempfile.TemporaryDirectory() as scratch:
         export = es.export(path, "mediapipe", out=Path(scratch) / "export")
-        answer = classify_texts(export.path / "model.tflite", texts)
+        model = export.path / "model.tflite"
+        answer = classify_texts(model, texts)
+        in_browser = classify_in_browser(model, texts) if browser else None
     predictions = es.load_bundle(path).predict(texts)
     expected = np.asarray([list(prediction.scores.values()) for prediction in predictions])
     scores = np.asarray(answer.scores)
@@ -41,7 +108,7 @@ def study(path: Path) -> None:
     is_different = np.isin(np.asarray(texts), differences.different)
     labels_differ = scores.argmax(axis=1) != expected.argmax(axis=1)
     others, those = ~is_different, is_different
-    lines = (
+    lines: tuple[str, ...] = (
         f"{bundle.manifest.name}, MediaPipe {answer.version}, {len(texts):,} test texts",
         f"  {differences.describe()}",
         f"  largest difference on the others {errors[others].max():.2g}",
@@ -49,6 +116,10 @@ def study(path: Path) -> None:
         f"{labels_differ[those].sum()} of those that are read differently",
         f"  median call in MediaPipe {format_duration_ns(median(answer.latency_ns))}",
     )
+    if in_browser is not None:
+        error = np.abs(in_browser - expected).max(axis=1)[others].max()
+        labels = (in_browser.argmax(axis=1) != expected.argmax(axis=1))[others].sum()
+        lines += (f"  in Chromium: largest difference {error:.2g}, {labels} labels differ",)
     sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
@@ -56,8 +127,10 @@ def main() -> None:
     """Prints the figures of each bundle named."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("bundles", nargs="+", type=Path)
-    for path in parser.parse_args().bundles:
-        study(path)
+    parser.add_argument("--browser", action="store_true")
+    arguments = parser.parse_args()
+    for path in arguments.bundles:
+        study(path, browser=arguments.browser)
 
 
 if __name__ == "__main__":

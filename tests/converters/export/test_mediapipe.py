@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 
 import edgeseq as es
 from edgeseq.cli.app import app
-from edgeseq.errors import RefusedError
+from edgeseq.errors import FetchError, RefusedError
 from edgeseq.formats.bundle import BundleFiles, read_bundle
 from edgeseq.formats.export_target import ExportOptions
 from edgeseq.formats.trained_model import write_model_folder
@@ -25,6 +26,7 @@ from edgeseq_converters.export.golden import softmax
 from edgeseq_converters.export.mediapipe.graph import adapt_to_bert
 from edgeseq_converters.export.mediapipe.target import TARGET
 from edgeseq_converters.export.mediapipe.tokenizers import SpecialTokens, mediapipe_tokenizer
+from studies.export_mediapipe import classify_in_browser
 
 from .mediapipe_probe import classify, mediapipe_token_ids
 
@@ -265,3 +267,21 @@ def test_what_mediapipe_would_answer_differently_is_refused(
 def test_a_tokenizer_that_reads_many_texts_differently_is_refused(export: Export) -> None:
     with pytest.raises(RefusedError, match=r"too many texts: .* reads 4 of 27 texts \(14.8 %\)"):
         export("lstm", "signs", "float32")
+
+
+@pytest.mark.index
+@pytest.mark.browser
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
+@pytest.mark.parametrize(("arch", "tokenizer"), [("bert", "bert"), ("lstm", "pieces")])
+def test_mediapipe_in_a_browser_answers_as_the_bundle(
+    export: Export, arch: str, tokenizer: str
+) -> None:
+    """npm's @mediapipe/tasks-text; its kernels are others, so int8 may differ by the tolerance."""
+    exported = es.api.export.read_export(export(arch, tokenizer, "dynamic_wi8_afp32"))
+    texts = [example.text for example in exported.golden.examples]
+    try:
+        scores = classify_in_browser(exported.path / "model.tflite", texts)
+    except FetchError as error:
+        pytest.skip(str(error))
+    expected = [example.output for example in exported.golden.examples]
+    np.testing.assert_allclose(scores, expected, atol=exported.golden.tolerance)
