@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from operator import add, gt
 from pathlib import Path
@@ -36,7 +37,7 @@ _THREADS = 1024
 def check_head(path: Path, result: Any) -> None:
     """Checks a `ResultRecord` without its runs; raises `ResultError` for a value that cannot be."""
     for name in ("device", "requested", "effective", "machine", "energy_idle"):
-        _check_struct(path, getattr(result, name), f"$.{name}")
+        _check_part(path, getattr(result, name), name, "$")
     for settings in (result.requested, result.effective):
         if not 1 <= settings.threads <= _THREADS:
             raise _error(path, "$.requested.threads", settings.threads, f"1 to {_THREADS}")
@@ -113,24 +114,36 @@ def _check_columns(path: Path, place: str, columns: Mapping[str, Sequence[Any]])
         raise _error(path, place, found, "columns of one length")
 
 
-def _check_struct(path: Path, value: Any, place: str) -> None:
-    """Checks each number of a struct, of those in it, and of its tuples."""
-    if isinstance(value, msgspec.Struct):
-        for name in value.__struct_fields__:
-            part = getattr(value, name)
-            if part is None or isinstance(part, bool | str):
-                continue
-            if isinstance(part, tuple) and (not part or isinstance(part[0], str)):
-                continue
-            if isinstance(part, (int, float)):
-                _check_range(path, f"{place}.{name}", name, part, part)
-            elif isinstance(part, tuple) and isinstance(part[0], (int, float)):
-                _check_numbers(path, f"{place}.{name}", name, part)
-            else:
-                _check_struct(path, part, f"{place}.{name}")
-    elif isinstance(value, tuple):
-        for index, part in _structs(value):
-            _check_struct(path, part, f"{place}[{index}]")
+def _check_struct(path: Path, value: msgspec.Struct, place: str) -> None:
+    for name in value.__struct_fields__:
+        part = getattr(value, name)
+        if part is not None:
+            _check_part(path, part, name, place)
+
+
+def _check_part(path: Path, part: Any, name: str, place: str) -> None:
+    """Checks the numbers of the field `name` of what is at `place`, and those in it."""
+    kind = type(part)
+    if kind is int or kind is float:
+        low, high = _bounds(name)
+        if not low <= part <= high:
+            _check_range(path, f"{place}.{name}", name, part, part)
+    elif kind is tuple:
+        _check_tuple(path, part, name, f"{place}.{name}")
+    elif isinstance(part, msgspec.Struct):
+        _check_struct(path, part, f"{place}.{name}")
+
+
+def _check_tuple(path: Path, values: tuple[Any, ...], name: str, place: str) -> None:
+    if not values or isinstance(values[0], str):
+        return
+    if isinstance(values[0], (int, float)):
+        low, high = _bounds(name)
+        if not (low <= min(values) and max(values) <= high):
+            _check_numbers(path, place, name, values)
+        return
+    for index, part in _structs(values):
+        _check_struct(path, part, f"{place}[{index}]")
 
 
 def _structs(values: tuple[Any, ...]) -> Iterator[tuple[int, msgspec.Struct]]:
@@ -157,6 +170,13 @@ def _check_range(path: Path, place: str, name: str, smallest: float, largest: fl
         raise _error(path, place, smallest, "more than 0")
     if name not in _SIGNED and smallest < 0:
         raise _error(path, place, smallest, "0 or more")
+
+
+@functools.cache
+def _bounds(name: str) -> tuple[float, float]:
+    """The smallest and the largest value of a field, as `_check_range` tells them."""
+    low = math.ulp(0.0) if name in _ABOVE_ZERO else -sys.float_info.max
+    return (low if name in _ABOVE_ZERO or name in _SIGNED else 0.0), _largest(name)
 
 
 @functools.cache

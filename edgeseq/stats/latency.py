@@ -261,11 +261,11 @@ def block_length(series: npt.NDArray[np.generic]) -> float:
     centered = values - values.mean()
     if n < 8 or not centered.any():
         return 1.0
-    width = 1 << (2 * n - 1).bit_length()
-    spectrum = np.fft.rfft(centered, width)
-    covariance = np.fft.irfft(spectrum * spectrum.conj(), width)[:n] / n
     run = max(5, math.ceil(math.sqrt(math.log10(n))))
     furthest = min(math.ceil(math.sqrt(n)) + run, n - 1)
+    width = _transform_size(n + furthest)  # nothing wraps around into the lags that are looked at
+    spectrum = np.fft.rfft(centered, width)
+    covariance = np.fft.irfft(spectrum * spectrum.conj(), width)[: furthest + 1] / n
     correlation = np.abs(covariance[1 : furthest + 1] / covariance[0])
     significant = np.flatnonzero(correlation >= 2 * math.sqrt(math.log10(n) / n)) + 1
     last = 1
@@ -283,6 +283,12 @@ def block_length(series: npt.NDArray[np.generic]) -> float:
     return float(max(1.0, (1.5 * (bend / spread) ** 2 * n) ** (1 / 3)))
 
 
+def _transform_size(n: int) -> int:
+    """A size of at least `n` without large prime factors, for a fast Fourier transform."""
+    step = 1 << max(0, n.bit_length() - 4)
+    return -(-n // step) * step
+
+
 def _bootstrap_shares(
     series: SampleSeries, cut: float, level: float, resamples: int, rng: np.random.Generator
 ) -> FloatArray:
@@ -291,14 +297,16 @@ def _bootstrap_shares(
     below, below_block = series.below(cut)
     n = len(series)
     length = max(_length(below_block, n), _length(series.rank_block, n))
-    in_block = _block_sums(below, length)
+    counts = _block_sums(below, length).round().astype(np.int64)
     blocks = math.ceil(n / length)
-    if blocks <= length:
-        drawn = in_block[rng.integers(0, n, (resamples, blocks))].sum(axis=1)
-    else:
-        # Only how often each count comes up matters, which is multinomial and cheaper to draw.
-        chances = np.bincount(in_block.astype(np.int64), minlength=length + 1) / n
-        drawn = rng.multinomial(blocks, chances, size=resamples) @ np.arange(length + 1)
+    # Drawing so many blocks and adding them up is drawing once from the distribution of their sum:
+    # that of one block, convolved with itself, by its Fourier transform.
+    size = blocks * length + 1
+    width = _transform_size(size)
+    chances = np.bincount(counts, minlength=length + 1) / n
+    sums = np.fft.irfft(np.fft.rfft(chances, width) ** blocks, width)[:size]
+    cumulative = np.cumsum(np.maximum(sums, 0))
+    drawn = np.searchsorted(cumulative, rng.random(resamples) * cumulative[-1], side="right")
     deviation = drawn / (blocks * length) - below.mean()
     wider = _widening(z, terms, length / n)
     wider *= math.sqrt(1 + _BIAS_WEIGHT * _missed(series.rank_block, n, length))
