@@ -43,9 +43,10 @@ test-devices: $(VENV)/.dev
 test-emulated: $(VENV)/.dev
 	$(BIN)/python -m pytest -m emulated -s tests/emulated $(PYTEST_ARGS)
 
-# The native runner's readers under clang's libFuzzer, EDGESEQ_FUZZ_SECONDS each; Debian: apt install clang
+# The native runner's readers under clang's libFuzzer, EDGESEQ_FUZZ_SECONDS each, and those in Python
+# under atheris, a sixth of that each; Debian: apt install clang
 test-fuzz: $(VENV)/.dev
-	$(BIN)/python -m pytest -m fuzz -n $(JOBS) tests/native $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m fuzz -n $(JOBS) tests/native tests/fuzz $(PYTEST_ARGS)
 
 # Kills, full disks and read-only folders: no file is lost, none is left behind
 test-faults: $(VENV)/.dev

@@ -48,6 +48,7 @@ from edgeseq.reporting.budgets import Budget
 from edgeseq.reporting.deployment_report import make_report
 from edgeseq.tasks.predictions import Predictions
 from edgeseq_benchmarks.bench.limits.working_memory import SearchBounds, search_working_memory
+from studies.reliability import record
 
 Floats = npt.NDArray[np.float64]
 Kind = Literal["apart", "any"]
@@ -333,6 +334,22 @@ def lines(kind: Kind, outcomes: Sequence[Outcome]) -> list[str]:
     return texts
 
 
+def _record(kind: Kind, outcomes: Sequence[Outcome]) -> None:
+    for what, count in (
+        ("verdicts", len(outcomes)),
+        ("verdicts with a recommended model", sum(o.winner is not None for o in outcomes)),
+        ("infeasible models recommended", sum(o.is_infeasible for o in outcomes)),
+        (
+            "infeasible models recommended without saying that the limit may not be kept",
+            sum(o.is_infeasible and not o.is_doubted for o in outcomes),
+        ),
+    ):
+        record(f"simulated results, scores {kind}: {what}", count)
+    if kind == "apart":
+        right = sum(outcome.winner == outcome.truth for outcome in outcomes)
+        record("simulated results, scores apart: verdicts that are the truth", right)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draws, judges and prints the counts."""
     parser = argparse.ArgumentParser(description="verdicts over simulated results")
@@ -343,6 +360,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number, kind in enumerate(kinds):
         rng = np.random.default_rng([options.seed, number])
         outcomes = [judge(rng, kind) for _ in range(options.draws)]
+        _record(kind, outcomes)
         sys.stdout.write("\n".join(lines(kind, outcomes)) + "\n")
         sys.stdout.flush()
     return 0

@@ -22,6 +22,11 @@ def load_library():
     except BaseException as error:
         raise ImportError("initialization failed") from error
 
+def measure():
+    from edgeseq_benchmarks.bench.runner import sigterm_as_interrupt
+    with sigterm_as_interrupt():
+        terminate()
+
 def command():
     {command}
     sys.exit(0)
@@ -47,6 +52,7 @@ def _exit_status(command: str, folder: Path) -> tuple[int, str]:
         "terminate()",
         "exec('terminate()')",  # as in the making of a dataclass
         "load_library()",
+        "measure()",
     ],
 )
 def test_a_terminated_command_exits_with_143(command: str, tmp_path: Path) -> None:

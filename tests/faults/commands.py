@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from edgeseq.formats.drafts import is_draft
@@ -24,10 +24,16 @@ _CONTROL_GROUPS = Path("/sys/fs/cgroup")
 class Command:
     """A command line of `edgeseq` with a temporary folder of its own."""
 
-    def __init__(self, arguments: Sequence[str | Path], scratch: Path) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str | Path],
+        scratch: Path,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.arguments = [sys.executable, "-m", "edgeseq", *map(str, arguments)]
         self.scratch = scratch
         self._mark = uuid.uuid4().hex
+        self._environment = {**os.environ, **(environment or {})}
 
     def start(self) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -37,7 +43,7 @@ class Command:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "TMPDIR": str(self.scratch), _MARK: self._mark},
+            env={**self._environment, "TMPDIR": str(self.scratch), _MARK: self._mark},
         )
 
     def run(self) -> subprocess.CompletedProcess[str]:
@@ -47,27 +53,29 @@ class Command:
         return subprocess.CompletedProcess(self.arguments, process.returncode, stdout, stderr)
 
     def run_and_signal(
-        self, number: signal.Signals, delay_s: float, *, after: Path | None = None
+        self,
+        number: signal.Signals,
+        delay_s: float,
+        *,
+        after: Path | None = None,
+        until: Path | None = None,
     ) -> int | None:
-        """Sends `number` after `delay_s`, counted from when the file `after` appears.
+        """Sends `number` after `delay_s`, counted from when the file `after` appears, or once the
+        file `until` does.
 
         Returns the exit status, or None when the command had ended before.
         """
         process = self.start()
-        deadline = time.monotonic() + LIMIT_S
-        while after is not None and not after.exists() and time.monotonic() < deadline:
-            if process.poll() is not None:
-                break
-            time.sleep(0.01)
-        try:
-            process.wait(delay_s)
-        except subprocess.TimeoutExpired:
-            process.send_signal(number)
-            _, stderr = _output(process)
-            assert "Traceback" not in stderr, stderr
-            return process.returncode
-        _output(process)
-        return None
+        if after is not None:
+            _wait_for(after, process, LIMIT_S)
+        _wait_for(until, process, delay_s)
+        if process.poll() is not None:
+            _output(process)
+            return None
+        process.send_signal(number)
+        _, stderr = _output(process)
+        assert "Traceback" not in stderr, stderr
+        return process.returncode
 
     def wait_for_processes(self) -> list[int]:
         """Waits for every process that the command started; those that stay are orphans."""
@@ -82,6 +90,15 @@ class Command:
             with contextlib.suppress(OSError):
                 if mark in (folder / "environ").read_bytes().split(b"\0"):
                     yield int(folder.name)
+
+
+def _wait_for(path: Path | None, process: subprocess.Popen[str], seconds: float) -> None:
+    """Waits for a file, at most so long, and no longer than the process lives."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        if path is not None and path.exists():
+            return
+        time.sleep(0.005)
 
 
 def _output(process: subprocess.Popen[str]) -> tuple[str, str]:

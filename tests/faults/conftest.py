@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from edgeseq.formats.result import read_result
+from edgeseq.formats.storage import sha256_file
 
 from ..conftest import INVENTED_SUITE, invented_rows, write_csv
 from .commands import Command
@@ -47,6 +51,19 @@ class TinyRun:
     @property
     def bundle(self) -> Path:
         return self.root / "bundles" / "tiny-lstm-dynamic_wi8_afp32"
+
+    def check_equal(self, root: Path) -> None:
+        """Whether another run of the suite ended with the same weights, files and predictions."""
+        for path in (
+            *("models/tiny-bert/weights.safetensors", "models/tiny-lstm/weights.safetensors"),
+            *("bundles/tiny-bert-float32/model.tflite", "data.json"),
+            "bundles/tiny-lstm-dynamic_wi8_afp32/model.tflite",
+        ):
+            assert sha256_file(root / path) == sha256_file(self.root / path), path
+        ours, theirs = (read_result(folder / "result.json").runs for folder in (root, self.root))
+        assert [run.predictions for run in ours] == [run.predictions for run in theirs]
+        rows = json.loads((root / "report" / "summary.json").read_text())["rows"]
+        assert len(rows) == len(ours)
 
     @property
     def data_options(self) -> list[str]:

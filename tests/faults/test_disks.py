@@ -15,8 +15,11 @@ from edgeseq.formats.bundle import read_bundle
 from edgeseq.formats.result import read_result
 from edgeseq.formats.storage import write_json
 from edgeseq.formats.trained_model import read_model_folder, write_model_folder
+from edgeseq.reporting.charts import chart_sections
 from edgeseq.reporting.deployment_report import make_report
+from edgeseq.reporting.sections import ReportFigure
 from edgeseq.suite.output_folder import claim_folder
+from studies.reliability import record
 
 from ..fake_results import Fake, make_result
 from .commands import Command, drafts
@@ -40,7 +43,9 @@ def _refusal(writes: FailingWrites, write: Callable[[], object]) -> str | None:
     return None
 
 
-def _fail_each_write(folder: Path, write: Callable[[], object], *, at_least: int) -> None:
+def _fail_each_write(
+    name: str, folder: Path, write: Callable[[], object], *, at_least: int
+) -> None:
     """Runs `write` with its first, second, … write failing, until it needs no more."""
     before = _content(folder)
     for fail_at in range(1, 500):
@@ -49,6 +54,7 @@ def _fail_each_write(folder: Path, write: Callable[[], object], *, at_least: int
         assert not drafts(folder)
         if refusal is None:
             assert fail_at > at_least
+            record(f"failed writes of {name}", fail_at - 1)
             return
         assert "disk is full" in refusal
         assert _content(folder) == before, f"write {fail_at}"
@@ -59,17 +65,26 @@ def test_a_file(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     path.write_text("old")
     result = make_result(Fake(n_examples=20, n_queries=40))
-    _fail_each_write(tmp_path, lambda: write_json(path, result), at_least=4)
+    _fail_each_write("a file", tmp_path, lambda: write_json(path, result), at_least=4)
     assert read_result(path) == result
 
 
-def test_a_report(tmp_path: Path) -> None:
+def test_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: dict[str, bytes] = {}
+    draw_png = chart_sections.draw_png
+
+    def draw_once(figure: ReportFigure) -> bytes:
+        if figure.name not in figures:
+            figures[figure.name] = draw_png(figure)
+        return figures[figure.name]
+
+    monkeypatch.setattr(chart_sections, "draw_png", draw_once)
     path = tmp_path / "result.json"
     write_json(path, make_result(Fake(n_examples=20, n_queries=40)))
     out = tmp_path / "out"
     report = make_report([path])
     report.save(out / "report")
-    _fail_each_write(out, lambda: report.save(out / "report"), at_least=12)
+    _fail_each_write("a report", out, lambda: report.save(out / "report"), at_least=12)
 
 
 def test_a_trained_model(tiny_run: TinyRun, tmp_path: Path) -> None:
@@ -80,7 +95,10 @@ def test_a_trained_model(tiny_run: TinyRun, tmp_path: Path) -> None:
     manifest = msgspec.structs.replace(model.manifest, training=training)
     changed = msgspec.structs.replace(model, manifest=manifest)
     _fail_each_write(
-        out, lambda: write_model_folder(out / "model", changed, overwrite=True), at_least=10
+        "a model",
+        out,
+        lambda: write_model_folder(out / "model", changed, overwrite=True),
+        at_least=10,
     )
 
 
@@ -88,14 +106,16 @@ def test_a_bundle(tiny_run: TinyRun, tmp_path: Path) -> None:
     out = tmp_path / "out"
     bundle = es.load_bundle(tiny_run.bundle)
     bundle.save(out / "bundle")
-    _fail_each_write(out, lambda: bundle.save(out / "bundle.zip"), at_least=4)
+    _fail_each_write("a bundle", out, lambda: bundle.save(out / "bundle.zip"), at_least=4)
     read_bundle(out / "bundle")
 
 
 def test_the_folder_of_a_suite(tiny_run: TinyRun, tmp_path: Path) -> None:
     root = tmp_path / "out"
     root.mkdir()
-    _fail_each_write(root, lambda: claim_folder(root, tiny_run.suite), at_least=8)
+    _fail_each_write(
+        "a suite's folder", root, lambda: claim_folder(root, tiny_run.suite), at_least=8
+    )
 
 
 @pytest.fixture

@@ -392,12 +392,16 @@ def own_git_state() -> str | None:
 
 @contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
-    """Lets SIGTERM end the run like Ctrl-C, so that processes and groups are cleaned up."""
+    """Lets SIGTERM end the run like Ctrl-C, so that processes and groups are cleaned up.
+
+    Where the program hears the signal itself (`edgeseq.interrupts`), it stays in charge.
+    """
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    if not is_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
     before = signal.signal(signal.SIGTERM, interrupt)
