@@ -306,7 +306,9 @@ def _bootstrap_shares(
     chances = np.bincount(counts, minlength=length + 1) / n
     sums = np.fft.irfft(np.fft.rfft(chances, width) ** blocks, width)[:size]
     cumulative = np.cumsum(np.maximum(sums, 0))
-    drawn = np.searchsorted(cumulative, rng.random(resamples) * cumulative[-1], side="right")
+    # One draw from each of `resamples` equal parts of the distribution, in random order.
+    places = (rng.permutation(resamples) + rng.random(resamples)) / resamples
+    drawn = np.searchsorted(cumulative, places * cumulative[-1], side="right")
     deviation = drawn / (blocks * length) - below.mean()
     wider = _widening(z, terms, length / n)
     wider *= math.sqrt(1 + _BIAS_WEIGHT * _missed(series.rank_block, n, length))
