@@ -48,9 +48,9 @@ test-emulated: $(VENV)/.dev
 test-fuzz: $(VENV)/.dev
 	$(BIN)/python -m pytest -m fuzz -n $(JOBS) tests/native tests/fuzz $(PYTEST_ARGS)
 
-# Kills, full disks and read-only folders: no file is lost, none is left behind
+# Kills, full disks, clocks that jump, cut connections: no file is lost, none is left behind
 test-faults: $(VENV)/.dev
-	$(BIN)/python -m pytest -m faults tests/faults $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m faults tests/faults tests/benchmarks/devices/test_cut_connections.py $(PYTEST_ARGS)
 
 $(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)
