@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
+
+import msgspec
 
 from edgeseq.api.bundle import Bundle, bundle_path
 from edgeseq.api.options import check_options
 from edgeseq.api.progress import ProgressOption, progress_of
 from edgeseq.api.result import Result
 from edgeseq.errors import DeviceError, EdgeseqError
-from edgeseq.formats.result import Runner
+from edgeseq.formats.drafts import temporary_folder
+from edgeseq.formats.result import Runner, Settings
 from edgeseq.units import parse_bytes
 from edgeseq_benchmarks.bench.runner import RUNNERS, default_settings
 from edgeseq_benchmarks.devices.measure import (
     BenchRequest,
     DeviceOutcome,
+    DeviceTarget,
     find_targets,
     measure_on_all,
 )
+from edgeseq_benchmarks.devices.web.browser_bench import LOOPBACK, WebPage, check_settings
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -42,6 +48,8 @@ class BenchOptions(TypedDict, total=False):
     energy: bool
     python: str | None
     native: str | Path | None
+    bind: str
+    on_address: Callable[[str], None] | None
     command: Sequence[str]
     progress: ProgressOption
 
@@ -57,7 +65,7 @@ def bench(
     Args:
         bundles: Bundles, or their folders or .zip files; their names must differ.
         device: `local` (this machine), `ssh://USER@HOST[:PORT]`, `adb:SERIAL`, `emulated:BOARD`,
-            or the name of a saved device.
+            `web` (a browser that opens the page that is served), or the name of a saved device.
         threads: Threads of the runtime.
         quick: A few seconds per model instead of a minute.
         memory_limits: Hard limits to also run inside, such as "64MB" or bytes.
@@ -71,6 +79,8 @@ def bench(
         energy: Also measure energy: a minute idle and a minute per model.
         python: The Python on the device.
         native: For adb: TFLite's `benchmark_model` for the phone's processor.
+        bind: For web: the address of this machine to serve the page on (default: loopback).
+        on_address: For web: called with the address to open.
         command: What the result records as the command that made it.
         progress: A callback, "auto" for a progress bar, or None.
 
@@ -150,8 +160,9 @@ def bench_all(
         energy=options.get("energy", False),
         examples=options.get("examples"),
     )
+    paths = tuple(bundle_path(bundle) for bundle in bundles)
     task = BenchRequest(
-        tuple(bundle_path(bundle) for bundle in bundles),
+        paths,
         settings,
         command=tuple(options.get("command", ())),
         native=None if native is None else Path(native),
@@ -166,7 +177,11 @@ def bench_all(
             unfinished=None if outcome.unfinished is None else Result(outcome.unfinished),
         )
 
-    with progress_of(options.get("progress", "auto"), still=True) as callback:
+    with (
+        _page(targets, paths, settings, options) as page,
+        progress_of(options.get("progress", "auto"), still=True) as callback,
+    ):
+        task = msgspec.structs.replace(task, page=page)
         outcomes = measure_on_all(
             targets,
             task,
@@ -174,6 +189,26 @@ def bench_all(
             ended=lambda outcome: on_outcome(convert_outcome(outcome)),
         )
     return tuple(map(convert_outcome, outcomes))
+
+
+@contextmanager
+def _page(
+    targets: Sequence[DeviceTarget],
+    bundles: Sequence[Path],
+    settings: Settings,
+    options: BenchOptions,
+) -> Iterator[WebPage | None]:
+    """The page of the one bundle, in a temporary folder; None where no browser measures."""
+    if not any(target.address.kind == "web" for target in targets):
+        yield None
+        return
+    check_settings(settings, bundles)
+    # The half that converts is not on every machine that measures.
+    from edgeseq.api.export import export  # noqa: PLC0415 - see above
+
+    with temporary_folder() as folder:
+        exported = export(bundles[0], "web", out=folder / "page")
+        yield WebPage(exported.path, options.get("bind", LOOPBACK), options.get("on_address"))
 
 
 def _limit_bytes(limit: str | int) -> int:

@@ -91,7 +91,8 @@ def convert(
         lowering: Of an LSTM `loop` (default), `projected`, `unrolled` or `fused`.
         out: The bundle's folder, whose name is the bundle's; by default a temporary one that is
             removed with the bundle (see `Bundle.save`).
-        length: Tokens of the lowering `unrolled`; longer texts are truncated.
+        length: Fixed number of tokens; longer texts are truncated, shorter ones filled up with −1.
+            By default open (`unrolled`: the longest that the model takes).
         runtime: An older runtime that must load the file, such as `tflite-runtime==2.14`.
         max_drop: Points of the metric that may be lost on the validation split.
         trim_vocab: Drop the tokens that the train split never uses.
@@ -240,7 +241,7 @@ def convert_to_tflite(
         out: The .tflite file to write.
         recipe: As for `convert`; not `auto`.
         lowering: As for `convert`.
-        length: Tokens of the lowering `unrolled`.
+        length: Fixed number of tokens; by default open.
         runtime: An older runtime that must load the file.
         ids: File of token ids to compare and calibrate on, a JSON list per line; by default random
             ids.

@@ -117,7 +117,7 @@ class BundleMeasurement(msgspec.Struct, frozen=True):
 
     @property
     def runner(self) -> Runner:
-        """The program that ran the model: "native", "python" or "benchmark_model"."""
+        """The program that ran the model: "native", "python", "benchmark_model" or "browser"."""
         return self.row.runner
 
     @property
@@ -182,7 +182,8 @@ class Result:
 
         Args:
             name: The bundle's name.
-            runner: "native", "python" or "benchmark_model"; by default the native one, if any.
+            runner: "native", "python", "benchmark_model" or "browser"; by default the native one,
+                if any.
 
         Raises:
             ResultError: No bundle has that name, or it was not measured in `runner`.

@@ -102,8 +102,9 @@ def bench(
     on: Annotated[
         list[str] | None,
         typer.Option(
-            help="The device: ssh://user@host[:port], adb:SERIAL, emulated:NAME, or a name saved "
-            "by `edgeseq device add`; default: this machine. May be repeated: all at one time.",
+            help="The device: ssh://user@host[:port], adb:SERIAL, emulated:NAME, web (a browser), "
+            "or a name saved by `edgeseq device add`; default: this machine. May be repeated: all "
+            "at one time.",
         ),
     ] = None,
     python: Annotated[
@@ -114,6 +115,13 @@ def bench(
         Path | None,
         typer.Option(help="For adb: TFLite's `benchmark_model` for the phone's processor."),
     ] = None,
+    bind: Annotated[
+        str,
+        typer.Option(
+            help="For web: the address of this machine to serve the page on, such as 192.168.1.10 "
+            "for a phone in the same network."
+        ),
+    ] = "127.0.0.1",
     json: JsonOption = False,
 ) -> None:
     """Measure latency, memory and accuracy of bundles on this machine or on other devices.
@@ -149,6 +157,8 @@ def bench(
             energy=energy,
             python=python,
             native=native,
+            bind=bind,
+            on_address=lambda address: print_note(f"open {address} in a browser to measure it"),
             command=sys.argv,
             progress=progress,
         )

@@ -58,7 +58,8 @@ def convert(
         typer.Option(
             "--length",
             min=1,
-            help="Number of tokens of an unrolled model; longer texts are truncated.",
+            help="Fixed number of tokens, for runtimes and accelerators without open shapes; "
+            "longer texts are truncated, shorter ones filled up with -1.",
         ),
     ] = None,
     runtime: Annotated[

@@ -67,7 +67,7 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     A text classifier has the input `input_ids` int32 [1, −1] and the output `logits` float32
     [1, labels], a token classifier [1, −1, labels]; the sequence axis is open, so a text is given
-    at its real length and the cost follows it. A model of a fixed length (lowering `unrolled`) has
+    at its real length and the cost follows it. A model of a fixed length has
     [1, length] instead: a shorter text is padded on its right with the id −1, which is not a token.
 
     A language model takes its states too (`h0`, `c0`, … float32), and gives `logits` float32

@@ -16,12 +16,20 @@ MEASURED_FOLDER = Path("measured")
 def suite_targets(on: Sequence[str], python: str | None) -> tuple[DeviceTarget, ...]:
     """The devices of these names; () when only this machine measures.
 
-    Raises `InputError` for a name that is none, and for a phone, which needs a native tool.
+    Raises `InputError` for a name that is none, for a phone, which needs a native tool, and for a
+    browser, which a user opens.
     """
     if list(on) in ([], ["local"]):
         return ()
     targets = find_targets(on, python=python)
     for target in targets:
+        if KINDS[target.address.kind].measured_by == "a page":
+            raise InputError(
+                "a suite cannot measure in a browser",
+                where="--on",
+                found=target.name,
+                fix="run the suite without it, then `edgeseq bench BUNDLE --on web`",
+            )
         if KINDS[target.address.kind].measured_by == "benchmark_model":
             raise InputError(
                 "a suite cannot measure on a phone",

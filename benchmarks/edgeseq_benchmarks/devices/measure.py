@@ -20,6 +20,7 @@ from edgeseq_benchmarks.devices.base import Device, DeviceLostError, StreamingDe
 from edgeseq_benchmarks.devices.native.board_bench import bench_on_board
 from edgeseq_benchmarks.devices.registry import KINDS, open_device, resolve_device
 from edgeseq_benchmarks.devices.remote.remote_bench import RemoteOptions
+from edgeseq_benchmarks.devices.web.browser_bench import WebPage, bench_in_browser
 
 _EMULATED_LIMITED_S, _EMULATED_SEARCH_S = 60.0, 900.0
 
@@ -35,7 +36,8 @@ class DeviceTarget(NamedTuple):
 class BenchRequest(msgspec.Struct, frozen=True):
     """What is measured, on every device alike.
 
-    `native` is the tool that measures on phones (`adb:`), and needed there alone.
+    `native` is the tool that measures on phones (`adb:`), and `page` what a browser opens (`web`);
+    both are needed there alone.
     """
 
     bundles: tuple[Path, ...]
@@ -43,6 +45,7 @@ class BenchRequest(msgspec.Struct, frozen=True):
     command: tuple[str, ...] = ()
     native: Path | None = None
     remote: RemoteOptions = RemoteOptions()
+    page: WebPage | None = None
 
 
 class DeviceOutcome(msgspec.Struct, frozen=True):
@@ -87,6 +90,8 @@ def measure_on(
         return bench(
             request.bundles, settings=request.settings, progress=progress, command=request.command
         )
+    if measured_by == "a page":
+        return _measure_in_browser(target.name, request, progress)
     device = open_device(target.address)
     if measured_by == "benchmark_model":
         return _measure_on_phone(device, request, progress)
@@ -138,6 +143,20 @@ def _measure_on_phone(
         request.bundles,
         settings=request.settings,
         native=request.native,
+        progress=progress,
+        command=request.command,
+    )
+
+
+def _measure_in_browser(
+    name: str, request: BenchRequest, progress: ProgressCallback
+) -> ResultRecord:
+    if request.page is None:
+        raise InputError("has no page to open", where=name, fix="call `edgeseq bench` or es.bench")
+    return bench_in_browser(
+        request.page,
+        request.bundles,
+        settings=request.settings,
         progress=progress,
         command=request.command,
     )

@@ -5,6 +5,7 @@
                                  ssh configuration, an IPv6 address is in brackets
     adb:SERIAL                   a phone or an Android emulator
     emulated:NAME                a board in QEMU, such as emulated:pi4
+    web                          a browser that opens a page served here
     NAME                         a device saved by `edgeseq device add`
 
 An address is checked letter by letter before anything is done with it: what could be taken for an
@@ -20,12 +21,14 @@ from edgeseq.formats.devices import read_devices
 from edgeseq_benchmarks.devices import adb, emulated, local, ssh
 from edgeseq_benchmarks.devices.address import DeviceAddress, DeviceKind
 from edgeseq_benchmarks.devices.base import Device
+from edgeseq_benchmarks.devices.web import kind as web
 
 KINDS: dict[str, DeviceKind] = {
     "local": local.KIND,
     "ssh": ssh.KIND,
     "adb": adb.KIND,
     "emulated": emulated.KIND,
+    "web": web.KIND,
 }
 _EXAMPLES = ", ".join(kind.example for kind in KINDS.values())
 _LONGEST_ADDRESS = 300

@@ -7,7 +7,9 @@ from pathlib import Path
 import msgspec
 
 from edgeseq.errors import InputError
+from edgeseq.formats.bundle import Lowering
 from edgeseq.formats.trained_model import Arch, ModelManifest
+from edgeseq.tasks.registry import task_of
 from edgeseq_converters.convert.lower.dispatch import (
     LOWERINGS,
     Target,
@@ -23,6 +25,8 @@ AUTO = "auto"
 
 LENGTH_LIMIT = 4096
 """Steps of an unrolled network: each is a copy of its operators in the file."""
+FIXABLE: tuple[Lowering, ...] = ("loop", "projected", "unrolled", "encoder")
+"""The lowerings that a fixed length goes with."""
 
 
 class ConversionOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +35,8 @@ class ConversionOptions(msgspec.Struct, frozen=True, kw_only=True):
     - `recipes`: names, default `DEFAULT`; `auto`, by itself: the smallest that loses at most
       `max_drop` points of the metric (default: a percent of the float model's score).
     - `lowerings`: names, default the architecture's first; `auto`: all that the model has.
-    - `length`: tokens of the lowering `unrolled`; default: the longest that the model takes.
+    - `length`: tokens of a model of a fixed length; default: open, and for the lowering `unrolled`
+      the longest that the model takes.
     - `runtime`: an older runtime that must load the file, as in `tflite-runtime==2.14`.
     - `max_drop`: refuse a file that loses more points on all development texts.
     - `trim_vocabulary`: drop the tokens that the training texts use fewer than `min_piece_count`
@@ -81,7 +86,7 @@ def plan_bundles(
     lowerings: tuple[str, ...] = tuple(dict.fromkeys(options.lowerings)) or LOWERINGS[arch][:1]
     if AUTO in lowerings:
         lowerings = lowerings_of(arch, manifest.task)
-    _check_length(options, lowerings)
+    _check_length(options, lowerings, manifest.task)
     plans: list[tuple[ConversionPlan, ...]] = []
     skipped: dict[str, str] = {}
     for lowering in lowerings:
@@ -120,6 +125,10 @@ def plan_file(arch: Arch, out: Path, options: ConversionOptions) -> ConversionPl
     [lowering] = options.lowerings or (AUTO,)
     target = plan_target(arch, lowering, options, None)
     _check_length(options, (target.lowering,))
+    if options.length is not None and options.streaming:
+        raise InputError(
+            "a stream has no fixed length", found="--length, --streaming", fix="remove one of them"
+        )
     return ConversionPlan(get_recipe(recipe), target, out, out)
 
 
@@ -128,13 +137,14 @@ def plan_target(
 ) -> Target:
     """The lowering called `lowering` with its length and runtime; raises `InputError`."""
     known = choose_lowering(arch, lowering)
-    length = None
+    length = options.length if known in FIXABLE else None
     if known == "unrolled":
         length = options.length or max_tokens
+    if known in FIXABLE:
         limit = min(max_tokens or LENGTH_LIMIT, LENGTH_LIMIT)
         if length is not None and not 1 <= length <= limit:
             raise InputError(
-                "--length is longer than the model's longest text, or than can be unrolled",
+                "--length is longer than the model's longest text, or than is possible",
                 found=length,
                 expected=f"1 to {limit}",
             )
@@ -155,10 +165,20 @@ def _recipe_names(options: ConversionOptions) -> tuple[str, ...]:
     return names
 
 
-def _check_length(options: ConversionOptions, lowerings: tuple[str, ...]) -> None:
-    if options.length is not None and "unrolled" not in lowerings:
+def _check_length(
+    options: ConversionOptions, lowerings: tuple[str, ...], task: str | None = None
+) -> None:
+    if options.length is None:
+        return
+    if task is not None and task_of(task).is_streaming:
         raise InputError(
-            "--length is the number of tokens of the lowering unrolled",
+            "a language model has no fixed length", found=f"--length {options.length}",
+            fix="remove it",
+        )  # fmt: skip
+    if set(lowerings).isdisjoint(FIXABLE):
+        raise InputError(
+            "--length is for the lowerings that a fixed length goes with",
             found=f"{options.length} with {', '.join(lowerings)}",
-            fix="remove it, or add --lowering unrolled",
+            expected=" or ".join(FIXABLE),
+            fix="remove it, or choose another --lowering",
         )

@@ -20,6 +20,10 @@ from edgeseq.subprocesses.command_runs import pause
 _GOLDEN_LIMIT_BYTES = 16 << 20
 _GOLDEN_TIMEOUT_S = 120.0
 _STEP_S = 0.1
+FIRST_MESSAGE_S = 3600.0
+"""How long a user may take to open the page."""
+SILENCE_S = 300.0
+"""A page says how far it is every second, but not while its device sleeps."""
 _COLLECTS = '<meta name="edgeseq-collects" content="yes">'
 
 
@@ -63,13 +67,16 @@ def serve_export(
 def wait_for_result(
     server: PageServer,
     *,
-    timeout_s: float,
+    first_s: float = FIRST_MESSAGE_S,
+    silence_s: float = SILENCE_S,
     on_progress: Callable[[PageProgress], None] = lambda _: None,
 ) -> bytes:
     """What the page sent as its result, already accepted.
 
-    Raises `DeviceError` when the page failed, or sent nothing for `timeout_s` seconds.
+    Raises `DeviceError` when the page failed, sent nothing within `first_s` seconds, or nothing
+    more for `silence_s`.
     """
+    timeout_s = first_s
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         try:
@@ -77,6 +84,7 @@ def wait_for_result(
         except queue.Empty:
             pause(_STEP_S)
             continue
+        timeout_s = silence_s
         deadline = time.monotonic() + timeout_s
         if message.kind == "result":
             return message.content
@@ -113,7 +121,7 @@ def run_golden_texts(folder: Path, names: Sequence[str]) -> tuple[TextAnswer, ..
         ) as server,
         headless_browser(f"{server.address}?golden"),
     ):
-        return _read_answers(wait_for_result(server, timeout_s=_GOLDEN_TIMEOUT_S))
+        return _read_answers(wait_for_result(server, first_s=_GOLDEN_TIMEOUT_S))
 
 
 def _read_answers(content: bytes) -> tuple[TextAnswer, ...]:

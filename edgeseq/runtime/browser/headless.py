@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -14,7 +15,6 @@ from edgeseq.subprocesses.child_process import ChildProcess
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _FLAGS = (
     "--headless",
-    "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
@@ -39,7 +39,9 @@ def headless_browser(address: str) -> Iterator[None]:
             expected=" or ".join(_NAMES),
             fix="install it (Debian: apt-get install chromium)",
         )
+    # Chromium does not start as root with its sandbox.
+    flags = (*_FLAGS, "--no-sandbox") if os.geteuid() == 0 else _FLAGS
     with temporary_folder() as profile:
-        command = (program, *_FLAGS, f"--user-data-dir={profile}", address)
+        command = (program, *flags, f"--user-data-dir={profile}", address)
         with ChildProcess(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
             yield

@@ -10,15 +10,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgeseq.errors import ConversionError
+import edgeseq as es
+from edgeseq.errors import ConversionError, InputError
+from edgeseq.formats.bundle import read_bundle
 from edgeseq.formats.tflite_file import parse_tflite
 from edgeseq.runtime.interpreter import TfliteModel
+from edgeseq_converters.convert.import_model import load_model
 from edgeseq_converters.convert.lower.dispatch import Target, network_to_tflite, recipes_of
+from edgeseq_converters.convert.lower.fixed_lengths import fix_lengths, signature_key
+from edgeseq_converters.convert.pipeline import convert
+from edgeseq_converters.convert.plan import ConversionOptions, plan_bundles
 from edgeseq_converters.convert.recipes import get_recipe
 from edgeseq_converters.export.fixed_length_model import FixedLengthModel
-from edgeseq_converters.export.fixed_lengths import fix_lengths, signature_key
 
-FIXED = (4, 12, 20)
+FIXED = {signature_key(length): length for length in (4, 12, 20)}
 TEXTS = (1, 2, 4, 7, 12, 19)
 TOLERANCE = 1e-5
 
@@ -37,7 +42,7 @@ def largest_difference(content: bytes, folder: Path, texts: list[list[int]]) -> 
     ):
         path.write_bytes(written)
     free = TfliteModel(paths[0])
-    fixed = FixedLengthModel(paths[1], {str(n): signature_key(n) for n in FIXED})
+    fixed = FixedLengthModel(paths[1], {str(length): key for key, length in FIXED.items()})
     differences = []
     for text in texts:
         wanted, found = free.infer(text), fixed.infer(text)
@@ -103,9 +108,46 @@ def test_weights_are_stored_once_and_no_axis_is_open(make: Any) -> None:
     ]
     assert stored[1] < stored[0] + 2000
     parsed = parse_tflite(fixed, where="a file")
-    assert [entry.key for entry in parsed.signatures] == [signature_key(n) for n in FIXED]
+    assert [entry.key for entry in parsed.signatures] == list(FIXED)
     shapes = [tensor.shape for graph in parsed.subgraphs for tensor in graph.tensors]
     assert not any(-1 in shape for shape in shapes)
+
+
+@pytest.mark.parametrize("arch", ["lstm", "bert"])
+def test_a_bundle_of_a_fixed_length(
+    arch: str, lstm_folder: Path, bert_folder: Path, invented_dataset: Any, tmp_path: Path
+) -> None:
+    folder = lstm_folder if arch == "lstm" else bert_folder
+    options = ConversionOptions(recipes=("float32",), length=24)
+    convert(load_model(folder), invented_dataset, tmp_path / "fixed", options)
+    bundle = read_bundle(tmp_path / "fixed")
+    assert bundle.manifest.signature.inputs[0].shape == (1, 24)
+    assert bundle.manifest.max_tokens == 24
+    assert bundle.manifest.fidelity.label_agreement == 1
+    convert(
+        load_model(folder),
+        invented_dataset,
+        tmp_path / "open",
+        ConversionOptions(recipes=("float32",)),
+    )
+    texts = [example.text for example in invented_dataset.test]
+    predicted = [
+        [prediction.label for prediction in es.load_bundle(tmp_path / name).predict(texts)]
+        for name in ("fixed", "open")
+    ]
+    assert predicted[0] == predicted[1]
+
+
+@pytest.mark.parametrize(
+    ("lowering", "length", "message"),
+    [("fused", 8, "is for the lowerings that a fixed length goes with"), ("loop", 65, "is longer")],
+)
+def test_lengths_that_a_conversion_refuses(
+    lowering: str, length: int, message: str, make: Any, tmp_path: Path
+) -> None:
+    options = ConversionOptions(lowerings=(lowering,), length=length)
+    with pytest.raises(InputError, match=message):
+        plan_bundles(make.lstm().manifest, tmp_path / "out", options)
 
 
 def test_what_has_no_open_length_is_refused(make: Any) -> None:

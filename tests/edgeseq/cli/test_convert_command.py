@@ -125,7 +125,10 @@ def test_what_does_not_go_together_is_one_line(folder: Path, tmp_path: Path) -> 
             "min_piece_count needs trim_vocab",
         ),
         ((*given, "--out", tmp_path / "m.tflite", *data), "--data is for bundles"),
-        ((*given, "--out", out, *data, *tokenizer, "--length", "9"), "add --lowering unrolled"),
+        (
+            (*given, "--out", out, *data, *tokenizer, "--lowering", "fused", "--length", "9"),
+            "choose another --lowering",
+        ),
         (
             (*given, "--out", out, *data, *tokenizer, "--recipe", "auto", "--recipe", "float32"),
             "cannot be combined",

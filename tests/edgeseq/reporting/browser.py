@@ -53,6 +53,19 @@ class Browser:
 
     def open(self, page: Path, *, width_px: int = 1280, height_px: int = 900) -> None:
         """Opens a file and waits until its charts are drawn."""
+        self.navigate(page.as_uri(), width_px=width_px, height_px=height_px)
+        self.wait_for("document.documentElement?.dataset.ready === 'yes'")
+
+    def wait_for(self, condition: str, *, timeout_s: float = TIMEOUT_S) -> None:
+        """Waits until a JavaScript expression is true and nothing is complained about."""
+        deadline = time.monotonic() + timeout_s
+        while self.evaluate(condition) is not True:
+            if self.problems or time.monotonic() > deadline:
+                raise AssertionError(f"the page was not drawn: {self.problems}")
+            time.sleep(0.1)
+
+    def navigate(self, address: str, *, width_px: int = 1280, height_px: int = 900) -> None:
+        """Opens an address."""
         self.problems.clear()
         self.requests.clear()
         self._call(
@@ -62,12 +75,7 @@ class Browser:
             deviceScaleFactor=1,
             mobile=False,
         )
-        self._call("Page.navigate", url=page.as_uri())
-        deadline = time.monotonic() + TIMEOUT_S
-        while self.evaluate("document.documentElement?.dataset.ready || ''") != "yes":
-            if self.problems or time.monotonic() > deadline:
-                raise AssertionError(f"the page was not drawn: {self.problems}")
-            time.sleep(0.1)
+        self._call("Page.navigate", url=address)
 
     @contextlib.contextmanager
     def color_scheme(self, scheme: str) -> Iterator[None]:
@@ -136,7 +144,7 @@ def browser() -> Iterator[Browser]:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         read_commands, write_commands = (_high(end) for end in os.pipe())
         read_answers, write_answers = (_high(end) for end in os.pipe())
-        quiet = os.open(os.devnull, os.O_RDWR)
+        quiet = _high(os.open(os.devnull, os.O_RDWR))
         process = os.posix_spawn(
             CHROMIUM,
             [CHROMIUM, *_FLAGS, f"--user-data-dir={profile}", "about:blank"],

@@ -17,6 +17,7 @@ from edgeseq.formats.trained_model import Arch, TrainedModel
 from edgeseq.tasks.registry import task_of
 from edgeseq_converters.convert.lower.encoder import encoder
 from edgeseq_converters.convert.lower.encoder.causal import lower_next
+from edgeseq_converters.convert.lower.fixed_lengths import fix_lengths
 from edgeseq_converters.convert.lower.recurrent.integer import Integers
 from edgeseq_converters.convert.lower.recurrent.whole import lower as lower_network
 from edgeseq_converters.convert.lower.recurrent.whole import lower_stream
@@ -55,9 +56,9 @@ _ROW_SCALES_VERSION = 12
 
 
 class Target(msgspec.Struct, frozen=True):
-    """How a model is to be lowered: `steps` is the length of an unrolled one, `runtime` the name
-    of an older runtime that must load the file (`edgeseq.formats.tflite_runtimes`), or None for the
-    current one."""
+    """How a model is to be lowered: `steps` is the length in tokens of a model of a fixed length,
+    `runtime` the name of an older runtime that must load the file
+    (`edgeseq.formats.tflite_runtimes`), or None for the current one."""
 
     lowering: Lowering
     steps: int | None = None
@@ -167,7 +168,15 @@ def lower(
             fix="choose --lowering encoder",
         )
 
-    return encoder.lower(model, recipe, texts, row_scales=has_row_scales(target.runtime))
+    content = encoder.lower(model, recipe, texts, row_scales=has_row_scales(target.runtime))
+    return _at_length(content, target, model.manifest.name)
+
+
+def _at_length(content: bytes, target: Target, name: str) -> bytes:
+    """The file at the target's fixed length, if it has one."""
+    if target.steps is None:
+        return content
+    return fix_lengths(content, {encoder.SIGNATURE: target.steps}, where=name)
 
 
 def _check_next(model: TrainedModel, recipe: Recipe) -> None:
@@ -220,14 +229,16 @@ def network_to_tflite(
         numbers = _numbers(network, recipe, target, texts)
     else:
         numbers = Integers(network, recipe.activations, calibrate(network, texts))
-    return lower_network(
+    unrolled = target.lowering == "unrolled"
+    content = lower_network(
         network,
         target.lowering,  # type: ignore[arg-type]
         numbers,
         output=output,
-        steps=target.steps,
+        steps=target.steps if unrolled else None,
         streaming=streaming,
     )
+    return content if unrolled else _at_length(content, target, network.name)
 
 
 def _numbers(

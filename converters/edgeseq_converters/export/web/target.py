@@ -28,8 +28,8 @@ from edgeseq.runtime.browser.collect import run_golden_texts
 from edgeseq.runtime.interpreter import TfliteModel
 from edgeseq.runtime.text_tokenizer import TextTokenizer
 from edgeseq.tasks.examples import TextExample
+from edgeseq_converters.convert.lower.fixed_lengths import fix_lengths, signature_key
 from edgeseq_converters.export.fixed_length_model import FixedLengthModel
-from edgeseq_converters.export.fixed_lengths import fix_lengths, signature_key
 from edgeseq_converters.export.web.libraries import RUNTIME, library_titles, write_libraries
 
 _PAGE = Path(__file__).parent / "page"
@@ -164,7 +164,8 @@ def _model(bundle: BundleFiles, lengths: Sequence[int]) -> bytes:
     content = bundle.model_path.read_bytes()
     if bundle.manifest.signature.inputs[0].shape[1] > 0:
         return content
-    return fix_lengths(content, lengths, where=str(bundle.model_path))
+    keys = {signature_key(length): length for length in lengths}
+    return fix_lengths(content, keys, where=str(bundle.model_path))
 
 
 def _settings(

@@ -244,7 +244,7 @@ def check(network: Network, lowering: Recurrence, *, steps: int | None, streamin
             refuse(what, f"layer {layer.name} is a GRU", "choose --lowering loop")
     if (lowering == "unrolled") != (steps is not None):
         refuse(
-            "only the lowering unrolled has a fixed length, and it needs one",
+            "only the lowering unrolled has steps, and it needs their number",
             f"{lowering} with {steps} steps",
             "give --length with --lowering unrolled",
         )

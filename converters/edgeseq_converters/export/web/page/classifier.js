@@ -44,7 +44,7 @@ export class Classifier {
   // The token ids of a text, at most `max_tokens` with the special ones around it.
   encode(text) {
     const { prefix_ids: prefix, suffix_ids: suffix, max_tokens: maxTokens } = this.settings;
-    const all = this.tokenizer.encode(text, { add_special_tokens: false }).ids;
+    const all = this.known(this.tokenizer.encode(text, { add_special_tokens: false }).ids);
     const content = all.slice(0, maxTokens - prefix.length - suffix.length);
     const ids = [...prefix, ...content, ...suffix];
     return {
@@ -52,6 +52,12 @@ export class Classifier {
       truncated: content.length < all.length,
       unknownOnly: content.every((id) => id === this.settings.unknown_id),
     };
+  }
+
+  // The library has no model of whole words: it gives words outside of the vocabulary no id.
+  known(ids) {
+    const { unknown_id: unknown } = this.settings;
+    return ids.map((id) => id ?? unknown).filter((id) => id !== null);
   }
 
   // The logits of token ids, from the shortest signature that they fit into.
@@ -67,6 +73,13 @@ export class Classifier {
       return logits;
     } finally {
       input.delete();
+    }
+  }
+
+  // Runs each signature once: the first run of one packs its weights.
+  async warmUp() {
+    for (const { length } of this.signatures) {
+      await this.logits(new Array(length).fill(this.settings.empty_ids[0]));
     }
   }
 

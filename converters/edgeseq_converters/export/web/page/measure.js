@@ -15,18 +15,22 @@ async function fetchText(url) {
 }
 
 export async function loadMeasurement() {
-  const [template, order, lines] = await Promise.all([
+  const [template, order, lines, golden] = await Promise.all([
     fetchText("measure/result.json").then(JSON.parse),
     fetchText("measure/order.json").then(JSON.parse),
     fetchText("measure/examples.jsonl"),
+    loadGolden(),
   ]);
   const examples = lines.split("\n").filter((line) => line).map((line) => JSON.parse(line));
-  return { template, order, examples };
+  return { template, order, examples, golden };
+}
+
+export async function loadGolden() {
+  return JSON.parse(await fetchText("golden.json"));
 }
 
 // The tokens and logits of the texts in golden.json.
-export async function goldenAnswers(classifier) {
-  const { examples } = JSON.parse(await fetchText("golden.json"));
+export async function goldenAnswers(classifier, { examples }) {
   const answers = [];
   for (const { text } of examples) {
     const { ids } = classifier.encode(text);
@@ -94,7 +98,7 @@ export async function measure(classifier, measurement, onProgress = () => {}) {
   const { rounds, min_queries: minQueries, max_queries: maxQueries, min_duration_s: minS } =
     template.effective;
   const stepNs = clockStepNs();
-  const golden = await goldenAnswers(classifier);
+  const golden = await goldenAnswers(classifier, measurement.golden);
   const warmup = new Columns();
   for (const example of order.slice(0, Math.ceil(order.length / rounds))) {
     addQuery(warmup, example, 0, await query(classifier, examples[example].text, stepNs));
@@ -195,9 +199,25 @@ function systemName(userAgent) {
 }
 
 // The result file as `edgeseq report` reads it: with what a reader must know of its numbers.
-export function resultFile(upload) {
-  const finding = (code, message) => ({ code, severity: "note", message });
-  const steps = `the browser's clock has steps of ${upload.clock_step_ns / 1000} µs`;
-  const heap = `a page cannot read its process's memory; the runtime's WebAssembly heap has ${upload.heap_bytes} bytes`;
-  return { ...upload.result, findings: [finding("browser-clock", steps), finding("browser-memory", heap)] };
+export function resultFile(upload, golden) {
+  const step = `times are read from a browser's clock with steps of ${upload.clock_step_ns / 1000} µs`;
+  const heap =
+    "a page cannot read its process's memory; the runtime's WebAssembly heap grew to " +
+    `${(upload.heap_bytes / 1e6).toFixed(1)} MB`;
+  const findings = [
+    { code: "browser-clock", severity: "note", message: step },
+    { code: "browser-memory", severity: "note", message: heap },
+  ];
+  const texts = golden.examples.length;
+  const wrong = golden.examples.filter((example, number) => {
+    const { token_ids: ids, logits } = upload.golden[number];
+    const sameIds = String(ids) === String(example.token_ids);
+    const near = example.output.every((value, at) => Math.abs(value - logits[at]) <= golden.tolerance);
+    return !(sameIds && near);
+  }).length;
+  if (wrong > 0) {
+    const message = `${wrong} of ${texts} golden texts get other tokens or logits here than where they were exported`;
+    findings.push({ code: "golden-differs", severity: "invalid", message });
+  }
+  return { ...upload.result, findings };
 }

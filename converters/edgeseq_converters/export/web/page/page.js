@@ -1,7 +1,7 @@
 // The page: answers what is typed, and measures this browser.
 
 import { loadClassifier } from "./classifier.js";
-import { goldenAnswers, loadMeasurement, measure, resultFile } from "./measure.js";
+import { goldenAnswers, loadGolden, loadMeasurement, measure, resultFile } from "./measure.js";
 
 const byId = (id) => document.getElementById(id);
 const PERCENT = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 1 });
@@ -87,26 +87,30 @@ function showMeasured(upload, gold) {
 async function measureHere(classifier, measurement) {
   const button = byId("measure");
   const bar = byId("progress");
+  document.documentElement.dataset.state = "measuring";
   button.disabled = true;
   byId("text").disabled = true;
   byId("failure").hidden = true;
   bar.hidden = false;
   let told = 0;
+  // A phone that goes to sleep stops measuring; only secure pages may ask it not to.
+  const awake = await navigator.wakeLock?.request("screen").catch(() => null);
   const upload = await measure(classifier, measurement, async (share, count) => {
     bar.value = share;
     byId("status").textContent = `${NUMBER.format(count)} queries measured`;
     if (SERVED_BY_BENCH && performance.now() - told > 1000) {
       told = performance.now();
-      await post("progress", { share, count });
+      await post("progress", { share, count }).catch(() => {});
     }
     // The bar is drawn between two rounds, never within one.
     await new Promise((resolve) => setTimeout(resolve, 0));
   });
+  await awake?.release();
   bar.hidden = true;
   byId("text").disabled = false;
   showMeasured(upload, measurement.template.runs[0].predictions.gold);
-  const file = new Blob([JSON.stringify(resultFile(upload), null, 1)], { type: "application/json" });
-  byId("download").href = URL.createObjectURL(file);
+  const file = JSON.stringify(resultFile(upload, measurement.golden), null, 1);
+  byId("download").href = URL.createObjectURL(new Blob([file], { type: "application/json" }));
   byId("status").textContent = "Measured.";
   if (SERVED_BY_BENCH) {
     await post("result", upload);
@@ -114,7 +118,7 @@ async function measureHere(classifier, measurement) {
   }
   button.textContent = "Measure again";
   button.disabled = false;
-  window.edgeseqUpload = upload;
+  window.edgeseqResult = file;
   document.documentElement.dataset.state = "measured";
 }
 
@@ -126,22 +130,25 @@ async function start() {
   document.title = `${settings.bundle} · edgeseq`;
   byId("bundle").textContent = settings.bundle;
   byId("facts").textContent = `${settings.recipe} · ${(settings.model_size_bytes / 1e6).toFixed(1)} MB · up to ${settings.max_tokens} tokens`;
+  await classifier.warmUp();
   await listen(classifier);
   byId("status").textContent = `Loaded in ${((performance.now() - begin) / 1000).toFixed(1)} s.`;
-  document.documentElement.dataset.state = "ready";
   const parameters = new URLSearchParams(location.search);
   if (parameters.has("golden")) {
-    await post("result", await goldenAnswers(classifier));
+    await post("result", await goldenAnswers(classifier, await loadGolden()));
     return;
   }
+  // An app's own copy of the folder may be without what measures.
   const measurement = await loadMeasurement().catch(() => null);
-  if (measurement === null) return;
+  if (measurement !== null) offerMeasuring(classifier, measurement);
+  document.documentElement.dataset.state = "ready";
+  if (measurement !== null && parameters.has("measure")) await measureHere(classifier, measurement);
+}
+
+function offerMeasuring(classifier, measurement) {
   byId("measurement").hidden = false;
   byId("examples").textContent = NUMBER.format(measurement.examples.length);
-  const run = () => measureHere(classifier, measurement).catch(fail);
-  byId("measure").addEventListener("click", run);
-  document.documentElement.dataset.ready = "yes";
-  if (parameters.has("measure")) await run();
+  byId("measure").addEventListener("click", () => measureHere(classifier, measurement).catch(fail));
 }
 
 start().catch(fail);

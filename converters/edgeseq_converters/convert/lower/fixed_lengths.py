@@ -12,7 +12,7 @@ told by the open axis of their inputs; a loop runs for the counted tokens alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, NamedTuple
@@ -41,15 +41,15 @@ def signature_key(length: int) -> str:
     return f"tokens_{length}"
 
 
-def fix_lengths(content: bytes, lengths: Sequence[int], *, where: str) -> bytes:
-    """The file `content` with a signature per length (`signature_key`) in place of its one.
+def fix_lengths(content: bytes, lengths: Mapping[str, int], *, where: str) -> bytes:
+    """The file `content` with a signature per length in place of its one.
 
     Each takes `input_ids` int32 [1, length], filled up with −1 on its right, and gives the outputs
     of the signature in `content` at that length.
 
     Args:
         content: A file of one signature with one input int32 [1, −1].
-        lengths: Numbers of tokens, different ones.
+        lengths: The number of tokens of each signature by its name.
         where: What an error names.
 
     Raises:
@@ -57,14 +57,14 @@ def fix_lengths(content: bytes, lengths: Sequence[int], *, where: str) -> bytes:
     """
     source = _read_model(content, where)
     writer = Writer(f"{source.description}, fixed lengths")
-    for length in lengths:
-        graph = writer.graph(signature_key(length))
+    for key, length in lengths.items():
+        graph = writer.graph(key)
         ids = graph.input(source.input_name, "int32", (1, length))
         copy = _GraphCopy(source, writer, graph, source.main, {source.input_index: ids})
         copy.run(pads=True)
         outputs = {name: copy.tensors[index] for name, index in source.outputs.items()}
         graph.outputs = list(outputs.values())
-        writer.add_signature(signature_key(length), {source.input_name: ids}, outputs)
+        writer.add_signature(key, {source.input_name: ids}, outputs)
     return writer.pack()
 
 
@@ -96,7 +96,7 @@ def _read_model(content: bytes, where: str) -> _SourceModel:
             "has no single signature of one input",
             where=where,
             found=f"{len(signatures)} signatures, {len(inputs)} inputs",
-            fix="export a bundle that classifies texts",
+            fix="remove --length",
         )
     (signature,) = signatures
     main = model.subgraphs[signature.subgraphIndex]
@@ -107,7 +107,7 @@ def _read_model(content: bytes, where: str) -> _SourceModel:
             where=where,
             found=f"input {list(_declared_shape(main.tensors[input_index]))}",
             expected="[1, -1]",
-            fix="leave out --length",
+            fix="remove --length",
         )
     codes = [
         (_OPERATORS[max(code.builtinCode, code.deprecatedBuiltinCode)], code.version)
@@ -155,7 +155,7 @@ class _GraphCopy:
                     "has an operator that cannot look past padding",
                     where=self.source.where,
                     found=name,
-                    fix="export a bundle of --lowering loop",
+                    fix="use a bundle of --lowering loop",
                 )
             if name == "SHAPE" and self.padding is not None:
                 self.tensors[operator.outputs[0]] = self.padding.length

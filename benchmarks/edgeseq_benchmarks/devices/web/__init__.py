@@ -1,0 +1,1 @@
+"""The benchmark in a browser, which opens a page that this program serves."""
