@@ -84,6 +84,7 @@ def write_export_files(
     write_json(folder / GOLDEN, golden)
     write_text(folder / README, readme)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    paths = [path for path in paths if path != folder / MANIFEST]
     manifest = msgspec.structs.replace(
         manifest,
         files={
