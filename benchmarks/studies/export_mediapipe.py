@@ -29,9 +29,9 @@ from edgeseq.formats.bundle import read_bundle
 from edgeseq.formats.drafts import temporary_folder
 from edgeseq.runtime.browser.headless import headless_browser
 from edgeseq.runtime.browser.page_server import serve_page
+from edgeseq.runtime.mediapipe.classify import classify_texts
 from edgeseq.stats.latency import median
 from edgeseq.units import format_duration_ns
-from edgeseq_converters.export.mediapipe.classify import classify_texts
 from edgeseq_converters.export.mediapipe.target import compare_tokenizers
 from edgeseq_converters.export.mediapipe.tokenizers import mediapipe_tokenizer
 from edgeseq_converters.export.web.npm_package import NpmPackage, fetch_npm_package

@@ -26,6 +26,7 @@ from edgeseq_benchmarks.devices.measure import (
     find_targets,
     measure_on_all,
 )
+from edgeseq_benchmarks.devices.mediapipe.mediapipe_bench import check_mediapipe_settings
 from edgeseq_benchmarks.devices.web.browser_bench import LOOPBACK, WebPage, check_settings
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def bench(
     Args:
         bundles: Bundles, or their folders or .zip files; their names must differ.
         device: `local` (this machine), `ssh://USER@HOST[:PORT]`, `adb:SERIAL`, `emulated:BOARD`,
-            `web` (a browser that opens the page that is served), or the name of a saved device.
+            `web` (a browser that opens the page that is served), `mediapipe` (MediaPipe's Python
+            package here), or the name of a saved device.
         threads: Threads of the runtime.
         quick: A few seconds per model instead of a minute.
         memory_limits: Hard limits to also run inside, such as "64MB" or bytes.
@@ -179,9 +181,10 @@ def bench_all(
 
     with (
         _page(targets, paths, settings, options) as page,
+        _mediapipe_exports(targets, paths, settings) as mediapipe_exports,
         progress_of(options.get("progress", "auto"), still=True) as callback,
     ):
-        task = msgspec.structs.replace(task, page=page)
+        task = msgspec.structs.replace(task, page=page, mediapipe_exports=mediapipe_exports)
         outcomes = measure_on_all(
             targets,
             task,
@@ -203,12 +206,34 @@ def _page(
         yield None
         return
     check_settings(settings, bundles)
+    with _exports(bundles, "web") as (folder,):
+        yield WebPage(folder, options.get("bind", LOOPBACK), options.get("on_address"))
+
+
+@contextmanager
+def _mediapipe_exports(
+    targets: Sequence[DeviceTarget], bundles: Sequence[Path], settings: Settings
+) -> Iterator[tuple[Path, ...]]:
+    """The bundles' exports; () where MediaPipe does not measure."""
+    if not any(target.address.kind == "mediapipe" for target in targets):
+        yield ()
+        return
+    check_mediapipe_settings(settings)
+    with _exports(bundles, "mediapipe") as folders:
+        yield folders
+
+
+@contextmanager
+def _exports(bundles: Sequence[Path], target: str) -> Iterator[tuple[Path, ...]]:
+    """Exports in a temporary folder."""
     # The half that converts is not on every machine that measures.
     from edgeseq.api.export import export  # noqa: PLC0415 - see above
 
     with temporary_folder() as folder:
-        exported = export(bundles[0], "web", out=folder / "page")
-        yield WebPage(exported.path, options.get("bind", LOOPBACK), options.get("on_address"))
+        yield tuple(
+            export(path, target, out=folder / str(number)).path
+            for number, path in enumerate(bundles)
+        )
 
 
 def _limit_bytes(limit: str | int) -> int:

@@ -103,8 +103,8 @@ def bench(
         list[str] | None,
         typer.Option(
             help="The device: ssh://user@host[:port], adb:SERIAL, emulated:NAME, web (a browser), "
-            "or a name saved by `edgeseq device add`; default: this machine. May be repeated: all "
-            "at one time.",
+            "mediapipe, or a name saved by `edgeseq device add`; default: this machine. May be "
+            "repeated: all at one time.",
         ),
     ] = None,
     python: Annotated[

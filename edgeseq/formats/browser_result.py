@@ -27,6 +27,7 @@ from edgeseq.formats.result import (
     Queries,
     ResultRecord,
     Run,
+    Runner,
     RuntimeInfo,
     Settings,
     check_run,
@@ -80,7 +81,9 @@ def browser_settings() -> Settings:
     )
 
 
-def result_template(bundle: BundleFiles, settings: Settings, runtime: RuntimeInfo) -> ResultRecord:
+def result_template(
+    bundle: BundleFiles, settings: Settings, runtime: RuntimeInfo, *, runner: Runner = "browser"
+) -> ResultRecord:
     """The result of a bundle that classifies texts, without its observations.
 
     Raises `BundleError` without test examples.
@@ -102,7 +105,7 @@ def result_template(bundle: BundleFiles, settings: Settings, runtime: RuntimeInf
     )
     run = Run(
         bundle=bundle_identity(bundle),
-        runner="browser",
+        runner=runner,
         warmup=_NO_QUERIES,
         queries=_NO_QUERIES,
         lengths=(),

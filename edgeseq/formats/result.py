@@ -26,11 +26,12 @@ from edgeseq.tasks.predictions import Predictions
 
 SCHEMA_VERSION = 3
 
-Runner = Literal["native", "python", "benchmark_model", "browser"]
-"""The program that ran the model: the C runner, a Python process, TFLite's own tool, or a page."""
+Runner = Literal["native", "python", "benchmark_model", "browser", "mediapipe"]
+"""The program that ran the model: the C runner, a Python process, TFLite's own tool, a page, or
+MediaPipe Tasks."""
 RUNNER_TITLES: dict[Runner, str] = {
     "native": "native process", "python": "Python process", "benchmark_model": "benchmark_model",
-    "browser": "browser",
+    "browser": "browser", "mediapipe": "MediaPipe",
 }  # fmt: skip
 
 
@@ -61,7 +62,12 @@ class RuntimeInfo(msgspec.Struct, frozen=True):
     """
 
     package: Literal[
-        "ai-edge-litert", "tflite-runtime", "tensorflow", "benchmark_model", "@litertjs/core"
+        "ai-edge-litert",
+        "tflite-runtime",
+        "tensorflow",
+        "benchmark_model",
+        "@litertjs/core",
+        "mediapipe",
     ]
     version: str
     python: str

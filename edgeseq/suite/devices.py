@@ -23,12 +23,12 @@ def suite_targets(on: Sequence[str], python: str | None) -> tuple[DeviceTarget, 
         return ()
     targets = find_targets(on, python=python)
     for target in targets:
-        if KINDS[target.address.kind].measured_by == "a page":
+        if KINDS[target.address.kind].measured_by in ("a page", "MediaPipe"):
             raise InputError(
-                "a suite cannot measure in a browser",
+                "a suite cannot measure there",
                 where="--on",
                 found=target.name,
-                fix="run the suite without it, then `edgeseq bench BUNDLE --on web`",
+                fix=f"run the suite without it, then `edgeseq bench BUNDLE --on {target.name}`",
             )
         if KINDS[target.address.kind].measured_by == "benchmark_model":
             raise InputError(

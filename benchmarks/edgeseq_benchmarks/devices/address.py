@@ -30,10 +30,12 @@ class DeviceKind(NamedTuple):
 
     `pattern` matches a whole address; its groups `target`, `user` and `port` are the parts.
     `example` shows the address in messages. `measured_by` is what measures: this process, the
-    device's own Python (`remote`), TFLite's native tool (`android`), or a page (`web`).
+    device's own Python (`remote`), TFLite's native tool (`android`), a page (`web`), or MediaPipe.
     """
 
     pattern: re.Pattern[str]
     example: str
     open: Callable[[DeviceAddress], Device]
-    measured_by: Literal["this process", "its Python", "benchmark_model", "a page"] = "its Python"
+    measured_by: Literal["this process", "its Python", "benchmark_model", "a page", "MediaPipe"] = (
+        "its Python"
+    )

@@ -17,6 +17,7 @@ from edgeseq.subprocesses.command_runs import Interruption, interruptible
 from edgeseq_benchmarks.bench.runner import bench, sigterm_as_interrupt
 from edgeseq_benchmarks.devices.address import DeviceAddress
 from edgeseq_benchmarks.devices.base import Device, DeviceLostError, StreamingDevice
+from edgeseq_benchmarks.devices.mediapipe.mediapipe_bench import bench_in_mediapipe
 from edgeseq_benchmarks.devices.native.board_bench import bench_on_board
 from edgeseq_benchmarks.devices.registry import KINDS, open_device, resolve_device
 from edgeseq_benchmarks.devices.remote.remote_bench import RemoteOptions
@@ -36,8 +37,8 @@ class DeviceTarget(NamedTuple):
 class BenchRequest(msgspec.Struct, frozen=True):
     """What is measured, on every device alike.
 
-    `native` is the tool that measures on phones (`adb:`), and `page` what a browser opens (`web`);
-    both are needed there alone.
+    `native` is the tool that measures on phones (`adb:`), `page` what a browser opens (`web`), and
+    `mediapipe_exports` what MediaPipe runs, for each bundle; they are needed there alone.
     """
 
     bundles: tuple[Path, ...]
@@ -46,6 +47,7 @@ class BenchRequest(msgspec.Struct, frozen=True):
     native: Path | None = None
     remote: RemoteOptions = RemoteOptions()
     page: WebPage | None = None
+    mediapipe_exports: tuple[Path, ...] = ()
 
 
 class DeviceOutcome(msgspec.Struct, frozen=True):
@@ -89,6 +91,14 @@ def measure_on(
     if measured_by == "this process":
         return bench(
             request.bundles, settings=request.settings, progress=progress, command=request.command
+        )
+    if measured_by == "MediaPipe":
+        return bench_in_mediapipe(
+            request.mediapipe_exports,
+            request.bundles,
+            settings=request.settings,
+            progress=progress,
+            command=request.command,
         )
     if measured_by == "a page":
         return _measure_in_browser(target.name, request, progress)

@@ -6,6 +6,7 @@
     adb:SERIAL                   a phone or an Android emulator
     emulated:NAME                a board in QEMU, such as emulated:pi4
     web                          a browser that opens a page served here
+    mediapipe                    MediaPipe's Python package on this machine
     NAME                         a device saved by `edgeseq device add`
 
 An address is checked letter by letter before anything is done with it: what could be taken for an
@@ -21,6 +22,7 @@ from edgeseq.formats.devices import read_devices
 from edgeseq_benchmarks.devices import adb, emulated, local, ssh
 from edgeseq_benchmarks.devices.address import DeviceAddress, DeviceKind
 from edgeseq_benchmarks.devices.base import Device
+from edgeseq_benchmarks.devices.mediapipe import kind as mediapipe
 from edgeseq_benchmarks.devices.web import kind as web
 
 KINDS: dict[str, DeviceKind] = {
@@ -29,6 +31,7 @@ KINDS: dict[str, DeviceKind] = {
     "adb": adb.KIND,
     "emulated": emulated.KIND,
     "web": web.KIND,
+    "mediapipe": mediapipe.KIND,
 }
 _EXAMPLES = ", ".join(kind.example for kind in KINDS.values())
 _LONGEST_ADDRESS = 300

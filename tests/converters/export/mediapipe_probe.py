@@ -9,9 +9,9 @@ import pytest
 
 from edgeseq.errors import DeviceError
 from edgeseq.formats.tflite_metadata import ENTRY, MetadataFile, TfliteMetadata
+from edgeseq.runtime.mediapipe.classify import MediaPipeAnswer, classify_texts
 from edgeseq_converters.convert.tflite import operators as op
 from edgeseq_converters.convert.tflite.model import Writer
-from edgeseq_converters.export.mediapipe.classify import MediaPipeAnswer, classify_texts
 from edgeseq_converters.export.mediapipe.graph import INPUTS, OUTPUT
 from edgeseq_converters.export.mediapipe.metadata_writer import encode_metadata, with_files
 from edgeseq_converters.export.mediapipe.tokenizers import BertTokenizer, RegexTokenizer

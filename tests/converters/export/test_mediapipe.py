@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import edgeseq as es
 from edgeseq.cli.app import app
-from edgeseq.errors import FetchError, RefusedError
+from edgeseq.errors import FetchError, InputError, RefusedError
 from edgeseq.formats.bundle import BundleFiles, read_bundle
 from edgeseq.formats.export_target import ExportOptions
 from edgeseq.formats.trained_model import write_model_folder
@@ -267,6 +267,28 @@ def test_what_mediapipe_would_answer_differently_is_refused(
 def test_a_tokenizer_that_reads_many_texts_differently_is_refused(export: Export) -> None:
     with pytest.raises(RefusedError, match=r"too many texts: .* reads 4 of 27 texts \(14.8 %\)"):
         export("lstm", "signs", "float32")
+
+
+def test_a_benchmark_in_mediapipe_is_a_result_of_its_own(export: Export) -> None:
+    folder = export("lstm", "pieces", "dynamic_wi8_afp32")
+    classify(folder / "model.tflite", ["a"])
+    bundle = bundle_of(folder)
+    result = es.bench([bundle.path], device="mediapipe", quick=True, progress=None)
+    (measured,) = result
+    assert measured.runner == "mediapipe"
+    assert result.record.runtime.package == "mediapipe"
+    assert measured.latency.p95 is not None
+    texts = [example.text for example in bundle.read_examples()]
+    labels = [prediction.label for prediction in es.load_bundle(bundle.path).predict(texts)]
+    predictions = result.record.runs[0].predictions
+    assert predictions is not None
+    same = sum(bundle.labels[a] == b for a, b in zip(predictions.predicted, labels, strict=True))
+    assert same >= len(texts) - 1  # one has an accent
+    assert set(result.record.runs[0].queries.example) == set(range(len(texts)))
+    codes = {finding.code for finding in (*result.record.findings, *result.record.runs[0].findings)}
+    assert {"mediapipe-calls", "mediapipe-memory", "tokenizer-differs"} <= codes
+    with pytest.raises(InputError, match="--memory: is not possible in MediaPipe"):
+        es.bench([bundle.path], device="mediapipe", memory_limits=["64MB"], progress=None)
 
 
 @pytest.mark.index

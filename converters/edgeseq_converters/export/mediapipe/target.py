@@ -19,10 +19,10 @@ from edgeseq.formats.export_folder import MODEL, ExportFolder
 from edgeseq.formats.export_target import ExportContents, ExportOptions, RuntimeOutputs
 from edgeseq.formats.storage import write_bytes
 from edgeseq.formats.tflite_metadata import ENTRY, MetadataFile, TfliteMetadata
+from edgeseq.runtime.mediapipe.classify import classify_texts
 from edgeseq.runtime.text_tokenizer import TextTokenizer
 from edgeseq.units import format_share
 from edgeseq_converters.export.golden import classifier_golden
-from edgeseq_converters.export.mediapipe.classify import classify_texts
 from edgeseq_converters.export.mediapipe.graph import (
     INPUTS,
     OUTPUT,

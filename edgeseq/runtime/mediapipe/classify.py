@@ -18,17 +18,33 @@ CHILD = Path(__file__).with_name("child.py")
 _TIMEOUT_S = 600.0
 
 
+class Repetition(msgspec.Struct, frozen=True):
+    """How often texts are classified: `order` has their numbers (default: as they come); see
+    `child.py`."""
+
+    order: tuple[int, ...] | None = None
+    min_queries: int = 0
+    min_duration_s: float = 0.0
+    max_queries: int = 0
+
+
 class MediaPipeAnswer(msgspec.Struct, frozen=True):
-    """MediaPipe's version, the labels that it shows, and per text the score of each label and the
-    time of the call."""
+    """MediaPipe's version, the labels that it shows, per text the score of each label, and per call
+    the number of its text and its time; `varying` calls gave a text other scores than before."""
 
     version: str
     names: tuple[str, ...]
     scores: tuple[tuple[float, ...], ...]
+    varying: int
+    example: tuple[int, ...]
     latency_ns: tuple[int, ...]
 
 
-def classify_texts(model_path: Path, texts: Sequence[str]) -> MediaPipeAnswer:
+def classify_texts(
+    model_path: Path,
+    texts: Sequence[str],
+    repetition: Repetition = Repetition(),  # noqa: B008 - frozen
+) -> MediaPipeAnswer:
     """Classifies texts with a model that has TFLite Metadata.
 
     Raises `DeviceError` where MediaPipe is not installed or cannot be loaded, and `RefusedError`
@@ -41,10 +57,13 @@ def classify_texts(model_path: Path, texts: Sequence[str]) -> MediaPipeAnswer:
             fix="pip install 'edgeseq[mediapipe]'",
         )
     command = (sys.executable, "-I", str(CHILD), str(model_path.absolute()))
+    order = range(len(texts)) if repetition.order is None else repetition.order
+    job = msgspec.to_builtins(repetition) | {"texts": list(texts), "order": list(order)}
+    timeout_s = _TIMEOUT_S + repetition.min_duration_s
     try:
-        done = run_command(command, timeout_s=_TIMEOUT_S, stdin=msgspec.json.encode(list(texts)))
+        done = run_command(command, timeout_s=timeout_s, stdin=msgspec.json.encode(job))
     except CommandTimeoutError as failure:
-        raise DeviceError("MediaPipe did not answer", found=f"{_TIMEOUT_S:.0f} s") from failure
+        raise DeviceError("MediaPipe did not answer", found=f"{timeout_s:.0f} s") from failure
     if done.returncode == 0:
         return decode_json(done.stdout, MediaPipeAnswer)
     log = done.stderr.decode("utf-8", errors="replace")

@@ -1,0 +1,1 @@
+"""MediaPipe Tasks in Python, for exports that it runs: in a child process, without edgeseq."""
