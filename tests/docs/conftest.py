@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+import edgeseq as es
+from edgeseq_benchmarks.bench import runner
+
 KERAS_MODEL = """
 import sys
 import keras
@@ -22,6 +25,9 @@ model = keras.Sequential([
 model.build((None, None))
 model.save(sys.argv[2])
 """
+
+
+BRIEF = runner.Durations(queries_s=0.2, limited_s=1.0, curve_s=1.0, search_s=0.0)
 
 
 @pytest.fixture(scope="session")
@@ -44,10 +50,18 @@ def example_files(tmp_path_factory: pytest.TempPathFactory, invented_corpus: Pat
     source = ("sentiment.keras", "--tokenizer", "tokenizer.json", "--data", "reviews.csv")
     edgeseq(folder, "convert", *source, "--out", "bundles/lstm")
     shutil.copytree(folder / "bundles/lstm", folder / "bundles/bert")
-    edgeseq(folder, "bench", "bundles/lstm", "--quick", "--out", "lstm.json")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "QUICK", BRIEF)
+        es.bench([folder / "bundles/lstm"], quick=True).save(folder / "lstm.json")
     for name in ("result", "old", "new", "before", "after", "kitchen", "pi4"):
         shutil.copy(folder / "lstm.json", folder / f"{name}.json")
     return folder
+
+
+@pytest.fixture
+def brief_quick_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`quick=True` of an example takes a moment; its figures are not looked at."""
+    monkeypatch.setattr(runner, "QUICK", BRIEF)
 
 
 def edgeseq(folder: Path, *arguments: str) -> None:

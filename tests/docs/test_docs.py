@@ -215,6 +215,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("brief_quick_runs")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_examples_run(
     page: Path, example_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -245,6 +246,7 @@ EXAMPLES_NOT_RUN = {"bench_all": "a board", "run": "training", "train": "trainin
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("brief_quick_runs")
 def test_examples_of_the_api_run(
     example_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

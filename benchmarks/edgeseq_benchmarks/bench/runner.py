@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 import msgspec
 
@@ -46,10 +46,21 @@ from edgeseq_benchmarks.bench.validity import stage_checks
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+
+class Durations(NamedTuple):
+    """Seconds: at least of a model's queries, at most of a run under a limit, of the memory curve,
+    and of the search for working memory."""
+
+    queries_s: float
+    limited_s: float
+    curve_s: float
+    search_s: float
+
+
 # MLPerf Mobile (`assets/tasks.pbtxt`): normal runs take at least 1,024 queries and 60 s.
 MIN_QUERIES = 1024
-_FULL_DURATION_S = 60.0
-_QUICK_DURATION_S = 5.0
+FULL = Durations(queries_s=60.0, limited_s=20.0, curve_s=120.0, search_s=60.0)
+QUICK = Durations(queries_s=5.0, limited_s=8.0, curve_s=15.0, search_s=30.0)
 _QUIET_S = 0.5
 _EMULATED_PATIENCE = 5
 
@@ -99,11 +110,12 @@ def default_settings(*, quick: bool = False, **options: Unpack[SettingsOptions])
         )
     if examples is not None and examples < 1:
         raise InputError("is not a number of examples", where="--examples", found=examples)
+    durations = QUICK if quick else FULL
     return Settings(
         threads=threads,
         quick=quick,
         min_queries=MIN_QUERIES,
-        min_duration_s=_QUICK_DURATION_S if quick else _FULL_DURATION_S,
+        min_duration_s=durations.queries_s,
         rounds=20,
         cold_starts=5,
         memory_limits_bytes=tuple(options.get("memory_limits_bytes", ())),
@@ -115,9 +127,9 @@ def default_settings(*, quick: bool = False, **options: Unpack[SettingsOptions])
         energy=options.get("energy", False),
         examples=examples,
         runners=runners,
-        limited_duration_s=8.0 if quick else 20.0,
-        curve_budget_s=15.0 if quick else 120.0,
-        search_budget_s=30.0 if quick else 60.0,
+        limited_duration_s=durations.limited_s,
+        curve_budget_s=durations.curve_s,
+        search_budget_s=durations.search_s,
         working_memory=options.get("working_memory", True),
     )
 
