@@ -178,11 +178,11 @@ function device() {
   return {
     name: `${browser} on ${system}`.slice(0, LONGEST_NAME),
     machine: "wasm32",
-    cpu_model: "not told to pages",
+    cpu_model: "hidden by the browser",
     cpu_features: [],
     cores: navigator.hardwareConcurrency || 1,
     memory_bytes: Math.round((navigator.deviceMemory ?? 0) * 2 ** 30),
-    kernel: "",
+    kernel: "unknown",
     os: navigator.userAgent.slice(0, LONGEST_NAME),
     emulated: false,
   };
