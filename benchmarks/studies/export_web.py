@@ -2,7 +2,7 @@
 
     python benchmarks/studies/export_web.py BUNDLE [BUNDLE …]
 
-Of each bundle: texts with other tokens than ours, the largest difference of a logit from the
+Of each bundle: texts whose tokens are not ours, the largest difference of a logit from the
 bundle's own file here, classes that differ, accuracy, times, the runtime's heap and file sizes.
 """
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 import msgspec
 
+import edgeseq
 from edgeseq.api.bundle import Bundle, bundle_path
 from edgeseq.api.options import check_options
 from edgeseq.api.progress import ProgressOption, progress_of
@@ -226,12 +227,10 @@ def _mediapipe_exports(
 @contextmanager
 def _exports(bundles: Sequence[Path], target: str) -> Iterator[tuple[Path, ...]]:
     """Exports in a temporary folder."""
-    # The half that converts is not on every machine that measures.
-    from edgeseq.api.export import export  # noqa: PLC0415 - see above
-
     with temporary_folder() as folder:
         yield tuple(
-            export(path, target, out=folder / str(number)).path
+            # Loaded here: an export needs NumPy, which is not loaded while this machine measures.
+            edgeseq.export(path, target, out=folder / str(number)).path
             for number, path in enumerate(bundles)
         )
 

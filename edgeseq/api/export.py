@@ -70,7 +70,7 @@ def export(
     Args:
         bundle: A bundle, or the path of one.
         target: Where the app runs: `mediapipe` (MediaPipe Tasks: Android, iOS, web, Python),
-            `web` (a page of its own, in LiteRT.js), `micro` (TensorFlow Lite Micro) or `native`
+            `web` (a page, in LiteRT.js), `micro` (TensorFlow Lite Micro) or `native`
             (a C library for Linux).
         out: The folder to write.
         data: A data set (or what `load_dataset` takes) whose validation texts are tokenized by the

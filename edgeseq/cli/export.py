@@ -20,8 +20,8 @@ def export(
         str | None,
         typer.Option(
             "--for",
-            help="mediapipe: MediaPipe Tasks on Android, iOS, web and Python; web: a page of its "
-            "own that answers and measures; micro: TensorFlow Lite Micro; native: a C library for "
+            help="mediapipe: MediaPipe Tasks on Android, iOS, web and Python; web: a page "
+            "that answers and measures; micro: TensorFlow Lite Micro; native: a C library for "
             "Linux.",
         ),
     ] = None,

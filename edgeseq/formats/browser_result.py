@@ -5,7 +5,7 @@
     EXPORT/measure/examples.jsonl  the bundle's test examples
     the page → `edgeseq bench`     `BrowserUpload`
 
-The page is code that runs on a machine of somebody else, so what comes back is checked as any
+The page runs on a machine that is not ours, so what comes back is checked as any
 file from outside is: it may hold observations, and everything else must be what was sent.
 """
 

@@ -113,7 +113,7 @@ def _tell(message: PageMessage, on_progress: Callable[[PageProgress], None]) -> 
 def run_golden_texts(folder: Path, names: Sequence[str]) -> tuple[TextAnswer, ...]:
     """The answers for an export's golden texts in Chromium without a window.
 
-    Raises `DeviceError` when there is no Chromium, or the page cannot run the model.
+    Raises `DeviceError` where Chromium is missing, or the page cannot run the model.
     """
     with (
         serve_export(

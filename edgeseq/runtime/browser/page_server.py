@@ -1,6 +1,6 @@
 """Serves the page of an export to a browser, and takes what the page sends.
 
-Only the files that were listed are served, below a path that nobody can guess: a page of another
+Only the files that were listed are served, below a path that cannot be guessed: a page of another
 origin, or another device of the network, gets and sends nothing without the address.
 """
 
@@ -125,7 +125,7 @@ def _listen(
         address_family = socket.AF_INET6 if ":" in bind else socket.AF_INET
 
         def handle_error(self, *_: Any) -> None:
-            """A browser that goes away is no error of this program."""
+            """Ignores a browser that goes away."""
 
     try:
         return Server((bind, port), handler)

@@ -88,7 +88,7 @@ class WebTarget:
         """Runs the golden texts in Chromium without a window."""
         answers = run_golden_texts(export.path, tuple(export.manifest.files))
         findings = [
-            f"text {number}: other tokens than in golden.json"
+            f"text {number}: its tokens are not those of golden.json"
             for number, (answer, example) in enumerate(
                 zip(answers, export.golden.examples, strict=False), start=1
             )
@@ -260,7 +260,7 @@ def _notes(bundle: BundleFiles, tokenizer: TextTokenizer) -> tuple[str, ...]:
     examples = bundle.read_examples()
     texts = [example.text for example in examples if isinstance(example, TextExample)]
     truncated = sum(tokenizer.encode(text).truncated for text in texts)
-    notes = ["LiteRT.js has kernels of its own: int8 answers differ from those of a board"]
+    notes = ["LiteRT.js has different kernels: int8 answers differ from those of a board"]
     if bundle.manifest.recipe in ("float32", "float16"):
         notes = []
     if truncated:
