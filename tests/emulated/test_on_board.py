@@ -21,7 +21,7 @@ from edgeseq_benchmarks.devices.wheels import LITERT
 
 # The whole is to take 25 minutes on two idle processors; a machine at work may take twice that.
 pytestmark = [pytest.mark.emulated, pytest.mark.timeout(3000)]
-EXAMPLES = 300
+EXAMPLES = 120
 Edgeseq = Callable[..., str]
 # Between what an LSTM process and one with the BERT's float32 weights need.
 LIMIT = "28MB"
@@ -114,7 +114,7 @@ def test_answers_are_those_of_this_machine(results: Results) -> None:
         right_here, right_there = _share_right(one), _share_right(other)
         print(f"{one.bundle.name}: {right_here:.1%} here, {right_there:.1%} there")  # noqa: T201
         assert right_here > 0.45  # three classes: above chance
-        assert abs(right_here - right_there) <= 0.005
+        assert round(EXAMPLES * abs(right_here - right_there)) <= 1
 
 
 def test_memory_is_the_boards_own(results: Results) -> None:
