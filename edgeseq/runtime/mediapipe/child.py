@@ -9,6 +9,7 @@ a text other scores (`varying`), and for each call `example` and `latency_ns`.
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import json
 import os
@@ -24,11 +25,10 @@ def main(model_path: str) -> None:
     os.dup2(2, 1)  # MediaPipe's own output goes to the log
     # MediaPipe takes a helper of its documentation from TensorFlow where there is one: seconds.
     sys.modules["tensorflow"] = None  # type: ignore[assignment]
-    from mediapipe.tasks.python import BaseOptions, text  # noqa: PLC0415 - after the line above
+    text = importlib.import_module("mediapipe.tasks.python.text")
 
     job = json.load(sys.stdin)
-    options = text.TextClassifierOptions(base_options=BaseOptions(model_asset_path=model_path))
-    with text.TextClassifier.create_from_options(options) as classifier:
+    with text.TextClassifier.create_from_model_path(model_path) as classifier:
         answer = _classify(classifier, job)
     json.dump({"version": importlib.metadata.version("mediapipe"), **answer}, answers)
     answers.close()
