@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import edgeseq as es
 from edgeseq.cli.app import app
 from edgeseq.errors import FetchError, InputError, RefusedError
-from edgeseq.formats.bundle import BundleFiles, read_bundle
+from edgeseq.formats.bundle import BundleFiles, Signature, TensorSpec, read_bundle
 from edgeseq.formats.export_target import ExportOptions
 from edgeseq.formats.trained_model import write_model_folder
 from edgeseq.runtime.interpreter import TfliteModel
@@ -144,18 +144,25 @@ def export(tmp_path_factory: pytest.TempPathFactory, make: Any) -> Export:
     return run
 
 
+OPEN = Signature(
+    "serving_default",
+    (TensorSpec("input_ids", "int32", (1, -1)),),
+    (TensorSpec("logits", "float32", (1, 3)),),
+)
+
+
 def bundle_of(folder: Path) -> BundleFiles:
     return read_bundle(folder.with_name(folder.name.replace("-export", "-bundle")))
 
 
 @pytest.mark.parametrize("special", [(True, True), (False, False), (True, False), (False, True)])
-@pytest.mark.parametrize("length", [None, 12])
+@pytest.mark.parametrize(("arch", "length"), [("bert", None), ("bert", 12), ("lstm", 12)])
 def test_the_rewritten_graph_gets_the_bundles_tokens(
-    make: Any, tmp_path: Path, special: tuple[bool, bool], length: int | None
+    make: Any, tmp_path: Path, special: tuple[bool, bool], arch: str, length: int | None
 ) -> None:
     """Inputs as MediaPipe makes them, in LiteRT; the model's own graph gets the tokens."""
-    model = make.bert(max_tokens=12) if length is None else make.lstm(bidirectional=True)
-    content = make.export(model, "float32", "auto" if length is None else "unrolled", length)
+    model = make.bert(max_tokens=12) if arch == "bert" else make.lstm(bidirectional=True)
+    content = make.export(model, "float32", "auto" if arch == "bert" else "unrolled", length)
     (tmp_path / "model.tflite").write_bytes(content)
     original = TfliteModel(tmp_path / "model.tflite")
     tokens = SpecialTokens(*special)
@@ -247,14 +254,14 @@ def test_the_command_exports_checks_and_notices_another_answer(
         ({"lowering": "loop"}, "a loop is a second one.*--lowering unrolled"),
         ({"lowering": "projected"}, "a loop is a second one.*--lowering unrolled"),
         ({"lowering": "fused"}, "never resets the state.*--lowering unrolled"),
-        ({"lowering": "encoder"}, "an open length cannot tell from words"),
+        ({"signature": OPEN}, "an open length cannot tell from words"),
         ({"task": "ner"}, "one answer per text, this model one per word"),
         ({"task": "lm"}, "no task that predicts the next word"),
         ({"task": "coref"}, "does not know the markers"),
     ],
 )
 def test_what_mediapipe_would_answer_differently_is_refused(
-    export: Export, tmp_path: Path, changes: dict[str, str], message: str
+    export: Export, tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     bundle = bundle_of(export("lstm", "words", "float32"))
     changed = replace(bundle, manifest=replace(bundle.manifest, **changes))

@@ -81,12 +81,12 @@ class MediaPipeTarget:
         tokenizer_json = bundle.tokenizer_path.read_text(encoding="utf-8")
         tokenizer = mediapipe_tokenizer(tokenizer_json, where=str(bundle.tokenizer_path))
         is_regex = isinstance(tokenizer, RegexTokenizer)
-        if is_regex and bundle.manifest.lowering != "unrolled":
+        if is_regex and not _has_fixed_length(bundle):
             raise RefusedError(
                 "MediaPipe pads the texts of a word-level tokenizer, which an open length cannot "
                 "tell from words",
                 where=bundle.path,
-                fix="convert it with --lowering unrolled --length N",
+                fix="convert it with --length N (an LSTM also with --lowering unrolled)",
             )
         texts = (*(example.text for example in bundle.read_examples()), *options.texts)
         differences = compare_tokenizers(bundle, tokenizer, texts)
@@ -210,8 +210,12 @@ def _model(bundle: BundleFiles, tokenizer: BertTokenizer | RegexTokenizer) -> by
     return with_files(writer.pack(), files)
 
 
+def _has_fixed_length(bundle: BundleFiles) -> bool:
+    return bundle.manifest.signature.inputs[0].shape[-1] > 0
+
+
 def _length_notes(bundle: BundleFiles) -> Sequence[str]:
-    if bundle.manifest.lowering == "unrolled":
+    if _has_fixed_length(bundle):
         return (f"every text costs as much as one of {bundle.manifest.max_tokens} tokens",)
     return ()
 
