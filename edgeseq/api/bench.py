@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypedDict
 import msgspec
 
 import edgeseq
+from edgeseq.api import microcontrollers
 from edgeseq.api.bundle import Bundle, bundle_path
 from edgeseq.api.options import check_options
 from edgeseq.api.progress import ProgressOption, progress_of
@@ -68,7 +69,8 @@ def bench(
         bundles: Bundles, or their folders or .zip files; their names must differ.
         device: `local` (this machine), `ssh://USER@HOST[:PORT]`, `adb:SERIAL`, `emulated:BOARD`,
             `web` (a browser that opens the page that is served), `mediapipe` (MediaPipe's Python
-            package here), or the name of a saved device.
+            package here), the name of a saved device, or `micro` (alone): what each bundle takes
+            of a microcontroller, without times.
         threads: Threads of the runtime.
         quick: A few seconds per model instead of a minute.
         memory_limits: Hard limits to also run inside, such as "64MB" or bytes.
@@ -148,7 +150,8 @@ def bench_all(
     """
 
     check_options(options, BenchOptions)
-    targets = find_targets(list(devices), python=options.get("python"))
+    is_micro = list(devices) == [microcontrollers.DEVICE]
+    targets = [] if is_micro else find_targets(list(devices), python=options.get("python"))
     native = options.get("native")
     settings = default_settings(
         quick=options.get("quick", False),
@@ -170,6 +173,12 @@ def bench_all(
         command=tuple(options.get("command", ())),
         native=None if native is None else Path(native),
     )
+
+    if is_micro:
+        record = microcontrollers.bench_footprints(task.bundles, settings, task.command)
+        outcome = BenchOutcome(devices[0], devices[0], Result(record))
+        on_outcome(outcome)
+        return (outcome,)
 
     def convert_outcome(outcome: DeviceOutcome) -> BenchOutcome:
         return BenchOutcome(

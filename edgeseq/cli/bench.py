@@ -104,7 +104,8 @@ def bench(
         typer.Option(
             help="The device: ssh://user@host[:port], adb:SERIAL, emulated:NAME, web (a browser), "
             "mediapipe, or a name saved by `edgeseq device add`; default: this machine. May be "
-            "repeated: all at one time.",
+            "repeated: all at one time. micro, alone: what the bundles take of a microcontroller, "
+            "without times.",
         ),
     ] = None,
     python: Annotated[

@@ -18,6 +18,7 @@ from edgeseq.formats.result import Finding, ResultRecord
 from edgeseq.reporting.format import (
     ABSENT,
     format_energy,
+    format_footprint,
     format_limited_run,
     format_optional,
     format_score,
@@ -65,6 +66,7 @@ def print_outcomes(
                         zip(run_titles(record), (run.limited for run in record.runs), strict=True)
                     ),
                     "findings": record.findings,
+                    **({"footprints": record.footprints} if record.footprints else {}),
                 }
             )
             if not as_json:
@@ -79,7 +81,11 @@ def print_outcomes(
 def print_result(result: ResultRecord, rows: Sequence[ReportRow], title: str) -> None:
     """Prints a result; `title` names its device where there are several, and is "" else."""
     emulated = result.device.emulated
-    out.print(_table(result, rows, title))
+    for footprint in result.footprints:
+        line = f"{footprint.bundle.name}: {format_footprint(footprint)}"
+        out.print(line, markup=False, soft_wrap=True)
+    if rows:
+        out.print(_table(result, rows, title))
     _print_limited(result)
     titled = list(zip(run_titles(result), result.runs, strict=True))
     if result.requested.energy:

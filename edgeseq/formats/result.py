@@ -68,6 +68,7 @@ class RuntimeInfo(msgspec.Struct, frozen=True):
         "benchmark_model",
         "@litertjs/core",
         "mediapipe",
+        "tflite-micro",
     ]
     version: str
     python: str
@@ -335,11 +336,27 @@ class Run(msgspec.Struct, frozen=True):
         return (*asked_for, *searched)
 
 
+class MicroFootprint(msgspec.Struct, frozen=True):
+    """What a bundle takes of a microcontroller, as `edgeseq export --for micro` writes it.
+
+    `arena_bytes` is the memory that the runtime's own interpreter allocated on a computer of 64
+    bits; pointers of 32 bits need less. `flash_bytes` is the model with its vocabulary, without the
+    program. Where a microcontroller cannot run the bundle, `refused` is the reason and both are
+    None.
+    """
+
+    bundle: BundleIdentity
+    arena_bytes: int | None = None
+    flash_bytes: int | None = None
+    refused: str | None = None
+
+
 class ResultRecord(msgspec.Struct, frozen=True):
     """A result file: one device, one runtime, one or more bundles measured in one run.
 
     `findings` are about the machine and the run as a whole: they apply to every run in it.
-    `energy_idle` is the machine's energy while nothing was measured.
+    `energy_idle` is the machine's energy while nothing was measured. `footprints` are those of
+    `edgeseq bench --on micro`, which times nothing and has no runs.
     """
 
     created_utc: str
@@ -354,6 +371,7 @@ class ResultRecord(msgspec.Struct, frozen=True):
     findings: tuple[Finding, ...] = ()
     git_state: str | None = None
     energy_idle: EnergyWindow | None = None
+    footprints: tuple[MicroFootprint, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
 

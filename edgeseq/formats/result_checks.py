@@ -38,6 +38,7 @@ def check_head(path: Path, result: Any) -> None:
     """Checks a `ResultRecord` without its runs; raises `ResultError` for a value that cannot be."""
     for name in ("device", "requested", "effective", "machine", "energy_idle"):
         _check_part(path, getattr(result, name), name, "$")
+    _check_part(path, result.footprints, "footprints", "$")
     for settings in (result.requested, result.effective):
         if not 1 <= settings.threads <= _THREADS:
             raise _error(path, "$.requested.threads", settings.threads, f"1 to {_THREADS}")

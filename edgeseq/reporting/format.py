@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Literal, NamedTuple
 
 from edgeseq.formats.memory_limits import LimitedRun
-from edgeseq.formats.result import EnergyWindow, OperatorProfile
+from edgeseq.formats.result import EnergyWindow, MicroFootprint, OperatorProfile
 from edgeseq.reporting.rows import ReportRow
 from edgeseq.reporting.run_statistics import joules_per_query, percentile_ms
 from edgeseq.stats.latency import median
@@ -82,6 +82,16 @@ def format_optional(
 ) -> str:
     """A number by `formatter`, or `absent` for None."""
     return absent if value is None else formatter(value)
+
+
+def format_footprint(footprint: MicroFootprint) -> str:
+    """What a model takes of a microcontroller, or why it cannot run there."""
+    if footprint.refused is not None:
+        return f"cannot run on a microcontroller: {footprint.refused}"
+    arena, flash = footprint.arena_bytes, footprint.flash_bytes
+    return f"{format_optional(arena, format_bytes)} of memory (arena), " + (
+        f"{format_optional(flash, format_bytes)} of flash"
+    )
 
 
 def format_points(points: float) -> str:

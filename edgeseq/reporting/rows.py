@@ -19,6 +19,7 @@ from edgeseq.formats.result import (
     DeviceInfo,
     Finding,
     MemoryPhase,
+    MicroFootprint,
     Queries,
     ResultRecord,
     Run,
@@ -143,7 +144,7 @@ class MeasuredModel(msgspec.Struct, frozen=True):
 
 class ModelGroup(msgspec.Struct, frozen=True):
     """Models that may be compared: one device, one runtime and runner, equal settings, the same
-    examples."""
+    examples. `footprints` are what models of the same data take of a microcontroller."""
 
     device: DeviceInfo
     runtime: RuntimeInfo
@@ -155,6 +156,7 @@ class ModelGroup(msgspec.Struct, frozen=True):
     models: tuple[MeasuredModel, ...]
     results: tuple[ResultRecord, ...]
     files: tuple[str, ...]
+    footprints: tuple[MicroFootprint, ...] = ()
 
     @property
     def title(self) -> str:
@@ -203,11 +205,14 @@ def read_groups(results: Sequence[Path | ResultRecord]) -> tuple[ModelGroup, ...
     if not results:
         raise ResultError("no result file given", fix="name what `edgeseq bench` wrote")
     members: dict[_Key, list[_Member]] = {}
+    footprints: list[MicroFootprint] = []
     for source in results:
-        for member in _derive_members(source):
+        result, derived = _derive_members(source)
+        footprints += result.footprints
+        for member in derived:
             members.setdefault(_key(member.result, member.model.run), []).append(member)
     by_runner = sorted(members.values(), key=lambda group: group[0].model.run.runner != "native")
-    return tuple(map(_group, by_runner))
+    return tuple(_group(group, footprints) for group in by_runner)
 
 
 class _Member(msgspec.Struct, frozen=True):
@@ -218,15 +223,15 @@ class _Member(msgspec.Struct, frozen=True):
     path: str
 
 
-def _derive_members(source: Path | ResultRecord) -> list[_Member]:
-    """The models of one result; of a file's runs only what a report shows is kept."""
+def _derive_members(source: Path | ResultRecord) -> tuple[ResultRecord, list[_Member]]:
+    """A result and its models; of a file's runs only what a report shows is kept."""
     if isinstance(source, ResultRecord):
         models = [MeasuredModel(derive_row(source, run), run) for run in source.runs]
-        return [_Member(model, source, "") for model in models]
+        return source, [_Member(model, source, "") for model in models]
     stream = ResultStream(source)
     models = [MeasuredModel(derive_row(stream.head, run), _shown_part(run)) for run in stream]
     result = msgspec.structs.replace(stream.head, runs=tuple(model.run for model in models))
-    return [_Member(model, result, str(source)) for model in models]
+    return result, [_Member(model, result, str(source)) for model in models]
 
 
 def _shown_part(run: Run) -> Run:
@@ -246,7 +251,7 @@ def _key(result: ResultRecord, run: Run) -> _Key:
     )  # fmt: skip
 
 
-def _group(members: Sequence[_Member]) -> ModelGroup:
+def _group(members: Sequence[_Member], footprints: Sequence[MicroFootprint]) -> ModelGroup:
     paths: dict[str, str] = {}
     for member in members:
         name = member.model.row.bundle
@@ -273,6 +278,12 @@ def _group(members: Sequence[_Member]) -> ModelGroup:
         models=tuple(member.model for member in members),
         results=tuple(result for result, _ in sources),
         files=tuple(name for _, name in sources),
+        footprints=tuple(
+            footprint
+            for footprint in footprints
+            if (footprint.bundle.task, footprint.bundle.data_sha256)
+            == (run.bundle.task, run.bundle.data_sha256)
+        ),
     )
 
 

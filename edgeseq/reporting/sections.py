@@ -15,6 +15,7 @@ from edgeseq.reporting.format import (
     LimitedRunCells,
     format_delegation,
     format_limited_run,
+    format_optional,
     format_profile_lines,
     format_profile_summary,
 )
@@ -60,7 +61,11 @@ class ReportSection(msgspec.Struct, frozen=True):
 
 def table_sections(group: ModelGroup) -> tuple[ReportSection, ...]:
     """The sections that are tables alone: they need no extra, so a device can write them."""
-    sections = (_limits_section(group), _operators_section(group))
+    sections = (
+        _limits_section(group),
+        _operators_section(group),
+        _microcontroller_section(group),
+    )
     return tuple(section for section in sections if section.tables)
 
 
@@ -113,6 +118,27 @@ def _operators_section(group: ModelGroup) -> ReportSection:
     return ReportSection(
         "Where the time goes",
         tables=(ReportTable(("model", "delegation"), summaries), ReportTable(head, lines)),
+    )
+
+
+def _microcontroller_section(group: ModelGroup) -> ReportSection:
+    """What the models take of a microcontroller, or why one cannot run there."""
+    lines = tuple(
+        (
+            footprint.bundle.name,
+            format_optional(footprint.arena_bytes, format_bytes, ABSENT),
+            format_optional(footprint.flash_bytes, format_bytes, ABSENT),
+            footprint.refused or "",
+        )
+        for footprint in group.footprints
+    )
+    head = ("model", "memory (arena)", "flash", "why not")
+    tables = (ReportTable(head, lines),) if lines else ()
+    return ReportSection(
+        "On a microcontroller",
+        tables=tables,
+        text="As TensorFlow Lite Micro's interpreter allocated it on a computer of 64 bits; no "
+        "time was measured.",
     )
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+import edgeseq as es
 from edgeseq.errors import RefusedError
 from edgeseq.formats.bundle import BundleFiles, read_bundle
 from edgeseq.formats.export_folder import ExportFolder, ExportManifest, write_export_files
 from edgeseq.formats.export_target import ExportOptions
+from edgeseq.formats.result import MicroFootprint, read_result
 from edgeseq.formats.trained_model import write_model_folder
+from edgeseq.reporting.deployment_report import make_report
 from edgeseq_converters.convert.import_model import load_model
 from edgeseq_converters.convert.pipeline import convert
 from edgeseq_converters.convert.plan import ConversionOptions
@@ -23,6 +28,7 @@ from edgeseq_converters.export.micro.target import TARGET
 from edgeseq_converters.export.micro.tokenizer_check import find_c_compiler, tokenize_in_c
 from edgeseq_converters.export.micro.vocabulary_table import vocabulary_table
 
+from ...fake_results import make_result
 from ..conftest import Make
 
 needs_interpreter = pytest.mark.skipif(not is_installed(), reason="needs tflite-micro")
@@ -199,3 +205,41 @@ def test_data_files_are_the_model(maximum: ExportFolder, tmp_path: Path) -> None
     )
     dumped = subprocess.run([tmp_path / "dump"], capture_output=True, check=True).stdout
     assert dumped == model.read_bytes()
+
+
+@needs_interpreter
+def test_bench_on_micro_gives_footprints_and_the_reason_of_a_bert(
+    make: Make, tmp_path: Path, bert_folder: Path
+) -> None:
+    fits = make_bundle(make, tmp_path)
+    es.convert(bert_folder, make.dataset(), out=tmp_path / "bert")
+    result = es.bench([fits.path, tmp_path / "bert"], device="micro")
+    result.save(tmp_path / "micro.json")
+    measured, refused = read_result(tmp_path / "micro.json").footprints
+    assert measured.bundle.model_sha256 == fits.model_sha256
+    assert measured.refused is None
+    assert measured.arena_bytes is not None
+    assert 1000 < measured.arena_bytes < 10_000
+    assert measured.flash_bytes is not None
+    assert measured.flash_bytes > 0.5 * fits.model_path.stat().st_size
+    assert (refused.arena_bytes, refused.flash_bytes) == (None, None)
+    assert refused.refused is not None
+    assert "attention needs all tokens" in refused.refused
+
+
+def test_a_report_has_rows_of_microcontrollers() -> None:
+    measured = make_result()
+    first, second, *_ = (run.bundle for run in measured.runs)
+    footprints = (
+        MicroFootprint(first, arena_bytes=3_312, flash_bytes=281_558),
+        MicroFootprint(second, refused="attention needs all tokens of a text at once"),
+        MicroFootprint(msgspec.structs.replace(first, data_sha256="1" * 64, name="other data")),
+    )
+    micro = msgspec.structs.replace(measured, runs=(), footprints=footprints)
+    text = make_report([measured, micro]).to_markdown()
+    [table] = re.findall(r"## On a microcontroller\n.*?\n\n(\|.*?)\n\n", text, re.DOTALL)
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    assert [row[1:] for row in rows[2:]] == [
+        ["3.31 kB", "282 kB", ""],
+        ["–", "–", "attention needs all tokens of a text at once"],
+    ]

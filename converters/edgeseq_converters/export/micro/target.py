@@ -199,7 +199,7 @@ def find_vocabulary(bundle: BundleFiles) -> tuple[VocabularyTable | None, str]:
 def _tokenizer_note(folder: Path, texts: Sequence[str], tokenizer: TextTokenizer) -> str:
     compiler = find_c_compiler()
     if compiler is None:
-        return "the C tokenizer is not compared with the bundle's: there is no C compiler here"
+        return "the C tokenizer is not compared with the bundle's: no C compiler is installed here"
     answers = tokenize_in_c(folder, texts, compiler)
     different = [
         text for text, ids in zip(texts, answers, strict=True) if ids != tokenizer.token_ids(text)
