@@ -202,10 +202,14 @@ def _word_pattern() -> re.Pattern[str]:
 
 @functools.lru_cache(maxsize=4)
 def _members(*categories: str) -> str:
-    """Every character of these Unicode categories, for a bracket expression of Python's."""
-    chars = map(chr, range(sys.maxunicode + 1))
+    """Every character of these Unicode categories, as ranges for a bracket expression."""
+    codes = range(sys.maxunicode + 1)
+    is_member = [unicodedata.category(chr(code)).startswith(categories) for code in codes]
+    starts = (code for code in codes if is_member[code] and not (code and is_member[code - 1]))
+    ends = (code for code in codes if is_member[code] and not any(is_member[code + 1 : code + 2]))
     return "".join(
-        re.escape(char) for char in chars if unicodedata.category(char).startswith(categories)
+        f"{re.escape(chr(start))}-{re.escape(chr(end))}"
+        for start, end in zip(starts, ends, strict=True)
     )
 
 
