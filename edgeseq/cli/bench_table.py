@@ -75,7 +75,9 @@ def print_outcomes(
         print_json(entries[0] if len(entries) == 1 else entries)
     elif written:
         files = " ".join(written)
-        print_note(f"written to {files}; next: edgeseq report {files} --out report")
+        # Footprints are a table beside measured models, not a report of their own.
+        beside = "" if any(entry.get("rows") for entry in entries) else "RESULT "
+        print_note(f"written to {files}; next: edgeseq report {beside}{files} --out report")
 
 
 def print_result(result: ResultRecord, rows: Sequence[ReportRow], title: str) -> None:
