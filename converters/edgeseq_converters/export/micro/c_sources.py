@@ -115,7 +115,7 @@ class MicroSources:
         for number, example in enumerate(self.examples):
             logits = ", ".join(map(c_float, example.output))
             texts += [
-                f"    {{{c_string(example.text)},",
+                f"    {{{c_string(example.text)}, {str(example.text.isascii()).lower()},",
                 f"     kGoldenIds{number}, {len(example.token_ids)}, {{{logits}}}}},",
             ]
         return _header(
@@ -127,6 +127,7 @@ class MicroSources:
             "",
             "struct GoldenText {",
             "  const char* text;",
+            "  bool is_ascii;",
             "  const int32_t* ids;",
             "  size_t count;",
             "  float logits[kNumLabels];",
