@@ -91,7 +91,8 @@ def export(
         OutputError: `out` exists or cannot be written.
 
     Examples:
-        >>> es.export(bundle, "mediapipe", out="export").manifest.notes
+        >>> es.export(bundle, "native", out="export").manifest.target
+        'native'
     """
     exporter, out = _target(target), Path(out)
     texts: tuple[str, ...] = ()

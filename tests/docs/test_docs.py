@@ -240,6 +240,7 @@ def test_examples_run(
 EXAMPLES_IN_ORDER = (
     *("load_dataset", "list_datasets", "save_dataset", "summarize_dataset", "load_model"),
     *("convert", "convert_all", "convert_to_tflite", "bench", "load_bundle", "inspect"),
+    *("export", "check_export"),
     *("load_result", "report", "recommend", "compare"),
 )
 EXAMPLES_NOT_RUN = {"bench_all": "a board", "run": "training", "train": "training"}
