@@ -28,7 +28,7 @@ docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 unit: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not emulated and not sshd and not adb and not wheel and not fuzz and not faults" -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not emulated and not sshd and not adb and not wheel and not fuzz and not faults" -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # The wheel and the sdist, into dist, checked as an upload would check them (a test does the same).
 package: $(VENV)/.dev
