@@ -182,6 +182,7 @@ def test_a_path_that_the_system_does_not_take_is_an_error_line(tmp_path: Path, p
 
 def test_sigterm_removes_the_draft_of_a_step(tmp_path: Path) -> None:
     code = f"""
+import time
 from pathlib import Path
 from edgeseq.formats.storage import new_folder
 from edgeseq.subprocesses.job_processes import JobChannel
@@ -197,5 +198,6 @@ with new_folder(Path({str(tmp_path / "out")!r})):
         assert step.stderr.readline() == b"begun\n"
         assert any(is_draft(path.name) for path in tmp_path.iterdir())
         step.send_signal(signal.SIGTERM)
-        step.communicate()
+        _, errors = step.communicate()
+    assert b"Error" not in errors, errors.decode()
     assert not list(tmp_path.iterdir())
