@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,7 +42,8 @@ class ExportCheck(msgspec.Struct, frozen=True):
         target: The target, such as `mediapipe`.
         runtime: The runtime that ran the golden texts, with its version.
         n_examples: Number of golden texts.
-        max_abs_difference: Largest |difference| of an output from golden.json.
+        max_abs_difference: Largest |difference| of an output from golden.json; infinite where an
+            output is missing or no finite number.
         tolerance: What golden.json allows.
         findings: What is wrong, each a line; () for an export that does as it should.
     """
@@ -148,11 +150,12 @@ def check_export(folder: str | Path) -> ExportCheck:
 
 
 def _difference(golden: ExportGolden, outputs: RuntimeOutputs, number: int) -> float:
-    """The largest |difference| of an output of one text; infinite where the number differs."""
+    """The largest |difference| of an output of one text; infinite where outputs are missing or no
+    finite numbers."""
     expected = golden.examples[number].output
     answered = outputs.outputs[number] if number < len(outputs.outputs) else ()
-    if len(expected) != len(answered):
-        return float("inf")
+    if len(expected) != len(answered) or not all(map(math.isfinite, answered)):
+        return math.inf
     return max(abs(a - b) for a, b in zip(expected, answered, strict=True))
 
 

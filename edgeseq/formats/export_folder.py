@@ -124,12 +124,13 @@ def read_export(path: Path) -> ExportFolder:
             )
         check_file(path / name, entry, listed_in=MANIFEST, error=InputError, fix=_FIX)
     golden = read_json(path / GOLDEN, ExportGolden, limit_bytes=MANIFEST_LIMIT_BYTES)
-    if not golden.examples or not golden.tolerance >= 0:
+    has_outputs = golden.examples and all(example.output for example in golden.examples)
+    if not has_outputs or not golden.tolerance >= 0:
         raise InputError(
             "holds nothing to compare with",
             where=path / GOLDEN,
             found=f"{len(golden.examples)} examples, tolerance {golden.tolerance}",
-            expected="at least 1 example and a tolerance of at least 0",
+            expected="at least 1 example, each with an output, and a tolerance of at least 0",
             fix=_FIX,
         )
     return ExportFolder(path, manifest, golden)

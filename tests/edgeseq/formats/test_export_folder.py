@@ -71,3 +71,10 @@ def test_no_file_outside_of_the_folder_is_opened(folder: Path, name: str) -> Non
     (folder / "export.json").write_text(content.replace("include/model.h", name), encoding="utf-8")
     with pytest.raises(InputError, match="a file outside of the folder"):
         read_export(folder)
+
+
+def test_an_example_without_an_output_is_nothing_to_compare_with(tmp_path: Path) -> None:
+    golden = msgspec.structs.replace(GOLDEN, examples=(ExportExample("soup", (2, 3), ()),))
+    write_export_files(tmp_path, MANIFEST, golden, "# How to call it\n")
+    with pytest.raises(InputError, match="nothing to compare with"):
+        read_export(tmp_path)
