@@ -33,6 +33,11 @@ TARGETS: dict[str, str] = {
     "native": "edgeseq_benchmarks.devices.native.library_export",
 }
 """The module of each target, imported when it is used: one half may be missing on a machine."""
+_TARGETS_OF_OPTIONS = {
+    "--data": ("mediapipe", "micro"),
+    "--length": ("web",),
+    "--target": ("native",),
+}
 
 
 class ExportCheck(msgspec.Struct, frozen=True):
@@ -75,8 +80,9 @@ def export(
             `web` (a page, in LiteRT.js), `micro` (TensorFlow Lite Micro) or `native`
             (a C library for Linux).
         out: The folder to write.
-        data: A data set (or what `load_dataset` takes) whose validation texts are tokenized by the
-            target as well, besides the bundle's test texts, to count those that differ.
+        data: For `mediapipe` and `micro`: a data set (or what `load_dataset` takes) whose
+            validation texts are tokenized by the target as well, besides the bundle's test texts,
+            to count those that differ.
         data_dir: Folder of local copies of data.
         lengths: For `web`: lengths in tokens to fix, each a signature over shared weights; by
             default doubled from 16 to the bundle's longest input.
@@ -87,7 +93,7 @@ def export(
         The folder: `path`, `manifest` (with `notes` on what differs in the target) and `golden`.
 
     Raises:
-        InputError: The target is unknown.
+        InputError: The target is unknown, or does not have an option.
         BundleError: The bundle is damaged.
         RefusedError: The target cannot run this bundle, or would answer differently.
         OutputError: `out` exists or cannot be written.
@@ -97,6 +103,8 @@ def export(
         'native'
     """
     exporter, out = _target(target), Path(out)
+    is_given = {"--data": data is not None, "--length": bool(lengths), "--target": bool(system)}
+    _check_options(target, [option for option in is_given if is_given[option]])
     texts: tuple[str, ...] = ()
     if data is not None:
         texts = tuple(example.text for example in resolve_dataset(data, data_dir=data_dir).dev)
@@ -169,6 +177,18 @@ def _target(name: str) -> ExportTarget:
         )
     target: ExportTarget = importlib.import_module(TARGETS[name]).TARGET
     return target
+
+
+def _check_options(target: str, options: Sequence[str]) -> None:
+    """Refuses what the target would ignore."""
+    for option in options:
+        if target not in _TARGETS_OF_OPTIONS[option]:
+            raise InputError(
+                f"is not an option of the target {target}",
+                where=option,
+                expected=f"the target {' or '.join(_TARGETS_OF_OPTIONS[option])}",
+                fix="leave it out",
+            )
 
 
 def _manifest(bundle: BundleFiles, target: str) -> ExportManifest:

@@ -37,8 +37,8 @@ def export(
         str | None,
         typer.Option(
             "--data",
-            help="Data set whose validation texts the target's tokenizer reads too, besides the "
-            "bundle's test texts, to count those that it reads differently.",
+            help="For mediapipe and micro: data set whose validation texts the target's tokenizer "
+            "reads too, besides the bundle's test texts, to count those that it reads differently.",
         ),
     ] = None,
     data_dir: Annotated[

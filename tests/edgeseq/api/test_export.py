@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import edgeseq as es
 from edgeseq.api import export as export_module
+from edgeseq.errors import InputError
 from edgeseq.formats.export_folder import (
     ExportExample,
     ExportFolder,
@@ -64,3 +66,23 @@ def test_a_check_finds_each_output_that_is_off(
     checked = es.check_export(tmp_path)
     assert checked.max_abs_difference == pytest.approx(difference)
     assert len(checked.findings) == (difference > GOLDEN.tolerance)
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "message"),
+    [
+        ("mediapipe", {"lengths": (16, 32)}, "--length: is not an option of the target mediapipe"),
+        ("micro", {"system": "linux-x86_64"}, "--target: is not an option .* expected the target native"),
+        ("web", {"data": "reviews.csv"}, "--data: .* expected the target mediapipe or micro"),
+    ],
+)
+def test_an_option_of_another_target_is_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    target: str,
+    options: dict[str, Any],
+    message: str,
+) -> None:
+    monkeypatch.setattr(export_module, "_target", lambda _: FakeTarget())
+    with pytest.raises(InputError, match=message):
+        es.export(tmp_path / "no-bundle", target, out=tmp_path / "out", **options)
