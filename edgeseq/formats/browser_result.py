@@ -167,8 +167,11 @@ def read_upload(content: bytes, template: ResultRecord, *, golden_texts: int) ->
 
 def _check_only_observed(result: ResultRecord, template: ResultRecord) -> None:
     """Everything that the page does not observe must be what was sent to it."""
-    if len(result.runs) != 1 or len(result.created_utc) > _NAME_LIMIT:
+    if len(result.runs) != 1:
         raise _error("$.result.runs", len(result.runs), "1")
+    if len(result.created_utc) > _NAME_LIMIT or not result.created_utc.isprintable():
+        found = result.created_utc[:_NAME_LIMIT]
+        raise _error("$.result.created_utc", found, "a date and a time")
     (run,), (expected,) = result.runs, template.runs
     predictions = run.predictions
     if predictions is None or expected.predictions is None:
