@@ -12,6 +12,7 @@ import msgspec
 
 from edgeseq.errors import DeviceError, RefusedError
 from edgeseq.formats.codec import decode_json
+from edgeseq.subprocesses.child_process import format_exit, last_line
 from edgeseq.subprocesses.command_runs import CommandTimeoutError, run_command
 
 CHILD = Path(__file__).with_name("child.py")
@@ -47,8 +48,8 @@ def classify_texts(
 ) -> MediaPipeAnswer:
     """Classifies texts with a model that has TFLite Metadata.
 
-    Raises `DeviceError` where MediaPipe is not installed or cannot be loaded, and `RefusedError`
-    where it refuses the model.
+    Raises `DeviceError` where MediaPipe is not installed, cannot be loaded or crashes, and
+    `RefusedError` where it refuses the model.
     """
     if importlib.util.find_spec("mediapipe") is None:
         raise DeviceError(
@@ -74,7 +75,7 @@ def classify_texts(
             found=f"no {missing[1]}",
             fix="on Debian: apt install libegl1 libgles2",
         )
-    lines = [line for line in log.splitlines() if line.strip()]
-    raise RefusedError(
-        "MediaPipe refuses the model", where=model_path, found=lines[-1] if lines else "no reason"
-    )
+    if done.returncode < 0:
+        raise DeviceError("MediaPipe crashed", where=model_path, found=format_exit(done.returncode))
+    found = last_line(done.stderr) or format_exit(done.returncode)
+    raise RefusedError("MediaPipe refuses the model", where=model_path, found=found)
