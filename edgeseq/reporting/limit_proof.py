@@ -32,9 +32,16 @@ def time_doubts(row: ReportRow) -> list[TimeDoubt]:
         ("p95", "p95 latency", row.p95_ms, row.p95_ms_ci95),
     ):
         if value_ms is not None and ends is not None:
-            high = "have any value" if ends[1] is None else f"be {format_duration_ms(ends[1])}"
-            text = f"Its {title} of {format_duration_ms(value_ms)} could {high}, above the limit: "
-            doubts.append(TimeDoubt(key, ends[1], f"{text}measure longer to be sure."))
+            doubt = (
+                "may be above the limit, because too few queries were measured"
+                if ends[1] is None
+                else f"its 95 % interval ends at {format_duration_ms(ends[1])}, above the limit"
+            )
+            text = (
+                f"Its {title} of {format_duration_ms(value_ms)} keeps the limit, but {doubt}: "
+                "measure again without --quick to be sure."
+            )
+            doubts.append(TimeDoubt(key, ends[1], text))
     return doubts
 
 
