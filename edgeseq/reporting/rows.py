@@ -199,8 +199,8 @@ def read_groups(results: Sequence[Path | ResultRecord]) -> tuple[ModelGroup, ...
     """Reads results (files or records) and groups what may be compared: native processes first,
     otherwise in their order.
 
-    Raises `ResultError` for a file that does not fit, without any result, and where one model was
-    measured twice under equal conditions.
+    Raises `ResultError` for a file that does not fit, without any result or with footprints alone,
+    and where one model was measured twice under equal conditions.
     """
     if not results:
         raise ResultError("no result file given", fix="name what `edgeseq bench` wrote")
@@ -211,6 +211,12 @@ def read_groups(results: Sequence[Path | ResultRecord]) -> tuple[ModelGroup, ...
         footprints += result.footprints
         for member in derived:
             members.setdefault(_key(member.result, member.model.run), []).append(member)
+    if footprints and not members:
+        raise ResultError(
+            "holds footprints on a microcontroller alone, which are shown beside measured models",
+            where=", ".join(str(source) for source in results if isinstance(source, Path)) or None,
+            fix="name a result of measured models too",
+        )
     by_runner = sorted(members.values(), key=lambda group: group[0].model.run.runner != "native")
     return tuple(_group(group, footprints) for group in by_runner)
 

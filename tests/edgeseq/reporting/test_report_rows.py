@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from edgeseq.errors import ResultError
-from edgeseq.formats.result import Finding, MemoryPhase
+from edgeseq.formats.result import Finding, MemoryPhase, MicroFootprint
+from edgeseq.formats.storage import write_json
 from edgeseq.reporting.rows import (
     derive_row,
     peak_after_weight_release,
@@ -173,6 +174,15 @@ def test_no_file_and_no_such_file(tmp_path: Path) -> None:
         read_groups([])
     with pytest.raises(ResultError, match="no such file"):
         read_groups([tmp_path / "missing.json"])
+
+
+def test_footprints_without_a_measured_model_are_refused(tmp_path: Path) -> None:
+    result = make_result(LITTLE)
+    footprints = (MicroFootprint(result.runs[0].bundle, arena_bytes=3_312, flash_bytes=281_558),)
+    micro = msgspec.structs.replace(result, runs=(), footprints=footprints)
+    write_json(tmp_path / "micro.json", micro)
+    with pytest.raises(ResultError, match=r"micro\.json: holds footprints .* alone"):
+        read_groups([tmp_path / "micro.json"])
 
 
 def test_gaps_are_paired_and_never_granted_without_pairs() -> None:
