@@ -51,7 +51,8 @@ def inspect(path: str | Path, *, profile: bool = False) -> Inspection:
 
     Raises:
         BundleError: The file is damaged or not TFLite.
-        InputError: `profile` of a bare file, which has no texts to run on; an export is damaged.
+        InputError: `profile` of a bare file, which has no texts to run on; an export is damaged or
+            has no model of its own.
 
     Examples:
         >>> [use.name for use in es.inspect("bundles/lstm").model.operator_uses()][:2]
@@ -59,6 +60,12 @@ def inspect(path: str | Path, *, profile: bool = False) -> Inspection:
     path = Path(path)
     exported = read_export(path).manifest if is_export_folder(path) else None
     if exported is not None:
+        if MODEL not in exported.files:
+            raise InputError(
+                f"an export for {exported.target} has no {MODEL} of its own",
+                where=path,
+                fix="inspect the bundle that was exported",
+            )
         path = path / MODEL
     if not (path.is_dir() or path.suffix.lower() == ".zip"):
         if profile:

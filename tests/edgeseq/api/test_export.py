@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import edgeseq as es
@@ -72,7 +73,11 @@ def test_a_check_finds_each_output_that_is_off(
     ("target", "options", "message"),
     [
         ("mediapipe", {"lengths": (16, 32)}, "--length: is not an option of the target mediapipe"),
-        ("micro", {"system": "linux-x86_64"}, "--target: is not an option .* expected the target native"),
+        (
+            "micro",
+            {"system": "linux-x86_64"},
+            "--target: is not an option .* expected the target native",
+        ),
         ("web", {"data": "reviews.csv"}, "--data: .* expected the target mediapipe or micro"),
     ],
 )
@@ -86,3 +91,10 @@ def test_an_option_of_another_target_is_refused(
     monkeypatch.setattr(export_module, "_target", lambda _: FakeTarget())
     with pytest.raises(InputError, match=message):
         es.export(tmp_path / "no-bundle", target, out=tmp_path / "out", **options)
+
+
+def test_an_export_without_a_model_is_not_inspected(tmp_path: Path) -> None:
+    native = msgspec.structs.replace(MANIFEST, target="native")
+    write_export_files(tmp_path, native, GOLDEN, "# How to call it\n")
+    with pytest.raises(InputError, match=r"an export for native has no model\.tflite of its own"):
+        es.inspect(tmp_path)
