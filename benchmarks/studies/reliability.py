@@ -1,4 +1,4 @@
-"""The counts in `docs/reliability.md`: how often what was tried.
+"""The counts in `docs/reliability.md`: what was tried, and how often.
 
     EDGESEQ_COUNTS=$PWD/benchmarks/studies/reliability.json make test-faults
     EDGESEQ_COUNTS=… EDGESEQ_FUZZ_SECONDS=300 make test-fuzz
@@ -12,6 +12,7 @@ names; this script writes them into the page.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import sys
@@ -24,14 +25,20 @@ BEGIN, END = "<!-- counts -->\n", "<!-- /counts -->\n"
 
 
 def record(what: str, times: int) -> None:
-    """Keeps a count in the file that EDGESEQ_COUNTS names; does nothing without it."""
+    """Keeps a count in the file that EDGESEQ_COUNTS names; does nothing without it.
+
+    Processes that run beside each other (`pytest -n`) do so in turn.
+    """
     named = os.environ.get("EDGESEQ_COUNTS")
     if named is None:
         return
-    path = Path(named)
-    counts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    counts[what] = times
-    path.write_text(json.dumps(counts, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+    with Path(named).open("a+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        counts = json.loads(file.read() or "{}")
+        counts[what] = times
+        file.truncate(0)
+        file.write(json.dumps(counts, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
 
 
 def page(text: str, counts: dict[str, int]) -> str:
