@@ -18,7 +18,7 @@ from typing import Literal
 import msgspec
 
 import edgeseq
-from edgeseq.errors import DeviceError, EdgeseqError, InputError
+from edgeseq.errors import DeviceError, EdgeseqError
 from edgeseq.formats.bundle_zip import open_bundle
 from edgeseq.formats.drafts import temporary_folder
 from edgeseq.formats.result import DeviceInfo, Finding, ResultRecord, RuntimeInfo, Settings
@@ -40,6 +40,7 @@ from edgeseq_benchmarks.devices.android.phone_state import (
 from edgeseq_benchmarks.devices.android.phone_subject import PhoneSubject
 from edgeseq_benchmarks.devices.android.tool_runs import ToolOptions, ToolRunner
 from edgeseq_benchmarks.devices.base import Device, DeviceLostError
+from edgeseq_benchmarks.devices.option_checks import check_no_limits, check_not_native
 
 _CONNECT_S = 30.0
 _CLEAN_S = 30.0
@@ -92,26 +93,12 @@ def bench_on_phone(
 
 
 def _check_settings(settings: Settings) -> None:
-    if settings.runners == ("native",):
-        raise InputError(
-            "is not possible on a phone, which is measured by benchmark_model",
-            where="--runner native",
-            fix="leave it out",
-        )
-    options = {
-        "--memory": settings.memory_limits_bytes,
-        "--memory-curve": settings.memory_curve or settings.memory_curve_bundles,
-        "--cpus": settings.cpus,
-        "--as": settings.board,
-        "--energy": settings.energy,
-    }
-    for option, value in options.items():
-        if value:
-            raise InputError(
-                "is not possible on a phone, where only the user root may set limits",
-                where=option,
-                fix="leave it out, or measure on a board",
-            )
+    check_not_native(settings, "is not possible on a phone, which is measured by benchmark_model")
+    check_no_limits(
+        settings,
+        "is not possible on a phone, where only the user root may set limits",
+        fix="leave it out, or measure on a board",
+    )
 
 
 @contextmanager

@@ -15,7 +15,6 @@ from pathlib import Path
 import msgspec
 
 import edgeseq
-from edgeseq.errors import InputError
 from edgeseq.formats.browser_result import example_order, result_template
 from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.bundle_zip import open_bundle
@@ -34,6 +33,7 @@ from edgeseq.runtime.text_tokenizer import TextTokenizer
 from edgeseq_benchmarks.bench import validity
 from edgeseq_benchmarks.bench.probes.machine_state import Watch, device_info
 from edgeseq_benchmarks.bench.runner import own_git_state
+from edgeseq_benchmarks.devices.option_checks import check_times_alone
 
 _WARMUP_CALLS = 64
 
@@ -51,6 +51,7 @@ def bench_in_mediapipe(
     Raises `InputError` for settings that it does not have, `DeviceError` where MediaPipe is not
     installed, and `RefusedError` where it refuses a model.
     """
+    check_mediapipe_settings(settings)
     effective = msgspec.structs.replace(
         settings, runners=("mediapipe",), working_memory=False, cold_starts=0
     )
@@ -95,20 +96,7 @@ _NOTES = (
 
 def check_mediapipe_settings(settings: Settings) -> None:
     """Raises `InputError` for what MediaPipe's benchmark does not have."""
-    options = {
-        "--memory": settings.memory_limits_bytes,
-        "--memory-curve": settings.memory_curve or settings.memory_curve_bundles,
-        "--cpus": settings.cpus,
-        "--as": settings.board,
-        "--energy": settings.energy,
-        "--profile": settings.profile,
-        "--examples": settings.examples,
-        "--threads": settings.threads > 1,
-        "--runner native": settings.runners == ("native",),
-    }
-    for option, value in options.items():
-        if value:
-            raise InputError("is not possible in MediaPipe", where=option, fix="leave it out")
+    check_times_alone(settings, "is not possible in MediaPipe")
 
 
 def _runtime(version: str) -> RuntimeInfo:

@@ -26,6 +26,7 @@ from edgeseq.tasks.examples import TextExample
 from edgeseq.units import format_bytes, format_count
 from edgeseq_benchmarks.bench import validity
 from edgeseq_benchmarks.bench.runner import own_git_state
+from edgeseq_benchmarks.devices.option_checks import check_times_alone
 
 LOOPBACK = "127.0.0.1"
 _TEMPLATE = "measure/result.json"
@@ -92,23 +93,7 @@ def check_settings(settings: Settings, bundles: Sequence[Path]) -> None:
             found=f"{len(bundles)} bundles",
             fix="name one; a report takes the results of several",
         )
-    if settings.runners == ("native",):
-        raise InputError(
-            "is not possible in a browser", where="--runner native", fix="leave it out"
-        )
-    options = {
-        "--memory": settings.memory_limits_bytes,
-        "--memory-curve": settings.memory_curve or settings.memory_curve_bundles,
-        "--cpus": settings.cpus,
-        "--as": settings.board,
-        "--energy": settings.energy,
-        "--profile": settings.profile,
-        "--examples": settings.examples,
-        "--threads": settings.threads > 1,
-    }
-    for option, value in options.items():
-        if value:
-            raise InputError("is not possible in a browser", where=option, fix="leave it out")
+    check_times_alone(settings, "is not possible in a browser")
 
 
 def _template(export: ExportFolder, settings: Settings) -> ResultRecord:
