@@ -28,7 +28,7 @@ from edgeseq.formats.result import ResultRecord, Run, Runner, read_result
 from edgeseq.formats.storage import read_json, write_bytes, write_json
 from edgeseq.formats.trained_model import read_model_folder
 from edgeseq.reporting.boundary import WinnerMap
-from edgeseq.reporting.format import format_optional
+from edgeseq.reporting.format import ABSENT, format_optional
 from edgeseq.reporting.rows import ReportRow, derive_row
 from edgeseq.reporting.run_statistics import Ci95, OpenCi95, SourceScore
 from edgeseq.tasks.gap_f1 import GENDERS, bias_of
@@ -46,8 +46,6 @@ from studies.trainings import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
-ABSENT = "–"
-"""A cell without a number."""
 LIMIT_BYTES = 200_000
 """A file of numbers that is larger holds something else."""
 

@@ -21,7 +21,7 @@ from edgeseq.cli.run import closing_lines
 from edgeseq.errors import EdgeseqError, InputError
 from edgeseq.formats.result import ResultRecord, Run, read_result
 from edgeseq.formats.storage import write_text
-from edgeseq.reporting.format import format_optional
+from edgeseq.reporting.format import ABSENT, format_optional
 from edgeseq.reporting.rows import derive_row
 from edgeseq.stats.latency import median, median_ratio
 from edgeseq.stats.scores import paired_bootstrap
@@ -78,13 +78,21 @@ def _processes(result: ResultRecord) -> Iterator[str]:
         pair = derive_row(result, run), derive_row(result, other)
         ratio = median_ratio(run.queries.total_ns, other.queries.total_ns)
         cells = [
-            " / ".join(format_optional(row.peak_process_bytes, format_bytes) for row in pair),
-            " / ".join(format_optional(row.working_memory_bytes, format_bytes) for row in pair),
-            " / ".join(format_optional(row.cold_start_ms, format_duration_ms) for row in pair),
-            " / ".join(format_optional(row.p95_ms, format_duration_ms) for row in pair),
+            " / ".join(_size(row.peak_process_bytes) for row in pair),
+            " / ".join(_size(row.working_memory_bytes) for row in pair),
+            " / ".join(_time(row.cold_start_ms) for row in pair),
+            " / ".join(_time(row.p95_ms) for row in pair),
             f"{ratio.estimate:.2f} ({ratio.low:.2f} to {ratio.high:.2f})",
         ]
         yield f"| {run.bundle.name} | {' | '.join(cells)} |"
+
+
+def _size(size_bytes: int | None) -> str:
+    return format_optional(size_bytes, format_bytes, ABSENT)
+
+
+def _time(time_ms: float | None) -> str:
+    return format_optional(time_ms, format_duration_ms, ABSENT)
 
 
 def _samples(run: Run, tokens: int) -> tuple[int, ...]:

@@ -6,12 +6,13 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from edgeseq.formats.storage import write_json
 from edgeseq.suite.steps import StepRecord
 
-from ..fake_results import write_result
+from ..fake_results import Fake, make_result, write_result
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "benchmarks/README.md")
@@ -91,6 +92,17 @@ def test_writes_times_transcript_and_tables(figures: Any, pages: Path, result_pa
 def test_what_is_missed_is_said(figures: Any) -> None:
     slow = [StepRecord("train-bert", "f", 960.0, {}, None, 0.0)]
     assert figures.demo_target(slow).startswith("16.0 minutes | **missed** by 4.0 minutes")
+
+
+def test_a_cell_without_a_number_is_a_dash(figures: Any) -> None:
+    python = make_result(Fake(limited=False, cold_starts=0))
+    native = make_result(Fake(limited=False, cold_starts=0, runner="native"))
+    both = msgspec.structs.replace(native, runs=(*native.runs, *python.runs))
+    _, _, *rows = figures._processes(both)
+    assert len(rows) == len(native.runs)
+    for row in rows:
+        _, _, _, working_memory, cold_start, *_ = row.split("|")
+        assert working_memory == cold_start == " – / – "
 
 
 def test_without_write_nothing_is_written(figures: Any, pages: Path, result_path: Path) -> None:
