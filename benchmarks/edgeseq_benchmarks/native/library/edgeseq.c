@@ -121,6 +121,7 @@ int edgeseq_begin_text(edgeseq_model *model) {
     const int32_t *ids;
     size_t count;
     if (!is_of_task(model, HEAD_LANGUAGE_MODELING)) return -1;
+    model->next_logits = NULL;
     stateful_reset(&model->bundle.session.steps.stateful);
     if (bundle_session_read(&model->bundle, (text_span){"", 0}, &ids, &count) ||
         feed(model, ids, 1))

@@ -23,7 +23,7 @@ typedef enum {
     EDGESEQ_LANGUAGE_MODELING     /* edgeseq_begin_text, edgeseq_read, edgeseq_next_words */
 } edgeseq_task;
 
-/* A word of a text: its place in bytes, and its tag with the tag's probability. */
+/* A word of a text: its position in bytes, and its tag with the tag's probability. */
 typedef struct {
     size_t begin, size;
     const char *tag;
@@ -68,7 +68,7 @@ EDGESEQ_API int edgeseq_begin_text(edgeseq_model *model);
 /* Reads more of the text, whole words, and keeps what it led to; returns the number of tokens. */
 EDGESEQ_API int edgeseq_read(edgeseq_model *model, const char *text, size_t size);
 
-/* The `count` most likely next words, the most likely first; returns their number. */
+/* The `count` most likely next words, at most 64, the most likely first; returns their number. */
 EDGESEQ_API int edgeseq_next_words(edgeseq_model *model, edgeseq_next_word *words, size_t count);
 
 #ifdef __cplusplus

@@ -1,6 +1,5 @@
 #include "bundle_session.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -134,13 +133,7 @@ int bundle_session_read(bundle_session *bundle, text_span text, const int32_t **
 int bundle_session_top_k(const bundle_session *bundle, const float *logits, size_t count,
                          int32_t *ids, double *probabilities) {
     size_t size = bundle->session.steps.stateful.vocabulary_size;
-    size_t written = scores_top_k(logits, size, ids, count);
-    for (size_t index = 0; index < written; index++) {
-        double nats = 0;
-        if (scores_log_probability(logits, size, ids[index], &nats)) return -1;
-        probabilities[index] = exp(nats);
-    }
-    return (int)written;
+    return scores_top_probabilities(logits, size, ids, probabilities, count);
 }
 
 void bundle_session_close(bundle_session *bundle) {

@@ -58,6 +58,17 @@ int scores_log_probability(const float *logits, size_t count, int32_t id, double
     return 0;
 }
 
+int scores_top_probabilities(const float *logits, size_t count, int32_t *best,
+                             double *probabilities, size_t k) {
+    float largest = 0;
+    double log_total = 0;
+    if (scores_log_total(logits, count, &largest, &log_total)) return -1;
+    size_t used = scores_top_k(logits, count, best, k);
+    for (size_t index = 0; index < used; index++)
+        probabilities[index] = exp((double)(logits[best[index]] - largest) - log_total);
+    return (int)used;
+}
+
 size_t scores_rank(const float *logits, size_t count, int32_t id) {
     size_t rank = 0;
     for (size_t index = 0; index < count; index++)

@@ -19,6 +19,11 @@ int scores_log_total(const float *logits, size_t count, float *largest, double *
 // ln p of token `id` under logits [count], in nats.
 int scores_log_probability(const float *logits, size_t count, int32_t id, double *nats);
 
+// The tokens of `scores_top_k` with their probabilities: a softmax over all of `logits`.
+// Returns their number, or -1 with a failure.
+int scores_top_probabilities(const float *logits, size_t count, int32_t *best,
+                             double *probabilities, size_t k);
+
 // How many tokens have a larger logit than `id`, or the same at a lower id.
 size_t scores_rank(const float *logits, size_t count, int32_t id);
 

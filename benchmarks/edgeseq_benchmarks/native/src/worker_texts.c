@@ -1,7 +1,5 @@
 // Predictions of texts, untimed. A reply is held back until its last text is done: a text that
 // fails turns it into an error.
-#include <math.h>
-
 #include "document.h"
 #include "recorder.h"
 #include "scores.h"
@@ -133,8 +131,8 @@ int worker_score_document(worker *worker) {
     return worker_end_reply(worker);
 }
 
-static int send_top_k(worker *worker, const int32_t *best, const double *nats, size_t num_best,
-                      const int32_t *ids, size_t count) {
+static int send_top_k(worker *worker, const int32_t *best, const double *probabilities,
+                      size_t num_best, const int32_t *ids, size_t count) {
     json_writer *writer = &worker->writer;
     int64_t unknown = 0;
     int32_t unknown_id = worker->session.steps.file_settings->unknown_id;
@@ -150,7 +148,7 @@ static int send_top_k(worker *worker, const int32_t *best, const double *nats, s
     writer_close(writer, ']');
     writer_name(writer, "probabilities");
     writer_open(writer, '[');
-    for (size_t index = 0; index < num_best; index++) writer_number(writer, exp(nats[index]));
+    for (size_t index = 0; index < num_best; index++) writer_number(writer, probabilities[index]);
     writer_close(writer, ']');
     writer_integer_member(writer, "tokens_read", (int64_t)count);
     writer_integer_member(writer, "unknown", unknown);
@@ -159,8 +157,8 @@ static int send_top_k(worker *worker, const int32_t *best, const double *nats, s
 
 int worker_complete(worker *worker) {
     stateful_model *model = &worker->session.steps.stateful;
-    pages ids = {NULL, 0}, best = {NULL, 0}, nats = {NULL, 0};
-    size_t count, num_best = 0, wanted = (size_t)worker->command.count;
+    pages ids = {NULL, 0}, best = {NULL, 0}, probabilities = {NULL, 0};
+    size_t count, wanted = (size_t)worker->command.count;
     const float *logits;
     int failed = read_document(worker, &ids, &count);
     const int32_t *all = (const int32_t *)(const void *)ids.bytes;
@@ -168,19 +166,15 @@ int worker_complete(worker *worker) {
              stateful_feed_last(model, all[count], &logits);
     if (!failed && wanted > model->vocabulary_size) wanted = model->vocabulary_size;
     failed = failed || pages_reserve_array(&best, wanted, sizeof(int32_t)) ||
-             pages_reserve_array(&nats, wanted, sizeof(double));
-    if (!failed)
-        num_best = scores_top_k(logits, model->vocabulary_size, (int32_t *)(void *)best.bytes,
-                                wanted);
-    for (size_t index = 0; !failed && index < num_best; index++)
-        failed = scores_log_probability(logits, model->vocabulary_size,
-                                        ((const int32_t *)(const void *)best.bytes)[index],
-                                        (double *)(void *)nats.bytes + index);
-    if (!failed)
-        failed = send_top_k(worker, (const int32_t *)(const void *)best.bytes,
-                            (const double *)(const void *)nats.bytes, num_best, all + 1, count);
+             pages_reserve_array(&probabilities, wanted, sizeof(double));
+    int32_t *words = (int32_t *)(void *)best.bytes;
+    double *values = (double *)(void *)probabilities.bytes;
+    int num_best = failed ? -1
+                          : scores_top_probabilities(logits, model->vocabulary_size, words, values,
+                                                     wanted);
+    failed = num_best < 0 || send_top_k(worker, words, values, (size_t)num_best, all + 1, count);
     pages_release(&ids);
     pages_release(&best);
-    pages_release(&nats);
+    pages_release(&probabilities);
     return failed ? -1 : 0;
 }
