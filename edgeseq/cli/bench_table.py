@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from edgeseq.api.bench import BenchOutcome
-from edgeseq.cli.console import err, out, print_json, print_note
+from edgeseq.cli.console import err, out, print_json, print_line, print_note
 from edgeseq.cli.profile_table import profile_table
 from edgeseq.formats.memory_limits import LimitedRun
 from edgeseq.formats.result import Finding, ResultRecord
@@ -84,8 +84,7 @@ def print_result(result: ResultRecord, rows: Sequence[ReportRow], title: str) ->
     """Prints a result; `title` names its device where there are several, and is "" else."""
     emulated = result.device.emulated
     for footprint in result.footprints:
-        line = f"{footprint.bundle.name}: {format_footprint(footprint)}"
-        out.print(line, markup=False, soft_wrap=True)
+        print_line(f"{footprint.bundle.name}: {format_footprint(footprint)}")
     if rows:
         out.print(_table(result, rows, title))
     _print_limited(result)
@@ -93,7 +92,7 @@ def print_result(result: ResultRecord, rows: Sequence[ReportRow], title: str) ->
     if result.requested.energy:
         for name, run in titled:
             text = format_energy(run.energy, result.energy_idle)
-            out.print(f"energy of {name}: {text}", markup=False, soft_wrap=True)
+            print_line(f"energy of {name}: {text}")
     for name, run in titled:
         if run.profile is not None and not emulated:
             out.print(profile_table(run.profile, name))

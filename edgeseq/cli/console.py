@@ -44,6 +44,11 @@ def print_json(value: Any) -> None:
     sys.stdout.write(OBEYED.sub(lambda match: json.dumps(match[0])[1:-1], text))
 
 
+def print_line(line: str) -> None:
+    """Prints a line to stdout as it is: without markup, and not broken at the terminal's width."""
+    out.print(line, markup=False, soft_wrap=True)
+
+
 def print_error(line: str) -> None:
     """Prints the line of an error to stderr, without interpreting markup."""
     err.print(f"[bold red]error:[/] {escape(line)}", soft_wrap=True)

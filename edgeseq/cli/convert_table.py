@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.table import Table
 
-from edgeseq.cli.console import out, print_note
+from edgeseq.cli.console import out, print_line, print_note
 
 if TYPE_CHECKING:
     from edgeseq.api.bundle import Bundle
@@ -71,7 +71,7 @@ def _print_table(bundles: Sequence[Bundle]) -> None:
         )
     out.print(table)
     for bundle in bundles:
-        out.print(str(bundle.path), markup=False, soft_wrap=True)
+        print_line(str(bundle.path))
     notes = (bundle.manifest.provenance.tried_runtime for bundle in bundles)
     for note in filter(None, dict.fromkeys(notes)):
         print_note(note)

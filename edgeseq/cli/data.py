@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import edgeseq as es
-from edgeseq.cli.console import JsonOption, out, print_json, progress_bars
+from edgeseq.cli.console import JsonOption, out, print_json, print_line, progress_bars
 from edgeseq.datasets.summary import Summary
 from edgeseq.tasks.examples import AnyDataset, labels_of
 
@@ -147,7 +147,7 @@ def _beginning(text: str) -> str:
 
 
 def _line(text: str) -> None:
-    out.print(text, markup=False, soft_wrap=True)
+    print_line(text)
 
 
 def _column(name: str) -> str | int:

@@ -16,7 +16,7 @@ from edgeseq.api.devices import (
     remove_device,
 )
 from edgeseq.cli import device_emulate
-from edgeseq.cli.console import JsonOption, out, print_json, print_note
+from edgeseq.cli.console import JsonOption, out, print_json, print_line, print_note
 from edgeseq.errors import RefusedError
 from edgeseq_benchmarks.devices.doctor import DeviceFacts, Diagnosis
 
@@ -162,4 +162,4 @@ def _print_fix(subject: str, where: str, commands: tuple[str, ...]) -> None:
         return
     out.print(f"\n{subject}, to fix it{f' ({where})' if where else ''}:", markup=False)
     for command in commands:
-        out.print(f"  {command}", markup=False, soft_wrap=True)
+        print_line(f"  {command}")

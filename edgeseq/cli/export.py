@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import edgeseq as es
-from edgeseq.cli.console import JsonOption, out, print_json, print_note
+from edgeseq.cli.console import JsonOption, print_json, print_line, print_note
 from edgeseq.errors import InputError, RefusedError
 from edgeseq.units import format_bytes
 
@@ -95,8 +95,7 @@ def export(
         print_json(exported.manifest)
         return
     for name, entry in exported.manifest.files.items():
-        line = f"{out_dir / name} ({format_bytes(entry.size_bytes)})"
-        out.print(line, markup=False, soft_wrap=True)
+        print_line(f"{out_dir / name} ({format_bytes(entry.size_bytes)})")
     for note in exported.manifest.notes:
         print_note(note)
 
@@ -117,11 +116,10 @@ def _check(folder: Path, *, json: bool) -> None:
     if json:
         print_json(checked)
     else:
-        line = (
+        print_line(
             f"{checked.target}: {checked.n_examples} golden texts in {checked.runtime}, largest "
             f"difference {checked.max_abs_difference:.2g} (allowed {checked.tolerance:.2g})"
         )
-        out.print(line, markup=False, soft_wrap=True)
     if checked.findings:
         raise RefusedError(
             "does not do as its golden.json says",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +12,9 @@ from rich.table import Table
 
 import edgeseq as es
 from edgeseq.api.inspection import Inspection
-from edgeseq.cli.console import JsonOption, out, print_json
+from edgeseq.cli.console import JsonOption, out, print_json, print_line
 from edgeseq.cli.profile_table import profile_table
+from edgeseq.formats.bundle import FileEntry
 from edgeseq.formats.tflite_file import Sizes, TfliteFile
 from edgeseq.formats.tflite_runtimes import RuntimeSupport
 from edgeseq.units import format_share
@@ -71,14 +73,13 @@ def _print_bundle(inspection: Inspection) -> None:
     if manifest is None:
         return
     fidelity = manifest.fidelity
-    files = ", ".join(f"{name} {entry.size_bytes:,}" for name, entry in manifest.files.items())
     native = f"not possible: {manifest.native_unsupported}"
     if inspection.native_size_bytes is not None:
         native = f"{inspection.native_size_bytes:,} bytes to store"
     lines = (
         f"{manifest.name}: {manifest.task}, {manifest.arch} {manifest.lowering}, "
         f"{manifest.recipe}, {manifest.parameters:,} parameters, {inspection.size_bytes:,} bytes",
-        f"files (bytes): {files}",
+        _files_line(manifest.files),
         f"native runner: {native}",
         f"labels: {', '.join(inspection.labels)}; at most {manifest.max_tokens} tokens",
         f"against the float model on {fidelity.n_examples} texts: "
@@ -86,22 +87,26 @@ def _print_bundle(inspection: Inspection) -> None:
         f"{fidelity.max_abs_error:.2g}, smallest cosine {fidelity.cosine:.4f}",
     )
     for line in lines:
-        out.print(line, markup=False, soft_wrap=True)
+        print_line(line)
 
 
 def _print_export(inspection: Inspection) -> None:
     manifest = inspection.export
     if manifest is None:
         return
-    files = ", ".join(f"{name} {entry.size_bytes:,}" for name, entry in manifest.files.items())
     lines = (
         f"export of {manifest.bundle} for {manifest.target}: {manifest.task}, {manifest.recipe}, "
         f"{manifest.lowering}",
-        f"files (bytes): {files}",
+        _files_line(manifest.files),
         *manifest.notes,
     )
     for line in lines:
-        out.print(line, markup=False, soft_wrap=True)
+        print_line(line)
+
+
+def _files_line(files: Mapping[str, FileEntry]) -> str:
+    sizes = (f"{name} {entry.size_bytes:,}" for name, entry in files.items())
+    return f"files (bytes): {', '.join(sizes)}"
 
 
 def _print_metadata(model: TfliteFile) -> None:
@@ -117,7 +122,7 @@ def _print_metadata(model: TfliteFile) -> None:
         pattern = "" if tokenizer.delimiter is None else f", splits at {tokenizer.delimiter}"
         lines.append(f"tokenizer {tokenizer.kind}, {tokenizer.vocabulary}{pattern}")
     for line in lines:
-        out.print(line, markup=False, soft_wrap=True)
+        print_line(line)
 
 
 def _print_signatures(model: TfliteFile) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgeseq.cli.console import JsonOption, out, print_json, print_note
+from edgeseq.cli.console import JsonOption, print_json, print_line, print_note
 from edgeseq.errors import DeviceError
 from edgeseq_benchmarks.devices.native.native_files import copy_native_files, native_files
 from edgeseq_benchmarks.native.targets import find_target, host_target
@@ -67,5 +67,5 @@ def build(
         )
         return
     for path in (runner, library):
-        out.print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)", markup=False, soft_wrap=True)
+        print_line(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
     print_note(f"for {chosen.name}, with LiteRT {files.version}")

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 import edgeseq as es
-from edgeseq.cli.console import JsonOption, out, print_json, print_note, progress_bars
+from edgeseq.cli.console import JsonOption, out, print_json, print_line, print_note, progress_bars
 from edgeseq.reporting.deployment_report import Report, can_draw
 
 ResultsArgument = Annotated[
@@ -52,7 +52,7 @@ def report(
         print_json(deployment.summary)
         return
     print_verdicts(deployment)
-    out.print(str(page), markup=False, soft_wrap=True)
+    print_line(str(page))
 
 
 def print_verdicts(deployment: Report) -> None:

@@ -9,7 +9,15 @@ from typing import Annotated, Any
 import typer
 
 import edgeseq as es
-from edgeseq.cli.console import JsonOption, err, out, print_error, print_json, progress_bars
+from edgeseq.cli.console import (
+    JsonOption,
+    err,
+    out,
+    print_error,
+    print_json,
+    print_line,
+    progress_bars,
+)
 from edgeseq.errors import DeviceError
 from edgeseq.formats.result import RUNNER_TITLES
 from edgeseq.suite.engine import StepEvent
@@ -118,7 +126,7 @@ def _run(
         out.print()
         out.print(headline, markup=False, style="bold", soft_wrap=True)
         for line in lines:
-            out.print(line, markup=False, soft_wrap=True)
+            print_line(line)
     for line in output.lost_devices:
         print_error(f"{line}; the report is without it: run it again to measure there")
     if output.lost_devices:
