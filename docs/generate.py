@@ -21,6 +21,7 @@ import typer.main
 import edgeseq.formats.bundle
 import edgeseq.formats.devices
 import edgeseq.formats.export_folder
+import edgeseq.formats.listed_files
 import edgeseq.formats.result
 import edgeseq.formats.runner_file
 import edgeseq.formats.train_logits
@@ -43,6 +44,7 @@ FORMATS = (
     ("Trained-model folder", edgeseq.formats.trained_model),
     ("Training logits", edgeseq.formats.train_logits),
     ("Examples", edgeseq.tasks.examples),
+    ("Listed files", edgeseq.formats.listed_files),
     ("Bundle", edgeseq.formats.bundle),
     ("Runner file", edgeseq.formats.runner_file),
     ("Export folder", edgeseq.formats.export_folder),

@@ -21,9 +21,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from edgeseq.errors import BundleError, EdgeseqError
+from edgeseq.errors import BundleError
 from edgeseq.formats.codec import decode_json
-from edgeseq.formats.storage import check_path, read_bytes, read_json, sha256_file
+from edgeseq.formats.listed_files import FileEntry, check_file
+from edgeseq.formats.storage import check_path, read_bytes, read_json
 from edgeseq.formats.trained_model import Arch
 from edgeseq.tasks.examples import AnyExample, TaggedExample, labels_of
 from edgeseq.tasks.head import Head
@@ -43,15 +44,7 @@ RecipeName = Literal[
 ]
 Lowering = Literal["loop", "projected", "unrolled", "fused", "encoder", "cached"]
 MANIFEST_LIMIT_BYTES = 4 << 20
-MODEL_LIMIT_BYTES = 2 << 30
 TEXT_LIMIT_BYTES = 512 << 20
-
-
-class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Size and SHA-256 of one file of the bundle."""
-
-    size_bytes: int
-    sha256: str
 
 
 class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -272,7 +265,14 @@ def read_bundle(path: Path, *, verify_hashes: bool = True) -> BundleFiles:
         raise BundleError(what, where=path, fix="name what `edgeseq convert` wrote")
     manifest = read_manifest(path / "bundle.json")
     for name, entry in manifest.files.items():
-        check_file(path / name, entry, verify_hashes=verify_hashes)
+        check_file(
+            path / name,
+            entry,
+            verify_hashes=verify_hashes,
+            listed_in="bundle.json",
+            error=BundleError,
+            fix="copy or convert the bundle again",
+        )
     labels = read_json(
         path / "labels.json", tuple[str, ...], error=BundleError, limit_bytes=MANIFEST_LIMIT_BYTES
     )
@@ -381,37 +381,6 @@ def _check_labels(path: Path, labels: tuple[str, ...], manifest: BundleManifest)
             found=len(labels),
             expected=f"outputs {shapes}",
             fix="convert again",
-        )
-
-
-def check_file(
-    path: Path,
-    entry: FileEntry,
-    *,
-    verify_hashes: bool = True,
-    listed_in: str = "bundle.json",
-    error: type[EdgeseqError] = BundleError,
-    fix: str = "copy or convert the bundle again",
-) -> None:
-    """Raises `error` where a file is missing, a link, or not what `listed_in` says of it."""
-    if path.is_symlink() or not path.is_file():
-        raise error("is missing or not an ordinary file", where=path, fix=fix)
-    size_bytes = path.stat().st_size
-    if size_bytes != entry.size_bytes or size_bytes > MODEL_LIMIT_BYTES:
-        raise error(
-            f"does not have the size in {listed_in}",
-            where=path,
-            found=f"{size_bytes} bytes",
-            expected=f"{entry.size_bytes} bytes",
-            fix=fix,
-        )
-    if verify_hashes and (sha256 := sha256_file(path)) != entry.sha256:
-        raise error(
-            f"does not have the SHA-256 in {listed_in}",
-            where=path,
-            found=sha256,
-            expected=entry.sha256,
-            fix=fix,
         )
 
 

@@ -17,8 +17,9 @@ from typing import Any, Literal
 import msgspec
 
 from edgeseq.errors import InputError
-from edgeseq.formats.bundle import MANIFEST_LIMIT_BYTES, FileEntry, check_file
-from edgeseq.formats.storage import check_path, read_json, sha256_file, write_json, write_text
+from edgeseq.formats.bundle import MANIFEST_LIMIT_BYTES
+from edgeseq.formats.listed_files import FileEntry, check_file
+from edgeseq.formats.storage import check_path, read_json, write_json, write_text
 
 SCHEMA_VERSION = 1
 MANIFEST, GOLDEN, README, MODEL = "export.json", "golden.json", "README.md", "model.tflite"
@@ -87,10 +88,7 @@ def write_export_files(
     paths = [path for path in paths if path != folder / MANIFEST]
     manifest = msgspec.structs.replace(
         manifest,
-        files={
-            path.relative_to(folder).as_posix(): FileEntry(path.stat().st_size, sha256_file(path))
-            for path in paths
-        },
+        files={path.relative_to(folder).as_posix(): FileEntry.of(path) for path in paths},
     )
     write_json(folder / MANIFEST, manifest)
     return manifest

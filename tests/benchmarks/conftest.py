@@ -14,7 +14,6 @@ import pytest
 from edgeseq.formats.bundle import (
     BundleManifest,
     Fidelity,
-    FileEntry,
     Golden,
     GoldenExample,
     Provenance,
@@ -23,6 +22,7 @@ from edgeseq.formats.bundle import (
     bundle_file_names,
     read_bundle,
 )
+from edgeseq.formats.listed_files import FileEntry
 from edgeseq.formats.result import Settings
 from edgeseq.formats.runner_file import RunnerSettings, write_runner_file
 from edgeseq.formats.storage import sha256_file, write_json
@@ -146,10 +146,7 @@ def seal(path: Path, **changes: Any) -> None:
     settings = RunnerSettings.of(manifest, labels)
     tokenizer_json = (path / "tokenizer.json").read_text(encoding="utf-8")
     unsupported = write_runner_file(path, tokenizer_json, settings)
-    files = {
-        name: FileEntry((path / name).stat().st_size, sha256_file(path / name))
-        for name in bundle_file_names(unsupported)
-    }
+    files = {name: FileEntry.of(path / name) for name in bundle_file_names(unsupported)}
     sealed = msgspec.structs.replace(manifest, files=files, native_unsupported=unsupported)
     write_json(path / "bundle.json", sealed)
 

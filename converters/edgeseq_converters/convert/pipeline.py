@@ -34,7 +34,6 @@ from edgeseq.errors import ConversionError, RefusedError
 from edgeseq.formats.arrays import array_bytes
 from edgeseq.formats.bundle import (
     BundleManifest,
-    FileEntry,
     Provenance,
     Signature,
     answer_shape,
@@ -43,8 +42,9 @@ from edgeseq.formats.bundle import (
     is_bundle_name,
     read_bundle,
 )
+from edgeseq.formats.listed_files import FileEntry
 from edgeseq.formats.runner_file import RunnerSettings, write_runner_file
-from edgeseq.formats.storage import new_folder, sha256_file, write_bytes, write_json
+from edgeseq.formats.storage import new_folder, write_bytes, write_json
 from edgeseq.formats.tflite_file import TfliteFile, parse_tflite
 from edgeseq.formats.trained_model import TrainedModel
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
@@ -262,10 +262,7 @@ class _BundleConverter:
             signature=lowered.signature,
             fidelity=measured.fidelity,
             provenance=self._provenance(lowered, tried_runtime),
-            files={
-                name: FileEntry((draft / name).stat().st_size, sha256_file(draft / name))
-                for name in bundle_file_names(unsupported)
-            },
+            files={name: FileEntry.of(draft / name) for name in bundle_file_names(unsupported)},
             min_runtime_version=lowered.file.min_runtime_version,
             native_unsupported=unsupported,
         )

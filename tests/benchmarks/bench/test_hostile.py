@@ -17,10 +17,11 @@ import msgspec
 import pytest
 
 from edgeseq.errors import BundleError
-from edgeseq.formats.bundle import RUNNER_FILE, FileEntry, Golden, GoldenExample, read_bundle
+from edgeseq.formats.bundle import RUNNER_FILE, Golden, GoldenExample, read_bundle
 from edgeseq.formats.bundle_zip import pack_bundle
+from edgeseq.formats.listed_files import FileEntry
 from edgeseq.formats.result import Run, Settings
-from edgeseq.formats.storage import sha256_file, write_json
+from edgeseq.formats.storage import write_json
 from edgeseq_benchmarks.bench.bundle_checks import check_runner_file
 from edgeseq_benchmarks.bench.context import Timeouts
 from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy
@@ -161,7 +162,7 @@ def test_a_runner_file_that_another_tokenizer_compiles_to_is_refused(
     content[-1] ^= 1
     (path / RUNNER_FILE).write_bytes(content)
     manifest = read_bundle(path, verify_hashes=False).manifest
-    files = manifest.files | {RUNNER_FILE: FileEntry(len(content), sha256_file(path / RUNNER_FILE))}
+    files = manifest.files | {RUNNER_FILE: FileEntry.of(path / RUNNER_FILE)}
     write_json(path / "bundle.json", msgspec.structs.replace(manifest, files=files))
     with pytest.raises(BundleError, match="does not go with tokenizer"):
         check_runner_file(read_bundle(path))
