@@ -23,6 +23,7 @@ from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.bundle_identity import bundle_identity
 from edgeseq.formats.codec import decode_json
 from edgeseq.formats.result import (
+    NO_QUERIES,
     DeviceInfo,
     Queries,
     ResultRecord,
@@ -39,7 +40,6 @@ from edgeseq.tasks.predictions import Predictions
 UPLOAD_LIMIT_BYTES = 256 << 20
 """A million queries with their examples' logits are 100 MB."""
 _NAME_LIMIT = 200
-_NO_QUERIES = Queries((), (), (), (), (), (), ())
 _NO_DEVICE = DeviceInfo("", "", "", (), 1, 0, "", "")
 
 
@@ -106,8 +106,8 @@ def result_template(
     run = Run(
         bundle=bundle_identity(bundle),
         runner=runner,
-        warmup=_NO_QUERIES,
-        queries=_NO_QUERIES,
+        warmup=NO_QUERIES,
+        queries=NO_QUERIES,
         lengths=(),
         memory=(),
         cold_starts=(),
@@ -183,8 +183,8 @@ def _check_only_observed(result: ResultRecord, template: ResultRecord) -> None:
         runs=(
             msgspec.structs.replace(
                 run,
-                warmup=_NO_QUERIES,
-                queries=_NO_QUERIES,
+                warmup=NO_QUERIES,
+                queries=NO_QUERIES,
                 predictions=msgspec.structs.replace(
                     predictions, predicted=(), truncated=0, unknown_only=0
                 ),

@@ -152,6 +152,9 @@ class Queries(msgspec.Struct, frozen=True):
     total_ns: tuple[int, ...]
 
 
+NO_QUERIES = Queries((), (), (), (), (), (), ())
+
+
 class Slice(msgspec.Struct, frozen=True):
     """Processor time and memory of the measured process in one round of its queries.
 

@@ -15,12 +15,12 @@ import msgspec
 from edgeseq.errors import ResultError
 from edgeseq.formats.bundle import Lowering, RecipeName
 from edgeseq.formats.result import (
+    NO_QUERIES,
     RUNNER_TITLES,
     DeviceInfo,
     Finding,
     MemoryPhase,
     MicroFootprint,
-    Queries,
     ResultRecord,
     Run,
     Runner,
@@ -242,9 +242,8 @@ def _derive_members(source: Path | ResultRecord) -> tuple[ResultRecord, list[_Me
 
 def _shown_part(run: Run) -> Run:
     """The run without the samples that no chart or table shows: all but the time of each query."""
-    times = Queries((), (), (), (), (), (), total_ns=run.queries.total_ns)
-    nothing = Queries((), (), (), (), (), (), ())
-    return msgspec.structs.replace(run, warmup=nothing, queries=times, slices=())
+    times = msgspec.structs.replace(NO_QUERIES, total_ns=run.queries.total_ns)
+    return msgspec.structs.replace(run, warmup=NO_QUERIES, queries=times, slices=())
 
 
 def _key(result: ResultRecord, run: Run) -> _Key:

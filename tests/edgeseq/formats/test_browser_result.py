@@ -10,7 +10,7 @@ import pytest
 
 from edgeseq.errors import ResultError
 from edgeseq.formats.browser_result import browser_settings, read_upload
-from edgeseq.formats.result import DeviceInfo, Queries, ResultRecord, Run, RuntimeInfo
+from edgeseq.formats.result import NO_QUERIES, DeviceInfo, ResultRecord, Run, RuntimeInfo
 from edgeseq.tasks.predictions import Predictions
 
 from ...fake_results import make_result
@@ -23,13 +23,12 @@ EXAMPLES = 4
 def template() -> ResultRecord:
     """A result without observations, of four test examples."""
     result = make_result()
-    nothing = Queries((), (), (), (), (), (), ())
     predictions = Predictions((0, 1, 2, 0), (), ("",) * EXAMPLES, 0, 0, "0" * 64)
     run = Run(
         bundle=result.runs[0].bundle,
         runner="browser",
-        warmup=nothing,
-        queries=nothing,
+        warmup=NO_QUERIES,
+        queries=NO_QUERIES,
         lengths=(),
         memory=(),
         cold_starts=(),
