@@ -59,7 +59,7 @@ def word_piece_json(*, start: bool, end: bool) -> str:
     return str(tokenizer.to_str())
 
 
-def word_level_json(pre_tokenizer: Any) -> str:
+def word_level_json(pre_tokenizer: Any, *, start: bool = False) -> str:
     """A lower-casing tokenizer of whole words."""
     words = ("[UNK]", "lamp", "tent", "good", "bad", "the", "is", "was", "don", "t", "café", "a")
     tokenizer = Tokenizer(
@@ -67,6 +67,10 @@ def word_level_json(pre_tokenizer: Any) -> str:
     )
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizer
+    if start:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="a $A", special_tokens=[("a", 11)]
+        )
     return str(tokenizer.to_str())
 
 
@@ -76,6 +80,7 @@ TOKENIZERS = {
     "start": word_piece_json(start=True, end=False),
     "end": word_piece_json(start=False, end=True),
     "words": word_level_json(pre_tokenizers.WhitespaceSplit()),
+    "start word": word_level_json(pre_tokenizers.WhitespaceSplit(), start=True),
     "signs": word_level_json(pre_tokenizers.Whitespace()),
     "both": word_level_json(
         pre_tokenizers.Sequence(
@@ -106,7 +111,9 @@ def test_tokens_are_those_of_mediapipe_itself(name: str, tmp_path: Path) -> None
             assert answer[count:] == [0] * (length - count), text
 
 
-@pytest.mark.parametrize(("name", "odd"), [("bert", "CAFÉS"), ("words", "LaMp")])
+@pytest.mark.parametrize(
+    ("name", "odd"), [("bert", "CAFÉS"), ("words", "LaMp"), ("start word", "LaMp")]
+)
 def test_texts_that_both_read_alike_have_the_bundles_tokens(name: str, odd: str) -> None:
     tokenizer = mediapipe_tokenizer(TOKENIZERS[name], where=name)
     reference = TextTokenizer.from_json(TOKENIZERS[name], 24)

@@ -119,7 +119,7 @@ class RegexTokenizer:
         """The ids of a text, from the start token on if there is one."""
         words = filter(None, self._pattern.split(text))
         ids = [self._entries.get(word, self._unknown_id) for word in words]
-        return ([] if self._start is None else [self._start]) + ids[:max_tokens]
+        return [*([] if self._start is None else [self._start]), *ids][:max_tokens]
 
 
 class Delimiter(msgspec.Struct, frozen=True):
