@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 import edgeseq as es
 from edgeseq.errors import RefusedError
@@ -18,6 +19,7 @@ from edgeseq.formats.bundle import BundleFiles, read_bundle
 from edgeseq.formats.export_folder import ExportFolder, ExportManifest, write_export_files
 from edgeseq.formats.export_target import ExportOptions
 from edgeseq.formats.result import MicroFootprint, read_result
+from edgeseq.formats.runner_file import UnsupportedTokenizerError
 from edgeseq.formats.trained_model import write_model_folder
 from edgeseq.reporting.deployment_report import make_report
 from edgeseq_converters.convert.import_model import load_model
@@ -176,6 +178,22 @@ def test_the_c_tokenizer_is_the_bundles(kind: str, maximum: ExportFolder, tmp_pa
     # An empty text is read as one unknown token, as edgeseq.runtime.text_tokenizer has it.
     empty = tokenizer.encode("").ids or [tokenizer.token_to_id(tokenizer.model.unk_token)]
     assert tokenize_in_c(tmp_path, [""], compiler) == [empty]
+
+
+def test_a_tokenizer_may_leave_settings_out() -> None:
+    tokenizer = tokenizer_of("characters")
+    content = json.loads(tokenizer.to_str())
+    for setting in ("normalizer", "post_processor"):
+        del content[setting]
+    del content["model"]["type"]
+    assert vocabulary_table(json.dumps(content), 8) == vocabulary_table(tokenizer.to_str(), 8)
+
+
+def test_a_pattern_that_does_not_match_every_character_is_no_split_into_characters() -> None:
+    tokenizer = tokenizer_of("characters")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    with pytest.raises(UnsupportedTokenizerError, match="has no such pre-tokenizer"):
+        vocabulary_table(tokenizer.to_str(), 8)
 
 
 @needs_compiler

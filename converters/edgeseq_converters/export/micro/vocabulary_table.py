@@ -26,7 +26,7 @@ _SPLITS = {
     "Whitespace": "SPLIT_WORDS",
     "WhitespaceSplit": "SPLIT_WHITESPACE",
 }
-_CHARACTER_PATTERNS = ({"Regex": ""}, {"Regex": "."}, {"String": ""})
+_CHARACTER_PATTERNS = ({"Regex": ""}, {"String": ""})
 _NUMBERS = ("SPLIT_WHITESPACE", "SPLIT_PUNCTUATION", "SPLIT_WORDS", "SPLIT_CHARACTERS")
 _UNLIMITED = 0x7FFFFFFF
 
@@ -124,7 +124,9 @@ class VocabularyTable:
 
 def vocabulary_table(tokenizer_json: str, max_tokens: int) -> VocabularyTable:
     """The table of a tokenizer, or `UnsupportedTokenizerError` with what a table cannot do."""
-    content = decode_json(tokenizer_json, dict[str, Any])
+    tokenizer = Tokenizer.from_str(tokenizer_json)
+    # As the library writes it: every setting has its value.
+    content = decode_json(tokenizer.to_str(), dict[str, Any])
     model = content["model"]
     if model["type"] not in ("WordPiece", "WordLevel"):
         raise UnsupportedTokenizerError(
@@ -133,7 +135,7 @@ def vocabulary_table(tokenizer_json: str, max_tokens: int) -> VocabularyTable:
             expected="WordPiece, WordLevel",
         )
     before, after = template_ids(content["post_processor"])
-    if marker_ids(Tokenizer.from_str(tokenizer_json)) is not None:
+    if marker_ids(tokenizer) is not None:
         raise UnsupportedTokenizerError("texts with marked mentions need a longer tokenizer")
     if len(before) + len(after) >= max_tokens:
         raise CheckpointError("special tokens fill the model's input", found=max_tokens)
@@ -142,13 +144,13 @@ def vocabulary_table(tokenizer_json: str, max_tokens: int) -> VocabularyTable:
     return VocabularyTable(
         tokens={token.encode(): token_id for token, token_id in model["vocab"].items()},
         split=_split(content["pre_tokenizer"]),
-        piece_prefix=model.get("continuing_subword_prefix", "##") if pieces else None,
+        piece_prefix=model["continuing_subword_prefix"] if pieces else None,
         lowercase=lowercase,
         removes_controls=removes_controls,
         unknown_id=model["vocab"].get(model["unk_token"], 0),
         before=before,
         after=after,
-        max_characters=model.get("max_input_chars_per_word", 100) if pieces else _UNLIMITED,
+        max_characters=model["max_input_chars_per_word"] if pieces else _UNLIMITED,
         max_tokens=max_tokens,
     )
 
