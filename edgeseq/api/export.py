@@ -13,7 +13,7 @@ import edgeseq
 from edgeseq.api.bundle import Bundle, bundle_path
 from edgeseq.api.data import DatasetSource, resolve_dataset
 from edgeseq.errors import InputError
-from edgeseq.formats.bundle import BundleFiles
+from edgeseq.formats.bundle import BundleFiles, check_model
 from edgeseq.formats.bundle_zip import open_bundle
 from edgeseq.formats.export_folder import (
     MANIFEST,
@@ -112,6 +112,7 @@ def export(
         open_bundle(bundle_path(bundle)) as opened,
         new_folder(out, overwrite=overwrite, marker=MANIFEST) as draft,
     ):
+        check_model(opened)
         choices = ExportOptions(texts, tuple(lengths), system)
         contents = exporter.export(opened, draft, choices)
         manifest = msgspec.structs.replace(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from edgeseq.errors import RefusedError
-from edgeseq.formats.bundle import BundleFiles, check_model
+from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.export_folder import ExportExample, ExportFolder, ExportGolden
 from edgeseq.formats.export_target import ExportContents, ExportOptions, RuntimeOutputs
 from edgeseq.formats.runner_file import UnsupportedTokenizerError
@@ -118,7 +118,6 @@ def check_bundle(bundle: BundleFiles) -> None:
         raise RefusedError(
             "a microcontroller cannot run this bundle", where=bundle.path, found=reason, fix=fix
         )
-    check_model(bundle)
 
 
 def settings(sources: MicroSources) -> dict[str, int | float | list[str] | None]:
