@@ -23,8 +23,8 @@ import numpy as np
 import edgeseq as es
 from edgeseq.formats.bundle import BundleFiles, read_bundle
 from edgeseq.runtime.text_tokenizer import TextTokenizer
+from edgeseq_converters.export.golden import bundle_logits
 from edgeseq_converters.export.micro.micro_runtime import run_micro, runtime_name
-from edgeseq_converters.export.micro.target import run_bundle
 from edgeseq_converters.models.arrays import FloatArray
 
 RECIPES = {"float": ("float32", "loop"), "micro": ("static_wi8_ai8", "fused")}
@@ -58,8 +58,8 @@ def main() -> int:
         exported = es.export(bundles["micro"].path, "micro", out=Path(folder) / "export")
         ids = token_ids(bundles["micro"])
         logits = {
-            "float32 in LiteRT": np.stack(run_bundle(bundles["float"], ids)),
-            "int8 in LiteRT": np.stack(run_bundle(bundles["micro"], ids)),
+            "float32 in LiteRT": bundle_logits(bundles["float"], ids),
+            "int8 in LiteRT": bundle_logits(bundles["micro"], ids),
         }
         run = run_micro(exported.path / "model.tflite", ids)
         logits[f"int8 in {runtime_name()}"] = run.outputs

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,7 @@ class FixedLengthModel:
 
     def __init__(self, path: Path, signatures: Mapping[str, str]) -> None:
         """Maps the file; raises `BundleError` when the runtime cannot load it."""
-        runtime = find_runtime()
-        self.runtime_title = f"{runtime.package} {importlib.metadata.version(runtime.package)}"
-        self._interpreter = load_interpreter(runtime, str(path), 1)
+        self._interpreter = load_interpreter(find_runtime(), str(path), 1)
         self._signatures = {int(length): key for length, key in signatures.items()}
         self._runners: dict[int, Any] = {}
 

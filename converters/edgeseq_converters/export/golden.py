@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections.abc import Sequence
+from typing import Literal
 
-import msgspec
 import numpy as np
 
 from edgeseq.formats.bundle import BundleFiles, GoldenExample
@@ -18,12 +18,13 @@ SAME_KERNELS = 1e-4
 """What one set of kernels may differ by between two builds of it, in probabilities."""
 
 
-def classifier_golden(bundle: BundleFiles, examples: Sequence[GoldenExample]) -> ExportGolden:
-    """The probabilities of a text classifier for `examples`.
+def bundle_logits(
+    bundle: BundleFiles, token_ids: Sequence[Sequence[int]], *, builtin_kernels: bool = False
+) -> FloatArray:
+    """The logits [texts, labels] of a text classifier's own file in LiteRT, in a child process.
 
-    The tolerance is twice the largest difference between LiteRT's two sets of kernels, XNNPACK's
-    and the built-in ones, on these texts, and at least `SAME_KERNELS`: an app's runtime may have
-    either, or a third. Raises `ConversionError` when the runtime does not run the model.
+    `builtin_kernels` are LiteRT's own, without XNNPACK. Raises `ConversionError` when the runtime
+    does not run the model.
     """
     signature = bundle.manifest.signature
     file = ModelFile(
@@ -33,23 +34,45 @@ def classifier_golden(bundle: BundleFiles, examples: Sequence[GoldenExample]) ->
         output=signature.outputs[0].name,
         width=len(bundle.labels),
         per_token=False,
+        builtin_kernels=builtin_kernels,
     )
-    token_ids = [example.token_ids for example in examples]
-    default, builtin = (
-        softmax(np.stack(run_model(kernels, token_ids, stage="run the golden texts")))
-        for kernels in (file, msgspec.structs.replace(file, builtin_kernels=True))
-    )
-    difference = float(np.abs(default - builtin).max())
+    return np.stack(run_model(file, token_ids, stage="run the bundle in LiteRT"))
+
+
+def export_golden(
+    quantity: Literal["probabilities", "logits"],
+    examples: Sequence[GoldenExample],
+    outputs: FloatArray,
+    tolerance: float,
+) -> ExportGolden:
+    """The golden texts `examples` with what LiteRT on this machine gives for them: `outputs`
+    [examples, labels]."""
     version = importlib.metadata.version("ai-edge-litert")
     return ExportGolden(
-        quantity="probabilities",
-        runtime=f"LiteRT {version} on {platform.machine()}, XNNPACK kernels",
-        tolerance=max(SAME_KERNELS, 2 * difference),
+        quantity=quantity,
+        runtime=f"LiteRT {version} on {platform.machine()}, with XNNPACK",
+        tolerance=tolerance,
         examples=tuple(
-            ExportExample(example.text, example.token_ids, tuple(map(float, row)))
-            for example, row in zip(examples, default, strict=True)
+            ExportExample(example.text, example.token_ids, tuple(row.tolist()))
+            for example, row in zip(examples, outputs, strict=True)
         ),
     )
+
+
+def probabilities_golden(bundle: BundleFiles, examples: Sequence[GoldenExample]) -> ExportGolden:
+    """The probabilities of a text classifier for `examples`.
+
+    The tolerance is twice the largest difference between LiteRT's two sets of kernels, XNNPACK's
+    and the built-in ones, on these texts, and at least `SAME_KERNELS`: an app's runtime may have
+    either, or a third. Raises `ConversionError` when the runtime does not run the model.
+    """
+    token_ids = [example.token_ids for example in examples]
+    default, builtin = (
+        softmax(bundle_logits(bundle, token_ids, builtin_kernels=builtin_kernels))
+        for builtin_kernels in (False, True)
+    )
+    difference = float(np.abs(default - builtin).max())
+    return export_golden("probabilities", examples, default, max(SAME_KERNELS, 2 * difference))
 
 
 def softmax(logits: FloatArray) -> FloatArray:

@@ -16,8 +16,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 import edgeseq as es
 from edgeseq.errors import RefusedError
 from edgeseq.formats.bundle import BundleFiles, read_bundle
-from edgeseq.formats.export_folder import ExportFolder, ExportManifest, write_export_files
-from edgeseq.formats.export_target import ExportOptions
+from edgeseq.formats.export_folder import ExportFolder
 from edgeseq.formats.result import MicroFootprint, read_result
 from edgeseq.formats.runner_file import UnsupportedTokenizerError
 from edgeseq.formats.trained_model import write_model_folder
@@ -52,32 +51,13 @@ def make_bundle(
     return read_bundle(folder / "bundle")
 
 
-def export(bundle: BundleFiles, folder: Path) -> ExportFolder:
-    """What `edgeseq export --for micro` writes."""
-    folder.mkdir()
-    contents = TARGET.export(bundle, folder, ExportOptions())
-    manifest = ExportManifest(
-        target="micro",
-        bundle=bundle.manifest.name,
-        bundle_sha256="0" * 64,
-        task=bundle.manifest.task,
-        recipe=bundle.manifest.recipe,
-        lowering=bundle.manifest.lowering,
-        labels=bundle.labels,
-        files={},
-        edgeseq_version="0",
-        notes=contents.notes,
-        settings=contents.settings,
-    )
-    manifest = write_export_files(folder, manifest, contents.golden, contents.readme)
-    return ExportFolder(folder, manifest, contents.golden)
-
-
 @pytest.fixture(scope="module")
 def maximum(tmp_path_factory: pytest.TempPathFactory, make_models: Make) -> ExportFolder:
     """Two layers under a maximum, whose running value is a resource variable."""
     folder = tmp_path_factory.mktemp("micro")
-    return export(make_bundle(make_models, folder, layers=2), folder / "export")
+    return es.export(
+        make_bundle(make_models, folder, layers=2).path, "micro", out=folder / "export"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +71,7 @@ def test_the_interpreter_answers_as_litert(
     pooling: str, layers: int, make: Make, tmp_path: Path
 ) -> None:
     bundle = make_bundle(make, tmp_path, pooling=pooling, layers=layers)
-    exported = export(bundle, tmp_path / "export")
+    exported = es.export(bundle.path, "micro", out=tmp_path / "export")
     outputs = TARGET.run_golden(exported)
     assert not outputs.findings
     golden = np.array([example.output for example in exported.golden.examples])
@@ -125,7 +105,7 @@ def test_refuses_what_a_microcontroller_cannot_run(
 ) -> None:
     bundle = make_bundle(make, tmp_path, **options)
     with pytest.raises(RefusedError) as refused:
-        export(bundle, tmp_path / "export")
+        es.export(bundle.path, "micro", out=tmp_path / "export")
     assert reason in str(refused.value)
     assert fix in str(refused.value)
 

@@ -22,7 +22,7 @@ from edgeseq.formats.tflite_metadata import ENTRY, MetadataFile, TfliteMetadata
 from edgeseq.runtime.mediapipe.classify import classify_texts
 from edgeseq.runtime.text_tokenizer import TextTokenizer
 from edgeseq.units import format_share
-from edgeseq_converters.export.golden import classifier_golden
+from edgeseq_converters.export.golden import probabilities_golden
 from edgeseq_converters.export.mediapipe.graph import (
     INPUTS,
     OUTPUT,
@@ -103,7 +103,7 @@ class MediaPipeTarget:
         write_bytes(folder / MODEL, _model(bundle, tokenizer))
         notes = (differences.describe(), *_length_notes(bundle))
         return ExportContents(
-            golden=classifier_golden(bundle, examples),
+            golden=probabilities_golden(bundle, examples),
             readme=_readme(bundle, notes),
             notes=notes,
             settings={

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeseq.formats.export_folder import ExportExample
-from edgeseq.formats.storage import write_bytes, write_text
+from edgeseq.formats.storage import write_text
 from edgeseq_converters.export.micro.c_text import array, c_float, c_string
 from edgeseq_converters.export.micro.one_token_graph import OneTokenModel
 from edgeseq_converters.export.micro.vocabulary_table import VocabularyTable
@@ -45,8 +45,7 @@ class MicroSources:
         return (self.arena_bytes // ARENA_STEP_BYTES + 2) * ARENA_STEP_BYTES
 
     def write(self, folder: Path) -> None:
-        """Writes the files to `folder`; raises `OutputError` as `write_bytes` does."""
-        write_bytes(folder / "model.tflite", self.model.content)
+        """Writes the files to `folder`; raises `OutputError` as `write_text` does."""
         texts = {
             "model_data.h": _header("MODEL_DATA", "extern const unsigned char g_model_data[];"),
             "model_data.cc": self._model_data(),

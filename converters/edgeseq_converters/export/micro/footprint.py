@@ -6,8 +6,9 @@ from edgeseq.errors import RefusedError
 from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.bundle_identity import bundle_identity
 from edgeseq.formats.drafts import temporary_folder
+from edgeseq.formats.export_folder import MODEL
 from edgeseq.formats.result import MicroFootprint
-from edgeseq.formats.storage import read_bytes
+from edgeseq.formats.storage import read_bytes, write_bytes
 from edgeseq_converters.export.micro.micro_runtime import run_micro, runtime_name
 from edgeseq_converters.export.micro.one_token_graph import one_token_model
 from edgeseq_converters.export.micro.target import check_bundle, find_vocabulary
@@ -30,8 +31,8 @@ def measure_footprint(bundle: BundleFiles) -> MicroFootprint:
     except RefusedError as refusal:
         return MicroFootprint(identity, refused=str(refusal.found))
     with temporary_folder() as folder:
-        path = folder / "model.tflite"
-        path.write_bytes(model.content)
+        path = folder / MODEL
+        write_bytes(path, model.content)
         run = run_micro(path, [example.token_ids for example in bundle.golden.examples])
     vocabulary, _ = find_vocabulary(bundle)
     flash_bytes = model.size_bytes + (0 if vocabulary is None else vocabulary.size_bytes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,13 +9,13 @@ import numpy as np
 
 from edgeseq.errors import RefusedError
 from edgeseq.formats.bundle import BundleFiles
-from edgeseq.formats.export_folder import ExportExample, ExportFolder, ExportGolden
+from edgeseq.formats.export_folder import MODEL, ExportFolder, ExportGolden
 from edgeseq.formats.export_target import ExportContents, ExportOptions, RuntimeOutputs
 from edgeseq.formats.runner_file import UnsupportedTokenizerError
-from edgeseq.formats.storage import read_bytes
+from edgeseq.formats.storage import read_bytes, write_bytes
 from edgeseq.formats.tflite_file import read_tflite
 from edgeseq.runtime.text_tokenizer import TextTokenizer
-from edgeseq_converters.convert.verify.interpreter_process import ModelFile, run_model
+from edgeseq_converters.export.golden import bundle_logits, export_golden
 from edgeseq_converters.export.micro.c_sources import MicroSources
 from edgeseq_converters.export.micro.micro_readme import readme
 from edgeseq_converters.export.micro.micro_runtime import (
@@ -27,7 +26,6 @@ from edgeseq_converters.export.micro.micro_runtime import (
 )
 from edgeseq_converters.export.micro.one_token_graph import (
     FIX,
-    OneTokenModel,
     one_token_model,
 )
 from edgeseq_converters.export.micro.tokenizer_check import find_c_compiler, tokenize_in_c
@@ -49,8 +47,10 @@ class MicroTarget:
         golden_ids = [example.token_ids for example in bundle.golden.examples]
         test_texts = [example.text for example in bundle.read_examples()]
         token_ids = [*golden_ids, *map(tokenizer.token_ids, test_texts)]
-        expected = np.stack(run_bundle(bundle, token_ids))
-        run = _measure(model, folder, token_ids)
+        expected = bundle_logits(bundle, token_ids)
+        write_bytes(folder / MODEL, model.content)
+        # Not everywhere installed: there are wheels for few systems.
+        run = run_micro(folder / MODEL, token_ids) if is_installed() else None
         golden = _golden(bundle, expected, run)
         vocabulary, reason = find_vocabulary(bundle)
         sources = MicroSources(
@@ -80,7 +80,7 @@ class MicroTarget:
         """Runs the golden texts in the interpreter of PyPI's `tflite-micro`, and the C tokenizer
         where there is a compiler."""
         name = runtime_name()
-        path = export.path / "model.tflite"
+        path = export.path / MODEL
         read_tflite(path)
         examples = export.golden.examples
         run = run_micro(path, [example.token_ids for example in examples])
@@ -131,31 +131,6 @@ def settings(sources: MicroSources) -> dict[str, int | float | list[str] | None]
     }
 
 
-def run_bundle(bundle: BundleFiles, token_ids: Sequence[Sequence[int]]) -> list[FloatArray]:
-    """The logits [labels] of the bundle's own file in LiteRT, by text."""
-    signature = bundle.manifest.signature
-    file = ModelFile(
-        bundle.model_path,
-        bundle.model_path,
-        signature_key=signature.key,
-        output=signature.outputs[0].name,
-        width=len(bundle.labels),
-        per_token=False,
-    )
-    return run_model(file, token_ids, stage="run the bundle in LiteRT")
-
-
-def _measure(
-    model: OneTokenModel, folder: Path, token_ids: Sequence[Sequence[int]]
-) -> MicroRun | None:
-    """The same texts in TensorFlow Lite Micro; None where it is not installed."""
-    if not is_installed():
-        return None
-    path = folder / "model.tflite"
-    path.write_bytes(model.content)
-    return run_micro(path, token_ids)
-
-
 def _golden(bundle: BundleFiles, expected: FloatArray, run: MicroRun | None) -> ExportGolden:
     """LiteRT's logits; the tolerance is what all texts differed by in the two runtimes, and
     without the second one what the recipe allows."""
@@ -163,12 +138,8 @@ def _golden(bundle: BundleFiles, expected: FloatArray, run: MicroRun | None) -> 
     if run is not None:
         # In float64, as golden.json is compared: the largest difference itself is allowed.
         tolerance = float(np.abs(np.subtract(run.outputs, expected, dtype=np.float64)).max())
-    examples = tuple(
-        ExportExample(example.text, example.token_ids, tuple(logits.tolist()))
-        for example, logits in zip(bundle.golden.examples, expected, strict=False)
-    )
-    version = importlib.metadata.version("ai-edge-litert")
-    return ExportGolden("logits", f"ai-edge-litert {version}", tolerance, examples)
+    examples = bundle.golden.examples
+    return export_golden("logits", examples, expected[: len(examples)], tolerance)
 
 
 def _agreement_note(

@@ -21,15 +21,15 @@ from tokenizers import Tokenizer
 from edgeseq.errors import InputError, RefusedError
 from edgeseq.formats.browser_result import browser_settings, example_order, result_template
 from edgeseq.formats.bundle import BundleFiles
-from edgeseq.formats.export_folder import ExportExample, ExportFolder, ExportGolden
+from edgeseq.formats.export_folder import MODEL, ExportFolder, ExportGolden
 from edgeseq.formats.export_target import ExportContents, ExportOptions, RuntimeOutputs
 from edgeseq.formats.storage import sha256_file, write_bytes, write_json
 from edgeseq.runtime.browser.collect import run_golden_texts
-from edgeseq.runtime.interpreter import TfliteModel
 from edgeseq.runtime.text_tokenizer import TextTokenizer
 from edgeseq.tasks.examples import TextExample
 from edgeseq_converters.convert.lower.fixed_lengths import fix_lengths, signature_key
 from edgeseq_converters.export.fixed_length_model import FixedLengthModel
+from edgeseq_converters.export.golden import bundle_logits, export_golden
 from edgeseq_converters.export.web.libraries import RUNTIME, library_titles, write_libraries
 
 _PAGE = Path(__file__).parent / "page"
@@ -67,7 +67,7 @@ class WebTarget:
         """Writes the page, the model and what they need; see `ExportTarget`."""
         _check(bundle)
         lengths = choose_lengths(bundle, options.lengths)
-        model_path = folder / "model.tflite"
+        model_path = folder / MODEL
         write_bytes(model_path, _model(bundle, lengths))
         tokenizer = TextTokenizer.from_file(str(bundle.tokenizer_path), lengths[-1])
         settings = _settings(bundle, tokenizer, lengths, model_path.stat().st_size)
@@ -211,7 +211,7 @@ def _write_measurement(bundle: BundleFiles, folder: Path, settings: WebSettings)
     measure.mkdir()
     template = result_template(bundle, browser_settings(), RUNTIME)
     (run,) = template.runs
-    model = folder / "model.tflite"
+    model = folder / MODEL
     model_bytes = model.stat().st_size
     files = (model, folder / "tokenizer.json", folder / "web.json")
     identity = msgspec.structs.replace(
@@ -233,27 +233,26 @@ def _golden(
     bundle: BundleFiles, model_path: Path, tokenizer: TextTokenizer, settings: WebSettings
 ) -> ExportGolden:
     """The golden texts' logits in the exported file, checked against the bundle's own."""
-    own = TfliteModel(bundle.model_path)
-    run = FixedLengthModel(model_path, settings.signatures)
-    examples, worst, largest = [], 0.0, 1.0
-    for example in bundle.golden.examples:
-        token_ids = tokenizer.token_ids(example.text)
-        logits = run.infer(token_ids)
-        worst = max(worst, float(np.abs(logits - own.infer(token_ids)).max()))
-        largest = max(largest, float(np.abs(logits).max()))
-        examples.append(ExportExample(example.text, tuple(token_ids), tuple(logits.tolist())))
+    examples = [
+        msgspec.structs.replace(example, token_ids=tuple(tokenizer.token_ids(example.text)))
+        for example in bundle.golden.examples
+    ]
+    token_ids = [example.token_ids for example in examples]
+    model = FixedLengthModel(model_path, settings.signatures)
+    outputs = np.stack([model.infer(ids) for ids in token_ids])
+    difference = float(np.abs(outputs - bundle_logits(bundle, token_ids)).max())
     tolerance = bundle.golden.tolerance
     if bundle.manifest.recipe in ("float32", "float16"):
-        tolerance = FLOAT_TOLERANCE * largest
-    if worst > tolerance:
+        tolerance = FLOAT_TOLERANCE * max(1.0, float(np.abs(outputs).max()))
+    if difference > tolerance:
         raise RefusedError(
             "answers otherwise at a fixed length",
             where=bundle.path,
-            found=f"a logit off by {worst:.3g}",
+            found=f"a logit off by {difference:.3g}",
             expected=f"at most {tolerance:.3g}",
             fix="convert with --lowering unrolled and a --length",
         )
-    return ExportGolden("logits", run.runtime_title, tolerance, tuple(examples))
+    return export_golden("logits", examples, outputs, tolerance)
 
 
 def _notes(bundle: BundleFiles, tokenizer: TextTokenizer) -> tuple[str, ...]:
