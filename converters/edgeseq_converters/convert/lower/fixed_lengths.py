@@ -18,20 +18,21 @@ from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
 from edgeseq.errors import ConversionError
 from edgeseq.runtime import PADDING_ID
 from edgeseq_converters.convert.lower.recurrent.layers import MASKED, padded_flow, real_length
 from edgeseq_converters.convert.tflite import operators as op
-from edgeseq_converters.convert.tflite.model import TYPES, Dtype, Graph, GraphTensor, Writer
-from edgeseq_converters.convert.tflite.quantization import Quantization
+from edgeseq_converters.convert.tflite.model import Graph, GraphTensor, Writer
+from edgeseq_converters.convert.tflite.stored_model import (
+    StoredModel,
+    dtype_of,
+    quantization_of,
+    shape_of,
+    text_of,
+)
 
 Shape = tuple[int, ...]
-_OPERATORS = {
-    value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)
-}
-_DTYPES: dict[int, Dtype] = {number: name for name, number in TYPES.items()}
 _NOT_COPIED = frozenset(("UNIDIRECTIONAL_SEQUENCE_LSTM", "REVERSE_V2", "IF", "CALL_ONCE"))
 """Operators with a state, or whose padding would come first."""
 
@@ -56,7 +57,7 @@ def fix_lengths(content: bytes, lengths: Mapping[str, int], *, where: str) -> by
         ConversionError: The file has another signature, or an operator that has no fixed length.
     """
     source = _read_model(content, where)
-    writer = Writer(f"{source.description}, fixed lengths")
+    writer = Writer(f"{source.stored.description}, fixed lengths")
     for key, length in lengths.items():
         graph = writer.graph(key)
         ids = graph.input(source.input_name, "int32", (1, length))
@@ -72,24 +73,17 @@ def fix_lengths(content: bytes, lengths: Mapping[str, int], *, where: str) -> by
 class _SourceModel:
     """The file that is copied; `main` is the subgraph of its signature."""
 
-    model: Any
-    codes: list[tuple[str, int]]
-    description: str
+    stored: StoredModel
     main: Any
     input_name: str
     input_index: int
     outputs: dict[str, int]
     where: str
 
-    def content(self, tensor: Any) -> bytes:
-        """The constant content of a tensor; empty for one that is computed."""
-        data = self.model.buffers[tensor.buffer].data
-        return b"" if data is None or len(data) == 0 else bytes(bytearray(data))
-
 
 def _read_model(content: bytes, where: str) -> _SourceModel:
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
-    signatures = model.signatureDefs or []
+    stored = StoredModel(content)
+    signatures = stored.signatures
     inputs = signatures[0].inputs if signatures else []
     if len(signatures) != 1 or len(inputs) != 1:
         raise ConversionError(
@@ -99,30 +93,19 @@ def _read_model(content: bytes, where: str) -> _SourceModel:
             fix="remove --length",
         )
     (signature,) = signatures
-    main = model.subgraphs[signature.subgraphIndex]
+    main = stored.graphs[signature.subgraphIndex]
     input_index = inputs[0].tensorIndex
-    if _declared_shape(main.tensors[input_index]) != (1, -1):
+    shape = shape_of(main.tensors[input_index])
+    if shape != (1, -1):
         raise ConversionError(
             "has no open length that could be fixed",
             where=where,
-            found=f"input {list(_declared_shape(main.tensors[input_index]))}",
+            found=f"input {list(shape)}",
             expected="[1, -1]",
             fix="remove --length",
         )
-    codes = [
-        (_OPERATORS[max(code.builtinCode, code.deprecatedBuiltinCode)], code.version)
-        for code in model.operatorCodes
-    ]
-    return _SourceModel(
-        model,
-        codes,
-        _text(model.description),
-        main,
-        _text(inputs[0].name),
-        input_index,
-        {_text(entry.name): entry.tensorIndex for entry in signature.outputs},
-        where,
-    )
+    outputs = {text_of(entry.name): entry.tensorIndex for entry in signature.outputs}
+    return _SourceModel(stored, main, text_of(inputs[0].name), input_index, outputs, where)
 
 
 class _Padding(NamedTuple):
@@ -149,7 +132,7 @@ class _GraphCopy:
     def run(self, *, pads: bool) -> None:
         """Copies the operators in their order; with `pads`, the input may have padding."""
         for operator in self._live_operators(pads):
-            name, version = self.source.codes[operator.opcodeIndex]
+            name, version = self.source.stored.operators[operator.opcodeIndex]
             if name in _NOT_COPIED or operator.builtinOptions2 is not None:
                 raise ConversionError(
                     "has an operator that cannot look past padding",
@@ -178,7 +161,7 @@ class _GraphCopy:
             if needed.isdisjoint(operator.outputs):
                 continue
             live.append(operator)
-            counts = self.source.codes[operator.opcodeIndex][0] in ("SHAPE", "CUMSUM")
+            counts = self.source.stored.name(operator) in ("SHAPE", "CUMSUM")
             if not (pads and counts):
                 needed.update(operator.inputs)
         return live[::-1]
@@ -245,8 +228,8 @@ class _GraphCopy:
         options = operator.builtinOptions
         graphs = []
         for number in (options.condSubgraphIndex, options.bodySubgraphIndex):
-            old = self.source.model.subgraphs[number]
-            graph = self.writer.graph(_text(old.name))
+            old = self.source.stored.graphs[number]
+            graph = self.writer.graph(text_of(old.name))
             inner = {
                 index: graph.input(_name(old.tensors[index]), t.dtype, t.shape, t.quantization)
                 for index, t in zip(old.inputs, start, strict=True)
@@ -262,27 +245,27 @@ class _GraphCopy:
     def _tensor(self, index: int) -> GraphTensor:
         if index not in self.tensors:  # a constant: what is computed comes from an operator
             old = self.old.tensors[index]
-            buffer = self.writer.buffer(self.source.content(old))
+            buffer = self.writer.buffer(self.source.stored.constant(old))
             self.tensors[index] = self._new_tensor(index, tuple(old.shape), buffer=buffer)
         return self.tensors[index]
 
     def _new_tensor(self, index: int, shape: Shape, *, buffer: int = 0) -> GraphTensor:
         old = self.old.tensors[index]
         tensor = self.graph.tensor(
-            _name(old), _DTYPES[old.type], shape, _quantization(old), buffer=buffer
+            _name(old), dtype_of(old), shape, quantization_of(old), buffer=buffer
         )
         self.tensors[index] = tensor
         return tensor
 
     def _declared(self, index: int) -> Shape:
-        return _declared_shape(self.old.tensors[index])
+        return shape_of(self.old.tensors[index])
 
     def _numbers(self, index: int) -> tuple[int, ...]:
         """A constant int32 tensor: axes, an order, amounts; empty for any other."""
         old = self.old.tensors[index]
-        if index < 0 or _DTYPES[old.type] != "int32":
+        if index < 0 or dtype_of(old) != "int32":
             return ()
-        return tuple(np.frombuffer(self.source.content(old), np.int32).tolist())
+        return tuple(np.frombuffer(self.source.stored.constant(old), np.int32).tolist())
 
     def _shape_like(self, operator: Any, number: int) -> Shape:
         """The shape of an operator's input that was not copied: a vector of all tokens."""
@@ -290,11 +273,6 @@ class _GraphCopy:
         if self.padding is None or shape != (-1,):
             raise ValueError(f"a sum over {shape}")
         return self.padding.bias.shape
-
-
-def _declared_shape(tensor: Any) -> Shape:
-    shape = tensor.shape if tensor.shapeSignature is None else tensor.shapeSignature
-    return () if shape is None else tuple(int(size) for size in shape)
 
 
 ShapeRule = Callable[[Sequence[GraphTensor], Shape, Sequence[int]], Shape]
@@ -350,20 +328,5 @@ _SHAPE_RULES: dict[str, ShapeRule] = {
 }
 
 
-def _quantization(tensor: Any) -> Quantization | None:
-    stored = tensor.quantization
-    if stored is None or stored.scale is None or len(stored.scale) == 0:
-        return None
-    scales = tuple(float(scale) for scale in stored.scale)
-    zero_points = tuple(int(point) for point in stored.zeroPoint)
-    return Quantization(scales, zero_points, stored.quantizedDimension)
-
-
 def _name(tensor: Any) -> str:
-    return _text(tensor.name).rpartition(":")[0] or _text(tensor.name)
-
-
-def _text(value: bytes | str | None) -> str:
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else value.decode("utf-8")
+    return text_of(tensor.name).rpartition(":")[0] or text_of(tensor.name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import flatbuffers
 import numpy as np
@@ -17,19 +17,16 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from edgeseq_converters.convert.tflite.quantization import Quantization, pack_int4
+from edgeseq_converters.convert.tflite.stored_model import (
+    TYPES,
+    Dtype,
+    StoredModel,
+    dtype_of,
+    quantization_of,
+    shape_of,
+    text_of,
+)
 
-Dtype = Literal["float32", "float16", "int64", "int32", "int16", "int8", "int4", "bool", "resource"]
-TYPES: dict[Dtype, int] = {
-    "float32": schema.TensorType.FLOAT32,
-    "float16": schema.TensorType.FLOAT16,
-    "int64": schema.TensorType.INT64,
-    "int32": schema.TensorType.INT32,
-    "int16": schema.TensorType.INT16,
-    "int8": schema.TensorType.INT8,
-    "int4": schema.TensorType.INT4,
-    "bool": schema.TensorType.BOOL,
-    "resource": schema.TensorType.RESOURCE,
-}
 ALIGNMENT_BYTES = 16
 """The schema's `force_align` of a buffer: a runtime uses weights where they lie in the file."""
 SCHEMA_VERSION = 3
@@ -78,7 +75,7 @@ class Writer:
     def __init__(self, description: str) -> None:
         self._description = description
         self._graphs: list[Graph] = []
-        self._codes: dict[tuple[int, int], int] = {}
+        self._codes: dict[tuple[str, int], int] = {}
         self._contents: list[bytes] = [b""]  # buffer 0 is empty by convention: computed tensors
         self._places: dict[bytes, int] = {}
         self._read: set[int] = set()
@@ -89,17 +86,14 @@ class Writer:
     def of_content(cls, content: bytes) -> Writer:
         """The model of a file that this class wrote, to be added to and packed again; without its
         signatures, whose tensors may change."""
-        model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
-        writer = cls(model.description.decode())
-        for number, code in enumerate(model.operatorCodes):
-            writer._codes[code.builtinCode, code.version] = number
-        writer._contents = [
-            b"" if buffer.data is None else bytes(buffer.data) for buffer in model.buffers
-        ]
+        model = StoredModel(content)
+        writer = cls(model.description)
+        writer._codes = {operator: number for number, operator in enumerate(model.operators)}
+        writer._contents = model.buffers
         for number, part in enumerate(writer._contents[1:], start=1):
             writer._places[hashlib.sha256(part).digest()] = number
-        for entry in model.subgraphs:
-            writer.graph(entry.name.decode()).take_over(entry)
+        for entry in model.graphs:
+            writer.graph(text_of(entry.name)).take_over(entry)
         return writer
 
     def main_graph(self) -> Graph:
@@ -112,10 +106,7 @@ class Writer:
 
     def operator_name(self, index: int) -> str:
         """The name of the operator with this index among the model's operators."""
-        number = list(self._codes)[index][0]
-        names = vars(schema.BuiltinOperator)
-        name: str = next(name for name, value in names.items() if value == number)
-        return name
+        return list(self._codes)[index][0]
 
     def graph(self, name: str) -> Graph:
         """A new subgraph; the first one is the model's main graph."""
@@ -145,8 +136,7 @@ class Writer:
 
     def code(self, name: str, version: int) -> int:
         """The index of the operator `name` in this version among the model's operators."""
-        number = getattr(schema.BuiltinOperator, name)
-        return self._codes.setdefault((number, version), len(self._codes))
+        return self._codes.setdefault((name, version), len(self._codes))
 
     def buffer(self, content: bytes) -> int:
         """The index of a buffer with this content."""
@@ -169,9 +159,12 @@ class Writer:
         are not read any more.
         """
         model = schema.ModelT(version=SCHEMA_VERSION, description=self._description)
+        numbers = [
+            (getattr(schema.BuiltinOperator, name), version) for name, version in self._codes
+        ]
         model.operatorCodes = [
             schema.OperatorCodeT(min(number, _CODE_LIMIT), None, version, number)
-            for number, version in self._codes
+            for number, version in numbers
         ]
         model.buffers = []
         for content in self._contents:
@@ -314,19 +307,15 @@ class Graph:
 
     def take_over(self, entry: Any) -> None:
         """Becomes the graph of a file, given as the schema's object."""
-        dtypes = {number: dtype for dtype, number in TYPES.items()}
 
-        def tensors(indices: Iterable[int]) -> list[GraphTensor]:
-            taken = []
-            for index in map(int, indices):
-                stored = entry.tensors[index]
-                sizes = stored.shape if stored.shapeSignature is None else stored.shapeSignature
-                shape = tuple(map(int, sizes))
-                taken.append(GraphTensor(self, index, dtypes[stored.type], shape))
-            return taken
+        def tensor(index: int) -> GraphTensor:
+            stored = entry.tensors[index]
+            quantization = quantization_of(stored)
+            return GraphTensor(self, index, dtype_of(stored), shape_of(stored), quantization)
 
         self._tensors, self._operators = entry.tensors, entry.operators
-        self.inputs, self.outputs = tensors(entry.inputs), tensors(entry.outputs)
+        self.inputs = [tensor(int(index)) for index in entry.inputs]
+        self.outputs = [tensor(int(index)) for index in entry.outputs]
         for operator in entry.operators:
             self._note_reads(self.writer.operator_name(operator.opcodeIndex), operator.inputs)
 

@@ -12,8 +12,9 @@ from typing import Any, Literal
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgeseq_converters.convert.tflite.model import Dtype, Graph, GraphTensor, Writer
+from edgeseq_converters.convert.tflite.model import Graph, GraphTensor, Writer
 from edgeseq_converters.convert.tflite.quantization import Quantization
+from edgeseq_converters.convert.tflite.stored_model import Dtype
 
 Pair = Literal["ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM"]
 Unary = Literal["LOGISTIC", "TANH", "RELU"]

@@ -18,17 +18,18 @@ from ai_edge_litert import schema_py_generated as schema
 from edgeseq.errors import RefusedError
 from edgeseq.formats.tflite_file import parse_tflite
 from edgeseq_converters.convert.tflite import operators as op
-from edgeseq_converters.convert.tflite.model import TYPES, Dtype, GraphTensor, Writer
+from edgeseq_converters.convert.tflite.model import GraphTensor, Writer
 from edgeseq_converters.convert.tflite.quantization import Quantization
+from edgeseq_converters.convert.tflite.stored_model import (
+    StoredModel,
+    dtype_of,
+    quantization_of,
+)
 
 INPUT, OUTPUT, SIGNATURE = "input_ids", "logits", "serving_default"
 FIX = "convert again: edgeseq convert MODEL --recipe static_wi8_ai8 --lowering fused"
 TRAIN_FIX = "train the LSTM with --set bidirectional=false and --set pooling=max or last, then "
 
-_NAMES = {
-    value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)
-}
-_DTYPES: dict[int, Dtype] = {number: dtype for dtype, number in TYPES.items()}
 _BY_ELEMENT = ("FULLY_CONNECTED", "TANH", "LOGISTIC", "RELU", "SOFTMAX", "DEQUANTIZE", "QUANTIZE")
 _REASONS = {
     "REVERSE_V2": "an LSTM that also reads from the end (bidirectional)",
@@ -64,7 +65,7 @@ def one_token_model(content: bytes, *, where: Path) -> OneTokenModel:
     a text than the tokens so far, and `BundleError` for a damaged file.
     """
     parse_tflite(content, where=where)
-    return _OneTokenGraph(schema.ModelT.InitFromPackedBuf(bytearray(content)), where).build()
+    return _OneTokenGraph(StoredModel(content), where).build()
 
 
 class _OneTokenGraph:
@@ -73,9 +74,9 @@ class _OneTokenGraph:
     A tensor of the bundle's graph is called by its index, one of the new graph is a `GraphTensor`.
     """
 
-    def __init__(self, model: Any, where: Path) -> None:
-        self._model, self._where = model, where
-        self._source = model.subgraphs[0]
+    def __init__(self, stored: StoredModel, where: Path) -> None:
+        self._stored, self._where = stored, where
+        self._source = stored.graphs[0]
         self._writer = Writer("one token per call")
         self._graph = self._writer.graph(SIGNATURE)
         self._num_resource_variables = 0
@@ -99,14 +100,15 @@ class _OneTokenGraph:
     def _lookup(self) -> Any:
         """The operator that looks up the embeddings: the only GATHER from a constant of 2 axes."""
         for operator in self._source.operators:
-            if self._name(operator) == "GATHER" and self._content(operator.inputs[0]) is not None:
+            table = self._source.tensors[operator.inputs[0]]
+            if self._stored.name(operator) == "GATHER" and self._stored.constant(table):
                 return operator
         raise self._refusal("no table of int8 embeddings")
 
     def _reader(self, index: int) -> Any:
         """The operator that computes with a tensor; refuses where there are several."""
         readers = [operator for operator in self._source.operators if index == operator.inputs[0]]
-        names = [self._name(reader) for reader in readers]
+        names = [self._stored.name(reader) for reader in readers]
         if len(readers) != 1:
             raise self._refusal(
                 next((_REASONS[n] for n in names if n in _REASONS), "several branches")
@@ -114,7 +116,7 @@ class _OneTokenGraph:
         return readers[0]
 
     def _emit(self, operator: Any, value: GraphTensor) -> GraphTensor:
-        name = self._name(operator)
+        name = self._stored.name(operator)
         if name in ("RESHAPE", "GATHER"):
             return value  # of one token: the same numbers, and the last state is the only one
         if name == "UNIDIRECTIONAL_SEQUENCE_LSTM":
@@ -126,37 +128,32 @@ class _OneTokenGraph:
         raise self._refusal(_REASONS.get(name, f"the operator {name}"))
 
     def _by_element(self, operator: Any, value: GraphTensor) -> GraphTensor:
-        name = self._name(operator)
+        name, version = self._stored.operators[operator.opcodeIndex]
         if name == "DEQUANTIZE" and value.quantization is not None:
             self._logit_step = value.quantization.scales[0]
-        code = self._model.operatorCodes[operator.opcodeIndex]
         constants = [self._constant(index) for index in operator.inputs[1:]]
         output = self._source.tensors[operator.outputs[0]]
         shape = (1, output.shape[-1])
-        result = self._graph.tensor(
-            name.lower(), _DTYPES[output.type], shape, _quantization(output)
-        )
-        self._graph.operator(
-            name, code.version, [value, *constants], [result], operator.builtinOptions
-        )
+        result = self._graph.tensor(name.lower(), dtype_of(output), shape, quantization_of(output))
+        self._graph.operator(name, version, [value, *constants], [result], operator.builtinOptions)
         return result
 
     def _lstm(self, operator: Any, value: GraphTensor) -> GraphTensor:
-        code = self._model.operatorCodes[operator.opcodeIndex]
+        name, version = self._stored.operators[operator.opcodeIndex]
         inputs: list[GraphTensor | None] = [value]
         for index in operator.inputs[1:]:
             inputs.append(None if index < 0 else self._state_or_constant(index))
         intermediates = []
         for index in operator.intermediates:
             tensor = self._source.tensors[index]
-            scale = _quantization(tensor)
-            intermediates.append(self._graph.tensor("scale", _DTYPES[tensor.type], (0,), scale))
+            scale = quantization_of(tensor)
+            intermediates.append(self._graph.tensor("scale", dtype_of(tensor), (0,), scale))
         output = self._source.tensors[operator.outputs[0]]
         shape = (1, 1, output.shape[-1])
-        states = self._graph.tensor("states", _DTYPES[output.type], shape, _quantization(output))
+        states = self._graph.tensor("states", dtype_of(output), shape, quantization_of(output))
         self._graph.operator(
-            "UNIDIRECTIONAL_SEQUENCE_LSTM",
-            code.version,
+            name,
+            version,
             inputs,
             [states],
             operator.builtinOptions,
@@ -195,25 +192,17 @@ class _OneTokenGraph:
         tensor = self._source.tensors[index]
         if tensor.isVariable:
             shape = tuple(int(size) for size in tensor.shape)
-            return self._graph.variable("state", _DTYPES[tensor.type], shape, _quantization(tensor))
+            return self._graph.variable("state", dtype_of(tensor), shape, quantization_of(tensor))
         return self._constant(index)
 
     def _constant(self, index: int) -> GraphTensor:
-        tensor, content = self._source.tensors[index], self._content(index)
-        if content is None:
+        tensor = self._source.tensors[index]
+        content = self._stored.constant(tensor)
+        if not content:
             raise self._refusal("a product of two computed tensors")
-        dtype = _DTYPES[tensor.type]
+        dtype = dtype_of(tensor)
         values = np.frombuffer(content, dtype).reshape(tensor.shape)
-        return self._graph.constant("weights", values, _quantization(tensor))
-
-    def _content(self, index: int) -> bytes | None:
-        """The bytes of a constant; None for a tensor that is computed."""
-        data = self._model.buffers[self._source.tensors[index].buffer].data
-        return None if data is None or not len(data) else bytes(data)
-
-    def _name(self, operator: Any) -> str:
-        code = self._model.operatorCodes[operator.opcodeIndex]
-        return str(_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)])
+        return self._graph.constant("weights", values, quantization_of(tensor))
 
     def _refusal(self, reason: str) -> RefusedError:
         return RefusedError(
@@ -223,12 +212,3 @@ class _OneTokenGraph:
             expected="forward LSTM layers, and their last state or largest values",
             fix=TRAIN_FIX + FIX,
         )
-
-
-def _quantization(tensor: Any) -> Quantization | None:
-    stored = tensor.quantization
-    if stored is None or stored.scale is None or not len(stored.scale):
-        return None
-    scales = tuple(float(scale) for scale in stored.scale)
-    zero_points = tuple(int(zero) for zero in stored.zeroPoint)
-    return Quantization(scales, zero_points, int(stored.quantizedDimension))

@@ -17,13 +17,14 @@ import numpy as np
 
 from edgeseq_converters.convert.quantize.recurrent_ranges import Ranges
 from edgeseq_converters.convert.tflite import operators as op
-from edgeseq_converters.convert.tflite.model import Dtype, Graph, GraphTensor
+from edgeseq_converters.convert.tflite.model import Graph, GraphTensor
 from edgeseq_converters.convert.tflite.quantization import (
     Quantization,
     quantize,
     quantize_rows,
     symmetric,
 )
+from edgeseq_converters.convert.tflite.stored_model import Dtype
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.network import Cell, Dense, Network, Recurrent
 
