@@ -9,7 +9,6 @@ where the outputs are written.
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeseq.errors import EdgeseqError
 from edgeseq.progress import ProgressCallback, ProgressUpdate
 from edgeseq.runtime.interpreter import (
     SignatureNames,
@@ -26,7 +24,7 @@ from edgeseq.runtime.interpreter import (
     without_xnnpack,
 )
 from edgeseq.runtime.stateful import StatefulModel
-from edgeseq.subprocesses.job_processes import JobChannel, JobFailure, JobMessage
+from edgeseq.subprocesses.job_processes import answer_job
 
 
 def run(job: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]:
@@ -72,22 +70,5 @@ def _run_language_model(job: dict[str, Any]) -> Iterator[npt.NDArray[np.float32]
         yield np.concatenate([model.feed(piece) for piece in (text[:first], text[first:]) if piece])
 
 
-def main() -> int:
-    """Runs the one job on stdin and sends its answer or its error; returns the exit code."""
-    channel = JobChannel()
-    try:
-        answer = run(channel.job.arguments, channel.report)
-    except EdgeseqError as error:
-        channel.send(JobMessage(failure=JobFailure.of(error)))
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
-    except Exception:  # noqa: BLE001 - the last stop of a process: the parent reads the log's end
-        traceback.print_exc()
-        return 1
-    channel.send(JobMessage(answer=answer))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(answer_job(run))

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -226,3 +226,21 @@ class JobChannel:
     def report(self, update: ProgressUpdate) -> None:
         """A `ProgressCallback` that passes on to the parent."""
         self.send(JobMessage(progress=update))
+
+
+def answer_job(run: Callable[[dict[str, Any], ProgressCallback], dict[str, Any]]) -> int:
+    """Runs the one job on stdin by `run` and sends its answer or its `EdgeseqError`.
+
+    Returns the exit code. Any other error is raised: its traceback ends the log, where the parent
+    looks for the reason.
+    """
+    channel = JobChannel()
+    try:
+        answer = run(channel.job.arguments, channel.report)
+    except EdgeseqError as error:
+        channel.send(JobMessage(failure=JobFailure.of(error)))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    channel.send(JobMessage(answer=answer))
+    return 0

@@ -74,7 +74,7 @@ def run_model(
             raise ConversionError(
                 "the runtime does not run the model",
                 where=file.where,
-                found=_last_error(log) or failure.what,
+                found=last_error(log) or failure.what,
                 fix="choose another --recipe or --lowering",
             ) from failure
         shapes = [tuple(shape) for shape in answer["shapes"]]
@@ -91,7 +91,7 @@ def run_model(
     return outputs
 
 
-def _last_error(log: Path) -> str | None:
+def last_error(log: Path) -> str | None:
     """Why a process died, from what it wrote: the last error, else the last line."""
     if not log.is_file():
         return None

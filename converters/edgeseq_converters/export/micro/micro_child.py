@@ -7,7 +7,6 @@ allocated to the log.
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 from tflite_micro.python.tflite_micro import runtime
 
 from edgeseq.progress import ProgressCallback, ProgressUpdate
-from edgeseq.subprocesses.job_processes import JobChannel, JobMessage
+from edgeseq.subprocesses.job_processes import answer_job
 from edgeseq_converters.models.arrays import FloatArray
 
 ARENA_LIMIT_BYTES = 16 << 20
@@ -49,19 +48,5 @@ def run_text(interpreter: Any, ids: Sequence[int]) -> FloatArray:
     return logits
 
 
-def main() -> int:
-    """Runs the one job on stdin and sends its answer; returns the exit code."""
-    channel = JobChannel()
-    try:
-        answer = run(channel.job.arguments, channel.report)
-    except KeyboardInterrupt:
-        return 130
-    except Exception:  # noqa: BLE001 - the last stop of a process: the parent reads the log's end
-        traceback.print_exc()
-        return 1
-    channel.send(JobMessage(answer=answer))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(answer_job(run))

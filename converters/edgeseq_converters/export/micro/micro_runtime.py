@@ -19,6 +19,7 @@ from edgeseq.errors import ConversionError, DeviceError, StepError
 from edgeseq.formats.drafts import temporary_folder
 from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq.subprocesses.job_processes import JobRequest, run_job
+from edgeseq_converters.convert.verify.interpreter_process import last_error
 from edgeseq_converters.models.arrays import FloatArray
 
 PACKAGE = "tflite-micro"
@@ -71,11 +72,10 @@ def run_micro(
         try:
             answer, _ = run_job(job, log=log, cwd=folder, progress=progress, command=_CHILD)
         except StepError as failure:
-            text = log.read_text(encoding="utf-8", errors="replace").strip()
             raise ConversionError(
                 "TensorFlow Lite Micro does not run the model",
                 where=path,
-                found=text.splitlines()[-1][:300] if text else failure.what,
+                found=last_error(log) or failure.what,
                 fix="export the bundle again",
             ) from failure
         outputs = np.fromfile(folder / "outputs", np.float32).reshape(answer["shape"])
