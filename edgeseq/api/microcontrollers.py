@@ -12,6 +12,7 @@ import edgeseq
 from edgeseq.formats.bundle_zip import open_bundle
 from edgeseq.formats.result import ResultRecord, RuntimeInfo, Settings
 from edgeseq_benchmarks.bench.probes.machine_state import device_info
+from edgeseq_benchmarks.devices.option_checks import check_times_alone
 
 DEVICE = "micro"
 """The name under which `bench` measures footprints in place of a device."""
@@ -22,9 +23,11 @@ def bench_footprints(
 ) -> ResultRecord:
     """A result without runs: the memory and flash of each bundle, or why it cannot run.
 
-    Raises `BundleError` for a damaged bundle, and `DeviceError` when TensorFlow Lite Micro's
+    Raises `InputError` for settings of a measurement, `BundleError` for a damaged bundle, and
+    `DeviceError` when TensorFlow Lite Micro's
     interpreter is not installed.
     """
+    check_times_alone(settings, "is not possible for a microcontroller")
     # The workstation half, which a board lacks.
     micro = importlib.import_module("edgeseq_converters.export.micro.footprint")
     package, version = micro.runtime_name().split()
