@@ -64,8 +64,8 @@ def recommend(
     Args:
         results: Results, or their files.
         max_drop: Points of the score that a cheaper model may lose.
-        runner: Only models measured in "native", "python", "benchmark_model" or "browser"; by
-            default the native process decides where it was measured.
+        runner: Only models measured in "native", "python", "benchmark_model", "browser" or
+            "mediapipe"; by default the native process decides where it was measured.
         **limits: `memory`, `model_memory` or `size` like "64MB", `p50`, `p95` or `cold_start` like
             "20ms".
 

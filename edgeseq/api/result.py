@@ -117,7 +117,8 @@ class BundleMeasurement(msgspec.Struct, frozen=True):
 
     @property
     def runner(self) -> Runner:
-        """The program that ran the model: "native", "python", "benchmark_model" or "browser"."""
+        """The program that ran the model: "native", "python", "benchmark_model", "browser" or
+        "mediapipe"."""
         return self.row.runner
 
     @property
@@ -182,8 +183,8 @@ class Result:
 
         Args:
             name: The bundle's name.
-            runner: "native", "python", "benchmark_model" or "browser"; by default the native one,
-                if any.
+            runner: "native", "python", "benchmark_model", "browser" or "mediapipe"; by default the
+                native one, if any.
 
         Raises:
             ResultError: No bundle has that name, or it was not measured in `runner`.

@@ -16,8 +16,8 @@ MEASURED_FOLDER = Path("measured")
 def suite_targets(on: Sequence[str], python: str | None) -> tuple[DeviceTarget, ...]:
     """The devices of these names; () when only this machine measures.
 
-    Raises `InputError` for a name that is none, for a phone, which needs a native tool, and for a
-    browser, which a user opens.
+    Raises `InputError` for a name that is none, for a phone, which needs a native tool, for a
+    browser, which a user opens, and for MediaPipe, which needs an export.
     """
     if list(on) in ([], ["local"]):
         return ()
