@@ -128,7 +128,7 @@ def _check_part(path: Path, part: Any, name: str, place: str) -> None:
     if kind is int or kind is float:
         low, high = _bounds(name)
         if not low <= part <= high:
-            _check_range(path, f"{place}.{name}", name, part, part)
+            _check_number(path, f"{place}.{name}", name, part)
     elif kind is tuple:
         _check_tuple(path, part, name, f"{place}.{name}")
     elif isinstance(part, msgspec.Struct):
@@ -141,7 +141,8 @@ def _check_tuple(path: Path, values: tuple[Any, ...], name: str, place: str) -> 
     if isinstance(values[0], (int, float)):
         low, high = _bounds(name)
         if not (low <= min(values) and max(values) <= high):
-            _check_numbers(path, place, name, values)
+            for index, value in enumerate(values):
+                _check_number(path, f"{place}[{index}]", name, value)
         return
     for index, part in _structs(values):
         _check_struct(path, part, f"{place}[{index}]")
@@ -151,38 +152,26 @@ def _structs(values: tuple[Any, ...]) -> Iterator[tuple[int, msgspec.Struct]]:
     return ((i, value) for i, value in enumerate(values) if isinstance(value, msgspec.Struct))
 
 
-def _check_numbers(path: Path, place: str, name: str, values: tuple[float, ...]) -> None:
-    smallest, largest = min(values), max(values)
-    try:
-        _check_range(path, place, name, smallest, largest)
-    except ResultError:
-        for index, value in enumerate(values):
-            _check_range(path, f"{place}[{index}]", name, value, value)
-        raise
-
-
-def _check_range(path: Path, place: str, name: str, smallest: float, largest: float) -> None:
-    if not (math.isfinite(smallest) and math.isfinite(largest)):
-        raise _error(path, place, smallest, "a number")
-    limit = _largest(name)
-    if largest > limit:
-        raise _error(path, place, largest, f"at most {limit}")
-    if name in _ABOVE_ZERO and smallest <= 0:
-        raise _error(path, place, smallest, "more than 0")
-    if name not in _SIGNED and smallest < 0:
-        raise _error(path, place, smallest, "0 or more")
+def _check_number(path: Path, place: str, name: str, value: float) -> None:
+    low, high = _bounds(name)
+    if low <= value <= high:
+        return
+    if not math.isfinite(value):
+        expected = "a number"
+    elif value > high:
+        expected = f"at most {high}"
+    else:
+        expected = "more than 0" if name in _ABOVE_ZERO else "0 or more"
+    raise _error(path, place, value, expected)
 
 
 @functools.cache
-def _bounds(name: str) -> tuple[float, float]:
-    """The smallest and the largest value of a field, as `_check_range` tells them."""
-    low = math.ulp(0.0) if name in _ABOVE_ZERO else -sys.float_info.max
-    return (low if name in _ABOVE_ZERO or name in _SIGNED else 0.0), _largest(name)
-
-
-@functools.cache
-def _largest(name: str) -> int:
-    return next(limit for end, limit in _LARGEST.items() if name.endswith(end))
+def _bounds(name: str) -> tuple[float, int]:
+    """The smallest and the largest value of a field."""
+    high = next(limit for end, limit in _LARGEST.items() if name.endswith(end))
+    if name in _ABOVE_ZERO:
+        return math.ulp(0.0), high
+    return (-sys.float_info.max if name in _SIGNED else 0.0), high
 
 
 def _error(path: Path, place: str, found: object, expected: str) -> ResultError:
