@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from edgeseq.datasets.wikitext import EOS, UNKNOWN
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeseq.formats.trained_model import TrainedModel
+    from edgeseq.formats.trained_model import Arch, TrainedModel
     from edgeseq_converters.models.network import Network
 
 VOCABULARY = (*(f"w{number}" for number in range(38)), UNKNOWN, EOS)
@@ -23,33 +23,16 @@ def stream_of_network(
     network: Network, name: str, vocabulary: Sequence[str] = VOCABULARY
 ) -> TrainedModel:
     """A network that carries its state from word to word, as a trained model."""
-    from edgeseq.formats.trained_model import ModelManifest, TrainedModel, not_trained_here
     from edgeseq_converters.models.stored_network import network_to_folder
-    from edgeseq_converters.training.language_model.corpus import tokenizer_json
 
     config, weights = network_to_folder(network)
-    manifest = ModelManifest(
-        name=name,
-        task="lm",
-        arch="lstm",
-        labels=(),
-        max_tokens=ENDLESS_TOKENS,
-        training=not_trained_here("random"),
-        network=config,
-    )
-    return TrainedModel(manifest, weights, tokenizer_json(vocabulary))
+    return _trained_model(name, "lstm", ENDLESS_TOKENS, weights, vocabulary, network=config)
 
 
 def causal_transformer(name: str) -> TrainedModel:
     """A transformer that sees a window of `WINDOW` words."""
-    from edgeseq.formats.trained_model import (
-        BertConfig,
-        ModelManifest,
-        TrainedModel,
-        not_trained_here,
-    )
+    from edgeseq.formats.trained_model import BertConfig
     from edgeseq_converters.models.encoder import encoder_shapes, head_shapes
-    from edgeseq_converters.training.language_model.corpus import tokenizer_json
 
     config = BertConfig(
         vocabulary_size=len(VOCABULARY),
@@ -71,13 +54,27 @@ def causal_transformer(name: str) -> TrainedModel:
         array: generator.normal(size=shape, scale=0.5).astype(np.float32)
         for array, shape in shapes.items()
     }
+    return _trained_model(name, "bert", WINDOW, weights, VOCABULARY, bert=config)
+
+
+def _trained_model(
+    name: str,
+    arch: Arch,
+    max_tokens: int,
+    weights: dict[str, Any],
+    vocabulary: Sequence[str],
+    **config: Any,
+) -> TrainedModel:
+    from edgeseq.formats.trained_model import ModelManifest, TrainedModel, not_trained_here
+    from edgeseq_converters.training.language_model.corpus import tokenizer_json
+
     manifest = ModelManifest(
         name=name,
         task="lm",
-        arch="bert",
+        arch=arch,
         labels=(),
-        max_tokens=WINDOW,
+        max_tokens=max_tokens,
         training=not_trained_here("random"),
-        bert=config,
+        **config,
     )
-    return TrainedModel(manifest, weights, tokenizer_json(VOCABULARY))
+    return TrainedModel(manifest, weights, tokenizer_json(vocabulary))
