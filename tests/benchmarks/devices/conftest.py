@@ -1,4 +1,4 @@
-"""A board's Python and a folder there, for tests of the whole way."""
+"""A board's ssh server, its Python and a folder there, for tests of the whole way."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from .ssh_server import naming, wait_until
+from .ssh_server import Sshd, missing, naming, wait_until
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +30,16 @@ def board_python(tmp_path_factory: pytest.TempPathFactory) -> str:
     )
     assert b"ModuleNotFoundError" in found.stderr
     return python
+
+
+@pytest.fixture(scope="module")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    """An ssh server on this machine."""
+    if reason := missing():
+        pytest.skip(reason)
+    server = Sshd(tmp_path_factory.mktemp("sshd"))
+    yield server
+    server.stop()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,22 +17,13 @@ from edgeseq_benchmarks.devices.remote.remote_bench import RemoteOptions, bench_
 from edgeseq_benchmarks.devices.ssh import SshDevice
 from studies.reliability import record
 
-from .ssh_server import Sshd, missing
+from .ssh_server import Sshd
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 
 SEED = int(os.environ.get("EDGESEQ_FAULTS_SEED", "17"))
 MOST_CALLS = 60
 MakeBundle = Callable[..., Path]
-
-
-@pytest.fixture(scope="module")
-def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    if reason := missing():
-        pytest.skip(reason)
-    server = Sshd(tmp_path_factory.mktemp("sshd"))
-    yield server
-    server.stop()
 
 
 class CutDevice:

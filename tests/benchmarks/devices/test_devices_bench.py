@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -33,7 +33,7 @@ from edgeseq_benchmarks.devices.remote.archive import write_archive
 from edgeseq_benchmarks.devices.remote.messages import RunRequest
 from edgeseq_benchmarks.devices.remote.remote_bench import RemoteOptions, bench_on
 
-from .ssh_server import Sshd, free_port, missing, naming, wait_until
+from .ssh_server import Sshd, free_port, naming, wait_until
 
 MakeBundle = Callable[..., Path]
 # Looks as often as a test has time for; the board gives up soon after its workstation has.
@@ -43,15 +43,6 @@ def options(python: str, base_dir: PurePosixPath, **changes: float) -> RemoteOpt
     """Short times, so that no test waits for long."""
     brief = RemoteOptions(python, base_dir, reconnect_s=20, grace_s=60, follow_s=1)
     return msgspec.structs.replace(brief, **changes)
-
-
-@pytest.fixture(scope="module")
-def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    if reason := missing():
-        pytest.skip(reason)
-    server = Sshd(tmp_path_factory.mktemp("sshd"))
-    yield server
-    server.stop()
 
 
 @pytest.fixture

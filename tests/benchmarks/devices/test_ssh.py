@@ -26,15 +26,6 @@ pytestmark = pytest.mark.sshd
 AWKWARD = ("a b", "it's", '"', ";id", "$(id)", "`id`", "-n", "\n", "a\nb\n", "*", "\\0101", "", "é")
 
 
-@pytest.fixture(scope="module")
-def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    if reason := missing():
-        pytest.skip(reason)
-    server = Sshd(tmp_path_factory.mktemp("sshd"))
-    yield server
-    server.stop()
-
-
 @pytest.fixture
 def device(sshd: Sshd) -> Iterator[SshDevice]:
     found = sshd.device()
