@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 
-from studies.audit import audit, read_report
+from studies.audit import audit, main, read_report
 
 
-def test_a_known_weakness_is_named_with_the_release_that_mends_it() -> None:
+def test_a_known_vulnerability_is_named_with_the_release_that_mends_it() -> None:
     found = read_report(
         {
             "dependencies": [
@@ -24,7 +26,7 @@ def test_a_known_weakness_is_named_with_the_release_that_mends_it() -> None:
             "fixes": [],
         }
     )
-    assert found.weaknesses == (
+    assert found.vulnerabilities == (
         "c 2.1: GHSA-1, fixed in 2.2, 3.0",
         "c 2.1: GHSA-2, fixed in no release",
     )
@@ -38,6 +40,14 @@ def test_the_index_is_asked_or_the_reason_is_given() -> None:
     if isinstance(found, str):
         assert found
     elif found.audited:
-        assert any("jinja2 2.4.1: " in line for line in found.weaknesses)
+        assert any("jinja2 2.4.1: " in line for line in found.vulnerabilities)
     else:
         assert found.skipped == 1
+
+
+def test_without_pip_audit_nothing_passes_for_audited(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    assert main([]) == 2
+    assert "pip-audit is not installed" in capsys.readouterr().err
