@@ -1,4 +1,4 @@
-"""Runs a bundle's export for the web in Chromium over the whole test part, and prints figures.
+"""Runs a bundle's export for the web in Chromium over the whole test split, and prints figures.
 
     python benchmarks/studies/export_web.py BUNDLE [BUNDLE …]
 
@@ -26,6 +26,7 @@ from edgeseq.runtime.browser.collect import serve_export, wait_for_result
 from edgeseq.runtime.browser.headless import headless_browser
 from edgeseq.runtime.interpreter import TfliteModel
 from edgeseq.runtime.text_tokenizer import TextTokenizer
+from edgeseq.stats.latency import nearest_rank
 
 
 def measure(export: ExportFolder) -> tuple[BrowserUpload, float]:
@@ -71,7 +72,7 @@ def figures(path: Path) -> dict[str, object]:
         other_classes += predicted != int(np.argmax(logits))
         correct += bundle.labels[predicted] == example.label
     (run,) = upload.result.runs
-    p50, p95 = np.percentile(run.queries.total_ns, [50, 95]) / 1e6
+    p50, p95 = (nearest_rank(run.queries.total_ns, percent) / 1e6 for percent in (50, 95))
     return {
         "bundle": bundle.manifest.name,
         "texts": len(upload.answers),
@@ -81,8 +82,8 @@ def figures(path: Path) -> dict[str, object]:
         "golden_tolerance": checked.tolerance,
         "classes_that_differ": other_classes,
         "accuracy": correct / len(upload.answers),
-        "p50_ms": float(p50),
-        "p95_ms": float(p95),
+        "p50_ms": p50,
+        "p95_ms": p95,
         "queries": len(run.queries.total_ns),
         "clock_step_us": upload.clock_step_ns / 1000,
         "heap_bytes": upload.heap_bytes,
