@@ -118,6 +118,13 @@ def test_a_failure_is_one_line(
             run_example(program, bundle_dir, installed_library(), [text], env=environment)
 
 
+def test_a_word_may_hold_a_line_separator(tmp_path: Path) -> None:
+    program = tmp_path / "example"
+    program.write_text("#!/bin/sh\nprintf 'a\u2028b/O\\t0.25\\nc/O\\t0.5\\n'\n", encoding="utf-8")
+    program.chmod(0o755)
+    assert run_example(program, tmp_path, tmp_path, ["a\u2028b", "c"]) == ((0.25,), (0.5,))
+
+
 def test_cmake_builds_a_library_that_exports_its_header_alone(
     exported: ExportFolder, tmp_path: Path
 ) -> None:

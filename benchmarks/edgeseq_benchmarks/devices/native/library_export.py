@@ -154,7 +154,7 @@ def run_example(
             found=last_line(output.stderr) or format_exit(output.returncode),
             fix="export the bundle again",
         )
-    lines = output.stdout.decode().splitlines()
+    *lines, _ = output.stdout.decode().split("\n")  # a word may hold another end of a line
     return tuple(tuple(float(number) for number in line.split("\t")[1:]) for line in lines)
 
 
