@@ -167,7 +167,7 @@ def _run_passes(child: WorkerClient, task: LimitedTask, observed: _Observed) -> 
             faults = observed.query_major_faults or 0
             current = PassSoFar(observed.total_ns, faults, is_warm, number == task.passes)
             if not progress.done and task.is_hopeless and task.is_hopeless(current):
-                observed.message = "stopped early: too slow to keep its speed"
+                observed.message = "stopped early: it cannot keep its speed under this limit"
                 return
         if not observed.query_major_faults or len(observed.total_ns) < len(task.texts):
             return

@@ -11,7 +11,7 @@ from edgeseq_benchmarks.devices.address import DeviceAddress, DeviceKind
 
 def _open(_: DeviceAddress) -> NoReturn:
     raise DeviceError(
-        "is no machine to connect to: it is a runtime of this one",
+        "cannot be connected to: MediaPipe runs in Python on this machine",
         where="mediapipe",
         fix="run `edgeseq bench BUNDLE --on mediapipe`",
     )
