@@ -9,10 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import importlib.util
-import os
-import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,8 +16,13 @@ from typing import NamedTuple
 
 from edgeseq.errors import DeviceError
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
-from edgeseq.subprocesses.child_process import format_exit
-from edgeseq.subprocesses.command_runs import CommandTimeoutError, command_text, run_command
+from edgeseq.subprocesses.c_compilers import (
+    SYSTEM_COMPILERS,
+    find_system_compiler,
+    find_zig_compiler,
+    run_compiler,
+)
+from edgeseq.subprocesses.command_runs import command_text
 from edgeseq_benchmarks.native.targets import NativeTarget, host_target
 
 RUNNER = "edgeseq-runner"
@@ -30,7 +31,6 @@ FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off")
 """The standard, no fused multiply-add (a sum must be the same on every processor), no warning."""
 LIBRARIES = ("-lm", "-ldl", "-lpthread")
 
-_TIMEOUT_S = 300.0
 _FIX = "install a C compiler (sudo apt install gcc), or zig's: pip install 'edgeseq[native]'"
 
 
@@ -51,7 +51,7 @@ def find_compiler(target: NativeTarget, *, portable: bool = False) -> Compiler:
     """
     is_host = target == host_target()
     zig = _find_zig(target)
-    system = _find_system(("cc", "gcc", "clang") if is_host else (target.gcc,))
+    system = _find_system(SYSTEM_COMPILERS if is_host else (target.gcc,))
     found = (zig or system) if portable or not is_host else (system or zig)
     if found is None:
         raise DeviceError(
@@ -63,19 +63,19 @@ def find_compiler(target: NativeTarget, *, portable: bool = False) -> Compiler:
 
 
 def _find_zig(target: NativeTarget) -> Compiler | None:
-    if importlib.util.find_spec("ziglang") is None:
+    command = find_zig_compiler()
+    if command is None:
         return None
     version = importlib.metadata.version("ziglang")
-    command = (sys.executable, "-m", "ziglang", "cc", "-target", target.zig)
-    return Compiler(command, f"zig {version}")
+    return Compiler((*command, "-target", target.zig), f"zig {version}")
 
 
 def _find_system(names: Sequence[str]) -> Compiler | None:
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
+    command = find_system_compiler(names)
+    if command is None:
         return None
-    lines = command_text([path, "--version"], timeout_s=30.0).splitlines()
-    return Compiler((path,), lines[0] if lines else path)
+    lines = command_text([*command, "--version"], timeout_s=30.0).splitlines()
+    return Compiler(command, lines[0] if lines else command[0])
 
 
 def build_runner(
@@ -146,7 +146,7 @@ def compile_program(
         with tempfile.TemporaryDirectory(dir=program.parent, prefix=".build.") as draft_dir:
             draft = Path(draft_dir) / program.name
             command = [*compiler.command, *flags, *map(str, sources), "-o", str(draft), *LIBRARIES]
-            _run_compiler(command)
+            run_compiler(command, what="the native runner cannot be built")
             draft.chmod(0o755)
             draft.replace(program)
     except OSError as error:
@@ -156,23 +156,3 @@ def compile_program(
             found=error.strerror or str(error),
             fix="make the folder writable, or set XDG_CACHE_HOME to one that is",
         ) from error
-
-
-def _run_compiler(command: Sequence[str]) -> None:
-    # Messages in one language; zig's own cache stays where the user has it.
-    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
-    try:
-        output = run_command(command, timeout_s=_TIMEOUT_S, env=environment)
-    except CommandTimeoutError as error:
-        raise DeviceError(
-            "the compiler did not end in time", where=command[0], expected=f"<= {_TIMEOUT_S:g} s"
-        ) from error
-    if output.returncode:
-        lines = output.stderr.decode("utf-8", errors="replace").splitlines()
-        errors = [line for line in lines if "error:" in line] or lines
-        raise DeviceError(
-            "the native runner cannot be built",
-            where=command[0],
-            found=errors[0] if errors else format_exit(output.returncode),
-            fix="try another compiler: pip install 'edgeseq[native]' brings zig's",
-        )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from edgeseq.errors import DeviceError
 from edgeseq.formats.drafts import temporary_folder
-from edgeseq.subprocesses.child_process import format_exit
+from edgeseq.subprocesses.c_compilers import (
+    find_system_compiler,
+    find_zig_compiler,
+    run_compiler,
+)
+from edgeseq.subprocesses.child_process import format_exit, last_line
 from edgeseq.subprocesses.command_runs import run_command
 
 FLAGS = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
@@ -20,12 +22,7 @@ _TIMEOUT_S = 300.0
 
 def find_c_compiler() -> tuple[str, ...] | None:
     """The command of the system's C compiler, else of PyPI's `ziglang`; None for none."""
-    path = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
-    if path is not None:
-        return (path,)
-    if importlib.util.find_spec("ziglang") is not None:
-        return (sys.executable, "-m", "ziglang", "cc")
-    return None
+    return find_system_compiler() or find_zig_compiler()
 
 
 def tokenize_in_c(
@@ -39,22 +36,17 @@ def tokenize_in_c(
     with temporary_folder() as build_dir:
         program = build_dir / "tokenize_texts"
         sources = [str((folder / name).absolute()) for name in _SOURCES]
-        _run([*compiler, *FLAGS, *sources, "-o", str(program)], b"", folder)
+        command = [*compiler, *FLAGS, *sources, "-o", str(program)]
+        run_compiler(command, what="the exported tokenizer cannot be built")
         stdin = b"".join(text.encode() + b"\0" for text in readable)
-        lines = _run([str(program)], stdin, folder).decode().splitlines()
+        output = run_command([str(program)], stdin=stdin, timeout_s=_TIMEOUT_S)
+    if output.returncode:
+        raise DeviceError(
+            "the exported tokenizer fails",
+            where=folder,
+            found=last_line(output.stderr) or format_exit(output.returncode),
+            fix="export the bundle again",
+        )
+    lines = output.stdout.decode().splitlines()
     answers = iter([[int(number) for number in line.split()] for line in lines])
     return [None if "\0" in text else next(answers) for text in texts]
-
-
-def _run(command: Sequence[str], stdin: bytes, where: Path) -> bytes:
-    output = run_command(command, stdin=stdin, timeout_s=_TIMEOUT_S)
-    if output.returncode:
-        lines = output.stderr.decode("utf-8", errors="replace").splitlines()
-        errors = [line for line in lines if "error" in line] or lines
-        raise DeviceError(
-            "the exported tokenizer cannot be built or run",
-            where=where,
-            found=errors[0] if errors else format_exit(output.returncode),
-            fix="try another C compiler",
-        )
-    return output.stdout
