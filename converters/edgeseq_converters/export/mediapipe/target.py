@@ -31,6 +31,7 @@ from edgeseq_converters.export.mediapipe.graph import (
 )
 from edgeseq_converters.export.mediapipe.metadata_writer import encode_metadata, with_files
 from edgeseq_converters.export.mediapipe.tokenizers import (
+    TOKENIZER_FIX,
     VOCABULARY_FILE,
     BertTokenizer,
     RegexTokenizer,
@@ -98,7 +99,7 @@ class MediaPipeTarget:
                 f"too many texts: {differences.describe()}",
                 where=bundle.path,
                 expected=f"at most {MAX_DIFFERENT_SHARE:.0%}",
-                fix="train with a lower-casing WordPiece tokenizer, as `edgeseq train` makes it",
+                fix=TOKENIZER_FIX,
             )
         write_bytes(folder / MODEL, _model(bundle, tokenizer))
         notes = (differences.describe(), *_length_notes(bundle))

@@ -24,6 +24,7 @@ from edgeseq.errors import RefusedError
 from edgeseq.formats.codec import decode_json
 from edgeseq.formats.tflite_metadata import TokenizerMetadata
 from edgeseq.runtime import PADDING_ID
+from edgeseq_converters.export.special_tokens import ids_around_text
 
 VOCABULARY_FILE = "vocab.txt"
 UNKNOWN, START, END = "[UNK]", "[CLS]", "[SEP]"
@@ -33,6 +34,7 @@ _CJK = (
     "\u4e00-\u9fff\u3400-\u4dbf\U00020000-\U0002a6df\U0002a700-\U0002b73f\U0002b740-\U0002b81f"
     "\U0002b820-\U0002ceaf\uf900-\ufaff\U0002f800-\U0002fa1f"
 )
+TOKENIZER_FIX = "use a model with a lower-casing WordPiece tokenizer, as `edgeseq train` makes"
 _LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
 _ASCII_SIGNS = "".join(char for char in map(chr, range(0x21, 0x7F)) if not char.isalnum())
 
@@ -156,7 +158,7 @@ def mediapipe_tokenizer(tokenizer_json: str, *, where: str) -> BertTokenizer | R
             where=where,
             found=f"{model['type']} with unknown token {model.get('unk_token')!r}",
             expected="WordPiece or WordLevel with an unknown token",
-            fix="train or convert a model with such a tokenizer",
+            fix=TOKENIZER_FIX,
         )
     start, end = _special_ids(tokenizer, where)
     if model["type"] == "WordPiece":
@@ -165,6 +167,7 @@ def mediapipe_tokenizer(tokenizer_json: str, *, where: str) -> BertTokenizer | R
                 "MediaPipe's BertTokenizer marks what continues a word by ##",
                 where=where,
                 found=model["continuing_subword_prefix"],
+                fix=TOKENIZER_FIX,
             )
         return BertTokenizer(vocabulary, model["unk_token"], start, end)
     if end is not None:
@@ -172,6 +175,7 @@ def mediapipe_tokenizer(tokenizer_json: str, *, where: str) -> BertTokenizer | R
             "MediaPipe's RegexTokenizer puts no token behind a text",
             where=where,
             found=tokenizer.id_to_token(end),
+            fix=TOKENIZER_FIX,
         )
     unknown_id = vocabulary[model["unk_token"]]
     delimiter = _delimiter(content["pre_tokenizer"], where)
@@ -180,15 +184,13 @@ def mediapipe_tokenizer(tokenizer_json: str, *, where: str) -> BertTokenizer | R
 
 def _special_ids(tokenizer: Any, where: str) -> tuple[int | None, int | None]:
     """The ids of the token before a text and of the one behind it; None where there is none."""
-    encoded = tokenizer.encode(["a"], is_pretokenized=True)
-    mask = encoded.special_tokens_mask
-    first = mask.index(0) if 0 in mask else len(mask)
-    before, after = encoded.ids[:first], encoded.ids[first:][mask[first:].count(0) :]
+    before, after = ids_around_text(tokenizer)
     if len(before) > 1 or len(after) > 1:
         raise RefusedError(
             "MediaPipe puts one token before a text and one behind it",
             where=where,
             found=f"{len(before)} and {len(after)}",
+            fix=TOKENIZER_FIX,
         )
     return (before[0] if before else None), (after[0] if after else None)
 
@@ -267,4 +269,5 @@ def _classes(pre_tokenizer: Mapping[str, Any] | None, where: str) -> Iterator[De
             found=kind or "no pre-tokenizer",
             expected="WhitespaceSplit, Whitespace, BertPreTokenizer, Punctuation or "
             "CharDelimiterSplit",
+            fix=TOKENIZER_FIX,
         )

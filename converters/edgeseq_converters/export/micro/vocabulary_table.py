@@ -12,12 +12,11 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from edgeseq.errors import CheckpointError
 from edgeseq.formats.codec import decode_json
 from edgeseq.formats.runner_file import UnsupportedTokenizerError
-from edgeseq.formats.runner_file.special_tokens import template_ids
 from edgeseq.tasks.mentions import marker_ids
 from edgeseq_converters.export.micro.c_text import array, c_string
+from edgeseq_converters.export.special_tokens import ids_around_text
 
 ASCII_NEUTRAL = ("NFC", "NFD", "NFKC", "NFKD", "StripAccents")
 """Normalizers that change no character of ASCII."""
@@ -125,6 +124,7 @@ class VocabularyTable:
 def vocabulary_table(tokenizer_json: str, max_tokens: int) -> VocabularyTable:
     """The table of a tokenizer, or `UnsupportedTokenizerError` with what a table cannot do."""
     tokenizer = Tokenizer.from_str(tokenizer_json)
+    tokenizer.no_truncation()
     # As the library writes it: every setting has its value.
     content = decode_json(tokenizer.to_str(), dict[str, Any])
     model = content["model"]
@@ -134,11 +134,13 @@ def vocabulary_table(tokenizer_json: str, max_tokens: int) -> VocabularyTable:
             found=model["type"],
             expected="WordPiece, WordLevel",
         )
-    before, after = template_ids(content["post_processor"])
+    before, after = ids_around_text(tokenizer)
     if marker_ids(tokenizer) is not None:
         raise UnsupportedTokenizerError("texts with marked mentions need a longer tokenizer")
     if len(before) + len(after) >= max_tokens:
-        raise CheckpointError("special tokens fill the model's input", found=max_tokens)
+        raise UnsupportedTokenizerError(
+            "special tokens fill the model's input", found=len(before) + len(after)
+        )
     lowercase, removes_controls = _normalization(content["normalizer"])
     pieces = model["type"] == "WordPiece"
     return VocabularyTable(

@@ -26,15 +26,15 @@ from edgeseq.formats.export_target import ExportContents, ExportOptions, Runtime
 from edgeseq.formats.storage import sha256_file, write_bytes, write_json
 from edgeseq.runtime.browser.collect import run_golden_texts
 from edgeseq.runtime.text_tokenizer import TextTokenizer
-from edgeseq.tasks.examples import TextExample
 from edgeseq_converters.convert.lower.fixed_lengths import fix_lengths, signature_key
 from edgeseq_converters.export.fixed_length_model import FixedLengthModel
 from edgeseq_converters.export.golden import bundle_logits, export_golden
+from edgeseq_converters.export.special_tokens import ids_around_text
 from edgeseq_converters.export.web.libraries import RUNTIME, library_titles, write_libraries
 
 _PAGE = Path(__file__).parent / "page"
 _SHORTEST = 16
-_PROBE = "a"
+_FLOAT_RECIPES = ("float32", "float16")
 # Float kernels differ in the order of their sums.
 FLOAT_TOLERANCE = 1e-5
 
@@ -174,20 +174,8 @@ def _settings(
     whole = Tokenizer.from_file(str(bundle.tokenizer_path))
     whole.no_truncation()
     whole.no_padding()
-    content = whole.encode(_PROBE, add_special_tokens=False).ids
-    around = whole.encode(_PROBE).ids
-    first = next(
-        (at for at in range(len(around)) if around[at : at + len(content)] == content), None
-    )
-    if first is None or not content:
-        raise RefusedError(
-            "its tokenizer puts no special tokens around a text",
-            where=bundle.tokenizer_path,
-            found=str(around),
-            fix="use the native runner",
-        )
+    prefix, suffix = ids_around_text(whole)
     unknown = getattr(whole.model, "unk_token", None)
-    prefix, suffix = tuple(around[:first]), tuple(around[first + len(content) :])
     fixed = bundle.manifest.signature.inputs[0].shape[1] > 0
     key = bundle.manifest.signature.key
     return WebSettings(
@@ -242,7 +230,7 @@ def _golden(
     outputs = np.stack([model.infer(ids) for ids in token_ids])
     difference = float(np.abs(outputs - bundle_logits(bundle, token_ids)).max())
     tolerance = bundle.golden.tolerance
-    if bundle.manifest.recipe in ("float32", "float16"):
+    if bundle.manifest.recipe in _FLOAT_RECIPES:
         tolerance = FLOAT_TOLERANCE * max(1.0, float(np.abs(outputs).max()))
     if difference > tolerance:
         raise RefusedError(
@@ -256,12 +244,11 @@ def _golden(
 
 
 def _notes(bundle: BundleFiles, tokenizer: TextTokenizer) -> tuple[str, ...]:
-    examples = bundle.read_examples()
-    texts = [example.text for example in examples if isinstance(example, TextExample)]
+    texts = [example.text for example in bundle.read_examples()]
     truncated = sum(tokenizer.encode(text).truncated for text in texts)
-    notes = ["LiteRT.js has different kernels: int8 answers differ from those of a board"]
-    if bundle.manifest.recipe in ("float32", "float16"):
-        notes = []
+    notes = []
+    if bundle.manifest.recipe not in _FLOAT_RECIPES:
+        notes.append("LiteRT.js has different kernels: int8 answers differ from those of a board")
     if truncated:
         notes.append(f"{truncated} of {len(texts)} test texts are longer than the longest length")
     return tuple(notes)
