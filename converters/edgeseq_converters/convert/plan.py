@@ -24,9 +24,9 @@ AUTO = "auto"
 
 
 LENGTH_LIMIT = 4096
-"""Steps of an unrolled network: each is a copy of its operators in the file."""
-FIXABLE: tuple[Lowering, ...] = ("loop", "projected", "unrolled", "encoder")
-"""The lowerings that a fixed length goes with."""
+"""The longest fixed length in tokens: an unrolled network has its operators once for each."""
+FIXED_LENGTH_LOWERINGS: tuple[Lowering, ...] = ("loop", "projected", "unrolled", "encoder")
+"""The lowerings of which a model of a fixed length can be made."""
 
 
 class ConversionOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,15 +137,15 @@ def plan_target(
 ) -> Target:
     """The lowering called `lowering` with its length and runtime; raises `InputError`."""
     known = choose_lowering(arch, lowering)
-    length = options.length if known in FIXABLE else None
+    length = options.length if known in FIXED_LENGTH_LOWERINGS else None
     if known == "unrolled":
         length = options.length or max_tokens
-    if known in FIXABLE:
+    if known in FIXED_LENGTH_LOWERINGS:
         limit = min(max_tokens or LENGTH_LIMIT, LENGTH_LIMIT)
         if length is not None and not 1 <= length <= limit:
             raise InputError(
-                "--length is longer than the model's longest text, or than is possible",
-                found=length,
+                "the model cannot have this fixed length",
+                found=f"--length {length}",
                 expected=f"1 to {limit}",
             )
     return Target(known, length, choose_runtime(options.runtime))
@@ -175,10 +175,10 @@ def _check_length(
             "a language model has no fixed length", found=f"--length {options.length}",
             fix="remove it",
         )  # fmt: skip
-    if set(lowerings).isdisjoint(FIXABLE):
+    if set(lowerings).isdisjoint(FIXED_LENGTH_LOWERINGS):
         raise InputError(
-            "--length is for the lowerings that a fixed length goes with",
-            found=f"{options.length} with {', '.join(lowerings)}",
-            expected=" or ".join(FIXABLE),
+            "the lowering has no fixed length",
+            found=f"--length {options.length} with {', '.join(lowerings)}",
+            expected=" or ".join(FIXED_LENGTH_LOWERINGS),
             fix="remove it, or choose another --lowering",
         )

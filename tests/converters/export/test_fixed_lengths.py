@@ -140,7 +140,10 @@ def test_a_bundle_of_a_fixed_length(
 
 @pytest.mark.parametrize(
     ("lowering", "length", "message"),
-    [("fused", 8, "is for the lowerings that a fixed length goes with"), ("loop", 65, "is longer")],
+    [
+        ("fused", 8, "the lowering has no fixed length"),
+        ("loop", 65, "cannot have this fixed length"),
+    ],
 )
 def test_lengths_that_a_conversion_refuses(
     lowering: str, length: int, message: str, make: Any, tmp_path: Path

@@ -62,7 +62,7 @@ export class Classifier {
 
   // The logits of token ids, from the shortest signature that they fit into.
   async logits(ids) {
-    const { length, runner } = this.signatures.find((one) => one.length >= ids.length);
+    const { length, runner } = this.signatures.find((signature) => signature.length >= ids.length);
     const row = new Int32Array(length).fill(PADDING_ID);
     row.set(ids);
     const input = new Tensor(row, [1, length]);

@@ -92,7 +92,8 @@ function addQuery(columns, example, round, done) {
   columns.total_ns.push(done.total);
 }
 
-// Measures; `onProgress(done, total)` is called between rounds and may give a promise.
+// Measures; `onProgress(share, count)`, with the share done and the queries so far, is called between
+// rounds and may give a promise.
 export async function measure(classifier, measurement, onProgress = () => {}) {
   const { template, order, examples } = measurement;
   const { rounds, min_queries: minQueries, max_queries: maxQueries, min_duration_s: minS } =
@@ -109,8 +110,8 @@ export async function measure(classifier, measurement, onProgress = () => {}) {
   const vary = new Set();
   const begin = performance.now();
   for (let round = 0; ; round++) {
-    for (let place = round % rounds; place < order.length; place += rounds) {
-      const example = order[place];
+    for (let index = round % rounds; index < order.length; index += rounds) {
+      const example = order[index];
       const done = await query(classifier, examples[example].text, stepNs);
       addQuery(queries, example, round, done);
       const previous = answers[example];

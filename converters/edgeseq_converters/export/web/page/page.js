@@ -75,7 +75,7 @@ function listen(classifier) {
 function showMeasured(upload, gold) {
   const [run] = upload.result.runs;
   const sorted = run.queries.total_ns.map((ns) => ns / 1e6).sort((a, b) => a - b);
-  const correct = run.predictions.predicted.filter((one, index) => one === gold[index]).length;
+  const correct = run.predictions.predicted.filter((label, index) => label === gold[index]).length;
   byId("p50").textContent = milliseconds(percentile(sorted, 50));
   byId("p95").textContent = milliseconds(percentile(sorted, 95));
   byId("accuracy").textContent = PERCENT.format(correct / gold.length);
