@@ -48,24 +48,11 @@ def encode_metadata(metadata: TfliteMetadata) -> bytes:
     by_graph = tokenizer is not None and tokenizer.kind == "BertTokenizer"
     labels = [file for file in metadata.files if file.kind == "labels"]
     label_vector = _vector(builder, [_encode_file(builder, file) for file in labels])
-    inputs = [
-        _encode_table(
-            builder,
-            {TENSOR_NAME: name}
-            | ({} if by_graph or number or not units else {TENSOR_UNITS: unit_vector}),
-        )
-        for number, name in enumerate(metadata.inputs)
-    ]
-    outputs = [
-        _encode_table(
-            builder,
-            {TENSOR_NAME: name} | ({} if number or not labels else {TENSOR_FILES: label_vector}),
-        )
-        for number, name in enumerate(metadata.outputs)
-    ]
+    of_input = {TENSOR_UNITS: unit_vector} if units and not by_graph else {}
+    of_output = {TENSOR_FILES: label_vector} if labels else {}
     graph_fields: dict[int, Any] = {
-        GRAPH_INPUTS: _vector(builder, inputs),
-        GRAPH_OUTPUTS: _vector(builder, outputs),
+        GRAPH_INPUTS: _encode_tensors(builder, metadata.inputs, of_input),
+        GRAPH_OUTPUTS: _encode_tensors(builder, metadata.outputs, of_output),
     }
     if by_graph:
         graph_fields[GRAPH_UNITS] = unit_vector
@@ -79,6 +66,15 @@ def encode_metadata(metadata: TfliteMetadata) -> bytes:
         fields[PARSER_VERSION] = metadata.min_parser_version
     builder.Finish(_encode_table(builder, fields), file_identifier=IDENTIFIER)
     return bytes(builder.Output())
+
+
+def _encode_tensors(builder: Any, names: Sequence[str], of_first: dict[int, int]) -> int:
+    """A vector of tensors by their names; `of_first` are further fields of the first one."""
+    tables = [
+        _encode_table(builder, {TENSOR_NAME: name} | ({} if number else of_first))
+        for number, name in enumerate(names)
+    ]
+    return _vector(builder, tables)
 
 
 def _encode_unit(builder: Any, tokenizer: TokenizerMetadata) -> int:

@@ -37,7 +37,7 @@ class MicroSources:
     tolerance: float
 
     @property
-    def arena_size_bytes(self) -> int:
+    def reserved_arena_bytes(self) -> int:
         """The size of the arena that the program reserves."""
         if self.arena_bytes is None:
             return UNMEASURED_ARENA_BYTES
@@ -96,7 +96,7 @@ class MicroSources:
             f"#define HAS_TOKENIZER {int(self.vocabulary is not None)}",
             "",
             f"// {measured}; pointers of 32 bits need less.",
-            f"constexpr size_t kTensorArenaBytes = {self.arena_size_bytes};",
+            f"constexpr size_t kTensorArenaBytes = {self.reserved_arena_bytes};",
             f"constexpr int kNumResourceVariables = {self.model.num_resource_variables};",
             f"constexpr int kNumTokenIds = {self.num_token_ids};",
             f"constexpr int kNumLabels = {len(self.labels)};",

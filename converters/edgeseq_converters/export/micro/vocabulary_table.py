@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -58,10 +59,9 @@ class VocabularyTable:
 
     def header(self) -> str:
         """`vocabulary.h`: the settings, and the declarations of the table."""
-        longest = max(map(len, self.tokens))
-        limit = longest
+        limit = max(map(len, self.tokens))
         if self.piece_prefix is not None:
-            limit = 4 * self.max_characters
+            limit = 4 * self.max_characters  # in UTF-8
         return "\n".join(
             (
                 "/* Settings and tokens of the tokenizer. Written by edgeseq export. */",
@@ -101,11 +101,9 @@ class VocabularyTable:
 
     def source(self) -> str:
         """`vocabulary.c`: the table."""
-        offsets, content = [0], b""
         ordered = sorted(self.tokens)
-        for token in ordered:
-            content += token
-            offsets.append(len(content))
+        content = b"".join(ordered)
+        offsets = [0, *accumulate(map(len, ordered))]
         offset_type = f"const uint{_width(self._num_bytes)}_t"
         id_type = f"const uint{_width(max(self.tokens.values()))}_t"
         signed = [byte - 256 if byte > 127 else byte for byte in content]

@@ -18,6 +18,7 @@ import platformdirs
 from edgeseq.errors import FetchError
 from edgeseq.formats.drafts import draft_folder
 from edgeseq.formats.storage import os_errors_as_output_errors
+from edgeseq.subprocesses.child_process import format_exit, last_line
 from edgeseq.subprocesses.command_runs import CommandTimeoutError, run_command
 
 TIMEOUT_S = 600.0
@@ -73,11 +74,10 @@ def _pack(npm: str, package: NpmPackage, folder: Path) -> None:
         raise FetchError(f"npm did not finish in {TIMEOUT_S:g} s", where=_title(package)) from error
     path = folder / package.filename
     if output.returncode != 0 or not path.is_file():
-        text = (output.stderr or output.stdout).decode("utf-8", "replace").strip()
         raise FetchError(
             "npm cannot fetch it",
             where=_title(package),
-            found=text.splitlines()[-1] if text else f"status {output.returncode}",
+            found=last_line(output.stderr or output.stdout) or format_exit(output.returncode),
             fix=f"check npm's configuration, or put {package.filename} into {npm_cache_folder()}",
         )
     if (found := _integrity(path)) != package.integrity:
