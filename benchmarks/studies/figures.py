@@ -148,22 +148,21 @@ def _differences(result: ResultRecord) -> Iterator[str]:
         float_run = _find(result, arch, "float32")
         if float_run is None or float_run.predictions is None:
             continue
-        for recipe in ("float16", "dynamic_wi8_afp32"):
-            quantized_run = _find(result, arch, recipe)
-            if quantized_run is None or quantized_run.predictions is None:
-                continue
-            gold = float_run.predictions.gold
-            difference = paired_bootstrap(
-                gold,
-                quantized_run.predictions.predicted,
-                float_run.predictions.predicted,
-                len(float_run.bundle.labels),
-            ).interval
-            points = [100 * x for x in (difference.estimate, difference.low, difference.high)]
-            yield (
-                f"| {quantized_run.bundle.name} − {float_run.bundle.name} "
-                f"| {points[0]:+.2f} ({points[1]:+.2f} to {points[2]:+.2f}) | {len(gold):,} |"
-            )
+        quantized_run = _find(result, arch, "dynamic_wi8_afp32")
+        if quantized_run is None or quantized_run.predictions is None:
+            continue
+        gold = float_run.predictions.gold
+        difference = paired_bootstrap(
+            gold,
+            quantized_run.predictions.predicted,
+            float_run.predictions.predicted,
+            len(float_run.bundle.labels),
+        ).interval
+        points = [100 * x for x in (difference.estimate, difference.low, difference.high)]
+        yield (
+            f"| {quantized_run.bundle.name} − {float_run.bundle.name} "
+            f"| {points[0]:+.2f} ({points[1]:+.2f} to {points[2]:+.2f}) | {len(gold):,} |"
+        )
 
 
 def demo_transcript(root: Path, records: list[StepRecord]) -> str:
