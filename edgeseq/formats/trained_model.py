@@ -67,8 +67,9 @@ class LstmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class NetworkLayer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One layer of an imported recurrent network.
 
-    `options` by kind: `recurrent` cell, directions, merge, sequences; `dense` and `activation`
-    function; `pool` how; `attention` function. Its arrays are `{place in the network}.{array}`,
+    `options` by kind: `recurrent` cell (lstm, gru, rnn), directions, merge, sequences, and where
+    they are not sigmoid and tanh gate_function and function; `dense` and `activation` function;
+    `pool` how; `attention` function. Its arrays are `{place in the network}.{array}`,
     for `recurrent` `{place}.{forward or backward}.{array}`. The kernel of
     a `dense` layer that is `tied` is the transposed embedding table.
     """

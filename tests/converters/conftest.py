@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -177,7 +178,13 @@ def make_bert(
 
 
 def make_cell(
-    rng: np.random.Generator, kind: Any, inputs: int, hidden: int, *, reset_after: bool = True
+    rng: np.random.Generator,
+    kind: Any,
+    inputs: int,
+    hidden: int,
+    *,
+    reset_after: bool = True,
+    functions: Mapping[str, Any] = MappingProxyType({}),
 ) -> Cell:
     """One direction of a recurrent layer as Keras would start it, with biases that matter."""
     gates = GATES[kind] * hidden
@@ -190,6 +197,7 @@ def make_cell(
         np.ascontiguousarray(square.T, np.float32),
         rng.normal(size=gates, scale=0.1).astype(np.float32),
         rng.normal(size=gates, scale=0.1).astype(np.float32) if after else None,
+        **functions,
     )
 
 
@@ -206,15 +214,19 @@ def make_network(
     merge: Any = "concat",
     reset_after: bool = True,
     function: Any = "linear",
+    cell_functions: Mapping[str, Any] = MappingProxyType({}),
     seed: int = 0,
 ) -> Network:
-    """A network with random weights; `head`: final, max, mean, last, attention, or tokens."""
+    """A network with random weights; `head`: final, max, mean, last, attention, or tokens;
+    `cell_functions` has a cell's `gate_function` and `function`."""
     rng = np.random.default_rng(seed)
     features = embedding
     made: list[Layer] = []
     for number in range(layers):
         cells = [
-            make_cell(rng, kind, features, hidden, reset_after=reset_after)
+            make_cell(
+                *(rng, kind, features, hidden), reset_after=reset_after, functions=cell_functions
+            )
             for _ in range(2 if bidirectional else 1)
         ]
         sequences = number < layers - 1 or head != "final"
@@ -339,6 +351,7 @@ class Make(NamedTuple):
     bert: Callable[..., TrainedModel] = make_bert
     network: Callable[..., Network] = make_network
     dataset: Callable[..., Dataset] = make_dataset
+    manifest: Callable[..., ModelManifest] = make_manifest
     export: Callable[..., bytes] = export
 
 

@@ -2,24 +2,39 @@
 
 Embedding, then layers in order. What flows between them is a sequence [n, features] until a layer
 turns it into a vector [features]; n is the real length of the text. Nothing of a framework is in
-it: arrays are float32, gates are in Keras' order (LSTM i, f, c, o; GRU z, r, h), linear weights
-are [in, out], and everything that acts only while training (dropout, noise) is gone.
+it: arrays are float32, gates are in Keras' order (LSTM i, f, c, o; GRU z, r, h; a simple RNN has
+one), linear weights are [in, out], and everything that acts only while training (dropout, noise)
+is gone.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from edgeseq.errors import CheckpointError
 from edgeseq_converters.models.arrays import FloatArray
 
-Kind = Literal["lstm", "gru"]
+Kind = Literal["lstm", "gru", "rnn"]
 Merge = Literal["concat", "sum", "mul", "ave"]
-Function = Literal["linear", "relu", "tanh", "sigmoid", "softmax"]
-GATES: dict[Kind, int] = {"lstm": 4, "gru": 3}
+ElementFunction = Literal[
+    "linear", "relu", "tanh", "sigmoid", "hard_sigmoid_fifth", "hard_sigmoid_sixth", "softsign"
+]
+"""Of one element x. The hard sigmoids are straight lines cut off at 0 and 1: x/5 + 1/2 (Keras
+before 3), x/6 + 1/2 (Keras 3, PyTorch). Softsign is x / (1 + |x|)."""
+Function = Literal[ElementFunction, "softmax"]
+GATES: dict[Kind, int] = {"lstm": 4, "gru": 3, "rnn": 1}
+NAMES: dict[Kind, str] = {"lstm": "LSTM", "gru": "GRU", "rnn": "simple RNN"}
+HARD_SIGMOID_SLOPES: dict[ElementFunction, float] = {
+    "hard_sigmoid_fifth": 1 / 5,
+    "hard_sigmoid_sixth": 1 / 6,
+}
+_OPENING = ("sigmoid", *HARD_SIGMOID_SLOPES)
+"""The functions whose values lie in 0..1."""
+_BOUNDED = ("tanh", "softsign", *_OPENING)
+"""Those whose values lie in −1..1."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +59,16 @@ class Embedding:
 
 @dataclass(frozen=True)
 class Cell:
-    """One direction of a recurrent layer; g = 4 gates (LSTM) or 3 (GRU).
+    """One direction of a recurrent layer; g = 4 gates (LSTM), 3 (GRU) or 1 (simple RNN).
 
     `kernel` [in, g·H], `recurrent_kernel` [H, g·H], `bias` [g·H]. A GRU with `recurrent_bias`
     [3·H] applies the reset gate after the recurrent product (Keras' `reset_after=True` and
     PyTorch); with None before it (Cho et al. 2014). An LSTM has none: its two biases are one sum.
+    A simple RNN, h = f(x·W + h·U + b) (Elman 1990), has none either.
+
+    `gate_function` is the function of the gates that let through (LSTM i, f, o; GRU z, r; Keras'
+    `recurrent_activation`), `function` that of the candidate and of an LSTM's output (Keras'
+    `activation`).
     """
 
     kind: Kind
@@ -56,6 +76,28 @@ class Cell:
     recurrent_kernel: FloatArray
     bias: FloatArray
     recurrent_bias: FloatArray | None = None
+    gate_function: ElementFunction = "sigmoid"
+    function: ElementFunction = "tanh"
+
+    @property
+    def is_published(self) -> bool:
+        """Whether the functions are those of the papers: a sigmoid and a tanh."""
+        return (self.gate_function, self.function) == ("sigmoid", "tanh")
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether its hidden states lie in −1..1, whatever it reads."""
+        # A GRU's state is a mean of candidates only under weights of 0..1.
+        gates = _OPENING if self.kind == "gru" else _BOUNDED
+        has_gates = self.kind != "rnn"
+        return self.function in _BOUNDED and (not has_gates or self.gate_function in gates)
+
+    @property
+    def form(self) -> tuple[object, ...]:
+        """What two directions that run side by side must have in common."""
+        has_recurrent_bias = self.recurrent_bias is not None
+        functions = (self.gate_function, self.function)
+        return (self.kind, self.hidden_size, has_recurrent_bias, *functions)
 
     @property
     def inputs(self) -> int:
@@ -68,7 +110,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Recurrent:
-    """A (bi)directional LSTM or GRU layer over a sequence, from a zero state.
+    """A (bi)directional LSTM, GRU or simple RNN layer over a sequence, from a zero state.
 
     With `sequences` it gives [n, features], the backward direction's states put back in the
     text's order; without, the vector of the forward state after the last token and the backward
@@ -234,6 +276,7 @@ def _after(network: Network, layer: Layer, features: int, sequence: bool) -> tup
         raise CheckpointError(
             f"layer {layer.name} needs a sequence and gets one vector a text", where=network.name
         )
+    _known(network, layer)
     if isinstance(layer, Recurrent):
         for cell in layer.cells:
             hidden, gates = layer.forward.hidden_size, GATES[cell.kind] * cell.hidden_size
@@ -242,6 +285,13 @@ def _after(network: Network, layer: Layer, features: int, sequence: bool) -> tup
             fits(cell.bias, gates)
             if cell.recurrent_bias is not None:
                 fits(cell.recurrent_bias, gates)
+        if len({cell.form for cell in layer.cells}) > 1:
+            raise CheckpointError(
+                f"layer {layer.name} has two directions that differ in more than their weights",
+                where=network.name,
+                found=" and ".join(str(cell.form) for cell in layer.cells),
+                expected="cells of one kind, with the same functions",
+            )
         return layer.features, layer.sequences
     if isinstance(layer, Dense):
         fits(layer.kernel, features, layer.bias.size)
@@ -258,6 +308,26 @@ def _after(network: Network, layer: Layer, features: int, sequence: bool) -> tup
     if isinstance(layer, MarkedPool):
         features = marked_features(features, len(layer.marks))
     return features, sequence and isinstance(layer, Activation)
+
+
+def _known(network: Network, layer: Layer) -> None:
+    """Refuses a kind of cell or a function that there is none of."""
+    elements = get_args(ElementFunction)
+    choices: list[tuple[str, tuple[str, ...]]] = []
+    if isinstance(layer, Recurrent):
+        for cell in layer.cells:
+            choices.append((cell.kind, tuple(GATES)))
+            choices += [(cell.gate_function, elements), (cell.function, elements)]
+    elif isinstance(layer, Dense | Activation):
+        choices.append((layer.function, (*elements, "softmax")))
+    for found, known in choices:
+        if found not in known:
+            raise CheckpointError(
+                f"layer {layer.name} has an unknown function or kind of cell",
+                where=network.name,
+                found=found,
+                expected=", ".join(known),
+            )
 
 
 def marked_features(features: int, marks: int) -> int:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.network import (
+    HARD_SIGMOID_SLOPES,
     Activation,
     AttentionPool,
     Cell,
@@ -99,7 +100,7 @@ def _run(network: Network, ids: npt.NDArray[np.int64], observe: Observe) -> Floa
 
 
 def _recurrent(layer: Recurrent, inputs: FloatArray, observe: Observe) -> FloatArray:
-    run = {"lstm": _lstm, "gru": _gru}[layer.forward.kind]
+    run = {"lstm": _lstm, "gru": _gru, "rnn": _rnn}[layer.forward.kind]
     states = [run(layer.forward, inputs, f"{layer.name}/forward", observe)]
     if layer.backward is not None:
         backward = run(layer.backward, inputs[:, ::-1], f"{layer.name}/backward", observe)
@@ -128,9 +129,11 @@ def _lstm(cell: Cell, inputs: FloatArray, name: str, observe: Observe) -> FloatA
     c = np.zeros((batch, cell.hidden_size), np.float32)
     for t in range(steps):
         gates = projected[:, t] + states[:, t] @ cell.recurrent_kernel
-        i, f, g, o = np.split(gates, 4, axis=-1)
-        c = np.asarray(sigmoid(f) * c + sigmoid(i) * np.tanh(g), np.float32)
-        states[:, t + 1] = sigmoid(o) * np.tanh(c)
+        opened = apply(cell.gate_function, gates)
+        i, f, _, o = np.split(opened, 4, axis=-1)
+        g = np.split(gates, 4, axis=-1)[2]
+        c = np.asarray(f * c + i * apply(cell.function, g), np.float32)
+        states[:, t + 1] = np.asarray(o) * apply(cell.function, c)
         observe(f"{name}/gates", np.asarray(gates, np.float32))
         observe(f"{name}/cell", c)
     observe(f"{name}/projected", projected)
@@ -139,7 +142,7 @@ def _lstm(cell: Cell, inputs: FloatArray, name: str, observe: Observe) -> FloatA
 
 
 def _gru(cell: Cell, inputs: FloatArray, name: str, observe: Observe) -> FloatArray:
-    """The same for a GRU (Cho et al. 2014): h = z·h + (1 − z)·tanh(…), with the reset gate before
+    """The same for a GRU (Cho et al. 2014): h = z·h + (1 − z)·f(…), with the reset gate before
     the recurrent product, or after it when there is a recurrent bias."""
     batch, steps, _ = inputs.shape
     size = cell.hidden_size
@@ -150,15 +153,30 @@ def _gru(cell: Cell, inputs: FloatArray, name: str, observe: Observe) -> FloatAr
         x_z, x_r, x_h = np.split(projected[:, t], 3, axis=-1)
         if cell.recurrent_bias is not None:
             h_z, h_r, h_h = np.split(h @ cell.recurrent_kernel + cell.recurrent_bias, 3, axis=-1)
-            z, r = sigmoid(x_z + h_z), sigmoid(x_r + h_r)
-            candidate = np.tanh(np.asarray(x_h + r * h_h, np.float32))
+            z, r = apply(cell.gate_function, x_z + h_z), apply(cell.gate_function, x_r + h_r)
+            candidate = apply(cell.function, np.asarray(x_h + r * h_h, np.float32))
         else:
             h_z, h_r = np.split(h @ cell.recurrent_kernel[:, : 2 * size], 2, axis=-1)
-            z, r = sigmoid(x_z + h_z), sigmoid(x_r + h_r)
+            z, r = apply(cell.gate_function, x_z + h_z), apply(cell.gate_function, x_r + h_r)
             reset = np.asarray(r * h, np.float32)
             observe(f"{name}/reset", reset)
-            candidate = np.tanh(x_h + reset @ cell.recurrent_kernel[:, 2 * size :])
+            sums = x_h + reset @ cell.recurrent_kernel[:, 2 * size :]
+            candidate = apply(cell.function, np.asarray(sums, np.float32))
         states[:, t + 1] = z * h + (1 - z) * candidate
+    observe(f"{name}/projected", projected)
+    observe(f"{name}/hidden", states)
+    return states
+
+
+def _rnn(cell: Cell, inputs: FloatArray, name: str, observe: Observe) -> FloatArray:
+    """The same for a simple RNN (Elman 1990): h = f(x·W + b + h·U)."""
+    batch, steps, _ = inputs.shape
+    projected = inputs @ cell.kernel + cell.bias
+    states = np.zeros((batch, steps + 1, cell.hidden_size), np.float32)
+    for t in range(steps):
+        gates = np.asarray(projected[:, t] + states[:, t] @ cell.recurrent_kernel, np.float32)
+        states[:, t + 1] = apply(cell.function, gates)
+        observe(f"{name}/gates", gates)
     observe(f"{name}/projected", projected)
     observe(f"{name}/hidden", states)
     return states
@@ -184,16 +202,21 @@ def marked(
     return np.asarray(np.concatenate([*rows, *products], axis=-1), np.float32)
 
 
-def apply(function: Function, values: FloatArray) -> FloatArray:
+def apply(function: Function, values: npt.NDArray[np.floating[Any]]) -> FloatArray:
     """The function by element; softmax over the last axis."""
     if function == "softmax":
         powers = np.exp(values - values.max(axis=-1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
     if function == "relu":
-        return np.maximum(values, np.float32(0))
+        return np.asarray(np.maximum(values, np.float32(0)), np.float32)
     if function == "tanh":
-        return np.tanh(values)
-    return sigmoid(values) if function == "sigmoid" else values
+        return np.asarray(np.tanh(values), np.float32)
+    if function == "softsign":
+        return np.asarray(values / (1 + np.abs(values)), np.float32)
+    if function in HARD_SIGMOID_SLOPES:
+        line = np.float32(HARD_SIGMOID_SLOPES[function]) * values + np.float32(0.5)
+        return np.asarray(np.clip(line, np.float32(0), np.float32(1)), np.float32)
+    return sigmoid(values) if function == "sigmoid" else np.asarray(values, np.float32)
 
 
 def sigmoid(values: npt.NDArray[np.floating[Any]]) -> FloatArray:

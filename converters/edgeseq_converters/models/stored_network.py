@@ -39,6 +39,9 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
     "attention": ("function",),
     "activation": ("function",),
 }
+_CELL_FUNCTIONS = ("gate_function", "function")
+"""Options of a recurrent layer whose cells have other functions than the published ones."""
+_RECURRENT_OPTIONS = {"cell", "directions", "merge", "sequences", *_CELL_FUNCTIONS}
 _TABLE = "embedding.weight"
 _TIED = "tied"
 """An option of a dense layer: its kernel is the embedding's table, turned, and stored once."""
@@ -58,6 +61,8 @@ def network_to_folder(network: Network) -> tuple[NetworkConfig, dict[str, FloatA
                 "merge": layer.merge,
                 "sequences": "yes" if layer.sequences else "no",
             }
+            if not layer.forward.is_published:
+                options |= {name: getattr(layer.forward, name) for name in _CELL_FUNCTIONS}
             for direction, cell in zip(("forward", "backward"), layer.cells, strict=False):
                 arrays |= _arrays(cell, f"{index}.{direction}")
         else:
@@ -118,10 +123,16 @@ def _layer(arrays: dict[str, FloatArray], index: int, entry: NetworkLayer) -> La
             **{name: entry.options[name] for name in _OPTIONS.get(entry.kind, ())},
         )
         return layer
+    unknown = set(entry.options) - _RECURRENT_OPTIONS
+    if unknown:
+        raise KeyError(f"{entry.name}: unknown {', '.join(sorted(unknown))}")
     kind: Any = entry.options["cell"]
-    forward = Cell(kind, **arrays_of(f"{index}.forward"))
+    functions = {name: entry.options[name] for name in _CELL_FUNCTIONS if name in entry.options}
+    parts: dict[str, Any] = {**arrays_of(f"{index}.forward"), **functions}
+    forward = Cell(kind, **parts)
     layer = Recurrent(entry.name, forward, sequences=entry.options["sequences"] == "yes")
     if entry.options["directions"] == "2":
         merge: Any = entry.options["merge"]
-        layer = replace(layer, backward=Cell(kind, **arrays_of(f"{index}.backward")), merge=merge)
+        parts = {**arrays_of(f"{index}.backward"), **functions}
+        layer = replace(layer, backward=Cell(kind, **parts), merge=merge)
     return layer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from edgeseq_converters.convert.lower.dispatch import (
     recipes_of,
 )
 from edgeseq_converters.convert.recipes import RECIPES, get_recipe
-from edgeseq_converters.models.network import Dense, Network
+from edgeseq_converters.models.network import Dense, Function, Network
 from edgeseq_converters.models.reference_recurrent import answers
 
 STEPS = 12
@@ -49,13 +49,23 @@ def ask(content: bytes, folder: Path, texts: list[list[int]]) -> list[np.ndarray
     return [model.infer(text) for text in texts]
 
 
+CELL_FUNCTIONS: tuple[dict[str, str], ...] = (
+    {},
+    {"gate_function": "hard_sigmoid_fifth"},
+    {"gate_function": "hard_sigmoid_sixth", "function": "softsign"},
+    {"function": "relu"},
+    {"function": "linear", "gate_function": "hard_sigmoid_fifth"},
+    {"function": "sigmoid", "gate_function": "tanh"},
+)
+
+
 @st.composite
 def networks(draw: Any) -> dict[str, Any]:
     """Arguments of `make.network`, over all that a network may be."""
     bidirectional = draw(st.booleans())
     merges = ["concat", "sum", "mul", "ave"] if bidirectional else ["concat"]
     return {
-        "kind": draw(st.sampled_from(["lstm", "gru"])),
+        "kind": draw(st.sampled_from(["lstm", "gru", "rnn"])),
         "layers": draw(st.integers(1, 3)),
         "bidirectional": bidirectional,
         "hidden": draw(st.sampled_from([1, 2, 7, 16, 64, 256])),
@@ -64,7 +74,8 @@ def networks(draw: Any) -> dict[str, Any]:
         "mask_zero": draw(st.booleans()),
         "merge": draw(st.sampled_from(merges)),
         "reset_after": draw(st.booleans()),
-        "function": draw(st.sampled_from(["linear", "softmax", "tanh", "sigmoid", "relu"])),
+        "function": draw(st.sampled_from(get_args(Function))),
+        "cell_functions": draw(st.sampled_from(CELL_FUNCTIONS)),
         "seed": draw(st.integers(0, 2**16)),
     }
 
@@ -81,7 +92,7 @@ def test_float32_is_the_network(
     lowering: str, options: dict[str, Any], make: Any, tmp_path: Path
 ) -> None:
     if lowering == "fused":
-        options = options | {"kind": "lstm"}
+        options = options | {"kind": "lstm", "cell_functions": {}}
     network = make.network(**options)
     content = lowered(network, lowering)
     texts = texts_for(network)
@@ -198,7 +209,7 @@ def test_large_cell_states_are_not_clipped(make: Any, tmp_path: Path) -> None:
     "case",
     [
         ({"kind": "gru"}, "fused", "float32", {}, "layer gru.0 is a GRU"),
-        ({"kind": "gru"}, "loop", "static_wi8_ai8", {}, "layer gru.0 is a GRU"),
+        ({"kind": "gru"}, "loop", "static_wi8_ai8", {}, "layer gru.0 is not an LSTM"),
         ({"bidirectional": True}, "loop", "float32", {"streaming": True}, "layer lstm.0, which"),
         ({"head": "max"}, "loop", "float32", {"streaming": True}, "layer pool, which needs"),
         ({}, "fused", "float32", {"streaming": True}, "only a lowering that is a loop streams"),

@@ -17,7 +17,7 @@ from edgeseq_converters.convert.tflite.quantization import Quantization
 from edgeseq_converters.convert.tflite.stored_model import Dtype
 
 Pair = Literal["ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM"]
-Unary = Literal["LOGISTIC", "TANH", "RELU"]
+Unary = Literal["LOGISTIC", "TANH", "RELU", "RELU6", "ABS"]
 
 _BY_TYPE: dict[str, dict[Dtype, int]] = {
     "ADD": {"int8": 2, "int16": 3},

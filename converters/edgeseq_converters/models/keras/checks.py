@@ -21,8 +21,8 @@ def unknown(layer: KerasLayer) -> CheckpointError:
         )
     return layer.refuse(
         "cannot be converted",
-        expected="Embedding, LSTM, GRU, Bidirectional, TimeDistributed, Dense, pooling over time, "
-        "BatchNormalization, activations, dropout",
+        expected="Embedding, LSTM, GRU, SimpleRNN, Bidirectional, TimeDistributed, Dense, pooling "
+        "over time, BatchNormalization, activations, dropout",
     )
 
 

@@ -22,7 +22,8 @@ _MAX_SHOWN = 160
 class KerasLayer:
     """One layer: its class, its own name, its configuration, and the layers it is applied to.
 
-    `keywords` are the call's, with a `KerasTensor` wherever another layer's output is given.
+    `keywords` are the call's, with a `KerasTensor` wherever another layer's output is given;
+    `keras_version` is the version that wrote the file, where the file says it.
     """
 
     where: str
@@ -32,6 +33,7 @@ class KerasLayer:
     inputs: tuple[str, ...] = ()
     constants: tuple[Any, ...] = ()
     keywords: Mapping[str, Any] = field(default_factory=dict)
+    keras_version: str | None = None
 
     def refuse(self, what: str, **details: Any) -> CheckpointError:
         """An error that names this layer; what a file says is cut to a line's length."""
@@ -64,7 +66,7 @@ class KerasLayer:
 
     def inner(self, key: str) -> KerasLayer:
         """The layer that a wrapper wraps."""
-        return _layer(self.where, self.config.get(key))
+        return _layer(self.where, self.config.get(key), self.keras_version)
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,13 @@ def parse_json(content: str | bytes, where: str) -> Mapping[str, Any]:
     return _mapping(value, where)
 
 
-def parse_model(config: Mapping[str, Any], where: str) -> KerasModel:
+def parse_model(
+    config: Mapping[str, Any], where: str, keras_version: str | None = None
+) -> KerasModel:
     """The layers of a Sequential or functional model.
 
+    `keras_version` is what the file around the configuration says of its writer; Keras 2's
+    `to_json` notes it in the configuration itself.
     Raises `CheckpointError` for a subclassed model, which has no description of its layers, for
     models in models, shared layers, several inputs or outputs, and custom layers.
     """
@@ -112,7 +118,9 @@ def parse_model(config: Mapping[str, Any], where: str) -> KerasModel:
     inside = config.get("config")
     # Keras before 2.2.3 wrote a Sequential model's layers without a name around them.
     inside = {"layers": inside} if isinstance(inside, list) else _mapping(inside, where)
-    layers = [_layer(where, entry) for entry in _list(inside.get("layers"), where)]
+    version = keras_version or config.get("keras_version")
+    version = version if isinstance(version, str) else None
+    layers = [_layer(where, entry, version) for entry in _list(inside.get("layers"), where)]
     name = str(inside.get("name", "network"))
     if not layers:
         raise CheckpointError("has no layers", where=where)
@@ -136,12 +144,12 @@ def parse_model(config: Mapping[str, Any], where: str) -> KerasModel:
     )
 
 
-def _layer(where: str, entry: Any) -> KerasLayer:
+def _layer(where: str, entry: Any, keras_version: str | None) -> KerasLayer:
     entry = _mapping(entry, where)
     config = _mapping(entry.get("config"), where)
     class_name = str(entry.get("class_name"))
     name = str(entry.get("name") or config.get("name") or class_name)
-    layer = KerasLayer(where, class_name, name, config)
+    layer = KerasLayer(where, class_name, name, config, keras_version=keras_version)
     module = entry.get("module")
     registered = entry.get("registered_name")
     is_custom = module is not None and str(module).split(".")[0] not in _BUILT_IN

@@ -16,7 +16,7 @@ from edgeseq_converters.models.keras.weights import KerasFileWeights, LegacyWeig
 from edgeseq_converters.models.network import Network
 from edgeseq_converters.models.zip_archive import Archive
 
-_CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
+_CONFIG, _WEIGHTS, _METADATA = "config.json", "model.weights.h5", "metadata.json"
 _SAVE_WHOLE = "save the whole model: model.save('model.keras')"
 
 
@@ -27,7 +27,11 @@ def read_keras(path: Path) -> Network:
     """
     with Archive(path) as archive:
         config = parse_json(archive.text(_CONFIG), f"{path}: {_CONFIG}")
-        model = parse_model(config, str(path))
+        version = None
+        if archive.holds(_METADATA):
+            metadata = parse_json(archive.text(_METADATA), f"{path}: {_METADATA}")
+            version = metadata.get("keras_version")
+        model = parse_model(config, str(path), version)
         if not archive.holds(_WEIGHTS):
             raise CheckpointError(
                 f"has no {_WEIGHTS}", where=path, fix="save it again, in one piece (no shards)"
@@ -49,5 +53,6 @@ def read_h5(path: Path) -> Network:
             raise CheckpointError(
                 "holds weights without a description of the layers", where=path, fix=_SAVE_WHOLE
             )
-        model = parse_model(parse_json("".join(config), str(path)), str(path))
+        version = "".join(file.texts("", "keras_version") or ()) or None
+        model = parse_model(parse_json("".join(config), str(path)), str(path), version)
         return network_of(model, LegacyWeights(file))

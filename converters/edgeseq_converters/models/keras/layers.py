@@ -7,19 +7,18 @@ is dropped; what changes the answer and the network cannot say is refused by nam
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast, get_args
 
 import numpy as np
 
 from edgeseq_converters.models.keras.checks import check_dtype, check_shape, unknown
 from edgeseq_converters.models.keras.config import KerasLayer
+from edgeseq_converters.models.keras.functions import function_of
 from edgeseq_converters.models.keras.recurrent import RECURRENT, recurrent_of
 from edgeseq_converters.models.keras.weights import KerasWeights, Slot
 from edgeseq_converters.models.network import (
     Activation,
     Dense,
     Embedding,
-    Function,
     Layer,
     Pool,
     Scale,
@@ -70,9 +69,7 @@ def dense_of(
     check_shape(layer, "kernel", kernel, None, units)
     bias = rest[0] if rest else np.zeros(units, np.float32)
     check_shape(layer, "bias", bias, units)
-    return Dense(
-        (owner or layer).name, kernel, bias, _function(layer, layer.config.get("activation"))
-    )
+    return Dense((owner or layer).name, kernel, bias, function_of(layer))
 
 
 def _time_distributed(layer: KerasLayer, weights: KerasWeights, sequence: bool) -> Layer | None:
@@ -85,13 +82,13 @@ def _time_distributed(layer: KerasLayer, weights: KerasWeights, sequence: bool) 
     if inner.class_name == "Dense":
         return dense_of(inner, weights, sequence, owner=layer)
     if inner.class_name == "Activation":
-        return Activation(layer.name, _function(inner, inner.config.get("activation")))
+        return Activation(layer.name, function_of(inner))
     raise layer.refuse(f"is around a layer of class {inner.class_name}", expected="Dense")
 
 
 def _activation(layer: KerasLayer, weights: KerasWeights, sequence: bool) -> Activation:
     del weights, sequence
-    return Activation(layer.name, _function(layer, layer.config.get("activation")))
+    return Activation(layer.name, function_of(layer))
 
 
 def _softmax(layer: KerasLayer, weights: KerasWeights, sequence: bool) -> Activation:
@@ -158,16 +155,6 @@ def _axis(layer: KerasLayer, key: str) -> object:
     """An axis, alone or as a list of one."""
     value = layer.config.get(key, -1)
     return value[0] if isinstance(value, list) and len(value) == 1 else value
-
-
-def _function(layer: KerasLayer, name: object) -> Function:
-    """One of the network's functions; Keras says None for linear."""
-    if name is None:
-        return "linear"
-    if not isinstance(name, str) or name not in get_args(Function):
-        expected = ", ".join(get_args(Function))
-        raise layer.refuse("has an unknown activation", found=name, expected=expected)
-    return cast(Function, name)
 
 
 _LAYER_READERS: dict[str, Callable[[KerasLayer, KerasWeights, bool], Layer | None]] = {

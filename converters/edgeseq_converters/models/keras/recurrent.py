@@ -1,24 +1,44 @@
-"""Keras' LSTM, GRU and Bidirectional as a `Recurrent` layer."""
+"""Keras' LSTM, GRU, SimpleRNN and Bidirectional as a `Recurrent` layer."""
 
 from __future__ import annotations
 
-from typing import cast, get_args
+import re
+from typing import Any, cast, get_args
 
 import numpy as np
 
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.keras.checks import check_dtype, check_shape, unknown
 from edgeseq_converters.models.keras.config import KerasLayer
+from edgeseq_converters.models.keras.functions import element_function_of
 from edgeseq_converters.models.keras.weights import KerasWeights, Slot
 from edgeseq_converters.models.network import GATES, Cell, Kind, Merge, Recurrent
 
-_KINDS: dict[str, Kind] = {"LSTM": "lstm", "GRU": "gru", "CuDNNLSTM": "lstm", "CuDNNGRU": "gru"}
+_KINDS: dict[str, Kind] = {
+    "LSTM": "lstm",
+    "GRU": "gru",
+    "SimpleRNN": "rnn",
+    "CuDNNLSTM": "lstm",
+    "CuDNNGRU": "gru",
+}
 RECURRENT = (*_KINDS, "Bidirectional")
 """The classes that `recurrent_of` reads."""
+_TRAINING_ONLY = re.compile(
+    r".*_(initializer|regularizer|constraint)|(recurrent_)?dropout|unit_forget_bias|seed|trainable"
+)
+_READ = (
+    *("name", "dtype", "units", "activation", "recurrent_activation", "use_bias", "reset_after"),
+    *("return_sequences", "return_state", "go_backwards", "time_major", "quantization_config"),
+)
+_WITHOUT_EFFECT = (
+    # How it is computed, what the framework keeps between calls, and shapes that the arrays have.
+    *("implementation", "unroll", "use_cudnn", "stateful", "zero_output_for_mask"),
+    *("batch_input_shape", "batch_shape", "input_shape", "input_dim", "input_length"),
+)
 
 
 def recurrent_of(layer: KerasLayer, weights: KerasWeights) -> Recurrent:
-    """An LSTM or GRU, in one direction or both."""
+    """An LSTM, GRU or SimpleRNN, in one direction or both."""
     if layer.class_name != "Bidirectional":
         cell = _cell(layer, layer, "", weights, backwards=False)
         return Recurrent(layer.name, cell, sequences=layer.flag("return_sequences"))
@@ -65,21 +85,18 @@ def _slots(layer: KerasLayer, part: str) -> list[Slot]:
 
 
 def _cell_of(layer: KerasLayer, arrays: list[FloatArray], *, backwards: bool) -> Cell:
-    """One direction's cell; an LSTM's or GRU's settings must be the published cell's."""
+    """One direction's cell."""
     kind = _KINDS.get(layer.class_name)
     if kind is None:
         raise unknown(layer)
     check_dtype(layer)
     cudnn = layer.class_name.startswith("CuDNN")
-    for key, value in (
-        () if cudnn else (("activation", "tanh"), ("recurrent_activation", "sigmoid"))
-    ):
-        if layer.config.get(key) != value:
-            raise layer.refuse(
-                f"has another {key} than the runtime's cell",
-                found=layer.config.get(key),
-                expected=value,
-            )
+    functions: dict[str, Any] = {}
+    if not cudnn:
+        functions["function"] = element_function_of(layer, "activation")
+    if not cudnn and kind != "rnn":
+        functions["gate_function"] = element_function_of(layer, "recurrent_activation")
+    _check_settings(layer)
     for key in ("return_state", "time_major"):
         if layer.flag(key):
             raise layer.refuse(f"has {key}=True, which a network of layers cannot say")
@@ -97,16 +114,21 @@ def _cell_of(layer: KerasLayer, arrays: list[FloatArray], *, backwards: bool) ->
         check_shape(layer, "bias", bias, 2 * gates * units)
         bias = bias.reshape(2, -1)
         bias = bias.sum(axis=0) if kind == "lstm" else bias
-    if kind == "lstm":
+    if kind != "gru" or not (cudnn or layer.flag("reset_after")):
         check_shape(layer, "bias", bias, gates * units)
-        return Cell(kind, kernel, recurrent, bias)
-    if not (cudnn or layer.flag("reset_after")):
-        check_shape(layer, "bias", bias, gates * units)
-        return Cell(kind, kernel, recurrent, bias)
+        return Cell(kind, kernel, recurrent, bias, **functions)
     if not rest:
-        return Cell(kind, kernel, recurrent, bias, np.zeros_like(bias))
+        return Cell(kind, kernel, recurrent, bias, np.zeros_like(bias), **functions)
     check_shape(layer, "bias", bias, 2, gates * units)
-    return Cell(kind, kernel, recurrent, bias[0], bias[1])
+    return Cell(kind, kernel, recurrent, bias[0], bias[1], **functions)
+
+
+def _check_settings(layer: KerasLayer) -> None:
+    """Refuses a setting that is not known: what it does to the answer cannot be known either."""
+    for key, value in layer.config.items():
+        known = key in _READ or key in _WITHOUT_EFFECT or _TRAINING_ONLY.fullmatch(key)
+        if not known and value not in (None, False):
+            raise layer.refuse("has an unknown setting", found=f"{key} = {value}")
 
 
 def _from_cudnn(kernel: FloatArray, gates: int) -> FloatArray:

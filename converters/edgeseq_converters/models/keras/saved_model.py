@@ -25,6 +25,8 @@ from edgeseq_converters.models.zip_archive import LIMIT_BYTES
 
 METADATA = "keras_metadata.pb"
 _CHECKPOINT = Path("variables") / "variables"
+_WRITER = "2"
+"""The version of Keras whose SavedModel holds `keras_metadata.pb`: Keras 3 writes no layers."""
 _METADATA_LIMIT_BYTES = 256 << 20
 
 
@@ -44,7 +46,7 @@ def read_saved_model(path: Path) -> Network:
     content = read_bytes(path / METADATA, error=CheckpointError, limit_bytes=_METADATA_LIMIT_BYTES)
     described = dict(_nodes(content, path / METADATA))
     root = parse_json(described.get("root", "{}"), str(path / METADATA))
-    model = parse_model(root, str(path))
+    model = parse_model(root, str(path), _WRITER)
     names = {
         str(parse_json(text, str(path / METADATA)).get("name")): node.removeprefix("root.")
         for node, text in described.items()

@@ -1,8 +1,9 @@
 """PyTorch's recurrent weights in a network's layout.
 
 torch.nn.LSTM keeps weights [gates·H, in] with the gates i, f, g, o and two biases that are added;
-torch.nn.GRU has r, z, n and applies the reset gate after the recurrent product (the formulas of
-both classes' documentation). A network has [in, gates·H], i, f, c, o and z, r, h.
+torch.nn.GRU has r, z, n and applies the reset gate after the recurrent product; torch.nn.RNN has
+one gate, two biases, and tanh or relu (the formulas of the classes' documentation). A network has
+[in, gates·H], i, f, c, o and z, r, h.
 """
 
 from __future__ import annotations
@@ -13,12 +14,22 @@ import numpy as np
 
 from edgeseq.errors import CheckpointError
 from edgeseq_converters.models.arrays import FloatArray
-from edgeseq_converters.models.network import GATES, Cell, Dense, Function, Kind, Recurrent
+from edgeseq_converters.models.network import (
+    GATES,
+    Cell,
+    Dense,
+    ElementFunction,
+    Function,
+    Kind,
+    Recurrent,
+)
 
 
-def cell_of(kind: Kind, arrays: Sequence[FloatArray], where: str) -> Cell:
+def cell_of(
+    kind: Kind, arrays: Sequence[FloatArray], where: str, function: ElementFunction = "tanh"
+) -> Cell:
     """One direction of one layer: weight_ih [g·H, in], weight_hh [g·H, H] and, unless `bias=False`,
-    bias_ih [g·H] and bias_hh [g·H].
+    bias_ih [g·H] and bias_hh [g·H]. `function` is an RNN's `nonlinearity`.
 
     Raises `CheckpointError` when the shapes do not fit each other (`where` names the layer), as
     with `proj_size`.
@@ -35,17 +46,22 @@ def cell_of(kind: Kind, arrays: Sequence[FloatArray], where: str) -> Cell:
     kernel, recurrent, bias_ih, bias_hh = (
         _in_order(kind, np.ascontiguousarray(array.T)) for array in (*arrays[:2], *biases)
     )
-    if kind == "lstm":
-        return Cell(kind, kernel, recurrent, bias_ih + bias_hh)
+    if kind != "gru":
+        return Cell(kind, kernel, recurrent, bias_ih + bias_hh, function=function)
     return Cell(kind, kernel, recurrent, bias_ih, bias_hh)
 
 
 def recurrent_layers(
-    kind: Kind, cells: Sequence[Sequence[FloatArray]], *, bidirectional: bool, name: str
+    kind: Kind,
+    cells: Sequence[Sequence[FloatArray]],
+    *,
+    bidirectional: bool,
+    name: str,
+    function: ElementFunction = "tanh",
 ) -> tuple[Recurrent, ...]:
     """A stack `{name}.0`, `{name}.1`, … of layers that give sequences, forward before backward."""
     step = 2 if bidirectional else 1
-    cells_of_layer = [cell_of(kind, arrays, name) for arrays in cells]
+    cells_of_layer = [cell_of(kind, arrays, name, function) for arrays in cells]
     return tuple(
         Recurrent(
             name=f"{name}.{number // step}",
@@ -72,7 +88,7 @@ def dense_of(
 
 def _in_order(kind: Kind, array: FloatArray) -> FloatArray:
     """Gates on the last axis: r, z, n become z, r, h."""
-    if kind == "lstm":
+    if kind != "gru":
         return array
     reset, update, new = np.split(array, 3, axis=-1)
     return np.concatenate([update, reset, new], axis=-1)
@@ -80,7 +96,7 @@ def _in_order(kind: Kind, array: FloatArray) -> FloatArray:
 
 def _shapes(arrays: Sequence[FloatArray], where: str) -> CheckpointError:
     return CheckpointError(
-        "weights are not those of a plain LSTM or GRU",
+        "weights are not those of a plain LSTM, GRU or RNN",
         where=where,
         found=", ".join(str(list(array.shape)) for array in arrays),
         expected="[gates·H, in], [gates·H, H] and two biases or none",

@@ -4,7 +4,7 @@
     [embedding]
     weight = "embedding.weight"       # the array's name in the state dict
     [[layer]]
-    kind = "lstm"                     # or "gru"; layers and directions are counted
+    kind = "lstm"                     # or "gru", "rnn"; layers and directions are counted
     prefix = "lstm"
     [[layer]]
     kind = "pool"
@@ -61,6 +61,15 @@ class GruPart(_Part, frozen=True, tag="gru"):
     bidirectional: bool | None = None
 
 
+class RnnPart(_Part, frozen=True, tag="rnn"):
+    """nn.RNN, like `LstmPart`; its weights do not say the `nonlinearity`."""
+
+    prefix: str
+    nonlinearity: Literal["tanh", "relu"]
+    layers: int | None = None
+    bidirectional: bool | None = None
+
+
 class PoolPart(_Part, frozen=True, tag="pool"):
     """`last`: the last layer's h_n, its directions joined; `last-token`: `out[:, -1]`, where the
     backward direction has read one token only; `max` and `mean` over the tokens."""
@@ -96,7 +105,8 @@ class ActivationPart(_Part, frozen=True, tag="activation"):
     activation: Function
 
 
-Part = LstmPart | GruPart | PoolPart | LinearPart | BatchNormPart | AttentionPart | ActivationPart
+RecurrentPart = LstmPart | GruPart | RnnPart
+Part = RecurrentPart | PoolPart | LinearPart | BatchNormPart | AttentionPart | ActivationPart
 
 
 class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -41,10 +41,10 @@ def embed(tensors: Tensors, node: Node) -> LayerOutput:
 
 
 def recurrent(tensors: Tensors, node: Node, kind: Kind) -> tuple[object, ...]:
-    """An LSTM's or GRU's states of each token, and h_n."""
+    """The states of each token of an LSTM, GRU or RNN, and h_n."""
     arguments = node.arguments
     flow = tensors.flow(node, "input")
-    if node.target not in ("lstm.input", "gru.input") or not arguments.get("batch_first"):
+    if node.target.rpartition(".")[2] != "input" or not arguments.get("batch_first"):
         raise node.refuse("does not have the texts first", fix="set batch_first=True")
     layers, both = int(arguments["num_layers"]), bool(arguments["bidirectional"])
     if arguments.get("train") and arguments.get("dropout") and layers > 1:
@@ -66,7 +66,13 @@ def recurrent(tensors: Tensors, node: Node, kind: Kind) -> tuple[object, ...]:
     cells = [
         arrays[start : start + per_direction] for start in range(0, len(arrays), per_direction)
     ]
-    stack = recurrent_layers(kind, cells, bidirectional=both, name=tensors.named(kind))
+    stack = recurrent_layers(
+        kind,
+        cells,
+        bidirectional=both,
+        name=tensors.named(kind),
+        function="relu" if node.target.startswith("rnn_relu") else "tanh",
+    )
     after = LayerOutput((*flow.layers, *stack))
     return after, LastStates(after, directions)
 

@@ -6,6 +6,7 @@ An operation whose meaning is not known here is refused by name.
 
 from __future__ import annotations
 
+from edgeseq_converters.models.network import Kind
 from edgeseq_converters.models.torch.layers import (
     Operation,
     convert_ids,
@@ -42,8 +43,8 @@ from edgeseq_converters.models.torch.values import Node
 def apply(node: Node, tensors: Tensors) -> tuple[object, ...]:
     """What the operation's outputs mean; `CheckpointError` naming one that cannot be converted."""
     operation = node.target.partition(".")[0]
-    if operation in ("lstm", "gru"):
-        return recurrent(tensors, node, "lstm" if operation == "lstm" else "gru")
+    if operation in _CELLS:
+        return recurrent(tensors, node, _CELLS[operation])
     handler = _HANDLERS.get(operation)
     if handler is None:
         fix = "leave it out of the module" if "log_softmax" in operation else None
@@ -54,6 +55,7 @@ def apply(node: Node, tensors: Tensors) -> tuple[object, ...]:
     return (handler(tensors, node),)
 
 
+_CELLS: dict[str, Kind] = {"lstm": "lstm", "gru": "gru", "rnn_tanh": "rnn", "rnn_relu": "rnn"}
 _HANDLERS: dict[str, Operation] = {
     "embedding": embed,
     "zeros": zeros,
@@ -69,6 +71,7 @@ _HANDLERS: dict[str, Operation] = {
     "relu": function_of("relu"),
     "tanh": function_of("tanh"),
     "sigmoid": function_of("sigmoid"),
+    "hardsigmoid": function_of("hard_sigmoid_sixth"),
     "relu_": in_place(function_of("relu")),
     "tanh_": in_place(function_of("tanh")),
     "sigmoid_": in_place(function_of("sigmoid")),

@@ -26,10 +26,11 @@ from edgeseq_converters.models.torch.description import (
     AttentionPart,
     BatchNormPart,
     Description,
-    GruPart,
     LinearPart,
     LstmPart,
     PoolPart,
+    RecurrentPart,
+    RnnPart,
     read_description,
 )
 from edgeseq_converters.models.torch.files import read_arrays
@@ -80,7 +81,7 @@ class _Reader:
         for number, described in enumerate(self._described.layer):
             if isinstance(described, PoolPart):
                 self._pool(described, layers, number)
-            elif isinstance(described, LstmPart | GruPart):
+            elif isinstance(described, RecurrentPart):
                 layers += self._recurrent(described)
             elif isinstance(described, LinearPart):
                 linear = self._linear(described.prefix)
@@ -118,7 +119,7 @@ class _Reader:
         self._used.add(name)
         return self._state[name]
 
-    def _recurrent(self, part: LstmPart | GruPart) -> tuple[Recurrent, ...]:
+    def _recurrent(self, part: RecurrentPart) -> tuple[Recurrent, ...]:
         prefix = part.prefix
         if f"{prefix}.weight_hr_l0" in self._state:
             raise CheckpointError(
@@ -146,6 +147,11 @@ class _Reader:
             for number in range(count)
             for end in (("", "_reverse") if both else ("",))
         ]
+        if isinstance(part, RnnPart):
+            function = part.nonlinearity
+            return recurrent_layers(
+                "rnn", cells, bidirectional=both, name=prefix, function=function
+            )
         kind: Kind = "lstm" if isinstance(part, LstmPart) else "gru"
         return recurrent_layers(kind, cells, bidirectional=both, name=prefix)
 

@@ -31,6 +31,9 @@ from edgeseq_converters.models.network import Cell, Dense, Network, Recurrent
 GATE_LIMIT = 8.0
 """σ(8) = 0.9997 and tanh saturates earlier: a gate's input beyond it changes nothing."""
 
+DENSE_FUNCTIONS = ("linear", "relu", "tanh", "sigmoid", "softmax")
+"""The functions that a dense layer has in integers."""
+
 
 @dataclass(frozen=True)
 class Integers:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from edgeseq.errors import ConversionError
-from edgeseq_converters.convert.lower.recurrent import emitted, fused, layers
+from edgeseq_converters.convert.lower.recurrent import emitted, fused, integer, layers
 from edgeseq_converters.convert.lower.recurrent.integer import Integers
 from edgeseq_converters.convert.lower.recurrent.layers import Flow
 from edgeseq_converters.convert.lower.recurrent.loop import (
@@ -73,10 +73,12 @@ def check(network: Network, lowering: str, dtype: str, *, streaming: bool) -> No
         refuse(network.layers[0].name, "is between the embedding and the recurrent layers")
     for layer in network.layers:
         if isinstance(layer, Recurrent):
-            if layer.forward.kind != "lstm":
-                refuse(layer.name, "is a GRU")
+            if layer.forward.kind != "lstm" or not layer.forward.is_published:
+                refuse(layer.name, "is not an LSTM with sigmoid and tanh")
             if layer.backward is not None and layer.merge != "concat":
                 refuse(layer.name, f"merges its directions by {layer.merge}")
+        elif isinstance(layer, Dense) and layer.function not in integer.DENSE_FUNCTIONS:
+            refuse(layer.name, f"has the function {layer.function}")
         elif isinstance(layer, Scale):
             refuse(layer.name, "is a batch normalization that was not folded into its neighbour")
         elif isinstance(layer, Activation) and layer is not network.layers[-1]:

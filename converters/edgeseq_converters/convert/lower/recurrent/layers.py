@@ -12,6 +12,7 @@ from edgeseq_converters.convert.tflite import operators as op
 from edgeseq_converters.convert.tflite.model import GraphTensor
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.network import (
+    HARD_SIGMOID_SLOPES,
     Activation,
     AttentionPool,
     Dense,
@@ -24,6 +25,7 @@ from edgeseq_converters.models.network import (
 
 MASKED = np.float32(-1e9)
 """Added to the scores of padding before a softmax."""
+_UNARY: dict[Function, op.Unary] = {"relu": "RELU", "tanh": "TANH", "sigmoid": "LOGISTIC"}
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,23 @@ def function(x: GraphTensor, name: Function) -> GraphTensor:
         return x
     if name == "softmax":
         return op.softmax(x)
-    return op.unary({"relu": "RELU", "tanh": "TANH", "sigmoid": "LOGISTIC"}[name], x)  # type: ignore[arg-type]
+    if name == "softsign":
+        one = x.graph.constant("one", np.ones(1, np.float32))
+        return op.elementwise("DIV", x, op.add(op.unary("ABS", x), one))
+    if name in HARD_SIGMOID_SLOPES:
+        return _hard_sigmoid(x, HARD_SIGMOID_SLOPES[name])
+    return op.unary(_UNARY[name], x)
+
+
+def _hard_sigmoid(x: GraphTensor, slope: float) -> GraphTensor:
+    """slope·x + 1/2 within 0..1, as relu6(6·slope·x + 3)/6: there is an operator that cuts off at
+    6 and runs inside XNNPACK."""
+
+    def number(value: float) -> GraphTensor:
+        return x.graph.constant("number", np.asarray([value], np.float32))
+
+    stretched = x if slope == 1 / 6 else op.multiply(x, number(6 * slope))
+    return op.multiply(op.unary("RELU6", op.add(stretched, number(3))), number(1 / 6))
 
 
 def pool(layer: Pool, flow: Flow) -> GraphTensor:

@@ -129,24 +129,23 @@ def _advance(
     """The new states of one layer. `given` is the projected input at the bottom and the state of
     the layer below above it."""
     hidden, weights = state[f"h{number}"], group.weights
-    if layer.forward.kind == "lstm":
+    cell = layer.forward
+    if cell.kind != "gru":
         if number == 0:
             gates = op.add(step_input, _recurrent_products(group, layer, hidden))
         else:
-            cell = layer.forward
             both = np.concatenate([cell.kernel, cell.recurrent_kernel])
             joined = op.concatenate([step_input, hidden], 1)
             gates = weights.product(joined, f"{layer.name}/both", both, cell.bias)
-        h, c = cells.lstm(gates, state[f"c{number}"])
-        return {f"h{number}": h, f"c{number}": c}
+        names = state_names(layer, number)
+        return dict(zip(names, cells.advance(gates, state[names[-1]], cell), strict=False))
     if number > 0:
-        cell = layer.forward
         step_input = weights.product(step_input, f"{layer.name}/kernel", cell.kernel, cell.bias)
 
     def product(state: GraphTensor, begin: int, end: int) -> GraphTensor:
         return _recurrent_products(group, layer, state, begin, end)
 
-    return {f"h{number}": cells.gru(step_input, hidden, product, layer.forward)}
+    return {f"h{number}": cells.gru(step_input, hidden, product, cell)}
 
 
 def _recurrent_products(
@@ -183,8 +182,10 @@ def initial_accumulator(group: LoopGroup, projected: GraphTensor) -> State:
     if group.collect == "marks":
         start = np.zeros((group.directions, len(group.marks), size), np.float32)
         return {"picked": projected.graph.constant("picked", start)}
-    # A state lies in −1..1, so −1 is at or below every one of them.
-    lowest = -1.0 if group.collect == "max" else 0.0
+    lowest = 0.0
+    if group.collect == "max":
+        # A bounded state lies in −1..1, so −1 is at or below every one of them.
+        lowest = -1.0 if group.top.forward.is_bounded else float(np.finfo(np.float32).min)
     start = np.full((group.directions, size), lowest, np.float32)
     return {"pooled": projected.graph.constant("pooled", start)}
 

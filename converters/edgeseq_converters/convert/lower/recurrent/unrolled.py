@@ -14,7 +14,7 @@ from edgeseq_converters.convert.lower.recurrent.layers import Flow
 from edgeseq_converters.convert.lower.recurrent.loop import LoopGroup
 from edgeseq_converters.convert.tflite import operators as op
 from edgeseq_converters.convert.tflite.model import GraphTensor
-from edgeseq_converters.models.network import Cell, Recurrent
+from edgeseq_converters.models.network import GATES, Cell, Recurrent
 
 
 def run(group: LoopGroup, flow: Flow) -> GraphTensor:
@@ -43,10 +43,10 @@ def _steps(group: LoopGroup, name: str, cell: Cell, values: GraphTensor) -> Grap
     state, states = hidden, []
     step_inputs = [projected] if steps == 1 else op.split(projected, steps, 0)
     for row in step_inputs:
-        if cell.kind == "lstm":
-            gates = op.add(row, product(hidden, 0, 4 * cell.hidden_size))
-            hidden, state = cells.lstm(gates, state)
-        else:
+        if cell.kind == "gru":
             hidden = cells.gru(row, hidden, product, cell)
+        else:
+            gates = op.add(row, product(hidden, 0, GATES[cell.kind] * cell.hidden_size))
+            hidden, state = cells.advance(gates, state, cell)
         states.append(hidden)
     return op.concatenate(states, 0)

@@ -21,6 +21,7 @@ from edgeseq_converters.convert.quantize.weights import WeightFormat
 from edgeseq_converters.convert.tflite import operators as op
 from edgeseq_converters.convert.tflite.model import Graph, GraphTensor, Writer
 from edgeseq_converters.models.network import (
+    NAMES,
     AttentionPool,
     Embedding,
     Layer,
@@ -239,9 +240,17 @@ def check(network: Network, lowering: Recurrence, *, steps: int | None, streamin
     if lowering == "projected":
         projected.bottom_of(network)
     for layer in network.layers if lowering == "fused" else ():
-        if isinstance(layer, Recurrent) and layer.forward.kind != "lstm":
-            what = "the lowering fused has LSTM layers only"
-            refuse(what, f"layer {layer.name} is a GRU", "choose --lowering loop")
+        if isinstance(layer, Recurrent):
+            cell = layer.forward
+            if cell.kind != "lstm":
+                what = "the lowering fused has LSTM layers only"
+                refuse(
+                    what, f"layer {layer.name} is a {NAMES[cell.kind]}", "choose --lowering loop"
+                )
+            if not cell.is_published:
+                what = "the lowering fused has LSTM layers with sigmoid and tanh only"
+                functions = f"{cell.gate_function} and {cell.function}"
+                refuse(what, f"layer {layer.name} has {functions}", "choose --lowering loop")
     if (lowering == "unrolled") != (steps is not None):
         refuse(
             "only the lowering unrolled has steps, and it needs their number",
