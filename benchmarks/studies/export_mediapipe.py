@@ -11,22 +11,20 @@ call. With `--browser` the same file also answers in Chromium, by npm's @mediapi
 from __future__ import annotations
 
 import argparse
-import queue
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 import edgeseq as es
-from edgeseq.errors import DeviceError
 from edgeseq.formats.archives import extract_members
 from edgeseq.formats.bundle import read_bundle
 from edgeseq.formats.drafts import temporary_folder
+from edgeseq.runtime.browser.collect import wait_for_result
 from edgeseq.runtime.browser.headless import headless_browser
 from edgeseq.runtime.browser.page_server import serve_page
 from edgeseq.runtime.mediapipe.classify import classify_texts
@@ -76,18 +74,22 @@ def classify_in_browser(model: Path, texts: Sequence[str]) -> npt.NDArray[np.flo
         (folder / "index.html").write_text(_PAGE, encoding="utf-8")
         replaced = {"texts.json": msgspec.json.encode(list(texts))}
         names = ("index.html", "model.tflite", *_FILES.values())
-        limits: dict[str, Any] = {"limit_bytes": 1 << 24, "accept": len}
         with (
-            serve_page(folder, names, replaced=replaced, **limits) as server,
-            headless_browser(server.address),
+            serve_page(
+                folder, names, replaced=replaced, read_result=_read_scores, limit_bytes=1 << 24
+            ) as server,
+            headless_browser(server.address) as browser,
         ):
-            try:
-                message = server.messages.get(timeout=_BROWSER_TIMEOUT_S)
-            except queue.Empty:
-                raise DeviceError("the page did not answer", where="Chromium") from None
-    if message.kind != "result":
-        raise DeviceError("the page failed", where="Chromium", found=message.content.decode())
-    return np.asarray(msgspec.json.decode(message.content))
+            return wait_for_result(server, first_s=_BROWSER_TIMEOUT_S, browser=browser)
+
+
+def _read_scores(content: bytes) -> npt.NDArray[np.float64]:
+    return np.asarray(msgspec.json.decode(content))
+
+
+def largest(errors: npt.NDArray[np.float64]) -> str:
+    """The largest error of the texts, in words where there is no text."""
+    return f"{errors.max():.2g}" if errors.size else "– (there are none)"
 
 
 def study(path: Path, *, browser: bool) -> None:
@@ -111,15 +113,15 @@ def study(path: Path, *, browser: bool) -> None:
     lines: tuple[str, ...] = (
         f"{bundle.manifest.name}, MediaPipe {answer.version}, {len(texts):,} test texts",
         f"  {differences.describe()}",
-        f"  largest difference on the others {errors[others].max():.2g}",
+        f"  largest difference on the others {largest(errors[others])}",
         f"  labels that differ: {labels_differ[others].sum()} of the others, "
         f"{labels_differ[those].sum()} of those that are read differently",
         f"  median call in MediaPipe {format_duration_ns(median(answer.latency_ns))}",
     )
     if in_browser is not None:
-        error = np.abs(in_browser - expected).max(axis=1)[others].max()
+        error = largest(np.abs(in_browser - expected).max(axis=1)[others])
         labels = (in_browser.argmax(axis=1) != expected.argmax(axis=1))[others].sum()
-        lines += (f"  in Chromium: largest difference {error:.2g}, {labels} labels differ",)
+        lines += (f"  in Chromium: largest difference {error}, {labels} labels differ",)
     sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 

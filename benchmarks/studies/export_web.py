@@ -33,20 +33,18 @@ def measure(export: ExportFolder) -> tuple[BrowserUpload, float]:
     """What the page sends, and the seconds from the start of the browser to the end."""
     template = read_json(export.path / "measure" / "result.json", ResultRecord)
     golden_texts = len(export.golden.examples)
-    uploads: list[BrowserUpload] = []
-
-    def accept(content: bytes) -> None:
-        uploads.append(read_upload(content, template, golden_texts=golden_texts))
-
     begin = time.monotonic()
     with (
         serve_export(
-            export.path, tuple(export.manifest.files), replaced={}, accept=accept
+            export.path,
+            tuple(export.manifest.files),
+            replaced={},
+            read_result=lambda content: read_upload(content, template, golden_texts=golden_texts),
         ) as server,
-        headless_browser(f"{server.address}?measure"),
+        headless_browser(f"{server.address}?measure") as browser,
     ):
-        wait_for_result(server)
-    return uploads[0], time.monotonic() - begin
+        upload = wait_for_result(server, browser=browser)
+    return upload, time.monotonic() - begin
 
 
 def figures(path: Path) -> dict[str, object]:

@@ -29,7 +29,7 @@ from edgeseq_benchmarks.devices.measure import (
     measure_on_all,
 )
 from edgeseq_benchmarks.devices.mediapipe.mediapipe_bench import check_mediapipe_settings
-from edgeseq_benchmarks.devices.web.browser_bench import LOOPBACK, WebPage, check_settings
+from edgeseq_benchmarks.devices.web.page import LOOPBACK, WebPage, check_settings
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -21,7 +21,7 @@ from edgeseq_benchmarks.devices.mediapipe.mediapipe_bench import bench_in_mediap
 from edgeseq_benchmarks.devices.native.board_bench import bench_on_board
 from edgeseq_benchmarks.devices.registry import KINDS, open_device, resolve_device
 from edgeseq_benchmarks.devices.remote.remote_bench import RemoteOptions
-from edgeseq_benchmarks.devices.web.browser_bench import WebPage, bench_in_browser
+from edgeseq_benchmarks.devices.web.page import WebPage
 
 _EMULATED_LIMITED_S, _EMULATED_SEARCH_S = 60.0, 900.0
 
@@ -163,6 +163,9 @@ def _measure_in_browser(
 ) -> ResultRecord:
     if request.page is None:
         raise InputError("has no page to open", where=name, fix="call `edgeseq bench` or es.bench")
+    # It loads a web server, which no other benchmark needs.
+    from edgeseq_benchmarks.devices.web.browser_bench import bench_in_browser  # noqa: PLC0415 - see above
+
     return bench_in_browser(
         request.page,
         request.bundles,

@@ -14,7 +14,14 @@ from edgeseq.errors import DeviceError, ResultError
 from edgeseq.formats.browser_result import UPLOAD_LIMIT_BYTES, TextAnswer
 from edgeseq.formats.codec import decode_json
 from edgeseq.runtime.browser.headless import headless_browser
-from edgeseq.runtime.browser.page_server import Accept, PageMessage, PageServer, serve_page
+from edgeseq.runtime.browser.page_server import (
+    PageNote,
+    PageResult,
+    PageServer,
+    ResultT,
+    serve_page,
+)
+from edgeseq.subprocesses.child_process import ChildProcess, format_exit
 from edgeseq.subprocesses.command_runs import pause
 
 _GOLDEN_LIMIT_BYTES = 16 << 20
@@ -40,14 +47,15 @@ def serve_export(
     names: Sequence[str],
     *,
     replaced: dict[str, bytes],
-    accept: Accept,
+    read_result: Callable[[bytes], ResultT],
     limit_bytes: int = UPLOAD_LIMIT_BYTES,
     bind: str = "127.0.0.1",
     port: int = 0,
-) -> Iterator[PageServer]:
+) -> Iterator[PageServer[ResultT]]:
     """Serves the files `names` of an export, whose page then sends its result here.
 
-    `replaced` are contents in the place of files; `accept` checks a result. Raises `InputError` for
+    `replaced` are contents in the place of files; `read_result` reads what the page
+    sends as its result. Raises `InputError` for
     an address that this machine does not have.
     """
     page = (folder / "index.html").read_text(encoding="utf-8")
@@ -56,7 +64,7 @@ def serve_export(
         folder,
         tuple(names),
         replaced={"index.html": collecting, **replaced},
-        accept=accept,
+        read_result=read_result,
         limit_bytes=limit_bytes,
         bind=bind,
         port=port,
@@ -65,16 +73,17 @@ def serve_export(
 
 
 def wait_for_result(
-    server: PageServer,
+    server: PageServer[ResultT],
     *,
     first_s: float = FIRST_MESSAGE_S,
     silence_s: float = SILENCE_S,
     on_progress: Callable[[PageProgress], None] = lambda _: None,
-) -> bytes:
-    """What the page sent as its result, already accepted.
+    browser: ChildProcess | None = None,
+) -> ResultT:
+    """What the page sent as its result, as the server's `read_result` read it.
 
-    Raises `DeviceError` when the page failed, sent nothing within `first_s` seconds, or nothing
-    more for `silence_s`.
+    Raises `DeviceError` when the page failed, sent nothing within `first_s` seconds, nothing
+    more for `silence_s`, or when the process of the `browser` has ended.
     """
     timeout_s = first_s
     deadline = time.monotonic() + timeout_s
@@ -82,12 +91,13 @@ def wait_for_result(
         try:
             message = server.messages.get_nowait()
         except queue.Empty:
+            _check_browser(browser)
             pause(_STEP_S)
             continue
         timeout_s = silence_s
         deadline = time.monotonic() + timeout_s
-        if message.kind == "result":
-            return message.content
+        if isinstance(message, PageResult):
+            return message.value
         if message.kind == "failure":
             raise DeviceError(
                 "the page could not run the model",
@@ -103,7 +113,17 @@ def wait_for_result(
     )
 
 
-def _tell(message: PageMessage, on_progress: Callable[[PageProgress], None]) -> None:
+def _check_browser(browser: ChildProcess | None) -> None:
+    if browser is not None and browser.returncode is not None:
+        raise DeviceError(
+            "the browser ended before its page sent a result",
+            where="browser",
+            found=format_exit(browser.returncode),
+            fix="start it by hand to see why",
+        )
+
+
+def _tell(message: PageNote, on_progress: Callable[[PageProgress], None]) -> None:
     with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
         told = decode_json(message.content, PageProgress)
         if 0 <= told.share <= 1 and 0 <= told.count <= 1 << 53:
@@ -117,11 +137,11 @@ def run_golden_texts(folder: Path, names: Sequence[str]) -> tuple[TextAnswer, ..
     """
     with (
         serve_export(
-            folder, names, replaced={}, accept=_read_answers, limit_bytes=_GOLDEN_LIMIT_BYTES
+            folder, names, replaced={}, read_result=_read_answers, limit_bytes=_GOLDEN_LIMIT_BYTES
         ) as server,
-        headless_browser(f"{server.address}?golden"),
+        headless_browser(f"{server.address}?golden") as browser,
     ):
-        return _read_answers(wait_for_result(server, first_s=_GOLDEN_TIMEOUT_S))
+        return wait_for_result(server, first_s=_GOLDEN_TIMEOUT_S, browser=browser)
 
 
 def _read_answers(content: bytes) -> tuple[TextAnswer, ...]:

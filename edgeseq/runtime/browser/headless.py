@@ -26,8 +26,9 @@ _FLAGS = (
 
 
 @contextlib.contextmanager
-def headless_browser(address: str) -> Iterator[None]:
-    """Has Chromium open `address` (a page of this program's own) until the block ends.
+def headless_browser(address: str) -> Iterator[ChildProcess]:
+    """Has Chromium open `address` (a page of this program's own) until the block ends;
+    gives its process.
 
     Its profile is a temporary folder. Raises `DeviceError` when Chromium is not installed.
     """
@@ -43,5 +44,5 @@ def headless_browser(address: str) -> Iterator[None]:
     flags = (*_FLAGS, "--no-sandbox") if os.geteuid() == 0 else _FLAGS
     with temporary_folder() as profile:
         command = (program, *flags, f"--user-data-dir={profile}", address)
-        with ChildProcess(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
-            yield
+        with ChildProcess(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as browser:
+            yield browser

@@ -13,9 +13,10 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from edgeseq.errors import InputError, OutputError, printable
 
@@ -41,26 +42,29 @@ _SOCKET_TIMEOUT_S = 60.0
 _KEY_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # no letter that is taken for another
 _KEY_LETTERS = 8
 
-MessageKind = Literal["progress", "failure", "result"]
+ResultT = TypeVar("ResultT")
 
 
-class PageMessage(NamedTuple):
-    """What a page sent: its progress, what went wrong in it, or its result."""
+class PageNote(NamedTuple):
+    """What a page said of itself: its progress, or what went wrong in it."""
 
-    kind: MessageKind
+    kind: Literal["progress", "failure"]
     content: bytes
 
 
-Accept = Callable[[bytes], object]
-"""Checks a result; raises `InputError` for one that is refused, whose line the page is told."""
+@dataclass(frozen=True)
+class PageResult(Generic[ResultT]):
+    """A page's result, as it was read."""
+
+    value: ResultT
 
 
-class PageServer:
+class PageServer(Generic[ResultT]):
     """A server on `address` until the block of `serve_page` ends; `messages` is what came in."""
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self.messages: queue.Queue[PageMessage] = queue.Queue(maxsize=1024)
+        self.messages: queue.Queue[PageNote | PageResult[ResultT]] = queue.Queue(maxsize=1024)
 
 
 @contextlib.contextmanager
@@ -69,18 +73,19 @@ def serve_page(
     names: tuple[str, ...],
     *,
     replaced: Mapping[str, bytes],
-    accept: Accept,
+    read_result: Callable[[bytes], ResultT],
     limit_bytes: int,
     bind: str = "127.0.0.1",
     port: int = 0,
-) -> Iterator[PageServer]:
+) -> Iterator[PageServer[ResultT]]:
     """Serves the files `names` of `folder`.
 
     Args:
         folder: The export.
         names: Its files, relative to it.
         replaced: Contents that take the place of files, or are added.
-        accept: Checks a result that a page sent, in a thread of the server.
+        read_result: Reads a result that a page sent, in a thread of the server; raises `InputError`
+            for one that is refused, whose line the page is told.
         limit_bytes: The largest result.
         bind: The address of this machine to listen on.
         port: 0 for any that is free.
@@ -93,7 +98,9 @@ def serve_page(
     paths: dict[str, Path | bytes] = {f"/{key}/{name}": folder / name for name in names}
     paths |= {f"/{key}/{name}": content for name, content in replaced.items()}
     paths[f"/{key}/"] = paths[f"/{key}/index.html"]
-    page = PageServer("")
+    page = PageServer[ResultT]("")
+
+    result_reader = read_result  # a class body does not see an outer name that it defines
 
     class Handler(_Handler):
         files = paths
@@ -103,7 +110,7 @@ def serve_page(
             f"/{key}/result": limit_bytes,
         }
         server_page = page
-        check = staticmethod(accept)
+        read_result = staticmethod(result_reader)
 
     with _listen(bind, port, Handler) as server:
         host = f"[{bind}]" if ":" in bind else bind
@@ -148,8 +155,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     files: Mapping[str, Path | bytes]
     limits: Mapping[str, int]
-    server_page: PageServer
-    check: Accept
+    server_page: PageServer[Any]
+    read_result: Callable[[bytes], Any]
 
     def do_GET(self) -> None:
         """Answers with a file that was listed."""
@@ -177,9 +184,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         content = self.rfile.read(int(length))
         kind: Any = self.path.rpartition("/")[2]
         try:
-            if kind == "result":
-                type(self).check(content)
-            self.server_page.messages.put_nowait(PageMessage(kind, content))
+            is_result = kind == "result"
+            read = type(self).read_result
+            message = PageResult(read(content)) if is_result else PageNote(kind, content)
+            self.server_page.messages.put_nowait(message)
         except InputError as error:
             self._answer(HTTPStatus.BAD_REQUEST, printable(str(error)).encode())
         except queue.Full:

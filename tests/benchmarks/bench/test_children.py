@@ -202,6 +202,7 @@ def test_importing_the_device_half_loads_no_framework() -> None:
         "import edgeseq.cli.bench, edgeseq.api.bench, edgeseq.suite.jobs.bench\n"
         "import edgeseq_benchmarks.devices.remote.agent\n"
         "heavy = {'tensorflow', 'torch', 'numpy', 'tokenizers', 'ai_edge_litert', 'scipy'}\n"
+        "heavy |= {'http.server', 'ssl'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     answer = subprocess.run(

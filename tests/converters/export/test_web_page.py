@@ -59,12 +59,15 @@ def test_every_test_text_gets_our_tokens_and_answer(
     golden_texts = len(export.golden.examples)
     served = {"measure/result.json": msgspec.json.encode(template)}
 
-    def accept(content: bytes) -> None:
+    def read_upload_of_page(content: bytes) -> None:
         uploads.append(read_upload(content, template, golden_texts=golden_texts))
 
     with (
         serve_export(
-            export.path, tuple(export.manifest.files), replaced=served, accept=accept
+            export.path,
+            tuple(export.manifest.files),
+            replaced=served,
+            read_result=read_upload_of_page,
         ) as server,
         browser() as chromium,
     ):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,19 +12,20 @@ from urllib.parse import urlsplit
 import pytest
 
 from edgeseq.errors import DeviceError, InputError
-from edgeseq.runtime.browser.collect import PageProgress, wait_for_result
+from edgeseq.runtime.browser.collect import PageProgress, run_golden_texts, wait_for_result
 from edgeseq.runtime.browser.page_server import PageServer, serve_page
 
 LIMIT_BYTES = 1000
 
 
-def accept(content: bytes) -> None:
+def read_result(content: bytes) -> str:
     if content != b"good":
         raise InputError("is not good", where="upload")
+    return content.decode()
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[PageServer]:
+def server(tmp_path: Path) -> Iterator[PageServer[str]]:
     (tmp_path / "page").mkdir()
     (tmp_path / "secret").write_text("secret")
     for name in ("index.html", "a.wasm", "b.mjs", "unlisted"):
@@ -31,14 +34,14 @@ def server(tmp_path: Path) -> Iterator[PageServer]:
         tmp_path / "page",
         ("index.html", "a.wasm", "b.mjs"),
         replaced={"b.mjs": b"other"},
-        accept=accept,
+        read_result=read_result,
         limit_bytes=LIMIT_BYTES,
     ) as opened:
         yield opened
 
 
 def request(
-    server: PageServer, name: str, *, body: bytes | None = None
+    server: PageServer[str], name: str, *, body: bytes | None = None
 ) -> tuple[int, bytes, dict[str, str]]:
     parts = urlsplit(server.address)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
@@ -50,7 +53,7 @@ def request(
     return found
 
 
-def test_listed_files_are_served_with_what_a_page_needs(server: PageServer) -> None:
+def test_listed_files_are_served_with_what_a_page_needs(server: PageServer[str]) -> None:
     status, content, headers = request(server, "")
     assert (status, content) == (200, b"index.html")
     assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
@@ -63,11 +66,11 @@ def test_listed_files_are_served_with_what_a_page_needs(server: PageServer) -> N
 @pytest.mark.parametrize(
     "name", ["unlisted", "../secret", "%2e%2e/secret", "/index.html", "/", "//secret", "/abc/"]
 )
-def test_nothing_else_is_served(server: PageServer, name: str) -> None:
+def test_nothing_else_is_served(server: PageServer[str], name: str) -> None:
     assert request(server, name)[0] == 404
 
 
-def test_a_result_is_taken_once_it_is_accepted(server: PageServer) -> None:
+def test_a_result_is_taken_once_it_is_accepted(server: PageServer[str]) -> None:
     status, line, _ = request(server, "result", body=b"bad")
     assert (status, line) == (400, b"upload: is not good")
     assert request(server, "result", body=b"x" * (LIMIT_BYTES + 1))[0] == 413
@@ -77,11 +80,11 @@ def test_a_result_is_taken_once_it_is_accepted(server: PageServer) -> None:
     assert request(server, "progress", body=b"nonsense")[0] == 204
     assert request(server, "result", body=b"good")[0] == 204
     told: list[PageProgress] = []
-    assert wait_for_result(server, on_progress=told.append) == b"good"
+    assert wait_for_result(server, on_progress=told.append) == "good"
     assert told == [PageProgress(0.5, 7)]
 
 
-def test_a_page_that_fails_or_says_nothing_ends_the_wait(server: PageServer) -> None:
+def test_a_page_that_fails_or_says_nothing_ends_the_wait(server: PageServer[str]) -> None:
     request(server, "failure", body=b"no WebAssembly\x1b[2J")
     with pytest.raises(DeviceError, match="no WebAssembly") as caught:
         wait_for_result(server)
@@ -90,12 +93,29 @@ def test_a_page_that_fails_or_says_nothing_ends_the_wait(server: PageServer) -> 
         wait_for_result(server, first_s=0.2)
 
 
+def test_a_browser_that_dies_ends_the_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "chromium"
+    program.write_text("#!/bin/sh\nkill -SEGV $$\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    (tmp_path / "index.html").write_text("<head>")
+    begin = time.monotonic()
+    with pytest.raises(DeviceError, match="killed by SIGSEGV"):
+        run_golden_texts(tmp_path, ["index.html"])
+    assert time.monotonic() - begin < 60  # far below the limit of a page that is silent
+
+
 def test_an_address_of_another_machine_is_refused(tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text("")
     with (
         pytest.raises(InputError, match="cannot listen on this address"),
         serve_page(
-            tmp_path, ("index.html",), replaced={}, accept=accept, limit_bytes=1, bind="192.0.2.1"
+            tmp_path,
+            ("index.html",),
+            replaced={},
+            read_result=read_result,
+            limit_bytes=1,
+            bind="192.0.2.1",
         ),
     ):
         pass

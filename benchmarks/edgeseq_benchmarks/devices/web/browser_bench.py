@@ -6,13 +6,13 @@ left out: memory of the process, cold starts, the machine's load.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
 import msgspec
 
-from edgeseq.errors import InputError, ResultError
+from edgeseq.errors import ResultError
 from edgeseq.formats.browser_result import BrowserUpload, read_upload
 from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.bundle_zip import open_bundle
@@ -26,21 +26,9 @@ from edgeseq.tasks.examples import TextExample
 from edgeseq.units import format_bytes, format_count
 from edgeseq_benchmarks.bench import validity
 from edgeseq_benchmarks.bench.runner import own_git_state
-from edgeseq_benchmarks.devices.option_checks import check_times_alone
+from edgeseq_benchmarks.devices.web.page import WebPage, check_settings
 
-LOOPBACK = "127.0.0.1"
 _TEMPLATE = "measure/result.json"
-
-
-class WebPage(msgspec.Struct, frozen=True):
-    """What is served: `folder` is the bundle's export for the web, `bind` the address to listen on.
-
-    `on_address` is told the address to open.
-    """
-
-    folder: Path
-    bind: str = LOOPBACK
-    on_address: Callable[[str], None] | None = None
 
 
 def bench_in_browser(
@@ -72,28 +60,15 @@ def bench_in_browser(
             export.path,
             tuple(export.manifest.files),
             replaced={_TEMPLATE: msgspec.json.encode(template)},
-            accept=lambda content: read_upload(content, template, golden_texts=golden_texts),
+            read_result=lambda content: read_upload(content, template, golden_texts=golden_texts),
             bind=page.bind,
         ) as server,
     ):
         if page.on_address is not None:
             page.on_address(f"{server.address}?measure")
-        content = wait_for_result(server, on_progress=tell)
+        upload = wait_for_result(server, on_progress=tell)
         progress(ProgressUpdate("measure in a browser", 1, 1))
-        upload = read_upload(content, template, golden_texts=golden_texts)
         return _record(bundle, upload, template, tuple(command))
-
-
-def check_settings(settings: Settings, bundles: Sequence[Path]) -> None:
-    """Raises `InputError` for what a page cannot do."""
-    if len(bundles) != 1:
-        raise InputError(
-            "a page measures one bundle at a time",
-            where="--on web",
-            found=f"{len(bundles)} bundles",
-            fix="name one; a report takes the results of several",
-        )
-    check_times_alone(settings, "is not possible in a browser")
 
 
 def _template(export: ExportFolder, settings: Settings) -> ResultRecord:
