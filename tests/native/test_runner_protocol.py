@@ -235,6 +235,15 @@ def test_a_text_longer_than_a_mebibyte_is_refused(child: WorkerClient, files: Fi
     load(child, files)
 
 
+def test_a_document_needs_a_token_before_its_first(child: WorkerClient, write: Write) -> None:
+    load(child, write(Case("stream", "float32", "loop")))
+    with pytest.raises(DeviceError, match="no token for what stands before a text") as caught:
+        child.request(
+            protocol.ScoreDocument(TEXT, " "), protocol.DocumentScored, timeout_s=TIMEOUT_S
+        )
+    assert "stdin" not in str(caught.value)
+
+
 def test_commands_before_a_model_and_those_of_other_heads(
     child: WorkerClient, files: Files
 ) -> None:

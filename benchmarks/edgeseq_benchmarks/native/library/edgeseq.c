@@ -108,11 +108,11 @@ static int feed(edgeseq_model *model, const int32_t *ids, size_t count) {
     for (size_t begin = 0; begin < count; begin += limit) {
         size_t size = count - begin < limit ? count - begin : limit;
         const float *logits;
-        if (stateful_feed(stateful, ids + begin, size, &logits)) {
+        if (stateful_feed(stateful, ids + begin, size, 1, &logits)) {
             model->next_logits = NULL; // the state is lost
             return -1;
         }
-        model->next_logits = logits + (size - 1) * stateful->vocabulary_size;
+        model->next_logits = logits;
     }
     return 0;
 }

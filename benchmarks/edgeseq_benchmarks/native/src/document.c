@@ -19,7 +19,7 @@ int document_log_probabilities(stateful_model *model, const int32_t *ids, size_t
     for (size_t begin = 0; begin < count; begin += size) {
         const float *logits;
         size_t fed = count - begin < size ? count - begin : size;
-        if (stateful_feed(model, ids + begin, fed, &logits)) return -1;
+        if (stateful_feed(model, ids + begin, fed, fed, &logits)) return -1;
         for (size_t row = 0; row < fed && begin + row + 1 < count; row++)
             if (scores_log_probability(logits + row * model->vocabulary_size,
                                        model->vocabulary_size, ids[begin + row + 1],
@@ -60,7 +60,7 @@ int document_score_text(stateful_model *model, const int32_t *ids, size_t count,
         size_t fed = count - begin < size ? count - begin : size;
         inputs[0] = begin ? ids[begin - 1] : start_id;
         memcpy(inputs + 1, ids + begin, (fed - 1) * sizeof *ids);
-        if (stateful_feed(model, inputs, fed, &logits) ||
+        if (stateful_feed(model, inputs, fed, fed, &logits) ||
             score_chunk(model, logits, ids + begin, fed, score))
             return -1;
     }

@@ -218,8 +218,13 @@ static size_t count_uncached(stateful_model *model, size_t num_new) {
     return num_new;
 }
 
-int stateful_feed(stateful_model *model, const int32_t *ids, size_t count, const float **logits) {
-    if (!model->has_positions) return run(model, ids, count, count, logits);
+int stateful_feed(stateful_model *model, const int32_t *ids, size_t count, size_t num_logits,
+                  const float **logits) {
+    if (!model->has_positions) {
+        if (run(model, ids, count, count, logits)) return -1;
+        *logits += (count - num_logits) * model->vocabulary_size;
+        return 0;
+    }
     if (count > model->window) {
         fail(FAILURE_BUNDLE, "takes fewer tokens at a time", model->compiled.path, FIX);
         fail_found("%zu tokens", count);
@@ -228,7 +233,7 @@ int stateful_feed(stateful_model *model, const int32_t *ids, size_t count, const
     if (remember(model, ids, count)) return -1;
     size_t num_history = model->position.num_history;
     size_t used = model->num_states ? count_uncached(model, count) : num_history;
-    return run(model, integers(&model->history) + num_history - used, used, count, logits);
+    return run(model, integers(&model->history) + num_history - used, used, num_logits, logits);
 }
 
 static int save_history(stateful_model *model) {
@@ -247,7 +252,7 @@ int stateful_prefill(stateful_model *model, const int32_t *ids, size_t count) {
         for (; begin < prefix; begin += STATEFUL_CHUNK_TOKENS) {
             size_t left = prefix - begin;
             size_t size = left < STATEFUL_CHUNK_TOKENS ? left : STATEFUL_CHUNK_TOKENS;
-            if (stateful_feed(model, ids + begin, size, &logits)) return -1;
+            if (stateful_feed(model, ids + begin, size, 1, &logits)) return -1;
         }
     } else {
         begin = prefix >= model->window ? prefix + 1 - model->window : 0;
@@ -269,7 +274,7 @@ int stateful_feed_last(stateful_model *model, int32_t last, const float **logits
     if (model->position.num_history)
         memcpy(model->history.bytes, model->saved_history.bytes,
                model->position.num_history * sizeof(int32_t));
-    return stateful_feed(model, &last, 1, logits);
+    return stateful_feed(model, &last, 1, 1, logits);
 }
 
 void stateful_close(stateful_model *model) {

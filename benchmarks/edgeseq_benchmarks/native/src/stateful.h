@@ -54,8 +54,10 @@ void stateful_reset(stateful_model *model);
 // Allocates tensors for `tokens` tokens of which the last `num_logits` get logits.
 int stateful_allocate(stateful_model *model, size_t tokens, size_t num_logits);
 
-// Reads more tokens; logits [count, vocabulary] after each, valid until the next call.
-int stateful_feed(stateful_model *model, const int32_t *ids, size_t count, const float **logits);
+// Reads more tokens; logits [num_logits, vocabulary] after each of the last `num_logits` of them,
+// valid until the next call.
+int stateful_feed(stateful_model *model, const int32_t *ids, size_t count, size_t num_logits,
+                  const float **logits);
 
 // Reads all but the last of the tokens from a fresh state, to which `stateful_feed_last` returns
 // each time before it feeds the last one.

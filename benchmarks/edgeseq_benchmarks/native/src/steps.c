@@ -130,7 +130,9 @@ int steps_infer(steps *steps) {
     switch (steps->head) {
         case HEAD_TOKEN_CLASSIFICATION: return infer_windows(steps);
         case HEAD_LANGUAGE_MODELING:
-            if (stateful_feed(&steps->stateful, encoded->ids, encoded->count, &logits)) return -1;
+            if (stateful_feed(&steps->stateful, encoded->ids, encoded->count, encoded->count,
+                              &logits))
+                return -1;
             steps->logits = logits + (encoded->count - 1) * steps->stateful.vocabulary_size;
             return 0;
         case HEAD_TEXT_CLASSIFICATION: break;
@@ -272,7 +274,10 @@ int steps_read_document(steps *steps, text_span start_text, text_span text, page
     if (steps->head != HEAD_LANGUAGE_MODELING)
         return fail(FAILURE_DEVICE, "no language model is loaded", NULL, "send `load` first");
     if (encode_document(steps, start_text)) return -1;
-    if (!found->count) return fail(FAILURE_DEVICE, "has no start text", "stdin", NULL);
+    if (!found->count) {
+        fail(FAILURE_DEVICE, "the tokenizer has no token for what stands before a text", NULL, NULL);
+        return fail_found("%.*s", (int)start_text.size, start_text.bytes);
+    }
     int32_t start_id = found->ids[found->count - 1];
     if (encode_document(steps, text) ||
         pages_reserve_array(ids, found->count + 1, sizeof(int32_t)))
