@@ -14,7 +14,7 @@ import pytest
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 import edgeseq as es
-from edgeseq.errors import RefusedError
+from edgeseq.errors import DeviceError, RefusedError
 from edgeseq.formats.bundle import BundleFiles, read_bundle
 from edgeseq.formats.export_folder import ExportFolder
 from edgeseq.formats.result import MicroFootprint, read_result
@@ -24,7 +24,7 @@ from edgeseq.reporting.deployment_report import make_report
 from edgeseq_converters.convert.import_model import load_model
 from edgeseq_converters.convert.pipeline import convert
 from edgeseq_converters.convert.plan import ConversionOptions
-from edgeseq_converters.export.micro.micro_runtime import is_installed, run_micro
+from edgeseq_converters.export.micro.micro_runtime import is_installed, read_arena_bytes, run_micro
 from edgeseq_converters.export.micro.target import TARGET
 from edgeseq_converters.export.micro.tokenizer_check import find_c_compiler, tokenize_in_c
 from edgeseq_converters.export.micro.vocabulary_table import vocabulary_table
@@ -167,6 +167,20 @@ def test_a_tokenizer_may_leave_settings_out() -> None:
         del content[setting]
     del content["model"]["type"]
     assert vocabulary_table(json.dumps(content), 8) == vocabulary_table(tokenizer.to_str(), 8)
+
+
+def test_an_interpreter_with_other_words_in_its_log_is_refused() -> None:
+    assert read_arena_bytes("x\nArena allocation total 12 bytes\n") == 12
+    with pytest.raises(DeviceError, match="does not say what it allocated"):
+        read_arena_bytes("Arena: 12 bytes")
+
+
+@pytest.mark.parametrize("longest", [0, 1025, 10**12])
+def test_a_tokenizer_whose_words_do_not_fit_on_a_stack_is_refused(longest: int) -> None:
+    content = json.loads(tokenizer_of("wordpiece").to_str())
+    content["model"]["max_input_chars_per_word"] = longest
+    with pytest.raises(UnsupportedTokenizerError, match="does not hold the longest word"):
+        vocabulary_table(json.dumps(content), 8)
 
 
 def test_a_pattern_that_does_not_match_every_character_is_no_split_into_characters() -> None:

@@ -79,5 +79,18 @@ def run_micro(
                 fix="export the bundle again",
             ) from failure
         outputs = np.fromfile(folder / "outputs", np.float32).reshape(answer["shape"])
-        allocated = _ARENA.findall(log.read_text(encoding="utf-8", errors="replace"))
-    return MicroRun(outputs, int(allocated[-1]))
+        arena_bytes = read_arena_bytes(log.read_text(encoding="utf-8", errors="replace"))
+    return MicroRun(outputs, arena_bytes)
+
+
+def read_arena_bytes(log: str) -> int:
+    """What the interpreter says that it allocated; raises `DeviceError` where it says nothing."""
+    allocated = _ARENA.findall(log)
+    if not allocated:
+        raise DeviceError(
+            "TensorFlow Lite Micro's interpreter does not say what it allocated",
+            where=runtime_name(),
+            expected=_ARENA.pattern.replace(r"(\d+)", "N"),
+            fix="install the version that edgeseq[micro] names",
+        )
+    return int(allocated[-1])

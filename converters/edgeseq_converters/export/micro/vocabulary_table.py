@@ -29,6 +29,8 @@ _SPLITS = {
 _CHARACTER_PATTERNS = ({"Regex": ""}, {"String": ""})
 _NUMBERS = ("SPLIT_WHITESPACE", "SPLIT_PUNCTUATION", "SPLIT_WORDS", "SPLIT_CHARACTERS")
 _UNLIMITED = 0x7FFFFFFF
+_WORD_LIMIT_BYTES = 4096
+"""A word is on the stack of `src/tokenizer.c` while it is looked up."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +56,18 @@ class VocabularyTable:
         return self._num_bytes + entries + offsets
 
     @property
+    def word_limit_bytes(self) -> int:
+        """Bytes of the longest word that may have a token, in UTF-8."""
+        if self.piece_prefix is not None:
+            return 4 * self.max_characters
+        return max(map(len, self.tokens))
+
+    @property
     def _num_bytes(self) -> int:
         return sum(map(len, self.tokens))
 
     def header(self) -> str:
         """`vocabulary.h`: the settings, and the declarations of the table."""
-        limit = max(map(len, self.tokens))
-        if self.piece_prefix is not None:
-            limit = 4 * self.max_characters  # in UTF-8
         return "\n".join(
             (
                 "/* Settings and tokens of the tokenizer. Written by edgeseq export. */",
@@ -79,7 +85,7 @@ class VocabularyTable:
                 f"    MAX_TOKENS = {self.max_tokens},",
                 f"    NUM_IDS_AFTER = {len(self.after)},",
                 f"    WORD_LIMIT_CHARACTERS = {self.max_characters},",
-                f"    WORD_LIMIT_BYTES = {limit},",
+                f"    WORD_LIMIT_BYTES = {self.word_limit_bytes},",
                 f"    VOCABULARY_SIZE = {len(self.tokens)}",
                 "};",
                 f"#define PIECE_PREFIX {c_string(self.piece_prefix or '')}",
@@ -141,7 +147,7 @@ def vocabulary_table(tokenizer_json: str, max_tokens: int) -> VocabularyTable:
         )
     lowercase, removes_controls = _normalization(content["normalizer"])
     pieces = model["type"] == "WordPiece"
-    return VocabularyTable(
+    table = VocabularyTable(
         tokens={token.encode(): token_id for token, token_id in model["vocab"].items()},
         split=_split(content["pre_tokenizer"]),
         piece_prefix=model["continuing_subword_prefix"] if pieces else None,
@@ -153,6 +159,13 @@ def vocabulary_table(tokenizer_json: str, max_tokens: int) -> VocabularyTable:
         max_characters=model["max_input_chars_per_word"] if pieces else _UNLIMITED,
         max_tokens=max_tokens,
     )
+    if not 0 < table.word_limit_bytes <= _WORD_LIMIT_BYTES:
+        raise UnsupportedTokenizerError(
+            "a microcontroller's stack does not hold the longest word",
+            found=f"{table.word_limit_bytes:,} bytes",
+            expected=f"1 to {_WORD_LIMIT_BYTES:,}",
+        )
+    return table
 
 
 def _normalization(content: Mapping[str, Any] | None) -> tuple[bool, bool]:
