@@ -17,6 +17,7 @@ from edgeseq.formats.bundle import Lowering, RecipeName
 from edgeseq.formats.result import (
     NO_QUERIES,
     RUNNER_TITLES,
+    BundleIdentity,
     DeviceInfo,
     Finding,
     MemoryPhase,
@@ -199,8 +200,8 @@ def read_groups(results: Sequence[Path | ResultRecord]) -> tuple[ModelGroup, ...
     """Reads results (files or records) and groups what may be compared: native processes first,
     otherwise in their order.
 
-    Raises `ResultError` for a file that does not fit, without any result or with footprints alone,
-    and where one model was measured twice under equal conditions.
+    Raises `ResultError` for a file that does not fit, without any result, for footprints without a
+    measured model of the same data, and where one model was measured twice under equal conditions.
     """
     if not results:
         raise ResultError("no result file given", fix="name what `edgeseq bench` wrote")
@@ -217,6 +218,15 @@ def read_groups(results: Sequence[Path | ResultRecord]) -> tuple[ModelGroup, ...
             where=", ".join(str(source) for source in results if isinstance(source, Path)) or None,
             fix="name a result of measured models too",
         )
+    measured = {_data_of(group[0].model.run.bundle) for group in members.values()}
+    for footprint in footprints:
+        if _data_of(footprint.bundle) not in measured:
+            raise ResultError(
+                f"the footprint of {footprint.bundle.name} is of other data than every measured "
+                "model",
+                found=f"{footprint.bundle.task}, {footprint.bundle.data_name}",
+                fix="name a result of models measured on the same data, or leave it out",
+            )
     by_runner = sorted(members.values(), key=lambda group: group[0].model.run.runner != "native")
     return tuple(_group(group, footprints) for group in by_runner)
 
@@ -256,6 +266,10 @@ def _key(result: ResultRecord, run: Run) -> _Key:
     )  # fmt: skip
 
 
+def _data_of(bundle: BundleIdentity) -> tuple[str, str]:
+    return bundle.task, bundle.data_sha256
+
+
 def _group(members: Sequence[_Member], footprints: Sequence[MicroFootprint]) -> ModelGroup:
     paths: dict[str, str] = {}
     for member in members:
@@ -286,8 +300,7 @@ def _group(members: Sequence[_Member], footprints: Sequence[MicroFootprint]) -> 
         footprints=tuple(
             footprint
             for footprint in footprints
-            if (footprint.bundle.task, footprint.bundle.data_sha256)
-            == (run.bundle.task, run.bundle.data_sha256)
+            if _data_of(footprint.bundle) == _data_of(run.bundle)
         ),
     )
 

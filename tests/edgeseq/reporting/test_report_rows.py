@@ -185,6 +185,22 @@ def test_footprints_without_a_measured_model_are_refused(tmp_path: Path) -> None
         read_groups([tmp_path / "micro.json"])
 
 
+def test_a_footprint_of_other_data_is_refused() -> None:
+    result = make_result(LITTLE)
+    bundle = result.runs[0].bundle
+    other = msgspec.structs.replace(bundle, name="other", data_sha256="1" * 64)
+    records = [
+        msgspec.structs.replace(
+            result, runs=(), footprints=(MicroFootprint(one, arena_bytes=1, flash_bytes=2),)
+        )
+        for one in (bundle, other)
+    ]
+    (group, *_) = read_groups([result, records[0]])
+    assert [footprint.bundle.name for footprint in group.footprints] == [bundle.name]
+    with pytest.raises(ResultError, match="the footprint of other is of other data"):
+        read_groups([result, *records])
+
+
 def test_gaps_are_paired_and_never_granted_without_pairs() -> None:
     runs = make_result(LITTLE).runs
     bert, small_bert, lstm = runs[0], runs[2], runs[3]
