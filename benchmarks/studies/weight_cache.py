@@ -25,7 +25,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from edgeseq.formats.bundle import read_bundle
+from edgeseq.formats.bundle import MODEL_FILE, read_bundle
 from edgeseq.formats.codec import decode_json
 from edgeseq.runtime.interpreter import SignatureNames, TfliteModel
 from edgeseq.runtime.text_tokenizer import TextTokenizer
@@ -185,7 +185,7 @@ def _run(task: CacheTask) -> CacheSample:
 
 def lines(bundle: Path, samples_by_mode: dict[str, list[CacheSample]]) -> Iterator[str]:
     """The rows of one bundle: medians over the processes; latency is the median of a text."""
-    size_bytes = (bundle / "model.tflite").stat().st_size
+    size_bytes = (bundle / MODEL_FILE).stat().st_size
     usual = samples_by_mode[next(iter(WAYS))]
     for way, samples in samples_by_mode.items():
         peak, anonymous, mapped, load_ns = (

@@ -167,8 +167,8 @@ class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tolerance: float
 
 
-FILES = ("model.tflite", "tokenizer.json", "labels.json", "golden.json", "eval.jsonl")
-RUNNER_FILE = "runner.bin"
+MODEL_FILE, RUNNER_FILE = "model.tflite", "runner.bin"
+FILES = (MODEL_FILE, "tokenizer.json", "labels.json", "golden.json", "eval.jsonl")
 
 
 class BundleFiles(msgspec.Struct, frozen=True):
@@ -181,7 +181,7 @@ class BundleFiles(msgspec.Struct, frozen=True):
 
     @property
     def model_path(self) -> Path:
-        return self.path / "model.tflite"
+        return self.path / MODEL_FILE
 
     @property
     def tokenizer_path(self) -> Path:
@@ -194,18 +194,18 @@ class BundleFiles(msgspec.Struct, frozen=True):
 
     @property
     def model_sha256(self) -> str:
-        return self.manifest.files["model.tflite"].sha256
+        return self.manifest.files[MODEL_FILE].sha256
 
     @property
     def size_bytes(self) -> int:
         """Bytes that a device must store for Python: model, tokenizer and labels."""
-        names = ("model.tflite", "tokenizer.json", "labels.json")
+        names = (MODEL_FILE, "tokenizer.json", "labels.json")
         return sum(self.manifest.files[name].size_bytes for name in names)
 
     @property
     def native_size_bytes(self) -> int | None:
         """Bytes that a device must store for the native runner; None where it cannot be used."""
-        names = ("model.tflite", RUNNER_FILE)
+        names = (MODEL_FILE, RUNNER_FILE)
         if self.runner_file_path is None:
             return None
         return sum(self.manifest.files[name].size_bytes for name in names)

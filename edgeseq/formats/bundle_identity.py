@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeseq.formats.bundle import BundleFiles
+from edgeseq.formats.bundle import MODEL_FILE, BundleFiles
 from edgeseq.formats.result import BundleIdentity
 
 
@@ -28,7 +28,7 @@ def bundle_identity(bundle: BundleFiles) -> BundleIdentity:
         parameters=manifest.parameters,
         labels=bundle.labels,
         size_bytes=bundle.size_bytes,
-        model_size_bytes=manifest.files["model.tflite"].size_bytes,
+        model_size_bytes=manifest.files[MODEL_FILE].size_bytes,
         model_sha256=bundle.model_sha256,
         data_name=manifest.provenance.data_name,
         data_sha256=manifest.provenance.data_sha256,

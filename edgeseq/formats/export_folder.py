@@ -17,12 +17,12 @@ from typing import Any, Literal
 import msgspec
 
 from edgeseq.errors import InputError
-from edgeseq.formats.bundle import MANIFEST_LIMIT_BYTES
+from edgeseq.formats.bundle import MANIFEST_LIMIT_BYTES, MODEL_FILE
 from edgeseq.formats.listed_files import FileEntry, check_file
 from edgeseq.formats.storage import check_path, read_json, write_json, write_text
 
 SCHEMA_VERSION = 1
-MANIFEST, GOLDEN, README, MODEL = "export.json", "golden.json", "README.md", "model.tflite"
+MANIFEST, GOLDEN, README, MODEL = "export.json", "golden.json", "README.md", MODEL_FILE
 _FIX = "export the bundle again"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgeseq.formats.bundle import MODEL_FILE
 from edgeseq.formats.result import MachineState, Settings
 from edgeseq.reporting.format import NOT_MEASURED, format_range
 from edgeseq.reporting.rows import ModelGroup
@@ -47,7 +48,7 @@ def provenance(group: ModelGroup) -> tuple[tuple[str, Pairs], ...]:
         (
             f"Model {bundle.name}",
             (
-                ("model.tflite", format_bytes(bundle.model_size_bytes)),
+                (MODEL_FILE, format_bytes(bundle.model_size_bytes)),
                 ("SHA-256", bundle.model_sha256),
                 *sorted(bundle.provenance.items()),
             ),

@@ -33,6 +33,7 @@ import edgeseq
 from edgeseq.errors import ConversionError, RefusedError
 from edgeseq.formats.arrays import array_bytes
 from edgeseq.formats.bundle import (
+    MODEL_FILE,
     BundleManifest,
     Provenance,
     Signature,
@@ -177,8 +178,8 @@ class _BundleConverter:
             lowered = lower_model(
                 self._model, plan, comparison.calibration, signature, progress=self._progress
             )
-            write_bytes(draft / "model.tflite", lowered.content)
-            file = self._model_file(draft / "model.tflite", plan, lowered.signature)
+            write_bytes(draft / MODEL_FILE, lowered.content)
+            file = self._model_file(draft / MODEL_FILE, plan, lowered.signature)
             token_ids, recipe = comparison.token_ids, plan.recipe
             outputs = run_model(
                 file,

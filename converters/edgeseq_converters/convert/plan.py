@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from edgeseq.errors import InputError
-from edgeseq.formats.bundle import Lowering
+from edgeseq.formats.bundle import MODEL_FILE, Lowering
 from edgeseq.formats.trained_model import Arch, ModelManifest
 from edgeseq.tasks.registry import task_of
 from edgeseq_converters.convert.lower.dispatch import (
@@ -84,12 +84,18 @@ def plan_bundles(
     arch = manifest.arch
     recipes = _recipe_names(options)
     lowerings: tuple[str, ...] = tuple(dict.fromkeys(options.lowerings)) or LOWERINGS[arch][:1]
-    if AUTO in lowerings:
+    is_search = AUTO in lowerings
+    if is_search:
         lowerings = lowerings_of(arch, manifest.task)
-    _check_length(options, lowerings, manifest.task)
+    _check_length(options, lowerings, manifest.task, is_search=is_search)
     plans: list[tuple[ConversionPlan, ...]] = []
     skipped: dict[str, str] = {}
     for lowering in lowerings:
+        if options.length is not None and lowering not in FIXED_LENGTH_LOWERINGS:
+            skipped |= {
+                f"{name} {lowering}": "the lowering has no fixed length" for name in recipes
+            }
+            continue
         target = plan_target(arch, lowering, options, manifest.max_tokens)
         available = recipes_of(arch, target.lowering)
         for name in recipes:
@@ -103,7 +109,7 @@ def plan_bundles(
             elif name not in available and len(lowerings) > 1:
                 skipped[f"{name} {lowering}"] = "the lowering has no such recipe"
                 continue
-            file = path / "model.tflite"
+            file = path / MODEL_FILE
             plans.append(
                 tuple(ConversionPlan(get_recipe(n), target, path, file) for n in candidates)
             )
@@ -166,8 +172,14 @@ def _recipe_names(options: ConversionOptions) -> tuple[str, ...]:
 
 
 def _check_length(
-    options: ConversionOptions, lowerings: tuple[str, ...], task: str | None = None
+    options: ConversionOptions,
+    lowerings: tuple[str, ...],
+    task: str | None = None,
+    *,
+    is_search: bool = False,
 ) -> None:
+    """Raises `InputError` where a lowering that was asked for has no fixed length; a search tries
+    the others."""
     if options.length is None:
         return
     if task is not None and task_of(task).is_streaming:
@@ -175,10 +187,11 @@ def _check_length(
             "a language model has no fixed length", found=f"--length {options.length}",
             fix="remove it",
         )  # fmt: skip
-    if set(lowerings).isdisjoint(FIXED_LENGTH_LOWERINGS):
+    without = [lowering for lowering in lowerings if lowering not in FIXED_LENGTH_LOWERINGS]
+    if len(without) == len(lowerings) or (without and not is_search):
         raise InputError(
             "the lowering has no fixed length",
-            found=f"--length {options.length} with {', '.join(lowerings)}",
+            found=f"--length {options.length} with {', '.join(without)}",
             expected=" or ".join(FIXED_LENGTH_LOWERINGS),
             fix="remove it, or choose another --lowering",
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from edgeseq.formats.bundle import MODEL_FILE
 from edgeseq.formats.codec import from_builtins
 from edgeseq.progress import ProgressCallback
 from edgeseq.suite.jobs.data import DataArguments, load_unchanged
@@ -40,7 +41,7 @@ def run(arguments: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]
     converted = convert(model, dataset, Path(request.out), options, progress=progress)
     [(_, manifest)] = converted.bundles
     fidelity = manifest.fidelity
-    size_bytes = manifest.files["model.tflite"].size_bytes
+    size_bytes = manifest.files[MODEL_FILE].size_bytes
     agreement = format_share(fidelity.label_agreement)
     return {
         "size_bytes": size_bytes,

@@ -139,18 +139,26 @@ def test_a_bundle_of_a_fixed_length(
 
 
 @pytest.mark.parametrize(
-    ("lowering", "length", "message"),
+    ("lowerings", "length", "message"),
     [
-        ("fused", 8, "the lowering has no fixed length"),
-        ("loop", 65, "cannot have this fixed length"),
+        (("fused",), 8, "the lowering has no fixed length"),
+        (("loop", "fused"), 8, "--length 8 with fused"),
+        (("loop",), 65, "cannot have this fixed length"),
     ],
 )
 def test_lengths_that_a_conversion_refuses(
-    lowering: str, length: int, message: str, make: Any, tmp_path: Path
+    lowerings: tuple[str, ...], length: int, message: str, make: Any, tmp_path: Path
 ) -> None:
-    options = ConversionOptions(lowerings=(lowering,), length=length)
+    options = ConversionOptions(lowerings=lowerings, length=length)
     with pytest.raises(InputError, match=message):
         plan_bundles(make.lstm().manifest, tmp_path / "out", options)
+
+
+def test_a_search_skips_lowerings_without_a_fixed_length(make: Any, tmp_path: Path) -> None:
+    options = ConversionOptions(recipes=("float32",), lowerings=("auto",), length=8)
+    plans, skipped = plan_bundles(make.lstm().manifest, tmp_path / "out", options)
+    assert {plan.target.steps for (plan,) in plans} == {8}
+    assert skipped == {"float32 fused": "the lowering has no fixed length"}
 
 
 def test_what_has_no_open_length_is_refused(make: Any) -> None:

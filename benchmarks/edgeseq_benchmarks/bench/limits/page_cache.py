@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from edgeseq.errors import OutputError
-from edgeseq.formats.bundle import BundleFiles
+from edgeseq.formats.bundle import MODEL_FILE, BundleFiles
 from edgeseq.formats.drafts import temporary_folder
 from edgeseq.formats.storage import os_errors_as_output_errors
 from edgeseq.units import format_bytes
@@ -119,7 +119,7 @@ def private_files(
     """
     launcher = launcher or python_launcher()
     scratch, on_disk = scratch_folder(bundle.path.parent)
-    originals = [bundle.path / name for name in ("model.tflite", launcher.tokenizer_file)]
+    originals = [bundle.path / name for name in (MODEL_FILE, launcher.tokenizer_file)]
     originals += [*map(Path, launcher.programs)]
     with temporary_folder(scratch) as folder:
         copies = [_copy_to_disk(path, folder) for path in originals]

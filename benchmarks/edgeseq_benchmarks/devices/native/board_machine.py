@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import PurePosixPath
 
 from edgeseq.errors import DeviceError
-from edgeseq.formats.bundle import RUNNER_FILE, BundleFiles
+from edgeseq.formats.bundle import MODEL_FILE, RUNNER_FILE, BundleFiles
 from edgeseq.formats.result import DeviceInfo, Runner, RuntimeInfo
 from edgeseq.units import format_bytes
 from edgeseq_benchmarks.bench.launcher import Launcher, check_runner_file
@@ -92,7 +92,7 @@ class BoardMachine:
         """The files that were sent: no other process there has them."""
         del bundle
         folder = PurePosixPath(launcher.folder or self._folder)
-        own = [folder / "model.tflite", folder / RUNNER_FILE]
+        own = [folder / MODEL_FILE, folder / RUNNER_FILE]
         own += [self._folder / RUNNER, self._folder / LIBRARY]
         sent = str(self._folder)
         libraries = [path for path in mapped if not path.startswith(f"{sent}/")]

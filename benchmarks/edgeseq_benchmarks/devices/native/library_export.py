@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgeseq.errors import DeviceError, RefusedError
-from edgeseq.formats.bundle import BundleFiles
+from edgeseq.formats.bundle import MODEL_FILE, RUNNER_FILE, BundleFiles
 from edgeseq.formats.drafts import temporary_folder
 from edgeseq.formats.export_folder import ExportExample, ExportFolder, ExportGolden
 from edgeseq.formats.export_target import ExportContents, ExportOptions, RuntimeOutputs
@@ -26,7 +26,7 @@ from edgeseq_benchmarks.native.targets import NativeTarget, find_target, host_ta
 
 TOLERANCE = 1e-5
 """Of a probability: the same kernels, and a softmax of float32 logits."""
-_BUNDLE_FILES = ("model.tflite", "runner.bin")
+_BUNDLE_FILES = (MODEL_FILE, RUNNER_FILE)
 _TIMEOUT_S = 300.0
 _README = """\
 # {name} as a C library for {system}

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from edgeseq.formats.bundle import RUNNER_FILE, BundleFiles
+from edgeseq.formats.bundle import MODEL_FILE, RUNNER_FILE, BundleFiles
 from edgeseq.formats.bundle_zip import open_bundle
 from edgeseq.formats.result import ResultRecord, Settings
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
@@ -101,7 +101,7 @@ def _prepared_machine(
     connection = BoardConnection(device)
     sources = [(files.runner, TOOL), (files.runner, RUNNER), (files.library, LIBRARY)]
     for number, bundle in enumerate(bundles):
-        for name in ("model.tflite", RUNNER_FILE):
+        for name in (MODEL_FILE, RUNNER_FILE):
             sources.append((bundle.path / name, f"bundles/{number}/{name}"))
     size_bytes = sum(path.stat().st_size for path, _ in sources)
     needed_bytes = round(_ROOM_FACTOR * size_bytes) + _ROOM_BYTES
