@@ -20,7 +20,6 @@ import os
 import re
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -106,10 +105,16 @@ def _move_back(folder: Path) -> None:
 
 def _is_abandoned(entry: os.DirEntry[str], match: re.Match[str]) -> bool:
     if match["host"] != _host():
-        return time.time() - entry.stat(follow_symlinks=False).st_mtime > FOREIGN_AGE_S
+        return _age_s(Path(entry.path)) > FOREIGN_AGE_S
     if match["boot"] != _boot():
         return True
     return _start_ticks(int(match["pid"])) != int(match["start"])
+
+
+def _age_s(path: Path) -> float:
+    """How old a file is by the clock that wrote its time, which may be another machine's."""
+    with tempfile.TemporaryFile(dir=path.parent) as written_now:
+        return os.fstat(written_now.fileno()).st_mtime - path.lstat().st_mtime
 
 
 @lru_cache(maxsize=4)

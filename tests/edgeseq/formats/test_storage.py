@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,20 @@ def test_a_draft_is_removed_although_its_removal_is_interrupted(
     with pytest.raises(KeyboardInterrupt), new_folder(tmp_path / "out"):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_another_hosts_draft_is_removed_after_a_week_of_the_file_systems_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh, old = (tmp_path / f".edgeseq-{'0' * 8}-{'0' * 8}-1-1-0000000{n}" for n in range(2))
+    now_s = time.time()
+    for folder, age_days in ((fresh, 6), (old, 8)):
+        folder.mkdir()
+        os.utime(folder, (now_s, now_s - age_days * 24 * 3600))
+    year_s = 365 * 24 * 3600
+    monkeypatch.setattr("time.time", lambda: now_s + year_s)
+    write_bytes(tmp_path / "other", b"")
+    assert _drafts(tmp_path) == [fresh.name]
 
 
 def test_the_draft_of_a_living_process_is_left_alone(tmp_path: Path) -> None:
