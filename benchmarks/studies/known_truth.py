@@ -299,7 +299,7 @@ def judge(rng: np.random.Generator, kind: Kind) -> Outcome:
         truth=None if truth is None else truth.name,
         is_infeasible=winner is not None and not winner.fits(budget),
         lost_points=lost,
-        is_doubted="above the limit" in verdict.proof,
+        is_doubted=bool(verdict.doubts),
         excess=excess,
     )
 
@@ -330,7 +330,8 @@ def lines(kind: Kind, outcomes: Sequence[Outcome]) -> list[str]:
         texts[-1] += f" (over a limit by up to {most:.1%}; without saying so: {unsaid})"
     doubted = sum(outcome.is_doubted for outcome in outcomes)
     texts.append(f"  the verdict says that a limit may not be kept: {doubted:,}")
-    texts.append(f"  feasible and at most 1 point below the best: {kept:,} ({kept / ships:.1%})")
+    share = f" ({kept / ships:.1%})" if ships else ""
+    texts.append(f"  feasible and at most 1 point below the best: {kept:,}{share}")
     return texts
 
 

@@ -20,6 +20,7 @@ from edgeseq.cli.console import (
 )
 from edgeseq.errors import DeviceError
 from edgeseq.formats.result import RUNNER_TITLES
+from edgeseq.reporting.verdict import headline_of
 from edgeseq.suite.engine import StepEvent
 
 DataDirOption = Annotated[
@@ -138,10 +139,9 @@ def closing_lines(
 ) -> list[str]:
     """What a run says in the end, the verdict first; `answer` is that of the step `report`."""
     verdict = answer["verdict"]
-    headline = "Nothing to ship."
-    if verdict["winner"]:
-        process = RUNNER_TITLES.get(verdict.get("runner"))
-        headline = f"Ship {verdict['winner']}" + (f" in a {process}." if process else ".")
+    process = RUNNER_TITLES.get(verdict.get("runner")) if verdict["winner"] else None
+    headline = headline_of(verdict["winner"], is_doubted=bool(verdict.get("doubts")))
+    headline += f" in a {process}." if process else "."
     return [
         " ".join(filter(None, (headline, verdict["why"], verdict.get("proof")))),
         *answer["boundaries"],

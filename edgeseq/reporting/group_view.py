@@ -110,7 +110,7 @@ def group_view(
         title=group.title,
         data=group.data_name,
         facts=_facts(group),
-        headline=headline_of(verdict),
+        headline=verdict.headline,
         process=RUNNER_TITLES[group.runner],
         winner=winner.bundle if winner else None,
         winner_arch=winner.arch if winner else None,
@@ -130,11 +130,6 @@ def group_view(
         commands=tuple(filter(None, (*map(_command, group.results), report_command))),
         runner_costs=runner_costs,
     )
-
-
-def headline_of(verdict: Verdict) -> str:
-    """`Ship NAME`, or that there is nothing to ship."""
-    return f"Ship {verdict.winner}" if verdict.winner else "Nothing to ship"
 
 
 def _best_first(group: ModelGroup) -> list[ReportRow]:

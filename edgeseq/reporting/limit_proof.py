@@ -45,12 +45,25 @@ def time_doubts(row: ReportRow) -> list[TimeDoubt]:
     return doubts
 
 
-def proof_of(row: ReportRow, budget: Budget) -> str:
-    """What a verdict says of its winner besides the reason: `proof_sentence`, and the limits on
-    times that it keeps by less than their interval."""
+def raised_doubts(row: ReportRow, budget: Budget) -> list[TimeDoubt]:
+    """The limits on times that a row keeps by less than their interval."""
     limits_ms = {"p50": budget.p50_ms, "p95": budget.p95_ms}
-    doubts = [d.text for d in time_doubts(row) if d.is_raised_by(limits_ms[d.key])]
+    return [doubt for doubt in time_doubts(row) if doubt.is_raised_by(limits_ms[doubt.key])]
+
+
+def proof_of(row: ReportRow, budget: Budget, certain: ReportRow | None) -> str:
+    """What a verdict says of its winner besides the reason: `proof_sentence`, the limits on times
+    that it may not keep, and then the model that is `certain` to keep them (None: there is none).
+    """
+    doubts = [doubt.text for doubt in raised_doubts(row, budget)]
+    if doubts and certain is not None:
+        doubts.append(certain_sentence(certain))
     return " ".join(filter(None, (proof_sentence(row, budget.memory_bytes), *doubts)))
+
+
+def certain_sentence(row: ReportRow) -> str:
+    """What to ship instead of a model that may not fit."""
+    return f"{row.bundle} keeps every limit by more than the measuring error, at a higher cost."
 
 
 def proof_sentence(row: ReportRow, limit_bytes: int | None) -> str:

@@ -16,7 +16,12 @@ import numpy as np
 from edgeseq.reporting.boundary import MAP_LIMITS
 from edgeseq.reporting.budgets import LIMITS, Budget, BudgetLimit, limits_of
 from edgeseq.reporting.format import LabelledFigure, format_limit, format_quantity, model_figures
-from edgeseq.reporting.limit_proof import proof_sentence, proof_steps, time_doubts
+from edgeseq.reporting.limit_proof import (
+    certain_sentence,
+    proof_sentence,
+    proof_steps,
+    time_doubts,
+)
 from edgeseq.reporting.rows import ReportRow
 from edgeseq.reporting.score_gaps import ScoreGaps
 from edgeseq.reporting.verdict import (
@@ -27,6 +32,7 @@ from edgeseq.reporting.verdict import (
     by_cost,
     costs_of,
     excess_reason,
+    headline_of,
     limit_title,
     nothing_fits,
     overshoot,
@@ -168,6 +174,9 @@ def _row_data(row: ReportRow, budget: Budget) -> dict[str, Any]:
         "proof": proof_sentence(row, None),
         "proofs": proof_steps(row),
         "doubts": _doubts(row, budget),
+        "certain": certain_sentence(row),
+        # Where there is no doubt, and where there is one.
+        "headlines": [headline_of(row.bundle, is_doubted=doubted) for doubted in (False, True)],
         # For the sentence that a row costs more than the winner.
         "costs": costs_of(row),
     }

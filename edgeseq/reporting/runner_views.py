@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from edgeseq.errors import InputError
 from edgeseq.formats.result import RUNNER_TITLES
-from edgeseq.reporting.group_view import headline_of, model_table
+from edgeseq.reporting.group_view import model_table
 from edgeseq.reporting.rows import (
     PEAK_MEMORY,
     WORKING_MEMORY,
@@ -67,7 +67,7 @@ def _runner_section(view: RunnerView, other: GroupDecision) -> ReportSection:
     verdict = other.summary.verdict
     sentences = (
         runner_cost_sentence(view, other),
-        f"{headline_of(verdict)}.",
+        f"{verdict.headline}.",
         verdict.reason,
         verdict.proof,
     )

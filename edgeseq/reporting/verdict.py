@@ -29,7 +29,7 @@ from edgeseq.reporting.format import (
     format_points,
     format_score,
 )
-from edgeseq.reporting.limit_proof import proof_of
+from edgeseq.reporting.limit_proof import proof_of, raised_doubts
 from edgeseq.reporting.rows import PEAK_MEMORY, WORKING_MEMORY, ReportRow
 from edgeseq.reporting.score_gaps import ScoreGap, ScoreGaps
 from edgeseq.units import format_bytes, format_duration_ms, format_factor
@@ -53,8 +53,10 @@ class Verdict(msgspec.Struct, frozen=True):
     `reason` is `why` in `summary.json`; `best` is the model with the best score within the
     limits; `nearest_miss` names what was closest when nothing fits. `proof` says what the winner
     did under its limit on memory, or that the verdict rests on a peak, and which limit on a time
-    it is not sure to keep; `runner` is the program
-    in which it was measured.
+    it may not keep; `runner` is the program in which it was measured.
+    `doubts` are the keys of the limits that the winner keeps by less than the measuring error;
+    where there are some, `certain` is the cheapest model that is good enough and keeps every limit
+    by more.
     """
 
     winner: str | None
@@ -65,6 +67,20 @@ class Verdict(msgspec.Struct, frozen=True):
     nearest_miss: str | None = None
     proof: str = ""
     runner: Runner | None = None
+    doubts: tuple[str, ...] = ()
+    certain: str | None = None
+
+    @property
+    def headline(self) -> str:
+        """See `headline_of`."""
+        return headline_of(self.winner, is_doubted=bool(self.doubts))
+
+
+def headline_of(winner: str | None, *, is_doubted: bool) -> str:
+    """The verdict in a few words; `winner` is None where nothing fits."""
+    if winner is None:
+        return "Nothing to ship"
+    return f"{winner} may not fit" if is_doubted else f"Ship {winner}"
 
 
 def decide(rows: Sequence[ReportRow], budget: Budget, gaps: ScoreGaps) -> Verdict:
@@ -82,10 +98,13 @@ def decide(rows: Sequence[ReportRow], budget: Budget, gaps: ScoreGaps) -> Verdic
         )
     order = by_cost(rows)
     best = max(fitting, key=lambda row: (row.rank, -order.index(row.bundle)))
-    winner = min(
+    good_enough = sorted(
         (row for row in fitting if row is best or gaps(best.bundle, row.bundle).not_worse),
         key=lambda row: order.index(row.bundle),
     )
+    winner = good_enough[0]
+    doubts = raised_doubts(winner, budget)
+    certain = next((row for row in good_enough if not raised_doubts(row, budget)), None)
     for row in fitting:
         if row is not winner:
             gap = gaps(best.bundle, row.bundle)
@@ -100,8 +119,10 @@ def decide(rows: Sequence[ReportRow], budget: Budget, gaps: ScoreGaps) -> Verdic
         budget=budget,
         best=best.bundle,
         refused=_refusals([row for row in rows if row is not winner], reasons),
-        proof=proof_of(winner, budget),
+        proof=proof_of(winner, budget, certain),
         runner=winner.runner,
+        doubts=tuple(doubt.key for doubt in doubts),
+        certain=certain.bundle if doubts and certain else None,
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgeseq.reporting.rows import derive_row
-from studies.known_truth import N_EXAMPLES, draw_models, judge, lines, main, simulate
+from studies.known_truth import N_EXAMPLES, Outcome, draw_models, judge, lines, main, simulate
 
 
 def test_the_truth_is_recommended_and_no_doubt_is_kept_silent() -> None:
@@ -39,6 +39,11 @@ def test_simulated_results_are_what_they_are_said_to_be() -> None:
         assert row.working_memory_bracket_bytes is not None
         failing, working = row.working_memory_bracket_bytes
         assert failing < model.working_memory_bytes <= working
+
+
+def test_draws_without_a_recommended_model_have_no_share() -> None:
+    nothing = Outcome(None, None, False, 0.0, False, 0.0)
+    assert lines("any", [nothing])[-1].endswith("below the best: 0")
 
 
 def test_the_command_prints_counts(capsys: pytest.CaptureFixture[str]) -> None:

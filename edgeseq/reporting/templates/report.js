@@ -101,12 +101,13 @@
     const fits = decision.rows.map((_, i) => blocked[i].length === 0);
     const best = decision.best.find((i) => fits[i]);
     if (best === undefined) {
-      return { winner: null, why: nothingFits(decision, at, blocked), proof: "", reasons: blocked };
+      const why = nothingFits(decision, at, blocked);
+      return { winner: null, headline: "Nothing to ship", why, proof: "", reasons: blocked };
     }
     // A pair holds one sentence where the second is not good enough, else two for the winner.
     const pair = (i) => decision.pairs[best][i];
     const withinMargin = (i) => fits[i] && pair(i).length === 2;
-    const winner = decision.cheapest.find(withinMargin);
+    const goodEnough = decision.cheapest.filter(withinMargin), winner = goodEnough[0];
     const reasons = decision.rows.map((row, i) => {
       if (i === winner) return [];
       if (!fits[i]) return blocked[i];
@@ -116,8 +117,13 @@
     const [within, without] = pair(winner);
     const why = text === decision.noLimits ? without : within.replace(decision.mark, () => text);
     const shipped = decision.rows[winner], memory = atLimit(decision, at, "memory");
-    const proofs = [proofText(shipped, memory), ...doubtTexts(decision, at, shipped)];
-    return { winner, why, proof: proofs.filter(Boolean).join(" "), reasons };
+    const doubts = doubtTexts(decision, at, shipped);
+    const certain = goodEnough.map((i) => decision.rows[i])
+      .find((row) => !doubtTexts(decision, at, row).length);
+    const proofs = [proofText(shipped, memory), ...doubts];
+    if (doubts.length && certain) proofs.push(certain.certain);
+    const headline = shipped.headlines[doubts.length ? 1 : 0];
+    return { winner, headline, why, proof: proofs.filter(Boolean).join(" "), reasons };
   }
 
   // ---- The page ----------------------------------------------------------------------------
@@ -134,7 +140,7 @@
     const panel = section.querySelector(".verdict");
     panel.dataset.arch = row ? row.arch : "";
     panel.dataset.winner = row ? row.bundle : "";
-    panel.querySelector(".headline").textContent = row ? `Ship ${row.bundle}` : "Nothing to ship";
+    panel.querySelector(".headline").textContent = verdict.headline;
     panel.querySelector(".why").textContent = verdict.why;
     panel.querySelector(".proof").textContent = verdict.proof;
     panel.querySelector(".tiles").replaceChildren(...(row ? row.figures : []).map(

@@ -158,6 +158,23 @@ def test_a_limit_within_an_interval_is_said_to_be_doubtful(
         "measure again without --quick to be sure."
     )
     assert found.proof == (sentence if doubt else "")
+    assert found.doubts == (("p95",) if doubt else ())
+    assert found.headline == ("lstm-int8 may not fit" if doubt else "Ship lstm-int8")
+
+
+def test_beside_a_doubtful_model_stands_the_cheapest_that_is_certain() -> None:
+    near, certain, worse = (
+        row("lstm-near", 0.725, 0.40, 54, p95_ms_ci95=(0.39, 0.43)),
+        row("lstm-certain", 0.726, 0.30, 80, p95_ms_ci95=(0.29, 0.31)),
+        row("lstm-worse", 0.60, 0.10, 20, p95_ms_ci95=(0.09, 0.11)),
+    )
+    found = verdict("p95=0.41ms", [near, certain, worse])
+    assert (found.winner, found.certain) == ("lstm-near", "lstm-certain")
+    assert found.proof.endswith(
+        "lstm-certain keeps every limit by more than the measuring error, at a higher cost."
+    )
+    assert verdict("p95=0.41ms", [near, worse]).certain is None
+    assert verdict("p95=0.5ms", [near, certain]).certain is None
 
 
 def test_every_reason_is_given_not_only_the_first() -> None:
