@@ -50,7 +50,7 @@ test-fuzz: $(VENV)/.dev
 
 # Kills, full disks, clocks that jump, cut connections: no file is lost, none is left behind
 test-faults: $(VENV)/.dev
-	$(BIN)/python -m pytest -m faults tests/faults tests/benchmarks/devices/test_cut_connections.py $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m faults -n $(JOBS) --dist loadgroup tests/faults tests/benchmarks/devices/test_cut_connections.py $(PYTEST_ARGS)
 
 $(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)

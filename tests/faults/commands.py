@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edgeseq.formats.drafts import is_draft
 
-LIMIT_S = 1200.0
+LIMIT_S = 300.0
 """A tiny command takes seconds; on a busy machine many times as long. What hangs is killed."""
 ORPHAN_LIMIT_S = 30.0
 _MARK = "EDGESEQ_FAULTS"

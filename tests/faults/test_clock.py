@@ -17,7 +17,11 @@ from edgeseq.formats.result import read_result
 from .commands import Command, abandoned_control_groups, drafts
 from .conftest import TinyRun
 
-pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(1800)]
+# One after the other: each looks for control groups of processes that are gone.
+pytestmark = [
+    *(pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(900)),
+    pytest.mark.xdist_group("signals"),
+]
 
 DAY_S = 24 * 3600
 

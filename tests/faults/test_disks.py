@@ -26,7 +26,7 @@ from .commands import Command, drafts
 from .conftest import TinyRun
 from .failing_writes import FailingWrites
 
-pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def _content(folder: Path) -> dict[str, bytes]:

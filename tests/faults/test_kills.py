@@ -21,7 +21,11 @@ from studies.reliability import record
 from .commands import Command, abandoned_control_groups, drafts
 from .conftest import TinyRun
 
-pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(3600)]
+# One after the other: each looks for control groups of processes that are gone.
+pytestmark = [
+    *(pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(900)),
+    pytest.mark.xdist_group("signals"),
+]
 
 SEED = int(os.environ.get("EDGESEQ_FAULTS_SEED", "17"))
 TERMINATED = 128 + signal.SIGTERM

@@ -29,7 +29,7 @@ from edgeseq.suite.schema import read_suite
 from ..fake_results import Fake, make_result
 from .conftest import SUITE, TinyRun
 
-pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(900)]
 
 EXAMPLES = int(os.environ.get("EDGESEQ_FAULTS_EXAMPLES", "1000"))
 TOKENS = (

@@ -19,7 +19,7 @@ from studies.reliability import record
 
 from .ssh_server import Sshd
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
 SEED = int(os.environ.get("EDGESEQ_FAULTS_SEED", "17"))
 MOST_CALLS = 60
