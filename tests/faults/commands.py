@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from edgeseq.formats.drafts import is_draft
@@ -57,11 +57,10 @@ class Command:
         number: signal.Signals,
         delay_s: float,
         *,
-        after: Path | None = None,
-        until: Path | None = None,
+        after: Callable[[], object] | None = None,
+        until: Callable[[], object] | None = None,
     ) -> int | None:
-        """Sends `number` after `delay_s`, counted from when the file `after` appears, or once the
-        file `until` does.
+        """Sends `number` after `delay_s`, counted from when `after` holds, or once `until` does.
 
         Returns the exit status, or None when the command had ended before.
         """
@@ -92,11 +91,13 @@ class Command:
                     yield int(folder.name)
 
 
-def _wait_for(path: Path | None, process: subprocess.Popen[str], seconds: float) -> None:
-    """Waits for a file, at most so long, and no longer than the process lives."""
+def _wait_for(
+    condition: Callable[[], object] | None, process: subprocess.Popen[str], seconds: float
+) -> None:
+    """Waits for a condition, at most so long, and no longer than the process lives."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and process.poll() is None:
-        if path is not None and path.exists():
+        if condition is not None and condition():
             return
         time.sleep(0.005)
 

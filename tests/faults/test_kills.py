@@ -142,7 +142,9 @@ def test_suite(tiny_run: TinyRun, tmp_path: Path, scratch: Path) -> None:
             for path in filter(None, (log, next_log)):
                 path.unlink(missing_ok=True)
             delay_s = rng.uniform(0, step.seconds)
-            code = command.run_and_signal(number, delay_s, after=log, until=next_log)
+            code = command.run_and_signal(
+                number, delay_s, after=log.exists, until=next_log and next_log.exists
+            )
             assert not command.wait_for_processes(), "processes outlived the command"
             sent += code not in (None, 0)  # after its end it cleans up and exits as ever
             if number == signal.SIGTERM and code not in (None, 0):
