@@ -323,13 +323,13 @@ def lines(kind: Kind, outcomes: Sequence[Outcome]) -> list[str]:
     if kind == "apart":
         misses = ", ".join(f"{what}: {count}" for what, count in sorted(which.items()))
         texts.append(f"  the truth is recommended: {right:,} ({right / n:.1%}; {misses})")
-    texts.append(f"  an infeasible model is recommended: {len(infeasible)}")
+    texts.append(f"  an infeasible model is named: {len(infeasible)}")
     if infeasible:
         most = max(outcome.excess for outcome in infeasible) - 1
         unsaid = sum(not outcome.is_doubted for outcome in infeasible)
-        texts[-1] += f" (over a limit by up to {most:.1%}; without saying so: {unsaid})"
+        texts[-1] += f" (over a limit by up to {most:.1%}; called to be shipped: {unsaid})"
     doubted = sum(outcome.is_doubted for outcome in outcomes)
-    texts.append(f"  the verdict says that a limit may not be kept: {doubted:,}")
+    texts.append(f"  the verdict says that the model may not fit: {doubted:,}")
     share = f" ({kept / ships:.1%})" if ships else ""
     texts.append(f"  feasible and at most 1 point below the best: {kept:,}{share}")
     return texts
@@ -339,9 +339,13 @@ def _record(kind: Kind, outcomes: Sequence[Outcome]) -> None:
     for what, count in (
         ("verdicts", len(outcomes)),
         ("verdicts with a recommended model", sum(o.winner is not None for o in outcomes)),
-        ("infeasible models recommended", sum(o.is_infeasible for o in outcomes)),
+        ("verdicts that say “may not fit”", sum(o.is_doubted for o in outcomes)),
         (
-            "infeasible models recommended without saying that the limit may not be kept",
+            "verdicts that say “may not fit” of an infeasible model",
+            sum(o.is_infeasible and o.is_doubted for o in outcomes),
+        ),
+        (
+            "verdicts that say “ship” of an infeasible model",
             sum(o.is_infeasible and not o.is_doubted for o in outcomes),
         ),
     ):

@@ -12,41 +12,42 @@ from edgeseq.units import format_bytes, format_duration_ms
 
 
 class TimeDoubt(NamedTuple):
-    """A time that may be above a limit which it keeps: the end of its interval (None: it has none),
-    and the sentence that says so."""
+    """A time that may be above a limit which it keeps: what it does not exceed with 99 % confidence
+    (None: the samples show no such end), and the sentence that says so."""
 
     key: str
-    high_ms: float | None
+    at_most_ms: float | None
     text: str
 
     def is_raised_by(self, limit_ms: float | None) -> bool:
-        """Whether the interval reaches beyond a limit."""
-        return limit_ms is not None and (self.high_ms is None or self.high_ms > limit_ms)
+        """Whether the time may be above a limit."""
+        return limit_ms is not None and (self.at_most_ms is None or self.at_most_ms > limit_ms)
 
 
 def time_doubts(row: ReportRow) -> list[TimeDoubt]:
     """A doubt for each percentile of times with an interval, whatever the limits are."""
     doubts = []
-    for key, title, value_ms, ends in (
-        ("p50", "median latency", row.p50_ms, row.p50_ms_ci95),
-        ("p95", "p95 latency", row.p95_ms, row.p95_ms_ci95),
+    for key, title, value_ms, ends, at_most_ms in (
+        ("p50", "median latency", row.p50_ms, row.p50_ms_ci95, row.p50_at_most_ms),
+        ("p95", "p95 latency", row.p95_ms, row.p95_ms_ci95, row.p95_at_most_ms),
     ):
         if value_ms is not None and ends is not None:
             doubt = (
                 "may be above the limit, because too few queries were measured"
-                if ends[1] is None
-                else f"its 95 % interval ends at {format_duration_ms(ends[1])}, above the limit"
+                if at_most_ms is None
+                else f"may truly be up to {format_duration_ms(at_most_ms)} (99 % confidence), "
+                "above the limit"
             )
             text = (
                 f"Its {title} of {format_duration_ms(value_ms)} keeps the limit, but {doubt}: "
                 "measure again without --quick to be sure."
             )
-            doubts.append(TimeDoubt(key, ends[1], text))
+            doubts.append(TimeDoubt(key, at_most_ms, text))
     return doubts
 
 
 def raised_doubts(row: ReportRow, budget: Budget) -> list[TimeDoubt]:
-    """The limits on times that a row keeps by less than their interval."""
+    """The limits on times that a row keeps by less than the measuring error."""
     limits_ms = {"p50": budget.p50_ms, "p95": budget.p95_ms}
     return [doubt for doubt in time_doubts(row) if doubt.is_raised_by(limits_ms[doubt.key])]
 

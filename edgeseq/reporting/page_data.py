@@ -187,7 +187,7 @@ def _doubts(row: ReportRow, budget: Budget) -> list[dict[str, Any]]:
     doubts: list[dict[str, Any]] = []
     for doubt in time_doubts(row):
         if doubt.key in MAP_LIMITS:
-            doubts.append({"slider": doubt.key, "high": doubt.high_ms, "text": doubt.text})
+            doubts.append({"slider": doubt.key, "atMost": doubt.at_most_ms, "text": doubt.text})
         elif doubt.is_raised_by(getattr(budget, f"{doubt.key}_ms")):
             doubts.append({"text": doubt.text})
     return doubts

@@ -53,7 +53,8 @@ class ReportRow(msgspec.Struct, frozen=True):
 
     - `p50_ms`, `p95_ms`: a whole query (tokenize + inference + decode); `inference_*` the inference
       in it. None below the percentile's sample floor, and for every time of an emulated device. The
-      high end of an interval of times is None where the samples do not show it.
+      high end of an interval of times is None where the samples do not show it. `*_at_most_ms` is
+      what the true percentile does not exceed with 99 % confidence.
     - `cold_start_ms`: median over fresh processes.
     - `peak_memory_bytes`: peak beyond the bare runtime (`peak_beyond_runtime`);
       `peak_process_bytes`: peak of the whole process; `memory_after_release_bytes`:
@@ -107,6 +108,8 @@ class ReportRow(msgspec.Struct, frozen=True):
     working_memory_bracket_bytes: tuple[int, int] | None = None
     working_memory_p95_ms: float | None = None
     limits_tried: tuple[LimitOutcome, ...] = ()
+    p50_at_most_ms: float | None = None
+    p95_at_most_ms: float | None = None
 
     @property
     def required_memory_bytes(self) -> int | None:
@@ -360,6 +363,8 @@ def derive_row(result: ResultRecord, run: Run) -> ReportRow:
         working_memory_bracket_bytes=working.bracket_bytes,
         working_memory_p95_ms=None if emulated else working.p95_ms,
         limits_tried=limits_tried(run, emulated=emulated),
+        p50_at_most_ms=query.p50_at_most_ms,
+        p95_at_most_ms=query.p95_at_most_ms,
     )
 
 

@@ -66,6 +66,8 @@ class LatencySummary(NamedTuple):
     p95_ms: float | None
     p50_ci95: OpenCi95 | None
     p95_ci95: OpenCi95 | None
+    p50_at_most_ms: float | None
+    p95_at_most_ms: float | None
 
 
 class Disagreement(NamedTuple):
@@ -81,7 +83,7 @@ class Disagreement(NamedTuple):
 def latency_summary(samples_ns: Sequence[int]) -> LatencySummary:
     """Median and p95 with their intervals, of samples in ns in the order of measuring."""
     if not samples_ns:
-        return LatencySummary(None, None, None, None)
+        return LatencySummary(None, None, None, None, None, None)
     samples_ms = latency.SampleSeries(np.asarray(samples_ns, dtype=np.float64) / 1e6)
     p50 = latency.percentile_interval(samples_ms, 50)
     p95 = latency.percentile_interval(samples_ms, 95)
@@ -90,7 +92,15 @@ def latency_summary(samples_ns: Sequence[int]) -> LatencySummary:
         p95_ms=None if p95 is None else p95.estimate,
         p50_ci95=_ends(p50),
         p95_ci95=_ends(p95),
+        p50_at_most_ms=_at_most(samples_ms, 50),
+        p95_at_most_ms=_at_most(samples_ms, 95),
     )
+
+
+def _at_most(samples_ms: latency.SampleSeries, percent: float) -> float | None:
+    """The upper end of a one-sided interval of 99 %, which is that of a two-sided one of 98 %."""
+    ends = _ends(latency.percentile_interval(samples_ms, percent, level=0.98))
+    return None if ends is None else ends[1]
 
 
 def _ends(interval: scores.Interval | None) -> OpenCi95 | None:

@@ -50,4 +50,4 @@ def test_the_command_prints_counts(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--draws", "3", "--seed", "2"]) == 0
     printed = capsys.readouterr().out
     assert "apart: 3 draws" in printed
-    assert "an infeasible model is recommended: " in printed
+    assert "an infeasible model is named: " in printed

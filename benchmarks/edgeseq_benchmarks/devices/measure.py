@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -139,16 +140,13 @@ def settings_for(device: Device, settings: Settings) -> Settings:
 def _measure_on_phone(
     device: Device, request: BenchRequest, progress: ProgressCallback
 ) -> ResultRecord:
-    # It loads NumPy and the TFLite schema, which no other benchmark needs.
-    from edgeseq_benchmarks.devices.android.phone_bench import bench_on_phone  # noqa: PLC0415 - see above
-
     if request.native is None:
         raise InputError(
             "a phone is measured by TFLite's native benchmark_model, which is not in this package",
             where=device.name,
             fix="name it with --native (see docs/guides/android.md)",
         )
-    return bench_on_phone(
+    record: ResultRecord = _lazy("android.phone_bench").bench_on_phone(
         device,
         request.bundles,
         settings=request.settings,
@@ -156,6 +154,7 @@ def _measure_on_phone(
         progress=progress,
         command=request.command,
     )
+    return record
 
 
 def _measure_in_browser(
@@ -163,16 +162,20 @@ def _measure_in_browser(
 ) -> ResultRecord:
     if request.page is None:
         raise InputError("has no page to open", where=name, fix="call `edgeseq bench` or es.bench")
-    # It loads a web server, which no other benchmark needs.
-    from edgeseq_benchmarks.devices.web.browser_bench import bench_in_browser  # noqa: PLC0415 - see above
-
-    return bench_in_browser(
+    record: ResultRecord = _lazy("web.browser_bench").bench_in_browser(
         request.page,
         request.bundles,
         settings=request.settings,
         progress=progress,
         command=request.command,
     )
+    return record
+
+
+def _lazy(name: str) -> Any:
+    """A module of `devices` that loads what no other benchmark needs: for phones NumPy and the
+    TFLite schema, for browsers a web server."""
+    return importlib.import_module(f"edgeseq_benchmarks.devices.{name}")
 
 
 def measure_on_all(

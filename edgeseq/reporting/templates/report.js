@@ -39,9 +39,9 @@
 
   // As edgeseq.reporting.limit_proof.proof_of.
   function doubtTexts(decision, at, row) {
-    const isRaised = ({ slider, high }) => {
+    const isRaised = ({ slider, atMost }) => {
       const limit = slider ? atLimit(decision, at, slider) : 0;
-      return limit !== null && (!slider || high === null || high > limit);
+      return limit !== null && (!slider || atMost === null || atMost > limit);
     };
     return row.doubts.filter(isRaised).map((doubt) => doubt.text);
   }

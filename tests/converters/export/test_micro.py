@@ -245,7 +245,6 @@ def test_a_report_has_rows_of_microcontrollers() -> None:
     footprints = (
         MicroFootprint(first, arena_bytes=3_312, flash_bytes=281_558),
         MicroFootprint(second, refused="attention needs all tokens of a text at once"),
-        MicroFootprint(msgspec.structs.replace(first, data_sha256="1" * 64, name="other data")),
     )
     micro = msgspec.structs.replace(measured, runs=(), footprints=footprints)
     text = make_report([measured, micro]).to_markdown()

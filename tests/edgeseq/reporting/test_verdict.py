@@ -137,19 +137,22 @@ def test_a_value_equal_to_its_limit_is_within_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limits", "high_ms", "doubt"),
+    ("limits", "at_most_ms", "doubt"),
     [
-        ("p95=0.41ms", 0.43, "its 95 % interval ends at 0.430 ms, above the limit"),
+        ("p95=0.41ms", 0.43, "may truly be up to 0.430 ms (99 % confidence), above the limit"),
         ("p95=0.41ms", None, "may be above the limit, because too few queries were measured"),
         ("p95=0.43ms", 0.43, ""),
         ("memory=60MB", 0.43, ""),
     ],
 )
 def test_a_limit_within_an_interval_is_said_to_be_doubtful(
-    limits: str, high_ms: float | None, doubt: str
+    limits: str, at_most_ms: float | None, doubt: str
 ) -> None:
     lstm = msgspec.structs.replace(
-        SMALL_LSTM, p95_ms_ci95=(0.39, high_ms), working_memory_bytes=54 * MB
+        SMALL_LSTM,
+        p95_ms_ci95=(0.39, 0.408),
+        p95_at_most_ms=at_most_ms,
+        working_memory_bytes=54 * MB,
     )
     found = verdict(limits, [lstm])
     assert found.winner == lstm.bundle
@@ -164,9 +167,9 @@ def test_a_limit_within_an_interval_is_said_to_be_doubtful(
 
 def test_beside_a_doubtful_model_stands_the_cheapest_that_is_certain() -> None:
     near, certain, worse = (
-        row("lstm-near", 0.725, 0.40, 54, p95_ms_ci95=(0.39, 0.43)),
-        row("lstm-certain", 0.726, 0.30, 80, p95_ms_ci95=(0.29, 0.31)),
-        row("lstm-worse", 0.60, 0.10, 20, p95_ms_ci95=(0.09, 0.11)),
+        row("lstm-near", 0.725, 0.40, 54, p95_ms_ci95=(0.39, 0.42), p95_at_most_ms=0.43),
+        row("lstm-certain", 0.726, 0.30, 80, p95_ms_ci95=(0.29, 0.31), p95_at_most_ms=0.32),
+        row("lstm-worse", 0.60, 0.10, 20, p95_ms_ci95=(0.09, 0.11), p95_at_most_ms=0.12),
     )
     found = verdict("p95=0.41ms", [near, certain, worse])
     assert (found.winner, found.certain) == ("lstm-near", "lstm-certain")
