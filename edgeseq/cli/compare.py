@@ -8,9 +8,8 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.box import SIMPLE
+from rich.cells import cell_len
 from rich.markup import escape
-from rich.table import Table
 
 import edgeseq as es
 from edgeseq.cli.console import JsonOption, err, out, print_json
@@ -65,6 +64,27 @@ def compare(
         )
 
 
+def _model_table(name: str, changes: Sequence[MetricChange]) -> str:
+    """The changes of one model in aligned columns, as markup.
+
+    Rich's own tables take a second for 200 models, and cut off what a terminal has no room for.
+    """
+    rows = [("", "old", "new", "change", "interval")]
+    rows += [(change.title, *change.cells) for change in changes]
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    lines = [_aligned(row, widths) for row in rows]
+    head, *body = map(escape, lines)
+    rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
+    return "\n".join((f"[italic]{escape(name)}[/]", f"[bold]{head}[/]", rule, *body, ""))
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
+    """The cells in columns: the first from the left, the others up to the right."""
+    spaces = [" " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)]
+    numbers = (space + cell for cell, space in zip(row[1:], spaces[1:], strict=True))
+    return "  ".join((row[0] + spaces[0], *numbers)).rstrip()
+
+
 def _print(comparison: Comparison, checks: Sequence[ThresholdCheck]) -> None:
     for difference in comparison.differing:
         line = f"different {difference.field}: {difference.old} → {difference.new}"
@@ -73,13 +93,7 @@ def _print(comparison: Comparison, checks: Sequence[ThresholdCheck]) -> None:
     for change in comparison.changes:
         changes.setdefault(comparison.model_name(change), []).append(change)
     for name, of_model in changes.items():
-        table = Table(box=SIMPLE, pad_edge=False, title=escape(name), title_justify="left")
-        table.add_column("", no_wrap=True)
-        for title in ("old", "new", "change", "interval"):
-            table.add_column(title, justify="right", no_wrap=True)
-        for change in of_model:
-            table.add_row(change.title, *(escape(cell) for cell in change.cells))
-        out.print(table)
+        out.print(_model_table(name, of_model), soft_wrap=True)
     for side, names in (("OLD", comparison.only_old), ("NEW", comparison.only_new)):
         if names:
             out.print(escape(f"only in {side}: {', '.join(names)}"), soft_wrap=True)

@@ -344,6 +344,14 @@ def test_the_command(write: Write) -> None:
     fine = run(old, old, "--fail-on", "p95>10% memory>5MB", "--fail-on", "score>1pt")
     assert fine.returncode == 0, fine.stderr
     assert fine.stdout.count("holds ") == 6
+    runs = make_result(LITTLE).runs
+    others = tuple(
+        replace(one, predictions=replace(one.predictions, examples_sha256="1" * 64))
+        for one in runs
+        if one.predictions
+    )
+    shown = run(old, write("others", runs=others)).stdout
+    assert "measured on different examples" in shown, "nothing is cut off"
     failed = run(old, slow, "--fail-on", "p95>10%", "--json")
     assert failed.returncode == 3
     answer = json.loads(failed.stdout)
