@@ -8,6 +8,7 @@ from pathlib import Path
 from edgeseq.api.bundle import Bundle, bundle_path
 from edgeseq.api.result import Result, result_source
 from edgeseq.formats.bundle_zip import open_bundle
+from edgeseq.formats.linear_baseline import read_linear_baseline
 from edgeseq.formats.storage import sha256_file
 from edgeseq.reporting.budgets import parse_budget
 from edgeseq.reporting.deployment_report import Report, make_report
@@ -18,6 +19,7 @@ def report(
     *,
     budget: str = "",
     examples: Bundle | str | Path | None = None,
+    baseline: str | Path | None = None,
 ) -> Report:
     """Decide which model to ship within limits, with the reasons; `save` writes the page.
 
@@ -27,13 +29,16 @@ def report(
             process without it), `model_memory`, `p50`, `p95`, `size` and `cold_start`; `drop`:
             points of the score that a cheaper model may lose.
         examples: A measured bundle, to show some of its texts on which models disagree.
+        baseline: The linear baseline's file (`baseline.json` of a suite's run), to say what a
+            linear model reaches.
 
     Returns:
         The report: `verdict.winner`, `verdict.reason`, `rows`, `save(folder)`.
 
     Raises:
         ResultError: A result is damaged, or one model was measured twice under equal conditions.
-        InputError: The budget has an error, or `examples` has other texts than were measured.
+        InputError: The budget has an error, or `examples` or `baseline` are of other data than
+            were measured.
 
     Examples:
         >>> report = es.report([result], budget="memory=200MB p95=20ms")
@@ -49,6 +54,7 @@ def report(
         budget=parse_budget(budget),
         examples=texts,
         examples_sha256=texts_sha256,
+        baseline=None if baseline is None else read_linear_baseline(Path(baseline)),
     )
 
 

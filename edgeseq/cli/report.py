@@ -34,13 +34,17 @@ def report(
         Path | None,
         typer.Option(help="A measured bundle: adds test texts on which two models disagree."),
     ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(help="baseline.json of a suite's run: adds what a linear model reaches."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Report which model to ship and why: an HTML page, Markdown with pictures, and a JSON summary.
 
     Example: edgeseq report result.json --out report --budget "memory=64MB p95=20ms"
     """
-    deployment = es.report(results, budget=budget, examples=examples)
+    deployment = es.report(results, budget=budget, examples=examples, baseline=baseline)
     with progress_bars() as progress:
         page = deployment.save(out_folder, progress=progress)
     if not can_draw():
@@ -64,5 +68,5 @@ def print_verdicts(deployment: Report) -> None:
         headline, reason = view.verdict
         out.print(f"[bold {style}]{escape(headline)}[/] {escape(reason)}")
         out.print(escape(view.boundary))
-        for cost in filter(None, view.runner_costs):
-            out.print(escape(cost))
+        for remark in view.remarks:
+            out.print(escape(remark))

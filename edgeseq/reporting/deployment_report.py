@@ -12,10 +12,12 @@ from html import escape
 from pathlib import Path
 
 from edgeseq.errors import InputError, OutputError
+from edgeseq.formats.linear_baseline import LinearBaseline
 from edgeseq.formats.result import ResultRecord
 from edgeseq.formats.storage import new_folder, write_bytes, write_json, write_text
 from edgeseq.html import html_table
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
+from edgeseq.reporting.baseline_sentence import baseline_sentence, check_baseline
 from edgeseq.reporting.budgets import Budget, budget_text
 from edgeseq.reporting.group_view import (
     GroupView,
@@ -58,12 +60,14 @@ class Report:
     """What to ship and why, for each group of comparable measurements.
 
     `examples`, all test examples of a bundle in their order, adds texts on which two models
-    disagree. Charts are drawn on demand; without the extra `report` there are none.
+    disagree; `baseline` adds what a linear model reaches. Charts are drawn on demand; without the
+    extra `report` there are none.
     """
 
     decisions: tuple[GroupDecision, ...]
     budget: Budget
     examples: Sequence[AnyExample] | None = None
+    baseline: LinearBaseline | None = None
 
     @cached_property
     def summary(self) -> ReportSummary:
@@ -115,7 +119,10 @@ class Report:
             group_view(
                 view.decision,
                 report_command=command,
-                runner_costs=tuple(runner_cost_sentence(view, other) for other in view.others),
+                remarks=(
+                    self._baseline_sentence(view.decision),
+                    *(runner_cost_sentence(view, other) for other in view.others),
+                ),
             )
             for view in self.runner_views
         )
@@ -177,6 +184,9 @@ class Report:
     def _examples_of(self, decision: GroupDecision) -> Sequence[AnyExample] | None:
         return None if self.examples is None else measured_examples(decision.group, self.examples)
 
+    def _baseline_sentence(self, decision: GroupDecision) -> str:
+        return "" if self.baseline is None else baseline_sentence(decision, self.baseline)
+
     def _prefix(self, index: int) -> str:
         return f"{index + 1}-" if len(self.runner_views) > 1 else ""
 
@@ -207,18 +217,22 @@ def make_report(
     examples: Sequence[AnyExample] | None = None,
     examples_sha256: str | None = None,
     runner: str | None = None,
+    baseline: LinearBaseline | None = None,
 ) -> Report:
     """Decides what to ship from results, given as files or as records; with `runner`, of the models
-    that were measured in it alone. `examples_sha256` is the hash of the examples' file.
+    that were measured in it alone. `examples_sha256` is the hash of the examples' file, `baseline`
+    what a linear model reaches on the same data.
 
-    Raises `ResultError` for a result that cannot be used, and `InputError` for examples that are
-    not those of the results.
+    Raises `ResultError` for a result that cannot be used, and `InputError` for examples or a
+    baseline that are not of the results.
     """
     budget = budget or Budget()
     decisions = read_and_decide(results, budget)
     if runner is not None:
         decisions = decisions_of_runner(decisions, runner)
-    report = Report(decisions, budget, examples)
+    report = Report(decisions, budget, examples, baseline)
+    if baseline is not None:
+        check_baseline([decision.group for decision in decisions], baseline)
     for decision in report.decisions:
         if examples is not None:
             check_examples(decision.group, measured_examples(decision.group, examples))
@@ -272,7 +286,7 @@ def _view_html(view: GroupView) -> str:
         for row in view.table
     ]
     headline, reason = view.verdict
-    remarks = " ".join(filter(None, (view.boundary, *view.runner_costs)))
+    remarks = " ".join((view.boundary, *view.remarks))
     return (
         f"<p><b>{escape(headline)}</b> {escape(reason)}</p>"
         f"{html_table(('model', *titles, 'decision'), rows)}<p>{escape(remarks)}</p>"

@@ -76,7 +76,7 @@ class GroupView(msgspec.Struct, frozen=True):
     detail_head: tuple[str, ...]
     provenance: tuple[tuple[str, Pairs], ...]
     commands: tuple[str, ...]
-    runner_costs: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> tuple[str, str]:
@@ -100,9 +100,10 @@ def report_command(files: Sequence[str], budget: str) -> str:
 
 
 def group_view(
-    decision: GroupDecision, *, report_command: str, runner_costs: tuple[str, ...] = ()
+    decision: GroupDecision, *, report_command: str, remarks: tuple[str, ...] = ()
 ) -> GroupView:
-    """All text and numbers of one group; `runner_costs` say what other runners take more."""
+    """All text and numbers of one group; `remarks` are sentences below the table of models: what a
+    linear baseline reaches, and what other runners take more."""
     group, summary = decision.group, decision.summary
     verdict = summary.verdict
     winner = next((row for row in group.rows if row.bundle == verdict.winner), None)
@@ -128,7 +129,7 @@ def group_view(
         details=tuple((row.bundle, _details(group, row)) for row in _best_first(group)),
         provenance=provenance(group),
         commands=tuple(filter(None, (*map(_command, group.results), report_command))),
-        runner_costs=runner_costs,
+        remarks=tuple(filter(None, remarks)),
     )
 
 

@@ -61,8 +61,8 @@ def _verdict_lines(view: GroupView) -> Iterator[str]:
         decision = "**ships**" if row.ships else escape("; ".join(row.reasons))
         lines.append((*(escape(cell) for cell in (row.bundle, *cells)), decision))
     yield from _table_lines(("model", *titles, "decision"), lines)
-    for cost in view.runner_costs:
-        yield from (escape(cost), "")
+    for remark in view.remarks:
+        yield from (escape(remark), "")
     yield from ("## Where an LSTM beats a BERT, and where it doesn’t", "")
     yield from (escape(view.boundary), "")
 

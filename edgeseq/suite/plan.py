@@ -18,6 +18,7 @@ DATA_FILE = Path("data.json")
 RESULT_FILE = Path("result.json")
 MEASURED_FILE = Path("measured.json")
 VERDICT_FILE = Path("verdict.json")
+BASELINE_FILE = Path("baseline.json")
 REPORT_FOLDER = Path("report")
 
 
@@ -69,6 +70,13 @@ def plan(
         step = _train_step(model, suite.task, common, trained, root)
         trained[model.name] = step
         steps.append(step)
+    baseline = Step(
+        name="baseline",
+        title="linear baseline",
+        job="linear_baseline",
+        arguments={**common, "out": str(BASELINE_FILE)},
+        output=root / BASELINE_FILE,
+    )
     converted: list[Step] = []
     for model in suite.models:
         for recipe in model.recipes:
@@ -93,11 +101,12 @@ def plan(
             "bundles": bundles,
             "budget": suite.report.budget,
             "out": str(REPORT_FOLDER),
+            "baseline": str(BASELINE_FILE),
         },
         output=root / REPORT_FOLDER,
-        after=(verdict_run,),
+        after=(verdict_run, baseline),
     )
-    return [*steps, bench, verdict, verdict_run, report]
+    return [*steps, baseline, bench, verdict, verdict_run, report]
 
 
 def _bench_step(

@@ -9,6 +9,7 @@ import msgspec
 
 from edgeseq.formats.bundle import read_bundle
 from edgeseq.formats.codec import from_builtins
+from edgeseq.formats.linear_baseline import read_linear_baseline
 from edgeseq.formats.storage import sha256_file
 from edgeseq.progress import ProgressCallback
 from edgeseq.reporting.budgets import parse_budget
@@ -16,12 +17,14 @@ from edgeseq.reporting.deployment_report import make_report
 
 
 class ReportArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the report is made of; `bundles` have the texts on which models disagree."""
+    """What the report is made of; `bundles` have the texts on which models disagree, `baseline` is
+    the linear baseline's file."""
 
     results: list[str]
     bundles: list[str]
     budget: str
     out: str
+    baseline: str | None = None
 
 
 def run(arguments: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]:
@@ -34,12 +37,13 @@ def run(arguments: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]
         budget=parse_budget(request.budget),
         examples=bundle.read_examples(),
         examples_sha256=sha256_file(bundle.path / "eval.jsonl"),
+        baseline=(
+            None if request.baseline is None else read_linear_baseline(Path(request.baseline))
+        ),
     )
     report.save(Path(request.out), progress=progress)
     return {
         "verdict": msgspec.to_builtins(report.verdict),
-        "boundaries": [
-            line for view in report.views for line in (view.boundary, *view.runner_costs) if line
-        ],
+        "boundaries": [line for view in report.views for line in (view.boundary, *view.remarks)],
         "note": request.out,
     }

@@ -1,0 +1,1 @@
+"""Linear models that do not ship: what is reached without a neural network."""
