@@ -95,7 +95,7 @@ def load_model(
     max_tokens: int | None = None,
 ) -> Model:
     """Load a model: a folder that `train` wrote, a Keras file or SavedModel, PyTorch weights or an
-    exported module (.pt2), a Hugging Face folder or hub id.
+    exported module (.pt2), an ONNX file, a Hugging Face folder or hub id.
 
     Args:
         source: The file, folder or hub id. Its arrays are read by `convert`.

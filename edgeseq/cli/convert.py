@@ -22,7 +22,8 @@ def convert(
         Path,
         typer.Argument(
             help="Trained-model folder (`edgeseq train`), Keras file or SavedModel, PyTorch "
-            "weights or exported module, Hugging Face folder or hub id (docs/guides/sources.md)."
+            "weights or exported module, ONNX file, Hugging Face folder or hub id "
+            "(docs/guides/sources.md)."
         ),
     ],
     *,

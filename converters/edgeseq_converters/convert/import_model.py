@@ -28,7 +28,6 @@ ACCEPTED = (
 )
 # Named in the refusal.
 _UNREADABLE_SUFFIXES = {
-    ".onnx": "an ONNX file",
     ".pkl": "a pickle, which can hold code",
     ".tflite": "a .tflite file that was converted already",
 }
@@ -82,8 +81,8 @@ def load_model(
     *,
     progress: ProgressCallback = no_progress,
 ) -> ImportedModel:
-    """Reads the model at `source`: a trained-model folder, a Keras or PyTorch file with an LSTM or
-    GRU, a Hugging Face folder or hub id.
+    """Reads the model at `source`: a trained-model folder, a Keras, PyTorch or ONNX file with an
+    LSTM or GRU, a Hugging Face folder or hub id.
 
     Raises `CheckpointError` saying what was found and what is accepted, or which layer cannot be
     converted and why; `InputError` for options that do not apply to the kind of source; and

@@ -8,14 +8,21 @@ from edgeseq.errors import CheckpointError
 from edgeseq_converters.models.keras.files import read_h5, read_keras
 from edgeseq_converters.models.keras.saved_model import read_saved_model
 from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.onnx.graph import read_onnx
 from edgeseq_converters.models.torch.program import read_program
 from edgeseq_converters.models.torch.state import read_torch_state
 
-_READERS = {".keras": read_keras, ".h5": read_h5, ".hdf5": read_h5, ".pt2": read_program}
+_READERS = {
+    ".keras": read_keras,
+    ".h5": read_h5,
+    ".hdf5": read_h5,
+    ".pt2": read_program,
+    ".onnx": read_onnx,
+}
 _WEIGHTS = (".pt", ".pth", ".bin", ".safetensors")
 ACCEPTED = (
     "a Keras file (.keras, .h5), a Keras 2 SavedModel, an exported PyTorch module (.pt2), "
-    "or PyTorch weights (.pt, .pth, .safetensors) with a description"
+    "an ONNX file, or PyTorch weights (.pt, .pth, .safetensors) with a description"
 )
 
 

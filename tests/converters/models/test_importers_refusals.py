@@ -361,7 +361,6 @@ def test_detection(good: Path, tmp_path: Path, lstm_folder: Path) -> None:
     assert isinstance(load_model(good).model, Network)
     assert isinstance(load_model(lstm_folder).model, TrainedModel)
     for name, found in (
-        ("model.onnx", "an ONNX file"),
         ("model.pkl", "a pickle, which can hold code"),
         ("model.tflite", "a .tflite file that was converted already"),
         ("model", "another file"),

@@ -178,8 +178,8 @@ def test_an_unknown_option_is_refused_as_python_does(name: str, tmp_path: Path) 
 
 
 def test_models_that_cannot_be_read(tmp_path: Path) -> None:
-    for name in ("absent.keras", "model.onnx"):
-        (tmp_path / "model.onnx").write_bytes(b"")
+    for name in ("absent.keras", "model.pkl"):
+        (tmp_path / "model.pkl").write_bytes(b"")
         with pytest.raises(es.errors.CheckpointError):
             es.load_model(tmp_path / name)
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-import numpy as np
-
-from edgeseq_converters.models.network import AttentionPool, Dense, Pool, Recurrent, Scale
+from edgeseq_converters.models.attention_scores import pool_by_scores, split_scorers
+from edgeseq_converters.models.network import Pool, Recurrent
 from edgeseq_converters.models.torch.layers import Operation, axes_of, function_of
 from edgeseq_converters.models.torch.tensors import Tensors
 from edgeseq_converters.models.torch.values import (
@@ -40,14 +39,11 @@ def softmax(tensors: Tensors, node: Node) -> object:
 
 def _shares(node: Node, flow: LayerOutput, form: str) -> AttentionWeights:
     """Scores split from the states that they are of: one or two dense layers at the end."""
-    start = len(flow.layers)
-    while start and not isinstance(flow.layers[start - 1], Recurrent | Scale):
-        start -= 1
-    scorers = flow.layers[start:]
-    last = scorers[-1] if scorers else None
-    if not isinstance(last, Dense) or last.bias.size != 1:
+    parts = split_scorers(flow.layers)
+    if parts is None:
         raise node.refuse("runs over the tokens of something else than one score each")
-    return AttentionWeights(LayerOutput(flow.layers[:start]), scorers, form)
+    states, scorers = parts
+    return AttentionWeights(LayerOutput(states), scorers, form)
 
 
 def squeeze(tensors: Tensors, node: Node) -> object:
@@ -147,20 +143,9 @@ def sum_tokens(tensors: Tensors, node: Node) -> object:
 
 
 def _pooled(tensors: Tensors, node: Node, shares: AttentionWeights) -> LayerOutput:
-    """The softmax does not see a bias of the last score: it is the same for every token."""
-    *hidden, last = (layer for layer in shares.scorers if isinstance(layer, Dense))
-    functions = {"tanh": "tanh", "linear": "linear"}
-    name = tensors.named("attention")
-    if len(hidden) + 1 != len(shares.scorers) or len(hidden) > 1:
-        raise node.refuse("expected scores of one or two dense layers")
-    first = hidden[0] if hidden else last
-    function = functions.get(first.function)
-    if function is None or (hidden and last.function != "linear"):
-        raise node.refuse("applies a function that is not tanh to the scores")
-    query = np.ascontiguousarray(last.kernel[:, 0]) if hidden else np.ones(1, np.float32)
-    pool = AttentionPool(
-        name, first.kernel, first.bias, query, "tanh" if function == "tanh" else "linear"
-    )
+    pool = pool_by_scores(tensors.named("attention"), shares.scorers)
+    if isinstance(pool, str):
+        raise node.refuse(pool)
     return LayerOutput((*shares.flow.layers, pool), sequence=False)
 
 

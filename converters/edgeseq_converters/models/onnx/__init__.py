@@ -1,0 +1,1 @@
+"""Reads recurrent networks out of ONNX files, without running them."""

@@ -1,0 +1,161 @@
+"""Follows the operations of an ONNX graph and builds the network that they compute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeseq.errors import CheckpointError
+from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.onnx import constants, layers, recurrent, shapes
+from edgeseq_converters.models.onnx.files import OnnxGraph, read_graph
+from edgeseq_converters.models.onnx.node import OnnxNode
+from edgeseq_converters.models.onnx.tensors import Tensors
+from edgeseq_converters.models.onnx.values import FEATURES, Flow, Lengths, TokenIds
+
+
+def read_onnx(path: Path) -> Network:
+    """The network that the ONNX file at `path` computes, for a text alone at its real length.
+
+    Raises `CheckpointError` for a damaged file and for an operation, attribute or input that such
+    a network cannot have, by the node's name.
+    """
+    graph = read_graph(path)
+    tensors = _inputs(graph)
+    for node in graph.nodes:
+        for name, value in zip(node.outputs, _apply(tensors, node), strict=False):
+            if name and value is not None:
+                tensors.values[name] = value
+    if len(graph.outputs) != 1:
+        raise CheckpointError(
+            "has several outputs", where=path, found=", ".join(graph.outputs), expected="one"
+        )
+    result = tensors.values.get(graph.outputs[0])
+    if isinstance(result, np.ndarray) or not isinstance(result, Flow) or not tensors.embedding:
+        raise CheckpointError("gives something else than a network's answer", where=path)
+    if result.axes and result.width > 1 and result.axes[-1] != (FEATURES,):
+        raise CheckpointError("gives its answer with other axes than classes last", where=path)
+    return Network(path.stem, tensors.embedding, result.layers)
+
+
+def _inputs(graph: OnnxGraph) -> Tensors:
+    """The ids, lengths of the texts where there are any, and the arrays."""
+    ids = [name for name, shape in graph.inputs.items() if len(shape) == 2]
+    lengths = [name for name, shape in graph.inputs.items() if len(shape) == 1]
+    if len(ids) != 1 or len(ids) + len(lengths) != len(graph.inputs) or len(lengths) > 1:
+        found = ", ".join(
+            f"{name} {['open' if size is None else size for size in shape]}"
+            for name, shape in graph.inputs.items()
+        )
+        raise CheckpointError(
+            "takes other inputs than token ids",
+            where=graph.where,
+            found=found or "none",
+            expected="ids [texts, tokens], and the texts' lengths or nothing",
+        )
+    sizes = {str(axis): size for axis, size in enumerate(graph.inputs[ids[0]])}
+    values: dict[str, object] = {**graph.arrays, ids[0]: TokenIds(tuple((name,) for name in sizes))}
+    return Tensors(graph.opset, sizes, values | {name: Lengths() for name in lengths})
+
+
+def _apply(tensors: Tensors, node: OnnxNode) -> tuple[object, ...]:
+    """What the operation's outputs mean; `CheckpointError` naming one that cannot be converted."""
+    allowed = _ATTRIBUTES.get(node.operator)
+    if allowed is None:
+        raise node.refuse(
+            "cannot be converted",
+            expected="embedding, LSTM, GRU, dense layers, pooling over the tokens, attention, "
+            "batch normalization and activations",
+            fix="leave it out of the exported module, or save the Keras or PyTorch file",
+        )
+    unknown = sorted(set(node.attributes) - set(allowed.split()))
+    if unknown:
+        raise node.refuse("has an attribute that is not known", found=", ".join(unknown))
+    folded = constants.fold(tensors, node)
+    if folded is not None:
+        return (folded,)
+    if node.operator in ("LSTM", "GRU"):
+        return recurrent.recurrent(tensors, node)
+    if node.operator == "Split":
+        return shapes.split(tensors, node)
+    handler = _OPERATIONS.get(node.operator)
+    if handler is None:
+        raise node.refuse("is applied to something that depends on the text")
+    return (handler(tensors, node),)
+
+
+def _gather(tensors: Tensors, node: OnnxNode) -> object:
+    is_table = isinstance(tensors.get(node, 0), np.ndarray)
+    return (layers.gather_rows if is_table else shapes.gather)(tensors, node)
+
+
+_OPERATIONS: dict[str, Callable[[Tensors, OnnxNode], Any]] = {
+    "Constant": constants.constant,
+    "ConstantOfShape": constants.zeros,
+    "Shape": constants.shape_of,
+    "Gather": _gather,
+    "Identity": layers.unchanged,
+    "Dropout": layers.dropout,
+    "Cast": layers.cast,
+    "Transpose": shapes.transpose,
+    "Squeeze": shapes.squeeze,
+    "Unsqueeze": shapes.unsqueeze,
+    "Reshape": shapes.reshape,
+    "Flatten": shapes.flatten,
+    "Slice": shapes.cut,
+    "Concat": shapes.concat,
+    "MatMul": layers.matmul,
+    "Gemm": layers.gemm,
+    "Add": layers.add,
+    "Sub": layers.subtract,
+    "Mul": layers.multiply,
+    "Div": layers.divide,
+    "BatchNormalization": layers.normalize,
+    "Relu": layers.function_of("relu"),
+    "Tanh": layers.function_of("tanh"),
+    "Sigmoid": layers.function_of("sigmoid"),
+    "Softmax": layers.softmax,
+    "ReduceMax": layers.reduction_of("max"),
+    "ReduceMean": layers.reduction_of("mean"),
+    "ReduceSum": layers.reduction_of("sum"),
+    "GlobalMaxPool": layers.whole_pool_of("max"),
+    "GlobalAveragePool": layers.whole_pool_of("mean"),
+    "MaxPool": layers.whole_pool_of("max"),
+    "AveragePool": layers.whole_pool_of("mean"),
+}
+_RECURRENT = (
+    "activations activation_alpha activation_beta clip direction hidden_size input_forget layout "
+    "linear_before_reset output_sequence"
+)
+_POOL = "auto_pad ceil_mode dilations kernel_shape pads strides "
+_ATTRIBUTES = dict.fromkeys((*_OPERATIONS, "Neg", "Sqrt"), "") | {
+    "Constant": "value value_float value_floats value_int value_ints",
+    "ConstantOfShape": "value",
+    "Shape": "start end",
+    "Gather": "axis",
+    "Dropout": "ratio seed",
+    "Cast": "to saturate round_mode",
+    "Transpose": "perm",
+    "Squeeze": "axes",
+    "Unsqueeze": "axes",
+    "Reshape": "allowzero",
+    "Flatten": "axis",
+    "Slice": "starts ends axes steps",
+    "Concat": "axis",
+    "Split": "axis split num_outputs",
+    "Expand": "",
+    "Gemm": "alpha beta transA transB",
+    "BatchNormalization": "epsilon momentum training_mode spatial",
+    "Softmax": "axis",
+    "ReduceMax": "axes keepdims noop_with_empty_axes",
+    "ReduceMean": "axes keepdims noop_with_empty_axes",
+    "ReduceSum": "axes keepdims noop_with_empty_axes",
+    "MaxPool": _POOL + "storage_order",
+    "AveragePool": _POOL + "count_include_pad",
+    "LSTM": _RECURRENT,
+    "GRU": _RECURRENT,
+}
+"""The attributes whose meaning is known: another one may change the answer."""

@@ -1,0 +1,142 @@
+"""The tensors of an ONNX graph that are known so far, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from edgeseq_converters.models.arrays import FloatArray
+from edgeseq_converters.models.network import Dense, Embedding, Pool, Recurrent
+from edgeseq_converters.models.onnx.node import OnnxNode
+from edgeseq_converters.models.onnx.values import (
+    FEATURES,
+    STACKED,
+    Axis,
+    Direction,
+    Flow,
+    Size,
+    Stack,
+    TokenStates,
+)
+
+
+@dataclass
+class Tensors:
+    """Values by name; `sizes` of the ids' axes where they are fixed, and which runs over tokens."""
+
+    opset: int
+    sizes: Mapping[str, int | None]
+    values: dict[str, object]
+    embedding: Embedding | None = None
+    tokens: str | None = None
+    _names: set[str] = field(default_factory=set)
+
+    def get(self, node: OnnxNode, index: int) -> Any:
+        """The input at that place, None where it is left out.
+
+        Raises `CheckpointError` for one that nothing known gives.
+        """
+        name = node.inputs[index] if index < len(node.inputs) else ""
+        if not name:
+            return None
+        if name not in self.values:
+            raise node.refuse("takes a tensor that nothing known gives", found=name)
+        return self.values[name]
+
+    def array(self, node: OnnxNode, index: int) -> np.ndarray[Any, Any] | None:
+        """An input that is a constant or left out."""
+        value = self.get(node, index)
+        if value is None or (isinstance(value, np.ndarray) and value.dtype != object):
+            return value
+        raise node.refuse("is given something that is computed in place of a weight")
+
+    def weights(self, node: OnnxNode, index: int) -> FloatArray:
+        """An input that is a constant of floats."""
+        array = self.array(node, index)
+        if array is None or array.dtype.kind != "f":
+            raise node.refuse(f"has no weights as input {index + 1}")
+        return np.asarray(array, np.float32)
+
+    def integers(self, node: OnnxNode, index: int, attribute: str) -> tuple[int, ...] | None:
+        """Whole numbers that older operator sets have as an attribute and newer as an input."""
+        listed = node.integers(attribute)
+        if listed is not None or index >= len(node.inputs) or not node.inputs[index]:
+            return listed
+        array = self.array(node, index)
+        if array is None or array.dtype.kind != "i":
+            raise node.refuse(f"has {attribute} that are not whole numbers")
+        return tuple(int(value) for value in array.reshape(-1))
+
+    def flow(self, node: OnnxNode, index: int = 0) -> Flow:
+        """An input that is the values after some layers."""
+        value = self.get(node, index)
+        if isinstance(value, Stack) and len(value.elements) == 1:
+            value = replace(value.element(0), axes=tuple(a for a in value.axes if a != (STACKED,)))
+        if isinstance(value, Direction):
+            return self.plain(value)
+        if isinstance(value, TokenStates) and value.is_last:
+            pool = Pool(self.named(node), "last")
+            return Flow((*value.flow.layers, pool), value.axes, value.width)
+        if not isinstance(value, Flow):
+            raise node.refuse("is applied to something else than states or ids of the text")
+        return value
+
+    def plain(self, value: Direction) -> Flow:
+        """One direction alone as values after layers.
+
+        A network reads from its end only beside a forward direction: both are computed, and a
+        dense layer of ones and zeros picks the backward states, exactly.
+        """
+        layer = replace(value.layer, sequences=value.sequences)
+        if not value.backward:
+            alone = Recurrent(layer.name, layer.forward, sequences=value.sequences)
+            return Flow((*value.before, alone), value.axes, value.width)
+        pick = backward_states(layer)
+        return Flow((*value.before, layer, pick), value.axes, value.width)
+
+    def tokens_axis(self, node: OnnxNode, axis: Axis) -> None:
+        """Notes that `axis` runs over the tokens; refuses another than before."""
+        if len(axis) != 1 or axis[0] not in self.sizes or self.tokens not in (None, axis[0]):
+            raise node.refuse("does not run over the tokens of the text")
+        self.tokens = axis[0]
+
+    def size(self, axis: Axis, width: int, stacked: int = 1) -> object:
+        """The number of values along an axis, a `Size` where it is open."""
+        total: object = 1
+        for name in axis:
+            known = {FEATURES: width, STACKED: stacked}.get(name, self.sizes.get(name))
+            size = Size((name,)) if known is None else known
+            total = size * total  # type: ignore[operator]
+        return total
+
+    def named(self, node: OnnxNode) -> str:
+        """A layer's name that no other layer has, from the node's."""
+        base = node.name.strip("/").replace("/", ".") or node.operator
+        name, count = base, 1
+        while name in self._names:
+            count += 1
+            name = f"{base}.{count}"
+        self._names.add(name)
+        return name
+
+
+def axis_number(node: OnnxNode, axis: int, rank: int) -> int:
+    """An axis from 0; `CheckpointError` when there is no such axis."""
+    if not -rank <= axis < rank:
+        raise node.refuse("names an axis that is not there", found=axis, expected=f"< {rank}")
+    return axis % rank
+
+
+def backward_states(layer: Recurrent) -> Dense:
+    """Of both directions' states side by side the backward ones: a product by ones and zeros."""
+    hidden = layer.forward.hidden_size
+    kernel = np.concatenate([np.zeros((hidden, hidden)), np.eye(hidden)]).astype(np.float32)
+    return Dense(f"{layer.name}.backward", kernel, np.zeros(hidden, np.float32))
+
+
+def same_layers(first: Sequence[object], second: Sequence[object]) -> bool:
+    """Whether both are the very same layers."""
+    return len(first) == len(second) and all(a is b for a, b in zip(first, second, strict=True))

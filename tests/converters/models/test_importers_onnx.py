@@ -1,0 +1,497 @@
+"""ONNX files as networks: the answers of ONNX Runtime to the files of three exporters."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from edgeseq.errors import CheckpointError
+from edgeseq_converters.models.network import AttentionPool, Dense, Network, Pool, Recurrent
+from edgeseq_converters.models.read import read_network
+from edgeseq_converters.models.reference_recurrent import answers
+
+torch = pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+nn = torch.nn
+VOCABULARY = 17
+TEXTS = ([3], [5, 1, 4, 16, 2, 9, 11], [7, 7, 8])
+POOLINGS = ("last", "last-token", "max", "mean", "adaptive", "attention", "bmm", "tags", "halves")
+
+
+class Reader(nn.Module):  # type: ignore[misc]
+    """Embedding, LSTM or GRU, any pooling, batch normalization and a head."""
+
+    def __init__(
+        self,
+        *,
+        kind: str = "lstm",
+        layers: int = 1,
+        both: bool = False,
+        hidden: int = 6,
+        pooling: str = "last",
+        bias: bool = True,
+        batch_first: bool = True,
+    ) -> None:
+        super().__init__()
+        self.pooling, self.both, self.batch_first = pooling, both, batch_first
+        self.words = nn.Embedding(VOCABULARY, 5)
+        make = nn.LSTM if kind == "lstm" else nn.GRU
+        options = {"bidirectional": both, "batch_first": batch_first, "bias": bias}
+        self.reader = make(5, hidden, layers, dropout=0.3 if layers > 1 else 0, **options)
+        features = hidden * (2 if both else 1)
+        self.hidden, self.score = nn.Linear(features, 3), nn.Linear(3, 1)
+        self.norm, self.drop = nn.BatchNorm1d(features), nn.Dropout(0.2)
+        self.inner, self.head = nn.Linear(features, 5), nn.Linear(5, 4)
+
+    def pool(self, out: Any, last: Any) -> Any:  # noqa: PLR0911 - one for each pooling
+        half = self.reader.hidden_size
+        if self.pooling == "last":
+            return torch.cat([last[-2], last[-1]], dim=1) if self.both else last[-1]
+        if self.pooling == "last-token":
+            return out[:, -1, :]
+        if self.pooling == "halves":  # both directions' last states, cut out of all states
+            return torch.cat([out[:, -1, :half], out[:, 0, half:]], 1) if self.both else out[:, -1]
+        if self.pooling == "max":
+            return out.max(dim=1).values
+        if self.pooling == "mean":
+            return out.mean(1)
+        if self.pooling == "adaptive":
+            return nn.functional.adaptive_max_pool1d(out.transpose(1, 2), 1).squeeze(2)
+        scores = self.score(torch.tanh(self.hidden(out)))
+        if self.pooling == "attention":
+            return (out * torch.softmax(scores, dim=1)).sum(1)
+        shares = torch.softmax(scores.squeeze(-1), dim=-1)
+        return torch.bmm(shares.unsqueeze(1), out).squeeze(1)
+
+    def forward(self, ids: Any) -> Any:
+        words = self.words(ids)
+        out, state = self.reader(words if self.batch_first else words.transpose(0, 1))
+        out = out if self.batch_first else out.transpose(0, 1)
+        if self.pooling == "tags":
+            return torch.softmax(self.head(torch.tanh(self.inner(out))), dim=-1)
+        last = state[0] if isinstance(state, tuple) else state
+        pooled = self.norm(self.drop(self.pool(out, last)))
+        return self.head(torch.relu(self.inner(pooled)))
+
+
+def randomize(module: Any, seed: int = 0) -> Any:
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.normal_(std=0.5)
+        for buffer in module.buffers():
+            if buffer.is_floating_point():
+                buffer.uniform_(0.5, 2.0)
+    return module.eval()
+
+
+def export(module: Any, path: Path, *, length: int | None = None, newer: bool = False) -> Path:
+    """By PyTorch's exporter, the one of TorchScript or the newer; a `length` fixes the text's."""
+    ids = torch.tensor([[5, 1, 4, *range(9, 6 + (length or 3))]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if newer:
+            shapes = None if length else ({1: torch.export.Dim("tokens")},)
+            torch.onnx.export(
+                module, (ids,), path, dynamo=True, dynamic_shapes=shapes, verbose=False
+            )
+        else:
+            axes = None if length else {"ids": {0: "texts", 1: "tokens"}}
+            torch.onnx.export(
+                module, (ids,), path, dynamo=False, input_names=["ids"], dynamic_axes=axes
+            )
+    return path
+
+
+def check(path: Path, texts: Sequence[Sequence[int]] = TEXTS) -> Network:
+    """ONNX Runtime's answer to each text is the network's."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (given_ids,) = session.get_inputs()
+    dtype = np.int32 if given_ids.type == "tensor(int32)" else np.int64
+    network = read_network(path)
+    for text, answer in zip(texts, answers(network, texts), strict=True):
+        (expected,) = session.run(None, {given_ids.name: np.asarray([text], dtype)})
+        np.testing.assert_allclose(answer, expected[0], atol=1e-5)
+    return network
+
+
+def small(examples: int) -> Any:
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+MODULES = {
+    "kind": st.sampled_from(["lstm", "gru"]),
+    "layers": st.integers(1, 3),
+    "both": st.booleans(),
+    "hidden": st.integers(1, 24),
+    "pooling": st.sampled_from(POOLINGS),
+    "bias": st.booleans(),
+    "batch_first": st.booleans(),
+    "seed": st.integers(0, 99),
+}
+
+
+def test_random_modules(tmp_path: Path) -> None:
+    @small(25)
+    @given(fixed=st.booleans(), **MODULES)
+    def run(*, seed: int, fixed: bool, **options: Any) -> None:
+        module = randomize(Reader(**options), seed)
+        path = export(module, tmp_path / "model.onnx", length=7 if fixed else None)
+        check(path, TEXTS[1:2] if fixed else TEXTS)
+
+    run()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"both": True, "layers": 2, "pooling": "last"},
+        {"kind": "gru", "pooling": "max"},
+    ],
+)
+def test_modules_of_the_newer_exporter(tmp_path: Path, options: dict[str, Any]) -> None:
+    pytest.importorskip("onnxscript")
+    check(export(randomize(Reader(**options)), tmp_path / "model.onnx", newer=True))
+
+
+def test_layers_keep_their_nodes_names(tmp_path: Path) -> None:
+    network = check(export(randomize(Reader(both=True, layers=2)), tmp_path / "reviews.onnx"))
+    kinds = [type(layer) for layer in network.layers]
+    assert network.name == "reviews"
+    assert kinds[:2] == [Recurrent, Recurrent]
+    assert [layer.name for layer in network.layers][-2:] == ["inner.Gemm", "head.Gemm"]
+    network = check(export(randomize(Reader(pooling="attention")), tmp_path / "model.onnx"))
+    assert [type(layer) for layer in network.layers][:2] == [Recurrent, AttentionPool]
+
+
+class Variant(nn.Module):  # type: ignore[misc]
+    """A bidirectional LSTM and one step of somebody's own."""
+
+    def __init__(self, step: Callable[..., Any], **options: Any) -> None:
+        super().__init__()
+        self.step = step
+        self.words = nn.Embedding(VOCABULARY, 5)
+        self.reader = nn.LSTM(5, 6, batch_first=True, bidirectional=True, **options)
+        self.head = nn.Linear(6, 2)
+
+    def forward(self, ids: Any) -> Any:
+        return self.step(self, ids, self.words(ids))
+
+
+def backward_end(module: Any, ids: Any, words: Any) -> Any:
+    return module.head(module.reader(words)[1][0][-1])
+
+
+def summed(module: Any, ids: Any, words: Any) -> Any:
+    out = module.reader(words)[0]
+    return module.head((out[:, :, :6] + out[:, :, 6:]).max(1).values)
+
+
+def product(module: Any, ids: Any, words: Any) -> Any:
+    last = module.reader(words)[1][0]
+    return module.head(last[0] * last[1])
+
+
+def normalized(module: Any, ids: Any, words: Any) -> Any:
+    return module.head((module.reader(words * 2.0 - 0.5)[0][:, :, :6] / 3.0).mean(1))
+
+
+@pytest.mark.parametrize("step", [backward_end, summed, product, normalized])
+def test_directions_taken_apart(tmp_path: Path, step: Any) -> None:
+    check(export(randomize(Variant(step)), tmp_path / "model.onnx"))
+
+
+def test_lengths_of_padded_texts(good: Path, tmp_path: Path) -> None:
+    """A batch with its lengths answers each text at its real length, as the network does."""
+
+    def with_lengths(model: Any) -> None:
+        node_of(model, "LSTM").input[4] = "lengths"
+        lengths = onnx.helper.make_tensor_value_info("lengths", onnx.TensorProto.INT32, ["texts"])
+        model.graph.input.append(lengths)
+
+    path = changed(good, tmp_path, with_lengths)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    ids = np.asarray([[5, 1, 4, 9], [7, 7, 0, 0]])
+    expected = session.run(None, {"ids": ids, "lengths": np.asarray([4, 2], np.int32)})[0]
+    found = answers(read_network(path), [[5, 1, 4, 9], [7, 7]])
+    np.testing.assert_allclose(np.stack(found), expected, atol=1e-5)
+
+
+def first(module: Any, ids: Any, words: Any) -> Any:
+    return module.head(module.reader(words)[0][:, 0, :6])
+
+
+def reversed_pair(module: Any, ids: Any, words: Any) -> Any:
+    last = module.reader(words)[1][0]
+    return torch.cat([last[-1], last[-2]], dim=1)
+
+
+def cells(module: Any, ids: Any, words: Any) -> Any:
+    return module.head(module.reader(words)[1][1][-1])
+
+
+def fed(module: Any, ids: Any, words: Any) -> Any:
+    state = torch.ones(2, 1, 6)
+    return module.head(module.reader(words, (state, state))[1][0][-1])
+
+
+def skip(module: Any, ids: Any, words: Any) -> Any:
+    out = module.reader(words)[0]
+    return out + torch.relu(out)
+
+
+def flat(module: Any, ids: Any, words: Any) -> Any:
+    return module.reader(words)[0].flatten(1)
+
+
+def other(module: Any, ids: Any, words: Any) -> Any:
+    return torch.erf(module.reader(words)[0])
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (
+            first,
+            "takes something else than the last token|is applied to something else|first token",
+        ),
+        (reversed_pair, r"\(Concat\) joins something else than the two directions"),
+        (cells, "takes a tensor that nothing known gives"),
+        (fed, "cannot be converted|an initial state, not zero|depends on the text"),
+        (skip, r"\(Add\) joins two values that depend on the text"),
+        (flat, r"ties it to one length; pool over the tokens"),
+        (other, r"\(Erf\) cannot be converted.*leave it out of the exported module"),
+    ],
+)
+def test_what_a_graph_may_not_do(tmp_path: Path, step: Any, message: str) -> None:
+    path = export(randomize(Variant(step)), tmp_path / "model.onnx")
+    with pytest.raises(CheckpointError, match=message) as refusal:
+        read_network(path)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(randomize(Reader()), tmp_path_factory.mktemp("onnx") / "model.onnx")
+
+
+def changed(good: Path, folder: Path, change: Callable[[Any], None]) -> Path:
+    """A copy of a sound file with one thing changed."""
+    model = onnx.load(good)
+    change(model)
+    onnx.save(model, folder / "changed.onnx")
+    return folder / "changed.onnx"
+
+
+def node_of(model: Any, operator: str) -> Any:
+    return next(node for node in model.graph.node if node.op_type == operator)
+
+
+def attribute(operator: str, **values: Any) -> Callable[[Any], None]:
+    def change(model: Any) -> None:
+        node = node_of(model, operator)
+        kept = [entry for entry in node.attribute if entry.name not in values]
+        del node.attribute[:]
+        node.attribute.extend(kept)
+        for name, value in values.items():
+            node.attribute.append(onnx.helper.make_attribute(name, value))
+
+    return change
+
+
+def peephole(model: Any) -> None:
+    node = node_of(model, "LSTM")
+    weights = np.ones((1, 18), np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(weights, "peephole"))
+    node.input.extend(["peephole"] if len(node.input) == 7 else ["", "peephole"])
+
+
+def own_domain(model: Any) -> None:
+    node_of(model, "LSTM").domain = "com.example"
+
+
+def two_outputs(model: Any) -> None:
+    model.graph.output.append(onnx.helper.make_empty_tensor_value_info("words.weight"))
+
+
+def opset(model: Any) -> None:
+    model.opset_import[0].version = 99
+
+
+def integers(model: Any) -> None:
+    table = next(t for t in model.graph.initializer if t.name == "words.weight")
+    table.CopyFrom(onnx.numpy_helper.from_array(np.zeros((17, 5), np.int8), "words.weight"))
+
+
+def elsewhere(model: Any) -> None:
+    table = next(t for t in model.graph.initializer if t.name == "words.weight")
+    table.ClearField("raw_data")
+    table.data_location = onnx.TensorProto.EXTERNAL
+    entry = table.external_data.add()
+    entry.key, entry.value = "location", "../outside.bin"
+
+
+def huge(model: Any) -> None:
+    table = next(t for t in model.graph.initializer if t.name == "words.weight")
+    table.dims[0] = 1 << 40
+
+
+def short(model: Any) -> None:
+    table = next(t for t in model.graph.initializer if t.name == "words.weight")
+    table.raw_data = table.raw_data[:-4]
+
+
+def sparse(model: Any) -> None:
+    model.graph.sparse_initializer.add()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (attribute("LSTM", clip=3.0), r"\(LSTM\) clips its gates"),
+        (attribute("LSTM", input_forget=1), "couples its gates"),
+        (attribute("LSTM", activations=["Sigmoid", "Relu", "Tanh"]), "other functions.*relu"),
+        (attribute("LSTM", activation_alpha=[0.2]), "has activation_alpha"),
+        (attribute("LSTM", hidden_size=7), "another hidden_size: found 6"),
+        (attribute("LSTM", direction="sideways"), "another number of directions"),
+        (attribute("LSTM", layout=1), "does not run over the tokens|fit"),
+        (attribute("LSTM", unheard_of=1), "an attribute that is not known: found unheard_of"),
+        (attribute("Gemm", transA=1), r"\(Gemm\) does not multiply the features"),
+        (attribute("Gemm", bias_scale=2.0), "not known: found bias_scale"),
+        (attribute("BatchNormalization", training_mode=1), "eval mode; export model.eval"),
+        (attribute("Gather", batch_dims=1), "not known: found batch_dims"),
+        (peephole, "is given peepholes, not zero"),
+        (own_domain, "not one of ONNX' own operators: found com.example"),
+        (two_outputs, "has several outputs"),
+        (opset, "version of the operator set.*found 99"),
+        (integers, "type that cannot be converted"),
+        (elsewhere, r"not beside the model: found \.\./outside\.bin"),
+        (huge, "is too large"),
+        (short, "is a damaged ONNX file"),
+        (sparse, "sparse arrays"),
+    ],
+)
+def test_changed_fields_are_refused(
+    good: Path, tmp_path: Path, change: Callable[[Any], None], message: str
+) -> None:
+    with pytest.raises(CheckpointError, match=message) as refusal:
+        read_network(changed(good, tmp_path, change))
+    assert "\n" not in str(refusal.value)
+
+
+def test_layout_with_the_texts_first(tmp_path: Path) -> None:
+    """`layout=1` takes [texts, tokens, features]; ONNX Runtime does not run it."""
+    rng = np.random.default_rng(0)
+
+    def draw(*shape: int) -> Any:
+        return rng.normal(scale=0.5, size=shape).astype(np.float32)
+
+    arrays = {"table": draw(9, 4), "w": draw(2, 9, 4), "r": draw(2, 9, 3), "b": draw(2, 18)}
+
+    def model(layout: int) -> Path:
+        make = onnx.helper.make_node
+        turned = [("Transpose", ["x"], ["turned"], {"perm": [1, 0, 2]})]
+        read = {"direction": "bidirectional", "hidden_size": 3, "linear_before_reset": 1}
+        nodes = [
+            make("Gather", ["table", "ids"], ["x"]),
+            *([] if layout else [make(op, i, o, **a) for op, i, o, a in turned]),
+            make("GRU", ["x" if layout else "turned", "w", "r", "b"], ["all", "end"], **read),
+            make("Split", ["end"], ["f", "g"], axis=1 if layout else 0),
+            make("Squeeze", ["f", "place"], ["forward"]),
+            make("Squeeze", ["g", "place"], ["backward"]),
+            make("Concat", ["forward", "backward"], ["answer"], axis=1),
+        ]
+        if layout:
+            node = nodes[1]
+            node.attribute.append(onnx.helper.make_attribute("layout", 1))
+        place = np.asarray([1 if layout else 0])
+        graph = onnx.helper.make_graph(
+            nodes,
+            "read",
+            [onnx.helper.make_tensor_value_info("ids", 7, ["texts", "tokens"])],
+            [onnx.helper.make_tensor_value_info("answer", 1, ["texts", 6])],
+            [onnx.numpy_helper.from_array(a, n) for n, a in (*arrays.items(), ("place", place))],
+        )
+        path = tmp_path / f"layout{layout}.onnx"
+        onnx.save(
+            onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]), path
+        )
+        return path
+
+    texts = [[1, 2, 3], [8]]
+    expected = answers(check(model(0), texts), texts)
+    np.testing.assert_array_equal(answers(read_network(model(1)), texts), expected)
+
+
+def test_damaged_files(good: Path, tmp_path: Path) -> None:
+    whole = good.read_bytes()
+    for content in (b"", b"no protobuf at all", whole[: len(whole) // 2]):
+        (tmp_path / "cut.onnx").write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"ONNX file|takes a tensor|several outputs"):
+            read_network(tmp_path / "cut.onnx")
+    with pytest.raises(CheckpointError, match="describes its layers itself"):
+        read_network(good, description=tmp_path / "network.toml")
+
+
+def test_weights_beside_the_model(good: Path, tmp_path: Path) -> None:
+    model = onnx.load(good)
+    onnx.save(
+        model, tmp_path / "model.onnx", save_as_external_data=True, location="model.data",
+        size_threshold=0,
+    )  # fmt: skip
+    expected = answers(read_network(good), TEXTS)
+    np.testing.assert_array_equal(answers(read_network(tmp_path / "model.onnx"), TEXTS), expected)
+    (tmp_path / "model.data").unlink()
+    with pytest.raises(CheckpointError, match=r"keep model\.data in the model's folder"):
+        read_network(tmp_path / "model.onnx")
+
+
+@pytest.fixture(scope="module")
+def from_keras() -> Callable[[Any, Path], Path]:
+    tf2onnx = pytest.importorskip("tf2onnx")
+    import tensorflow as tf
+
+    def convert(model: Any, path: Path) -> Path:
+        spec = (tf.TensorSpec((None, None), tf.int32, name="ids"),)
+        tf2onnx.convert.from_keras(model, input_signature=spec, output_path=str(path))
+        return path
+
+    return convert
+
+
+def test_networks_of_keras(from_keras: Callable[[Any, Path], Path], tmp_path: Path) -> None:
+    """tf2onnx makes one operation of each direction of a layer."""
+    keras = pytest.importorskip("tf_keras")
+    layers = keras.layers
+
+    def model(*stack: Any) -> Any:
+        made = keras.Sequential([layers.Embedding(VOCABULARY, 5), *stack])
+        made.build((None, None))
+        rng = np.random.default_rng(0)
+        made.set_weights([rng.normal(size=w.shape, scale=0.5) ** 2 for w in made.weights])
+        return made
+
+    last = model(
+        layers.Bidirectional(layers.GRU(4, return_sequences=True), merge_mode="sum"),
+        layers.LSTM(6, return_sequences=True),
+        layers.GlobalMaxPooling1D(),
+        layers.Dense(3, activation="relu"),
+        layers.Dense(1, activation="sigmoid"),
+    )
+    network = check(from_keras(last, tmp_path / "last.onnx"))
+    assert [type(layer) for layer in network.layers] == [Recurrent, Recurrent, Pool, Dense, Dense]
