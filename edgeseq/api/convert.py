@@ -14,9 +14,11 @@ from edgeseq.api.model import Model, output_folder, resolve_model
 from edgeseq.api.options import check_options
 from edgeseq.api.progress import ProgressOption, progress_of
 from edgeseq.errors import InputError
+from edgeseq.formats.codec import from_builtins
 from edgeseq.progress import ProgressCallback
 from edgeseq.tasks.examples import AnyDataset
 from edgeseq_converters.convert.bare_file import BareFile, convert_to_file
+from edgeseq_converters.convert.choose_padding import PaddingOptions
 from edgeseq_converters.convert.import_model import ImportedModel, ImportOptions, load_model
 from edgeseq_converters.convert.pipeline import convert as convert_bundles
 from edgeseq_converters.convert.plan import ConversionOptions
@@ -24,6 +26,9 @@ from edgeseq_converters.models.huggingface.heads import check_head
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+
+PADDINGS, TRUNCATIONS = ("pre", "post", "none", "auto"), ("pre", "post")
 
 
 class ConvertOptions(TypedDict, total=False):
@@ -34,6 +39,9 @@ class ConvertOptions(TypedDict, total=False):
     max_drop: float | None
     trim_vocab: bool
     min_piece_count: int | None
+    padding: str | None
+    truncation: str | None
+    pad_id: int | None
     data_dir: str | Path | None
     overwrite: bool
     progress: ProgressOption
@@ -97,6 +105,12 @@ def convert(
         max_drop: Points of the metric that may be lost on the validation split.
         trim_vocab: Drop the tokens that the train split never uses.
         min_piece_count: With `trim_vocab`, drop tokens that it uses fewer times than this.
+        padding: Of a recurrent network from elsewhere that was trained on padded texts without a
+            mask: `pre` or `post`, where a text is filled up to its longest input; `none`, the text
+            alone; `auto`, which of them scores best on the validation split.
+        truncation: Which end of a longer text is cut: its beginning (`pre`, the default with
+            padding, as in Keras) or its end (`post`).
+        pad_id: The token id of padding, by default 0.
         data_dir: Folder of local copies of data.
         overwrite: Overwrite `out` if it exists.
         progress: A callback, "auto" for a progress bar, or None.
@@ -178,6 +192,7 @@ def _convert(
         max_drop=options.get("max_drop"),
         trim_vocabulary=trim_vocab,
         min_piece_count=min_piece_count or 1,
+        padding=_padding_options(options),
         overwrite=options.get("overwrite", False),
     )
     with progress_of(options.get("progress", "auto")) as callback:
@@ -192,6 +207,20 @@ def _convert(
         n_retokenized=vocabulary.changed_tokenization,
         n_dev=len(dataset.dev),
     )
+
+
+def _padding_options(options: ConvertOptions) -> PaddingOptions:
+    named = {"side": "padding", "truncation": "truncation", "pad_id": "pad_id"}
+    values = {field: options.get(option) for field, option in named.items()}
+    for option, choices in (("padding", PADDINGS), ("truncation", TRUNCATIONS)):
+        if options.get(option) not in (None, *choices):
+            raise InputError(
+                "is unknown",
+                where=f"--{option}",
+                found=options.get(option),
+                expected=" or ".join(choices),
+            )
+    return from_builtins(values, PaddingOptions)
 
 
 def _import(model: Model, head: str, progress: ProgressCallback) -> ImportedModel:

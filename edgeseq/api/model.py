@@ -24,7 +24,8 @@ class Model:
     Attributes:
         source: A file, a folder or a hub id.
         name: What its bundles are called; None: the source's name.
-        tokenizer: The tokenizer.json of a recurrent network from elsewhere.
+        tokenizer: The tokenizer.json of a recurrent network from elsewhere, or Keras' own
+            vocabulary (docs/guides/sources.md).
         description: The layers of PyTorch weights (TOML).
         max_tokens: The longest input in tokens; None: the model's own limit.
     """
@@ -100,7 +101,8 @@ def load_model(
     Args:
         source: The file, folder or hub id. Its arrays are read by `convert`.
         name: What its bundles are called.
-        tokenizer: The tokenizer.json of a recurrent network from elsewhere.
+        tokenizer: The tokenizer.json of a recurrent network from elsewhere, or Keras' own
+            vocabulary: the JSON of a Tokenizer, its word_index, or a TextVectorization layer.
         description: The layers of PyTorch weights (TOML).
         max_tokens: The longest input in tokens.
 

@@ -108,7 +108,12 @@ def convert(
     ] = None,
     tokenizer: Annotated[
         Path | None,
-        typer.Option("--tokenizer", help="The model's tokenizer.json.", rich_help_panel=FOREIGN),
+        typer.Option(
+            "--tokenizer",
+            help="The model's tokenizer.json, or Keras' own vocabulary: the JSON of a Tokenizer, "
+            "its word_index, or a TextVectorization layer.",
+            rich_help_panel=FOREIGN,
+        ),
     ] = None,
     description: Annotated[
         Path | None,
@@ -122,6 +127,30 @@ def convert(
         int | None,
         typer.Option(
             "--max-tokens", min=1, help="Longest input in tokens.", rich_help_panel=FOREIGN
+        ),
+    ] = None,
+    padding: Annotated[
+        str | None,
+        typer.Option(
+            "--padding",
+            help="Where the model was trained to fill a text up to its longest input, which it "
+            "reads without a mask: pre, post or none; auto: the best on the dev split.",
+            rich_help_panel=FOREIGN,
+        ),
+    ] = None,
+    truncation: Annotated[
+        str | None,
+        typer.Option(
+            "--truncation",
+            help="Which end of a longer text is cut: pre (its beginning; default with --padding, "
+            "as in Keras) or post.",
+            rich_help_panel=FOREIGN,
+        ),
+    ] = None,
+    pad_id: Annotated[
+        int | None,
+        typer.Option(
+            "--pad-id", min=0, help="Token id of padding; default 0.", rich_help_panel=FOREIGN
         ),
     ] = None,
     ids: Annotated[
@@ -166,6 +195,9 @@ def convert(
         "max_drop": max_drop,
         "trim_vocab": trim_vocab,
         "min_piece_count": min_piece_count,
+        "padding": padding,
+        "truncation": truncation,
+        "pad_id": pad_id,
         "data_dir": data_dir,
     }
     file_options: dict[str, Any] = {"streaming": streaming, "ids": ids, "head": head}

@@ -10,6 +10,7 @@ from rich import box
 from rich.table import Table
 
 from edgeseq.cli.console import out, print_line, print_note
+from edgeseq.formats.padding import TEXT_ALONE, describe_scores
 
 if TYPE_CHECKING:
     from edgeseq.api.bundle import Bundle
@@ -43,6 +44,12 @@ def print_result(result: ConversionResult) -> None:
             f"vocabulary trimmed from {rows_before} to {rows_after} tokens; "
             f"{result.n_retokenized} of {result.n_dev} development texts are tokenized differently"
         )
+    manifest = result.bundles[0].manifest
+    if manifest.padding != TEXT_ALONE:
+        print_note(f"padding {manifest.padding.describe(manifest.max_tokens)}")
+    if scores := manifest.provenance.padding_scores:
+        chosen = f"padding chosen by the score on development texts: {describe_scores(scores)}"
+        print_note(chosen)
     _print_table(result.bundles)
 
 

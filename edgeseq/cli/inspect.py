@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +14,9 @@ import edgeseq as es
 from edgeseq.api.inspection import Inspection
 from edgeseq.cli.console import JsonOption, out, print_json, print_line
 from edgeseq.cli.profile_table import profile_table
+from edgeseq.formats.bundle import BundleManifest
 from edgeseq.formats.listed_files import FileEntry
+from edgeseq.formats.padding import describe_scores
 from edgeseq.formats.tflite_file import Sizes, TfliteFile
 from edgeseq.formats.tflite_runtimes import RuntimeSupport
 from edgeseq.units import format_share
@@ -82,12 +84,22 @@ def _print_bundle(inspection: Inspection) -> None:
         _files_line(manifest.files),
         f"native runner: {native}",
         f"labels: {', '.join(inspection.labels)}; at most {manifest.max_tokens} tokens",
+        f"padding: {manifest.padding.describe(manifest.max_tokens)}",
+        *_padding_scores(manifest),
         f"against the float model on {fidelity.n_examples} texts: "
         f"{format_share(fidelity.label_agreement)} same label, largest error "
         f"{fidelity.max_abs_error:.2g}, smallest cosine {fidelity.cosine:.4f}",
     )
     for line in lines:
         print_line(line)
+
+
+def _padding_scores(manifest: BundleManifest) -> Sequence[str]:
+    """Why the padding is what it is, where scores decided."""
+    scores = manifest.provenance.padding_scores
+    return (
+        (f"chosen by the score on development texts: {describe_scores(scores)}",) if scores else ()
+    )
 
 
 def _print_export(inspection: Inspection) -> None:

@@ -10,7 +10,8 @@
     BUNDLE/eval.jsonl       the test examples scored on the device, one JSON object per line
     BUNDLE/bundle.json      this module's `BundleManifest`, with size and SHA-256 of every file
 
-Version history of the schema: 1; 2, `logit_positions` instead of `places`; 3, `runner.bin`.
+Version history of the schema: 1; 2, `logit_positions` instead of `places`; 3, `runner.bin`;
+4, `padding`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import msgspec
 from edgeseq.errors import BundleError
 from edgeseq.formats.codec import decode_json
 from edgeseq.formats.listed_files import FileEntry, check_file
+from edgeseq.formats.padding import TEXT_ALONE, Padding
 from edgeseq.formats.storage import check_path, read_bytes, read_json
 from edgeseq.formats.trained_model import Arch
 from edgeseq.tasks.examples import AnyExample, TaggedExample, labels_of
@@ -31,7 +33,7 @@ from edgeseq.tasks.head import Head
 from edgeseq.tasks.registry import task_of
 from edgeseq.tasks.task import Task
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 RecipeName = Literal[
     "float32",
     "float16",
@@ -101,6 +103,7 @@ class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `converter_peak_memory_bytes` is the highest resident set of the converting process, reading
     the model included. `tried_runtime`: the older runtime that the model was converted for and run
     in, or why it could not be run; None when it was converted for the current one.
+    `padding_scores`: where the padding was chosen on development texts, the score with each.
     """
 
     created_utc: str
@@ -114,13 +117,16 @@ class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     conversion_seconds: float | None = None
     converter_peak_memory_bytes: int | None = None
     tried_runtime: str | None = None
+    padding_scores: dict[str, float] = {}
 
 
 class BundleManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`bundle.json`.
 
     `parameters` counts the weights of the source model; `max_tokens` is the longest input in
-    tokens, special ones included: longer texts are truncated and the result counts them.
+    tokens, special ones included: longer texts are truncated and the result counts them. `padding`
+    says at which end, and whether shorter ones are filled up to it; only text classifiers have
+    one besides the default.
     `native_unsupported` is why the native runner cannot run the bundle; None when it can.
     """
 
@@ -138,6 +144,7 @@ class BundleManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     files: dict[str, FileEntry]
     min_runtime_version: str | None = None
     native_unsupported: str | None = None
+    padding: Padding = TEXT_ALONE
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -331,7 +338,22 @@ def read_manifest(path: Path) -> BundleManifest:
             expected="at least 1",
             fix="convert again",
         )
+    _check_padding(path, manifest)
     return manifest
+
+
+def _check_padding(path: Path, manifest: BundleManifest) -> None:
+    padding = manifest.padding
+    head = task_of(manifest.task).head
+    is_id = 0 <= padding.pad_id < manifest.vocabulary_size
+    if not is_id or (padding != TEXT_ALONE and head != "text-classification"):
+        raise BundleError(
+            "has a padding that the model cannot have",
+            where=path,
+            found=f"{padding.side} with id {padding.pad_id}, for {head}",
+            expected=f"an id from 0 to {manifest.vocabulary_size - 1}, of a text classifier",
+            fix="convert again",
+        )
 
 
 def answer_shape(head: Head, labels: int, length: int) -> tuple[int, ...]:
@@ -406,12 +428,13 @@ def _check_golden(path: Path, golden: Golden, manifest: BundleManifest, n_labels
                 found=len(example.logits),
                 expected=expected,
             )
-        if not 0 < len(example.token_ids) <= manifest.max_tokens:
+        shortest = manifest.max_tokens if manifest.padding.is_padded else 1
+        if not shortest <= len(example.token_ids) <= manifest.max_tokens:
             raise BundleError(
                 "has a number of tokens that the model does not take",
                 where=f"{path}: example {number}",
                 found=len(example.token_ids),
-                expected=f"1 to {manifest.max_tokens}",
+                expected=f"{shortest} to {manifest.max_tokens}",
             )
         if not all(0 <= token_id < manifest.vocabulary_size for token_id in example.token_ids):
             raise BundleError(

@@ -18,6 +18,7 @@ import msgspec
 
 from edgeseq.errors import CheckpointError
 from edgeseq.formats.arrays import array_bytes, arrays_from_bytes
+from edgeseq.formats.padding import TEXT_ALONE, Padding
 from edgeseq.formats.storage import new_folder, read_bytes, read_json, write_bytes, write_json
 from edgeseq.formats.train_logits import TrainLogits, write_train_logits
 
@@ -213,7 +214,8 @@ class ModelManifest(msgspec.Struct, frozen=True):
     """`model.json`. Exactly one of `lstm`, `network` and `bert` is set; `arch` is `lstm` for the
     first two.
 
-    `max_tokens` is the model's longest input in tokens, special tokens included.
+    `max_tokens` is the model's longest input in tokens, special tokens included; `padding` how
+    texts of other lengths become one.
     """
 
     name: str
@@ -225,6 +227,7 @@ class ModelManifest(msgspec.Struct, frozen=True):
     lstm: LstmConfig | None = None
     bert: BertConfig | None = None
     network: NetworkConfig | None = None
+    padding: Padding = TEXT_ALONE
     schema_version: int = SCHEMA_VERSION
 
 

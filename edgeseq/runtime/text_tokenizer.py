@@ -1,7 +1,8 @@
 """From a text to token ids, as an application on the device would do it.
 
-A text that is too long is cut at its end; where the tokenizer has markers of mentions
-(`edgeseq.tasks.mentions`), what lies nearest to these remains.
+A text that is too long is cut at its end, or at its beginning where the model's padding says so,
+and is filled up to the model's length where the model was trained so; where the tokenizer has
+markers of mentions (`edgeseq.tasks.mentions`), what lies nearest to these remains.
 """
 
 from __future__ import annotations
@@ -9,12 +10,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edgeseq.errors import DataError
+from edgeseq.formats.padding import TEXT_ALONE, Padding
 from edgeseq.tasks.mentions import encode_marked, marker_ids
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+    from edgeseq.formats.bundle import BundleFiles
+
 UNLIMITED_TOKENS = 1 << 30
+_DIRECTIONS = {"pre": "left", "post": "right"}
 
 
 class TokenizedText(NamedTuple):
@@ -26,26 +31,36 @@ class TokenizedText(NamedTuple):
 
 
 class TextTokenizer:
-    """A model's tokenizer, truncating at `max_tokens` (special tokens included)."""
+    """A model's tokenizer, truncating at `max_tokens` (special tokens included) and padding."""
 
-    def __init__(self, tokenizer: Tokenizer, max_tokens: int) -> None:
-        tokenizer.no_padding()
+    def __init__(
+        self, tokenizer: Tokenizer, max_tokens: int, padding: Padding = TEXT_ALONE
+    ) -> None:
         self._tokenizer: Any = tokenizer
         self._max_tokens = max_tokens
+        self._padding = padding
         self.has_markers = marker_ids(tokenizer) is not None
         self._enable_truncation()
         unknown = getattr(tokenizer.model, "unk_token", None)
         self._unknown_id = None if unknown is None else tokenizer.token_to_id(unknown)
 
     @classmethod
-    def from_file(cls, path: str, max_tokens: int) -> TextTokenizer:
+    def from_file(cls, path: str, max_tokens: int, padding: Padding = TEXT_ALONE) -> TextTokenizer:
         """Loads `tokenizer.json`; check it with `check_tokenizer` first, errors are not caught."""
-        return cls(_tokenizer_class().from_file(path), max_tokens)
+        return cls(_tokenizer_class().from_file(path), max_tokens, padding)
 
     @classmethod
-    def from_json(cls, content: str, max_tokens: int) -> TextTokenizer:
+    def from_json(
+        cls, content: str, max_tokens: int, padding: Padding = TEXT_ALONE
+    ) -> TextTokenizer:
         """Parses the content of `tokenizer.json`; errors are not caught."""
-        return cls(_tokenizer_class().from_str(content), max_tokens)
+        return cls(_tokenizer_class().from_str(content), max_tokens, padding)
+
+    @classmethod
+    def of_bundle(cls, bundle: BundleFiles) -> TextTokenizer:
+        """The tokenizer of a bundle, as `from_file` loads it."""
+        manifest = bundle.manifest
+        return cls.from_file(str(bundle.tokenizer_path), manifest.max_tokens, manifest.padding)
 
     @property
     def vocabulary_size(self) -> int:
@@ -75,6 +90,7 @@ class TextTokenizer:
         """Stops truncating; returns the library's tokenizer, for texts that come as words."""
         self._max_tokens = UNLIMITED_TOKENS
         self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
         tokenizer: Tokenizer = self._tokenizer
         return tokenizer
 
@@ -99,7 +115,8 @@ class TextTokenizer:
         return TokenizedText(ids, bool(encoding.overflowing), not known)
 
     def encode_exact(self, text: str, tokens: int) -> list[int] | None:
-        """The ids of `text` truncated to exactly `tokens`; None when it is shorter."""
+        """The ids of `text` truncated to exactly `tokens`, not padded; None when it is shorter."""
+        self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_length=tokens)
         try:
             token_ids: list[int] = self._tokenizer.encode(text).ids
@@ -108,10 +125,21 @@ class TextTokenizer:
         return token_ids if len(token_ids) == tokens else None
 
     def _enable_truncation(self) -> None:
+        padding = self._padding
+        self._tokenizer.no_padding()
         if self.has_markers or self._max_tokens == UNLIMITED_TOKENS:
             self._tokenizer.no_truncation()
-        else:
-            self._tokenizer.enable_truncation(max_length=self._max_tokens)
+            return
+        self._tokenizer.enable_truncation(
+            max_length=self._max_tokens, direction=_DIRECTIONS[padding.truncation]
+        )
+        if padding.is_padded:
+            self._tokenizer.enable_padding(
+                length=self._max_tokens,
+                direction=_DIRECTIONS[padding.side],
+                pad_id=padding.pad_id,
+                pad_token=self.token(padding.pad_id),
+            )
 
     def _encode_around_mentions(self, text: str) -> TokenizedText:
         try:

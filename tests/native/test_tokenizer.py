@@ -18,6 +18,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from edgeseq.datasets.registry import LOCAL_SOURCES, load_dataset
 from edgeseq.errors import FetchError
+from edgeseq.formats.padding import Padding, PaddingSide, TruncationSide
 from edgeseq.formats.runner_file import (
     UnsupportedTokenizerError,
     compile_runner_file,
@@ -35,6 +36,7 @@ from .tokenizer_compare import (
     TokenizerProgram,
     compile_tokenizer_program,
     differences,
+    expected_texts,
     settings_for,
 )
 from .tokenizer_kinds import KINDS, make_kinds
@@ -85,6 +87,20 @@ def test_generated_texts_give_the_same_tokens(open_kind: Open, kind: str) -> Non
     seed = f"{kind} {STRINGS}"
     texts, lists = generated_texts(count, seed), generated_words(count // 6, seed)
     assert differences(open_kind(kind), kinds()[kind], texts, lists) == []
+
+
+@pytest.mark.parametrize("side", ["none", "pre", "post"])
+@pytest.mark.parametrize("truncation", ["pre", "post"])
+def test_texts_are_padded_and_cut_as_in_python(
+    tokenizer_program: Path, tmp_path: Path, side: PaddingSide, truncation: TruncationSide
+) -> None:
+    padding = Padding(side, 3, truncation)
+    texts = ["", "!", *generated_texts(200, f"{side} {truncation}")]
+    for kind in ("bert", "words", "roberta", "keras-dropped"):
+        program = TokenizerProgram(tokenizer_program, kinds()[kind], tmp_path / kind, padding)
+        for limit in (1, 2, 9, 60):
+            expected = expected_texts(kinds()[kind], texts, limit, padding)
+            assert program.encode(texts, limit) == expected, (kind, limit)
 
 
 @pytest.mark.timeout(LONG_TIMEOUT_S)

@@ -9,6 +9,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from edgeseq.formats.bundle import Signature, TensorSpec
+from edgeseq.formats.padding import TEXT_ALONE, Padding
 from edgeseq.formats.runner_file import RunnerSettings, compile_runner_file
 from edgeseq.runtime.text_tokenizer import UNLIMITED_TOKENS, TextTokenizer
 from edgeseq_benchmarks.native.build import FLAGS, SOURCE_DIR, compile_program, find_compiler
@@ -36,7 +37,9 @@ def compile_tokenizer_program(program: Path, *flags: str) -> Path:
     return program
 
 
-def settings_for(tokenizer_json: str, *, max_tokens: int = 64) -> RunnerSettings:
+def settings_for(
+    tokenizer_json: str, *, max_tokens: int = 64, padding: Padding = TEXT_ALONE
+) -> RunnerSettings:
     """Settings of an invented classifier with this tokenizer."""
     vocabulary = Tokenizer.from_str(tokenizer_json).get_vocab(with_added_tokens=True)
     return RunnerSettings(
@@ -50,16 +53,20 @@ def settings_for(tokenizer_json: str, *, max_tokens: int = 64) -> RunnerSettings
             (TensorSpec("input_ids", "int32", (1, -1)),),
             (TensorSpec("logits", "float32", (1, 2)),),
         ),
+        padding=padding,
     )
 
 
 class TokenizerProgram:
     """The program with one `runner.bin`."""
 
-    def __init__(self, program: Path, tokenizer_json: str, path: Path) -> None:
+    def __init__(
+        self, program: Path, tokenizer_json: str, path: Path, padding: Padding = TEXT_ALONE
+    ) -> None:
         self.path = path
         self._program = program
-        path.write_bytes(compile_runner_file(tokenizer_json, settings_for(tokenizer_json)))
+        settings = settings_for(tokenizer_json, padding=padding)
+        path.write_bytes(compile_runner_file(tokenizer_json, settings))
 
     def encode(
         self, texts: Sequence[str | bytes], max_tokens: int, kind: str = "text"
@@ -98,9 +105,12 @@ class TokenizerProgram:
         return done.stdout.decode().split("\n")[:-1]
 
 
-def expected_texts(tokenizer_json: str, texts: Sequence[str], max_tokens: int) -> list[str]:
+def expected_texts(
+    tokenizer_json: str, texts: Sequence[str], max_tokens: int, padding: Padding = TEXT_ALONE
+) -> list[str]:
     """What `TextTokenizer.encode` gives, in the form of the program's lines; 0: no limit."""
-    tokenizer = TextTokenizer.from_json(tokenizer_json, max_tokens or UNLIMITED_TOKENS)
+    limit = max_tokens or UNLIMITED_TOKENS
+    tokenizer = TextTokenizer.from_json(tokenizer_json, limit, padding)
     lines = []
     for text in texts:
         encoded = tokenizer.encode(text)

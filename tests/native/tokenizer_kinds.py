@@ -20,6 +20,7 @@ from tokenizers import (
 )
 
 from edgeseq.tasks.mentions import MARKERS
+from edgeseq_converters.models.keras.word_tokenizer import WordVocabulary
 
 Vocabulary = dict[str, int]
 ROOT = Path(__file__).parents[2]
@@ -214,9 +215,33 @@ def _word_kinds() -> dict[str, Any]:
     }
 
 
+def _keras_kinds() -> dict[str, Any]:
+    words = dict.fromkeys(word for line in _corpus() for word in re.findall(r"[\w']+", line))
+    lower = dict.fromkeys(word.lower() for word in words if not set("Σσς") & set(word))
+    numbered = {"[UNK]": 1, **{word: n for n, word in enumerate(lower, start=2)}}
+    chars = {"[UNK]": 1, **{char: n for n, char in enumerate("etaoin shrdlé中", start=2)}}
+    signs = "!-\\]^[()&~\t\n"
+    kinds = {
+        "keras-dropped": WordVocabulary(numbered, None, "python", separators=signs),
+        "keras-unknown": WordVocabulary(numbered, "[UNK]", "python", separators=signs, split="/"),
+        "keras-vectorized": WordVocabulary(numbered, "[UNK]", "ascii", signs, "\r\t\v"),
+        "keras-characters": WordVocabulary(chars, "[UNK]", "ascii", by_character=True),
+        "keras-characters-dropped": WordVocabulary(chars, None, "python", by_character=True),
+    }
+    return {
+        name: Tokenizer.from_str(kind.tokenizer_json(rows=len(kind.ids) + 2, where=name))
+        for name, kind in kinds.items()
+    }
+
+
 def make_kinds() -> dict[str, str]:
     """`tokenizer.json` by name."""
-    groups: Iterable[Callable[[], dict[str, Any]]] = (_bert_kinds, _bpe_kinds, _word_kinds)
+    groups: Iterable[Callable[[], dict[str, Any]]] = (
+        _bert_kinds,
+        _bpe_kinds,
+        _word_kinds,
+        _keras_kinds,
+    )
     return {
         name: str(tokenizer.to_str()) for group in groups for name, tokenizer in group().items()
     }
@@ -229,5 +254,7 @@ KINDS = (
     *("bpe-fused", "bpe-dropped"),
     *("lm", "words", "words-whole", "words-added", "words-many", "words-next", "words-split"),
     "words-inverted",
+    *("keras-dropped", "keras-unknown", "keras-vectorized", "keras-characters"),
+    "keras-characters-dropped",
 )
 """The names, for parametrized tests: making the tokenizers takes seconds."""

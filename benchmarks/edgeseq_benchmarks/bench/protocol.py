@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from edgeseq.formats.padding import TEXT_ALONE, Padding
 from edgeseq.tasks.head import Head
 
 Phase = Literal[
@@ -51,7 +52,8 @@ class LoadModel(Command, frozen=True, tag="load"):
     `spawned_ns` is the parent's `time.perf_counter_ns()` before it started the process (one clock
     for all processes on Linux: CLOCK_MONOTONIC). With `ledger`, memory is read after each phase;
     with `announce`, a `PhaseReached` is sent after each phase, for a process that may be killed.
-    `span_labels` are the labels where they are BIO tags.
+    `span_labels` are the labels where they are BIO tags. `padding` is for the Python process: the
+    native one has it in its runner file.
     """
 
     model_path: str
@@ -68,6 +70,7 @@ class LoadModel(Command, frozen=True, tag="load"):
     announce: bool = False
     head: Head = "text-classification"
     span_labels: tuple[str, ...] = ()
+    padding: Padding = TEXT_ALONE
 
 
 class RunSlice(Command, frozen=True, tag="slice"):

@@ -139,8 +139,12 @@ class Subject:
         return tuple(texts)
 
     def sweep_lengths(self, settings: Settings) -> tuple[int, ...]:
-        """The lengths in tokens at which inference alone is timed."""
-        max_tokens = self.bundle.manifest.max_tokens
+        """The lengths in tokens at which inference alone is timed; a model whose texts are padded
+        has no other than its longest."""
+        manifest = self.bundle.manifest
+        max_tokens = manifest.max_tokens
+        if manifest.padding.is_padded:
+            return (max_tokens,)
         return tuple(tokens for tokens in settings.length_tokens if tokens <= max_tokens)
 
     def add_slice(self, done: SliceDone, examples: Sequence[int], number: int) -> None:

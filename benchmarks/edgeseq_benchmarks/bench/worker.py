@@ -86,7 +86,9 @@ class _Worker:
             self._peak_is_of_phase = True
         end_phase("runtime_imported")
         begun_ns = time.perf_counter_ns()
-        self._tokenizer = TextTokenizer.from_file(command.tokenizer_path, command.max_tokens)
+        self._tokenizer = TextTokenizer.from_file(
+            command.tokenizer_path, command.max_tokens, command.padding
+        )
         end_phase("tokenizer_loaded")
         self._steps = steps = steps_class(command, runtime, self._tokenizer)
         self._model_path = command.model_path

@@ -225,6 +225,7 @@ def load_command(
         announce=announce,
         head=bundle.head,
         span_labels=bundle.labels if bundle.task.bio_labels else (),
+        padding=bundle.manifest.padding,
     )
 
 

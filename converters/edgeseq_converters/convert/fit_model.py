@@ -9,14 +9,20 @@ import msgspec
 import numpy as np
 
 from edgeseq.errors import CheckpointError, DataError, InputError
-from edgeseq.formats.storage import read_bytes, sha256_file
+from edgeseq.formats.storage import sha256_file
 from edgeseq.formats.trained_model import ModelManifest, TrainedModel, not_trained_here
 from edgeseq.tasks.examples import AnyDataset
 from edgeseq.tasks.registry import task_of
-from edgeseq_converters.convert.import_model import ImportedModel, ImportOptions
+from edgeseq_converters.convert.choose_padding import (
+    choose_padding,
+    refuse_padding,
+    with_padding,
+)
+from edgeseq_converters.convert.import_model import ImportedModel
 from edgeseq_converters.convert.plan import ConversionOptions
 from edgeseq_converters.models.arrays import vocabulary_size
-from edgeseq_converters.models.network import Activation, Dense, Network
+from edgeseq_converters.models.keras.vocabularies import read_vocabulary
+from edgeseq_converters.models.network import Activation, Dense, Network, TextInput
 from edgeseq_converters.models.stored_network import network_to_folder
 from edgeseq_converters.models.trim_encoder import trim_model
 from edgeseq_converters.models.trim_recurrent import trim_trained
@@ -34,9 +40,18 @@ class VocabularyTrim(msgspec.Struct, frozen=True):
     changed_tokenization: int = 0
 
 
+class FittedModel(msgspec.Struct, frozen=True):
+    """A model of the data set's task, what trimming did to its vocabulary, and the scores that its
+    padding was chosen by, if it was."""
+
+    model: TrainedModel
+    vocabulary: VocabularyTrim
+    padding_scores: dict[str, float] = {}
+
+
 def fit_to_dataset(
     imported: ImportedModel, dataset: AnyDataset, options: ConversionOptions
-) -> tuple[TrainedModel, VocabularyTrim]:
+) -> FittedModel:
     """The model as a trained model of the data set's task, with its labels, trimmed if asked.
 
     Raises `CheckpointError` when the model does not fit the task or its labels, `InputError` when
@@ -44,11 +59,18 @@ def fit_to_dataset(
     """
     model = imported.model
     if isinstance(model, Network):
-        model = _classifier(model, imported.source, imported.options, dataset)
-    elif not imported.is_trained_here:
+        text_input = _text_input(model, imported)
+        model = _classifier(model, text_input, imported, dataset)
+        _check_dataset(dataset, model)
+        max_tokens = imported.options.max_tokens
+        chosen = choose_padding(model, text_input, options.padding, dataset, max_tokens=max_tokens)
+        model = with_padding(model, chosen.padding)
+        return FittedModel(*_trim(model, dataset, options), chosen.scores)
+    refuse_padding(options.padding, where=imported.source)
+    if not imported.is_trained_here:
         model = _fit_checkpoint(model, imported.source, dataset)
     _check_dataset(dataset, model)
-    return _trim(model, dataset, options)
+    return FittedModel(*_trim(model, dataset, options))
 
 
 def _fit_checkpoint(model: TrainedModel, source: Path, dataset: AnyDataset) -> TrainedModel:
@@ -70,16 +92,46 @@ def _fit_checkpoint(model: TrainedModel, source: Path, dataset: AnyDataset) -> T
     return _with_manifest(model, task=dataset.task, labels=labels)
 
 
-def _classifier(
-    network: Network, source: Path, options: ImportOptions, dataset: AnyDataset
-) -> TrainedModel:
-    """The network as a trained model, its classes in the order of the data's labels."""
-    if options.tokenizer is None:
+def _text_input(network: Network, imported: ImportedModel) -> TextInput:
+    """What is known of the network's texts, by its own file and by that of its tokenizer.
+
+    Raises `InputError` without a tokenizer, `CheckpointError` for one that cannot be read or pads
+    to a length that the network does not take.
+    """
+    own, path = network.text_input, imported.options.tokenizer
+    if path is None:
+        if own.tokenizer_json is not None:
+            return own
         raise InputError(
             "a bundle needs the model's tokenizer",
-            where=source,
-            fix="name its tokenizer.json with --tokenizer, or convert to --out MODEL.tflite",
+            where=imported.source,
+            fix="name it with --tokenizer (tokenizer.json, or Keras' own vocabulary), or convert "
+            "to --out MODEL.tflite",
         )
+    if own.tokenizer_json is not None:
+        raise InputError(
+            "the model holds its own vocabulary",
+            where=imported.source,
+            found=f"--tokenizer {path}",
+            fix="remove it",
+        )
+    named = read_vocabulary(path, network.embedding.vocabulary_size)
+    lengths = {length for length in (own.length, named.length) if length is not None}
+    if len(lengths) > 1:
+        raise CheckpointError(
+            "pads to a length that the model does not take",
+            where=path,
+            found=named.length,
+            expected=own.length,
+        )
+    return replace(named, length=own.length or named.length)
+
+
+def _classifier(
+    network: Network, text_input: TextInput, imported: ImportedModel, dataset: AnyDataset
+) -> TrainedModel:
+    """The network as a trained model, its classes in the order of the data's labels."""
+    source, options = imported.source, imported.options
     network = with_logits(network)
     if network.outputs != len(dataset.labels):
         raise CheckpointError(
@@ -96,12 +148,11 @@ def _classifier(
         task=dataset.task,
         arch="lstm",
         labels=dataset.labels,
-        max_tokens=options.max_tokens or DEFAULT_MAX_TOKENS,
+        max_tokens=options.max_tokens or text_input.length or DEFAULT_MAX_TOKENS,
         training=not_trained_here(f"{source.name} (sha256 {sha256_file(file)})"),
         network=config,
     )
-    tokenizer = read_bytes(options.tokenizer, error=CheckpointError)
-    return TrainedModel(manifest, dict(arrays), tokenizer.decode("utf-8", errors="replace"))
+    return TrainedModel(manifest, dict(arrays), text_input.tokenizer_json or "")
 
 
 def with_logits(network: Network) -> Network:

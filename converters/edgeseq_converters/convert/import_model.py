@@ -36,9 +36,9 @@ _UNREADABLE_SUFFIXES = {
 class ImportOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What completes a model from elsewhere.
 
-    `tokenizer` (a `tokenizers` file) and `description` (the layers of PyTorch weights) are for
-    recurrent networks, `head` for Hugging Face checkpoints; `max_tokens` is the longest text of
-    either; `name` renames any model.
+    `tokenizer` (a `tokenizers` file, or a vocabulary of Keras) and `description` (the layers of
+    PyTorch weights) are for recurrent networks, `head` for Hugging Face checkpoints; `max_tokens`
+    is the longest text of either; `name` renames any model.
     """
 
     name: str | None = None

@@ -51,7 +51,7 @@ from edgeseq.formats.trained_model import TrainedModel
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.tasks.examples import AnyDataset
 from edgeseq.tasks.registry import task_of
-from edgeseq_converters.convert.fit_model import VocabularyTrim, fit_to_dataset
+from edgeseq_converters.convert.fit_model import FittedModel, VocabularyTrim, fit_to_dataset
 from edgeseq_converters.convert.import_model import ImportedModel
 from edgeseq_converters.convert.lower.dispatch import LOWERINGS, Target, lower, network_to_tflite
 from edgeseq_converters.convert.plan import (
@@ -120,14 +120,14 @@ def convert(
     the float model than the recipe allows, `RefusedError` when it loses too many points, and
     `OutputError` when the output exists (without `overwrite`) or cannot be written.
     """
-    model, vocabulary = fit_to_dataset(imported, dataset, options)
-    plans, refused = plan_bundles(model.manifest, out, options)
-    converter = _BundleConverter(model, dataset, imported, options, progress)
+    fitted = fit_to_dataset(imported, dataset, options)
+    plans, refused = plan_bundles(fitted.model.manifest, out, options)
+    converter = _BundleConverter(fitted, dataset, imported, options, progress)
     bundles = []
     for candidates in plans:
         plan, manifest = _first_accepted(converter, candidates, options, refused)
         bundles.append((plan.out, manifest))
-    return ConvertedBundles(tuple(bundles), refused, vocabulary)
+    return ConvertedBundles(tuple(bundles), refused, fitted.vocabulary)
 
 
 def _first_accepted(
@@ -157,13 +157,15 @@ class _BundleConverter:
 
     def __init__(
         self,
-        model: TrainedModel,
+        fitted: FittedModel,
         dataset: AnyDataset,
         imported: ImportedModel,
         options: ConversionOptions,
         progress: ProgressCallback,
     ) -> None:
+        model = fitted.model
         self._model, self._dataset, self._source = model, dataset, imported.source
+        self._padding_scores = fitted.padding_scores
         self._is_renamed = imported.options.name is not None
         self._options, self._progress = options, progress
         self._is_gated = options.is_gated
@@ -249,6 +251,7 @@ class _BundleConverter:
             vocabulary_size=vocabulary_size(model),
             labels=model.manifest.labels,
             signature=lowered.signature,
+            padding=model.manifest.padding,
         )
         unsupported = write_runner_file(draft, model.tokenizer_json, settings)
         manifest = BundleManifest(
@@ -266,6 +269,7 @@ class _BundleConverter:
             files={name: FileEntry.of(draft / name) for name in bundle_file_names(unsupported)},
             min_runtime_version=lowered.file.min_runtime_version,
             native_unsupported=unsupported,
+            padding=settings.padding,
         )
         write_json(draft / "bundle.json", manifest)
         check_model(read_bundle(draft, verify_hashes=False))
@@ -298,6 +302,7 @@ class _BundleConverter:
             conversion_seconds=round(lowered.seconds, 3),
             converter_peak_memory_bytes=lowered.peak_memory_bytes,
             tried_runtime=tried_runtime,
+            padding_scores=self._padding_scores,
         )
 
     @functools.cached_property

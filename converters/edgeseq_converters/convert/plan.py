@@ -10,6 +10,7 @@ from edgeseq.errors import InputError
 from edgeseq.formats.bundle import MODEL_FILE, Lowering
 from edgeseq.formats.trained_model import Arch, ModelManifest
 from edgeseq.tasks.registry import task_of
+from edgeseq_converters.convert.choose_padding import PaddingOptions
 from edgeseq_converters.convert.lower.dispatch import (
     LOWERINGS,
     Target,
@@ -43,6 +44,7 @@ class ConversionOptions(msgspec.Struct, frozen=True, kw_only=True):
       times.
     - for bare files `token_ids`, a file with a JSON list of token ids per line to compare and
       calibrate on, and `streaming`: add a signature with states in and out.
+    - `padding`: of a recurrent network from elsewhere, how it was trained to pad and cut texts.
     - `overwrite`: overwrite the output if it exists.
     """
 
@@ -55,6 +57,7 @@ class ConversionOptions(msgspec.Struct, frozen=True, kw_only=True):
     min_piece_count: int = 1
     token_ids: Path | None = None
     streaming: bool = False
+    padding: PaddingOptions = PaddingOptions()
     overwrite: bool = False
 
     @property
@@ -97,6 +100,7 @@ def plan_bundles(
             }
             continue
         target = plan_target(arch, lowering, options, manifest.max_tokens)
+        _check_padded_length(manifest, target)
         available = recipes_of(arch, target.lowering)
         for name in recipes:
             path = out
@@ -155,6 +159,16 @@ def plan_target(
                 expected=f"1 to {limit}",
             )
     return Target(known, length, choose_runtime(options.runtime))
+
+
+def _check_padded_length(manifest: ModelManifest, target: Target) -> None:
+    if manifest.padding.is_padded and target.steps not in (None, manifest.max_tokens):
+        raise InputError(
+            "texts are padded to another length",
+            found=f"--length {target.steps}",
+            expected=manifest.max_tokens,
+            fix="remove it",
+        )
 
 
 def _recipe_names(options: ConversionOptions) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from edgeseq.errors import CheckpointError
+from edgeseq.formats.padding import Padding
 from edgeseq_converters.models.arrays import FloatArray
 
 Kind = Literal["lstm", "gru", "rnn"]
@@ -201,6 +202,19 @@ Layer = Recurrent | Dense | Scale | Pool | AttentionPool | MarkedPool | Activati
 
 
 @dataclass(frozen=True)
+class TextInput:
+    """What a source says of its texts besides its layers.
+
+    `length` is the one number of tokens that it takes, None: any. `tokenizer_json` and `padding`
+    are set where it holds its own vocabulary (Keras' TextVectorization).
+    """
+
+    length: int | None = None
+    tokenizer_json: str | None = None
+    padding: Padding | None = None
+
+
+@dataclass(frozen=True)
 class Network:
     """An embedding and layers, checked to fit each other when made.
 
@@ -211,6 +225,7 @@ class Network:
     name: str
     embedding: Embedding
     layers: tuple[Layer, ...]
+    text_input: TextInput = TextInput()
 
     def __post_init__(self) -> None:
         self.shapes()

@@ -99,11 +99,16 @@ def trim_trained(model: TrainedModel, texts: Sequence[str], *, min_count: int = 
     """
     manifest = model.manifest
     network = manifest.network
-    always = (0,) if network is not None and network.mask_zero else ()
+    padding = manifest.padding
+    always = {0} if network is not None and network.mask_zero else set()
+    always |= {padding.pad_id} if padding.is_padded else set()
     vocabulary = trim_tokenizer(model.tokenizer_json, texts, min_count=min_count, always=always)
     table = np.asarray(model.weights["embedding.weight"])
     _check_rows(vocabulary.kept_ids, len(table), manifest.name)
     size = int(vocabulary.kept_ids.size)
+    pad_id = int(np.searchsorted(vocabulary.kept_ids, padding.pad_id)) if padding.is_padded else 0
+    padding = msgspec.structs.replace(padding, pad_id=pad_id)
+    manifest = msgspec.structs.replace(manifest, padding=padding)
     if network is not None:
         network = msgspec.structs.replace(network, vocabulary_size=size)
         manifest = msgspec.structs.replace(manifest, network=network)

@@ -23,7 +23,7 @@ size (uint64) of each section, then the sections at multiples of 8 bytes. Struct
 | 16 added tokens | text, id, flags: those of the raw text, then those of the normalized one |
 | 17 ASCII | what each ASCII character becomes |
 
-Version history of the format: 1.
+Version history of the format: 1; 2, padding.
 """
 
 from __future__ import annotations

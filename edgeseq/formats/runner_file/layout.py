@@ -12,7 +12,7 @@ import struct
 from collections.abc import Mapping
 
 MAGIC = b"edgeseqR"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 class Section(enum.IntEnum):

@@ -8,16 +8,19 @@ from collections.abc import Sequence
 import msgspec
 
 from edgeseq.formats.bundle import BundleManifest, Signature, TensorSpec
+from edgeseq.formats.padding import TEXT_ALONE, Padding
 from edgeseq.formats.runner_file.layout import Section
 from edgeseq.tasks.registry import task_of
 
 _HEADS = ("text-classification", "token-classification", "language-modeling")
+_PADDING = ("none", "pre", "post")
 _MAX_AXES = 8
 NO_ID = -1
 
 
 class RunnerSettings(msgspec.Struct, frozen=True):
-    """A bundle as the runner sees it; `max_tokens` counts special tokens too."""
+    """A bundle as the runner sees it; `max_tokens` counts special tokens too, and texts are filled
+    up to it where `padding` says so."""
 
     name: str
     task: str
@@ -25,6 +28,7 @@ class RunnerSettings(msgspec.Struct, frozen=True):
     vocabulary_size: int
     labels: tuple[str, ...]
     signature: Signature
+    padding: Padding = TEXT_ALONE
 
     @classmethod
     def of(cls, manifest: BundleManifest, labels: Sequence[str]) -> RunnerSettings:
@@ -36,6 +40,7 @@ class RunnerSettings(msgspec.Struct, frozen=True):
             vocabulary_size=manifest.vocabulary_size,
             labels=tuple(labels),
             signature=manifest.signature,
+            padding=manifest.padding,
         )
 
 
@@ -72,7 +77,7 @@ def settings_sections(settings: RunnerSettings, tokenizer: TokenizerFacts) -> di
     markers = tokenizer.marker_ids or (NO_ID,) * 6
     unknown = NO_ID if tokenizer.unknown_id is None else tokenizer.unknown_id
     record = struct.pack(
-        "<6I7i8I",
+        "<6I7i8IIiI",
         _HEADS.index(task.head),
         settings.max_tokens,
         settings.vocabulary_size if is_stream else len(labels),
@@ -87,6 +92,9 @@ def settings_sections(settings: RunnerSettings, tokenizer: TokenizerFacts) -> di
         len(settings.signature.inputs),
         len(settings.signature.outputs),
         settings.vocabulary_size,
+        _PADDING.index(settings.padding.side),
+        settings.padding.pad_id,
+        settings.padding.truncation == "pre",
     )
     special_ids = (*tokenizer.before, *tokenizer.after)
     return {

@@ -7,10 +7,12 @@ A step is eight uint32: its kind, two tables (offsets into the section of tables
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from edgeseq.formats.runner_file import library_tables as library
 from edgeseq.formats.runner_file.code_point_tables import TableArea
@@ -18,6 +20,7 @@ from edgeseq.formats.runner_file.library_tables import CodePointMap
 from edgeseq.formats.runner_file.unsupported import UnsupportedTokenizerError
 
 # The pattern of ByteLevel is known; those of `Split` are literal texts.
+_CHARACTER_SET = re.compile(r"\[((?:\\[\^\\\[\]()-]|[^\^\\\[\]()-])+)\]", re.DOTALL)
 _BEHAVIORS = ("Removed", "Isolated", "Contiguous", "MergedWithPrevious", "MergedWithNext")
 
 
@@ -143,7 +146,7 @@ def _flat_normalizers(content: Mapping[str, Any] | None) -> list[CodePointMap | 
         "NFC": lambda: [_decompose(compatible=False), _compose],
         "NFKC": lambda: [_decompose(compatible=True), _compose],
         "Strip": lambda: [_strip(content)],
-        "Replace": lambda: [_replace(content)],
+        "Replace": lambda: [_replaced_characters(content) or _replace(content)],
         "Prepend": lambda: [_prepend(content)],
     }
     if kind not in simple:
@@ -194,6 +197,29 @@ def _strip(content: Mapping[str, Any]) -> StepBuilder:
     return build
 
 
+def _single_characters(pattern: Mapping[str, Any]) -> npt.NDArray[np.bool_] | None:
+    """Which code points a pattern of one character matches, [0x110000]: a text, or a set of them
+    as `[!?\\-]` names it, with a backslash before `^\\[]-()`. None for other patterns."""
+    characters = [pattern.get("String") or ""]
+    if "Regex" in pattern:
+        inside = _CHARACTER_SET.fullmatch(pattern["Regex"])
+        if inside is None or "&&" in inside[1]:
+            return None
+        characters = re.findall(r"\\?(.)", inside[1], re.DOTALL)
+    if any(len(character) != 1 for character in characters):
+        return None
+    matched = np.zeros(library.NUM_CODE_POINTS, np.bool_)
+    matched[[ord(character) for character in characters]] = True
+    return matched
+
+
+def _replaced_characters(content: Mapping[str, Any]) -> CodePointMap | None:
+    matched = _single_characters(content["pattern"])
+    if matched is None:
+        return None
+    return CodePointMap(matched.astype(np.uint16), ((), tuple(map(ord, content["content"]))))
+
+
 def _replace(content: Mapping[str, Any]) -> StepBuilder:
     pattern = content["pattern"].get("String")
     if not pattern:
@@ -242,8 +268,12 @@ def _digits(content: Mapping[str, Any], tables: TableArea, _texts: TextArea) -> 
     return TokenizerStep(PreTokenizerKind.CLASS, table, setting=behavior)
 
 
-def _split(content: Mapping[str, Any], _tables: TableArea, texts: TextArea) -> TokenizerStep:
+def _split(content: Mapping[str, Any], tables: TableArea, texts: TextArea) -> TokenizerStep:
     pattern = content["pattern"].get("String")
+    matched = _single_characters(content["pattern"])
+    if not pattern and matched is not None and not content["invert"]:
+        table = tables.add_classes(matched.astype(np.uint8))
+        return TokenizerStep(PreTokenizerKind.CLASS, table, setting=_behavior(content["behavior"]))
     if not pattern:
         raise UnsupportedTokenizerError(
             "the native runner splits at texts, not at patterns", found=content["pattern"]

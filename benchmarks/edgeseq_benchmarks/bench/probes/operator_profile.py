@@ -22,12 +22,14 @@ def profile_bundle(
     tokens: int = TOKENS,
     timeout_s: float = 180.0,
 ) -> OperatorProfile:
-    """Profiles `bundle` at `tokens` tokens (or its longest input) in a separate process.
+    """Profiles `bundle` in a separate process, at `tokens` tokens or its longest input, which is
+    the only one of a padded model.
 
     `texts` are sentences to make an input of. Raises `DeviceError` where the runtime has no
     profiler and `BundleError` when the process dies.
     """
-    tokens = min(tokens, bundle.manifest.max_tokens)
+    longest = bundle.manifest.max_tokens
+    tokens = longest if bundle.manifest.padding.is_padded else min(tokens, longest)
     with WorkerClient(bundle.manifest.name) as child, lost_while_loading(bundle):
         load = load_command(bundle, child, threads=threads, first_text=texts[0])
         child.request(load, protocol.ModelLoaded, timeout_s=timeout_s)

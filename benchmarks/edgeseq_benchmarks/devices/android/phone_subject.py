@@ -49,7 +49,7 @@ class PhoneSubject(Subject):
         self._class_numbers: dict[int, int] = {}
         self.number = number
         self.stateful = bundle.manifest.lowering == "fused"
-        encoder = TextTokenizer.from_file(str(bundle.tokenizer_path), bundle.manifest.max_tokens)
+        encoder = TextTokenizer.of_bundle(bundle)
         encoded = [encoder.encode(example.text) for example in self._rows]
         self._tokens = [len(item.token_ids) for item in encoded]
         self._truncated = {n for n, item in enumerate(encoded) if item.truncated}
@@ -72,7 +72,8 @@ class PhoneSubject(Subject):
     ) -> dict[int, list[list[int]]]:
         """By length in tokens, as many real inputs as give the samples that were asked for."""
         inputs_by_length: dict[int, list[list[int]]] = {}
-        if self.bundle.manifest.signature.inputs[0].shape[1] > 0:
+        manifest = self.bundle.manifest
+        if manifest.signature.inputs[0].shape[1] > 0 or manifest.padding.is_padded:
             return inputs_by_length  # always filled up to the same length
         inputs = -(-settings.length_samples // TIMED_RUNS)
         for tokens in settings.length_tokens:

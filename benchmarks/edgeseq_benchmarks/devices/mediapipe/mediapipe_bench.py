@@ -116,7 +116,7 @@ def _measure(
     order = tuple(example_order(template))
     repetition = Repetition(order, min_duration_s=settings.min_duration_s, **calls)
     answer = classify_texts(export.path / MODEL, texts, repetition)
-    tokenizer = TextTokenizer.from_file(str(bundle.tokenizer_path), bundle.manifest.max_tokens)
+    tokenizer = TextTokenizer.of_bundle(bundle)
     encoded = [tokenizer.encode(text) for text in texts]
     if run.predictions is None:
         raise ValueError("a template has predictions")

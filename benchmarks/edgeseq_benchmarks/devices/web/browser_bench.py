@@ -123,7 +123,7 @@ def _run_findings(
 
 def _token_findings(bundle: BundleFiles, upload: BrowserUpload) -> list[Finding]:
     """Whether the page's tokenizer gives every test text the ids that ours gives."""
-    tokenizer = TextTokenizer.from_file(str(bundle.tokenizer_path), bundle.manifest.max_tokens)
+    tokenizer = TextTokenizer.of_bundle(bundle)
     texts = [item.text for item in bundle.read_examples() if isinstance(item, TextExample)]
     wrong = sum(
         tuple(tokenizer.token_ids(text)) != answer.token_ids

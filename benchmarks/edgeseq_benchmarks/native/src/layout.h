@@ -11,7 +11,7 @@
 #error "runner.bin is little-endian and read in place"
 #endif
 
-enum { FORMAT_VERSION = 1 };
+enum { FORMAT_VERSION = 2 };
 
 enum {
     SECTION_SETTINGS,
@@ -49,7 +49,9 @@ typedef struct {
     uint32_t head, max_tokens, num_logits, num_labels, span_labels, has_markers;
     int32_t marker_ids[RUNNER_MARKERS], unknown_id;
     uint32_t num_before, num_after, name, task, signature_key, num_inputs, num_outputs;
-    uint32_t vocabulary_size;
+    uint32_t vocabulary_size, padding;
+    int32_t pad_id;
+    uint32_t cuts_beginning;
 } settings_record;
 
 typedef struct {

@@ -129,7 +129,8 @@ static int read_settings(runner_file *file)
         record->has_markers > 1 || record->vocabulary_size < 1 ||
         record->vocabulary_size > INT32_MAX ||
         (record->num_labels != record->num_logits && record->head != HEAD_LANGUAGE_MODELING) ||
-        !string_at(file, record->name) || !string_at(file, record->task) ||
+        record->padding > PADDING_POST || record->cuts_beginning > 1 ||
+        !is_token(record->pad_id, record) || !string_at(file, record->name) || !string_at(file, record->task) ||
         !string_at(file, record->signature_key))
         return status_fail("runner.bin: a setting is out of range; convert the bundle again");
     if (check_tensors(file, record) || check_labels(file, record) || check_ids(file, record))
@@ -144,6 +145,9 @@ static int read_settings(runner_file *file)
     settings->has_markers = record->has_markers != 0;
     memcpy(settings->marker_ids, record->marker_ids, sizeof settings->marker_ids);
     settings->unknown_id = record->unknown_id;
+    settings->padding = (runner_padding)record->padding;
+    settings->pad_id = record->pad_id;
+    settings->cuts_beginning = record->cuts_beginning != 0;
     settings->num_special_before = record->num_before;
     settings->num_special_after = record->num_after;
     settings->special_ids = runner_file_section(file, SECTION_SPECIAL_IDS, &size);

@@ -16,6 +16,8 @@ typedef enum {
     HEAD_LANGUAGE_MODELING = 2
 } runner_head;
 
+typedef enum { PADDING_NONE, PADDING_PRE, PADDING_POST } runner_padding;
+
 enum { RUNNER_MARKERS = 6, RUNNER_TENSOR_AXES = 8 };
 
 /* An input or output of the signature; -1 in `shape` is an open axis. */
@@ -36,6 +38,9 @@ typedef struct {
     bool span_labels;       /* labels are BIO tags, decoded under their rules */
     bool has_markers;       /* texts have marked mentions: [P] [/P] [A] [/A] [B] [/B] */
     int32_t marker_ids[RUNNER_MARKERS];
+    runner_padding padding; /* where a text is filled up to max_tokens */
+    int32_t pad_id;
+    bool cuts_beginning;    /* of a text that is too long; else its end */
     int32_t unknown_id;     /* -1: the tokenizer has no unknown token */
     uint32_t num_special_before, num_special_after; /* special tokens around each text */
     const int32_t *special_ids; /* those before, then those after */

@@ -238,7 +238,37 @@ static int check_size(size_t size)
     return STATUS_OK;
 }
 
-static int encode_text(tokenizer *t, text_span text, size_t max_tokens, encoding *out)
+/* Drops ids at the end of the text, or at its beginning behind the special tokens. */
+static void truncate_ids(tokenizer *t, size_t count, bool cuts_beginning)
+{
+    int32_t *content = (int32_t *)(void *)t->ids.bytes + t->settings->num_special_before;
+    const size_t kept = count - t->settings->num_special_before;
+    if (cuts_beginning)
+        memmove(content, content + (t->num_ids - count), kept * sizeof *content);
+    t->num_ids = count;
+}
+
+/* Fills up to `count` ids on the side that the settings name. */
+static int pad_ids(tokenizer *t, size_t count)
+{
+    const size_t missing = count > t->num_ids ? count - t->num_ids : 0;
+    if (t->settings->padding == PADDING_NONE || missing == 0)
+        return STATUS_OK;
+    if (buffer_need(&t->ids, count * sizeof(int32_t)))
+        return STATUS_FAILED;
+    int32_t *ids = (int32_t *)(void *)t->ids.bytes, *padding = ids + t->num_ids;
+    if (t->settings->padding == PADDING_PRE) {
+        memmove(ids + missing, ids, t->num_ids * sizeof *ids);
+        padding = ids;
+    }
+    for (size_t i = 0; i < missing; i++)
+        padding[i] = t->settings->pad_id;
+    t->num_ids = count;
+    return STATUS_OK;
+}
+
+static int encode_text(tokenizer *t, text_span text, size_t max_tokens, bool cuts_beginning,
+                       encoding *out)
 {
     const uint32_t before = t->settings->num_special_before, after = t->settings->num_special_after;
     t->num_ids = 0;
@@ -248,7 +278,7 @@ static int encode_text(tokenizer *t, text_span text, size_t max_tokens, encoding
     /* The library does not truncate at all where not even the special tokens fit. */
     if (max_tokens >= (size_t)before + after && max_tokens > 0 &&
         t->num_ids > max_tokens - after) {
-        t->num_ids = max_tokens - after;
+        truncate_ids(t, max_tokens - after, cuts_beginning);
         out->truncated = true;
     }
     const int32_t *ids = (const int32_t *)(void *)t->ids.bytes;
@@ -262,7 +292,7 @@ static int encode_text(tokenizer *t, text_span text, size_t max_tokens, encoding
 
 int tokenizer_encode_exact(tokenizer *t, text_span text, size_t max_tokens, encoding *out)
 {
-    if (encode_text(t, text, max_tokens, out))
+    if (encode_text(t, text, max_tokens, false, out))
         return STATUS_FAILED;
     out->ids = (const int32_t *)(void *)t->ids.bytes;
     out->count = t->num_ids;
@@ -272,13 +302,15 @@ int tokenizer_encode_exact(tokenizer *t, text_span text, size_t max_tokens, enco
 int tokenizer_encode(tokenizer *t, text_span text, size_t max_tokens, encoding *out)
 {
     const bool has_markers = t->settings->has_markers;
-    if (encode_text(t, text, has_markers ? 0 : max_tokens, out))
+    if (encode_text(t, text, has_markers ? 0 : max_tokens, t->settings->cuts_beginning, out))
         return STATUS_FAILED;
     if (has_markers) {
         out->unknown_only = false;
         if (max_tokens > 0 && shorten_around_mentions(t, max_tokens, &out->truncated))
             return STATUS_FAILED;
     }
+    if (max_tokens > 0 && !has_markers && pad_ids(t, max_tokens))
+        return STATUS_FAILED;
     /* No model takes an input of length 0: such a text reads as one unknown token. */
     const int32_t unknown = t->settings->unknown_id;
     if (t->num_ids == 0 && tokenizer_add_id(t, unknown < 0 ? 0 : (uint32_t)unknown))

@@ -33,11 +33,11 @@ typedef struct tokenizer tokenizer;
    `file` must stay open. */
 int tokenizer_open(tokenizer **out, const runner_file *file);
 
-/* As TextTokenizer.encode: never empty, truncated to `max_tokens` (0: not at all), around the
-   marked mentions where the tokenizer has markers. */
+/* As TextTokenizer.encode: never empty, truncated to `max_tokens` (0: not at all) and padded to it
+   as the settings say, truncated around the marked mentions where the tokenizer has markers. */
 int tokenizer_encode(tokenizer *t, text_span text, size_t max_tokens, encoding *out);
 
-/* As TextTokenizer.encode_exact: truncated at the end even where there are markers, and
+/* As TextTokenizer.encode_exact: not padded, truncated at the end even where there are markers, and
    `out->count` is less than `max_tokens` where the text is shorter. Can be empty. */
 int tokenizer_encode_exact(tokenizer *t, text_span text, size_t max_tokens, encoding *out);
 

@@ -23,7 +23,7 @@ N_CALIBRATED = 200
 
 
 class TextInputs:
-    """Encodes texts as a device does: without padding, truncated at `max_tokens`."""
+    """Encodes texts as a device does: truncated at `max_tokens`, padded where the model was."""
 
     def __init__(
         self, model: TrainedModel, vocabulary_size: int, max_tokens: int | None = None
@@ -36,7 +36,9 @@ class TextInputs:
         where = f"{model.manifest.name}: tokenizer.json"
         self._max_tokens = max_tokens or model.manifest.max_tokens
         try:
-            self._tokenizer = TextTokenizer.from_json(model.tokenizer_json, self._max_tokens)
+            self._tokenizer = TextTokenizer.from_json(
+                model.tokenizer_json, self._max_tokens, model.manifest.padding
+            )
         except Exception as failure:  # tokenizers raises a bare Exception, nothing finer
             raise CheckpointError(
                 "is not a tokenizer file", where=where, found=failure, fix="train again"
@@ -100,11 +102,11 @@ def choose_sample(
             "has no development examples to compare a conversion on", where=dataset.name
         )
     count = len(dataset.dev) if all_examples else N_COMPARED
-    examples = [dataset.dev[index] for index in _spread(len(dataset.dev), count)]
+    examples = [dataset.dev[index] for index in spread(len(dataset.dev), count)]
     encoded = [inputs.inputs(example) for example in examples]
     unsplit = [index for index, windowed in enumerate(encoded) if len(windowed.windows) == 1]
     by_length = sorted(unsplit, key=lambda index: encoded[index].n_tokens)
-    golden = [by_length[rank] for rank in _spread(len(unsplit), N_GOLDEN)]
+    golden = [by_length[rank] for rank in spread(len(unsplit), N_GOLDEN)]
     in_front = set(golden)
     order = golden + [index for index in range(len(examples)) if index not in in_front]
     sample = TextSample(
@@ -144,11 +146,11 @@ def calibration_inputs(dataset: AnyDataset, inputs: TextInputs) -> tuple[tuple[i
     none), of a long one its first window."""
     split = dataset.train or dataset.dev
     return tuple(
-        tuple(inputs.inputs(split[index]).windows[0]) for index in _spread(len(split), N_CALIBRATED)
+        tuple(inputs.inputs(split[index]).windows[0]) for index in spread(len(split), N_CALIBRATED)
     )
 
 
-def _spread(count: int, max_count: int) -> Sequence[int]:
+def spread(count: int, max_count: int) -> Sequence[int]:
     """At most `max_count` indices below `count`, evenly spread, first and last among them."""
     if not count:
         return []

@@ -17,6 +17,7 @@ from edgeseq.errors import RefusedError
 from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.export_folder import MODEL, ExportFolder
 from edgeseq.formats.export_target import ExportContents, ExportOptions, RuntimeOutputs
+from edgeseq.formats.padding import TEXT_ALONE
 from edgeseq.formats.storage import write_bytes
 from edgeseq.formats.tflite_metadata import ENTRY, MetadataFile, TfliteMetadata
 from edgeseq.runtime.mediapipe.classify import classify_texts
@@ -138,6 +139,13 @@ def _check_supported(bundle: BundleFiles) -> None:
             "export a text classifier",
         ),
         (
+            None
+            if manifest.padding == TEXT_ALONE
+            else "it pads and truncates texts in its own way, this model as it was trained",
+            f"padding {manifest.padding.describe(manifest.max_tokens)}",
+            "export it for the web or as a C library (--for web, --for native)",
+        ),
+        (
             _LOWERINGS.get(manifest.lowering),
             f"lowering {manifest.lowering}",
             "convert it with --lowering unrolled --length N",
@@ -167,7 +175,7 @@ def compare_tokenizers(
 ) -> TokenDifferences:
     """The texts whose tokens differ between the bundle's tokenizer and MediaPipe's."""
     max_tokens = bundle.manifest.max_tokens
-    reference = TextTokenizer.from_file(str(bundle.tokenizer_path), max_tokens)
+    reference = TextTokenizer.of_bundle(bundle)
     different, reasons = [], Counter[str]()
     n_texts = 0
     for text in texts:

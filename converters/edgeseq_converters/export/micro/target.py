@@ -11,6 +11,7 @@ from edgeseq.errors import RefusedError
 from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.export_folder import MODEL, ExportFolder, ExportGolden
 from edgeseq.formats.export_target import ExportContents, ExportOptions, RuntimeOutputs
+from edgeseq.formats.padding import TEXT_ALONE
 from edgeseq.formats.runner_file import UnsupportedTokenizerError
 from edgeseq.formats.storage import read_bytes, write_bytes
 from edgeseq.formats.tflite_file import read_tflite
@@ -43,7 +44,7 @@ class MicroTarget:
         check_bundle(bundle)
         content = read_bytes(bundle.model_path, error=RefusedError)
         model = one_token_model(content, where=bundle.model_path)
-        tokenizer = TextTokenizer.from_file(str(bundle.tokenizer_path), bundle.manifest.max_tokens)
+        tokenizer = TextTokenizer.of_bundle(bundle)
         golden_ids = [example.token_ids for example in bundle.golden.examples]
         test_texts = [example.text for example in bundle.read_examples()]
         token_ids = [*golden_ids, *map(tokenizer.token_ids, test_texts)]
@@ -114,6 +115,12 @@ def check_bundle(bundle: BundleFiles) -> None:
             f"lowering {manifest.lowering}: only the fused LSTM operator keeps its state between "
             "two tokens"
         )
+    elif manifest.padding != TEXT_ALONE:
+        reason = (
+            f"padding {manifest.padding.describe(manifest.max_tokens)}: the exported tokenizer "
+            "gives the text alone, token by token"
+        )
+        fix = "export it as a C library (--for native)"
     if reason:
         raise RefusedError(
             "a microcontroller cannot run this bundle", where=bundle.path, found=reason, fix=fix

@@ -23,6 +23,7 @@ from edgeseq.formats.browser_result import browser_settings, example_order, resu
 from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.export_folder import MODEL, ExportFolder, ExportGolden
 from edgeseq.formats.export_target import ExportContents, ExportOptions, RuntimeOutputs
+from edgeseq.formats.padding import Padding
 from edgeseq.formats.storage import sha256_file, write_bytes, write_json
 from edgeseq.runtime.browser.collect import run_golden_texts
 from edgeseq.runtime.text_tokenizer import TextTokenizer
@@ -43,8 +44,8 @@ class WebSettings(msgspec.Struct, frozen=True):
     """`web.json`: what classifier.js needs besides the tokenizer and the model.
 
     A text is its tokens between `prefix_ids` and `suffix_ids`, at most `max_tokens` in all;
-    `empty_ids` are those of a text without any. `signatures` names the signature of each of
-    `lengths`.
+    `empty_ids` are those of a text without any; `padding` is the bundle's. `signatures` names the
+    signature of each of `lengths`.
     """
 
     bundle: str
@@ -56,6 +57,7 @@ class WebSettings(msgspec.Struct, frozen=True):
     prefix_ids: tuple[int, ...]
     suffix_ids: tuple[int, ...]
     empty_ids: tuple[int, ...]
+    padding: Padding
     unknown_id: int | None
     model_size_bytes: int
 
@@ -69,7 +71,8 @@ class WebTarget:
         lengths = choose_lengths(bundle, options.lengths)
         model_path = folder / MODEL
         write_bytes(model_path, _model(bundle, lengths))
-        tokenizer = TextTokenizer.from_file(str(bundle.tokenizer_path), lengths[-1])
+        padding = bundle.manifest.padding
+        tokenizer = TextTokenizer.from_file(str(bundle.tokenizer_path), lengths[-1], padding)
         settings = _settings(bundle, tokenizer, lengths, model_path.stat().st_size)
         write_json(folder / "web.json", settings)
         shutil.copyfile(bundle.tokenizer_path, folder / "tokenizer.json")
@@ -103,12 +106,14 @@ TARGET = WebTarget()
 
 def choose_lengths(bundle: BundleFiles, lengths: Sequence[int]) -> tuple[int, ...]:
     """The lengths in tokens, in order: `lengths`, or by default doubled from 16 to the bundle's
-    longest input; a bundle of a fixed length has that one alone.
+    longest input; a bundle of a fixed length, and one whose texts are padded, has that one alone.
 
     Raises `InputError` for lengths that the bundle does not have.
     """
     longest = bundle.manifest.max_tokens
     fixed = bundle.manifest.signature.inputs[0].shape[1]
+    if bundle.manifest.padding.is_padded:
+        fixed = longest
     if fixed > 0:
         if lengths and tuple(lengths) != (fixed,):
             raise InputError(
@@ -152,7 +157,7 @@ def _check(bundle: BundleFiles) -> None:
             "LiteRT.js does not load UNIDIRECTIONAL_SEQUENCE_LSTM", "the lowering fused",
             "convert with --lowering loop",
         )  # fmt: skip
-    tokenizer = TextTokenizer.from_file(str(bundle.tokenizer_path), bundle.manifest.max_tokens)
+    tokenizer = TextTokenizer.of_bundle(bundle)
     if tokenizer.has_markers:
         refuse(
             "the page cannot shorten a text around its mentions", "a tokenizer with markers",
@@ -188,6 +193,7 @@ def _settings(
         prefix_ids=prefix,
         suffix_ids=suffix,
         empty_ids=tuple(tokenizer.token_ids("")),
+        padding=bundle.manifest.padding,
         unknown_id=None if unknown is None else whole.token_to_id(unknown),
         model_size_bytes=size_bytes,
     )

@@ -12,6 +12,7 @@ from edgeseq.errors import CheckpointError
 from edgeseq_converters.models.keras.config import parse_json, parse_model
 from edgeseq_converters.models.keras.hdf5 import open_hdf5
 from edgeseq_converters.models.keras.network import network_of
+from edgeseq_converters.models.keras.vocabularies import with_vocabulary
 from edgeseq_converters.models.keras.weights import KerasFileWeights, LegacyWeights
 from edgeseq_converters.models.network import Network
 from edgeseq_converters.models.zip_archive import Archive
@@ -31,7 +32,7 @@ def read_keras(path: Path) -> Network:
         if archive.holds(_METADATA):
             metadata = parse_json(archive.text(_METADATA), f"{path}: {_METADATA}")
             version = metadata.get("keras_version")
-        model = parse_model(config, str(path), version)
+        model = with_vocabulary(parse_model(config, str(path), version), archive)
         if not archive.holds(_WEIGHTS):
             raise CheckpointError(
                 f"has no {_WEIGHTS}", where=path, fix="save it again, in one piece (no shards)"

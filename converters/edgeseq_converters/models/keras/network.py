@@ -12,8 +12,16 @@ from edgeseq_converters.models.keras.checks import check_dtype
 from edgeseq_converters.models.keras.config import KerasLayer, KerasModel, KerasTensor
 from edgeseq_converters.models.keras.layers import IDENTITIES, embedding_of, layer_of
 from edgeseq_converters.models.keras.recurrent import RECURRENT
+from edgeseq_converters.models.keras.vocabularies import VECTORIZATION, vectorization_input
 from edgeseq_converters.models.keras.weights import KerasWeights
-from edgeseq_converters.models.network import Embedding, Layer, Network, Pool, Recurrent
+from edgeseq_converters.models.network import (
+    Embedding,
+    Layer,
+    Network,
+    Pool,
+    Recurrent,
+    TextInput,
+)
 
 _MASK = ("NotEqual", "Any")
 """What a functional model of Keras 3 computes masks with, as layers beside the chain."""
@@ -33,6 +41,8 @@ class _Reader:
         self._model = model
         self._weights = weights
         self._layers = {layer.name: layer for layer in model.layers}
+        self._ids = model.input
+        """The layer that gives token ids."""
         self._consumers: dict[str, list[KerasLayer]] = {name: [] for name in self._layers}
         for layer in model.layers:
             if layer.class_name not in _MASK:
@@ -45,16 +55,16 @@ class _Reader:
         first = self._layers.get(self._model.input)
         if first is None or self._layers.get(self._model.output) is None:
             raise self._model.layers[0].refuse("is not joined to the input and the output")
-        _check_input(first)
+        at = self._ids_after(first)
+        _check_input(first, is_text=at is not first)
         for candidate in self._model.layers:
             fed = len(candidate.inputs) > 1 or candidate.keywords.get("initial_state") is not None
             if candidate.class_name in RECURRENT and fed:
                 raise candidate.refuse("is fed an initial state")
-        used = {first.name}
+        used = {first.name, at.name}
         embedding: Embedding | None = None
         layers: list[Layer] = []
         sequence = True
-        at = first
         while at.name != self._model.output:
             consumers = self._consumers[at.name]
             if len(consumers) > 1 and embedding is not None and sequence:
@@ -86,7 +96,31 @@ class _Reader:
             raise at.refuse(
                 "is not an Embedding layer", expected="an Embedding layer after the input"
             )
-        return Network(self._model.name, embedding, tuple(layers))
+        text_input = self._text_input(first, embedding)
+        return Network(self._model.name, embedding, tuple(layers), text_input)
+
+    def _ids_after(self, first: KerasLayer) -> KerasLayer:
+        """The layer that gives token ids: the input itself, or a TextVectorization behind it."""
+        consumers = self._consumers[first.name]
+        if [layer.class_name for layer in consumers] == [VECTORIZATION]:
+            self._ids = consumers[0].name
+            return consumers[0]
+        return first
+
+    def _text_input(self, first: KerasLayer, table: Embedding) -> TextInput:
+        """What the model says of its texts. Keras 2 names their length at the Embedding layer,
+        too."""
+        if self._ids != first.name:
+            return vectorization_input(self._layers[self._ids], table.vocabulary_size)
+        embedding = self._consumers[first.name][0]
+        shapes = (
+            layer.config.get(key)
+            for layer in (first, embedding)
+            for key in ("batch_shape", "batch_input_shape")
+        )
+        lengths = [shape[1] for shape in shapes if isinstance(shape, list) and len(shape) == 2]
+        lengths.append(embedding.config.get("input_length"))
+        return TextInput(next((length for length in lengths if isinstance(length, int)), None))
 
     def _embedding(self, layer: KerasLayer) -> Embedding:
         if layer.class_name != "Embedding":
@@ -134,9 +168,7 @@ class _Reader:
                 for consumer in self._consumers.get(source, ())
             )
         else:
-            masks_itself = (
-                embedding.mask_zero and node is not None and node.inputs == (self._model.input,)
-            )
+            masks_itself = embedding.mask_zero and node is not None and node.inputs == (self._ids,)
             masks_itself = masks_itself and node is not None and node.constants == (0,)
         if node is None or node.class_name != "NotEqual" or not masks_itself:
             raise layer.refuse("is given a mask that is not its embedding's (mask_zero)")
@@ -147,11 +179,11 @@ class _Reader:
                 raise layer.refuse("is not on the chain of layers from input to output")
 
 
-def _check_input(layer: KerasLayer) -> None:
+def _check_input(layer: KerasLayer, *, is_text: bool) -> None:
     if layer.class_name != "InputLayer":
         raise layer.refuse("is not an input")
     shape = layer.config.get("batch_shape", layer.config.get("batch_input_shape"))
-    if isinstance(shape, list) and len(shape) != 2:
+    if not is_text and isinstance(shape, list) and len(shape) != 2:
         raise layer.refuse(
             "takes something else than token ids", found=shape, expected="[texts, tokens]"
         )

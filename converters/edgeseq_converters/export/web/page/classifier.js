@@ -41,17 +41,27 @@ export class Classifier {
     }));
   }
 
-  // The token ids of a text, at most `max_tokens` with the special ones around it.
+  // The token ids of a text, at most `max_tokens` with the special ones around it, and exactly as
+  // many where the model was trained on padded texts.
   encode(text) {
     const { prefix_ids: prefix, suffix_ids: suffix, max_tokens: maxTokens } = this.settings;
     const all = this.known(this.tokenizer.encode(text, { add_special_tokens: false }).ids);
-    const content = all.slice(0, maxTokens - prefix.length - suffix.length);
-    const ids = [...prefix, ...content, ...suffix];
+    const count = Math.min(all.length, maxTokens - prefix.length - suffix.length);
+    const first = this.settings.padding.truncation === "pre" ? all.length - count : 0;
+    const content = all.slice(first, first + count);
+    const ids = this.pad([...prefix, ...content, ...suffix]);
     return {
       ids: ids.length > 0 ? ids : this.settings.empty_ids,
       truncated: content.length < all.length,
       unknownOnly: content.every((id) => id === this.settings.unknown_id),
     };
+  }
+
+  pad(ids) {
+    const { side, pad_id: padId } = this.settings.padding;
+    if (side === "none") return ids;
+    const padding = new Array(Math.max(0, this.settings.max_tokens - ids.length)).fill(padId);
+    return side === "pre" ? [...padding, ...ids] : [...ids, ...padding];
   }
 
   // The library has no model of whole words: it gives words outside of the vocabulary no id.
