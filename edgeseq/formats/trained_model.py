@@ -82,12 +82,16 @@ class NetworkLayer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class NetworkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A recurrent network of any form: an embedding, `embedding.weight` [vocabulary, size], and
-    layers. `mask_zero`: the id 0 to the right of a text is padding."""
+    layers. `mask_zero`: the id 0 to the right of a text is padding.
+
+    One of numeric sequences has `features` numbers a step, a vocabulary of 0 and no table.
+    """
 
     vocabulary_size: int
     embedding: str
     mask_zero: bool
     layers: tuple[NetworkLayer, ...]
+    features: int | None = None
 
 
 class BertConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -110,9 +110,10 @@ def load_interpreter(runtime: TfliteRuntime, path: str, threads: int) -> Any:
 class TfliteModel:
     """A stateless model of one input in an interpreter; not safe for several threads at once.
 
-    The input is int32 [1, tokens], at a text's length or padded to the model's fixed one; the
-    output float32 [1, outputs], or [1, tokens, outputs]. Tensor indices are looked up once, because
-    a `SignatureRunner` allocates again in every call.
+    The input is int32 [1, tokens], at a text's length or padded to the model's fixed one, or the
+    numbers float32 [1, steps, features] of a sequence, of exactly that length; the output float32
+    [1, outputs], or [1, tokens, outputs]. Tensor indices are looked up once, because a
+    `SignatureRunner` allocates again in every call.
     """
 
     def __init__(
@@ -123,11 +124,13 @@ class TfliteModel:
         signature: SignatureNames = SignatureNames(),  # noqa: B008  (immutable)
         num_labels: int | None = None,
         by_token: bool = False,
+        features: int | None = None,
         threads: int = 1,
     ) -> None:
         """Maps the file at `path` in `runtime` (default: the installed one).
 
-        With `num_labels`, the output must be [1, labels], or with `by_token` [1, tokens, labels].
+        With `num_labels`, the output must be [1, labels], or with `by_token` [1, tokens, labels];
+        `features` are those of each step of a numeric sequence, None of a model of token ids.
         Raises `BundleError` when the file is not such a model.
         """
         runtime = runtime or find_runtime()
@@ -149,9 +152,11 @@ class TfliteModel:
         self._allocated_tokens = 0
         self._by_token, self._num_labels = by_token, num_labels
         self._output_shape: tuple[int, ...] | None = None
+        self._step_shape = () if features is None else (features,)
         self.fixed_length = self._read_fixed_length()
         length = self.fixed_length or -1
-        self._check("input", self._interpreter.get_input_details(), "int32", (1, length))
+        dtype, shape = "int32" if features is None else "float32", (1, length, *self._step_shape)
+        self._check("input", self._interpreter.get_input_details(), dtype, shape)
         if num_labels is not None:
             shape = (1, length, num_labels) if by_token else (1, num_labels)
             self._check("output", self._interpreter.get_output_details(), "float32", shape)
@@ -160,7 +165,8 @@ class TfliteModel:
         """Number of tokens that the model always takes, or None for an open axis."""
         for tensor in self._interpreter.get_input_details():
             shape = [int(size) for size in tensor["shape_signature"]]
-            if tensor["index"] == self._input and len(shape) == 2 and shape[1] > 0:
+            is_input = tensor["index"] == self._input
+            if is_input and len(shape) == 2 + len(self._step_shape) and shape[1] > 0:
                 return shape[1]
         return None
 
@@ -182,7 +188,7 @@ class TfliteModel:
             if tensor_dtype == dtype and (signature == shape or is_open):
                 return
             raise self._error(
-                f"its {side} is not that of a text classifier",
+                f"its {side} is not the expected one",
                 found=f"{tensor_dtype} {list(signature)}",
                 expected=f"{dtype} {list(shape)}",
             )
@@ -194,7 +200,8 @@ class TfliteModel:
         if tokens == self._allocated_tokens:
             return
         try:
-            self._interpreter.resize_tensor_input(self._input, [1, tokens], strict=True)
+            shape = [1, tokens, *self._step_shape]
+            self._interpreter.resize_tensor_input(self._input, shape, strict=True)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as failure:
             self._allocated_tokens = 0
@@ -204,16 +211,17 @@ class TfliteModel:
             token_axis = (tokens,) if self._by_token else ()
             self._output_shape = (1, *token_axis, self._num_labels)
 
-    def infer(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
-        """The output [outputs] of one text, or [tokens, outputs]; texts are cut at a fixed length.
+    def infer(self, steps: Sequence[int] | npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The output [outputs] of the token ids of one text, or of the numbers [steps, features] of
+        a sequence; or [steps, outputs]. Texts are cut at a fixed length.
 
         State that a fused LSTM keeps in variable tensors is reset first (0.3 µs where there is
         none). Raises `BundleError` when the runtime fails, on a token id out of range for one.
         """
-        self.allocate(len(token_ids))
+        self.allocate(len(steps))
         interpreter = self._interpreter
-        inputs = np.array([token_ids], dtype=np.int32)
-        if self.fixed_length is not None:
+        inputs: npt.NDArray[Any] = np.asarray([steps], np.float32 if self._step_shape else np.int32)
+        if self.fixed_length is not None and not self._step_shape:
             inputs = _pad(inputs, self.fixed_length)
         try:
             interpreter.reset_all_variables()
@@ -229,7 +237,7 @@ class TfliteModel:
                 expected=list(self._output_shape),
             )
         row: npt.NDArray[np.float32] = outputs[0]
-        return row[: len(token_ids)] if row.ndim > 1 else row
+        return row[: len(steps)] if row.ndim > 1 else row
 
     def _error(self, what: str, found: object = None, expected: object = None) -> BundleError:
         if isinstance(found, Exception):

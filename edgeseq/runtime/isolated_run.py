@@ -1,9 +1,10 @@
-"""Runs one .tflite file on texts in the TFLite runtime of this environment, as a child process.
+"""Runs one .tflite file on inputs in the TFLite runtime of this environment, as a child process.
 
 It speaks the protocol of `edgeseq.subprocesses.job_processes`. The job has `path`, `signature_key`,
-`output`, `width` (the size of the output's last axis), `per_token`, `window` (of a language model,
-else null), `builtin_kernels` (of a classifier), `token_ids` by text, `stage` and `outputs_path`,
-where the outputs are written.
+`input`, `output`, `width` (the size of the output's last axis), `per_token`, `window` (of a
+language model, else null), `builtin_kernels` (of a classifier), `token_ids` by text, `stage` and
+`outputs_path`, where the outputs are written. Of numeric sequences it has `features`, else null,
+and in place of token ids `inputs_path`, their float32 rows one behind the other, and `lengths`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from edgeseq.subprocesses.job_processes import answer_job
 
 def run(job: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]:
     """Writes the model's output for each text, float32 behind each other; returns their shapes."""
-    stage, token_ids = job["stage"], job["token_ids"]
+    stage, total = job["stage"], len(job["token_ids"] or job["lengths"])
     run_texts = _run_classifier if job["window"] is None else _run_language_model
     shapes = []
     with Path(job["outputs_path"]).open("wb") as file:
@@ -37,8 +38,8 @@ def run(job: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]:
             file.write(output.tobytes())
             shapes.append(output.shape)
             if number % 16 == 0:
-                progress(ProgressUpdate(stage, number, len(token_ids)))
-    progress(ProgressUpdate(stage, len(token_ids), len(token_ids)))
+                progress(ProgressUpdate(stage, number, total))
+    progress(ProgressUpdate(stage, total, total))
     return {"shapes": shapes}
 
 
@@ -47,12 +48,17 @@ def _run_classifier(job: dict[str, Any]) -> Iterator[npt.NDArray[np.float32]]:
     model = TfliteModel(
         job["path"],
         runtime=without_xnnpack(find_runtime()) if job["builtin_kernels"] else None,
-        signature=SignatureNames(job["signature_key"], output=job["output"]),
+        signature=SignatureNames(job["signature_key"], job["input"], job["output"]),
         num_labels=job["width"],
         by_token=job["per_token"],
+        features=job["features"],
     )
-    for text in job["token_ids"]:
-        yield model.infer(text)
+    inputs = job["token_ids"]
+    if job["features"] is not None:
+        rows = np.fromfile(job["inputs_path"], np.float32).reshape(-1, job["features"])
+        inputs = np.split(rows, np.cumsum(job["lengths"])[:-1])
+    for values in inputs:
+        yield model.infer(values)
 
 
 def _run_language_model(job: dict[str, Any]) -> Iterator[npt.NDArray[np.float32]]:

@@ -17,19 +17,20 @@ from edgeseq.tasks.registry import task_of
 from edgeseq_converters.convert.import_model import ImportedModel
 from edgeseq_converters.convert.lower.dispatch import recipes_of
 from edgeseq_converters.convert.lower.encoder import encoder
+from edgeseq_converters.convert.numeric_inputs import random_sequences, read_sequences
 from edgeseq_converters.convert.pipeline import lower_model
 from edgeseq_converters.convert.plan import ConversionOptions, ConversionPlan, plan_file
 from edgeseq_converters.convert.verify.fidelity import check_relative_error
 from edgeseq_converters.convert.verify.interpreter_process import ModelFile, run_model
 from edgeseq_converters.convert.verify.older_runtime import check_older_runtime
-from edgeseq_converters.convert.verify.structure import text_signature
+from edgeseq_converters.convert.verify.structure import file_signature
 from edgeseq_converters.models import reference_recurrent
-from edgeseq_converters.models.arrays import FloatArray, vocabulary_size
-from edgeseq_converters.models.network import Activation, Dense, Network
+from edgeseq_converters.models.arrays import FloatArray, ModelInput, vocabulary_size
+from edgeseq_converters.models.network import Activation, Dense, FloatInput, Network
 from edgeseq_converters.models.reference import reference_answers
 
 RANDOM_LENGTHS = (1, 2, 5, 8, 13, 21, 32, 64)
-"""Lengths of the random texts that a file is compared on without token ids: 4 texts each."""
+"""Lengths of the random inputs that a file is compared on where none are given: 4 each."""
 
 
 class BareFile(msgspec.Struct, frozen=True):
@@ -63,7 +64,8 @@ def convert_to_file(
 
     A recurrent network keeps its outputs as they are; a checkpoint has the outputs of its head:
     sentence embeddings, tags, masked tokens or classes. Without `options.token_ids` the comparison
-    uses random ids, int4 weights are rounded one by one, and static recipes are refused.
+    uses random ids (of an input of numbers: random ones), int4 weights are rounded one by one, and
+    static recipes are refused.
 
     Raises `CheckpointError`, `ConversionError`, `DataError`, `InputError` and `OutputError`;
     nothing is written then.
@@ -73,8 +75,7 @@ def convert_to_file(
     _check_options(imported, plan, options)
     if out.exists() and not options.overwrite:
         raise OutputError("already exists", where=out, fix="choose another --out or --overwrite")
-    calibration = () if options.token_ids is None else _read_token_ids(options.token_ids, imported)
-    texts = [text[: plan.target.steps] for text in calibration or _random_ids(imported, plan)]
+    calibration, texts = _inputs(imported, plan, options.token_ids)
     reference = _reference(imported, texts)
     output, length = _output_name(imported), plan.target.steps
     shape = (1, *((length or -1,) if reference[0].ndim == 2 else ()), reference[0].shape[-1])
@@ -82,7 +83,7 @@ def convert_to_file(
         model,
         plan,
         calibration,
-        text_signature(output, shape, length),
+        file_signature(output, shape, length, _features(imported)),
         streaming=options.streaming,
         progress=progress,
     )
@@ -95,6 +96,8 @@ def convert_to_file(
             output=output,
             width=shape[-1],
             per_token=len(shape) == 3,
+            input=lowered.signature.inputs[0].name,
+            features=_features(imported),
         )
         outputs = run_model(file, texts, stage="compare with the float model", progress=progress)
         pairs = list(zip(reference, outputs, strict=True))
@@ -143,9 +146,9 @@ def _check_options(
     available = recipes_of(arch, plan.target.lowering)
     if static and options.token_ids is None and plan.recipe.name in available:
         raise InputError(
-            "a static recipe needs texts to calibrate on",
+            "a static recipe needs inputs to calibrate on",
             found=plan.recipe.name,
-            fix="name a file of token ids with --ids, one JSON list per line",
+            fix="name a file of token ids with --ids, one JSON list per line, or one of arrays",
         )
 
 
@@ -160,10 +163,32 @@ def _output_name(imported: ImportedModel) -> str:
     return "probabilities" if function in ("softmax", "sigmoid") else "logits"
 
 
-def _reference(imported: ImportedModel, texts: Sequence[Sequence[int]]) -> list[FloatArray]:
+def _features(imported: ImportedModel) -> int | None:
+    """Of an input of numbers."""
+    entry = imported.model.input if isinstance(imported.model, Network) else None
+    return entry.features if isinstance(entry, FloatInput) else None
+
+
+def _reference(imported: ImportedModel, texts: Sequence[ModelInput]) -> list[FloatArray]:
     if isinstance(imported.model, Network):
         return reference_recurrent.answers(imported.model, texts)
     return reference_answers(imported.model, texts)
+
+
+def _inputs(
+    imported: ImportedModel, plan: ConversionPlan, path: Path | None
+) -> tuple[Sequence[ModelInput], Sequence[ModelInput]]:
+    """What ranges and rounding are chosen on, from the file at `path` if there is one, and what
+    the file is compared on."""
+    entry, steps = imported.model.input if isinstance(imported.model, Network) else None, None
+    if isinstance(entry, FloatInput):
+        steps = plan.target.steps
+        given = [] if path is None else read_sequences(path, entry, steps)
+        lengths = RANDOM_LENGTHS if steps is None else (steps,)
+        return given, given or random_sequences(entry, lengths)
+    calibration = () if path is None else _read_token_ids(path, imported)
+    texts = calibration or _random_ids(imported, plan)
+    return calibration, [text[: plan.target.steps] for text in texts]
 
 
 def _random_ids(imported: ImportedModel, plan: ConversionPlan) -> list[list[int]]:

@@ -72,9 +72,9 @@ from edgeseq_converters.convert.verify.stream_fidelity import StreamComparison
 from edgeseq_converters.convert.verify.structure import (
     check_converted,
     check_runtime,
-    text_signature,
+    file_signature,
 )
-from edgeseq_converters.models.arrays import vocabulary_size
+from edgeseq_converters.models.arrays import ModelInput, vocabulary_size
 from edgeseq_converters.models.encoder import WORD_TABLE
 from edgeseq_converters.models.from_trained import network_of
 from edgeseq_converters.models.network import Network
@@ -216,7 +216,7 @@ class _BundleConverter:
         if self._task.is_streaming:
             return None
         shape = answer_shape(self._task.head, len(self._model.manifest.labels), target.steps or -1)
-        return text_signature("logits", shape, target.steps)
+        return file_signature("logits", shape, target.steps)
 
     def _model_file(self, path: Path, plan: ConversionPlan, signature: Signature) -> ModelFile:
         is_stream, manifest = self._task.is_streaming, self._model.manifest
@@ -314,7 +314,7 @@ class _BundleConverter:
 def lower_model(
     model: TrainedModel | Network,
     plan: ConversionPlan,
-    calibration: Sequence[Sequence[int]],
+    calibration: Sequence[ModelInput],
     signature: Signature | None,
     *,
     streaming: bool = False,
@@ -322,7 +322,7 @@ def lower_model(
 ) -> LoweredModel:
     """The .tflite content of the model, checked to be what the plan says.
 
-    `calibration` are token ids that static ranges and int4 rounding are chosen on; `signature` is
+    `calibration` are inputs that static ranges and int4 rounding are chosen on; `signature` is
     what the file must have; `streaming` adds a network's stream. Raises `CheckpointError` for a
     damaged model and `ConversionError` for what lowering, recipe or older runtime cannot do.
     """
@@ -330,14 +330,14 @@ def lower_model(
     progress(ProgressUpdate(stage, 0, 1))
     begin = time.monotonic()
     if isinstance(model, Network):
-        table = model.embedding.name
+        table = model.input.name
         output = "logits" if signature is None else signature.outputs[0].name
         content = network_to_tflite(
             model, plan.recipe, plan.target, calibration, output=output, streaming=streaming
         )
     else:
         is_recurrent = model.manifest.arch == "lstm"
-        table = network_of(model).embedding.name if is_recurrent else WORD_TABLE
+        table = network_of(model).input.name if is_recurrent else WORD_TABLE
         content = lower(model, plan.recipe, plan.target, calibration)
     file = parse_tflite(content, where=plan.file)
     signature = check_converted(

@@ -11,6 +11,8 @@ from edgeseq.errors import CheckpointError
 from edgeseq.formats.trained_model import LstmConfig, TrainedModel
 
 FloatArray = npt.NDArray[np.float32]
+ModelInput = Sequence[int] | FloatArray
+"""What a recurrent network is given: the token ids of a text, or numbers [n, features]."""
 
 
 def vocabulary_size(model: TrainedModel) -> int:

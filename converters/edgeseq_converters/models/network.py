@@ -1,10 +1,10 @@
 """A recurrent network as data: what every source is read into and every lowering starts from.
 
-Embedding, then layers in order. What flows between them is a sequence [n, features] until a layer
-turns it into a vector [features]; n is the real length of the text. Nothing of a framework is in
-it: arrays are float32, gates are in Keras' order (LSTM i, f, c, o; GRU z, r, h; a simple RNN has
-one), linear weights are [in, out], and everything that acts only while training (dropout, noise)
-is gone.
+An embedding or an input of numbers, then layers in order. What flows between them is a sequence
+[n, features] until a layer turns it into a vector [features]; n is the real length of the text.
+Nothing of a framework is in it: arrays are float32, gates are in Keras' order (LSTM i, f, c, o; GRU
+z, r, h; a simple RNN has one), linear weights are [in, out], and everything that acts only while
+training (dropout, noise) is gone.
 """
 
 from __future__ import annotations
@@ -56,6 +56,18 @@ class Embedding:
     @property
     def size(self) -> int:
         return int(self.table.shape[1])
+
+
+@dataclass(frozen=True)
+class FloatInput:
+    """An input of numbers [n, features], such as the readings of sensors, scaled as in training."""
+
+    name: str
+    features: int
+
+    @property
+    def size(self) -> int:
+        return self.features
 
 
 @dataclass(frozen=True)
@@ -216,14 +228,14 @@ class TextInput:
 
 @dataclass(frozen=True)
 class Network:
-    """An embedding and layers, checked to fit each other when made.
+    """An input and layers, checked to fit each other when made.
 
     Raises `CheckpointError` naming the layer whose arrays do not fit or hold NaN or infinity, a
     layer that needs a sequence and gets a vector, and a network without a recurrent layer.
     """
 
     name: str
-    embedding: Embedding
+    input: Embedding | FloatInput
     layers: tuple[Layer, ...]
     text_input: TextInput = TextInput()
 
@@ -233,12 +245,20 @@ class Network:
             raise CheckpointError("has no recurrent layer", where=self.name)
 
     def shapes(self) -> tuple[tuple[int, bool], ...]:
-        """(features, is a sequence) after the embedding and after each layer."""
-        _finite(self, self.embedding.name, self.embedding.table)
-        flow = [(self.embedding.size, True)]
+        """(features, is a sequence) after the input and after each layer."""
+        if isinstance(self.input, Embedding):
+            _finite(self, self.input.name, self.input.table)
+        flow = [(self.input.size, True)]
         for layer in self.layers:
             flow.append(_after(self, layer, *flow[-1]))
         return tuple(flow)
+
+    @property
+    def embedding(self) -> Embedding:
+        """The input of a network that takes token ids; raises `CheckpointError` for another."""
+        if isinstance(self.input, Embedding):
+            return self.input
+        raise CheckpointError("takes numbers, not token ids", where=self.name)
 
     @property
     def outputs(self) -> int:
@@ -259,7 +279,7 @@ class Network:
     @property
     def parameters(self) -> int:
         """Number of weights in all arrays."""
-        total = self.embedding.table.size
+        total = self.input.table.size if isinstance(self.input, Embedding) else 0
         for layer in self.layers:
             parts = layer.cells if isinstance(layer, Recurrent) else (layer,)
             for part in parts:
@@ -269,7 +289,9 @@ class Network:
 
 def tied_decoder(network: Network) -> str | None:
     """The name of the dense layer that multiplies by the table of words, None if there is none."""
-    table = network.embedding.table
+    if isinstance(network.input, FloatInput):
+        return None
+    table = network.input.table
     for layer in network.layers:
         if isinstance(layer, Dense) and np.array_equal(layer.kernel.T, table):
             return layer.name

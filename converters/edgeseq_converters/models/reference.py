@@ -12,13 +12,13 @@ import numpy as np
 
 from edgeseq.formats.trained_model import TrainedModel
 from edgeseq_converters.models import reference_recurrent as network_reference
-from edgeseq_converters.models.arrays import FloatArray
+from edgeseq_converters.models.arrays import FloatArray, ModelInput
 from edgeseq_converters.models.from_trained import network_of
 from edgeseq_converters.models.reference_encoder import BertReference
 
 
-def reference_answers(model: TrainedModel, texts: Sequence[Sequence[int]]) -> list[FloatArray]:
-    """For each text the float model's logits: [labels], or [tokens, labels] of a tagger.
+def reference_answers(model: TrainedModel, texts: Sequence[ModelInput]) -> list[FloatArray]:
+    """For each input the float model's logits: [labels], or [tokens, labels] of a tagger.
 
     Raises `CheckpointError` when the model's arrays do not fit its configuration.
     """

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeseq_converters.models.arrays import FloatArray
+from edgeseq_converters.models.arrays import FloatArray, ModelInput
 from edgeseq_converters.models.network import (
     HARD_SIGMOID_SLOPES,
     Activation,
     AttentionPool,
     Cell,
     Dense,
+    Embedding,
     Function,
     MarkedPool,
     Network,
@@ -35,36 +36,43 @@ def _ignore(_name: str, _values: FloatArray) -> None:
 
 
 def answers(
-    network: Network, texts: Sequence[Sequence[int]], observe: Observe = _ignore
+    network: Network, texts: Sequence[ModelInput], observe: Observe = _ignore
 ) -> list[FloatArray]:
-    """What the network answers to each text: [outputs], or [n, outputs] with one a token.
+    """What the network answers to each input: [outputs], or [n, outputs] with one a token.
 
     Under `mask_zero` zeros at the end of a text, its first token apart, are padding and cut off
     first. `observe` is given every tensor that a quantized lowering needs to know of, by name:
     `{layer}/{direction}/gates`, `…/cell`, `…/hidden` (with the zero state before the text), a
     GRU's `…/reset`; `{layer}/sums` before a dense layer's function; and `{layer}/output`, of the
-    embedding as well, when nothing else of that layer follows.
+    embedding as well, when nothing else of that layer follows; and `{input}/feature/{index}` of an
+    input of numbers.
     """
     predictions: list[FloatArray] = [np.zeros(0, np.float32)] * len(texts)
     real = [_without_padding(network, text) for text in texts]
     for positions in batches(real):
-        ids = np.asarray([real[position] for position in positions], np.int64).reshape(
-            len(positions), -1
-        )
-        values = _run(network, ids, observe)
+        inputs = [real[position] for position in positions]
+        if isinstance(network.input, Embedding):
+            ids = np.asarray(inputs, np.int64).reshape(len(inputs), -1)
+            values = _run(network, ids, network.input.table[ids], observe)
+        else:
+            numbers = np.stack([np.asarray(values, np.float32) for values in inputs])
+            for index in range(network.input.features):
+                observe(f"{network.input.name}/feature/{index}", numbers[:, :, index])
+            values = _run(network, np.zeros((0, 0), np.int64), numbers, observe)
         for position, value in zip(positions, values, strict=True):
             predictions[position] = value
     return predictions
 
 
-def _without_padding(network: Network, text: Sequence[int]) -> Sequence[int]:
+def _without_padding(network: Network, text: ModelInput) -> ModelInput:
     end = len(text)
-    while network.embedding.mask_zero and end > 1 and text[end - 1] == 0:
+    masks = isinstance(network.input, Embedding) and network.input.mask_zero
+    while masks and end > 1 and text[end - 1] == 0:
         end -= 1
     return text[:end]
 
 
-def batches(texts: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+def batches(texts: Sequence[ModelInput]) -> Iterator[list[int]]:
     """Places of texts of one length, at most `BATCH` together."""
     by_length: dict[int, list[int]] = {}
     for position, token_ids in enumerate(texts):
@@ -74,10 +82,12 @@ def batches(texts: Sequence[Sequence[int]]) -> Iterator[list[int]]:
             yield positions[start : start + BATCH]
 
 
-def _run(network: Network, ids: npt.NDArray[np.int64], observe: Observe) -> FloatArray:
-    """Ids [batch, n] → answers [batch, outputs] or [batch, n, outputs]."""
-    values: FloatArray = network.embedding.table[ids]
-    observe(f"{network.embedding.name}/output", values)
+def _run(
+    network: Network, ids: npt.NDArray[np.int64], values: FloatArray, observe: Observe
+) -> FloatArray:
+    """Ids [batch, n] (none of an input of numbers) and the layers' input [batch, n, features] →
+    answers [batch, outputs] or [batch, n, outputs]."""
+    observe(f"{network.input.name}/output", values)
     for layer in network.layers:
         if isinstance(layer, Recurrent):
             values = _recurrent(layer, values, observe)

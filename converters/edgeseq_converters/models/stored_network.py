@@ -18,6 +18,7 @@ from edgeseq_converters.models.network import (
     Cell,
     Dense,
     Embedding,
+    FloatInput,
     Layer,
     Network,
     Pool,
@@ -49,7 +50,9 @@ _TIED = "tied"
 
 def network_to_folder(network: Network) -> tuple[NetworkConfig, dict[str, FloatArray]]:
     """The network's description and its arrays by name (see `NetworkConfig`)."""
-    arrays = {_TABLE: network.embedding.table}
+    entry = network.input
+    table = entry.table if isinstance(entry, Embedding) else None
+    arrays = {} if table is None else {_TABLE: table}
     layers = []
     for index, layer in enumerate(network.layers):
         kind = next(name for name, type_ in _KINDS.items() if isinstance(layer, type_))
@@ -67,15 +70,18 @@ def network_to_folder(network: Network) -> tuple[NetworkConfig, dict[str, FloatA
                 arrays |= _arrays(cell, f"{index}.{direction}")
         else:
             layer_arrays = _arrays(layer, str(index))
-            if isinstance(layer, Dense) and np.array_equal(layer.kernel.T, network.embedding.table):
+            if (
+                isinstance(layer, Dense)
+                and table is not None
+                and np.array_equal(layer.kernel.T, table)
+            ):
                 options[_TIED] = "yes"
                 del layer_arrays[f"{index}.kernel"]
             arrays |= layer_arrays
         layers.append(NetworkLayer(layer.name, kind, options))  # type: ignore[arg-type]
-    embedding = network.embedding
-    config = NetworkConfig(
-        embedding.vocabulary_size, embedding.name, embedding.mask_zero, tuple(layers)
-    )
+    if isinstance(entry, FloatInput):
+        return NetworkConfig(0, entry.name, False, tuple(layers), entry.features), arrays
+    config = NetworkConfig(entry.vocabulary_size, entry.name, entry.mask_zero, tuple(layers))
     return config, arrays
 
 
@@ -92,7 +98,7 @@ def network_from_folder(model: TrainedModel) -> Network:
     arrays = {name: np.asarray(array, np.float32) for name, array in model.weights.items()}
     try:
         layers = tuple(_layer(arrays, index, entry) for index, entry in enumerate(config.layers))
-        embedding = Embedding(config.embedding, arrays[_TABLE], config.mask_zero)
+        entry = _input(config, arrays)
     except (KeyError, TypeError, msgspec.ValidationError) as failure:
         raise CheckpointError(
             "model.json and weights.safetensors do not go together",
@@ -100,7 +106,13 @@ def network_from_folder(model: TrainedModel) -> Network:
             found=failure,
             fix="import the model again",
         ) from failure
-    return Network(where, embedding, layers)
+    return Network(where, entry, layers)
+
+
+def _input(config: NetworkConfig, arrays: dict[str, FloatArray]) -> Embedding | FloatInput:
+    if config.features is not None:
+        return FloatInput(config.embedding, config.features)
+    return Embedding(config.embedding, arrays[_TABLE], config.mask_zero)
 
 
 def _arrays(part: Any, prefix: str) -> dict[str, FloatArray]:

@@ -133,7 +133,7 @@ def _select(network: Network, used: set[int]) -> Trimmed:
     new_ids = np.full(embedding.vocabulary_size, -1, np.int64)
     new_ids[kept_ids] = np.arange(kept_ids.size)
     smaller = replace(embedding, table=np.ascontiguousarray(embedding.table[kept_ids]))
-    return Trimmed(replace(network, embedding=smaller), kept_ids, new_ids)
+    return Trimmed(replace(network, input=smaller), kept_ids, new_ids)
 
 
 def _check_rows(kept_ids: Ids, rows: int, where: str) -> None:

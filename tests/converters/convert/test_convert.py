@@ -40,7 +40,7 @@ from edgeseq_converters.convert.pipeline import convert
 from edgeseq_converters.convert.plan import ConversionOptions
 from edgeseq_converters.convert.recipes import RECIPES, get_recipe
 from edgeseq_converters.convert.verify import interpreter_process
-from edgeseq_converters.convert.verify.structure import check_converted, text_signature
+from edgeseq_converters.convert.verify.structure import check_converted, file_signature
 
 Bundles = dict[tuple[str, str], Path]
 RECIPE = "dynamic_wi8_afp32"
@@ -192,14 +192,14 @@ def test_a_file_that_was_not_quantized_is_refused(recipe: str, bundles: Bundles)
         check_converted(
             read_tflite(path),
             get_recipe(recipe),
-            expected=text_signature("logits", (1, 3)),
+            expected=file_signature("logits", (1, 3)),
             where=path,
         )
     with pytest.raises(ConversionError, match="expected signature"):
         check_converted(
             read_tflite(path),
             get_recipe("float32"),
-            expected=text_signature("logits", (1, 4)),
+            expected=file_signature("logits", (1, 4)),
             where=path,
         )
 
@@ -207,7 +207,7 @@ def test_a_file_that_was_not_quantized_is_refused(recipe: str, bundles: Bundles)
 def test_small_weights_are_quantized_too(make: Any) -> None:
     model = parse_tflite(make.export(make.lstm(hidden=4, embedding=4), RECIPE), where="small")
     check_converted(
-        model, get_recipe(RECIPE), expected=text_signature("logits", (1, 3)), where=Path("small")
+        model, get_recipe(RECIPE), expected=file_signature("logits", (1, 3)), where=Path("small")
     )
     tables = [one for one, readers in model.constants() if is_table(one, readers)]
     assert {tensor.dtype for tensor in tables if tensor.shape[1] > 1} == {"INT8"}

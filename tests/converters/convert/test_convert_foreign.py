@@ -364,7 +364,7 @@ def test_bad_input_is_one_line(
         convert_to_bundles(source, dataset, out, imports=ImportOptions(**imports))
 
     cases: list[tuple[type[EdgeseqError], str, Any]] = [
-        (InputError, "needs texts to calibrate on", lambda: convert_bare(keras_file, out, static)),
+        (InputError, "needs inputs to calibrate on", lambda: convert_bare(keras_file, out, static)),
         (DataError, "bad.jsonl:2", lambda: convert_bare(keras_file, out, exact, token_ids=bad)),
         (DataError, "no token ids", lambda: convert_bare(keras_file, out, exact, token_ids=empty)),
         (DataError, "0 to 33", lambda: convert_bare(keras_file, out, exact, token_ids=far)),

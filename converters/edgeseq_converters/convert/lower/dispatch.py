@@ -25,8 +25,9 @@ from edgeseq_converters.convert.quantize.recurrent_moments import input_moments
 from edgeseq_converters.convert.quantize.recurrent_ranges import calibrate
 from edgeseq_converters.convert.quantize.weights import WeightFormat
 from edgeseq_converters.convert.recipes import RECIPES, Recipe
+from edgeseq_converters.models.arrays import ModelInput
 from edgeseq_converters.models.from_trained import network_of
-from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.network import FloatInput, Network
 
 OUTPUT = "logits"
 LOWERINGS: dict[Arch, tuple[Lowering, ...]] = {
@@ -136,11 +137,11 @@ def choose_runtime(name: str | None) -> str | None:
 
 
 def lower(
-    model: TrainedModel, recipe: Recipe, target: Target, texts: Sequence[Sequence[int]] = ()
+    model: TrainedModel, recipe: Recipe, target: Target, texts: Sequence[ModelInput] = ()
 ) -> bytes:
-    """The .tflite content of a trained model: `input_ids` to `logits` float32 [1, labels].
+    """The .tflite content of a trained model: its input to `logits` float32 [1, labels].
 
-    `texts` (token ids) are what a static recipe takes its ranges from. Raises `CheckpointError`
+    `texts` are what a static recipe takes its ranges from. Raises `CheckpointError`
     for a damaged model and `ConversionError` for what the lowering or the recipe cannot do.
     """
     if task_of(model.manifest.task).is_streaming:
@@ -148,7 +149,8 @@ def lower(
         if model.manifest.arch == "bert":
             cached = target.lowering == "cached"
             newest = has_row_scales(target.runtime)
-            return lower_next(model, recipe, texts, cached=cached, row_scales=newest)
+            token_ids = [list(text) for text in texts]
+            return lower_next(model, recipe, token_ids, cached=cached, row_scales=newest)
         network = network_of(model)
         return _stream(network, _numbers(network, recipe, target, texts), target)
     if model.manifest.arch == "lstm":
@@ -168,7 +170,8 @@ def lower(
             fix="choose --lowering encoder",
         )
 
-    content = encoder.lower(model, recipe, texts, row_scales=has_row_scales(target.runtime))
+    token_ids = [list(text) for text in texts]
+    content = encoder.lower(model, recipe, token_ids, row_scales=has_row_scales(target.runtime))
     return _at_length(content, target, model.manifest.name)
 
 
@@ -206,7 +209,7 @@ def network_to_tflite(
     network: Network,
     recipe: Recipe,
     target: Target,
-    texts: Sequence[Sequence[int]] = (),
+    texts: Sequence[ModelInput] = (),
     *,
     output: str,
     streaming: bool = False,
@@ -229,20 +232,20 @@ def network_to_tflite(
         numbers = _numbers(network, recipe, target, texts)
     else:
         numbers = Integers(network, recipe.activations, calibrate(network, texts))
-    unrolled = target.lowering == "unrolled"
+    is_fixed = target.lowering == "unrolled" or isinstance(network.input, FloatInput)
     content = lower_network(
         network,
         target.lowering,  # type: ignore[arg-type]
         numbers,
         output=output,
-        steps=target.steps if unrolled else None,
+        steps=target.steps if is_fixed else None,
         streaming=streaming,
     )
-    return content if unrolled else _at_length(content, target, network.name)
+    return content if is_fixed else _at_length(content, target, network.name)
 
 
 def _numbers(
-    network: Network, recipe: Recipe, target: Target, texts: Sequence[Sequence[int]]
+    network: Network, recipe: Recipe, target: Target, texts: Sequence[ModelInput]
 ) -> WeightFormat:
     moments = input_moments(network, texts) if recipe.weights == "int4" else {}
     newest = has_row_scales(target.runtime)

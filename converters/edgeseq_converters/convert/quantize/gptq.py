@@ -8,7 +8,8 @@ of customer sentiment with every weight rounded by itself (decision 28).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sized
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from edgeseq_converters.convert.tflite.quantization import (
 )
 from edgeseq_converters.models.arrays import FloatArray
 
+_Input = TypeVar("_Input", bound=Sized)
 Moments = dict[str, npt.NDArray[np.float64]]
 """For each product, by name, the mean of x·xᵀ [in, in] over its inputs x."""
 
@@ -50,9 +52,9 @@ class Sums:
         return {name: total / self._counts[name] for name, total in self._sums.items()}
 
 
-def first_tokens(texts: Iterable[Sequence[int]]) -> list[Sequence[int]]:
-    """As many of the first `texts` (token ids) as hold `MAX_TOKENS` tokens."""
-    chosen: list[Sequence[int]] = []
+def first_tokens(texts: Iterable[_Input]) -> list[_Input]:
+    """As many of the first `texts` as hold `MAX_TOKENS` tokens, or steps of a numeric sequence."""
+    chosen: list[_Input] = []
     tokens = 0
     for text in texts:
         if tokens >= MAX_TOKENS:

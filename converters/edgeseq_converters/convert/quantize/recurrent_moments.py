@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgeseq_converters.convert.quantize.gptq import Moments, Sums, first_tokens
-from edgeseq_converters.models.arrays import FloatArray
+from edgeseq_converters.models.arrays import FloatArray, ModelInput
 from edgeseq_converters.models.network import AttentionPool, Dense, Layer, Network, Recurrent
 from edgeseq_converters.models.reference_recurrent import answers
 
 
-def input_moments(network: Network, texts: Sequence[Sequence[int]]) -> Moments:
-    """The moments of every product's inputs over the first tokens of `texts` (token ids), by the
-    names that the lowerings give their products."""
+def input_moments(network: Network, texts: Sequence[ModelInput]) -> Moments:
+    """The moments of every product's inputs over the first tokens of `texts`, by the names that
+    the lowerings give their products."""
     sums = Sums()
     layers: dict[str, Layer] = {f"{layer.name}/output": layer for layer in network.layers}
     states: dict[str, FloatArray] = {}
@@ -29,7 +29,7 @@ def input_moments(network: Network, texts: Sequence[Sequence[int]]) -> Moments:
         elif name in layers:
             _add(sums, layers[name], reaching, states)
             reaching = values
-        elif name == f"{network.embedding.name}/output":
+        elif name == f"{network.input.name}/output":
             reaching = values
 
     answers(network, first_tokens(texts), observe)

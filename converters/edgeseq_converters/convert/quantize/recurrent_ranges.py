@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgeseq.errors import ConversionError
-from edgeseq_converters.models.arrays import FloatArray
+from edgeseq_converters.models.arrays import FloatArray, ModelInput
 from edgeseq_converters.models.network import Network
 from edgeseq_converters.models.reference_recurrent import answers
 
@@ -36,8 +36,8 @@ class Ranges:
         return max(-low, high)
 
 
-def calibrate(network: Network, texts: Sequence[Sequence[int]]) -> Ranges:
-    """Runs the float network over `texts` (token ids) and takes the ranges of its tensors: from
+def calibrate(network: Network, texts: Sequence[ModelInput]) -> Ranges:
+    """Runs the float network over `texts` and takes the ranges of its tensors: from
     the (100 − `PERCENTILE`)th to the `PERCENTILE`th percentile.
 
     Raises `ConversionError` without texts.

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,7 +16,7 @@ from edgeseq.errors import BundleError, ConversionError, StepError
 from edgeseq.formats.drafts import temporary_folder
 from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq.subprocesses.job_processes import JobRequest, run_job
-from edgeseq_converters.models.arrays import FloatArray
+from edgeseq_converters.models.arrays import FloatArray, ModelInput
 
 CHILD = (str(Path(__file__).with_name("interpreter_child.py")), str(Path(edgeseq.__file__).parent))
 
@@ -24,8 +25,9 @@ class ModelFile(msgspec.Struct, frozen=True):
     """A .tflite file and how it is run; `where` is what errors name.
 
     `output` is the output's name, `width` the size of its last axis, `per_token` whether it has
-    one row per token. A language model has a `window`: how many tokens it sees at most. A
-    classifier can be run with `builtin_kernels`, which are not XNNPACK's.
+    one row per token; `features` are those of an input of numbers, whose name is `input`. A
+    language model has a `window`: how many tokens it sees at most. A classifier can be run with
+    `builtin_kernels`, which are not XNNPACK's.
     """
 
     path: Path
@@ -36,29 +38,32 @@ class ModelFile(msgspec.Struct, frozen=True):
     per_token: bool
     window: int | None = None
     builtin_kernels: bool = False
+    input: str = "input_ids"
+    features: int | None = None
 
 
 def run_model(
     file: ModelFile,
-    token_ids: Sequence[Sequence[int]],
+    inputs: Sequence[ModelInput],
     *,
     stage: str,
     python: str = sys.executable,
     progress: ProgressCallback = no_progress,
 ) -> list[FloatArray]:
-    """The file's output for each text, one at a time at its real length: [width], or
+    """The file's output for each input, one at a time at its real length: [width], or
     [tokens, width].
 
-    The first text is run again at the end, after texts of other lengths. Raises `ConversionError`
+    The first one is run again at the end, after texts of other lengths. Raises `ConversionError`
     when its outputs differ (the model keeps state), and when the runtime that `python` has refuses
     the file or dies on it.
     """
     with temporary_folder() as folder:
         log, outputs_path = folder / "log", folder / "outputs"
+        inputs = [*inputs, inputs[0]]
         arguments = {
             **msgspec.to_builtins(file, enc_hook=str),
             "path": str(file.path.absolute()),
-            "token_ids": [*token_ids, token_ids[0]],
+            **_input_arguments(inputs, folder / "inputs", is_numeric=file.features is not None),
             "outputs_path": str(outputs_path),
             "stage": stage,
         }
@@ -89,6 +94,16 @@ def run_model(
             where=file.where,
         )
     return outputs
+
+
+def _input_arguments(
+    inputs: Sequence[ModelInput], path: Path, *, is_numeric: bool
+) -> dict[str, Any]:
+    """The inputs as the child takes them; numbers are written to `path`."""
+    if not is_numeric:
+        return {"token_ids": inputs}
+    np.concatenate([np.asarray(values, np.float32) for values in inputs]).tofile(path)
+    return {"token_ids": [], "inputs_path": str(path), "lengths": list(map(len, inputs))}
 
 
 def last_error(log: Path) -> str | None:

@@ -20,7 +20,7 @@ from edgeseq.subprocesses.child_process import format_exit, last_line
 from edgeseq.subprocesses.command_runs import CommandTimeoutError, run_command
 from edgeseq_converters.convert.recipes import Recipe
 from edgeseq_converters.convert.verify.interpreter_process import ModelFile, run_model
-from edgeseq_converters.models.arrays import FloatArray
+from edgeseq_converters.models.arrays import FloatArray, ModelInput
 
 _REQUIREMENTS = {"tflite-runtime 2.14.0": ("tflite-runtime==2.14.0", "numpy<2", "msgspec")}
 _NEWEST_PYTHON = {"tflite-runtime 2.14.0": (3, 11)}
@@ -33,7 +33,7 @@ N_TEXTS = 16
 def check_older_runtime(
     runtime: str | None,
     file: ModelFile,
-    token_ids: Sequence[Sequence[int]],
+    inputs: Sequence[ModelInput],
     outputs: Sequence[FloatArray],
     recipe: Recipe,
     *,
@@ -49,7 +49,7 @@ def check_older_runtime(
     python, obstacle = _environment(runtime, progress)
     if python is None:
         return f"{runtime}: not tried, {obstacle}"
-    texts = token_ids[:N_TEXTS]
+    texts = inputs[:N_TEXTS]
     older = run_model(
         file,
         texts,

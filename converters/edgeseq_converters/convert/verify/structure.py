@@ -21,12 +21,16 @@ TABLE_DTYPES = WEIGHT_DTYPES | {"float16": "INT16", "int4": "INT8"}
 embeddings of some recipes (`edgeseq_converters.convert.quantize.weights`)."""
 
 
-def text_signature(output: str, shape: tuple[int, ...], length: int | None = None) -> Signature:
-    """The signature of a file from `input_ids` to `output`; `length`: of a fixed-length model."""
+def file_signature(
+    output: str, shape: tuple[int, ...], length: int | None = None, features: int | None = None
+) -> Signature:
+    """The signature of a file from `input_ids`, or `input_features` where there are `features`, to
+    `output`; `length`: of a fixed-length model."""
+    entry = TensorSpec("input_ids", "int32", (1, length or -1))
+    if features is not None:
+        entry = TensorSpec("input_features", "float32", (1, length or -1, features))
     return Signature(
-        key="serving_default",
-        inputs=(TensorSpec("input_ids", "int32", (1, length or -1)),),
-        outputs=(TensorSpec(output, "float32", shape),),
+        key="serving_default", inputs=(entry,), outputs=(TensorSpec(output, "float32", shape),)
     )
 
 

@@ -16,6 +16,7 @@ from edgeseq_converters.models.keras.vocabularies import VECTORIZATION, vectoriz
 from edgeseq_converters.models.keras.weights import KerasWeights
 from edgeseq_converters.models.network import (
     Embedding,
+    FloatInput,
     Layer,
     Network,
     Pool,
@@ -31,7 +32,7 @@ def network_of(model: KerasModel, weights: KerasWeights) -> Network:
     """The model as a network, whose answer to a text is Keras' own to it without padding.
 
     Raises `CheckpointError` naming the layer and the reason for everything that is not a chain
-    from one Embedding over recurrent layers to one output.
+    from one Embedding, or an input of numbers, over recurrent layers to one output.
     """
     return _Reader(model, weights).network()
 
@@ -57,22 +58,21 @@ class _Reader:
             raise self._model.layers[0].refuse("is not joined to the input and the output")
         at = self._ids_after(first)
         _check_input(first, is_text=at is not first)
+        entry: Embedding | FloatInput | None = self._float_input(first) if at is first else None
         for candidate in self._model.layers:
             fed = len(candidate.inputs) > 1 or candidate.keywords.get("initial_state") is not None
             if candidate.class_name in RECURRENT and fed:
                 raise candidate.refuse("is fed an initial state")
         used = {first.name, at.name}
-        embedding: Embedding | None = None
         layers: list[Layer] = []
         sequence = True
         while at.name != self._model.output:
             consumers = self._consumers[at.name]
-            if len(consumers) > 1 and embedding is not None and sequence:
-                match = attention_after(
-                    at, self._consumers, self._weights, masked=embedding.mask_zero
-                )
+            if len(consumers) > 1 and entry is not None and sequence:
+                masked = isinstance(entry, Embedding) and entry.mask_zero
+                match = attention_after(at, self._consumers, self._weights, masked=masked)
                 for part in match.used:
-                    self._check_call(part, embedding)
+                    self._check_call(part, entry)
                 used |= {part.name for part in match.used}
                 layers.append(match.pool)
                 sequence, at = False, match.last
@@ -81,23 +81,25 @@ class _Reader:
                 raise at.refuse("is not followed by one layer", found=len(consumers), expected=1)
             (at,) = consumers
             used.add(at.name)
-            if embedding is None:
-                embedding = self._embedding(at)
-                self._check_call(at, embedding)
-            elif at.class_name == "Masking" and not layers:
-                embedding = _masked(at, embedding)
+            if entry is None:
+                entry = self._embedding(at)
+                self._check_call(at, entry)
+            elif at.class_name == "Masking" and not layers and isinstance(entry, Embedding):
+                entry = _masked(at, entry)
             else:
-                self._check_call(at, embedding)
+                self._check_call(at, entry)
                 layer = layer_of(at, self._weights, sequence=sequence)
                 layers += [] if layer is None else [layer]
                 sequence = sequence and not _ends_sequence(layer)
         self._check_strays(used)
-        if embedding is None:
+        if entry is None:
             raise at.refuse(
                 "is not an Embedding layer", expected="an Embedding layer after the input"
             )
-        text_input = self._text_input(first, embedding)
-        return Network(self._model.name, embedding, tuple(layers), text_input)
+        if isinstance(entry, FloatInput):
+            return Network(self._model.name, entry, tuple(layers))
+        text_input = self._text_input(first, entry)
+        return Network(self._model.name, entry, tuple(layers), text_input)
 
     def _ids_after(self, first: KerasLayer) -> KerasLayer:
         """The layer that gives token ids: the input itself, or a TextVectorization behind it."""
@@ -122,15 +124,36 @@ class _Reader:
         lengths.append(embedding.config.get("input_length"))
         return TextInput(next((length for length in lengths if isinstance(length, int)), None))
 
+    def _float_input(self, first: KerasLayer) -> FloatInput | None:
+        """The input of numbers [sequences, steps, features]; None for one of token ids."""
+        consumers = self._consumers[first.name]
+        shapes = [_input_shape(layer) for layer in (first, *consumers)]
+        shape = next((shape for shape in shapes if shape is not None), None)
+        if any(layer.class_name == "Embedding" for layer in consumers):
+            return None
+        if shape is None:  # of a Sequential model that was never told it: the weights know
+            bottom = layer_of(consumers[0], self._weights, sequence=True) if consumers else None
+            if isinstance(bottom, Recurrent):
+                return FloatInput("input", bottom.forward.inputs)
+            return None
+        if len(shape) != 3:
+            return None
+        features = shape[-1]
+        if not isinstance(features, int) or features < 1:
+            raise first.refuse(
+                "has an open number of features", found=shape, expected="[sequences, steps, 3]"
+            )
+        return FloatInput("input", features)
+
     def _embedding(self, layer: KerasLayer) -> Embedding:
         if layer.class_name != "Embedding":
             raise layer.refuse(
                 "was found in place of an Embedding layer",
-                fix="save a model that takes token ids",
+                fix="save a model that takes token ids, or numbers [sequences, steps, features]",
             )
         return embedding_of(layer, self._weights)
 
-    def _check_call(self, layer: KerasLayer, embedding: Embedding) -> None:
+    def _check_call(self, layer: KerasLayer, entry: Embedding | FloatInput) -> None:
         """Refuses arguments that change the answer: a fed state, another mask, training mode."""
         joins = layer.class_name in ("Dot", "Multiply")
         if not joins and (len(layer.inputs) != 1 or layer.constants):
@@ -143,7 +166,7 @@ class _Reader:
             if layer.class_name == "TFOpLambda" and not isinstance(value, KerasTensor):
                 continue  # the settings of a function, which its reader looks at
             if key == "mask" and isinstance(value, KerasTensor):
-                self._check_mask(layer, value, embedding)
+                self._check_mask(layer, value, entry)
             elif (
                 key == "training"
                 and value is True
@@ -153,7 +176,9 @@ class _Reader:
             elif value is not None and key not in ("training", "mask"):
                 raise layer.refuse(f"is called with {key}", expected="its input alone")
 
-    def _check_mask(self, layer: KerasLayer, value: KerasTensor, embedding: Embedding) -> None:
+    def _check_mask(
+        self, layer: KerasLayer, value: KerasTensor, entry: Embedding | FloatInput
+    ) -> None:
         """The mask must be the embedding's own: ids that are not 0; or a Masking layer's."""
         node = self._layers.get(value.layer)
         if node is not None and node.class_name == "Any":
@@ -168,7 +193,12 @@ class _Reader:
                 for consumer in self._consumers.get(source, ())
             )
         else:
-            masks_itself = embedding.mask_zero and node is not None and node.inputs == (self._ids,)
+            masks_itself = (
+                isinstance(entry, Embedding)
+                and entry.mask_zero
+                and node is not None
+                and node.inputs == (self._ids,)
+            )
             masks_itself = masks_itself and node is not None and node.constants == (0,)
         if node is None or node.class_name != "NotEqual" or not masks_itself:
             raise layer.refuse("is given a mask that is not its embedding's (mask_zero)")
@@ -182,11 +212,19 @@ class _Reader:
 def _check_input(layer: KerasLayer, *, is_text: bool) -> None:
     if layer.class_name != "InputLayer":
         raise layer.refuse("is not an input")
-    shape = layer.config.get("batch_shape", layer.config.get("batch_input_shape"))
-    if not is_text and isinstance(shape, list) and len(shape) != 2:
+    shape = _input_shape(layer)
+    if not is_text and shape is not None and len(shape) not in (2, 3):
         raise layer.refuse(
-            "takes something else than token ids", found=shape, expected="[texts, tokens]"
+            "takes something else than token ids or numbers",
+            found=shape,
+            expected="[texts, tokens] or [sequences, steps, features]",
         )
+
+
+def _input_shape(layer: KerasLayer) -> list[object] | None:
+    """The shape of the input that a layer states, the number of examples first."""
+    shape = layer.config.get("batch_shape", layer.config.get("batch_input_shape"))
+    return shape if isinstance(shape, list) else None
 
 
 def _ends_sequence(layer: Layer | None) -> bool:

@@ -20,7 +20,7 @@ docs/guides/sources.md has all of it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -42,6 +42,12 @@ class EmbeddingPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     weight: str = "embedding.weight"
     padding_idx: int | None = None
+
+
+class InputPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """In place of an embedding: sequences of numbers, `features` at each step."""
+
+    features: Annotated[int, msgspec.Meta(ge=1)]
 
 
 class LstmPart(_Part, frozen=True, tag="lstm"):
@@ -110,11 +116,13 @@ Part = RecurrentPart | PoolPart | LinearPart | BatchNormPart | AttentionPart | A
 
 
 class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole file. `state_dict` is the key of the weights in a checkpoint that holds more;
+    """The whole file; without `embedding` and `input` the embedding is `EmbeddingPart()`.
+    `state_dict` is the key of the weights in a checkpoint that holds more;
     `ignore` lists beginnings of names that belong to no layer, such as a loss's weights."""
 
     layer: tuple[Part, ...]
-    embedding: EmbeddingPart = EmbeddingPart()
+    embedding: EmbeddingPart | None = None
+    input: InputPart | None = None
     name: str | None = None
     state_dict: str | None = None
     ignore: tuple[str, ...] = ()

@@ -6,25 +6,32 @@ from collections.abc import Mapping, Sequence
 
 from edgeseq.errors import CheckpointError
 from edgeseq_converters.models.arrays import FloatArray
-from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.network import FloatInput, Network
 from edgeseq_converters.models.torch.operations import apply
 from edgeseq_converters.models.torch.tensors import Tensors
 from edgeseq_converters.models.torch.values import LayerOutput, Node
 
 
 def run_graph(
-    nodes: Sequence[Node], *, arrays: Mapping[str, FloatArray], ids: str, output: str, name: str
+    nodes: Sequence[Node],
+    *,
+    arrays: Mapping[str, FloatArray],
+    input_name: str,
+    entry: FloatInput | None,
+    output: str,
+    name: str,
 ) -> Network:
-    """The network whose answer is the tensor `output`, with weights `arrays` by input name.
+    """The network whose answer is the tensor `output`, with weights `arrays` by input name; its
+    input is token ids, or the numbers of `entry`.
 
     Raises `CheckpointError` naming an operation that such a network cannot have.
     """
-    tensors = Tensors(arrays, ids)
+    tensors = Tensors(arrays, input_name, entry)
     for node in nodes:
         for output_name, value in zip(node.outputs, apply(node, tensors), strict=False):
             tensors.put(output_name, value)
     result = tensors.at(output)
-    if not isinstance(result, LayerOutput) or tensors.embedding is None:
+    if not isinstance(result, LayerOutput) or tensors.entry is None:
         where = nodes[0].where if nodes else name
         raise CheckpointError("gives something else than a network's answer", where=where)
-    return Network(name, tensors.embedding, result.layers)
+    return Network(name, tensors.entry, result.layers)

@@ -31,12 +31,12 @@ def axes_of(node: Node, key: str = "dim") -> tuple[int, ...]:
 
 def embed(tensors: Tensors, node: Node) -> LayerOutput:
     """The look-up of the text's ids, once."""
-    if not isinstance(tensors.get(node, "indices"), Ids) or tensors.embedding is not None:
+    if not isinstance(tensors.get(node, "indices"), Ids) or tensors.entry is not None:
         raise node.refuse("looks up something else than the text's ids, once")
     table = tensors.needed(node, "weight")
     if table.ndim != 2:
         raise node.refuse("has no table", found=list(table.shape))
-    tensors.embedding = Embedding("embedding", table)
+    tensors.entry = Embedding("embedding", table)
     return LayerOutput(())
 
 

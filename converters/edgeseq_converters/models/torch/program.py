@@ -16,7 +16,7 @@ import numpy as np
 from edgeseq.errors import CheckpointError
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.keras.config import parse_json
-from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.network import FloatInput, Network
 from edgeseq_converters.models.torch.graph import run_graph
 from edgeseq_converters.models.torch.values import Node
 from edgeseq_converters.models.zip_archive import LIMIT_BYTES, Archive
@@ -32,7 +32,8 @@ def read_program(path: Path) -> Network:
     """The network that a program of one module computes.
 
     Raises `CheckpointError` for a damaged archive, an archive of PyTorch before 2.9, and a graph
-    that is not a chain from token ids through recurrent layers to one output, naming the operation.
+    that is not a chain from token ids, or numbers [sequences, steps, features], through recurrent
+    layers to one output, naming the operation.
     """
     with Archive(path) as archive:
         roots = [name.removesuffix(_MODEL) for name in archive.names() if name.endswith(_MODEL)]
@@ -49,7 +50,7 @@ def read_program(path: Path) -> Network:
             module = program["graph_module"]
             nodes, output = module["graph"]["nodes"], module["graph"]["outputs"]
             arrays: dict[str, FloatArray] = {}
-            ids: list[str] = []
+            inputs: list[str] = []
             for spec in module["signature"]["input_specs"]:
                 ((kind, entry),) = spec.items()
                 if kind in ("parameter", "buffer"):
@@ -57,23 +58,43 @@ def read_program(path: Path) -> Network:
                     if weights.floats(name):
                         arrays[entry["arg"]["name"]] = weights.array(name)
                 elif kind == "user_input":
-                    ids.append(entry["arg"]["as_tensor"]["name"])
+                    inputs.append(entry["arg"]["as_tensor"]["name"])
                 else:
                     raise CheckpointError(f"takes an input of kind {kind}", where=path)
-            if len(ids) != 1 or len(output) != 1:
+            if len(inputs) != 1 or len(output) != 1:
                 raise CheckpointError(
                     "has several inputs or outputs",
                     where=path,
-                    found=f"{len(ids)} and {len(output)}",
-                    fix="export a module that takes token ids and gives one tensor",
+                    found=f"{len(inputs)} and {len(output)}",
+                    fix="export a module that takes token ids or numbers and gives one tensor",
                 )
             parsed = [Node.parse(node, str(path)) for node in nodes]
             result = output[0]["as_tensor"]["name"]
+            numbers = _float_input(module["graph"]["tensor_values"][inputs[0]], path)
         except (KeyError, TypeError, AttributeError, IndexError, ValueError) as failure:
             raise CheckpointError(
                 "is a damaged exported module", where=path, found=failure, fix="export it again"
             ) from failure
-    return run_graph(parsed, arrays=arrays, ids=ids[0], output=result, name=path.stem)
+    return run_graph(
+        parsed, arrays=arrays, input_name=inputs[0], entry=numbers, output=result, name=path.stem
+    )
+
+
+def _float_input(meta: Mapping[str, Any], path: Path) -> FloatInput | None:
+    """The input of numbers that a tensor's description tells; None for whole numbers, which are
+    token ids."""
+    if meta["dtype"] not in _DTYPES:
+        return None
+    sizes = meta["sizes"]
+    features = sizes[-1].get("as_int") if len(sizes) == 3 else None
+    if features is None:
+        raise CheckpointError(
+            "takes numbers of another shape than sequences",
+            where=path,
+            found=f"{len(sizes)} axes",
+            expected="[sequences, steps, features] with a fixed number of features",
+        )
+    return FloatInput("input", int(features))
 
 
 class _Weights:

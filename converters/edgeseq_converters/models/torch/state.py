@@ -13,6 +13,7 @@ from edgeseq_converters.models.network import (
     Activation,
     AttentionPool,
     Embedding,
+    FloatInput,
     Kind,
     Layer,
     Network,
@@ -26,6 +27,7 @@ from edgeseq_converters.models.torch.description import (
     AttentionPart,
     BatchNormPart,
     Description,
+    EmbeddingPart,
     LinearPart,
     LstmPart,
     PoolPart,
@@ -63,20 +65,7 @@ class _Reader:
         self._used: set[str] = set()
 
     def network(self) -> Network:
-        part = self._described.embedding
-        if part.padding_idx not in (None, 0):
-            raise CheckpointError(
-                "the padding id is not 0",
-                where=self._path,
-                found=f"padding_idx = {part.padding_idx}",
-                fix="leave padding_idx out and give texts without padding",
-            )
-        table = self._take_array(part.weight)
-        if table.ndim != 2:
-            raise self._error(f"{part.weight} is not a table", list(table.shape))
-        embedding = Embedding(
-            part.weight.rpartition(".")[0] or "embedding", table, part.padding_idx == 0
-        )
+        entry = self._input()
         layers: list[Layer] = []
         for number, described in enumerate(self._described.layer):
             if isinstance(described, PoolPart):
@@ -106,7 +95,32 @@ class _Reader:
                 found=", ".join(sorted(unread)[:4]),
                 fix="describe their layers, or list the names under ignore",
             )
-        return Network(self._described.name or self._path.stem, embedding, tuple(layers))
+        return Network(self._described.name or self._path.stem, entry, tuple(layers))
+
+    def _input(self) -> Embedding | FloatInput:
+        described = self._described
+        if described.input is not None:
+            if described.embedding is not None:
+                raise CheckpointError(
+                    "has both an embedding and an input of numbers",
+                    where=self._path,
+                    fix="leave one of them out of the description",
+                )
+            return FloatInput("input", described.input.features)
+        part = described.embedding or EmbeddingPart()
+        if part.padding_idx not in (None, 0):
+            raise CheckpointError(
+                "the padding id is not 0",
+                where=self._path,
+                found=f"padding_idx = {part.padding_idx}",
+                fix="leave padding_idx out and give texts without padding",
+            )
+        table = self._take_array(part.weight)
+        if table.ndim != 2:
+            raise self._error(f"{part.weight} is not a table", list(table.shape))
+        return Embedding(
+            part.weight.rpartition(".")[0] or "embedding", table, part.padding_idx == 0
+        )
 
     def _take_array(self, name: str) -> FloatArray:
         if name not in self._state:

@@ -7,16 +7,21 @@ from collections.abc import Mapping
 import numpy as np
 
 from edgeseq_converters.models.arrays import FloatArray
-from edgeseq_converters.models.network import Embedding
+from edgeseq_converters.models.network import Embedding, FloatInput
 from edgeseq_converters.models.torch.values import Ids, LayerOutput, Name, Node
 
 
 class Tensors:
-    """Weights and ids at first; each operation adds what it gives."""
+    """Weights and the module's input at first; each operation adds what it gives.
 
-    def __init__(self, arrays: Mapping[str, FloatArray], ids: str) -> None:
-        self.embedding: Embedding | None = None
-        self._values: dict[str, object] = {ids: Ids(), **arrays}
+    The input `name` is token ids, or the numbers of `entry` where that is given.
+    """
+
+    def __init__(
+        self, arrays: Mapping[str, FloatArray], name: str, entry: FloatInput | None = None
+    ) -> None:
+        self.entry: Embedding | FloatInput | None = entry
+        self._values: dict[str, object] = {name: LayerOutput(()) if entry else Ids(), **arrays}
         self._count = 0
 
     def put(self, name: str, value: object) -> None:

@@ -34,7 +34,7 @@ def run(group: LoopGroup, flow: Flow, direction: Direction) -> GraphTensor:
     if group.collect == "sequence":
         return sequence
     if group.collect == "marks":
-        return layers.marked(group.marks, flow.ids, sequence)
+        return layers.marked(group.marks, flow.token_ids(), sequence)
     return layers.pool(Pool(group.top.name, group.collect), replace(flow, values=sequence))
 
 

@@ -26,7 +26,7 @@ from edgeseq_converters.convert.tflite.quantization import (
 )
 from edgeseq_converters.convert.tflite.stored_model import Dtype
 from edgeseq_converters.models.arrays import FloatArray
-from edgeseq_converters.models.network import Cell, Dense, Network, Recurrent
+from edgeseq_converters.models.network import Cell, Dense, FloatInput, Network, Recurrent
 
 GATE_LIMIT = 8.0
 """σ(8) = 0.9997 and tanh saturates earlier: a gate's input beyond it changes nothing."""
@@ -98,13 +98,31 @@ class Integers:
 
     @property
     def embedded_largest(self) -> float:
-        """The largest magnitude that an embedded token keeps."""
-        return self.ranges.largest(f"{self.network.embedding.name}/output")
+        """The largest magnitude that an embedded token, or a number of the input, keeps."""
+        return self.ranges.largest(f"{self.network.input.name}/output")
 
-    @property
-    def stretch(self) -> float:
-        """By how much embedded tokens are stretched: the scale of int8 states over their own."""
-        return (1 / 128) / symmetric(self.embedded_largest, 8).scales[0]
+    def enter(self, numbers: GraphTensor, *, stretched: bool) -> GraphTensor:
+        """An input float32 [n, features] on a scale of its own or, each feature from its lowest to
+        its highest value, stretched to that of the states: [n, features]."""
+        if not stretched:
+            return op.quantize(numbers, self.dtype, self.within(self.embedded_largest))
+        graph, (factors, offsets) = numbers.graph, self._stretch()
+        factor = graph.constant("stretch", factors)
+        moved = op.add(op.multiply(numbers, factor), graph.constant("offset", offsets))
+        return op.quantize(moved, self.dtype, self.state)
+
+    def _stretch(self) -> tuple[FloatArray, FloatArray]:
+        """Factors and offsets [inputs] that stretch what the bottom layer reads to the states'
+        scale; an embedded token has one factor for all, and no offset."""
+        entry = self.network.input
+        if not isinstance(entry, FloatInput):
+            stretch = (1 / 128) / symmetric(self.embedded_largest, 8).scales[0]
+            return np.full(entry.size, stretch, np.float32), np.zeros(entry.size, np.float32)
+        names = [f"{entry.name}/feature/{index}" for index in range(entry.features)]
+        low, high = np.asarray([self.ranges.of(name) for name in names]).T
+        limit = 1 - self.state.scales[0]
+        factors = limit / np.maximum((high - low) / 2, 1e-8)
+        return factors.astype(np.float32), (-(low + high) / 2 * factors).astype(np.float32)
 
     def step(
         self,
@@ -139,15 +157,19 @@ class Integers:
         rows = [joined] if len(cells) == 1 else op.split(joined, 2, 0)
         parts = []
         for row, (name, cell) in zip(rows, cells.items(), strict=True):
-            kernel = self._both(layer, cell)
-            part = self.product(row, f"{layer.name}/{name}/both", kernel, cell.bias, into)
+            kernel, bias = self._both(layer, cell)
+            part = self.product(row, f"{layer.name}/{name}/both", kernel, bias, into)
             parts.append(part)
         return parts[0] if len(parts) == 1 else op.concatenate(parts, 0)
 
-    def _both(self, layer: Recurrent, cell: Cell) -> FloatArray:
-        stretched = layer is self.network.layers[0]
-        kernel = cell.kernel / np.float32(self.stretch) if stretched else cell.kernel
-        return np.concatenate([kernel, cell.recurrent_kernel])
+    def _both(self, layer: Recurrent, cell: Cell) -> tuple[FloatArray, FloatArray]:
+        """The kernel of inputs and states side by side, and the bias."""
+        kernel, bias = cell.kernel, cell.bias
+        if layer is self.network.layers[0]:
+            factors, offsets = self._stretch()
+            kernel = kernel / factors[:, None]
+            bias = bias - offsets @ kernel if offsets.any() else bias
+        return np.concatenate([kernel, cell.recurrent_kernel]), bias
 
     def dense(self, layer: Dense, x: GraphTensor) -> GraphTensor:
         """x [m, in] → [m, out]; a softmax is left to the float end of the network."""

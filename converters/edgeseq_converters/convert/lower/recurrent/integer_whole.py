@@ -164,8 +164,11 @@ def _loop(integers: Integers, group: LoopGroup, flow: Flow) -> GraphTensor:
     if group.collect == "max":
         start["pooled"] = integers.zero(graph, count, size, value=-1.0)
     elif group.collect == "sequence":
-        row_indices = op.multiply(flow.ids, graph.ints(0))
-        zeros = op.gather(integers.zero(graph, 1, size), row_indices)
+        zero = integers.zero(graph, 1, size)
+        if flow.ids is None:
+            zeros = op.multiply(op.columns(flow.values, 0, 1), zero, integers.state)
+        else:
+            zeros = op.gather(zero, op.multiply(flow.ids, graph.ints(0)))
         start |= {f"written{d}": zeros for d in range(count)}
     start |= {"length": flow.length, "values": flow.values}
     ended = op.while_loop(

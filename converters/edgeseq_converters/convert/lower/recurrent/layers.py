@@ -33,13 +33,20 @@ class Flow:
     """What goes from layer to layer.
 
     `values` [n, features], or [1, features] once it is one vector a text; `length` int32 [1], how
-    many of the n rows are real; `ids` int32 [n]; `padding` when not all rows are real.
+    many of the n rows are real; `ids` int32 [n], None of an input of numbers; `padding` when not
+    all rows are real.
     """
 
     values: GraphTensor
     length: GraphTensor
-    ids: GraphTensor
+    ids: GraphTensor | None
     padding: Padding | None = None
+
+    def token_ids(self) -> GraphTensor:
+        """`ids`; what needs them is only made of networks that take token ids."""
+        if self.ids is None:
+            raise ValueError("an input of numbers has no token ids")
+        return self.ids
 
 
 @dataclass(frozen=True)
@@ -98,7 +105,7 @@ def apply(layer: Layer, flow: Flow, weights: WeightFormat) -> Flow:
     elif isinstance(layer, AttentionPool):
         values = _attend(layer, flow, weights)
     elif isinstance(layer, MarkedPool):
-        values = marked(layer.marks, flow.ids, values)
+        values = marked(layer.marks, flow.token_ids(), values)
     return replace(flow, values=values)
 
 

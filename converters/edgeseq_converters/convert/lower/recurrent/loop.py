@@ -193,7 +193,7 @@ def initial_accumulator(group: LoopGroup, projected: GraphTensor) -> State:
 def marker_mask(group: LoopGroup, flow: Flow) -> GraphTensor:
     """float32 [n, marks], 1 where a token is the mark; each row twice for two directions, whose
     steps look at the rows 2t and 2(n−1−t)+1."""
-    ids, count = flow.ids, len(group.marks)
+    ids, count = flow.token_ids(), len(group.marks)
     row = ids.graph.constant("marks", np.asarray(group.marks, np.int32)[None, :])
     mask = op.cast(op.equal(op.reshape(ids, (ids.shape[0], 1)), row), "float32")
     if group.directions == 1:

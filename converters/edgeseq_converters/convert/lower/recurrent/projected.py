@@ -10,14 +10,21 @@ from __future__ import annotations
 import numpy as np
 
 from edgeseq.errors import ConversionError
-from edgeseq_converters.models.network import Embedding, Network, Recurrent
+from edgeseq_converters.models.network import Embedding, FloatInput, Network, Recurrent
 
 
 def bottom_of(network: Network) -> Recurrent:
     """The recurrent layer behind the embedding.
 
-    Raises `ConversionError` when there is a layer between them.
+    Raises `ConversionError` when there is a layer between them, and when there is no table.
     """
+    if isinstance(network.input, FloatInput):
+        raise ConversionError(
+            "the lowering projected multiplies the table of token embeddings",
+            where=network.name,
+            found="an input of numbers",
+            fix="choose --lowering loop",
+        )
     first = network.layers[0]
     if isinstance(first, Recurrent):
         return first

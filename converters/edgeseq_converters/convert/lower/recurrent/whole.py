@@ -24,6 +24,7 @@ from edgeseq_converters.models.network import (
     NAMES,
     AttentionPool,
     Embedding,
+    FloatInput,
     Layer,
     MarkedPool,
     Network,
@@ -35,6 +36,7 @@ from edgeseq_converters.models.network import (
 SIGNATURE = "serving_default"
 STREAM = "stream"
 INPUT = "input_ids"
+FLOAT_INPUT = "input_features"
 Recurrence = Literal["loop", "projected", "unrolled", "fused"]
 States = tuple[loop.State, loop.State]
 
@@ -112,6 +114,9 @@ def lower(
     Its signature leads from `input_ids` int32 [1, −1] to `output`, float32 [1, outputs], or
     [1, n, outputs] for a network that answers for each token.
 
+    An input of numbers is `input_features` float32 [1, −1, features] instead; with `steps`
+    [1, steps, features], which every lowering can have, and takes exactly so many.
+
     `projected` is `loop` with a table of what the bottom layer adds up from each token.
     `unrolled` has a fixed number of `steps`: `input_ids` int32 [1, steps], filled up with −1 to
     the right of a shorter text. With `streaming` a second signature `stream` takes and gives the
@@ -154,10 +159,16 @@ class _GraphBuilder:
     def signature(self, writer: Writer, key: str) -> None:
         """Adds a graph and names its inputs and outputs."""
         graph = writer.graph(key)
-        ids = graph.input(INPUT, "int32", (1, -1 if self.steps is None else self.steps))
-        inputs: dict[str, GraphTensor] = {INPUT: ids}
+        steps = -1 if self.steps is None else self.steps
+        if isinstance(self.network.input, FloatInput):
+            entry = graph.input(FLOAT_INPUT, "float32", (1, steps, self.network.input.features))
+            inputs: dict[str, GraphTensor] = {FLOAT_INPUT: entry}
+            flow = self._entered(op.reshape(entry, entry.shape[1:]))
+        else:
+            entry = graph.input(INPUT, "int32", (1, steps))
+            inputs = {INPUT: entry}
+            flow = self._embedded(layers.flat_ids(entry), key)
         outputs: dict[str, GraphTensor] = {}
-        flow = self._embedded(layers.flat_ids(ids), key)
         number = 0  # of the recurrent layer, which names its states
         for stage in stages(self.network):
             if isinstance(stage, LayerStage):
@@ -176,11 +187,22 @@ class _GraphBuilder:
         if isinstance(self.numbers, Integers):
             answer = integer_whole.end(self.network, answer)
         if self.network.per_token:
-            answer = op.reshape(answer, (1, *ids.shape[1:], self.network.outputs))
+            answer = op.reshape(answer, (1, entry.shape[1], self.network.outputs))
         outputs = {self.output: answer} | outputs
         graph.inputs = list(inputs.values())
         graph.outputs = list(outputs.values())
         writer.add_signature(key, inputs, outputs)
+
+    def _entered(self, numbers: GraphTensor) -> Flow:
+        """The flow of an input [n, features], all of whose rows are real."""
+        graph = numbers.graph
+        if self.steps is None:
+            length = op.gather(op.shape_of(numbers), graph.ints(0))
+        else:
+            length = graph.ints(self.steps)
+        if isinstance(self.numbers, Integers):
+            numbers = self.numbers.enter(numbers, stretched=self.lowering != "fused")
+        return Flow(numbers, length, None)
 
     def _embedded(self, ids: GraphTensor, key: str) -> Flow:
         """The flow of the embedded tokens `ids` [n], and which of them are real."""
@@ -251,7 +273,9 @@ def check(network: Network, lowering: Recurrence, *, steps: int | None, streamin
                 what = "the lowering fused has LSTM layers with sigmoid and tanh only"
                 functions = f"{cell.gate_function} and {cell.function}"
                 refuse(what, f"layer {layer.name} has {functions}", "choose --lowering loop")
-    if (lowering == "unrolled") != (steps is not None):
+    if (lowering == "unrolled") != (steps is not None) and not (
+        isinstance(network.input, FloatInput) and steps is not None
+    ):
         refuse(
             "only the lowering unrolled has steps, and it needs their number",
             f"{lowering} with {steps} steps",
