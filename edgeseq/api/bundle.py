@@ -55,7 +55,8 @@ class Bundle:
 
     @property
     def head(self) -> str:
-        """`text-classification`, `token-classification` or `language-modeling`."""
+        """`text-classification`, `multilabel-classification`, `token-classification` or
+        `language-modeling`."""
         return task_of(self.manifest.task).head
 
     def predict(self, texts: Sequence[str], *, threads: int = 1) -> list[Prediction]:
@@ -67,7 +68,8 @@ class Bundle:
 
         Returns:
             One prediction per text: `label`, and `scores`, the probability (0..1) of each label.
-            A token classifier has `words`, `tags` and `tag_scores` instead of `scores`.
+            With any number of labels per text, `labels` are those whose score reaches the bundle's
+            threshold. A token classifier has `words`, `tags` and `tag_scores` instead of `scores`.
 
         Raises:
             DataError: A text is empty or lacks what the task needs.

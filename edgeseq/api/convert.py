@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from edgeseq.api.bundle import Bundle, converted_bundle
-from edgeseq.api.data import DatasetSource, load_dataset, resolve_dataset
+from edgeseq.api.data import DatasetOptions, DatasetSource, load_dataset, resolve_dataset
 from edgeseq.api.model import Model, output_folder, resolve_model
 from edgeseq.api.options import check_options
 from edgeseq.api.progress import ProgressOption, progress_of
@@ -17,6 +17,8 @@ from edgeseq.errors import InputError
 from edgeseq.formats.codec import from_builtins
 from edgeseq.progress import ProgressCallback
 from edgeseq.tasks.examples import AnyDataset
+from edgeseq.tasks.label_thresholds import threshold_choice
+from edgeseq.tasks.registry import get_task
 from edgeseq_converters.convert.bare_file import BareFile, convert_to_file
 from edgeseq_converters.convert.choose_padding import PaddingOptions
 from edgeseq_converters.convert.import_model import ImportedModel, ImportOptions, load_model
@@ -42,6 +44,8 @@ class ConvertOptions(TypedDict, total=False):
     padding: str | None
     truncation: str | None
     pad_id: int | None
+    thresholds: str | float | None
+    task: str | None
     data_dir: str | Path | None
     overwrite: bool
     progress: ProgressOption
@@ -111,6 +115,9 @@ def convert(
         truncation: Which end of a longer text is cut: its beginning (`pre`, the default with
             padding, as in Keras) or its end (`post`).
         pad_id: The token id of padding, by default 0.
+        thresholds: Where a text may have any number of labels: `per-label` (default) or `shared`,
+            chosen on the validation split, or one probability for all labels.
+        task: What the file `data` is for; by default what its content tells.
         data_dir: Folder of local copies of data.
         overwrite: Overwrite `out` if it exists.
         progress: A callback, "auto" for a progress bar, or None.
@@ -184,6 +191,7 @@ def _convert(
             "min_piece_count needs trim_vocab", found=min_piece_count, fix="add trim_vocab"
         )
     recipes, lowerings = combinations
+    thresholds = options.get("thresholds")
     conversion = ConversionOptions(
         recipes=recipes,
         lowerings=lowerings,
@@ -193,10 +201,11 @@ def _convert(
         trim_vocabulary=trim_vocab,
         min_piece_count=min_piece_count or 1,
         padding=_padding_options(options),
+        thresholds=None if thresholds is None else threshold_choice(thresholds),
         overwrite=options.get("overwrite", False),
     )
     with progress_of(options.get("progress", "auto")) as callback:
-        dataset = _data_of(model, data, options.get("data_dir"), callback)
+        dataset = _data_of(model, data, options, callback)
         imported = _import(model, "auto", callback)
         converted = convert_bundles(imported, dataset, out, conversion, progress=callback)
     vocabulary = converted.vocabulary
@@ -237,13 +246,28 @@ def _import(model: Model, head: str, progress: ProgressCallback) -> ImportedMode
 
 
 def _data_of(
-    model: Model, data: DatasetSource | None, data_dir: str | Path | None, progress: ProgressOption
+    model: Model,
+    data: DatasetSource | None,
+    options: ConvertOptions,
+    progress: ProgressOption,
 ) -> AnyDataset:
     """The data set to convert with: by default what the model was trained on."""
-    manifest = model.manifest
+    manifest, data_dir, task = model.manifest, options.get("data_dir"), options.get("task")
+    if manifest is not None:
+        if task not in (None, manifest.task):
+            raise InputError(
+                "the model was trained for another task",
+                where="--task",
+                found=task,
+                expected=manifest.task,
+                fix="remove it",
+            )
+        task = manifest.task
     if data is not None:
-        task = {} if manifest is None else {"task": manifest.task}
-        return resolve_dataset(data, data_dir=data_dir, progress=progress, **task)
+        named: DatasetOptions = {"data_dir": data_dir, "progress": progress}
+        if task is not None:
+            named["task"] = get_task(task).name
+        return resolve_dataset(data, **named)
     if manifest is None:
         raise InputError(
             "a model from elsewhere needs the data that it was made for",

@@ -43,8 +43,8 @@ def load_dataset(source: str | Path, **options: Unpack[DatasetOptions]) -> AnyDa
     """Load a data set: a name of `list_datasets`, a file, or `hf:NAME[:CONFIG]`.
 
     Args:
-        source: A name, or a .csv, .tsv, .jsonl (text and label), .conll or .conllu (words and
-            tags) file.
+        source: A name, or a .csv, .tsv, .jsonl (text and label, or labels as `a;b` or a list),
+            .conll or .conllu (words and tags) file.
         task: What the data set is for; by default what its name or its ending tells.
         name: What the user's own files are called in results.
         dev: The validation split's file; by default a tenth of `source`, chosen by hash.

@@ -91,9 +91,23 @@ def convert(
             "with them are split into smaller pieces.",
         ),
     ] = None,
+    thresholds: Annotated[
+        str | None,
+        typer.Option(
+            "--thresholds",
+            help="Of a model with any number of labels per text: per-label (default) or shared, "
+            "chosen on the dev split, or one probability for all labels, such as 0.5.",
+        ),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option("--data", help="Data set; default: the one that the model was trained on."),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task", help="What a file of --data is for; default: what its content tells."
+        ),
     ] = None,
     data_dir: Annotated[
         Path | None,
@@ -198,6 +212,8 @@ def convert(
         "padding": padding,
         "truncation": truncation,
         "pad_id": pad_id,
+        "thresholds": thresholds,
+        "task": task,
         "data_dir": data_dir,
     }
     file_options: dict[str, Any] = {"streaming": streaming, "ids": ids, "head": head}

@@ -10,9 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 
 import edgeseq as es
+from edgeseq.api.data import DatasetOptions
 from edgeseq.cli.console import JsonOption, out, print_json, print_line, progress_bars
 from edgeseq.datasets.summary import Summary
 from edgeseq.tasks.examples import AnyDataset, labels_of
+from edgeseq.tasks.registry import get_task
 
 MANY_LABELS = 6
 _SHOWN_SAMPLES = 150
@@ -47,6 +49,11 @@ TextColumnOption = Annotated[
 LabelColumnOption = Annotated[
     str | None,
     typer.Option("--label-column", help="Column of the label: a name, or a number from 1."),
+]
+
+TaskOption = Annotated[
+    str | None,
+    typer.Option("--task", help="What a file is for; default: what its content tells."),
 ]
 
 
@@ -89,13 +96,14 @@ def get(
     data_dir: DataDirOption = None,
     text_column: TextColumnOption = None,
     label_column: LabelColumnOption = None,
+    task: TaskOption = None,
     json: JsonOption = False,
 ) -> None:
     """Download a data set, check it, and cache it for later runs.
 
     Example: edgeseq data get customer-feedback
     """
-    dataset = _load(name, data_dir, text_column, label_column)
+    dataset = _load(name, data_dir, text_column, label_column, task)
     if out_dir is not None:
         es.save_dataset(dataset, out_dir)
     sizes = {"train": len(dataset.train), "dev": len(dataset.dev), "test": len(dataset.test)}
@@ -115,13 +123,14 @@ def show(
     data_dir: DataDirOption = None,
     text_column: TextColumnOption = None,
     label_column: LabelColumnOption = None,
+    task: TaskOption = None,
     json: JsonOption = False,
 ) -> None:
     """Show class balance, lengths and a few samples of a data set.
 
     Example: edgeseq data show reviews.csv --text-column body --label-column stars
     """
-    summary = es.summarize_dataset(_load(name, data_dir, text_column, label_column))
+    summary = es.summarize_dataset(_load(name, data_dir, text_column, label_column, task))
     if json:
         print_json(summary)
     else:
@@ -129,16 +138,22 @@ def show(
 
 
 def _load(
-    name: str, data_dir: Path | None, text_column: str | None, label_column: str | None
+    name: str,
+    data_dir: Path | None,
+    text_column: str | None,
+    label_column: str | None,
+    task: str | None,
 ) -> AnyDataset:
+    named: DatasetOptions = {
+        "data_dir": data_dir,
+        "text_column": _column(text_column or "text"),
+        "label_column": _column(label_column or "label"),
+    }
+    if task is not None:
+        named["task"] = get_task(task).name
     with progress_bars() as progress:
-        return es.load_dataset(
-            name,
-            data_dir=data_dir,
-            text_column=_column(text_column or "text"),
-            label_column=_column(label_column or "label"),
-            progress=progress,
-        )
+        named["progress"] = progress
+        return es.load_dataset(name, **named)
 
 
 def _beginning(text: str) -> str:

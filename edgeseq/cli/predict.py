@@ -48,7 +48,7 @@ def _print_labels(predictions: Sequence[Prediction]) -> None:
         table.add_column(escape(label), justify="right", no_wrap=True)
     for prediction in predictions:
         shares = (format_share(score) for score in prediction.scores.values())
-        table.add_row(escape(prediction.text), escape(prediction.label), *shares)
+        table.add_row(escape(prediction.text), escape(prediction.label) or "none", *shares)
     out.print(table)
     for number, prediction in enumerate(predictions, start=1):
         if prediction.truncated:

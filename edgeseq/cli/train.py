@@ -31,8 +31,8 @@ def train(
     task: Annotated[
         str,
         typer.Argument(
-            help="Task: text-classification or token-classification of your data; sentiment, "
-            "pos, ner, coref or lm."
+            help="Task: text-classification, multilabel-classification or token-classification "
+            "of your data; sentiment, pos, ner, coref or lm."
         ),
     ],
     *,

@@ -14,7 +14,8 @@ from edgeseq.datasets.tables import Columns
 from edgeseq.datasets.user_files import labelled_dataset
 from edgeseq.errors import DataError, FetchError
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
-from edgeseq.tasks.examples import Dataset, SplitName, TextExample
+from edgeseq.tasks.examples import AnyDataset, MultilabelExample, SplitName, TextExample
+from edgeseq.tasks.registry import get_task
 
 PREFIX = "hf:"
 
@@ -38,12 +39,13 @@ class HubSplit(Protocol):
 def load_hub(
     name: str,
     *,
-    task: str = "text-classification",
+    task: str | None = None,
     columns: Columns | None = None,
     progress: ProgressCallback = no_progress,
-) -> Dataset:
+) -> AnyDataset:
     """The data set `hf:NAME[:CONFIG][@REVISION]` of the hub; `columns` by name, else found by their
-    types. Its origin names the commit that was taken, which as REVISION gives the same texts again.
+    types. Without `task` it is for one label per text, or for several where they are a list. Its
+    origin names the commit that was taken, which as REVISION gives the same texts again.
 
     Missing splits are cut from train by hash; a split whose labels are withheld (-1) counts as
     missing. Raises `FetchError` when the `datasets` package is missing or the hub cannot be
@@ -81,8 +83,8 @@ def load_hub(
 
 
 def from_hub_splits(
-    name: str, task: str, splits: Mapping[str, HubSplit], *, columns: Columns | None = None
-) -> Dataset:
+    name: str, task: str | None, splits: Mapping[str, HubSplit], *, columns: Columns | None = None
+) -> AnyDataset:
     """A data set from the splits of a `datasets.DatasetDict` (see `load_hub`)."""
     if "train" not in splits:
         raise DataError(
@@ -90,12 +92,22 @@ def from_hub_splits(
         )
     features = splits["train"].features
     text, label = _columns(name, features, columns)
-    labels: Sequence[str] | None = getattr(features[label], "names", None)
-    examples_by_split: dict[SplitName, tuple[TextExample, ...]] = {}
+    labels, is_list = _class_names(features[label]), hasattr(features[label], "feature")
+    if task is None:
+        task = "multilabel-classification" if is_list else "text-classification"
+    if is_list != get_task(task).is_multilabel:
+        raise DataError(
+            "its labels are not those of the task",
+            where=name,
+            found=f"{'lists of labels' if is_list else 'one label per text'}, and {task}",
+            fix="name another task or column",
+        )
+    make = _multilabel_examples if is_list else _examples
+    examples_by_split: dict[SplitName, tuple[Any, ...]] = {}
     for split, hub_names in _HUB_SPLITS.items():
         for hub_name in hub_names:
             if hub_name in splits and split not in examples_by_split:
-                examples = tuple(_examples(splits[hub_name], text, label, labels, name))
+                examples = tuple(make(splits[hub_name], text, label, labels, name))
                 if examples:
                     examples_by_split[split] = examples
     return labelled_dataset(
@@ -106,6 +118,12 @@ def from_hub_splits(
         licence="see the data set's card on the hub",
         origin=f"Hugging Face hub, {name.removeprefix(PREFIX)}{_commit(splits['train'])}",
     )
+
+
+def _class_names(feature: Any) -> Sequence[str] | None:
+    """The names of a class, or of the classes that a list is of; None for another type."""
+    names: Sequence[str] | None = getattr(getattr(feature, "feature", feature), "names", None)
+    return names
 
 
 def _commit(split: HubSplit) -> str:
@@ -119,7 +137,7 @@ def _commit(split: HubSplit) -> str:
 def _columns(name: str, features: Mapping[str, Any], columns: Columns | None) -> tuple[str, str]:
     """The columns of text and label: those named, else the only ones of their type."""
     texts = [key for key, feature in features.items() if getattr(feature, "dtype", "") == "string"]
-    classes = [key for key, feature in features.items() if hasattr(feature, "names")]
+    classes = [key for key, feature in features.items() if _class_names(feature) is not None]
     chosen = columns or Columns()
     text = str(chosen.text) if chosen.text in features else texts[0] if len(texts) == 1 else None
     label = (
@@ -146,13 +164,39 @@ def _examples(
         value = row[label]
         if value is None or value == -1:  # withheld, as in the test splits of competitions
             continue
-        where = f"{name}, row {number}"
-        if not isinstance(row[text], str) or not row[text].strip():
-            raise DataError("the text is empty", where=where, fix="choose another text column")
+        content = _text(row, text, name, number)
         if labels is not None:
-            if not isinstance(value, int) or not 0 <= value < len(labels):
-                raise DataError(
-                    "unknown label", where=where, found=value, expected=f"0 to {len(labels) - 1}"
-                )
-            value = labels[value]
-        yield TextExample(id=str(number), text=row[text].strip(), label=str(value))
+            value = _label_name(value, labels, name, number)
+        yield TextExample(id=str(number), text=content, label=str(value))
+
+
+def _multilabel_examples(
+    rows: Iterable[Mapping[str, Any]],
+    text: str,
+    label: str,
+    labels: Sequence[str] | None,
+    name: str,
+) -> Iterable[MultilabelExample]:
+    for number, row in enumerate(rows):
+        values = row[label]
+        if values is None:
+            continue
+        if labels is not None:
+            values = [_label_name(value, labels, name, number) for value in values]
+        unique = tuple(dict.fromkeys(map(str, values)))
+        yield MultilabelExample(str(number), _text(row, text, name, number), unique)
+
+
+def _text(row: Mapping[str, Any], column: str, name: str, number: int) -> str:
+    text = row[column]
+    if isinstance(text, str) and text.strip():
+        return text.strip()
+    where = f"{name}, row {number}"
+    raise DataError("the text is empty", where=where, fix="choose another text column")
+
+
+def _label_name(value: object, labels: Sequence[str], name: str, number: int) -> str:
+    if isinstance(value, int) and 0 <= value < len(labels):
+        return labels[value]
+    where = f"{name}, row {number}"
+    raise DataError("unknown label", where=where, found=value, expected=f"0 to {len(labels) - 1}")

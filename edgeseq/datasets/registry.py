@@ -22,7 +22,7 @@ from edgeseq.datasets.readers import Columns
 from edgeseq.datasets.user_files import load_files, suffixes_of, task_of_file
 from edgeseq.errors import DataError, InputError
 from edgeseq.progress import ProgressCallback, no_progress
-from edgeseq.tasks.examples import AnyDataset, TextExample
+from edgeseq.tasks.examples import AnyDataset
 from edgeseq.tasks.registry import task_of
 
 DEFAULT = customer_feedback.NAME
@@ -40,6 +40,16 @@ def entries(data_dir: Path | None = None) -> tuple[DatasetEntry, ...]:
             name="FILE",
             task="text-classification",
             title="your own .csv, .tsv or .jsonl with a text and a label a row",
+            sizes=None,
+            licence="yours",
+            origin="a path in place of a name",
+            citation="",
+            is_local=True,
+        ),
+        DatasetEntry(
+            name="FILE",
+            task="multilabel-classification",
+            title="the same with any number of labels a row: a;b, or a list",
             sizes=None,
             licence="yours",
             origin="a path in place of a name",
@@ -87,8 +97,8 @@ def load_dataset(
 ) -> AnyDataset:
     """The data set called `name` (see the table above), fetched first where that is needed.
 
-    `task` is what a user's file is for (default: by its suffix, else
-    `text-classification`); a registered data set has its own task, and another one is refused.
+    `task` is what a user's file is for (default: `task_of_file`); a registered data set has its own
+    task, and another one is refused.
     `data_dir` is a folder with local copies, looked at before any network; `columns` is for files
     and the hub. Raises `DataError` for an unknown name or a set that is not what its format
     promises, and `FetchError` when it cannot be downloaded.
@@ -105,11 +115,11 @@ def load_dataset(
     if name in sources:
         return _for_task(sources[name].load(data_dir), task)
     if name.startswith(hub.PREFIX):
-        is_of_texts = task is not None and task_of(task).example is TextExample
-        of_task = task if task and is_of_texts else "text-classification"
+        is_of_texts = task is not None and task_of(task).is_per_text
+        of_task = task if is_of_texts else None
         dataset = hub.load_hub(name, task=of_task, columns=columns, progress=progress)
         return _for_task(dataset, task)
-    task = task or task_of_file(name)
+    task = task or task_of_file(name, columns)
     if Path(name).suffix.lower() in suffixes_of(task):
         return load_files(task, train=Path(name), columns=columns)
     names = ", ".join((customer_feedback.NAME, *sources))

@@ -13,6 +13,7 @@ from edgeseq.tasks.examples import (
     AnyExample,
     Dataset,
     ExampleT,
+    MultilabelExample,
     SplitName,
     TaggedExample,
     TextExample,
@@ -65,8 +66,9 @@ def canonical_sha256(
     """SHA-256 of the examples' canonical form, in hexadecimal.
 
     The form is JSON without spaces, a line for `[task, labels]` and then one per example,
-    `[split, id, text, label, source, group, score]`, `[split, id, words, tags, source, group]` or
-    `[split, id, words, source, group]`, in the order of the splits, in UTF-8.
+    `[split, id, text, label, source, group, score]`, `[split, id, text, labels, source, group]`,
+    `[split, id, words, tags, source, group]` or `[split, id, words, source, group]`, in the order
+    of the splits, in UTF-8.
     """
     encoder = msgspec.json.Encoder()
     digest = hashlib.sha256(encoder.encode([task, list(labels)]) + b"\n")
@@ -86,6 +88,8 @@ def _fields(example: AnyExample) -> list[Any]:
             example.group,
             example.score,
         ]
+    if isinstance(example, MultilabelExample):
+        return [example.id, example.text, example.labels, example.source, example.group]
     if isinstance(example, TaggedExample):
         return [example.id, example.words, example.tags, example.source, example.group]
     return [example.id, example.words, example.source, example.group]

@@ -13,7 +13,7 @@ import msgspec
 
 from edgeseq.datasets.lines import numbered_lines
 from edgeseq.datasets.local_source import DatasetEntry, LocalSource
-from edgeseq.datasets.readers import Columns, read_table
+from edgeseq.datasets.readers import Columns, read_labelled
 from edgeseq.datasets.splits import SPLITS, make_dataset
 from edgeseq.errors import DataError
 from edgeseq.tasks.examples import Dataset, SplitName, TextExample
@@ -30,7 +30,7 @@ def _read(entry: DatasetEntry, paths: tuple[Path, ...]) -> Dataset:
 
 def _read_split(path: Path, split: SplitName) -> tuple[TextExample, ...]:
     if path.suffix == ".tsv":
-        rows = read_table(path, Columns(text=2, label=1), delimiter="\t", labels=LABELS)
+        rows = read_labelled(path, Columns(text=2, label=1), labels=LABELS)
         return tuple(
             msgspec.structs.replace(example, id=f"{split}/{number}")
             for number, example in enumerate(rows, start=1)

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 import msgspec
 
 from edgeseq.datasets.splits import SPLITS
-from edgeseq.tasks.examples import AnyDataset, AnyExample, labels_of
+from edgeseq.tasks.examples import AnyDataset, AnyExample, MultilabelExample, labels_of
 
 
 class Balance(msgspec.Struct, frozen=True):
     """Examples (or words, where there is a label for each) by label in one split; `source` is empty
-    for all sources together."""
+    for all sources together. An example with several labels counts for each of them, and once in
+    `total`."""
 
     split: str
     source: str
@@ -105,16 +106,15 @@ def sample(dataset: AnyDataset, per_label: int) -> tuple[AnyExample, ...]:
 def _balance(
     split: str, source: str, examples: Sequence[AnyExample], labels: Sequence[str]
 ) -> Balance:
-    counts = Counter(
-        label
-        for example in examples
-        if source in ("", example.source)
-        for label in labels_of(example)
-    )
+    chosen = [example for example in examples if source in ("", example.source)]
+    counts = Counter(label for example in chosen for label in labels_of(example))
     return Balance(
         split=split,
         source=source,
-        total=counts.total(),
+        total=sum(
+            1 if isinstance(example, MultilabelExample) else len(labels_of(example))
+            for example in chosen
+        ),
         by_label={label: counts[label] for label in labels},
     )
 

@@ -4,29 +4,58 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
-from edgeseq.datasets.readers import LABELLED_SUFFIXES, Columns, read_labelled
+from edgeseq.datasets.readers import (
+    LABELLED_SUFFIXES,
+    Columns,
+    read_labelled,
+    read_multilabel,
+    read_rows,
+)
 from edgeseq.datasets.splits import SPLITS, fill_splits, make_dataset
+from edgeseq.datasets.tables import holds_several_labels
 from edgeseq.datasets.tagged_files import TAGGED_SUFFIXES, read_tagged
 from edgeseq.datasets.tagged_sources import tagged_dataset
-from edgeseq.tasks.examples import AnyDataset, Dataset, SplitName, TaggedExample, TextExample
+from edgeseq.tasks.examples import (
+    AnyDataset,
+    AnyExample,
+    Dataset,
+    MultilabelExample,
+    SplitName,
+    TaggedExample,
+    TextExample,
+    labels_of,
+)
 from edgeseq.tasks.registry import get_task
+
+TextExampleT = TypeVar("TextExampleT", TextExample, MultilabelExample)
 
 LICENCE = "the user's own"
 WORD_SUFFIXES = {".conllu": "pos", ".conll": "ner", ".bio": "ner", ".iob": "ner"}
 """The default task of a file with tagged words, by its suffix."""
 
 
-def task_of_file(name: str) -> str:
-    """The default task of the file `name`, by its suffix."""
-    return WORD_SUFFIXES.get(Path(name).suffix.lower(), "text-classification")
+def task_of_file(path: str | Path, columns: Columns | None = None) -> str:
+    """The default task of a file: by its suffix, and of a table by whether a text in it has
+    several labels (`holds_several_labels`). Raises `DataError` for a damaged table."""
+    path = Path(path)
+    suffix = path.suffix.lower()
+    is_table = suffix in LABELLED_SUFFIXES and path.is_file()
+    if is_table and holds_several_labels(read_rows(path, columns)):
+        return "multilabel-classification"
+    return WORD_SUFFIXES.get(suffix, "text-classification")
 
 
 def suffixes_of(task: str) -> tuple[str, ...]:
     """The suffixes of files that can be read for `task`; none for running text."""
-    readable = {TextExample: LABELLED_SUFFIXES, TaggedExample: TAGGED_SUFFIXES}
+    readable: dict[type[AnyExample], tuple[str, ...]] = {
+        TextExample: LABELLED_SUFFIXES,
+        MultilabelExample: LABELLED_SUFFIXES,
+        TaggedExample: TAGGED_SUFFIXES,
+    }
     return readable.get(get_task(task).example, ())
 
 
@@ -40,8 +69,8 @@ def load_files(
     labels: Sequence[str] | None = None,
     name: str | None = None,
 ) -> AnyDataset:
-    """A data set from the user's tables of texts (`read_labelled`) or files of tagged words
-    (`read_tagged`), as `task` needs.
+    """A data set from the user's tables of texts (`read_labelled`, `read_multilabel`) or files of
+    tagged words (`read_tagged`), as `task` needs.
 
     Splits without a file are cut from `train` by hash (`fill_splits`), so the same file gives the
     same splits everywhere. Labels of texts are in alphabetical order unless `labels` gives them,
@@ -56,19 +85,20 @@ def load_files(
     if get_task(task).example is TaggedExample:
         sentences = {split: read_tagged(path, task) for split, path in paths.items()}
         return tagged_dataset(name, task, fill_splits(sentences), licence=LICENCE, origin=origin)
-    texts = {split: read_labelled(path, columns, labels=labels) for split, path in paths.items()}
+    read = read_multilabel if get_task(task).is_multilabel else read_labelled
+    texts = {split: read(path, columns, labels=labels) for split, path in paths.items()}
     return labelled_dataset(name, task, texts, labels=labels, licence=LICENCE, origin=origin)
 
 
 def labelled_dataset(
     name: str,
     task: str,
-    splits: Mapping[SplitName, tuple[TextExample, ...]],
+    splits: Mapping[SplitName, tuple[TextExampleT, ...]],
     *,
     labels: Sequence[str] | None,
     licence: str,
     origin: str,
-) -> Dataset:
+) -> Dataset[TextExampleT]:
     """A data set of labelled texts; missing splits are cut from train by hash.
 
     Ids become `split/id`, since two files may count their examples alike.
@@ -82,5 +112,5 @@ def labelled_dataset(
         for split in SPLITS
     }
     if labels is None:
-        labels = sorted({example.label for example in filled["train"]})
+        labels = sorted({label for example in filled["train"] for label in labels_of(example)})
     return make_dataset(name, task, labels, renamed, licence=licence, origin=origin)

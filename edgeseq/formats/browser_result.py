@@ -34,7 +34,7 @@ from edgeseq.formats.result import (
     check_run,
 )
 from edgeseq.formats.result_checks import check_head
-from edgeseq.tasks.examples import TextExample
+from edgeseq.tasks.examples import gold_classes
 from edgeseq.tasks.predictions import Predictions
 
 UPLOAD_LIMIT_BYTES = 256 << 20
@@ -88,20 +88,22 @@ def result_template(
 
     Raises `BundleError` without test examples.
     """
-    examples = [item for item in bundle.read_examples() if isinstance(item, TextExample)]
+    examples = bundle.read_examples()
     if not examples:
         raise BundleError(
             "has no test examples",
             where=bundle.path / "eval.jsonl",
             fix="convert the bundle again from a data set with a test part",
         )
+    gold = [gold_classes(example, bundle.labels) for example in examples]
     predictions = Predictions(
-        gold=tuple(bundle.labels.index(example.label) for example in examples),
+        gold=tuple(number for classes in gold for number in classes),
         predicted=(),
         sources=tuple(example.source for example in examples),
         truncated=0,
         unknown_only=0,
         examples_sha256=bundle.manifest.files["eval.jsonl"].sha256,
+        counts=tuple(map(len, gold)) if bundle.task.is_multilabel else (),
     )
     run = Run(
         bundle=bundle_identity(bundle),
@@ -131,9 +133,13 @@ def result_template(
 def example_order(template: ResultRecord) -> list[int]:
     """The numbers of the test examples in the order that every device has."""
     (run,) = template.runs
-    order = list(range(len(run.predictions.gold))) if run.predictions else []
+    order = list(range(_n_examples(run)))
     random.Random(template.effective.seed).shuffle(order)  # noqa: S311
     return order
+
+
+def _n_examples(run: Run) -> int:
+    return len(run.predictions.sources) if run.predictions else 0
 
 
 def read_upload(content: bytes, template: ResultRecord, *, golden_texts: int) -> BrowserUpload:
@@ -155,7 +161,7 @@ def read_upload(content: bytes, template: ResultRecord, *, golden_texts: int) ->
     _check_device(upload.result.device)
     _check_queries(upload.result, template)
     (run,) = template.runs
-    examples = len(run.predictions.gold) if run.predictions else 0
+    examples = _n_examples(run)
     _check_answers("golden", upload.golden, golden_texts, run)
     _check_answers("answers", upload.answers, examples, run)
     counts = {name: getattr(upload, name) for name in ("clock_step_ns", "heap_bytes", "varying")}
@@ -213,7 +219,7 @@ def _check_device(device: DeviceInfo) -> None:
 def _check_queries(result: ResultRecord, template: ResultRecord) -> None:
     (run,), (expected,) = result.runs, template.runs
     settings = template.effective
-    examples = len(expected.predictions.gold) if expected.predictions else 0
+    examples = _n_examples(expected)
     most = settings.max_queries + 2 * examples
     for name in ("warmup", "queries"):
         queries: Queries = getattr(run, name)

@@ -29,7 +29,7 @@ from edgeseq.formats.padding import TEXT_ALONE, Padding
 from edgeseq.formats.storage import check_path, read_bytes, read_json
 from edgeseq.formats.trained_model import Arch
 from edgeseq.tasks.examples import AnyExample, TaggedExample, labels_of
-from edgeseq.tasks.head import Head
+from edgeseq.tasks.head import Head, is_per_text
 from edgeseq.tasks.registry import task_of
 from edgeseq.tasks.task import Task
 
@@ -128,6 +128,8 @@ class BundleManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     says at which end, and whether shorter ones are filled up to it; only text classifiers have
     one besides the default.
     `native_unsupported` is why the native runner cannot run the bundle; None when it can.
+    `thresholds` are the probabilities from which on a text has each of the labels, where it may
+    have any number of them (`edgeseq.tasks.label_thresholds`).
     """
 
     name: str
@@ -145,6 +147,7 @@ class BundleManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     min_runtime_version: str | None = None
     native_unsupported: str | None = None
     padding: Padding = TEXT_ALONE
+    thresholds: tuple[float, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -346,7 +349,7 @@ def _check_padding(path: Path, manifest: BundleManifest) -> None:
     padding = manifest.padding
     head = task_of(manifest.task).head
     is_id = 0 <= padding.pad_id < manifest.vocabulary_size
-    if not is_id or (padding != TEXT_ALONE and head != "text-classification"):
+    if not is_id or (padding != TEXT_ALONE and not is_per_text(head)):
         raise BundleError(
             "has a padding that the model cannot have",
             where=path,
@@ -358,7 +361,7 @@ def _check_padding(path: Path, manifest: BundleManifest) -> None:
 
 def answer_shape(head: Head, labels: int, length: int) -> tuple[int, ...]:
     """The shape of the output `logits` of a model that takes `length` tokens (−1: any number)."""
-    return (1, labels) if head == "text-classification" else (1, length, labels)
+    return (1, labels) if is_per_text(head) else (1, length, labels)
 
 
 def _check_stream(path: Path, labels: tuple[str, ...], manifest: BundleManifest) -> None:
@@ -394,6 +397,7 @@ def _check_labels(path: Path, labels: tuple[str, ...], manifest: BundleManifest)
             expected="at least 2, all different",
             fix="convert again",
         )
+    _check_thresholds(path, labels, manifest)
     shapes = [output.shape for output in manifest.signature.outputs]
     lengths = [tensor.shape[-1] for tensor in manifest.signature.inputs if tensor.shape] or [-1]
     if shapes != [answer_shape(task_of(manifest.task).head, len(labels), lengths[0])]:
@@ -402,6 +406,19 @@ def _check_labels(path: Path, labels: tuple[str, ...], manifest: BundleManifest)
             where=path / "labels.json",
             found=len(labels),
             expected=f"outputs {shapes}",
+            fix="convert again",
+        )
+
+
+def _check_thresholds(path: Path, labels: tuple[str, ...], manifest: BundleManifest) -> None:
+    thresholds = manifest.thresholds
+    expected = len(labels) if task_of(manifest.task).is_multilabel else 0
+    if len(thresholds) != expected or not all(0 < threshold < 1 for threshold in thresholds):
+        raise BundleError(
+            "does not have a threshold for each label",
+            where=path / "bundle.json",
+            found=", ".join(map(str, thresholds))[:200] or "none",
+            expected=f"{expected} above 0 and below 1" if expected else "none",
             fix="convert again",
         )
 
@@ -417,8 +434,7 @@ def _check_golden(path: Path, golden: Golden, manifest: BundleManifest, n_labels
         )
     for number, example in enumerate(golden.examples):
         head = task_of(manifest.task).head
-        by_token = head != "text-classification"
-        expected = n_labels * (len(example.token_ids) if by_token else 1)
+        expected = n_labels * (1 if is_per_text(head) else len(example.token_ids))
         if head == "language-modeling":
             expected = len(example.token_ids)
         if len(example.logits) != expected:

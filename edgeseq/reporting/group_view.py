@@ -21,7 +21,9 @@ from edgeseq.reporting.provenance import Pairs, provenance
 from edgeseq.reporting.rows import ModelGroup, ReportRow
 from edgeseq.reporting.summary import GroupDecision
 from edgeseq.reporting.verdict import Verdict
+from edgeseq.tasks.metric import Metric
 from edgeseq.tasks.registry import task_of
+from edgeseq.tasks.scoring import metric_of
 from edgeseq.units import format_bytes, format_count, format_duration_ms
 
 _SEVERITIES = ("invalid", "warning", "note")
@@ -125,7 +127,7 @@ def group_view(
         figures=verdict_figures(winner) if winner else (),
         table=model_table(group, verdict),
         findings=_finding_lines(group),
-        detail_head=_DETAIL_HEAD,
+        detail_head=(*_DETAIL_HEAD, *(other.title for other in _other_metrics(group))),
         details=tuple((row.bundle, _details(group, row)) for row in _best_first(group)),
         provenance=provenance(group),
         commands=tuple(filter(None, (*map(_command, group.results), report_command))),
@@ -167,7 +169,9 @@ def _facts(group: ModelGroup) -> tuple[str, ...]:
         f"{device.cpu_model or device.machine}, {device.cores} cores, "
         f"{format_bytes(device.memory_bytes)}" + (", emulated" if device.emulated else ""),
         f"{runtime.package} {runtime.version}, {runtime.delegate}",
-        f"{format_count(n_answers)} words in {split}" if n_answers > n_texts else split,
+        f"{format_count(n_answers)} {task_of(group.task).scored_unit} in {split}"
+        if n_answers > n_texts
+        else split,
         f"measured {group.results[0].created_utc[:10]}",
     )
 
@@ -228,7 +232,20 @@ def _details(group: ModelGroup, row: ReportRow) -> tuple[str, ...]:
         NOT_MEASURED if predictions is None else str(predictions.windowed),
         NOT_MEASURED if predictions is None else str(predictions.unknown_only),
         str(run.bundle.max_tokens),
+        *(_further_score(row, other) for other in _other_metrics(group)),
     )
+
+
+def _other_metrics(group: ModelGroup) -> tuple[Metric, ...]:
+    return metric_of(group.task).others
+
+
+def _further_score(row: ReportRow, metric: Metric) -> str:
+    """The score with its interval; a row without predictions has none."""
+    for further in row.further_scores:
+        if further.metric == metric.name:
+            return f"{metric.show(further.score)} ({metric.show_interval(*further.score_ci95)})"
+    return NOT_MEASURED
 
 
 def _finding_lines(group: ModelGroup) -> tuple[FindingLine, ...]:

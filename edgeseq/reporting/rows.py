@@ -34,6 +34,7 @@ from edgeseq.reporting.limit_outcomes import LimitOutcome, limits_tried
 from edgeseq.reporting.run_statistics import (
     Ci95,
     ClassScore,
+    FurtherScore,
     OpenCi95,
     SourceScore,
     latency_summary,
@@ -66,7 +67,8 @@ class ReportRow(msgspec.Struct, frozen=True):
       `limits_tried` are all limits, largest first, a verdict's before others of its size.
     - `score`: a value of `metric` (`edgeseq.tasks.scoring`), a fraction in 0..1 unless it is a
       perplexity.
-    - `n_examples` counts texts, `n_answers` what was scored: texts or words.
+      `further_scores` are those of the task's other metrics.
+    - `n_examples` counts texts, `n_answers` what was scored: texts, words or label decisions.
     - With the scope `inference` (on a phone) times of a query are those of its inference, and a
       cold start is loading and the first inference.
     """
@@ -100,6 +102,7 @@ class ReportRow(msgspec.Struct, frozen=True):
     macro_f1: float | None = None
     per_class: tuple[ClassScore, ...] = ()
     per_source: tuple[SourceScore, ...] = ()
+    further_scores: tuple[FurtherScore, ...] = ()
     findings: tuple[Finding, ...] = ()
     n_answers: int = 0
     scope: Literal["query", "inference"] = "query"
@@ -355,6 +358,7 @@ def derive_row(result: ResultRecord, run: Run) -> ReportRow:
         macro_f1=scores.macro_f1 if scores else None,
         per_class=scores.per_class if scores else (),
         per_source=scores.per_source if scores else (),
+        further_scores=scores.further if scores else (),
         findings=findings,
         n_answers=n_answers(run.predictions) if run.predictions else 0,
         scope=run.scope,

@@ -17,6 +17,7 @@ from edgeseq.stats.classification import macro_f1 as macro_f1_of
 from edgeseq.stats.working_memory import WorkingMemory, working_memory
 from edgeseq.tasks import scoring
 from edgeseq.tasks.metric import Metric
+from edgeseq.tasks.multilabel_f1 import MACRO_F1
 from edgeseq.tasks.predictions import Predictions
 
 Ci95 = tuple[float, float]
@@ -46,8 +47,18 @@ class SourceScore(msgspec.Struct, frozen=True):
     score_ci95: Ci95
 
 
+class FurtherScore(msgspec.Struct, frozen=True):
+    """The value of another metric of the same predictions, with its interval; fractions in 0..1."""
+
+    metric: str
+    title: str
+    score: float
+    score_ci95: Ci95
+
+
 class SplitScores(msgspec.Struct, frozen=True):
-    """Scores of one run over the test split; `score` is a value of the task's metric.
+    """Scores of one run over the test split; `score` is a value of the task's metric, `further`
+    those of others.
 
     `macro_f1` is None where the metric is not about classes; `per_class` then is by entity type.
     """
@@ -57,6 +68,7 @@ class SplitScores(msgspec.Struct, frozen=True):
     macro_f1: float | None
     per_class: tuple[ClassScore, ...]
     per_source: tuple[SourceScore, ...]
+    further: tuple[FurtherScore, ...] = ()
 
 
 class LatencySummary(NamedTuple):
@@ -126,7 +138,7 @@ def split_scores(run: Run) -> SplitScores | None:
     labels, metric = run.bundle.labels, scoring.metric_of(run.bundle.task)
     counts = metric.counts(predictions, labels)
     total = scoring.score_of_counts(metric, counts, predictions.counts or None)
-    macro_f1 = None
+    macro_f1 = total.value if metric.name == MACRO_F1.name else None
     if metric.is_accuracy:
         confusion = confusion_matrix(predictions.gold, predictions.predicted, len(labels))
         macro_f1 = float(macro_f1_of(confusion))
@@ -136,7 +148,13 @@ def split_scores(run: Run) -> SplitScores | None:
         macro_f1=macro_f1,
         per_class=_per_class(metric, predictions, labels),
         per_source=_per_source(metric, predictions, counts),
+        further=tuple(_further_score(other, predictions, labels) for other in metric.others),
     )
+
+
+def _further_score(metric: Metric, predictions: Predictions, labels: Sequence[str]) -> FurtherScore:
+    total = scoring.score(metric, predictions, labels)
+    return FurtherScore(metric.name, metric.title, total.value, total.ci95)
 
 
 def _per_source(

@@ -20,7 +20,13 @@ from edgeseq.reporting.format import (
     format_profile_summary,
 )
 from edgeseq.reporting.rows import MeasuredModel, ModelGroup
-from edgeseq.tasks.examples import AnyExample, TextExample, labels_of, sample_positions
+from edgeseq.tasks.examples import (
+    AnyExample,
+    MultilabelExample,
+    TextExample,
+    labels_of,
+    sample_positions,
+)
 from edgeseq.tasks.registry import task_of
 from edgeseq.tasks.scoring import by_example
 from edgeseq.units import format_bytes
@@ -175,6 +181,10 @@ def check_examples(group: ModelGroup, examples: Sequence[AnyExample]) -> None:
         spans = by_example(predictions) if predictions.gold else []
         for number, (span, example) in enumerate(zip(spans, examples, strict=False), start=1):
             gold, actual = tuple(labels[k] for k in predictions.gold[span]), labels_of(example)
+            if isinstance(example, MultilabelExample):
+                decisions = zip(labels, predictions.gold[span], strict=False)
+                gold = tuple(sorted(label for label, has_it in decisions if has_it))
+                actual = tuple(sorted(actual))
             if gold != actual:
                 raise refuse(
                     f"examples: number {number}",
@@ -211,6 +221,7 @@ def disagreement_tables(
     """Texts (or words in their sentences) that only one of two models got right, a few each way,
     in the order of the data."""
     labels = first.run.bundle.labels
+    names = task_of(first.run.bundle.task).class_names(labels)
     lines: list[tuple[str, ...]] = []
     for right_model, wrong_model in ((first, second), (second, first)):
         right, wrong = right_model.run.predictions, wrong_model.run.predictions
@@ -221,8 +232,12 @@ def disagreement_tables(
             for index in range(span.start, span.stop):
                 gold, wrong_label = right.gold[index], wrong.predicted[index]
                 if right.predicted[index] == gold != wrong_label:
-                    text = _in_context(example, index - span.start)
-                    texts.append((text, labels[gold], labels[wrong_label], right_model.row.bundle))
+                    place = index - span.start
+                    text = _in_context(example, place)
+                    answers: tuple[str, ...] = (names[gold], names[wrong_label])
+                    if isinstance(example, MultilabelExample):
+                        answers = tuple(f"{labels[place]}: {answer}" for answer in answers)
+                    texts.append((text, *answers, right_model.row.bundle))
                     break  # each sentence once
             if len(texts) == MAX_TEXTS:
                 break
@@ -233,7 +248,7 @@ def disagreement_tables(
 
 def _in_context(example: AnyExample, word_index: int) -> str:
     """The text, or one word of it in brackets between its neighbours."""
-    if isinstance(example, TextExample):
+    if isinstance(example, (TextExample, MultilabelExample)):
         text = " ".join(example.text.split())
     else:
         words = example.words

@@ -51,7 +51,7 @@ def _load_full(
         return load_dataset(
             section.name, task=task, data_dir=data_dir, columns=columns, progress=progress
         )
-    task = task or task_of_file(section.train)
+    task = task or task_of_file(section.train, columns)
     train = Path(section.train)
     dev, test = (None if path is None else Path(path) for path in (section.dev, section.test))
     return load_files(task, train=train, dev=dev, test=test, columns=columns, name=section.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal
 
 import msgspec
@@ -26,6 +27,21 @@ class TextExample(msgspec.Struct, frozen=True, omit_defaults=True):
     source: str = ""
     group: str = ""
     score: float | None = None
+
+    @property
+    def model_input(self) -> str:
+        """What a model is asked about."""
+        return self.text
+
+
+class MultilabelExample(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One text with any number of labels, or none; the other fields are those of `TextExample`."""
+
+    id: str
+    text: str
+    labels: tuple[str, ...]
+    source: str = ""
+    group: str = ""
 
     @property
     def model_input(self) -> str:
@@ -72,7 +88,7 @@ class StreamExample(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.words
 
 
-AnyExample = TextExample | TaggedExample | StreamExample
+AnyExample = TextExample | MultilabelExample | TaggedExample | StreamExample
 
 
 def sample_positions(total: int, count: int | None) -> tuple[int, ...]:
@@ -84,10 +100,21 @@ def sample_positions(total: int, count: int | None) -> tuple[int, ...]:
 
 
 def labels_of(example: AnyExample) -> tuple[str, ...]:
-    """The labels of one example: its one label, its words' tags, or none."""
+    """The labels of one example: its one label, all of its labels, its words' tags, or none."""
     if isinstance(example, TextExample):
         return (example.label,)
+    if isinstance(example, MultilabelExample):
+        return example.labels
     return example.tags if isinstance(example, TaggedExample) else ()
+
+
+def gold_classes(example: AnyExample, labels: Sequence[str]) -> tuple[int, ...]:
+    """The class numbers that are right for an example: of its text, or of each of its words; of a
+    text with several labels 1 or 0 for each of `labels`, whether it has that one."""
+    if isinstance(example, MultilabelExample):
+        return tuple(int(label in example.labels) for label in labels)
+    number_of = {label: number for number, label in enumerate(labels)}
+    return tuple(number_of[label] for label in labels_of(example))
 
 
 if TYPE_CHECKING:

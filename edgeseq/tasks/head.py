@@ -4,4 +4,26 @@ from __future__ import annotations
 
 from typing import Literal
 
-Head = Literal["text-classification", "token-classification", "language-modeling"]
+Head = Literal[
+    "text-classification",
+    "multilabel-classification",
+    "token-classification",
+    "language-modeling",
+]
+
+_UNITS: dict[Head, str] = {
+    "text-classification": "texts",
+    "multilabel-classification": "label decisions",
+    "token-classification": "words",
+    "language-modeling": "words",
+}
+
+
+def is_per_text(head: Head) -> bool:
+    """Whether a model gives logits [labels] for a text, not for each of its tokens."""
+    return head in ("text-classification", "multilabel-classification")
+
+
+def scored_unit(head: Head) -> str:
+    """What is scored, in the plural: a label decision is whether a text has one of the labels."""
+    return _UNITS[head]

@@ -62,6 +62,8 @@ class Metric:
     show_interval: Callable[[float, float], str] = format_share_interval
     axis_scale: float = 100.0
     """Values times this are what a chart's axis shows."""
+    others: tuple[Metric, ...] = ()
+    """Further metrics of the same predictions, shown beside this one."""
 
     @property
     def axis(self) -> str:

@@ -9,11 +9,12 @@ class Predictions(msgspec.Struct, frozen=True):
     """The predictions for all test examples, by class number, through the timed interpreter.
 
     For text classification, `gold` and `predicted` have one entry per example and `counts` is
-    empty. For token classification they are the words of all examples, concatenated, and
-    `counts` [examples] is the number of words of each; for language modeling `counts` are whole
-    words, `log_probabilities` [examples] the sums of their natural log-probabilities, and
-    `top1_correct` and `top3_correct` [examples] how many words were the most likely prediction, or
-    among the three most likely.
+    empty. For multilabel classification they have a 1 or 0 for each label of each example, whether
+    it has that label, and `counts` [examples] is the number of labels. For token classification
+    they are the words of all examples, concatenated, and `counts` [examples] is the number of words
+    of each; for language modeling `counts` are whole words, `log_probabilities` [examples] the sums
+    of their natural log-probabilities, and `top1_correct` and `top3_correct` [examples] how many
+    words were the most likely prediction, or among the three most likely.
     `sources` names each example's source ("" when the set has none); `truncated` counts texts
     truncated at the model's longest input (token classification: in which a single word was
     truncated), `windowed` those run in several overlapping windows, `unknown_only` those without

@@ -7,6 +7,7 @@ import msgspec
 from edgeseq.errors import InputError
 from edgeseq.tasks.coreference import COREF
 from edgeseq.tasks.language_modeling import LM
+from edgeseq.tasks.multilabel_classification import MULTILABEL_CLASSIFICATION
 from edgeseq.tasks.task import Task
 from edgeseq.tasks.text_classification import SENTIMENT, TEXT_CLASSIFICATION
 from edgeseq.tasks.token_classification import NER, POS, TOKEN_CLASSIFICATION
@@ -18,6 +19,7 @@ TASKS: dict[str, Task] = {
     "coref": COREF,
     "lm": LM,
     "text-classification": TEXT_CLASSIFICATION,
+    "multilabel-classification": MULTILABEL_CLASSIFICATION,
     "token-classification": TOKEN_CLASSIFICATION,
 }
 

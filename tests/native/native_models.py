@@ -15,6 +15,7 @@ from edgeseq.formats.bundle import Signature, TensorSpec
 from edgeseq.formats.runner_file import RunnerSettings, compile_runner_file
 from edgeseq.formats.tflite_file import parse_tflite
 from edgeseq.formats.trained_model import TrainedModel
+from edgeseq.tasks.multilabel_classification import threshold_logits
 from edgeseq.tasks.registry import task_of
 from edgeseq_benchmarks.bench import protocol
 
@@ -24,6 +25,7 @@ from ..next_word_models import causal_transformer, stream_of_network
 
 TAGS = ("O", "B-X", "I-X", "B-Y", "I-Y")
 MAX_TOKENS = 24
+THRESHOLDS = (0.3, 0.5, 0.8)
 
 
 class Case(NamedTuple):
@@ -74,6 +76,8 @@ def all_cases() -> Iterator[Case]:
         yield Case(f"{kind}-lstm", recipe, "loop")
         yield Case(f"{kind}-bert", recipe, "encoder")
     yield Case("tags-lstm", "dynamic_wi8_afp32", "unrolled")
+    yield Case("labels-lstm", "dynamic_wi8_afp32", "loop")
+    yield Case("labels-bert", "float32", "encoder")
     yield Case("stream", "float32", "loop")
     yield Case("stream", "dynamic_wi8_afp32", "loop")
     for recipe, lowering in itertools.product(
@@ -97,6 +101,7 @@ def write_case(case: Case, folder: Path) -> Files:
         for side in (entry.inputs, entry.outputs)
     ]
     size = len(Tokenizer.from_str(model.tokenizer_json).get_vocab())
+    thresholds = THRESHOLDS if case.kind.startswith("labels") else ()
     settings = RunnerSettings(
         name=case.name,
         task=manifest.task,
@@ -104,6 +109,7 @@ def write_case(case: Case, folder: Path) -> Files:
         vocabulary_size=size,
         labels=manifest.labels,
         signature=Signature(entry.key, specs[0], specs[1]),
+        thresholds=thresholds,
     )
     folder.mkdir()
     (folder / "model.tflite").write_bytes(content)
@@ -122,6 +128,7 @@ def write_case(case: Case, folder: Path) -> Files:
             "output_name": "logits",
             "head": task.head,
             "span_labels": manifest.labels if task.bio_labels else (),
+            "thresholds": threshold_logits(thresholds),
         },
     )
 
@@ -147,6 +154,9 @@ def make_model(case: Case) -> TrainedModel:
         model = make_lstm(vocabulary=vocabulary, pooling="none" if "tags" in case.kind else "max")
     manifest = msgspec.structs.replace(model.manifest, max_tokens=MAX_TOKENS)
     model = TrainedModel(manifest, model.weights, word_pieces())
+    if case.kind.startswith("labels"):
+        manifest = msgspec.structs.replace(manifest, task="multilabel-classification")
+        return TrainedModel(manifest, model.weights, model.tokenizer_json)
     if case.kind.startswith("tags"):
         return as_tagger(model)
     return as_marked(model) if case.kind.startswith("marks") else model

@@ -33,6 +33,7 @@ OTHER_SHAPE = 1e-6
 CASES = {
     Case("lstm", "dynamic_wi8_afp32", "loop"): PRINTED,
     Case("tags-bert", "dynamic_wi8_afp32", "encoder"): PRINTED,
+    Case("labels-lstm", "dynamic_wi8_afp32", "loop"): PRINTED,
     # A next word's text is read in pieces by the library, and whole by the runner.
     Case("stream", "float32", "loop"): PRINTED,
     Case("window", "float32", "cached"): OTHER_SHAPE,

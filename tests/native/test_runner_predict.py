@@ -14,7 +14,7 @@ from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.predictor import split_words
 
 from .conftest import TIMEOUT_S, Runner, Write, both
-from .native_models import Case, texts_for
+from .native_models import THRESHOLDS, Case, texts_for
 
 TEXTS = ("the teapot was lovely", "Never a BLANKET, it's the ladder!", "naïve – “quoted” words…")
 
@@ -47,6 +47,33 @@ def test_labels_and_scores_are_those_of_the_worker(
         label, score, rest = line.split("\t")
         assert (label, rest) == (answer["label"], text)
         assert float(score) == pytest.approx(max(answer["scores"].values()), abs=1e-3)
+
+
+def test_a_text_has_the_labels_that_reach_their_thresholds(runner: Runner, write: Write) -> None:
+    files = write(Case("labels-lstm", "dynamic_wi8_afp32", "loop"))
+    done = runner.predict(files.folder, "--json", *TEXTS)
+    assert done.returncode == 0, done.stderr
+    plain = runner.predict(files.folder, *TEXTS).stdout.decode().splitlines()
+    with both(runner, files, TEXTS[0]) as (_, python):
+        expected = python.request(
+            protocol.PredictTexts(TEXTS), protocol.TextPredictions, timeout_s=TIMEOUT_S
+        ).predictions
+    decisions = [prediction.classes for prediction in expected]
+    assert len(set(decisions)) > 1
+    for text, line, prediction in zip(TEXTS, plain, expected, strict=True):
+        answer = json.loads(done.stdout.splitlines()[TEXTS.index(text)])
+        shares = 1 / (1 + np.exp(-np.array(prediction.logits, float)))
+        assert list(answer["scores"].values()) == pytest.approx(shares.tolist())
+        assert isinstance(prediction.classes, tuple)
+        pairs = zip(files.labels, prediction.classes, strict=True)
+        assert answer["labels"] == [label for label, has_it in pairs if has_it]
+        assert answer["labels"] == [
+            label
+            for label, threshold in zip(files.labels, THRESHOLDS, strict=True)
+            if answer["scores"][label] >= threshold
+        ]
+        found = [part.rsplit(" ", 1)[0] for part in line.split("\t")[0].split(", ") if part]
+        assert (found, line.split("\t")[1]) == (answer["labels"], text)
 
 
 def test_lines_of_stdin_are_texts(runner: Runner, write: Write) -> None:

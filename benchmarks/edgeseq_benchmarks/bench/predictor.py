@@ -15,6 +15,7 @@ from edgeseq.errors import BundleError
 from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.bundle_zip import open_bundle
 from edgeseq.tasks.mentions import check_marked
+from edgeseq.tasks.multilabel_classification import LABEL_SEPARATOR
 from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.bundle_checks import check_text
 from edgeseq_benchmarks.bench.worker_client import WorkerClient, load_command, lost_while_loading
@@ -25,6 +26,9 @@ _TIMEOUT_S = 180.0
 
 class Prediction(msgspec.Struct, frozen=True):
     """One text's prediction: `label` has the highest of `scores`, which are softmax, in 0..1.
+
+    Where a text may have any number of labels, `labels` are those whose score, a sigmoid, reaches
+    the bundle's threshold, and `label` is these with `;` between them.
 
     `tokens` is the length that was run; `truncated` means that the text was longer than the model's
     longest input, `unknown_only` that it has no token that the model knows. A token classifier
@@ -41,6 +45,7 @@ class Prediction(msgspec.Struct, frozen=True):
     words: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     tag_scores: tuple[float, ...] = ()
+    labels: tuple[str, ...] = ()
 
 
 class Continuation(msgspec.Struct, frozen=True):
@@ -131,7 +136,8 @@ def _prediction(
     """The prediction from the logits [labels], or [words, labels], of one text."""
     size = len(bundle.labels)
     rows = [output.logits[at : at + size] for at in range(0, len(output.logits), size)]
-    scores = [_softmax(bundle, row) for row in rows]
+    shares_of = _sigmoid if bundle.task.is_multilabel else _softmax
+    scores = [shares_of(bundle, row) for row in rows]
     prediction = Prediction(
         text=text,
         label=max(scores[0], key=lambda label: scores[0][label]),
@@ -140,8 +146,14 @@ def _prediction(
         truncated=output.flags.truncated,
         unknown_only=output.flags.unknown_only,
     )
-    if isinstance(words, str) or isinstance(output.classes, int):
+    if isinstance(output.classes, int):
         return prediction
+    if isinstance(words, str):
+        decisions = zip(bundle.labels, output.classes, strict=True)
+        labels = tuple(label for label, has_it in decisions if has_it)
+        return msgspec.structs.replace(
+            prediction, label=LABEL_SEPARATOR.join(labels), labels=labels
+        )
     tags = tuple(bundle.labels[tag] for tag in output.classes)
     return msgspec.structs.replace(
         prediction,
@@ -155,6 +167,21 @@ def _prediction(
 
 def _softmax(bundle: BundleFiles, logits: Sequence[float | None]) -> dict[str, float]:
     """Probabilities by label from logits [labels]; raises `BundleError` for NaN."""
+    numbers = _finite(bundle, logits)
+    largest = max(numbers)  # subtracted, so that no exponential overflows
+    exponentials = [math.exp(logit - largest) for logit in numbers]
+    total = sum(exponentials)
+    return {label: value / total for label, value in zip(bundle.labels, exponentials, strict=True)}
+
+
+def _sigmoid(bundle: BundleFiles, logits: Sequence[float | None]) -> dict[str, float]:
+    """The probability of each label by itself, from logits [labels]; raises as `_softmax`."""
+    numbers = _finite(bundle, logits)
+    shares = (0.5 * (1 + math.tanh(logit / 2)) for logit in numbers)  # without overflow
+    return dict(zip(bundle.labels, shares, strict=True))
+
+
+def _finite(bundle: BundleFiles, logits: Sequence[float | None]) -> list[float]:
     numbers = [logit for logit in logits if logit is not None and math.isfinite(logit)]
     if len(numbers) != len(bundle.labels):
         raise BundleError(
@@ -163,7 +190,4 @@ def _softmax(bundle: BundleFiles, logits: Sequence[float | None]) -> dict[str, f
             found=list(logits),
             fix="convert it again with another recipe",
         )
-    largest = max(numbers)  # subtracted, so that no exponential overflows
-    exponentials = [math.exp(logit - largest) for logit in numbers]
-    total = sum(exponentials)
-    return {label: value / total for label, value in zip(bundle.labels, exponentials, strict=True)}
+    return numbers

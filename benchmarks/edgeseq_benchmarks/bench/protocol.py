@@ -30,7 +30,8 @@ Phase = Literal[
 Text = str | tuple[str, ...]
 """The input of a query: a text, or its words."""
 Classes = int | tuple[int, ...]
-"""The class of a text, or of each of its words."""
+"""The class of a text, or of each of its words; or a 1 or 0 for each label, whether a text has
+it."""
 
 
 class Command(msgspec.Struct, frozen=True, tag_field="command"):
@@ -54,6 +55,8 @@ class LoadModel(Command, frozen=True, tag="load"):
     with `announce`, a `PhaseReached` is sent after each phase, for a process that may be killed.
     `span_labels` are the labels where they are BIO tags. `padding` is for the Python process: the
     native one has it in its runner file.
+    `thresholds` [labels] are the logits from which on a text has a label, where it may have any
+    number of them, for the Python process too.
     """
 
     model_path: str
@@ -71,6 +74,7 @@ class LoadModel(Command, frozen=True, tag="load"):
     head: Head = "text-classification"
     span_labels: tuple[str, ...] = ()
     padding: Padding = TEXT_ALONE
+    thresholds: tuple[float, ...] = ()
 
 
 class RunSlice(Command, frozen=True, tag="slice"):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 STEPS: dict[Head, str] = {
     "text-classification": "text_steps:TextClassificationSteps",
+    "multilabel-classification": "multilabel_steps:MultilabelSteps",
     "token-classification": "tagging_steps:TokenClassificationSteps",
     "language-modeling": "streaming_steps:LanguageModelSteps",
 }
@@ -78,7 +79,7 @@ class TaskSteps(TimedSteps, Protocol):
 
 
 class StatelessSteps:
-    """What one label per text and one per token have in common: a model without state."""
+    """What labels per text and per token have in common: a model without state."""
 
     by_token: ClassVar[bool]
 

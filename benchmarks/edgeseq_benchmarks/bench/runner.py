@@ -301,6 +301,7 @@ class _BenchRun:
 
 SUBJECT_TYPES: dict[Head, type[Subject]] = {
     "text-classification": Subject,
+    "multilabel-classification": Subject,
     "token-classification": Subject,
     "language-modeling": StreamSubject,
 }

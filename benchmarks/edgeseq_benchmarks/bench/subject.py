@@ -24,7 +24,7 @@ from edgeseq.formats.result import (
     Settings,
     Slice,
 )
-from edgeseq.tasks.examples import AnyExample, labels_of, sample_positions
+from edgeseq.tasks.examples import AnyExample, gold_classes, sample_positions
 from edgeseq.tasks.predictions import Predictions
 from edgeseq_benchmarks.bench import validity
 from edgeseq_benchmarks.bench.launcher import Launcher, missing_runner, python_launcher
@@ -200,14 +200,14 @@ class Subject:
         """The predictions, once every test example has one."""
         if len(self._predicted) < len(self.examples):
             return None
-        number_of = {label: number for number, label in enumerate(self.bundle.labels)}
+        labels = self.bundle.labels
         predicted = [self._predicted[number] for number in range(len(self.examples))]
         return Predictions(
             gold=tuple(
-                number_of[label] for example in self.examples for label in labels_of(example)
+                number for example in self.examples for number in gold_classes(example, labels)
             ),
-            predicted=tuple(label for labels in predicted for label in labels),
-            counts=tuple(map(len, predicted)) if self.by_word else (),
+            predicted=tuple(number for classes in predicted for number in classes),
+            counts=() if self.bundle.head == "text-classification" else tuple(map(len, predicted)),
             windowed=self._count_flag("windowed"),
             sources=tuple(example.source for example in self.examples),
             truncated=self._count_flag("truncated"),
@@ -239,7 +239,7 @@ class Subject:
     @property
     def by_word(self) -> bool:
         """Whether an example has a label per word."""
-        return self.bundle.head != "text-classification"
+        return not self.bundle.task.is_per_text
 
     def _count_flag(self, name: Literal["truncated", "unknown_only", "windowed"]) -> int:
         return sum(getattr(flags, name) for flags in self._flags.values())

@@ -1,4 +1,4 @@
-"""The steps of a query in text classification: one label per text."""
+"""The steps of a query of a model with one row of logits per text."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 from edgeseq.runtime.interpreter import TfliteRuntime
 from edgeseq.runtime.text_tokenizer import TextTokenizer
 from edgeseq_benchmarks.bench import protocol
-from edgeseq_benchmarks.bench.protocol import Text, TextPrediction, TokenizationFlags
+from edgeseq_benchmarks.bench.protocol import Classes, Text, TextPrediction, TokenizationFlags
 from edgeseq_benchmarks.bench.query_steps import StatelessSteps
 
 
-class TextClassificationSteps(StatelessSteps):
-    """One label per text."""
+class TextSteps(StatelessSteps):
+    """What is alike for one label and for any number of labels per text."""
 
     by_token = False
 
@@ -28,9 +28,9 @@ class TextClassificationSteps(StatelessSteps):
     def allocate(self, text: Text) -> None:
         self._model.allocate(len(self.tokenize(text)))
 
-    def decode(self, logits: Any) -> int:
-        """The class of a text: the largest logit. This is what is timed as decoding."""
-        return int(logits.argmax())
+    def decode(self, logits: Any) -> Classes:
+        """The classes of a text from its logits [labels]. This is what is timed as decoding."""
+        raise NotImplementedError
 
     def predict(self, text: Any) -> TextPrediction:
         encoded = self._tokenizer.encode(text)
@@ -45,3 +45,11 @@ class TextClassificationSteps(StatelessSteps):
     def flags(self, text: Any) -> TokenizationFlags:
         encoded = self._tokenizer.encode(text)
         return TokenizationFlags(encoded.truncated, encoded.unknown_only)
+
+
+class TextClassificationSteps(TextSteps):
+    """One label per text."""
+
+    def decode(self, logits: Any) -> int:
+        """The class of the largest logit."""
+        return int(logits.argmax())

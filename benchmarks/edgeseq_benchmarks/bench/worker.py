@@ -25,6 +25,7 @@ from edgeseq.formats.codec import json_decoder
 from edgeseq.runtime import PADDING_ID
 from edgeseq.runtime.interpreter import find_runtime
 from edgeseq.runtime.text_tokenizer import TextTokenizer
+from edgeseq.tasks.head import is_per_text
 from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.probes import process_memory
 from edgeseq_benchmarks.bench.probes.query_timer import (
@@ -237,7 +238,7 @@ class _Worker:
             token_ids = self.tokenizer.token_ids(texts[0])
         missing = (self.steps.fixed_length or 0) - len(token_ids)
         token_ids = [*token_ids, *[PADDING_ID] * missing]
-        token_axis = (len(token_ids),) if command.head != "text-classification" else ()
+        token_axis = () if is_per_text(command.head) else (len(token_ids),)
         timings = profile(
             command.model_path,
             token_ids,

@@ -13,7 +13,8 @@ from edgeseq.errors import CheckpointError, DataError, InputError
 from edgeseq.formats.padding import Padding, PaddingSide, TruncationSide, describe_scores
 from edgeseq.formats.trained_model import TrainedModel
 from edgeseq.runtime.text_tokenizer import UNLIMITED_TOKENS, TextTokenizer
-from edgeseq.tasks.examples import AnyDataset, TextExample
+from edgeseq.tasks.examples import AnyDataset, MultilabelExample, TextExample, gold_classes
+from edgeseq.tasks.label_thresholds import best_decisions
 from edgeseq.tasks.predictions import Predictions
 from edgeseq.tasks.registry import task_of
 from edgeseq.tasks.scoring import metric_of
@@ -24,6 +25,7 @@ from edgeseq_converters.models.reference import reference_logits
 
 # In the order of Keras' own defaults: of two with the same score the earlier one is taken.
 _SIDES: tuple[PaddingSide, ...] = ("pre", "post", "none")
+PER_TEXT = (TextExample, MultilabelExample)
 _TRUNCATIONS: tuple[TruncationSide, ...] = ("pre", "post")
 
 
@@ -104,10 +106,10 @@ def _check_options(
     model: TrainedModel, options: PaddingOptions, *, is_masked: bool, is_padded: bool
 ) -> None:
     manifest, rows = model.manifest, vocabulary_size(model)
-    is_plain = task_of(manifest.task).head == "text-classification" and manifest.task != "coref"
+    is_plain = task_of(manifest.task).is_per_text and manifest.task != "coref"
     if not is_plain and (is_padded or options.truncation == "pre"):
         raise InputError(
-            "only plain texts with one label are padded or cut at their beginning",
+            "only plain texts with labels for the whole are padded or cut at their beginning",
             where=manifest.name,
             found=f"the task {manifest.task}",
             fix="remove --padding and --truncation",
@@ -165,7 +167,7 @@ def _scores(
 
     Raises `DataError` without development texts.
     """
-    examples = [example for example in dataset.dev if isinstance(example, TextExample)]
+    examples = [example for example in dataset.dev if isinstance(example, PER_TEXT)]
     examples = [examples[index] for index in spread(len(examples), N_COMPARED)]
     if not examples:
         raise DataError("has no development texts to compare paddings on", where=dataset.name)
@@ -191,20 +193,24 @@ def _untruncated(model: TrainedModel) -> TextTokenizer:
 def _score(
     model: TrainedModel,
     padding: Padding,
-    examples: Sequence[TextExample],
+    examples: Sequence[TextExample | MultilabelExample],
     dataset: AnyDataset,
 ) -> float:
     padded = with_padding(model, padding)
     inputs = TextInputs(padded, vocabulary_size(model))
     logits = reference_logits(padded, [inputs.encode(example.text) for example in examples])
     labels = dataset.labels
+    gold = np.array([gold_classes(example, labels) for example in examples])
+    is_multilabel = task_of(dataset.task).is_multilabel
+    predicted = best_decisions(logits, gold > 0) if is_multilabel else logits.argmax(axis=1)
     predictions = Predictions(
-        gold=tuple(labels.index(example.label) for example in examples),
-        predicted=tuple(np.argmax(logits, axis=1).tolist()),
+        gold=tuple(gold.ravel().tolist()),
+        predicted=tuple(predicted.ravel().tolist()),
         sources=tuple(example.source for example in examples),
         truncated=0,
         unknown_only=0,
         examples_sha256="",
+        counts=(len(labels),) * len(gold) if is_multilabel else (),
     )
     metric = metric_of(dataset.task)
     return float(metric.value(metric.counts(predictions, labels).sum(axis=0)))

@@ -74,7 +74,11 @@ def fit_to_dataset(
 
 
 def _fit_checkpoint(model: TrainedModel, source: Path, dataset: AnyDataset) -> TrainedModel:
-    """The checkpoint's classes under the data's names: `LABEL_0`, … tell nothing."""
+    """The checkpoint's classes under the data's names (`LABEL_0`, … tell nothing) and in the data's
+    order.
+
+    Raises `CheckpointError` for a head or a `problem_type` of another task.
+    """
     by_word = task_of(dataset.task).head == "token-classification"
     head = "token_classification" if by_word else "sequence_classification"
     if model.manifest.bert is not None and model.manifest.bert.head != head:
@@ -85,11 +89,33 @@ def _fit_checkpoint(model: TrainedModel, source: Path, dataset: AnyDataset) -> T
             expected=f"a head for {'token' if by_word else 'sequence'} classification",
             fix="fine-tune it first: edgeseq train --arch bert --checkpoint",
         )
+    trained_for = model.manifest.task
+    if trained_for and task_of(trained_for).is_multilabel != task_of(dataset.task).is_multilabel:
+        raise CheckpointError(
+            "was trained for another task, as its problem_type says",
+            where=source,
+            found=trained_for,
+            expected=dataset.task,
+            fix=f"name data for it, or add --task {trained_for}",
+        )
     labels = model.manifest.labels
     numbered = tuple(f"LABEL_{index}" for index in range(len(dataset.labels)))
     if tuple(label.upper() for label in labels) == numbered:
         labels = dataset.labels
-    return _with_manifest(model, task=dataset.task, labels=labels)
+    model = _with_manifest(model, task=dataset.task, labels=labels)
+    is_other_order = labels != dataset.labels and sorted(labels) == sorted(dataset.labels)
+    return _with_labels_as(model, dataset.labels) if is_other_order else model
+
+
+def _with_labels_as(model: TrainedModel, labels: tuple[str, ...]) -> TrainedModel:
+    """The model with its classes in the order of `labels`, which are its own."""
+    order = [model.manifest.labels.index(label) for label in labels]
+    classifier = {
+        name: np.ascontiguousarray(model.weights[name][order])
+        for name in ("classifier.weight", "classifier.bias")
+    }
+    model = msgspec.structs.replace(model, weights={**model.weights, **classifier})
+    return _with_manifest(model, labels=labels)
 
 
 def _text_input(network: Network, imported: ImportedModel) -> TextInput:
@@ -132,7 +158,8 @@ def _classifier(
 ) -> TrainedModel:
     """The network as a trained model, its classes in the order of the data's labels."""
     source, options = imported.source, imported.options
-    network = with_logits(network)
+    with_task_logits = with_label_logits if task_of(dataset.task).is_multilabel else with_logits
+    network = with_task_logits(network)
     if network.outputs != len(dataset.labels):
         raise CheckpointError(
             "the number of outputs is not that of the labels",
@@ -161,12 +188,7 @@ def with_logits(network: Network) -> Network:
 
     Raises `CheckpointError` for a network with outputs per token.
     """
-    if network.per_token:
-        raise CheckpointError(
-            "has outputs for each token, not for the text",
-            where=network.name,
-            fix="convert it to a bare file: --out MODEL.tflite",
-        )
+    _check_per_text(network)
     *layers, last = network.layers
     if isinstance(last, Activation) and last.function == "softmax":
         return replace(network, layers=tuple(layers))
@@ -177,6 +199,39 @@ def with_logits(network: Network) -> Network:
         bias = np.concatenate([np.zeros(1, np.float32), last.bias])
         last = Dense(last.name, kernel, bias)
     return replace(network, layers=(*layers, last))
+
+
+def with_label_logits(network: Network) -> Network:
+    """The same classifier of any number of labels per text with logits as outputs: a last sigmoid
+    is removed.
+
+    Raises `CheckpointError` for a network with outputs per token, and for outputs that are not a
+    probability or logit of each label by itself.
+    """
+    _check_per_text(network)
+    *layers, last = network.layers
+    if not isinstance(last, (Activation, Dense)) or last.function == "linear":
+        return network
+    if last.function != "sigmoid":
+        raise CheckpointError(
+            "does not have an output for each label by itself",
+            where=f"{network.name}, layer {last.name}",
+            found=last.function,
+            expected="sigmoid, or no activation",
+            fix="name data with one label per text (--task text-classification)",
+        )
+    if isinstance(last, Activation):
+        return replace(network, layers=tuple(layers))
+    return replace(network, layers=(*layers, replace(last, function="linear")))
+
+
+def _check_per_text(network: Network) -> None:
+    if network.per_token:
+        raise CheckpointError(
+            "has outputs for each token, not for the text",
+            where=network.name,
+            fix="convert it to a bare file: --out MODEL.tflite",
+        )
 
 
 def _trim(

@@ -30,7 +30,7 @@ from pathlib import Path
 import msgspec
 
 import edgeseq
-from edgeseq.errors import ConversionError, RefusedError
+from edgeseq.errors import ConversionError, InputError, RefusedError
 from edgeseq.formats.arrays import array_bytes
 from edgeseq.formats.bundle import (
     MODEL_FILE,
@@ -120,6 +120,13 @@ def convert(
     the float model than the recipe allows, `RefusedError` when it loses too many points, and
     `OutputError` when the output exists (without `overwrite`) or cannot be written.
     """
+    if options.thresholds is not None and not task_of(dataset.task).is_multilabel:
+        raise InputError(
+            "thresholds are for any number of labels per text",
+            where="--thresholds",
+            found=f"the task {dataset.task}",
+            fix="remove it, or name the task multilabel-classification",
+        )
     fitted = fit_to_dataset(imported, dataset, options)
     plans, refused = plan_bundles(fitted.model.manifest, out, options)
     converter = _BundleConverter(fitted, dataset, imported, options, progress)
@@ -206,7 +213,11 @@ class _BundleConverter:
                 StreamComparison(self._model, self._dataset)
                 if self._task.is_streaming
                 else TextComparison(
-                    self._model, self._dataset, max_tokens, all_examples=self._is_gated
+                    self._model,
+                    self._dataset,
+                    max_tokens,
+                    all_examples=self._is_gated,
+                    thresholds=self._options.thresholds or "per-label",
                 )
             )
         return self._comparisons[max_tokens]
@@ -226,7 +237,7 @@ class _BundleConverter:
             signature_key=signature.key,
             output="logits",
             width=vocabulary_size(self._model) if is_stream else len(manifest.labels),
-            per_token=self._task.head != "text-classification",
+            per_token=not self._task.is_per_text,
             window=manifest.max_tokens if is_stream else None,
         )
 
@@ -252,6 +263,7 @@ class _BundleConverter:
             labels=model.manifest.labels,
             signature=lowered.signature,
             padding=model.manifest.padding,
+            thresholds=measured.thresholds,
         )
         unsupported = write_runner_file(draft, model.tokenizer_json, settings)
         manifest = BundleManifest(
@@ -270,6 +282,7 @@ class _BundleConverter:
             min_runtime_version=lowered.file.min_runtime_version,
             native_unsupported=unsupported,
             padding=settings.padding,
+            thresholds=measured.thresholds,
         )
         write_json(draft / "bundle.json", manifest)
         check_model(read_bundle(draft, verify_hashes=False))

@@ -9,6 +9,7 @@ import msgspec
 from edgeseq.errors import InputError
 from edgeseq.formats.bundle import MODEL_FILE, Lowering
 from edgeseq.formats.trained_model import Arch, ModelManifest
+from edgeseq.tasks.label_thresholds import ThresholdChoice
 from edgeseq.tasks.registry import task_of
 from edgeseq_converters.convert.choose_padding import PaddingOptions
 from edgeseq_converters.convert.lower.dispatch import (
@@ -45,6 +46,8 @@ class ConversionOptions(msgspec.Struct, frozen=True, kw_only=True):
     - for bare files `token_ids`, a file with a JSON list of token ids per line to compare and
       calibrate on, and `streaming`: add a signature with states in and out.
     - `padding`: of a recurrent network from elsewhere, how it was trained to pad and cut texts.
+    - `thresholds`: of a classifier with any number of labels per text: `per-label` (default) or
+      `shared`, chosen on the development texts, or one probability for all labels.
     - `overwrite`: overwrite the output if it exists.
     """
 
@@ -58,6 +61,7 @@ class ConversionOptions(msgspec.Struct, frozen=True, kw_only=True):
     token_ids: Path | None = None
     streaming: bool = False
     padding: PaddingOptions = PaddingOptions()
+    thresholds: ThresholdChoice | float | None = None
     overwrite: bool = False
 
     @property

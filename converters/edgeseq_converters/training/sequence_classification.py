@@ -1,4 +1,5 @@
-"""Training with a label per text: alone, with the raters' scores, or with a teacher."""
+"""Training with a label, or any number of labels, per text: alone, with the raters' scores, or
+with a teacher."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from edgeseq.formats.train_logits import read_train_logits
 from edgeseq.formats.trained_model import TrainedModel
 from edgeseq.progress import ProgressCallback
 from edgeseq.tasks.examples import Dataset
+from edgeseq.tasks.label_thresholds import sigmoid
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.training.classifier import (
     ClassifierObjective,
@@ -39,14 +41,15 @@ from edgeseq_converters.training.teacher import (
     correct_stale_logits,
     distil_to_bert,
     distil_to_lstm,
+    softmax,
 )
 from edgeseq_converters.training.texts import (
     EncodedSplit,
-    dev_score,
     encode_split,
     encode_texts,
-    one_hot,
+    label_targets,
     soft_labels,
+    split_score,
 )
 
 
@@ -54,11 +57,13 @@ class Targets(msgspec.Struct, frozen=True):
     """What is learnt about each text.
 
     `labels` [texts, labels] are probabilities that add up to 1, or to 0 for a text without a known
-    label; `scores` [texts] are the raters' means; `teacher` are a teacher's outputs for all texts.
-    The weights are those of the parts of the loss (`BertSettings`).
+    label; with `known` [texts] they are 1 for each label that a text has, and the labels of a text
+    are known where that is 1. `scores` [texts] are the raters' means; `teacher` are a teacher's
+    outputs for all texts. The weights are those of the parts of the loss (`BertSettings`).
     """
 
     labels: FloatArray
+    known: FloatArray | None = None
     scores: FloatArray | None = None
     teacher: TeacherOutputs | None = None
     score_weight: float = 0.0
@@ -102,8 +107,7 @@ def prepare_sequence_classification(
     predictor = graph.predictor()
 
     def evaluate() -> float:
-        predicted = predictor(graph.dev).argmax(axis=1)
-        return dev_score(data.task, data.labels, dev.labels, predicted)
+        return split_score(data.task, data.labels, dev, predictor(graph.dev))
 
     objective = ClassifierObjective(
         graph,
@@ -145,13 +149,14 @@ def _distillation(
         return distil_to_bert(
             data, teacher, settings, initial.config, data_dir=options.data_dir, progress=progress
         )
-    labels = one_hot(train.labels, len(data.labels))
+    labels = label_targets(train, len(data.labels))
     stored = read_train_logits(options.teacher, data) if options.teacher else None
+    shares_of = softmax if train.labels.ndim == 1 else sigmoid
     distillation = distil_to_lstm(
         data,
         teacher,
         settings,
-        None if stored is None else correct_stale_logits(stored, labels),
+        None if stored is None else correct_stale_logits(stored, labels, shares_of),
         data_dir=options.data_dir,
         progress=progress,
     )
@@ -171,18 +176,22 @@ def _targets(
     distillation: DistillationData | None,
 ) -> Targets:
     """Targets of the train split, and of the teacher's extra texts, which have no label."""
-    labels = scores = None
+    labels = scores = known = None
     weights: dict[str, float] = {}
+    is_multilabel = train.labels.ndim == 2
     if isinstance(settings, BertSettings):
-        labels = soft_labels(data, settings.score_noise)
+        labels = None if is_multilabel else soft_labels(data, settings.score_noise)
         scores = train.scores if settings.score_weight else None
         weights["score_weight"] = settings.score_weight
         weights["hidden_state_weight"] = settings.hidden_state_weight
     if labels is None:
-        labels = one_hot(train.labels, len(data.labels))
+        labels = label_targets(train, len(data.labels))
     extra = 0 if distillation is None else len(distillation.extra_texts)
+    if is_multilabel:
+        known = np.pad(np.ones(len(labels), np.float32), (0, extra))
     return Targets(
         np.pad(labels, ((0, extra), (0, 0))),
+        known,
         None if scores is None else np.pad(scores, (0, extra)),
         None if distillation is None else distillation.outputs,
         **weights,
@@ -194,15 +203,19 @@ def sequence_step(
 ) -> tuple[TrainStep, FloatArray]:
     """The update, and the targets [texts, n] that it takes.
 
-    The loss is the cross-entropy to the labels, plus the squared error of a second head where there
-    are scores. With a teacher it is the squared error to its logits, plus `hard_label_weight` times
-    all that, plus the squared distance to its states where they are compared.
+    The loss is the cross-entropy to the labels (binary, the mean over the labels, where a text has
+    any number of them: PyTorch's `BCEWithLogitsLoss`), plus the squared error of a second head
+    where there are scores. With a teacher it is the squared error to its logits, plus
+    `hard_label_weight` times all that, plus the squared distance to its states where they are
+    compared.
     """
     model, teacher = graph.model, targets.teacher
     columns = TargetColumns()
     labels = columns.add(targets.labels)
     score_head: list[Any] = []
-    scores = soft = states = None
+    known_column = scores = soft = states = None
+    if targets.known is not None:
+        known_column = columns.add(targets.known[:, None])
     if targets.scores is not None:
         scores = columns.add(targets.scores[:, None])
         score_head = [
@@ -219,9 +232,14 @@ def sequence_step(
     def loss(values: Any, mask: Any, rows: Any) -> tuple[Any, Any]:
         pooled = features(values, mask)
         logits = model.head(pooled[-1])
-        known = tf.reduce_sum(rows[:, labels], 1)
-        # By the share that is known: for a text without a label TensorFlow's gradient is not 0.
-        entropy = tf.nn.softmax_cross_entropy_with_logits(rows[:, labels], logits) * known
+        if known_column is None:
+            known = tf.reduce_sum(rows[:, labels], 1)
+            # By the share that is known: for a text without a label TensorFlow's gradient is not 0.
+            entropy = tf.nn.softmax_cross_entropy_with_logits(rows[:, labels], logits) * known
+        else:
+            known = rows[:, known_column][:, 0]
+            by_label = tf.nn.sigmoid_cross_entropy_with_logits(rows[:, labels], logits)
+            entropy = tf.reduce_mean(by_label, 1) * known
         value = tf.reduce_mean(entropy)
         if scores is not None:
             predicted = tf.matmul(pooled[-1], score_head[0].value) + score_head[1].value

@@ -16,12 +16,13 @@ learns the logits alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 from tokenizers import Tokenizer
 
@@ -33,6 +34,7 @@ from edgeseq.formats.trained_model import (
 )
 from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq.tasks.examples import AnyDataset, Dataset, TaggedExample
+from edgeseq.tasks.registry import task_of
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.huggingface.checkpoint import BertCheckpoint
 from edgeseq_converters.training.batching import TokenTexts
@@ -43,6 +45,8 @@ from edgeseq_converters.training.settings import BertSettings, LstmSettings
 from edgeseq_converters.training.tags import encode_tagged, logits_by_word, word_encoder
 from edgeseq_converters.training.texts import encode_texts
 from edgeseq_converters.training.transfer import TransferSet, transfer_set
+
+AnyFloats = npt.NDArray[np.floating]
 
 LABEL_CORRECTION = 0.6
 """How far stored logits are moved towards the label (`correct_stale_logits`): with 0.6, those of
@@ -84,6 +88,14 @@ def read_teacher(folder: Path, data: AnyDataset) -> TrainedModel:
     if teacher.manifest.bert is None:
         raise CheckpointError(
             "cannot be a teacher", where=folder, found=teacher.manifest.arch, expected="bert"
+        )
+    if task_of(teacher.manifest.task).is_multilabel != task_of(data.task).is_multilabel:
+        raise CheckpointError(
+            "the teacher was trained for another task",
+            where=folder,
+            found=teacher.manifest.task,
+            expected=data.task,
+            fix="fine-tune it on this data set",
         )
     if teacher.manifest.labels != data.labels:
         raise CheckpointError(
@@ -280,25 +292,27 @@ def special_tokens(tokenizer_json: str) -> tuple[list[int], list[int]]:
     return list(encoding.ids[: text_positions[0]]), list(encoding.ids[text_positions[-1] + 1 :])
 
 
-def correct_stale_logits(logits: FloatArray, labels: FloatArray) -> FloatArray:
-    """Logits stored during training [texts, labels], moved to about where the teacher's last step
-    on each text led.
-
-    They are from before the update that the text's own label (one-hot [texts, labels]) then made.
-    The gradient of the cross-entropy by the logits is softmax − label, so they move
-    `LABEL_CORRECTION` times its negative.
-    """
-    corrected: FloatArray = (logits + LABEL_CORRECTION * (labels - softmax(logits))).astype(
-        np.float32
-    )
-    return corrected
-
-
 def softmax(logits: FloatArray) -> FloatArray:
     """Logits [..., labels] → shares that add up to 1."""
     odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
     shares: FloatArray = odds / odds.sum(axis=-1, keepdims=True)
     return shares
+
+
+def correct_stale_logits(
+    logits: FloatArray, labels: FloatArray, shares_of: Callable[[FloatArray], AnyFloats] = softmax
+) -> FloatArray:
+    """Logits stored during training [texts, labels], moved to about where the teacher's last step
+    on each text led.
+
+    They are from before the update that the text's own labels (0 and 1 [texts, labels]) then made.
+    The gradient of the cross-entropy by the logits is `shares_of` them (softmax, or sigmoid where a
+    text has any number of labels) − labels, so they move `LABEL_CORRECTION` times its negative.
+    """
+    corrected: FloatArray = (logits + LABEL_CORRECTION * (labels - shares_of(logits))).astype(
+        np.float32
+    )
+    return corrected
 
 
 def _frozen_model(teacher: TrainedModel) -> BertClassifier:

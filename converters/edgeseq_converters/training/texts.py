@@ -1,4 +1,4 @@
-"""A data set with a label per text as token ids and targets."""
+"""A data set with a label, or any number of labels, per text as token ids and targets."""
 
 from __future__ import annotations
 
@@ -12,15 +12,23 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from edgeseq.errors import DataError
-from edgeseq.tasks.examples import Dataset, SplitName, TextExample
+from edgeseq.tasks.examples import (
+    Dataset,
+    MultilabelExample,
+    SplitName,
+    TextExample,
+    gold_classes,
+)
+from edgeseq.tasks.label_thresholds import best_decisions
 from edgeseq.tasks.predictions import Predictions
 from edgeseq.tasks.scoring import metric_of
 from edgeseq_converters.models.arrays import FloatArray
 
 
 class EncodedSplit(msgspec.Struct, frozen=True):
-    """A split of a data set: token ids of each text, `labels` [texts] as class numbers, and
-    `scores` [texts], standardized by the train split, or None where an example has none."""
+    """A split of a data set: token ids of each text, `labels` [texts] as class numbers, or
+    [texts, labels] as 0 and 1 where a text has any number of them, and `scores` [texts],
+    standardized by the train split, or None where an example has none."""
 
     ids: list[list[int]]
     labels: npt.NDArray[np.int64]
@@ -46,12 +54,14 @@ def encode_split(
     data: Dataset, part: SplitName, tokenizer_json: str, max_tokens: int
 ) -> EncodedSplit:
     """The split called `part` (see `encode_texts`)."""
-    examples: Sequence[TextExample] = getattr(data, part)
-    numbers = {label: number for number, label in enumerate(data.labels)}
+    examples: Sequence[TextExample | MultilabelExample] = getattr(data, part)
+    classes = [gold_classes(example, data.labels) for example in examples]
+    labels = np.array(classes, dtype=np.int64)
+    of_one_label = [example for example in examples if isinstance(example, TextExample)]
     return EncodedSplit(
         ids=encode_texts(tokenizer_json, [example.text for example in examples], max_tokens),
-        labels=np.array([numbers[example.label] for example in examples], dtype=np.int64),
-        scores=_standard_scores(data, examples),
+        labels=labels[:, 0] if of_one_label else labels,
+        scores=_standard_scores(data, of_one_label) if of_one_label else None,
     )
 
 
@@ -102,6 +112,24 @@ def one_hot(labels: npt.NDArray[np.int64], count: int) -> FloatArray:
     return np.eye(count, dtype=np.float32)[labels]
 
 
+def label_targets(split: EncodedSplit, count: int) -> FloatArray:
+    """The labels of a split as targets [texts, count]."""
+    if split.labels.ndim == 1:
+        return one_hot(split.labels, count)
+    targets: FloatArray = split.labels.astype(np.float32)
+    return targets
+
+
+def split_score(task: str, labels: Sequence[str], split: EncodedSplit, logits: FloatArray) -> float:
+    """The task's metric of logits [texts, labels]; of any number of labels per text at the
+    thresholds that are best for this split."""
+    if split.labels.ndim == 1:
+        return dev_score(task, labels, split.labels, logits.argmax(axis=1))
+    decisions = best_decisions(logits, split.labels > 0)
+    counts = (len(labels),) * len(logits)
+    return dev_score(task, labels, split.labels.ravel(), decisions.ravel(), counts)
+
+
 def dev_score(
     task: str,
     labels: Sequence[str],
@@ -109,8 +137,8 @@ def dev_score(
     predicted: npt.NDArray[np.int64],
     counts: tuple[int, ...] = (),
 ) -> float:
-    """The task's metric of class numbers, per text, or per word with `counts` words per
-    sentence."""
+    """The task's metric of class numbers, per text, or with `counts` of them per example (its
+    words, or decisions about each label)."""
     predictions = Predictions(
         gold=tuple(gold.tolist()),
         predicted=tuple(predicted.tolist()),

@@ -31,6 +31,7 @@ from edgeseq_converters.training.token_classification import prepare_token_class
 
 _PREPARE: dict[str, Callable[..., PreparedTraining]] = {
     "text-classification": prepare_sequence_classification,
+    "multilabel-classification": prepare_sequence_classification,
     "token-classification": prepare_token_classification,
     "language-modeling": prepare_language_model,
 }

@@ -13,6 +13,7 @@ size (uint64) of each section, then the sections at multiples of 8 bytes. Struct
 | section | content |
 |---|---|
 | 0 settings, 1 strings, 2 tensors, 3 labels | head, limits, signature; strings end with a NUL |
+| 3 labels | also their thresholds as logits (float32), where a text has any number of labels |
 | 4 special ids | the tokens before each text, then those behind it |
 | 5 tokenizer | model, flags, sizes |
 | 6 normalizer, 7 pre-tokenizer | steps in their order |

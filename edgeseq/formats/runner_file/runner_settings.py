@@ -10,9 +10,15 @@ import msgspec
 from edgeseq.formats.bundle import BundleManifest, Signature, TensorSpec
 from edgeseq.formats.padding import TEXT_ALONE, Padding
 from edgeseq.formats.runner_file.layout import Section
+from edgeseq.tasks.multilabel_classification import threshold_logits
 from edgeseq.tasks.registry import task_of
 
-_HEADS = ("text-classification", "token-classification", "language-modeling")
+_HEADS = (
+    "text-classification",
+    "token-classification",
+    "language-modeling",
+    "multilabel-classification",
+)
 _PADDING = ("none", "pre", "post")
 _MAX_AXES = 8
 NO_ID = -1
@@ -20,7 +26,7 @@ NO_ID = -1
 
 class RunnerSettings(msgspec.Struct, frozen=True):
     """A bundle as the runner sees it; `max_tokens` counts special tokens too, and texts are filled
-    up to it where `padding` says so."""
+    up to it where `padding` says so; `thresholds` are those of the manifest."""
 
     name: str
     task: str
@@ -29,6 +35,7 @@ class RunnerSettings(msgspec.Struct, frozen=True):
     labels: tuple[str, ...]
     signature: Signature
     padding: Padding = TEXT_ALONE
+    thresholds: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, manifest: BundleManifest, labels: Sequence[str]) -> RunnerSettings:
@@ -41,6 +48,7 @@ class RunnerSettings(msgspec.Struct, frozen=True):
             labels=tuple(labels),
             signature=manifest.signature,
             padding=manifest.padding,
+            thresholds=manifest.thresholds,
         )
 
 
@@ -101,7 +109,8 @@ def settings_sections(settings: RunnerSettings, tokenizer: TokenizerFacts) -> di
         Section.SETTINGS: record,
         Section.STRINGS: strings.content,
         Section.TENSORS: tensor_records,
-        Section.LABELS: struct.pack(f"<{len(labels)}I", *labels),
+        Section.LABELS: struct.pack(f"<{len(labels)}I", *labels)
+        + struct.pack(f"<{len(settings.thresholds)}f", *threshold_logits(settings.thresholds)),
         Section.SPECIAL_IDS: struct.pack(f"<{len(special_ids)}i", *special_ids),
     }
 

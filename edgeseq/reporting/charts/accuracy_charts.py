@@ -24,6 +24,7 @@ from edgeseq.reporting.sections import ReportFigure
 from edgeseq.tasks import scoring
 from edgeseq.tasks.gap_f1 import bias_of
 from edgeseq.tasks.registry import task_of
+from edgeseq.tasks.task import Task
 from edgeseq.units import format_count, format_share
 
 FEW_LABELS = 6
@@ -42,13 +43,8 @@ def class_chart(group: ModelGroup, styles: Mapping[str, ModelStyle]) -> ReportFi
     if not 2 <= len({record["name"] for record in records}) <= MAX_LABELS:
         return None
     kind = group.rows[0].metric_definition.class_title
-    explanation = (
-        "the share of a type's entities that were predicted exactly"
-        if task_of(group.task).bio_labels
-        else f"the share of a class's {_answer_unit(group.models[0])} that got its label"
-    )
     extremes = _extremes_caption(records, kind, "recall")
-    caption = f"{extremes} Recall: {explanation}; bars are 95 % intervals."
+    caption = f"{extremes} Recall: {_recall_of(task_of(group.task))}; bars are 95 % intervals."
     chart, height_px = _interval_chart(records, styles, "recall, %")
     return make_figure(chart, "accuracy-classes", f"Per {kind}", caption, height_px=height_px)
 
@@ -66,10 +62,13 @@ def _interval_record(
     }
 
 
-def _answer_unit(model: MeasuredModel) -> str:
-    """What is scored: texts, or their words."""
-    predictions = model.run.predictions
-    return "words" if predictions is not None and predictions.counts else "texts"
+def _recall_of(task: Task) -> str:
+    """What the recall of a class is, in words."""
+    if task.bio_labels:
+        return "the share of a type's entities that were predicted exactly"
+    if task.is_multilabel:
+        return "the share of a label's texts for which it was predicted"
+    return f"the share of a class's {task.scored_unit} that got its label"
 
 
 def source_chart(group: ModelGroup, styles: Mapping[str, ModelStyle]) -> ReportFigure | None:
@@ -163,7 +162,7 @@ def disagreement_counts(first: MeasuredModel, second: MeasuredModel) -> list[dic
     columns = [p.predicted for p in predictions if p is not None]
     if len(columns) < 2:
         return []
-    labels = [printable(label) for label in first.run.bundle.labels]
+    labels = _class_names(first)
     counts = Counter(zip(*columns, strict=True))
     return [
         {"first": labels[a], "second": labels[b], "n": counts[a, b], "same": a == b}
@@ -172,12 +171,17 @@ def disagreement_counts(first: MeasuredModel, second: MeasuredModel) -> list[dic
     ]
 
 
+def _class_names(model: MeasuredModel) -> list[str]:
+    bundle = model.run.bundle
+    return [printable(name) for name in task_of(bundle.task).class_names(bundle.labels)]
+
+
 def confusion_chart(
     first: MeasuredModel, second: MeasuredModel, styles: Mapping[str, ModelStyle]
 ) -> ReportFigure | None:
     """The predictions of two models against each other, over all test examples."""
     records = disagreement_counts(first, second)
-    labels = [printable(label) for label in first.run.bundle.labels]
+    labels = _class_names(first)
     counts = disagreement(first.run, second.run)
     if counts is None or len(labels) > MAX_LABELS:
         return None
@@ -219,7 +223,7 @@ def _disagreement_caption(
     n_total = sum(record["n"] for record in records)
     return (
         f"The two disagree on {format_share(n_different / max(n_total, 1))} of "
-        f"{format_count(n_total)} {_answer_unit(first)}: "
+        f"{format_count(n_total)} {task_of(first.run.bundle.task).scored_unit}: "
         f"only {first.row.bundle} is right on {format_count(counts.only_first)}, "
         f"only {second.row.bundle} on {format_count(counts.only_second)}; neither on "
         f"{format_count(counts.both_wrong)}, both on {format_count(counts.both_right)} "
@@ -234,10 +238,11 @@ def _difference_text(first: MeasuredModel, second: MeasuredModel, counts: Disagr
     if a is None or b is None or not a.counts:
         return f"exact McNemar {format_p_value(counts.p_value)}"
     metric = first.row.metric_definition
+    unit = "texts" if task_of(first.run.bundle.task).is_multilabel else "sentences"
     interval = scoring.difference(metric, a, b, first.run.bundle.labels).interval
     return (
         f"{metric.title} differs by {100 * interval.estimate:.1f} points, "
-        f"{100 * interval.low:.1f} to {100 * interval.high:.1f} by a bootstrap of sentences"
+        f"{100 * interval.low:.1f} to {100 * interval.high:.1f} by a bootstrap of {unit}"
     )
 
 

@@ -7,6 +7,7 @@ import shutil
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -38,21 +39,17 @@ FLOAT_TOLERANCE = 1e-5
 TEXT = "The battery, ÜBER-heavy and noisy, died after a week."
 
 
-@pytest.mark.parametrize("name", ["lstm", "bert"])
-def test_the_check_runs_the_golden_texts_in_the_browser(name: str, pages: dict[str, Path]) -> None:
-    checked = es.check_export(pages[name])
-    assert checked.findings == ()
-    assert checked.runtime == "@litertjs/core 2.5.3"
-    assert checked.n_examples > 0
-    if name == "bert":
-        assert checked.max_abs_difference <= FLOAT_TOLERANCE
+class MeasuredPage(NamedTuple):
+    """What a page answers to `TEXT`, what it sends, and the result that it saves."""
+
+    typed: Any
+    upload: BrowserUpload
+    saved: str
 
 
-@pytest.mark.parametrize("name", ["lstm", "bert"])
-def test_every_test_text_gets_our_tokens_and_answer(
-    name: str, pages: dict[str, Path], web_bundles: dict[str, Path], tmp_path: Path
-) -> None:
-    export, uploads = read_export(pages[name]), []
+def measure_page(page: Path) -> MeasuredPage:
+    """Measures for a moment in Chromium, without another server's help."""
+    export, uploads = read_export(page), []
     template = read_json(export.path / "measure" / "result.json", ResultRecord)
     short = msgspec.structs.replace(template.effective, min_queries=30, min_duration_s=0.0)
     template = msgspec.structs.replace(template, requested=short, effective=short)
@@ -80,18 +77,55 @@ def test_every_test_text_gets_our_tokens_and_answer(
         requested = [url for url in chromium.requests if not url.startswith(("data:", "blob:"))]
     assert requested
     assert all(url.startswith(server.address) for url in requested)
+    return MeasuredPage(typed, uploads[0], saved)
+
+
+@pytest.mark.parametrize("name", ["lstm", "bert"])
+def test_the_check_runs_the_golden_texts_in_the_browser(name: str, pages: dict[str, Path]) -> None:
+    checked = es.check_export(pages[name])
+    assert checked.findings == ()
+    assert checked.runtime == "@litertjs/core 2.5.3"
+    assert checked.n_examples > 0
+    if name == "bert":
+        assert checked.max_abs_difference <= FLOAT_TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["lstm", "bert"])
+def test_every_test_text_gets_our_tokens_and_answer(
+    name: str, pages: dict[str, Path], web_bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    measured = measure_page(pages[name])
     tolerance = read_bundle(web_bundles[name]).golden.tolerance
     compare_with_bundle(
-        web_bundles[name], uploads[0], FLOAT_TOLERANCE if name == "bert" else tolerance
+        web_bundles[name], measured.upload, FLOAT_TOLERANCE if name == "bert" else tolerance
     )
     predicted = es.load_bundle(web_bundles[name]).predict([TEXT])[0]
     assert isinstance(predicted, Prediction)
-    assert typed["label"] == predicted.label
+    assert measured.typed["label"] == predicted.label
     # The file that the page saves is one that a report takes.
     path = tmp_path / "saved.json"
-    path.write_text(saved, encoding="utf-8")
+    path.write_text(measured.saved, encoding="utf-8")
     (run,) = read_result(path).runs
     assert run.runner == "browser"
+
+
+def test_a_page_applies_the_thresholds_of_labels(
+    pages: dict[str, Path], web_bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    measured, bundle = measure_page(pages["labels"]), read_bundle(web_bundles["labels"])
+    typed = measured.typed
+    path = tmp_path / "saved.json"
+    path.write_text(measured.saved, encoding="utf-8")
+    (run,) = read_result(path).runs
+    texts = [example.text for example in bundle.read_examples()]
+    expected = es.load_bundle(bundle.path).predict([TEXT, *texts])
+    assert tuple(typed["labels"]) == expected[0].labels
+    assert typed["probabilities"] == pytest.approx(list(expected[0].scores.values()), abs=1e-5)
+    decisions = [label in one.labels for one in expected[1:] for label in bundle.labels]
+    assert run.predictions is not None
+    assert run.predictions.predicted == tuple(map(int, decisions))
+    assert 0 < sum(decisions) < len(decisions)
+    assert es.report([path]).rows[0].score is not None
 
 
 def wait_for_state(chromium: Browser, state: str) -> None:

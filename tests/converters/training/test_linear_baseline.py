@@ -9,11 +9,19 @@ import pytest
 
 from edgeseq.datasets.splits import SPLITS, make_dataset
 from edgeseq.datasets.wikitext import EOS, stream_dataset
-from edgeseq.tasks.examples import AnyDataset, StreamExample, TaggedExample, TextExample
+from edgeseq.tasks.examples import (
+    AnyDataset,
+    StreamExample,
+    TaggedExample,
+    TextExample,
+    gold_classes,
+)
 from edgeseq.tasks.scoring import metric_of, score
 from edgeseq_converters.training.linear_baseline.fit import fit_linear_baseline
 from edgeseq_converters.training.linear_baseline.next_words import BigramModel, estimated_discount
 from edgeseq_converters.training.linear_baseline.tags import sentence_features, word_shape
+
+from ...multilabel_data import multilabel_data
 
 LABEL_OF = {"good": "positive", "bad": "negative", "plain": "neutral"}
 TEXT = "the city of riga is a port and the port is old"
@@ -47,6 +55,16 @@ def test_logistic_regression_learns_the_word_that_tells(count: int) -> None:
     assert baseline.dev_score >= count / (count + 1)
     assert baseline.settings["inverse_penalty"] > 0
     assert baseline.parameters > 0
+
+
+def test_any_number_of_labels_is_learnt() -> None:
+    dataset = multilabel_data(train=120, dev=30, test=20)
+    baseline = fit_linear_baseline(dataset)
+    gold = [gold_classes(example, dataset.labels) for example in dataset.test]
+    assert list(baseline.predictions.gold) == [number for classes in gold for number in classes]
+    assert baseline.predictions.counts == (len(dataset.labels),) * len(dataset.test)
+    scored = score(metric_of(dataset.task), baseline.predictions, dataset.labels)
+    assert min(scored.value, baseline.dev_score) > 0.9
 
 
 def test_two_labels_are_learnt() -> None:

@@ -63,6 +63,12 @@ _CALLS = {
 const double *probabilities;
 int label = edgeseq_classify(model, text, strlen(text), &probabilities);
 if (label >= 0) puts(edgeseq_label(model, (size_t)label));""",
+    "multilabel-classification": """\
+const double *probabilities;
+const int *has_label;
+edgeseq_label_text(model, text, strlen(text), &probabilities, &has_label);
+for (size_t n = 0; n < edgeseq_num_labels(model); n++)
+    if (has_label[n]) puts(edgeseq_label(model, n));""",
     "token-classification": """\
 const edgeseq_tagged_word *words;
 int count = edgeseq_tag(model, text, strlen(text), &words);

@@ -22,7 +22,6 @@ from edgeseq.formats.storage import read_json
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.runtime.browser.collect import PageProgress, serve_export, wait_for_result
 from edgeseq.runtime.text_tokenizer import TextTokenizer
-from edgeseq.tasks.examples import TextExample
 from edgeseq.units import format_bytes, format_count
 from edgeseq_benchmarks.bench import validity
 from edgeseq_benchmarks.bench.runner import own_git_state
@@ -113,7 +112,7 @@ def _run_findings(
         *validity.golden_findings(bundle, [answer.logits for answer in upload.golden]),
         *_token_findings(bundle, upload),
         *validity.prediction_findings(
-            len(predictions.gold),
+            len(predictions.sources),
             inconsistent=upload.varying,
             truncated=predictions.truncated,
             unknown_only=predictions.unknown_only,
@@ -124,7 +123,7 @@ def _run_findings(
 def _token_findings(bundle: BundleFiles, upload: BrowserUpload) -> list[Finding]:
     """Whether the page's tokenizer gives every test text the ids that ours gives."""
     tokenizer = TextTokenizer.of_bundle(bundle)
-    texts = [item.text for item in bundle.read_examples() if isinstance(item, TextExample)]
+    texts = [item.text for item in bundle.read_examples()]
     wrong = sum(
         tuple(tokenizer.token_ids(text)) != answer.token_ids
         for text, answer in zip(texts, upload.answers, strict=True)

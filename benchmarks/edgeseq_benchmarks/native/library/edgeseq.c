@@ -11,6 +11,9 @@ enum { NEXT_WORDS_LIMIT = 64 };
 _Static_assert((int)HEAD_TEXT_CLASSIFICATION == EDGESEQ_TEXT_CLASSIFICATION, "the same numbers");
 _Static_assert((int)HEAD_TOKEN_CLASSIFICATION == EDGESEQ_TOKEN_CLASSIFICATION, "the same numbers");
 _Static_assert((int)HEAD_LANGUAGE_MODELING == EDGESEQ_LANGUAGE_MODELING, "the same numbers");
+_Static_assert((int)HEAD_MULTILABEL_CLASSIFICATION == EDGESEQ_MULTILABEL_CLASSIFICATION,
+               "the same numbers");
+_Static_assert(sizeof(int) == sizeof(int32_t), "decisions are given out as they are");
 
 struct edgeseq_model {
     bundle_session bundle;
@@ -74,6 +77,20 @@ int edgeseq_classify(edgeseq_model *model, const char *text, size_t size,
         bundle_session_classify(&model->bundle, span, probabilities, &label))
         return failed();
     return (int)label;
+}
+
+int edgeseq_label_text(edgeseq_model *model, const char *text, size_t size,
+                       const double **probabilities, const int **has_label) {
+    text_span span = {text, size};
+    const int32_t *decisions;
+    int count = 0;
+    if (!is_of_task(model, HEAD_MULTILABEL_CLASSIFICATION)) return -1;
+    if (bundle_session_check(&model->bundle, span, "the text") ||
+        bundle_session_label_text(&model->bundle, span, probabilities, &decisions))
+        return failed();
+    for (size_t index = 0; index < edgeseq_num_labels(model); index++) count += decisions[index];
+    *has_label = decisions;
+    return count;
 }
 
 int edgeseq_tag(edgeseq_model *model, const char *text, size_t size,

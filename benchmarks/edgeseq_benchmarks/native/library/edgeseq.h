@@ -20,7 +20,8 @@ typedef struct edgeseq_model edgeseq_model;
 typedef enum {
     EDGESEQ_TEXT_CLASSIFICATION,  /* edgeseq_classify */
     EDGESEQ_TOKEN_CLASSIFICATION, /* edgeseq_tag */
-    EDGESEQ_LANGUAGE_MODELING     /* edgeseq_begin_text, edgeseq_read, edgeseq_next_words */
+    EDGESEQ_LANGUAGE_MODELING,    /* edgeseq_begin_text, edgeseq_read, edgeseq_next_words */
+    EDGESEQ_MULTILABEL_CLASSIFICATION /* edgeseq_label_text */
 } edgeseq_task;
 
 /* A word of a text: its position in bytes, and its tag with the tag's probability. */
@@ -57,6 +58,11 @@ EDGESEQ_API const char *edgeseq_label(const edgeseq_model *model, size_t index);
 /* The index of a text's label; `*probabilities` is one number per label. */
 EDGESEQ_API int edgeseq_classify(edgeseq_model *model, const char *text, size_t size,
                                  const double **probabilities);
+
+/* The labels of a text that may have any number of them: `*has_label` is 1 or 0 for each label,
+   `*probabilities` one number per label. Returns how many the text has. */
+EDGESEQ_API int edgeseq_label_text(edgeseq_model *model, const char *text, size_t size,
+                                   const double **probabilities, const int **has_label);
 
 /* The words of a text with their tags; returns their number. */
 EDGESEQ_API int edgeseq_tag(edgeseq_model *model, const char *text, size_t size,

@@ -14,6 +14,18 @@ static int classify(edgeseq_model *model, const char *text) {
     return 0;
 }
 
+static int label_text(edgeseq_model *model, const char *text) {
+    const double *probabilities;
+    const int *has_label;
+    int count = edgeseq_label_text(model, text, strlen(text), &probabilities, &has_label);
+    if (count < 0) return -1;
+    for (size_t index = 0; index < edgeseq_num_labels(model); index++)
+        if (has_label[index]) printf("%s%s", edgeseq_label(model, index), --count ? ";" : "");
+    for (size_t index = 0; index < edgeseq_num_labels(model); index++)
+        printf("\t%.9g", probabilities[index]);
+    return 0;
+}
+
 static int tag(edgeseq_model *model, const char *text) {
     const edgeseq_tagged_word *words;
     int count = edgeseq_tag(model, text, strlen(text), &words);
@@ -37,6 +49,7 @@ static int continue_text(edgeseq_model *model, const char *text) {
 static int answer(edgeseq_model *model, const char *text) {
     switch (edgeseq_get_task(model)) {
         case EDGESEQ_TEXT_CLASSIFICATION: return classify(model, text);
+        case EDGESEQ_MULTILABEL_CLASSIFICATION: return label_text(model, text);
         case EDGESEQ_TOKEN_CLASSIFICATION: return tag(model, text);
         case EDGESEQ_LANGUAGE_MODELING: break;
     }

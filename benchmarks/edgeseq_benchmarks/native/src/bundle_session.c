@@ -84,18 +84,34 @@ static double *score_buffer(bundle_session *bundle, size_t count) {
     return (double *)(void *)bundle->scores.bytes;
 }
 
-int bundle_session_classify(bundle_session *bundle, text_span text, const double **scores,
-                            size_t *label) {
+typedef int (*logits_to_scores)(const float *logits, size_t count, double *probabilities);
+
+static int answer_text(bundle_session *bundle, text_span text, logits_to_scores to_scores,
+                       const double **scores, classes *found) {
     steps *steps = &bundle->session.steps;
     size_t count = steps->model.num_labels;
     query_input input = {.text = text};
-    classes found;
     double *values = score_buffer(bundle, count);
     if (!values || steps_tokenize(steps, &input) || steps_infer(steps) ||
-        steps_decode(steps, &found) || scores_softmax(steps->logits, count, values))
+        steps_decode(steps, found) || to_scores(steps->logits, count, values))
         return -1;
     *scores = values;
+    return 0;
+}
+
+int bundle_session_classify(bundle_session *bundle, text_span text, const double **scores,
+                            size_t *label) {
+    classes found;
+    if (answer_text(bundle, text, scores_softmax, scores, &found)) return -1;
     *label = (size_t)found.values[0];
+    return 0;
+}
+
+int bundle_session_label_text(bundle_session *bundle, text_span text, const double **scores,
+                              const int32_t **decisions) {
+    classes found;
+    if (answer_text(bundle, text, scores_sigmoid, scores, &found)) return -1;
+    *decisions = found.values;
     return 0;
 }
 

@@ -36,6 +36,11 @@ int bundle_session_check(const bundle_session *bundle, text_span text, const cha
 int bundle_session_classify(bundle_session *bundle, text_span text, const double **scores,
                             size_t *label);
 
+// Probabilities [labels] of a text with any number of labels and `decisions` [labels], 1 for each
+// that it has; both are valid until the next text.
+int bundle_session_label_text(bundle_session *bundle, text_span text, const double **scores,
+                              const int32_t **decisions);
+
 // The tags of a text's words; then the probability of the tag of one of them.
 int bundle_session_tag(bundle_session *bundle, text_span text, tagged_text *tagged);
 int bundle_session_tag_score(bundle_session *bundle, const tagged_text *tagged, size_t word,

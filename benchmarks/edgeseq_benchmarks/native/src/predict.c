@@ -42,6 +42,17 @@ static void write_lengths(predictor *predictor) {
     write_flag(&predictor->writer, "unknown_only", flags.unknown_only);
 }
 
+static void write_scores(predictor *predictor, const double *scores) {
+    json_writer *writer = &predictor->writer;
+    writer_name(writer, "scores");
+    writer_open(writer, '{');
+    for (size_t index = 0; index < predictor->bundle.settings->num_labels; index++) {
+        writer_name(writer, label_of(predictor, index));
+        writer_number(writer, scores[index]);
+    }
+    writer_close(writer, '}');
+}
+
 static int predict_label(predictor *predictor, text_span text) {
     json_writer *writer = &predictor->writer;
     const double *scores;
@@ -54,13 +65,35 @@ static int predict_label(predictor *predictor, text_span text) {
     }
     begin_json(predictor, text);
     writer_text_member(writer, "label", label_of(predictor, best));
-    writer_name(writer, "scores");
-    writer_open(writer, '{');
-    for (size_t index = 0; index < predictor->bundle.settings->num_labels; index++) {
-        writer_name(writer, label_of(predictor, index));
-        writer_number(writer, scores[index]);
-    }
+    write_scores(predictor, scores);
+    write_lengths(predictor);
     writer_close(writer, '}');
+    return writer_end_line(writer);
+}
+
+// The labels of the text with a comma between them, and their probabilities.
+static int print_labels(const predictor *predictor, text_span text, const double *scores,
+                        const int32_t *decisions) {
+    size_t count = predictor->bundle.settings->num_labels, printed = 0;
+    for (size_t index = 0; index < count; index++)
+        if (decisions[index])
+            printf("%s%s %.3f", printed++ ? ", " : "", label_of(predictor, index), scores[index]);
+    return printf("\t%.*s\n", (int)text.size, text.bytes) < 0;
+}
+
+static int predict_labels(predictor *predictor, text_span text) {
+    json_writer *writer = &predictor->writer;
+    const double *scores;
+    const int32_t *decisions;
+    if (bundle_session_label_text(&predictor->bundle, text, &scores, &decisions)) return -1;
+    if (!predictor->json) return print_labels(predictor, text, scores, decisions);
+    begin_json(predictor, text);
+    writer_name(writer, "labels");
+    writer_open(writer, '[');
+    for (size_t index = 0; index < predictor->bundle.settings->num_labels; index++)
+        if (decisions[index]) writer_text(writer, label_of(predictor, index));
+    writer_close(writer, ']');
+    write_scores(predictor, scores);
     write_lengths(predictor);
     writer_close(writer, '}');
     return writer_end_line(writer);
@@ -154,6 +187,7 @@ static int predict_text(predictor *predictor, text_span text, int number) {
     int failed = 0;
     switch (predictor->bundle.settings->head) {
         case HEAD_TEXT_CLASSIFICATION: failed = predict_label(predictor, text); break;
+        case HEAD_MULTILABEL_CLASSIFICATION: failed = predict_labels(predictor, text); break;
         case HEAD_TOKEN_CLASSIFICATION: failed = predict_tags(predictor, text); break;
         case HEAD_LANGUAGE_MODELING: failed = predict_next(predictor, text); break;
     }

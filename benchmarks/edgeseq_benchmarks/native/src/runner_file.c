@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -82,12 +83,28 @@ static int check_tensors(const runner_file *file, const settings_record *record)
     return STATUS_OK;
 }
 
-static int check_labels(const runner_file *file, const settings_record *record)
+/* Behind the labels of a multilabel classifier. */
+static const float *thresholds_of(const runner_file *file, const settings_record *record)
 {
     size_t size;
+    const uint8_t *labels = runner_file_section(file, SECTION_LABELS, &size);
+    if (record->head != HEAD_MULTILABEL_CLASSIFICATION)
+        return NULL;
+    return (const float *)(const void *)(labels + record->num_labels * sizeof(uint32_t));
+}
+
+static int check_labels(const runner_file *file, const settings_record *record)
+{
+    size_t size, label_size = sizeof(uint32_t);
     const uint32_t *labels = runner_file_section(file, SECTION_LABELS, &size);
-    if (record->num_labels > LABEL_LIMIT || size != record->num_labels * sizeof *labels)
+    if (record->head == HEAD_MULTILABEL_CLASSIFICATION)
+        label_size += sizeof(float);
+    if (record->num_labels > LABEL_LIMIT || size != record->num_labels * label_size)
         return status_fail("runner.bin: the labels are damaged");
+    const float *thresholds = thresholds_of(file, record);
+    for (uint32_t i = 0; thresholds && i < record->num_labels; i++)
+        if (!isfinite(thresholds[i]))
+            return status_fail("runner.bin: the threshold of label %u is damaged", i);
     for (uint32_t i = 0; i < record->num_labels; i++)
         if (!string_at(file, labels[i]))
             return status_fail("runner.bin: label %u is damaged", i);
@@ -123,7 +140,7 @@ static int read_settings(runner_file *file)
     const char *strings = runner_file_section(file, SECTION_STRINGS, &strings_size);
     if (size != sizeof *record || strings_size == 0 || strings[strings_size - 1] != '\0')
         return status_fail("runner.bin: the settings are damaged");
-    if (record->head > HEAD_LANGUAGE_MODELING || record->max_tokens < 1 ||
+    if (record->head > HEAD_MULTILABEL_CLASSIFICATION || record->max_tokens < 1 ||
         record->max_tokens > MAX_TOKENS_LIMIT || record->num_logits < 1 ||
         record->num_logits > MAX_TOKENS_LIMIT || record->span_labels > 1 ||
         record->has_markers > 1 || record->vocabulary_size < 1 ||
@@ -141,6 +158,7 @@ static int read_settings(runner_file *file)
     settings->vocabulary_size = record->vocabulary_size;
     settings->num_logits = record->num_logits;
     settings->num_labels = record->num_labels;
+    settings->thresholds = thresholds_of(file, record);
     settings->span_labels = record->span_labels != 0;
     settings->has_markers = record->has_markers != 0;
     memcpy(settings->marker_ids, record->marker_ids, sizeof settings->marker_ids);

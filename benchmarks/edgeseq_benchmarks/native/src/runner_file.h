@@ -13,7 +13,8 @@
 typedef enum {
     HEAD_TEXT_CLASSIFICATION = 0,
     HEAD_TOKEN_CLASSIFICATION = 1,
-    HEAD_LANGUAGE_MODELING = 2
+    HEAD_LANGUAGE_MODELING = 2,
+    HEAD_MULTILABEL_CLASSIFICATION = 3
 } runner_head;
 
 typedef enum { PADDING_NONE, PADDING_PRE, PADDING_POST } runner_padding;
@@ -35,6 +36,8 @@ typedef struct {
     uint32_t vocabulary_size; /* ids are smaller */
     uint32_t num_logits;    /* labels, or for language modeling the vocabulary's size */
     uint32_t num_labels;    /* 0 for language modeling */
+    const float *thresholds; /* [labels] for multilabel classification: a text has the labels
+                                whose logits reach them; else NULL */
     bool span_labels;       /* labels are BIO tags, decoded under their rules */
     bool has_markers;       /* texts have marked mentions: [P] [/P] [A] [/A] [B] [/B] */
     int32_t marker_ids[RUNNER_MARKERS];

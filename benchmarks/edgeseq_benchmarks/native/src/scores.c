@@ -13,6 +13,11 @@ size_t scores_argmax(const float *logits, size_t count) {
     return best;
 }
 
+void scores_decide(const float *logits, const float *thresholds, size_t count, int32_t *decisions) {
+    for (size_t index = 0; index < count; index++)
+        decisions[index] = logits[index] >= thresholds[index];
+}
+
 size_t scores_top_k(const float *logits, size_t count, int32_t *best, size_t k) {
     size_t used = 0;
     if (!k) return 0;
@@ -76,16 +81,26 @@ size_t scores_rank(const float *logits, size_t count, int32_t id) {
     return rank;
 }
 
+static int check_finite(const float *logits, size_t count) {
+    for (size_t index = 0; index < count; index++)
+        if (!isfinite(logits[index]))
+            return fail(FAILURE_BUNDLE, "the model returned NaN or infinity", NULL,
+                        "convert it again with another recipe");
+    return 0;
+}
+
+int scores_sigmoid(const float *logits, size_t count, double *probabilities) {
+    if (check_finite(logits, count)) return -1;
+    for (size_t index = 0; index < count; index++) // without overflow
+        probabilities[index] = 0.5 * (1 + tanh((double)logits[index] / 2));
+    return 0;
+}
+
 int scores_softmax(const float *logits, size_t count, double *probabilities) {
     double largest = -INFINITY, total = 0;
-    for (size_t index = 0; index < count; index++) {
-        if (!isfinite(logits[index])) {
-            fail(FAILURE_BUNDLE, "the model returned NaN or infinity", NULL,
-                 "convert it again with another recipe");
-            return -1;
-        }
+    if (check_finite(logits, count)) return -1;
+    for (size_t index = 0; index < count; index++)
         if ((double)logits[index] > largest) largest = (double)logits[index];
-    }
     for (size_t index = 0; index < count; index++)
         total += probabilities[index] = exp((double)logits[index] - largest);
     for (size_t index = 0; index < count; index++) probabilities[index] /= total;

@@ -8,6 +8,9 @@
 // The index of the largest number, the first of equals; the first NaN where there is one.
 size_t scores_argmax(const float *logits, size_t count);
 
+// 1 for each label whose logit [count] reaches its threshold [count], else 0.
+void scores_decide(const float *logits, const float *thresholds, size_t count, int32_t *decisions);
+
 // The indices of the `k` largest numbers, the largest first, the lower index of equals.
 // Writes min(k, count) of them and returns that number; O(count · k) for small k.
 size_t scores_top_k(const float *logits, size_t count, int32_t *best, size_t k);
@@ -26,6 +29,9 @@ int scores_top_probabilities(const float *logits, size_t count, int32_t *best,
 
 // How many tokens have a larger logit than `id`, or the same at a lower id.
 size_t scores_rank(const float *logits, size_t count, int32_t id);
+
+// The sigmoid of each logit [count] in float64; returns -1 as `scores_softmax`.
+int scores_sigmoid(const float *logits, size_t count, double *probabilities);
 
 // Softmax of logits [count] in float64; returns -1 with a failure for NaN or infinity.
 int scores_softmax(const float *logits, size_t count, double *probabilities);

@@ -25,6 +25,15 @@ static int open_model(steps *steps, const steps_settings *settings) {
     return model_open(&steps->model, &model);
 }
 
+// A threshold and a decision for each label.
+static int open_decisions(steps *steps, const steps_settings *settings) {
+    const runner_settings *file = steps->file_settings;
+    if (!file->thresholds || file->num_labels != settings->num_logits)
+        return fail(FAILURE_BUNDLE, "has no threshold for each label", "runner.bin",
+                    "convert the bundle again");
+    return pages_reserve_array(&steps->tags, settings->num_logits, sizeof(int32_t));
+}
+
 int steps_open(steps *steps, const steps_settings *settings, tokenizer *tokenizer,
                const runner_file *file) {
     memset(steps, 0, sizeof *steps);
@@ -33,6 +42,7 @@ int steps_open(steps *steps, const steps_settings *settings, tokenizer *tokenize
     steps->file_settings = runner_file_settings(file);
     steps->max_tokens = settings->max_tokens;
     if (open_model(steps, settings)) return -1;
+    if (settings->head == HEAD_MULTILABEL_CLASSIFICATION) return open_decisions(steps, settings);
     if (settings->head != HEAD_TOKEN_CLASSIFICATION) return 0;
     word_encoder_open(&steps->encoder, tokenizer, steps->file_settings, settings->max_tokens);
     return tagger_open(&steps->tagger, settings->span_labels, settings->num_span_labels,
@@ -73,6 +83,7 @@ int steps_tokenize(steps *steps, const query_input *input) {
         case HEAD_LANGUAGE_MODELING:
             if (input->words && join_words(steps, input, &text)) return -1;
             return encode(steps, text, 0); // however little of it the model sees at a time
+        case HEAD_MULTILABEL_CLASSIFICATION:
         case HEAD_TEXT_CLASSIFICATION: break;
     }
     if (input->words) return fail(FAILURE_DEVICE, "is a list of words", "a text", "send a text");
@@ -96,6 +107,7 @@ int steps_allocate(steps *steps, const query_input *text) {
             return model_allocate(&steps->model, longest_window(&steps->windowed));
         case HEAD_LANGUAGE_MODELING:
             return stateful_allocate(&steps->stateful, steps->encoded.count, steps->encoded.count);
+        case HEAD_MULTILABEL_CLASSIFICATION:
         case HEAD_TEXT_CLASSIFICATION: break;
     }
     return model_allocate(&steps->model, steps->encoded.count);
@@ -135,6 +147,7 @@ int steps_infer(steps *steps) {
                 return -1;
             steps->logits = logits + (encoded->count - 1) * steps->stateful.vocabulary_size;
             return 0;
+        case HEAD_MULTILABEL_CLASSIFICATION:
         case HEAD_TEXT_CLASSIFICATION: break;
     }
     size_t rows;
@@ -178,6 +191,11 @@ int steps_decode(steps *steps, classes *found) {
     int32_t best[3] = {0};
     switch (steps->head) {
         case HEAD_TOKEN_CLASSIFICATION: return decode_words(steps, found);
+        case HEAD_MULTILABEL_CLASSIFICATION:
+            scores_decide(steps->logits, steps->file_settings->thresholds, steps->model.num_labels,
+                          integers(&steps->tags));
+            *found = (classes){integers(&steps->tags), steps->model.num_labels, false};
+            return 0;
         case HEAD_LANGUAGE_MODELING: // the first of the three words that an application suggests
             scores_top_k(steps->logits, steps->stateful.vocabulary_size, best, 3);
             steps->single_class = best[0];
@@ -209,6 +227,7 @@ tokenization_flags steps_flags(const steps *steps) {
     const encoding *encoded = &steps->encoded;
     const windowed_text *windowed = &steps->windowed;
     switch (steps->head) {
+        case HEAD_MULTILABEL_CLASSIFICATION:
         case HEAD_TEXT_CLASSIFICATION:
             return (tokenization_flags){encoded->truncated, encoded->unknown_only, false};
         case HEAD_TOKEN_CLASSIFICATION:

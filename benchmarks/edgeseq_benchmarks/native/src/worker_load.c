@@ -53,6 +53,8 @@ static int read_head(text_span name, runner_head *head) {
         *head = HEAD_TEXT_CLASSIFICATION;
     else if (span_equals(name, "token-classification"))
         *head = HEAD_TOKEN_CLASSIFICATION;
+    else if (span_equals(name, "multilabel-classification"))
+        *head = HEAD_MULTILABEL_CLASSIFICATION;
     else if (span_equals(name, "language-modeling"))
         *head = HEAD_LANGUAGE_MODELING;
     else

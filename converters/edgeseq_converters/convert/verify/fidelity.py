@@ -14,13 +14,21 @@ import numpy.typing as npt
 from edgeseq.errors import ConversionError, RefusedError
 from edgeseq.formats.bundle import Fidelity, Golden, GoldenExample
 from edgeseq.formats.trained_model import TrainedModel
-from edgeseq.tasks.examples import AnyDataset, labels_of
+from edgeseq.tasks.examples import AnyDataset, gold_classes, labels_of
+from edgeseq.tasks.label_thresholds import (
+    ThresholdChoice,
+    choose_thresholds,
+    decide,
+)
+from edgeseq.tasks.multilabel_classification import threshold_logits
 from edgeseq.tasks.predictions import Predictions
 from edgeseq.tasks.registry import task_of
 from edgeseq.tasks.scoring import metric_of
 from edgeseq.tasks.tagging import best_tags, bio_rules
 from edgeseq_converters.convert.recipes import Recipe
 from edgeseq_converters.convert.verify.samples import (
+    N_COMPARED,
+    N_DECIDING,
     TextInputs,
     TextSample,
     calibration_inputs,
@@ -36,32 +44,54 @@ MLPerf Inference's accuracy targets (99 % of the reference)."""
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """The result of a comparison: the figures of the manifest and the golden examples."""
+    """The result of a comparison: the figures of the manifest, the golden examples, and thresholds
+    by label where a text has any number of them."""
 
     fidelity: Fidelity
     golden: Golden
+    thresholds: tuple[float, ...] = ()
 
 
 class TextComparison:
     """Compares files converted from a text or token classifier with the float model.
 
+    `thresholds` [labels] are those of a classifier with any number of labels per text, else empty;
     `calibration` are the token ids that ranges and rounding are chosen on, `token_ids` those that
     the file is run on.
     """
 
     def __init__(
-        self, model: TrainedModel, dataset: AnyDataset, max_tokens: int, *, all_examples: bool
+        self,
+        model: TrainedModel,
+        dataset: AnyDataset,
+        max_tokens: int,
+        *,
+        all_examples: bool,
+        thresholds: ThresholdChoice | float = "per-label",
     ) -> None:
-        """`all_examples`: on the whole development split, for a score worth comparing.
+        """`all_examples`: on the whole development split, for a score worth comparing;
+        `thresholds`: how those of labels are chosen (`choose_thresholds`).
 
         Raises `CheckpointError` for a damaged tokenizer, and `DataError` when the development
         split is empty.
         """
         inputs = TextInputs(model, vocabulary_size(model), max_tokens)
         self._model, self._labels = model, dataset.labels
-        self._sample: TextSample = choose_sample(dataset, inputs, all_examples=all_examples)
+        self._task, self._threshold_choice = task_of(model.manifest.task), thresholds
+        count = N_DECIDING if self._task.is_multilabel else N_COMPARED
+        count = len(dataset.dev) if all_examples else count
+        self._sample: TextSample = choose_sample(dataset, inputs, count=count)
         self.calibration = calibration_inputs(dataset, inputs)
         self.token_ids = self._sample.token_ids
+
+    @cached_property
+    def thresholds(self) -> tuple[float, ...]:
+        """Chosen on the float model's logits."""
+        if not self._task.is_multilabel:
+            return ()
+        examples, labels = self._sample.examples, self._labels
+        gold = np.array([gold_classes(example, labels) for example in examples], bool)
+        return choose_thresholds(self._logits(self._reference), gold, self._threshold_choice)
 
     @cached_property
     def _reference(self) -> list[FloatArray]:
@@ -75,7 +105,7 @@ class TextComparison:
         reference, sample = self._reference, self._sample
         largest = max(*(float(np.abs(logits).max()) for logits in reference), 1e-6)
         fidelity = self._fidelity(reference, outputs, recipe)
-        _check_bounds(fidelity, largest, recipe, where=where)
+        _check_bounds(fidelity, largest, recipe, where=where, unit=self._task.scored_unit)
         pairs = list(zip(reference, outputs, strict=True))[: sample.n_golden]
         error = max(float(np.abs(_double(a) - _double(b)).max()) for a, b in pairs)
         examples = tuple(
@@ -91,7 +121,7 @@ class TextComparison:
         )
         # Twice what this conversion shows there, and the recipe's slack for other kernels.
         tolerance = 2 * error + recipe.bound.slack * largest
-        return Measured(fidelity, Golden(examples=examples, tolerance=tolerance))
+        return Measured(fidelity, Golden(examples=examples, tolerance=tolerance), self.thresholds)
 
     def _fidelity(
         self, reference: Sequence[FloatArray], outputs: Sequence[FloatArray], recipe: Recipe
@@ -133,16 +163,18 @@ class TextComparison:
     def _decode(self, logits: DoubleArray) -> Predictions:
         """The predictions as a device decodes them."""
         sample, labels = self._sample, self._labels
-        label_index = {label: index for index, label in enumerate(labels)}
-        gold = [labels_of(example) for example in sample.examples]
-        counts = tuple(map(len, gold)) if sample.words else ()
+        gold = [gold_classes(example, labels) for example in sample.examples]
+        has_counts = sample.words or self._task.is_multilabel
+        counts = tuple(map(len, gold)) if has_counts else ()
         predicted = logits.argmax(axis=1)
-        if sample.words and task_of(self._model.manifest.task).bio_labels:
+        if self._task.is_multilabel:
+            predicted = decide(logits, threshold_logits(self.thresholds)).ravel()
+        if sample.words and self._task.bio_labels:
             rules = bio_rules(labels)
             sentences = np.split(logits, np.cumsum(counts)[:-1])
             predicted = np.concatenate([best_tags(sentence, rules) for sentence in sentences])
         return Predictions(
-            gold=tuple(label_index[label] for tags in gold for label in tags),
+            gold=tuple(number for classes in gold for number in classes),
             predicted=tuple(predicted.tolist()),
             sources=tuple(example.source for example in sample.examples),
             truncated=0,
@@ -169,8 +201,11 @@ def check_relative_error(relative: float, recipe: Recipe, *, where: str | Path) 
         )
 
 
-def _check_bounds(fidelity: Fidelity, largest: float, recipe: Recipe, *, where: Path) -> None:
-    """Raises `ConversionError` when the model is further from the float one than the recipe allows.
+def _check_bounds(
+    fidelity: Fidelity, largest: float, recipe: Recipe, *, where: Path, unit: str
+) -> None:
+    """Raises `ConversionError` when the model is further from the float one than the recipe allows;
+    `unit` is what labels are of.
 
     One text in a small sample may always change its label, because of a tie.
     """
@@ -181,8 +216,7 @@ def _check_bounds(fidelity: Fidelity, largest: float, recipe: Recipe, *, where: 
     allowed = max(1, round((1 - bound.label_agreement) * total))
     if changed > allowed:
         raise ConversionError(
-            f"changes the label of {changed} of {total} "
-            f"{'words' if fidelity.n_answers else 'texts'}",
+            f"changes the label of {changed} of {total} {unit}",
             where=where,
             expected=f"<= {allowed} with {recipe.name} ({bound.reason})",
             fix="choose a finer recipe",

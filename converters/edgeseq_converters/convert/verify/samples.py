@@ -10,13 +10,16 @@ import numpy as np
 from edgeseq.errors import CheckpointError, DataError
 from edgeseq.formats.trained_model import TrainedModel
 from edgeseq.runtime.text_tokenizer import TextTokenizer
-from edgeseq.tasks.examples import AnyDataset, AnyExample, TextExample
+from edgeseq.tasks.examples import AnyDataset, AnyExample, MultilabelExample, TextExample
+from edgeseq.tasks.head import is_per_text
 from edgeseq.tasks.registry import task_of
 from edgeseq.tasks.word_windows import Windowed, WordEncoder
 
 N_COMPARED = 512
 """Development texts that a conversion is compared on, evenly spread over the split: an agreement of
 0.98 is then known to ±0.012 (95 %), and a MiniLM-L6 takes seconds."""
+N_DECIDING = 4096
+"""Those that label thresholds are chosen on, which are all compared then."""
 N_GOLDEN = 16
 N_CALIBRATED = 200
 """Training texts that activation ranges are calibrated on, evenly spread over the split."""
@@ -52,13 +55,13 @@ class TextInputs:
                 expected=f"<= {vocabulary_size}",
                 fix="train again",
             )
-        if self.head != "text-classification":
+        if not is_per_text(self.head):
             untruncated = self._tokenizer.disable_truncation()
             self._word_encoder = WordEncoder(untruncated, self._max_tokens)
 
     def inputs(self, example: AnyExample) -> Windowed:
         """The model's inputs for an example: one, or the windows of a long tagged sentence."""
-        if isinstance(example, TextExample):
+        if isinstance(example, (TextExample, MultilabelExample)):
             return Windowed([list(self.encode(example.text))], [], [], 0, unknown_only=False)
         return self._word_encoder.encode(example.words)
 
@@ -90,10 +93,10 @@ class TextSample(msgspec.Struct, frozen=True):
 
 
 def choose_sample(
-    dataset: AnyDataset, inputs: TextInputs, *, all_examples: bool = False
+    dataset: AnyDataset, inputs: TextInputs, *, count: int = N_COMPARED
 ) -> TextSample:
-    """At most `N_COMPARED` development examples (or `all_examples`), with golden ones of all
-    lengths in front; of tagged sentences those that take one window.
+    """At most `count` development examples, with golden ones of all lengths in front; of tagged
+    sentences those that take one window.
 
     Raises `DataError` when the development set is empty.
     """
@@ -101,7 +104,6 @@ def choose_sample(
         raise DataError(
             "has no development examples to compare a conversion on", where=dataset.name
         )
-    count = len(dataset.dev) if all_examples else N_COMPARED
     examples = [dataset.dev[index] for index in spread(len(dataset.dev), count)]
     encoded = [inputs.inputs(example) for example in examples]
     unsplit = [index for index, windowed in enumerate(encoded) if len(windowed.windows) == 1]
@@ -114,7 +116,7 @@ def choose_sample(
         token_ids=tuple(tuple(row) for index in order for row in encoded[index].windows),
         n_golden=len(golden),
     )
-    if inputs.head == "text-classification":
+    if is_per_text(inputs.head):
         return sample
     positions, words = _word_positions([encoded[index] for index in order])
     return msgspec.structs.replace(sample, positions=positions, words=words)

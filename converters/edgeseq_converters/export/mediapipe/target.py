@@ -43,6 +43,8 @@ LABELS_FILE = "labels.txt"
 MAX_DIFFERENT_SHARE = 0.1
 """Of the texts; with more, the scores that were measured say little about the app's."""
 _HEADS = {
+    "multilabel-classification": "its TextClassifier has one threshold for all labels, and scores "
+    "that are softmax",
     "token-classification": "its TextClassifier has one answer per text, this model one per word",
     "language-modeling": "it has no task that predicts the next word",
 }

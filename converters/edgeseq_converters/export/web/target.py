@@ -27,6 +27,7 @@ from edgeseq.formats.padding import Padding
 from edgeseq.formats.storage import sha256_file, write_bytes, write_json
 from edgeseq.runtime.browser.collect import run_golden_texts
 from edgeseq.runtime.text_tokenizer import TextTokenizer
+from edgeseq.tasks.multilabel_classification import threshold_logits
 from edgeseq_converters.convert.lower.fixed_lengths import fix_lengths, signature_key
 from edgeseq_converters.export.fixed_length_model import FixedLengthModel
 from edgeseq_converters.export.golden import bundle_logits, export_golden
@@ -40,12 +41,13 @@ _FLOAT_RECIPES = ("float32", "float16")
 FLOAT_TOLERANCE = 1e-5
 
 
-class WebSettings(msgspec.Struct, frozen=True):
+class WebSettings(msgspec.Struct, frozen=True, omit_defaults=True):
     """`web.json`: what classifier.js needs besides the tokenizer and the model.
 
     A text is its tokens between `prefix_ids` and `suffix_ids`, at most `max_tokens` in all;
     `empty_ids` are those of a text without any; `padding` is the bundle's. `signatures` names the
-    signature of each of `lengths`.
+    signature of each of `lengths`. `thresholds` are the logits from which on a text has each of the
+    labels, where it may have any number of them.
     """
 
     bundle: str
@@ -60,6 +62,7 @@ class WebSettings(msgspec.Struct, frozen=True):
     padding: Padding
     unknown_id: int | None
     model_size_bytes: int
+    thresholds: tuple[float, ...] = ()
 
 
 class WebTarget:
@@ -147,10 +150,10 @@ def _check(bundle: BundleFiles) -> None:
     def refuse(what: str, found: str, fix: str) -> None:
         raise RefusedError(what, where=bundle.path, found=found, fix=fix)
 
-    if bundle.head != "text-classification":
+    if not bundle.task.is_per_text:
         refuse(
             "the web target classifies texts", f"the task {bundle.manifest.task}",
-            "export a bundle that gives one label per text",
+            "export a bundle that gives labels per text",
         )  # fmt: skip
     if bundle.manifest.lowering == "fused":
         refuse(
@@ -196,6 +199,7 @@ def _settings(
         padding=bundle.manifest.padding,
         unknown_id=None if unknown is None else whole.token_to_id(unknown),
         model_size_bytes=size_bytes,
+        thresholds=threshold_logits(bundle.manifest.thresholds),
     )
 
 
@@ -262,6 +266,7 @@ def _notes(bundle: BundleFiles, tokenizer: TextTokenizer) -> tuple[str, ...]:
 
 def _readme(bundle: BundleFiles, lengths: Sequence[int]) -> str:
     libraries = "".join(f"- {title}\n" for title in library_titles())
+    answer = "labels" if bundle.task.is_multilabel else "label"
     return f"""# {bundle.manifest.name} in a browser
 
 Serve this folder with any web server and open it; it needs no other server, and no network.
@@ -276,7 +281,7 @@ In your own page, with the import map of `index.html` (or these packages from np
 import {{ loadClassifier }} from "./classifier.js";
 
 const classifier = await loadClassifier("./");
-const {{ label, probabilities }} = await classifier.classify("Your text.");
+const {{ {answer}, probabilities }} = await classifier.classify("Your text.");
 ```
 
 `model.tflite` has a signature for each of {", ".join(map(str, lengths))} tokens over shared

@@ -17,14 +17,20 @@ from edgeseq.errors import CheckpointError
 from edgeseq.formats.trained_model import BertConfig, ModelManifest, TrainedModel, not_trained_here
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq_converters.models.huggingface.collect import collect
-from edgeseq_converters.models.huggingface.config import Pooling, describe, dimensions, parse_config
+from edgeseq_converters.models.huggingface.config import (
+    Described,
+    Pooling,
+    describe,
+    dimensions,
+    parse_config,
+)
 from edgeseq_converters.models.huggingface.files import (
     DEFAULT_CHECKPOINT,
     Files,
     find_files,
     is_hub_id,
 )
-from edgeseq_converters.models.huggingface.heads import HeadName, choose_head, short_name
+from edgeseq_converters.models.huggingface.heads import Head, HeadName, choose_head, short_name
 from edgeseq_converters.models.huggingface.tokenizer import read_tokenizer
 from edgeseq_converters.models.huggingface.weights import read_weights
 
@@ -114,7 +120,8 @@ def read_model(
     `head` is what `auto` reads off the checkpoint: `architectures` in config.json, and for a
     sentence embedding the files of sentence-transformers. `labels` are those of `id2label`
     (none for `vocabulary` and `embedding`). `max_tokens` may shorten what the checkpoint allows.
-    The record of training says which weights these are, and nothing else.
+    The record of training says which weights these are, and nothing else. Without `task` it is what
+    `problem_type` in config.json says.
 
     Raises `CheckpointError` and `FetchError` as `read_checkpoint` does, and `CheckpointError`
     when the checkpoint has no such head.
@@ -144,7 +151,7 @@ def read_model(
         )
     manifest = ModelManifest(
         name=name or short_name(files.name),
-        task=task,
+        task=task or _trained_for(described, chosen),
         arch="bert",
         labels=chosen.labels,
         max_tokens=max_tokens or longest,
@@ -153,6 +160,19 @@ def read_model(
     )
     progress(ProgressUpdate(stage, 1, 1))
     return TrainedModel(manifest=manifest, weights=arrays, tokenizer_json=tokenizer_json)
+
+
+_PROBLEM_TYPES = {
+    "single_label_classification": "text-classification",
+    "multi_label_classification": "multilabel-classification",
+}
+
+
+def _trained_for(described: Described, head: Head) -> str:
+    """The task that config.json names; "" where it names none."""
+    if head.kind != "sequence_classification":
+        return ""
+    return _PROBLEM_TYPES.get(str(described.fields.get("problem_type")), "")
 
 
 def _identity(files: Files, sha256: str) -> str:

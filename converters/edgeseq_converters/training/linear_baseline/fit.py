@@ -11,7 +11,7 @@ import numpy as np
 
 from edgeseq.formats.linear_baseline import LinearBaseline
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
-from edgeseq.tasks.examples import AnyDataset, AnyExample
+from edgeseq.tasks.examples import AnyDataset, AnyExample, gold_classes
 from edgeseq.tasks.predictions import Predictions
 from edgeseq.tasks.registry import task_of
 from edgeseq.tasks.scoring import metric_of
@@ -36,7 +36,7 @@ def fit_linear_baseline(
 ) -> LinearBaseline:
     """Fits a linear model to the training split; settings are chosen on the development split.
 
-    Texts with a label get logistic regression over TF-IDF, words with tags a CRF, and running text
+    Texts with labels get logistic regression over TF-IDF, words with tags a CRF, and running text
     a bigram model.
     """
     began = time.monotonic()
@@ -71,10 +71,10 @@ def fit_linear_baseline(
 
 
 def _fit_texts(dataset: AnyDataset, candidate: texts.TextCandidate) -> _Fitted:
-    numbers = {label: number for number, label in enumerate(dataset.labels)}
-
     def predictions(examples: Sequence[AnyExample], predicted: list[int]) -> Predictions:
-        return _predictions(examples, [numbers[e.label] for e in examples], predicted)  # type: ignore[union-attr]
+        gold = [gold_classes(example, dataset.labels) for example in examples]
+        counts = list(map(len, gold)) if task_of(dataset.task).is_multilabel else ()
+        return _predictions(examples, [n for classes in gold for n in classes], predicted, counts)
 
     return _Fitted(
         texts.METHOD,

@@ -1,17 +1,21 @@
-"""One label per text: logistic regression over TF-IDF of words and characters."""
+"""Labels per text: logistic regression over TF-IDF of words and characters."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
 
-from edgeseq.tasks.examples import Dataset, TextExample
+from edgeseq.tasks.examples import AnyExample, Dataset, gold_classes
+from edgeseq.tasks.label_thresholds import choose_thresholds, decide
+from edgeseq.tasks.multilabel_classification import threshold_logits
+from edgeseq.tasks.registry import task_of
 
 METHOD = "TF-IDF of words and characters with logistic regression"
 INVERSE_PENALTIES = (1.0, 4.0)
@@ -25,7 +29,8 @@ _EVERYWHERE = "\u2402"
 
 
 class TextCandidate(NamedTuple):
-    """A fitted model's class numbers for the development split and for the test split."""
+    """A fitted model's class numbers for the development split and for the test split, as
+    `Predictions` has them."""
 
     dev: list[int]
     test: list[int]
@@ -33,7 +38,7 @@ class TextCandidate(NamedTuple):
     parameters: int
 
 
-def candidates(dataset: Dataset) -> Iterator[TextCandidate]:
+def candidates(dataset: Dataset[Any]) -> Iterator[TextCandidate]:
     """One model for each of `INVERSE_PENALTIES`.
 
     Features are those of Wang & Manning 2012 ("Baselines and Bigrams") with characters beside them:
@@ -41,22 +46,42 @@ def candidates(dataset: Dataset) -> Iterator[TextCandidate]:
     the logarithm of the count (Manning, Raghavan & Schütze 2008, section 6.4).
     """
     train, dev, test = _features(dataset)
-    numbers = {label: number for number, label in enumerate(dataset.labels)}
-    gold = np.array([numbers[example.label] for example in dataset.train])
+    is_multilabel = task_of(dataset.task).is_multilabel
+    gold = _gold(dataset, dataset.train) if is_multilabel else _gold(dataset, dataset.train)[:, 0]
     for penalty in INVERSE_PENALTIES:
         # One binary model for each label: liblinear ends at the optimum in seconds, where L-BFGS
         # over all labels at once stops early on features of such different frequency.
         model = OneVsRestClassifier(LogisticRegression(C=penalty, solver="liblinear"))
         model.fit(train, gold)
+        predict = _label_decisions(model, dev, dataset) if is_multilabel else model.predict
         yield TextCandidate(
-            dev=model.predict(dev).tolist(),
-            test=model.predict(test).tolist(),
+            dev=predict(dev).ravel().tolist(),
+            test=predict(test).ravel().tolist(),
             settings={"inverse_penalty": penalty},
-            parameters=sum(part.coef_.size + 1 for part in model.estimators_),
+            parameters=sum(map(_num_weights, model.estimators_)),
         )
 
 
-def _features(dataset: Dataset) -> list[scipy.sparse.csr_matrix]:
+def _num_weights(part: Any) -> int:
+    """Weights of one label's model; a label that every text has needs only a constant."""
+    return (part.coef_.size if hasattr(part, "coef_") else 0) + 1
+
+
+def _gold(dataset: Dataset[Any], examples: Sequence[AnyExample]) -> npt.NDArray[np.int64]:
+    return np.array([gold_classes(example, dataset.labels) for example in examples], np.int64)
+
+
+def _label_decisions(
+    model: Any, dev: scipy.sparse.csr_matrix, dataset: Dataset[Any]
+) -> Callable[[scipy.sparse.csr_matrix], npt.NDArray[np.int64]]:
+    """Features [texts, features] → decisions [texts, labels], at thresholds that are chosen as
+    those of a bundle are."""
+    gold = _gold(dataset, dataset.dev) > 0
+    thresholds = threshold_logits(choose_thresholds(model.decision_function(dev), gold))
+    return lambda features: decide(model.decision_function(features), thresholds)
+
+
+def _features(dataset: Dataset[Any]) -> list[scipy.sparse.csr_matrix]:
     """[texts, features] of the three splits; the vocabulary is that of the training texts."""
     rarest = RAREST_RUN if len(dataset.train) >= FEW_TEXTS else 1
     vectorizers = (
@@ -71,6 +96,6 @@ def _features(dataset: Dataset) -> list[scipy.sparse.csr_matrix]:
     ]
 
 
-def _texts(examples: Sequence[TextExample]) -> list[str]:
+def _texts(examples: Sequence[AnyExample]) -> list[str]:
     """The texts, each after a word that all have: one of blanks alone has a feature, too."""
     return [f"{_EVERYWHERE} {example.text}" for example in examples]

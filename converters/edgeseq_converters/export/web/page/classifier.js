@@ -3,6 +3,8 @@
 //   const classifier = await loadClassifier("./model/");
 //   const { label, probabilities } = await classifier.classify("The battery died.");
 //
+// Where a text may have any number of labels, `labels` are those that it has.
+//
 // The bare module names are those of npm; a page without a bundler names their files in an import
 // map, as index.html does.
 
@@ -93,14 +95,30 @@ export class Classifier {
     }
   }
 
+  // The class of logits; where a text may have any number of labels, 1 or 0 for each of them.
+  decide(logits) {
+    const { thresholds } = this.settings;
+    if (!thresholds) return argmax(logits);
+    return Array.from(logits, (value, index) => Number(value >= thresholds[index]));
+  }
+
   async classify(text) {
     const logits = await this.logits(this.encode(text).ids);
-    return { label: this.labels[argmax(logits)], probabilities: softmax(logits), logits };
+    const decided = this.decide(logits);
+    if (!Array.isArray(decided)) {
+      return { label: this.labels[decided], probabilities: softmax(logits), logits };
+    }
+    const labels = this.labels.filter((_, index) => decided[index]);
+    return { labels, probabilities: Array.from(logits, sigmoid), logits };
   }
 }
 
 export function argmax(values) {
   return values.reduce((best, value, index) => (value > values[best] ? index : best), 0);
+}
+
+export function sigmoid(logit) {
+  return 1 / (1 + Math.exp(-logit));
 }
 
 export function softmax(logits) {

@@ -3,8 +3,6 @@
 // measure/result.json is the result without observations, in edgeseq's own format; what is
 // observed here is filled in. Times are performance.now()'s, as whole nanoseconds.
 
-import { argmax } from "./classifier.js";
-
 const NS_PER_MS = 1e6;
 const LONGEST_NAME = 200;
 
@@ -74,7 +72,7 @@ async function query(classifier, text, stepNs) {
   const tokenized = performance.now();
   const logits = await classifier.logits(encoded.ids);
   const inferred = performance.now();
-  const predicted = argmax(logits);
+  const predicted = classifier.decide(logits);
   const end = performance.now();
   const parts = [elapsedNs(begin, tokenized), elapsedNs(tokenized, inferred), elapsedNs(inferred, end)];
   const sum = parts[0] + parts[1] + parts[2];
@@ -115,7 +113,7 @@ export async function measure(classifier, measurement, onProgress = () => {}) {
       const done = await query(classifier, examples[example].text, stepNs);
       addQuery(queries, example, round, done);
       const previous = answers[example];
-      if (previous && previous.predicted !== done.predicted) vary.add(example);
+      if (previous && String(previous.predicted) !== String(done.predicted)) vary.add(example);
       answers[example] ??= {
         predicted: done.predicted,
         truncated: done.encoded.truncated,
@@ -151,7 +149,7 @@ function result(classifier, measurement, observed) {
         queries,
         predictions: {
           ...run.predictions,
-          predicted: answers.map((answer) => answer.predicted),
+          predicted: answers.flatMap((answer) => answer.predicted),
           truncated: count("truncated"),
           unknown_only: count("unknownOnly"),
         },

@@ -31,8 +31,7 @@ async function post(name, content) {
   if (!response.ok) throw new Error(await response.text());
 }
 
-function showAnswer({ probabilities }, classifier, took) {
-  const highest = Math.max(...probabilities);
+function showAnswer({ label, labels = [label], probabilities }, classifier, took) {
   const rows = probabilities.map((probability, index) => {
     const row = document.createElement("li");
     const name = document.createElement("span");
@@ -45,7 +44,7 @@ function showAnswer({ probabilities }, classifier, took) {
     value.className = "value";
     value.textContent = PERCENT.format(probability);
     row.append(name, bar, value);
-    row.classList.toggle("best", probability === highest);
+    row.classList.toggle("best", labels.includes(classifier.labels[index]));
     return row;
   });
   byId("answer").replaceChildren(...rows);
@@ -72,7 +71,8 @@ function listen(classifier) {
   return answer();
 }
 
-function showMeasured(upload, gold) {
+function showMeasured(upload, gold, classifier) {
+  if (classifier.settings.thresholds) byId("score").textContent = "right label decisions";
   const [run] = upload.result.runs;
   const sorted = run.queries.total_ns.map((ns) => ns / 1e6).sort((a, b) => a - b);
   const correct = run.predictions.predicted.filter((label, index) => label === gold[index]).length;
@@ -108,7 +108,7 @@ async function measureHere(classifier, measurement) {
   await awake?.release();
   bar.hidden = true;
   byId("text").disabled = false;
-  showMeasured(upload, measurement.template.runs[0].predictions.gold);
+  showMeasured(upload, measurement.template.runs[0].predictions.gold, classifier);
   const file = JSON.stringify(resultFile(upload, measurement.golden), null, 1);
   byId("download").href = URL.createObjectURL(new Blob([file], { type: "application/json" }));
   byId("status").textContent = "Measured.";
