@@ -110,6 +110,20 @@ def test_json_within_json_and_a_word_index_are_read(text: ModuleType, tmp_path: 
 
 @pytest.mark.parametrize(
     "settings",
+    [{"lower": False}, {"char_level": True}, {"filters": '"#$&()*+;<=>?@[\\]^_`{|}~\t\n'}],
+    ids=",".join,
+)
+def test_the_words_of_an_index_tell_its_settings(
+    text: ModuleType, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    tokenizer = text.Tokenizer(**settings)
+    tokenizer.fit_on_texts([*real_texts(), "a!b c%d e,f g-h i.j k/l m:n"])
+    expected = tokenizer.texts_to_sequences(TEXTS)
+    assert ids_of(write(tmp_path / "index.json", tokenizer.word_index)) == expected
+
+
+@pytest.mark.parametrize(
+    "settings",
     [
         {},
         {"standardize": "lower", "max_tokens": 60},
@@ -174,7 +188,8 @@ VECTORIZATION = {
         ({**VECTORIZATION, "split": None}, "has a split"),
         ({**VECTORIZATION, "vocabulary": None}, "has no vocabulary in its settings"),
         ({**VECTORIZATION, "vocabulary": ["a", "a"]}, "has a word twice"),
-        ({"a": 1, "b": 1}, "share an id"),
+        ({"aa": 1, "b": 1}, "share an id"),
+        ({"a": 1, "b c": 2}, "words with spaces"),
         ({"ΛΟΓΟΣ".lower(): 1}, "a letter that Python lower-cases otherwise"),
         ({"class_name": "Tokenizer", "config": {"word_index": "[]"}}, "has no word_index"),
         ({"class_name": "Tokenizer", "config": {"word_index": '{"a": 9999}'}}, "has no row for"),

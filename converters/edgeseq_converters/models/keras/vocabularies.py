@@ -146,7 +146,7 @@ def _from_table(value: dict[str, Any], content: bytes, rows: int, path: Path) ->
         layer = KerasLayer(str(path), VECTORIZATION, VECTORIZATION, value)
         return vectorization_input(layer, rows)
     if value and all(type(token_id) is int for token_id in value.values()):
-        vocabulary = _word_index(value, rows)
+        vocabulary = _word_index(value, rows, path)
         return TextInput(tokenizer_json=vocabulary.tokenizer_json(rows=rows, where=path))
     raise _unknown(path, f"a table with {', '.join(list(value)[:5])}"[:160])
 
@@ -198,12 +198,29 @@ def _known_words(
     }
 
 
-def _word_index(index: Mapping[str, int], rows: int) -> WordVocabulary:
-    """With the settings that Keras' Tokenizer has by default, and as many words as the table has
-    rows: it is written with all words, however few the model was trained on."""
+def _word_index(index: Mapping[str, int], rows: int, path: Path) -> WordVocabulary:
+    """With the settings that Keras' Tokenizer has by default, unless the words contradict them,
+    and as many words as the table has rows: it is written with all words, however few the model
+    was trained on."""
     unknown = next((word for word in index if _UNKNOWN_WORD.fullmatch(word)), None)
+    words = [word for word in index if word and word != unknown]
+    by_character = all(len(word) == 1 for word in words)
+    characters = set().union(*words)
+    if " " in characters and not by_character:
+        raise CheckpointError(
+            "has words with spaces, at which Keras divides words",
+            where=path,
+            found=repr(next(word for word in words if " " in word))[:60],
+            fix="write tokenizer.to_json(), which has the settings too",
+        )
+    is_lower = all(word == word.lower() for word in words)
+    separators = "".join(char for char in _FILTERS if char not in characters)
     return WordVocabulary(
-        ids=_known_words(index, rows, unknown), unknown=unknown, lower="python", separators=_FILTERS
+        ids=_known_words(index, rows, unknown),
+        unknown=unknown,
+        lower="python" if is_lower else None,
+        separators="" if by_character else separators,
+        by_character=by_character,
     )
 
 
