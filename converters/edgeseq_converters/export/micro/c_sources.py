@@ -8,19 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeseq.formats.export_folder import ExportExample
+from edgeseq.formats.padding import Padding
 from edgeseq.formats.storage import write_text
 from edgeseq_converters.export.micro.c_text import array, c_float, c_string
 from edgeseq_converters.export.micro.one_token_graph import OneTokenModel
 from edgeseq_converters.export.micro.vocabulary_table import VocabularyTable
 
 SOURCE_DIR = Path(__file__).parent / "src"
-CLASSIFIER = ("classifier.h", "classifier.cc", "example_main.cc")
+CLASSIFIER = ("classifier.h", "classifier.cc", "token_input.h", "example_main.cc")
 TOKENIZER = ("tokenizer.h", "tokenizer.c", "tokenize_texts.c")
 UNMEASURED_ARENA_BYTES = 64 << 10
 """What the C array of an arena gets that was not measured."""
 ARENA_STEP_BYTES = 1024
 """The arena is rounded up to a multiple: a little room for another release of the runtime."""
 _METHODS = {"UNIDIRECTIONAL_SEQUENCE_LSTM": "AddUnidirectionalSequenceLSTM"}
+_PADDING = {"none": "kNone", "pre": "kPre", "post": "kPost"}
 _NOTE = "// Written by edgeseq export."
 
 
@@ -31,6 +33,8 @@ class MicroSources:
     model: OneTokenModel
     labels: tuple[str, ...]
     num_token_ids: int
+    max_tokens: int
+    padding: Padding
     arena_bytes: int | None
     vocabulary: VocabularyTable | None
     examples: Sequence[ExportExample]
@@ -92,6 +96,7 @@ class MicroSources:
         return _header(
             "MODEL_SETTINGS",
             "#include <cstddef>",
+            "#include <cstdint>",
             "",
             f"#define HAS_TOKENIZER {int(self.vocabulary is not None)}",
             "",
@@ -99,6 +104,15 @@ class MicroSources:
             f"constexpr size_t kTensorArenaBytes = {self.reserved_arena_bytes};",
             f"constexpr int kNumResourceVariables = {self.model.num_resource_variables};",
             f"constexpr int kNumTokenIds = {self.num_token_ids};",
+            "",
+            "// Where a text is filled up to kMaxTokens with kPadId, and which end of a longer one",
+            "// is cut, as the model was trained.",
+            "enum class Padding { kNone, kPre, kPost };",
+            f"constexpr Padding kPadding = Padding::{_PADDING[self.padding.side]};",
+            f"constexpr size_t kMaxTokens = {self.max_tokens};",
+            f"constexpr int32_t kPadId = {self.padding.pad_id};",
+            f"constexpr bool kCutsBeginning = {str(self.padding.truncation == 'pre').lower()};",
+            "",
             f"constexpr int kNumLabels = {len(self.labels)};",
             "constexpr const char* kLabels[] = {",
             *(f"    {c_string(label)}," for label in self.labels),

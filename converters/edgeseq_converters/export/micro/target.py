@@ -58,6 +58,8 @@ class MicroTarget:
             model=model,
             labels=bundle.labels,
             num_token_ids=bundle.manifest.vocabulary_size,
+            max_tokens=bundle.manifest.max_tokens,
+            padding=bundle.manifest.padding,
             arena_bytes=None if run is None else run.arena_bytes,
             vocabulary=vocabulary,
             examples=golden.examples,
@@ -115,12 +117,6 @@ def check_bundle(bundle: BundleFiles) -> None:
             f"lowering {manifest.lowering}: only the fused LSTM operator keeps its state between "
             "two tokens"
         )
-    elif manifest.padding != TEXT_ALONE:
-        reason = (
-            f"padding {manifest.padding.describe(manifest.max_tokens)}: the exported tokenizer "
-            "gives the text alone, token by token"
-        )
-        fix = "export it as a C library (--for native)"
     if reason:
         raise RefusedError(
             "a microcontroller cannot run this bundle", where=bundle.path, found=reason, fix=fix
@@ -167,6 +163,8 @@ def _agreement_note(
 def find_vocabulary(bundle: BundleFiles) -> tuple[VocabularyTable | None, str]:
     """The bundle's tokenizer as a table, or None and why it cannot be one."""
     tokenizer_json = bundle.tokenizer_path.read_text(encoding="utf-8")
+    if bundle.manifest.padding != TEXT_ALONE:
+        return None, "it would cut texts before Classify pads them"
     try:
         return vocabulary_table(tokenizer_json, bundle.manifest.max_tokens), ""
     except UnsupportedTokenizerError as unsupported:

@@ -7,6 +7,7 @@
 #include "tensorflow/lite/micro/micro_log.h"
 #include "tensorflow/lite/micro/micro_resource_variable.h"
 #include "tensorflow/lite/schema/schema_generated.h"
+#include "token_input.h"
 
 namespace {
 alignas(16) uint8_t arena[kTensorArenaBytes];
@@ -38,11 +39,13 @@ size_t ClassifierArenaBytes() {
 }
 
 const float* Classify(const int32_t* ids, size_t count) {
-  if (interpreter == nullptr || count == 0) return nullptr;
+  const size_t num_inputs = NumInputs(count);
+  if (interpreter == nullptr || num_inputs == 0) return nullptr;
   if (interpreter->Reset() != kTfLiteOk) return nullptr;
-  for (size_t index = 0; index < count; index++) {
-    if (ids[index] < 0 || ids[index] >= kNumTokenIds) return nullptr;
-    interpreter->input(0)->data.i32[0] = ids[index];
+  for (size_t position = 0; position < num_inputs; position++) {
+    const int32_t id = InputAt(ids, count, position);
+    if (id < 0 || id >= kNumTokenIds) return nullptr;
+    interpreter->input(0)->data.i32[0] = id;
     if (interpreter->Invoke() != kTfLiteOk) return nullptr;
   }
   return interpreter->output(0)->data.f;
