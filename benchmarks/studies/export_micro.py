@@ -32,7 +32,7 @@ RECIPES = {"float": ("float32", "loop"), "micro": ("static_wi8_ai8", "fused")}
 
 def token_ids(bundle: BundleFiles) -> list[list[int]]:
     """The ids of the bundle's test texts."""
-    tokenizer = TextTokenizer.from_file(str(bundle.tokenizer_path), bundle.manifest.max_tokens)
+    tokenizer = TextTokenizer.of_bundle(bundle)
     return [tokenizer.token_ids(example.text) for example in bundle.read_examples()]
 
 

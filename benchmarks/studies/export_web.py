@@ -58,7 +58,7 @@ def figures(path: Path) -> dict[str, object]:
         model_bytes = (export.path / "model.tflite").stat().st_size
         folder_bytes = sum(entry.size_bytes for entry in export.manifest.files.values())
     bundle = read_bundle(path)
-    tokenizer = TextTokenizer.from_file(str(bundle.tokenizer_path), bundle.manifest.max_tokens)
+    tokenizer = TextTokenizer.of_bundle(bundle)
     model = TfliteModel(bundle.model_path)
     other_tokens, other_classes, worst, correct = 0, 0, 0.0, 0
     for example, answer in zip(bundle.read_examples(), upload.answers, strict=True):

@@ -147,7 +147,7 @@ def measure(path: Path, folder: Path) -> dict[str, list[CacheSample]]:
     """Every way in turn, `TURNS` times, after one run that makes the cache file."""
     bundle = read_bundle(path)
     signature = bundle.manifest.signature
-    encoder = TextTokenizer.from_file(str(bundle.tokenizer_path), bundle.manifest.max_tokens)
+    encoder = TextTokenizer.of_bundle(bundle)
     texts = [tuple(encoder.token_ids(example.text)) for example in bundle.read_examples()[:TEXTS]]
     cache = folder / f"{bundle.manifest.name}.cache"
     base = CacheTask(
