@@ -20,6 +20,7 @@ from edgeseq.tasks.registry import task_of
 from edgeseq.tasks.scoring import metric_of
 from edgeseq_converters.convert.verify.samples import N_COMPARED, TextInputs, spread
 from edgeseq_converters.models.arrays import vocabulary_size
+from edgeseq_converters.models.from_trained import network_of
 from edgeseq_converters.models.network import TextInput
 from edgeseq_converters.models.reference import reference_logits
 
@@ -89,8 +90,11 @@ def choose_padding(
     _check_length(model, text_input, max_tokens, side)
     if side is None and text_input.length is None:
         side = "none"
+    shortest = network_of(model).required_tokens
+    _check_windows(model, shortest, is_padded=side != "none")
     if side is None or side == "auto":
-        scores = _scores(model, options, dataset)
+        sides = _SIDES if shortest == 1 else _SIDES[:2]
+        scores = _scores(model, sides, options, dataset)
         if side is None:
             raise _refusal(model, text_input, scores)
         rank = metric_of(dataset.task).rank
@@ -159,11 +163,27 @@ def _check_length(
         )
 
 
+def _check_windows(model: TrainedModel, shortest: int, *, is_padded: bool) -> None:
+    """That every text fills the windows of the network's convolutions and pooling."""
+    if shortest <= (model.manifest.max_tokens if is_padded else 1):
+        return
+    raise CheckpointError(
+        "has no answer to a text that is shorter than the windows of its convolutions and pooling",
+        where=model.manifest.name,
+        found=f"texts of {model.manifest.max_tokens} tokens" if is_padded else "texts of 1 token",
+        expected=f"at least {shortest} tokens",
+        fix="name how it was trained to pad: --padding pre or post with --max-tokens",
+    )
+
+
 def _scores(
-    model: TrainedModel, options: PaddingOptions, dataset: AnyDataset
+    model: TrainedModel,
+    sides: Sequence[PaddingSide],
+    options: PaddingOptions,
+    dataset: AnyDataset,
 ) -> dict[Padding, float]:
     """The float model's score on development texts with each padding that can make a difference,
-    in the order of preference.
+    of `sides`, in the order of preference.
 
     Raises `DataError` without development texts.
     """
@@ -178,7 +198,7 @@ def _scores(
         truncations = truncations[:1]
     choices = [
         Padding(side, options.pad_id or 0, truncation)
-        for side in _SIDES
+        for side in sides
         for truncation in truncations
     ]
     return {padding: _score(model, padding, examples, dataset) for padding in choices}
