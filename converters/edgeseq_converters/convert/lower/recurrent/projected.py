@@ -26,8 +26,7 @@ def bottom_of(network: Network) -> Recurrent:
             fix="choose --lowering loop",
         )
     first = network.layers[0]
-    others = any(network.input.name in names for names in network.fed_by.values())
-    if isinstance(first, Recurrent) and not others:
+    if isinstance(first, Recurrent):
         return first
     raise ConversionError(
         "the lowering projected multiplies the table by a recurrent layer's kernel",
