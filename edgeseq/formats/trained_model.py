@@ -70,13 +70,32 @@ class NetworkLayer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `options` by kind: `recurrent` cell (lstm, gru, rnn), directions, merge, sequences, and where
     they are not sigmoid and tanh gate_function and function; `dense` and `activation` function;
-    `pool` how; `attention` function. Its arrays are `{place in the network}.{array}`,
+    `pool` and `join` how; `attention` function; `layer_norm` epsilon; `convolution`
+    stride, dilation, border, function; `window_pool` how, size, stride, border;
+    `pairwise_attention` how, scale; `columns` begin, end; `flatten` tokens. A layer that is not fed
+    by the one before it has `inputs`: the places of those that feed it, separated by commas, -1 for
+    the embedding.
+    Its arrays are `{place in the network}.{array}`,
     for `recurrent` `{place}.{forward or backward}.{array}`. The kernel of
     a `dense` layer that is `tied` is the transposed embedding table.
     """
 
     name: str
-    kind: Literal["recurrent", "dense", "scale", "pool", "attention", "activation"]
+    kind: Literal[
+        "recurrent",
+        "dense",
+        "scale",
+        "pool",
+        "attention",
+        "activation",
+        "layer_norm",
+        "convolution",
+        "window_pool",
+        "join",
+        "pairwise_attention",
+        "columns",
+        "flatten",
+    ]
     options: dict[str, str] = {}
 
 

@@ -72,7 +72,16 @@ def test_a_bench_measures_the_same_times(
     tiny_run: TinyRun, tmp_path: Path, scratch: Path, jumping: dict[str, str]
 ) -> None:
     out = tmp_path / "result.json"
-    arguments = ["bench", tiny_run.bundle, "--quick", "--memory", "1GB", "--out", out]
+    arguments = [
+        "bench",
+        tiny_run.bundle,
+        "--quick",
+        "--no-working-memory",
+        "--memory",
+        "1GB",
+        "--out",
+        out,
+    ]
     done = Command(arguments, scratch, jumping).run()
     assert done.returncode == 0, done.stderr
     [run, *_] = read_result(out).runs

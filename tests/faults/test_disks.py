@@ -136,7 +136,7 @@ def _commands(tiny_run: TinyRun, out: Path) -> list[list[str | Path]]:
     return [
         ["report", result, "--out", out / "report"],
         ["convert", tiny_run.model, *tiny_run.data_options, "--out", out / "bundle"],
-        ["bench", tiny_run.bundle, "--quick", "--out", out / "result.json"],
+        ["bench", tiny_run.bundle, "--quick", "--no-working-memory", "--out", out / "result.json"],
         ["run", tiny_run.suite, "--out", out / "suite"],
     ]
 

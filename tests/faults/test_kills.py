@@ -114,9 +114,8 @@ def test_report(tiny_run: TinyRun, tmp_path: Path, scratch: Path) -> None:
 def test_bench(tiny_run: TinyRun, tmp_path: Path, scratch: Path) -> None:
     out = tmp_path / "out" / "result.json"
     out.parent.mkdir()
-    command = Command(
-        ["bench", tiny_run.bundle, "--quick", "--memory", "1GB", "--out", out], scratch
-    )
+    settings = ("--quick", "--no-working-memory", "--memory", "1GB")
+    command = Command(["bench", tiny_run.bundle, *settings, "--out", out], scratch)
     seconds = _seconds(command)
     expected = [run.predictions for run in read_result(out).runs]
 

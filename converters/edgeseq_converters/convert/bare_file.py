@@ -26,7 +26,13 @@ from edgeseq_converters.convert.verify.older_runtime import check_older_runtime
 from edgeseq_converters.convert.verify.structure import file_signature
 from edgeseq_converters.models import reference_recurrent
 from edgeseq_converters.models.arrays import FloatArray, ModelInput, vocabulary_size
-from edgeseq_converters.models.network import Activation, Dense, FloatInput, Network
+from edgeseq_converters.models.network import (
+    Activation,
+    Convolution,
+    Dense,
+    FloatInput,
+    Network,
+)
 from edgeseq_converters.models.reference import reference_answers
 
 RANDOM_LENGTHS = (1, 2, 5, 8, 13, 21, 32, 64)
@@ -78,7 +84,7 @@ def convert_to_file(
     calibration, texts = _inputs(imported, plan, options.token_ids)
     reference = _reference(imported, texts)
     output, length = _output_name(imported), plan.target.steps
-    shape = (1, *((length or -1,) if reference[0].ndim == 2 else ()), reference[0].shape[-1])
+    shape = _output_shape(imported, reference[0], length)
     lowered = lower_model(
         model,
         plan,
@@ -159,8 +165,21 @@ def _output_name(imported: ImportedModel) -> str:
         bert = imported.model.manifest.bert
         return "logits" if bert is None else encoder.output_name(bert.head)
     last = imported.model.layers[-1]
-    function = last.function if isinstance(last, Dense | Activation) else "linear"
+    function = last.function if isinstance(last, Dense | Activation | Convolution) else "linear"
     return "probabilities" if function in ("softmax", "sigmoid") else "logits"
+
+
+def _output_shape(
+    imported: ImportedModel, answer: FloatArray, length: int | None
+) -> tuple[int, ...]:
+    """The shape of the output beside the float model's `answer` to a text; `length`: of a
+    fixed-length file."""
+    if answer.ndim == 1:
+        return (1, answer.shape[0])
+    model = imported.model
+    if length is not None and isinstance(model, Network):
+        length = model.output_rows(length)
+    return (1, length or -1, answer.shape[1])
 
 
 def _features(imported: ImportedModel) -> int | None:
@@ -184,7 +203,9 @@ def _inputs(
     if isinstance(entry, FloatInput):
         steps = plan.target.steps
         given = [] if path is None else read_sequences(path, entry, steps)
-        lengths = RANDOM_LENGTHS if steps is None else (steps,)
+        for number, sequence in enumerate(given):
+            _check_length(imported, len(sequence), f"{path}: sequence {number}")
+        lengths = _random_lengths(imported, steps) if steps is None else (steps,)
         return given, given or random_sequences(entry, lengths)
     calibration = () if path is None else _read_token_ids(path, imported)
     texts = calibration or _random_ids(imported, plan)
@@ -198,9 +219,18 @@ def _random_ids(imported: ImportedModel, plan: ConversionPlan) -> list[list[int]
     if isinstance(model, Network):
         lowest = int(model.embedding.mask_zero and vocabulary > 1)
     longest = plan.target.steps or _max_tokens(imported) or RANDOM_LENGTHS[-1]
-    lengths = [length for length in RANDOM_LENGTHS if length <= longest]
+    lengths = _random_lengths(imported, longest)
     rng = np.random.default_rng(0)
     return [rng.integers(lowest, vocabulary, n).tolist() for n in lengths for _ in range(4)]
+
+
+def _random_lengths(imported: ImportedModel, longest: int | None) -> tuple[int, ...]:
+    """Lengths of random inputs that the model has an answer to."""
+    model, shortest = imported.model, _min_tokens(imported)
+    if isinstance(model, Network) and model.only_tokens is not None:
+        return (model.only_tokens,)
+    lengths = [n for n in RANDOM_LENGTHS if shortest <= n <= (longest or n)]
+    return tuple(lengths or [shortest])
 
 
 def _vocabulary(imported: ImportedModel) -> int:
@@ -208,9 +238,32 @@ def _vocabulary(imported: ImportedModel) -> int:
     return model.embedding.vocabulary_size if isinstance(model, Network) else vocabulary_size(model)
 
 
+def _min_tokens(imported: ImportedModel) -> int:
+    """Tokens of the shortest text that the model has an answer to."""
+    model = imported.model
+    return model.required_tokens if isinstance(model, Network) else 1
+
+
 def _max_tokens(imported: ImportedModel) -> int | None:
     model = imported.model
-    return None if isinstance(model, Network) else model.manifest.max_tokens
+    return model.only_tokens if isinstance(model, Network) else model.manifest.max_tokens
+
+
+def _check_length(imported: ImportedModel, count: int, where: str) -> None:
+    """Raises `DataError` about `where` for an input of a length that the model does not take."""
+    longest, shortest = _max_tokens(imported), _min_tokens(imported)
+    if longest is not None and count > longest:
+        raise DataError(
+            "is longer than the model takes", where=where, found=count, expected=longest
+        )
+    if count < shortest:
+        raise DataError(
+            "is shorter than the model takes: the windows of its convolutions and pooling, or a "
+            "layer that flattens, need more",
+            where=where,
+            found=count,
+            expected=f"at least {shortest}",
+        )
 
 
 def _read_token_ids(path: Path, imported: ImportedModel) -> list[list[int]]:
@@ -219,7 +272,7 @@ def _read_token_ids(path: Path, imported: ImportedModel) -> list[list[int]]:
     Raises `DataError` naming the line: an id beyond the embedding table, or a text longer than the
     model takes.
     """
-    size, longest = _vocabulary(imported), _max_tokens(imported)
+    size = _vocabulary(imported)
     texts = []
     for number, line in enumerate(read_bytes(path, error=DataError).splitlines(), start=1):
         if not line.strip():
@@ -238,10 +291,7 @@ def _read_token_ids(path: Path, imported: ImportedModel) -> list[list[int]]:
                 found=f"{min(ids)} to {max(ids)}" if ids else "no id",
                 expected=f"0 to {size - 1}",
             )
-        if longest is not None and len(ids) > longest:
-            raise DataError(
-                "is longer than the model takes", where=where, found=len(ids), expected=longest
-            )
+        _check_length(imported, len(ids), where)
         texts.append(ids)
     if not texts:
         raise DataError("holds no token ids", where=path, expected="one JSON list per line")

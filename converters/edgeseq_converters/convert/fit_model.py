@@ -191,6 +191,8 @@ def with_logits(network: Network) -> Network:
     _check_per_text(network)
     *layers, last = network.layers
     if isinstance(last, Activation) and last.function == "softmax":
+        if last.name in network.fed_by:
+            return replace(network, layers=(*layers, replace(last, function="linear")))
         return replace(network, layers=tuple(layers))
     if isinstance(last, Dense) and last.function == "softmax":
         last = replace(last, function="linear")

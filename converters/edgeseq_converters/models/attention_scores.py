@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from edgeseq_converters.models.network import AttentionPool, Dense, Layer, Recurrent, Scale
+from edgeseq_converters.models.network import Activation, AttentionPool, Dense, Layer
 
 
 def split_scorers(layers: Sequence[Layer]) -> tuple[tuple[Layer, ...], tuple[Layer, ...]] | None:
@@ -16,7 +16,7 @@ def split_scorers(layers: Sequence[Layer]) -> tuple[tuple[Layer, ...], tuple[Lay
     None where the last layer does not give one score.
     """
     start = len(layers)
-    while start and not isinstance(layers[start - 1], Recurrent | Scale):
+    while start and isinstance(layers[start - 1], Dense | Activation):
         start -= 1
     states, scorers = tuple(layers[:start]), tuple(layers[start:])
     last = scorers[-1] if scorers else None

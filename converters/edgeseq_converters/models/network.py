@@ -1,22 +1,25 @@
 """A recurrent network as data: what every source is read into and every lowering starts from.
 
-An embedding or an input of numbers, then layers in order. What flows between them is a sequence
-[n, features] until a layer turns it into a vector [features]; n is the real length of the text.
-Nothing of a framework is in it: arrays are float32, gates are in Keras' order (LSTM i, f, c, o; GRU
-z, r, h; a simple RNN has one), linear weights are [in, out], and everything that acts only while
-training (dropout, noise) is gone.
+An embedding or an input of numbers, then layers in order, each fed by the one before it or by those
+that the network names. What flows between them is a sequence [n, features] until a layer turns it
+into a vector [features]; n is the real length of the text, or what windows make of it. Nothing of
+a framework is in it: arrays are float32, gates are in Keras' order (LSTM i, f, c, o; GRU z, r, h; a
+simple RNN has one), linear weights are [in, out], and everything that acts only while training
+(dropout, noise) is gone.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from edgeseq.errors import CheckpointError
 from edgeseq.formats.padding import Padding
 from edgeseq_converters.models.arrays import FloatArray
+from edgeseq_converters.models.windows import Border, Rows, RowWindow, count_rows, required_tokens
 
 Kind = Literal["lstm", "gru", "rnn"]
 Merge = Literal["concat", "sum", "mul", "ave"]
@@ -26,6 +29,10 @@ ElementFunction = Literal[
 """Of one element x. The hard sigmoids are straight lines cut off at 0 and 1: x/5 + 1/2 (Keras
 before 3), x/6 + 1/2 (Keras 3, PyTorch). Softsign is x / (1 + |x|)."""
 Function = Literal[ElementFunction, "softmax"]
+Pooling = Literal["max", "mean", "sum", "last"]
+WindowPooling = Literal["max", "mean"]
+Joining = Literal["concat", "add", "subtract", "multiply", "average", "maximum", "minimum"]
+Scoring = Literal["dot", "additive"]
 GATES: dict[Kind, int] = {"lstm": 4, "gru": 3, "rnn": 1}
 NAMES: dict[Kind, str] = {"lstm": "LSTM", "gru": "GRU", "rnn": "simple RNN"}
 HARD_SIGMOID_SLOPES: dict[ElementFunction, float] = {
@@ -166,11 +173,23 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class Pool:
-    """A sequence to a vector: the largest or mean value of each feature, or the last token's."""
+class LayerNorm:
+    """(x − mean)/√(variance + epsilon) · scale + offset over the features of each row (Ba et al.
+    2016); scale and offset [features]."""
 
     name: str
-    how: Literal["max", "mean", "last"]
+    scale: FloatArray
+    offset: FloatArray
+    epsilon: float
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A sequence to a vector: the largest value of each feature, their mean or sum, or the last
+    token's."""
+
+    name: str
+    how: Pooling
 
 
 @dataclass(frozen=True)
@@ -210,7 +229,109 @@ class Activation:
     function: Function
 
 
-Layer = Recurrent | Dense | Scale | Pool | AttentionPool | MarkedPool | Activation
+@dataclass(frozen=True)
+class Convolution:
+    """y_t = f(Σ_i x_{t·stride + i·dilation − before}·kernel_i + bias), by window.
+
+    kernel [size, in, out], bias [out]; f is `function`.
+    """
+
+    name: str
+    kernel: FloatArray
+    bias: FloatArray
+    stride: int = 1
+    dilation: int = 1
+    border: Border = "valid"
+    function: Function = "linear"
+
+    @property
+    def window(self) -> RowWindow:
+        return RowWindow(int(self.kernel.shape[0]), self.stride, self.dilation, self.border)
+
+
+@dataclass(frozen=True)
+class WindowPool:
+    """The largest or the mean value of each feature by window; what lies beyond the ends of the
+    text is left out."""
+
+    name: str
+    how: WindowPooling
+    size: int
+    stride: int
+    border: Border = "valid"
+
+    @property
+    def window(self) -> RowWindow:
+        return RowWindow(self.size, self.stride, 1, self.border)
+
+
+@dataclass(frozen=True)
+class Join:
+    """Several inputs as one: their features side by side, or their values by element, where one of
+    a single feature goes with all features of the others. All are sequences of the same rows, or
+    all are vectors."""
+
+    name: str
+    how: Joining
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Inputs query q, value v and, if there is a third, key k (else v), sequences: row i is
+    Σ_j a_ij·v_j with a_i = softmax over j of the scores.
+
+    `dot`: scale·Σ_f q_if·k_jf (Luong et al. 2015); `additive`: Σ_f weights_f·tanh(scale·(q_if +
+    k_jf)) (Bahdanau et al. 2015 as Keras has it), with weights [features].
+    """
+
+    name: str
+    how: Scoring
+    weights: FloatArray | None = None
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Flatten:
+    """The rows of a sequence one behind the other, as one vector: it ties the network to texts of
+    `tokens` tokens."""
+
+    name: str
+    tokens: int
+
+
+@dataclass(frozen=True)
+class FeatureSlice:
+    """Some of the features: those from `begin` up to `end`."""
+
+    name: str
+    begin: int
+    end: int
+
+
+Layer = (
+    Recurrent
+    | Dense
+    | Scale
+    | LayerNorm
+    | Pool
+    | AttentionPool
+    | MarkedPool
+    | Activation
+    | Convolution
+    | WindowPool
+    | Join
+    | Attention
+    | FeatureSlice
+    | Flatten
+)
+
+
+@dataclass(frozen=True)
+class LayerShape:
+    """What a layer gives: `rows` of a sequence as `windows.Rows`, None of a vector."""
+
+    features: int
+    rows: Rows | None = ()
 
 
 @dataclass(frozen=True)
@@ -230,28 +351,56 @@ class TextInput:
 class Network:
     """An input and layers, checked to fit each other when made.
 
+    A layer is fed by the one before it (the first by the embedding), or by those whose names
+    `inputs` gives for its own, which come before it; the last layer's output is the network's.
+
     Raises `CheckpointError` naming the layer whose arrays do not fit or hold NaN or infinity, a
-    layer that needs a sequence and gets a vector, and a network without a recurrent layer.
+    layer that needs a sequence and gets a vector, and a network without layers.
     """
 
     name: str
     input: Embedding | FloatInput
     layers: tuple[Layer, ...]
     text_input: TextInput = TextInput()
+    fed_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not self.layers:
+            raise CheckpointError("has no layers behind its embedding", where=self.name)
         self.shapes()
-        if not any(isinstance(layer, Recurrent) for layer in self.layers):
-            raise CheckpointError("has no recurrent layer", where=self.name)
+        lengths = {layer.tokens for layer in self.layers if isinstance(layer, Flatten)}
+        if len(lengths) > 1 or min(lengths, default=1) < 1:
+            raise CheckpointError("is tied to two lengths, or to none", where=self.name)
 
-    def shapes(self) -> tuple[tuple[int, bool], ...]:
-        """(features, is a sequence) after the input and after each layer."""
+    def sources(self, layer: Layer) -> tuple[str, ...]:
+        """The names of the layers, or of the input, that feed a layer."""
+        names = self.fed_by.get(layer.name)
+        if names is not None:
+            return names
+        position = next(i for i, other in enumerate(self.layers) if other is layer)
+        return (self.layers[position - 1].name if position else self.input.name,)
+
+    def shapes(self) -> tuple[LayerShape, ...]:
+        """What the input and each layer give."""
         if isinstance(self.input, Embedding):
-            _finite(self, self.input.name, self.input.table)
-        flow = [(self.input.size, True)]
+            _finite(self.name, self.input.name, self.input.table)
+        flows = [LayerShape(self.input.size)]
+        named = {self.input.name: flows[0]}
         for layer in self.layers:
-            flow.append(_after(self, layer, *flow[-1]))
-        return tuple(flow)
+            fed = self.fed_by.get(layer.name)
+            missing = [name for name in fed or () if name not in named]
+            if missing:
+                raise CheckpointError(
+                    f"layer {layer.name} is fed by a layer that does not come before it",
+                    where=self.name,
+                    found=missing[0],
+                )
+            inputs = [flows[-1]] if fed is None else [named[name] for name in fed]
+            flows.append(shape_after(self.name, layer, inputs))
+            if self.fed_by and layer.name in named:
+                raise CheckpointError(f"has two layers called {layer.name}", where=self.name)
+            named[layer.name] = flows[-1]
+        return tuple(flows)
 
     @property
     def embedding(self) -> Embedding:
@@ -260,15 +409,35 @@ class Network:
             return self.input
         raise CheckpointError("takes numbers, not token ids", where=self.name)
 
+    def shape_of(self, layer: Layer) -> LayerShape:
+        """What one of the network's layers gives."""
+        pairs = zip(self.layers, self.shapes()[1:], strict=True)
+        return next(shape for other, shape in pairs if other is layer)
+
     @property
     def outputs(self) -> int:
         """Features of the last layer: classes, or tags, or words."""
-        return self.shapes()[-1][0]
+        return self.shapes()[-1].features
 
     @property
     def per_token(self) -> bool:
-        """Whether the network answers for each token."""
-        return self.shapes()[-1][1]
+        """Whether the network answers for each token, or for each window of tokens."""
+        return self.shapes()[-1].rows is not None
+
+    def output_rows(self, tokens: int) -> int:
+        """Rows of the answer to a text of `tokens`; for `per_token` alone."""
+        return count_rows(self.shapes()[-1].rows or (), tokens)
+
+    @property
+    def required_tokens(self) -> int:
+        """Tokens of the shortest text that has a row at each layer."""
+        shortest = max(required_tokens(shape.rows or ()) for shape in self.shapes())
+        return max(shortest, self.only_tokens or 1)
+
+    @property
+    def only_tokens(self) -> int | None:
+        """The one number of tokens that the network takes, None where it takes any."""
+        return next((layer.tokens for layer in self.layers if isinstance(layer, Flatten)), None)
 
     @property
     def bidirectional(self) -> bool:
@@ -298,72 +467,175 @@ def tied_decoder(network: Network) -> str | None:
     return None
 
 
-def _after(network: Network, layer: Layer, features: int, sequence: bool) -> tuple[int, bool]:
-    def fits(array: FloatArray, *shape: int) -> None:
-        if array.shape != shape:
-            raise CheckpointError(
-                f"layer {layer.name} has an array whose shape does not fit its inputs",
-                where=network.name,
-                found=list(array.shape),
-                expected=list(shape),
-            )
-        _finite(network, layer.name, array)
+def shape_after(where: str, layer: Layer, inputs: Sequence[LayerShape]) -> LayerShape:
+    """What `layer` makes of its inputs.
 
-    if isinstance(layer, Recurrent | Pool | AttentionPool | MarkedPool) and not sequence:
+    Raises `CheckpointError` about `where` naming the layer when it does not fit them.
+    """
+    _check_choices(where, layer)
+    joins = isinstance(layer, Join | Attention)
+    if joins != (len(inputs) > 1):
+        raise CheckpointError(f"layer {layer.name} does not take {len(inputs)} inputs", where=where)
+    if joins:
+        return _joined(where, layer, inputs)
+    first = inputs[0]
+    if first.rows is None and isinstance(layer, _OF_SEQUENCES):
         raise CheckpointError(
-            f"layer {layer.name} needs a sequence and gets one vector a text", where=network.name
+            f"layer {layer.name} needs a sequence and gets one vector a text", where=where
         )
-    _known(network, layer)
+    _check_arrays(where, layer, first.features)
+    features, rows = first.features, first.rows
     if isinstance(layer, Recurrent):
-        for cell in layer.cells:
-            hidden, gates = layer.forward.hidden_size, GATES[cell.kind] * cell.hidden_size
-            fits(cell.kernel, features, gates)
-            fits(cell.recurrent_kernel, hidden, gates)
-            fits(cell.bias, gates)
-            if cell.recurrent_bias is not None:
-                fits(cell.recurrent_bias, gates)
         if len({cell.form for cell in layer.cells}) > 1:
             raise CheckpointError(
                 f"layer {layer.name} has two directions that differ in more than their weights",
-                where=network.name,
+                where=where,
                 found=" and ".join(str(cell.form) for cell in layer.cells),
                 expected="cells of one kind, with the same functions",
             )
-        return layer.features, layer.sequences
-    if isinstance(layer, Dense):
-        fits(layer.kernel, features, layer.bias.size)
-        fits(layer.bias, layer.kernel.shape[1])
-        return layer.bias.size, sequence
-    if isinstance(layer, Scale):
-        fits(layer.factor, features)
-        fits(layer.offset, features)
-        return features, sequence
-    if isinstance(layer, AttentionPool):
-        fits(layer.kernel, features, layer.query.size)
-        fits(layer.bias, layer.query.size)
-        fits(layer.query, layer.kernel.shape[1])
+        return LayerShape(layer.features, rows if layer.sequences else None)
+    if isinstance(layer, Convolution | WindowPool):
+        rows = layer.window.after(rows or ())
+    if isinstance(layer, Dense | Convolution):
+        features = int(layer.bias.size)
+    if isinstance(layer, Pool | AttentionPool | MarkedPool):
+        rows = None
     if isinstance(layer, MarkedPool):
         features = marked_features(features, len(layer.marks))
-    return features, sequence and isinstance(layer, Activation)
+    if isinstance(layer, FeatureSlice):
+        features = layer.end - layer.begin
+    if isinstance(layer, Flatten):
+        features, rows = features * max(count_rows(rows or (), layer.tokens), 0), None
+    return LayerShape(features, rows)
 
 
-def _known(network: Network, layer: Layer) -> None:
-    """Refuses a kind of cell or a function that there is none of."""
+_OF_SEQUENCES = (Recurrent, Pool, AttentionPool, MarkedPool, Convolution, WindowPool, Flatten)
+
+
+_HOWS: dict[type[Any], tuple[str, ...]] = {
+    Pool: get_args(Pooling),
+    WindowPool: get_args(WindowPooling),
+    Join: get_args(Joining),
+    Attention: get_args(Scoring),
+}
+
+
+def _joined(where: str, layer: Layer, inputs: Sequence[LayerShape]) -> LayerShape:
+    """The shape of several inputs as one."""
+    first = inputs[0]
+
+    def refuse(what: str) -> CheckpointError:
+        return CheckpointError(f"layer {layer.name} {what}", where=where)
+
+    if isinstance(layer, Attention):
+        if len(inputs) > 3 or any(shape.rows is None for shape in inputs):
+            raise refuse("needs two or three sequences: query, value and key")
+        key = inputs[-1]
+        if key.features != first.features or key.rows != inputs[1].rows:
+            raise refuse("has a query, a value and a key that do not fit each other")
+        _check_arrays(where, layer, first.features)
+        return LayerShape(inputs[1].features, first.rows)
+    if any(shape.rows != first.rows for shape in inputs):
+        raise refuse("joins sequences of different lengths, or a sequence with a vector")
+    if isinstance(layer, Join) and layer.how == "concat":
+        return LayerShape(sum(shape.features for shape in inputs), first.rows)
+    features = max(shape.features for shape in inputs)
+    if any(shape.features not in (1, features) for shape in inputs):
+        raise refuse("joins layers of different numbers of features")
+    return LayerShape(features, first.rows)
+
+
+def _check_arrays(where: str, layer: Layer, features: int) -> None:
+    """Raises `CheckpointError` for arrays that do not fit inputs of `features`."""
+    for array, *shape in _EXPECTED_SHAPES[type(layer)](layer, features):
+        if array.shape != tuple(shape):
+            raise CheckpointError(
+                f"layer {layer.name} has an array whose shape does not fit its inputs",
+                where=where,
+                found=list(array.shape),
+                expected=shape,
+            )
+        _finite(where, layer.name, array)
+    if isinstance(layer, FeatureSlice) and not 0 <= layer.begin < layer.end <= features:
+        raise CheckpointError(
+            f"layer {layer.name} takes features that its inputs do not have",
+            where=where,
+            found=f"{layer.begin} to {layer.end}",
+            expected=f"within 0 to {features}",
+        )
+
+
+def _recurrent_shapes(layer: Recurrent, features: int) -> list[tuple[Any, ...]]:
+    shapes: list[tuple[Any, ...]] = []
+    for cell in layer.cells:
+        hidden, gates = layer.forward.hidden_size, GATES[cell.kind] * cell.hidden_size
+        shapes += [
+            (cell.kernel, features, gates),
+            (cell.recurrent_kernel, hidden, gates),
+            (cell.bias, gates),
+        ]
+        if cell.recurrent_bias is not None:
+            shapes.append((cell.recurrent_bias, gates))
+    return shapes
+
+
+def _no_arrays(_layer: Layer, _features: int) -> list[tuple[Any, ...]]:
+    return []
+
+
+_EXPECTED_SHAPES: dict[type[Any], Callable[[Any, int], list[tuple[Any, ...]]]] = {
+    Recurrent: _recurrent_shapes,
+    Dense: lambda layer, features: [
+        (layer.kernel, features, layer.bias.size),
+        (layer.bias, layer.kernel.shape[1]),
+    ],
+    Scale: lambda layer, features: [(layer.factor, features), (layer.offset, features)],
+    LayerNorm: lambda layer, features: [(layer.scale, features), (layer.offset, features)],
+    Attention: lambda layer, features: [] if layer.weights is None else [(layer.weights, features)],
+    AttentionPool: lambda layer, features: [
+        (layer.kernel, features, layer.query.size),
+        (layer.bias, layer.query.size),
+        (layer.query, layer.kernel.shape[1]),
+    ],
+    Convolution: lambda layer, features: [
+        (layer.kernel, layer.window.size, features, layer.bias.size),
+        (layer.bias, layer.kernel.shape[2]),
+    ],
+    **dict.fromkeys(
+        (Pool, MarkedPool, Activation, WindowPool, Join, FeatureSlice, Flatten), _no_arrays
+    ),
+}
+"""The arrays of a layer, each followed by the shape that it must have for inputs of so many
+features."""
+
+
+def _check_choices(where: str, layer: Layer) -> None:
+    """Refuses a kind of cell, a function or another setting that there is none of."""
     elements = get_args(ElementFunction)
     choices: list[tuple[str, tuple[str, ...]]] = []
     if isinstance(layer, Recurrent):
         for cell in layer.cells:
             choices.append((cell.kind, tuple(GATES)))
             choices += [(cell.gate_function, elements), (cell.function, elements)]
-    elif isinstance(layer, Dense | Activation):
+    if isinstance(layer, Dense | Activation | Convolution):
         choices.append((layer.function, (*elements, "softmax")))
+    if isinstance(layer, Convolution | WindowPool):
+        choices.append((layer.border, get_args(Border)))
+    if isinstance(layer, Pool | WindowPool | Join | Attention):
+        choices.append((layer.how, _HOWS[type(layer)]))
     for found, known in choices:
         if found not in known:
             raise CheckpointError(
-                f"layer {layer.name} has an unknown function or kind of cell",
-                where=network.name,
+                f"layer {layer.name} has an unknown function, kind of cell or other setting",
+                where=where,
                 found=found,
                 expected=", ".join(known),
+            )
+    if isinstance(layer, Convolution | WindowPool):
+        window = layer.window
+        if min(window.size, window.stride, window.dilation) < 1:
+            raise CheckpointError(
+                f"layer {layer.name} has windows of no size, stride or dilation", where=where
             )
 
 
@@ -372,8 +644,6 @@ def marked_features(features: int, marks: int) -> int:
     return features * (2 * marks - 1)
 
 
-def _finite(network: Network, layer: str, array: FloatArray) -> None:
+def _finite(where: str, layer: str, array: FloatArray) -> None:
     if not np.isfinite(array).all():
-        raise CheckpointError(
-            f"layer {layer} holds a value that is not a number", where=network.name
-        )
+        raise CheckpointError(f"layer {layer} holds a value that is not a number", where=where)

@@ -5,6 +5,7 @@ It shares no code with the lowerings, so an error in one of them cannot hide in 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -15,17 +16,26 @@ from edgeseq_converters.models.arrays import FloatArray, ModelInput
 from edgeseq_converters.models.network import (
     HARD_SIGMOID_SLOPES,
     Activation,
+    Attention,
     AttentionPool,
     Cell,
+    Convolution,
     Dense,
     Embedding,
+    FeatureSlice,
+    Flatten,
     Function,
+    Join,
+    Layer,
+    LayerNorm,
     MarkedPool,
     Network,
     Pool,
     Recurrent,
     Scale,
+    WindowPool,
 )
+from edgeseq_converters.models.windows import RowWindow
 
 BATCH = 32
 Observe = Callable[[str, FloatArray], None]
@@ -43,7 +53,8 @@ def answers(
     Under `mask_zero` zeros at the end of a text, its first token apart, are padding and cut off
     first. `observe` is given every tensor that a quantized lowering needs to know of, by name:
     `{layer}/{direction}/gates`, `…/cell`, `…/hidden` (with the zero state before the text), a
-    GRU's `…/reset`; `{layer}/sums` before a dense layer's function; and `{layer}/output`, of the
+    GRU's `…/reset`; `{layer}/windows` [batch, rows, size·in] that a convolution multiplies;
+    `{layer}/sums` before a dense layer's or a convolution's function; `{layer}/output`, of the
     embedding as well, when nothing else of that layer follows; and `{input}/feature/{index}` of an
     input of numbers.
     """
@@ -87,26 +98,105 @@ def _run(
 ) -> FloatArray:
     """Ids [batch, n] (none of an input of numbers) and the layers' input [batch, n, features] →
     answers [batch, outputs] or [batch, n, outputs]."""
+    outputs: dict[str, FloatArray] = {network.input.name: values}
     observe(f"{network.input.name}/output", values)
     for layer in network.layers:
-        if isinstance(layer, Recurrent):
-            values = _recurrent(layer, values, observe)
-        elif isinstance(layer, Dense):
-            values = values @ layer.kernel + layer.bias
-            observe(f"{layer.name}/sums", values)
-            values = apply(layer.function, values)
-        elif isinstance(layer, Scale):
-            values = values * layer.factor + layer.offset
-        elif isinstance(layer, Pool):
-            values = _pool(layer, values)
-        elif isinstance(layer, AttentionPool):
-            values = _attend(layer, values)
-        elif isinstance(layer, MarkedPool):
-            values = marked(layer.marks, ids, values)
-        elif isinstance(layer, Activation):
-            values = apply(layer.function, values)
+        inputs = [outputs[name] for name in network.sources(layer)]
+        values = _output(layer, inputs, ids, observe)
         observe(f"{layer.name}/output", values)
+        outputs[layer.name] = values
     return values
+
+
+def _output(
+    layer: Layer, inputs: Sequence[FloatArray], ids: npt.NDArray[np.int64], observe: Observe
+) -> FloatArray:
+    """What one layer makes of its inputs [batch, n, features] or [batch, features]."""
+    values = inputs[0]
+    if isinstance(layer, Recurrent):
+        return _recurrent(layer, values, observe)
+    if isinstance(layer, Dense | Convolution):
+        return _linear(layer, values, observe)
+    if isinstance(layer, MarkedPool):
+        return marked(layer.marks, ids, values)
+    return _COMPUTE[type(layer)](layer, inputs)
+
+
+def _linear(layer: Dense | Convolution, values: FloatArray, observe: Observe) -> FloatArray:
+    kernel = layer.kernel
+    if isinstance(layer, Convolution):
+        batch, _, features = values.shape
+        padded, starts = _padded(layer.window, values, 0.0)
+        taps = [layer.dilation * tap for tap in range(layer.window.size)]
+        values = np.concatenate([padded[:, starts + tap] for tap in taps], axis=2)
+        values = values.reshape(batch, -1, len(taps) * features)
+        observe(f"{layer.name}/windows", values)
+        kernel = kernel.reshape(-1, kernel.shape[2])
+    sums = np.asarray(values @ kernel + layer.bias, np.float32)
+    observe(f"{layer.name}/sums", sums)
+    return apply(layer.function, sums)
+
+
+def _padded(
+    window: RowWindow, values: FloatArray, filling: float
+) -> tuple[FloatArray, npt.NDArray[np.int64]]:
+    """Values [batch, n, features] with what windows see beyond their ends, and where windows
+    begin in them (TensorFlow's rules of padding, tensorflow.org/api_docs/python/tf/nn)."""
+    rows, span, stride = values.shape[1], window.span, window.stride
+    front = behind = 0
+    if window.border == "causal":
+        front = span - 1
+    elif window.border == "same":
+        left_over = rows % stride
+        total = max(span - (left_over or stride), 0)
+        front, behind = total // 2, total - total // 2
+    if front + rows + behind < span:
+        raise ValueError(f"{rows} rows are too short for windows of {span}")
+    padding = ((0, 0), (front, behind), (0, 0))
+    starts = np.arange(0, front + rows + behind - span + 1, stride)
+    return np.pad(values, padding, constant_values=filling), starts
+
+
+def _pool_windows(layer: WindowPool, values: FloatArray) -> FloatArray:
+    # What is not a number marks the places beyond the ends, which are left out.
+    padded, starts = _padded(layer.window, values, np.nan)
+    windows = np.stack([padded[:, starts + tap] for tap in range(layer.size)])
+    reduce = np.nanmax if layer.how == "max" else np.nanmean
+    return np.asarray(reduce(windows, axis=0), np.float32)
+
+
+def _normalize(layer: LayerNorm, values: FloatArray) -> FloatArray:
+    wide = values.astype(np.float64)
+    deviation = np.sqrt(wide.var(axis=-1, keepdims=True) + layer.epsilon)
+    normal = (wide - wide.mean(axis=-1, keepdims=True)) / deviation
+    return np.asarray(normal * layer.scale + layer.offset, np.float32)
+
+
+def _join(layer: Join, inputs: Sequence[FloatArray]) -> FloatArray:
+    if layer.how == "concat":
+        return np.concatenate(inputs, axis=-1)
+    if layer.how == "average":
+        return np.asarray(sum(inputs) / np.float32(len(inputs)), np.float32)
+    by_element: dict[str, Callable[[FloatArray, FloatArray], FloatArray]] = {
+        "add": np.add,
+        "subtract": np.subtract,
+        "multiply": np.multiply,
+        "maximum": np.maximum,
+        "minimum": np.minimum,
+    }
+    return functools.reduce(by_element[layer.how], inputs)
+
+
+def _attend_in_pairs(
+    layer: Attention, query: FloatArray, value: FloatArray, key: FloatArray | None = None
+) -> FloatArray:
+    key = value if key is None else key
+    if layer.how == "dot":
+        scores = layer.scale * np.einsum("bif,bjf->bij", query, key)
+    else:
+        sums = np.tanh(layer.scale * (query[:, :, None] + key[:, None]))
+        scores = sums @ layer.weights
+    return np.asarray(apply("softmax", np.asarray(scores, np.float32)) @ value)
 
 
 def _recurrent(layer: Recurrent, inputs: FloatArray, observe: Observe) -> FloatArray:
@@ -195,6 +285,8 @@ def _rnn(cell: Cell, inputs: FloatArray, name: str, observe: Observe) -> FloatAr
 def _pool(layer: Pool, values: FloatArray) -> FloatArray:
     if layer.how == "max":
         return np.asarray(values.max(axis=1))
+    if layer.how == "sum":
+        return np.asarray(values.sum(axis=1))
     return np.asarray(values.mean(axis=1)) if layer.how == "mean" else values[:, -1]
 
 
@@ -210,6 +302,21 @@ def marked(
     rows = [np.where((ids == mark)[:, :, None], values, 0).sum(axis=1) for mark in marks]
     products = [rows[0] * row for row in rows[1:]]
     return np.asarray(np.concatenate([*rows, *products], axis=-1), np.float32)
+
+
+_COMPUTE: dict[type[Any], Callable[[Any, Sequence[FloatArray]], FloatArray]] = {
+    Scale: lambda layer, inputs: inputs[0] * layer.factor + layer.offset,
+    LayerNorm: lambda layer, inputs: _normalize(layer, inputs[0]),
+    Pool: lambda layer, inputs: _pool(layer, inputs[0]),
+    WindowPool: lambda layer, inputs: _pool_windows(layer, inputs[0]),
+    AttentionPool: lambda layer, inputs: _attend(layer, inputs[0]),
+    Attention: lambda layer, inputs: _attend_in_pairs(layer, *inputs),
+    Join: _join,
+    Flatten: lambda _, inputs: inputs[0].reshape(len(inputs[0]), -1),
+    FeatureSlice: lambda layer, inputs: inputs[0].T[layer.begin : layer.end].T,
+    Activation: lambda layer, inputs: apply(layer.function, inputs[0]),
+}
+"""What a layer makes of its inputs."""
 
 
 def apply(function: Function, values: npt.NDArray[np.floating[Any]]) -> FloatArray:

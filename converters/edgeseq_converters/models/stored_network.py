@@ -3,6 +3,7 @@ ordinary model of edgeseq."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
@@ -14,16 +15,23 @@ from edgeseq.formats.trained_model import NetworkConfig, NetworkLayer, TrainedMo
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.network import (
     Activation,
+    Attention,
     AttentionPool,
     Cell,
+    Convolution,
     Dense,
     Embedding,
+    FeatureSlice,
+    Flatten,
     FloatInput,
+    Join,
     Layer,
+    LayerNorm,
     Network,
     Pool,
     Recurrent,
     Scale,
+    WindowPool,
 )
 
 _KINDS: dict[str, type[Any]] = {
@@ -33,17 +41,35 @@ _KINDS: dict[str, type[Any]] = {
     "pool": Pool,
     "attention": AttentionPool,
     "activation": Activation,
+    "layer_norm": LayerNorm,
+    "convolution": Convolution,
+    "window_pool": WindowPool,
+    "join": Join,
+    "pairwise_attention": Attention,
+    "columns": FeatureSlice,
+    "flatten": Flatten,
 }
-_OPTIONS: dict[str, tuple[str, ...]] = {
-    "dense": ("function",),
-    "pool": ("how",),
-    "attention": ("function",),
-    "activation": ("function",),
+_OPTIONS: dict[str, dict[str, Callable[[str], Any]]] = {
+    "dense": {"function": str},
+    "pool": {"how": str},
+    "attention": {"function": str},
+    "activation": {"function": str},
+    "layer_norm": {"epsilon": float},
+    "convolution": {"stride": int, "dilation": int, "border": str, "function": str},
+    "window_pool": {"how": str, "size": int, "stride": int, "border": str},
+    "join": {"how": str},
+    "pairwise_attention": {"how": str, "scale": float},
+    "columns": {"begin": int, "end": int},
+    "flatten": {"tokens": int},
 }
+"""The fields of a kind of layer besides its arrays, each with what reads it from its text."""
 _CELL_FUNCTIONS = ("gate_function", "function")
 """Options of a recurrent layer whose cells have other functions than the published ones."""
-_RECURRENT_OPTIONS = {"cell", "directions", "merge", "sequences", *_CELL_FUNCTIONS}
+_RECURRENT_OPTIONS = {"cell", "directions", "merge", "sequences", "inputs", *_CELL_FUNCTIONS}
 _TABLE = "embedding.weight"
+_INPUTS = "inputs"
+"""An option of a layer that is not fed by the one before it: the places of the layers that feed it,
+0 for the first, -1 for the embedding."""
 _TIED = "tied"
 """An option of a dense layer: its kernel is the embedding's table, turned, and stored once."""
 
@@ -53,10 +79,12 @@ def network_to_folder(network: Network) -> tuple[NetworkConfig, dict[str, FloatA
     entry = network.input
     table = entry.table if isinstance(entry, Embedding) else None
     arrays = {} if table is None else {_TABLE: table}
+    places = {layer.name: place for place, layer in enumerate(network.layers)}
+    places[entry.name] = -1
     layers = []
     for index, layer in enumerate(network.layers):
         kind = next(name for name, type_ in _KINDS.items() if isinstance(layer, type_))
-        options = {name: str(getattr(layer, name)) for name in _OPTIONS.get(kind, ())}
+        options = {name: str(getattr(layer, name)) for name in _OPTIONS.get(kind, {})}
         if isinstance(layer, Recurrent):
             options = {
                 "cell": layer.forward.kind,
@@ -78,6 +106,8 @@ def network_to_folder(network: Network) -> tuple[NetworkConfig, dict[str, FloatA
                 options[_TIED] = "yes"
                 del layer_arrays[f"{index}.kernel"]
             arrays |= layer_arrays
+        if layer.name in network.fed_by:
+            options[_INPUTS] = ",".join(str(places[name]) for name in network.fed_by[layer.name])
         layers.append(NetworkLayer(layer.name, kind, options))  # type: ignore[arg-type]
     if isinstance(entry, FloatInput):
         return NetworkConfig(0, entry.name, False, tuple(layers), entry.features), arrays
@@ -99,20 +129,31 @@ def network_from_folder(model: TrainedModel) -> Network:
     try:
         layers = tuple(_layer(arrays, index, entry) for index, entry in enumerate(config.layers))
         entry = _input(config, arrays)
-    except (KeyError, TypeError, msgspec.ValidationError) as failure:
+        fed_by = _fed_by(config)
+    except (LookupError, TypeError, ValueError, msgspec.ValidationError) as failure:
         raise CheckpointError(
             "model.json and weights.safetensors do not go together",
             where=where,
             found=failure,
             fix="import the model again",
         ) from failure
-    return Network(where, entry, layers)
+    return Network(where, entry, layers, fed_by=fed_by)
 
 
 def _input(config: NetworkConfig, arrays: dict[str, FloatArray]) -> Embedding | FloatInput:
     if config.features is not None:
         return FloatInput(config.embedding, config.features)
     return Embedding(config.embedding, arrays[_TABLE], config.mask_zero)
+
+
+def _fed_by(config: NetworkConfig) -> dict[str, tuple[str, ...]]:
+    """The names of the layers that feed those that are not fed by the one before them."""
+    names = (*(entry.name for entry in config.layers), config.embedding)
+    return {
+        entry.name: tuple(names[int(place)] for place in entry.options[_INPUTS].split(","))
+        for entry in config.layers
+        if _INPUTS in entry.options
+    }
 
 
 def _arrays(part: Any, prefix: str) -> dict[str, FloatArray]:
@@ -125,6 +166,7 @@ def _layer(arrays: dict[str, FloatArray], index: int, entry: NetworkLayer) -> La
         start = f"{prefix}."
         return {n.removeprefix(start): a for n, a in arrays.items() if n.startswith(start)}
 
+    options = _OPTIONS.get(entry.kind, {})
     if entry.kind != "recurrent":
         layer_arrays = arrays_of(str(index))
         if entry.options.get(_TIED) == "yes":
@@ -132,7 +174,7 @@ def _layer(arrays: dict[str, FloatArray], index: int, entry: NetworkLayer) -> La
         layer: Layer = _KINDS[entry.kind](
             name=entry.name,
             **layer_arrays,
-            **{name: entry.options[name] for name in _OPTIONS.get(entry.kind, ())},
+            **{name: read(entry.options[name]) for name, read in options.items()},
         )
         return layer
     unknown = set(entry.options) - _RECURRENT_OPTIONS

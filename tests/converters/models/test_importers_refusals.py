@@ -71,8 +71,11 @@ def test_settings_that_change_the_cell(
 
 
 LAYERS: list[tuple[Callable[[Any], list[Any]], str]] = [
-    (lambda layers: [layers.Conv1D(4, 2), layers.LSTM(3)], r"\(Conv1D\) cannot be converted"),
-    (lambda layers: [layers.LSTM(3), layers.LayerNormalization()], r"\(LayerNormalization\)"),
+    (
+        lambda layers: [layers.UpSampling1D(2), layers.LSTM(3)],
+        r"\(UpSampling1D\) cannot be converted",
+    ),
+    (lambda layers: [layers.LSTM(3), layers.UnitNormalization()], r"\(UnitNormalization\)"),
     (lambda layers: [layers.LSTM(3), layers.Dense(2, "gelu")], "unknown activation: found gelu"),
     (lambda layers: [layers.LSTM(3), layers.RepeatVector(3)], r"\(RepeatVector\)"),
     (
@@ -85,10 +88,6 @@ LAYERS: list[tuple[Callable[[Any], list[Any]], str]] = [
             layers.BatchNormalization(axis=1),
         ],
         "feature axis",
-    ),
-    (
-        lambda layers: [layers.LSTM(3, return_sequences=True), layers.Flatten()],
-        "reshapes a sequence",
     ),
     (
         lambda layers: [
@@ -119,6 +118,20 @@ def test_layers_that_have_no_place(
     assert "layer " in refused(tmp_path / "model.keras", message)
 
 
+def test_flattening_needs_one_length(keras: ModuleType, tmp_path: Path) -> None:
+    layers = keras.layers
+    stack = [layers.Embedding(VOCABULARY, 4), layers.Flatten(name="flat")]
+    sequential(keras, stack).save(tmp_path / "model.keras")
+    refused(tmp_path / "model.keras", r"layer flat \(Flatten\) reshapes a sequence")
+    stack = [
+        layers.Embedding(VOCABULARY, 4, mask_zero=True),
+        layers.LSTM(3, return_sequences=True),
+        layers.Flatten(name="flat"),
+    ]
+    sequential(keras, stack, length=5).save(tmp_path / "model.keras")
+    refused(tmp_path / "model.keras", r"layer flat \(Flatten\) flattens .* masked padding")
+
+
 def functional(keras: ModuleType, case: str) -> Any:  # noqa: PLR0911 - a case a line
     layers = keras.layers
     source = keras.Input((5,), dtype="int32", name="ids")
@@ -138,8 +151,8 @@ def functional(keras: ModuleType, case: str) -> Any:  # noqa: PLR0911 - a case a
     if case == "returned state":
         return keras.Model(source, layers.LSTM(3, return_state=True, name="giver")(words)[1])
     if case == "skip":
-        states = layers.LSTM(4, return_sequences=True, name="states")(words)
-        return keras.Model(source, layers.LSTM(3)(layers.Add()([states, states])))
+        states = layers.LSTM(6, return_sequences=True)(words)
+        return keras.Model(source, layers.LSTM(3)(keras.ops.stack([states, states], axis=1)[:, 0]))
     if case == "training":
         return keras.Model(
             source, layers.LSTM(3)(layers.Dropout(0.5, name="mc")(words, training=True))
@@ -167,7 +180,7 @@ def functional(keras: ModuleType, case: str) -> Any:  # noqa: PLR0911 - a case a
             "returned state",
             r"layer giver \(LSTM\) has return_state=True|another output of layer giver",
         ),
-        ("skip", r"layer states \(LSTM\) goes to several layers"),
+        ("skip", r"layer \S+ \(Stack\) takes several inputs"),
         ("training", r"layer mc \(Dropout\) acts as in training"),
         ("mask", r"layer masked \(LSTM\) is given a mask"),
         ("mean of shares", "layer mean .* does not sum over the tokens"),

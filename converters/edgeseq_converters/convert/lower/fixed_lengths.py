@@ -184,27 +184,42 @@ class _GraphCopy:
         if name == "WHILE":
             self._copy_loop(operator, [tensor for tensor in inputs if tensor is not None])
             return
-        if self.padding is not None and self._is_open(operator, name):
+        if self.padding is not None and self._is_padded(operator, name, inputs):
             inputs, pooled = self._without_padding(name, inputs, self.padding)
             if pooled is not None:
                 self.tensors[operator.outputs[0]] = pooled
                 return
         tensors = [tensor for tensor in inputs if tensor is not None]
         numbers = self._numbers(operator.inputs[1]) if len(operator.inputs) > 1 else ()
+        if name == "STRIDED_SLICE":
+            numbers = self._sliced(operator, tensors[0])
+        if name == "CONV_2D":
+            numbers = (operator.builtinOptions.strideW,)
         outputs = [
             self._new_tensor(index, _output_shape(name, tensors, self._declared(index), numbers))
             for index in operator.outputs
         ]
         self.graph.operator(name, version, inputs, outputs, operator.builtinOptions)
 
-    def _is_open(self, operator: Any, name: str) -> bool:
-        """Whether the operator reads over the open axis, where padding would count."""
-        shape = self._declared(operator.inputs[0])
+    def _is_padded(self, operator: Any, name: str, inputs: Sequence[GraphTensor | None]) -> bool:
+        """Whether the operator reads over the open axis of tokens, where padding would count.
+
+        Behind windows that change the number of rows a graph looks past padding by itself
+        (`lower.recurrent.window_layers`), so an open axis of another size is left alone.
+        """
+        first = inputs[0]
+        if first is None or self.padding is None:
+            return False
+        shape = tuple(
+            size if stated == -1 else None
+            for stated, size in zip(self._declared(operator.inputs[0]), first.shape, strict=True)
+        )
+        tokens = self.padding.bias.shape[0]
         if name == "SOFTMAX":
-            return shape[-1:] == (-1,)
+            return shape[-1:] == (tokens,)
         if name in ("MEAN", "REDUCE_MAX"):
-            return any(shape[axis] == -1 for axis in self._numbers(operator.inputs[1]))
-        return name == "PAD" and shape[:1] == (-1,)
+            return any(shape[axis] == tokens for axis in self._numbers(operator.inputs[1]))
+        return name == "PAD" and shape[:1] == (tokens,)
 
     @staticmethod
     def _without_padding(
@@ -267,6 +282,17 @@ class _GraphCopy:
             return ()
         return tuple(np.frombuffer(self.source.stored.constant(old), np.int32).tolist())
 
+    def _sliced(self, operator: Any, x: GraphTensor) -> tuple[int, ...]:
+        """The size of each axis of a slice of `x`."""
+        options = operator.builtinOptions
+        ends = [self._numbers(index) for index in operator.inputs[1:]]
+        sizes = []
+        for axis, (begin, end, stride) in enumerate(zip(*ends, strict=True)):
+            first = None if options.beginMask >> axis & 1 else begin
+            last = None if options.endMask >> axis & 1 else end
+            sizes.append(len(range(x.shape[axis])[first:last:stride]))
+        return tuple(sizes)
+
     def _shape_like(self, operator: Any, number: int) -> Shape:
         """The shape of an operator's input that was not copied: a vector of all tokens."""
         shape = self._declared(operator.inputs[number])
@@ -295,6 +321,14 @@ def _of_first(inputs: Sequence[GraphTensor], declared: Shape, _: Sequence[int]) 
     return tuple(size if stated == -1 else stated for stated, size in pairs)
 
 
+def _summed(inputs: Sequence[GraphTensor], declared: Shape, axes: Sequence[int]) -> Shape:
+    """The open axes are those of the first input that are left."""
+    shape = inputs[0].shape
+    if len(declared) == len(shape):
+        return _of_first(inputs, declared, axes)
+    return tuple(size for axis, size in enumerate(shape) if axis not in axes)
+
+
 def _by_element(inputs: Sequence[GraphTensor], _: Shape, __: Sequence[int]) -> Shape:
     return tuple(np.broadcast_shapes(*(tensor.shape for tensor in inputs)))
 
@@ -302,6 +336,12 @@ def _by_element(inputs: Sequence[GraphTensor], _: Shape, __: Sequence[int]) -> S
 def _reshaped(inputs: Sequence[GraphTensor], declared: Shape, _: Sequence[int]) -> Shape:
     rest = prod(inputs[0].shape) // prod(size for size in declared if size != -1)
     return tuple(rest if size == -1 else size for size in declared)
+
+
+def _convolved(inputs: Sequence[GraphTensor], declared: Shape, strides: Sequence[int]) -> Shape:
+    """[1, 1, n, in] by filters [out, 1, size, in] without padding: [1, 1, rows, out]."""
+    image, filters = (tensor.shape for tensor in inputs[:2])
+    return (*declared[:2], (image[2] - filters[2]) // strides[0] + 1, declared[3])
 
 
 def _multiplied(inputs: Sequence[GraphTensor], declared: Shape, _: Sequence[int]) -> Shape:
@@ -317,12 +357,15 @@ _SHAPE_RULES: dict[str, ShapeRule] = {
         ("ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "LESS", "EQUAL"), _by_element
     ),
     "RESHAPE": _reshaped,
+    "SUM": _summed,
     "BATCH_MATMUL": _multiplied,
     "TRANSPOSE": lambda inputs, _, order: tuple(inputs[0].shape[axis] for axis in order),
     "PAD": lambda inputs, declared, amounts: (
         inputs[0].shape[0] + sum(amounts[:2]),
         *declared[1:],
     ),
+    "STRIDED_SLICE": lambda _, __, sizes: tuple(sizes),
+    "CONV_2D": _convolved,
     "GATHER": lambda inputs, _, __: (*inputs[1].shape, *inputs[0].shape[1:]),
     "SPLIT": lambda inputs, declared, numbers: _of_first(inputs[1:], declared, numbers),
 }

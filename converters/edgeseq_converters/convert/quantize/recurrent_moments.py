@@ -18,19 +18,21 @@ def input_moments(network: Network, texts: Sequence[ModelInput]) -> Moments:
     sums = Sums()
     layers: dict[str, Layer] = {f"{layer.name}/output": layer for layer in network.layers}
     states: dict[str, FloatArray] = {}
-    reaching: FloatArray = np.zeros((0, 0, 0), np.float32)
+    outputs: dict[str, FloatArray] = {}
 
     def observe(name: str, values: FloatArray) -> None:
-        nonlocal reaching
         if name.endswith("/hidden"):
             states[name] = values[:, :-1]  # a state is multiplied in the step after its own
         elif name.endswith("/reset"):
             sums.add(name.replace("/reset", "/candidate"), values)
+        elif name.endswith("/windows"):
+            sums.add(name.removesuffix("/windows"), values)
         elif name in layers:
-            _add(sums, layers[name], reaching, states)
-            reaching = values
+            layer = layers[name]
+            _add(sums, layer, outputs[network.sources(layer)[0]], states)
+            outputs[layer.name] = values
         elif name == f"{network.input.name}/output":
-            reaching = values
+            outputs[network.input.name] = values
 
     answers(network, first_tokens(texts), observe)
     return sums.moments()

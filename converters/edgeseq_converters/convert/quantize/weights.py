@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -55,21 +56,29 @@ class WeightFormat:
         return cls(recipe.weights, recipe.dynamic, recipe.embedding, row_scales, moments or {})
 
     def matrix(
-        self, graph: Graph, name: str, kernel: FloatArray, inputs: str | None = None
+        self,
+        graph: Graph,
+        name: str,
+        kernel: FloatArray,
+        inputs: str | None = None,
+        *,
+        shape: Sequence[int] = (),
     ) -> GraphTensor:
         """The second input [out, in] of a FULLY_CONNECTED for a kernel [in, out]; `inputs` is a
-        product whose moments are those of this one, if not `name`."""
+        product whose moments are those of this one, if not `name`. With `shape` that of another
+        operator, whose first axis is `out`."""
         rows = np.ascontiguousarray(kernel.T)
+        shape = shape or rows.shape
         if self.storage == "float32":
-            return graph.constant(name, rows)
+            return graph.constant(name, rows.reshape(shape))
         if self.storage == "float16":
             # XNNPACK expands a float16 weight when the model is loaded; it stays so in the file.
-            return op.dequantize(graph.constant(name, rows.astype(np.float16)))
+            return op.dequantize(graph.constant(name, rows.astype(np.float16).reshape(shape)))
         if self.storage == "int4":
             stored = graph.constant(name, *self._int4(rows, inputs or name), int4=True)
         else:
-            quantized = quantize_rows if self.row_scales else quantize_whole
-            stored = graph.constant(name, *quantized(rows))
+            numbers, scales = (quantize_rows if self.row_scales else quantize_whole)(rows)
+            stored = graph.constant(name, numbers.reshape(shape), scales)
         return stored if self.dynamic else op.dequantize(stored)
 
     def product(
@@ -79,6 +88,16 @@ class WeightFormat:
         graph = x.graph
         added = None if bias is None else graph.constant(f"{name}/bias", bias)
         return op.fully_connected(x, self.matrix(graph, name, kernel), added)
+
+    def convolution(
+        self, x: GraphTensor, name: str, kernel: FloatArray, bias: FloatArray, stride: int = 1
+    ) -> GraphTensor:
+        """Windows of x [n, in], `stride` rows apart, times `kernel` [size, in, out], plus `bias`
+        [out] → [rows, out]. Not for int4, which the operator has not."""
+        size, inputs, outputs = kernel.shape
+        flat = kernel.reshape(size * inputs, outputs)
+        filters = self.matrix(x.graph, name, flat, shape=(outputs, 1, size, inputs))
+        return op.convolve_rows(x, filters, x.graph.constant(f"{name}/bias", bias), stride)
 
     def lookup_words(
         self, ids: GraphTensor, name: str, table: FloatArray, decoder: str | None = None

@@ -301,7 +301,7 @@ class Graph:
 
     def _note_reads(self, name: str, inputs: Iterable[int]) -> None:
         for number, index in enumerate(inputs):
-            packed = name == "FULLY_CONNECTED" and number > 0
+            packed = name in ("FULLY_CONNECTED", "CONV_2D") and number > 0
             if index >= 0 and not packed:
                 self.writer.read_from_file(self._tensors[index].buffer)
 

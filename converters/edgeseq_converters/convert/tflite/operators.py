@@ -125,6 +125,33 @@ def fully_connected(
     return output
 
 
+def convolve_rows(
+    x: GraphTensor, filters: GraphTensor, bias: GraphTensor, stride: int
+) -> GraphTensor:
+    """Windows of x [n, in], `stride` rows apart, times filters [out, 1, size, in] → [rows, out].
+
+    Filters int8 under a float `x` make the product dynamic, as in `fully_connected`: version 5
+    with a scale a filter, 2 with one scale.
+    """
+    out, _, size, features = filters.shape
+    version = 1
+    if filters.dtype == "int8" and x.dtype == "float32":
+        scales = () if filters.quantization is None else filters.quantization.scales
+        version = 5 if len(scales) > 1 else 2
+    rows = x.shape[0] if x.shape[0] == -1 else (x.shape[0] - size) // stride + 1
+    output = x.graph.tensor("convolved", x.dtype, (1, 1, rows, out))
+    options = schema.Conv2DOptionsT(
+        padding=schema.Padding.VALID,
+        strideW=stride,
+        strideH=1,
+        dilationWFactor=1,
+        dilationHFactor=1,
+    )
+    image = reshape(x, (1, 1, x.shape[0], features))
+    x.graph.operator("CONV_2D", version, [image, filters, bias], [output], options)
+    return reshape(output, (rows, out))
+
+
 def gather(table: GraphTensor, indices: GraphTensor) -> GraphTensor:
     """Rows of `table` [r, …] at `places` int32 [n] → [n, …]."""
     shape = (*indices.shape, *table.shape[1:])
@@ -181,6 +208,19 @@ def row(x: GraphTensor, index: int) -> GraphTensor:
     return _strided(x, (index, 0), (end, 0), (1, 1), mask=2, end_mask=end_mask, shape=shape)
 
 
+def every(x: GraphTensor, stride: int, *, skipped: int = 0) -> GraphTensor:
+    """x [n] without its last `skipped` elements, of what is left every `stride`th: [rows]."""
+    rows = x.shape[0] if x.shape[0] == -1 else max((x.shape[0] - skipped - 1) // stride + 1, 0)
+    end_mask = 0 if skipped else 1
+    return _strided(x, (0,), (-skipped,), (stride,), mask=1, end_mask=end_mask, shape=(rows,))
+
+
+def last_rows(x: GraphTensor, count: int) -> GraphTensor:
+    """x [n, f] → its last rows [count, f]."""
+    shape = (count, x.shape[1])
+    return _strided(x, (-count, 0), (0, 0), (1, 1), mask=2, end_mask=3, shape=shape)
+
+
 def token_range(
     ids: GraphTensor, begin: int = 0, end: int | None = None, *, length: int = -1
 ) -> GraphTensor:
@@ -227,12 +267,13 @@ def shape_of(x: GraphTensor) -> GraphTensor:
     return output
 
 
-def reduce(name: Literal["SUM", "MEAN", "REDUCE_MAX"], x: GraphTensor, axis: int) -> GraphTensor:
-    """Over `axis`, which stays with size 1."""
-    shape = list(x.shape)
-    shape[axis] = 1
+def reduce(
+    name: Literal["SUM", "MEAN", "REDUCE_MAX"], x: GraphTensor, axis: int, *, keep: bool = True
+) -> GraphTensor:
+    """Over `axis`, which stays with size 1, or goes if it is not to `keep`."""
+    shape = [*x.shape[:axis], *([1] if keep else []), *x.shape[axis + 1 :]]
     output = x.graph.tensor(name.lower(), x.dtype, shape, x.quantization)
-    options = schema.ReducerOptionsT(keepDims=True)
+    options = schema.ReducerOptionsT(keepDims=keep)
     inputs = [x, x.graph.ints(axis)]
     x.graph.operator(name, _version(name, x.dtype), inputs, [output], options)
     return output
@@ -292,10 +333,11 @@ def softmax(x: GraphTensor, quantization: Quantization | None = None) -> GraphTe
     return output
 
 
-def batch_matmul(a: GraphTensor, b: GraphTensor) -> GraphTensor:
-    """a [i, k] times b [k, j] → [i, j]."""
-    output = a.graph.tensor("matmul", a.dtype, (a.shape[0], b.shape[1]))
-    options = schema.BatchMatMulOptionsT()
+def batch_matmul(a: GraphTensor, b: GraphTensor, *, transpose_b: bool = False) -> GraphTensor:
+    """a [i, k] times b [k, j] (or [j, k] with `transpose_b`) → [i, j]."""
+    columns = b.shape[0] if transpose_b else b.shape[1]
+    output = a.graph.tensor("matmul", a.dtype, (a.shape[0], columns))
+    options = schema.BatchMatMulOptionsT(adjY=transpose_b)
     a.graph.operator("BATCH_MATMUL", 1, [a, b], [output], options)
     return output
 

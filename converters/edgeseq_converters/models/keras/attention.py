@@ -24,6 +24,8 @@ from edgeseq_converters.models.keras.layers import IDENTITIES, dense_of
 from edgeseq_converters.models.keras.weights import KerasWeights
 from edgeseq_converters.models.network import AttentionPool, Dense
 
+SCORERS = ("Softmax", "Flatten", "Reshape", "RepeatVector", "Permute")
+"""Layers that occur in an attention and have another meaning, or none, outside of one."""
 Consumers = Mapping[str, Sequence[KerasLayer]]
 
 

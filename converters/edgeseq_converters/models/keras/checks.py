@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 from edgeseq.errors import CheckpointError
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.keras.config import KerasLayer
 
+_TRAINING_ONLY = re.compile(
+    r".*_(initializer|regularizer|constraint)|(recurrent_)?dropout|unit_forget_bias|seed|trainable"
+)
+_EVERYWHERE = (
+    # Looked at for every layer, or shapes that the arrays have.
+    *("name", "dtype", "quantization_config"),
+    *("batch_input_shape", "batch_shape", "input_shape", "input_dim", "input_length"),
+)
 _DTYPES = ("float32", "float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16")
 
 
@@ -21,9 +31,19 @@ def unknown(layer: KerasLayer) -> CheckpointError:
         )
     return layer.refuse(
         "cannot be converted",
-        expected="Embedding, LSTM, GRU, SimpleRNN, Bidirectional, TimeDistributed, Dense, pooling "
-        "over time, BatchNormalization, activations, dropout",
+        expected="Embedding, LSTM, GRU, SimpleRNN, Bidirectional, TimeDistributed, Dense, "
+        "convolutions and pooling over time, BatchNormalization, LayerNormalization, merges, "
+        "Attention, activations, dropout",
     )
+
+
+def check_settings(layer: KerasLayer, *read: str) -> None:
+    """Refuses a setting that is not `read` and not known: what it does to the answer cannot be
+    known either."""
+    for key, value in layer.config.items():
+        known = key in read or key in _EVERYWHERE or _TRAINING_ONLY.fullmatch(key)
+        if not known and value not in (None, False):
+            raise layer.refuse("has an unknown setting", found=f"{key} = {value}")
 
 
 def check_dtype(layer: KerasLayer) -> None:

@@ -10,16 +10,24 @@ from collections.abc import Callable
 
 import numpy as np
 
-from edgeseq_converters.models.keras.checks import check_dtype, check_shape, unknown
+from edgeseq_converters.models.keras.checks import (
+    check_dtype,
+    check_settings,
+    check_shape,
+    unknown,
+)
 from edgeseq_converters.models.keras.config import KerasLayer
+from edgeseq_converters.models.keras.convolutions import convolution_of, window_pool_of
 from edgeseq_converters.models.keras.functions import function_of
 from edgeseq_converters.models.keras.recurrent import RECURRENT, recurrent_of
 from edgeseq_converters.models.keras.weights import KerasWeights, Slot
 from edgeseq_converters.models.network import (
     Activation,
+    Convolution,
     Dense,
     Embedding,
     Layer,
+    LayerNorm,
     Pool,
     Scale,
 )
@@ -138,6 +146,56 @@ def _pool(layer: KerasLayer, weights: KerasWeights, sequence: bool) -> Pool:
     return Pool(layer.name, "max" if "Max" in layer.class_name else "mean")
 
 
+def _convolution(layer: KerasLayer, weights: KerasWeights, sequence: bool) -> Convolution:
+    return convolution_of(layer, weights, sequence)
+
+
+def _layer_norm(layer: KerasLayer, weights: KerasWeights, sequence: bool) -> LayerNorm:
+    check_settings(layer, "axis", "epsilon", "center", "scale", "rms_scaling")
+    if _axis(layer, "axis") not in (-1, 2 if sequence else 1):
+        raise layer.refuse("does not run over the feature axis", found=layer.config["axis"])
+    if layer.flag("rms_scaling"):
+        raise layer.refuse("divides by the root mean square", found="rms_scaling=True")
+    scale, center = layer.flag("scale", default=True), layer.flag("center", default=True)
+    names = ["gamma"] * scale + ["beta"] * center
+    if not names:
+        raise layer.refuse("has neither scale nor center", expected="one of them")
+    arrays = dict(zip(names, weights.arrays(layer, [("", name) for name in names]), strict=True))
+    size = next(iter(arrays.values())).size
+    for name, array in arrays.items():
+        check_shape(layer, name, array, size)
+    return LayerNorm(
+        layer.name,
+        arrays.get("gamma", np.ones(size, np.float32)),
+        arrays.get("beta", np.zeros(size, np.float32)),
+        layer.number("epsilon"),
+    )
+
+
+def _sum(layer: KerasLayer, weights: KerasWeights, sequence: bool) -> Pool:
+    """A sum over the tokens, written as an operation."""
+    del weights
+    settings = layer.keywords if layer.class_name == "TFOpLambda" else layer.config
+    operation = layer.config.get("function", "math.reduce_sum")
+    axis = settings.get("axis")
+    axis = axis[0] if isinstance(axis, list) and len(axis) == 1 else axis
+    if operation != "math.reduce_sum":
+        raise unknown(layer)
+    if not sequence or axis not in (1, -2) or settings.get("keepdims"):
+        raise layer.refuse("does not sum over the tokens", found=f"axis {axis}", expected="axis 1")
+    return Pool(layer.name, "sum")
+
+
+def is_flatten(layer: KerasLayer) -> bool:
+    """Whether the layer makes one vector of a text of all that it is given."""
+    target = layer.config.get("target_shape")
+    flat = isinstance(target, list) and len(target) == 1
+    channels_last = layer.config.get("data_format") in (None, "channels_last")
+    return (layer.class_name == "Flatten" and channels_last) or (
+        layer.class_name == "Reshape" and flat
+    )
+
+
 def _reshape(layer: KerasLayer, weights: KerasWeights, sequence: bool) -> None:
     """Flatten, or Reshape to one axis: it changes nothing about a vector."""
     del weights
@@ -170,4 +228,11 @@ _LAYER_READERS: dict[str, Callable[[KerasLayer, KerasWeights, bool], Layer | Non
     "GlobalAvgPool1D": _pool,
     "Flatten": _reshape,
     "Reshape": _reshape,
+    "LayerNormalization": _layer_norm,
+    "Sum": _sum,
+    "TFOpLambda": _sum,
+    **dict.fromkeys(("Conv1D", "Convolution1D", "DepthwiseConv1D"), _convolution),
+    **dict.fromkeys(("SeparableConv1D", "SeparableConvolution1D"), _convolution),
+    **dict.fromkeys(("MaxPooling1D", "MaxPool1D"), window_pool_of),
+    **dict.fromkeys(("AveragePooling1D", "AvgPool1D"), window_pool_of),
 }

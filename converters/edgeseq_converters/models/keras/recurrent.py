@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, cast, get_args
 
 import numpy as np
 
 from edgeseq_converters.models.arrays import FloatArray
-from edgeseq_converters.models.keras.checks import check_dtype, check_shape, unknown
+from edgeseq_converters.models.keras.checks import (
+    check_dtype,
+    check_settings,
+    check_shape,
+    unknown,
+)
 from edgeseq_converters.models.keras.config import KerasLayer
 from edgeseq_converters.models.keras.functions import element_function_of
 from edgeseq_converters.models.keras.weights import KerasWeights, Slot
@@ -23,17 +27,11 @@ _KINDS: dict[str, Kind] = {
 }
 RECURRENT = (*_KINDS, "Bidirectional")
 """The classes that `recurrent_of` reads."""
-_TRAINING_ONLY = re.compile(
-    r".*_(initializer|regularizer|constraint)|(recurrent_)?dropout|unit_forget_bias|seed|trainable"
-)
-_READ = (
-    *("name", "dtype", "units", "activation", "recurrent_activation", "use_bias", "reset_after"),
-    *("return_sequences", "return_state", "go_backwards", "time_major", "quantization_config"),
-)
-_WITHOUT_EFFECT = (
-    # How it is computed, what the framework keeps between calls, and shapes that the arrays have.
+_SETTINGS = (
+    *("units", "activation", "recurrent_activation", "use_bias", "reset_after"),
+    *("return_sequences", "return_state", "go_backwards", "time_major"),
+    # Without effect: how it is computed, and what the framework keeps between calls.
     *("implementation", "unroll", "use_cudnn", "stateful", "zero_output_for_mask"),
-    *("batch_input_shape", "batch_shape", "input_shape", "input_dim", "input_length"),
 )
 
 
@@ -96,7 +94,7 @@ def _cell_of(layer: KerasLayer, arrays: list[FloatArray], *, backwards: bool) ->
         functions["function"] = element_function_of(layer, "activation")
     if not cudnn and kind != "rnn":
         functions["gate_function"] = element_function_of(layer, "recurrent_activation")
-    _check_settings(layer)
+    check_settings(layer, *_SETTINGS)
     for key in ("return_state", "time_major"):
         if layer.flag(key):
             raise layer.refuse(f"has {key}=True, which a network of layers cannot say")
@@ -121,14 +119,6 @@ def _cell_of(layer: KerasLayer, arrays: list[FloatArray], *, backwards: bool) ->
         return Cell(kind, kernel, recurrent, bias, np.zeros_like(bias), **functions)
     check_shape(layer, "bias", bias, 2, gates * units)
     return Cell(kind, kernel, recurrent, bias[0], bias[1], **functions)
-
-
-def _check_settings(layer: KerasLayer) -> None:
-    """Refuses a setting that is not known: what it does to the answer cannot be known either."""
-    for key, value in layer.config.items():
-        known = key in _READ or key in _WITHOUT_EFFECT or _TRAINING_ONLY.fullmatch(key)
-        if not known and value not in (None, False):
-            raise layer.refuse("has an unknown setting", found=f"{key} = {value}")
 
 
 def _from_cudnn(kernel: FloatArray, gates: int) -> FloatArray:

@@ -13,8 +13,8 @@ from edgeseq_converters.models.network import Network
 from edgeseq_converters.models.onnx import constants, layers, recurrent, shapes
 from edgeseq_converters.models.onnx.files import OnnxGraph, read_graph
 from edgeseq_converters.models.onnx.node import OnnxNode
-from edgeseq_converters.models.onnx.tensors import OnnxTensors
-from edgeseq_converters.models.onnx.values import FEATURES, States, TextLengths, TokenIds
+from edgeseq_converters.models.onnx.tensors import Tensors
+from edgeseq_converters.models.onnx.values import FEATURES, Flow, Lengths, TokenIds
 
 
 def read_onnx(path: Path) -> Network:
@@ -34,16 +34,14 @@ def read_onnx(path: Path) -> Network:
             "has several outputs", where=path, found=", ".join(graph.outputs), expected="one"
         )
     result = tensors.values.get(graph.outputs[0])
-    if isinstance(result, np.ndarray) or not isinstance(result, States) or not tensors.embedding:
+    if isinstance(result, np.ndarray) or not isinstance(result, Flow) or not tensors.embedding:
         raise CheckpointError("gives something else than a network's answer", where=path)
     if result.axes and result.width > 1 and result.axes[-1] != (FEATURES,):
-        raise CheckpointError(
-            "gives its answer with classes on an axis before the last", where=path
-        )
+        raise CheckpointError("gives its answer with other axes than classes last", where=path)
     return Network(path.stem, tensors.embedding, result.layers)
 
 
-def _inputs(graph: OnnxGraph) -> OnnxTensors:
+def _inputs(graph: OnnxGraph) -> Tensors:
     """The ids, lengths of the texts where there are any, and the arrays."""
     ids = [name for name, shape in graph.inputs.items() if len(shape) == 2]
     lengths = [name for name, shape in graph.inputs.items() if len(shape) == 1]
@@ -53,17 +51,17 @@ def _inputs(graph: OnnxGraph) -> OnnxTensors:
             for name, shape in graph.inputs.items()
         )
         raise CheckpointError(
-            "takes more or other inputs: not token ids alone",
+            "takes other inputs than token ids",
             where=graph.where,
             found=found or "none",
             expected="ids [texts, tokens], and the texts' lengths or nothing",
         )
     sizes = {str(axis): size for axis, size in enumerate(graph.inputs[ids[0]])}
     values: dict[str, object] = {**graph.arrays, ids[0]: TokenIds(tuple((name,) for name in sizes))}
-    return OnnxTensors(graph.opset, sizes, values | {name: TextLengths() for name in lengths})
+    return Tensors(graph.opset, sizes, values | {name: Lengths() for name in lengths})
 
 
-def _apply(tensors: OnnxTensors, node: OnnxNode) -> tuple[object, ...]:
+def _apply(tensors: Tensors, node: OnnxNode) -> tuple[object, ...]:
     """What the operation's outputs mean; `CheckpointError` naming one that cannot be converted."""
     allowed = _ATTRIBUTES.get(node.operator)
     if allowed is None:
@@ -89,12 +87,12 @@ def _apply(tensors: OnnxTensors, node: OnnxNode) -> tuple[object, ...]:
     return (handler(tensors, node),)
 
 
-def _gather(tensors: OnnxTensors, node: OnnxNode) -> object:
+def _gather(tensors: Tensors, node: OnnxNode) -> object:
     is_table = isinstance(tensors.get(node, 0), np.ndarray)
     return (layers.gather_rows if is_table else shapes.gather)(tensors, node)
 
 
-_OPERATIONS: dict[str, Callable[[OnnxTensors, OnnxNode], Any]] = {
+_OPERATIONS: dict[str, Callable[[Tensors, OnnxNode], Any]] = {
     "Constant": constants.constant,
     "ConstantOfShape": constants.zeros,
     "Shape": constants.shape_of,

@@ -9,23 +9,22 @@ from typing import Any
 import numpy as np
 
 from edgeseq_converters.models.arrays import FloatArray
-from edgeseq_converters.models.directions import backward_states
-from edgeseq_converters.models.network import Embedding, Pool, Recurrent
+from edgeseq_converters.models.network import Dense, Embedding, Pool, Recurrent
 from edgeseq_converters.models.onnx.node import OnnxNode
 from edgeseq_converters.models.onnx.values import (
     FEATURES,
     STACKED,
     Axis,
     Direction,
+    Flow,
     Size,
     Stack,
-    States,
     TokenStates,
 )
 
 
 @dataclass
-class OnnxTensors:
+class Tensors:
     """Values by name; `sizes` of the ids' axes where they are fixed, and which runs over tokens."""
 
     opset: int
@@ -71,7 +70,7 @@ class OnnxTensors:
             raise node.refuse(f"has {attribute} that are not whole numbers")
         return tuple(int(value) for value in array.reshape(-1))
 
-    def flow(self, node: OnnxNode, index: int = 0) -> States:
+    def flow(self, node: OnnxNode, index: int = 0) -> Flow:
         """An input that is the values after some layers."""
         value = self.get(node, index)
         if isinstance(value, Stack) and len(value.elements) == 1:
@@ -80,12 +79,12 @@ class OnnxTensors:
             return self.plain(value)
         if isinstance(value, TokenStates) and value.is_last:
             pool = Pool(self.named(node), "last")
-            return States((*value.flow.layers, pool), value.axes, value.width)
-        if not isinstance(value, States):
+            return Flow((*value.flow.layers, pool), value.axes, value.width)
+        if not isinstance(value, Flow):
             raise node.refuse("is applied to something else than states or ids of the text")
         return value
 
-    def plain(self, value: Direction) -> States:
+    def plain(self, value: Direction) -> Flow:
         """One direction alone as values after layers.
 
         A network reads from its end only beside a forward direction: both are computed, and a
@@ -94,9 +93,9 @@ class OnnxTensors:
         layer = replace(value.layer, sequences=value.sequences)
         if not value.backward:
             alone = Recurrent(layer.name, layer.forward, sequences=value.sequences)
-            return States((*value.before, alone), value.axes, value.width)
+            return Flow((*value.before, alone), value.axes, value.width)
         pick = backward_states(layer)
-        return States((*value.before, layer, pick), value.axes, value.width)
+        return Flow((*value.before, layer, pick), value.axes, value.width)
 
     def tokens_axis(self, node: OnnxNode, axis: Axis) -> None:
         """Notes that `axis` runs over the tokens; refuses another than before."""
@@ -125,10 +124,17 @@ class OnnxTensors:
 
 
 def axis_number(node: OnnxNode, axis: int, rank: int) -> int:
-    """An axis from 0; `CheckpointError` for one beyond the last."""
+    """An axis from 0; `CheckpointError` when there is no such axis."""
     if not -rank <= axis < rank:
         raise node.refuse("names an axis that is not there", found=axis, expected=f"< {rank}")
     return axis % rank
+
+
+def backward_states(layer: Recurrent) -> Dense:
+    """Of both directions' states side by side the backward ones: a product by ones and zeros."""
+    hidden = layer.forward.hidden_size
+    kernel = np.concatenate([np.zeros((hidden, hidden)), np.eye(hidden)]).astype(np.float32)
+    return Dense(f"{layer.name}.backward", kernel, np.zeros(hidden, np.float32))
 
 
 def same_layers(first: Sequence[object], second: Sequence[object]) -> bool:

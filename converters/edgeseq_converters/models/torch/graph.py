@@ -34,4 +34,9 @@ def run_graph(
     if not isinstance(result, LayerOutput) or tensors.entry is None:
         where = nodes[0].where if nodes else name
         raise CheckpointError("gives something else than a network's answer", where=where)
-    return Network(name, tensors.entry, result.layers)
+    names = [*(layer.name for layer in result.layers), tensors.entry.name]
+    fed_by = {
+        names[place]: tuple(names[source] for source in sources)
+        for place, sources in result.inputs.items()
+    }
+    return Network(name, tensors.entry, result.layers, fed_by=fed_by)

@@ -7,7 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from edgeseq_converters.models.network import Activation, Dense, Embedding, Function, Kind, Scale
+from edgeseq_converters.models.network import (
+    Activation,
+    Convolution,
+    Dense,
+    Embedding,
+    Function,
+    Kind,
+    LayerNorm,
+    Scale,
+)
 from edgeseq_converters.models.torch.cells import dense_of, recurrent_layers
 from edgeseq_converters.models.torch.tensors import Tensors
 from edgeseq_converters.models.torch.values import (
@@ -73,7 +82,7 @@ def recurrent(tensors: Tensors, node: Node, kind: Kind) -> tuple[object, ...]:
         name=tensors.named(kind),
         function="relu" if node.target.startswith("rnn_relu") else "tanh",
     )
-    after = LayerOutput((*flow.layers, *stack))
+    after = flow.then(*stack)
     return after, LastStates(after, directions)
 
 
@@ -96,22 +105,26 @@ def linear(tensors: Tensors, node: Node) -> LayerOutput:
     """A dense layer."""
     flow = tensors.flow(node, "input")
     weight, bias = tensors.needed(node, "weight"), tensors.array(node, "bias")
-    dense = dense_of(tensors.named("linear"), weight, bias)
-    return LayerOutput((*flow.layers, dense), flow.sequence)
+    return flow.then(dense_of(tensors.named("linear"), weight, bias))
 
 
 def function_of(function: Function) -> Operation:
     """A function by element, within the dense layer before it where there is one."""
 
-    def apply(tensors: Tensors, node: Node) -> LayerOutput:
-        flow = tensors.flow(node)
-        last = flow.layers[-1] if flow.layers else None
-        if isinstance(last, Dense) and last.function == "linear":
-            return LayerOutput((*flow.layers[:-1], replace(last, function=function)), flow.sequence)
-        layer = Activation(tensors.named(function), function)
-        return LayerOutput((*flow.layers, layer), flow.sequence)
+    def apply(tensors: Tensors, node: Node) -> LayerOutput | Transposed:
+        value = tensors.get(node, "self")
+        if isinstance(value, Transposed) and function != "softmax":
+            return Transposed(_after_function(tensors, value.flow, function))
+        return _after_function(tensors, tensors.flow(node), function)
 
     return apply
+
+
+def _after_function(tensors: Tensors, flow: LayerOutput, function: Function) -> LayerOutput:
+    last = flow.layers[-1] if flow.layers else None
+    if isinstance(last, Dense | Convolution) and last.function == "linear":
+        return replace(flow, layers=(*flow.layers[:-1], replace(last, function=function)))
+    return flow.then(Activation(tensors.named(function), function))
 
 
 def in_place(
@@ -142,8 +155,22 @@ def normalize(tensors: Tensors, node: Node) -> object:
     factor = (1.0 if weight is None else weight) / np.sqrt(variance)
     offset = (0.0 if bias is None else bias) - mean * factor
     layer = Scale(tensors.named("norm"), factor.astype(np.float32), offset.astype(np.float32))
-    after = LayerOutput((*flow.layers, layer), flow.sequence)
+    after = flow.then(layer)
     return Transposed(after) if is_transposed else after
+
+
+def normalize_features(tensors: Tensors, node: Node) -> LayerOutput:
+    """Ba et al. 2016, over the features alone."""
+    flow = tensors.flow(node, "input")
+    weight, bias = tensors.array(node, "weight"), tensors.array(node, "bias")
+    shape = node.arguments.get("normalized_shape")
+    if not isinstance(shape, list) or len(shape) != 1:
+        raise node.refuse("does not normalize over the features alone", found=shape)
+    size = int(shape[0])
+    scale = np.ones(size, np.float32) if weight is None else weight
+    offset = np.zeros(size, np.float32) if bias is None else bias
+    epsilon = float(node.arguments.get("eps", 1e-5))
+    return flow.then(LayerNorm(tensors.named("layer_norm"), scale, offset, epsilon))
 
 
 def zeros(_tensors: Tensors, _node: Node) -> Zeros:

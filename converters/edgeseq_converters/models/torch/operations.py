@@ -7,6 +7,8 @@ An operation whose meaning is not known here is refused by name.
 from __future__ import annotations
 
 from edgeseq_converters.models.network import Kind
+from edgeseq_converters.models.torch.convolutions import convolve, pool_windows
+from edgeseq_converters.models.torch.joins import join_by_element
 from edgeseq_converters.models.torch.layers import (
     Operation,
     convert_ids,
@@ -17,13 +19,14 @@ from edgeseq_converters.models.torch.layers import (
     in_place,
     linear,
     normalize,
+    normalize_features,
     recurrent,
     unchanged,
     zeros,
 )
 from edgeseq_converters.models.torch.pooling import (
     adaptive_pool_of,
-    join,
+    concatenate,
     matmul,
     multiply,
     permute,
@@ -85,7 +88,15 @@ _HANDLERS: dict[str, Operation] = {
     "sum": sum_tokens,
     "select": select_state,
     "slice": slice_text,
-    "cat": join,
+    "cat": concatenate,
+    "add": join_by_element("add"),
+    "sub": join_by_element("subtract"),
+    "maximum": join_by_element("maximum"),
+    "minimum": join_by_element("minimum"),
+    "conv1d": convolve,
+    "max_pool1d": pool_windows("max"),
+    "avg_pool1d": pool_windows("mean"),
+    "layer_norm": normalize_features,
     **dict.fromkeys(("max", "amax"), pool_of("max")),
     "mean": pool_of("mean"),
     "adaptive_max_pool1d": adaptive_pool_of("max"),

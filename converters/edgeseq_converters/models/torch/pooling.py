@@ -7,6 +7,7 @@ from typing import Literal
 
 from edgeseq_converters.models.attention_scores import pool_by_scores, split_scorers
 from edgeseq_converters.models.network import Pool, Recurrent
+from edgeseq_converters.models.torch.joins import join_features
 from edgeseq_converters.models.torch.layers import Operation, axes_of, function_of
 from edgeseq_converters.models.torch.tensors import Tensors
 from edgeseq_converters.models.torch.values import (
@@ -43,7 +44,7 @@ def _shares(node: Node, flow: LayerOutput, form: str) -> AttentionWeights:
     if parts is None:
         raise node.refuse("runs over the tokens of something else than one score each")
     states, scorers = parts
-    return AttentionWeights(LayerOutput(states), scorers, form)
+    return AttentionWeights(replace(flow, layers=states), scorers, form)
 
 
 def squeeze(tensors: Tensors, node: Node) -> object:
@@ -146,7 +147,7 @@ def _pooled(tensors: Tensors, node: Node, shares: AttentionWeights) -> LayerOutp
     pool = pool_by_scores(tensors.named("attention"), shares.scorers)
     if isinstance(pool, str):
         raise node.refuse(pool)
-    return LayerOutput((*shares.flow.layers, pool), sequence=False)
+    return shares.flow.then(pool, sequence=False)
 
 
 def select_state(tensors: Tensors, node: Node) -> object:
@@ -159,7 +160,7 @@ def select_state(tensors: Tensors, node: Node) -> object:
         last = value.layers[-1] if value.layers else None
         if isinstance(last, Recurrent) and last.backward is None:
             return with_last_state(value)
-        return LayerOutput((*value.layers, Pool(tensors.named("pool"), "last")), sequence=False)
+        return value.then(Pool(tensors.named("pool"), "last"), sequence=False)
     raise node.refuse("takes something else than the last token's states", found=f"index {index}")
 
 
@@ -172,8 +173,8 @@ def slice_text(tensors: Tensors, node: Node) -> object:
     raise node.refuse("cuts a part out of the text")
 
 
-def join(tensors: Tensors, node: Node) -> object:
-    """Both directions' last states."""
+def concatenate(tensors: Tensors, node: Node) -> object:
+    """Features side by side, or both directions' last states."""
     parts = [tensors.at(tensor.name) for tensor in node.arguments.get("tensors", ())]
     if len(parts) == 2 and axes_of(node) in ((1,), (-1,)):
         forward, backward = parts
@@ -184,7 +185,7 @@ def join(tensors: Tensors, node: Node) -> object:
             and backward.backward > forward.backward
         ):
             return with_last_state(forward.flow)
-    raise node.refuse("joins something else than the two directions' last states, forward first")
+    return join_features(tensors, node, parts)
 
 
 def pool_of(how: Literal["max", "mean"]) -> Operation:
@@ -196,7 +197,7 @@ def pool_of(how: Literal["max", "mean"]) -> Operation:
         flow = value.flow if isinstance(value, Transposed) else tensors.flow(node)
         if not flow.sequence or axes_of(node) not in axes or node.arguments.get("keepdim"):
             raise node.refuse("does not pool over the token axis")
-        return LayerOutput((*flow.layers, Pool(tensors.named("pool"), how)), sequence=False)
+        return flow.then(Pool(tensors.named("pool"), how), sequence=False)
 
     return apply_pool
 
@@ -210,8 +211,7 @@ def adaptive_pool_of(how: Literal["max", "mean"]) -> Operation:
             raise node.refuse("does not pool over the token axis")
         if axes_of(node, "output_size") != (1,):
             raise node.refuse("does not pool the whole text")
-        layers = (*value.flow.layers, Pool(tensors.named("pool"), how))
-        return Transposed(LayerOutput(layers, sequence=False))
+        return Transposed(value.flow.then(Pool(tensors.named("pool"), how), sequence=False))
 
     return apply_pool
 

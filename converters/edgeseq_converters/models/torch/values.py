@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edgeseq.errors import CheckpointError
@@ -60,10 +60,24 @@ class Zeros:
 
 @dataclass(frozen=True)
 class LayerOutput:
-    """The values after these layers: [texts, tokens, features], or [texts, features]."""
+    """The values after these layers: [texts, tokens, features], or [texts, features].
+
+    Each layer is fed by the one before it, or by those at the places that `inputs` has for its own
+    place; −1 is the embedding.
+    """
 
     layers: tuple[Layer, ...]
     sequence: bool = True
+    inputs: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+
+    def then(self, *layers: Layer, sequence: bool | None = None) -> LayerOutput:
+        """The values after further layers."""
+        is_sequence = self.sequence if sequence is None else sequence
+        return LayerOutput((*self.layers, *layers), is_sequence, self.inputs)
+
+    def sources(self, place: int) -> tuple[int, ...]:
+        """The places of the layers that feed the one at `place`."""
+        return self.inputs.get(place, (place - 1,))
 
 
 @dataclass(frozen=True)
@@ -107,6 +121,27 @@ class WeightedSum:
     summed: bool = False
 
 
+def joined(flows: Sequence[LayerOutput], layer: Layer) -> LayerOutput:
+    """The values of several as one by `layer`; layers that they have in common stay the same."""
+    layers: list[Layer] = []
+    inputs: dict[int, tuple[int, ...]] = {}
+    ends = []
+    for flow in flows:
+        places = {-1: -1}
+        for place, own in enumerate(flow.layers):
+            known = next((at for at, other in enumerate(layers) if other is own), None)
+            if known is None:
+                known = len(layers)
+                layers.append(own)
+                sources = tuple(places[source] for source in flow.sources(place))
+                if sources != (known - 1,):
+                    inputs[known] = sources
+            places[place] = known
+        ends.append(places[len(flow.layers) - 1])
+    inputs[len(layers)] = tuple(ends)
+    return LayerOutput((*layers, layer), flows[0].sequence, inputs)
+
+
 def same_layers(flow: LayerOutput, other: object) -> bool:
     """Whether both are the values after the very same layers."""
     return (
@@ -122,7 +157,8 @@ def with_last_state(flow: LayerOutput) -> LayerOutput:
     layer = flow.layers[-1]
     if not isinstance(layer, Recurrent):
         raise TypeError("a recurrent layer is expected")
-    return LayerOutput((*flow.layers[:-1], replace(layer, sequences=False)), sequence=False)
+    layers = (*flow.layers[:-1], replace(layer, sequences=False))
+    return replace(flow, layers=layers, sequence=False)
 
 
 def _argument(argument: Mapping[str, Any]) -> Any:

@@ -26,16 +26,25 @@ from edgeseq_converters.convert.tflite import operators as op
 from edgeseq_converters.convert.tflite.model import GraphTensor
 from edgeseq_converters.models.network import (
     Activation,
+    Attention,
     AttentionPool,
     Cell,
+    Convolution,
     Dense,
+    FeatureSlice,
+    Flatten,
+    Join,
     Layer,
+    LayerNorm,
     MarkedPool,
     Network,
     Pool,
     Recurrent,
     Scale,
+    WindowPool,
 )
+
+_FLOAT_ONLY = (Attention, FeatureSlice, Convolution, Flatten, Join, LayerNorm, WindowPool)
 
 
 def check(network: Network, lowering: str, dtype: str, *, streaming: bool) -> None:
@@ -69,20 +78,33 @@ def check(network: Network, lowering: str, dtype: str, *, streaming: bool) -> No
             where=network.name,
             fix="choose dynamic_wi8_afp32, or leave out --streaming",
         )
+    for layer in network.layers:
+        why = _unsupported(layer, network)
+        if why is not None:
+            refuse(layer.name, why)
     if not isinstance(network.layers[0], Recurrent):
         refuse(network.layers[0].name, "is between the embedding and the recurrent layers")
-    for layer in network.layers:
-        if isinstance(layer, Recurrent):
-            if layer.forward.kind != "lstm" or not layer.forward.is_published:
-                refuse(layer.name, "is not an LSTM with sigmoid and tanh")
-            if layer.backward is not None and layer.merge != "concat":
-                refuse(layer.name, f"merges its directions by {layer.merge}")
-        elif isinstance(layer, Dense) and layer.function not in integer.DENSE_FUNCTIONS:
-            refuse(layer.name, f"has the function {layer.function}")
-        elif isinstance(layer, Scale):
-            refuse(layer.name, "is a batch normalization that was not folded into its neighbour")
-        elif isinstance(layer, Activation) and layer is not network.layers[-1]:
-            refuse(layer.name, "is a separate function")
+
+
+def _unsupported(layer: Layer, network: Network) -> str | None:
+    """Why a layer has no form in integers, None if it has one."""
+    why = None
+    if isinstance(layer, Recurrent):
+        if layer.forward.kind != "lstm" or not layer.forward.is_published:
+            why = "is not an LSTM with sigmoid and tanh"
+        elif layer.backward is not None and layer.merge != "concat":
+            why = f"merges its directions by {layer.merge}"
+    elif isinstance(layer, Dense) and layer.function not in integer.DENSE_FUNCTIONS:
+        why = f"has the function {layer.function}"
+    elif isinstance(layer, Scale):
+        why = "is a batch normalization that was not folded into its neighbour"
+    elif isinstance(layer, Activation) and layer is not network.layers[-1]:
+        why = "is a separate function"
+    elif isinstance(layer, _FLOAT_ONLY) or (isinstance(layer, Pool) and layer.how == "sum"):
+        why = "computes in float32 alone"
+    elif layer.name in network.fed_by:
+        why = "is not fed by the layer before it"
+    return why
 
 
 def apply(integers: Integers, layer: Layer, flow: Flow) -> Flow:

@@ -8,16 +8,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edgeseq_converters.convert.quantize.weights import WeightFormat
+from edgeseq_converters.convert.tflite import encoder_operators as more
 from edgeseq_converters.convert.tflite import operators as op
 from edgeseq_converters.convert.tflite.model import GraphTensor
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.network import (
     HARD_SIGMOID_SLOPES,
     Activation,
+    Attention,
     AttentionPool,
     Dense,
+    FeatureSlice,
     Function,
+    Join,
     Layer,
+    LayerNorm,
     MarkedPool,
     Pool,
     Scale,
@@ -34,13 +39,15 @@ class Flow:
 
     `values` [n, features], or [1, features] once it is one vector a text; `length` int32 [1], how
     many of the n rows are real; `ids` int32 [n], None of an input of numbers; `padding` when not
-    all rows are real.
+    all rows are real. Behind windows that change the number of rows, `ids` and `positions` are
+    0, 1, …, n − 1.
     """
 
     values: GraphTensor
     length: GraphTensor
     ids: GraphTensor | None
     padding: Padding | None = None
+    positions: GraphTensor | None = None
 
     def token_ids(self) -> GraphTensor:
         """`ids`; what needs them is only made of networks that take token ids."""
@@ -76,16 +83,33 @@ def real_length(ids: GraphTensor, *, above: int | None) -> GraphTensor:
     return op.elementwise("MAXIMUM", op.reduce("SUM", real, 0), graph.ints(1))
 
 
-def padded_flow(values: GraphTensor, length: GraphTensor, ids: GraphTensor) -> Flow:
-    """The flow of `values` [n, f] of which only the first `length` rows are real."""
+def positions(flow: Flow) -> GraphTensor:
+    """int32 [n]: 0, 1, …, n − 1."""
+    if flow.positions is not None:
+        return flow.positions
+    ids = flow.ids
+    if ids is None:  # a column of numbers serves as well: it is only looked at for its length
+        column = op.reshape(op.columns(flow.values, 0, 1), (flow.values.shape[0],))
+        ids = op.cast(column, "int32")
+    return op.arange_like(ids)
+
+
+def padded_flow(
+    values: GraphTensor,
+    length: GraphTensor,
+    ids: GraphTensor,
+    positions: GraphTensor | None = None,
+) -> Flow:
+    """The flow of `values` [n, f] of which only the first `length` rows are real; `positions` are
+    those of the rows, where they are known."""
     graph = ids.graph
-    positions = op.arange_like(ids)
+    positions = op.arange_like(ids) if positions is None else positions
     mask = op.reshape(op.cast(op.less_than(positions, length), "float32"), (ids.shape[0], 1))
     last = op.elementwise("SUB", length, graph.ints(1))
     # Padding would have negative positions: 0 will do, those rows are never read.
     reversal = op.elementwise("MAXIMUM", op.elementwise("SUB", last, positions), graph.ints(0))
     repeated = op.elementwise("MINIMUM", positions, last)
-    return Flow(values, length, ids, Padding(mask, reversal, repeated))
+    return Flow(values, length, ids, Padding(mask, reversal, repeated), positions)
 
 
 def apply(layer: Layer, flow: Flow, weights: WeightFormat) -> Flow:
@@ -100,6 +124,12 @@ def apply(layer: Layer, flow: Flow, weights: WeightFormat) -> Flow:
     elif isinstance(layer, Scale):
         scaled = op.multiply(values, graph.constant(f"{layer.name}/factor", layer.factor))
         values = op.add(scaled, graph.constant(f"{layer.name}/offset", layer.offset))
+    elif isinstance(layer, LayerNorm):
+        scale = graph.constant(f"{layer.name}/scale", layer.scale)
+        offset = graph.constant(f"{layer.name}/offset", layer.offset)
+        values = more.layer_norm(values, scale, offset, layer.epsilon)
+    elif isinstance(layer, FeatureSlice):
+        values = op.columns(values, layer.begin, layer.end)
     elif isinstance(layer, Pool):
         values = pool(layer, flow)
     elif isinstance(layer, AttentionPool):
@@ -144,8 +174,13 @@ def pool(layer: Pool, flow: Flow) -> GraphTensor:
             values = op.gather(values, flow.padding.repeated)
         return op.reduce("REDUCE_MAX", values, 0)
     if flow.padding is None:
-        return op.reduce("MEAN", values, 0)
+        mean = op.reduce("MEAN", values, 0)
+        if layer.how == "mean":
+            return mean
+        return op.multiply(mean, op.cast(flow.length, "float32"))
     total = op.reduce("SUM", op.multiply(values, flow.padding.mask), 0)
+    if layer.how == "sum":
+        return total
     return op.elementwise("DIV", total, op.cast(flow.length, "float32"))
 
 
@@ -168,15 +203,74 @@ def joined_marks(selected: GraphTensor) -> GraphTensor:
 
 def _attend(layer: AttentionPool, flow: Flow, weights: WeightFormat) -> GraphTensor:
     """The weighted sum of the rows; the softmax runs over the last axis, so scores lie as a row."""
-    values, graph = flow.values, flow.values.graph
+    values = flow.values
     units = weights.product(values, layer.name, layer.kernel, layer.bias)
     query: FloatArray = layer.query[:, None]
     # Scores steer a softmax: one column, kept in float32 whatever the recipe.
     exact = WeightFormat("float32")
     scores = exact.product(function(units, layer.function), f"{layer.name}/query", query)
     if flow.padding is not None:
-        low = graph.constant("low", np.asarray([MASKED], np.float32))
-        ones = graph.constant("one", np.ones(1, np.float32))
-        scores = op.add(scores, op.multiply(op.elementwise("SUB", ones, flow.padding.mask), low))
+        scores = op.add(scores, _hiding(flow.padding))
     attention = op.softmax(op.reshape(scores, (1, values.shape[0])))
     return op.batch_matmul(attention, values)
+
+
+def _hiding(padding: Padding) -> GraphTensor:
+    """float32 [n, 1]: 0 for real rows, −1e9 for the others, to be added before a softmax."""
+    graph = padding.mask.graph
+    low = graph.constant("low", np.asarray([MASKED], np.float32))
+    ones = graph.constant("one", np.ones(1, np.float32))
+    return op.multiply(op.elementwise("SUB", ones, padding.mask), low)
+
+
+def merge(layer: Join | Attention, fed: Sequence[Flow]) -> Flow:
+    """A layer of several inputs."""
+    if isinstance(layer, Attention):
+        return attend(layer, *fed)
+    return replace(fed[0], values=join(layer, [flow.values for flow in fed]))
+
+
+def join(layer: Join, inputs: Sequence[GraphTensor]) -> GraphTensor:
+    """Several [n, features], or [1, features], as one."""
+    if layer.how == "concat":
+        return op.concatenate(inputs, 1)
+    names: dict[str, op.Pair] = {
+        "subtract": "SUB",
+        "multiply": "MUL",
+        "maximum": "MAXIMUM",
+        "minimum": "MINIMUM",
+    }
+    joined = inputs[0]
+    for other in inputs[1:]:
+        joined = op.elementwise(names.get(layer.how, "ADD"), joined, other)
+    if layer.how != "average":
+        return joined
+    share = np.asarray([1 / len(inputs)], np.float32)
+    return op.multiply(joined, joined.graph.constant("share", share))
+
+
+def attend(layer: Attention, query: Flow, value: Flow, key: Flow | None = None) -> Flow:
+    """Each row of the query gets the mean of the values, weighted by the scores of their keys."""
+    key = value if key is None else key
+    graph, features = query.values.graph, query.values.shape[1]
+    if layer.weights is None:
+        scores = op.batch_matmul(query.values, key.values, transpose_b=True)
+        if layer.scale != 1:
+            scores = op.multiply(scores, graph.constant("scale", _number(layer.scale)))
+    else:
+        rows = op.reshape(query.values, (query.values.shape[0], 1, features))
+        columns = op.reshape(key.values, (1, key.values.shape[0], features))
+        sums = op.add(rows, columns)
+        if layer.scale != 1:
+            sums = op.multiply(sums, graph.constant("scale", _number(layer.scale)))
+        weights = graph.constant(f"{layer.name}/weights", layer.weights)
+        weighted = op.multiply(op.unary("TANH", sums), weights)
+        scores = op.reduce("SUM", weighted, 2, keep=False)
+    if value.padding is not None:
+        hiding = op.reshape(_hiding(value.padding), (1, value.values.shape[0]))
+        scores = op.add(scores, hiding)
+    return replace(query, values=op.batch_matmul(op.softmax(scores), value.values))
+
+
+def _number(value: float) -> FloatArray:
+    return np.asarray([value], np.float32)

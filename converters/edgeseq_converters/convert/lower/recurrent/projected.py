@@ -26,7 +26,8 @@ def bottom_of(network: Network) -> Recurrent:
             fix="choose --lowering loop",
         )
     first = network.layers[0]
-    if isinstance(first, Recurrent):
+    others = any(network.input.name in names for names in network.fed_by.values())
+    if isinstance(first, Recurrent) and not others:
         return first
     raise ConversionError(
         "the lowering projected multiplies the table by a recurrent layer's kernel",

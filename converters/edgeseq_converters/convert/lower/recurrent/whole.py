@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -14,6 +15,7 @@ from edgeseq_converters.convert.lower.recurrent import (
     loop,
     projected,
     unrolled,
+    window_layers,
 )
 from edgeseq_converters.convert.lower.recurrent.integer import Integers
 from edgeseq_converters.convert.lower.recurrent.layers import Flow
@@ -22,14 +24,19 @@ from edgeseq_converters.convert.tflite import operators as op
 from edgeseq_converters.convert.tflite.model import Graph, GraphTensor, Writer
 from edgeseq_converters.models.network import (
     NAMES,
+    Attention,
     AttentionPool,
+    Convolution,
     Embedding,
+    Flatten,
     FloatInput,
+    Join,
     Layer,
     MarkedPool,
     Network,
     Pool,
     Recurrent,
+    WindowPool,
     tied_decoder,
 )
 
@@ -43,10 +50,12 @@ States = tuple[loop.State, loop.State]
 
 @dataclass(frozen=True)
 class RecurrentStage:
-    """Recurrent layers that run in one loop, and what it gives of the topmost one."""
+    """Recurrent layers that run in one loop, and what it gives of the topmost one; `name` is that
+    of the last layer in it."""
 
     layers: tuple[Recurrent, ...]
     collect: loop.Collect
+    name: str
     marks: tuple[int, ...] = ()
 
 
@@ -56,26 +65,38 @@ class LayerStage:
 
     layer: Layer
 
+    @property
+    def name(self) -> str:
+        return self.layer.name
+
 
 def stages(network: Network) -> Iterator[RecurrentStage | LayerStage]:
     """The network's layers, recurrent ones in the largest groups that run in one loop, with the
-    pooling behind them taken into it."""
+    pooling behind them taken into it. What feeds several layers ends its group."""
     rest = list(network.layers)
+    consumers = Counter(name for layer in rest for name in network.sources(layer))
+
+    def following(layer: Layer) -> Layer | None:
+        alone = bool(rest) and network.sources(rest[0]) == (layer.name,)
+        return rest[0] if alone and consumers[layer.name] == 1 else None
+
     while rest:
         first = rest.pop(0)
         if not isinstance(first, Recurrent):
             yield LayerStage(first)
             continue
         group = [first]
-        while rest and isinstance(rest[0], Recurrent) and _stack(group[-1], rest[0]):
-            group.append(rest[0])
+        while isinstance(upper := following(group[-1]), Recurrent) and _stack(group[-1], upper):
+            group.append(upper)
             rest.pop(0)
-        collect = _collect(group[-1], rest)
+        collect = _collect(group[-1], following(group[-1]))
         marks: tuple[int, ...] = ()
+        name = group[-1].name
         if group[-1].sequences and collect != "sequence":
             pooling = rest.pop(0)
             marks = pooling.marks if isinstance(pooling, MarkedPool) else ()
-        yield RecurrentStage(tuple(group), collect, marks)
+            name = pooling.name
+        yield RecurrentStage(tuple(group), collect, name, marks)
 
 
 def _stack(below: Recurrent, upper: Recurrent) -> bool:
@@ -84,15 +105,14 @@ def _stack(below: Recurrent, upper: Recurrent) -> bool:
     return below.sequences and forward_only and below.forward.kind == upper.forward.kind
 
 
-def _collect(top: Recurrent, rest: list[Layer]) -> loop.Collect:
-    """What the loop must give, looking at the layer behind it."""
+def _collect(top: Recurrent, following: Layer | None) -> loop.Collect:
+    """What the loop must give, looking at the only layer behind it."""
     if not top.sequences:
         return "final"
-    following = rest[0] if rest else None
     one_direction = top.backward is None
     if isinstance(following, MarkedPool):
         return "marks" if one_direction or top.merge == "concat" else "sequence"
-    if not isinstance(following, Pool):
+    if not isinstance(following, Pool) or following.how == "sum":
         return "sequence"
     if following.how == "last":
         # The last row of a backward direction is its first state, not its final one.
@@ -120,7 +140,8 @@ def lower(
     `projected` is `loop` with a table of what the bottom layer adds up from each token.
     `unrolled` has a fixed number of `steps`: `input_ids` int32 [1, steps], filled up with −1 to
     the right of a shorter text. With `streaming` a second signature `stream` takes and gives the
-    states of the recurrent layers (`h0`, `c0`, … by layer, float32 [1, H]), so that a text can be
+    states of the recurrent layers (`h0`, `c0`, … by layer, float32 [1, H]) and the rows that causal
+    convolutions look back at (`x0`, … float32 [span − 1, features]), so that a text can be
     fed token by token or in pieces. Raises `ConversionError` for what the lowering cannot do:
     `check`.
     """
@@ -169,25 +190,32 @@ class _GraphBuilder:
             inputs = {INPUT: entry}
             flow = self._embedded(layers.flat_ids(entry), key)
         outputs: dict[str, GraphTensor] = {}
-        number = 0  # of the recurrent layer, which names its states
+        flows = {self.network.input.name: flow}
+        number = convolutions = 0  # of the layer, which names its states
         for stage in stages(self.network):
+            first = stage.layer if isinstance(stage, LayerStage) else stage.layers[0]
+            fed = [flows[name] for name in self.network.sources(first)]
             if isinstance(stage, LayerStage):
-                flow = self._apply_layer(stage.layer, flow)
-                continue
-            states: States = ({}, {})
-            if key == STREAM:
-                states = (_state_inputs(graph, stage, number), {})
-            values = self._recurrent(stage, flow, states)
-            for name in states[0]:
-                inputs[_renumbered(name, number)] = states[0][name]
-                outputs[f"{_renumbered(name, number)}_next"] = states[1][name]
-            flow = replace(flow, values=values)
-            number += len(stage.layers)
+                states: States = ({}, {})
+                if key == STREAM:
+                    states = (_rows_before(graph, stage.layer, fed[0], convolutions), {})
+                    convolutions += len(states[0])
+                flow = self._apply_layer(stage.layer, fed, states)
+                named = {name: name for name in states[0]}
+            else:
+                states = (_state_inputs(graph, stage, number) if key == STREAM else {}, {})
+                flow = replace(fed[0], values=self._recurrent(stage, fed[0], states))
+                named = {name: _renumbered(name, number) for name in states[0]}
+                number += len(stage.layers)
+            for name, numbered in named.items():
+                inputs[numbered] = states[0][name]
+                outputs[f"{numbered}_next"] = states[1][name]
+            flows[stage.name] = flow
         answer = flow.values
         if isinstance(self.numbers, Integers):
             answer = integer_whole.end(self.network, answer)
         if self.network.per_token:
-            answer = op.reshape(answer, (1, entry.shape[1], self.network.outputs))
+            answer = op.reshape(answer, (1, flow.values.shape[0], self.network.outputs))
         outputs = {self.output: answer} | outputs
         graph.inputs = list(inputs.values())
         graph.outputs = list(outputs.values())
@@ -226,10 +254,31 @@ class _GraphBuilder:
             return projected.projected_table(self.network)
         return self.network.embedding
 
-    def _apply_layer(self, layer: Layer, flow: Flow) -> Flow:
+    def _apply_layer(self, layer: Layer, fed: Sequence[Flow], states: States) -> Flow:
+        """A layer that is not recurrent; a convolution of a stream has the rows before it in
+        `states`."""
+        flow = fed[0]
         if isinstance(self.numbers, Integers):
             return integer_whole.apply(self.numbers, layer, flow)
+        if isinstance(layer, Convolution | WindowPool):
+            return self._apply_windows(self.numbers, layer, flow, states)
+        if isinstance(layer, Join | Attention):
+            return layers.merge(layer, fed)
+        if isinstance(layer, Flatten):
+            features = self.network.shape_of(layer).features
+            return replace(flow, values=op.reshape(flow.values, (1, features)))
         return layers.apply(layer, flow, self.numbers)
+
+    @staticmethod
+    def _apply_windows(
+        weights: WeightFormat, layer: Convolution | WindowPool, flow: Flow, states: States
+    ) -> Flow:
+        if isinstance(layer, WindowPool):
+            return window_layers.pool_windows(layer, flow)
+        for name, before in states[0].items():
+            flow, states[1][name] = window_layers.convolve_stream(layer, flow, weights, before)
+            return flow
+        return window_layers.convolve(layer, flow, weights)
 
     def _recurrent(self, stage: RecurrentStage, flow: Flow, states: States) -> GraphTensor:
         """What the stage collects; `states` are those to start from and, filled, the final ones."""
@@ -283,14 +332,42 @@ def check(network: Network, lowering: Recurrence, *, steps: int | None, streamin
         )
     if streaming and lowering not in ("loop", "projected"):
         refuse("only a lowering that is a loop streams", lowering, "choose --lowering loop")
-    for layer in network.layers if streaming else ():
-        bidirectional = isinstance(layer, Recurrent) and layer.backward is not None
-        needs_full_text = isinstance(layer, AttentionPool | MarkedPool) or (
-            isinstance(layer, Pool) and layer.how != "last"
+    if steps is not None and network.only_tokens not in (None, steps):
+        refuse(
+            "it takes texts of one length alone, which layer Flatten ties it to",
+            f"{steps} tokens",
+            f"choose the length {network.only_tokens}",
         )
-        if bidirectional or needs_full_text:
+    if steps is not None and steps < network.required_tokens:
+        refuse(
+            "its windows do not fit into a text of this length",
+            f"{steps} tokens",
+            f"choose a length of at least {network.required_tokens}",
+        )
+    for layer in network.layers if streaming else ():
+        if _needs_following(layer):
             cause = f"layer {layer.name}, which needs the whole text"
             refuse("cannot stream", cause, "leave out --streaming")
+
+
+def _needs_following(layer: Layer) -> bool:
+    """Whether a layer looks at more than the tokens up to its own."""
+    if isinstance(layer, Convolution):
+        return not (layer.stride == 1 and (layer.border == "causal" or layer.window.span == 1))
+    return (
+        isinstance(layer, AttentionPool | MarkedPool | Attention | WindowPool | Flatten)
+        or (isinstance(layer, Recurrent) and layer.backward is not None)
+        or (isinstance(layer, Pool) and layer.how != "last")
+    )
+
+
+def _rows_before(graph: Graph, layer: Layer, fed: Flow, number: int) -> loop.State:
+    """The rows before those of a stream that the convolution `number` looks at, as an input of
+    the graph."""
+    if not isinstance(layer, Convolution) or layer.window.span == 1:
+        return {}
+    shape = (layer.window.span - 1, fed.values.shape[1])
+    return {f"x{number}": graph.input(f"x{number}", "float32", shape)}
 
 
 def _state_inputs(graph: Graph, stage: RecurrentStage, number: int) -> loop.State:
