@@ -70,8 +70,9 @@ class PaddedModel(NamedTuple):
         )
 
 
-def write_padded_model(folder: Path) -> PaddedModel:
-    """A bidirectional LSTM with random weights, large enough that padding changes its answers."""
+def write_padded_model(folder: Path, *, flatten: bool = False) -> PaddedModel:
+    """A bidirectional LSTM with random weights, large enough that padding changes its answers; its
+    states flattened, or the last ones."""
     keras = pytest.importorskip("keras")
     text = pytest.importorskip("tf_keras").preprocessing.text
     tokenizer = text.Tokenizer(num_words=KNOWN_WORDS)
@@ -80,7 +81,8 @@ def write_padded_model(folder: Path) -> PaddedModel:
         [
             keras.layers.Input((LENGTH,), dtype="int32"),
             keras.layers.Embedding(KNOWN_WORDS, 6),
-            keras.layers.Bidirectional(keras.layers.LSTM(5)),
+            keras.layers.Bidirectional(keras.layers.LSTM(5, return_sequences=flatten)),
+            *([keras.layers.Flatten()] if flatten else []),
             keras.layers.Dense(len(LABELS), activation="softmax"),
         ]
     )

@@ -72,9 +72,9 @@ class NetworkLayer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     they are not sigmoid and tanh gate_function and function; `dense` and `activation` function;
     `pool` and `join` how; `attention` function; `layer_norm` epsilon; `convolution`
     stride, dilation, border, function; `window_pool` how, size, stride, border;
-    `pairwise_attention` how, scale; `columns` begin, end; `flatten` tokens. A layer that is not fed
-    by the one before it has `inputs`: the places of those that feed it, separated by commas, -1 for
-    the embedding.
+    `pairwise_attention` how, scale; `columns` begin, end; `flatten` tokens; `repeat` rows. A layer
+    that is not fed by the one before it has `inputs`: the places of those that feed it, separated
+    by commas, -1 for the embedding.
     Its arrays are `{place in the network}.{array}`,
     for `recurrent` `{place}.{forward or backward}.{array}`. The kernel of
     a `dense` layer that is `tied` is the transposed embedding table.
@@ -95,6 +95,7 @@ class NetworkLayer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         "pairwise_attention",
         "columns",
         "flatten",
+        "repeat",
     ]
     options: dict[str, str] = {}
 

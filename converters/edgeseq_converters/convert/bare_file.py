@@ -77,6 +77,8 @@ def convert_to_file(
     nothing is written then.
     """
     model = imported.model
+    if isinstance(model, Network) and model.repeated_rows is not None and options.length is None:
+        options = msgspec.structs.replace(options, length=model.repeated_rows)
     plan = plan_file("lstm" if isinstance(model, Network) else model.manifest.arch, out, options)
     _check_options(imported, plan, options)
     if out.exists() and not options.overwrite:

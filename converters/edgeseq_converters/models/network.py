@@ -300,6 +300,15 @@ class Flatten:
 
 
 @dataclass(frozen=True)
+class Repeat:
+    """A vector to a sequence of `rows` rows that are all equal to it, as the decoder of an
+    autoencoder gets it."""
+
+    name: str
+    rows: int
+
+
+@dataclass(frozen=True)
 class FeatureSlice:
     """Some of the features: those from `begin` up to `end`."""
 
@@ -323,6 +332,7 @@ Layer = (
     | Attention
     | FeatureSlice
     | Flatten
+    | Repeat
 )
 
 
@@ -436,8 +446,18 @@ class Network:
 
     @property
     def only_tokens(self) -> int | None:
-        """The one number of tokens that the network takes, None where it takes any."""
-        return next((layer.tokens for layer in self.layers if isinstance(layer, Flatten)), None)
+        """The one number of tokens that the network takes, None where it takes any.
+
+        An answer that is repeated has so many rows, one for each token.
+        """
+        tied = (layer.tokens for layer in self.layers if isinstance(layer, Flatten))
+        return next(tied, self.repeated_rows)
+
+    @property
+    def repeated_rows(self) -> int | None:
+        """Rows of an answer that has as many for every text; None: rows follow the text's."""
+        rows = self.shapes()[-1].rows or ()
+        return count_rows(rows, 1) if any(stride == 0 for _, stride in rows) else None
 
     @property
     def bidirectional(self) -> bool:
@@ -483,6 +503,8 @@ def shape_after(where: str, layer: Layer, inputs: Sequence[LayerShape]) -> Layer
         raise CheckpointError(
             f"layer {layer.name} needs a sequence and gets one vector a text", where=where
         )
+    if isinstance(layer, Flatten | Repeat):
+        return _reshaped(where, layer, first)
     _check_arrays(where, layer, first.features)
     features, rows = first.features, first.rows
     if isinstance(layer, Recurrent):
@@ -504,9 +526,19 @@ def shape_after(where: str, layer: Layer, inputs: Sequence[LayerShape]) -> Layer
         features = marked_features(features, len(layer.marks))
     if isinstance(layer, FeatureSlice):
         features = layer.end - layer.begin
-    if isinstance(layer, Flatten):
-        features, rows = features * max(count_rows(rows or (), layer.tokens), 0), None
     return LayerShape(features, rows)
+
+
+def _reshaped(where: str, layer: Flatten | Repeat, before: LayerShape) -> LayerShape:
+    """A sequence as one vector, or a vector as a sequence of equal rows."""
+    if isinstance(layer, Flatten):
+        rows = count_rows(before.rows or (), layer.tokens)
+        return LayerShape(before.features * max(rows, 0), None)
+    if before.rows is not None:
+        raise CheckpointError(
+            f"layer {layer.name} repeats a vector and gets a sequence", where=where
+        )
+    return LayerShape(before.features, ((layer.rows, 0),))
 
 
 _OF_SEQUENCES = (Recurrent, Pool, AttentionPool, MarkedPool, Convolution, WindowPool, Flatten)
@@ -601,9 +633,7 @@ _EXPECTED_SHAPES: dict[type[Any], Callable[[Any, int], list[tuple[Any, ...]]]] =
         (layer.kernel, layer.window.size, features, layer.bias.size),
         (layer.bias, layer.kernel.shape[2]),
     ],
-    **dict.fromkeys(
-        (Pool, MarkedPool, Activation, WindowPool, Join, FeatureSlice, Flatten), _no_arrays
-    ),
+    **dict.fromkeys((Pool, MarkedPool, Activation, WindowPool, Join, FeatureSlice), _no_arrays),
 }
 """The arrays of a layer, each followed by the shape that it must have for inputs of so many
 features."""

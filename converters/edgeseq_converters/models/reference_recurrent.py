@@ -32,6 +32,7 @@ from edgeseq_converters.models.network import (
     Network,
     Pool,
     Recurrent,
+    Repeat,
     Scale,
     WindowPool,
 )
@@ -313,6 +314,7 @@ _COMPUTE: dict[type[Any], Callable[[Any, Sequence[FloatArray]], FloatArray]] = {
     Attention: lambda layer, inputs: _attend_in_pairs(layer, *inputs),
     Join: _join,
     Flatten: lambda _, inputs: inputs[0].reshape(len(inputs[0]), -1),
+    Repeat: lambda layer, inputs: np.repeat(inputs[0][:, None], layer.rows, axis=1),
     FeatureSlice: lambda layer, inputs: inputs[0].T[layer.begin : layer.end].T,
     Activation: lambda layer, inputs: apply(layer.function, inputs[0]),
 }

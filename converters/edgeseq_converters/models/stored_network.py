@@ -30,6 +30,7 @@ from edgeseq_converters.models.network import (
     Network,
     Pool,
     Recurrent,
+    Repeat,
     Scale,
     WindowPool,
 )
@@ -48,6 +49,7 @@ _KINDS: dict[str, type[Any]] = {
     "pairwise_attention": Attention,
     "columns": FeatureSlice,
     "flatten": Flatten,
+    "repeat": Repeat,
 }
 _OPTIONS: dict[str, dict[str, Callable[[str], Any]]] = {
     "dense": {"function": str},
@@ -61,6 +63,7 @@ _OPTIONS: dict[str, dict[str, Callable[[str], Any]]] = {
     "pairwise_attention": {"how": str, "scale": float},
     "columns": {"begin": int, "end": int},
     "flatten": {"tokens": int},
+    "repeat": {"rows": int},
 }
 """The fields of a kind of layer besides its arrays, each with what reads it from its text."""
 _CELL_FUNCTIONS = ("gate_function", "function")

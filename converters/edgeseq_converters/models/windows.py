@@ -16,7 +16,8 @@ such window, `same` has as many zeros on both sides as give a row for each `stri
 the odd one behind, `causal` has them all before the text."""
 Rows = tuple[tuple[int, int], ...]
 """How the rows of a sequence follow from the tokens of a text: (span, stride) of the windows that
-were laid over it in their order; () is a row a token. Equal rows are equal tuples."""
+were laid over it in their order; () is a row a token. A stride of 0 stands for `span` rows of any
+text. Equal rows are equal tuples."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class RowWindow:
 def count_rows(rows: Rows, tokens: int) -> int:
     """Rows of a text of `tokens`; 0 or less where it is too short."""
     for span, stride in rows:
-        tokens = (tokens - span) // stride + 1
+        tokens = span if stride == 0 else (tokens - span) // stride + 1
     return tokens
 
 
@@ -72,7 +73,7 @@ def required_tokens(rows: Rows) -> int:
     """Tokens of the shortest text that has a row."""
     tokens = 1
     for span, stride in reversed(rows):
-        tokens = (tokens - 1) * stride + span
+        tokens = 1 if stride == 0 else (tokens - 1) * stride + span
     return tokens
 
 

@@ -389,3 +389,18 @@ def test_keras_is_not_imported(keras3: ModuleType, tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("keras", ["keras2", "keras3"])
+def test_states_that_nobody_takes_change_nothing(
+    keras: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    module = request.getfixturevalue(keras)
+    layers = module.layers
+    ids = module.Input((None,), dtype="int32")
+    words = layers.Embedding(VOCABULARY, 4)(ids)
+    both = layers.Bidirectional(layers.LSTM(3, return_sequences=True, return_state=True))
+    tags = layers.Dense(2)(both(words)[0])
+    model = randomize(module.Model(ids, tags))
+    model.save(tmp_path / "model.h5")
+    check(model, read_network(tmp_path / "model.h5"))

@@ -51,10 +51,10 @@ def test_1_used_states_are_refused_by_name(keras: ModuleType, tmp_path: Path) ->
     layers = keras.layers
     source = keras.Input((None,), dtype="int32")
     words = layers.Embedding(VOCABULARY, 4)(source)
-    states, hidden, _cell = layers.LSTM(3, return_state=True, name="giver")(words)
-    for used in (states, hidden):
+    _, hidden, cell = layers.LSTM(3, return_state=True, name="giver")(words)
+    for used in (hidden, cell):
         keras.Model(source, layers.Dense(2, name="head")(used)).save(tmp_path / "model.keras")
-        with pytest.raises(CheckpointError, match=r"layer (giver|head) .*(return_state|giver)"):
+        with pytest.raises(CheckpointError, match=r"layer head .*another output of layer giver"):
             read_network(tmp_path / "model.keras")
 
 

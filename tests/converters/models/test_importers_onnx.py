@@ -13,7 +13,14 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from edgeseq.errors import CheckpointError
-from edgeseq_converters.models.network import AttentionPool, Dense, Network, Pool, Recurrent
+from edgeseq_converters.models.network import (
+    AttentionPool,
+    Dense,
+    FloatInput,
+    Network,
+    Pool,
+    Recurrent,
+)
 from edgeseq_converters.models.read import read_network
 from edgeseq_converters.models.reference_recurrent import answers
 
@@ -495,3 +502,41 @@ def test_networks_of_keras(from_keras: Callable[[Any, Path], Path], tmp_path: Pa
     )
     network = check(from_keras(last, tmp_path / "last.onnx"))
     assert [type(layer) for layer in network.layers] == [Recurrent, Recurrent, Pool, Dense, Dense]
+
+
+class Series(nn.Module):  # type: ignore[misc]
+    """Numbers [sequences, steps, 3], a recurrent layer and one number."""
+
+    def __init__(self, kind: str, *, batch_first: bool = True, relu: bool = False) -> None:
+        super().__init__()
+        make = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}[kind]
+        options = {"nonlinearity": "relu"} if relu else {}
+        self.reader = make(3, 5, 2, batch_first=batch_first, **options)
+        self.head = nn.Linear(5, 1)
+        self.batch_first = batch_first
+
+    def forward(self, numbers: Any) -> Any:
+        out, _ = self.reader(numbers)
+        return self.head(out[:, -1] if self.batch_first else out[-1])
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("lstm", {}), ("lstm", {"batch_first": False}), ("gru", {}), ("rnn", {"relu": True})],
+)
+def test_an_input_of_numbers(kind: str, options: dict[str, bool], tmp_path: Path) -> None:
+    module = randomize(Series(kind, **options))
+    rng = np.random.default_rng(2)
+    rows = [rng.normal(size=(8, 3)).astype(np.float32) for _ in range(3)]
+    given = torch.from_numpy(rows[0][None] if module.batch_first else rows[0][:, None])
+    path = tmp_path / "series.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module, (given,), path, dynamo=False, input_names=["numbers"])
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    network = read_network(path)
+    assert network.input == FloatInput("input", 3)
+    for row, answer in zip(rows, answers(network, rows), strict=True):
+        batch = row[None] if module.batch_first else row[:, None]
+        (expected,) = session.run(None, {"numbers": batch})
+        np.testing.assert_allclose(answer, expected[0], atol=1e-5)

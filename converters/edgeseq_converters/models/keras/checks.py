@@ -23,6 +23,11 @@ def unknown(layer: KerasLayer) -> CheckpointError:
     """The refusal of a layer that has no place in a network."""
     if layer.class_name in ("Lambda", "TFOpLambda"):
         return layer.refuse("holds code, which is not run", fix="use Keras' own layers instead")
+    if layer.class_name == "Masking":
+        return layer.refuse(
+            "skips steps that are padding, which only an embedding's ids can mark",
+            fix="save the model without it, and give the file sequences without padding",
+        )
     if layer.class_name in ("Sequential", "Functional", "Model"):
         return layer.refuse("is a model inside the model", fix="put its layers in one model")
     if layer.class_name in ("TextVectorization", "StringLookup", "Hashing"):

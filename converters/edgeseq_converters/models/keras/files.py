@@ -11,6 +11,7 @@ from pathlib import Path
 from edgeseq.errors import CheckpointError
 from edgeseq_converters.models.keras.config import parse_json, parse_model
 from edgeseq_converters.models.keras.hdf5 import open_hdf5
+from edgeseq_converters.models.keras.keras_1 import Keras1Weights, in_keras_2, is_keras_1
 from edgeseq_converters.models.keras.network import network_of
 from edgeseq_converters.models.keras.vocabularies import with_vocabulary
 from edgeseq_converters.models.keras.weights import KerasFileWeights, LegacyWeights
@@ -55,5 +56,9 @@ def read_h5(path: Path) -> Network:
                 "holds weights without a description of the layers", where=path, fix=_SAVE_WHOLE
             )
         version = "".join(file.texts("", "keras_version") or ()) or None
-        model = parse_model(parse_json("".join(config), str(path)), str(path), version)
+        description = parse_json("".join(config), str(path))
+        if is_keras_1(version):
+            model = parse_model(in_keras_2(description), str(path), version)
+            return network_of(model, Keras1Weights(file))
+        model = parse_model(description, str(path), version)
         return network_of(model, LegacyWeights(file))

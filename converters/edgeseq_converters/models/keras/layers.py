@@ -29,6 +29,7 @@ from edgeseq_converters.models.network import (
     Layer,
     LayerNorm,
     Pool,
+    Repeat,
     Scale,
 )
 
@@ -209,6 +210,22 @@ def _reshape(layer: KerasLayer, weights: KerasWeights, sequence: bool) -> None:
         )
 
 
+def _repeat(layer: KerasLayer, weights: KerasWeights, sequence: bool) -> Repeat:
+    del weights, sequence
+    check_settings(layer, "n")
+    return Repeat(layer.name, layer.integer("n"))
+
+
+def _permute(layer: KerasLayer, weights: KerasWeights, sequence: bool) -> None:
+    """An attention that goes around permutes axes into the order that they have."""
+    del weights, sequence
+    check_settings(layer, "dims")
+    if layer.config.get("dims") != [1, 2]:
+        raise layer.refuse(
+            "turns steps into features", found=layer.config.get("dims"), expected="[1, 2]"
+        )
+
+
 def _axis(layer: KerasLayer, key: str) -> object:
     """An axis, alone or as a list of one."""
     value = layer.config.get(key, -1)
@@ -226,6 +243,8 @@ _LAYER_READERS: dict[str, Callable[[KerasLayer, KerasWeights, bool], Layer | Non
     "GlobalMaxPool1D": _pool,
     "GlobalAveragePooling1D": _pool,
     "GlobalAvgPool1D": _pool,
+    "RepeatVector": _repeat,
+    "Permute": _permute,
     "Flatten": _reshape,
     "Reshape": _reshape,
     "LayerNormalization": _layer_norm,

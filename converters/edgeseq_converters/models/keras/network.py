@@ -31,6 +31,7 @@ from edgeseq_converters.models.network import (
     TextInput,
     shape_after,
 )
+from edgeseq_converters.models.windows import count_rows
 
 
 def network_of(model: KerasModel, weights: KerasWeights) -> Network:
@@ -93,6 +94,7 @@ class _Reader:
         if not self._made:
             raise first.refuse("is followed by no layer that computes anything")
         layers = tuple(self._made)
+        self._check_repeated()
         if isinstance(entry, FloatInput):
             return Network(self._model.name, entry, layers, fed_by=self._inputs)
         entry = self._masks.as_seen(entry)
@@ -103,6 +105,17 @@ class _Reader:
                 fix="pool over time instead, or train without mask_zero",
             )
         return Network(self._model.name, entry, layers, text_input, fed_by=self._inputs)
+
+    def _check_repeated(self) -> None:
+        """Refuses an answer of another number of rows than the input has."""
+        rows = self._shapes[self._made[-1].name].rows or ()
+        count = count_rows(rows, 1) if any(stride == 0 for _, stride in rows) else None
+        if count is not None and self._length not in (None, count):
+            raise self._layers[self._model.output].refuse(
+                "answers for another number of steps than the input has",
+                found=count,
+                expected=self._length,
+            )
 
     def _text_input(self, first: KerasLayer, entry: Embedding | FloatInput) -> TextInput:
         """What the model says of its texts. Keras 2 names their length at the Embedding layer,

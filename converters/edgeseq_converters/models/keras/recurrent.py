@@ -95,9 +95,9 @@ def _cell_of(layer: KerasLayer, arrays: list[FloatArray], *, backwards: bool) ->
     if not cudnn and kind != "rnn":
         functions["gate_function"] = element_function_of(layer, "recurrent_activation")
     check_settings(layer, *_SETTINGS)
-    for key in ("return_state", "time_major"):
-        if layer.flag(key):
-            raise layer.refuse(f"has {key}=True, which a network of layers cannot say")
+    layer.flag("return_state")  # the states are further outputs, and who takes one is refused
+    if layer.flag("time_major"):
+        raise layer.refuse("has time_major=True, which a network of layers cannot say")
     if layer.flag("go_backwards") != backwards:
         raise layer.refuse(
             "reads the text from its end (go_backwards)", fix="use Bidirectional, or retrain"

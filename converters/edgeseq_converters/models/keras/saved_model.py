@@ -45,7 +45,7 @@ def read_saved_model(path: Path) -> Network:
         )
     content = read_bytes(path / METADATA, error=CheckpointError, limit_bytes=_METADATA_LIMIT_BYTES)
     described = dict(_nodes(content, path / METADATA))
-    root = parse_json(described.get("root", "{}"), str(path / METADATA))
+    root = _plain(parse_json(described.get("root", "{}"), str(path / METADATA)))
     model = parse_model(root, str(path), _WRITER)
     names = {
         str(parse_json(text, str(path / METADATA)).get("name")): node.removeprefix("root.")
@@ -53,6 +53,17 @@ def read_saved_model(path: Path) -> Network:
         if node.count(".") == 1
     }
     return network_of(model, _Checkpoint(path, names))
+
+
+def _plain(value: Any) -> Any:
+    """The value with lists in place of what Keras writes for tuples."""
+    if isinstance(value, list):
+        return [_plain(entry) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    if value.get("class_name") == "__tuple__" and isinstance(value.get("items"), list):
+        return _plain(value["items"])
+    return {key: _plain(entry) for key, entry in value.items()}
 
 
 class _Checkpoint:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgeseq.errors import CheckpointError
-from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.network import FloatInput, Network
 from edgeseq_converters.models.onnx import constants, layers, recurrent, shapes
 from edgeseq_converters.models.onnx.files import OnnxGraph, read_graph
 from edgeseq_converters.models.onnx.node import OnnxNode
@@ -34,31 +34,39 @@ def read_onnx(path: Path) -> Network:
             "has several outputs", where=path, found=", ".join(graph.outputs), expected="one"
         )
     result = tensors.values.get(graph.outputs[0])
-    if isinstance(result, np.ndarray) or not isinstance(result, Flow) or not tensors.embedding:
+    if isinstance(result, np.ndarray) or not isinstance(result, Flow) or not tensors.entry:
         raise CheckpointError("gives something else than a network's answer", where=path)
     if result.axes and result.width > 1 and result.axes[-1] != (FEATURES,):
         raise CheckpointError("gives its answer with other axes than classes last", where=path)
-    return Network(path.stem, tensors.embedding, result.layers)
+    return Network(path.stem, tensors.entry, result.layers)
 
 
 def _inputs(graph: OnnxGraph) -> Tensors:
-    """The ids, lengths of the texts where there are any, and the arrays."""
-    ids = [name for name, shape in graph.inputs.items() if len(shape) == 2]
+    """The ids or the numbers, lengths of the texts where there are any, and the arrays."""
+    read = [name for name, shape in graph.inputs.items() if len(shape) in (2, 3)]
     lengths = [name for name, shape in graph.inputs.items() if len(shape) == 1]
-    if len(ids) != 1 or len(ids) + len(lengths) != len(graph.inputs) or len(lengths) > 1:
+    features = graph.inputs[read[0]][2:] if read else ()
+    is_known = len(read) == 1 and None not in features
+    if not is_known or len(read) + len(lengths) != len(graph.inputs) or len(lengths) > 1:
         found = ", ".join(
             f"{name} {['open' if size is None else size for size in shape]}"
             for name, shape in graph.inputs.items()
         )
         raise CheckpointError(
-            "takes other inputs than token ids",
+            "takes other inputs than token ids or numbers",
             where=graph.where,
             found=found or "none",
-            expected="ids [texts, tokens], and the texts' lengths or nothing",
+            expected="ids [texts, tokens] or numbers [sequences, steps, features], and the lengths "
+            "or nothing",
         )
-    sizes = {str(axis): size for axis, size in enumerate(graph.inputs[ids[0]])}
-    values: dict[str, object] = {**graph.arrays, ids[0]: TokenIds(tuple((name,) for name in sizes))}
-    return Tensors(graph.opset, sizes, values | {name: Lengths() for name in lengths})
+    sizes = {str(axis): size for axis, size in enumerate(graph.inputs[read[0]][:2])}
+    axes = tuple((name,) for name in sizes)
+    values: dict[str, object] = {**graph.arrays, **{name: Lengths() for name in lengths}}
+    if not features:
+        return Tensors(graph.opset, sizes, {**values, read[0]: TokenIds(axes)})
+    width = int(features[0] or 0)
+    numbers = Flow((), (*axes, (FEATURES,)), width)
+    return Tensors(graph.opset, sizes, {**values, read[0]: numbers}, FloatInput("input", width))
 
 
 def _apply(tensors: Tensors, node: OnnxNode) -> tuple[object, ...]:
@@ -67,7 +75,7 @@ def _apply(tensors: Tensors, node: OnnxNode) -> tuple[object, ...]:
     if allowed is None:
         raise node.refuse(
             "cannot be converted",
-            expected="embedding, LSTM, GRU, dense layers, pooling over the tokens, attention, "
+            expected="embedding, LSTM, GRU, RNN, dense layers, pooling over the tokens, attention, "
             "batch normalization and activations",
             fix="leave it out of the exported module, or save the Keras or PyTorch file",
         )
@@ -77,7 +85,7 @@ def _apply(tensors: Tensors, node: OnnxNode) -> tuple[object, ...]:
     folded = constants.fold(tensors, node)
     if folded is not None:
         return (folded,)
-    if node.operator in ("LSTM", "GRU"):
+    if node.operator in ("LSTM", "GRU", "RNN"):
         return recurrent.recurrent(tensors, node)
     if node.operator == "Split":
         return shapes.split(tensors, node)
@@ -155,7 +163,6 @@ _ATTRIBUTES = dict.fromkeys((*_OPERATIONS, "Neg", "Sqrt"), "") | {
     "ReduceSum": "axes keepdims noop_with_empty_axes",
     "MaxPool": _POOL + "storage_order",
     "AveragePool": _POOL + "count_include_pad",
-    "LSTM": _RECURRENT,
-    "GRU": _RECURRENT,
+    **dict.fromkeys(("LSTM", "GRU", "RNN"), _RECURRENT),
 }
 """The attributes whose meaning is known: another one may change the answer."""

@@ -41,11 +41,11 @@ def gather_rows(tensors: Tensors, node: OnnxNode) -> Flow:
     """The look-up of the text's ids in a table, once."""
     ids = tensors.get(node, 1)
     table = tensors.weights(node, 0)
-    if not isinstance(ids, TokenIds) or tensors.embedding is not None or node.integer("axis", 0):
+    if not isinstance(ids, TokenIds) or tensors.entry is not None or node.integer("axis", 0):
         raise node.refuse("looks up something else than the text's ids, once")
     if table.ndim != 2:
         raise node.refuse("has no table", found=list(table.shape))
-    tensors.embedding = Embedding("embedding", table)
+    tensors.entry = Embedding("embedding", table)
     return Flow((), (*ids.axes, (FEATURES,)), int(table.shape[1]))
 
 

@@ -1,6 +1,7 @@
-"""ONNX' LSTM and GRU operators as layers (onnx.ai/onnx/operators, LSTM and GRU).
+"""ONNX' LSTM, GRU and RNN operators as layers (onnx.ai/onnx/operators, LSTM, GRU and RNN).
 
-Weights are [directions, gates·H, in] with the gates i, o, f, c of an LSTM and z, r, h of a GRU;
+Weights are [directions, gates·H, in] with the gates i, o, f, c of an LSTM and z, r, h of a GRU; an
+RNN has one;
 the bias [directions, 2·gates·H] holds that of the input and that of the state. A network has
 [in, gates·H], i, f, c, o and z, r, h.
 """
@@ -12,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from edgeseq_converters.models.arrays import FloatArray
-from edgeseq_converters.models.network import GATES, Cell, Kind, Recurrent
+from edgeseq_converters.models.network import GATES, Cell, ElementFunction, Kind, Recurrent
 from edgeseq_converters.models.onnx.node import OnnxNode
 from edgeseq_converters.models.onnx.tensors import Tensors
 from edgeseq_converters.models.onnx.values import (
@@ -26,12 +27,13 @@ from edgeseq_converters.models.onnx.values import (
     ZeroTensor,
 )
 
-_KINDS: dict[str, Kind] = {"LSTM": "lstm", "GRU": "gru"}
-_ORDER: dict[Kind, tuple[int, ...]] = {"lstm": (0, 2, 3, 1), "gru": (0, 1, 2)}
+_KINDS: dict[str, Kind] = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn"}
+_ORDER: dict[Kind, tuple[int, ...]] = {"lstm": (0, 2, 3, 1), "gru": (0, 1, 2), "rnn": (0,)}
 """Where ONNX has each gate of a network."""
 _ACTIVATIONS: dict[Kind, tuple[str, ...]] = {
     "lstm": ("sigmoid", "tanh", "tanh"),
     "gru": ("sigmoid", "tanh"),
+    "rnn": ("tanh",),
 }
 
 
@@ -88,6 +90,8 @@ def _check_settings(node: OnnxNode, kind: Kind) -> None:
     functions = node.attributes.get("activations") or _ACTIVATIONS[kind]
     directions = 2 if node.attributes.get("direction") == "bidirectional" else 1
     names = tuple(str(name).lower() for name in functions)
+    if kind == "rnn" and set(names) == {"relu"}:
+        return
     if names not in (_ACTIVATIONS[kind], _ACTIVATIONS[kind] * directions):
         raise node.refuse(
             "has other functions than the runtime's cell",
@@ -106,7 +110,7 @@ def _check_states(tensors: Tensors, node: OnnxNode, kind: Kind) -> None:
             fix="export it without a mask, or with the lengths as its second input",
         )
     for index, what in ((5, "an initial state"), (6, "an initial cell"), (7, "peepholes")):
-        if index == 6 and kind == "gru":
+        if index == 6 and kind != "lstm":
             break
         value = tensors.get(node, index)
         is_zero = value is None or isinstance(value, ZeroTensor)
@@ -129,6 +133,8 @@ def _cells(tensors: Tensors, node: OnnxNode, kind: Kind) -> list[Cell]:
     if node.integer("hidden_size", hidden) != hidden:
         raise node.refuse("has weights of another hidden_size", found=hidden)
     reset_after = bool(node.integer("linear_before_reset", 0))
+    functions = [str(name).lower() for name in node.attributes.get("activations") or ()]
+    function: ElementFunction = "relu" if "relu" in functions else "tanh"
     cells = []
     for number in range(directions):
         kernel, recurrent, of_input, of_state = (
@@ -143,7 +149,7 @@ def _cells(tensors: Tensors, node: OnnxNode, kind: Kind) -> list[Cell]:
         if kind == "gru" and reset_after:
             cells.append(Cell(kind, kernel, recurrent, of_input, of_state))
         else:
-            cells.append(Cell(kind, kernel, recurrent, of_input + of_state))
+            cells.append(Cell(kind, kernel, recurrent, of_input + of_state, function=function))
     return cells
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgeseq_converters.models.arrays import FloatArray
-from edgeseq_converters.models.network import Dense, Embedding, Pool, Recurrent
+from edgeseq_converters.models.network import Dense, Embedding, FloatInput, Pool, Recurrent
 from edgeseq_converters.models.onnx.node import OnnxNode
 from edgeseq_converters.models.onnx.values import (
     FEATURES,
@@ -25,12 +25,13 @@ from edgeseq_converters.models.onnx.values import (
 
 @dataclass
 class Tensors:
-    """Values by name; `sizes` of the ids' axes where they are fixed, and which runs over tokens."""
+    """Values by name; the network's input; `sizes` of its axes where they are fixed, and which of
+    them runs over tokens."""
 
     opset: int
     sizes: Mapping[str, int | None]
     values: dict[str, object]
-    embedding: Embedding | None = None
+    entry: Embedding | FloatInput | None = None
     tokens: str | None = None
     _names: set[str] = field(default_factory=set)
 

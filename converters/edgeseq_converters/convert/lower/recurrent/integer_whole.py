@@ -40,11 +40,12 @@ from edgeseq_converters.models.network import (
     Network,
     Pool,
     Recurrent,
+    Repeat,
     Scale,
     WindowPool,
 )
 
-_FLOAT_ONLY = (Attention, FeatureSlice, Convolution, Flatten, Join, LayerNorm, WindowPool)
+_FLOAT_ONLY = (Attention, FeatureSlice, Convolution, Flatten, Join, LayerNorm, Repeat, WindowPool)
 
 
 def check(network: Network, lowering: str, dtype: str, *, streaming: bool) -> None:

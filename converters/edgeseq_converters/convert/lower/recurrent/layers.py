@@ -25,6 +25,7 @@ from edgeseq_converters.models.network import (
     LayerNorm,
     MarkedPool,
     Pool,
+    Repeat,
     Scale,
 )
 
@@ -128,6 +129,8 @@ def apply(layer: Layer, flow: Flow, weights: WeightFormat) -> Flow:
         scale = graph.constant(f"{layer.name}/scale", layer.scale)
         offset = graph.constant(f"{layer.name}/offset", layer.offset)
         values = more.layer_norm(values, scale, offset, layer.epsilon)
+    elif isinstance(layer, Repeat):
+        return _repeated(layer, values)
     elif isinstance(layer, FeatureSlice):
         values = op.columns(values, layer.begin, layer.end)
     elif isinstance(layer, Pool):
@@ -137,6 +140,14 @@ def apply(layer: Layer, flow: Flow, weights: WeightFormat) -> Flow:
     elif isinstance(layer, MarkedPool):
         values = marked(layer.marks, flow.token_ids(), values)
     return replace(flow, values=values)
+
+
+def _repeated(layer: Repeat, values: GraphTensor) -> Flow:
+    """The flow of equal rows, all of them real whatever the text was."""
+    graph, count = values.graph, layer.rows
+    ones = graph.constant("ones", np.ones((count, 1), np.float32))
+    positions = graph.constant("positions", np.arange(count, dtype=np.int32))
+    return Flow(op.multiply(ones, values), graph.ints(count), positions, None, positions)
 
 
 def function(x: GraphTensor, name: Function) -> GraphTensor:

@@ -1,0 +1,229 @@
+"""Converts one public model in each lowering and compares the files with its framework."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from edgeseq.errors import EdgeseqError
+from edgeseq_converters.convert.bare_file import BareFile, convert_to_file
+from edgeseq_converters.convert.import_model import ImportedModel, ImportOptions, load_model
+from edgeseq_converters.convert.lower.dispatch import LOWERINGS, choose_lowering, recipes_of
+from edgeseq_converters.convert.lower.recurrent.whole import FLOAT_INPUT, INPUT, SIGNATURE
+from edgeseq_converters.convert.plan import ConversionOptions
+from edgeseq_converters.convert.verify.interpreter_process import ModelFile, run_model
+from edgeseq_converters.models.network import Network, Recurrent
+from studies.public_models.frameworks import (
+    Array,
+    NoReference,
+    Reference,
+    inputs_for,
+    reference_of,
+)
+from studies.public_models.sources import DESCRIPTIONS, FoundModel, Source
+
+PAIRS = (*((lowering, "float32") for lowering in LOWERINGS["lstm"]), ("loop", "dynamic_wi8_afp32"))
+"""(lowering, recipe) of the files: float32 in each lowering, int8 weights in the default one."""
+UNROLLED_LIMIT = 256
+"""Steps beyond which the lowering `unrolled` is left out: it has every operator once a step."""
+
+
+class FileDifference(msgspec.Struct, frozen=True):
+    """One converted file against the framework: the largest difference of an output, that over the
+    largest |output|, and over how many inputs; or why there is no file."""
+
+    recipe: str
+    lowering: str
+    size_bytes: int = 0
+    n_inputs: int = 0
+    max_abs_error: float = 0.0
+    relative_error: float = 0.0
+    refused: str = ""
+
+
+class ModelOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one public model.
+
+    `refused` is the line that the importer refuses it with; `unchecked` says why no framework here
+    runs it: then the differences are those from the float network in NumPy.
+    """
+
+    name: str
+    origin: str
+    path: str
+    sha256: str
+    licence: str
+    written_by: str = ""
+    framework: str = ""
+    input: str = ""
+    layers: str = ""
+    parameters: int = 0
+    found: bool = True
+    refused: str = ""
+    unchecked: str = ""
+    files: tuple[FileDifference, ...] = ()
+
+
+def compare_model(
+    source: Source,
+    model: FoundModel | None,
+    *,
+    pairs: Sequence[tuple[str, str]] = PAIRS,
+) -> ModelOutcome:
+    """Converts `source`, found as `model`, to a file for each (lowering, recipe) of `pairs`, and
+    compares the files with its framework."""
+    outcome = ModelOutcome(
+        name=source.name,
+        origin=source.origin,
+        path=source.path,
+        sha256=source.sha256,
+        licence=source.licence,
+    )
+    if model is None:
+        return msgspec.structs.replace(outcome, found=False)
+    with tempfile.TemporaryDirectory() as folder:
+        path, beside = _laid_out(source, model, Path(folder))
+        reference, unchecked = None, ""
+        try:
+            reference = reference_of(path, beside, _description(source))
+        except NoReference as reason:
+            unchecked = str(reason)
+        if reference is not None:
+            outcome = msgspec.structs.replace(
+                outcome,
+                framework=reference.framework,
+                written_by=reference.written_by,
+                input=_input_of(reference),
+            )
+        try:
+            imported = load_model(path, _options(source))
+        except EdgeseqError as refusal:
+            return msgspec.structs.replace(outcome, refused=_without(str(refusal), path))
+        files = tuple(_files(imported, reference, Path(folder), pairs))
+    network = imported.model
+    return msgspec.structs.replace(
+        outcome,
+        layers=layer_words(network) if isinstance(network, Network) else "",
+        parameters=network.parameters,
+        unchecked=unchecked,
+        files=files,
+    )
+
+
+def _laid_out(source: Source, model: FoundModel, folder: Path) -> tuple[Path, list[Path]]:
+    """The model and the files beside it under the names of their source."""
+    name = Path(source.path).name
+    if model.path.is_dir():
+        return model.path, []
+    path = folder / name
+    shutil.copyfile(model.path, path)
+    beside = []
+    for other, content in model.beside.items():
+        shutil.copyfile(content, folder / other)
+        beside.append(folder / other)
+    return path, beside
+
+
+def _options(source: Source) -> ImportOptions:
+    return ImportOptions(name=source.name, description=_description(source))
+
+
+def _description(source: Source) -> Path | None:
+    return DESCRIPTIONS / source.description if source.description else None
+
+
+def _input_of(reference: Reference) -> str:
+    steps = "n" if reference.steps is None else reference.steps
+    what = "ids" if reference.features is None else f"× {reference.features} numbers"
+    return f"{steps} {what}"
+
+
+def layer_words(network: Network) -> str:
+    """The layers of a network by their kinds and the numbers that they give."""
+    words = []
+    for layer, shape in zip(network.layers, network.shapes()[1:], strict=True):
+        kind = type(layer).__name__
+        if isinstance(layer, Recurrent):
+            kind = layer.forward.kind.upper()
+            kind = kind if layer.backward is None else f"two-way {kind}"
+        words.append(f"{kind} {shape.features}")
+    return ", ".join(words)
+
+
+def _files(
+    imported: ImportedModel,
+    reference: Reference | None,
+    folder: Path,
+    pairs: Sequence[tuple[str, str]],
+) -> Iterator[FileDifference]:
+    """A file for each (lowering, recipe) that goes together."""
+    inputs = [] if reference is None else inputs_for(reference)
+    expected = [] if reference is None else [reference.answer(batch) for batch in inputs]
+    steps = None if reference is None else reference.steps
+    for lowering, recipe in pairs:
+        if recipe not in recipes_of("lstm", choose_lowering("lstm", lowering)):
+            continue
+        if lowering == "unrolled" and (steps is None or steps > UNROLLED_LIMIT):
+            continue
+        options = ConversionOptions(
+            recipes=(recipe,),
+            lowerings=(lowering,),
+            length=steps if lowering == "unrolled" else None,
+        )
+        out = folder / f"{recipe}-{lowering}.tflite"
+        try:
+            written = convert_to_file(imported, out, options)
+            yield _difference(recipe, lowering, written, inputs, expected)
+        except EdgeseqError as refusal:
+            yield FileDifference(recipe, lowering, refused=_without(str(refusal), out))
+
+
+def _difference(
+    recipe: str,
+    lowering: str,
+    written: BareFile,
+    inputs: Sequence[Array],
+    expected: Sequence[Array],
+) -> FileDifference:
+    """The file's outputs against the framework's, row by row."""
+    if not inputs:
+        return FileDifference(
+            recipe,
+            lowering,
+            written.size_bytes,
+            written.n_examples,
+            written.max_abs_error,
+            written.relative_error,
+        )
+    is_numeric = inputs[0].dtype == np.float32
+    rows = [row if is_numeric else row.tolist() for batch in inputs for row in batch]
+    answers = [answer for batch in expected for answer in batch]
+    file = ModelFile(
+        Path(written.path),
+        Path(written.path),
+        signature_key=SIGNATURE,
+        output=written.output,
+        width=written.shape[-1],
+        per_token=len(written.shape) == 3,
+        input=FLOAT_INPUT if is_numeric else INPUT,
+        features=inputs[0].shape[-1] if is_numeric else None,
+    )
+    outputs = run_model(file, rows, stage="compare with the framework")
+    error = max(
+        float(np.abs(answer[: len(output)].reshape(output.shape) - output).max())
+        for answer, output in zip(answers, outputs, strict=True)
+    )
+    largest = max(float(np.abs(answer).max()) for answer in answers)
+    return FileDifference(
+        recipe, lowering, written.size_bytes, len(rows), error, error / max(largest, 1e-6)
+    )
+
+
+def _without(line: str, path: Path) -> str:
+    """The refusal without the name of a temporary file."""
+    return line.replace(f"{path}: ", "").replace(str(path), path.name)
