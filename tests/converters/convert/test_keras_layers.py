@@ -255,13 +255,25 @@ def test_flattened_sequences_have_one_length(
         assert convert_to_file(imported, tmp_path / "model.tflite", options).n_examples == 4
 
 
+def pairs(layers: Any, source: Any) -> Any:
+    """Attention over pairs, written out (Luong et al. 2015)."""
+    words = layers.Embedding(VOCABULARY, 4)(source)
+    states = layers.LSTM(3, return_sequences=True)(words)
+    query = layers.Dense(3)(words)
+    weights = layers.Activation("softmax")(layers.Dot(axes=2)([query, states]))
+    attended = layers.Dot(axes=(2, 1))([weights, words])
+    return layers.GlobalMaxPooling1D()(layers.Concatenate()([states, attended]))
+
+
 def bag(layers: Any, source: Any) -> Any:
     """A net without recurrence."""
     flow = layers.GlobalAveragePooling1D()(layers.Embedding(VOCABULARY, 6)(source))
     return layers.Dense(2, activation="softmax")(layers.Dense(5, activation="relu")(flow))
 
 
-@pytest.mark.parametrize("build", [text_cnn, two_tables, convolution_then_lstm, separable, bag])
+@pytest.mark.parametrize(
+    "build", [text_cnn, two_tables, convolution_then_lstm, separable, pairs, bag]
+)
 @pytest.mark.parametrize("version", [3, 2])
 def test_networks_that_people_build(
     both_keras: tuple[ModuleType, ModuleType],

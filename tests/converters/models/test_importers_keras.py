@@ -222,6 +222,9 @@ def attention(keras: ModuleType, form: str, *, units: int | None, both: bool = F
         pooled = layers.Dot(axes=1)([states, shares])
     else:
         shares = layers.Softmax(axis=1)(scores)
+        if form == "repeat":
+            row = layers.Softmax()(layers.Flatten()(scores))
+            shares = layers.Permute((2, 1))(layers.RepeatVector(int(states.shape[-1]))(row))
         if form == "dot":
             pooled = layers.Flatten()(layers.Dot(axes=1)([shares, states]))
         else:
@@ -236,7 +239,9 @@ def attention(keras: ModuleType, form: str, *, units: int | None, both: bool = F
 
 
 @pytest.mark.parametrize("version", [3, 2])
-@pytest.mark.parametrize(("form", "units"), [("row", 3), ("row", None), ("dot", 5), ("sum", 2)])
+@pytest.mark.parametrize(
+    ("form", "units"), [("row", 3), ("row", None), ("dot", 5), ("sum", 2), ("repeat", 3)]
+)
 def test_attention_pooling(
     request: pytest.FixtureRequest, tmp_path: Path, version: int, form: str, units: int | None
 ) -> None:

@@ -3,7 +3,8 @@
     scores = Dense(1)([Dense(units, "tanh")](states))   [n, 1]
     a = Softmax(axis=1)(scores)                         or Flatten, then softmax over the last axis
     pooled = Dot(axes=1)([a, states])                   then Flatten or Reshape when a is [n, 1]
-    pooled = sum(Multiply()([states, a]), axis=1)       the same, with a [n, 1]
+    pooled = sum(Multiply()([states, a]), axis=1)       the same, with a [n, 1], or with a as
+                                                        Permute((2, 1))(RepeatVector(features)(a))
 
 Nothing else is taken for it: what only resembles attention is refused. A bias of `Dense(1)` adds
 the same number to every score, which a softmax does not see, so it is left out.
@@ -68,6 +69,12 @@ def attention_after(
             column = True
         elif not softmaxed and _softmax_over_time(at, column=column, masked=masked):
             softmaxed = True
+        elif softmaxed and not column and at.class_name == "RepeatVector":
+            (turn,) = consumers[at.name] or (at,)
+            if turn.class_name != "Permute" or turn.config.get("dims") != [2, 1]:
+                raise _broken(turn, "is not part of an attention over the tokens")
+            used.append(at)
+            column, at = True, turn
         else:
             raise _broken(at, "is not part of an attention over the tokens")
         used.append(at)

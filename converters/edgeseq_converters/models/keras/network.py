@@ -15,10 +15,12 @@ from edgeseq_converters.models.keras.config import KerasLayer, KerasModel
 from edgeseq_converters.models.keras.joins import JOINS, join_of
 from edgeseq_converters.models.keras.layers import embedding_of, is_flatten, layer_of
 from edgeseq_converters.models.keras.masks import MaskReader
+from edgeseq_converters.models.keras.pair_scores import PairScores, attended_by, pair_scores_of
 from edgeseq_converters.models.keras.recurrent import RECURRENT
 from edgeseq_converters.models.keras.vocabularies import VECTORIZATION, vectorization_input
 from edgeseq_converters.models.keras.weights import KerasWeights
 from edgeseq_converters.models.network import (
+    Attention,
     Convolution,
     Embedding,
     FeatureSlice,
@@ -66,6 +68,7 @@ class _Reader:
         self._inputs: dict[str, tuple[str, ...]] = {}
         self._names: dict[str, str] = {}
         self._shapes: dict[str, LayerShape] = {}
+        self._pair_scores: dict[str, PairScores] = {}
         self._length: int | None = None
         """The one number of tokens, or of steps, that the model takes."""
 
@@ -256,6 +259,8 @@ class _Reader:
             return
         if layer.class_name == "InputLayer":
             raise layer.refuse("is a second input", expected="one input of token ids")
+        if self._read_pairs(layer, entry):
+            return
         if layer.name in self._broken_attention and layer.class_name == "Dot":
             raise self._broken_attention[layer.name]
         self._masks.check_call(layer, entry)
@@ -280,6 +285,30 @@ class _Reader:
             self._names[layer.name] = sources[0]
         else:
             self._add(layer, made, sources)
+
+    def _read_pairs(self, layer: KerasLayer, entry: Embedding | FloatInput) -> bool:
+        """Whether the layer is part of an attention over pairs, whose last one adds it."""
+        attended = attended_by(layer, self._pair_scores)
+        if attended is not None:
+            self._masks.check_call(layer, entry)
+            # Keras' Dot does not look at masks: only a network without one answers as it does.
+            if isinstance(entry, Embedding) and entry.mask_zero:
+                raise layer.refuse(
+                    "gives padding a share of the attention",
+                    fix="use Attention, or train without mask_zero",
+                )
+            made = Attention(layer.name, "dot")
+            self._add(layer, made, tuple(self._names[name] for name in attended))
+            return True
+        scores = pair_scores_of(layer, self._pair_scores)
+        if scores is None or not self._are_sequences(scores.query, scores.key):
+            return False
+        self._masks.check_call(layer, entry)
+        self._pair_scores[layer.name] = scores
+        return True
+
+    def _are_sequences(self, *names: str) -> bool:
+        return all(self._shapes[self._names[name]].rows is not None for name in names)
 
     def _add(self, layer: KerasLayer, made: Layer, sources: tuple[str, ...]) -> None:
         shapes = [self._shapes[name] for name in sources]

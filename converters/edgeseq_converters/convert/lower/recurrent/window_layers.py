@@ -3,7 +3,7 @@
 A convolution is the runtime's CONV_2D where that is exact and takes the storage of the weights.
 Else the rows of each window are gathered side by side and multiplied, as they are for pooling:
 which zeros a `same` window of a stride sees in front depends on the length of the text, CONV_2D
-computes no int4 weights, and its dynamic form no dilation.
+computes no int4 weights, and a dilation is left to the product.
 
 The rows behind a window are told apart from padding by arithmetic on their number, so one graph
 serves a text at its length and a text in a file of fixed length.
