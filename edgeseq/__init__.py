@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from edgeseq.api.compare import compare
     from edgeseq.api.convert import convert, convert_all, convert_to_tflite
     from edgeseq.api.data import list_datasets, load_dataset, save_dataset, summarize_dataset
+    from edgeseq.api.describe import describe_weights
     from edgeseq.api.export import check_export, export
     from edgeseq.api.inspection import inspect
     from edgeseq.api.model import Model, load_model
@@ -56,6 +57,7 @@ __all__ = [
     "convert",
     "convert_all",
     "convert_to_tflite",
+    "describe_weights",
     "devices",
     "errors",
     "export",
@@ -79,6 +81,7 @@ _MODULES = {
     "edgeseq.api.compare": ("compare",),
     "edgeseq.api.convert": ("convert", "convert_all", "convert_to_tflite"),
     "edgeseq.api.data": ("list_datasets", "load_dataset", "save_dataset", "summarize_dataset"),
+    "edgeseq.api.describe": ("describe_weights",),
     "edgeseq.api.export": ("check_export", "export"),
     "edgeseq.api.inspection": ("inspect",),
     "edgeseq.api.model": ("Model", "load_model"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
@@ -200,7 +200,7 @@ def _convert(
         max_drop=options.get("max_drop"),
         trim_vocabulary=trim_vocab,
         min_piece_count=min_piece_count or 1,
-        padding=_padding_options(options),
+        padding=padding_options(options),
         thresholds=None if thresholds is None else threshold_choice(thresholds),
         overwrite=options.get("overwrite", False),
     )
@@ -218,7 +218,7 @@ def _convert(
     )
 
 
-def _padding_options(options: ConvertOptions) -> PaddingOptions:
+def padding_options(options: Mapping[str, object]) -> PaddingOptions:
     named = {"side": "padding", "truncation": "truncation", "pad_id": "pad_id"}
     values = {field: options.get(option) for field, option in named.items()}
     for option, choices in (("padding", PADDINGS), ("truncation", TRUNCATIONS)):

@@ -10,7 +10,7 @@ import typer
 
 import edgeseq as es
 from edgeseq.cli.console import JsonOption, print_json, progress_bars
-from edgeseq.cli.convert_table import print_file, print_result
+from edgeseq.cli.convert_table import print_description, print_file, print_result
 from edgeseq.errors import InputError
 
 FOREIGN = "Models from elsewhere"
@@ -28,13 +28,13 @@ def convert(
     ],
     *,
     out_path: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             "--out",
             help="The bundle, named like its folder; with several recipes or lowerings, the folder "
             "of the bundles; a name that ends in .tflite makes a bare file without data.",
         ),
-    ],
+    ] = None,
     recipe: Annotated[
         list[str] | None,
         typer.Option(
@@ -133,7 +133,18 @@ def convert(
         Path | None,
         typer.Option(
             "--description",
-            help="Description of the layers of PyTorch weights (TOML or JSON).",
+            help="The layers of PyTorch or Keras weights: a description (TOML or JSON), or the "
+            "JSON of Keras' model.to_json().",
+            rich_help_panel=FOREIGN,
+        ),
+    ] = None,
+    describe: Annotated[
+        Path | None,
+        typer.Option(
+            "--describe",
+            help="Instead of converting, write what names and shapes of PyTorch or Keras weights "
+            "tell of the layers, for --description; with --data the rest is compared and "
+            "proposed.",
             rich_help_panel=FOREIGN,
         ),
     ] = None,
@@ -204,6 +215,23 @@ def convert(
     # Read when NumPy is imported. OpenBLAS's threads spin while they wait: with a second conversion
     # at the same time, two of them were 6 times slower than one.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if describe is not None:
+        _refuse({"out": out_path, "description": description}, "converting", "convert", describe)
+        options = {"padding": padding, "truncation": truncation, "pad_id": pad_id}
+        model = es.load_model(source, name=name, tokenizer=tokenizer, max_tokens=max_tokens)
+        with progress_bars() as progress:
+            described = es.describe_weights(
+                *(model, data),
+                out=describe,
+                **options,  # type: ignore[arg-type]
+                data_dir=data_dir,
+                overwrite=overwrite,
+                progress=progress,
+            )
+        print_json(described) if json else print_description(described, describe)
+        return
+    if out_path is None:
+        raise InputError("--out is missing", fix="name a folder, or a file that ends in .tflite")
     is_bare = out_path.suffix == ".tflite"
     bundle_options: dict[str, Any] = {
         "max_drop": max_drop,

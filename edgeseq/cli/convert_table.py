@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edgeseq.api.bundle import Bundle
     from edgeseq.api.convert import ConversionResult
     from edgeseq_converters.convert.bare_file import BareFile
+    from edgeseq_converters.convert.describe_weights import DescribedWeights
 
 
 def print_file(file: BareFile, ids: Path | None) -> None:
@@ -32,6 +33,28 @@ def print_file(file: BareFile, ids: Path | None) -> None:
         f"compared on {file.n_examples} "
         + ("texts of --ids" if ids else "random texts; name real ones with --ids")
     )
+
+
+def print_description(described: DescribedWeights, path: Path) -> None:
+    """The description, the scores of what was compared, and what is still to be chosen."""
+    out.print(described.text, markup=False, soft_wrap=True)
+    if described.candidates:
+        table = Table(box=box.SIMPLE_HEAD)
+        for heading in (*described.candidates[0].values, "score"):
+            table.add_column(heading)
+        for candidate in described.candidates:
+            score = "refused" if candidate.score is None else f"{100 * candidate.score:.2f} %"
+            table.add_row(*candidate.values.values(), score)
+        out.print(table)
+        print_note(
+            f"on {described.n_examples} development texts; always answering the commonest label "
+            f"scores {100 * described.commonest:.2f} %"
+        )
+    for label, value in described.proposed.items():
+        print_note(f"proposed: {label} = {value}; check it with the model's code")
+    for label in described.unknown:
+        print_note(f'still to be chosen ("?"): {label}')
+    print_line(f"written to {path}; complete it and convert with --description {path}")
 
 
 def print_result(result: ConversionResult) -> None:

@@ -243,7 +243,10 @@ EXAMPLES_IN_ORDER = (
     *("export", "check_export"),
     *("load_result", "report", "recommend", "compare"),
 )
-EXAMPLES_NOT_RUN = {"bench_all": "a board", "run": "training", "train": "training"}
+EXAMPLES_NOT_RUN = {
+    **{"bench_all": "a board", "run": "training", "train": "training"},
+    "describe_weights": "weights of PyTorch",
+}
 
 
 @pytest.mark.slow

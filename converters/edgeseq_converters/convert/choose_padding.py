@@ -7,26 +7,22 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-import numpy as np
 
-from edgeseq.errors import CheckpointError, DataError, InputError
+from edgeseq.errors import CheckpointError, InputError
 from edgeseq.formats.padding import Padding, PaddingSide, TruncationSide, describe_scores
 from edgeseq.formats.trained_model import TrainedModel
 from edgeseq.runtime.text_tokenizer import UNLIMITED_TOKENS, TextTokenizer
-from edgeseq.tasks.examples import AnyDataset, MultilabelExample, TextExample, gold_classes
-from edgeseq.tasks.label_thresholds import best_decisions
-from edgeseq.tasks.predictions import Predictions
+from edgeseq.tasks.examples import AnyDataset
 from edgeseq.tasks.registry import task_of
 from edgeseq.tasks.scoring import metric_of
-from edgeseq_converters.convert.verify.samples import N_COMPARED, TextInputs, spread
+from edgeseq_converters.convert.development_score import development_score, development_texts
+from edgeseq_converters.convert.verify.samples import TextInputs
 from edgeseq_converters.models.arrays import vocabulary_size
 from edgeseq_converters.models.from_trained import network_of
 from edgeseq_converters.models.network import TextInput
-from edgeseq_converters.models.reference import reference_logits
 
 # In the order of Keras' own defaults: of two with the same score the earlier one is taken.
 _SIDES: tuple[PaddingSide, ...] = ("pre", "post", "none")
-PER_TEXT = (TextExample, MultilabelExample)
 _TRUNCATIONS: tuple[TruncationSide, ...] = ("pre", "post")
 
 
@@ -187,10 +183,7 @@ def _scores(
 
     Raises `DataError` without development texts.
     """
-    examples = [example for example in dataset.dev if isinstance(example, PER_TEXT)]
-    examples = [examples[index] for index in spread(len(examples), N_COMPARED)]
-    if not examples:
-        raise DataError("has no development texts to compare paddings on", where=dataset.name)
+    examples = development_texts(dataset)
     texts = [example.text for example in examples]
     longest = max(map(len, map(_untruncated(model).token_ids, texts)))
     truncations = (options.truncation,) if options.truncation else _TRUNCATIONS
@@ -201,39 +194,16 @@ def _scores(
         for side in sides
         for truncation in truncations
     ]
-    return {padding: _score(model, padding, examples, dataset) for padding in choices}
+    return {
+        padding: development_score(with_padding(model, padding), examples, dataset)
+        for padding in choices
+    }
 
 
 def _untruncated(model: TrainedModel) -> TextTokenizer:
     # Damaged tokenizers are refused there.
     TextInputs(model, vocabulary_size(model))
     return TextTokenizer.from_json(model.tokenizer_json, UNLIMITED_TOKENS)
-
-
-def _score(
-    model: TrainedModel,
-    padding: Padding,
-    examples: Sequence[TextExample | MultilabelExample],
-    dataset: AnyDataset,
-) -> float:
-    padded = with_padding(model, padding)
-    inputs = TextInputs(padded, vocabulary_size(model))
-    logits = reference_logits(padded, [inputs.encode(example.text) for example in examples])
-    labels = dataset.labels
-    gold = np.array([gold_classes(example, labels) for example in examples])
-    is_multilabel = task_of(dataset.task).is_multilabel
-    predicted = best_decisions(logits, gold > 0) if is_multilabel else logits.argmax(axis=1)
-    predictions = Predictions(
-        gold=tuple(gold.ravel().tolist()),
-        predicted=tuple(predicted.ravel().tolist()),
-        sources=tuple(example.source for example in examples),
-        truncated=0,
-        unknown_only=0,
-        examples_sha256="",
-        counts=(len(labels),) * len(gold) if is_multilabel else (),
-    )
-    metric = metric_of(dataset.task)
-    return float(metric.value(metric.counts(predictions, labels).sum(axis=0)))
 
 
 def with_padding(model: TrainedModel, padding: Padding) -> TrainedModel:

@@ -14,11 +14,10 @@ from edgeseq_converters.models.torch.state import read_torch_state
 
 _READERS = {
     ".keras": read_keras,
-    ".h5": read_h5,
-    ".hdf5": read_h5,
     ".pt2": read_program,
     ".onnx": read_onnx,
 }
+_HDF5 = (".h5", ".hdf5")
 _WEIGHTS = (".pt", ".pth", ".bin", ".safetensors")
 ACCEPTED = (
     "a Keras file (.keras, .h5), a Keras 2 SavedModel, an exported PyTorch module (.pt2), "
@@ -30,15 +29,15 @@ def reads(path: Path) -> bool:
     """Whether `read_network` has a reader for the kind of file at `path`."""
     if path.is_dir():
         return (path / "saved_model.pb").is_file()
-    return path.is_file() and path.suffix.lower() in (*_READERS, *_WEIGHTS)
+    return path.is_file() and path.suffix.lower() in (*_READERS, *_HDF5, *_WEIGHTS)
 
 
 def read_network(path: Path, *, description: Path | None = None) -> Network:
     """The LSTM or GRU model at `path` as a `Network`.
 
-    `description` names the layers that PyTorch weights belong to; the other kinds of file hold
-    their own. Raises `CheckpointError` in one line for what is missing, damaged, hostile or no
-    such model, naming the layer and the reason where one cannot be converted.
+    `description` names the layers that weights of PyTorch or Keras belong to; the other kinds of
+    file hold their own. Raises `CheckpointError` in one line for what is missing, damaged, hostile
+    or no such model, naming the layer and the reason where one cannot be converted.
     """
     if not reads(path):
         raise CheckpointError(
@@ -47,15 +46,17 @@ def read_network(path: Path, *, description: Path | None = None) -> Network:
             found="nothing" if not path.exists() else path.suffix or "another folder",
             expected=ACCEPTED,
         )
-    weights = path.is_file() and path.suffix.lower() in _WEIGHTS
-    if description is not None and not weights:
+    suffix = path.suffix.lower() if path.is_file() else ""
+    if description is not None and suffix not in (*_WEIGHTS, *_HDF5):
         raise CheckpointError(
             "describes its layers itself", where=path, fix="leave the description out"
         )
     try:
-        if weights:
+        if suffix in _WEIGHTS:
             return read_torch_state(path, description)
-        return read_saved_model(path) if path.is_dir() else _READERS[path.suffix.lower()](path)
+        if suffix in _HDF5:
+            return read_h5(path, description)
+        return _READERS[suffix](path) if suffix else read_saved_model(path)
     except CheckpointError as refusal:
         named = refusal.where or ""
         if named.startswith((str(path), str(description))):

@@ -372,7 +372,10 @@ def sparse(model: Any) -> None:
     [
         (attribute("LSTM", clip=3.0), r"\(LSTM\) clips its gates"),
         (attribute("LSTM", input_forget=1), "couples its gates"),
-        (attribute("LSTM", activations=["Sigmoid", "Relu", "Tanh"]), "other functions.*relu"),
+        (
+            attribute("LSTM", activations=["Sigmoid", "Relu", "Tanh"]),
+            "functions that the runtime.*relu",
+        ),
         (attribute("LSTM", activation_alpha=[0.2]), "has activation_alpha"),
         (attribute("LSTM", hidden_size=7), "another hidden_size: found 6"),
         (attribute("LSTM", direction="sideways"), "another number of directions"),

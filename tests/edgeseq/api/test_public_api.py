@@ -22,6 +22,7 @@ from ...fake_results import MODELS, Fake, make_result, with_native_runner
 
 FUNCTIONS = {
     "bench", "bench_all", "check_export", "compare", "convert", "convert_all", "convert_to_tflite",
+    "describe_weights",
     "export", "inspect", "list_datasets", "load_bundle", "load_dataset", "load_model",
     "load_result", "recommend", "report", "run", "save_dataset", "summarize_dataset", "train",
 }  # fmt: skip

@@ -144,3 +144,25 @@ def test_what_does_not_go_together_is_one_line(folder: Path, tmp_path: Path) -> 
         assert said in lines[0]
         assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_are_described_and_compared(folder: Path, tmp_path: Path) -> None:
+    weights, description = folder / "feedback.safetensors", tmp_path / "network.toml"
+    run = _edgeseq("convert", weights, "--describe", description)
+    assert run.returncode == 0, run.stderr
+    assert 'still to be chosen ("?"): how of layer 2' in run.stderr + run.stdout
+    run = _edgeseq("convert", weights, "--description", description, "--out", tmp_path / "m.tflite")
+    assert run.returncode != 0
+    assert "how of layer 2 is still to be chosen" in run.stderr
+    data = ("--data", folder / "rows.csv", "--tokenizer", folder / "tokenizer.json", "--json")
+    run = _edgeseq("convert", weights, "--describe", description, "--overwrite", *data)
+    assert run.returncode == 0, run.stderr
+    described = json.loads(run.stdout)
+    assert {entry["values"]["how of layer 2"] for entry in described["candidates"]} == {
+        *("last", "max", "mean")
+    }
+    assert description.read_text() == described["text"]
+    run = _edgeseq("convert", weights, "--describe", description, "--out", tmp_path / "bundle")
+    assert "--out is for converting" in run.stderr
+    run = _edgeseq("convert", weights)
+    assert "--out is missing; name a folder" in run.stderr

@@ -9,17 +9,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgeseq.errors import CheckpointError
+from edgeseq_converters.models.description import DESCRIBE
 from edgeseq_converters.models.keras.config import parse_json, parse_model
 from edgeseq_converters.models.keras.hdf5 import open_hdf5
 from edgeseq_converters.models.keras.keras_1 import Keras1Weights, in_keras_2, is_keras_1
 from edgeseq_converters.models.keras.network import network_of
 from edgeseq_converters.models.keras.vocabularies import with_vocabulary
-from edgeseq_converters.models.keras.weights import KerasFileWeights, LegacyWeights
+from edgeseq_converters.models.keras.weights import KerasFileWeights, LegacyWeights, folders_of
+from edgeseq_converters.models.keras.weights_file import network_of_weights
 from edgeseq_converters.models.network import Network
 from edgeseq_converters.models.zip_archive import Archive
 
 _CONFIG, _WEIGHTS, _METADATA = "config.json", "model.weights.h5", "metadata.json"
-_SAVE_WHOLE = "save the whole model: model.save('model.keras')"
 
 
 def read_keras(path: Path) -> Network:
@@ -40,25 +41,34 @@ def read_keras(path: Path) -> Network:
             )
         content = archive.content(_WEIGHTS)
     with open_hdf5(content, f"{path}: {_WEIGHTS}") as file:
-        return network_of(model, KerasFileWeights(file, model))
+        return network_of(model, KerasFileWeights(file, folders_of(model)))
 
 
-def read_h5(path: Path) -> Network:
-    """A whole-model `.h5` file (Keras 2 and 3), with the layers in its attribute `model_config`.
+def read_h5(path: Path, description: Path | None = None) -> Network:
+    """A whole-model `.h5` file (Keras 2 and 3), with the layers in its attribute `model_config`;
+    or a file of weights alone with the layers in `description` (see `network_of_weights`).
 
-    Raises `CheckpointError` for a file of weights alone, a damaged file, and for what
+    Raises `CheckpointError` for weights without a description, a damaged file, and for what
     `keras_network` refuses.
     """
     with open_hdf5(path, path) as file:
         config = file.texts("", "model_config")
         if config is None:
+            if description is None:
+                raise CheckpointError(
+                    "holds weights without a description of the layers",
+                    where=path,
+                    fix=f"give model.to_json()'s text with --description model.json; or {DESCRIBE}",
+                )
+            return network_of_weights(file, description)
+        if description is not None:
             raise CheckpointError(
-                "holds weights without a description of the layers", where=path, fix=_SAVE_WHOLE
+                "describes its layers itself", where=path, fix="leave the description out"
             )
         version = "".join(file.texts("", "keras_version") or ()) or None
-        description = parse_json("".join(config), str(path))
+        described = parse_json("".join(config), str(path))
         if is_keras_1(version):
-            model = parse_model(in_keras_2(description), str(path), version)
+            model = parse_model(in_keras_2(described), str(path), version)
             return network_of(model, Keras1Weights(file))
-        model = parse_model(description, str(path), version)
+        model = parse_model(described, str(path), version)
         return network_of(model, LegacyWeights(file))

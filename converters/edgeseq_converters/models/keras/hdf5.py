@@ -57,6 +57,14 @@ class Hdf5:
                 parts.append(f"{attribute}{len(parts)}")
             return tuple(text for part in parts for text in _texts(item.attrs[part])) or None
 
+    def shape(self, path: str) -> tuple[int, ...]:
+        """The shape of the data set `path`; raises `CheckpointError` when it is missing."""
+        with self._damage():
+            item = self._find(path)
+            if not isinstance(item, h5py.Dataset):
+                raise self._error(f"has no array {path}")
+            return tuple(int(size) for size in item.shape)
+
     def array(self, path: str) -> FloatArray:
         """The data set `path` as float32.
 

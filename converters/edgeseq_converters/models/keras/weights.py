@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from edgeseq_converters.models.arrays import FloatArray
@@ -35,20 +35,19 @@ class KerasFileWeights:
     (keras/src/saving/saving_lib.py); Keras 3 notes the layer's own name beside it.
     """
 
-    def __init__(self, file: Hdf5, model: KerasModel) -> None:
+    def __init__(
+        self, file: Hdf5, folders: Mapping[str, str], *, checks_names: bool = True
+    ) -> None:
+        """`folders` by layer (see `folders_of`). Without `checks_names` a layer may have had
+        another name when its weights were saved: Keras itself goes by the folders."""
         self._file = file
-        self._folders: dict[str, str] = {}
-        counts: Counter[str] = Counter()
-        for layer in model.layers:
-            kind = _snake_case(layer.class_name)
-            number = counts[kind]
-            counts[kind] += 1
-            self._folders[layer.name] = f"layers/{kind}_{number}" if number else f"layers/{kind}"
+        self._folders = folders
+        self._checks_names = checks_names
 
     def arrays(self, layer: KerasLayer, slots: Sequence[Slot]) -> list[FloatArray]:
         folder = self._folders[layer.name]
         noted = self._file.texts(f"{folder}/vars", "name")
-        if noted is not None and noted != (layer.name,):
+        if self._checks_names and noted is not None and noted != (layer.name,):
             raise layer.refuse("has the weights of another layer", found=noted[0])
         arrays: list[FloatArray] = []
         counts: Counter[str] = Counter()
@@ -65,15 +64,31 @@ class KerasFileWeights:
         return arrays
 
 
-class LegacyWeights:
-    """The groups of a whole-model `.h5`: one a layer, whose attribute names its arrays in order."""
+def folders_of(model: KerasModel) -> dict[str, str]:
+    """The folder of each layer's arrays by the layer's name."""
+    folders: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for layer in model.layers:
+        kind = _snake_case(layer.class_name)
+        number = counts[kind]
+        counts[kind] += 1
+        folders[layer.name] = f"layers/{kind}_{number}" if number else f"layers/{kind}"
+    return folders
 
-    def __init__(self, file: Hdf5, root: str = "model_weights") -> None:
+
+class LegacyWeights:
+    """The groups of an `.h5` of Keras 2: one for each layer, whose attribute names its arrays in
+    order. `groups` has the group of a layer where it is not called like the layer."""
+
+    def __init__(
+        self, file: Hdf5, root: str = "model_weights", groups: Mapping[str, str] | None = None
+    ) -> None:
         self._file = file
         self._root = root
+        self._groups = groups or {}
 
     def arrays(self, layer: KerasLayer, slots: Sequence[Slot]) -> list[FloatArray]:
-        group = f"{self._root}/{layer.name}"
+        group = f"{self._root}/{self._groups.get(layer.name, layer.name)}"
         names = self._file.texts(group, "weight_names") or ()
         variables = [re.sub(r":\d+$", "", name).split("/")[-1] for name in names]
         expected = [variable for _part, variable in slots]

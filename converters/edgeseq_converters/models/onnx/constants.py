@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from edgeseq_converters.models.onnx.node import OnnxNode
-from edgeseq_converters.models.onnx.tensors import Tensors, axis_number
+from edgeseq_converters.models.onnx.tensors import OnnxTensors, axis_number
 from edgeseq_converters.models.onnx.values import Shaped, Stack, ZeroTensor
 
 Array = np.ndarray[Any, Any]
@@ -16,7 +16,7 @@ _LARGEST = 1 << 28
 """Values that folding may make of a constant: a file may claim any shape."""
 
 
-def constant(_tensors: Tensors, node: OnnxNode) -> Array:
+def constant(_tensors: OnnxTensors, node: OnnxNode) -> Array:
     """The node's own value."""
     (value, *others) = node.attributes.values() or (None,)
     if others or value is None or isinstance(value, str):
@@ -24,7 +24,7 @@ def constant(_tensors: Tensors, node: OnnxNode) -> Array:
     return value if isinstance(value, np.ndarray) else np.asarray(value)
 
 
-def shape_of(tensors: Tensors, node: OnnxNode) -> Array:
+def shape_of(tensors: OnnxTensors, node: OnnxNode) -> Array:
     """The sizes of a tensor, open ones as `Size`."""
     value = tensors.get(node, 0)
     if isinstance(value, np.ndarray):
@@ -46,7 +46,7 @@ def objects(values: list[object]) -> Array:
     return array
 
 
-def zeros(tensors: Tensors, node: OnnxNode) -> object:
+def zeros(tensors: OnnxTensors, node: OnnxNode) -> object:
     """A constant of a shape, which may be open where it is zero."""
     value = node.attributes.get("value", np.zeros(1, np.float32))
     if not np.any(value):
@@ -57,7 +57,7 @@ def zeros(tensors: Tensors, node: OnnxNode) -> object:
     return np.full(tuple(int(size) for size in shape), np.reshape(value, ())[()])
 
 
-def fold(tensors: Tensors, node: OnnxNode) -> object | None:
+def fold(tensors: OnnxTensors, node: OnnxNode) -> object | None:
     """The result of an operation whose inputs are all constants, shapes or zeros; else None."""
     values = [tensors.get(node, index) for index in range(len(node.inputs))]
     arrays = [value for value in values if value is not None]
@@ -94,7 +94,7 @@ def _pairs(node: OnnxNode, values: list[Array]) -> int:
     return int(values[0].size) * int(values[1].size) if min(v.ndim for v in values) else 0
 
 
-def _cast(_tensors: Tensors, node: OnnxNode, values: list[Array]) -> Array:
+def _cast(_tensors: OnnxTensors, node: OnnxNode, values: list[Array]) -> Array:
     (array,) = values
     if array.dtype == object:
         return array
@@ -105,11 +105,11 @@ def _cast(_tensors: Tensors, node: OnnxNode, values: list[Array]) -> Array:
     return array.astype(to)
 
 
-def _transpose(_tensors: Tensors, node: OnnxNode, values: list[Array]) -> Array:
+def _transpose(_tensors: OnnxTensors, node: OnnxNode, values: list[Array]) -> Array:
     return values[0].transpose(node.integers("perm"))
 
 
-def _reshape(_tensors: Tensors, node: OnnxNode, values: list[Array]) -> Array:
+def _reshape(_tensors: OnnxTensors, node: OnnxNode, values: list[Array]) -> Array:
     array, shape = values
     sizes = [
         array.shape[place] if size == 0 and not node.integer("allowzero", 0) else size
@@ -118,24 +118,24 @@ def _reshape(_tensors: Tensors, node: OnnxNode, values: list[Array]) -> Array:
     return array.reshape(sizes)
 
 
-def _unsqueeze(tensors: Tensors, node: OnnxNode, values: list[Array]) -> Array:
+def _unsqueeze(tensors: OnnxTensors, node: OnnxNode, values: list[Array]) -> Array:
     axes = tensors.integers(node, 1, "axes") or ()
     return np.expand_dims(values[0], axes)
 
 
-def _squeeze(tensors: Tensors, node: OnnxNode, values: list[Array]) -> Array:
+def _squeeze(tensors: OnnxTensors, node: OnnxNode, values: list[Array]) -> Array:
     return np.squeeze(values[0], tensors.integers(node, 1, "axes"))
 
 
-def _concat(_tensors: Tensors, node: OnnxNode, values: list[Array]) -> Array:
+def _concat(_tensors: OnnxTensors, node: OnnxNode, values: list[Array]) -> Array:
     return np.concatenate(values, axis=node.integer("axis", 0))
 
 
-def _gather(_tensors: Tensors, node: OnnxNode, values: list[Array]) -> Array:
+def _gather(_tensors: OnnxTensors, node: OnnxNode, values: list[Array]) -> Array:
     return np.asarray(np.take(values[0], values[1].astype(np.int64), axis=node.integer("axis", 0)))
 
 
-def slices(tensors: Tensors, node: OnnxNode, rank: int) -> dict[int, slice]:
+def slices(tensors: OnnxTensors, node: OnnxNode, rank: int) -> dict[int, slice]:
     """The slice of each axis that `Slice` cuts."""
     starts = tensors.integers(node, 1, "starts") or ()
     ends = tensors.integers(node, 2, "ends") or ()
@@ -147,16 +147,16 @@ def slices(tensors: Tensors, node: OnnxNode, rank: int) -> dict[int, slice]:
     return {axis_number(node, axis, rank): slice(a, b, step) for axis, a, b, step in entries}
 
 
-def _slice(tensors: Tensors, node: OnnxNode, values: list[Array]) -> Array:
+def _slice(tensors: OnnxTensors, node: OnnxNode, values: list[Array]) -> Array:
     cuts = slices(tensors, node, values[0].ndim)
     return values[0][tuple(cuts.get(axis, slice(None)) for axis in range(values[0].ndim))]
 
 
-def _of_two(function: Callable[..., Any]) -> Callable[[Tensors, OnnxNode, list[Array]], Array]:
+def _of_two(function: Callable[..., Any]) -> Callable[[OnnxTensors, OnnxNode, list[Array]], Array]:
     return lambda _tensors, _node, values: np.asarray(function(*values))
 
 
-def _divide(_tensors: Tensors, node: OnnxNode, values: list[Array]) -> Array:
+def _divide(_tensors: OnnxTensors, node: OnnxNode, values: list[Array]) -> Array:
     first, second = values
     whole = first.dtype.kind in "iO"
     if not np.all(second != 0):
@@ -164,7 +164,7 @@ def _divide(_tensors: Tensors, node: OnnxNode, values: list[Array]) -> Array:
     return np.asarray(first // second if whole else first / second)
 
 
-_MOVES: dict[str, Callable[[Tensors, OnnxNode, list[Any]], Array]] = {
+_MOVES: dict[str, Callable[[OnnxTensors, OnnxNode, list[Any]], Array]] = {
     "Identity": lambda _tensors, _node, values: np.asarray(values[0]),
     "Transpose": _transpose,
     "Reshape": _reshape,

@@ -144,7 +144,7 @@ class _Arrays:
         elif tensor.HasField("raw_data"):
             flat = np.frombuffer(tensor.raw_data[: count * dtype.itemsize], dtype)
         elif tensor.data_type == 10:
-            # Half floats stand as bit patterns in the field of whole numbers.
+            # Half floats are bit patterns in the field of whole numbers.
             flat = np.asarray(tensor.int32_data, np.uint16).view(dtype)
         else:
             flat = np.asarray(getattr(tensor, _FIELDS[tensor.data_type]), dtype)

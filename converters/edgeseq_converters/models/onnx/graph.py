@@ -13,8 +13,8 @@ from edgeseq_converters.models.network import FloatInput, Network
 from edgeseq_converters.models.onnx import constants, layers, recurrent, shapes
 from edgeseq_converters.models.onnx.files import OnnxGraph, read_graph
 from edgeseq_converters.models.onnx.node import OnnxNode
-from edgeseq_converters.models.onnx.tensors import Tensors
-from edgeseq_converters.models.onnx.values import FEATURES, Flow, Lengths, TokenIds
+from edgeseq_converters.models.onnx.tensors import OnnxTensors
+from edgeseq_converters.models.onnx.values import FEATURES, States, TextLengths, TokenIds
 
 
 def read_onnx(path: Path) -> Network:
@@ -34,14 +34,16 @@ def read_onnx(path: Path) -> Network:
             "has several outputs", where=path, found=", ".join(graph.outputs), expected="one"
         )
     result = tensors.values.get(graph.outputs[0])
-    if isinstance(result, np.ndarray) or not isinstance(result, Flow) or not tensors.entry:
+    if isinstance(result, np.ndarray) or not isinstance(result, States) or not tensors.entry:
         raise CheckpointError("gives something else than a network's answer", where=path)
     if result.axes and result.width > 1 and result.axes[-1] != (FEATURES,):
-        raise CheckpointError("gives its answer with other axes than classes last", where=path)
+        raise CheckpointError(
+            "gives its answer with classes on an axis before the last", where=path
+        )
     return Network(path.stem, tensors.entry, result.layers)
 
 
-def _inputs(graph: OnnxGraph) -> Tensors:
+def _inputs(graph: OnnxGraph) -> OnnxTensors:
     """The ids or the numbers, lengths of the texts where there are any, and the arrays."""
     read = [name for name, shape in graph.inputs.items() if len(shape) in (2, 3)]
     lengths = [name for name, shape in graph.inputs.items() if len(shape) == 1]
@@ -53,7 +55,7 @@ def _inputs(graph: OnnxGraph) -> Tensors:
             for name, shape in graph.inputs.items()
         )
         raise CheckpointError(
-            "takes other inputs than token ids or numbers",
+            "takes more or other inputs: not token ids or numbers alone",
             where=graph.where,
             found=found or "none",
             expected="ids [texts, tokens] or numbers [sequences, steps, features], and the lengths "
@@ -61,15 +63,15 @@ def _inputs(graph: OnnxGraph) -> Tensors:
         )
     sizes = {str(axis): size for axis, size in enumerate(graph.inputs[read[0]][:2])}
     axes = tuple((name,) for name in sizes)
-    values: dict[str, object] = {**graph.arrays, **{name: Lengths() for name in lengths}}
+    values: dict[str, object] = {**graph.arrays, **{name: TextLengths() for name in lengths}}
     if not features:
-        return Tensors(graph.opset, sizes, {**values, read[0]: TokenIds(axes)})
+        return OnnxTensors(graph.opset, sizes, {**values, read[0]: TokenIds(axes)})
     width = int(features[0] or 0)
-    numbers = Flow((), (*axes, (FEATURES,)), width)
-    return Tensors(graph.opset, sizes, {**values, read[0]: numbers}, FloatInput("input", width))
+    numbers = States((), (*axes, (FEATURES,)), width)
+    return OnnxTensors(graph.opset, sizes, {**values, read[0]: numbers}, FloatInput("input", width))
 
 
-def _apply(tensors: Tensors, node: OnnxNode) -> tuple[object, ...]:
+def _apply(tensors: OnnxTensors, node: OnnxNode) -> tuple[object, ...]:
     """What the operation's outputs mean; `CheckpointError` naming one that cannot be converted."""
     allowed = _ATTRIBUTES.get(node.operator)
     if allowed is None:
@@ -95,12 +97,12 @@ def _apply(tensors: Tensors, node: OnnxNode) -> tuple[object, ...]:
     return (handler(tensors, node),)
 
 
-def _gather(tensors: Tensors, node: OnnxNode) -> object:
+def _gather(tensors: OnnxTensors, node: OnnxNode) -> object:
     is_table = isinstance(tensors.get(node, 0), np.ndarray)
     return (layers.gather_rows if is_table else shapes.gather)(tensors, node)
 
 
-_OPERATIONS: dict[str, Callable[[Tensors, OnnxNode], Any]] = {
+_OPERATIONS: dict[str, Callable[[OnnxTensors, OnnxNode], Any]] = {
     "Constant": constants.constant,
     "ConstantOfShape": constants.zeros,
     "Shape": constants.shape_of,

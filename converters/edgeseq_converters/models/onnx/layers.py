@@ -21,23 +21,23 @@ from edgeseq_converters.models.network import (
 )
 from edgeseq_converters.models.onnx.node import OnnxNode
 from edgeseq_converters.models.onnx.shapes import both_directions
-from edgeseq_converters.models.onnx.tensors import Tensors, axis_number, same_layers
+from edgeseq_converters.models.onnx.tensors import OnnxTensors, axis_number, same_layers
 from edgeseq_converters.models.onnx.values import (
     FEATURES,
     Axis,
     Direction,
-    Flow,
-    Lengths,
     Shares,
+    States,
+    TextLengths,
     TokenIds,
     WeightedStates,
 )
 
-Operation = Callable[[Tensors, OnnxNode], object]
+Operation = Callable[[OnnxTensors, OnnxNode], object]
 """What an operation's first output means, given the tensors that are known."""
 
 
-def gather_rows(tensors: Tensors, node: OnnxNode) -> Flow:
+def gather_rows(tensors: OnnxTensors, node: OnnxNode) -> States:
     """The look-up of the text's ids in a table, once."""
     ids = tensors.get(node, 1)
     table = tensors.weights(node, 0)
@@ -46,15 +46,15 @@ def gather_rows(tensors: Tensors, node: OnnxNode) -> Flow:
     if table.ndim != 2:
         raise node.refuse("has no table", found=list(table.shape))
     tensors.entry = Embedding("embedding", table)
-    return Flow((), (*ids.axes, (FEATURES,)), int(table.shape[1]))
+    return States((), (*ids.axes, (FEATURES,)), int(table.shape[1]))
 
 
-def unchanged(tensors: Tensors, node: OnnxNode) -> object:
+def unchanged(tensors: OnnxTensors, node: OnnxNode) -> object:
     """The input."""
     return tensors.get(node, 0)
 
 
-def dropout(tensors: Tensors, node: OnnxNode) -> object:
+def dropout(tensors: OnnxTensors, node: OnnxNode) -> object:
     """The input; refused in training mode."""
     training = tensors.array(node, 2)
     if training is not None and training.any():
@@ -62,17 +62,17 @@ def dropout(tensors: Tensors, node: OnnxNode) -> object:
     return tensors.get(node, 0)
 
 
-def cast(tensors: Tensors, node: OnnxNode) -> object:
+def cast(tensors: OnnxTensors, node: OnnxNode) -> object:
     """Ids and lengths are whole numbers in any type; states are float32 in any type of float."""
     value = tensors.get(node, 0)
-    if isinstance(value, TokenIds | Lengths):
+    if isinstance(value, TokenIds | TextLengths):
         return value
     if node.integer("to", 0) not in (1, 10, 11, 16):
         raise node.refuse("changes states to another type", found=node.attributes.get("to"))
     return tensors.flow(node)
 
 
-def matmul(tensors: Tensors, node: OnnxNode) -> object:
+def matmul(tensors: OnnxTensors, node: OnnxNode) -> object:
     """A dense layer, or attention's weights times states."""
     first, second = tensors.get(node, 0), tensors.get(node, 1)
     if isinstance(first, Shares):
@@ -84,7 +84,7 @@ def matmul(tensors: Tensors, node: OnnxNode) -> object:
     return _dense(tensors, node, flow, kernel, np.zeros(kernel.shape[1], np.float32))
 
 
-def gemm(tensors: Tensors, node: OnnxNode) -> Flow:
+def gemm(tensors: OnnxTensors, node: OnnxNode) -> States:
     """A dense layer: A·B + C with B turned by `transB`."""
     flow = tensors.flow(node)
     kernel = tensors.weights(node, 1)
@@ -101,12 +101,12 @@ def gemm(tensors: Tensors, node: OnnxNode) -> Flow:
 
 
 def _dense(
-    tensors: Tensors, node: OnnxNode, flow: Flow, kernel: FloatArray, bias: FloatArray
-) -> Flow:
+    tensors: OnnxTensors, node: OnnxNode, flow: States, kernel: FloatArray, bias: FloatArray
+) -> States:
     if kernel.shape[0] != flow.width:
         raise node.refuse("does not fit its inputs", found=kernel.shape[0], expected=flow.width)
     dense = Dense(tensors.named(node), np.ascontiguousarray(kernel), bias)
-    return Flow((*flow.layers, dense), flow.axes, int(kernel.shape[1]))
+    return States((*flow.layers, dense), flow.axes, int(kernel.shape[1]))
 
 
 def _by_feature(node: OnnxNode, array: FloatArray, width: int) -> FloatArray:
@@ -116,7 +116,7 @@ def _by_feature(node: OnnxNode, array: FloatArray, width: int) -> FloatArray:
     return np.broadcast_to(array.reshape(-1), (width,)).astype(np.float32)
 
 
-def add(tensors: Tensors, node: OnnxNode) -> object:
+def add(tensors: OnnxTensors, node: OnnxNode) -> object:
     """A bias or an offset, or the sum of two directions."""
     parts = _merged(tensors, node, "sum")
     if parts is not None:
@@ -129,7 +129,7 @@ def add(tensors: Tensors, node: OnnxNode) -> object:
     return _scaled(tensors, node, flow, np.ones(flow.width, np.float32), offset)
 
 
-def subtract(tensors: Tensors, node: OnnxNode) -> Flow:
+def subtract(tensors: OnnxTensors, node: OnnxNode) -> States:
     """A constant taken away."""
     flow, array, first = _flow_and_array(tensors, node)
     if first != 0:
@@ -138,7 +138,7 @@ def subtract(tensors: Tensors, node: OnnxNode) -> Flow:
     return _scaled(tensors, node, flow, np.ones(flow.width, np.float32), offset)
 
 
-def divide(tensors: Tensors, node: OnnxNode) -> Flow:
+def divide(tensors: OnnxTensors, node: OnnxNode) -> States:
     """States over a constant."""
     flow, array, first = _flow_and_array(tensors, node)
     if first != 0 or not np.all(array != 0):
@@ -147,12 +147,12 @@ def divide(tensors: Tensors, node: OnnxNode) -> Flow:
     return _scaled(tensors, node, flow, factor, np.zeros(flow.width, np.float32))
 
 
-def multiply(tensors: Tensors, node: OnnxNode) -> object:
+def multiply(tensors: OnnxTensors, node: OnnxNode) -> object:
     """A factor, states times attention's weights, or the product of two directions."""
     pair = [tensors.get(node, index) for index in (0, 1)]
     for shares, states in (pair, pair[::-1]):
         if isinstance(shares, Shares):
-            is_flow = isinstance(states, Flow) and same_layers(shares.flow.layers, states.layers)
+            is_flow = isinstance(states, States) and same_layers(shares.flow.layers, states.layers)
             if not is_flow or len(shares.axes) != len(states.axes):
                 raise node.refuse("multiplies attention's weights by something else than states")
             pairs = zip(shares.axes, states.axes, strict=True)
@@ -167,12 +167,12 @@ def multiply(tensors: Tensors, node: OnnxNode) -> object:
     return _scaled(tensors, node, flow, factor, np.zeros(flow.width, np.float32))
 
 
-def _merged(tensors: Tensors, node: OnnxNode, merge: Literal["sum", "mul"]) -> Flow | None:
+def _merged(tensors: OnnxTensors, node: OnnxNode, merge: Literal["sum", "mul"]) -> States | None:
     """Two directions added or multiplied; None for other inputs."""
     first, second = tensors.get(node, 0), tensors.get(node, 1)
     if isinstance(first, Direction) and first.backward:
         first, second = second, first
-    if not isinstance(first, Flow | Direction) or not isinstance(second, Direction):
+    if not isinstance(first, States | Direction) or not isinstance(second, Direction):
         return None
     joined = both_directions(first, second)
     if joined is None or first.axes != second.axes:
@@ -180,10 +180,10 @@ def _merged(tensors: Tensors, node: OnnxNode, merge: Literal["sum", "mul"]) -> F
     *before, layer = joined.layers
     if not isinstance(layer, Recurrent):
         return None
-    return Flow((*before, replace(layer, merge=merge)), joined.axes, first.width)
+    return States((*before, replace(layer, merge=merge)), joined.axes, first.width)
 
 
-def _flow_and_array(tensors: Tensors, node: OnnxNode) -> tuple[Flow, FloatArray, int]:
+def _flow_and_array(tensors: OnnxTensors, node: OnnxNode) -> tuple[States, FloatArray, int]:
     """States, the constant beside them, and which input the states are."""
     for index in (0, 1):
         other = tensors.get(node, 1 - index)
@@ -199,13 +199,13 @@ def _flow_and_array(tensors: Tensors, node: OnnxNode) -> tuple[Flow, FloatArray,
 
 
 def _scaled(
-    tensors: Tensors, node: OnnxNode, flow: Flow, factor: FloatArray, offset: FloatArray
-) -> Flow:
+    tensors: OnnxTensors, node: OnnxNode, flow: States, factor: FloatArray, offset: FloatArray
+) -> States:
     layer = Scale(tensors.named(node), factor, offset)
     return replace(flow, layers=(*flow.layers, layer))
 
 
-def normalize(tensors: Tensors, node: OnnxNode) -> Flow:
+def normalize(tensors: OnnxTensors, node: OnnxNode) -> States:
     """Ioffe and Szegedy 2015, with the running mean and variance; features on axis 1."""
     flow = tensors.flow(node)
     if node.integer("training_mode", 0) or node.integer("spatial", 1) != 1:
@@ -227,7 +227,7 @@ def normalize(tensors: Tensors, node: OnnxNode) -> Flow:
 def function_of(function: Function) -> Operation:
     """A function by element, within the dense layer before it where there is one."""
 
-    def apply_function(tensors: Tensors, node: OnnxNode) -> Flow:
+    def apply_function(tensors: OnnxTensors, node: OnnxNode) -> States:
         flow = tensors.flow(node)
         last = flow.layers[-1] if flow.layers else None
         if isinstance(last, Dense) and last.function == "linear":
@@ -238,7 +238,7 @@ def function_of(function: Function) -> Operation:
     return apply_function
 
 
-def softmax(tensors: Tensors, node: OnnxNode) -> object:
+def softmax(tensors: OnnxTensors, node: OnnxNode) -> object:
     """A softmax over the features, or attention's over the tokens."""
     flow = tensors.flow(node)
     # Before version 13 all axes from the given one on were one.
@@ -253,12 +253,12 @@ def softmax(tensors: Tensors, node: OnnxNode) -> object:
     if parts is None:
         raise node.refuse("runs over the tokens of something else than one score each")
     states, scorers = parts
-    return Shares(Flow(states, flow.axes, 0), scorers, flow.axes)
+    return Shares(States(states, flow.axes, 0), scorers, flow.axes)
 
 
-def _weighted_sum(tensors: Tensors, node: OnnxNode, shares: Shares, states: Any) -> object:
+def _weighted_sum(tensors: OnnxTensors, node: OnnxNode, shares: Shares, states: Any) -> object:
     """[texts, 1, tokens] times [texts, tokens, features]."""
-    is_flow = isinstance(states, Flow) and same_layers(shares.flow.layers, states.layers)
+    is_flow = isinstance(states, States) and same_layers(shares.flow.layers, states.layers)
     if not is_flow or len(shares.axes) != 3 or shares.axes[1] not in ((), (FEATURES,)):
         raise node.refuse("multiplies attention's weights by something else than states")
     if states.axes != (shares.axes[0], shares.axes[2], (FEATURES,)):
@@ -266,17 +266,19 @@ def _weighted_sum(tensors: Tensors, node: OnnxNode, shares: Shares, states: Any)
     return _attention(tensors, node, shares, (shares.axes[0], (), (FEATURES,)), states.width)
 
 
-def _attention(tensors: Tensors, node: OnnxNode, shares: Shares, axes: Any, width: int) -> Flow:
+def _attention(
+    tensors: OnnxTensors, node: OnnxNode, shares: Shares, axes: Any, width: int
+) -> States:
     pool = pool_by_scores(tensors.named(node), shares.scorers)
     if isinstance(pool, str):
         raise node.refuse(pool)
-    return Flow((*shares.flow.layers, pool), axes, width)
+    return States((*shares.flow.layers, pool), axes, width)
 
 
 def reduction_of(how: Literal["max", "mean", "sum"]) -> Operation:
     """A maximum, mean or sum over the tokens."""
 
-    def reduce_tokens(tensors: Tensors, node: OnnxNode) -> object:
+    def reduce_tokens(tensors: OnnxTensors, node: OnnxNode) -> object:
         value = tensors.get(node, 0)
         if not isinstance(value, WeightedStates):
             value = tensors.flow(node)
@@ -300,7 +302,7 @@ def reduction_of(how: Literal["max", "mean", "sum"]) -> Operation:
                 "sums something else than weighted states over the tokens",
                 fix="pool by max or mean",
             )
-        return Flow((*value.layers, Pool(tensors.named(node), how)), axes, value.width)
+        return States((*value.layers, Pool(tensors.named(node), how)), axes, value.width)
 
     return reduce_tokens
 
@@ -309,7 +311,7 @@ def whole_pool_of(how: Literal["max", "mean"]) -> Operation:
     """GlobalMaxPool and GlobalAveragePool over [texts, features, tokens], and MaxPool and
     AveragePool whose window is the whole text."""
 
-    def pool(tensors: Tensors, node: OnnxNode) -> Flow:
+    def pool(tensors: OnnxTensors, node: OnnxNode) -> States:
         flow = tensors.flow(node)
         if len(flow.axes) < 3 or flow.axes[1] != (FEATURES,):
             raise node.refuse("does not pool over the token axis")
@@ -319,12 +321,12 @@ def whole_pool_of(how: Literal["max", "mean"]) -> Operation:
         tensors.tokens_axis(node, over[0])
         _check_window(tensors, node, over[0])
         axes = (*flow.axes[:2], *((),) * (len(flow.axes) - 2))
-        return Flow((*flow.layers, Pool(tensors.named(node), how)), axes, flow.width)
+        return States((*flow.layers, Pool(tensors.named(node), how)), axes, flow.width)
 
     return pool
 
 
-def _check_window(tensors: Tensors, node: OnnxNode, tokens: Axis) -> None:
+def _check_window(tensors: OnnxTensors, node: OnnxNode, tokens: Axis) -> None:
     """Refuses a pooling whose window is not the whole text of fixed length."""
     window = node.integers("kernel_shape")
     if node.operator.startswith("Global"):

@@ -15,15 +15,15 @@ import numpy as np
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.network import GATES, Cell, ElementFunction, Kind, Recurrent
 from edgeseq_converters.models.onnx.node import OnnxNode
-from edgeseq_converters.models.onnx.tensors import Tensors
+from edgeseq_converters.models.onnx.tensors import OnnxTensors
 from edgeseq_converters.models.onnx.values import (
     FEATURES,
     STACKED,
     Axis,
     Direction,
-    Flow,
-    Lengths,
     Stack,
+    States,
+    TextLengths,
     ZeroTensor,
 )
 
@@ -37,7 +37,7 @@ _ACTIVATIONS: dict[Kind, tuple[str, ...]] = {
 }
 
 
-def recurrent(tensors: Tensors, node: OnnxNode) -> tuple[object, ...]:
+def recurrent(tensors: OnnxTensors, node: OnnxNode) -> tuple[object, ...]:
     """The states of each token, the last states, and the last cells (which nothing may use)."""
     kind = _KINDS[node.operator]
     flow = tensors.flow(node)
@@ -64,8 +64,10 @@ def recurrent(tensors: Tensors, node: OnnxNode) -> tuple[object, ...]:
     if direction == "forward":
         layer = Recurrent(name, cells[0], sequences=True)
         width = layer.features
-        states: Flow | Direction = Flow((*flow.layers, layer), each, width)
-        end: Flow | Direction = Flow((*flow.layers, replace(layer, sequences=False)), last, width)
+        states: States | Direction = States((*flow.layers, layer), each, width)
+        end: States | Direction = States(
+            (*flow.layers, replace(layer, sequences=False)), last, width
+        )
         return Stack((states,), each), Stack((end,), last), None
     # A network has no layer that reads from the end alone: the other direction is computed too.
     pair = Recurrent(name, cells[0], cells[-1], sequences=True)
@@ -94,17 +96,17 @@ def _check_settings(node: OnnxNode, kind: Kind) -> None:
         return
     if names not in (_ACTIVATIONS[kind], _ACTIVATIONS[kind] * directions):
         raise node.refuse(
-            "has other functions than the runtime's cell",
+            "has functions that the runtime's cell lacks",
             found=", ".join(names),
             expected=", ".join(_ACTIVATIONS[kind]),
             fix="retrain with the framework's default activations",
         )
 
 
-def _check_states(tensors: Tensors, node: OnnxNode, kind: Kind) -> None:
+def _check_states(tensors: OnnxTensors, node: OnnxNode, kind: Kind) -> None:
     """Refuses initial states and peepholes that are not zero, and lengths that are computed."""
     lengths = tensors.get(node, 4)
-    if lengths is not None and not isinstance(lengths, Lengths):
+    if lengths is not None and not isinstance(lengths, TextLengths):
         raise node.refuse(
             "is given lengths that are computed",
             fix="export it without a mask, or with the lengths as its second input",
@@ -119,7 +121,7 @@ def _check_states(tensors: Tensors, node: OnnxNode, kind: Kind) -> None:
             raise node.refuse(f"is given {what}, not zero", fix="export it to start from zeros")
 
 
-def _cells(tensors: Tensors, node: OnnxNode, kind: Kind) -> list[Cell]:
+def _cells(tensors: OnnxTensors, node: OnnxNode, kind: Kind) -> list[Cell]:
     weights, states = tensors.weights(node, 1), tensors.weights(node, 2)
     gates = GATES[kind]
     both_biases = tensors.array(node, 3)

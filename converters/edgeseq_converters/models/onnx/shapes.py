@@ -10,15 +10,15 @@ import numpy as np
 from edgeseq_converters.models.network import Pool, Recurrent
 from edgeseq_converters.models.onnx.constants import slices
 from edgeseq_converters.models.onnx.node import OnnxNode
-from edgeseq_converters.models.onnx.tensors import Tensors, axis_number, same_layers
+from edgeseq_converters.models.onnx.tensors import OnnxTensors, axis_number, same_layers
 from edgeseq_converters.models.onnx.values import (
     FEATURES,
     STACKED,
     Axis,
     Direction,
-    Flow,
     Shaped,
     Stack,
+    States,
     TokenIds,
     TokenStates,
     with_axes,
@@ -28,7 +28,7 @@ _WHOLE = 2**31 - 1
 """An end at or beyond it means all: exporters write the largest 32- or 64-bit number."""
 
 
-def shaped(tensors: Tensors, node: OnnxNode, index: int = 0) -> Shaped:
+def shaped(tensors: OnnxTensors, node: OnnxNode, index: int = 0) -> Shaped:
     """An input whose axes are known."""
     value = tensors.get(node, index)
     if not isinstance(value, Shaped):
@@ -36,7 +36,7 @@ def shaped(tensors: Tensors, node: OnnxNode, index: int = 0) -> Shaped:
     return value
 
 
-def transpose(tensors: Tensors, node: OnnxNode) -> object:
+def transpose(tensors: OnnxTensors, node: OnnxNode) -> object:
     """Axes in another order."""
     value = shaped(tensors, node)
     order = node.integers("perm") or tuple(reversed(range(len(value.axes))))
@@ -45,7 +45,7 @@ def transpose(tensors: Tensors, node: OnnxNode) -> object:
     return with_axes(value, tuple(value.axes[axis] for axis in order))
 
 
-def squeeze(tensors: Tensors, node: OnnxNode) -> object:
+def squeeze(tensors: OnnxTensors, node: OnnxNode) -> object:
     """Axes of one removed; without a list, those that are known to be of one."""
     value = shaped(tensors, node)
     listed = tensors.integers(node, 1, "axes")
@@ -62,7 +62,7 @@ def squeeze(tensors: Tensors, node: OnnxNode) -> object:
     return with_axes(value, axes)
 
 
-def unsqueeze(tensors: Tensors, node: OnnxNode) -> object:
+def unsqueeze(tensors: OnnxTensors, node: OnnxNode) -> object:
     """Axes of one added."""
     value = shaped(tensors, node)
     listed = tensors.integers(node, 1, "axes") or ()
@@ -72,7 +72,7 @@ def unsqueeze(tensors: Tensors, node: OnnxNode) -> object:
     return with_axes(value, tuple(() if place in places else next(rest) for place in range(rank)))
 
 
-def reshape(tensors: Tensors, node: OnnxNode) -> object:
+def reshape(tensors: OnnxTensors, node: OnnxNode) -> object:
     """Axes of one added or dropped, and neighbouring axes flattened into one or parted again."""
     value = shaped(tensors, node)
     target = tensors.get(node, 1)
@@ -94,7 +94,7 @@ def reshape(tensors: Tensors, node: OnnxNode) -> object:
     return _regrouped(node, value, groups)
 
 
-def flatten(tensors: Tensors, node: OnnxNode) -> object:
+def flatten(tensors: OnnxTensors, node: OnnxNode) -> object:
     """All axes after the first as one."""
     value = shaped(tensors, node)
     axis = node.integer("axis", 1)
@@ -153,7 +153,7 @@ def _regrouped(node: OnnxNode, value: Shaped, groups: Sequence[Axis]) -> object:
     return with_axes(value, tuple(groups))
 
 
-def gather(tensors: Tensors, node: OnnxNode) -> object:
+def gather(tensors: OnnxTensors, node: OnnxNode) -> object:
     """One token's states, or one of the values that lie side by side."""
     value = shaped(tensors, node)
     indices = tensors.array(node, 1)
@@ -175,7 +175,7 @@ def gather(tensors: Tensors, node: OnnxNode) -> object:
     return states if indices.ndim == 0 else _with_one(states, place)
 
 
-def cut(tensors: Tensors, node: OnnxNode) -> object:
+def cut(tensors: OnnxTensors, node: OnnxNode) -> object:
     """The whole, one token's states, one direction's half of the features."""
     value = shaped(tensors, node)
     for place, cut_out in slices(tensors, node, len(value.axes)).items():
@@ -204,7 +204,7 @@ def cut(tensors: Tensors, node: OnnxNode) -> object:
     return value
 
 
-def split(tensors: Tensors, node: OnnxNode) -> tuple[object, ...]:
+def split(tensors: OnnxTensors, node: OnnxNode) -> tuple[object, ...]:
     """The two directions' halves, or values that lie side by side."""
     value = shaped(tensors, node)
     place = axis_number(node, node.integer("axis", 0), len(value.axes))
@@ -212,22 +212,22 @@ def split(tensors: Tensors, node: OnnxNode) -> tuple[object, ...]:
     if isinstance(value, Stack) and value.axes[place] == (STACKED,):
         if len(value.elements) == count:
             return tuple(replace(value, elements=(element,)) for element in value.elements)
-    elif value.axes[place] == (FEATURES,) and count == 2 and isinstance(value, Flow):
+    elif value.axes[place] == (FEATURES,) and count == 2 and isinstance(value, States):
         half = value.width // 2
         return _half(node, value, 0, half), _half(node, value, half, value.width)
     raise node.refuse("splits something else than the two directions of a layer")
 
 
-def concat(tensors: Tensors, node: OnnxNode) -> object:
+def concat(tensors: OnnxTensors, node: OnnxNode) -> object:
     """Directions joined, or states laid side by side."""
     values = [tensors.get(node, index) for index in range(len(node.inputs))]
-    parts: list[Flow | Direction] = []
+    parts: list[States | Direction] = []
     first = shaped(tensors, node)
     place = axis_number(node, node.integer("axis", 0), len(first.axes))
     for value in values:
         if isinstance(value, Stack) and value.axes[place] == (STACKED,):
             parts += value.elements
-        elif isinstance(value, Flow | Direction) and value.axes[place] in ((), (FEATURES,)):
+        elif isinstance(value, States | Direction) and value.axes[place] in ((), (FEATURES,)):
             parts.append(value)
         else:
             raise node.refuse("joins something else than states of the text")
@@ -239,9 +239,9 @@ def concat(tensors: Tensors, node: OnnxNode) -> object:
     return Stack(tuple(parts), axes)
 
 
-def join_features(node: OnnxNode, parts: Sequence[Flow | Direction]) -> Flow:
+def join_features(node: OnnxNode, parts: Sequence[States | Direction]) -> States:
     """Both directions' states side by side, forward first; anything else is refused."""
-    if len(parts) == 1 and isinstance(parts[0], Flow):
+    if len(parts) == 1 and isinstance(parts[0], States):
         return parts[0]
     if len(parts) == 2 and parts[0].axes == parts[1].axes:
         joined = both_directions(parts[0], parts[1])
@@ -253,8 +253,8 @@ def join_features(node: OnnxNode, parts: Sequence[Flow | Direction]) -> Flow:
     )
 
 
-def both_directions(first: Flow | Direction, second: Flow | Direction) -> Flow | None:
-    """A layer of two directions from its parts, None when they are no such parts."""
+def both_directions(first: States | Direction, second: States | Direction) -> States | None:
+    """A layer of two directions from its parts, None when they are other parts."""
     if not (isinstance(second, Direction) and second.backward):
         return None
     if isinstance(first, Direction):
@@ -272,12 +272,12 @@ def both_directions(first: Flow | Direction, second: Flow | Direction) -> Flow |
         layer = replace(last, backward=second.layer.backward)
     if not fits or sequences != second.sequences or not same_layers(before, second.before):
         return None
-    return Flow((*before, layer), first.axes, layer.features)
+    return States((*before, layer), first.axes, layer.features)
 
 
 def _one_token(
-    tensors: Tensors, node: OnnxNode, value: Shaped, place: int, index: int
-) -> Flow | Direction | TokenStates:
+    tensors: OnnxTensors, node: OnnxNode, value: Shaped, place: int, index: int
+) -> States | Direction | TokenStates:
     """The states of the last token, of a backward direction those of the first."""
     tensors.tokens_axis(node, value.axes[place])
     length = _length(tensors, value, value.axes[place])
@@ -287,9 +287,9 @@ def _one_token(
         if index == 0 if value.backward else is_last:
             return replace(value, sequences=False, axes=axes)
         value = tensors.plain(value)
-    last = value.layers[-1] if isinstance(value, Flow) and value.layers else None
+    last = value.layers[-1] if isinstance(value, States) and value.layers else None
     both = isinstance(last, Recurrent) and last.backward is not None
-    if not isinstance(value, Flow) or not (is_last or (both and index == 0)):
+    if not isinstance(value, States) or not (is_last or (both and index == 0)):
         raise node.refuse(
             "takes something else than the last token's states", found=f"index {index}"
         )
@@ -299,14 +299,14 @@ def _one_token(
         layers = (*value.layers[:-1], replace(last, sequences=False))
     else:
         layers = (*value.layers, Pool(tensors.named(node), "last"))
-    return Flow(layers, axes, value.width)
+    return States(layers, axes, value.width)
 
 
 def _half(node: OnnxNode, value: Shaped, start: int, end: int) -> Direction:
     """One direction of the layer of two directions that ends the flow."""
     flow = value.flow if isinstance(value, TokenStates) else value
-    last = flow.layers[-1] if isinstance(flow, Flow) and flow.layers else None
-    if not isinstance(flow, Flow) or not isinstance(last, Recurrent) or last.backward is None:
+    last = flow.layers[-1] if isinstance(flow, States) and flow.layers else None
+    if not isinstance(flow, States) or not isinstance(last, Recurrent) or last.backward is None:
         raise node.refuse("cuts a part out of the features")
     hidden = last.forward.hidden_size
     if last.merge != "concat" or (start, end) not in ((0, hidden), (hidden, 2 * hidden)):
@@ -319,10 +319,10 @@ def _half(node: OnnxNode, value: Shaped, start: int, end: int) -> Direction:
     return Direction(flow.layers[:-1], last, backward, sequences, value.axes)
 
 
-def _with_one(value: Flow | Direction | TokenStates, place: int) -> Shaped:
+def _with_one(value: States | Direction | TokenStates, place: int) -> Shaped:
     return replace(value, axes=(*value.axes[:place], (), *value.axes[place:]))
 
 
-def _length(tensors: Tensors, value: Shaped, axis: Axis) -> object:
+def _length(tensors: OnnxTensors, value: Shaped, axis: Axis) -> object:
     stacked = len(value.elements) if isinstance(value, Stack) else 1
     return tensors.size(axis, 1 if isinstance(value, TokenIds) else value.width, stacked)

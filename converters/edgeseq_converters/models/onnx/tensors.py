@@ -9,22 +9,23 @@ from typing import Any
 import numpy as np
 
 from edgeseq_converters.models.arrays import FloatArray
-from edgeseq_converters.models.network import Dense, Embedding, FloatInput, Pool, Recurrent
+from edgeseq_converters.models.directions import backward_states
+from edgeseq_converters.models.network import Embedding, FloatInput, Pool, Recurrent
 from edgeseq_converters.models.onnx.node import OnnxNode
 from edgeseq_converters.models.onnx.values import (
     FEATURES,
     STACKED,
     Axis,
     Direction,
-    Flow,
     Size,
     Stack,
+    States,
     TokenStates,
 )
 
 
 @dataclass
-class Tensors:
+class OnnxTensors:
     """Values by name; the network's input; `sizes` of its axes where they are fixed, and which of
     them runs over tokens."""
 
@@ -71,7 +72,7 @@ class Tensors:
             raise node.refuse(f"has {attribute} that are not whole numbers")
         return tuple(int(value) for value in array.reshape(-1))
 
-    def flow(self, node: OnnxNode, index: int = 0) -> Flow:
+    def flow(self, node: OnnxNode, index: int = 0) -> States:
         """An input that is the values after some layers."""
         value = self.get(node, index)
         if isinstance(value, Stack) and len(value.elements) == 1:
@@ -80,12 +81,12 @@ class Tensors:
             return self.plain(value)
         if isinstance(value, TokenStates) and value.is_last:
             pool = Pool(self.named(node), "last")
-            return Flow((*value.flow.layers, pool), value.axes, value.width)
-        if not isinstance(value, Flow):
+            return States((*value.flow.layers, pool), value.axes, value.width)
+        if not isinstance(value, States):
             raise node.refuse("is applied to something else than states or ids of the text")
         return value
 
-    def plain(self, value: Direction) -> Flow:
+    def plain(self, value: Direction) -> States:
         """One direction alone as values after layers.
 
         A network reads from its end only beside a forward direction: both are computed, and a
@@ -94,9 +95,9 @@ class Tensors:
         layer = replace(value.layer, sequences=value.sequences)
         if not value.backward:
             alone = Recurrent(layer.name, layer.forward, sequences=value.sequences)
-            return Flow((*value.before, alone), value.axes, value.width)
+            return States((*value.before, alone), value.axes, value.width)
         pick = backward_states(layer)
-        return Flow((*value.before, layer, pick), value.axes, value.width)
+        return States((*value.before, layer, pick), value.axes, value.width)
 
     def tokens_axis(self, node: OnnxNode, axis: Axis) -> None:
         """Notes that `axis` runs over the tokens; refuses another than before."""
@@ -125,17 +126,10 @@ class Tensors:
 
 
 def axis_number(node: OnnxNode, axis: int, rank: int) -> int:
-    """An axis from 0; `CheckpointError` when there is no such axis."""
+    """An axis from 0; `CheckpointError` for one beyond the last."""
     if not -rank <= axis < rank:
         raise node.refuse("names an axis that is not there", found=axis, expected=f"< {rank}")
     return axis % rank
-
-
-def backward_states(layer: Recurrent) -> Dense:
-    """Of both directions' states side by side the backward ones: a product by ones and zeros."""
-    hidden = layer.forward.hidden_size
-    kernel = np.concatenate([np.zeros((hidden, hidden)), np.eye(hidden)]).astype(np.float32)
-    return Dense(f"{layer.name}.backward", kernel, np.zeros(hidden, np.float32))
 
 
 def same_layers(first: Sequence[object], second: Sequence[object]) -> bool:

@@ -40,7 +40,7 @@ class TokenIds:
 
 
 @dataclass(frozen=True)
-class Lengths:
+class TextLengths:
     """The number of tokens of each text: a second input, for texts that were padded."""
 
 
@@ -50,7 +50,7 @@ class ZeroTensor:
 
 
 @dataclass(frozen=True)
-class Flow:
+class States:
     """The values after these layers; one axis holds the `width` features."""
 
     layers: tuple[Layer, ...]
@@ -81,7 +81,7 @@ class TokenStates:
     """The states of the last or the first token, after the layer of two directions that ends
     `flow`: of the first token the backward half alone is a state that a network knows."""
 
-    flow: Flow
+    flow: States
     is_last: bool
     axes: tuple[Axis, ...]
 
@@ -95,14 +95,14 @@ class Stack:
     """Values side by side on the axis named `STACKED`: the directions of a layer, or the last
     states of several layers. The elements' own axes are these without that one."""
 
-    elements: tuple[Flow | Direction, ...]
+    elements: tuple[States | Direction, ...]
     axes: tuple[Axis, ...]
 
     @property
     def width(self) -> int:
         return self.elements[0].width
 
-    def element(self, index: int) -> Flow | Direction:
+    def element(self, index: int) -> States | Direction:
         """One of them by its place."""
         axes = tuple(axis for axis in self.axes if axis != (STACKED,))
         return replace(self.elements[index], axes=axes)
@@ -112,7 +112,7 @@ class Stack:
 class Shares:
     """A softmax over the tokens of one score each, which `scorers` compute after `flow`."""
 
-    flow: Flow
+    flow: States
     scorers: tuple[Layer, ...]
     axes: tuple[Axis, ...]
     width: int = 1
@@ -127,7 +127,7 @@ class WeightedStates:
     width: int
 
 
-Shaped = TokenIds | Flow | Direction | TokenStates | Stack | Shares | WeightedStates
+Shaped = TokenIds | States | Direction | TokenStates | Stack | Shares | WeightedStates
 
 
 def with_axes(value: Shaped, axes: tuple[Axis, ...]) -> Shaped:

@@ -29,6 +29,21 @@ def read_arrays(path: Path, key: str | None) -> dict[str, FloatArray]:
     return _safetensors(path) if path.suffix.lower() == ".safetensors" else _torch(path, key)
 
 
+def find_arrays(path: Path) -> tuple[dict[str, FloatArray], str | None]:
+    """The arrays at `path`, or those of the one state dict within a checkpoint, with its key.
+
+    Raises `CheckpointError` as `read_arrays` does.
+    """
+    if path.suffix.lower() == ".safetensors":
+        return _safetensors(path), None
+    loaded = _load(path)
+    key = None
+    if isinstance(loaded, dict) and not _is_state(loaded):
+        keys = [name for name, value in loaded.items() if _is_state(value)]
+        key = keys[0] if len(keys) == 1 else None
+    return _arrays(path, loaded if key is None else loaded[key]), key
+
+
 def _safetensors(path: Path) -> dict[str, FloatArray]:
     _check_size(path)
     try:
@@ -48,6 +63,14 @@ def _safetensors(path: Path) -> dict[str, FloatArray]:
 
 
 def _torch(path: Path, key: str | None) -> dict[str, FloatArray]:
+    loaded = _load(path)
+    if key is not None:
+        loaded = loaded.get(key) if isinstance(loaded, dict) else None
+    return _arrays(path, loaded)
+
+
+def _load(path: Path) -> Any:
+    """What `torch.load` makes of the file, of weights and plain containers alone."""
     try:
         import torch  # noqa: PLC0415 - optional: only PyTorch files need it
     except ModuleNotFoundError as failure:
@@ -58,7 +81,7 @@ def _torch(path: Path, key: str | None) -> dict[str, FloatArray]:
         ) from failure
     _check_size(path)
     try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as failure:
         raise CheckpointError(
             "is not a file of weights alone",
@@ -66,12 +89,22 @@ def _torch(path: Path, key: str | None) -> dict[str, FloatArray]:
             found=str(failure).partition("\n")[0],
             fix=_SAVE_STATE,
         ) from failure
-    if key is not None:
-        state = state.get(key) if isinstance(state, dict) else None
-    tensors = isinstance(state, dict) and all(
-        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
+
+
+def _is_state(value: Any) -> bool:
+    """Whether it holds tensors by name."""
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(
+            isinstance(name, str) and hasattr(tensor, "is_floating_point")
+            for name, tensor in value.items()
+        )
     )
-    if not tensors:
+
+
+def _arrays(path: Path, state: Any) -> dict[str, FloatArray]:
+    if not _is_state(state):
         raise CheckpointError(
             "is not a state dict",
             where=path,
@@ -84,7 +117,7 @@ def _torch(path: Path, key: str | None) -> dict[str, FloatArray]:
     remaining_bytes = LIMIT_BYTES
     arrays: dict[str, FloatArray] = {}
     for name, value in state.items():
-        if not (value.layout == torch.strided and value.device.type == "cpu"):
+        if not (str(value.layout) == "torch.strided" and value.device.type == "cpu"):
             raise CheckpointError(f"{name} is not a dense array", where=path, fix=_SAVE_STATE)
         if value.is_floating_point():
             remaining_bytes -= (
@@ -92,7 +125,7 @@ def _torch(path: Path, key: str | None) -> dict[str, FloatArray]:
             )  # a tensor may repeat a small storage: count before copying
             if remaining_bytes < 0:
                 raise CheckpointError(f"{name} is too large", where=path, found=list(value.shape))
-            arrays[name] = value.detach().to(torch.float32).contiguous().numpy()
+            arrays[name] = value.detach().float().contiguous().numpy()
     return arrays
 
 

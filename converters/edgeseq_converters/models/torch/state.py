@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from edgeseq.errors import CheckpointError
 from edgeseq_converters.models.arrays import FloatArray
+from edgeseq_converters.models.description import (
+    DESCRIBE,
+    ActivationPart,
+    AttentionPart,
+    BatchNormPart,
+    Description,
+    EmbeddingPart,
+    How,
+    LinearPart,
+    LstmPart,
+    PoolPart,
+    RecurrentPart,
+    RnnPart,
+    known,
+    read_description,
+)
+from edgeseq_converters.models.directions import backward_states
 from edgeseq_converters.models.network import (
     Activation,
     AttentionPool,
@@ -22,21 +41,17 @@ from edgeseq_converters.models.network import (
     Scale,
 )
 from edgeseq_converters.models.torch.cells import dense_of, recurrent_layers
-from edgeseq_converters.models.torch.description import (
-    ActivationPart,
-    AttentionPart,
-    BatchNormPart,
-    Description,
-    EmbeddingPart,
-    LinearPart,
-    LstmPart,
-    PoolPart,
-    RecurrentPart,
-    RnnPart,
-    read_description,
-)
 from edgeseq_converters.models.torch.files import read_arrays
 
+_EPSILON = 1e-5
+"""torch.nn.BatchNorm1d's own."""
+_POOLS: dict[str, Literal["max", "mean", "last"]] = {
+    "max": "max",
+    "mean": "mean",
+    "last-token": "last",
+    "sum-max": "max",
+    "sum-mean": "mean",
+}
 _ASIDE = (".num_batches_tracked",)
 
 
@@ -50,10 +65,17 @@ def read_torch_state(path: Path, description: Path | None) -> Network:
         raise CheckpointError(
             "holds weights without a description of the layers",
             where=path,
-            fix="describe them in a network.toml (docs/guides/sources.md) and give --description",
+            fix=DESCRIBE,
         )
     described = read_description(description)
     state = read_arrays(path, described.state_dict)
+    return network_of_state(state, described, path)
+
+
+def network_of_state(
+    state: Mapping[str, FloatArray], described: Description, path: Path
+) -> Network:
+    """The network of arrays by name; raises `CheckpointError` as `read_torch_state` does."""
     return _Reader(state, described, path).network()
 
 
@@ -74,14 +96,15 @@ class _Reader:
                 layers += self._recurrent(described)
             elif isinstance(described, LinearPart):
                 linear = self._linear(described.prefix)
-                layers.append(dense_of(described.prefix, *linear, described.activation))
+                function = known(described.activation)
+                layers.append(dense_of(described.prefix, *linear, function))
             elif isinstance(described, BatchNormPart):
                 layers.append(self._scale(described))
             elif isinstance(described, AttentionPart):
                 layers.append(self._attention(described))
             elif isinstance(described, ActivationPart):
                 name = f"activation.{number}"
-                layers.append(Activation(name, described.activation))
+                layers.append(Activation(name, known(described.activation)))
         ignore = self._described.ignore
         unread = [
             name
@@ -156,13 +179,16 @@ class _Reader:
                     found=actual,
                     expected=described,
                 )
-        cells = [
-            self._cell(f"{prefix}.{{}}_l{number}{end}")
+        patterns = [
+            f"{prefix}.{{}}_l{number}{end}"
             for number in range(count)
             for end in (("", "_reverse") if both else ("",))
         ]
+        if f"{prefix}.weight_ih" in self._state:
+            patterns = [f"{prefix}.{{}}"]  # nn.LSTMCell and others, called token by token
+        cells = [self._cell(pattern) for pattern in patterns]
         if isinstance(part, RnnPart):
-            function = part.nonlinearity
+            function = known(part.nonlinearity)
             return recurrent_layers(
                 "rnn", cells, bidirectional=both, name=prefix, function=function
             )
@@ -181,26 +207,41 @@ class _Reader:
         return weight, self._take_array(bias) if bias in self._state else None
 
     def _pool(self, part: PoolPart, layers: list[Layer], number: int) -> None:
-        if part.how != "last":
-            how = "last" if part.how == "last-token" else part.how
-            layers.append(Pool(f"pool.{number}", how))
+        how: How = known(part.how)
+        if how in ("max", "mean", "last-token"):
+            layers.append(Pool(f"pool.{number}", _POOLS[how]))
             return
         before = layers[-1] if layers else None
         if not isinstance(before, Recurrent):
             raise CheckpointError(
-                "pool `last` is a recurrent layer's own last state",
+                f"pool `{how}` is about a recurrent layer's own states",
                 where=f"layer {number} of the description",
                 fix="put it right after the lstm or gru, or use last-token",
             )
-        layers[-1] = Recurrent(
-            before.name, before.forward, before.backward, before.merge, sequences=False
-        )
+        if how == "last":
+            layers[-1] = replace(before, sequences=False)
+            return
+        if before.backward is None:
+            raise CheckpointError(
+                f"pool `{how}` is about a layer of two directions",
+                where=f"layer {number} of the description",
+                found=f"{before.name}, of one",
+                fix="use last, max or mean",
+            )
+        if how == "last-backward":
+            layers[-1] = replace(before, sequences=False)
+            layers.append(backward_states(before))
+            return
+        layers[-1] = replace(before, merge="sum", sequences=how != "sum-last")
+        if how != "sum-last":
+            layers.append(Pool(f"pool.{number}", _POOLS[how]))
 
     def _scale(self, part: BatchNormPart) -> Scale:
         """As in Ioffe and Szegedy 2015, with the running mean and variance."""
         prefix = part.prefix
         mean = self._take_array(f"{prefix}.running_mean").astype(np.float64)
-        variance = self._take_array(f"{prefix}.running_var").astype(np.float64) + part.eps
+        variance = self._take_array(f"{prefix}.running_var").astype(np.float64)
+        variance = variance + (_EPSILON if part.eps is None else part.eps)
         affine = f"{prefix}.weight" in self._state
         weight = self._take_array(f"{prefix}.weight") if affine else np.ones(mean.shape)
         bias = self._take_array(f"{prefix}.bias") if affine else np.zeros(mean.shape)
@@ -213,15 +254,20 @@ class _Reader:
 
     def _attention(self, part: AttentionPart) -> AttentionPool:
         """A bias of the score is the same for every token and leaves the softmax as it is."""
+        function = known(part.activation)
+        if part.hidden is None and part.score in self._state:
+            vector = self._take_array(part.score).reshape(-1)
+            kernel, bias = np.eye(vector.size, dtype=np.float32), np.zeros_like(vector)
+            return AttentionPool(part.score, kernel, bias, vector, function)
         score = dense_of(part.score, *self._linear(part.score))
         if score.bias.size != 1:
             raise self._error(f"layer {part.score} gives several scores a token", score.bias.size)
         if part.hidden is None:
             query = np.ones(1, np.float32)
-            return AttentionPool(part.score, score.kernel, score.bias, query, part.activation)
+            return AttentionPool(part.score, score.kernel, score.bias, query, function)
         hidden = dense_of(part.hidden, *self._linear(part.hidden))
         query = np.ascontiguousarray(score.kernel[:, 0])
-        return AttentionPool(part.score, hidden.kernel, hidden.bias, query, part.activation)
+        return AttentionPool(part.score, hidden.kernel, hidden.bias, query, function)
 
     def _error(self, what: str, actual: object) -> CheckpointError:
         return CheckpointError(what, where=self._path, found=actual)

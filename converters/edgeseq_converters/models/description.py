@@ -1,4 +1,4 @@
-"""The layers of a PyTorch module, in a few lines of TOML or JSON beside its weights.
+"""The layers of a network, in a few lines of TOML or JSON beside its weights.
 
     name = "reviews"
     [embedding]
@@ -14,13 +14,14 @@
     prefix = "classifier"
     activation = "softmax"
 
-docs/guides/sources.md has all of it.
+docs/guides/sources.md has all of it. "?" marks what weights do not tell: `edgeseq convert
+--describe` writes it, and reading refuses it.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -31,6 +32,11 @@ from edgeseq.formats.toml_codec import decode_toml
 from edgeseq_converters.models.network import Function
 
 _LIMIT_BYTES = 1 << 20
+UNKNOWN: Literal["?"] = "?"
+Unknown = Literal["?"]
+How = Literal[
+    "last", "last-token", "max", "mean", "last-backward", "sum-last", "sum-max", "sum-mean"
+]
 
 
 class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
@@ -71,44 +77,48 @@ class RnnPart(_Part, frozen=True, tag="rnn"):
     """nn.RNN, like `LstmPart`; its weights do not say the `nonlinearity`."""
 
     prefix: str
-    nonlinearity: Literal["tanh", "relu"]
+    nonlinearity: Literal["tanh", "relu"] | Unknown
     layers: int | None = None
     bidirectional: bool | None = None
 
 
 class PoolPart(_Part, frozen=True, tag="pool"):
     """`last`: the last layer's h_n, its directions joined; `last-token`: `out[:, -1]`, where the
-    backward direction has read one token only; `max` and `mean` over the tokens."""
+    backward direction has read one token only; `max` and `mean` over the tokens. Of a layer of
+    two directions `last-backward` is `h_n[-1]` alone, and `sum-last`, `sum-max` and `sum-mean`
+    add the directions up first."""
 
-    how: Literal["last", "last-token", "max", "mean"]
+    how: How | Unknown
 
 
 class LinearPart(_Part, frozen=True, tag="linear"):
     """nn.Linear, on each token where no pooling came before."""
 
     prefix: str
-    activation: Function = "linear"
+    activation: Function | Unknown = "linear"
 
 
 class BatchNormPart(_Part, frozen=True, tag="batch_norm"):
-    """nn.BatchNorm1d by feature, in eval mode; `eps` is the module's."""
+    """A batch normalization by feature, in eval mode; `eps` is the module's, by default that of
+    its framework (PyTorch 1e-5, Keras 1e-3)."""
 
     prefix: str
-    eps: float = 1e-5
+    eps: float | None = None
 
 
 class AttentionPart(_Part, frozen=True, tag="attention"):
-    """Σ softmax(score(f(hidden(x))))·x; without `hidden`, softmax(f(score(x)))."""
+    """Σ softmax(score(f(hidden(x))))·x; without `hidden`, softmax(f(score(x))), or where `score`
+    is an array w of as many numbers as features, softmax(f(x)·w)."""
 
     score: str
     hidden: str | None = None
-    activation: Literal["tanh", "linear"] = "tanh"
+    activation: Literal["tanh", "linear"] | Unknown = "tanh"
 
 
 class ActivationPart(_Part, frozen=True, tag="activation"):
     """A function by element; softmax over the features."""
 
-    activation: Function
+    activation: Function | Unknown
 
 
 RecurrentPart = LstmPart | GruPart | RnnPart
@@ -128,6 +138,20 @@ class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ignore: tuple[str, ...] = ()
 
 
+DESCRIBE = (
+    "let `edgeseq convert FILE --describe network.toml` write the layers that names and shapes "
+    "tell, complete it, and give --description network.toml"
+)
+"""What to do about weights without layers."""
+
+
+def known(value: Any) -> Any:
+    """A value that is not "?"; raises `CheckpointError` for one that is."""
+    if value == UNKNOWN:
+        raise CheckpointError("a value of the description is still to be chosen")
+    return value
+
+
 def read_description(path: Path) -> Description:
     """Reads the file, strictly.
 
@@ -136,8 +160,9 @@ def read_description(path: Path) -> Description:
     content = read_bytes(path, error=CheckpointError, limit_bytes=_LIMIT_BYTES)
     try:
         if path.suffix.lower() == ".json":
-            return decode_json(content, Description)
-        return from_builtins(decode_toml(content), Description)
+            described = decode_json(content, Description)
+        else:
+            described = from_builtins(decode_toml(content), Description)
     except (msgspec.MsgspecError, UnicodeDecodeError) as failure:
         raise CheckpointError(
             "is not a description of layers",
@@ -145,3 +170,19 @@ def read_description(path: Path) -> Description:
             found=failure,
             fix="docs/guides/sources.md has the format",
         ) from failure
+    _check_known(described, path)
+    return described
+
+
+def _check_known(described: Description, path: Path) -> None:
+    """Raises `CheckpointError` for the first value that is still to be chosen."""
+    for number, part in enumerate(described.layer):
+        for field in part.__struct_fields__:
+            if getattr(part, field) == UNKNOWN:
+                raise CheckpointError(
+                    f"{field} of layer {number + 1} is still to be chosen",
+                    where=path,
+                    found=f'{field} = "?"',
+                    fix="choose what the model's code says, or let --describe with --data "
+                    "compare the possible values",
+                )

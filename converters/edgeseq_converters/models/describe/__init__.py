@@ -1,0 +1,1 @@
+"""Tells the layers of weights without layers by the names and shapes of the arrays."""
