@@ -92,7 +92,8 @@ def choose_padding(
         sides = _SIDES if shortest == 1 else _SIDES[:2]
         scores = _scores(model, sides, options, dataset)
         if side is None:
-            raise _refusal(model, text_input, scores)
+            n_texts = len(development_texts(dataset))
+            raise _refusal(model, text_input, scores, n_texts)
         rank = metric_of(dataset.task).rank
         best = max(scores, key=lambda padding: rank(scores[padding]))
         return ChosenPadding(best, {_name(padding): score for padding, score in scores.items()})
@@ -217,7 +218,7 @@ def _name(padding: Padding) -> str:
 
 
 def _refusal(
-    model: TrainedModel, text_input: TextInput, scores: dict[Padding, float]
+    model: TrainedModel, text_input: TextInput, scores: dict[Padding, float], n_texts: int
 ) -> CheckpointError:
     metric = metric_of(model.manifest.task)
     truncations = {padding.truncation for padding in scores}
@@ -229,6 +230,6 @@ def _refusal(
         f"takes {text_input.length} tokens and has no mask, so that it must be told how it was "
         "trained to pad a text",
         where=model.manifest.name,
-        found=f"on development texts {metric.title} {describe_scores(shown)}",
+        found=f"on {n_texts} development texts {metric.title} {describe_scores(shown)}",
         fix="name it with --padding pre, post or none (auto: the best of these) and --truncation",
     )
