@@ -240,6 +240,7 @@ def _import(model: Model, head: str, progress: ProgressCallback) -> ImportedMode
         tokenizer=model.tokenizer,
         description=model.description,
         max_tokens=model.max_tokens,
+        same_inputs=model.same_inputs,
         head=check_head(head),
     )
     return load_model(model.source, options, progress=progress)

@@ -28,6 +28,7 @@ class Model:
             vocabulary (docs/guides/sources.md).
         description: The layers of PyTorch weights (TOML).
         max_tokens: The longest input in tokens; None: the model's own limit.
+        same_inputs: A Keras model with several inputs is given the same in each.
     """
 
     source: Path
@@ -35,6 +36,7 @@ class Model:
     tokenizer: Path | None = None
     description: Path | None = None
     max_tokens: int | None = None
+    same_inputs: bool = False
     _folder: tempfile.TemporaryDirectory[str] | None = field(
         default=None, repr=False, compare=False
     )
@@ -94,6 +96,7 @@ def load_model(
     tokenizer: str | Path | None = None,
     description: str | Path | None = None,
     max_tokens: int | None = None,
+    same_inputs: bool = False,
 ) -> Model:
     """Load a model: a folder that `train` wrote, a Keras file or SavedModel, PyTorch weights or an
     exported module (.pt2), an ONNX file, a Hugging Face folder or hub id.
@@ -105,6 +108,7 @@ def load_model(
             vocabulary: the JSON of a Tokenizer, its word_index, or a TextVectorization layer.
         description: The layers of PyTorch weights (TOML).
         max_tokens: The longest input in tokens.
+        same_inputs: A Keras model with several inputs is given the same in each.
 
     Raises:
         CheckpointError: `source` is not a model that can be read.
@@ -121,6 +125,7 @@ def load_model(
         tokenizer=None if tokenizer is None else Path(tokenizer),
         description=None if description is None else Path(description),
         max_tokens=max_tokens,
+        same_inputs=same_inputs,
     )
 
 

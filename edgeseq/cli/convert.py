@@ -148,6 +148,14 @@ def convert(
             rich_help_panel=FOREIGN,
         ),
     ] = None,
+    same_inputs: Annotated[
+        bool,
+        typer.Option(
+            "--same-inputs",
+            help="Give the same to all inputs of a Keras model that has several.",
+            rich_help_panel=FOREIGN,
+        ),
+    ] = False,
     max_tokens: Annotated[
         int | None,
         typer.Option(
@@ -261,7 +269,9 @@ def convert(
         )
     common: dict[str, Any] = {"length": length, "runtime": runtime, "overwrite": overwrite}
     with progress_bars() as progress:
-        model = es.load_model(source, description=description, **model_options)
+        model = es.load_model(
+            source, description=description, same_inputs=same_inputs, **model_options
+        )
         if is_bare:
             named = {"recipe": recipes, "lowering": lowerings}
             single: dict[str, Any] = {option: names[0] for option, names in named.items() if names}

@@ -38,13 +38,15 @@ class ImportOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     `tokenizer` (a `tokenizers` file, or a vocabulary of Keras) and `description` (the layers of
     PyTorch weights) are for recurrent networks, `head` for Hugging Face checkpoints; `max_tokens`
-    is the longest text of either; `name` renames any model.
+    is the longest text of either; `name` renames any model. `same_inputs`: a Keras model with
+    several inputs is given the same in each.
     """
 
     name: str | None = None
     tokenizer: Path | None = None
     description: Path | None = None
     max_tokens: int | None = None
+    same_inputs: bool = False
     head: HeadName = "auto"
 
 
@@ -105,13 +107,15 @@ def load_model(
             progress=progress,
         )
         return ImportedModel(source, model, options)
-    network = network_files.read_network(source, description=options.description)
+    network = network_files.read_network(
+        source, description=options.description, same_inputs=options.same_inputs
+    )
     return ImportedModel(source, network, options)
 
 
 def _refuse_options(source: Path, options: ImportOptions) -> None:
-    for name in ("tokenizer", "description", "max_tokens"):
-        if getattr(options, name) is not None:
+    for name in ("tokenizer", "description", "max_tokens", "same_inputs"):
+        if getattr(options, name) not in (None, False):
             raise InputError(
                 f"--{name.replace('_', '-')} is for models from elsewhere",
                 where=source,

@@ -12,11 +12,8 @@ from edgeseq_converters.models.onnx.graph import read_onnx
 from edgeseq_converters.models.torch.program import read_program
 from edgeseq_converters.models.torch.state import read_torch_state
 
-_READERS = {
-    ".keras": read_keras,
-    ".pt2": read_program,
-    ".onnx": read_onnx,
-}
+_READERS = {".pt2": read_program, ".onnx": read_onnx}
+_KERAS = ".keras"
 _HDF5 = (".h5", ".hdf5")
 _WEIGHTS = (".pt", ".pth", ".bin", ".safetensors")
 ACCEPTED = (
@@ -29,15 +26,18 @@ def reads(path: Path) -> bool:
     """Whether `read_network` has a reader for the kind of file at `path`."""
     if path.is_dir():
         return (path / "saved_model.pb").is_file()
-    return path.is_file() and path.suffix.lower() in (*_READERS, *_HDF5, *_WEIGHTS)
+    return path.is_file() and path.suffix.lower() in (_KERAS, *_READERS, *_HDF5, *_WEIGHTS)
 
 
-def read_network(path: Path, *, description: Path | None = None) -> Network:
+def read_network(
+    path: Path, *, description: Path | None = None, same_inputs: bool = False
+) -> Network:
     """The LSTM or GRU model at `path` as a `Network`.
 
     `description` names the layers that weights of PyTorch or Keras belong to; the other kinds of
-    file hold their own. Raises `CheckpointError` in one line for what is missing, damaged, hostile
-    or no such model, naming the layer and the reason where one cannot be converted.
+    file hold their own. `same_inputs`: all inputs of a Keras model with several are given the same.
+    Raises `CheckpointError` in one line for what is missing, damaged, hostile or no such model,
+    naming the layer and the reason where one cannot be converted.
     """
     if not reads(path):
         raise CheckpointError(
@@ -55,8 +55,11 @@ def read_network(path: Path, *, description: Path | None = None) -> Network:
         if suffix in _WEIGHTS:
             return read_torch_state(path, description)
         if suffix in _HDF5:
-            return read_h5(path, description)
-        return _READERS[suffix](path) if suffix else read_saved_model(path)
+            return read_h5(path, description, same_inputs=same_inputs)
+        if suffix in _READERS:
+            return _READERS[suffix](path)
+        read = read_keras if suffix else read_saved_model
+        return read(path, same_inputs=same_inputs)
     except CheckpointError as refusal:
         named = refusal.where or ""
         if named.startswith((str(path), str(description))):

@@ -291,6 +291,31 @@ def test_networks_that_people_build(
 
 
 @pytest.mark.parametrize("version", [3, 2])
+def test_several_inputs_that_are_given_the_same(
+    both_keras: tuple[ModuleType, ModuleType], tmp_path: Path, version: int
+) -> None:
+    """A network of several channels, trained with `model.fit([texts, texts], labels)`."""
+    keras = both_keras[3 - version]
+    layers = keras.layers
+    sources = [keras.Input((9,), dtype="int32") for _ in range(2)]
+    channels = [
+        layers.GlobalMaxPooling1D()(layers.Conv1D(3, size)(layers.Embedding(VOCABULARY, 4)(source)))
+        for size, source in enumerate(sources, start=2)
+    ]
+    model = keras.Model(sources, layers.Dense(2)(layers.Concatenate()(channels)))
+    for suffix in (".keras", ".h5"):
+        path = tmp_path / f"model{suffix}"
+        model.save(path)
+        with pytest.raises(CheckpointError, match=r"has several inputs.*add --same-inputs"):
+            read_network(path)
+        network = load_model(path, ImportOptions(same_inputs=True)).model
+        assert isinstance(network, Network)
+        text = np.asarray([[3, 1, 4, 1, 5, 9, 2, 6, 5]], np.int32)
+        expected = np.asarray(model([text, text]))
+        np.testing.assert_allclose(answers(network, text), expected, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("version", [3, 2])
 def test_a_sum_over_the_tokens(
     both_keras: tuple[ModuleType, ModuleType], tmp_path: Path, version: int
 ) -> None:

@@ -78,13 +78,49 @@ class KerasTensor:
 
 @dataclass(frozen=True)
 class KerasModel:
-    """Layers in the file's order, `inputs` and `output` by name; a Sequential model is a chain."""
+    """Layers in the file's order, `input` and `output` by name; a Sequential model is a chain.
+    `other_inputs` are those of a model with several."""
 
     name: str
     where: str
     layers: tuple[KerasLayer, ...]
     input: str
     output: str
+    other_inputs: tuple[str, ...] = ()
+
+
+def with_one_input(model: KerasModel) -> KerasModel:
+    """The model in which all inputs are one, for a model that is given the same in each.
+
+    Raises `CheckpointError` for inputs of different shapes.
+    """
+    entries = {layer.name: layer for layer in model.layers}
+    first = entries.get(model.input)
+    for name in model.other_inputs:
+        other = entries.get(name)
+        if other is None or first is None:
+            raise CheckpointError("has an input without a layer", where=model.where, found=name)
+        if _shape(other) != _shape(first):
+            raise other.refuse(
+                "takes something else than the first input",
+                found=_shape(other),
+                expected=_shape(first),
+            )
+    layers = tuple(
+        replace(
+            layer,
+            inputs=tuple(
+                model.input if name in model.other_inputs else name for name in layer.inputs
+            ),
+        )
+        for layer in model.layers
+        if layer.name not in model.other_inputs
+    )
+    return replace(model, layers=layers, other_inputs=())
+
+
+def _shape(layer: KerasLayer) -> object:
+    return layer.config.get("batch_shape", layer.config.get("batch_input_shape"))
 
 
 def parse_json(content: str | bytes, where: str) -> Mapping[str, Any]:
@@ -104,7 +140,7 @@ def parse_model(
     `keras_version` is what the file around the configuration says of its writer; Keras 2's
     `to_json` notes it in the configuration itself.
     Raises `CheckpointError` for a subclassed model, which has no description of its layers, for
-    models in models, shared layers, several inputs or outputs, and custom layers.
+    models in models, shared layers, several outputs, and custom layers.
     """
     kind = config.get("class_name")
     if kind not in _MODELS:
@@ -135,12 +171,14 @@ def parse_model(
             replace(layer, inputs=(before.name,)) for before, layer in itertools.pairwise(layers)
         ]
         return KerasModel(name, where, tuple(linked), linked[0].name, linked[-1].name)
+    inputs = _entry_names(inside.get("input_layers"), where)
     return KerasModel(
         name,
         where,
         tuple(layers),
-        _only(inside.get("input_layers"), "input", where),
+        inputs[0],
         _only(inside.get("output_layers"), "output", where),
+        tuple(inputs[1:]),
     )
 
 
@@ -223,6 +261,14 @@ def _history(layer: KerasLayer, value: Any) -> KerasTensor:
     return KerasTensor(value[0])
 
 
+def _entry_names(value: Any, where: str) -> list[str]:
+    """The inputs by name: ["name", 0, 0], alone or several in a list."""
+    entries = [value] if _is_history(value) else _list(value, where)
+    if not entries or not all(_is_history(entry) for entry in entries):
+        raise CheckpointError("has no inputs of a known form", where=where, found=len(entries))
+    return [str(entry[0]) for entry in entries]
+
+
 def _only(value: Any, what: str, where: str) -> str:
     """The one input or output: ["name", 0, 0], alone or in a list."""
     entries = [value] if _is_history(value) else _list(value, where)
@@ -234,7 +280,12 @@ def _only(value: Any, what: str, where: str) -> str:
             expected="one",
             fix=f"save a model with one {what}",
         )
-    return str(entries[0][0])
+    name, *place = entries[0][:3]
+    if any(place):
+        raise CheckpointError(
+            f"takes another output of layer {name} than its first as its {what}", where=where
+        )
+    return str(name)
 
 
 def _mapping(value: Any, where: str) -> dict[str, Any]:

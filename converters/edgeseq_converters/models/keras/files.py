@@ -23,7 +23,7 @@ from edgeseq_converters.models.zip_archive import Archive
 _CONFIG, _WEIGHTS, _METADATA = "config.json", "model.weights.h5", "metadata.json"
 
 
-def read_keras(path: Path) -> Network:
+def read_keras(path: Path, *, same_inputs: bool = False) -> Network:
     """A `.keras` file (Keras 3, or tf_keras 2.13 and later).
 
     Raises `CheckpointError` for a damaged or hostile archive and for what `keras_network` refuses.
@@ -41,10 +41,10 @@ def read_keras(path: Path) -> Network:
             )
         content = archive.content(_WEIGHTS)
     with open_hdf5(content, f"{path}: {_WEIGHTS}") as file:
-        return network_of(model, KerasFileWeights(file, folders_of(model)))
+        return network_of(model, KerasFileWeights(file, folders_of(model)), same_inputs=same_inputs)
 
 
-def read_h5(path: Path, description: Path | None = None) -> Network:
+def read_h5(path: Path, description: Path | None = None, *, same_inputs: bool = False) -> Network:
     """A whole-model `.h5` file (Keras 2 and 3), with the layers in its attribute `model_config`;
     or a file of weights alone with the layers in `description` (see `network_of_weights`).
 
@@ -69,6 +69,6 @@ def read_h5(path: Path, description: Path | None = None) -> Network:
         described = parse_json("".join(config), str(path))
         if is_keras_1(version):
             model = parse_model(in_keras_2(described), str(path), version)
-            return network_of(model, Keras1Weights(file))
+            return network_of(model, Keras1Weights(file), same_inputs=same_inputs)
         model = parse_model(described, str(path), version)
-        return network_of(model, LegacyWeights(file))
+        return network_of(model, LegacyWeights(file), same_inputs=same_inputs)

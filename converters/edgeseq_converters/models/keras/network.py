@@ -11,7 +11,7 @@ from edgeseq.errors import CheckpointError
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.keras.attention import SCORERS, AttentionMatch, attention_after
 from edgeseq_converters.models.keras.checks import check_dtype
-from edgeseq_converters.models.keras.config import KerasLayer, KerasModel
+from edgeseq_converters.models.keras.config import KerasLayer, KerasModel, with_one_input
 from edgeseq_converters.models.keras.joins import JOINS, join_of
 from edgeseq_converters.models.keras.layers import embedding_of, is_flatten, layer_of
 from edgeseq_converters.models.keras.masks import MaskReader
@@ -36,13 +36,23 @@ from edgeseq_converters.models.network import (
 from edgeseq_converters.models.windows import count_rows
 
 
-def network_of(model: KerasModel, weights: KerasWeights) -> Network:
+def network_of(model: KerasModel, weights: KerasWeights, *, same_inputs: bool = False) -> Network:
     """The model as a network, whose answer to a text is Keras' own to it without padding.
+
+    `same_inputs` says that all inputs of a model with several are given the same.
 
     Raises `CheckpointError` naming the layer and the reason for everything that is not made of
     embeddings of one input, or of one input of numbers, and of layers between that and one output.
     """
-    return _Reader(model, weights).network()
+    if model.other_inputs and not same_inputs:
+        raise CheckpointError(
+            "has several inputs",
+            where=model.where,
+            found=", ".join((model.input, *model.other_inputs)),
+            expected="one",
+            fix="save a model with one input, or add --same-inputs if all are given the same",
+        )
+    return _Reader(with_one_input(model), weights).network()
 
 
 class _Reader:

@@ -30,7 +30,7 @@ _WRITER = "2"
 _METADATA_LIMIT_BYTES = 256 << 20
 
 
-def read_saved_model(path: Path) -> Network:
+def read_saved_model(path: Path, *, same_inputs: bool = False) -> Network:
     """The network of a Keras 2 SavedModel folder.
 
     Raises `CheckpointError` when the folder has no description of the layers, is damaged, or
@@ -52,7 +52,7 @@ def read_saved_model(path: Path) -> Network:
         for node, text in described.items()
         if node.count(".") == 1
     }
-    return network_of(model, _Checkpoint(path, names))
+    return network_of(model, _Checkpoint(path, names), same_inputs=same_inputs)
 
 
 def _plain(value: Any) -> Any:
