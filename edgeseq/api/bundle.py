@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edgeseq.api.inspection import Inspection, inspect
 from edgeseq.errors import BundleError
@@ -16,7 +17,13 @@ from edgeseq.formats.storage import new_folder
 from edgeseq.html import html_table
 from edgeseq.tasks.registry import task_of
 from edgeseq.units import format_bytes
-from edgeseq_benchmarks.bench.predictor import Continuation, Prediction, continue_texts, predict
+from edgeseq_benchmarks.bench.predictor import (
+    Continuation,
+    Prediction,
+    SequencePrediction,
+    continue_texts,
+    predict,
+)
 
 _LANGUAGE_MODEL = "language-modeling"
 
@@ -55,8 +62,8 @@ class Bundle:
 
     @property
     def head(self) -> str:
-        """`text-classification`, `multilabel-classification`, `token-classification` or
-        `language-modeling`."""
+        """`text-classification`, `multilabel-classification`, `token-classification`,
+        `language-modeling`, `sequence-classification` or `sequence-regression`."""
         return task_of(self.manifest.task).head
 
     def predict(self, texts: Sequence[str], *, threads: int = 1) -> list[Prediction]:
@@ -104,6 +111,27 @@ class Bundle:
             )
         return list(continue_texts(self.path, texts, count=count, threads=threads))
 
+    def predict_sequences(
+        self, sequences: Sequence[Any] | str | Path, *, threads: int = 1
+    ) -> list[SequencePrediction]:
+        """Predict the numbers, or the label, of each numeric sequence.
+
+        Args:
+            sequences: Arrays [steps, features], one per sequence, or a file of them: .npy, .npz
+                or .csv (`load_dataset`).
+            threads: Threads of the runtime.
+
+        Returns:
+            One prediction per sequence: `values` by name, and `label` where it is a class.
+
+        Raises:
+            DataError: They are not sequences of numbers, or of others than the model takes.
+            BundleError: The bundle is damaged, or reads texts (see `predict`).
+        """
+        from edgeseq_benchmarks.bench.sequence_predictor import predict_sequences  # noqa: PLC0415 - loads NumPy, which what measures must not
+
+        return list(predict_sequences(self.path, sequences, threads=threads))
+
     def inspect(self, *, profile: bool = False) -> Inspection:
         """Read operators, signatures and sizes from the model file (see `edgeseq.inspect`)."""
         return inspect(self.path, profile=profile)
@@ -127,14 +155,14 @@ class Bundle:
         return f"Bundle({self.name}: {self.recipe}, {format_bytes(self.size_bytes)}, {self.path})"
 
     def _repr_html_(self) -> str:
-        fidelity = self.manifest.fidelity
+        agreement = self.manifest.fidelity.label_agreement
         rows = (
             ("task", self.manifest.task),
             ("architecture", f"{self.manifest.arch}, {self.lowering}"),
             ("recipe", self.recipe),
             ("size", format_bytes(self.size_bytes)),
             ("labels", ", ".join(self.labels)),
-            ("same label as the float model", f"{fidelity.label_agreement:.1%}"),
+            ("same label as the float model", f"{agreement:.1%}" if agreement is not None else "-"),
             ("path", str(self.path)),
         )
         return html_table((self.name, ""), rows)

@@ -47,6 +47,8 @@ class ConvertOptions(TypedDict, total=False):
     thresholds: str | float | None
     task: str | None
     data_dir: str | Path | None
+    window: int | None
+    target: str | None
     overwrite: bool
     progress: ProgressOption
 
@@ -119,6 +121,8 @@ def convert(
             chosen on the validation split, or one probability for all labels.
         task: What the file `data` is for; by default what its content tells.
         data_dir: Folder of local copies of data.
+        window: As for `load_dataset`, where `data` is a table of time steps.
+        target: As for `load_dataset`.
         overwrite: Overwrite `out` if it exists.
         progress: A callback, "auto" for a progress bar, or None.
 
@@ -266,6 +270,7 @@ def _data_of(
         task = manifest.task
     if data is not None:
         named: DatasetOptions = {"data_dir": data_dir, "progress": progress}
+        named |= {"window": options.get("window"), "target": options.get("target")}
         if task is not None:
             named["task"] = get_task(task).name
         return resolve_dataset(data, **named)
@@ -297,8 +302,8 @@ def convert_to_tflite(
         lowering: As for `convert`.
         length: Fixed number of tokens; by default open.
         runtime: An older runtime that must load the file.
-        ids: File of token ids to compare and calibrate on, a JSON list per line; by default random
-            ids.
+        ids: File of token ids to compare and calibrate on, a JSON list per line, or of arrays
+            (.npz, .npy, .csv) for a network over numbers; by default random ones.
         head: Of a Hugging Face checkpoint; `auto`: the one that it was made with.
         streaming: Of a recurrent network: states as inputs and outputs.
         overwrite: Overwrite `out` if it exists.

@@ -12,6 +12,7 @@ from edgeseq.api.progress import ProgressOption, progress_of
 from edgeseq.datasets.registry import entries
 from edgeseq.datasets.splits import SPLITS
 from edgeseq.datasets.summary import Summary, summarize
+from edgeseq.errors import InputError
 from edgeseq.formats.storage import new_folder
 from edgeseq.suite.data import load_section
 from edgeseq.suite.schema import DataSection
@@ -35,6 +36,8 @@ class DatasetOptions(TypedDict, total=False):
     test: str | Path
     text_column: str | int
     label_column: str | int
+    window: int | None
+    target: str | None
     data_dir: str | Path | None
     progress: ProgressOption
 
@@ -44,13 +47,18 @@ def load_dataset(source: str | Path, **options: Unpack[DatasetOptions]) -> AnyDa
 
     Args:
         source: A name, or a .csv, .tsv, .jsonl (text and label, or labels as `a;b` or a list),
-            .conll or .conllu (words and tags) file.
+            .conll or .conllu (words and tags) file; of numeric sequences an .npz with arrays `x`
+            [N, steps, features] and `y`, a folder with x.npy and y.npy, or a .csv with a row per
+            time step (see `window`).
         task: What the data set is for; by default what its name or its ending tells.
         name: What the user's own files are called in results.
         dev: The validation split's file; by default a tenth of `source`, chosen by hash.
         test: The test split's file; by default a tenth of `source`, chosen by hash.
         text_column: Column of the text, a name or a number from 1.
         label_column: Column of the label, a name or a number from 1.
+        window: Rows of a .csv that are one sequence; there is one from each row on.
+        target: The column to predict: its number in the row behind the window, or its word in the
+            window's last row.
         data_dir: Folder of local copies, used before anything is downloaded.
         progress: A callback, "auto" for a progress bar, or None.
 
@@ -70,6 +78,8 @@ def load_dataset(source: str | Path, **options: Unpack[DatasetOptions]) -> AnyDa
         train=str(source) if is_file else None,
         text_column=options.get("text_column", "text"),
         label_column=options.get("label_column", "label"),
+        window=options.get("window"),
+        target=options.get("target"),
         dev=_text(options.get("dev")),
         test=_text(options.get("test")),
     )
@@ -118,6 +128,7 @@ def save_dataset(data: DatasetSource, folder: str | Path) -> Path:
         >>> es.save_dataset(data, "splits")
     """
     dataset = resolve_dataset(data)
+    _check_texts(dataset)
     with new_folder(Path(folder)) as draft:
         for name in SPLITS:
             lines = msgspec.json.Encoder().encode_lines(getattr(dataset, name))
@@ -142,4 +153,16 @@ def summarize_dataset(data: DatasetSource) -> Summary:
         >>> es.summarize_dataset("reviews.csv").test_texts_in_train
         0
     """
-    return summarize(resolve_dataset(data))
+    dataset = resolve_dataset(data)
+    _check_texts(dataset)
+    return summarize(dataset)
+
+
+def _check_texts(dataset: AnyDataset) -> None:
+    if dataset.rows is not None:
+        raise InputError(
+            "holds numeric sequences, not texts",
+            where=dataset.name,
+            found=f"{len(dataset.rows)} steps of {dataset.rows.shape[1]} features",
+            fix="convert and measure with it; its arrays are in your file",
+        )

@@ -15,6 +15,7 @@ from edgeseq.errors import InputError
 
 FOREIGN = "Models from elsewhere"
 BARE = "Bare .tflite files"
+SEQUENCES = "Numeric sequences"
 
 
 def convert(
@@ -101,7 +102,11 @@ def convert(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option("--data", help="Data set; default: the one that the model was trained on."),
+        typer.Option(
+            "--data",
+            help="Data set; default: the one that the model was trained on. Of numeric sequences "
+            "an .npz with x [N, steps, features] and y, a folder with x.npy and y.npy, or a .csv.",
+        ),
     ] = None,
     task: Annotated[
         str | None,
@@ -115,6 +120,24 @@ def convert(
             "--data-dir",
             envvar="EDGESEQ_DATA",
             help="Folder with local copies of data sets and weights.",
+        ),
+    ] = None,
+    window: Annotated[
+        int | None,
+        typer.Option(
+            "--window",
+            min=1,
+            help="Rows of one sequence in a table of time steps (.csv).",
+            rich_help_panel=SEQUENCES,
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target",
+            help="Column to predict: its number in the row behind a window, or its word in the "
+            "window's last row.",
+            rich_help_panel=SEQUENCES,
         ),
     ] = None,
     name: Annotated[
@@ -190,7 +213,8 @@ def convert(
         Path | None,
         typer.Option(
             "--ids",
-            help="Token ids to compare and calibrate on: one JSON list per line.",
+            help="What to compare and calibrate on: token ids, one JSON list per line, or for "
+            "a network over numbers arrays (.npz, .npy, .csv).",
             rich_help_panel=BARE,
         ),
     ] = None,
@@ -251,6 +275,8 @@ def convert(
         "thresholds": thresholds,
         "task": task,
         "data_dir": data_dir,
+        "window": window,
+        "target": target,
     }
     file_options: dict[str, Any] = {"streaming": streaming, "ids": ids, "head": head}
     model_options: dict[str, Any] = {"name": name, "tokenizer": tokenizer, "max_tokens": max_tokens}

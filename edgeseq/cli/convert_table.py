@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def print_file(file: BareFile, ids: Path | None) -> None:
     """What a bare file is, and on what it was compared: the texts of `ids`, or random ones."""
     out.print(
-        f"{file.path}: {file.size_bytes / 1e6:.2f} MB, input_ids to {file.output} "
+        f"{file.path}: {file.size_bytes / 1e6:.2f} MB, {file.input} to {file.output} "
         f"{list(file.shape)}, {file.max_abs_error:.2g} at most from the float model",
         markup=False,
         soft_wrap=True,
@@ -31,7 +31,7 @@ def print_file(file: BareFile, ids: Path | None) -> None:
         print_note(file.tried_runtime)
     print_note(
         f"compared on {file.n_examples} "
-        + ("texts of --ids" if ids else "random texts; name real ones with --ids")
+        + ("inputs of --ids" if ids else "random inputs; name real ones with --ids")
     )
 
 
@@ -93,7 +93,7 @@ def _print_table(bundles: Sequence[Bundle]) -> None:
             manifest.recipe,
             manifest.lowering,
             f"{manifest.files['model.tflite'].size_bytes / 1e6:.2f}",
-            f"{measured.label_agreement:.1%}",
+            "-" if measured.label_agreement is None else f"{measured.label_agreement:.1%}",
             f"{measured.max_abs_error:.2g}",
             "-" if measured.float_score is None else show(measured.float_score),
             "-" if measured.score is None else show(measured.score),
@@ -107,6 +107,6 @@ def _print_table(bundles: Sequence[Bundle]) -> None:
         print_note(note)
     n_examples = bundles[0].manifest.fidelity.n_examples
     print_note(
-        f"compared with the float model on {n_examples} development texts; "
+        f"compared with the float model on {n_examples} development examples; "
         f"next: edgeseq bench {bundles[0].path} --out result.json"
     )

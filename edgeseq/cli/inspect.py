@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +19,8 @@ from edgeseq.formats.listed_files import FileEntry
 from edgeseq.formats.padding import describe_scores
 from edgeseq.formats.tflite_file import Sizes, TfliteFile
 from edgeseq.formats.tflite_runtimes import RuntimeSupport
+from edgeseq.tasks.head import is_numeric
+from edgeseq.tasks.registry import task_of
 from edgeseq.units import format_share
 
 
@@ -75,6 +77,9 @@ def _print_bundle(inspection: Inspection) -> None:
     if manifest is None:
         return
     fidelity = manifest.fidelity
+    agreement = ""
+    if fidelity.label_agreement is not None:
+        agreement = f"{format_share(fidelity.label_agreement)} same label, "
     native = f"not possible: {manifest.native_unsupported}"
     if inspection.native_size_bytes is not None:
         native = f"{inspection.native_size_bytes:,} bytes to store"
@@ -83,23 +88,34 @@ def _print_bundle(inspection: Inspection) -> None:
         f"{manifest.recipe}, {manifest.parameters:,} parameters, {inspection.size_bytes:,} bytes",
         _files_line(manifest.files),
         f"native runner: {native}",
-        f"labels: {', '.join(inspection.labels)}; at most {manifest.max_tokens} tokens",
-        f"padding: {manifest.padding.describe(manifest.max_tokens)}",
-        *_padding_scores(manifest),
-        f"against the float model on {fidelity.n_examples} texts: "
-        f"{format_share(fidelity.label_agreement)} same label, largest error "
+        _inputs_line(inspection, manifest),
+        *_padding_lines(manifest),
+        f"against the float model on {fidelity.n_examples} examples: {agreement}largest error "
         f"{fidelity.max_abs_error:.2g}, smallest cosine {fidelity.cosine:.4f}",
     )
     for line in lines:
         print_line(line)
 
 
-def _padding_scores(manifest: BundleManifest) -> Sequence[str]:
-    """Why the padding is what it is, where scores decided."""
+def _padding_lines(manifest: BundleManifest) -> Iterator[str]:
+    """How texts are padded, and why so where scores decided."""
+    if is_numeric(task_of(manifest.task).head):
+        return
+    yield f"padding: {manifest.padding.describe(manifest.max_tokens)}"
     scores = manifest.provenance.padding_scores
-    return (
-        (f"chosen by the score on development texts: {describe_scores(scores)}",) if scores else ()
-    )
+    if scores:
+        yield f"chosen by the score on development texts: {describe_scores(scores)}"
+
+
+def _inputs_line(inspection: Inspection, manifest: BundleManifest) -> str:
+    """The outputs by name, and what inputs may be."""
+    head, names = task_of(manifest.task).head, ", ".join(inspection.labels)
+    if not is_numeric(head):
+        return f"labels: {names}; at most {manifest.max_tokens} tokens"
+    _, steps, features = manifest.signature.inputs[0].shape
+    length = f"{manifest.max_tokens} in the data" if steps == -1 else f"{steps}, fixed"
+    title = "labels" if head == "sequence-classification" else "outputs"
+    return f"{title}: {names}; features: {features}; steps: {length}"
 
 
 def _print_export(inspection: Inspection) -> None:

@@ -13,15 +13,22 @@ from rich.table import Table
 import edgeseq as es
 from edgeseq.cli.console import JsonOption, out, print_json, print_note
 from edgeseq.units import format_share
-from edgeseq_benchmarks.bench.predictor import Continuation, Prediction
+from edgeseq_benchmarks.bench.predictor import Continuation, Prediction, SequencePrediction
 
 
 def predict(
     bundle: Annotated[Path, typer.Argument(help="Bundle: a folder or .zip.")],
-    texts: Annotated[list[str], typer.Argument(help="Texts, each in quotation marks.")],
+    texts: Annotated[
+        list[str],
+        typer.Argument(
+            help="Texts, each in quotation marks; of numeric sequences a file of arrays "
+            "(.npy, .npz, .csv)."
+        ),
+    ],
     json: JsonOption = False,
 ) -> None:
-    """Predict labels, tags or the next words of texts with a bundle, in the device's runtime.
+    """Predict labels, tags or the next words of texts, or numbers of sequences, with a bundle in
+    the device's runtime.
 
     Example: edgeseq predict runs/lstm "arrived late but works great"
     """
@@ -29,6 +36,12 @@ def predict(
     if loaded_bundle.head == "language-modeling":
         continuations = loaded_bundle.continue_texts(texts)
         print_json(continuations) if json else _print_continuations(continuations)
+        return
+    if loaded_bundle.head in ("sequence-classification", "sequence-regression"):
+        sequences = [
+            prediction for path in texts for prediction in loaded_bundle.predict_sequences(path)
+        ]
+        print_json(sequences) if json else _print_sequences(sequences)
         return
     predictions = loaded_bundle.predict(texts)
     if json:
@@ -57,6 +70,21 @@ def _print_labels(predictions: Sequence[Prediction]) -> None:
             )
         if prediction.unknown_only:
             print_note(f"text {number} has no word that the model knows: its label is a guess")
+
+
+def _print_sequences(predictions: Sequence[SequencePrediction]) -> None:
+    table = Table()
+    table.add_column("sequence", justify="right")
+    table.add_column("steps", justify="right")
+    is_class = predictions[0].label is not None
+    for name in (*(("label",) if is_class else ()), *predictions[0].values):
+        table.add_column(escape(name), justify="right", no_wrap=True)
+    for number, prediction in enumerate(predictions, start=1):
+        label = () if prediction.label is None else (escape(prediction.label),)
+        show = format_share if is_class else "{:.6g}".format
+        values = map(show, prediction.values.values())
+        table.add_row(str(number), str(prediction.steps), *label, *values)
+    out.print(table)
 
 
 def _print_tags(prediction: Prediction) -> None:

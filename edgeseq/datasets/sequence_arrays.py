@@ -7,7 +7,8 @@
 | `.npy` | `x` alone: several sequences [N, steps, features], or one [steps, features] |
 | `.csv` | one row per time step, its columns the features: one sequence |
 
-`y` is [N] or [N, outputs]: floats are numbers to predict, whole numbers and strings are classes.
+`y` is [N] or [N, outputs]: floats are numbers to predict; whole numbers, words and one-hot rows are
+classes, which an array `labels` may name (numbers to predict too).
 The numbers are used as they are: whoever trained a network on scaled numbers gives scaled ones.
 Nothing in a file is run: pickled objects are refused.
 """
@@ -17,7 +18,7 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from edgeseq.formats.storage import read_bytes
 
 FloatArray = npt.NDArray[np.float32]
 ARRAY_SUFFIXES = (".npz", ".npy")
+_ARRAYS = ("x", "y", "lengths", "labels")
 LIMIT_BYTES = 4 << 30
 """Of a file of arrays, and of what it unpacks to."""
 
@@ -37,11 +39,13 @@ LIMIT_BYTES = 4 << 30
 @dataclass(frozen=True)
 class SequenceArrays:
     """Sequences one behind the other in `rows` [all steps, features], their `lengths`, and perhaps
-    what is to be predicted of each: `targets` [N, outputs], numbers or classes."""
+    what is to be predicted of each: `targets` [N, outputs], numbers or classes, and the names of
+    these."""
 
     rows: FloatArray
     lengths: tuple[int, ...]
     targets: npt.NDArray[Any] | None = None
+    label_names: tuple[str, ...] = ()
 
     def sequences(self) -> list[FloatArray]:
         """Each sequence's numbers [steps, features]."""
@@ -64,7 +68,7 @@ def read_arrays(path: Path) -> SequenceArrays:
         rows = read_columns(path)[1]
         return _checked({"x": _numbers(rows, path)[None]}, path)
     if path.is_dir():
-        names = [name for name in ("x", "y", "lengths") if (path / f"{name}.npy").is_file()]
+        names = [name for name in _ARRAYS if (path / f"{name}.npy").is_file()]
         return _checked({name: _read_npy(path / f"{name}.npy") for name in names}, path)
     if suffix == ".npz":
         return _checked(_read_npz(path), path)
@@ -76,6 +80,21 @@ def read_arrays(path: Path) -> SequenceArrays:
         )
     values = _read_npy(path)
     return _checked({"x": values[None] if values.ndim == 2 else values}, path)
+
+
+def arrays_of(sequences: Sequence[Any]) -> SequenceArrays:
+    """Arrays [steps, features] in memory, one per sequence; raises `DataError` for others."""
+    values = [np.asarray(sequence) for sequence in sequences]
+    shapes = {array.shape[1:] for array in values}
+    if not values or len(shapes) != 1 or any(array.ndim != 2 for array in values):
+        raise DataError(
+            "are not sequences of numbers",
+            where="the arrays",
+            found=", ".join(str(list(array.shape)) for array in values[:4]) or "none",
+            expected="arrays [steps, features]",
+        )
+    lengths = np.asarray([len(array) for array in values])
+    return _checked({"x": np.concatenate(values), "lengths": lengths}, Path("the arrays"))
 
 
 def read_columns(path: Path) -> tuple[tuple[str, ...], list[list[str]]]:
@@ -138,7 +157,7 @@ def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
             if total_bytes > LIMIT_BYTES:
                 raise DataError("unpacks to more than any data set", where=path, found=total_bytes)
             names = {name.removesuffix(".npy"): name for name in archive.namelist()}
-            wanted = [name for name in ("x", "y", "lengths") if name in names]
+            wanted = [name for name in _ARRAYS if name in names]
             if "x" not in wanted:
                 raise DataError(
                     "has no array x",
@@ -202,7 +221,10 @@ def _checked(arrays: Mapping[str, npt.NDArray[Any]], path: Path) -> SequenceArra
     targets = arrays.get("y")
     if targets is not None:
         targets = _targets(targets, len(counts), path)
-    return SequenceArrays(rows, tuple(counts), targets)
+    labels = arrays.get("labels", np.zeros(0, "U1"))
+    if labels.dtype.kind != "U" or labels.ndim != 1:
+        raise DataError("labels are not words", where=path, found=labels.dtype)
+    return SequenceArrays(rows, tuple(counts), targets, tuple(labels.tolist()))
 
 
 def _targets(targets: npt.NDArray[Any], count: int, path: Path) -> npt.NDArray[Any]:

@@ -14,6 +14,7 @@ from edgeseq.tasks.examples import (
     Dataset,
     ExampleT,
     MultilabelExample,
+    SequenceExample,
     SplitName,
     TaggedExample,
     TextExample,
@@ -92,6 +93,9 @@ def _fields(example: AnyExample) -> list[Any]:
         return [example.id, example.text, example.labels, example.source, example.group]
     if isinstance(example, TaggedExample):
         return [example.id, example.words, example.tags, example.source, example.group]
+    if isinstance(example, SequenceExample):
+        place = (example.start, example.steps)
+        return [example.id, *place, example.label, example.target, example.source, example.group]
     return [example.id, example.words, example.source, example.group]
 
 

@@ -1,7 +1,9 @@
 """The bundle: the folder that a device runs. It is data: loading it runs no code from it.
 
     BUNDLE/model.tflite     one signature, inputs and outputs bound by its names
-    BUNDLE/tokenizer.json   a `tokenizers` file
+    BUNDLE/tokenizer.json   a `tokenizers` file; of a model of numeric sequences instead
+    BUNDLE/eval.npy         the numbers float32 [all steps, features] of the sequences in
+                            `eval.jsonl` and `golden.json`, which name their rows
     BUNDLE/labels.json      the classes in the order of the outputs
     BUNDLE/runner.bin       tokenizer, labels and settings for the native runner, which maps it
                             (`edgeseq.formats.runner_file`); missing where `native_unsupported`
@@ -28,8 +30,8 @@ from edgeseq.formats.listed_files import FileEntry, check_file
 from edgeseq.formats.padding import TEXT_ALONE, Padding
 from edgeseq.formats.storage import check_path, read_bytes, read_json
 from edgeseq.formats.trained_model import Arch
-from edgeseq.tasks.examples import AnyExample, TaggedExample, labels_of
-from edgeseq.tasks.head import Head, is_per_text
+from edgeseq.tasks.examples import AnyExample, SequenceExample, TaggedExample, labels_of
+from edgeseq.tasks.head import Head, is_numeric, is_per_text
 from edgeseq.tasks.registry import task_of
 from edgeseq.tasks.task import Task
 
@@ -64,6 +66,8 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     [1, labels], a token classifier [1, −1, labels]; the sequence axis is open, so a text is given
     at its real length and the cost follows it. A model of a fixed length has
     [1, length] instead: a shorter text is padded on its right with the id −1, which is not a token.
+    A model of numeric sequences has the input `input_features` float32 [1, −1 or length, features];
+    one of a fixed length takes no shorter ones.
 
     A language model takes its states too (`h0`, `c0`, … float32), and gives `logits` float32
     [1, −1, vocabulary] and the states behind the tokens (`h0_next`, …). One that sees the last
@@ -82,7 +86,8 @@ class Fidelity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The conversion's comparison with the float model over the development set.
 
     `max_abs_error` and `cosine` (smallest) are over logits; `label_agreement` is the fraction of
-    equal labels, of texts, or of the `n_answers` words of a token classifier; `bound` is what
+    equal labels, of texts, or of the `n_answers` words of a token classifier, and None where
+    numbers are predicted; `bound` is what
     the recipe promises for `max_abs_error` relative to the largest |logit|; `float_score` and
     `score` are the task's metric of both models on these examples.
     """
@@ -90,7 +95,7 @@ class Fidelity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     n_examples: int
     max_abs_error: float
     cosine: float
-    label_agreement: float
+    label_agreement: float | None
     bound: float | None = None
     float_score: float | None = None
     score: float | None = None
@@ -127,6 +132,8 @@ class BundleManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tokens, special ones included: longer texts are truncated and the result counts them. `padding`
     says at which end, and whether shorter ones are filled up to it; only text classifiers have
     one besides the default.
+    A model of numeric sequences has a vocabulary of 0, and `max_tokens` is the longest one in its
+    data.
     `native_unsupported` is why the native runner cannot run the bundle; None when it can.
     `thresholds` are the probabilities from which on a text has each of the labels, where it may
     have any number of them (`edgeseq.tasks.label_thresholds`).
@@ -153,14 +160,15 @@ class BundleManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def file_names(self) -> tuple[str, ...]:
         """The files of the bundle besides `bundle.json`."""
-        return bundle_file_names(self.native_unsupported)
+        return bundle_file_names(self.native_unsupported, task_of(self.task).head)
 
 
 class GoldenExample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One input with the float model's output.
 
     `logits` is [labels], of a token classifier [tokens, labels] flattened (its text is in
-    `words`), of a language model ln p of each token.
+    `words`), of a language model ln p of each token. Of a numeric sequence `text` is the place of
+    its rows (`edgeseq.runtime.sequence_rows`), and there are no `token_ids`.
     """
 
     text: str
@@ -177,8 +185,8 @@ class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tolerance: float
 
 
-MODEL_FILE, RUNNER_FILE = "model.tflite", "runner.bin"
-FILES = (MODEL_FILE, "tokenizer.json", "labels.json", "golden.json", "eval.jsonl")
+MODEL_FILE, TOKENIZER_FILE, ROWS_FILE = "model.tflite", "tokenizer.json", "eval.npy"
+RUNNER_FILE = "runner.bin"
 
 
 class BundleFiles(msgspec.Struct, frozen=True):
@@ -195,7 +203,12 @@ class BundleFiles(msgspec.Struct, frozen=True):
 
     @property
     def tokenizer_path(self) -> Path:
-        return self.path / "tokenizer.json"
+        return self.path / TOKENIZER_FILE
+
+    @property
+    def input_file(self) -> str:
+        """The file that Python reads inputs with: the tokenizer, or the rows of the sequences."""
+        return ROWS_FILE if is_numeric(self.head) else TOKENIZER_FILE
 
     @property
     def runner_file_path(self) -> Path | None:
@@ -208,8 +221,9 @@ class BundleFiles(msgspec.Struct, frozen=True):
 
     @property
     def size_bytes(self) -> int:
-        """Bytes that a device must store for Python: model, tokenizer and labels."""
-        names = (MODEL_FILE, "tokenizer.json", "labels.json")
+        """Bytes that a device must store for Python: model, tokenizer (of texts) and labels."""
+        tokenizer = () if is_numeric(self.head) else (TOKENIZER_FILE,)
+        names = (MODEL_FILE, *tokenizer, "labels.json")
         return sum(self.manifest.files[name].size_bytes for name in names)
 
     @property
@@ -251,6 +265,8 @@ class BundleFiles(msgspec.Struct, frozen=True):
                     found=repr(unknown[0]),
                     expected=" or ".join(self.labels),
                 )
+            if isinstance(example, SequenceExample):
+                self._check_sequence(example, where=f"{path}:{number}")
             if isinstance(example, TaggedExample) and len(example.words) != len(example.tags):
                 raise BundleError(
                     "does not have one tag per word",
@@ -260,6 +276,20 @@ class BundleFiles(msgspec.Struct, frozen=True):
                 )
             examples.append(example)
         return tuple(examples)
+
+    def _check_sequence(self, example: SequenceExample, *, where: str) -> None:
+        """Raises `BundleError` for a place that is none, or other targets than the model has."""
+        expected = len(self.labels) if self.head == "sequence-regression" else 0
+        is_place = example.start >= 0 and 1 <= example.steps <= self.manifest.max_tokens
+        has_label = bool(example.label) == (expected == 0)
+        if not is_place or not has_label or len(example.target) != expected:
+            raise BundleError(
+                "is not a sequence of this model",
+                where=where,
+                found=f"steps {example.steps} from {example.start}, {len(example.target)} targets",
+                expected=f"1 to {self.manifest.max_tokens} steps, {expected} targets",
+                fix="convert the bundle again",
+            )
 
 
 def read_bundle(path: Path, *, verify_hashes: bool = True) -> BundleFiles:
@@ -294,9 +324,13 @@ def read_bundle(path: Path, *, verify_hashes: bool = True) -> BundleFiles:
     return BundleFiles(path=path, manifest=manifest, labels=labels, golden=golden)
 
 
-def bundle_file_names(native_unsupported: str | None) -> tuple[str, ...]:
+def bundle_file_names(
+    native_unsupported: str | None, head: Head = "text-classification"
+) -> tuple[str, ...]:
     """The files of a bundle besides `bundle.json`; with a reason it has no `runner.bin`."""
-    return (*FILES, RUNNER_FILE) if native_unsupported is None else FILES
+    inputs = ROWS_FILE if is_numeric(head) else TOKENIZER_FILE
+    files = (MODEL_FILE, inputs, "labels.json", "golden.json", "eval.jsonl")
+    return (*files, RUNNER_FILE) if native_unsupported is None else files
 
 
 def is_bundle_name(name: str) -> bool:
@@ -333,7 +367,8 @@ def read_manifest(path: Path) -> BundleManifest:
             expected="1 to 100 letters, digits, spaces and . _ + -, not beginning with a point",
             fix="convert again under another name",
         )
-    if min(manifest.max_tokens, manifest.vocabulary_size) < 1:
+    vocabulary = 0 if is_numeric(task_of(manifest.task).head) else 1
+    if manifest.max_tokens < 1 or manifest.vocabulary_size < vocabulary:
         raise BundleError(
             "says that the model takes no input",
             where=path,
@@ -348,7 +383,7 @@ def read_manifest(path: Path) -> BundleManifest:
 def _check_padding(path: Path, manifest: BundleManifest) -> None:
     padding = manifest.padding
     head = task_of(manifest.task).head
-    is_id = 0 <= padding.pad_id < manifest.vocabulary_size
+    is_id = is_numeric(head) or 0 <= padding.pad_id < manifest.vocabulary_size
     if not is_id or (padding != TEXT_ALONE and not is_per_text(head)):
         raise BundleError(
             "has a padding that the model cannot have",
@@ -389,17 +424,19 @@ def _check_labels(path: Path, labels: tuple[str, ...], manifest: BundleManifest)
     if task_of(manifest.task).is_streaming:
         _check_stream(path, labels, manifest)
         return
-    if len(set(labels)) != len(labels) or len(labels) < 2:
+    least = 1 if task_of(manifest.task).head == "sequence-regression" else 2
+    if len(set(labels)) != len(labels) or len(labels) < least:
         raise BundleError(
             "holds no set of classes",
             where=path / "labels.json",
             found=", ".join(labels)[:200] or "none",
-            expected="at least 2, all different",
+            expected=f"at least {least}, all different",
             fix="convert again",
         )
     _check_thresholds(path, labels, manifest)
     shapes = [output.shape for output in manifest.signature.outputs]
-    lengths = [tensor.shape[-1] for tensor in manifest.signature.inputs if tensor.shape] or [-1]
+    inputs = [tensor.shape for tensor in manifest.signature.inputs]
+    lengths = [*(shape[1] for shape in inputs if len(shape) > 1), -1]
     if shapes != [answer_shape(task_of(manifest.task).head, len(labels), lengths[0])]:
         raise BundleError(
             "lists another number of classes than the model's outputs",
@@ -444,6 +481,8 @@ def _check_golden(path: Path, golden: Golden, manifest: BundleManifest, n_labels
                 found=len(example.logits),
                 expected=expected,
             )
+        if is_numeric(head):
+            continue  # its rows are looked at where they are read
         shortest = manifest.max_tokens if manifest.padding.is_padded else 1
         if not shortest <= len(example.token_ids) <= manifest.max_tokens:
             raise BundleError(

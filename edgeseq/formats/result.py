@@ -413,7 +413,12 @@ def _check_counts(path: Path, run: Run) -> None:
     if predictions is None or not predictions.counts:
         return
     columns = {"sources": (len(predictions.sources), len(predictions.counts))}
-    if predictions.gold or not predictions.log_probabilities:
+    if predictions.absolute_errors:
+        columns |= {
+            name: (len(getattr(predictions, name)), len(predictions.counts))
+            for name in ("absolute_errors", "squared_errors")
+        }
+    elif predictions.gold or not predictions.log_probabilities:
         columns |= {
             name: (len(getattr(predictions, name)), sum(predictions.counts))
             for name in ("gold", "predicted")

@@ -23,6 +23,7 @@ from edgeseq.reporting.rows import MeasuredModel, ModelGroup
 from edgeseq.tasks.examples import (
     AnyExample,
     MultilabelExample,
+    SequenceExample,
     TextExample,
     labels_of,
     sample_positions,
@@ -248,7 +249,7 @@ def disagreement_tables(
 
 def _in_context(example: AnyExample, word_index: int) -> str:
     """The text, or one word of it in brackets between its neighbours."""
-    if isinstance(example, (TextExample, MultilabelExample)):
+    if isinstance(example, (TextExample, MultilabelExample, SequenceExample)):
         text = " ".join(example.text.split())
     else:
         words = example.words

@@ -29,7 +29,8 @@ class DataSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     With files, `name` is their name in results (default: the train file's name).
 
     Columns are names, or numbers from 1; they apply to files and `hf:` data sets. `max_train`,
-    `max_dev` and `max_test` limit the examples of a split, evenly spread over it.
+    `max_dev` and `max_test` limit the examples of a split, evenly spread over it. With `window`
+    and `target`, tables have a row per time step (`edgeseq.datasets.sequence_data.Windows`).
     """
 
     name: str | None = None
@@ -38,6 +39,8 @@ class DataSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     test: str | None = None
     text_column: str | int = "text"
     label_column: str | int = "label"
+    window: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    target: str | None = None
     max_train: Annotated[int, msgspec.Meta(ge=1)] | None = None
     max_dev: Annotated[int, msgspec.Meta(ge=1)] | None = None
     max_test: Annotated[int, msgspec.Meta(ge=1)] | None = None

@@ -88,7 +88,35 @@ class StreamExample(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.words
 
 
-AnyExample = TextExample | MultilabelExample | TaggedExample | StreamExample
+def sequence_place(start: int, steps: int) -> str:
+    """The name of the rows `start` to `start + steps`: `START:STEPS`."""
+    return f"{start}:{steps}"
+
+
+class SequenceExample(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A numeric sequence: the rows `start` to `start + steps` of its data set, with its `label`, or
+    the numbers to predict as `target`."""
+
+    id: str
+    start: int
+    steps: int
+    label: str = ""
+    target: tuple[float, ...] = ()
+    source: str = ""
+    group: str = ""
+
+    @property
+    def text(self) -> str:
+        """The place of its rows, which is its name."""
+        return sequence_place(self.start, self.steps)
+
+    @property
+    def model_input(self) -> str:
+        """What a model is asked about."""
+        return self.text
+
+
+AnyExample = TextExample | MultilabelExample | TaggedExample | StreamExample | SequenceExample
 
 
 def sample_positions(total: int, count: int | None) -> tuple[int, ...]:
@@ -101,6 +129,8 @@ def sample_positions(total: int, count: int | None) -> tuple[int, ...]:
 
 def labels_of(example: AnyExample) -> tuple[str, ...]:
     """The labels of one example: its one label, all of its labels, its words' tags, or none."""
+    if isinstance(example, SequenceExample):
+        return (example.label,) if example.label else ()
     if isinstance(example, TextExample):
         return (example.label,)
     if isinstance(example, MultilabelExample):
@@ -133,6 +163,8 @@ class Dataset(msgspec.Struct, Generic[ExampleT], frozen=True):
 
     `sha256` is the hash of the examples' canonical form: two data sets with the same hash hold
     the same examples in the same splits. All examples are of the type that the task names.
+    `rows` are the numbers float32 [all steps, features] of numeric sequences, None of texts; the
+    labels of numbers to predict are their names.
     """
 
     name: str
@@ -144,6 +176,7 @@ class Dataset(msgspec.Struct, Generic[ExampleT], frozen=True):
     licence: str
     origin: str
     sha256: str
+    rows: Any = None
 
     def __repr__(self) -> str:
         """Name, task and sizes: a data set has thousands of examples."""

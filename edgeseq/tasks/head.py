@@ -9,6 +9,8 @@ Head = Literal[
     "multilabel-classification",
     "token-classification",
     "language-modeling",
+    "sequence-classification",
+    "sequence-regression",
 ]
 
 _UNITS: dict[Head, str] = {
@@ -16,12 +18,19 @@ _UNITS: dict[Head, str] = {
     "multilabel-classification": "label decisions",
     "token-classification": "words",
     "language-modeling": "words",
+    "sequence-classification": "sequences",
+    "sequence-regression": "numbers",
 }
 
 
 def is_per_text(head: Head) -> bool:
     """Whether a model gives logits [labels] for a text, not for each of its tokens."""
-    return head in ("text-classification", "multilabel-classification")
+    return head in ("text-classification", "multilabel-classification") or is_numeric(head)
+
+
+def is_numeric(head: Head) -> bool:
+    """Whether a model reads numeric sequences, not texts."""
+    return head in ("sequence-classification", "sequence-regression")
 
 
 def scored_unit(head: Head) -> str:

@@ -14,7 +14,9 @@ class Predictions(msgspec.Struct, frozen=True):
     they are the words of all examples, concatenated, and `counts` [examples] is the number of words
     of each; for language modeling `counts` are whole words, `log_probabilities` [examples] the sums
     of their natural log-probabilities, and `top1_correct` and `top3_correct` [examples] how many
-    words were the most likely prediction, or among the three most likely.
+    words were the most likely prediction, or among the three most likely. Of predicted numbers
+    `counts` [examples] is how many there are, `absolute_errors` and `squared_errors` [examples] the
+    sums of their errors.
     `sources` names each example's source ("" when the set has none); `truncated` counts texts
     truncated at the model's longest input (token classification: in which a single word was
     truncated), `windowed` those run in several overlapping windows, `unknown_only` those without
@@ -32,3 +34,5 @@ class Predictions(msgspec.Struct, frozen=True):
     log_probabilities: tuple[float, ...] = ()
     top1_correct: tuple[int, ...] = ()
     top3_correct: tuple[int, ...] = ()
+    absolute_errors: tuple[float, ...] = ()
+    squared_errors: tuple[float, ...] = ()

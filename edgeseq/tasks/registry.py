@@ -8,6 +8,7 @@ from edgeseq.errors import InputError
 from edgeseq.tasks.coreference import COREF
 from edgeseq.tasks.language_modeling import LM
 from edgeseq.tasks.multilabel_classification import MULTILABEL_CLASSIFICATION
+from edgeseq.tasks.numeric_sequences import SEQUENCE, SEQUENCE_CLASSIFICATION
 from edgeseq.tasks.task import Task
 from edgeseq.tasks.text_classification import SENTIMENT, TEXT_CLASSIFICATION
 from edgeseq.tasks.token_classification import NER, POS, TOKEN_CLASSIFICATION
@@ -21,6 +22,8 @@ TASKS: dict[str, Task] = {
     "text-classification": TEXT_CLASSIFICATION,
     "multilabel-classification": MULTILABEL_CLASSIFICATION,
     "token-classification": TOKEN_CLASSIFICATION,
+    "sequence": SEQUENCE,
+    "sequence-classification": SEQUENCE_CLASSIFICATION,
 }
 
 

@@ -13,6 +13,7 @@ from edgeseq.formats.bundle import BundleFiles, answer_shape, check_model, read_
 from edgeseq.formats.codec import decode_json
 from edgeseq.formats.storage import read_bytes
 from edgeseq.formats.tokenizer_limits import check_steps
+from edgeseq.tasks.head import is_numeric
 
 TOKENIZER_LIMIT_BYTES = 256 << 20
 
@@ -34,17 +35,19 @@ class _TokenizerFile(msgspec.Struct):
     pre_tokenizer: dict[str, Any] | None = None
 
 
-def check_bundle(path: str, package: str) -> None:
-    """Checks a bundle folder: hashes, schema, signature, tokenizer, graph, operator versions.
+def check_bundle(path: str, package: str) -> BundleFiles:
+    """The bundle in a folder, checked: hashes, schema, signature, tokenizer, graph, operators.
 
     `package` is the runtime that is to run it. Raises `BundleError`.
     """
     bundle = read_bundle(Path(path))
     check_signature(bundle)
-    check_tokenizer(bundle.tokenizer_path, bundle.manifest.vocabulary_size)
-    check_runner_file(bundle)
+    if not is_numeric(bundle.head):
+        check_tokenizer(bundle.tokenizer_path, bundle.manifest.vocabulary_size)
+        check_runner_file(bundle)
     check_model(bundle)
     check_operators(bundle, package)
+    return bundle
 
 
 def check_operators(bundle: BundleFiles, package: str) -> None:
@@ -160,14 +163,17 @@ def check_signature(bundle: BundleFiles) -> None:
         *(f"{tensor.name} {tensor.dtype} {list(tensor.shape)}" for tensor in signature.outputs),
     ]
     shapes = [(tensor.dtype, tensor.shape) for tensor in (*signature.inputs, *signature.outputs)]
-    fixed = ("int32", (1, bundle.manifest.max_tokens))
-    length = signature.inputs[0].shape[-1] if signature.inputs and signature.inputs[0].shape else -1
+    entry = signature.inputs[0].shape if signature.inputs else ()
+    dtype, axes = ("float32", 3) if is_numeric(bundle.head) else ("int32", 2)
+    length = entry[1] if len(entry) == axes else -1
     answer = ("float32", answer_shape(bundle.head, len(bundle.labels), length))
-    if shapes not in ([("int32", (1, -1)), answer], [fixed, answer]):
+    step_shape = entry[2:] if len(entry) == axes and min(entry[2:], default=1) > 0 else (-1,)
+    lengths = (-1, bundle.manifest.max_tokens)
+    if shapes not in [[(dtype, (1, length, *step_shape)), answer] for length in lengths]:
         raise BundleError(
-            "its signature is not that of a text or token classifier",
+            "its signature is not that of a text, token or sequence classifier",
             where=bundle.path / "bundle.json",
             found=" ".join(tensors),
-            expected=f"one int32 [1, -1 or max_tokens] to one float32 {list(answer[1])}",
+            expected=f"one {dtype} [1, -1 or max_tokens] to one float32 {list(answer[1])}",
             fix="update edgeseq or convert again",
         )

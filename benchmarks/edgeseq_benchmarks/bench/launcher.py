@@ -45,13 +45,14 @@ class Launcher(NamedTuple):
     """How the process is started. `command` and `folder` belong to the machine that measures.
 
     `folder` holds the bundle's files there; None is the bundle's own folder on this machine.
-    `programs` are the files that the process maps beside them, where they can be copied. Without a
-    `connection`, the process is a child of this one.
+    Without a `tokenizer_file` the process reads the bundle's `input_file`. `programs` are the files
+    that the process maps beside them, where they can be copied. Without a `connection`, the process
+    is a child of this one.
     """
 
     runner: Runner
     command: tuple[str, ...]
-    tokenizer_file: str
+    tokenizer_file: str | None
     folder: str | None = None
     programs: tuple[str, ...] = ()
     connection: Connection | None = None
@@ -71,10 +72,14 @@ class Launcher(NamedTuple):
         program, library = (folder / Path(path).name for path in self.programs)
         return native_launcher(program, library, folder)
 
+    def input_file(self, bundle: BundleFiles) -> str:
+        """The bundle's file that inputs are read with."""
+        return self.tokenizer_file or bundle.input_file
+
     def paths(self, bundle: BundleFiles) -> tuple[str, str]:
         """The paths of model and tokenizer, on the machine that measures."""
         folder = self.folder or os.path.abspath(bundle.path)  # noqa: PTH100
-        return f"{folder}/model.tflite", f"{folder}/{self.tokenizer_file}"
+        return f"{folder}/model.tflite", f"{folder}/{self.input_file(bundle)}"
 
 
 def python_launcher(folder: Path | None = None) -> Launcher:
@@ -84,7 +89,7 @@ def python_launcher(folder: Path | None = None) -> Launcher:
     command = [sys.executable, *(["-P"] if sys.version_info >= (3, 11) else [])]
     command += ["-m", "edgeseq_benchmarks.bench.worker", str(os.getpid())]
     path = None if folder is None else os.path.abspath(folder)  # noqa: PTH100
-    return Launcher("python", tuple(command), "tokenizer.json", path)
+    return Launcher("python", tuple(command), None, path)
 
 
 def native_launcher(program: Path, library: Path, folder: Path | None = None) -> Launcher:

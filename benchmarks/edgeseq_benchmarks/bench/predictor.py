@@ -14,6 +14,7 @@ from edgeseq.datasets.wikitext import EOS
 from edgeseq.errors import BundleError
 from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.bundle_zip import open_bundle
+from edgeseq.tasks.head import is_numeric
 from edgeseq.tasks.mentions import check_marked
 from edgeseq.tasks.multilabel_classification import LABEL_SEPARATOR
 from edgeseq_benchmarks.bench import protocol
@@ -21,7 +22,7 @@ from edgeseq_benchmarks.bench.bundle_checks import check_text
 from edgeseq_benchmarks.bench.worker_client import WorkerClient, load_command, lost_while_loading
 
 DEFAULT_TOP_K = 3
-_TIMEOUT_S = 180.0
+TIMEOUT_S = 180.0
 
 
 class Prediction(msgspec.Struct, frozen=True):
@@ -46,6 +47,15 @@ class Prediction(msgspec.Struct, frozen=True):
     tags: tuple[str, ...] = ()
     tag_scores: tuple[float, ...] = ()
     labels: tuple[str, ...] = ()
+
+
+class SequencePrediction(msgspec.Struct, frozen=True):
+    """One numeric sequence's prediction: the numbers `values` by their names; of a classifier
+    `label`, the highest of `values`, which then are softmax, in 0..1. `steps` is its length."""
+
+    values: dict[str, float]
+    label: str | None
+    steps: int
 
 
 class Continuation(msgspec.Struct, frozen=True):
@@ -77,7 +87,7 @@ def predict(path: Path, texts: Sequence[str], *, threads: int = 1) -> tuple[Pred
     with _loaded(path, texts, threads) as (bundle, child):
         inputs: tuple[protocol.Text, ...] = tuple(_inputs(bundle, text) for text in texts)
         command = protocol.PredictTexts(inputs)
-        reply = child.request(command, protocol.TextPredictions, timeout_s=_TIMEOUT_S)
+        reply = child.request(command, protocol.TextPredictions, timeout_s=TIMEOUT_S)
         return tuple(
             _prediction(bundle, text, words, output)
             for text, words, output in zip(texts, inputs, reply.predictions, strict=True)
@@ -96,11 +106,20 @@ def continue_texts(
         count = min(count, bundle.manifest.vocabulary_size)
         for text in texts:
             command = protocol.Complete(text, EOS, count)
-            top = child.request(command, protocol.TopK, timeout_s=_TIMEOUT_S)
+            top = child.request(command, protocol.TopK, timeout_s=TIMEOUT_S)
             continuations.append(
                 Continuation(text, top.words, top.probabilities, top.tokens_read, top.unknown)
             )
     return tuple(continuations)
+
+
+@contextmanager
+def checked_worker(bundle: BundleFiles) -> Iterator[WorkerClient]:
+    """A process that has checked the bundle."""
+    with WorkerClient(bundle.manifest.name) as child, lost_while_loading(bundle):
+        check = protocol.CheckBundle(str(bundle.path.absolute()))
+        child.request(check, protocol.BundleChecked, timeout_s=TIMEOUT_S)
+        yield child
 
 
 @contextmanager
@@ -110,20 +129,21 @@ def _loaded(
     """The bundle, checked and loaded in a process; checks the texts first."""
     for number, text in enumerate(texts, start=1):
         check_text(text, where=f"text {number}")
-    with (
-        open_bundle(path, verify_hashes=False) as bundle,
-        WorkerClient(bundle.manifest.name) as child,
-        lost_while_loading(bundle),
-    ):
+    with open_bundle(path, verify_hashes=False) as bundle:
+        if is_numeric(bundle.head):
+            raise BundleError(
+                "reads numeric sequences, not texts",
+                where=path,
+                fix="call predict_sequences, or name a file of arrays (.npy, .npz or .csv)",
+            )
         if bundle.manifest.task == "coref":
             for number, text in enumerate(texts, start=1):
                 check_marked(text, where=f"text {number}")
-        check = protocol.CheckBundle(str(bundle.path.absolute()))
-        child.request(check, protocol.BundleChecked, timeout_s=_TIMEOUT_S)
-        first_text = _inputs(bundle, texts[0])
-        load = load_command(bundle, child, threads=threads, first_text=first_text)
-        child.request(load, protocol.ModelLoaded, timeout_s=_TIMEOUT_S)
-        yield bundle, child
+        with checked_worker(bundle) as child:
+            first_text = _inputs(bundle, texts[0])
+            load = load_command(bundle, child, threads=threads, first_text=first_text)
+            child.request(load, protocol.ModelLoaded, timeout_s=TIMEOUT_S)
+            yield bundle, child
 
 
 def _inputs(bundle: BundleFiles, text: str) -> protocol.Text:
@@ -136,7 +156,7 @@ def _prediction(
     """The prediction from the logits [labels], or [words, labels], of one text."""
     size = len(bundle.labels)
     rows = [output.logits[at : at + size] for at in range(0, len(output.logits), size)]
-    shares_of = _sigmoid if bundle.task.is_multilabel else _softmax
+    shares_of = _sigmoid if bundle.task.is_multilabel else softmax
     scores = [shares_of(bundle, row) for row in rows]
     prediction = Prediction(
         text=text,
@@ -165,9 +185,9 @@ def _prediction(
     )
 
 
-def _softmax(bundle: BundleFiles, logits: Sequence[float | None]) -> dict[str, float]:
+def softmax(bundle: BundleFiles, logits: Sequence[float | None]) -> dict[str, float]:
     """Probabilities by label from logits [labels]; raises `BundleError` for NaN."""
-    numbers = _finite(bundle, logits)
+    numbers = finite_logits(bundle, logits)
     largest = max(numbers)  # subtracted, so that no exponential overflows
     exponentials = [math.exp(logit - largest) for logit in numbers]
     total = sum(exponentials)
@@ -175,13 +195,14 @@ def _softmax(bundle: BundleFiles, logits: Sequence[float | None]) -> dict[str, f
 
 
 def _sigmoid(bundle: BundleFiles, logits: Sequence[float | None]) -> dict[str, float]:
-    """The probability of each label by itself, from logits [labels]; raises as `_softmax`."""
-    numbers = _finite(bundle, logits)
+    """The probability of each label by itself, from logits [labels]; raises as `softmax`."""
+    numbers = finite_logits(bundle, logits)
     shares = (0.5 * (1 + math.tanh(logit / 2)) for logit in numbers)  # without overflow
     return dict(zip(bundle.labels, shares, strict=True))
 
 
-def _finite(bundle: BundleFiles, logits: Sequence[float | None]) -> list[float]:
+def finite_logits(bundle: BundleFiles, logits: Sequence[float | None]) -> list[float]:
+    """The outputs of one input; raises `BundleError` for NaN."""
     numbers = [logit for logit in logits if logit is not None and math.isfinite(logit)]
     if len(numbers) != len(bundle.labels):
         raise BundleError(

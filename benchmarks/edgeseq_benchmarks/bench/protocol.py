@@ -28,10 +28,10 @@ Phase = Literal[
 
 
 Text = str | tuple[str, ...]
-"""The input of a query: a text, or its words."""
+"""The input of a query: a text, its words, or the place of a numeric sequence."""
 Classes = int | tuple[int, ...]
-"""The class of a text, or of each of its words; or a 1 or 0 for each label, whether a text has
-it."""
+"""The class of a text, or of each of its words; a 1 or 0 for each label, whether a text has it; or
+the bits of each predicted number (float32)."""
 
 
 class Command(msgspec.Struct, frozen=True, tag_field="command"):
@@ -75,6 +75,7 @@ class LoadModel(Command, frozen=True, tag="load"):
     span_labels: tuple[str, ...] = ()
     padding: Padding = TEXT_ALONE
     thresholds: tuple[float, ...] = ()
+    features: int | None = None
 
 
 class RunSlice(Command, frozen=True, tag="slice"):

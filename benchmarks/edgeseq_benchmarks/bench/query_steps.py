@@ -24,11 +24,15 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from edgeseq.formats.bundle import BundleFiles
+
 STEPS: dict[Head, str] = {
     "text-classification": "text_steps:TextClassificationSteps",
     "multilabel-classification": "multilabel_steps:MultilabelSteps",
     "token-classification": "tagging_steps:TokenClassificationSteps",
     "language-modeling": "streaming_steps:LanguageModelSteps",
+    "sequence-classification": "sequence_steps:SequenceSteps",
+    "sequence-regression": "sequence_steps:RegressionSteps",
 }
 """The steps of each head, `MODULE:CLASS`."""
 
@@ -42,16 +46,33 @@ def load_steps_class(head: Head) -> type[TaskSteps]:
     return steps
 
 
+class InputReader(Protocol):
+    """What a model's inputs are read with: a tokenizer, or the rows of numeric sequences."""
+
+    def encode_exact(self, text: str, tokens: int) -> Any:
+        """The input of `text` at exactly so many tokens or steps; None when it is shorter."""
+
+    def token_ids(self, text: str) -> Any:
+        """The input of `text`: token ids, or numbers [steps, features]."""
+
+
 class TaskSteps(TimedSteps, Protocol):
     """The timed steps of a query, and what is needed of a loaded model besides."""
 
     fixed_length: int | None
     """Number of tokens that the model always takes, or None for an open axis."""
 
-    def __init__(
-        self, command: protocol.LoadModel, runtime: TfliteRuntime, tokenizer: TextTokenizer
-    ) -> None:
-        """Loads the model; raises `BundleError` when the file is not of that head."""
+    @staticmethod
+    def check_inputs(_bundle: BundleFiles, /) -> None:
+        """Checks what inputs are read with; raises `BundleError`."""
+
+    @staticmethod
+    def load_inputs(command: protocol.LoadModel) -> InputReader:
+        """Loads what inputs are read with."""
+
+    def __init__(self, command: protocol.LoadModel, runtime: TfliteRuntime, inputs: Any) -> None:
+        """Loads the model, whose inputs are read with `inputs` (`load_inputs`); raises
+        `BundleError` when the file is not of that head."""
 
     def allocate(self, text: Text) -> None:
         """Allocates tensors for the longest input of `text`."""
@@ -65,7 +86,7 @@ class TaskSteps(TimedSteps, Protocol):
     def logits(self, token_ids: Sequence[int]) -> npt.NDArray[np.floating[Any]]:
         """The logits of one input given as token ids."""
 
-    def repeatable(self, inputs: list[list[int]]) -> Callable[[int], object]:
+    def repeatable(self, inputs: list[Any]) -> Callable[[int], object]:
         """What is timed at one length: inference on the inputs in turn, by number."""
 
     def score_document(self, text: str, start_text: str) -> protocol.DocumentScored:
@@ -78,15 +99,26 @@ class TaskSteps(TimedSteps, Protocol):
         """The `count` most probable words after a text that is read from a fresh state."""
 
 
+def load_tokenizer(command: protocol.LoadModel) -> TextTokenizer:
+    """The tokenizer of a bundle that reads texts."""
+    return TextTokenizer.from_file(command.tokenizer_path, command.max_tokens, command.padding)
+
+
 class StatelessSteps:
-    """What labels per text and per token have in common: a model without state."""
+    """What the heads of models without state have in common."""
 
     by_token: ClassVar[bool]
 
-    def __init__(
-        self, command: protocol.LoadModel, runtime: TfliteRuntime, tokenizer: TextTokenizer
-    ) -> None:
-        self._tokenizer = tokenizer
+    @staticmethod
+    def check_inputs(_bundle: BundleFiles, /) -> None:
+        """A tokenizer is checked with the other files (`bundle_checks`)."""
+
+    @staticmethod
+    def load_inputs(command: protocol.LoadModel) -> InputReader:
+        return load_tokenizer(command)
+
+    def __init__(self, command: protocol.LoadModel, runtime: TfliteRuntime, inputs: Any) -> None:
+        self._tokenizer = inputs
         self._model = TfliteModel(
             command.model_path,
             runtime=runtime,
@@ -95,6 +127,7 @@ class StatelessSteps:
             ),
             num_labels=command.labels,
             by_token=self.by_token,
+            features=command.features,
             threads=command.threads,
         )
         self.fixed_length = self._model.fixed_length
@@ -102,7 +135,7 @@ class StatelessSteps:
     def logits(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
         return self._model.infer(token_ids)
 
-    def repeatable(self, inputs: list[list[int]]) -> Callable[[int], object]:
+    def repeatable(self, inputs: list[Any]) -> Callable[[int], object]:
         infer = self._model.infer
         return lambda number: infer(inputs[number % len(inputs)])
 

@@ -38,6 +38,7 @@ from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy
 from edgeseq_benchmarks.bench.limits.page_cache import scratch_folder
 from edgeseq_benchmarks.bench.machine import Machine
 from edgeseq_benchmarks.bench.partial_result import Checkpoints, CheckpointWriter
+from edgeseq_benchmarks.bench.sequence_subject import SequenceSubject
 from edgeseq_benchmarks.bench.stream_subject import StreamSubject
 from edgeseq_benchmarks.bench.subject import Subject
 from edgeseq_benchmarks.bench.this_machine import ThisMachine
@@ -304,6 +305,8 @@ SUBJECT_TYPES: dict[Head, type[Subject]] = {
     "multilabel-classification": Subject,
     "token-classification": Subject,
     "language-modeling": StreamSubject,
+    "sequence-classification": SequenceSubject,
+    "sequence-regression": SequenceSubject,
 }
 
 

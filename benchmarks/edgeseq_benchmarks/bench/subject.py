@@ -196,18 +196,25 @@ class Subject:
             message = f"measurement stopped early ({stage}): {error}"
             self.findings.append(Finding("stage-failed", "warning", message))
 
-    def predictions(self) -> Predictions | None:
-        """The predictions, once every test example has one."""
+    def predicted_classes(self) -> list[tuple[int, ...]] | None:
+        """What the model gave for each test example, once every one has been run."""
         if len(self._predicted) < len(self.examples):
             return None
+        return [self._predicted[number] for number in range(len(self.examples))]
+
+    def predictions(self) -> Predictions | None:
+        """The predictions, once every test example has one."""
+        predicted = self.predicted_classes()
+        if predicted is None:
+            return None
         labels = self.bundle.labels
-        predicted = [self._predicted[number] for number in range(len(self.examples))]
+        is_one_label = self.bundle.head in ("text-classification", "sequence-classification")
         return Predictions(
             gold=tuple(
                 number for example in self.examples for number in gold_classes(example, labels)
             ),
             predicted=tuple(number for classes in predicted for number in classes),
-            counts=() if self.bundle.head == "text-classification" else tuple(map(len, predicted)),
+            counts=() if is_one_label else tuple(map(len, predicted)),
             windowed=self._count_flag("windowed"),
             sources=tuple(example.source for example in self.examples),
             truncated=self._count_flag("truncated"),

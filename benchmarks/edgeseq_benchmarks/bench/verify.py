@@ -14,6 +14,7 @@ from functools import partial
 from edgeseq.errors import BundleError
 from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.result import Finding
+from edgeseq.tasks.head import is_numeric
 from edgeseq_benchmarks.bench import protocol, validity
 from edgeseq_benchmarks.bench.launcher import Launcher, python_launcher
 from edgeseq_benchmarks.bench.limits.rlimit import bounded_command
@@ -43,7 +44,8 @@ def verify(
     launcher = launcher or python_launcher()
     golden = bundle.golden.examples
     texts = (*(example.words or example.text for example in golden), *texts)
-    token_ids = tuple(example.token_ids for example in golden)
+    is_sequence = is_numeric(bundle.head)
+    token_ids = () if is_sequence else tuple(example.token_ids for example in golden)
     with ExitStack() as stack:
         stack.enter_context(lost_while_loading(bundle))
         child = stack.enter_context(WorkerClient(bundle.manifest.name))
@@ -63,7 +65,8 @@ def verify(
             )
         load = load_command(bundle, child, threads=threads, first_text=texts[0])
         child.request(load, protocol.ModelLoaded, timeout_s=check_timeout_s)
-        _run_largest_id(bundle, child, answer_timeout_s)
+        if not is_sequence:
+            _run_largest_id(bundle, child, answer_timeout_s)
         predicted, predicted_again = (
             child.request(
                 protocol.PredictTexts(inputs), protocol.TextPredictions, timeout_s=answer_timeout_s
@@ -77,9 +80,12 @@ def verify(
             for inputs in (token_ids, token_ids[::-1])
         )
     golden_ids = [prediction.token_ids for prediction in predicted[: len(token_ids)]]
+    golden_logits = (
+        [prediction.logits for prediction in predicted[: len(golden)]] if is_sequence else forwards
+    )
     return [
-        *validity.token_findings(bundle, golden_ids),
-        *validity.golden_findings(bundle, forwards),
+        *([] if is_sequence else validity.token_findings(bundle, golden_ids)),
+        *validity.golden_findings(bundle, golden_logits),
         *validity.leak_findings(
             [*forwards, *(prediction.logits for prediction in predicted)],
             [*backwards[::-1], *(prediction.logits for prediction in predicted_again[::-1])],

@@ -24,8 +24,7 @@ from edgeseq.errors import BundleError, DeviceError
 from edgeseq.formats.codec import json_decoder
 from edgeseq.runtime import PADDING_ID
 from edgeseq.runtime.interpreter import find_runtime
-from edgeseq.runtime.text_tokenizer import TextTokenizer
-from edgeseq.tasks.head import is_per_text
+from edgeseq.tasks.head import is_numeric, is_per_text
 from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.probes import process_memory
 from edgeseq_benchmarks.bench.probes.query_timer import (
@@ -35,7 +34,7 @@ from edgeseq_benchmarks.bench.probes.query_timer import (
     time_texts,
 )
 from edgeseq_benchmarks.bench.protocol import AnyCommand, AnyReply, MemoryReading, Phase
-from edgeseq_benchmarks.bench.query_steps import TaskSteps, load_steps_class
+from edgeseq_benchmarks.bench.query_steps import InputReader, TaskSteps, load_steps_class
 
 _PR_SET_PDEATHSIG = 1
 # Progress within a limit is reported at most this often: reporting takes time too.
@@ -50,7 +49,7 @@ class _Worker:
         self._encoder = msgspec.json.Encoder()
         self._peak_is_of_phase = False
         self._model_path = ""
-        self._tokenizer: TextTokenizer | None = None
+        self._inputs: InputReader | None = None
         self._steps: TaskSteps | None = None
 
     def send(self, reply: AnyReply) -> None:
@@ -58,10 +57,10 @@ class _Worker:
         self._replies.flush()
 
     @property
-    def tokenizer(self) -> TextTokenizer:
-        if self._tokenizer is None:
+    def inputs(self) -> InputReader:
+        if self._inputs is None:
             raise DeviceError("no tokenizer is loaded", fix="send `load` first")
-        return self._tokenizer
+        return self._inputs
 
     @property
     def steps(self) -> TaskSteps:
@@ -87,11 +86,9 @@ class _Worker:
             self._peak_is_of_phase = True
         end_phase("runtime_imported")
         begun_ns = time.perf_counter_ns()
-        self._tokenizer = TextTokenizer.from_file(
-            command.tokenizer_path, command.max_tokens, command.padding
-        )
+        self._inputs = steps_class.load_inputs(command)
         end_phase("tokenizer_loaded")
-        self._steps = steps = steps_class(command, runtime, self._tokenizer)
+        self._steps = steps = steps_class(command, runtime, self._inputs)
         self._model_path = command.model_path
         end_phase("model_loaded")
         steps.allocate(command.first_text)
@@ -158,7 +155,7 @@ class _Worker:
         )
 
     def run_length(self, command: protocol.RunLength) -> protocol.LengthDone:
-        exact = (self.tokenizer.encode_exact(text, command.tokens) for text in command.texts)
+        exact = (self.inputs.encode_exact(text, command.tokens) for text in command.texts)
         inputs = [token_ids for token_ids in exact if token_ids is not None]
         times_ns: list[int] = []
         if inputs:
@@ -224,7 +221,8 @@ class _Worker:
         from edgeseq_benchmarks.bench.limits.rlimit import bound_this_process  # noqa: PLC0415 - see above
 
         bound_this_process()
-        check_bundle(command.path, find_runtime().package)
+        bundle = check_bundle(command.path, find_runtime().package)
+        load_steps_class(bundle.head).check_inputs(bundle)
         return protocol.BundleChecked()
 
     def profile(self, command: protocol.ProfileOperators) -> protocol.OperatorTimings:
@@ -232,22 +230,23 @@ class _Worker:
         from edgeseq_benchmarks.bench.probes.litert_profiler import profile  # noqa: PLC0415 - see above
 
         texts = [text if isinstance(text, str) else " ".join(text) for text in command.texts]
-        exact = (self.tokenizer.encode_exact(text, command.tokens) for text in texts)
-        token_ids = next((ids for ids in exact if ids), None)
-        if token_ids is None:
-            token_ids = self.tokenizer.token_ids(texts[0])
-        missing = (self.steps.fixed_length or 0) - len(token_ids)
-        token_ids = [*token_ids, *[PADDING_ID] * missing]
-        token_axis = () if is_per_text(command.head) else (len(token_ids),)
+        exact = (self.inputs.encode_exact(text, command.tokens) for text in texts)
+        inputs = next((values for values in exact if values is not None), None)
+        if inputs is None:
+            inputs = self.inputs.token_ids(texts[0])
+        if not is_numeric(command.head):
+            missing = (self.steps.fixed_length or 0) - len(inputs)
+            inputs = [*inputs, *[PADDING_ID] * missing]
+        token_axis = () if is_per_text(command.head) else (len(inputs),)
         timings = profile(
             command.model_path,
-            token_ids,
+            inputs,
             output_shape=(1, *token_axis, command.labels),
             threads=command.threads,
         )
         by_time = sorted(timings.times_us, key=lambda key: -timings.times_us[key])
         return protocol.OperatorTimings(
-            tokens=len(token_ids),
+            tokens=len(inputs),
             runs=timings.runs,
             invoke_us=timings.invoke_us,
             plain_ns=timings.plain_ns,

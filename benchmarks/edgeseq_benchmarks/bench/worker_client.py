@@ -19,6 +19,7 @@ from edgeseq.errors import BundleError, DeviceError, EdgeseqError
 from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.codec import json_decoder
 from edgeseq.subprocesses.child_process import ChildProcess, format_exit, last_line
+from edgeseq.tasks.head import is_numeric
 from edgeseq.tasks.multilabel_classification import threshold_logits
 from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.launcher import Launcher, python_launcher
@@ -228,6 +229,7 @@ def load_command(
         span_labels=bundle.labels if bundle.task.bio_labels else (),
         padding=bundle.manifest.padding,
         thresholds=threshold_logits(bundle.manifest.thresholds),
+        features=signature.inputs[0].shape[2] if is_numeric(bundle.head) else None,
     )
 
 

@@ -57,6 +57,7 @@ class BareFile(msgspec.Struct, frozen=True):
     parameters: int
     streaming: bool = False
     tried_runtime: str | None = None
+    input: str = "input_ids"
 
 
 def convert_to_file(
@@ -129,6 +130,7 @@ def convert_to_file(
         parameters=model.parameters,
         streaming=options.streaming,
         tried_runtime=tried_runtime,
+        input=lowered.signature.inputs[0].name,
     )
 
 

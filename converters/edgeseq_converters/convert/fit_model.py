@@ -22,7 +22,7 @@ from edgeseq_converters.convert.import_model import ImportedModel
 from edgeseq_converters.convert.plan import ConversionOptions
 from edgeseq_converters.models.arrays import vocabulary_size
 from edgeseq_converters.models.keras.vocabularies import read_vocabulary
-from edgeseq_converters.models.network import Activation, Dense, Network, TextInput
+from edgeseq_converters.models.network import Activation, Dense, FloatInput, Network, TextInput
 from edgeseq_converters.models.stored_network import network_to_folder
 from edgeseq_converters.models.trim_encoder import trim_model
 from edgeseq_converters.models.trim_recurrent import trim_trained
@@ -59,6 +59,11 @@ def fit_to_dataset(
     """
     model = imported.model
     if isinstance(model, Network):
+        if isinstance(model.input, FloatInput):
+            refuse_padding(options.padding, where=imported.source)
+            model = _sequence_model(model, imported, dataset)
+            _check_dataset(dataset, model)
+            return FittedModel(*_trim(model, dataset, options))
         text_input = _text_input(model, imported)
         model = _classifier(model, text_input, imported, dataset)
         _check_dataset(dataset, model)
@@ -157,29 +162,77 @@ def _classifier(
     network: Network, text_input: TextInput, imported: ImportedModel, dataset: AnyDataset
 ) -> TrainedModel:
     """The network as a trained model, its classes in the order of the data's labels."""
-    source, options = imported.source, imported.options
+    if dataset.rows is not None:
+        raise DataError(
+            "holds numeric sequences, and the model takes token ids",
+            where=dataset.name,
+            fix="name the texts that the model was trained on with --data",
+        )
     with_task_logits = with_label_logits if task_of(dataset.task).is_multilabel else with_logits
-    network = with_task_logits(network)
+    return _trained_model(
+        with_task_logits(network),
+        imported,
+        dataset,
+        max_tokens=imported.options.max_tokens or text_input.length or DEFAULT_MAX_TOKENS,
+        tokenizer_json=text_input.tokenizer_json or "",
+    )
+
+
+def _sequence_model(network: Network, imported: ImportedModel, dataset: AnyDataset) -> TrainedModel:
+    """The network over numbers as a trained model, its outputs in the order of the data's labels;
+    numbers to predict are its outputs as they are."""
+    if dataset.rows is None:
+        raise DataError(
+            "holds texts, and the model takes numeric sequences",
+            where=dataset.name,
+            fix="name the sequences with --data (.npz with x and y, or a table with --window)",
+        )
+    for name in ("tokenizer", "max_tokens"):
+        if getattr(imported.options, name) is not None:
+            raise InputError(
+                f"--{name.replace('_', '-')} is for models that read texts",
+                where=imported.source,
+                fix="remove it",
+            )
+    if task_of(dataset.task).head == "sequence-classification" or network.per_token:
+        network = with_logits(network)
+    parts = (dataset.train, dataset.dev, dataset.test)
+    longest = max(example.steps for part in parts for example in part)
+    return _trained_model(network, imported, dataset, max_tokens=longest, tokenizer_json="")
+
+
+def _trained_model(
+    network: Network,
+    imported: ImportedModel,
+    dataset: AnyDataset,
+    *,
+    max_tokens: int,
+    tokenizer_json: str,
+) -> TrainedModel:
+    source, name = imported.source, imported.options.name
     if network.outputs != len(dataset.labels):
+        fix = "name the data that the model was trained on with --data"
+        if dataset.rows is not None:
+            fix += "; y holds floats where numbers are predicted, whole numbers where classes are"
         raise CheckpointError(
             "the number of outputs is not that of the labels",
             where=source,
             found=network.outputs,
             expected=f"{len(dataset.labels)} ({', '.join(dataset.labels)})",
-            fix="name the data that the model was trained on with --data",
+            fix=fix,
         )
     config, arrays = network_to_folder(network)
     file = source if source.is_file() else source / "saved_model.pb"
     manifest = ModelManifest(
-        name=options.name or source.stem,
+        name=name or source.stem,
         task=dataset.task,
         arch="lstm",
         labels=dataset.labels,
-        max_tokens=options.max_tokens or text_input.length or DEFAULT_MAX_TOKENS,
+        max_tokens=max_tokens,
         training=not_trained_here(f"{source.name} (sha256 {sha256_file(file)})"),
         network=config,
     )
-    return TrainedModel(manifest, dict(arrays), text_input.tokenizer_json or "")
+    return TrainedModel(manifest, dict(arrays), tokenizer_json)
 
 
 def with_logits(network: Network) -> Network:
@@ -242,6 +295,8 @@ def _trim(
     rows = vocabulary_size(model)
     if not options.trim_vocabulary:
         return model, VocabularyTrim(rows, rows)
+    if dataset.rows is not None:
+        raise InputError("a model of numbers has no vocabulary to trim", fix="remove --trim-vocab")
     # Of the training texts alone: what a test text needs must not be known beforehand.
     trim = trim_model if model.manifest.arch == "bert" else trim_trained
     texts = [example.text for example in dataset.train]

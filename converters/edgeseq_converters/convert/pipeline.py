@@ -21,6 +21,7 @@ import datetime
 import functools
 import hashlib
 import importlib.metadata
+import io
 import platform
 import resource
 import time
@@ -28,13 +29,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 import edgeseq
 from edgeseq.errors import ConversionError, InputError, RefusedError
 from edgeseq.formats.arrays import array_bytes
 from edgeseq.formats.bundle import (
     MODEL_FILE,
+    ROWS_FILE,
+    TOKENIZER_FILE,
     BundleManifest,
+    Fidelity,
     Provenance,
     Signature,
     answer_shape,
@@ -64,10 +69,11 @@ from edgeseq_converters.convert.verify.fidelity import (
     Measured,
     TextComparison,
     check_drop,
-    check_perplexity,
+    check_rise,
 )
 from edgeseq_converters.convert.verify.interpreter_process import ModelFile, run_model
 from edgeseq_converters.convert.verify.older_runtime import check_older_runtime
+from edgeseq_converters.convert.verify.sequence_fidelity import SequenceComparison
 from edgeseq_converters.convert.verify.stream_fidelity import StreamComparison
 from edgeseq_converters.convert.verify.structure import (
     check_converted,
@@ -177,11 +183,15 @@ class _BundleConverter:
         self._options, self._progress = options, progress
         self._is_gated = options.is_gated
         self._task = task_of(model.manifest.task)
+        network = model.manifest.network
+        self._features = None if network is None else network.features
         self._comparisons: dict[int, TextComparison | StreamComparison] = {}
 
     def convert(self, plan: ConversionPlan) -> BundleManifest:
         """Lowers, verifies and writes one bundle; raises as `convert` does."""
         comparison = self._comparison(plan)
+        if isinstance(comparison, SequenceComparison) and plan.recipe.activations != "float32":
+            comparison.check_ranges(where=plan.file)
         with new_folder(plan.out, overwrite=self._options.overwrite, marker="bundle.json") as draft:
             signature = self._signature(plan.target)
             lowered = lower_model(
@@ -201,33 +211,47 @@ class _BundleConverter:
                 plan.target.runtime, file, token_ids, outputs, recipe, progress=self._progress
             )
             if self._is_gated:
-                check = check_perplexity if self._task.is_streaming else check_drop
-                check(measured.fidelity, self._options.max_drop, where=recipe.name)
+                self._check_drop(measured.fidelity, recipe.name)
             return self._write(draft, plan, lowered, measured, tried_runtime)
+
+    def _check_drop(self, fidelity: Fidelity, recipe: str) -> None:
+        metric, max_drop = self._task.load_metric(), self._options.max_drop
+        if metric.higher_is_better:
+            check_drop(fidelity, max_drop, where=recipe)
+        else:
+            check_rise(fidelity, max_drop, metric, where=recipe)
 
     def _comparison(self, plan: ConversionPlan) -> TextComparison | StreamComparison:
         """The comparison at the plan's longest text; its float reference is computed once."""
         max_tokens = plan.target.steps or self._model.manifest.max_tokens
         if max_tokens not in self._comparisons:
-            self._comparisons[max_tokens] = (
-                StreamComparison(self._model, self._dataset)
-                if self._task.is_streaming
-                else TextComparison(
-                    self._model,
-                    self._dataset,
-                    max_tokens,
-                    all_examples=self._is_gated,
-                    thresholds=self._options.thresholds or "per-label",
-                )
-            )
+            self._comparisons[max_tokens] = self._make_comparison(plan.target.steps, max_tokens)
         return self._comparisons[max_tokens]
+
+    def _make_comparison(
+        self, steps: int | None, max_tokens: int
+    ) -> TextComparison | StreamComparison:
+        model, dataset = self._model, self._dataset
+        if self._task.is_streaming:
+            return StreamComparison(model, dataset)
+        if self._features is not None:
+            return SequenceComparison(
+                model, dataset, self._features, steps, all_examples=self._is_gated
+            )
+        return TextComparison(
+            model,
+            dataset,
+            max_tokens,
+            all_examples=self._is_gated,
+            thresholds=self._options.thresholds or "per-label",
+        )
 
     def _signature(self, target: Target) -> Signature | None:
         """The signature that the file must have; None for a language model, whose states vary."""
         if self._task.is_streaming:
             return None
         shape = answer_shape(self._task.head, len(self._model.manifest.labels), target.steps or -1)
-        return file_signature("logits", shape, target.steps)
+        return file_signature("logits", shape, target.steps, self._features)
 
     def _model_file(self, path: Path, plan: ConversionPlan, signature: Signature) -> ModelFile:
         is_stream, manifest = self._task.is_streaming, self._model.manifest
@@ -239,6 +263,8 @@ class _BundleConverter:
             width=vocabulary_size(self._model) if is_stream else len(manifest.labels),
             per_token=not self._task.is_per_text,
             window=manifest.max_tokens if is_stream else None,
+            input=signature.inputs[0].name,
+            features=self._features,
         )
 
     def _write(
@@ -250,10 +276,7 @@ class _BundleConverter:
         tried_runtime: str | None,
     ) -> BundleManifest:
         model, recipe, target = self._model, plan.recipe, plan.target
-        write_bytes(draft / "tokenizer.json", model.tokenizer_json.encode())
         write_json(draft / "labels.json", model.manifest.labels)
-        lines = b"".join(msgspec.json.encode(example) + b"\n" for example in self._dataset.test)
-        write_bytes(draft / "eval.jsonl", lines)
         write_json(draft / "golden.json", measured.golden)
         settings = RunnerSettings(
             name=self._bundle_name(plan),
@@ -265,7 +288,8 @@ class _BundleConverter:
             padding=model.manifest.padding,
             thresholds=measured.thresholds,
         )
-        unsupported = write_runner_file(draft, model.tokenizer_json, settings)
+        unsupported = self._write_inputs(draft, plan, settings)
+        names = bundle_file_names(unsupported, self._task.head)
         manifest = BundleManifest(
             name=settings.name,
             task=model.manifest.task,
@@ -278,7 +302,7 @@ class _BundleConverter:
             signature=lowered.signature,
             fidelity=measured.fidelity,
             provenance=self._provenance(lowered, tried_runtime),
-            files={name: FileEntry.of(draft / name) for name in bundle_file_names(unsupported)},
+            files={name: FileEntry.of(draft / name) for name in names},
             min_runtime_version=lowered.file.min_runtime_version,
             native_unsupported=unsupported,
             padding=settings.padding,
@@ -287,6 +311,25 @@ class _BundleConverter:
         write_json(draft / "bundle.json", manifest)
         check_model(read_bundle(draft, verify_hashes=False))
         return manifest
+
+    def _write_inputs(
+        self, draft: Path, plan: ConversionPlan, settings: RunnerSettings
+    ) -> str | None:
+        """Writes the test examples and what inputs are read with; returns why the native runner
+        cannot read them, or None."""
+        comparison, test = self._comparison(plan), self._dataset.test
+        unsupported: str | None = "it reads texts, not numeric sequences"
+        if isinstance(comparison, SequenceComparison):
+            test = comparison.bundle_rows.test
+            content = io.BytesIO()
+            np.save(content, comparison.bundle_rows.rows, allow_pickle=False)
+            write_bytes(draft / ROWS_FILE, content.getvalue())
+        else:
+            write_bytes(draft / TOKENIZER_FILE, self._model.tokenizer_json.encode())
+            unsupported = write_runner_file(draft, self._model.tokenizer_json, settings)
+        lines = b"".join(msgspec.json.encode(example) + b"\n" for example in test)
+        write_bytes(draft / "eval.jsonl", lines)
+        return unsupported
 
     def _bundle_name(self, plan: ConversionPlan) -> str:
         """The folder's name; MODEL-RECIPE[-LOWERING] of a model that was renamed for this."""

@@ -10,6 +10,7 @@ import msgspec
 
 from edgeseq.errors import InputError
 from edgeseq.formats.codec import from_builtins
+from edgeseq.tasks.examples import AnyDataset
 from edgeseq.tasks.registry import task_of
 
 # Upper limits are far above what anyone trains here: they catch a mistyped number in a line instead
@@ -263,6 +264,16 @@ def settings_type(arch: str, task: str) -> type[AnySettings]:
     if task_of(task).is_streaming:
         return LmBertSettings if arch == "bert" else LmLstmSettings
     return BertSettings if arch == "bert" else LstmSettings
+
+
+def check_trainable(data: AnyDataset) -> None:
+    """Raises `InputError` for numeric sequences."""
+    if data.rows is not None:
+        raise InputError(
+            "numeric sequences are converted and measured, not trained on",
+            where=data.name,
+            fix="train with Keras or PyTorch, then run `edgeseq convert`",
+        )
 
 
 def read_settings(values: Mapping[str, Any], arch: str, task: str) -> AnySettings:

@@ -119,7 +119,7 @@ def private_files(
     """
     launcher = launcher or python_launcher()
     scratch, on_disk = scratch_folder(bundle.path.parent)
-    originals = [bundle.path / name for name in (MODEL_FILE, launcher.tokenizer_file)]
+    originals = [bundle.path / name for name in (MODEL_FILE, launcher.input_file(bundle))]
     originals += [*map(Path, launcher.programs)]
     with temporary_folder(scratch) as folder:
         copies = [_copy_to_disk(path, folder) for path in originals]

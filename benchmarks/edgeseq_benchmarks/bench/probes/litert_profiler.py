@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import math
 import time
 from collections import Counter
-from collections.abc import Sequence
 from ctypes import POINTER, byref, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from edgeseq.errors import DeviceError
 
@@ -76,18 +78,19 @@ class Operators(NamedTuple):
 
 def profile(
     path: str,
-    token_ids: Sequence[int],
+    inputs: Any,
     *,
     output_shape: tuple[int, ...],
     threads: int,
     budget_s: float = 1.5,
 ) -> Operators:
-    """Profiles the model at `path` on one input int32 [1, tokens], for about `budget_s`.
+    """Profiles the model at `path` on the token ids of one text, or the numbers [steps, features]
+    of one sequence, for about `budget_s`.
 
     The model's one signature must have one input and one output of `output_shape`. Raises
     `DeviceError` where the runtime has no profiler or refuses.
     """
-    session = _Session(path, token_ids, output_shape, threads)
+    session = _Session(path, inputs, output_shape, threads)
     for _ in range(3):
         session.run()
     plain_ns: list[int] = []
@@ -134,9 +137,7 @@ def _collect(session: _Session, plain_ns: list[int], budget_s: float) -> Operato
 class _Session:
     """A compiled model with its buffers; lives until its process ends."""
 
-    def __init__(
-        self, path: str, token_ids: Sequence[int], output_shape: tuple[int, ...], threads: int
-    ) -> None:
+    def __init__(self, path: str, inputs: Any, output_shape: tuple[int, ...], threads: int) -> None:
         self._library = _library()
         self._references: list[object] = []
         environment, model, options = c_void_p(), c_void_p(), c_void_p()
@@ -148,18 +149,20 @@ class _Session:
         self._add(options, b"xnnpack", b"num_threads = %d\n" % threads)
         self._model, self.profiler = c_void_p(), c_void_p()
         self.call("LiteRtCreateCompiledModel", environment, model, options, byref(self._model))
-        shape = (c_int * 2)(1, len(token_ids))
-        zero, two = c_size_t(0), c_size_t(2)
-        self.call("LiteRtCompiledModelResizeInputTensor", self._model, zero, zero, shape, two)
+        is_text = isinstance(inputs, list)
+        values = np.asarray([inputs], np.int32 if is_text else np.float32)
+        shape, rank = (c_int * values.ndim)(*values.shape), c_size_t(values.ndim)
+        zero = c_size_t(0)
+        self.call("LiteRtCompiledModelResizeInputTensor", self._model, zero, zero, shape, rank)
         layouts = (_Layout * 1)()
         self.call(
             "LiteRtGetCompiledModelOutputTensorLayouts",
             *(self._model, zero, c_size_t(1), layouts, c_bool(True)),
         )
-        inputs, address = self._buffer(_INT32, (1, len(token_ids)))
-        ctypes.memmove(address, (ctypes.c_int32 * len(token_ids))(*token_ids), 4 * len(token_ids))
+        buffer, address = self._buffer(_INT32 if is_text else _FLOAT32, values.shape)
+        ctypes.memmove(address, values.tobytes(), values.nbytes)
         outputs, _ = self._buffer(_FLOAT32, output_shape)
-        self._inputs, self._outputs = (c_void_p * 1)(inputs), (c_void_p * 1)(outputs)
+        self._inputs, self._outputs = (c_void_p * 1)(buffer), (c_void_p * 1)(outputs)
         self.call("LiteRtCompiledModelGetProfiler", self._model, byref(self.profiler))
 
     def call(self, name: str, *arguments: object) -> None:
@@ -184,13 +187,13 @@ class _Session:
         self.call("LiteRtAddOpaqueOptions", options, opaque)
 
     def _buffer(self, element: int, shape: tuple[int, ...]) -> tuple[c_void_p, int]:
-        size_bytes = 4 * shape[0] * shape[1]
+        size_bytes = 4 * math.prod(shape)
         memory = ctypes.create_string_buffer(size_bytes + _ALIGNMENT)
         self._references.append(memory)
         address = -(-ctypes.addressof(memory) // _ALIGNMENT) * _ALIGNMENT
         tensor, buffer = _TensorType(element=element), c_void_p()
         tensor.layout.rank = len(shape)
-        tensor.layout.sizes[:2] = shape
+        tensor.layout.sizes[: len(shape)] = shape
         self.call(
             "LiteRtCreateTensorBufferFromHostMemory",
             *(byref(tensor), c_void_p(address), c_size_t(size_bytes), None, byref(buffer)),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.result import OperatorProfile, OperatorShare, OperatorTime
 from edgeseq.formats.tflite_file import TfliteFile, read_tflite
+from edgeseq.tasks.head import is_numeric
 from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.worker_client import WorkerClient, load_command, lost_while_loading
 
@@ -30,12 +31,16 @@ def profile_bundle(
     """
     longest = bundle.manifest.max_tokens
     tokens = longest if bundle.manifest.padding.is_padded else min(tokens, longest)
+    length = bundle.manifest.signature.inputs[0].shape[1]
+    joined = " ".join(text if isinstance(text, str) else " ".join(text) for text in texts)
+    if is_numeric(bundle.head):  # no sequence is longer or shorter than a fixed length
+        tokens, joined = max(tokens, length), str(texts[0])
     with WorkerClient(bundle.manifest.name) as child, lost_while_loading(bundle):
         load = load_command(bundle, child, threads=threads, first_text=texts[0])
         child.request(load, protocol.ModelLoaded, timeout_s=timeout_s)
         command = protocol.ProfileOperators(
             model_path=load.model_path,
-            texts=(" ".join(text if isinstance(text, str) else " ".join(text) for text in texts),),
+            texts=(joined,),
             tokens=tokens,
             labels=len(bundle.labels),
             head=bundle.head,

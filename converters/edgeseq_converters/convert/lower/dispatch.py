@@ -14,6 +14,7 @@ from edgeseq.errors import ConversionError, InputError
 from edgeseq.formats.bundle import Lowering
 from edgeseq.formats.tflite_runtimes import operator_versions
 from edgeseq.formats.trained_model import Arch, TrainedModel
+from edgeseq.tasks.head import is_numeric
 from edgeseq.tasks.registry import task_of
 from edgeseq_converters.convert.lower.encoder import encoder
 from edgeseq_converters.convert.lower.encoder.causal import lower_next
@@ -88,6 +89,8 @@ def lowerings_of(arch: Arch, task: str) -> tuple[Lowering, ...]:
     """The lowerings that a model of this architecture has for a task."""
     if task_of(task).is_streaming:
         return ("encoder", "cached") if arch == "bert" else ("loop",)
+    if is_numeric(task_of(task).head):  # there is no table to multiply beforehand
+        return tuple(lowering for lowering in LOWERINGS[arch] if lowering != "projected")
     return tuple(lowering for lowering in LOWERINGS[arch] if lowering != "cached")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +19,7 @@ from edgeseq.tasks.label_thresholds import (
     choose_thresholds,
     decide,
 )
+from edgeseq.tasks.metric import Metric
 from edgeseq.tasks.multilabel_classification import threshold_logits
 from edgeseq.tasks.predictions import Predictions
 from edgeseq.tasks.registry import task_of
@@ -34,7 +34,7 @@ from edgeseq_converters.convert.verify.samples import (
     calibration_inputs,
     choose_sample,
 )
-from edgeseq_converters.models.arrays import FloatArray, vocabulary_size
+from edgeseq_converters.models.arrays import FloatArray, ModelInput, vocabulary_size
 from edgeseq_converters.models.reference import reference_answers
 
 DoubleArray = npt.NDArray[np.float64]
@@ -81,8 +81,8 @@ class TextComparison:
         count = N_DECIDING if self._task.is_multilabel else N_COMPARED
         count = len(dataset.dev) if all_examples else count
         self._sample: TextSample = choose_sample(dataset, inputs, count=count)
-        self.calibration = calibration_inputs(dataset, inputs)
-        self.token_ids = self._sample.token_ids
+        self.calibration: Sequence[ModelInput] = calibration_inputs(dataset, inputs)
+        self.token_ids: Sequence[ModelInput] = self._sample.token_ids
 
     @cached_property
     def thresholds(self) -> tuple[float, ...]:
@@ -109,19 +109,22 @@ class TextComparison:
         pairs = list(zip(reference, outputs, strict=True))[: sample.n_golden]
         error = max(float(np.abs(_double(a) - _double(b)).max()) for a, b in pairs)
         examples = tuple(
-            GoldenExample(
-                text=example.text,
-                words=() if isinstance(example.model_input, str) else example.model_input,
-                token_ids=token_ids,
-                logits=tuple(logits.ravel().tolist()),
-            )
-            for example, token_ids, (logits, _) in zip(
-                sample.examples, sample.token_ids, pairs, strict=False
-            )
+            self._golden_example(number, tuple(logits.ravel().tolist()))
+            for number, (logits, _) in enumerate(pairs)
         )
         # Twice what this conversion shows there, and the recipe's slack for other kernels.
         tolerance = 2 * error + recipe.bound.slack * largest
         return Measured(fidelity, Golden(examples=examples, tolerance=tolerance), self.thresholds)
+
+    def _golden_example(self, number: int, logits: tuple[float, ...]) -> GoldenExample:
+        """The example `number` of the sample with the float model's `logits`."""
+        example = self._sample.examples[number]
+        return GoldenExample(
+            text=example.text,
+            words=() if isinstance(example.model_input, str) else example.model_input,
+            token_ids=self._sample.token_ids[number],
+            logits=logits,
+        )
 
     def _fidelity(
         self, reference: Sequence[FloatArray], outputs: Sequence[FloatArray], recipe: Recipe
@@ -142,11 +145,11 @@ class TextComparison:
             n_examples=len(self._sample.examples),
             max_abs_error=float(np.abs(expected - converted).max()),
             cosine=float(cosines.min()),
-            label_agreement=float(is_same_label.mean()),
+            label_agreement=float(is_same_label.mean()) if len(is_same_label) else None,
             bound=recipe.bound.relative_error,
             float_score=float_score,
             score=score,
-            n_answers=len(predictions.gold) if predictions.counts else None,
+            n_answers=len(predictions.gold) if predictions.counts and predictions.gold else None,
         )
 
     def _logits(self, outputs: Sequence[FloatArray]) -> DoubleArray:
@@ -210,6 +213,8 @@ def _check_bounds(
     One text in a small sample may always change its label, because of a tie.
     """
     check_relative_error(fidelity.max_abs_error / largest, recipe, where=where)
+    if fidelity.label_agreement is None:
+        return
     bound = recipe.bound
     total = fidelity.n_answers or fidelity.n_examples
     changed = round((1 - fidelity.label_agreement) * total)
@@ -244,21 +249,21 @@ def check_drop(fidelity: Fidelity, max_drop: float | None, *, where: str) -> Non
         )
 
 
-def check_perplexity(fidelity: Fidelity, max_drop: float | None, *, where: str) -> None:
-    """Raises `RefusedError` when the model's perplexity is too far above the float one's.
+def check_rise(fidelity: Fidelity, max_drop: float | None, metric: Metric, *, where: str) -> None:
+    """Raises `RefusedError` when a score of which less is better, such as a perplexity or an error,
+    is too far above the float model's.
 
-    A point is a hundredth of its logarithm, about a percent
-    (`edgeseq.tasks.perplexity`); without `max_drop` one is allowed, as
+    A point is a hundredth of its logarithm, about a percent; without `max_drop` one is allowed, as
     `MIN_SCORE_FRACTION` allows a percent of other scores.
     """
-    if not fidelity.score or not fidelity.float_score:
+    if fidelity.score is None or fidelity.float_score is None:
         return
-    drop = 100 * math.log(fidelity.score / fidelity.float_score)
+    drop = metric.points(fidelity.float_score, fidelity.score)
     allowed = 100 * (1 - MIN_SCORE_FRACTION) if max_drop is None else max_drop
     if drop > allowed:
         raise _too_much_lost(
-            f"loses {drop:.2f} points of perplexity, {fidelity.score:.1f} against "
-            f"{fidelity.float_score:.1f} on {fidelity.n_examples} words of development text",
+            f"loses {drop:.2f} points of {metric.title}, {metric.show(fidelity.score)} against "
+            f"{metric.show(fidelity.float_score)} on {fidelity.n_examples} development examples",
             allowed,
             where=where,
         )

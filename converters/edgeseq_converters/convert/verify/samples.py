@@ -10,7 +10,13 @@ import numpy as np
 from edgeseq.errors import CheckpointError, DataError
 from edgeseq.formats.trained_model import TrainedModel
 from edgeseq.runtime.text_tokenizer import TextTokenizer
-from edgeseq.tasks.examples import AnyDataset, AnyExample, MultilabelExample, TextExample
+from edgeseq.tasks.examples import (
+    AnyDataset,
+    AnyExample,
+    MultilabelExample,
+    SequenceExample,
+    TextExample,
+)
 from edgeseq.tasks.head import is_per_text
 from edgeseq.tasks.registry import task_of
 from edgeseq.tasks.word_windows import Windowed, WordEncoder
@@ -61,6 +67,8 @@ class TextInputs:
 
     def inputs(self, example: AnyExample) -> Windowed:
         """The model's inputs for an example: one, or the windows of a long tagged sentence."""
+        if isinstance(example, SequenceExample):
+            raise TypeError("numbers are not tokenized")
         if isinstance(example, (TextExample, MultilabelExample)):
             return Windowed([list(self.encode(example.text))], [], [], 0, unknown_only=False)
         return self._word_encoder.encode(example.words)

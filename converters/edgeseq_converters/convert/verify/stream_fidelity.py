@@ -80,19 +80,20 @@ class StreamComparison:
                 golden_error = max(golden_error, float(errors.max(initial=0.0)))
                 golden_nats.append((0.0, *text_nats[: GOLDEN_TOKENS - 1].tolist()))
         tokens = sum(map(len, self.token_ids))
+        agreement = same_token_count / tokens
         fidelity = Fidelity(
             n_examples=tokens,
             max_abs_error=max_error,
             cosine=min_cosine,
-            label_agreement=same_token_count / tokens,
+            label_agreement=agreement,
             bound=recipe.bound.relative_error,
             float_score=perplexity(sum(float_nats), len(float_nats)),
             score=perplexity(sum(nats), len(nats)),
         )
         check_relative_error(max_error / max(largest, 1e-6), recipe, where=where)
-        if fidelity.label_agreement < recipe.bound.label_agreement:
+        if agreement < recipe.bound.label_agreement:
             raise ConversionError(
-                f"predicts another token in {1 - fidelity.label_agreement:.1%} of the positions",
+                f"predicts another token in {1 - agreement:.1%} of the positions",
                 where=where,
                 expected=f"<= {1 - recipe.bound.label_agreement:.1%} with {recipe.name} "
                 f"({recipe.bound.reason})",

@@ -1,0 +1,66 @@
+"""The numeric sequences of a bundle, read from its file while a model runs.
+
+A sequence is named by its place in the rows of the file: `START:STEPS`, such as `120:60`. So what
+travels to a measured process is short, and its numbers come from a mapped file.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeseq.errors import BundleError
+from edgeseq.tasks.examples import sequence_place
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+
+class SequenceRows:
+    """The rows float32 [all steps, features] of a `.npy` file, which stays mapped."""
+
+    def __init__(self, path: str) -> None:
+        """Raises `BundleError` when the file holds no such rows."""
+        try:
+            rows = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as failure:
+            raise BundleError(
+                "is not an array of numbers", where=path, found=str(failure), fix="convert again"
+            ) from failure
+        if rows.ndim != 2 or rows.dtype != np.float32:
+            raise BundleError(
+                "does not hold rows of numbers",
+                where=path,
+                found=f"{rows.dtype} {list(rows.shape)}",
+                expected="float32 [steps, features]",
+                fix="convert again",
+            )
+        self.rows: npt.NDArray[np.float32] = rows
+        self._path = path
+
+    def numbers(self, place: str) -> npt.NDArray[np.float32]:
+        """The numbers [steps, features] of a sequence: what is timed as reading it."""
+        start, steps = map(int, place.split(":"))
+        if start < 0 or steps < 1 or start + steps > len(self.rows):
+            raise BundleError(
+                "has no such rows",
+                where=self._path,
+                found=place,
+                expected=f"within {len(self.rows)} rows",
+            )
+        return np.array(self.rows[start : start + steps])
+
+    def token_ids(self, text: str) -> npt.NDArray[np.float32]:
+        """`numbers`: what stands in the place of token ids."""
+        return self.numbers(text)
+
+    def encode_exact(self, text: str, tokens: int) -> npt.NDArray[np.float32] | None:
+        """The first `tokens` rows of a place; None when the file has fewer."""
+        start, length = map(int, text.split(":"))
+        within = length >= tokens and start + tokens <= len(self.rows)
+        return self.numbers(sequence_place(start, tokens)) if within else None
+
+    def is_finite(self) -> bool:
+        """Whether no number is NaN or infinite."""
+        return bool(np.isfinite(self.rows).all())

@@ -1,0 +1,347 @@
+"""Numeric sequences all the way: arrays and weights to bundles, predictions, results, reports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import edgeseq as es
+from edgeseq.datasets.sequence_data import Windows, load_sequences, numbers_of
+from edgeseq.errors import BundleError, CheckpointError, DataError, InputError, RefusedError
+from edgeseq.formats.bundle import read_bundle
+from edgeseq.formats.listed_files import FileEntry
+from edgeseq.formats.result import ResultRecord, Settings
+from edgeseq.formats.storage import write_json
+from edgeseq.reporting.deployment_report import make_report
+from edgeseq.reporting.rows import derive_row
+from edgeseq.tasks.regression import MAE, RMSE
+from edgeseq_benchmarks.bench.runner import bench
+from edgeseq_benchmarks.bench.verify import verify
+from edgeseq_converters.models.read import read_network
+from edgeseq_converters.models.reference_recurrent import answers
+
+STEPS, FEATURES, COUNT = 8, 2, 40
+NUMBERS, CLASSES = "sequence", "sequence-classification"
+DESCRIPTION = """
+[input]
+features = 2
+[[layer]]
+kind = "lstm"
+prefix = "reader"
+[[layer]]
+kind = "pool"
+how = "last"
+[[layer]]
+kind = "linear"
+prefix = "head"
+activation = "{activation}"
+"""
+
+
+def write_model(folder: Path, outputs: int, activation: str) -> es.Model:
+    """Weights of an LSTM as PyTorch names them, and the description of its layers."""
+    rng = np.random.default_rng(outputs)
+    shapes = {
+        "reader.weight_ih_l0": (64, FEATURES),
+        "reader.weight_hh_l0": (64, 16),
+        "reader.bias_ih_l0": (64,),
+        "reader.bias_hh_l0": (64,),
+        "head.weight": (outputs, 16),
+        "head.bias": (outputs,),
+    }
+    weights = {name: rng.normal(size=shape, scale=0.4) for name, shape in shapes.items()}
+    save_file(
+        {name: array.astype(np.float32) for name, array in weights.items()},
+        folder / "m.safetensors",
+    )
+    (folder / "network.toml").write_text(DESCRIPTION.format(activation=activation))
+    return es.load_model(folder / "m.safetensors", description=folder / "network.toml")
+
+
+def float_answers(folder: Path, sequences: Any) -> Any:
+    network = read_network(folder / "m.safetensors", description=folder / "network.toml")
+    return np.stack(answers(network, list(sequences)))
+
+
+Made = dict[str, tuple[es.Bundle, Path]]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A bundle that predicts two numbers and one that predicts one of three classes, with the
+    folders of their weights and arrays; targets are the float model's with some noise."""
+    rng = np.random.default_rng(0)
+    sequences = rng.normal(size=(COUNT, STEPS, FEATURES)).astype(np.float32)
+    bundles = {}
+    for task, outputs, activation in ((NUMBERS, 2, "linear"), (CLASSES, 3, "softmax")):
+        folder = tmp_path_factory.mktemp(task)
+        model = write_model(folder, outputs, activation)
+        answer = float_answers(folder, sequences)
+        targets = answer + rng.normal(size=answer.shape, scale=0.1)
+        given = targets if task == NUMBERS else targets.argmax(axis=1)
+        np.savez(folder / "data.npz", x=sequences, y=given)
+        bundle = es.convert(model, folder / "data.npz", out=folder / "bundle", progress=None)
+        bundles[task] = (bundle, folder)
+    return bundles
+
+
+def test_a_bundle_predicts_numbers_as_the_float_model(made: Made) -> None:
+    bundle, folder = made[NUMBERS]
+    sequences = np.load(folder / "data.npz")["x"]
+    predicted = bundle.predict_sequences(sequences)
+    assert bundle.labels == ("y.0", "y.1")
+    values = np.asarray([list(prediction.values.values()) for prediction in predicted])
+    assert np.abs(values - float_answers(folder, sequences)).max() < 0.02
+    assert {prediction.label for prediction in predicted} == {None}
+    fidelity = bundle.manifest.fidelity
+    assert fidelity.label_agreement is None
+    assert fidelity.score == pytest.approx(fidelity.float_score, rel=0.1)
+
+
+def test_a_bundle_predicts_classes_as_the_float_model(made: Made) -> None:
+    bundle, folder = made[CLASSES]
+    sequences = np.load(folder / "data.npz")["x"]
+    predicted = bundle.predict_sequences(list(sequences))
+    values = np.asarray([list(prediction.values.values()) for prediction in predicted])
+    assert np.abs(values - float_answers(folder, sequences)).max() < 0.02
+    assert bundle.manifest.fidelity.label_agreement == 1.0
+    assert predicted[0].label == max(
+        predicted[0].values, key=lambda name: predicted[0].values[name]
+    )
+
+
+@pytest.fixture
+def measure(brief: Settings) -> Callable[[es.Bundle], ResultRecord]:
+    """Measures a bundle in a moment."""
+    both = msgspec.structs.replace(brief, runners=("native", "python"))
+    return lambda bundle: bench([bundle.path], settings=both)
+
+
+def test_a_measurement_has_the_errors_that_the_predictions_make(
+    made: Made, measure: Callable[[es.Bundle], ResultRecord]
+) -> None:
+    bundle, folder = made[NUMBERS]
+    data = load_sequences({"train": folder / "data.npz"})
+    sequences = [numbers_of(data, example) for example in data.test]
+    targets = np.asarray([example.target for example in data.test])
+    predicted = bundle.predict_sequences(sequences)
+    errors = np.asarray([list(prediction.values.values()) for prediction in predicted]) - targets
+    record = measure(bundle)
+    (run,) = record.runs
+    assert run.predictions is not None
+    row = derive_row(record, run)
+    assert row.metric == "mae"
+    assert row.score == pytest.approx(np.abs(errors).mean(), rel=1e-6)
+    sums = RMSE.counts(run.predictions, bundle.labels).sum(axis=0)
+    assert float(RMSE.value(sums)) == pytest.approx(np.sqrt((errors**2).mean()), rel=1e-6)
+    assert (row.n_examples, row.n_answers) == (len(data.test), 2 * len(data.test))
+    assert {point.tokens for point in run.lengths} == {8}
+    assert max(phase.rss_bytes for phase in run.memory) > 1e6
+    (missing,) = (finding for finding in run.findings if finding.code == "native-not-run")
+    assert "it reads texts, not numeric sequences" in missing.message
+    assert "| model | MAE | " in make_report([record]).to_markdown()
+
+
+def test_a_measurement_of_classes_has_an_accuracy(
+    made: Made, measure: Callable[[es.Bundle], ResultRecord]
+) -> None:
+    bundle, folder = made[CLASSES]
+    data = load_sequences({"train": folder / "data.npz"})
+    predicted = bundle.predict_sequences([numbers_of(data, example) for example in data.test])
+    right = [p.label == example.label for p, example in zip(predicted, data.test, strict=True)]
+    record = measure(bundle)
+    row = derive_row(record, record.runs[0])
+    assert (row.metric, row.score) == ("accuracy", sum(right) / len(right))
+
+
+def test_less_error_is_better() -> None:
+    assert MAE.rank(0.1) > MAE.rank(0.2) > MAE.rank(None)
+    assert MAE.points(0.1, 0.101) == pytest.approx(100 * np.log(1.01))
+
+
+def test_a_bundle_of_a_fixed_length_takes_no_other(made: Made, tmp_path: Path) -> None:
+    _, folder = made[NUMBERS]
+    model = es.load_model(folder / "m.safetensors", description=folder / "network.toml")
+    data = folder / "data.npz"
+    bundle = es.convert(model, data, lowering="unrolled", out=tmp_path / "b", progress=None)
+    (entry,) = bundle.manifest.signature.inputs
+    assert entry.shape == (1, STEPS, FEATURES)
+    with pytest.raises(DataError, match=r"found \[7, 2\], expected \[8, 2\]"):
+        bundle.predict_sequences([np.zeros((7, FEATURES))])
+    with pytest.raises(DataError, match="has sequences of another length than the model's fixed"):
+        es.convert(model, data, length=5, out=tmp_path / "c", progress=None)
+
+
+def test_a_float_that_loses_too_much_is_refused(made: Made, tmp_path: Path) -> None:
+    _, folder = made[NUMBERS]
+    model = es.load_model(folder / "m.safetensors", description=folder / "network.toml")
+    with pytest.raises(RefusedError, match=r"points of MAE, .* on 4 development examples"):
+        es.convert(
+            model,
+            folder / "data.npz",
+            recipe="dynamic_wi4_afp32",
+            max_drop=0,
+            out=tmp_path / "b",
+            progress=None,
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_bundle_of_sequences_is_profiled_and_packed(made: Made, tmp_path: Path) -> None:
+    bundle, _ = made[CLASSES]
+    packed = bundle.save(tmp_path / "packed.zip")
+    inspection = packed.inspect(profile=True)
+    assert inspection.profile is not None
+    assert inspection.profile.tokens == STEPS
+    assert packed.predict_sequences([np.zeros((3, FEATURES))])[0].steps == 3
+
+
+def test_texts_and_sequences_are_not_mixed_up(made: Made, tmp_path: Path) -> None:
+    bundle, folder = made[NUMBERS]
+    with pytest.raises(BundleError, match=r"reads numeric sequences, not texts; call predict_seq"):
+        bundle.predict(["a text"])
+    with pytest.raises(InputError, match="holds numeric sequences, not texts"):
+        es.summarize_dataset(folder / "data.npz")
+    model = es.load_model(folder / "m.safetensors", description=folder / "network.toml")
+    texts = tmp_path / "texts.csv"
+    texts.write_text("text,label\n" + "".join(f"word {n},{'ab'[n % 2]}\n" for n in range(60)))
+    with pytest.raises(DataError, match=r"holds texts, and the model takes numeric sequences"):
+        es.convert(model, texts, out=tmp_path / "b", progress=None)
+    with pytest.raises(InputError, match="numeric sequences are converted and measured"):
+        es.train(es.load_dataset(folder / "data.npz"), arch="lstm", progress=None)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "error", "message"),
+    [
+        (
+            {"y": np.zeros(COUNT)},
+            CheckpointError,
+            r"outputs is not that of the labels: found 2, ex",
+        ),
+        (
+            {"y": np.zeros((COUNT, 2)), "x": np.zeros((COUNT, 3, 4))},
+            DataError,
+            "found 4, expected 2",
+        ),
+        ({}, DataError, "has no targets to compare with"),
+        ({"y": np.zeros(2), "x": np.zeros((2, 3, FEATURES))}, DataError, "has too few sequences"),
+    ],
+)
+def test_data_that_does_not_fit_is_refused(
+    arrays: dict[str, Any], error: type[Exception], message: str, made: Made, tmp_path: Path
+) -> None:
+    _, folder = made[NUMBERS]
+    model = es.load_model(folder / "m.safetensors", description=folder / "network.toml")
+    np.savez(tmp_path / "data.npz", **{"x": np.zeros((COUNT, STEPS, FEATURES)), **arrays})
+    with pytest.raises(error, match=message):
+        es.convert(model, tmp_path / "data.npz", out=tmp_path / "b", progress=None)
+
+
+def drop_rows(path: Path) -> None:
+    rows = np.load(path / "eval.npy")
+    np.save(path / "eval.npy", rows[:-1])
+
+
+def add_nan(path: Path) -> None:
+    rows = np.load(path / "eval.npy")
+    rows[0] = np.nan
+    np.save(path / "eval.npy", rows)
+
+
+def shift_golden(path: Path) -> None:
+    golden = json.loads((path / "golden.json").read_text())
+    golden["examples"][0]["logits"][0] += 1.0
+    (path / "golden.json").write_text(json.dumps(golden))
+
+
+def drop_target(path: Path) -> None:
+    lines = (path / "eval.jsonl").read_text().splitlines()
+    example = json.loads(lines[0])
+    example["target"].pop()
+    (path / "eval.jsonl").write_text("\n".join([json.dumps(example), *lines[1:]]))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (drop_rows, "has no such rows"),
+        (add_nan, "does not hold the numbers of this model"),
+        (drop_target, "is not a sequence of this model: .*1 targets, expected 1 to 8 steps, 2 tar"),
+    ],
+)
+def test_a_damaged_bundle_is_refused(
+    damage: Callable[[Path], None], message: str, made: Made, tmp_path: Path
+) -> None:
+    path = made[NUMBERS][0].save(tmp_path / "b").path
+    damage(path)
+    reseal(path)
+    with pytest.raises(BundleError, match=message):
+        verify(read_bundle(path))
+
+
+def test_other_numbers_than_where_it_was_converted_are_found(made: Made, tmp_path: Path) -> None:
+    path = made[NUMBERS][0].save(tmp_path / "b").path
+    shift_golden(path)
+    reseal(path)
+    assert [finding.code for finding in verify(read_bundle(path))] == ["golden-differs"]
+
+
+def reseal(path: Path) -> None:
+    """Writes the sizes and hashes of the files as they are."""
+    manifest = read_bundle_manifest(path)
+    files = {name: FileEntry.of(path / name) for name in manifest.files}
+    write_json(path / "bundle.json", msgspec.structs.replace(manifest, files=files))
+
+
+def read_bundle_manifest(path: Path) -> Any:
+    from edgeseq.formats.bundle import read_manifest
+
+    return read_manifest(path / "bundle.json")
+
+
+TABLE = "a,b,state\n" + "".join(f"{n},{n * n},{'low' if n < 20 else 'high'}\n" for n in range(30))
+
+
+def test_windows_of_a_table_predict_the_next_row(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join(line.rpartition(",")[0] for line in TABLE.splitlines()))
+    data = es.load_dataset(path, window=4, target="b")
+    assert (data.task, data.labels) == ("sequence", ("b",))
+    sizes = [len(part) for part in (data.train, data.dev, data.test)]
+    assert sizes == [22, 2, 2]
+    last = data.test[-1]
+    assert numbers_of(data, last).tolist() == [[n, n * n] for n in (25, 26, 27, 28)]
+    assert last.target == (29.0 * 29,)
+
+
+def test_windows_of_a_table_have_the_class_of_their_last_row(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(TABLE)
+    data = load_sequences({"train": path}, windows=Windows(4, "state"))
+    assert (data.task, data.labels) == ("sequence-classification", ("high", "low"))
+    assert [example.label for example in data.train][15:18] == ["low", "low", "high"]
+    assert numbers_of(data, data.train[0]).shape == (4, 2)
+    with pytest.raises(InputError, match="window and target go together: found window"):
+        es.load_dataset(path, window=4)
+    with pytest.raises(DataError, match=r"has no such column: found c, expected a, b, state"):
+        es.load_dataset(path, window=4, target="c")
+
+
+def test_classes_may_be_one_hot_and_named(tmp_path: Path) -> None:
+    path = tmp_path / "data.npz"
+    classes = np.arange(30) % 3
+    x, names = np.zeros((30, 2, 1)), np.asarray(["sit", "walk", "run"])
+    np.savez(path, x=x, y=np.eye(3)[classes], labels=names)
+    data = es.load_dataset(path)
+    assert (data.task, data.labels) == ("sequence-classification", ("sit", "walk", "run"))
+    assert [example.label for example in data.train[:4]] == ["sit", "walk", "run", "sit"]
+    np.savez(path, x=x, y=classes.astype(np.float32))
+    assert es.load_dataset(path).task == "sequence"
