@@ -12,7 +12,7 @@ from typing import Any
 from edgeseq.api.inspection import Inspection, inspect
 from edgeseq.errors import BundleError
 from edgeseq.formats.bundle import BundleManifest
-from edgeseq.formats.bundle_zip import open_bundle, pack_bundle
+from edgeseq.formats.bundle_zip import MANIFEST, open_bundle, pack_bundle
 from edgeseq.formats.storage import new_folder
 from edgeseq.html import html_table
 from edgeseq.tasks.registry import task_of
@@ -147,9 +147,10 @@ class Bundle:
             if path.suffix.lower() == ".zip":
                 pack_bundle(opened.path, path)
             else:
-                with new_folder(path, overwrite=overwrite, marker="bundle.json") as draft:
-                    shutil.copytree(opened.path, draft, dirs_exist_ok=True)
-        return load_bundle(path)
+                with new_folder(path, overwrite=overwrite, marker=MANIFEST) as draft:
+                    for name in (MANIFEST, *opened.manifest.file_names):
+                        shutil.copyfile(opened.path / name, draft / name)
+            return Bundle(path, opened.manifest, opened.labels, opened.size_bytes)
 
     def __repr__(self) -> str:
         return f"Bundle({self.name}: {self.recipe}, {format_bytes(self.size_bytes)}, {self.path})"

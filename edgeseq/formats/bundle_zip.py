@@ -25,7 +25,7 @@ from edgeseq.formats.bundle import (
     read_manifest,
 )
 from edgeseq.formats.drafts import temporary_folder
-from edgeseq.formats.storage import check_path, write_bytes
+from edgeseq.formats.storage import check_path, os_errors_as_output_errors, write_bytes
 from edgeseq.units import format_bytes
 
 MANIFEST = "bundle.json"
@@ -69,7 +69,8 @@ def pack_bundle(path: Path, archive: Path) -> None:
     written.
     """
     manifest = read_bundle(path).manifest
-    with tempfile.TemporaryFile() as draft:
+    temporary = Path(tempfile.gettempdir())
+    with os_errors_as_output_errors(temporary), tempfile.TemporaryFile(dir=temporary) as draft:
         with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as packed:
             for name in (MANIFEST, *manifest.file_names):
                 info = zipfile.ZipInfo(name, _DATE)

@@ -15,6 +15,7 @@ then, because process ids are used again.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -23,6 +24,8 @@ import tempfile
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+
+from edgeseq.errors import OutputError
 
 FOREIGN_AGE_S = 7 * 24 * 3600.0
 """A draft of another host cannot be asked for its process; after a week nobody works in it."""
@@ -57,9 +60,22 @@ def draft_folder(parent: Path, *, suffix: str = "") -> Iterator[Path]:
 
 @contextlib.contextmanager
 def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
-    """Gives a new folder in `parent`, by default the system's temporary folder (see above)."""
+    """Gives a new folder in `parent`, by default the system's temporary folder (see above).
+
+    Raises `OutputError` where there can be none.
+    """
     parent = Path(tempfile.gettempdir()) if parent is None else parent
-    with _new_folder(parent, f"{owner_prefix()}{os.urandom(4).hex()}") as folder:
+    with contextlib.ExitStack() as stack:
+        name = f"{owner_prefix()}{os.urandom(4).hex()}"
+        try:
+            folder = stack.enter_context(_new_folder(parent, name))
+        except OSError as error:
+            raise OutputError(
+                "cannot hold temporary files",
+                where=parent,
+                found="the disk is full" if error.errno == errno.ENOSPC else error.strerror,
+                fix="free some space, or set TMPDIR to another folder",
+            ) from error
         yield folder
 
 

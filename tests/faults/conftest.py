@@ -30,6 +30,7 @@ train = {{ epochs = 1, batch_size = 32, hidden_size = 16, embedding_size = 16 }}
 [bench]
 quick = true
 working_memory = false
+runners = ["native"]
 
 [report]
 budget = "memory=2GB p95=5s"

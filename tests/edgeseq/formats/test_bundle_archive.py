@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeseq.errors import BundleError
+from edgeseq.errors import BundleError, OutputError
 from edgeseq.formats.bundle_zip import open_bundle, pack_bundle
 
 from .weather_bundle import FILES, manifest
@@ -54,6 +54,20 @@ def test_a_packed_bundle_is_the_same_bundle(folder: Path, tmp_path: Path, scratc
         unpacked = bundle.path
     assert not unpacked.exists()
     assert list(scratch.iterdir()) == []
+
+
+def test_without_room_for_temporary_files_it_is_one_line(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack_bundle(folder, tmp_path / "one.zip")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    with (
+        pytest.raises(OutputError, match="missing: cannot hold temporary files: found No such"),
+        open_bundle(tmp_path / "one.zip"),
+    ):
+        pass
+    with pytest.raises(OutputError, match="missing: cannot be written: found No such"):
+        pack_bundle(folder, tmp_path / "two.zip")
 
 
 @pytest.mark.parametrize("base", ["", "weather/", "the weather of today/"])
