@@ -10,14 +10,20 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from edgeseq.errors import EdgeseqError
-from edgeseq_converters.convert.bare_file import BareFile, convert_to_file
-from edgeseq_converters.convert.import_model import ImportedModel, ImportOptions, load_model
-from edgeseq_converters.convert.lower.dispatch import LOWERINGS, choose_lowering, recipes_of
+from edgeseq.errors import CheckpointError, EdgeseqError
+from edgeseq.runtime.interpreter import SignatureNames, TfliteModel
+from edgeseq_converters.convert.import_model import ImportOptions, load_model
+from edgeseq_converters.convert.lower.dispatch import (
+    LOWERINGS,
+    OUTPUT,
+    Target,
+    choose_lowering,
+    network_to_tflite,
+    recipes_of,
+)
 from edgeseq_converters.convert.lower.recurrent.whole import FLOAT_INPUT, INPUT, SIGNATURE
-from edgeseq_converters.convert.plan import ConversionOptions
-from edgeseq_converters.convert.verify.interpreter_process import ModelFile, run_model
-from edgeseq_converters.models.network import Network, Recurrent
+from edgeseq_converters.convert.recipes import get_recipe
+from edgeseq_converters.models.network import FloatInput, Network, Recurrent
 from studies.public_models.frameworks import (
     Array,
     NoReference,
@@ -50,7 +56,7 @@ class ModelOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one public model.
 
     `refused` is the line that the importer refuses it with; `unchecked` says why no framework here
-    runs it: then the differences are those from the float network in NumPy.
+    runs it: then no file is compared.
     """
 
     name: str
@@ -101,14 +107,15 @@ def compare_model(
                 input=_input_of(reference),
             )
         try:
-            imported = load_model(path, _options(source))
+            network = load_model(path, _options(source)).model
+            if not isinstance(network, Network):
+                raise CheckpointError("is no recurrent network", where=path)
         except EdgeseqError as refusal:
             return msgspec.structs.replace(outcome, refused=_without(str(refusal), path))
-        files = tuple(_files(imported, reference, Path(folder), pairs))
-    network = imported.model
+        files = tuple(_files(network, reference, Path(folder), pairs))
     return msgspec.structs.replace(
         outcome,
-        layers=layer_words(network) if isinstance(network, Network) else "",
+        layers=layer_words(network),
         parameters=network.parameters,
         unchecked=unchecked,
         files=files,
@@ -156,74 +163,69 @@ def layer_words(network: Network) -> str:
 
 
 def _files(
-    imported: ImportedModel,
+    network: Network,
     reference: Reference | None,
     folder: Path,
     pairs: Sequence[tuple[str, str]],
 ) -> Iterator[FileDifference]:
-    """A file for each (lowering, recipe) that goes together."""
-    inputs = [] if reference is None else inputs_for(reference)
-    expected = [] if reference is None else [reference.answer(batch) for batch in inputs]
-    steps = None if reference is None else reference.steps
+    """A file for each (lowering, recipe) that goes together, run on what the framework was given;
+    without a framework nothing is compared."""
+    if reference is None:
+        return
+    inputs = inputs_for(reference)
+    rows = [row for batch in inputs for row in batch]
+    answers = [answer for batch in inputs for answer in reference.answer(batch)]
     for lowering, recipe in pairs:
-        if recipe not in recipes_of("lstm", choose_lowering("lstm", lowering)):
+        known = choose_lowering("lstm", lowering)
+        if recipe not in recipes_of("lstm", known):
             continue
+        steps = reference.steps if lowering == "unrolled" else network.repeated_rows
         if lowering == "unrolled" and (steps is None or steps > UNROLLED_LIMIT):
             continue
-        options = ConversionOptions(
-            recipes=(recipe,),
-            lowerings=(lowering,),
-            length=steps if lowering == "unrolled" else None,
-        )
-        out = folder / f"{recipe}-{lowering}.tflite"
+        path = folder / f"{recipe}-{lowering}.tflite"
         try:
-            written = convert_to_file(imported, out, options)
-            yield _difference(recipe, lowering, written, inputs, expected)
+            content = network_to_tflite(
+                network, get_recipe(recipe), Target(known, steps), output=OUTPUT
+            )
+            path.write_bytes(content)
+            outputs = _outputs(network, path, rows)
         except EdgeseqError as refusal:
-            yield FileDifference(recipe, lowering, refused=_without(str(refusal), out))
+            yield FileDifference(recipe, lowering, refused=_without(str(refusal), path))
+            continue
+        yield _difference(FileDifference(recipe, lowering, len(content)), answers, outputs)
+
+
+def _outputs(network: Network, path: Path, rows: Sequence[Array]) -> list[Array]:
+    """The file's outputs for each input, by the runtime in this process."""
+    features = network.input.features if isinstance(network.input, FloatInput) else None
+    name = INPUT if features is None else FLOAT_INPUT
+    model = TfliteModel(
+        str(path),
+        signature=SignatureNames(SIGNATURE, name, OUTPUT),
+        by_token=network.per_token,
+        features=features,
+    )
+    return [model.infer(row if features else row.tolist()) for row in rows]
 
 
 def _difference(
-    recipe: str,
-    lowering: str,
-    written: BareFile,
-    inputs: Sequence[Array],
-    expected: Sequence[Array],
+    file: FileDifference, answers: Sequence[Array], outputs: Sequence[Array]
 ) -> FileDifference:
-    """The file's outputs against the framework's, row by row."""
-    if not inputs:
-        return FileDifference(
-            recipe,
-            lowering,
-            written.size_bytes,
-            written.n_examples,
-            written.max_abs_error,
-            written.relative_error,
-        )
-    is_numeric = inputs[0].dtype == np.float32
-    rows = [row if is_numeric else row.tolist() for batch in inputs for row in batch]
-    answers = [answer for batch in expected for answer in batch]
-    file = ModelFile(
-        Path(written.path),
-        Path(written.path),
-        signature_key=SIGNATURE,
-        output=written.output,
-        width=written.shape[-1],
-        per_token=len(written.shape) == 3,
-        input=FLOAT_INPUT if is_numeric else INPUT,
-        features=inputs[0].shape[-1] if is_numeric else None,
-    )
-    outputs = run_model(file, rows, stage="compare with the framework")
+    """The file's outputs against the framework's: a masked text ends before its padding."""
     error = max(
         float(np.abs(answer[: len(output)].reshape(output.shape) - output).max())
         for answer, output in zip(answers, outputs, strict=True)
     )
     largest = max(float(np.abs(answer).max()) for answer in answers)
-    return FileDifference(
-        recipe, lowering, written.size_bytes, len(rows), error, error / max(largest, 1e-6)
+    return msgspec.structs.replace(
+        file,
+        n_inputs=len(outputs),
+        max_abs_error=error,
+        relative_error=error / max(largest, 1e-6),
     )
 
 
 def _without(line: str, path: Path) -> str:
-    """The refusal without the name of a temporary file."""
-    return line.replace(f"{path}: ", "").replace(str(path), path.name)
+    """The refusal without the name of a temporary file, or the folder of descriptions."""
+    line = line.replace(f"{path}: ", "").replace(str(path), path.name)
+    return line.replace(f"{DESCRIPTIONS}/", "")

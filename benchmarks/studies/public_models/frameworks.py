@@ -92,11 +92,13 @@ def _keras(path: Path, beside: Sequence[Path]) -> Reference:
     major = int(written_by.split(".")[0]) if written_by else 2
     if major < 2:
         raise NoReference(f"Keras {written_by} is not to be had for this Python")
+    description = next((file for file in beside if file.suffix == ".json"), None)
+    if description is None and not _has_layers(path):
+        raise NoReference("weights without layers, which no framework loads alone")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     package = "tf_keras" if major == 2 else "keras"
     keras = importlib.import_module(package)  # of many seconds, and only one of them is needed
     name = f"{package} {version(package)}"
-    description = next((file for file in beside if file.suffix == ".json"), None)
     try:
         if description is None:
             model = keras.models.load_model(path, compile=False)
@@ -123,6 +125,14 @@ def _keras(path: Path, beside: Sequence[Path]) -> Reference:
         vocabulary=embeddings[0].input_dim if embeddings else 0,
         batch=shape[0],
     )
+
+
+def _has_layers(path: Path) -> bool:
+    """Whether a Keras file says which layers its weights are of."""
+    if path.is_dir() or path.suffix.lower() == ".keras":
+        return True
+    with h5py.File(path) as file:
+        return "model_config" in file.attrs
 
 
 def keras_version(path: Path) -> str:

@@ -80,14 +80,13 @@ def _scaled(file: FileDifference) -> float:
 
 def _converted_row(model: ModelOutcome) -> str:
     lowerings = dict.fromkeys(file.lowering for file in model.files if not file.refused)
-    against = "" if model.framework and not model.unchecked else " (against NumPy)"
     cells = (
         model.name,
         model.origin,
-        model.written_by or model.unchecked,
+        model.written_by or f"(not compared: {model.unchecked})",
         model.input,
         model.layers,
-        _worst(model.files, "float32") + against,
+        _worst(model.files, "float32"),
         _worst(model.files, "dynamic_wi8_afp32"),
         ", ".join(lowerings),
     )
