@@ -144,6 +144,7 @@ def test_a_vectorization_layer_gives_its_own_ids(tmp_path: Path, settings: dict[
     assert ids_of(tmp_path / "vectorization.keras") == expected
     config = {**layer.get_config(), "vocabulary": [str(w) for w in layer.get_vocabulary()]}
     assert ids_of(write(tmp_path / "config.json", config)) == expected
+    assert ids_of(write(tmp_path / "words.json", config["vocabulary"])) == expected
 
 
 def test_a_model_with_its_own_vectorization_needs_no_tokenizer(tmp_path: Path) -> None:
@@ -200,6 +201,8 @@ VECTORIZATION = {
         ({"class_name": "Tokenizer", "config": {"filters": 3}}, "has a strange filters"),
         ({"class_name": "hashing_trick", "config": {"n": 100}}, "hash"),
         (["a", "b"], "found a JSON list"),
+        (["", "[UNK]", "a b"], "has a ngrams"),
+        (["", "[UNK]", "aa", 3], "has no vocabulary in its settings"),
         ({"a": "b"}, "cannot be read as a tokenizer"),
     ],
 )

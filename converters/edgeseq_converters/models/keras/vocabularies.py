@@ -22,7 +22,8 @@ from edgeseq_converters.models.zip_archive import Archive
 VECTORIZATION = "TextVectorization"
 ACCEPTED = (
     "a tokenizer.json, what Keras' Tokenizer.to_json() gives, its word_index as JSON, or a "
-    "TextVectorization layer (a .keras file, or its get_config() as JSON with the vocabulary)"
+    "TextVectorization layer (a .keras file, or as JSON its get_config() with the vocabulary, or "
+    "its get_vocabulary())"
 )
 _FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
 """Those of Keras' Tokenizer; a word_index does not say which its owner used."""
@@ -31,6 +32,8 @@ _PUNCTUATION = "!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~'"
 _WHITE_SPACE = "\t\n\v\f\r"
 """What TensorFlow's split takes for white space besides the space."""
 _UNKNOWN_WORD = re.compile(r"[<\[]?(?:UNK|OOV|UNKNOWN)[>\]]?|[<\[](?:unk|oov|unknown)[>\]]")
+_FIRST_WORDS = ["", "[UNK]"]
+"""What `TextVectorization.get_vocabulary()` begins with."""
 _HASHING = ("one_hot", "hashing_trick", "Hashing")
 _STANDARDIZATIONS = {
     "lower_and_strip_punctuation": ("ascii", _PUNCTUATION),
@@ -61,6 +64,8 @@ def read_vocabulary(path: Path, rows: int) -> TextInput:
     value = _decoded(value.encode(), path) if isinstance(value, str) else value
     if isinstance(value, dict):
         return _from_table(value, content, rows, path)
+    if isinstance(value, list) and value[:2] == _FIRST_WORDS:
+        return vectorization_input(_vectorization_of(value, path), rows)
     raise _unknown(path, f"a JSON {type(value).__name__}")
 
 
@@ -224,6 +229,24 @@ def _word_index(index: Mapping[str, int], rows: int, path: Path) -> WordVocabula
     )
 
 
+def _vectorization_of(vocabulary: list[Any], path: Path) -> KerasLayer:
+    """The layer whose `get_vocabulary()` this is, with the settings that it has by default unless
+    the words contradict them."""
+    words = [str(word) for word in vocabulary[2:]]
+    characters = set().union(*words)
+    lowers = characters.isdisjoint("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    strips = characters.isdisjoint(_PUNCTUATION)
+    names = {(True, True): "lower_and_strip_punctuation", (True, False): "lower"}
+    config = {
+        "standardize": names.get((lowers, strips), "strip_punctuation" if strips else None),
+        "split": "character" if max(map(len, words), default=0) == 1 else "whitespace",
+        "ngrams": 2 if any(" " in word for word in words if len(word) > 1) else None,
+        "output_mode": "int",
+        "vocabulary": vocabulary,
+    }
+    return KerasLayer(str(path), VECTORIZATION, VECTORIZATION, config)
+
+
 def _in_archive(path: Path, rows: int) -> TextInput:
     with Archive(path) as archive:
         config = parse_json(archive.text("config.json"), f"{path}: config.json")
@@ -262,7 +285,7 @@ def _vectorization_ids(layer: KerasLayer) -> dict[str, int]:
             fix="save a model with the layer as .keras, or its get_config() with "
             "'vocabulary': layer.get_vocabulary()",
         )
-    words = words[2:] if words[:2] == ["", "[UNK]"] else words
+    words = words[2:] if words[:2] == _FIRST_WORDS else words
     ids = {"[UNK]": 1, **{word: number for number, word in enumerate(words, start=2)}}
     if len(ids) != len(words) + 1:
         raise layer.refuse("has a word twice in its vocabulary")
