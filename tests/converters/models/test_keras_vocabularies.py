@@ -106,6 +106,9 @@ def test_json_within_json_and_a_word_index_are_read(text: ModuleType, tmp_path: 
     named.fit_on_texts(real_texts()[::2])
     expected = named.texts_to_sequences(TEXTS)
     assert ids_of(write(tmp_path / "index.json", named.word_index)) == expected
+    # Names of special tokens say nothing of how texts are read.
+    index = {"<PAD>": 0, **named.word_index, "[START]": len(named.word_index) + 1}
+    assert ids_of(write(tmp_path / "index.json", index)) == expected
 
 
 @pytest.mark.parametrize(

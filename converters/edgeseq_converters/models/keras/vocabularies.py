@@ -35,6 +35,7 @@ _UNKNOWN_WORD = re.compile(r"[<\[]?(?:UNK|OOV|UNKNOWN)[>\]]?|[<\[](?:unk|oov|unk
 _FIRST_WORDS = ["", "[UNK]"]
 """What `TextVectorization.get_vocabulary()` begins with."""
 _HASHING = ("one_hot", "hashing_trick", "Hashing")
+_SPECIAL_WORD = re.compile(r"[<\[]\w+[>\]]")
 _STANDARDIZATIONS = {
     "lower_and_strip_punctuation": ("ascii", _PUNCTUATION),
     "lower": ("ascii", ""),
@@ -208,7 +209,7 @@ def _word_index(index: Mapping[str, int], rows: int, path: Path) -> WordVocabula
     and as many words as the table has rows: it is written with all words, however few the model
     was trained on."""
     unknown = next((word for word in index if _UNKNOWN_WORD.fullmatch(word)), None)
-    words = [word for word in index if word and word != unknown]
+    words = [word for word in index if word and not _is_special(word)]
     by_character = all(len(word) == 1 for word in words)
     characters = set().union(*words)
     if " " in characters and not by_character:
@@ -245,6 +246,11 @@ def _vectorization_of(vocabulary: list[Any], path: Path) -> KerasLayer:
         "vocabulary": vocabulary,
     }
     return KerasLayer(str(path), VECTORIZATION, VECTORIZATION, config)
+
+
+def _is_special(word: str) -> bool:
+    """Whether a word is the name of a special token: `<OOV>`, `UNK`, `<PAD>`, `[START]`."""
+    return (_UNKNOWN_WORD.fullmatch(word) or _SPECIAL_WORD.fullmatch(word)) is not None
 
 
 def _in_archive(path: Path, rows: int) -> TextInput:
