@@ -316,7 +316,7 @@ def test_several_inputs_that_are_given_the_same(
 
 
 @pytest.mark.parametrize("version", [3, 2])
-def test_a_sum_over_the_tokens(
+def test_layers_written_as_operations(
     both_keras: tuple[ModuleType, ModuleType], tmp_path: Path, version: int
 ) -> None:
     keras = both_keras[3 - version]
@@ -324,14 +324,20 @@ def test_a_sum_over_the_tokens(
     def build(source: Any) -> Any:
         words = keras.layers.Embedding(VOCABULARY, 4)(source)
         if version == 3:
-            return keras.layers.Dense(2)(keras.ops.sum(words, axis=1))
+            ops = keras.ops
+            words = words + keras.layers.Dense(4)(words)
+            pooled = [function(words, axis=1) for function in (ops.sum, ops.mean, ops.max)]
+            return ops.concatenate(pooled, axis=-1)
         import tensorflow as tf
 
-        return keras.layers.Dense(2)(tf.reduce_sum(words, axis=1))
+        reductions = (tf.reduce_sum, tf.reduce_mean, tf.reduce_max)
+        pooled = [function(words, axis=1) for function in reductions]
+        return keras.layers.Concatenate()(pooled)
 
     model = functional(keras, build)
     network = read(model, tmp_path / "model.keras")
-    assert [layer.how for layer in network.layers if isinstance(layer, Pool)] == ["sum"]
+    hows = [layer.how for layer in network.layers if isinstance(layer, Pool)]
+    assert hows == ["sum", "mean", "max"]
     check(model, network, tmp_path, targets_of(network))
 
 

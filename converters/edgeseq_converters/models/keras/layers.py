@@ -29,6 +29,7 @@ from edgeseq_converters.models.network import (
     Layer,
     LayerNorm,
     Pool,
+    Pooling,
     Repeat,
     Scale,
 )
@@ -173,18 +174,19 @@ def _layer_norm(layer: KerasLayer, weights: KerasWeights, sequence: bool) -> Lay
     )
 
 
-def _sum(layer: KerasLayer, weights: KerasWeights, sequence: bool) -> Pool:
-    """A sum over the tokens, written as an operation."""
+def _reduce(layer: KerasLayer, weights: KerasWeights, sequence: bool) -> Pool:
+    """A sum, mean or maximum over the tokens, written as an operation."""
     del weights
     settings = layer.keywords if layer.class_name == "TFOpLambda" else layer.config
-    operation = layer.config.get("function", "math.reduce_sum")
+    operation = layer.config.get("function", layer.class_name)
+    how = _REDUCTIONS.get(operation) if isinstance(operation, str) else None
+    if how is None:
+        raise unknown(layer)
     axis = settings.get("axis")
     axis = axis[0] if isinstance(axis, list) and len(axis) == 1 else axis
-    if operation != "math.reduce_sum":
-        raise unknown(layer)
-    if not sequence or axis not in (1, -2) or settings.get("keepdims"):
-        raise layer.refuse("does not sum over the tokens", found=f"axis {axis}", expected="axis 1")
-    return Pool(layer.name, "sum")
+    if not sequence or axis not in (1, -2) or settings.get("keepdims") or settings.get("initial"):
+        raise layer.refuse("does not run over the tokens", found=f"axis {axis}", expected="axis 1")
+    return Pool(layer.name, how)
 
 
 def is_flatten(layer: KerasLayer) -> bool:
@@ -232,6 +234,14 @@ def _axis(layer: KerasLayer, key: str) -> object:
     return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
+_REDUCTIONS: dict[str, Pooling] = {
+    "Sum": "sum",
+    "Mean": "mean",
+    "Max": "max",
+    "math.reduce_sum": "sum",
+    "math.reduce_mean": "mean",
+    "math.reduce_max": "max",
+}
 _LAYER_READERS: dict[str, Callable[[KerasLayer, KerasWeights, bool], Layer | None]] = {
     "Dense": dense_of,
     "TimeDistributed": _time_distributed,
@@ -248,8 +258,7 @@ _LAYER_READERS: dict[str, Callable[[KerasLayer, KerasWeights, bool], Layer | Non
     "Flatten": _reshape,
     "Reshape": _reshape,
     "LayerNormalization": _layer_norm,
-    "Sum": _sum,
-    "TFOpLambda": _sum,
+    **dict.fromkeys(("Sum", "Mean", "Max", "TFOpLambda"), _reduce),
     **dict.fromkeys(("Conv1D", "Convolution1D", "DepthwiseConv1D"), _convolution),
     **dict.fromkeys(("SeparableConv1D", "SeparableConvolution1D"), _convolution),
     **dict.fromkeys(("MaxPooling1D", "MaxPool1D"), window_pool_of),

@@ -22,7 +22,17 @@ _USERS = (*RECURRENT, "GlobalAveragePooling1D", "GlobalAvgPool1D", "Attention", 
 _DROPPERS = (
     *("Conv1D", "Convolution1D", "SeparableConv1D", "SeparableConvolution1D", "DepthwiseConv1D"),
     *("MaxPooling1D", "MaxPool1D", "AveragePooling1D", "AvgPool1D"),
-    *("GlobalMaxPooling1D", "GlobalMaxPool1D", "Flatten", "Reshape", "Permute", "Sum"),
+    *(
+        "GlobalMaxPooling1D",
+        "GlobalMaxPool1D",
+        "Flatten",
+        "Reshape",
+        "Permute",
+        "Sum",
+        "Mean",
+        "Max",
+        "TFOpLambda",
+    ),
 )
 """Layers that give no mask."""
 
