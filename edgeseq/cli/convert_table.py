@@ -11,6 +11,7 @@ from rich.table import Table
 
 from edgeseq.cli.console import out, print_line, print_note
 from edgeseq.formats.padding import TEXT_ALONE, describe_scores
+from edgeseq.tasks.multilabel_classification import describe_thresholds
 
 if TYPE_CHECKING:
     from edgeseq.api.bundle import Bundle
@@ -68,6 +69,9 @@ def print_result(result: ConversionResult) -> None:
             f"{result.n_retokenized} of {result.n_dev} development texts are tokenized differently"
         )
     manifest = result.bundles[0].manifest
+    if manifest.thresholds:
+        labels = result.bundles[0].labels
+        print_note(f"thresholds of labels: {describe_thresholds(labels, manifest.thresholds)}")
     if manifest.padding != TEXT_ALONE:
         print_note(f"padding {manifest.padding.describe(manifest.max_tokens)}")
     if scores := manifest.provenance.padding_scores:

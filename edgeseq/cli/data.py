@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 import edgeseq as es
-from edgeseq.api.data import DatasetOptions
 from edgeseq.cli.console import JsonOption, out, print_json, print_line, progress_bars
 from edgeseq.datasets.summary import Summary
 from edgeseq.tasks.examples import AnyDataset, labels_of
 from edgeseq.tasks.registry import get_task
+
+if TYPE_CHECKING:
+    from edgeseq.api.data import DatasetOptions
 
 MANY_LABELS = 6
 _SHOWN_SAMPLES = 150

@@ -20,6 +20,7 @@ from edgeseq.formats.padding import describe_scores
 from edgeseq.formats.tflite_file import Sizes, TfliteFile
 from edgeseq.formats.tflite_runtimes import RuntimeSupport
 from edgeseq.tasks.head import is_numeric
+from edgeseq.tasks.multilabel_classification import describe_thresholds
 from edgeseq.tasks.registry import task_of
 from edgeseq.units import format_share
 
@@ -89,12 +90,19 @@ def _print_bundle(inspection: Inspection) -> None:
         _files_line(manifest.files),
         f"native runner: {native}",
         _inputs_line(inspection, manifest),
+        *_thresholds(inspection.labels, manifest),
         *_padding_lines(manifest),
         f"against the float model on {fidelity.n_examples} examples: {agreement}largest error "
         f"{fidelity.max_abs_error:.2g}, smallest cosine {fidelity.cosine:.4f}",
     )
     for line in lines:
         print_line(line)
+
+
+def _thresholds(labels: Sequence[str], manifest: BundleManifest) -> Sequence[str]:
+    """From which probability on a text has a label, where it may have any number of them."""
+    thresholds = manifest.thresholds
+    return (f"thresholds: {describe_thresholds(labels, thresholds)}",) if thresholds else ()
 
 
 def _padding_lines(manifest: BundleManifest) -> Iterator[str]:

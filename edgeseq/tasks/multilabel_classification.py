@@ -27,3 +27,9 @@ def threshold_logits(thresholds: Sequence[float]) -> tuple[float, ...]:
         struct.unpack("<f", struct.pack("<f", math.log(share) - math.log1p(-share)))[0]
         for share in thresholds
     )
+
+
+def describe_thresholds(labels: Sequence[str], thresholds: Sequence[float]) -> str:
+    """The thresholds of all labels in one line: `late 0.31, damaged 0.48`."""
+    pairs = zip(labels, thresholds, strict=True)
+    return ", ".join(f"{label} {threshold:.2g}" for label, threshold in pairs)

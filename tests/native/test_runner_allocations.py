@@ -43,6 +43,7 @@ def counter(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Case("bert", "dynamic_wi8_afp32", "encoder"),
         Case("tags-bert", "dynamic_wi8_afp32", "encoder"),
         Case("marks-lstm", "float32", "loop"),
+        Case("labels-lstm", "float32", "loop"),
         Case("stream", "float32", "loop"),
         Case("window", "float32", "encoder"),
         Case("window", "float32", "cached"),

@@ -21,6 +21,7 @@ from edgeseq.tasks.examples import Dataset, TextExample
 from edgeseq.tasks.label_thresholds import decide, sigmoid
 from edgeseq.tasks.multilabel_classification import threshold_logits
 from edgeseq_benchmarks.bench.predictor import predict
+from edgeseq_converters.convert.choose_padding import PaddingOptions
 from edgeseq_converters.convert.fit_model import with_label_logits
 from edgeseq_converters.convert.import_model import ImportOptions, load_model
 from edgeseq_converters.convert.pipeline import convert
@@ -63,12 +64,12 @@ def keras_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def make_keras(activation: str, units: int = len(LABELS)) -> Any:
+def make_keras(activation: str, units: int = len(LABELS), length: int | None = None) -> Any:
     import keras
 
     return keras.Sequential(
         [
-            keras.layers.Input((None,), dtype="int32"),
+            keras.layers.Input((length,), dtype="int32"),
             keras.layers.Embedding(WORDS, 8, embeddings_initializer="random_normal"),
             keras.layers.LSTM(8),
             keras.layers.Dense(units, activation=activation, kernel_initializer="random_normal"),
@@ -141,6 +142,31 @@ def test_one_threshold_for_all(
         made = to_bundle(keras_file, data, tmp_path / name, tokenizer, thresholds=choice)
         assert len(set(made.manifest.thresholds)) == 1
         assert choice == "shared" or made.manifest.thresholds[0] == choice
+
+
+def test_a_network_of_a_fixed_length_is_padded(
+    data: Dataset[Any], tokenizer: Path, tmp_path: Path
+) -> None:
+    import keras
+
+    keras.utils.set_random_seed(4)
+    model = make_keras("sigmoid", length=12)
+    model.save(tmp_path / "fixed.keras")
+    with pytest.raises(CheckpointError, match=r"macro F1.*name it with --padding"):
+        to_bundle(tmp_path / "fixed.keras", data, tmp_path / "bundle", tokenizer)
+    padding = PaddingOptions(side="auto")
+    made = to_bundle(
+        tmp_path / "fixed.keras", data, tmp_path / "bundle", tokenizer, padding=padding
+    )
+    scores = made.manifest.provenance.padding_scores
+    assert len(scores) == 3
+    ids = [example.token_ids for example in made.golden.examples]
+    if made.manifest.padding.side != "none":
+        assert {len(row) for row in ids} == {12}
+    assert made.manifest.fidelity.float_score == pytest.approx(max(scores.values()))
+    for example in made.golden.examples:
+        expected = np.asarray(model(np.asarray([example.token_ids])))[0]
+        np.testing.assert_allclose(sigmoid(np.array(example.logits)), expected, atol=1e-5)
 
 
 def test_the_weights_of_pytorch_need_no_sigmoid(
