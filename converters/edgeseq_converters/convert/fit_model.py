@@ -244,9 +244,7 @@ def with_logits(network: Network) -> Network:
     _check_per_text(network)
     *layers, last = network.layers
     if isinstance(last, Activation) and last.function == "softmax":
-        if last.name in network.fed_by:
-            return replace(network, layers=(*layers, replace(last, function="linear")))
-        return replace(network, layers=tuple(layers))
+        return _without_activation(network)
     if isinstance(last, Dense) and last.function == "softmax":
         last = replace(last, function="linear")
     elif isinstance(last, Dense) and last.function == "sigmoid" and last.bias.size == 1:
@@ -276,8 +274,16 @@ def with_label_logits(network: Network) -> Network:
             fix="name data with one label per text (--task text-classification)",
         )
     if isinstance(last, Activation):
-        return replace(network, layers=tuple(layers))
+        return _without_activation(network)
     return replace(network, layers=(*layers, replace(last, function="linear")))
+
+
+def _without_activation(network: Network) -> Network:
+    """The network without its last layer's function, by element or over the features."""
+    *layers, last = network.layers
+    if isinstance(last, Activation) and last.name in network.fed_by:
+        return replace(network, layers=(*layers, replace(last, function="linear")))
+    return replace(network, layers=tuple(layers))
 
 
 def _check_per_text(network: Network) -> None:
