@@ -23,6 +23,7 @@ from edgeseq.datasets.user_files import load_files, suffixes_of, task_of_file
 from edgeseq.errors import DataError, InputError
 from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq.tasks.examples import AnyDataset
+from edgeseq.tasks.head import TEXT_HEADS
 from edgeseq.tasks.registry import task_of
 
 DEFAULT = customer_feedback.NAME
@@ -115,7 +116,7 @@ def load_dataset(
     if name in sources:
         return _for_task(sources[name].load(data_dir), task)
     if name.startswith(hub.PREFIX):
-        is_of_texts = task is not None and task_of(task).is_per_text
+        is_of_texts = task is not None and task_of(task).head in TEXT_HEADS
         of_task = task if is_of_texts else None
         dataset = hub.load_hub(name, task=of_task, columns=columns, progress=progress)
         return _for_task(dataset, task)

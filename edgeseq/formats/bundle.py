@@ -31,7 +31,7 @@ from edgeseq.formats.padding import TEXT_ALONE, Padding
 from edgeseq.formats.storage import check_path, read_bytes, read_json
 from edgeseq.formats.trained_model import Arch
 from edgeseq.tasks.examples import AnyExample, SequenceExample, TaggedExample, labels_of
-from edgeseq.tasks.head import Head, is_numeric, is_per_text
+from edgeseq.tasks.head import TEXT_HEADS, Head, is_numeric, is_per_text
 from edgeseq.tasks.registry import task_of
 from edgeseq.tasks.task import Task
 
@@ -384,7 +384,7 @@ def _check_padding(path: Path, manifest: BundleManifest) -> None:
     padding = manifest.padding
     head = task_of(manifest.task).head
     is_id = is_numeric(head) or 0 <= padding.pad_id < manifest.vocabulary_size
-    if not is_id or (padding != TEXT_ALONE and not is_per_text(head)):
+    if not is_id or (padding != TEXT_ALONE and head not in TEXT_HEADS):
         raise BundleError(
             "has a padding that the model cannot have",
             where=path,

@@ -13,6 +13,8 @@ Head = Literal[
     "sequence-regression",
 ]
 
+TEXT_HEADS: tuple[Head, ...] = ("text-classification", "multilabel-classification")
+"""Those that give labels for a text as a whole."""
 _UNITS: dict[Head, str] = {
     "text-classification": "texts",
     "multilabel-classification": "label decisions",
@@ -25,7 +27,7 @@ _UNITS: dict[Head, str] = {
 
 def is_per_text(head: Head) -> bool:
     """Whether a model gives logits [labels] for a text, not for each of its tokens."""
-    return head in ("text-classification", "multilabel-classification") or is_numeric(head)
+    return head in TEXT_HEADS or is_numeric(head)
 
 
 def is_numeric(head: Head) -> bool:

@@ -13,6 +13,7 @@ from edgeseq.formats.padding import Padding, PaddingSide, TruncationSide, descri
 from edgeseq.formats.trained_model import TrainedModel
 from edgeseq.runtime.text_tokenizer import UNLIMITED_TOKENS, TextTokenizer
 from edgeseq.tasks.examples import AnyDataset
+from edgeseq.tasks.head import TEXT_HEADS
 from edgeseq.tasks.registry import task_of
 from edgeseq.tasks.scoring import metric_of
 from edgeseq_converters.convert.development_score import development_score, development_texts
@@ -107,7 +108,7 @@ def _check_options(
     model: TrainedModel, options: PaddingOptions, *, is_masked: bool, is_padded: bool
 ) -> None:
     manifest, rows = model.manifest, vocabulary_size(model)
-    is_plain = task_of(manifest.task).is_per_text and manifest.task != "coref"
+    is_plain = task_of(manifest.task).head in TEXT_HEADS and manifest.task != "coref"
     if not is_plain and (is_padded or options.truncation == "pre"):
         raise InputError(
             "only plain texts with labels for the whole are padded or cut at their beginning",

@@ -27,6 +27,7 @@ from edgeseq.formats.padding import Padding
 from edgeseq.formats.storage import sha256_file, write_bytes, write_json
 from edgeseq.runtime.browser.collect import run_golden_texts
 from edgeseq.runtime.text_tokenizer import TextTokenizer
+from edgeseq.tasks.head import TEXT_HEADS
 from edgeseq.tasks.multilabel_classification import threshold_logits
 from edgeseq_converters.convert.lower.fixed_lengths import fix_lengths, signature_key
 from edgeseq_converters.export.fixed_length_model import FixedLengthModel
@@ -150,7 +151,7 @@ def _check(bundle: BundleFiles) -> None:
     def refuse(what: str, found: str, fix: str) -> None:
         raise RefusedError(what, where=bundle.path, found=found, fix=fix)
 
-    if not bundle.task.is_per_text:
+    if bundle.head not in TEXT_HEADS:
         refuse(
             "the web target classifies texts", f"the task {bundle.manifest.task}",
             "export a bundle that gives labels per text",
