@@ -100,7 +100,7 @@ def convert(
         data: The data set (or what `load_dataset` takes) to compare on; its test split goes into
             the bundle. By default what the model was trained on.
         recipe: `float32`, `float16`, `dynamic_wi8_afp32`, `weight_only_wi8_afp32`,
-            `static_wi8_ai8`, `static_wi8_ai16`, `dynamic_wi4_afp32` or `dynamic_wi4_ei4_afp32`;
+            `static_wi8_ai8`, `dynamic_wi4_afp32` or `dynamic_wi4_ei4_afp32`;
             `auto`: the smallest that loses no more than `max_drop`.
         lowering: Of an LSTM `loop` (default), `projected`, `unrolled` or `fused`.
         out: The bundle's folder, whose name is the bundle's; by default a temporary one that is

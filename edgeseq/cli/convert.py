@@ -41,7 +41,7 @@ def convert(
         typer.Option(
             "--recipe",
             help="float32, float16, dynamic_wi8_afp32 (default), weight_only_wi8_afp32, "
-            "static_wi8_ai8, static_wi8_ai16 (LSTM), dynamic_wi4_afp32 or "
+            "static_wi8_ai8, dynamic_wi4_afp32 or "
             "dynamic_wi4_ei4_afp32 (int4 matrices, or matrices and embedding tables). "
             "Repeatable. auto: the smallest that loses no more than --max-drop.",
         ),

@@ -44,7 +44,6 @@ RecipeName = Literal[
     "dynamic_wi4_ei4_afp32",
     "weight_only_wi8_afp32",
     "static_wi8_ai8",
-    "static_wi8_ai16",
 ]
 Lowering = Literal["loop", "projected", "unrolled", "fused", "encoder", "cached"]
 MANIFEST_LIMIT_BYTES = 4 << 20

@@ -28,7 +28,6 @@ RECIPES = (
     "dynamic_wi4_ei4_afp32",
     "weight_only_wi8_afp32",
     "static_wi8_ai8",
-    "static_wi8_ai16",
 )
 FEW_RECIPES = ("float32", "dynamic_wi8_afp32", "dynamic_wi4_ei4_afp32", "static_wi8_ai8")
 RECURRENT_LOWERINGS = ("loop", "projected", "unrolled", "fused")

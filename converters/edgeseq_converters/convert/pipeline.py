@@ -58,7 +58,13 @@ from edgeseq.tasks.examples import AnyDataset
 from edgeseq.tasks.registry import task_of
 from edgeseq_converters.convert.fit_model import FittedModel, VocabularyTrim, fit_to_dataset
 from edgeseq_converters.convert.import_model import ImportedModel
-from edgeseq_converters.convert.lower.dispatch import LOWERINGS, Target, lower, network_to_tflite
+from edgeseq_converters.convert.lower.dispatch import (
+    LOWERINGS,
+    Target,
+    lower,
+    network_to_tflite,
+    unsupported_lowerings,
+)
 from edgeseq_converters.convert.plan import (
     AUTO,
     ConversionOptions,
@@ -134,7 +140,8 @@ def convert(
             fix="remove it, or name the task multilabel-classification",
         )
     fitted = fit_to_dataset(imported, dataset, options)
-    plans, refused = plan_bundles(fitted.model.manifest, out, options)
+    unsupported = unsupported_lowerings(fitted.model)
+    plans, refused = plan_bundles(fitted.model.manifest, out, options, unsupported)
     converter = _BundleConverter(fitted, dataset, imported, options, progress)
     bundles = []
     for candidates in plans:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
@@ -80,11 +82,14 @@ class ConversionPlan(msgspec.Struct, frozen=True):
 
 
 def plan_bundles(
-    manifest: ModelManifest, out: Path, options: ConversionOptions
+    manifest: ModelManifest,
+    out: Path,
+    options: ConversionOptions,
+    unsupported: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[list[tuple[ConversionPlan, ...]], dict[str, str]]:
     """For each recipe and lowering the plan of a bundle, in a search (`auto`) those to try in turn;
     and why combinations are skipped. The bundle is `out`, or one of several NAME-RECIPE[-LOWERING]
-    in the folder `out`.
+    in the folder `out`. `unsupported` has the lowerings that `auto` leaves out, with the reason.
 
     Raises `InputError` for unknown names and for options that do not go together.
     """
@@ -102,6 +107,9 @@ def plan_bundles(
             skipped |= {
                 f"{name} {lowering}": "the lowering has no fixed length" for name in recipes
             }
+            continue
+        if AUTO in options.lowerings and lowering in unsupported:
+            skipped |= {f"{name} {lowering}": unsupported[lowering] for name in recipes}
             continue
         target = plan_target(arch, lowering, options, manifest.max_tokens)
         _check_padded_length(manifest, target)

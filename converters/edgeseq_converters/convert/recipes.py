@@ -26,14 +26,13 @@ BY_SIZE: tuple[RecipeName, ...] = (
     "static_wi8_ai8",
     "dynamic_wi8_afp32",
     "weight_only_wi8_afp32",
-    "static_wi8_ai16",
     "float16",
     "float32",
 )
 """From the smallest file to the largest; of equal sizes the faster one on most processors first."""
 
 Storage = Literal["float32", "float16", "int8", "int4"]
-Activations = Literal["float32", "int8", "int16"]
+Activations = Literal["float32", "int8"]
 
 
 class Bound(msgspec.Struct, frozen=True):
@@ -170,21 +169,6 @@ RECIPES: dict[str, Recipe] = {
                 slack=2e-2,
                 reason="activations are rounded to 256 steps of their calibrated range, and "
                 "clipped beyond it",
-            ),
-        ),
-        Recipe(
-            name="static_wi8_ai16",
-            weights="int8",
-            embedding="int8",
-            activations="int16",
-            dynamic=False,
-            title="integers throughout: int8 weights, int16 activations",
-            bound=Bound(
-                relative_error=0.25,
-                label_agreement=0.95,
-                slack=1e-2,
-                reason="weights are rounded by up to 0.4 % of their row's range, and activations "
-                "beyond their calibrated range are clipped",
             ),
         ),
     )

@@ -53,11 +53,12 @@ def answers(
 
     Under `mask_zero` zeros at the end of a text, its first token apart, are padding and cut off
     first. `observe` is given every tensor that a quantized lowering needs to know of, by name:
-    `{layer}/{direction}/gates`, `…/cell`, `…/hidden` (with the zero state before the text), a
-    GRU's `…/reset`; `{layer}/windows` [batch, rows, size·in] that a convolution multiplies;
-    `{layer}/sums` before a dense layer's or a convolution's function; `{layer}/output`, of the
-    embedding as well, when nothing else of that layer follows; and `{input}/feature/{index}` of an
-    input of numbers.
+    `{layer}/{direction}/gates`, `…/cell`, `…/hidden` (with the zero state before the text); of a
+    GRU `…/reset`, `…/candidate`, its two parts `…/candidate_input` and `…/candidate_state`, and
+    `…/new`, the candidate behind a function without bounds; `{layer}/windows`
+    [batch, rows, size·in] that a convolution multiplies; `{layer}/sums` before a dense layer's or a
+    convolution's function; and `{layer}/output`, of the embedding as well, when nothing else of
+    that layer follows; and `{input}/feature/{index}` of an input of numbers.
     """
     predictions: list[FloatArray] = [np.zeros(0, np.float32)] * len(texts)
     real = [_without_padding(network, text) for text in texts]
@@ -255,15 +256,21 @@ def _gru(cell: Cell, inputs: FloatArray, name: str, observe: Observe) -> FloatAr
         if cell.recurrent_bias is not None:
             h_z, h_r, h_h = np.split(h @ cell.recurrent_kernel + cell.recurrent_bias, 3, axis=-1)
             z, r = apply(cell.gate_function, x_z + h_z), apply(cell.gate_function, x_r + h_r)
-            candidate = apply(cell.function, np.asarray(x_h + r * h_h, np.float32))
+            observe(f"{name}/candidate_state", h_h)
+            sums = np.asarray(x_h + r * h_h, np.float32)
         else:
             h_z, h_r = np.split(h @ cell.recurrent_kernel[:, : 2 * size], 2, axis=-1)
             z, r = apply(cell.gate_function, x_z + h_z), apply(cell.gate_function, x_r + h_r)
             reset = np.asarray(r * h, np.float32)
             observe(f"{name}/reset", reset)
-            sums = x_h + reset @ cell.recurrent_kernel[:, 2 * size :]
-            candidate = apply(cell.function, np.asarray(sums, np.float32))
+            sums = np.asarray(x_h + reset @ cell.recurrent_kernel[:, 2 * size :], np.float32)
+        candidate = apply(cell.function, sums)
         states[:, t + 1] = z * h + (1 - z) * candidate
+        observe(f"{name}/gates", np.concatenate([x_z + h_z, x_r + h_r], axis=-1))
+        observe(f"{name}/candidate", sums)
+        if not cell.is_bounded:
+            observe(f"{name}/new", candidate)
+    observe(f"{name}/candidate_input", projected[:, :, 2 * size :])
     observe(f"{name}/projected", projected)
     observe(f"{name}/hidden", states)
     return states

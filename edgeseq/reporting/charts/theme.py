@@ -64,7 +64,6 @@ _RECIPE_TITLES: dict[str, str] = {
     "dynamic_wi4_ei4_afp32": "dynamic int4, embeddings too",
     "weight_only_wi8_afp32": "weight-only int8",
     "static_wi8_ai8": "static int8",
-    "static_wi8_ai16": "static int16",
 }
 
 

@@ -41,7 +41,7 @@ def test_a_sentence_encoder_becomes_a_file(small_bert_checkpoint: Path, tmp_path
             "unknown head: found 'question', expected auto or sequence_classification",
         ),
         (["--head", "token_classification"], "tensor classifier.weight is missing"),
-        (["--recipe", "static_wi8_ai16"], "no recipe static_wi8_ai16 for an encoder"),
+        (["--recipe", "dynamic_wi8_ai8"], "unknown recipe"),
         (["--recipe", "static_wi8_ai8"], "a static recipe needs texts to calibrate on"),
         (["--streaming"], "are for recurrent networks"),
     ],

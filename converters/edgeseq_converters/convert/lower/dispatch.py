@@ -20,8 +20,8 @@ from edgeseq_converters.convert.lower.encoder import encoder
 from edgeseq_converters.convert.lower.encoder.causal import lower_next
 from edgeseq_converters.convert.lower.fixed_lengths import fix_lengths
 from edgeseq_converters.convert.lower.recurrent.integer import Integers
+from edgeseq_converters.convert.lower.recurrent.whole import check, lower_stream
 from edgeseq_converters.convert.lower.recurrent.whole import lower as lower_network
-from edgeseq_converters.convert.lower.recurrent.whole import lower_stream
 from edgeseq_converters.convert.quantize.recurrent_moments import input_moments
 from edgeseq_converters.convert.quantize.recurrent_ranges import calibrate
 from edgeseq_converters.convert.quantize.weights import WeightFormat
@@ -53,6 +53,9 @@ _NEXT_RECIPES = (
     "weight_only_wi8_afp32",
 )
 """Its words are also the matrix that it ends with: in 4 bits either both are, or none."""
+_STATIC_RECIPES = tuple(
+    recipe.name for recipe in RECIPES.values() if recipe.activations != "float32"
+)
 _ROW_SCALES_VERSION = 12
 """The FULLY_CONNECTED that multiplies by int8 weights with a scale a row and float inputs."""
 
@@ -100,12 +103,9 @@ def recipes_of(arch: Arch, lowering: Lowering) -> tuple[str, ...]:
         return _ENCODER_RECIPES
     unsupported: set[str] = set()
     if lowering == "projected":
-        unsupported = {
-            recipe.name for recipe in RECIPES.values() if recipe.activations != "float32"
-        }
+        unsupported = set(_STATIC_RECIPES)
     if lowering == "fused":
         unsupported = {recipe.name for recipe in RECIPES.values() if recipe.weights == "int4"}
-        unsupported.add("static_wi8_ai16")  # the operator's own form is 8x8→16
     return tuple(name for name in RECIPES if name not in unsupported)
 
 
@@ -114,7 +114,28 @@ def recipes_for_task(arch: Arch, lowering: Lowering, task: str) -> tuple[str, ..
     recipes = recipes_of(arch, lowering)
     if not task_of(task).is_streaming:
         return recipes
-    return tuple(name for name in recipes if name in _NEXT_RECIPES)
+    return tuple(name for name in recipes if name in _next_recipes(arch))
+
+
+def _next_recipes(arch: Arch) -> tuple[str, ...]:
+    """The recipes of a model of the next word; the ranges of a cache are not calibrated."""
+    return _NEXT_RECIPES + (_STATIC_RECIPES if arch == "lstm" else ())
+
+
+def unsupported_lowerings(model: TrainedModel) -> dict[str, str]:
+    """The lowerings that the layers of a recurrent model do not have, and why not."""
+    manifest = model.manifest
+    unsupported: dict[str, str] = {}
+    if manifest.arch != "lstm" or task_of(manifest.task).is_streaming:
+        return {}
+    network = network_of(model)
+    for lowering in LOWERINGS["lstm"]:
+        steps = 1 if lowering == "unrolled" else None
+        try:
+            check(network, lowering, steps=steps, streaming=False)  # type: ignore[arg-type]
+        except ConversionError as reason:
+            unsupported[lowering] = str(reason)
+    return unsupported
 
 
 def choose_runtime(name: str | None) -> str | None:
@@ -187,16 +208,16 @@ def _at_length(content: bytes, target: Target, name: str) -> bytes:
 
 def _check_next(model: TrainedModel, recipe: Recipe) -> None:
     """Raises `ConversionError` for a recipe that a model of the next word does not have."""
-    if recipe.name not in _NEXT_RECIPES:
+    if recipe.name not in _next_recipes(model.manifest.arch):
         raise ConversionError(
             f"no recipe {recipe.name} for a model of the next word",
             where=model.manifest.name,
-            expected=" or ".join(_NEXT_RECIPES),
+            expected=" or ".join(_next_recipes(model.manifest.arch)),
             fix="choose one of these",
         )
 
 
-def _stream(network: Network, weights: WeightFormat, target: Target) -> bytes:
+def _stream(network: Network, numbers: WeightFormat | Integers, target: Target) -> bytes:
     """A model of the next word: its state goes in and comes out."""
     if target.lowering != "loop":
         raise ConversionError(
@@ -205,7 +226,7 @@ def _stream(network: Network, weights: WeightFormat, target: Target) -> bytes:
             found=target.lowering,
             fix="choose --lowering loop",
         )
-    return lower_stream(network, weights, output=OUTPUT)
+    return lower_stream(network, numbers, output=OUTPUT)
 
 
 def network_to_tflite(
@@ -222,7 +243,6 @@ def network_to_tflite(
 
     Raises `ConversionError` for what the lowering or the recipe cannot do.
     """
-    numbers: WeightFormat | Integers
     if target.lowering == "fused" and recipe.weights == "int4":
         raise ConversionError(
             "the fused operator takes no int4 weights",
@@ -231,15 +251,11 @@ def network_to_tflite(
             expected=" or ".join(recipes_of("lstm", "fused")),
             fix="choose one of these, or --lowering loop",
         )
-    if recipe.activations == "float32":
-        numbers = _numbers(network, recipe, target, texts)
-    else:
-        numbers = Integers(network, recipe.activations, calibrate(network, texts))
     is_fixed = target.lowering == "unrolled" or isinstance(network.input, FloatInput)
     content = lower_network(
         network,
         target.lowering,  # type: ignore[arg-type]
-        numbers,
+        _numbers(network, recipe, target, texts),
         output=output,
         steps=target.steps if is_fixed else None,
         streaming=streaming,
@@ -249,7 +265,9 @@ def network_to_tflite(
 
 def _numbers(
     network: Network, recipe: Recipe, target: Target, texts: Sequence[ModelInput]
-) -> WeightFormat:
+) -> WeightFormat | Integers:
+    if recipe.activations != "float32":
+        return Integers(network, calibrate(network, texts))
     moments = input_moments(network, texts) if recipe.weights == "int4" else {}
     newest = has_row_scales(target.runtime)
     return WeightFormat.of(recipe, row_scales=newest, moments=moments)

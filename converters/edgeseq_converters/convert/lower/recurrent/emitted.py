@@ -15,27 +15,31 @@ from edgeseq_converters.models.network import Cell, Pool, Recurrent
 Direction = Callable[[Recurrent, Cell, str, GraphTensor], GraphTensor]
 """Runs one direction of a layer: its inputs [n, in] in the order in which it reads them → its
 states [n, H] in that order."""
+Merge = Callable[[Recurrent, list[GraphTensor]], GraphTensor]
 
 
-def run(group: LoopGroup, flow: Flow, direction: Direction) -> GraphTensor:
-    """What the group collects of its topmost layer: [1, features] or [n, features].
+def run(
+    group: LoopGroup, flow: Flow, direction: Direction, merge: Merge = merge_directions
+) -> GraphTensor:
+    """What the group collects of its topmost layer: [1, features] or [n, features]; `merge` joins
+    two directions.
 
     A backward direction reads the real tokens in the opposite order, then the padding: what it
     makes of that comes after all that counts.
     """
     values = flow.values
     for layer in group.layers[:-1]:
-        values = merge_directions(layer, _in_order(flow, _both(layer, values, flow, direction)))
+        values = merge(layer, _in_order(flow, _both(layer, values, flow, direction)))
     states = _both(group.top, values, flow, direction)
     if group.collect == "final":
         last = op.elementwise("SUB", flow.length, flow.length.graph.ints(1))
-        return merge_directions(group.top, [op.gather(rows, last) for rows in states])
-    sequence = merge_directions(group.top, _in_order(flow, states))
+        return merge(group.top, [op.gather(rows, last) for rows in states])
+    sequence = merge(group.top, _in_order(flow, states))
     if group.collect == "sequence":
         return sequence
     if group.collect == "marks":
         return layers.marked(group.marks, flow.token_ids(), sequence)
-    return layers.pool(Pool(group.top.name, group.collect), replace(flow, values=sequence))
+    return layers.pool(Pool(group.pooling, group.collect), replace(flow, values=sequence))
 
 
 def _both(

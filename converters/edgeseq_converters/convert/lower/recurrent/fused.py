@@ -44,7 +44,7 @@ def run_integer(integers: Integers, group: LoopGroup, flow: Flow) -> GraphTensor
         largest = integers.ranges.largest(f"{layer.name}/{name}/cell")
         return integer_lstm(cell, f"{layer.name}/{name}", values, largest)
 
-    return emitted.run(group, flow, direction)
+    return emitted.run(group, flow, direction, integers.merge)
 
 
 def sequence_lstm(cell: Cell, name: str, values: GraphTensor, weights: WeightFormat) -> GraphTensor:

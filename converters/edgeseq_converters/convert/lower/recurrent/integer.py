@@ -1,12 +1,14 @@
 """Static recipes: the arithmetic of a network in integers, from calibrated ranges.
 
-Inputs and states of a layer lie side by side on one scale, so one product a step gives the gates
-with a single rounding; a projection before the loop would add two more (its own and that of the
-sum), and on x86-64 a product of one row runs at the same rate as a large one. To share the scale
-of the states (1/128 in int8), embedded tokens are stored stretched and their kernel rows shrunk.
+Weights and activations are int8. Inputs and states of a recurrent layer lie side by side on one
+scale, so one product a step gives the gates with a single rounding; a projection before the loop
+would add two more (its own and that of the sum), and on x86-64 a product of one row runs at the
+same rate as a large one. To share the scale of the states, inputs are stretched and their kernel
+rows shrunk: embedded tokens in the table, other inputs by a product with a constant, which leaves
+their integers as they are.
 
 Formulas: TFLite's quantization specification. LOGISTIC and TANH have the fixed output scales that
-it prescribes (int8: 1/256 with zero point −128, 1/128; int16: 1/32768).
+it prescribes (1/256 with zero point −128, 1/128).
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edgeseq_converters.convert.lower.recurrent import layers
 from edgeseq_converters.convert.quantize.recurrent_ranges import Ranges
 from edgeseq_converters.convert.tflite import operators as op
 from edgeseq_converters.convert.tflite.model import Graph, GraphTensor
@@ -24,45 +27,72 @@ from edgeseq_converters.convert.tflite.quantization import (
     quantize_rows,
     symmetric,
 )
-from edgeseq_converters.convert.tflite.stored_model import Dtype
 from edgeseq_converters.models.arrays import FloatArray
-from edgeseq_converters.models.network import Cell, Dense, FloatInput, Network, Recurrent
+from edgeseq_converters.models.network import (
+    HARD_SIGMOID_SLOPES,
+    AttentionPool,
+    Dense,
+    FloatInput,
+    Function,
+    Layer,
+    MarkedPool,
+    Network,
+    Pool,
+    Recurrent,
+)
 
-GATE_LIMIT = 8.0
-"""σ(8) = 0.9997 and tanh saturates earlier: a gate's input beyond it changes nothing."""
+BOUNDED = Quantization((1 / 128,), (0,))
+"""Of everything within −1..1: what a tanh gives, and the states that it leads to."""
+OPENING = Quantization((1 / 256,), (-128,))
+"""Of everything within 0..1: what a sigmoid gives."""
+LIMITS: dict[Function, float] = {
+    "sigmoid": 8.0,
+    "tanh": 8.0,
+    **{name: 0.5 / slope for name, slope in HARD_SIGMOID_SLOPES.items()},
+}
+"""Where a function saturates (σ(8) = 0.9997): an input beyond it changes nothing."""
+DIRECTIONS = ("forward", "backward")
 
-DENSE_FUNCTIONS = ("linear", "relu", "tanh", "sigmoid", "softmax")
-"""The functions that a dense layer has in integers."""
+
+@dataclass(frozen=True)
+class Stretch:
+    """How the inputs of a recurrent layer were moved to the scale of its states: a factor and an
+    offset for each, both [in]."""
+
+    factors: FloatArray
+    offsets: FloatArray
+
+    def undone(self, kernel: FloatArray, bias: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """A kernel [in, out] and bias [out] that give for stretched inputs what `kernel` and
+        `bias` give for the inputs themselves."""
+        shrunk = kernel / self.factors[:, None]
+        return shrunk, bias - self.offsets @ shrunk if self.offsets.any() else bias
 
 
 @dataclass(frozen=True)
 class Integers:
-    """How a network's tensors become integers of `dtype` (int8 or int16; weights are int8)."""
+    """How a network's tensors become integers."""
 
     network: Network
-    dtype: Dtype
     ranges: Ranges
 
-    @property
-    def bits(self) -> int:
-        """Of an activation: 8 or 16."""
-        return 8 if self.dtype == "int8" else 16
+    def within(self, *names: str, limit: float = np.inf) -> Quantization:
+        """A symmetric scale for these tensors, as far as ±`limit`."""
+        return symmetric(min(self.ranges.largest(*names), limit), 8)
 
-    @property
-    def state(self) -> Quantization:
-        """Of hidden states and of everything that a tanh gives: −1..1."""
-        return Quantization((2.0 ** (1 - self.bits),), (0,))
+    def of_directions(self, layer: Recurrent, *tensors: str, limit: float = np.inf) -> Quantization:
+        """A scale for these tensors of a recurrent layer, both directions on one."""
+        directions = DIRECTIONS[: len(layer.cells)]
+        names = [f"{layer.name}/{d}/{tensor}" for tensor in tensors for d in directions]
+        return self.within(*names, limit=limit)
 
-    @property
-    def gate(self) -> Quantization:
-        """Of everything that a sigmoid gives: 0..1."""
-        if self.dtype == "int8":
-            return Quantization((1 / 256,), (-128,))
-        return Quantization((1 / 32768,), (0,))
-
-    def within(self, largest: float) -> Quantization:
-        """A symmetric scale under which ±`largest` fits."""
-        return symmetric(largest, self.bits)
+    def hidden(self, layer: Recurrent) -> Quantization:
+        """Of a recurrent layer's states."""
+        if layer.forward.is_bounded:
+            return BOUNDED
+        # A GRU's candidates are on the scale of its states.
+        tensors = ("hidden", "new") if layer.forward.kind == "gru" else ("hidden",)
+        return self.of_directions(layer, *tensors)
 
     def product(
         self,
@@ -73,123 +103,136 @@ class Integers:
         into: Quantization,
     ) -> GraphTensor:
         """Integers x [m, in] times `kernel` [in, out] plus `bias` [out] → integers [m, out]."""
-        graph, input_range = x.graph, x.quantization
-        if input_range is None:
-            raise ValueError(f"{name} is given numbers without a scale")
+        graph, input_scale = x.graph, scale_of(x)
         rows, scales = quantize_rows(np.ascontiguousarray(kernel.T))
         weights = graph.constant(name, rows, scales)
-        steps = tuple(input_range.scales[0] * scale for scale in scales.scales)
-        wide = "int32" if self.dtype == "int8" else "int64"
+        steps = tuple(input_scale * scale for scale in scales.scales)
         limits = np.iinfo(np.int32)
         sums = np.clip(np.rint(bias / np.asarray(steps)), limits.min, limits.max)
         added = Quantization(steps, (0,) * len(steps))
-        bias_tensor = graph.constant(f"{name}/bias", sums.astype(wide), added)
+        bias_tensor = graph.constant(f"{name}/bias", sums.astype(np.int32), added)
         return op.fully_connected(x, weights, bias_tensor, into)
 
     def lookup(self, ids: GraphTensor, *, stretched: bool) -> GraphTensor:
-        """Rows of the table for `ids` [n], on their own scale or stretched to that of the states:
-        [n, size]. The table is int8 whatever the activations are."""
-        embedding = self.network.embedding
-        small = symmetric(self.embedded_largest, 8)
-        stored = quantize(embedding.table, small, "int8")
-        scale = Quantization((1 / 128,), (0,)) if stretched else small
-        rows = op.gather(ids.graph.constant(embedding.name, stored, scale), ids)
-        return rows if self.dtype == "int8" else op.quantize(rows, self.dtype, self.state)
-
-    @property
-    def embedded_largest(self) -> float:
-        """The largest magnitude that an embedded token, or a number of the input, keeps."""
-        return self.ranges.largest(f"{self.network.input.name}/output")
+        """Rows int8 of the table for `ids` [n], on their own scale or stretched to that of the
+        first layer's states: [n, size]."""
+        embedding, scale = self.network.embedding, self._entered
+        stored = quantize(embedding.table, scale, "int8")
+        first = self._reader
+        if stretched and first is not None:
+            scale = self.hidden(first)
+        return op.gather(ids.graph.constant(embedding.name, stored, scale), ids)
 
     def enter(self, numbers: GraphTensor, *, stretched: bool) -> GraphTensor:
         """An input float32 [n, features] on a scale of its own or, each feature from its lowest to
-        its highest value, stretched to that of the states: [n, features]."""
-        if not stretched:
-            return op.quantize(numbers, self.dtype, self.within(self.embedded_largest))
-        graph, (factors, offsets) = numbers.graph, self._stretch()
-        factor = graph.constant("stretch", factors)
-        moved = op.add(op.multiply(numbers, factor), graph.constant("offset", offsets))
-        return op.quantize(moved, self.dtype, self.state)
+        its highest value, stretched to that of the first layer's states: [n, features]."""
+        first = self._reader
+        if not stretched or first is None:
+            return op.quantize(numbers, "int8", self._entered)
+        graph, stretch = numbers.graph, self._stretch_of_entry(first)
+        factor = graph.constant("stretch", stretch.factors)
+        moved = op.add(op.multiply(numbers, factor), graph.constant("offset", stretch.offsets))
+        return op.quantize(moved, "int8", self.hidden(first))
 
-    def _stretch(self) -> tuple[FloatArray, FloatArray]:
-        """Factors and offsets [inputs] that stretch what the bottom layer reads to the states'
-        scale; an embedded token has one factor for all, and no offset."""
-        entry = self.network.input
+    @property
+    def _reader(self) -> Recurrent | None:
+        """The recurrent layer that alone reads the network's input, which is stretched for it."""
+        first, name = self.network.layers[0], self.network.input.name
+        readers = [layer for layer in self.network.layers if name in self.network.sources(layer)]
+        alone = len(readers) == 1 and readers[0] is first
+        return first if alone and isinstance(first, Recurrent) else None
+
+    @property
+    def _entered(self) -> Quantization:
+        """Of embedded tokens, or of an input of numbers."""
+        return self.within(f"{self.network.input.name}/output")
+
+    def _stretch_of_entry(self, first: Recurrent) -> Stretch:
+        """That of what the first layer reads; of an embedded token one factor and no offset."""
+        entry, into = self.network.input, self.hidden(first).scales[0]
         if not isinstance(entry, FloatInput):
-            stretch = (1 / 128) / symmetric(self.embedded_largest, 8).scales[0]
-            return np.full(entry.size, stretch, np.float32), np.zeros(entry.size, np.float32)
+            return _uniform(entry.size, into / self._entered.scales[0])
         names = [f"{entry.name}/feature/{index}" for index in range(entry.features)]
         low, high = np.asarray([self.ranges.of(name) for name in names]).T
-        limit = 1 - self.state.scales[0]
-        factors = limit / np.maximum((high - low) / 2, 1e-8)
-        return factors.astype(np.float32), (-(low + high) / 2 * factors).astype(np.float32)
+        factors = 127 * into / np.maximum((high - low) / 2, 1e-8)
+        offsets = -(low + high) / 2 * factors
+        return Stretch(factors.astype(np.float32), offsets.astype(np.float32))
 
-    def step(
-        self,
-        layer: Recurrent,
-        x: GraphTensor,
-        hidden: GraphTensor,
-        state: GraphTensor,
-        only: str | None = None,
-    ) -> tuple[GraphTensor, GraphTensor]:
-        """One step of an LSTM layer: x [d, in], hidden and state [d, H] → the new two; of the
-        direction `only`, or of all that the layer has."""
-        gates = self._gates(layer, op.concatenate([x, hidden], 1), only)
-        i, f, g, o = op.split(gates, 4, 1)
-        i, f, o = (op.unary("LOGISTIC", gate, self.gate) for gate in (i, f, o))
-        new = op.multiply(i, op.unary("TANH", g, self.state), self.state)
-        into = self.cell_state(layer)
-        state = op.add(op.multiply(f, state, into), new, into)
-        return op.multiply(o, op.unary("TANH", state, self.state), self.state), state
+    def stretched(self, layer: Recurrent, x: GraphTensor) -> tuple[GraphTensor, Stretch]:
+        """A recurrent layer's input on the scale of its states, and how it was stretched for it."""
+        into = self.hidden(layer)
+        if layer is self._reader:
+            return x, self._stretch_of_entry(layer)
+        if x.quantization == into:
+            return x, _uniform(x.shape[1], 1.0)
+        zero = 0 if x.quantization is None else x.quantization.zero_points[0]
+        # With a zero point of −128 the integers reach up to 255 steps.
+        factor = into.scales[0] / (scale_of(x) * (1 if zero == 0 else 2))
+        stretch = _uniform(x.shape[1], factor)
+        return op.multiply(x, self.number(x.graph, factor), into), stretch
 
-    def cell_state(self, layer: Recurrent) -> Quantization:
-        """Of the layer's cell state, both directions on one scale."""
-        names = [f"{layer.name}/{d}/cell" for d in ("forward", "backward")[: len(layer.cells)]]
-        return self.within(self.ranges.largest(*names))
-
-    def _gates(self, layer: Recurrent, joined: GraphTensor, only: str | None) -> GraphTensor:
-        """joined [d, in + H] → [d, 4H], each row by its direction's weights."""
-        cells = dict(zip(("forward", "backward"), layer.cells, strict=False))
-        largest = self.ranges.largest(*(f"{layer.name}/{name}/gates" for name in cells))
-        into = self.within(min(largest, GATE_LIMIT))
-        if only is not None:
-            cells = {only: cells[only]}
-        rows = [joined] if len(cells) == 1 else op.split(joined, 2, 0)
-        parts = []
-        for row, (name, cell) in zip(rows, cells.items(), strict=True):
-            kernel, bias = self._both(layer, cell)
-            part = self.product(row, f"{layer.name}/{name}/both", kernel, bias, into)
-            parts.append(part)
-        return parts[0] if len(parts) == 1 else op.concatenate(parts, 0)
-
-    def _both(self, layer: Recurrent, cell: Cell) -> tuple[FloatArray, FloatArray]:
-        """The kernel of inputs and states side by side, and the bias."""
-        kernel, bias = cell.kernel, cell.bias
-        if layer is self.network.layers[0]:
-            factors, offsets = self._stretch()
-            kernel = kernel / factors[:, None]
-            bias = bias - offsets @ kernel if offsets.any() else bias
-        return np.concatenate([kernel, cell.recurrent_kernel]), bias
+    def number(self, graph: Graph, value: float) -> GraphTensor:
+        """One number that is not negative."""
+        return graph.constant("number", np.asarray([127], np.int8), symmetric(value, 8))
 
     def dense(self, layer: Dense, x: GraphTensor) -> GraphTensor:
         """x [m, in] → [m, out]; a softmax is left to the float end of the network."""
-        if layer.function in ("sigmoid", "tanh"):
-            sums = min(self.ranges.largest(f"{layer.name}/sums"), GATE_LIMIT)
-        else:
-            sums = self.ranges.largest(f"{layer.name}/sums")
-        x = self.product(x, layer.name, layer.kernel, layer.bias, self.within(sums))
-        if layer.function == "relu":
+        into = self.within(f"{layer.name}/sums", limit=LIMITS.get(layer.function, np.inf))
+        x = self.product(x, layer.name, layer.kernel, layer.bias, into)
+        is_end = layer is self.network.layers[-1] and layer.function == "softmax"
+        return x if is_end else self.function(x, layer.function)
+
+    def function(self, x: GraphTensor, name: Function) -> GraphTensor:
+        """A function by element; a softmax over the features and a softsign, which have no
+        integer operator or none with such a scale, in float32."""
+        if name == "linear":
+            return x
+        if name == "relu":
             return op.unary("RELU", x)
-        if layer.function == "tanh":
-            return op.unary("TANH", x, self.state)
-        return op.unary("LOGISTIC", x, self.gate) if layer.function == "sigmoid" else x
+        if name == "tanh":
+            return op.unary("TANH", x, BOUNDED)
+        if name == "sigmoid":
+            return op.unary("LOGISTIC", x, OPENING)
+        if name in HARD_SIGMOID_SLOPES:
+            # −1/2..1/2 is all that the integers of the line hold: it is cut off at both ends.
+            slope = self.number(x.graph, HARD_SIGMOID_SLOPES[name])
+            line = op.multiply(x, slope, Quantization((1 / 256,), (0,)))
+            return op.add(line, self.number(x.graph, 0.5), OPENING)
+        exact = layers.function(op.dequantize(x), name)
+        return op.quantize(exact, "int8", OPENING if name == "softmax" else BOUNDED)
 
-    def zero(self, graph: Graph, rows: int, size: int, value: float = 0.0) -> GraphTensor:
-        """A constant [rows, size] of the states' scale."""
-        filled = np.full((rows, size), value, np.float32)
-        return graph.constant("zero", quantize(filled, self.state, self.dtype), self.state)
+    def again(self, layer: Layer, values: GraphTensor, before: GraphTensor) -> GraphTensor:
+        """Integers of what a layer gave in float32 for the integers `before`; a pooling of states
+        stays on their scale."""
+        is_mean = isinstance(layer, AttentionPool | MarkedPool) or (
+            isinstance(layer, Pool) and layer.how != "sum"
+        )
+        stays = is_mean and before.quantization == BOUNDED
+        scale = BOUNDED if stays else self.within(f"{layer.name}/output")
+        return op.quantize(values, "int8", scale)
 
-    def cell_zero(self, graph: Graph, layer: Recurrent, rows: int) -> GraphTensor:
-        """A constant [rows, H]: no cell state."""
-        zeros = np.zeros((rows, layer.forward.hidden_size), self.dtype)
-        return graph.constant("zero", zeros, self.cell_state(layer))
+    def merge(self, layer: Recurrent, parts: list[GraphTensor]) -> GraphTensor:
+        """The directions' states [n, H] as the layer's merge says: [n, features]."""
+        if len(parts) == 1:
+            return parts[0]
+        if layer.merge == "concat":
+            return op.concatenate(parts, 1)
+        into = self.within(f"{layer.name}/output")
+        forward, backward = parts
+        if layer.merge == "mul":
+            return op.multiply(forward, backward, into)
+        if layer.merge == "sum":
+            return op.add(forward, backward, into)
+        both = op.add(forward, backward, Quantization((2 * scale_of(forward),), (0,)))
+        return op.multiply(both, self.number(both.graph, 0.5), self.hidden(layer))
+
+
+def _uniform(size: int, factor: float) -> Stretch:
+    return Stretch(np.full(size, factor, np.float32), np.zeros(size, np.float32))
+
+
+def scale_of(x: GraphTensor) -> float:
+    """The scale of integers."""
+    if x.quantization is None:
+        raise ValueError("numbers without a scale")
+    return x.quantization.scales[0]

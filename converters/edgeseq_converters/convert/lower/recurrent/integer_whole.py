@@ -1,64 +1,47 @@
 """Static recipes: a whole network in integers, as a loop or unrolled.
 
-Embedding, recurrent layers, dense layers and a maximum or last state run in integers; a mean, an
-attention over the tokens or the states of marks run in float32 between a DEQUANTIZE and a
-QUANTIZE, and the answer is float32 as in every other recipe.
+Embedding, recurrent layers, dense layers, functions and a maximum or last state run in integers.
+Every other layer (a mean, an attention over the tokens, a convolution, a normalization, a join)
+runs in float32 between a DEQUANTIZE and a QUANTIZE, and the answer and a stream's states are
+float32 as in every other recipe.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from edgeseq.errors import ConversionError
-from edgeseq_converters.convert.lower.recurrent import emitted, fused, integer, layers
-from edgeseq_converters.convert.lower.recurrent.integer import Integers
+from edgeseq_converters.convert.lower.recurrent import emitted, fused, layers
+from edgeseq_converters.convert.lower.recurrent.integer import Integers, Stretch
+from edgeseq_converters.convert.lower.recurrent.integer_cells import IntegerLayer, States
 from edgeseq_converters.convert.lower.recurrent.layers import Flow
 from edgeseq_converters.convert.lower.recurrent.loop import (
     LoopGroup,
     State,
     first_step_index,
-    merge_directions,
     state_names,
     write_sequence,
 )
 from edgeseq_converters.convert.quantize.weights import WeightFormat
+from edgeseq_converters.convert.recipes import MIN_QUANTIZED_ELEMENTS
 from edgeseq_converters.convert.tflite import operators as op
 from edgeseq_converters.convert.tflite.model import GraphTensor
 from edgeseq_converters.models.network import (
     Activation,
-    Attention,
-    AttentionPool,
     Cell,
-    Convolution,
     Dense,
-    FeatureSlice,
-    Flatten,
-    Join,
     Layer,
-    LayerNorm,
     MarkedPool,
     Network,
     Pool,
     Recurrent,
-    Repeat,
-    Scale,
-    WindowPool,
 )
 
-_FLOAT_ONLY = (Attention, FeatureSlice, Convolution, Flatten, Join, LayerNorm, Repeat, WindowPool)
 
-
-def check(network: Network, lowering: str, dtype: str, *, streaming: bool) -> None:
-    """Raises `ConversionError` naming the layer, or the lowering, that no static recipe has."""
-
-    def refuse(layer: str, why: str) -> None:
-        raise ConversionError(
-            "no static recipe of this network",
-            where=network.name,
-            found=f"layer {layer} {why}",
-            fix="choose dynamic_wi8_afp32",
-        )
-
+def check(network: Network, lowering: str) -> None:
+    """Raises `ConversionError` naming the lowering that no static recipe has."""
     if lowering == "projected":
         raise ConversionError(
             "a static recipe has one product of input and state: there is nothing to look up",
@@ -66,148 +49,130 @@ def check(network: Network, lowering: str, dtype: str, *, streaming: bool) -> No
             found="the lowering projected",
             fix="choose --lowering loop",
         )
-    if (lowering, dtype) == ("fused", "int16"):
-        raise ConversionError(
-            "the fused operator has one integer form: int8 products with 16-bit gates and cells",
-            where=network.name,
-            found="static_wi8_ai16",
-            fix="choose static_wi8_ai8",
-        )
-    if streaming:
-        raise ConversionError(
-            "no static recipe streams: its states are integers with their scales",
-            where=network.name,
-            fix="choose dynamic_wi8_afp32, or leave out --streaming",
-        )
-    for layer in network.layers:
-        why = _unsupported(layer, network)
-        if why is not None:
-            refuse(layer.name, why)
-    if not isinstance(network.layers[0], Recurrent):
-        refuse(network.layers[0].name, "is between the embedding and the recurrent layers")
 
 
-def _unsupported(layer: Layer, network: Network) -> str | None:
-    """Why a layer has no form in integers, None if it has one."""
-    why = None
-    if isinstance(layer, Recurrent):
-        if layer.forward.kind != "lstm" or not layer.forward.is_published:
-            why = "is not an LSTM with sigmoid and tanh"
-        elif layer.backward is not None and layer.merge != "concat":
-            why = f"merges its directions by {layer.merge}"
-    elif isinstance(layer, Dense) and layer.function not in integer.DENSE_FUNCTIONS:
-        why = f"has the function {layer.function}"
-    elif isinstance(layer, Scale):
-        why = "is a batch normalization that was not folded into its neighbour"
-    elif isinstance(layer, Activation) and layer is not network.layers[-1]:
-        why = "is a separate function"
-    elif isinstance(layer, _FLOAT_ONLY) or (isinstance(layer, Pool) and layer.how == "sum"):
-        why = "computes in float32 alone"
-    elif layer.name in network.fed_by:
-        why = "is not fed by the layer before it"
-    return why
+def has_form(network: Network, layer: Layer) -> bool:
+    """Whether a layer that is not recurrent is computed in integers; a function at the end of the
+    network is computed on the float answer."""
+    if isinstance(layer, Activation):
+        return layer is not network.layers[-1]
+    return isinstance(layer, Dense) or (isinstance(layer, Pool) and layer.how in ("max", "last"))
 
 
 def apply(integers: Integers, layer: Layer, flow: Flow) -> Flow:
-    """A layer that is not recurrent; the last layer's softmax is left to `end`."""
+    """A layer that `has_form`."""
     values = flow.values
     if isinstance(layer, Dense):
         values = integers.dense(layer, values)
-    elif isinstance(layer, Pool) and layer.how != "mean":
+    elif isinstance(layer, Activation):
+        values = integers.function(values, layer.function)
+    elif isinstance(layer, Pool):
         values = layers.pool(layer, flow)
-    elif isinstance(layer, Pool | AttentionPool | MarkedPool):
-        values = _in_float(integers, layer, flow)
     return replace(flow, values=values)
 
 
-def _in_float(
-    integers: Integers, layer: Pool | AttentionPool | MarkedPool, flow: Flow
-) -> GraphTensor:
-    """A pooling of states in float32, and back to the states' scale."""
-    exact = replace(flow, values=op.dequantize(flow.values))
-    pooled = layers.apply(layer, exact, WeightFormat("float32")).values
-    return op.quantize(pooled, integers.dtype, integers.state)
+def weights_of(layer: Layer) -> WeightFormat:
+    """How a layer that runs in float32 stores its weights: large ones in int8, as the recipe
+    says, with one scale, which every runtime knows."""
+    arrays = [value for value in vars(layer).values() if isinstance(value, np.ndarray)]
+    if max((array.size for array in arrays), default=0) < MIN_QUANTIZED_ELEMENTS:
+        return WeightFormat("float32")
+    return WeightFormat("int8", dynamic=True, row_scales=False)
 
 
 def end(network: Network, values: GraphTensor) -> GraphTensor:
     """The answer in float32, through the last layer's function if that is a softmax."""
     last = network.layers[-1]
-    answer = op.dequantize(values)
-    if isinstance(last, Activation):
-        return layers.function(answer, last.function)
+    answer = values if values.dtype == "float32" else op.dequantize(values)
     softmax = isinstance(last, Dense) and last.function == "softmax"
     return op.softmax(answer) if softmax else answer
 
 
 def run(
-    integers: Integers,
-    group: LoopGroup,
-    flow: Flow,
-    lowering: str,
-) -> GraphTensor:
-    """What recurrent layers that run together give; a mean, and the states of marks with their
-    products, are taken in float32 afterwards."""
-    lowered = {"loop": _loop, "unrolled": _unrolled, "fused": fused.run_integer}[lowering]
-    if group.collect not in ("mean", "marks"):
-        return lowered(integers, group, flow)
-    sequence = lowered(integers, LoopGroup(group.layers, "sequence"), flow)
-    pooling: Pool | MarkedPool = Pool(group.top.name, "mean")
-    if group.collect == "marks":
-        pooling = MarkedPool(group.top.name, group.marks)
-    return _in_float(integers, pooling, replace(flow, values=sequence))
+    integers: Integers, group: LoopGroup, flow: Flow, lowering: str
+) -> tuple[GraphTensor, State]:
+    """What recurrent layers that run together give, and the final states of a loop in float32; a
+    mean, and the states of marks with their products, are taken in float32 afterwards."""
+    if group.collect in ("mean", "marks"):
+        sequence, final = run(integers, replace(group, collect="sequence"), flow, lowering)
+        pooling: Pool | MarkedPool = Pool(group.pooling, "mean")
+        if group.collect == "marks":
+            pooling = MarkedPool(group.pooling, group.marks)
+        exact = replace(flow, values=op.dequantize(sequence))
+        pooled = layers.apply(pooling, exact, WeightFormat("float32")).values
+        return integers.again(pooling, pooled, sequence), final
+    if lowering == "loop":
+        return _loop(integers, group, flow)
+    lowered = {"unrolled": _unrolled, "fused": fused.run_integer}[lowering]
+    return lowered(integers, group, flow), {}
 
 
 def _unrolled(integers: Integers, group: LoopGroup, flow: Flow) -> GraphTensor:
     """What the group collects, its steps written out (`emitted.run`)."""
 
     def direction(layer: Recurrent, _cell: Cell, name: str, values: GraphTensor) -> GraphTensor:
-        graph, size = values.graph, layer.forward.hidden_size
-        hidden, state = integers.zero(graph, 1, size), integers.cell_zero(graph, layer, 1)
+        steps = IntegerLayer(integers, layer, only=name)
+        values, stretch = integers.stretched(layer, values)
+        state: States = tuple(steps.start(values.graph, 0, 1).values())
         rows = [values] if values.shape[0] == 1 else op.split(values, values.shape[0], 0)
         states = []
         for row in rows:
-            hidden, state = integers.step(layer, row, hidden, state, only=name)
-            states.append(hidden)
+            state = steps.step(row, stretch, state)
+            states.append(steps.states(state[0]))
         return op.concatenate(states, 0)
 
-    return emitted.run(group, flow, direction)
+    return emitted.run(group, flow, direction, integers.merge)
 
 
-def _loop(integers: Integers, group: LoopGroup, flow: Flow) -> GraphTensor:
-    """What the group collects, in a WHILE over the real length."""
+def _loop(integers: Integers, group: LoopGroup, flow: Flow) -> tuple[GraphTensor, State]:
+    """What the group collects, in a WHILE over the real length, and the final states."""
     graph, count = flow.values.graph, group.directions
+    values, stretch = integers.stretched(group.layers[0], flow.values)
     start: State = {"t": graph.ints(0)}
     if count == 2:
         start["feed"] = first_step_index(flow.length, stride=1)
     for number, layer in enumerate(group.layers):
-        h, c = state_names(layer, number)
-        start[h] = integers.zero(graph, count, layer.forward.hidden_size)
-        start[c] = integers.cell_zero(graph, layer, count)
-    size = group.top.forward.hidden_size
+        steps = IntegerLayer(integers, layer)
+        start |= steps.start(graph, number, count)
+        for name, storage in zip(state_names(layer, number), steps.storage(), strict=True):
+            if name in group.start:
+                start[name] = op.quantize(group.start[name], *storage)
+    size, hidden = group.top.forward.hidden_size, integers.hidden(group.top)
     if group.collect == "max":
-        start["pooled"] = integers.zero(graph, count, size, value=-1.0)
+        lowest = np.full((count, size), np.iinfo(np.int8).min, np.int8)
+        start["pooled"] = graph.constant("zero", lowest, hidden)
     elif group.collect == "sequence":
-        zero = integers.zero(graph, 1, size)
+        zero = graph.constant("zero", np.zeros((1, size), np.int8), hidden)
         if flow.ids is None:
-            zeros = op.multiply(op.columns(flow.values, 0, 1), zero, integers.state)
+            zeros = op.multiply(op.columns(values, 0, 1), zero, hidden)
         else:
             zeros = op.gather(zero, op.multiply(flow.ids, graph.ints(0)))
         start |= {f"written{d}": zeros for d in range(count)}
-    start |= {"length": flow.length, "values": flow.values}
+    start |= {"length": flow.length, "values": values}
     ended = op.while_loop(
         graph.writer,
         start,
         lambda state: op.less_than(state["t"], state["length"]),
-        lambda state: _step(integers, group, state),
+        lambda state: _step(integers, group, state, stretch),
     )
+    final = {name: op.dequantize(ended[name]) for name in group.start}
+    return _collected(integers, group, ended), final
+
+
+def _collected(integers: Integers, group: LoopGroup, ended: State) -> GraphTensor:
+    count, top = group.directions, group.top
     if group.collect == "sequence":
-        return merge_directions(group.top, [ended[f"written{d}"] for d in range(count)])
-    final = state_names(group.top, len(group.layers) - 1)[0]
-    values = ended[final if group.collect == "final" else "pooled"]
-    return op.reshape(values, (1, group.top.features))
+        return integers.merge(top, [ended[f"written{d}"] for d in range(count)])
+    if group.collect == "max":
+        return op.reshape(ended["pooled"], (1, top.features))
+    last = state_names(top, len(group.layers) - 1)[0]
+    values = IntegerLayer(integers, top).states(ended[last])
+    if count == 2 and top.merge != "concat":
+        return integers.merge(top, op.split(values, 2, 0))
+    return op.reshape(values, (1, top.features))
 
 
-def _step(integers: Integers, group: LoopGroup, state: State) -> State:
+def _step(integers: Integers, group: LoopGroup, state: State, stretch: Stretch) -> State:
     graph = state["t"].graph
     changed: State = {"t": op.add(state["t"], graph.ints(1))}
     step_input = op.gather(state["values"], state["t"])
@@ -215,9 +180,13 @@ def _step(integers: Integers, group: LoopGroup, state: State) -> State:
         changed["feed"] = op.add(state["feed"], graph.ints(1, -1))
         step_input = op.gather(state["values"], state["feed"])
     for number, layer in enumerate(group.layers):
-        h, c = state_names(layer, number)
-        changed[h], changed[c] = integers.step(layer, step_input, state[h], state[c])
-        step_input = changed[h]
+        if number > 0:
+            step_input, stretch = integers.stretched(layer, step_input)
+        names, steps = state_names(layer, number), IntegerLayer(integers, layer)
+        new = steps.step(step_input, stretch, tuple(state[name] for name in names))
+        changed |= dict(zip(names, new, strict=True))
+        step_input = steps.states(new[0])
     if group.collect == "max":
-        changed["pooled"] = op.elementwise("MAXIMUM", state["pooled"], step_input, integers.state)
+        pooled = state["pooled"]
+        changed["pooled"] = op.elementwise("MAXIMUM", pooled, step_input, pooled.quantization)
     return changed | write_sequence(group, state, step_input)

@@ -46,6 +46,8 @@ class LoopGroup:
     marks: tuple[int, ...] = ()
     projected: bool = False
     """Whether the flow is the bottom layer's input times its kernels already."""
+    pooling: str = ""
+    """The name of the layer that `collect` stands for, where it is a pooling."""
 
     @property
     def top(self) -> Recurrent:

@@ -28,6 +28,7 @@ from edgeseq_converters.models.network import (
     AttentionPool,
     Convolution,
     Embedding,
+    FeatureSlice,
     Flatten,
     FloatInput,
     Join,
@@ -94,6 +95,7 @@ def stages(network: Network) -> Iterator[RecurrentStage | LayerStage]:
         name = group[-1].name
         if group[-1].sequences and collect != "sequence":
             pooling = rest.pop(0)
+            name = pooling.name
             marks = pooling.marks if isinstance(pooling, MarkedPool) else ()
             name = pooling.name
         yield RecurrentStage(tuple(group), collect, name, marks)
@@ -147,7 +149,7 @@ def lower(
     """
     check(network, lowering, steps=steps, streaming=streaming)
     if isinstance(numbers, Integers):
-        integer_whole.check(network, lowering, numbers.dtype, streaming=streaming)
+        integer_whole.check(network, lowering)
     writer = Writer(f"{network.name}: {lowering} lowering")
     builder = _GraphBuilder(network, lowering, numbers, output, steps)
     builder.signature(writer, SIGNATURE)
@@ -156,14 +158,14 @@ def lower(
     return writer.pack()
 
 
-def lower_stream(network: Network, weights: WeightFormat, *, output: str) -> bytes:
+def lower_stream(network: Network, numbers: WeightFormat | Integers, *, output: str) -> bytes:
     """The .tflite content of a network whose only signature is `stream` (see `lower`).
 
     Raises `ConversionError` as `check` does.
     """
     check(network, "loop", steps=None, streaming=True)
     writer = Writer(f"{network.name}: a stream")
-    _GraphBuilder(network, "loop", weights, output, None).signature(writer, STREAM)
+    _GraphBuilder(network, "loop", numbers, output, None).signature(writer, STREAM)
     return writer.pack()
 
 
@@ -257,17 +259,31 @@ class _GraphBuilder:
     def _apply_layer(self, layer: Layer, fed: Sequence[Flow], states: States) -> Flow:
         """A layer that is not recurrent; a convolution of a stream has the rows before it in
         `states`."""
+        if not isinstance(self.numbers, Integers):
+            return self._apply_in_float(self.numbers, layer, fed, states)
+        if integer_whole.has_form(self.network, layer):
+            return integer_whole.apply(self.numbers, layer, fed[0])
+        if isinstance(layer, FeatureSlice | Flatten):  # they compute nothing
+            return self._apply_in_float(WeightFormat("float32"), layer, fed, states)
+        exact = [replace(flow, values=op.dequantize(flow.values)) for flow in fed]
+        weights = integer_whole.weights_of(layer)
+        flow = self._apply_in_float(weights, layer, exact, states)
+        if layer is self.network.layers[-1]:
+            return flow
+        return replace(flow, values=self.numbers.again(layer, flow.values, fed[0].values))
+
+    def _apply_in_float(
+        self, weights: WeightFormat, layer: Layer, fed: Sequence[Flow], states: States
+    ) -> Flow:
         flow = fed[0]
-        if isinstance(self.numbers, Integers):
-            return integer_whole.apply(self.numbers, layer, flow)
         if isinstance(layer, Convolution | WindowPool):
-            return self._apply_windows(self.numbers, layer, flow, states)
+            return self._apply_windows(weights, layer, flow, states)
         if isinstance(layer, Join | Attention):
             return layers.merge(layer, fed)
         if isinstance(layer, Flatten):
             features = self.network.shape_of(layer).features
             return replace(flow, values=op.reshape(flow.values, (1, features)))
-        return layers.apply(layer, flow, self.numbers)
+        return layers.apply(layer, flow, weights)
 
     @staticmethod
     def _apply_windows(
@@ -283,14 +299,23 @@ class _GraphBuilder:
     def _recurrent(self, stage: RecurrentStage, flow: Flow, states: States) -> GraphTensor:
         """What the stage collects; `states` are those to start from and, filled, the final ones."""
         if isinstance(self.numbers, Integers):
-            group = loop.LoopGroup(stage.layers, stage.collect, marks=stage.marks)
-            return integer_whole.run(self.numbers, group, flow, self.lowering)
+            group = loop.LoopGroup(
+                stage.layers,
+                stage.collect,
+                start=states[0],
+                marks=stage.marks,
+                pooling=stage.name,
+            )
+            values, final = integer_whole.run(self.numbers, group, flow, self.lowering)
+            states[1].update(final)
+            return values
         group = loop.LoopGroup(
             stage.layers,
             stage.collect,
             self.numbers,
             states[0],
             marks=stage.marks,
+            pooling=stage.name,
             projected=self.lowering == "projected" and stage.layers[0] is self.network.layers[0],
         )
         if self.lowering == "fused":
