@@ -17,7 +17,7 @@ from edgeseq_converters.models.huggingface.checkpoint import BertCheckpoint
 from edgeseq_converters.models.vocabulary import (
     TrimmedVocabulary,
     renumbered_marks,
-    trim_wordpiece,
+    trim_pieces,
 )
 
 _BY_WORD = (WORD_TABLE, "decoder.weight", "decoder.bias")
@@ -82,12 +82,12 @@ def _renumbered(weights: dict[str, Any], new: dict[int, int]) -> dict[str, Any]:
 def trim_checkpoint(
     checkpoint: BertCheckpoint, texts: Sequence[str], *, min_count: int = 1
 ) -> BertCheckpoint:
-    """The checkpoint with the pieces that `texts` use (see `trim_wordpiece`).
+    """The checkpoint with the pieces that `texts` use (see `trim_pieces`).
 
     A text whose pieces are all kept gets the same states as before, to the last bit. Raises
-    `CheckpointError` when the tokenizer is not WordPiece.
+    `CheckpointError` when the tokenizer is neither WordPiece nor BPE.
     """
-    trimmed = trim_wordpiece(checkpoint.tokenizer_json, texts, min_count=min_count)
+    trimmed = trim_pieces(checkpoint.tokenizer_json, texts, min_count=min_count)
     config, weights = _trimmed(checkpoint.config, checkpoint.weights, trimmed)
     identity = f"{checkpoint.identity}, {config.vocabulary_size} pieces"
     return BertCheckpoint(config, weights, trimmed.tokenizer_json, identity)
@@ -96,11 +96,11 @@ def trim_checkpoint(
 def trim_model(model: TrainedModel, texts: Sequence[str], *, min_count: int = 1) -> TrainedModel:
     """The same for a model with its head; a head over the vocabulary knows the kept words alone.
 
-    Raises `CheckpointError` for a model that is not a BERT or whose tokenizer is not WordPiece.
+    Raises `CheckpointError` for a model that is not a BERT or whose tokenizer is neither.
     """
     if model.manifest.bert is None:
         raise CheckpointError("is not a BERT", where=model.manifest.name)
-    trimmed = trim_wordpiece(model.tokenizer_json, texts, min_count=min_count)
+    trimmed = trim_pieces(model.tokenizer_json, texts, min_count=min_count)
     config, weights = _trimmed(model.manifest.bert, model.weights, trimmed)
     manifest = msgspec.structs.replace(model.manifest, bert=config)
     return TrainedModel(manifest, weights, trimmed.tokenizer_json)

@@ -83,7 +83,7 @@ def trim_network_and_tokenizer(
 
     The trimmed tokenizer splits each of `texts` as before (`vocabulary.trim_tokenizer`). With
     `mask_zero`, id 0 stays 0, whether or not the tokenizer has it. Raises `CheckpointError` for a
-    tokenizer that is neither WordPiece nor WordLevel, or that has ids beyond the table.
+    tokenizer that is neither WordPiece nor BPE nor WordLevel, or that has ids beyond the table.
     """
     always = (0,) if network.embedding.mask_zero else ()
     vocabulary = trim_tokenizer(tokenizer_json, texts, always=always)

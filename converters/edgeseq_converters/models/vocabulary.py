@@ -7,7 +7,7 @@ word whose pieces are all kept is split exactly as before. All single characters
 at the start and inside of words: whatever the full vocabulary could spell, the trimmed one can,
 and nothing new becomes the unknown token. A vocabulary of whole words (WordLevel) has no pieces:
 a word that is dropped becomes the unknown one. BPE builds its pieces out of others by a list of
-merges that would have to be cut with it, and is refused.
+merges (Sennrich et al. 2016), which is cut with it: `edgeseq_converters.models.byte_pairs`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from tokenizers import Tokenizer
 
 from edgeseq.errors import CheckpointError
 from edgeseq.formats.codec import decode_json
+from edgeseq_converters.models.byte_pairs import merges_within, pieces_of_merges
 
 
 class TrimmedVocabulary(msgspec.Struct, frozen=True):
@@ -36,15 +37,15 @@ class TrimmedVocabulary(msgspec.Struct, frozen=True):
     kept_ids: npt.NDArray[np.int64]
 
 
-def trim_wordpiece(
+def trim_pieces(
     tokenizer_json: str, texts: Sequence[str], *, min_count: int = 1
 ) -> TrimmedVocabulary:
     """Keeps special tokens, single characters, and pieces that occur `min_count` times in `texts`.
 
-    Raises `CheckpointError` when the tokenizer is not WordPiece or its ids have gaps.
+    Raises `CheckpointError` when the tokenizer is neither WordPiece nor BPE or its ids have gaps.
     """
     content = decode_json(tokenizer_json, dict[str, Any])
-    vocabulary, _specials = _vocabulary(content, ("WordPiece",))
+    vocabulary, _specials = _vocabulary(content, ("WordPiece", "BPE"))
     if sorted(vocabulary.values()) != list(range(len(vocabulary))):
         raise CheckpointError(
             "ids are not numbered without gaps",
@@ -58,17 +59,17 @@ def trim_wordpiece(
 def trim_tokenizer(
     tokenizer_json: str, texts: Sequence[str], *, min_count: int = 1, always: Collection[int] = ()
 ) -> TrimmedVocabulary:
-    """Keeps special tokens, single characters of a WordPiece, what occurs `min_count` times in
-    `texts`, and `always`.
+    """Keeps special tokens, single characters of a WordPiece or BPE, what occurs `min_count` times
+    in `texts` with what its merges need, and `always`.
 
     Ids may have gaps (rows of a table that no token has); those are dropped unless in `always`.
     With a `min_count` of 1 every text of `texts` is encoded with the trimmed tokenizer and gives
-    the same tokens as before. Raises `CheckpointError` for a kind that is neither WordPiece nor
-    WordLevel, for ids that two tokens share, and when a text is encoded otherwise.
+    the same tokens as before. Raises `CheckpointError` for a kind that is neither WordPiece nor BPE
+    nor WordLevel, for ids that two tokens share, and when a text is encoded otherwise.
     """
     try:
         content = decode_json(tokenizer_json, dict[str, Any])
-        vocabulary, _specials = _vocabulary(content, ("WordPiece", "WordLevel"))
+        vocabulary, _specials = _vocabulary(content, ("WordPiece", "BPE", "WordLevel"))
         Tokenizer.from_str(tokenizer_json)
     except CheckpointError:
         raise
@@ -121,8 +122,8 @@ def _trim(
     for encoding in _plain(tokenizer_json).encode_batch(list(texts)):
         counts.update(encoding.ids)
     # A WordLevel's single characters are words like any other.
-    pieces = content["model"]["type"] == "WordPiece"
-    prefix = content["model"].get("continuing_subword_prefix", "##")
+    pieces = content["model"]["type"] != "WordLevel"
+    prefix = content["model"].get("continuing_subword_prefix") or ""
     entries = {
         old
         for piece, old in vocabulary.items()
@@ -130,6 +131,10 @@ def _trim(
         or piece in specials
         or (pieces and len(piece.removeprefix(prefix)) == 1)
     }
+    if content["model"]["type"] == "BPE":
+        names = {piece for piece, old in vocabulary.items() if old in entries}
+        needed = pieces_of_merges(content["model"], names - specials)
+        entries |= {vocabulary[piece] for piece in needed}
     ascending = sorted(entries | set(always))
     new_ids = {old: new for new, old in enumerate(ascending)}
     return TrimmedVocabulary(
@@ -175,7 +180,7 @@ def _vocabulary(
         )
     added = content.get("added_tokens") or []
     vocabulary = {**model["vocab"], **{token["content"]: token["id"] for token in added}}
-    return vocabulary, {model["unk_token"], *(token["content"] for token in added)}
+    return vocabulary, {model.get("unk_token"), *(token["content"] for token in added)}
 
 
 def _rewrite(
@@ -188,6 +193,8 @@ def _rewrite(
         for piece in model["vocab"]
         if vocabulary[piece] in new_ids
     }
+    if model["type"] == "BPE":
+        model["merges"] = merges_within(model)
     added = [{**token, "id": new_ids[token["id"]]} for token in content.get("added_tokens") or []]
     trimmed = {
         **content,

@@ -21,7 +21,7 @@ from edgeseq_converters.models.huggingface.checkpoint import (
     read_checkpoint,
 )
 from edgeseq_converters.models.trim_encoder import keep_layers, trim_checkpoint
-from edgeseq_converters.models.vocabulary import trim_wordpiece
+from edgeseq_converters.models.vocabulary import trim_pieces
 from edgeseq_converters.training.marks import add_markers, mark_checkpoint, marks_of
 from edgeseq_converters.training.settings import BertSettings, LstmSettings, TrainerOptions
 from edgeseq_converters.training.teacher import read_teacher, teacher_checkpoint, token_states
@@ -134,7 +134,7 @@ def _initial_lstm(
         tokenizer_json, table = add_markers(tokenizer_json, table, seed=settings.seed)
     token_ids = np.arange(len(table))
     if settings.min_piece_count:
-        trimmed = trim_wordpiece(tokenizer_json, texts, min_count=settings.min_piece_count)
+        trimmed = trim_pieces(tokenizer_json, texts, min_count=settings.min_piece_count)
         tokenizer_json, token_ids = trimmed.tokenizer_json, trimmed.kept_ids
         table = table[token_ids]
     if settings.token_state_weight and teacher is not None:

@@ -42,7 +42,7 @@ def test_a_sentence_encoder_becomes_a_file(small_bert_checkpoint: Path, tmp_path
         ),
         (["--head", "token_classification"], "tensor classifier.weight is missing"),
         (["--recipe", "dynamic_wi8_ai8"], "unknown recipe"),
-        (["--recipe", "static_wi8_ai8"], "a static recipe needs texts to calibrate on"),
+        (["--recipe", "static_wi8_ai8"], "a static recipe needs inputs to calibrate on"),
         (["--streaming"], "are for recurrent networks"),
     ],
 )

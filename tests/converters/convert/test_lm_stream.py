@@ -207,7 +207,6 @@ def test_the_table_is_in_the_file_once() -> None:
 @pytest.mark.parametrize(
     ("recipe", "lowering", "what"),
     [
-        ("static_wi8_ai8", "loop", "no recipe static_wi8_ai8"),
         ("dynamic_wi4_afp32", "loop", "no recipe dynamic_wi4_afp32"),
         ("float32", "fused", "only the lowering loop streams"),
     ],

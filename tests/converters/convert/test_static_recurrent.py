@@ -17,11 +17,19 @@ from edgeseq_converters.convert.lower.dispatch import Target, lower, network_to_
 from edgeseq_converters.convert.recipes import get_recipe
 from edgeseq_converters.models.network import (
     Activation,
+    Attention,
     AttentionPool,
+    Cell,
+    Convolution,
     Dense,
+    FeatureSlice,
+    Join,
+    LayerNorm,
     Network,
+    Pool,
     Recurrent,
     Scale,
+    WindowPool,
 )
 from edgeseq_converters.models.reference_recurrent import answers
 from edgeseq_converters.models.stored_network import network_to_folder
@@ -135,6 +143,39 @@ def test_layers_around_the_recurrent_ones(make: Any, tmp_path: Path) -> None:
         norm("norm.2", 3),
     )
     check(replace(network, layers=layers), tmp_path, ("loop", "unrolled", "fused"), 0.15)
+
+
+def test_branches_and_windows(make: Any, tmp_path: Path) -> None:
+    """The embedding feeds a convolution and a second branch, so it is not stretched for either."""
+    table = make.network(embedding=16).input
+
+    def draw(*shape: int, scale: float = 0.2) -> Any:
+        return np.random.default_rng(len(shape)).normal(size=shape, scale=scale).astype(np.float32)
+
+    def recurrent(name: str, kind: Any, inputs: int) -> Recurrent:
+        gates = {"lstm": 4, "gru": 3}[kind] * 20
+        cell = Cell(kind, draw(inputs, gates), draw(20, gates), draw(gates))
+        return Recurrent(name, cell, sequences=True)
+
+    layers = (
+        recurrent("first", "gru", 16),
+        Convolution("windows", draw(3, 16, 24), draw(24), border="same", function="relu"),
+        WindowPool("pool", "max", 2, 1, "same"),
+        recurrent("second", "lstm", 24),
+        LayerNorm("norm", 1 + draw(20), draw(20), 1e-3),
+        Join("both", "add"),
+        Attention("attention", "dot"),
+        Pool("mean", "sum"),
+        FeatureSlice("part", 4, 20),
+        Dense("end", draw(16, 3), draw(3)),
+    )
+    fed_by = {
+        "windows": (table.name,),
+        "both": ("norm", "first"),
+        "attention": ("both", "both"),
+    }
+    network = Network("branches", table, layers, fed_by=fed_by)
+    check(network, tmp_path, ("loop", "unrolled"), 0.15)
 
 
 @pytest.mark.parametrize(("kind", "layers"), [("lstm", 2), ("gru", 2), ("rnn", 1)])

@@ -16,7 +16,12 @@ from hypothesis import strategies as st
 from edgeseq.errors import CheckpointError, ConversionError
 from edgeseq.formats.trained_model import TrainedModel
 from edgeseq.runtime.interpreter import TfliteModel
-from edgeseq_converters.convert.lower.dispatch import Target, network_to_tflite
+from edgeseq_converters.convert.lower.dispatch import (
+    Target,
+    network_to_tflite,
+    unsupported_lowerings,
+)
+from edgeseq_converters.convert.plan import ConversionOptions, plan_bundles
 from edgeseq_converters.convert.recipes import get_recipe
 from edgeseq_converters.models.network import Network, Recurrent
 from edgeseq_converters.models.read import read_network
@@ -273,6 +278,17 @@ def test_an_option_of_a_stored_cell_that_is_not_known_is_refused(
     model.manifest.network.layers[0].options[option] = value
     with pytest.raises(CheckpointError, match=value if option != "clip" else option):
         network_from_folder(model)
+
+
+def test_a_conversion_of_each_lowering_leaves_out_the_fused_one(make: Any, tmp_path: Path) -> None:
+    model = stored(make.network(kind="rnn"), make)
+    unsupported = unsupported_lowerings(model)
+    assert list(unsupported) == ["fused"]
+    options = ConversionOptions(recipes=("float32",), lowerings=("auto",))
+    plans, skipped = plan_bundles(model.manifest, tmp_path / "out", options, unsupported)
+    assert [plan.target.lowering for (plan,) in plans] == ["loop", "projected", "unrolled"]
+    assert "layer rnn.0 is a simple RNN" in skipped["float32 fused"]
+    assert unsupported_lowerings(stored(make.network(), make)) == {}
 
 
 def stored(network: Network, make: Any) -> TrainedModel:

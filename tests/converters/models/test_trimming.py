@@ -154,9 +154,9 @@ def test_a_trained_model(make: Any) -> None:
 
 def test_refusals(make: Any, word_pieces: Tokenizer) -> None:
     network = make_network(make, 30)
-    merges = Tokenizer(models.BPE({"a": 0, "b": 1, "ab": 2}, [("a", "b")]))
-    with pytest.raises(CheckpointError, match=r"only a WordPiece or WordLevel .*found BPE"):
-        trim_network_and_tokenizer(network, merges.to_str(), ["ab"])
+    unigram = Tokenizer(models.Unigram([("a", -1.0), ("b", -2.0)], unk_id=0))
+    with pytest.raises(CheckpointError, match=r"only a WordPiece or BPE .*found Unigram"):
+        trim_network_and_tokenizer(network, unigram.to_str(), ["ab"])
     with pytest.raises(CheckpointError, match="beyond its embedding table"):
         trim_network_and_tokenizer(network, word_pieces.to_str(), ["a lid"])
     content = json.loads(word_pieces.to_str())

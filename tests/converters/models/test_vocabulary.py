@@ -11,7 +11,7 @@ from tokenizers import BertWordPieceTokenizer, Tokenizer, models
 from tokenizers.processors import TemplateProcessing
 
 from edgeseq.errors import CheckpointError
-from edgeseq_converters.models.vocabulary import trim_wordpiece
+from edgeseq_converters.models.vocabulary import trim_pieces
 
 WORDS = ["kettle", "kettles", "boiling", "boiled", "unboiled", "handle", "handled", "lid", "lids"]
 
@@ -42,7 +42,7 @@ def test_seen_texts_are_split_as_before(tokenizer: Tokenizer, template: bool) ->
     full.enable_truncation(4)
     full.enable_padding()
     corpus = sentences(20, seed=1)
-    trimmed = trim_wordpiece(full.to_str(), corpus)
+    trimmed = trim_pieces(full.to_str(), corpus)
     small = Tokenizer.from_str(trimmed.tokenizer_json)
     full.no_truncation()
     full.no_padding()
@@ -56,7 +56,7 @@ def test_seen_texts_are_split_as_before(tokenizer: Tokenizer, template: bool) ->
 
 
 def test_whatever_could_be_spelt_still_can(tokenizer: Tokenizer) -> None:
-    small = Tokenizer.from_str(trim_wordpiece(tokenizer.to_str(), ["a lid"]).tokenizer_json)
+    small = Tokenizer.from_str(trim_pieces(tokenizer.to_str(), ["a lid"]).tokenizer_json)
     for text in ("sphinx quartz", "unboiled fjord", "zzz", "jumbo!"):
         known = "[UNK]" not in tokenizer.encode(text).tokens
         assert ("[UNK]" not in small.encode(text).tokens) == known
@@ -65,13 +65,13 @@ def test_whatever_could_be_spelt_still_can(tokenizer: Tokenizer) -> None:
 
 def test_rare_pieces_leave_with_min_count(tokenizer: Tokenizer) -> None:
     texts = ["kettle kettle kettle lid"]
-    once, twice = (trim_wordpiece(tokenizer.to_str(), texts, min_count=n) for n in (1, 2))
+    once, twice = (trim_pieces(tokenizer.to_str(), texts, min_count=n) for n in (1, 2))
     assert set(twice.kept_ids) < set(once.kept_ids)
     assert tokenizer.token_to_id("kettle") in twice.kept_ids
 
 
 def test_order_and_special_tokens_stay(tokenizer: Tokenizer) -> None:
-    trimmed = trim_wordpiece(tokenizer.to_str(), ["lid"])
+    trimmed = trim_pieces(tokenizer.to_str(), ["lid"])
     assert list(trimmed.kept_ids) == sorted(trimmed.kept_ids)
     small = Tokenizer.from_str(trimmed.tokenizer_json)
     for token in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"):
@@ -81,12 +81,12 @@ def test_order_and_special_tokens_stay(tokenizer: Tokenizer) -> None:
 
 def test_refuses_other_tokenizers() -> None:
     words = Tokenizer(models.WordLevel({"a": 0, "[UNK]": 1}, unk_token="[UNK]"))
-    with pytest.raises(CheckpointError, match="found WordLevel, expected WordPiece"):
-        trim_wordpiece(words.to_str(), ["a"])
+    with pytest.raises(CheckpointError, match="found WordLevel, expected WordPiece or BPE"):
+        trim_pieces(words.to_str(), ["a"])
 
 
 def test_refuses_gaps(tokenizer: Tokenizer) -> None:
     content = json.loads(tokenizer.to_str())
     content["model"]["vocab"]["late"] = 100_000
     with pytest.raises(CheckpointError, match="without gaps"):
-        trim_wordpiece(json.dumps(content), ["a"])
+        trim_pieces(json.dumps(content), ["a"])

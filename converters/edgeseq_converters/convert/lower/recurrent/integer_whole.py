@@ -31,6 +31,7 @@ from edgeseq_converters.convert.tflite.model import GraphTensor
 from edgeseq_converters.models.network import (
     Activation,
     Cell,
+    Convolution,
     Dense,
     Layer,
     MarkedPool,
@@ -73,11 +74,11 @@ def apply(integers: Integers, layer: Layer, flow: Flow) -> Flow:
 
 def weights_of(layer: Layer) -> WeightFormat:
     """How a layer that runs in float32 stores its weights: large ones in int8, as the recipe
-    says, with one scale, which every runtime knows."""
+    says, with one scale, which every runtime knows; a convolution has one per channel."""
     arrays = [value for value in vars(layer).values() if isinstance(value, np.ndarray)]
     if max((array.size for array in arrays), default=0) < MIN_QUANTIZED_ELEMENTS:
         return WeightFormat("float32")
-    return WeightFormat("int8", dynamic=True, row_scales=False)
+    return WeightFormat("int8", dynamic=True, row_scales=isinstance(layer, Convolution))
 
 
 def end(network: Network, values: GraphTensor) -> GraphTensor:
@@ -142,11 +143,12 @@ def _loop(integers: Integers, group: LoopGroup, flow: Flow) -> tuple[GraphTensor
         lowest = np.full((count, size), np.iinfo(np.int8).min, np.int8)
         start["pooled"] = graph.constant("zero", lowest, hidden)
     elif group.collect == "sequence":
+        row_indices = None if flow.ids is None else op.multiply(flow.ids, graph.ints(0))
         zero = graph.constant("zero", np.zeros((1, size), np.int8), hidden)
-        if flow.ids is None:
+        if row_indices is None:
             zeros = op.multiply(op.columns(values, 0, 1), zero, hidden)
         else:
-            zeros = op.gather(zero, op.multiply(flow.ids, graph.ints(0)))
+            zeros = op.gather(zero, row_indices)
         start |= {f"written{d}": zeros for d in range(count)}
     start |= {"length": flow.length, "values": values}
     ended = op.while_loop(
