@@ -532,6 +532,32 @@ def test_bare_files_in_each_recipe(keras: ModuleType, tmp_path: Path) -> None:
         )
 
 
+SHORT = [{"dilation_rate": 2}, {"padding": "valid"}]
+TARGETS = [Target("loop"), Target("loop", STEPS), Target("unrolled", STEPS)]
+
+
+@pytest.mark.parametrize("options", SHORT)
+@pytest.mark.parametrize(
+    "target", [Target("loop"), Target("loop", STEPS), Target("unrolled", STEPS)]
+)
+def test_a_text_without_a_window_has_no_answer(
+    keras: ModuleType, tmp_path: Path, options: dict[str, Any], target: Target
+) -> None:
+    layers = keras.layers
+
+    def build(source: Any) -> Any:
+        words = layers.Embedding(VOCABULARY, 4)(source)
+        return layers.GlobalAveragePooling1D()(layers.Conv1D(3, 4, **options)(words))
+
+    network = read(functional(keras, build), tmp_path / "model.keras")
+    shortest = network.required_tokens
+    assert len(infer(network, tmp_path, [list(range(1, shortest + 1))], target)) == 1
+    with pytest.raises(EdgeseqError, match=r"model.tflite"):
+        infer(network, tmp_path, [list(range(1, shortest))], target)
+    with pytest.raises(ConversionError, match="windows"):
+        infer(network, tmp_path, [], Target("loop", shortest - 1))
+
+
 REFUSED: list[tuple[Callable[[Any, Any], Any], str]] = [
     (
         lambda layers, words: layers.Concatenate(axis=1, name="longer")([words, words]),

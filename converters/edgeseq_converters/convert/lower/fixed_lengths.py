@@ -195,9 +195,20 @@ class _GraphCopy:
             numbers = self._sliced(operator, tensors[0])
         if name == "CONV_2D":
             numbers = (operator.builtinOptions.strideW,)
-        outputs = [
-            self._new_tensor(index, _output_shape(name, tensors, self._declared(index), numbers))
+        shapes = [
+            _output_shape(name, tensors, self._declared(index), numbers)
             for index in operator.outputs
+        ]
+        if any(size < 1 for shape in shapes for size in shape):
+            raise ConversionError(
+                "has windows that do not fit into a text of this length",
+                where=self.source.where,
+                found=name,
+                fix="choose a longer length",
+            )
+        outputs = [
+            self._new_tensor(index, shape)
+            for index, shape in zip(operator.outputs, shapes, strict=True)
         ]
         self.graph.operator(name, version, inputs, outputs, operator.builtinOptions)
 

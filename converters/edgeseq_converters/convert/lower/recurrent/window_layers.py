@@ -152,7 +152,17 @@ def _windows_in(flow: Flow, window: RowWindow) -> GraphTensor:
     """int32 [1]: (length − required)//stride + 1."""
     graph = flow.values.graph
     room = op.elementwise("SUB", flow.length, graph.ints(window.required - window.stride))
-    return room if window.stride == 1 else _divided(room, window.stride)
+    count = room if window.stride == 1 else _divided(room, window.stride)
+    return count if window.required == 1 else op.add(count, _refusal(flow, window))
+
+
+def _refusal(flow: Flow, window: RowWindow) -> GraphTensor:
+    """int32 [1]: 0. A text that is shorter than a window makes the runtime stop with an error
+    here, at a position below 0, as it has no answer."""
+    graph = flow.values.graph
+    missing = op.elementwise("SUB", flow.length, graph.ints(window.required))
+    missing = op.elementwise("MINIMUM", missing, graph.ints(0))
+    return op.gather(layers.positions(flow), missing)
 
 
 def _zeros_in_front(flow: Flow, window: RowWindow) -> GraphTensor:
