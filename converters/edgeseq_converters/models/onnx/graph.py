@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgeseq.errors import CheckpointError
-from edgeseq_converters.models.network import FloatInput, Network
+from edgeseq_converters.models.network import FloatInput, Layer, Network
 from edgeseq_converters.models.onnx import constants, layers, recurrent, shapes
 from edgeseq_converters.models.onnx.files import OnnxGraph, read_graph
 from edgeseq_converters.models.onnx.node import OnnxNode
@@ -40,7 +41,28 @@ def read_onnx(path: Path) -> Network:
         raise CheckpointError(
             "gives its answer with classes on an axis before the last", where=path
         )
-    return Network(path.stem, tensors.entry, result.layers)
+    layers = unique_names(result.layers)
+    names = [*(layer.name for layer in layers), tensors.entry.name]
+    fed_by = {
+        names[place]: tuple(names[source] for source in sources)
+        for place, sources in result.inputs.items()
+    }
+    return Network(path.stem, tensors.entry, layers, fed_by=fed_by)
+
+
+def unique_names(layers: Sequence[Layer]) -> tuple[Layer, ...]:
+    """The layers under names of their own: one operation may be several layers, such as a
+    recurrent layer whose sequence and last state are both used."""
+    names: set[str] = set()
+    renamed = []
+    for layer in layers:
+        name, count = layer.name, 1
+        while name in names:
+            count += 1
+            name = f"{layer.name}.{count}"
+        names.add(name)
+        renamed.append(layer if name == layer.name else replace(layer, name=name))
+    return tuple(renamed)
 
 
 def _inputs(graph: OnnxGraph) -> OnnxTensors:
@@ -124,6 +146,7 @@ _OPERATIONS: dict[str, Callable[[OnnxTensors, OnnxNode], Any]] = {
     "Mul": layers.multiply,
     "Div": layers.divide,
     "BatchNormalization": layers.normalize,
+    "LayerNormalization": layers.layer_norm,
     "Relu": layers.function_of("relu"),
     "Tanh": layers.function_of("tanh"),
     "Sigmoid": layers.function_of("sigmoid"),
@@ -158,6 +181,7 @@ _ATTRIBUTES = dict.fromkeys((*_OPERATIONS, "Neg", "Sqrt"), "") | {
     "Split": "axis split num_outputs",
     "Expand": "",
     "Gemm": "alpha beta transA transB",
+    "LayerNormalization": "axis epsilon stash_type",
     "BatchNormalization": "epsilon momentum training_mode spatial",
     "Softmax": "axis",
     "ReduceMax": "axes keepdims noop_with_empty_axes",

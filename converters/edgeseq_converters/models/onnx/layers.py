@@ -15,18 +15,21 @@ from edgeseq_converters.models.network import (
     Dense,
     Embedding,
     Function,
+    Joining,
+    LayerNorm,
     Pool,
     Recurrent,
     Scale,
 )
 from edgeseq_converters.models.onnx.node import OnnxNode
-from edgeseq_converters.models.onnx.shapes import both_directions
+from edgeseq_converters.models.onnx.shapes import both_directions, join_states
 from edgeseq_converters.models.onnx.tensors import OnnxTensors, axis_number, same_layers
 from edgeseq_converters.models.onnx.values import (
     FEATURES,
     Axis,
     Direction,
     Shares,
+    Stack,
     States,
     TextLengths,
     TokenIds,
@@ -106,7 +109,7 @@ def _dense(
     if kernel.shape[0] != flow.width:
         raise node.refuse("does not fit its inputs", found=kernel.shape[0], expected=flow.width)
     dense = Dense(tensors.named(node), np.ascontiguousarray(kernel), bias)
-    return States((*flow.layers, dense), flow.axes, int(kernel.shape[1]))
+    return flow.then(dense, width=int(kernel.shape[1]))
 
 
 def _by_feature(node: OnnxNode, array: FloatArray, width: int) -> FloatArray:
@@ -118,7 +121,7 @@ def _by_feature(node: OnnxNode, array: FloatArray, width: int) -> FloatArray:
 
 def add(tensors: OnnxTensors, node: OnnxNode) -> object:
     """A bias or an offset, or the sum of two directions."""
-    parts = _merged(tensors, node, "sum")
+    parts = _merged(tensors, node, "sum") or _joined(tensors, node, "add")
     if parts is not None:
         return parts
     flow, array, _ = _flow_and_array(tensors, node)
@@ -130,7 +133,10 @@ def add(tensors: OnnxTensors, node: OnnxNode) -> object:
 
 
 def subtract(tensors: OnnxTensors, node: OnnxNode) -> States:
-    """A constant taken away."""
+    """A constant, or other states, taken away."""
+    joined = _joined(tensors, node, "subtract")
+    if joined is not None:
+        return joined
     flow, array, first = _flow_and_array(tensors, node)
     if first != 0:
         raise node.refuse("subtracts states from something")
@@ -159,7 +165,7 @@ def multiply(tensors: OnnxTensors, node: OnnxNode) -> object:
             if any(a != b for a, b in pairs if a and b != (FEATURES,)):
                 raise node.refuse("multiplies states by weights of another shape")
             return WeightedStates(shares, states.axes, states.width)
-    parts = _merged(tensors, node, "mul")
+    parts = _merged(tensors, node, "mul") or _joined(tensors, node, "multiply")
     if parts is not None:
         return parts
     flow, array, _ = _flow_and_array(tensors, node)
@@ -177,10 +183,31 @@ def _merged(tensors: OnnxTensors, node: OnnxNode, merge: Literal["sum", "mul"]) 
     joined = both_directions(first, second)
     if joined is None or first.axes != second.axes:
         return None
-    *before, layer = joined.layers
+    layer = joined.layers[-1]
     if not isinstance(layer, Recurrent):
         return None
-    return States((*before, replace(layer, merge=merge)), joined.axes, first.width)
+    return joined.without_last().then(replace(layer, merge=merge), width=first.width)
+
+
+def _joined(tensors: OnnxTensors, node: OnnxNode, how: Joining) -> States | None:
+    """Two states by element; None where one of them is a constant."""
+    if not all(isinstance(tensors.get(node, n), States | Direction | Stack) for n in (0, 1)):
+        return None
+    return join_states(tensors, node, [tensors.flow(node, 0), tensors.flow(node, 1)], how)
+
+
+def layer_norm(tensors: OnnxTensors, node: OnnxNode) -> States:
+    """A layer normalization over the features, which are last."""
+    flow = tensors.flow(node)
+    place = axis_number(node, node.integer("axis", -1), len(flow.axes))
+    if flow.axes[place:] != ((FEATURES,),) or node.integer("stash_type", 1) != 1:
+        raise node.refuse("does not normalize over the features alone")
+    scale = _by_feature(node, tensors.weights(node, 1), flow.width)
+    offset = np.zeros(flow.width, np.float32)
+    if len(node.inputs) > 2 and node.inputs[2]:
+        offset = _by_feature(node, tensors.weights(node, 2), flow.width)
+    epsilon = node.number("epsilon", 1e-5)
+    return flow.then(LayerNorm(tensors.named(node), scale, offset, epsilon))
 
 
 def _flow_and_array(tensors: OnnxTensors, node: OnnxNode) -> tuple[States, FloatArray, int]:
@@ -193,8 +220,8 @@ def _flow_and_array(tensors: OnnxTensors, node: OnnxNode) -> tuple[States, Float
                 raise node.refuse("is given an array that is not one number a feature")
             return flow, np.asarray(other, np.float32), index
     raise node.refuse(
-        "joins two values that depend on the text",
-        fix="leave the skip connection out",
+        "joins something else than states or constants",
+        fix="leave it out of the exported module",
     )
 
 
@@ -253,7 +280,7 @@ def softmax(tensors: OnnxTensors, node: OnnxNode) -> object:
     if parts is None:
         raise node.refuse("runs over the tokens of something else than one score each")
     states, scorers = parts
-    return Shares(States(states, flow.axes, 0), scorers, flow.axes)
+    return Shares(replace(flow, layers=states, width=0), scorers, flow.axes)
 
 
 def _weighted_sum(tensors: OnnxTensors, node: OnnxNode, shares: Shares, states: Any) -> object:
@@ -272,7 +299,7 @@ def _attention(
     pool = pool_by_scores(tensors.named(node), shares.scorers)
     if isinstance(pool, str):
         raise node.refuse(pool)
-    return States((*shares.flow.layers, pool), axes, width)
+    return shares.flow.then(pool, axes=axes, width=width)
 
 
 def reduction_of(how: Literal["max", "mean", "sum"]) -> Operation:
@@ -297,12 +324,7 @@ def reduction_of(how: Literal["max", "mean", "sum"]) -> Operation:
             if how != "sum":
                 raise node.refuse("does not sum the weighted states")
             return _attention(tensors, node, value.shares, axes, value.width)
-        if how == "sum":
-            raise node.refuse(
-                "sums something else than weighted states over the tokens",
-                fix="pool by max or mean",
-            )
-        return States((*value.layers, Pool(tensors.named(node), how)), axes, value.width)
+        return value.then(Pool(tensors.named(node), how), axes=axes)
 
     return reduce_tokens
 
@@ -321,7 +343,7 @@ def whole_pool_of(how: Literal["max", "mean"]) -> Operation:
         tensors.tokens_axis(node, over[0])
         _check_window(tensors, node, over[0])
         axes = (*flow.axes[:2], *((),) * (len(flow.axes) - 2))
-        return States((*flow.layers, Pool(tensors.named(node), how)), axes, flow.width)
+        return flow.then(Pool(tensors.named(node), how), axes=axes)
 
     return pool
 

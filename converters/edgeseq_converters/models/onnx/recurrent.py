@@ -64,17 +64,16 @@ def recurrent(tensors: OnnxTensors, node: OnnxNode) -> tuple[object, ...]:
     if direction == "forward":
         layer = Recurrent(name, cells[0], sequences=True)
         width = layer.features
-        states: States | Direction = States((*flow.layers, layer), each, width)
-        end: States | Direction = States(
-            (*flow.layers, replace(layer, sequences=False)), last, width
-        )
+        states: States | Direction = flow.then(layer, axes=each, width=width)
+        last_layer = replace(layer, sequences=False)
+        end: States | Direction = flow.then(last_layer, axes=last, width=width)
         return Stack((states,), each), Stack((end,), last), None
     # A network has no layer that reads from the end alone: the other direction is computed too.
     pair = Recurrent(name, cells[0], cells[-1], sequences=True)
     backwards = (True,) if direction == "reverse" else (False, True)
 
     def directions(axes: tuple[Axis, ...], *, sequences: bool) -> Stack:
-        parts = [Direction(flow.layers, pair, backward, sequences, axes) for backward in backwards]
+        parts = [Direction(flow, pair, backward, sequences, axes) for backward in backwards]
         return Stack(tuple(parts), axes)
 
     return directions(each, sequences=True), directions(last, sequences=False), None

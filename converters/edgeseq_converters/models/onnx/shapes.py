@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from edgeseq_converters.models.network import Pool, Recurrent
+from edgeseq_converters.models.network import Join, Joining, Pool, Recurrent
 from edgeseq_converters.models.onnx.constants import slices
 from edgeseq_converters.models.onnx.node import OnnxNode
 from edgeseq_converters.models.onnx.tensors import OnnxTensors, axis_number, same_layers
@@ -23,6 +23,7 @@ from edgeseq_converters.models.onnx.values import (
     TokenStates,
     with_axes,
 )
+from edgeseq_converters.models.torch.values import LayerOutput, joined
 
 _WHOLE = 2**31 - 1
 """An end at or beyond it means all: exporters write the largest 32- or 64-bit number."""
@@ -234,7 +235,10 @@ def concat(tensors: OnnxTensors, node: OnnxNode) -> object:
         if value.axes != first.axes:
             raise node.refuse("joins values whose axes differ")
     if first.axes[place] == (FEATURES,):
-        return join_features(node, parts)
+        if len(parts) == 2 and both_directions(parts[0], parts[1]) is not None:
+            return join_features(node, parts)
+        flows = [tensors.plain(part) if isinstance(part, Direction) else part for part in parts]
+        return join_states(tensors, node, flows, "concat")
     axes = tuple((STACKED,) if at == place else axis for at, axis in enumerate(first.axes))
     return Stack(tuple(parts), axes)
 
@@ -244,13 +248,28 @@ def join_features(node: OnnxNode, parts: Sequence[States | Direction]) -> States
     if len(parts) == 1 and isinstance(parts[0], States):
         return parts[0]
     if len(parts) == 2 and parts[0].axes == parts[1].axes:
-        joined = both_directions(parts[0], parts[1])
-        if joined is not None:
-            return joined
+        both = both_directions(parts[0], parts[1])
+        if both is not None:
+            return both
     raise node.refuse(
         "joins something else than the two directions of a layer, forward first",
         fix="leave the skip connection out, or pool in one way",
     )
+
+
+def join_states(
+    tensors: OnnxTensors, node: OnnxNode, parts: Sequence[States], how: Joining
+) -> States:
+    """Several states as one, their features side by side or by element."""
+    first = parts[0]
+    if len(parts) < 2 or any(part.axes != first.axes for part in parts):
+        raise node.refuse("joins values whose axes differ")
+    if how != "concat" and len({part.width for part in parts}) > 1:
+        raise node.refuse("joins values of several widths", found=[p.width for p in parts])
+    flows = [LayerOutput(part.layers, inputs=part.inputs) for part in parts]
+    after = joined(flows, Join(tensors.named(node), how))
+    width = sum(part.width for part in parts) if how == "concat" else first.width
+    return States(after.layers, first.axes, width, after.inputs)
 
 
 def both_directions(first: States | Direction, second: States | Direction) -> States | None:
@@ -266,13 +285,17 @@ def both_directions(first: States | Direction, second: States | Direction) -> St
         last = first.layers[-1] if first.layers else None
         if not isinstance(last, Recurrent) or last.backward is not None:
             return None
-        before, sequences = first.layers[:-1], last.sequences
+        before, sequences = first.without_last(), last.sequences
         fits = last.forward.hidden_size == second.width
         fits = fits and last.forward.kind == second.layer.forward.kind
         layer = replace(last, backward=second.layer.backward)
-    if not fits or sequences != second.sequences or not same_layers(before, second.before):
+    if (
+        not fits
+        or sequences != second.sequences
+        or not same_layers(before.layers, second.before.layers)
+    ):
         return None
-    return States((*before, layer), first.axes, layer.features)
+    return before.then(layer, axes=first.axes, width=layer.features)
 
 
 def _one_token(
@@ -296,10 +319,8 @@ def _one_token(
     if both:
         return TokenStates(value, is_last, axes)
     if isinstance(last, Recurrent) and last.backward is None:
-        layers = (*value.layers[:-1], replace(last, sequences=False))
-    else:
-        layers = (*value.layers, Pool(tensors.named(node), "last"))
-    return States(layers, axes, value.width)
+        return value.without_last().then(replace(last, sequences=False), axes=axes)
+    return value.then(Pool(tensors.named(node), "last"), axes=axes)
 
 
 def _half(node: OnnxNode, value: Shaped, start: int, end: int) -> Direction:
@@ -316,7 +337,7 @@ def _half(node: OnnxNode, value: Shaped, start: int, end: int) -> Direction:
         if value.is_last == backward:
             raise node.refuse("takes a direction's state after its first token")
         sequences = False
-    return Direction(flow.layers[:-1], last, backward, sequences, value.axes)
+    return Direction(flow.without_last(), last, backward, sequences, value.axes)
 
 
 def _with_one(value: States | Direction | TokenStates, place: int) -> Shaped:

@@ -81,7 +81,7 @@ class OnnxTensors:
             return self.plain(value)
         if isinstance(value, TokenStates) and value.is_last:
             pool = Pool(self.named(node), "last")
-            return States((*value.flow.layers, pool), value.axes, value.width)
+            return value.flow.then(pool, axes=value.axes)
         if not isinstance(value, States):
             raise node.refuse("is applied to something else than states or ids of the text")
         return value
@@ -95,9 +95,9 @@ class OnnxTensors:
         layer = replace(value.layer, sequences=value.sequences)
         if not value.backward:
             alone = Recurrent(layer.name, layer.forward, sequences=value.sequences)
-            return States((*value.before, alone), value.axes, value.width)
+            return value.before.then(alone, axes=value.axes, width=value.width)
         pick = backward_states(layer)
-        return States((*value.before, layer, pick), value.axes, value.width)
+        return value.before.then(layer, pick, axes=value.axes, width=value.width)
 
     def tokens_axis(self, node: OnnxNode, axis: Axis) -> None:
         """Notes that `axis` runs over the tokens; refuses another than before."""

@@ -8,7 +8,8 @@ are "0" and "1"; which of them runs over the tokens is known at the first layer 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from edgeseq_converters.models.network import Layer, Recurrent
 
@@ -51,21 +52,41 @@ class ZeroTensor:
 
 @dataclass(frozen=True)
 class States:
-    """The values after these layers; one axis holds the `width` features."""
+    """The values after these layers; one axis holds the `width` features.
+
+    Each layer is fed by the one before it, or by those at the places that `inputs` has for its own
+    place; −1 is the network's input.
+    """
 
     layers: tuple[Layer, ...]
     axes: tuple[Axis, ...]
     width: int
+    inputs: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+
+    def then(
+        self, *layers: Layer, axes: tuple[Axis, ...] | None = None, width: int | None = None
+    ) -> States:
+        """The values after further layers."""
+        return States(
+            (*self.layers, *layers),
+            self.axes if axes is None else axes,
+            self.width if width is None else width,
+            self.inputs,
+        )
+
+    def without_last(self) -> States:
+        """The values before the last layer; one that takes its place is fed as that was."""
+        return replace(self, layers=self.layers[:-1])
 
 
 @dataclass(frozen=True)
 class Direction:
-    """One direction of `layer`, whose inputs are the values after `before`.
+    """One direction of `layer`, whose inputs are `before`.
 
     With `sequences` a state of each token, without the one after its last.
     """
 
-    before: tuple[Layer, ...]
+    before: States
     layer: Recurrent
     backward: bool
     sequences: bool
