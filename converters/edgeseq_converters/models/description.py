@@ -35,7 +35,17 @@ _LIMIT_BYTES = 1 << 20
 UNKNOWN: Literal["?"] = "?"
 Unknown = Literal["?"]
 How = Literal[
-    "last", "last-token", "max", "mean", "last-backward", "sum-last", "sum-max", "sum-mean"
+    "last",
+    "last-token",
+    "max",
+    "mean",
+    "last-backward",
+    "sum-last",
+    "sum-max",
+    "sum-mean",
+    "max+mean",
+    "mean+max",
+    "last-token+max+mean",
 ]
 
 
@@ -86,7 +96,7 @@ class PoolPart(_Part, frozen=True, tag="pool"):
     """`last`: the last layer's h_n, its directions joined; `last-token`: `out[:, -1]`, where the
     backward direction has read one token only; `max` and `mean` over the tokens. Of a layer of
     two directions `last-backward` is `h_n[-1]` alone, and `sum-last`, `sum-max` and `sum-mean`
-    add the directions up first."""
+    add the directions up first. `max+mean` and others lay several pooled vectors side by side."""
 
     how: How | Unknown
 
@@ -101,6 +111,13 @@ class LinearPart(_Part, frozen=True, tag="linear"):
 class BatchNormPart(_Part, frozen=True, tag="batch_norm"):
     """A batch normalization by feature, in eval mode; `eps` is the module's, by default that of
     its framework (PyTorch 1e-5, Keras 1e-3)."""
+
+    prefix: str
+    eps: float | None = None
+
+
+class LayerNormPart(_Part, frozen=True, tag="layer_norm"):
+    """A layer normalization over the features; `eps` as in `BatchNormPart`."""
 
     prefix: str
     eps: float | None = None
@@ -122,7 +139,8 @@ class ActivationPart(_Part, frozen=True, tag="activation"):
 
 
 RecurrentPart = LstmPart | GruPart | RnnPart
-Part = RecurrentPart | PoolPart | LinearPart | BatchNormPart | AttentionPart | ActivationPart
+NormPart = BatchNormPart | LayerNormPart
+Part = RecurrentPart | PoolPart | LinearPart | NormPart | AttentionPart | ActivationPart
 
 
 class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

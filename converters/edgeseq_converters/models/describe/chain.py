@@ -21,6 +21,7 @@ from edgeseq_converters.models.description import (
     EmbeddingPart,
     GruPart,
     InputPart,
+    LayerNormPart,
     LinearPart,
     LstmPart,
     Part,
@@ -29,6 +30,10 @@ from edgeseq_converters.models.description import (
 )
 
 RECURRENT = ("lstm", "gru", "rnn")
+_NORMS: dict[str, type[BatchNormPart] | type[LayerNormPart]] = {
+    "batch_norm": BatchNormPart,
+    "layer_norm": LayerNormPart,
+}
 _FUNCTIONS = ("relu", "tanh", "linear", "sigmoid")
 _MOST_MODULES = 24
 _MOST_STEPS = 20_000
@@ -136,6 +141,9 @@ def _orders(
 def _after(module: FoundModule, flow: _Flow, *, last: bool) -> _Flow | None:
     """The flow after the module, None where it does not fit."""
     pooled = replace(flow, is_sequence=False) if flow.is_sequence and flow.read else None
+    # Two or three pooled vectors side by side, right after the recurrent layers.
+    is_states = flow.is_sequence and flow.width == flow.states
+    several = (2 * flow.states, 3 * flow.states) if is_states else ()
     inputs, outputs = module.inputs, module.outputs
     if module.kind == "table":  # a linear layer without a bias
         inputs, outputs = outputs, inputs
@@ -147,9 +155,9 @@ def _after(module: FoundModule, flow: _Flow, *, last: bool) -> _Flow | None:
         after = pooled
     elif module.kind == "activation":
         after = flow
-    elif module.kind == "batch_norm":
-        after = flow if inputs == flow.width else None
-    elif inputs not in (flow.width, flow.half):
+    elif module.kind in _NORMS:
+        after = replace(flow, width=inputs) if inputs in (flow.width, *several) else None
+    elif inputs not in (flow.width, flow.half, *several):
         after = None
     elif module.kind == "vector" or (outputs == 1 and not last):
         # Attention's scores: what follows takes the weighted states.
@@ -190,8 +198,8 @@ class _Writer:
                     number += self._pool(order, number)
             elif module.kind in ("linear", "table"):
                 self._linear(module, after, is_last=module is head[-1])
-            elif module.kind == "batch_norm":
-                self._add(BatchNormPart(module.prefix), f"{module.inputs} features")
+            elif module.kind in _NORMS:
+                self._add(_NORMS[module.kind](module.prefix), f"{module.inputs} features")
                 before = order[number - 1] if number else None
                 if before is not None and before.kind in ("linear", "table") and self._is_torch:
                     note = "after the normalization"
@@ -258,12 +266,16 @@ class _Writer:
             note = "one score for each token: taken for attention"
             self._add(part, note, activation=("tanh", "linear"))
             return len(scorers)
-        takes = [self._takes(m) for m in rest if m.kind in ("linear", "table")]
+        takes = [self._takes(m) for m in rest if m.kind in ("linear", "table", *_NORMS)]
         choices: tuple[str, ...] = ("last", "max", "mean")
         if module.directions == 2:
             choices = ("last", "last-token", "max", "mean")
             if takes and takes[0] == module.outputs // 2:
                 choices = ("last-backward", "sum-last", "sum-max", "sum-mean")
+        if takes and takes[0] == 2 * module.outputs:
+            choices = ("max+mean", "mean+max")
+        if takes and takes[0] == 3 * module.outputs:
+            choices = ("last-token+max+mean",)
         self._add(PoolPart(UNKNOWN), "how the states become one vector", how=choices)
         return 0
 
@@ -287,7 +299,7 @@ class _Writer:
             self._add(LinearPart(module.prefix, UNKNOWN), note, activation=("sigmoid", "linear"))
         elif is_last:
             self._add(LinearPart(module.prefix), f'{note}; "softmax" where the model ends in one')
-        elif after is not None and after.kind == "batch_norm" and self._is_torch:
+        elif after is not None and after.kind in _NORMS and self._is_torch:
             self._add(LinearPart(module.prefix), note)  # its function comes after it
         else:
             self._add(LinearPart(module.prefix, UNKNOWN), note, activation=_FUNCTIONS)

@@ -46,8 +46,9 @@ def _module(layer: WeightLayer) -> FoundModule | None:
         return FoundModule("table" if is_table else "linear", layer.name, rows, size)
     if ranks == (2, 1) and shapes[0][1] == shapes[1][0]:
         return FoundModule("linear", layer.name, shapes[0][0], shapes[0][1])
-    if ranks == (1, 1, 1, 1):
-        return FoundModule("batch_norm", layer.name, shapes[0][0])
+    if ranks in ((1, 1, 1, 1), (1, 1)):
+        kind: ModuleKind = "batch_norm" if len(ranks) == 4 else "layer_norm"
+        return FoundModule(kind, layer.name, shapes[0][0])
     note = f"has arrays of shapes {', '.join(str(list(shape)) for shape in shapes)}"
     return FoundModule("other", layer.name, note=note)
 

@@ -6,7 +6,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 ModuleKind = Literal[
-    "table", "vector", "lstm", "gru", "rnn", "linear", "batch_norm", "pool", "activation", "other"
+    "table",
+    "vector",
+    "lstm",
+    "gru",
+    "rnn",
+    "linear",
+    "batch_norm",
+    "layer_norm",
+    "pool",
+    "activation",
+    "other",
 ]
 
 

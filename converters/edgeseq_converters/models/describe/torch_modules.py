@@ -48,19 +48,26 @@ def _module(prefix: str, group: Mapping[str, FloatArray]) -> FoundModule:
     if "running_mean" in names:
         return FoundModule("batch_norm", prefix, group["running_mean"].size)
     if weight is None:
-        array = next(iter(group.values()))
-        if array.size and array.size == max(array.shape, default=0):
-            return FoundModule("vector", prefix, array.size, 1)
-        return FoundModule("other", prefix, note=f"is an array of shape {list(array.shape)}")
+        return _single(prefix, next(iter(group.values())))
     if weight.ndim != 2:
-        kind = {3: "a convolution", 1: "a layer normalization"}.get(weight.ndim, "no known layer")
+        if weight.ndim == 1:
+            return FoundModule("layer_norm", prefix, weight.size)
+        kind = "a convolution" if weight.ndim == 3 else "no known layer"
         return FoundModule("other", prefix, note=f"looks like {kind}")
+    return _matrix(prefix, weight, has_bias="bias" in names)
+
+
+def _single(prefix: str, array: FloatArray) -> FoundModule:
+    if array.size and array.size == max(array.shape, default=0):
+        return FoundModule("vector", prefix, array.size, 1)
+    return FoundModule("other", prefix, note=f"is an array of shape {list(array.shape)}")
+
+
+def _matrix(prefix: str, weight: FloatArray, *, has_bias: bool) -> FoundModule:
     rows, size = (int(length) for length in weight.shape)
-    return (
-        FoundModule("linear", prefix, size, rows)
-        if "bias" in names
-        else FoundModule("table", prefix, rows, size, zero_row=not np.any(weight[0]))
-    )
+    if has_bias:
+        return FoundModule("linear", prefix, size, rows)
+    return FoundModule("table", prefix, rows, size, zero_row=not np.any(weight[0]))
 
 
 def _recurrent(prefix: str, group: Mapping[str, FloatArray]) -> FoundModule:

@@ -14,6 +14,7 @@ from edgeseq_converters.models.description import (
     Description,
     EmbeddingPart,
     LinearPart,
+    NormPart,
     Part,
     PoolPart,
     RecurrentPart,
@@ -41,7 +42,7 @@ from edgeseq_converters.models.network import Network
 
 _LIMIT_BYTES = 64 << 20
 _EPSILON = 1e-3
-"""Keras' own of BatchNormalization."""
+"""Keras' own of both normalizations."""
 _CLASSES = {"lstm": "LSTM", "gru": "GRU", "rnn": "SimpleRNN"}
 _POOLS = {"max": "GlobalMaxPooling1D", "mean": "GlobalAveragePooling1D"}
 
@@ -164,12 +165,8 @@ class _DescribedModel:
             return self._recurrent(part, sequences=not ends)
         if isinstance(part, LinearPart):
             return self._linear(part)
-        if isinstance(part, BatchNormPart):
-            epsilon = _EPSILON if part.eps is None else part.eps
-            shapes = self._arrays(part.prefix, "batch normalization").shapes
-            if len(shapes) != 4:
-                raise self._misfit(part.prefix, "batch normalization with gamma and beta")
-            return self._layer("BatchNormalization", part.prefix, {"epsilon": epsilon})
+        if isinstance(part, NormPart):
+            return self._normalization(part)
         if isinstance(part, ActivationPart):
             function = known(part.activation)
             return self._layer("Activation", f"activation.{number}", {"activation": function})
@@ -211,6 +208,15 @@ class _DescribedModel:
             return self._layer(_CLASSES[str(kind)], part.prefix, config)
         inner = {"class_name": _CLASSES[str(kind)], "config": {"name": part.prefix, **config}}
         return self._layer("Bidirectional", part.prefix, {"layer": inner, "merge_mode": "concat"})
+
+    def _normalization(self, part: NormPart) -> KerasLayer:
+        by_batch = isinstance(part, BatchNormPart)
+        kind = "batch normalization" if by_batch else "layer normalization"
+        if len(self._arrays(part.prefix, kind).shapes) != (4 if by_batch else 2):
+            raise self._misfit(part.prefix, f"{kind} with gamma and beta")
+        epsilon = _EPSILON if part.eps is None else part.eps
+        class_name = "BatchNormalization" if by_batch else "LayerNormalization"
+        return self._layer(class_name, part.prefix, {"epsilon": epsilon, "axis": -1})
 
     def _linear(self, part: LinearPart) -> KerasLayer:
         arrays = self._arrays(part.prefix, "linear")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -19,6 +19,7 @@ from edgeseq_converters.models.description import (
     Description,
     EmbeddingPart,
     How,
+    LayerNormPart,
     LinearPart,
     LstmPart,
     PoolPart,
@@ -33,8 +34,10 @@ from edgeseq_converters.models.network import (
     AttentionPool,
     Embedding,
     FloatInput,
+    Join,
     Kind,
     Layer,
+    LayerNorm,
     Network,
     Pool,
     Recurrent,
@@ -44,7 +47,7 @@ from edgeseq_converters.models.torch.cells import dense_of, recurrent_layers
 from edgeseq_converters.models.torch.files import read_arrays
 
 _EPSILON = 1e-5
-"""torch.nn.BatchNorm1d's own."""
+"""torch.nn.BatchNorm1d's and LayerNorm's own."""
 _POOLS: dict[str, Literal["max", "mean", "last"]] = {
     "max": "max",
     "mean": "mean",
@@ -85,9 +88,12 @@ class _Reader:
         self._described = described
         self._path = path
         self._used: set[str] = set()
+        self._fed_by: dict[str, tuple[str, ...]] = {}
+        self._input_name = ""
 
     def network(self) -> Network:
         entry = self._input()
+        self._input_name = entry.name
         layers: list[Layer] = []
         for number, described in enumerate(self._described.layer):
             if isinstance(described, PoolPart):
@@ -100,6 +106,8 @@ class _Reader:
                 layers.append(dense_of(described.prefix, *linear, function))
             elif isinstance(described, BatchNormPart):
                 layers.append(self._scale(described))
+            elif isinstance(described, LayerNormPart):
+                layers.append(self._layer_norm(described))
             elif isinstance(described, AttentionPart):
                 layers.append(self._attention(described))
             elif isinstance(described, ActivationPart):
@@ -118,7 +126,9 @@ class _Reader:
                 found=", ".join(sorted(unread)[:4]),
                 fix="describe their layers, or list the names under ignore",
             )
-        return Network(self._described.name or self._path.stem, entry, tuple(layers))
+        return Network(
+            self._described.name or self._path.stem, entry, tuple(layers), fed_by=self._fed_by
+        )
 
     def _input(self) -> Embedding | FloatInput:
         described = self._described
@@ -208,6 +218,9 @@ class _Reader:
 
     def _pool(self, part: PoolPart, layers: list[Layer], number: int) -> None:
         how: How = known(part.how)
+        if "+" in how:
+            self._pool_several(how.split("+"), layers, number)
+            return
         if how in ("max", "mean", "last-token"):
             layers.append(Pool(f"pool.{number}", _POOLS[how]))
             return
@@ -235,6 +248,26 @@ class _Reader:
         layers[-1] = replace(before, merge="sum", sequences=how != "sum-last")
         if how != "sum-last":
             layers.append(Pool(f"pool.{number}", _POOLS[how]))
+
+    def _pool_several(self, kinds: Sequence[str], layers: list[Layer], number: int) -> None:
+        """Several pooled vectors of the same states side by side."""
+        before = layers[-1].name if layers else self._input_name
+        names = []
+        for kind in kinds:
+            names.append(f"pool.{number}.{kind}")
+            layers.append(Pool(names[-1], _POOLS[kind]))
+            self._fed_by[names[-1]] = (before,)
+        layers.append(Join(f"join.{number}", "concat"))
+        self._fed_by[layers[-1].name] = tuple(names)
+
+    def _layer_norm(self, part: LayerNormPart) -> LayerNorm:
+        scale = self._take_array(f"{part.prefix}.weight")
+        bias = f"{part.prefix}.bias"
+        offset = self._take_array(bias) if bias in self._state else np.zeros_like(scale)
+        if scale.ndim != 1 or offset.shape != scale.shape:
+            raise self._error(f"layer {part.prefix} is not over the features", list(scale.shape))
+        epsilon = _EPSILON if part.eps is None else part.eps
+        return LayerNorm(part.prefix, scale, offset, epsilon)
 
     def _scale(self, part: BatchNormPart) -> Scale:
         """As in Ioffe and Szegedy 2015, with the running mean and variance."""
