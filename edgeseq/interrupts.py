@@ -50,7 +50,7 @@ def finish() -> None:
 
 
 def first_signal() -> int | None:
-    """The number of the first of these signals that was heard."""
+    """The number of the first of these signals that arrived."""
     return _heard[0] if _heard else None
 
 

@@ -9,7 +9,7 @@
 
 `y` is [N] or [N, outputs]: floats are numbers to predict; whole numbers, words and one-hot rows are
 classes, which an array `labels` may name (numbers to predict too).
-The numbers are used as they are: whoever trained a network on scaled numbers gives scaled ones.
+The numbers are used as they are: the owner of a network for scaled numbers gives scaled ones.
 Nothing in a file is run: pickled objects are refused.
 """
 

@@ -41,7 +41,7 @@ UNROLLED_LIMIT = 256
 
 class FileDifference(msgspec.Struct, frozen=True):
     """One converted file against the framework: the largest difference of an output, that over the
-    largest |output|, and over how many inputs; or why there is no file."""
+    largest |output|, and over how many inputs; or why none was made."""
 
     recipe: str
     lowering: str

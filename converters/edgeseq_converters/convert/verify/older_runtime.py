@@ -40,7 +40,7 @@ def check_older_runtime(
     progress: ProgressCallback,
 ) -> str | None:
     """Runs `N_TEXTS` texts in `runtime` (a name of `edgeseq.formats.tflite_runtimes`, installed if
-    need be) and compares with the current runtime's `outputs`; says what was done, or None.
+    need be) and compares with the current runtime's `outputs`; tells what was done, or None.
 
     Raises `ConversionError` when the runtime refuses the model, dies on it, or differs too much.
     """

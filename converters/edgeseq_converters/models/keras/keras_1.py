@@ -1,6 +1,6 @@
 """What Keras 1 wrote, in Keras 2's words: the settings of layers, and their arrays by gate.
 
-Keras 1.2.2's own source says what a setting means (keras/layers/); tf_keras' loader of its weights
+Keras 1.2.2's own source tells what a setting means (keras/layers/); tf_keras' loader of its weights
 says where an array belongs (tf_keras/src/saving/legacy/hdf5_format.py).
 """
 

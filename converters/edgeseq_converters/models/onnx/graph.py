@@ -51,7 +51,7 @@ def read_onnx(path: Path) -> Network:
 
 
 def unique_names(layers: Sequence[Layer]) -> tuple[Layer, ...]:
-    """The layers under names of their own: one operation may be several layers, such as a
+    """The layers under unique names: one operation may be several layers, such as a
     recurrent layer whose sequence and last state are both used."""
     names: set[str] = set()
     renamed = []
