@@ -1,7 +1,7 @@
 """What a BPE vocabulary needs of its merges.
 
 BPE starts from single characters (bytes, in a byte-level one) and joins the pair of neighbours that
-stands first in its list of merges, over and over (Sennrich et al. 2016, "Neural Machine Translation
+comes first in its list of merges, over and over (Sennrich et al. 2016, "Neural Machine Translation
 of Rare Words with Subword Units", section 3.2). A word is split as before if every merge that took
 place in it is kept: at each step the first of all merges is still the first of those that are left.
 """
@@ -52,7 +52,7 @@ def merges_within(model: Mapping[str, Any]) -> list[Any]:
 
 
 def _merged_from(piece: str, ranks: Mapping[Pair, int]) -> set[str]:
-    """All that stands between the single characters of a piece and itself."""
+    """The pieces that a piece is merged from, step by step."""
     symbols, seen = list(piece), set[str]()
     while len(symbols) > 1:
         pairs = list(itertools.pairwise(symbols))

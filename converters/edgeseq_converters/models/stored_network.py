@@ -67,7 +67,7 @@ _OPTIONS: dict[str, dict[str, Callable[[str], Any]]] = {
 }
 """The fields of a kind of layer besides its arrays, each with what reads it from its text."""
 _CELL_FUNCTIONS = ("gate_function", "function")
-"""Options of a recurrent layer whose cells have other functions than the published ones."""
+"""Options of a recurrent layer whose cells differ from the published ones in their functions."""
 _RECURRENT_OPTIONS = {"cell", "directions", "merge", "sequences", "inputs", *_CELL_FUNCTIONS}
 _TABLE = "embedding.weight"
 _INPUTS = "inputs"

@@ -124,8 +124,8 @@ class Integers:
         return op.gather(ids.graph.constant(embedding.name, stored, scale), ids)
 
     def enter(self, numbers: GraphTensor, *, stretched: bool) -> GraphTensor:
-        """An input float32 [n, features] on a scale of its own or, each feature from its lowest to
-        its highest value, stretched to that of the first layer's states: [n, features]."""
+        """An input float32 [n, features] on the scale of its range or, each feature from its lowest
+        to its highest value, stretched to that of the first layer's states: [n, features]."""
         first = self._reader
         if not stretched or first is None:
             return op.quantize(numbers, "int8", self._entered)

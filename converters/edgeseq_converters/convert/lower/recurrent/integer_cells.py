@@ -1,7 +1,7 @@
 """One step of an LSTM, a GRU or a simple RNN in integers, for one direction or several.
 
 A GRU's state is int16: what a step adds to it, (1 − z)·(c − h), is below half a step of int8 as
-soon as z is near 1, and the state would stand still. Its products read it in int8.
+soon as z is near 1, and the state would not move. Its products read it in int8.
 """
 
 from __future__ import annotations
