@@ -532,6 +532,24 @@ def test_bare_files_in_each_recipe(keras: ModuleType, tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize("build", [text_cnn, convolution_then_lstm, pairs])
+def test_static_recipes_are_calibrated_on_texts(
+    keras: ModuleType, tmp_path: Path, build: Callable[[Any, Any], Any]
+) -> None:
+    functional(keras, lambda source: build(keras.layers, source)).save(tmp_path / "model.keras")
+    imported = load_model(tmp_path / "model.keras")
+    rng = np.random.default_rng(0)
+    texts = [rng.integers(0, VOCABULARY, length).tolist() for length in range(8, 40)]
+    ids = tmp_path / "ids.jsonl"
+    ids.write_text("\n".join(map(json.dumps, texts)))
+    for lowering in ("loop", "fused"):
+        options = ConversionOptions(
+            recipes=("static_wi8_ai8",), lowerings=(lowering,), token_ids=ids, overwrite=True
+        )
+        written = convert_to_file(imported, tmp_path / "model.tflite", options)
+        assert 0 < written.relative_error < 0.15
+
+
 SHORT = [{"dilation_rate": 2}, {"padding": "valid"}]
 TARGETS = [Target("loop"), Target("loop", STEPS), Target("unrolled", STEPS)]
 
