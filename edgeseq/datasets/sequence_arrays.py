@@ -9,7 +9,7 @@
 
 `y` is [N] or [N, outputs]: floats are numbers to predict; whole numbers, words and one-hot rows are
 classes, which an array `labels` may name (numbers to predict too).
-The numbers are used as they are: the owner of a network for scaled numbers gives scaled ones.
+The numbers are used as they are: a network that was trained on scaled numbers needs scaled ones.
 Nothing in a file is run: pickled objects are refused.
 """
 
@@ -66,7 +66,7 @@ def read_arrays(path: Path) -> SequenceArrays:
     suffix = path.suffix.lower()
     if suffix == ".csv":
         rows = read_columns(path)[1]
-        return _checked({"x": _numbers(rows, path)[None]}, path)
+        return _checked({"x": numbers_of_cells(rows, path)[None]}, path)
     if path.is_dir():
         names = [name for name in _ARRAYS if (path / f"{name}.npy").is_file()]
         return _checked({name: _read_npy(path / f"{name}.npy") for name in names}, path)
@@ -135,12 +135,13 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _numbers(rows: list[list[str]], path: Path) -> npt.NDArray[np.float64]:
+def numbers_of_cells(rows: list[list[str]], path: Path) -> FloatArray:
+    """The cells of a table as numbers; raises `DataError` quoting one that is something else."""
     try:
-        return np.asarray(rows, np.float64)
+        return np.asarray(rows, np.float32)
     except ValueError as failure:
         raise DataError(
-            "has a cell that is no number", where=path, found=failure, fix="remove the column"
+            "has a cell that is not a number", where=path, found=failure, fix="remove the column"
         ) from failure
 
 

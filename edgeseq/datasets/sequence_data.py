@@ -19,6 +19,7 @@ from edgeseq.datasets.sequence_arrays import (
     FloatArray,
     SequenceArrays,
     holds_arrays,
+    numbers_of_cells,
     read_arrays,
     read_columns,
 )
@@ -147,12 +148,7 @@ def _cut_windows(path: Path, windows: Windows) -> _Part:
     except ValueError:
         target, is_number = words, False
         cells = [[cell for at, cell in enumerate(row) if at != column] for row in cells]
-    try:
-        rows = np.asarray(cells, np.float32)
-    except ValueError as failure:
-        raise DataError(
-            "has a cell that is no number", where=path, found=failure, fix="remove the column"
-        ) from failure
+    rows = numbers_of_cells(cells, path)
     behind = 1 if is_number else 0
     count = len(rows) - windows.steps + 1 - behind
     if count < 1 or not rows.shape[1] or not np.isfinite(rows).all():

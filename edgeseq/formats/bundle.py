@@ -277,7 +277,7 @@ class BundleFiles(msgspec.Struct, frozen=True):
         return tuple(examples)
 
     def _check_sequence(self, example: SequenceExample, *, where: str) -> None:
-        """Raises `BundleError` for a place that is none, or other targets than the model has."""
+        """Raises `BundleError` for a place outside of the rows, and for targets that do not fit."""
         expected = len(self.labels) if self.head == "sequence-regression" else 0
         is_place = example.start >= 0 and 1 <= example.steps <= self.manifest.max_tokens
         has_label = bool(example.label) == (expected == 0)

@@ -52,7 +52,7 @@ class SequenceRows:
         return np.array(self.rows[start : start + steps])
 
     def token_ids(self, text: str) -> npt.NDArray[np.float32]:
-        """`numbers`: what stands in the place of token ids."""
+        """`numbers`, in the place of token ids."""
         return self.numbers(text)
 
     def encode_exact(self, text: str, tokens: int) -> npt.NDArray[np.float32] | None:

@@ -37,7 +37,7 @@ def check_sequences(
         )
     if steps is not None and lengths != {steps}:
         raise DataError(
-            "has sequences of another length than the model's fixed one",
+            "has sequences that do not have the model's fixed length",
             where=where,
             found=", ".join(map(str, sorted(lengths)[:4])),
             expected=steps,

@@ -71,6 +71,8 @@ from edgeseq_converters.convert.plan import (
     ConversionPlan,
     plan_bundles,
 )
+from edgeseq_converters.convert.quantize.output_correction import correct_outputs
+from edgeseq_converters.convert.recipes import Recipe
 from edgeseq_converters.convert.verify.fidelity import (
     Measured,
     TextComparison,
@@ -90,6 +92,7 @@ from edgeseq_converters.models.arrays import ModelInput, vocabulary_size
 from edgeseq_converters.models.encoder import WORD_TABLE
 from edgeseq_converters.models.from_trained import network_of
 from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.reference import reference_answers
 
 _TOOLS = ("ai-edge-litert", "numpy", "tokenizers", "safetensors")
 
@@ -200,12 +203,10 @@ class _BundleConverter:
         if isinstance(comparison, SequenceComparison) and plan.recipe.activations != "float32":
             comparison.check_ranges(where=plan.file)
         with new_folder(plan.out, overwrite=self._options.overwrite, marker="bundle.json") as draft:
-            signature = self._signature(plan.target)
-            lowered = lower_model(
-                self._model, plan, comparison.calibration, signature, progress=self._progress
-            )
-            write_bytes(draft / MODEL_FILE, lowered.content)
-            file = self._model_file(draft / MODEL_FILE, plan, lowered.signature)
+            lowered, file = self._lower(self._model, plan, draft)
+            if self._is_corrected(plan.recipe):
+                corrected = self._correct_outputs(file, comparison.calibration)
+                lowered, file = self._lower(corrected, plan, draft)
             token_ids, recipe = comparison.token_ids, plan.recipe
             outputs = run_model(
                 file,
@@ -220,6 +221,24 @@ class _BundleConverter:
             if self._is_gated:
                 self._check_drop(measured.fidelity, recipe.name)
             return self._write(draft, plan, lowered, measured, tried_runtime)
+
+    def _lower(
+        self, model: TrainedModel, plan: ConversionPlan, draft: Path
+    ) -> tuple[LoweredModel, ModelFile]:
+        """Lowers `model` and writes the file into the folder `draft`."""
+        calibration, signature = self._comparison(plan).calibration, self._signature(plan.target)
+        lowered = lower_model(model, plan, calibration, signature, progress=self._progress)
+        write_bytes(draft / MODEL_FILE, lowered.content)
+        return lowered, self._model_file(draft / MODEL_FILE, plan, lowered.signature)
+
+    def _is_corrected(self, recipe: Recipe) -> bool:
+        """Whether predicted numbers are moved back by what rounding the weights changed."""
+        return self._task.head == "sequence-regression" and recipe.weights in ("int8", "int4")
+
+    def _correct_outputs(self, file: ModelFile, calibration: Sequence[ModelInput]) -> TrainedModel:
+        stage = "compare with the float model on calibration sequences"
+        outputs = run_model(file, calibration, stage=stage, progress=self._progress)
+        return correct_outputs(self._model, outputs, reference_answers(self._model, calibration))
 
     def _check_drop(self, fidelity: Fidelity, recipe: str) -> None:
         metric, max_drop = self._task.load_metric(), self._options.max_drop

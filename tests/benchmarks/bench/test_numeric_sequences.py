@@ -14,18 +14,29 @@ from safetensors.numpy import save_file
 
 import edgeseq as es
 from edgeseq.datasets.sequence_data import Windows, load_sequences, numbers_of
-from edgeseq.errors import BundleError, CheckpointError, DataError, InputError, RefusedError
+from edgeseq.errors import (
+    BundleError,
+    CheckpointError,
+    ConversionError,
+    DataError,
+    InputError,
+    RefusedError,
+)
 from edgeseq.formats.bundle import read_bundle
 from edgeseq.formats.listed_files import FileEntry
 from edgeseq.formats.result import ResultRecord, Settings
 from edgeseq.formats.storage import write_json
+from edgeseq.formats.trained_model import ModelManifest, TrainedModel, not_trained_here
 from edgeseq.reporting.deployment_report import make_report
 from edgeseq.reporting.rows import derive_row
 from edgeseq.tasks.regression import MAE, RMSE
 from edgeseq_benchmarks.bench.runner import bench
 from edgeseq_benchmarks.bench.verify import verify
+from edgeseq_converters.convert.quantize.output_correction import correct_outputs
 from edgeseq_converters.models.read import read_network
+from edgeseq_converters.models.reference import reference_answers
 from edgeseq_converters.models.reference_recurrent import answers
+from edgeseq_converters.models.stored_network import network_to_folder
 
 STEPS, FEATURES, COUNT = 8, 2, 40
 NUMBERS, CLASSES = "sequence", "sequence-classification"
@@ -175,7 +186,7 @@ def test_a_bundle_of_a_fixed_length_takes_no_other(made: Made, tmp_path: Path) -
     assert entry.shape == (1, STEPS, FEATURES)
     with pytest.raises(DataError, match=r"found \[7, 2\], expected \[8, 2\]"):
         bundle.predict_sequences([np.zeros((7, FEATURES))])
-    with pytest.raises(DataError, match="has sequences of another length than the model's fixed"):
+    with pytest.raises(DataError, match="has sequences that do not have the model's fixed length"):
         es.convert(model, data, length=5, out=tmp_path / "c", progress=None)
 
 
@@ -192,6 +203,36 @@ def test_a_float_that_loses_too_much_is_refused(made: Made, tmp_path: Path) -> N
             progress=None,
         )
     assert not list(tmp_path.iterdir())
+
+
+def test_what_rounding_moved_is_moved_back(made: Made) -> None:
+    """Outputs that are 0.9 times the float model's and 0.1 more ask for a head that undoes it."""
+    _, folder = made[NUMBERS]
+    network = read_network(folder / "m.safetensors", description=folder / "network.toml")
+    config, arrays = network_to_folder(network)
+    training = not_trained_here("")
+    manifest = ModelManifest("m", NUMBERS, "lstm", ("a", "b"), STEPS, training, network=config)
+    model = TrainedModel(manifest, dict(arrays), "")
+    sequences = np.random.default_rng(4).normal(size=(30, STEPS, FEATURES)).astype(np.float32)
+    reference = reference_answers(model, list(sequences))
+    moved = [np.float32(0.9) * answer + np.float32(0.1) for answer in reference]
+    corrected = reference_answers(correct_outputs(model, moved, reference), list(sequences))
+    expected = (np.stack(reference) - 0.1) / 0.9
+    assert np.abs(np.stack(corrected) - expected).max() < 1e-5
+
+
+def test_a_static_recipe_refuses_to_clip_what_it_is_tested_on(made: Made, tmp_path: Path) -> None:
+    """A series that rises beyond what it was calibrated on, as prices do."""
+    _, folder = made[NUMBERS]
+    model = es.load_model(folder / "m.safetensors", description=folder / "network.toml")
+    x = np.linspace(0, 1, COUNT * STEPS * FEATURES).reshape(COUNT, STEPS, FEATURES)
+    np.savez(tmp_path / "rising.npz", x=x, y=np.zeros((COUNT, 2)))
+    options: dict[str, Any] = {"out": tmp_path / "b", "progress": None, "overwrite": True}
+    with pytest.raises(ConversionError, match=r"4 of 4 test sequences lie beyond the numbers that"):
+        es.convert(model, tmp_path / "rising.npz", recipe="static_wi8_ai8", **options)
+    es.convert(model, tmp_path / "rising.npz", recipe="dynamic_wi8_afp32", **options)
+    np.savez(tmp_path / "steady.npz", x=x[::-1] % 0.5, y=np.zeros((COUNT, 2)))
+    es.convert(model, tmp_path / "steady.npz", recipe="static_wi8_ai8", **options)
 
 
 def test_a_bundle_of_sequences_is_profiled_and_packed(made: Made, tmp_path: Path) -> None:

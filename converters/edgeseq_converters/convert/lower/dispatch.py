@@ -92,7 +92,7 @@ def lowerings_of(arch: Arch, task: str) -> tuple[Lowering, ...]:
     """The lowerings that a model of this architecture has for a task."""
     if task_of(task).is_streaming:
         return ("encoder", "cached") if arch == "bert" else ("loop",)
-    if is_numeric(task_of(task).head):  # there is no table to multiply beforehand
+    if is_numeric(task_of(task).head):  # they lack the table that it multiplies
         return tuple(lowering for lowering in LOWERINGS[arch] if lowering != "projected")
     return tuple(lowering for lowering in LOWERINGS[arch] if lowering != "cached")
 

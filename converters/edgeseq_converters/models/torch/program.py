@@ -89,7 +89,7 @@ def _float_input(meta: Mapping[str, Any], path: Path) -> FloatInput | None:
     features = sizes[-1].get("as_int") if len(sizes) == 3 else None
     if features is None:
         raise CheckpointError(
-            "takes numbers of another shape than sequences",
+            "takes numbers that are not in sequences",
             where=path,
             found=f"{len(sizes)} axes",
             expected="[sequences, steps, features] with a fixed number of features",

@@ -16,7 +16,7 @@ from edgeseq_converters.models.network import Embedding, FloatInput, Network, Re
 def bottom_of(network: Network) -> Recurrent:
     """The recurrent layer behind the embedding.
 
-    Raises `ConversionError` when there is a layer between them, and when there is no table.
+    Raises `ConversionError` when there is a layer between them, and without a table.
     """
     if isinstance(network.input, FloatInput):
         raise ConversionError(
