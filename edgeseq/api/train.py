@@ -6,13 +6,14 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from edgeseq.api.data import DatasetSource, resolve_dataset
 from edgeseq.api.model import Model, output_folder, resolve_model
 from edgeseq.api.options import check_options
 from edgeseq.api.progress import ProgressOption, progress_of
 from edgeseq.errors import InputError
+from edgeseq.formats.trained_model import Arch
 from edgeseq_converters.training import settings as training
 from edgeseq_converters.training.loop import PausedTraining
 
@@ -41,7 +42,7 @@ class TrainingOptions(TypedDict, total=False):
 def train(
     data: DatasetSource,
     *,
-    arch: Literal["lstm", "bert"] = "lstm",
+    arch: Arch = "lstm",
     teacher: Model | str | Path | None = None,
     out: str | Path | None = None,
     **options: Unpack[TrainingOptions],
@@ -50,7 +51,7 @@ def train(
 
     Args:
         data: A data set, or what `load_dataset` takes.
-        arch: `lstm`, or `bert` (by default MiniLM-L6).
+        arch: `lstm`; `bert` (by default MiniLM-L6); or `bag`, pooled embeddings without recurrence.
         teacher: A fine-tuned BERT to distil from.
         out: The trained-model folder to write; by default a temporary one that is removed with
             the model (see `Model.save`).

@@ -36,7 +36,9 @@ def train(
         ),
     ],
     *,
-    arch: Annotated[str, typer.Option("--arch", help="Architecture: lstm or bert.")],
+    arch: Annotated[
+        str, typer.Option("--arch", help="lstm, bert, or bag: pooled embeddings, no recurrence.")
+    ],
     out_dir: Annotated[Path, typer.Option("--out", help="Trained-model folder to write.")],
     data: Annotated[
         str | None,

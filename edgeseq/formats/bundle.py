@@ -45,7 +45,7 @@ RecipeName = Literal[
     "weight_only_wi8_afp32",
     "static_wi8_ai8",
 ]
-Lowering = Literal["loop", "projected", "unrolled", "fused", "encoder", "cached"]
+Lowering = Literal["loop", "projected", "unrolled", "fused", "pooled", "encoder", "cached"]
 MANIFEST_LIMIT_BYTES = 4 << 20
 TEXT_LIMIT_BYTES = 512 << 20
 

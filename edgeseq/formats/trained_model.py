@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 SCHEMA_VERSION = 2
-Arch = Literal["lstm", "bert"]
+Arch = Literal["bag", "lstm", "bert"]
+"""`bag`: a network without recurrence over embeddings, for which the order of tokens is nothing."""
 Family = Literal["bert", "distilbert", "electra", "roberta", "mobilebert", "albert"]
 BertHead = Literal[
     "sequence_classification",
@@ -63,6 +64,20 @@ class LstmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bidirectional: bool
     pooling: Literal["max", "mean", "last", "markers", "none"]
     marker_ids: tuple[int, ...] = ()
+
+
+class BagConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Dimensions of a classifier of pooled embeddings.
+
+    Arrays: `embedding.weight` [vocabulary, embedding]; `hidden.kernel` [embedding, hidden] and
+    `hidden.bias` [hidden], followed by a rectifier; `dense.kernel` [hidden, labels], `dense.bias`
+    [labels].
+    """
+
+    vocabulary_size: int
+    embedding_size: int
+    hidden_size: int
+    pooling: Literal["max", "mean"]
 
 
 class NetworkLayer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -235,8 +250,8 @@ def not_trained_here(identity: str) -> Training:
 
 
 class ModelManifest(msgspec.Struct, frozen=True):
-    """`model.json`. Exactly one of `lstm`, `network` and `bert` is set; `arch` is `lstm` for the
-    first two.
+    """`model.json`. Exactly one of `bag`, `lstm`, `network` and `bert` is set, that of `arch`; a
+    `network` is of `arch` `lstm`, or `bag` without a recurrent layer.
 
     `max_tokens` is the model's longest input in tokens, special tokens included; `padding` how
     texts of other lengths become one.
@@ -249,6 +264,7 @@ class ModelManifest(msgspec.Struct, frozen=True):
     max_tokens: int
     training: Training
     lstm: LstmConfig | None = None
+    bag: BagConfig | None = None
     bert: BertConfig | None = None
     network: NetworkConfig | None = None
     padding: Padding = TEXT_ALONE
@@ -296,8 +312,10 @@ def read_model_folder(path: Path) -> TrainedModel:
     manifest = read_json(
         path / "model.json", ModelManifest, error=CheckpointError, schema_version=SCHEMA_VERSION
     )
-    configs = [name for name in ("lstm", "network", "bert") if getattr(manifest, name) is not None]
-    if configs not in ([["lstm"], ["network"]] if manifest.arch == "lstm" else [["bert"]]):
+    kinds = ("bag", "lstm", "network", "bert")
+    configs = [name for name in kinds if getattr(manifest, name) is not None]
+    allowed = [manifest.arch] if manifest.arch == "bert" else [manifest.arch, "network"]
+    if len(configs) != 1 or configs[0] not in allowed:
         raise CheckpointError(
             "dimensions do not go with arch", where=path / "model.json", found=manifest.arch
         )

@@ -110,15 +110,15 @@ def boundary_sentence(rows: Sequence[ReportRow], winners: WinnerMap) -> str:
     top_arch = arch_of[-1][-1] or "lstm"
     region = np.array([[arch == top_arch for arch in column] for column in arch_of])
     anything = np.array([[arch is not None for arch in column] for column in arch_of])
-    other_archs = sorted({row.arch for row in rows} - {top_arch})
-    is_alone = bool((region == anything).all())
-    if not is_alone and not _is_upward_closed(region):
+    below = sorted({arch for column in arch_of for arch in column if arch} - {top_arch})
+    if len(below) > 1 or (below and not _is_upward_closed(region)):
         return _walk_axes(winners, arch_of, names)
     sentence = f"Ship {names[top_arch]} if you can spare {_format_corners(winners, rows, region)}"
-    if is_alone:
+    if not below:
         sentence += ". Nothing fits below."
-        if other_archs:
-            sentence += f" No limit makes {names[other_archs[0]]} the better choice."
+        others = [names[arch] for arch in names if arch in {row.arch for row in rows} - {top_arch}]
+        if others:
+            sentence += f" No limit makes {' or '.join(others)} the better choice."
         return sentence
     best = by_name[winners.winners[-1][-1] or ""]
     i, j = np.argwhere(anything & ~region)[-1].tolist()
@@ -127,7 +127,7 @@ def boundary_sentence(rows: Sequence[ReportRow], winners: WinnerMap) -> str:
     gain = f" (+{format_point_difference(points)})" if points > 0 else ""
     lowest = _format_corners(winners, rows, anything)
     return (
-        f"{sentence}{gain}. Below that ship {names[other_archs[0]]}, down to {lowest}. "
+        f"{sentence}{gain}. Below that ship {names[below[0]]}, down to {lowest}. "
         "Nothing fits below."
     )
 
@@ -135,7 +135,7 @@ def boundary_sentence(rows: Sequence[ReportRow], winners: WinnerMap) -> str:
 def _arch_names(rows: Sequence[ReportRow]) -> dict[Arch, str]:
     """Architectures with their article, for a sentence about these rows."""
     encoder = task_of(rows[0].task if rows else "").bert_title
-    return {"lstm": "an LSTM", "bert": f"a {encoder}"}
+    return {"bag": "a bag of embeddings", "lstm": "an LSTM", "bert": f"a {encoder}"}
 
 
 def _corners(region: Region) -> list[GridCell]:

@@ -18,7 +18,7 @@ TRAIN_TEXTS, OTHER_TEXTS = 1_000, 200
 that differ by ten points."""
 TRANSFER_TEXTS = 200
 """Texts made of the train part, each of which the teacher must label."""
-EPOCHS = {"bert": 1, "lstm": 4}
+EPOCHS = {"bert": 1, "lstm": 4, "bag": 4}
 QUICK_PASS = 0.1
 
 
@@ -47,7 +47,7 @@ def quick_suite(suite: Suite) -> Suite:
 def _quick_model(model: ModelSection) -> ModelSection:
     epochs = min(model.train.get("epochs", EPOCHS[model.arch]), EPOCHS[model.arch])
     train = {**model.train, "epochs": epochs}
-    if model.arch == "lstm" and "min_piece_count" not in train:
+    if model.arch != "bert" and "min_piece_count" not in train:
         train["min_piece_count"] = 1  # of so few texts, most pieces are seen once
     if train.get("transfer_size"):
         train["transfer_size"] = min(train["transfer_size"], TRANSFER_TEXTS)

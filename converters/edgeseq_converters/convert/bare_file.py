@@ -80,7 +80,8 @@ def convert_to_file(
     model = imported.model
     if isinstance(model, Network) and model.repeated_rows is not None and options.length is None:
         options = msgspec.structs.replace(options, length=model.repeated_rows)
-    plan = plan_file("lstm" if isinstance(model, Network) else model.manifest.arch, out, options)
+    arch = model.arch if isinstance(model, Network) else model.manifest.arch
+    plan = plan_file(arch, out, options)
     _check_options(imported, plan, options)
     if out.exists() and not options.overwrite:
         raise OutputError("already exists", where=out, fix="choose another --out or --overwrite")
@@ -138,7 +139,7 @@ def _check_options(
     imported: ImportedModel, plan: ConversionPlan, options: ConversionOptions
 ) -> None:
     model = imported.model
-    arch = "lstm" if isinstance(model, Network) else model.manifest.arch
+    arch = model.arch if isinstance(model, Network) else model.manifest.arch
     if not isinstance(model, Network):
         if options.streaming or imported.options.description is not None:
             raise InputError(

@@ -226,7 +226,7 @@ def _trained_model(
     manifest = ModelManifest(
         name=name or source.stem,
         task=dataset.task,
-        arch="lstm",
+        arch=network.arch,
         labels=dataset.labels,
         max_tokens=max_tokens,
         training=not_trained_here(f"{source.name} (sha256 {sha256_file(file)})"),

@@ -418,7 +418,7 @@ def lower_model(
             model, plan.recipe, plan.target, calibration, output=output, streaming=streaming
         )
     else:
-        is_recurrent = model.manifest.arch == "lstm"
+        is_recurrent = model.manifest.arch != "bert"
         table = network_of(model).input.name if is_recurrent else WORD_TABLE
         content = lower(model, plan.recipe, plan.target, calibration)
     file = parse_tflite(content, where=plan.file)

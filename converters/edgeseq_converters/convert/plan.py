@@ -29,7 +29,13 @@ AUTO = "auto"
 
 LENGTH_LIMIT = 4096
 """The longest fixed length in tokens: an unrolled network has its operators once for each."""
-FIXED_LENGTH_LOWERINGS: tuple[Lowering, ...] = ("loop", "projected", "unrolled", "encoder")
+FIXED_LENGTH_LOWERINGS: tuple[Lowering, ...] = (
+    "loop",
+    "projected",
+    "unrolled",
+    "pooled",
+    "encoder",
+)
 """The lowerings of which a model of a fixed length can be made."""
 
 

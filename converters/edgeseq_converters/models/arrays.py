@@ -18,7 +18,7 @@ ModelInput = Sequence[int] | FloatArray
 def vocabulary_size(model: TrainedModel) -> int:
     """Number of token ids that the model takes."""
     manifest = model.manifest
-    config = manifest.lstm or manifest.network or manifest.bert
+    config = manifest.bag or manifest.lstm or manifest.network or manifest.bert
     return 0 if config is None else config.vocabulary_size
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeseq.formats.trained_model import TrainedModel
+from edgeseq.formats.trained_model import BagConfig, TrainedModel
 from edgeseq_converters.models.arrays import (
     LstmCell,
     check_marks,
@@ -14,6 +14,7 @@ from edgeseq_converters.models.network import (
     Cell,
     Dense,
     Embedding,
+    Function,
     Layer,
     MarkedPool,
     Network,
@@ -36,6 +37,8 @@ def network_of(model: TrainedModel) -> Network:
     """
     if model.manifest.network is not None:
         return network_from_folder(model)
+    if model.manifest.bag is not None:
+        return _bag_network(model, model.manifest.bag)
     config = lstm_config(model)
     table = take_array(model, "embedding.weight", config.vocabulary_size, config.embedding_size)
     layers: list[Layer] = []
@@ -64,6 +67,23 @@ def network_of(model: TrainedModel) -> Network:
     )
     layers.append(Dense("dense", *head))
     return Network(model.manifest.name, Embedding("embedding", table), tuple(layers))
+
+
+def _bag_network(model: TrainedModel, config: BagConfig) -> Network:
+    """Pooled embeddings, the layers `hidden` and `dense`."""
+    sizes = (config.embedding_size, config.hidden_size, len(model.manifest.labels))
+    table = take_array(model, "embedding.weight", config.vocabulary_size, sizes[0])
+
+    def dense(name: str, rows: int, columns: int, function: Function) -> Dense:
+        kernel = take_array(model, f"{name}.kernel", rows, columns)
+        return Dense(name, kernel, take_array(model, f"{name}.bias", columns), function)
+
+    layers = (
+        Pool("pool", config.pooling),
+        dense("hidden", sizes[0], sizes[1], "relu"),
+        dense("dense", sizes[1], sizes[2], "linear"),
+    )
+    return Network(model.manifest.name, Embedding("embedding", table), layers)
 
 
 def _cell(arrays: LstmCell) -> Cell:

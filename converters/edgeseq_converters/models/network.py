@@ -430,6 +430,17 @@ class Network:
         return self.shapes()[-1].features
 
     @property
+    def arch(self) -> Literal["bag", "lstm"]:
+        """`bag` where the order of the tokens is nothing to any layer, `lstm` for all others."""
+        without_order = (Dense, Scale, Activation, AttentionPool)
+        if isinstance(self.input, Embedding) and all(
+            isinstance(layer, without_order) or (isinstance(layer, Pool) and layer.how != "last")
+            for layer in self.layers
+        ):
+            return "bag"
+        return "lstm"
+
+    @property
     def per_token(self) -> bool:
         """Whether the network answers for each token, or for each window of tokens."""
         return self.shapes()[-1].rows is not None

@@ -22,7 +22,7 @@ def reference_answers(model: TrainedModel, texts: Sequence[ModelInput]) -> list[
 
     Raises `CheckpointError` when the model's arrays do not fit its configuration.
     """
-    if model.manifest.arch == "lstm":
+    if model.manifest.arch != "bert":
         return network_reference.answers(network_of(model), texts)
     forward = BertReference(model)
     predictions: list[FloatArray] = [np.zeros(0, np.float32)] * len(texts)

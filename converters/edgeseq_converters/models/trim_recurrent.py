@@ -112,6 +112,9 @@ def trim_trained(model: TrainedModel, texts: Sequence[str], *, min_count: int = 
     if network is not None:
         network = msgspec.structs.replace(network, vocabulary_size=size)
         manifest = msgspec.structs.replace(manifest, network=network)
+    elif manifest.bag is not None:
+        bag = msgspec.structs.replace(manifest.bag, vocabulary_size=size)
+        manifest = msgspec.structs.replace(manifest, bag=bag)
     else:
         config = lstm_config(model)
         marks = renumbered_marks(config.marker_ids, vocabulary.kept_ids)

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from edgeseq.progress import ProgressCallback
 from edgeseq_converters.models.arrays import FloatArray
+from edgeseq_converters.training.bag_model import BagClassifier
 from edgeseq_converters.training.batching import (
     Batch,
     StateTexts,
@@ -26,7 +27,7 @@ from edgeseq_converters.training.loop import Objective
 from edgeseq_converters.training.lstm_model import LstmClassifier
 from edgeseq_converters.training.optimizer import AdamW, linear_decay
 from edgeseq_converters.training.predictor import MASK, TOKEN_IDS, Predictor
-from edgeseq_converters.training.settings import BertSettings, LstmSettings
+from edgeseq_converters.training.settings import AnyClassifierSettings, BagSettings, BertSettings
 
 STATES_LIMIT_BYTES = 1 << 30
 """The most memory for the frozen layers' states: 1 GiB is 1.4 million tokens of MiniLM."""
@@ -97,8 +98,9 @@ def training_graph(
     where that saves time."""
     settings = initial.settings
     train, dev = TokenTexts(train_ids), TokenTexts(dev_ids)
-    if isinstance(settings, LstmSettings):
-        lstm = LstmClassifier(
+    if not isinstance(settings, BertSettings):
+        student_type = BagClassifier if isinstance(settings, BagSettings) else LstmClassifier
+        student = student_type(
             initial.config,
             num_labels,
             dropout=settings.dropout,
@@ -106,8 +108,8 @@ def training_graph(
             seed=settings.seed,
         )
         if initial.weights:
-            lstm.table.assign(initial.weights["embedding.weight"])
-        return TrainingGraph(lstm, lstm.pooled, train, dev)
+            student.table.assign(initial.weights["embedding.weight"])
+        return TrainingGraph(student, student.pooled, train, dev)
     bert = BertClassifier(
         initial.config,
         num_labels,
@@ -151,7 +153,7 @@ def lower_states(
 
 
 def make_optimizer(
-    graph: TrainingGraph, settings: BertSettings | LstmSettings, score_head: Sequence[Any] = ()
+    graph: TrainingGraph, settings: AnyClassifierSettings, score_head: Sequence[Any] = ()
 ) -> AdamW:
     """AdamW for the trained variables and for those of `score_head`; in a BERT heads learn faster,
     and each layer slower than the one above it."""
@@ -189,7 +191,7 @@ class ClassifierObjective(Objective):
     def __init__(
         self,
         graph: TrainingGraph,
-        settings: BertSettings | LstmSettings,
+        settings: AnyClassifierSettings,
         step: TrainStep,
         targets: FloatArray,
         *,

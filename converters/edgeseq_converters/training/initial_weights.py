@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from edgeseq.errors import InputError
-from edgeseq.formats.trained_model import LstmConfig, TrainedModel
+from edgeseq.formats.trained_model import BagConfig, LstmConfig, TrainedModel
 from edgeseq.progress import ProgressCallback
 from edgeseq.tasks.examples import Dataset
 from edgeseq_converters.models.arrays import FloatArray
@@ -23,15 +23,22 @@ from edgeseq_converters.models.huggingface.checkpoint import (
 from edgeseq_converters.models.trim_encoder import keep_layers, trim_checkpoint
 from edgeseq_converters.models.vocabulary import trim_pieces
 from edgeseq_converters.training.marks import add_markers, mark_checkpoint, marks_of
-from edgeseq_converters.training.settings import BertSettings, LstmSettings, TrainerOptions
+from edgeseq_converters.training.settings import (
+    AnyClassifierSettings,
+    BagSettings,
+    BertSettings,
+    LstmSettings,
+    TrainerOptions,
+)
 from edgeseq_converters.training.teacher import read_teacher, teacher_checkpoint, token_states
 
 EMBEDDING_DEVIATION = 0.1
-"""Standard deviation of an LSTM's initial embedding table."""
+"""Standard deviation of a student's initial embedding table."""
 
 
 class InitialWeights(msgspec.Struct, frozen=True):
-    """Tokenizer, `BertConfig` or `LstmConfig`, and arrays by name (of an LSTM at most the table).
+    """Tokenizer, `BertConfig`, `LstmConfig` or `BagConfig`, and arrays by name (but for a BERT at
+    most the table).
 
     `identity` names the pre-trained weights, if any; `settings` have nothing left open; `teacher`
     is the one named in the options.
@@ -41,13 +48,13 @@ class InitialWeights(msgspec.Struct, frozen=True):
     config: Any
     weights: dict[str, FloatArray]
     identity: str | None
-    settings: BertSettings | LstmSettings
+    settings: AnyClassifierSettings
     teacher: TrainedModel | None = None
 
 
 def initial_weights(
     data: Dataset[Any],
-    settings: BertSettings | LstmSettings,
+    settings: AnyClassifierSettings,
     options: TrainerOptions,
     *,
     by_word: bool,
@@ -74,7 +81,7 @@ def initial_weights(
     if isinstance(settings, BertSettings):
         initial = _initial_bert(checkpoint, texts, settings, by_word=by_word)
     else:
-        initial = _initial_lstm(
+        initial = _initial_student(
             checkpoint, texts, settings, teacher, by_word=by_word, progress=progress
         )
     return msgspec.structs.replace(initial, teacher=teacher)
@@ -119,10 +126,10 @@ def _frozen_layers(settings: BertSettings, checkpoint: BertCheckpoint) -> int:
     return settings.frozen_layers
 
 
-def _initial_lstm(
+def _initial_student(
     checkpoint: BertCheckpoint,
     texts: Sequence[str],
-    settings: LstmSettings,
+    settings: LstmSettings | BagSettings,
     teacher: TrainedModel | None,
     *,
     by_word: bool,
@@ -140,15 +147,18 @@ def _initial_lstm(
     if settings.token_state_weight and teacher is not None:
         states = token_states(teacher, token_ids, progress=progress)
         table = concat_weighted(table, states, weight=settings.token_state_weight)
-    config = LstmConfig(
-        vocabulary_size=len(table),
-        embedding_size=settings.embedding_size,
-        hidden_size=settings.hidden_size,
-        layers=settings.layers,
-        bidirectional=settings.bidirectional,
-        pooling="none" if by_word else settings.pooling,
-        marker_ids=marks_of(tokenizer_json) if has_mentions else (),
-    )
+    sizes = (len(table), settings.embedding_size, settings.hidden_size)
+    config: LstmConfig | BagConfig
+    if isinstance(settings, BagSettings):
+        config = BagConfig(*sizes, pooling=settings.pooling)
+    else:
+        config = LstmConfig(
+            *sizes,
+            layers=settings.layers,
+            bidirectional=settings.bidirectional,
+            pooling="none" if by_word else settings.pooling,
+            marker_ids=marks_of(tokenizer_json) if has_mentions else (),
+        )
     if not settings.pretrained_embeddings:
         return InitialWeights(tokenizer_json, config, {}, None, settings)
     projected = project_table(table, settings.embedding_size, seed=settings.seed)

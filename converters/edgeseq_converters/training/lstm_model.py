@@ -24,8 +24,8 @@ from edgeseq_converters.training.bert_model import (
     require_tensorflow_backend,
 )
 
-_NEGATIVE = -1e9
-"""Stands for padding under a maximum; states lie in -1..1."""
+MASKED = -1e9
+"""Stands for padding under a maximum."""
 
 
 @tf.custom_gradient  # type: ignore[untyped-decorator, unused-ignore]
@@ -205,7 +205,7 @@ class LstmClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
         if self.config.pooling == "markers":
             return pool_mentions(self.config.marker_ids, ids, tf.transpose(states, [1, 0, 2]))
         if self.config.pooling == "max":
-            return tf.reduce_max(states + (1 - mask) * _NEGATIVE, 0)
+            return tf.reduce_max(states + (1 - mask) * MASKED, 0)
         if self.config.pooling == "mean":
             return tf.reduce_sum(states * mask, 0) / tf.reduce_sum(mask, 0)
         ends = tf.cast(tf.reduce_sum(mask, 0), tf.int32) - 1  # [batch, 1]
@@ -246,8 +246,8 @@ def initial_arrays(
     """Initial weights as Keras draws them: embeddings uniform in ±0.05, kernels Glorot uniform,
     recurrent kernels orthogonal, biases 0 but 1 for the forget gate."""
     hidden = config.hidden_size
-    table = generator.uniform(-0.05, 0.05, (config.vocabulary_size, config.embedding_size))
-    arrays: dict[str, FloatArray] = {"embedding.weight": table.astype(np.float32)}
+    table = initial_table(generator, config.vocabulary_size, config.embedding_size)
+    arrays: dict[str, FloatArray] = {"embedding.weight": table}
     inputs = config.embedding_size
     for layer in range(config.layers):
         for direction in _directions(config):
@@ -259,6 +259,11 @@ def initial_arrays(
     arrays["dense.kernel"] = glorot_uniform(generator, _pooled_size(config), labels)
     arrays["dense.bias"] = np.zeros(labels, np.float32)
     return arrays
+
+
+def initial_table(generator: np.random.Generator, rows: int, columns: int) -> FloatArray:
+    """An embedding table [rows, columns], uniform in ±0.05."""
+    return generator.uniform(-0.05, 0.05, (rows, columns)).astype(np.float32)
 
 
 def glorot_uniform(generator: np.random.Generator, rows: int, columns: int) -> FloatArray:

@@ -11,6 +11,8 @@ from typing import Any, Literal
 import msgspec
 
 from edgeseq.formats.trained_model import (
+    Arch,
+    BagConfig,
     BertConfig,
     LstmConfig,
     ModelManifest,
@@ -25,6 +27,7 @@ from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.training.loop import Objective, TrainingState
 from edgeseq_converters.training.settings import AnySettings
 
+ModelConfig = BertConfig | LstmConfig | BagConfig | NetworkConfig
 _TOOLS = ("tensorflow", "keras", "numpy", "tokenizers")
 
 
@@ -50,7 +53,7 @@ class PreparedTraining:
     settings: AnySettings
     tokenizer_json: str
     max_tokens: int
-    export: Callable[[], tuple[BertConfig | LstmConfig | NetworkConfig, dict[str, FloatArray]]]
+    export: Callable[[], tuple[ModelConfig, dict[str, FloatArray]]]
     sources: TrainingSources
     final_score: Callable[[ProgressCallback], float] | None = None
     keeps_logits: bool = False
@@ -73,7 +76,7 @@ def trained_model(
     manifest = ModelManifest(
         name=name,
         task=data.task,
-        arch="bert" if isinstance(config, BertConfig) else "lstm",
+        arch=_arch_of(config),
         labels=data.labels,
         max_tokens=prepared.max_tokens,
         training=Training(
@@ -91,6 +94,13 @@ def trained_model(
         ),
         bert=config if isinstance(config, BertConfig) else None,
         lstm=config if isinstance(config, LstmConfig) else None,
+        bag=config if isinstance(config, BagConfig) else None,
         network=config if isinstance(config, NetworkConfig) else None,
     )
     return TrainedModel(manifest, weights, prepared.tokenizer_json)
+
+
+def _arch_of(config: ModelConfig) -> Arch:
+    if isinstance(config, BertConfig):
+        return "bert"
+    return "bag" if isinstance(config, BagConfig) else "lstm"

@@ -34,13 +34,13 @@ from edgeseq_converters.training.marks import (
     with_swapped,
 )
 from edgeseq_converters.training.record import PreparedTraining, TrainingSources
-from edgeseq_converters.training.settings import BertSettings, LstmSettings, TrainerOptions
+from edgeseq_converters.training.settings import AnyClassifierSettings, BertSettings, TrainerOptions
 from edgeseq_converters.training.teacher import (
     DistillationData,
     TeacherOutputs,
     correct_stale_logits,
     distil_to_bert,
-    distil_to_lstm,
+    distil_to_student,
     softmax,
 )
 from edgeseq_converters.training.texts import (
@@ -72,7 +72,7 @@ class Targets(msgspec.Struct, frozen=True):
 
 def prepare_sequence_classification(
     data: Dataset[Any],
-    settings: BertSettings | LstmSettings,
+    settings: AnyClassifierSettings,
     options: TrainerOptions,
     progress: ProgressCallback,
 ) -> PreparedTraining:
@@ -152,7 +152,7 @@ def _distillation(
     labels = label_targets(train, len(data.labels))
     stored = read_train_logits(options.teacher, data) if options.teacher else None
     shares_of = softmax if train.labels.ndim == 1 else sigmoid
-    distillation = distil_to_lstm(
+    distillation = distil_to_student(
         data,
         teacher,
         settings,
@@ -172,7 +172,7 @@ def _distillation(
 def _targets(
     data: Dataset[Any],
     train: EncodedSplit,
-    settings: BertSettings | LstmSettings,
+    settings: AnyClassifierSettings,
     distillation: DistillationData | None,
 ) -> Targets:
     """Targets of the train split, and of the teacher's extra texts, which have no label."""
@@ -199,7 +199,7 @@ def _targets(
 
 
 def sequence_step(
-    graph: TrainingGraph, targets: Targets, settings: BertSettings | LstmSettings
+    graph: TrainingGraph, targets: Targets, settings: AnyClassifierSettings
 ) -> tuple[TrainStep, FloatArray]:
     """The update, and the targets [texts, n] that it takes.
 

@@ -10,6 +10,7 @@ import msgspec
 
 from edgeseq.errors import InputError
 from edgeseq.formats.codec import from_builtins
+from edgeseq.tasks.coreference import COREF
 from edgeseq.tasks.examples import AnyDataset
 from edgeseq.tasks.registry import task_of
 
@@ -111,8 +112,8 @@ class BertSettings(ClassifierSettings, frozen=True, forbid_unknown_fields=True, 
     layers: Layers | None = None
 
 
-class LstmSettings(ClassifierSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How an LSTM is trained, alone or from a teacher.
+class StudentSettings(ClassifierSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a small model with an embedding table of its own is trained, alone or from a teacher.
 
     - `token_dropout`: the share of the tokens whose embedding is set to 0.
     - `pretrained_embeddings`: the embedding table starts as the word-piece table of the teacher or
@@ -121,7 +122,6 @@ class LstmSettings(ClassifierSettings, frozen=True, forbid_unknown_fields=True, 
       teacher's last layer gives each piece on its own, both projected (Tulkens & van Dongen 2024,
       "Model2Vec"). This is the weight of the states; 0 leaves them out.
 
-    With `min_piece_count` 1 the int8 model of `customer-feedback` has 3.2 MB.
     """
 
     epochs: Epochs = 6
@@ -134,12 +134,29 @@ class LstmSettings(ClassifierSettings, frozen=True, forbid_unknown_fields=True, 
     token_dropout: Fraction = 0.1
     embedding_size: Width = 128
     hidden_size: Width = 128
-    layers: Layers = 1
-    bidirectional: bool = True
-    pooling: Literal["max", "mean", "last", "markers"] = "max"
     pretrained_embeddings: bool = True
     token_state_weight: Weight = 0.0
     min_piece_count: Number = 2
+
+
+class LstmSettings(StudentSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How an LSTM is trained, alone or from a teacher.
+
+    With `min_piece_count` 1 the int8 model of `customer-feedback` has 3.2 MB.
+    """
+
+    layers: Layers = 1
+    bidirectional: bool = True
+    pooling: Literal["max", "mean", "last", "markers"] = "max"
+
+
+class BagSettings(StudentSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a bag of embeddings is trained, alone or from a teacher; it labels texts alone.
+
+    `hidden_size` is that of the layer between the pooled embeddings and the head.
+    """
+
+    pooling: Literal["max", "mean"] = "mean"
 
 
 class LmSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -237,7 +254,8 @@ class TrainerOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_seconds: Annotated[float, msgspec.Meta(gt=0)] | None = None
 
 
-AnySettings = BertSettings | LstmSettings | LmBertSettings | LmLstmSettings
+AnyClassifierSettings = BertSettings | LstmSettings | BagSettings
+AnySettings = AnyClassifierSettings | LmBertSettings | LmLstmSettings
 
 _MENTIONS: dict[str, Any] = {"pooling": "markers", "max_tokens": 512}
 """All passages of GAP are shorter."""
@@ -255,12 +273,22 @@ example, so smaller batches; parts of speech are known in the lowest layers, so 
 
 
 def settings_type(arch: str, task: str) -> type[AnySettings]:
-    """The settings of `arch` (`lstm` or `bert`) for `task`.
+    """The settings of `arch` (`lstm`, `bert` or `bag`) for `task`.
 
-    Raises `InputError` for another architecture.
+    Raises `InputError` for another architecture, and for a bag where a text has no label of its own
+    or is a question about two of its words.
     """
-    if arch not in ("lstm", "bert"):
-        raise InputError("unknown architecture", found=repr(arch), expected="lstm or bert")
+    if arch not in ("lstm", "bert", "bag"):
+        raise InputError("unknown architecture", found=repr(arch), expected="lstm, bert or bag")
+    if arch == "bag":
+        if task_of(task).head != "text-classification" or task == COREF.name:
+            raise InputError(
+                "a bag of embeddings labels whole texts alone",
+                where="arch",
+                found=f"the task {task}",
+                fix="train an lstm or a bert",
+            )
+        return BagSettings
     if task_of(task).is_streaming:
         return LmBertSettings if arch == "bert" else LmLstmSettings
     return BertSettings if arch == "bert" else LstmSettings

@@ -41,7 +41,7 @@ from edgeseq_converters.training.batching import TokenTexts
 from edgeseq_converters.training.bert_model import BertClassifier
 from edgeseq_converters.training.marks import encode_marked
 from edgeseq_converters.training.predictor import Predictor
-from edgeseq_converters.training.settings import BertSettings, LstmSettings
+from edgeseq_converters.training.settings import BagSettings, BertSettings, LstmSettings
 from edgeseq_converters.training.tags import encode_tagged, logits_by_word, word_encoder
 from edgeseq_converters.training.texts import encode_texts
 from edgeseq_converters.training.transfer import TransferSet, transfer_set
@@ -132,17 +132,17 @@ def teacher_checkpoint(teacher: TrainedModel, *, has_bert_student: bool) -> Bert
     return BertCheckpoint(config, teacher.weights, teacher.tokenizer_json, teacher.manifest.name)
 
 
-def distil_to_lstm(
+def distil_to_student(
     data: Dataset[Any],
     teacher: TrainedModel,
-    settings: LstmSettings,
+    settings: LstmSettings | BagSettings,
     stored: FloatArray | None,
     *,
     data_dir: Path | None = None,
     progress: ProgressCallback = no_progress,
 ) -> DistillationData:
-    """Logits of `teacher` for an LSTM; those for the training texts are computed unless they are
-    `stored` [texts, labels]."""
+    """Logits of `teacher` for a student with a table of its own; those for the training texts are
+    computed unless they are `stored` [texts, labels]."""
     logits = stored
     if logits is None:
         logits = teacher_logits(teacher, [example.text for example in data.train], progress)

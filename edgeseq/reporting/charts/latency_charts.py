@@ -9,6 +9,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 
+from edgeseq.formats.trained_model import Arch
 from edgeseq.reporting.charts.chart_parts import (
     inline_data,
     limit_rule,
@@ -37,6 +38,9 @@ _COLD_START_PARTS = (
     ("load and allocate", 0.6),
     ("first answer", 0.3),
 )
+
+_COMPARED: tuple[Arch, ...] = ("lstm", "bert", "bag")
+"""The first two that were measured are compared over the length."""
 
 
 def distribution_chart(
@@ -137,7 +141,7 @@ def length_chart(group: ModelGroup, styles: Mapping[str, ModelStyle]) -> ReportF
 
 
 def _length_caption(group: ModelGroup) -> str:
-    """The crossover between the fastest model of each architecture, or that there is none."""
+    """The crossover between the fastest models of two architectures, or that there is none."""
     band = "Bands span the middle 80 % of the inferences (50 % where samples are few)."
     if task_of(group.task).is_streaming:
         return f"{context_cost_caption(group.models)}{top_k_caption(group.models)} {band}"
@@ -147,21 +151,22 @@ def _length_caption(group: ModelGroup) -> str:
             for model in group.models
             if model.row.arch == arch and model.run.lengths
         ]
-        for arch in ("lstm", "bert")
+        for arch in _COMPARED
     }
-    if not curves["lstm"] or not curves["bert"]:
-        name, medians_ms = (curves["lstm"] or curves["bert"])[0]
+    present = [arch for arch in _COMPARED if curves[arch]]
+    if len(present) == 1:
+        name, medians_ms = curves[present[0]][0]
         shortest, longest = min(medians_ms), max(medians_ms)
         growth = format_factor(medians_ms[longest] / medians_ms[shortest])
         return f"{name} takes {growth} times as long for {longest} tokens as for {shortest}. {band}"
-    (lstm, lstm_ms), (bert, bert_ms) = (
-        min(curves[arch], key=lambda curve: sum(curve[1].values())) for arch in ("lstm", "bert")
+    (first, first_ms), (second, second_ms) = (
+        min(curves[arch], key=lambda curve: sum(curve[1].values())) for arch in present[:2]
     )
-    shared = sorted(set(lstm_ms) & set(bert_ms))
+    shared = sorted(set(first_ms) & set(second_ms))
     if not shared:
-        return f"{lstm} and {bert} were timed at different lengths. {band}"
-    ratios = [bert_ms[tokens] / lstm_ms[tokens] for tokens in shared]
-    faster, slower = (lstm, bert) if ratios[0] > 1 else (bert, lstm)
+        return f"{first} and {second} were timed at different lengths. {band}"
+    ratios = [second_ms[tokens] / first_ms[tokens] for tokens in shared]
+    faster, slower = (first, second) if ratios[0] > 1 else (second, first)
     crossing = _crossing(shared, ratios)
     if crossing is not None:
         return (

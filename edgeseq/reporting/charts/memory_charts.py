@@ -9,7 +9,6 @@ from typing import Any
 import altair as alt
 
 from edgeseq.formats.memory_limits import LimitedRun
-from edgeseq.formats.trained_model import Arch
 from edgeseq.reporting.charts.chart_parts import (
     MB,
     LogAxis,
@@ -25,6 +24,7 @@ from edgeseq.reporting.charts.theme import (
     NARROW_WIDTH_PX,
     ModelStyle,
     arch_title,
+    archs_of,
     colour,
 )
 from edgeseq.reporting.format import format_limit
@@ -251,8 +251,7 @@ def _cliff_failures(
 def _cliff_caption(group: ModelGroup) -> str:
     """The model of each architecture that keeps its speed under the smallest limit."""
     parts = []
-    archs: tuple[Arch, ...] = ("lstm", "bert")
-    for arch in archs:
+    for arch in archs_of(row.arch for row in group.rows):
         models = [m for m in group.models if m.row.arch == arch and m.run.under_limits]
         needed = [
             (limit_bytes, model)

@@ -11,7 +11,7 @@ printing need no second chart.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 
 from edgeseq.formats.bundle import RecipeName
@@ -36,6 +36,11 @@ PALETTE: dict[str, tuple[str, str]] = {
     "paper": ("#ffffff", "#141b24"),
     "bad": ("#b3123c", "#ff7d96"),
     "none": ("#d5dbe2", "#3a4553"),
+    "bag-0": ("#00402f", "#c9f2e3"),
+    "bag-1": ("#006048", "#8fdcc0"),
+    "bag-2": ("#008060", "#4fc49d"),
+    "bag-3": ("#2aa583", "#2ea581"),
+    "bag-4": ("#7ccbb3", "#1c8467"),
     "lstm-0": ("#7a2e01", "#ffdcc0"),
     "lstm-1": ("#a84301", "#ffc08c"),
     "lstm-2": ("#d55e01", "#fb9a4b"),
@@ -47,6 +52,8 @@ PALETTE: dict[str, tuple[str, str]] = {
     "bert-3": ("#3d9ee1", "#3a95db"),
     "bert-4": ("#7fbfee", "#2077ba"),
 }
+ARCHS: tuple[Arch, ...] = ("bag", "lstm", "bert")
+"""From the least computation up."""
 _SPREAD = {1: (2,), 2: (1, 3), 3: (0, 2, 3), 4: (0, 1, 2, 3)}
 _RECIPE_ORDER = get_args(RecipeName)
 # (shape of a point, dash of a line): one of the pair is drawn, as the chart needs.
@@ -69,7 +76,13 @@ _RECIPE_TITLES: dict[str, str] = {
 
 def arch_title(arch: Arch, task: str) -> str:
     """The name of an architecture in a task's report."""
-    return "LSTM" if arch == "lstm" else task_of(task).bert_title
+    return {"lstm": "LSTM", "bag": "bag of embeddings"}.get(arch) or task_of(task).bert_title
+
+
+def archs_of(archs: Iterable[Arch]) -> tuple[Arch, ...]:
+    """Those of `ARCHS` that are among `archs`, in that order."""
+    present = set(archs)
+    return tuple(arch for arch in ARCHS if arch in present)
 
 
 def colour(token: str) -> str:

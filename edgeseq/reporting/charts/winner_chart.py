@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import altair as alt
 
-from edgeseq.formats.trained_model import Arch
 from edgeseq.reporting.boundary import WinnerMap
 from edgeseq.reporting.charts.chart_parts import (
     MB,
@@ -26,6 +25,7 @@ from edgeseq.reporting.charts.theme import (
     ModelStyle,
     arch_colour,
     arch_title,
+    archs_of,
     colour,
 )
 from edgeseq.reporting.rows import ModelGroup
@@ -37,7 +37,6 @@ HEIGHT_PX = 340
 LINE_HEIGHT_PX = 14
 MARK_RADIUS_PX = 6
 NO_WINNER = "nothing fits"
-ARCHS: tuple[Arch, ...] = ("lstm", "bert")
 
 
 class _Rectangle(NamedTuple):
@@ -125,7 +124,8 @@ def _cells_layer(grid: _MapGrid, group: ModelGroup) -> alt.Chart:
         }
         for r in _rectangles(grid)
     ]  # fmt: skip
-    colours = {arch_title(arch, group.task): arch_colour(arch) for arch in ARCHS}
+    archs = archs_of(row.arch for row in group.rows)
+    colours = {arch_title(arch, group.task): arch_colour(arch) for arch in archs}
     colours[NO_WINNER] = colour("none")
     present = [kind for kind in colours if any(record["kind"] == kind for record in records)]
     scale = alt.Scale(domain=present, range=[colours[kind] for kind in present])

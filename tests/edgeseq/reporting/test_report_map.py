@@ -115,3 +115,21 @@ def test_a_name_stays_in_its_rectangle_and_clear(
     if middle != high / 2:
         assert height / 2 <= middle <= high - height / 2
         assert all(abs(middle - mark) >= height / 2 + MARK_RADIUS_PX for mark in marks)
+
+
+def test_three_architectures_are_told_along_each_axis() -> None:
+    bag = msgspec.structs.replace(row("lstm-bag", 0.68, 0.05, 9.0), arch="bag", bundle="bag")
+    rows = [row("bert-a", 0.80, 9.0, 30.0), row("lstm-a", 0.72, 0.5, 12.0), bag]
+    sentence = boundary_sentence(rows, winner_map(rows, Budget(), gaps(rows)))
+    assert sentence == (
+        "With any latency: a bag of embeddings from 9.00 MB, an LSTM from 12.0 MB, a BERT from "
+        "30.0 MB. With any memory: a bag of embeddings from 0.050 ms, an LSTM from 0.500 ms, a "
+        "BERT from 9.00 ms."
+    )
+
+
+def test_architectures_that_never_win_are_named() -> None:
+    bag = msgspec.structs.replace(row("lstm-bag", 0.68, 0.5, 40.0), arch="bag", bundle="bag")
+    rows = [row("bert-a", 0.80, 0.2, 30.0), row("lstm-a", 0.72, 0.5, 32.0), bag]
+    sentence = boundary_sentence(rows, winner_map(rows, Budget(), gaps(rows)))
+    assert sentence.endswith("No limit makes a bag of embeddings or an LSTM the better choice.")

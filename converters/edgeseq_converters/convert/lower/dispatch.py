@@ -32,6 +32,7 @@ from edgeseq_converters.models.network import FloatInput, Network
 
 OUTPUT = "logits"
 LOWERINGS: dict[Arch, tuple[Lowering, ...]] = {
+    "bag": ("pooled",),
     "lstm": ("loop", "projected", "unrolled", "fused"),
     "bert": ("encoder", "cached"),
 }
@@ -177,7 +178,7 @@ def lower(
             return lower_next(model, recipe, token_ids, cached=cached, row_scales=newest)
         network = network_of(model)
         return _stream(network, _numbers(network, recipe, target, texts), target)
-    if model.manifest.arch == "lstm":
+    if model.manifest.arch != "bert":
         return network_to_tflite(network_of(model), recipe, target, texts, output=OUTPUT)
     if recipe.name not in _ENCODER_RECIPES:
         raise ConversionError(
@@ -254,7 +255,8 @@ def network_to_tflite(
     is_fixed = target.lowering == "unrolled" or isinstance(network.input, FloatInput)
     content = lower_network(
         network,
-        target.lowering,  # type: ignore[arg-type]
+        # Without a recurrent layer nothing is left to loop over.
+        "loop" if target.lowering == "pooled" else target.lowering,  # type: ignore[arg-type]
         _numbers(network, recipe, target, texts),
         output=output,
         steps=target.steps if is_fixed else None,

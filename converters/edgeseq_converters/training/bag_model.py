@@ -1,0 +1,112 @@
+"""A classifier of pooled embeddings to be trained in Keras, and turned into arrays and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from edgeseq.formats.trained_model import BagConfig
+from edgeseq_converters.models.arrays import FloatArray
+from edgeseq_converters.training.bert_model import dense_head, require_tensorflow_backend
+from edgeseq_converters.training.lstm_model import MASKED, glorot_uniform, initial_table
+
+
+class BagClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
+    """Embedding, pooling over tokens, a hidden layer with a rectifier, dense head (Iyyer et al.
+    2015, "Deep Unordered Composition Rivals Syntactic Methods for Text Classification").
+
+    `dropout` acts on the pooled embeddings and on the hidden layer while training; `token_dropout`
+    is the share of the tokens that are left out of a text.
+    """
+
+    def __init__(
+        self,
+        config: BagConfig,
+        labels: int,
+        *,
+        dropout: float = 0.0,
+        token_dropout: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        require_tensorflow_backend()
+        self.config = config
+        self.seeds = keras.random.SeedGenerator(seed)
+        self.dropout_rate = dropout
+        self.token_dropout = token_dropout
+        self.parameters: dict[str, Any] = {}
+        for name, array in initial_arrays(config, labels, np.random.default_rng(seed)).items():
+            variable = self.add_weight(shape=array.shape, name=name.replace(".", "_"))
+            variable.assign(array)
+            self.parameters[name] = variable
+        self.built = True
+
+    @property
+    def table(self) -> Any:
+        """The embedding table [vocabulary, embedding]."""
+        return self.parameters["embedding.weight"]
+
+    def pooled(self, ids: Any, mask: Any, training: bool = False) -> Any:
+        """Ids and mask [batch, length] → the hidden layer [batch, hidden].
+
+        `mask` is float32 with 1 for real tokens.
+        """
+        kept = mask
+        if training and self.token_dropout:
+            # A text keeps its first token, so that it is never without any.
+            left = keras.random.dropout(mask, self.token_dropout, seed=self.seeds)
+            first = tf.one_hot(tf.zeros(tf.shape(ids)[0], tf.int32), tf.shape(ids)[1])
+            kept = tf.maximum(tf.cast(left > 0, tf.float32), first) * mask
+        states = tf.gather(tf.convert_to_tensor(self.table), ids)
+        pooled = self._pool(states, kept[:, :, None])
+        hidden = tf.nn.relu(
+            dense_head(
+                self._dropped(pooled, training),
+                self.parameters["hidden.kernel"],
+                self.parameters["hidden.bias"],
+            )
+        )
+        return self._dropped(hidden, training)
+
+    def head(self, pooled: Any) -> Any:
+        """The hidden layer [batch, hidden] → logits [batch, labels]."""
+        return dense_head(pooled, self.parameters["dense.kernel"], self.parameters["dense.bias"])
+
+    def call(self, ids: Any, mask: Any, training: bool = False) -> Any:
+        """Ids and mask [batch, length] → logits [batch, labels]."""
+        return self.head(self.pooled(ids, mask, training))
+
+    def _pool(self, states: Any, mask: Any) -> Any:
+        if self.config.pooling == "max":
+            return tf.reduce_max(states + (1 - mask) * MASKED, 1)
+        return tf.reduce_sum(states * mask, 1) / tf.reduce_sum(mask, 1)
+
+    def _dropped(self, values: Any, training: bool) -> Any:
+        if not training or not self.dropout_rate:
+            return values
+        return keras.random.dropout(values, self.dropout_rate, seed=self.seeds)
+
+    def arrays(self) -> dict[str, FloatArray]:
+        """All weights under the names of `edgeseq.formats.trained_model.BagConfig`."""
+        return {
+            name: np.array(variable.numpy(), dtype=np.float32)
+            for name, variable in self.parameters.items()
+        }
+
+
+def initial_arrays(
+    config: BagConfig, labels: int, generator: np.random.Generator
+) -> dict[str, FloatArray]:
+    """Initial weights as Keras draws them: embeddings uniform in ±0.05, kernels Glorot uniform,
+    biases 0."""
+    sizes = (config.embedding_size, config.hidden_size, labels)
+    return {
+        "embedding.weight": initial_table(generator, config.vocabulary_size, sizes[0]),
+        "hidden.kernel": glorot_uniform(generator, sizes[0], sizes[1]),
+        "hidden.bias": np.zeros(sizes[1], np.float32),
+        "dense.kernel": glorot_uniform(generator, sizes[1], sizes[2]),
+        "dense.bias": np.zeros(sizes[2], np.float32),
+    }
