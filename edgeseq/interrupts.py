@@ -1,8 +1,8 @@
 """Signals that end a process as Ctrl-C does: what it began is removed, its children end.
 
 Python runs a signal's handler between two instructions of the main thread. A signal that arrives
-just before that thread starts to wait, or that the system gives to another thread, would be heard
-only when the waiting ends; a thread that is told of every signal sends it on until it was heard.
+just before that thread starts to wait, or that the system gives to another thread, would take
+effect only when the waiting ends; a thread that is told of every signal sends it on until then.
 What a command did is not undone by a signal that arrives after it (`finish`).
 """
 

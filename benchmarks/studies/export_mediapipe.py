@@ -88,7 +88,7 @@ def _read_scores(content: bytes) -> npt.NDArray[np.float64]:
 
 
 def largest(errors: npt.NDArray[np.float64]) -> str:
-    """The largest error of the texts, in words where there is no text."""
+    """The largest error of the texts, in words for an empty list."""
     return f"{errors.max():.2g}" if errors.size else "– (there are none)"
 
 

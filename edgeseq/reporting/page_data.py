@@ -175,7 +175,7 @@ def _row_data(row: ReportRow, budget: Budget) -> dict[str, Any]:
         "proofs": proof_steps(row),
         "doubts": _doubts(row, budget),
         "certain": certain_sentence(row),
-        # Where there is no doubt, and where there is one.
+        # Without and with a doubt.
         "headlines": [headline_of(row.bundle, is_doubted=doubted) for doubted in (False, True)],
         # For the sentence that a row costs more than the winner.
         "costs": costs_of(row),

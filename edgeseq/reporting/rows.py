@@ -228,8 +228,7 @@ def read_groups(results: Sequence[Path | ResultRecord]) -> tuple[ModelGroup, ...
     for footprint in footprints:
         if _data_of(footprint.bundle) not in measured:
             raise ResultError(
-                f"the footprint of {footprint.bundle.name} is of other data than every measured "
-                "model",
+                f"no model was measured on the data of the footprint of {footprint.bundle.name}",
                 found=f"{footprint.bundle.task}, {footprint.bundle.data_name}",
                 fix="name a result of models measured on the same data, or leave it out",
             )

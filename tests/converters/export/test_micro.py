@@ -171,7 +171,7 @@ def test_a_tokenizer_may_leave_settings_out() -> None:
 
 def test_an_interpreter_with_other_words_in_its_log_is_refused() -> None:
     assert read_arena_bytes("x\nArena allocation total 12 bytes\n") == 12
-    with pytest.raises(DeviceError, match="does not say what it allocated"):
+    with pytest.raises(DeviceError, match="does not report its allocations"):
         read_arena_bytes("Arena: 12 bytes")
 
 

@@ -197,7 +197,9 @@ def test_a_footprint_of_other_data_is_refused() -> None:
     ]
     (group, *_) = read_groups([result, records[0]])
     assert [footprint.bundle.name for footprint in group.footprints] == [bundle.name]
-    with pytest.raises(ResultError, match="the footprint of other is of other data"):
+    with pytest.raises(
+        ResultError, match="no model was measured on the data of the footprint of other"
+    ):
         read_groups([result, *records])
 
 

@@ -88,7 +88,7 @@ def read_arena_bytes(log: str) -> int:
     allocated = _ARENA.findall(log)
     if not allocated:
         raise DeviceError(
-            "TensorFlow Lite Micro's interpreter does not say what it allocated",
+            "TensorFlow Lite Micro's interpreter does not report its allocations",
             where=runtime_name(),
             expected=_ARENA.pattern.replace(r"(\d+)", "N"),
             fix="install the version that edgeseq[micro] names",
