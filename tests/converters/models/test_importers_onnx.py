@@ -195,6 +195,7 @@ class Variant(nn.Module):  # type: ignore[misc]
         self.words = nn.Embedding(VOCABULARY, 5)
         self.reader = nn.LSTM(5, 6, batch_first=True, bidirectional=True, **options)
         self.head = nn.Linear(6, 2)
+        self.filters = nn.Parameter(torch.zeros(5, 5, 3))
 
     def forward(self, ids: Any) -> Any:
         return self.step(self, ids, self.words(ids))
@@ -234,11 +235,18 @@ def two_pools(module: Any, ids: Any, words: Any) -> Any:
     return torch.nn.functional.layer_norm(pooled, (30,), pooled.new_ones(30))
 
 
+def convolved(module: Any, ids: Any, words: Any) -> Any:
+    turned = torch.nn.functional.conv1d(words.transpose(1, 2), module.filters, padding=1)
+    pooled = torch.nn.functional.max_pool1d(torch.relu(turned), 2)
+    return module.head(module.reader(pooled.transpose(1, 2))[0][:, :, :6].mean(1))
+
+
 @pytest.mark.parametrize(
-    "step", [backward_end, summed, product, normalized, reversed_pair, skip, two_pools]
+    "step", [convolved, backward_end, summed, product, normalized, reversed_pair, skip, two_pools]
 )
 def test_directions_taken_apart(tmp_path: Path, step: Any) -> None:
-    check(export(randomize(Variant(step)), tmp_path / "model.onnx"))
+    texts = TEXTS[1:] if step is convolved else TEXTS  # windows of two
+    check(export(randomize(Variant(step)), tmp_path / "model.onnx", length=None), texts)
 
 
 def test_lengths_of_padded_texts(good: Path, tmp_path: Path) -> None:

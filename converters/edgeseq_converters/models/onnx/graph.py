@@ -11,7 +11,7 @@ import numpy as np
 
 from edgeseq.errors import CheckpointError
 from edgeseq_converters.models.network import FloatInput, Layer, Network
-from edgeseq_converters.models.onnx import constants, layers, recurrent, shapes
+from edgeseq_converters.models.onnx import constants, layers, recurrent, shapes, windows
 from edgeseq_converters.models.onnx.files import OnnxGraph, read_graph
 from edgeseq_converters.models.onnx.node import OnnxNode
 from edgeseq_converters.models.onnx.tensors import OnnxTensors
@@ -150,14 +150,17 @@ _OPERATIONS: dict[str, Callable[[OnnxTensors, OnnxNode], Any]] = {
     "Relu": layers.function_of("relu"),
     "Tanh": layers.function_of("tanh"),
     "Sigmoid": layers.function_of("sigmoid"),
+    "Softsign": layers.function_of("softsign"),
+    "HardSigmoid": layers.hard_sigmoid,
     "Softmax": layers.softmax,
     "ReduceMax": layers.reduction_of("max"),
     "ReduceMean": layers.reduction_of("mean"),
     "ReduceSum": layers.reduction_of("sum"),
     "GlobalMaxPool": layers.whole_pool_of("max"),
     "GlobalAveragePool": layers.whole_pool_of("mean"),
-    "MaxPool": layers.whole_pool_of("max"),
-    "AveragePool": layers.whole_pool_of("mean"),
+    "MaxPool": lambda tensors, node: windows.pool_windows(tensors, node, "max"),
+    "AveragePool": lambda tensors, node: windows.pool_windows(tensors, node, "mean"),
+    "Conv": windows.convolve,
 }
 _RECURRENT = (
     "activations activation_alpha activation_beta clip direction hidden_size input_forget layout "
@@ -187,6 +190,8 @@ _ATTRIBUTES = dict.fromkeys((*_OPERATIONS, "Neg", "Sqrt"), "") | {
     "ReduceMax": "axes keepdims noop_with_empty_axes",
     "ReduceMean": "axes keepdims noop_with_empty_axes",
     "ReduceSum": "axes keepdims noop_with_empty_axes",
+    "HardSigmoid": "alpha beta",
+    "Conv": "auto_pad dilations group kernel_shape pads strides",
     "MaxPool": _POOL + "storage_order",
     "AveragePool": _POOL + "count_include_pad",
     **dict.fromkeys(("LSTM", "GRU", "RNN"), _RECURRENT),

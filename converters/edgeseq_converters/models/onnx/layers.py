@@ -11,7 +11,9 @@ import numpy as np
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.attention_scores import pool_by_scores, split_scorers
 from edgeseq_converters.models.network import (
+    HARD_SIGMOID_SLOPES,
     Activation,
+    Convolution,
     Dense,
     Embedding,
     Function,
@@ -26,7 +28,6 @@ from edgeseq_converters.models.onnx.shapes import both_directions, join_states
 from edgeseq_converters.models.onnx.tensors import OnnxTensors, axis_number, same_layers
 from edgeseq_converters.models.onnx.values import (
     FEATURES,
-    Axis,
     Direction,
     Shares,
     Stack,
@@ -112,6 +113,18 @@ def _dense(
     return flow.then(dense, width=int(kernel.shape[1]))
 
 
+def _along_features(node: OnnxNode, flow: States, array: FloatArray) -> FloatArray:
+    """The numbers of an array that lies beside states, of one or one for each feature."""
+    lengths = (1,) * (len(flow.axes) - array.ndim) + array.shape
+    allowed = [flow.width if axis == (FEATURES,) else 1 for axis in flow.axes]
+    fits = len(lengths) == len(allowed) and all(
+        length in (1, most) for length, most in zip(lengths, allowed, strict=False)
+    )
+    if array.size != 1 and not fits:
+        raise node.refuse("is given an array that is not one number a feature", found=array.shape)
+    return np.asarray(array, np.float32).reshape(-1)
+
+
 def _by_feature(node: OnnxNode, array: FloatArray, width: int) -> FloatArray:
     """An array of one number, or one for each feature, which are last."""
     if array.size not in (1, width) or (array.ndim and array.shape[-1] not in (1, width)):
@@ -127,7 +140,7 @@ def add(tensors: OnnxTensors, node: OnnxNode) -> object:
     flow, array, _ = _flow_and_array(tensors, node)
     last = flow.layers[-1] if flow.layers else None
     offset = _by_feature(node, array, flow.width)
-    if isinstance(last, Dense) and last.function == "linear":
+    if isinstance(last, Dense | Convolution) and last.function == "linear":
         return replace(flow, layers=(*flow.layers[:-1], replace(last, bias=last.bias + offset)))
     return _scaled(tensors, node, flow, np.ones(flow.width, np.float32), offset)
 
@@ -216,9 +229,7 @@ def _flow_and_array(tensors: OnnxTensors, node: OnnxNode) -> tuple[States, Float
         other = tensors.get(node, 1 - index)
         if isinstance(other, np.ndarray) and other.dtype.kind == "f":
             flow = tensors.flow(node, index)
-            if flow.axes[-1] != (FEATURES,) and other.size != 1:
-                raise node.refuse("is given an array that is not one number a feature")
-            return flow, np.asarray(other, np.float32), index
+            return flow, _along_features(node, flow, other), index
     raise node.refuse(
         "joins something else than states or constants",
         fix="leave it out of the exported module",
@@ -257,12 +268,24 @@ def function_of(function: Function) -> Operation:
     def apply_function(tensors: OnnxTensors, node: OnnxNode) -> States:
         flow = tensors.flow(node)
         last = flow.layers[-1] if flow.layers else None
-        if isinstance(last, Dense) and last.function == "linear":
+        is_open = isinstance(last, Dense) or (
+            isinstance(last, Convolution) and function != "softmax"
+        )
+        if isinstance(last, Dense | Convolution) and is_open and last.function == "linear":
             return replace(flow, layers=(*flow.layers[:-1], replace(last, function=function)))
         layer = Activation(tensors.named(node), function)
         return replace(flow, layers=(*flow.layers, layer))
 
     return apply_function
+
+
+def hard_sigmoid(tensors: OnnxTensors, node: OnnxNode) -> object:
+    """A straight line cut off at 0 and 1, of one of the slopes that frameworks have."""
+    slope, middle = node.number("alpha", 0.2), node.number("beta", 0.5)
+    for function, known_slope in HARD_SIGMOID_SLOPES.items():
+        if abs(slope - known_slope) < 1e-6 and middle == 0.5:
+            return function_of(function)(tensors, node)
+    raise node.refuse("has another slope", found=f"{slope}, {middle}", expected="1/5 or 1/6, 1/2")
 
 
 def softmax(tensors: OnnxTensors, node: OnnxNode) -> object:
@@ -330,8 +353,7 @@ def reduction_of(how: Literal["max", "mean", "sum"]) -> Operation:
 
 
 def whole_pool_of(how: Literal["max", "mean"]) -> Operation:
-    """GlobalMaxPool and GlobalAveragePool over [texts, features, tokens], and MaxPool and
-    AveragePool whose window is the whole text."""
+    """GlobalMaxPool and GlobalAveragePool over [texts, features, tokens]."""
 
     def pool(tensors: OnnxTensors, node: OnnxNode) -> States:
         flow = tensors.flow(node)
@@ -341,22 +363,7 @@ def whole_pool_of(how: Literal["max", "mean"]) -> Operation:
         if len(over) != 1:
             raise node.refuse("does not pool over the token axis alone")
         tensors.tokens_axis(node, over[0])
-        _check_window(tensors, node, over[0])
         axes = (*flow.axes[:2], *((),) * (len(flow.axes) - 2))
         return flow.then(Pool(tensors.named(node), how), axes=axes)
 
     return pool
-
-
-def _check_window(tensors: OnnxTensors, node: OnnxNode, tokens: Axis) -> None:
-    """Refuses a pooling whose window is not the whole text of fixed length."""
-    window = node.integers("kernel_shape")
-    if node.operator.startswith("Global"):
-        return
-    length = tensors.size(tokens, 1)
-    padded = any(node.integers("pads") or ()) or node.attributes.get("auto_pad") is not None
-    dilated = any(step != 1 for step in node.integers("dilations") or ())
-    if window is None or [size for size in window if size != 1] != [length] or padded or dilated:
-        raise node.refuse(
-            "pools windows of the text", found=window, expected=f"the whole text ({length})"
-        )

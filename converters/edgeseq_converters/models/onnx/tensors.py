@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -30,7 +30,7 @@ class OnnxTensors:
     them runs over tokens."""
 
     opset: int
-    sizes: Mapping[str, int | None]
+    sizes: dict[str, int | None]
     values: dict[str, object]
     entry: Embedding | FloatInput | None = None
     tokens: str | None = None
@@ -101,9 +101,17 @@ class OnnxTensors:
 
     def tokens_axis(self, node: OnnxNode, axis: Axis) -> None:
         """Notes that `axis` runs over the tokens; refuses another than before."""
-        if len(axis) != 1 or axis[0] not in self.sizes or self.tokens not in (None, axis[0]):
+        root = axis[0].partition("'")[0] if len(axis) == 1 else ""
+        if len(axis) != 1 or axis[0] not in self.sizes or self.tokens not in (None, root):
             raise node.refuse("does not run over the tokens of the text")
-        self.tokens = axis[0]
+        self.tokens = root
+
+    def windowed(self, axis: Axis, count: Callable[[int], int]) -> Axis:
+        """The axis behind windows along `axis`, whose rows are counted by `count`."""
+        size = self.sizes[axis[0]]
+        name = f"{axis[0]}'{len(self.sizes)}"
+        self.sizes[name] = None if size is None else count(size)
+        return (name,)
 
     def size(self, axis: Axis, width: int, stacked: int = 1) -> object:
         """The number of values along an axis, a `Size` where it is open."""
