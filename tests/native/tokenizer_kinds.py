@@ -21,6 +21,7 @@ from tokenizers import (
 
 from edgeseq.tasks.mentions import MARKERS
 from edgeseq_converters.models.keras.word_tokenizer import WordVocabulary
+from edgeseq_converters.models.vocabulary import trim_pieces
 
 Vocabulary = dict[str, int]
 ROOT = Path(__file__).parents[2]
@@ -146,6 +147,9 @@ def _bpe_kinds() -> dict[str, Any]:
     )
     return {
         "roberta": _byte_level(False),
+        "roberta-trimmed": Tokenizer.from_str(
+            trim_pieces(_byte_level(False).to_str(), _corpus()[::9]).tokenizer_json
+        ),
         "roberta-space": _byte_level(True),
         "roberta-unknown": _byte_level(False, unk_token="<unk>"),
         "roberta-nfc": _byte_level(True, normalizers.NFC()),
@@ -250,7 +254,15 @@ def make_kinds() -> dict[str, str]:
 KINDS = (
     *("bert", "bert-cased", "bert-accents", "bert-stripped", "bert-unclean", "bert-short"),
     *("bert-marked", "bert-added", "bert-processing"),
-    *("roberta", "roberta-space", "roberta-unknown", "roberta-nfc", "gpt2", "bpe-whole"),
+    *(
+        "roberta",
+        "roberta-trimmed",
+        "roberta-space",
+        "roberta-unknown",
+        "roberta-nfc",
+        "gpt2",
+        "bpe-whole",
+    ),
     *("bpe-fused", "bpe-dropped"),
     *("lm", "words", "words-whole", "words-added", "words-many", "words-next", "words-split"),
     "words-inverted",

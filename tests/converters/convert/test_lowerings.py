@@ -214,9 +214,7 @@ def test_large_cell_states_are_not_clipped(make: Any, tmp_path: Path) -> None:
         ({"head": "max"}, "loop", "float32", {"streaming": True}, "layer pool, which needs"),
         ({}, "fused", "float32", {"streaming": True}, "only a lowering that is a loop streams"),
         ({}, "projected", "static_wi8_ai8", {}, "there is nothing to look up"),
-        ({}, "loop", "static_wi8_ai8", {"streaming": True}, "no static recipe streams"),
         ({}, "fused", "dynamic_wi4_afp32", {}, "takes no int4 weights"),
-        ({"bidirectional": True, "merge": "sum"}, "loop", "static_wi8_ai8", {}, "by sum"),
     ],
 )
 def test_what_a_lowering_cannot_do_is_said(case: Any, make: Any) -> None:
