@@ -593,7 +593,7 @@ REFUSED: list[tuple[Callable[[Any, Any], Any], str]] = [
     ),
     (
         lambda layers, words: layers.UpSampling1D(2, name="more")(words),
-        r"layer more \(UpSampling1D\) cannot be converted: expected Embedding",
+        r"layer more \(UpSampling1D\) cannot be converted: it changes the number of steps",
     ),
     (
         lambda layers, words: layers.Conv1DTranspose(4, 2, name="back")(words),

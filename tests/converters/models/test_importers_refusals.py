@@ -385,3 +385,27 @@ def test_detection(good: Path, tmp_path: Path, lstm_folder: Path) -> None:
         load_model(tmp_path / "absent.keras")
     with pytest.raises(CheckpointError, match="describes its layers itself"):
         load_model(good, ImportOptions(description=tmp_path / "network.toml"))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            "LeakyReLU",
+            r"layer odd \(LeakyReLU\) cannot be converted: it has a function .*; retrain",
+        ),
+        ("ZeroPadding1D", r"layer odd \(ZeroPadding1D\) .* number of steps .*; pad or cut"),
+        (
+            "UnitNormalization",
+            r"layer odd \(UnitNormalization\) cannot .*expected.*; build the mod",
+        ),
+    ],
+)
+def test_a_refusal_says_what_would_convert(
+    keras: ModuleType, tmp_path: Path, make: str, message: str
+) -> None:
+    layers = keras.layers
+    odd = getattr(layers, make)(name="odd")
+    stack = [layers.Embedding(7, 3), odd, layers.LSTM(3), layers.Dense(2)]
+    sequential(keras, stack).save(tmp_path / "model.keras")
+    refused(tmp_path / "model.keras", message)

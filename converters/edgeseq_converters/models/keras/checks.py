@@ -19,6 +19,41 @@ _EVERYWHERE = (
 _DTYPES = ("float32", "float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16")
 
 
+_REASONS: tuple[tuple[tuple[str, ...], str, str], ...] = (
+    (
+        ("Conv2D", "SeparableConv2D", "DepthwiseConv2D", "MaxPooling2D", "AveragePooling2D"),
+        "runs over two axes, and a sequence has one",
+        "use Conv1D and pooling of one dimension over the sequence",
+    ),
+    (
+        ("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"),
+        "convolves its states, which no cell of the runtime does",
+        "retrain with Conv1D before an LSTM",
+    ),
+    (
+        ("RNN", "StackedRNNCells", "LSTMCell", "GRUCell", "SimpleRNNCell"),
+        "wraps cells that are built in code",
+        "use LSTM, GRU or SimpleRNN layers, one for each cell, and set their weights",
+    ),
+    (
+        ("MultiHeadAttention", "GroupQueryAttention"),
+        "has several heads",
+        "use Attention, or convert a checkpoint of the BERT family",
+    ),
+    (
+        ("LeakyReLU", "PReLU", "ELU", "ThresholdedReLU"),
+        "has a function that no lowering has",
+        "retrain with relu, tanh or sigmoid",
+    ),
+    (
+        ("ZeroPadding1D", "Cropping1D", "UpSampling1D", "Conv1DTranspose"),
+        "changes the number of steps beside windows",
+        "pad or cut the inputs before the model, and save it without the layer",
+    ),
+)
+"""Classes, why they have no place in a network, and what would make the model convertible."""
+
+
 def unknown(layer: KerasLayer) -> CheckpointError:
     """The refusal of a layer that has no place in a network."""
     if layer.class_name in ("Lambda", "TFOpLambda"):
@@ -34,8 +69,12 @@ def unknown(layer: KerasLayer) -> CheckpointError:
         return layer.refuse(
             "turns text into ids", fix="save the model without it, with ids as its input"
         )
+    for classes, reason, fix in _REASONS:
+        if layer.class_name in classes:
+            return layer.refuse(f"cannot be converted: it {reason}", fix=fix)
     return layer.refuse(
         "cannot be converted",
+        fix="build the model of these layers, set its weights and save that",
         expected="Embedding, LSTM, GRU, SimpleRNN, Bidirectional, TimeDistributed, Dense, "
         "convolutions and pooling over time, BatchNormalization, LayerNormalization, merges, "
         "Attention, activations, dropout",
