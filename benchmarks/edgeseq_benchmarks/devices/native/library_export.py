@@ -13,6 +13,7 @@ from edgeseq.formats.export_folder import ExportExample, ExportFolder, ExportGol
 from edgeseq.formats.export_target import ExportContents, ExportOptions, RuntimeOutputs
 from edgeseq.subprocesses.child_process import format_exit, last_line
 from edgeseq.subprocesses.command_runs import run_command
+from edgeseq.tasks.head import is_numeric
 from edgeseq_benchmarks.bench.predictor import continue_texts, predict
 from edgeseq_benchmarks.devices.native.native_files import TESTED_VERSION, find_library
 from edgeseq_benchmarks.native.build import FLAGS, compile_program, find_compiler
@@ -167,6 +168,8 @@ def run_example(
 def _check(bundle: BundleFiles) -> None:
     manifest = bundle.manifest
     reason, fix = manifest.native_unsupported, "use a tokenizer that the native runner has"
+    if is_numeric(bundle.head):
+        fix = "run it with Python"
     if manifest.lowering == "fused":
         reason = "lowering fused: LiteRT's C library does not load a file with variable tensors"
         fix = "convert again with --lowering loop"
