@@ -173,7 +173,7 @@ def draw_head(layers: Any, draw: Draw, flow: Any) -> Any:
 
 
 def test_random_networks(both_keras: tuple[ModuleType, ModuleType], tmp_path: Path) -> None:
-    @settings(SMALL, max_examples=16)
+    @settings(SMALL, max_examples=10)
     @given(st.data())
     def run(data: st.DataObject) -> None:
         keras = data.draw(st.sampled_from(both_keras))
