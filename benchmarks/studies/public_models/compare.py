@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,7 @@ from studies.public_models.frameworks import (
     Array,
     NoReference,
     Reference,
+    answers_of,
     inputs_for,
     reference_of,
 )
@@ -94,11 +96,13 @@ def compare_model(
         return msgspec.structs.replace(outcome, found=False)
     with tempfile.TemporaryDirectory() as folder:
         path, beside = _laid_out(source, model, Path(folder))
-        reference, unchecked = None, ""
+        reference, unchecked, inputs, answers = None, "", [], []
         try:
             reference = reference_of(path, beside, _description(source))
+            inputs = inputs_for(reference)
+            answers = [answer for batch in inputs for answer in answers_of(reference, batch)]
         except NoReference as reason:
-            unchecked = str(reason)
+            reference, unchecked = None, str(reason)
         if reference is not None:
             outcome = msgspec.structs.replace(
                 outcome,
@@ -112,7 +116,8 @@ def compare_model(
                 raise CheckpointError("is no recurrent network", where=path)
         except EdgeseqError as refusal:
             return msgspec.structs.replace(outcome, refused=_without(str(refusal), path))
-        files = tuple(_files(network, reference, Path(folder), pairs))
+        given = list(zip(_rows(inputs), answers, strict=reference is not None))
+        files = tuple(_files(network, reference, given, Path(folder), pairs))
     return msgspec.structs.replace(
         outcome,
         layers=layer_words(network),
@@ -159,12 +164,14 @@ def layer_words(network: Network) -> str:
             kind = layer.forward.kind.upper()
             kind = kind if layer.backward is None else f"two-way {kind}"
         words.append(f"{kind} {shape.features}")
-    return ", ".join(words)
+    runs = [(word, len(list(equal))) for word, equal in itertools.groupby(words)]
+    return ", ".join(word if count == 1 else f"{count} × {word}" for word, count in runs)
 
 
 def _files(
     network: Network,
     reference: Reference | None,
+    given: Sequence[tuple[Array, Array]],
     folder: Path,
     pairs: Sequence[tuple[str, str]],
 ) -> Iterator[FileDifference]:
@@ -172,9 +179,7 @@ def _files(
     without a framework nothing is compared."""
     if reference is None:
         return
-    inputs = inputs_for(reference)
-    rows = [row for batch in inputs for row in batch]
-    answers = [answer for batch in inputs for answer in reference.answer(batch)]
+    rows, answers = [row for row, _ in given], [answer for _, answer in given]
     for lowering, recipe in pairs:
         known = choose_lowering("lstm", lowering)
         if recipe not in recipes_of("lstm", known):
@@ -189,10 +194,18 @@ def _files(
             )
             path.write_bytes(content)
             outputs = _outputs(network, path, rows)
+            if network.per_token and reference.masks:
+                # What stands beside masked padding is no answer.
+                lengths = [int(np.flatnonzero(row)[-1]) + 1 for row in rows]
+                outputs = [one[:length] for one, length in zip(outputs, lengths, strict=True)]
         except EdgeseqError as refusal:
             yield FileDifference(recipe, lowering, refused=_without(str(refusal), path))
             continue
         yield _difference(FileDifference(recipe, lowering, len(content)), answers, outputs)
+
+
+def _rows(inputs: Sequence[Array]) -> list[Array]:
+    return [row for batch in inputs for row in batch]
 
 
 def _outputs(network: Network, path: Path, rows: Sequence[Array]) -> list[Array]:
@@ -213,7 +226,7 @@ def _difference(
 ) -> FileDifference:
     """The file's outputs against the framework's: a masked text ends before its padding."""
     error = max(
-        float(np.abs(answer[: len(output)].reshape(output.shape) - output).max())
+        float(np.abs(np.atleast_1d(answer)[: len(output)].reshape(output.shape) - output).max())
         for answer, output in zip(answers, outputs, strict=True)
     )
     largest = max(float(np.abs(answer).max()) for answer in answers)

@@ -27,7 +27,8 @@ class Reference(NamedTuple):
     """A framework's model: `answer` gives its outputs for a batch [rows, n] or [rows, n, features].
 
     `steps` is None for an open length; `features` None for token ids, which are below
-    `vocabulary`; a model made for batches of one size has that `batch`.
+    `vocabulary`; a model made for batches of one size has that `batch`; one that `masks` skips the
+    id 0 wherever it is.
     """
 
     framework: str
@@ -37,6 +38,7 @@ class Reference(NamedTuple):
     features: int | None
     vocabulary: int = 0
     batch: int | None = None
+    masks: bool = False
 
 
 class NoReference(Exception):  # noqa: N818 - no error: some files' framework is not to be had
@@ -63,7 +65,8 @@ def reference_of(
 
 def inputs_for(reference: Reference, *, seed: int = 0) -> list[Array]:
     """Batches of random inputs: ids padded with 0 in front, behind, or not at all, as training
-    scripts pad them; or numbers of a standard normal distribution.
+    scripts pad them, of a model that masks it behind alone; or numbers of a standard normal
+    distribution.
 
     A model of a fixed length gets rows of that length alone.
     """
@@ -81,10 +84,20 @@ def inputs_for(reference: Reference, *, seed: int = 0) -> list[Array]:
         ids = rng.integers(min(1, reference.vocabulary - 1), reference.vocabulary, (rows, steps))
         for row in range(rows if reference.steps is not None else 0):
             real = int(rng.integers(1, steps + 1))
-            padding = (slice(0, steps - real), slice(real, steps), slice(0, 0))[row % 3]
-            ids[row, padding] = 0
+            behind, front = slice(real, steps), slice(0, steps - real)
+            ids[row, (behind if reference.masks else front, behind, slice(0, 0))[row % 3]] = 0
         batches.append(ids.astype(np.int32))
     return batches
+
+
+def answers_of(reference: Reference, batch: Array) -> Array:
+    """The framework's outputs; raises `NoReference` where it cannot run what it has loaded."""
+    try:
+        return reference.answer(batch)
+    except Exception as failure:  # a framework raises anything
+        raise NoReference(
+            f"{reference.framework} cannot run it: {_first_line(failure)}"
+        ) from failure
 
 
 def _keras(path: Path, beside: Sequence[Path]) -> Reference:
@@ -124,6 +137,7 @@ def _keras(path: Path, beside: Sequence[Path]) -> Reference:
         features=shape[2] if len(shape) == 3 else None,
         vocabulary=embeddings[0].input_dim if embeddings else 0,
         batch=shape[0],
+        masks=any(layer.mask_zero for layer in embeddings),
     )
 
 
