@@ -36,7 +36,7 @@ def candidates(draft: Draft) -> list[tuple[Values, Description]]:
     Raises `CheckpointError` for more than `MOST_CANDIDATES`.
     """
     groups = labels(draft)
-    lists = [draft.choices[places[0]] for places in groups.values()]
+    lists = [draft.choices[positions[0]] for positions in groups.values()]
     count = math.prod(len(values) for values in lists)
     if count > MOST_CANDIDATES:
         raise CheckpointError(
@@ -63,8 +63,8 @@ def agreed(best: Sequence[Values]) -> dict[str, str]:
 def with_values(draft: Draft, values: Values) -> Draft:
     """The draft with some of its unknown values chosen."""
     layers = list(draft.description.layer)
-    for label, places in labels(draft).items():
-        for number, name in places if label in values else ():
+    for label, positions in labels(draft).items():
+        for number, name in positions if label in values else ():
             layers[number] = msgspec.structs.replace(layers[number], **{name: values[label]})
     description = msgspec.structs.replace(draft.description, layer=tuple(layers))
     return replace(draft, description=description)

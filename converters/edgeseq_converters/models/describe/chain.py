@@ -52,13 +52,13 @@ class Draft:
     notes: dict[int, str] = field(default_factory=dict)
 
 
-def draft_of(found: FoundWeights, name: str, where: Path) -> Draft:
+def draft_of(weights: FoundWeights, name: str, where: Path) -> Draft:
     """The description of the modules.
 
     Raises `CheckpointError` naming a module that no layer is known for, or whose shapes do not
     fit any order.
     """
-    for module in found.modules:
+    for module in weights.modules:
         if module.kind == "other":
             raise CheckpointError(
                 f"{module.prefix or 'the module itself'} {module.note}: no layer is known for it",
@@ -66,19 +66,19 @@ def draft_of(found: FoundWeights, name: str, where: Path) -> Draft:
                 fix="describe the layers in a network.toml (docs/guides/sources.md); arrays of a "
                 "loss or an optimizer are listed under ignore",
             )
-    if len(found.modules) > _MOST_MODULES:
+    if len(weights.modules) > _MOST_MODULES:
         raise CheckpointError(
-            "has too many modules for one text network", where=where, found=len(found.modules)
+            "has too many modules for one text network", where=where, found=len(weights.modules)
         )
     steps = iter(range(_MOST_STEPS))
-    for table in _inputs(found.modules):
-        rest = [module for module in found.modules if module is not table]
-        for order in _orders(rest, table.outputs, found, steps):
-            return _Writer(found, table).draft(order, name)
+    for table in _inputs(weights.modules):
+        rest = [module for module in weights.modules if module is not table]
+        for order in _orders(rest, table.outputs, weights, steps):
+            return _Writer(weights, table).draft(order, name)
     raise CheckpointError(
         "has no order of its modules in which their shapes fit",
         where=where,
-        found="; ".join(_shape(module) for module in found.modules)[:400],
+        found="; ".join(_shape(module) for module in weights.modules)[:400],
         expected="an embedding, LSTM, GRU or RNN layers, linear layers",
         fix="describe the layers in a network.toml (docs/guides/sources.md); a linear layer over "
         "all tokens of a text (flatten) ties the model to one length and cannot be converted",
@@ -115,7 +115,7 @@ class _Flow:
 
 
 def _orders(
-    modules: list[FoundModule], width: int, found: FoundWeights, steps: Iterator[int]
+    modules: list[FoundModule], width: int, weights: FoundWeights, steps: Iterator[int]
 ) -> Iterator[tuple[FoundModule, ...]]:
     """Orders of all modules in which each takes what the one before gives."""
 
@@ -128,7 +128,7 @@ def _orders(
             if flow.read:
                 yield order
             return
-        choices = rest[:1] if found.is_ordered else rest
+        choices = rest[:1] if weights.is_ordered else rest
         for module in choices:
             after = _after(module, flow, last=len(rest) == 1)
             if after is not None:
@@ -174,9 +174,9 @@ def _shape(module: FoundModule) -> str:
 class _Writer:
     """Writes an order of modules as a description."""
 
-    def __init__(self, found: FoundWeights, table: FoundModule) -> None:
-        self._found, self._table = found, table
-        self._is_torch = found.framework == "torch"
+    def __init__(self, weights: FoundWeights, table: FoundModule) -> None:
+        self._found, self._table = weights, table
+        self._is_torch = weights.framework == "torch"
         self._parts: list[Part] = []
         self._choices: dict[tuple[int, str], tuple[str, ...]] = {}
         self._notes: dict[int, str] = {}

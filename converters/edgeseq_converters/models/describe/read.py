@@ -42,8 +42,8 @@ def draft_weights(path: Path) -> DraftedWeights:
     """
     suffix, name = path.suffix.lower(), path.name.partition(".")[0]
     if path.is_file() and suffix in TORCH:
-        found, arrays = torch_weights(path)
-        draft = draft_of(found, name, path)
+        weights, arrays = torch_weights(path)
+        draft = draft_of(weights, name, path)
         return DraftedWeights(
             draft, lambda description: network_of_state(arrays, description, path)
         )

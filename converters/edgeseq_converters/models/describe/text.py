@@ -49,8 +49,8 @@ def _fields(part: Part) -> Iterator[tuple[str, object, object]]:
     defaults = part.__struct_defaults__
     names = part.__struct_fields__
     without = len(names) - len(defaults)
-    for place, name in enumerate(names):
-        default = defaults[place - without] if place >= without else object()
+    for position, name in enumerate(names):
+        default = defaults[position - without] if position >= without else object()
         yield name, getattr(part, name), default
 
 

@@ -71,12 +71,12 @@ def _matrix(prefix: str, weight: FloatArray, *, has_bias: bool) -> FoundModule:
 
 
 def _recurrent(prefix: str, group: Mapping[str, FloatArray]) -> FoundModule:
-    found = [match for name in group if (match := _RECURRENT.match(name))]
-    if len(found) != len(group):
+    matches = [match for name in group if (match := _RECURRENT.match(name))]
+    if len(matches) != len(group):
         return FoundModule("other", prefix, note="holds more than a recurrent layer")
     if any(name.startswith("weight_hr") for name in group):
         return FoundModule("other", prefix, note="has a projection (proj_size)")
-    layers = {match[1] for match in found}
+    layers = {match[1] for match in matches}
     is_cell = layers == {None}
     end = "" if is_cell else "_l0"
     weight, states = group.get(f"weight_ih{end}"), group.get(f"weight_hh{end}")
@@ -86,7 +86,7 @@ def _recurrent(prefix: str, group: Mapping[str, FloatArray]) -> FoundModule:
     kind = _GATES.get(int(states.shape[0]) // max(hidden, 1))
     if kind is None:
         return FoundModule("other", prefix, note="has another number of gates than known cells")
-    directions = 2 if any(match[2] for match in found) else 1
+    directions = 2 if any(match[2] for match in matches) else 1
     return FoundModule(
         kind, prefix, int(weight.shape[1]), hidden * directions, directions, len(layers)
     )

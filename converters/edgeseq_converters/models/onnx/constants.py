@@ -112,8 +112,8 @@ def _transpose(_tensors: OnnxTensors, node: OnnxNode, values: list[Array]) -> Ar
 def _reshape(_tensors: OnnxTensors, node: OnnxNode, values: list[Array]) -> Array:
     array, shape = values
     sizes = [
-        array.shape[place] if size == 0 and not node.integer("allowzero", 0) else size
-        for place, size in enumerate(shape.tolist())
+        array.shape[position] if size == 0 and not node.integer("allowzero", 0) else size
+        for position, size in enumerate(shape.tolist())
     ]
     return array.reshape(sizes)
 

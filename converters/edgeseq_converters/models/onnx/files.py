@@ -124,7 +124,7 @@ class _Arrays:
         self._left_bytes = LIMIT_BYTES
 
     def read(self, tensor: Any) -> np.ndarray[Any, Any]:
-        """The array; raises `CheckpointError` for a type, size or place that cannot be read."""
+        """The array; raises `CheckpointError` for a type, size or position that cannot be read."""
         where = f"{self._path}: {tensor.name or 'an array'}"
         if tensor.data_type not in _TYPES:
             raise CheckpointError(

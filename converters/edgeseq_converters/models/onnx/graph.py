@@ -44,8 +44,8 @@ def read_onnx(path: Path) -> Network:
     layers = unique_names(result.layers)
     names = [*(layer.name for layer in layers), tensors.entry.name]
     fed_by = {
-        names[place]: tuple(names[source] for source in sources)
-        for place, sources in result.inputs.items()
+        names[position]: tuple(names[source] for source in sources)
+        for position, sources in result.inputs.items()
     }
     return Network(path.stem, tensors.entry, layers, fed_by=fed_by)
 

@@ -212,8 +212,8 @@ def _joined(tensors: OnnxTensors, node: OnnxNode, how: Joining) -> States | None
 def layer_norm(tensors: OnnxTensors, node: OnnxNode) -> States:
     """A layer normalization over the features, which are last."""
     flow = tensors.flow(node)
-    place = axis_number(node, node.integer("axis", -1), len(flow.axes))
-    if flow.axes[place:] != ((FEATURES,),) or node.integer("stash_type", 1) != 1:
+    position = axis_number(node, node.integer("axis", -1), len(flow.axes))
+    if flow.axes[position:] != ((FEATURES,),) or node.integer("stash_type", 1) != 1:
         raise node.refuse("does not normalize over the features alone")
     scale = _by_feature(node, tensors.weights(node, 1), flow.width)
     offset = np.zeros(flow.width, np.float32)
@@ -293,12 +293,12 @@ def softmax(tensors: OnnxTensors, node: OnnxNode) -> object:
     flow = tensors.flow(node)
     # Before version 13 all axes from the given one on were one.
     default = -1 if tensors.opset >= 13 else 1
-    place = axis_number(node, node.integer("axis", default), len(flow.axes))
-    if tensors.opset < 13 and place != len(flow.axes) - 1:
+    position = axis_number(node, node.integer("axis", default), len(flow.axes))
+    if tensors.opset < 13 and position != len(flow.axes) - 1:
         raise node.refuse("runs over several axes", fix="export it with opset_version=17")
-    if flow.axes[place] == (FEATURES,):
+    if flow.axes[position] == (FEATURES,):
         return function_of("softmax")(tensors, node)
-    tensors.tokens_axis(node, flow.axes[place])
+    tensors.tokens_axis(node, flow.axes[position])
     parts = split_scorers(flow.layers)
     if parts is None:
         raise node.refuse("runs over the tokens of something else than one score each")
@@ -335,14 +335,16 @@ def reduction_of(how: Literal["max", "mean", "sum"]) -> Operation:
         listed = tensors.integers(node, 1, "axes")
         if not listed:
             raise node.refuse("does not name the token axis")
-        places = sorted(axis_number(node, axis, len(value.axes)) for axis in listed)
-        over = [value.axes[place] for place in places if value.axes[place]]
+        positions = sorted(axis_number(node, axis, len(value.axes)) for axis in listed)
+        over = [value.axes[position] for position in positions if value.axes[position]]
         if len(over) != 1:
             raise node.refuse("does not pool over the token axis alone")
         tensors.tokens_axis(node, over[0])
         keeps_axes = node.integer("keepdims", 1)
-        pooled = [() if place in places else axis for place, axis in enumerate(value.axes)]
-        axes = tuple(a for place, a in enumerate(pooled) if keeps_axes or place not in places)
+        pooled = [() if position in positions else axis for position, axis in enumerate(value.axes)]
+        axes = tuple(
+            a for position, a in enumerate(pooled) if keeps_axes or position not in positions
+        )
         if isinstance(value, WeightedStates):
             if how != "sum":
                 raise node.refuse("does not sum the weighted states")

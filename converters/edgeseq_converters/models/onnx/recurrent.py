@@ -157,7 +157,7 @@ def _cells(tensors: OnnxTensors, node: OnnxNode, kind: Kind) -> list[Cell]:
 def _in_order(kind: Kind, array: FloatArray) -> FloatArray:
     """Gates on the last axis in a network's order."""
     parts = np.split(array, GATES[kind], axis=-1)
-    return np.concatenate([parts[place] for place in _ORDER[kind]], axis=-1)
+    return np.concatenate([parts[position] for position in _ORDER[kind]], axis=-1)
 
 
 def _shapes(node: OnnxNode, *arrays: FloatArray) -> Exception:

@@ -68,9 +68,11 @@ def unsqueeze(tensors: OnnxTensors, node: OnnxNode) -> object:
     value = shaped(tensors, node)
     listed = tensors.integers(node, 1, "axes") or ()
     rank = len(value.axes) + len(listed)
-    places = {axis_number(node, axis, rank) for axis in listed}
+    positions = {axis_number(node, axis, rank) for axis in listed}
     rest = iter(value.axes)
-    return with_axes(value, tuple(() if place in places else next(rest) for place in range(rank)))
+    return with_axes(
+        value, tuple(() if position in positions else next(rest) for position in range(rank))
+    )
 
 
 def reshape(tensors: OnnxTensors, node: OnnxNode) -> object:
@@ -83,10 +85,10 @@ def reshape(tensors: OnnxTensors, node: OnnxNode) -> object:
     atoms = [(name,) for axis in value.axes for name in axis]
     sizes = [_length(tensors, value, atom) for atom in atoms]
     wanted = [
-        _length(tensors, value, value.axes[place])
-        if isinstance(size, int) and size == 0 and place < len(value.axes)
+        _length(tensors, value, value.axes[position])
+        if isinstance(size, int) and size == 0 and position < len(value.axes)
         else size
-        for place, size in enumerate(target.tolist())
+        for position, size in enumerate(target.tolist())
     ]
     groups = _groups(atoms, sizes, wanted) or _groups(atoms, sizes, wanted, drops=True)
     if groups is None:
@@ -160,9 +162,9 @@ def gather(tensors: OnnxTensors, node: OnnxNode) -> object:
     indices = tensors.array(node, 1)
     if indices is None or indices.dtype.kind != "i" or indices.ndim > 1:
         raise node.refuse("is indexed by something that is not a whole number")
-    place = axis_number(node, node.integer("axis", 0), len(value.axes))
+    position = axis_number(node, node.integer("axis", 0), len(value.axes))
     numbers = [int(number) for number in indices.reshape(-1)]
-    if isinstance(value, Stack) and value.axes[place] == (STACKED,):
+    if isinstance(value, Stack) and value.axes[position] == (STACKED,):
         count = len(value.elements)
         numbers = [number % count for number in numbers if -count <= number < count]
         if len(numbers) != indices.size:
@@ -172,15 +174,15 @@ def gather(tensors: OnnxTensors, node: OnnxNode) -> object:
         return replace(value, elements=tuple(value.elements[number] for number in numbers))
     if len(numbers) != 1:
         raise node.refuse("takes several tokens out of the text", found=numbers)
-    states = _one_token(tensors, node, value, place, numbers[0])
-    return states if indices.ndim == 0 else _with_one(states, place)
+    states = _one_token(tensors, node, value, position, numbers[0])
+    return states if indices.ndim == 0 else _with_one(states, position)
 
 
 def cut(tensors: OnnxTensors, node: OnnxNode) -> object:
     """The whole, one token's states, one direction's half of the features."""
     value = shaped(tensors, node)
-    for place, cut_out in slices(tensors, node, len(value.axes)).items():
-        axis = value.axes[place]
+    for position, cut_out in slices(tensors, node, len(value.axes)).items():
+        axis = value.axes[position]
         length = _length(tensors, value, axis)
         start, end = cut_out.start or 0, cut_out.stop
         if cut_out.step != 1:
@@ -195,11 +197,11 @@ def cut(tensors: OnnxTensors, node: OnnxNode) -> object:
         elif axis == (FEATURES,) and isinstance(length, int):
             value = _half(node, value, start % length, min(end, length))
         elif start == -1 and end >= _WHOLE:
-            value = _with_one(_one_token(tensors, node, value, place, -1), place)
+            value = _with_one(_one_token(tensors, node, value, position, -1), position)
         elif (start, end) == (0, 1):
-            value = _with_one(_one_token(tensors, node, value, place, 0), place)
+            value = _with_one(_one_token(tensors, node, value, position, 0), position)
         elif isinstance(length, int) and (start, end) == (length - 1, length):
-            value = _with_one(_one_token(tensors, node, value, place, -1), place)
+            value = _with_one(_one_token(tensors, node, value, position, -1), position)
         else:
             raise node.refuse("cuts a part out of the text", found=f"{start}:{end}")
     return value
@@ -208,12 +210,12 @@ def cut(tensors: OnnxTensors, node: OnnxNode) -> object:
 def split(tensors: OnnxTensors, node: OnnxNode) -> tuple[object, ...]:
     """The two directions' halves, or values that lie side by side."""
     value = shaped(tensors, node)
-    place = axis_number(node, node.integer("axis", 0), len(value.axes))
+    position = axis_number(node, node.integer("axis", 0), len(value.axes))
     count = len(node.outputs)
-    if isinstance(value, Stack) and value.axes[place] == (STACKED,):
+    if isinstance(value, Stack) and value.axes[position] == (STACKED,):
         if len(value.elements) == count:
             return tuple(replace(value, elements=(element,)) for element in value.elements)
-    elif value.axes[place] == (FEATURES,) and count == 2 and isinstance(value, States):
+    elif value.axes[position] == (FEATURES,) and count == 2 and isinstance(value, States):
         half = value.width // 2
         return _half(node, value, 0, half), _half(node, value, half, value.width)
     raise node.refuse("splits something else than the two directions of a layer")
@@ -224,22 +226,22 @@ def concat(tensors: OnnxTensors, node: OnnxNode) -> object:
     values = [tensors.get(node, index) for index in range(len(node.inputs))]
     parts: list[States | Direction] = []
     first = shaped(tensors, node)
-    place = axis_number(node, node.integer("axis", 0), len(first.axes))
+    position = axis_number(node, node.integer("axis", 0), len(first.axes))
     for value in values:
-        if isinstance(value, Stack) and value.axes[place] == (STACKED,):
+        if isinstance(value, Stack) and value.axes[position] == (STACKED,):
             parts += value.elements
-        elif isinstance(value, States | Direction) and value.axes[place] in ((), (FEATURES,)):
+        elif isinstance(value, States | Direction) and value.axes[position] in ((), (FEATURES,)):
             parts.append(value)
         else:
             raise node.refuse("joins something else than states of the text")
         if value.axes != first.axes:
             raise node.refuse("joins values whose axes differ")
-    if first.axes[place] == (FEATURES,):
+    if first.axes[position] == (FEATURES,):
         if len(parts) == 2 and both_directions(parts[0], parts[1]) is not None:
             return join_features(node, parts)
         flows = [tensors.plain(part) if isinstance(part, Direction) else part for part in parts]
         return join_states(tensors, node, flows, "concat")
-    axes = tuple((STACKED,) if at == place else axis for at, axis in enumerate(first.axes))
+    axes = tuple((STACKED,) if at == position else axis for at, axis in enumerate(first.axes))
     return Stack(tuple(parts), axes)
 
 
@@ -299,13 +301,13 @@ def both_directions(first: States | Direction, second: States | Direction) -> St
 
 
 def _one_token(
-    tensors: OnnxTensors, node: OnnxNode, value: Shaped, place: int, index: int
+    tensors: OnnxTensors, node: OnnxNode, value: Shaped, position: int, index: int
 ) -> States | Direction | TokenStates:
     """The states of the last token, of a backward direction those of the first."""
-    tensors.tokens_axis(node, value.axes[place])
-    length = _length(tensors, value, value.axes[place])
+    tensors.tokens_axis(node, value.axes[position])
+    length = _length(tensors, value, value.axes[position])
     is_last = index == -1 or (isinstance(length, int) and index == length - 1)
-    axes = (*value.axes[:place], *value.axes[place + 1 :])
+    axes = (*value.axes[:position], *value.axes[position + 1 :])
     if isinstance(value, Direction) and value.sequences:
         if index == 0 if value.backward else is_last:
             return replace(value, sequences=False, axes=axes)
@@ -340,8 +342,8 @@ def _half(node: OnnxNode, value: Shaped, start: int, end: int) -> Direction:
     return Direction(flow.without_last(), last, backward, sequences, value.axes)
 
 
-def _with_one(value: States | Direction | TokenStates, place: int) -> Shaped:
-    return replace(value, axes=(*value.axes[:place], (), *value.axes[place:]))
+def _with_one(value: States | Direction | TokenStates, position: int) -> Shaped:
+    return replace(value, axes=(*value.axes[:position], (), *value.axes[position:]))
 
 
 def _length(tensors: OnnxTensors, value: Shaped, axis: Axis) -> object:

@@ -37,7 +37,7 @@ class OnnxTensors:
     _names: set[str] = field(default_factory=set)
 
     def get(self, node: OnnxNode, index: int) -> Any:
-        """The input at that place, None where it is left out.
+        """The input at that position, None where it is left out.
 
         Raises `CheckpointError` for one that nothing known gives.
         """

@@ -1,6 +1,6 @@
 """What the tensors of an ONNX graph mean.
 
-ONNX says an axis by its place alone, and exporters turn axes freely. So every value here carries
+ONNX says an axis by its position alone, and exporters turn axes freely. So every value here carries
 what its axes are: a tuple of names for each, empty for an axis of one, of several names for axes
 that were flattened into one (texts and tokens before a matrix product). The axes of the token ids
 are "0" and "1"; which of them runs over the tokens is known at the first layer that reads it.
@@ -54,8 +54,8 @@ class ZeroTensor:
 class States:
     """The values after these layers; one axis holds the `width` features.
 
-    Each layer is fed by the one before it, or by those at the places that `inputs` has for its own
-    place; −1 is the network's input.
+    Each layer is fed by the one before it, or by those at the positions that `inputs` has for its
+    own position; −1 is the network's input.
     """
 
     layers: tuple[Layer, ...]
@@ -75,7 +75,7 @@ class States:
         )
 
     def without_last(self) -> States:
-        """The values before the last layer; one that takes its place is fed as that was."""
+        """The values before the last layer; one that takes its position is fed as that was."""
         return replace(self, layers=self.layers[:-1])
 
 
@@ -124,7 +124,7 @@ class Stack:
         return self.elements[0].width
 
     def element(self, index: int) -> States | Direction:
-        """One of them by its place."""
+        """One of them by its position."""
         axes = tuple(axis for axis in self.axes if axis != (STACKED,))
         return replace(self.elements[index], axes=axes)
 

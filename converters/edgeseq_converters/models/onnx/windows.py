@@ -57,12 +57,12 @@ def pool_windows(tensors: OnnxTensors, node: OnnxNode, how: WindowPooling) -> St
     sizes = node.integers("kernel_shape") or ()
     if node.integer("ceil_mode", 0) or node.integer("count_include_pad", 0):
         raise node.refuse("counts windows beyond the text")
-    place = _tokens_place(tensors, node, flow)
-    length = tensors.size(flow.axes[place], 1)
-    if len(sizes) == len(flow.axes) - 2 and sizes[place - 2] == length:
+    position = _tokens_place(tensors, node, flow)
+    length = tensors.size(flow.axes[position], 1)
+    if len(sizes) == len(flow.axes) - 2 and sizes[position - 2] == length:
         if any(node.integers("pads") or ()):
             raise node.refuse("has zeros around the text")
-        axes = (*flow.axes[:place], (), *flow.axes[place + 1 :])
+        axes = (*flow.axes[:position], (), *flow.axes[position + 1 :])
         return flow.then(Pool(tensors.named(node), how), axes=axes)
     windows = _windows(tensors, node, flow, sizes)
     window = windows.window
@@ -73,19 +73,19 @@ def pool_windows(tensors: OnnxTensors, node: OnnxNode, how: WindowPooling) -> St
 
 
 def _tokens_place(tensors: OnnxTensors, node: OnnxNode, flow: States) -> int:
-    """The place of the token axis behind texts and features."""
-    places = [place for place, axis in enumerate(flow.axes) if place > 1 and axis]
-    if len(flow.axes) < 3 or flow.axes[1] != (FEATURES,) or len(places) != 1:
+    """The position of the token axis behind texts and features."""
+    positions = [position for position, axis in enumerate(flow.axes) if position > 1 and axis]
+    if len(flow.axes) < 3 or flow.axes[1] != (FEATURES,) or len(positions) != 1:
         raise node.refuse("does not run over the tokens", expected="[texts, features, tokens]")
-    tensors.tokens_axis(node, flow.axes[places[0]])
-    return places[0]
+    tensors.tokens_axis(node, flow.axes[positions[0]])
+    return positions[0]
 
 
 def _windows(
     tensors: OnnxTensors, node: OnnxNode, flow: States, sizes: tuple[int, ...]
 ) -> _Windows:
-    place = _tokens_place(tensors, node, flow)
-    at, count = place - 2, len(flow.axes) - 2
+    position = _tokens_place(tensors, node, flow)
+    at, count = position - 2, len(flow.axes) - 2
     strides = node.integers("strides") or (1,) * count
     dilations = node.integers("dilations") or (1,) * count
     pads = node.integers("pads") or (0,) * (2 * count)
@@ -97,10 +97,10 @@ def _windows(
     plain = RowWindow(int(sizes[at]), int(strides[at]), int(dilations[at]))
     border = _border(node, plain, (pads[at], pads[at + count]))
     window = RowWindow(plain.size, plain.stride, plain.dilation, border)
-    tokens = flow.axes[place]
+    tokens = flow.axes[position]
     if not window.keeps_rows:
         tokens = tensors.windowed(tokens, lambda rows: count_rows(window.after(()), rows))
-    return _Windows(window, (*flow.axes[:place], tokens, *flow.axes[place + 1 :]))
+    return _Windows(window, (*flow.axes[:position], tokens, *flow.axes[position + 1 :]))
 
 
 def _border(node: OnnxNode, window: RowWindow, pads: tuple[int, int]) -> Border:
