@@ -75,8 +75,10 @@ def localization(folder: Path, scratch: Path) -> PublicModel:
     reader, head = torch.nn.LSTM(3, 64, 2, batch_first=True), torch.nn.Linear(64, 3)
     state = torch.load(path, weights_only=True)
     for prefix, part in (("lstm.", reader), ("fc.", head)):
-        own = {name.removeprefix(prefix): x for name, x in state.items() if name.startswith(prefix)}
-        part.load_state_dict(own)
+        part_state = {
+            name.removeprefix(prefix): x for name, x in state.items() if name.startswith(prefix)
+        }
+        part.load_state_dict(part_state)
 
     def answer(sequences: Floats) -> Floats:
         with torch.no_grad():

@@ -158,8 +158,8 @@ def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
             if total_bytes > LIMIT_BYTES:
                 raise DataError("unpacks to more than any data set", where=path, found=total_bytes)
             names = {name.removesuffix(".npy"): name for name in archive.namelist()}
-            wanted = [name for name in _ARRAYS if name in names]
-            if "x" not in wanted:
+            array_names = [name for name in _ARRAYS if name in names]
+            if "x" not in array_names:
                 raise DataError(
                     "has no array x",
                     where=path,
@@ -168,7 +168,7 @@ def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
                 )
             return {
                 name: _load(io.BytesIO(archive.read(names[name])), f"{path}: {name}")
-                for name in wanted
+                for name in array_names
             }
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as failure:
         raise DataError("is not an .npz file", where=path, found=failure) from failure

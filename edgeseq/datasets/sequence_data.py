@@ -63,16 +63,16 @@ def load_sequences(
         DataError: A file is not what its format promises, the splits do not fit each other, or
             there are too few sequences for three splits.
     """
-    given = {split: _read(path, windows) for split, path in paths.items()}
+    parts = {split: _read(path, windows) for split, path in paths.items()}
     train = paths["train"]
-    _check_alike(given, paths)
-    targets = np.concatenate([_with_targets(part, paths[split]) for split, part in given.items()])
-    names = next(iter(given.values())).target_names
+    _check_alike(parts, paths)
+    targets = np.concatenate([_with_targets(part, paths[split]) for split, part in parts.items()])
+    names = next(iter(parts.values())).target_names
     answers = _answers(targets, names, task, where=train)
     rows: list[FloatArray] = []
     examples: dict[SplitName, list[SequenceExample]] = {}
     row_count = example_count = 0
-    for split, part in given.items():
+    for split, part in parts.items():
         examples[split] = [
             SequenceExample(
                 id=f"{split}/{index}",
@@ -81,10 +81,10 @@ def load_sequences(
                 label=answers.label(example_count + index),
                 target=answers.target(example_count + index),
             )
-            for index, (start, steps) in enumerate(part.places)
+            for index, (start, steps) in enumerate(part.row_ranges)
         ]
         rows.append(part.rows)
-        row_count, example_count = row_count + len(part.rows), example_count + len(part.places)
+        row_count, example_count = row_count + len(part.rows), example_count + len(part.row_ranges)
     all_rows, splits = np.concatenate(rows), _fill_splits(examples, where=train)
     return Dataset(
         name=name or train.stem,
@@ -110,7 +110,7 @@ class _Part(NamedTuple):
     """What one file holds: rows, the place of each sequence in them, and the targets."""
 
     rows: FloatArray
-    places: list[tuple[int, int]]
+    row_ranges: list[tuple[int, int]]
     targets: npt.NDArray[Any] | None
     target_names: tuple[str, ...]
 
@@ -127,8 +127,8 @@ def _read(path: Path, windows: Windows | None) -> _Part:
         )
     arrays: SequenceArrays = read_arrays(path)
     ends = np.cumsum(arrays.lengths).tolist()
-    places = [(end - steps, steps) for end, steps in zip(ends, arrays.lengths, strict=True)]
-    return _Part(arrays.rows, places, arrays.targets, arrays.label_names)
+    row_ranges = [(end - steps, steps) for end, steps in zip(ends, arrays.lengths, strict=True)]
+    return _Part(arrays.rows, row_ranges, arrays.targets, arrays.label_names)
 
 
 def _cut_windows(path: Path, windows: Windows) -> _Part:
@@ -159,13 +159,13 @@ def _cut_windows(path: Path, windows: Windows) -> _Part:
             expected=f"more than {windows.steps} rows, each cell a number",
         )
     ends = target[windows.steps - 1 + behind : windows.steps - 1 + behind + count]
-    places = [(start, windows.steps) for start in range(count)]
-    return _Part(rows, places, ends.reshape(-1, 1), (windows.target,) if is_number else ())
+    row_ranges = [(start, windows.steps) for start in range(count)]
+    return _Part(rows, row_ranges, ends.reshape(-1, 1), (windows.target,) if is_number else ())
 
 
-def _check_alike(given: Mapping[SplitName, _Part], paths: Mapping[SplitName, Path]) -> None:
-    features = given["train"].rows.shape[1]
-    for split, part in given.items():
+def _check_alike(parts: Mapping[SplitName, _Part], paths: Mapping[SplitName, Path]) -> None:
+    features = parts["train"].rows.shape[1]
+    for split, part in parts.items():
         if part.rows.shape[1] != features:
             raise DataError(
                 "has another number of features than train",

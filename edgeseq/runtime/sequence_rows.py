@@ -39,14 +39,14 @@ class SequenceRows:
         self.rows: npt.NDArray[np.float32] = rows
         self._path = path
 
-    def numbers(self, place: str) -> npt.NDArray[np.float32]:
+    def numbers(self, row_range: str) -> npt.NDArray[np.float32]:
         """The numbers [steps, features] of a sequence: what is timed as reading it."""
-        start, steps = map(int, place.split(":"))
+        start, steps = map(int, row_range.split(":"))
         if start < 0 or steps < 1 or start + steps > len(self.rows):
             raise BundleError(
                 "has no such rows",
                 where=self._path,
-                found=place,
+                found=row_range,
                 expected=f"within {len(self.rows)} rows",
             )
         return np.array(self.rows[start : start + steps])

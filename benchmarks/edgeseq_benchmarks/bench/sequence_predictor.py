@@ -50,15 +50,15 @@ def predict_sequences(
         rows = folder / bundle.input_file
         np.save(rows, arrays.rows, allow_pickle=False)
         ends = itertools.accumulate(arrays.lengths)
-        places = [
+        row_ranges = [
             sequence_place(end - steps, steps)
             for end, steps in zip(ends, arrays.lengths, strict=True)
         ]
         with checked_worker(bundle) as child:
-            load = load_command(bundle, child, threads=threads, first_text=places[0])
+            load = load_command(bundle, child, threads=threads, first_text=row_ranges[0])
             load = msgspec.structs.replace(load, tokenizer_path=str(rows))
             child.request(load, protocol.ModelLoaded, timeout_s=TIMEOUT_S)
-            command = protocol.PredictTexts(tuple(places))
+            command = protocol.PredictTexts(tuple(row_ranges))
             reply = child.request(command, protocol.TextPredictions, timeout_s=TIMEOUT_S)
         return tuple(
             _sequence_prediction(bundle, output, steps)

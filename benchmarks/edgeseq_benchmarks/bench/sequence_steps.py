@@ -42,9 +42,9 @@ class SequenceSteps(StatelessSteps):
                 expected=f"{features} features, each number finite",
                 fix="convert the bundle again",
             )
-        places = [example.model_input for example in bundle.read_examples()]
-        for place in (*places, *(example.text for example in bundle.golden.examples)):
-            rows.numbers(str(place))
+        row_ranges = [example.model_input for example in bundle.read_examples()]
+        for row_range in (*row_ranges, *(example.text for example in bundle.golden.examples)):
+            rows.numbers(str(row_range))
 
     def __init__(
         self, command: protocol.LoadModel, runtime: TfliteRuntime, rows: SequenceRows

@@ -207,11 +207,11 @@ def _inputs(
     entry, steps = imported.model.input if isinstance(imported.model, Network) else None, None
     if isinstance(entry, FloatInput):
         steps = plan.target.steps
-        given = [] if path is None else read_sequences(path, entry, steps)
-        for number, sequence in enumerate(given):
+        sequences = [] if path is None else read_sequences(path, entry, steps)
+        for number, sequence in enumerate(sequences):
             _check_length(imported, len(sequence), f"{path}: sequence {number}")
         lengths = _random_lengths(imported, steps) if steps is None else (steps,)
-        return given, given or random_sequences(entry, lengths)
+        return sequences, sequences or random_sequences(entry, lengths)
     calibration = () if path is None else _read_token_ids(path, imported)
     texts = calibration or _random_ids(imported, plan)
     return calibration, [text[: plan.target.steps] for text in texts]

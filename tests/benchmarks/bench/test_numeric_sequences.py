@@ -81,11 +81,11 @@ def float_answers(folder: Path, sequences: Any) -> Any:
     return np.stack(answers(network, list(sequences)))
 
 
-Made = dict[str, tuple[es.Bundle, Path]]
+Bundles = dict[str, tuple[es.Bundle, Path]]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+def converted(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
     """A bundle that predicts two numbers and one that predicts one of three classes, with the
     folders of their weights and arrays; targets are the float model's with some noise."""
     rng = np.random.default_rng(0)
@@ -96,15 +96,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         model = write_model(folder, outputs, activation)
         answer = float_answers(folder, sequences)
         targets = answer + rng.normal(size=answer.shape, scale=0.1)
-        given = targets if task == NUMBERS else targets.argmax(axis=1)
-        np.savez(folder / "data.npz", x=sequences, y=given)
+        y = targets if task == NUMBERS else targets.argmax(axis=1)
+        np.savez(folder / "data.npz", x=sequences, y=y)
         bundle = es.convert(model, folder / "data.npz", out=folder / "bundle", progress=None)
         bundles[task] = (bundle, folder)
     return bundles
 
 
-def test_a_bundle_predicts_numbers_as_the_float_model(made: Made) -> None:
-    bundle, folder = made[NUMBERS]
+def test_a_bundle_predicts_numbers_as_the_float_model(converted: Bundles) -> None:
+    bundle, folder = converted[NUMBERS]
     sequences = np.load(folder / "data.npz")["x"]
     predicted = bundle.predict_sequences(sequences)
     assert bundle.labels == ("y.0", "y.1")
@@ -116,8 +116,8 @@ def test_a_bundle_predicts_numbers_as_the_float_model(made: Made) -> None:
     assert fidelity.score == pytest.approx(fidelity.float_score, rel=0.1)
 
 
-def test_a_bundle_predicts_classes_as_the_float_model(made: Made) -> None:
-    bundle, folder = made[CLASSES]
+def test_a_bundle_predicts_classes_as_the_float_model(converted: Bundles) -> None:
+    bundle, folder = converted[CLASSES]
     sequences = np.load(folder / "data.npz")["x"]
     predicted = bundle.predict_sequences(list(sequences))
     values = np.asarray([list(prediction.values.values()) for prediction in predicted])
@@ -136,9 +136,9 @@ def measure(brief: Settings) -> Callable[[es.Bundle], ResultRecord]:
 
 
 def test_a_measurement_has_the_errors_that_the_predictions_make(
-    made: Made, measure: Callable[[es.Bundle], ResultRecord]
+    converted: Bundles, measure: Callable[[es.Bundle], ResultRecord]
 ) -> None:
-    bundle, folder = made[NUMBERS]
+    bundle, folder = converted[NUMBERS]
     data = load_sequences({"train": folder / "data.npz"})
     sequences = [numbers_of(data, example) for example in data.test]
     targets = np.asarray([example.target for example in data.test])
@@ -161,9 +161,9 @@ def test_a_measurement_has_the_errors_that_the_predictions_make(
 
 
 def test_a_measurement_of_classes_has_an_accuracy(
-    made: Made, measure: Callable[[es.Bundle], ResultRecord]
+    converted: Bundles, measure: Callable[[es.Bundle], ResultRecord]
 ) -> None:
-    bundle, folder = made[CLASSES]
+    bundle, folder = converted[CLASSES]
     data = load_sequences({"train": folder / "data.npz"})
     predicted = bundle.predict_sequences([numbers_of(data, example) for example in data.test])
     right = [p.label == example.label for p, example in zip(predicted, data.test, strict=True)]
@@ -177,8 +177,8 @@ def test_less_error_is_better() -> None:
     assert MAE.points(0.1, 0.101) == pytest.approx(100 * np.log(1.01))
 
 
-def test_a_bundle_of_a_fixed_length_takes_no_other(made: Made, tmp_path: Path) -> None:
-    _, folder = made[NUMBERS]
+def test_a_bundle_of_a_fixed_length_takes_no_other(converted: Bundles, tmp_path: Path) -> None:
+    _, folder = converted[NUMBERS]
     model = es.load_model(folder / "m.safetensors", description=folder / "network.toml")
     data = folder / "data.npz"
     bundle = es.convert(model, data, lowering="unrolled", out=tmp_path / "b", progress=None)
@@ -190,8 +190,8 @@ def test_a_bundle_of_a_fixed_length_takes_no_other(made: Made, tmp_path: Path) -
         es.convert(model, data, length=5, out=tmp_path / "c", progress=None)
 
 
-def test_a_float_that_loses_too_much_is_refused(made: Made, tmp_path: Path) -> None:
-    _, folder = made[NUMBERS]
+def test_a_float_that_loses_too_much_is_refused(converted: Bundles, tmp_path: Path) -> None:
+    _, folder = converted[NUMBERS]
     model = es.load_model(folder / "m.safetensors", description=folder / "network.toml")
     with pytest.raises(RefusedError, match=r"points of MAE, .* on 4 development examples"):
         es.convert(
@@ -205,9 +205,9 @@ def test_a_float_that_loses_too_much_is_refused(made: Made, tmp_path: Path) -> N
     assert not list(tmp_path.iterdir())
 
 
-def test_what_rounding_moved_is_moved_back(made: Made) -> None:
+def test_what_rounding_moved_is_moved_back(converted: Bundles) -> None:
     """Outputs that are 0.9 times the float model's and 0.1 more ask for a head that undoes it."""
-    _, folder = made[NUMBERS]
+    _, folder = converted[NUMBERS]
     network = read_network(folder / "m.safetensors", description=folder / "network.toml")
     config, arrays = network_to_folder(network)
     training = not_trained_here("")
@@ -221,9 +221,11 @@ def test_what_rounding_moved_is_moved_back(made: Made) -> None:
     assert np.abs(np.stack(corrected) - expected).max() < 1e-5
 
 
-def test_a_static_recipe_refuses_to_clip_what_it_is_tested_on(made: Made, tmp_path: Path) -> None:
+def test_a_static_recipe_refuses_to_clip_what_it_is_tested_on(
+    converted: Bundles, tmp_path: Path
+) -> None:
     """A series that rises beyond what it was calibrated on, as prices do."""
-    _, folder = made[NUMBERS]
+    _, folder = converted[NUMBERS]
     model = es.load_model(folder / "m.safetensors", description=folder / "network.toml")
     x = np.linspace(0, 1, COUNT * STEPS * FEATURES).reshape(COUNT, STEPS, FEATURES)
     np.savez(tmp_path / "rising.npz", x=x, y=np.zeros((COUNT, 2)))
@@ -235,8 +237,8 @@ def test_a_static_recipe_refuses_to_clip_what_it_is_tested_on(made: Made, tmp_pa
     es.convert(model, tmp_path / "steady.npz", recipe="static_wi8_ai8", **options)
 
 
-def test_a_bundle_of_sequences_is_profiled_and_packed(made: Made, tmp_path: Path) -> None:
-    bundle, _ = made[CLASSES]
+def test_a_bundle_of_sequences_is_profiled_and_packed(converted: Bundles, tmp_path: Path) -> None:
+    bundle, _ = converted[CLASSES]
     packed = bundle.save(tmp_path / "packed.zip")
     inspection = packed.inspect(profile=True)
     assert inspection.profile is not None
@@ -244,8 +246,8 @@ def test_a_bundle_of_sequences_is_profiled_and_packed(made: Made, tmp_path: Path
     assert packed.predict_sequences([np.zeros((3, FEATURES))])[0].steps == 3
 
 
-def test_texts_and_sequences_are_not_mixed_up(made: Made, tmp_path: Path) -> None:
-    bundle, folder = made[NUMBERS]
+def test_texts_and_sequences_are_not_mixed_up(converted: Bundles, tmp_path: Path) -> None:
+    bundle, folder = converted[NUMBERS]
     with pytest.raises(BundleError, match=r"reads numeric sequences, not texts; call predict_seq"):
         bundle.predict(["a text"])
     with pytest.raises(InputError, match="holds numeric sequences, not texts"):
@@ -277,9 +279,13 @@ def test_texts_and_sequences_are_not_mixed_up(made: Made, tmp_path: Path) -> Non
     ],
 )
 def test_data_that_does_not_fit_is_refused(
-    arrays: dict[str, Any], error: type[Exception], message: str, made: Made, tmp_path: Path
+    arrays: dict[str, Any],
+    error: type[Exception],
+    message: str,
+    converted: Bundles,
+    tmp_path: Path,
 ) -> None:
-    _, folder = made[NUMBERS]
+    _, folder = converted[NUMBERS]
     model = es.load_model(folder / "m.safetensors", description=folder / "network.toml")
     np.savez(tmp_path / "data.npz", **{"x": np.zeros((COUNT, STEPS, FEATURES)), **arrays})
     with pytest.raises(error, match=message):
@@ -319,17 +325,19 @@ def drop_target(path: Path) -> None:
     ],
 )
 def test_a_damaged_bundle_is_refused(
-    damage: Callable[[Path], None], message: str, made: Made, tmp_path: Path
+    damage: Callable[[Path], None], message: str, converted: Bundles, tmp_path: Path
 ) -> None:
-    path = made[NUMBERS][0].save(tmp_path / "b").path
+    path = converted[NUMBERS][0].save(tmp_path / "b").path
     damage(path)
     reseal(path)
     with pytest.raises(BundleError, match=message):
         verify(read_bundle(path))
 
 
-def test_other_numbers_than_where_it_was_converted_are_found(made: Made, tmp_path: Path) -> None:
-    path = made[NUMBERS][0].save(tmp_path / "b").path
+def test_other_numbers_than_where_it_was_converted_are_found(
+    converted: Bundles, tmp_path: Path
+) -> None:
+    path = converted[NUMBERS][0].save(tmp_path / "b").path
     shift_golden(path)
     reseal(path)
     assert [finding.code for finding in verify(read_bundle(path))] == ["golden-differs"]

@@ -249,9 +249,9 @@ def test_a_stream_in_pieces_answers_as_the_whole(sequences: FloatArray) -> None:
     state = {name: np.zeros((1, 8), np.float32) for name in ("h0", "c0", "h1", "c1")}
     rows = []
     for piece in np.split(sequences[0], [1, 4]):
-        given = stream(input_features=piece[None], **state)
-        rows.append(given["logits"][0])
-        state = {name: given[f"{name}_next"] for name in state}
+        result = stream(input_features=piece[None], **state)
+        rows.append(result["logits"][0])
+        state = {name: result[f"{name}_next"] for name in state}
     assert largest_error(np.concatenate(rows), answers(network, [sequences[0]])[0]) < TOLERANCE
 
 

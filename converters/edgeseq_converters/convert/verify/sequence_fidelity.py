@@ -104,8 +104,8 @@ class SequenceComparison(TextComparison):
         )
 
     def _golden_example(self, number: int, logits: tuple[float, ...]) -> GoldenExample:
-        place = self.bundle_rows.golden[number]
-        return GoldenExample(text=place, token_ids=(), logits=logits)
+        row_range = self.bundle_rows.golden[number]
+        return GoldenExample(text=row_range, token_ids=(), logits=logits)
 
     def _decode(self, logits: DoubleArray) -> Predictions:
         """Predicted numbers as they are; of a classifier as a device decodes them."""
@@ -135,9 +135,9 @@ def _bundle_rows(
     moved = tuple(
         msgspec.structs.replace(example, start=example.start - begin) for example in dataset.test
     )
-    count, places = end - begin, []
+    count, row_ranges = end - begin, []
     for example in golden:
         rows.append(numbers_of(dataset, example))
-        places.append(msgspec.structs.replace(example, start=count).model_input)
+        row_ranges.append(msgspec.structs.replace(example, start=count).model_input)
         count += example.steps
-    return BundleRows(np.concatenate(rows), moved, tuple(places))
+    return BundleRows(np.concatenate(rows), moved, tuple(row_ranges))
