@@ -336,8 +336,13 @@ class _RemoteRun:
 
     def remove(self) -> None:
         """Ends the process there and removes what was sent, if the device can be reached."""
-        if self._remote_folder is not None:
-            with contextlib.suppress(DeviceError):
+        if self._remote_folder is None:
+            return
+        with contextlib.suppress(DeviceError):
+            try:
+                self._call("stop", str(self._folder), self._owner)
+            except DeviceLostError:
+                self._device.connect(timeout_s=connect_timeout_s(self._device))
                 self._call("stop", str(self._folder), self._owner)
 
 
