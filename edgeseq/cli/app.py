@@ -43,7 +43,8 @@ COMMANDS = {
     "predict": CommandEntry(
         "edgeseq.cli.predict",
         "predict",
-        "Predict labels, tags or the next words of texts with a bundle, in the device's runtime.",
+        "Predict labels, tags or the next words of texts, or numbers of sequences, with a bundle "
+        "in the device's runtime.",
     ),
     "convert": CommandEntry(
         "edgeseq.cli.convert",

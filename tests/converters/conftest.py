@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from edgeseq.formats.trained_model import (
     Arch,
+    BagConfig,
     BertConfig,
     LstmConfig,
     ModelManifest,
@@ -76,6 +77,23 @@ def make_manifest(arch: str, max_tokens: int, **config: Any) -> ModelManifest:
         max_tokens=max_tokens,
         training=training,
         **config,
+    )
+
+
+def make_bag(*, hidden: int = 16, embedding: int = 12, seed: int = 0) -> TrainedModel:
+    """A bag of embeddings with random weights."""
+    rng = np.random.default_rng(seed)
+    config = BagConfig(len(VOCABULARY), embedding, hidden, pooling="mean")
+    shapes = {
+        "embedding.weight": (len(VOCABULARY), embedding),
+        "hidden.kernel": (embedding, hidden),
+        "hidden.bias": (hidden,),
+        "dense.kernel": (hidden, len(LABELS)),
+        "dense.bias": (len(LABELS),),
+    }
+    weights = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    return TrainedModel(
+        make_manifest("bag", 64, bag=config), weights, make_tokenizer(special=False)
     )
 
 
@@ -294,6 +312,14 @@ def invented_dataset() -> Dataset:
 
 
 @pytest.fixture(scope="session")
+def bag_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained-model folder of a bag of embeddings with random weights."""
+    folder = tmp_path_factory.mktemp("models") / "bag"
+    write_model_folder(folder, make_bag())
+    return folder
+
+
+@pytest.fixture(scope="session")
 def lstm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained-model folder of a bidirectional LSTM with random weights."""
     folder = tmp_path_factory.mktemp("models") / "lstm"
@@ -315,6 +341,7 @@ Bundles = dict[tuple[str, str], Path]
 @pytest.fixture(scope="session")
 def bundles(
     tmp_path_factory: pytest.TempPathFactory,
+    bag_folder: Path,
     lstm_folder: Path,
     bert_folder: Path,
     invented_dataset: Dataset,
@@ -328,7 +355,11 @@ def bundles(
     from edgeseq_converters.convert.plan import ConversionOptions
 
     root = tmp_path_factory.mktemp("bundles")
-    folders: tuple[tuple[Arch, Path], ...] = (("lstm", lstm_folder), ("bert", bert_folder))
+    folders: tuple[tuple[Arch, Path], ...] = (
+        ("bag", bag_folder),
+        ("lstm", lstm_folder),
+        ("bert", bert_folder),
+    )
     jobs = [
         ((str(arch), recipe), folder, root / f"{arch}-{recipe}")
         for arch, folder in folders

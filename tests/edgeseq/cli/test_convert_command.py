@@ -115,7 +115,7 @@ def test_what_does_not_go_together_is_one_line(folder: Path, tmp_path: Path) -> 
         ((*given, "--out", out, *data, *tokenizer, "--streaming"), "--streaming is for bare files"),
         (
             (*given, "--out", tmp_path / "m.tflite", "--recipe", "static_wi8_ai8"),
-            "texts to calibrate on",
+            "inputs to calibrate on",
         ),
         ((*given, "--out", tmp_path / "m.tflite", "--recipe", "auto"), "one recipe"),
         ((*given, "--out", out, *data, *tokenizer, "--runtime", "onnx"), "unknown runtime"),
