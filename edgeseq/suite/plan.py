@@ -71,7 +71,7 @@ def plan(
         trained[model.name] = step
         steps.append(step)
     baseline = Step(
-        name="baseline",
+        name="linear-baseline",
         title="linear baseline",
         job="linear_baseline",
         arguments={**common, "out": str(BASELINE_FILE)},
