@@ -22,14 +22,14 @@ from edgeseq.formats.trained_model import (
     write_model_folder,
 )
 from edgeseq.tasks.examples import Dataset, TextExample
-from edgeseq_converters.models.network import (
+from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.network_layers import (
     GATES,
     AttentionPool,
     Cell,
     Dense,
     Embedding,
     Layer,
-    Network,
     Pool,
     Recurrent,
 )

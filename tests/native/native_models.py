@@ -208,7 +208,7 @@ def as_tagger(model: TrainedModel) -> TrainedModel:
 
 def as_marked(model: TrainedModel) -> TrainedModel:
     """The model that looks at marked mentions of its text."""
-    from edgeseq_converters.models.network import marked_features
+    from edgeseq_converters.models.network_layers import marked_features
     from edgeseq_converters.training.marks import add_markers, marks_of
 
     config: Any = model.manifest.lstm or model.manifest.bert
@@ -232,7 +232,8 @@ def as_marked(model: TrainedModel) -> TrainedModel:
 
 def make_stream() -> TrainedModel:
     """An LSTM that predicts the next word."""
-    from edgeseq_converters.models.network import Dense, Network
+    from edgeseq_converters.models.network import Network
+    from edgeseq_converters.models.network_layers import Dense
 
     size = len(STREAM_WORDS)
     network = make_network(hidden=12, embedding=8, vocabulary=size, head="tokens")

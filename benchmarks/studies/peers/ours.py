@@ -17,7 +17,8 @@ from edgeseq_converters.convert.lower.dispatch import (
     recipes_of,
 )
 from edgeseq_converters.convert.recipes import get_recipe
-from edgeseq_converters.models.network import Cell, Dense, Embedding, Network, Recurrent
+from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.network_layers import Cell, Dense, Embedding, Recurrent
 from studies.peers.contenders import OPEN, BuildFailure, Contender, Precision
 from studies.peers.inputs import LENGTHS, REAL, FloatArray, Ids
 

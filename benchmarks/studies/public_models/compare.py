@@ -24,7 +24,8 @@ from edgeseq_converters.convert.lower.dispatch import (
 )
 from edgeseq_converters.convert.lower.recurrent.whole import FLOAT_INPUT, INPUT, SIGNATURE
 from edgeseq_converters.convert.recipes import get_recipe
-from edgeseq_converters.models.network import FloatInput, Network, Recurrent
+from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.network_layers import FloatInput, Recurrent
 from studies.public_models.frameworks import (
     Array,
     NoReference,

@@ -16,7 +16,8 @@ from edgeseq.formats.trained_model import (
     not_trained_here,
 )
 from edgeseq_converters.models.encoder import encoder_shapes, head_shapes
-from edgeseq_converters.models.network import (
+from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.network_layers import (
     GATES,
     Activation,
     AttentionPool,
@@ -25,7 +26,6 @@ from edgeseq_converters.models.network import (
     Embedding,
     Layer,
     MarkedPool,
-    Network,
     Pool,
     Recurrent,
     Scale,

@@ -26,12 +26,12 @@ from edgeseq_converters.convert.verify.older_runtime import check_older_runtime
 from edgeseq_converters.convert.verify.structure import file_signature
 from edgeseq_converters.models import reference_recurrent
 from edgeseq_converters.models.arrays import FloatArray, ModelInput, vocabulary_size
-from edgeseq_converters.models.network import (
+from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.network_layers import (
     Activation,
     Convolution,
     Dense,
     FloatInput,
-    Network,
 )
 from edgeseq_converters.models.reference import reference_answers
 

@@ -22,7 +22,8 @@ from edgeseq_converters.convert.import_model import ImportedModel
 from edgeseq_converters.convert.plan import ConversionOptions
 from edgeseq_converters.models.arrays import vocabulary_size
 from edgeseq_converters.models.keras.vocabularies import read_vocabulary
-from edgeseq_converters.models.network import Activation, Dense, FloatInput, Network, TextInput
+from edgeseq_converters.models.network import Network, TextInput
+from edgeseq_converters.models.network_layers import Activation, Dense, FloatInput
 from edgeseq_converters.models.stored_network import network_to_folder
 from edgeseq_converters.models.trim_encoder import trim_model
 from edgeseq_converters.models.trim_recurrent import trim_trained

@@ -9,7 +9,7 @@ import numpy as np
 from edgeseq.datasets.sequence_arrays import read_arrays
 from edgeseq.errors import DataError
 from edgeseq_converters.models.arrays import FloatArray
-from edgeseq_converters.models.network import FloatInput
+from edgeseq_converters.models.network_layers import FloatInput
 
 
 def read_sequences(path: Path, entry: FloatInput, steps: int | None) -> list[FloatArray]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from edgeseq_converters.models.network import Activation, AttentionPool, Dense, Layer
+from edgeseq_converters.models.network_layers import Activation, AttentionPool, Dense, Layer
 
 
 def split_scorers(layers: Sequence[Layer]) -> tuple[tuple[Layer, ...], tuple[Layer, ...]] | None:

@@ -29,7 +29,7 @@ from edgeseq.errors import CheckpointError
 from edgeseq.formats.codec import decode_json, from_builtins
 from edgeseq.formats.storage import read_bytes
 from edgeseq.formats.toml_codec import decode_toml
-from edgeseq_converters.models.network import Function
+from edgeseq_converters.models.network_layers import Function
 
 _LIMIT_BYTES = 1 << 20
 UNKNOWN: Literal["?"] = "?"

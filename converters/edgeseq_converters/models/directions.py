@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgeseq_converters.models.network import Dense, Recurrent
+from edgeseq_converters.models.network_layers import Dense, Recurrent
 
 
 def backward_states(layer: Recurrent) -> Dense:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from edgeseq.errors import CheckpointError
 from edgeseq.formats.trained_model import BertConfig, TrainedModel
 from edgeseq_converters.models.arrays import FloatArray, check_marks, take_array
-from edgeseq_converters.models.network import marked_features
+from edgeseq_converters.models.network_layers import marked_features
 
 Shapes = dict[str, tuple[int, ...]]
 WORD_TABLE = "embeddings.word_embeddings.weight"

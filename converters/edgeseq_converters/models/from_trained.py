@@ -10,14 +10,14 @@ from edgeseq_converters.models.arrays import (
     lstm_config,
     take_array,
 )
-from edgeseq_converters.models.network import (
+from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.network_layers import (
     Cell,
     Dense,
     Embedding,
     Function,
     Layer,
     MarkedPool,
-    Network,
     Pool,
     Recurrent,
     marked_features,

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeseq_converters.models.arrays import FloatArray, ModelInput
-from edgeseq_converters.models.network import (
+from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.network_layers import (
     HARD_SIGMOID_SLOPES,
     Activation,
     Attention,
@@ -29,7 +30,6 @@ from edgeseq_converters.models.network import (
     Layer,
     LayerNorm,
     MarkedPool,
-    Network,
     Pool,
     Recurrent,
     Repeat,
@@ -306,7 +306,7 @@ def _attend(layer: AttentionPool, values: FloatArray) -> FloatArray:
 def marked(
     marks: Sequence[int], ids: npt.NDArray[np.integer[Any]], values: FloatArray
 ) -> FloatArray:
-    """Ids [batch, n] and values [batch, n, features] → what `network.MarkedPool` joins."""
+    """Ids [batch, n] and values [batch, n, features] → what `network_layers.MarkedPool` joins."""
     rows = [np.where((ids == mark)[:, :, None], values, 0).sum(axis=1) for mark in marks]
     products = [rows[0] * row for row in rows[1:]]
     return np.asarray(np.concatenate([*rows, *products], axis=-1), np.float32)

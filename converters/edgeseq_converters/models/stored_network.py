@@ -13,7 +13,8 @@ import numpy as np
 from edgeseq.errors import CheckpointError
 from edgeseq.formats.trained_model import NetworkConfig, NetworkLayer, TrainedModel
 from edgeseq_converters.models.arrays import FloatArray
-from edgeseq_converters.models.network import (
+from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.network_layers import (
     Activation,
     Attention,
     AttentionPool,
@@ -27,7 +28,6 @@ from edgeseq_converters.models.network import (
     Join,
     Layer,
     LayerNorm,
-    Network,
     Pool,
     Recurrent,
     Repeat,

@@ -341,7 +341,7 @@ def dense_head(states: Any, kernel: Any, bias: Any) -> Any:
 def pool_mentions(marker_ids: Sequence[int], ids: Any, states: Any) -> Any:
     """Ids [batch, n] and states [batch, n, features] → [batch, (2·markers − 1)·features].
 
-    `edgeseq_converters.models.network.MarkedPool` defines it.
+    `edgeseq_converters.models.network_layers.MarkedPool` defines it.
     """
     selected = tf.cast(
         tf.equal(ids[:, None, :], tf.constant(marker_ids)[None, :, None]), tf.float32

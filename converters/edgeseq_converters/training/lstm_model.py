@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from edgeseq.formats.trained_model import LstmConfig
 from edgeseq_converters.models.arrays import FloatArray
-from edgeseq_converters.models.network import marked_features
+from edgeseq_converters.models.network_layers import marked_features
 from edgeseq_converters.training.bert_model import (
     dense_head,
     pool_mentions,

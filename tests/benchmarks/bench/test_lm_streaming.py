@@ -45,7 +45,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleFiles:
     from edgeseq_converters.convert.import_model import load_model
     from edgeseq_converters.convert.pipeline import convert
     from edgeseq_converters.convert.plan import ConversionOptions
-    from edgeseq_converters.models.network import Cell, Dense, Embedding, Network, Recurrent
+    from edgeseq_converters.models.network import Network
+    from edgeseq_converters.models.network_layers import Cell, Dense, Embedding, Recurrent
 
     generator = np.random.default_rng(0)
 

@@ -34,7 +34,8 @@ from edgeseq_converters.convert.lower.dispatch import recipes_of
 from edgeseq_converters.convert.pipeline import ConvertedBundles, convert
 from edgeseq_converters.convert.plan import ConversionOptions
 from edgeseq_converters.convert.verify.fidelity import check_drop
-from edgeseq_converters.models.network import Activation, Dense, Network
+from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.network_layers import Activation, Dense
 from edgeseq_converters.models.reference_recurrent import answers, apply
 
 WORDS = 34

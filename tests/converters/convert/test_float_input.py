@@ -21,7 +21,8 @@ from edgeseq_converters.convert.lower.dispatch import Target, network_to_tflite
 from edgeseq_converters.convert.plan import ConversionOptions
 from edgeseq_converters.convert.recipes import get_recipe
 from edgeseq_converters.models.arrays import FloatArray
-from edgeseq_converters.models.network import Dense, FloatInput, Network, Recurrent
+from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.network_layers import Dense, FloatInput, Recurrent
 from edgeseq_converters.models.read import read_network
 from edgeseq_converters.models.reference_recurrent import answers
 from edgeseq_converters.models.stored_network import network_from_folder, network_to_folder

@@ -27,7 +27,8 @@ from edgeseq_converters.convert.plan import ConversionOptions
 from edgeseq_converters.convert.quantize.recurrent_moments import input_moments
 from edgeseq_converters.convert.recipes import get_recipe
 from edgeseq_converters.models.arrays import FloatArray
-from edgeseq_converters.models.network import Dense, Embedding, Network, Recurrent, tied_decoder
+from edgeseq_converters.models.network import Network, tied_decoder
+from edgeseq_converters.models.network_layers import Dense, Embedding, Recurrent
 from edgeseq_converters.models.reference_recurrent import answers
 
 MATRICES, WORDS_TOO = "dynamic_wi4_afp32", "dynamic_wi4_ei4_afp32"

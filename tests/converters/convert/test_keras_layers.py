@@ -26,12 +26,12 @@ from edgeseq_converters.convert.lower.dispatch import Target, network_to_tflite
 from edgeseq_converters.convert.pipeline import convert
 from edgeseq_converters.convert.plan import ConversionOptions
 from edgeseq_converters.convert.recipes import get_recipe
-from edgeseq_converters.models.network import (
+from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.network_layers import (
     Attention,
     Convolution,
     Join,
     LayerNorm,
-    Network,
     Pool,
     Recurrent,
     WindowPool,

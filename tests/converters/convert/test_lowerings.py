@@ -20,7 +20,8 @@ from edgeseq_converters.convert.lower.dispatch import (
     recipes_of,
 )
 from edgeseq_converters.convert.recipes import get_recipe
-from edgeseq_converters.models.network import Dense, Function, Network
+from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.network_layers import Dense, Function
 from edgeseq_converters.models.reference_recurrent import answers
 
 STEPS = 12

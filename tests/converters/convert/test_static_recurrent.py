@@ -15,7 +15,8 @@ from edgeseq.formats.trained_model import TrainedModel
 from edgeseq.runtime.interpreter import TfliteModel
 from edgeseq_converters.convert.lower.dispatch import Target, lower, network_to_tflite
 from edgeseq_converters.convert.recipes import get_recipe
-from edgeseq_converters.models.network import (
+from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.network_layers import (
     Activation,
     Attention,
     AttentionPool,
@@ -25,7 +26,6 @@ from edgeseq_converters.models.network import (
     FeatureSlice,
     Join,
     LayerNorm,
-    Network,
     Pool,
     Recurrent,
     Scale,

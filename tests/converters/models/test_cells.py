@@ -23,7 +23,8 @@ from edgeseq_converters.convert.lower.dispatch import (
 )
 from edgeseq_converters.convert.plan import ConversionOptions, plan_bundles
 from edgeseq_converters.convert.recipes import get_recipe
-from edgeseq_converters.models.network import Network, Recurrent
+from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.network_layers import Recurrent
 from edgeseq_converters.models.read import read_network
 from edgeseq_converters.models.reference_recurrent import answers
 from edgeseq_converters.models.stored_network import network_from_folder, network_to_folder

@@ -15,7 +15,14 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from edgeseq_converters.models.network import AttentionPool, Dense, Network, Pool, Recurrent, Scale
+from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.network_layers import (
+    AttentionPool,
+    Dense,
+    Pool,
+    Recurrent,
+    Scale,
+)
 from edgeseq_converters.models.read import read_network
 from edgeseq_converters.models.reference_recurrent import answers
 

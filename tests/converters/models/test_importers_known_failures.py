@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edgeseq.errors import CheckpointError
-from edgeseq_converters.models.network import Recurrent
+from edgeseq_converters.models.network_layers import Recurrent
 from edgeseq_converters.models.read import read_network
 from edgeseq_converters.models.reference_recurrent import answers
 

@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from edgeseq.errors import CheckpointError
-from edgeseq_converters.models.network import (
+from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.network_layers import (
     AttentionPool,
     Dense,
     FloatInput,
-    Network,
     Pool,
     Recurrent,
 )

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from edgeseq.errors import CheckpointError
-from edgeseq_converters.models.network import AttentionPool, Dense, Network, Recurrent
+from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.network_layers import AttentionPool, Dense, Recurrent
 from edgeseq_converters.models.read import read_network
 from edgeseq_converters.models.reference_recurrent import answers
 

@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 
 from edgeseq.errors import CheckpointError
-from edgeseq_converters.models.network import Convolution, Join, LayerNorm, Network, WindowPool
+from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.network_layers import (
+    Convolution,
+    Join,
+    LayerNorm,
+    WindowPool,
+)
 from edgeseq_converters.models.read import read_network
 from edgeseq_converters.models.reference_recurrent import answers
 

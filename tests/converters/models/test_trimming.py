@@ -13,7 +13,8 @@ from tokenizers import BertWordPieceTokenizer, Tokenizer, models
 
 from edgeseq.errors import CheckpointError
 from edgeseq_converters.models.from_trained import network_of
-from edgeseq_converters.models.network import Dense, Embedding, Network, Recurrent
+from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.network_layers import Dense, Embedding, Recurrent
 from edgeseq_converters.models.reference import reference_logits
 from edgeseq_converters.models.reference_recurrent import answers
 from edgeseq_converters.models.trim_recurrent import (
@@ -129,7 +130,7 @@ def test_a_language_model_keeps_its_words() -> None:
 
 
 def network_layers(rng: np.random.Generator) -> tuple[Recurrent, Dense]:
-    from edgeseq_converters.models.network import Cell
+    from edgeseq_converters.models.network_layers import Cell
 
     cell = Cell("lstm", draw(rng, 4, 12), draw(rng, 3, 12), draw(rng, 12))
     return Recurrent("lstm", cell), Dense("dense", draw(rng, 3, 12), draw(rng, 12), "softmax")

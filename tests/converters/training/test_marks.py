@@ -13,7 +13,7 @@ from edgeseq.errors import CheckpointError
 from edgeseq.formats.tflite_file import parse_tflite
 from edgeseq.formats.trained_model import TrainedModel
 from edgeseq.runtime.interpreter import TfliteModel
-from edgeseq_converters.models.network import marked_features
+from edgeseq_converters.models.network_layers import marked_features
 from edgeseq_converters.models.reference import reference_logits
 
 MARKS = (4, 5, 6)

@@ -18,7 +18,7 @@ from edgeseq.tasks.mentions import LABELS
 from edgeseq_converters.convert.import_model import load_model
 from edgeseq_converters.convert.pipeline import convert
 from edgeseq_converters.convert.plan import ConversionOptions
-from edgeseq_converters.models.network import marked_features
+from edgeseq_converters.models.network_layers import marked_features
 from edgeseq_converters.models.reference import reference_logits
 from edgeseq_converters.models.trim_recurrent import trim_trained
 from edgeseq_converters.training.marks import (

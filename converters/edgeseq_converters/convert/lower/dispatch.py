@@ -28,7 +28,8 @@ from edgeseq_converters.convert.quantize.weights import WeightFormat
 from edgeseq_converters.convert.recipes import RECIPES, Recipe
 from edgeseq_converters.models.arrays import ModelInput
 from edgeseq_converters.models.from_trained import network_of
-from edgeseq_converters.models.network import FloatInput, Network
+from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.network_layers import FloatInput
 
 OUTPUT = "logits"
 LOWERINGS: dict[Arch, tuple[Lowering, ...]] = {

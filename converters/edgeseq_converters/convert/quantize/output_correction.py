@@ -19,7 +19,7 @@ import numpy as np
 from edgeseq.formats.trained_model import TrainedModel
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.from_trained import network_of
-from edgeseq_converters.models.network import Dense
+from edgeseq_converters.models.network_layers import Dense
 from edgeseq_converters.models.stored_network import network_to_folder
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from edgeseq_converters.convert.quantize.gptq import Moments, Sums, first_tokens
 from edgeseq_converters.models.arrays import FloatArray, ModelInput
-from edgeseq_converters.models.network import AttentionPool, Dense, Layer, Network, Recurrent
+from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.network_layers import AttentionPool, Dense, Layer, Recurrent
 from edgeseq_converters.models.reference_recurrent import answers
 
 

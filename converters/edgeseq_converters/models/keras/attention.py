@@ -23,7 +23,7 @@ from edgeseq_converters.models.keras.checks import check_dtype
 from edgeseq_converters.models.keras.config import KerasLayer
 from edgeseq_converters.models.keras.layers import IDENTITIES, dense_of
 from edgeseq_converters.models.keras.weights import KerasWeights
-from edgeseq_converters.models.network import AttentionPool, Dense
+from edgeseq_converters.models.network_layers import AttentionPool, Dense
 
 SCORERS = ("Softmax", "Flatten", "Reshape", "RepeatVector", "Permute")
 """Layers that occur in an attention and have another meaning, or none, outside of one."""

@@ -12,10 +12,7 @@ from edgeseq_converters.models.keras.checks import check_settings, check_shape
 from edgeseq_converters.models.keras.config import KerasLayer
 from edgeseq_converters.models.keras.functions import function_of
 from edgeseq_converters.models.keras.weights import KerasWeights
-from edgeseq_converters.models.network import (
-    Convolution,
-    WindowPool,
-)
+from edgeseq_converters.models.network_layers import Convolution, WindowPool
 from edgeseq_converters.models.windows import Border, spread_groups
 
 _BORDERS = ("valid", "same", "causal")

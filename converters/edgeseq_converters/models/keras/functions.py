@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgeseq_converters.models.keras.config import KerasLayer
-from edgeseq_converters.models.network import ElementFunction, Function
+from edgeseq_converters.models.network_layers import ElementFunction, Function
 
 _ELEMENT_FUNCTIONS: dict[str, ElementFunction] = {
     "linear": "linear",

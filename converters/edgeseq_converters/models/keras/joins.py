@@ -7,7 +7,8 @@ import numpy as np
 from edgeseq_converters.models.keras.checks import check_dtype, check_settings, check_shape
 from edgeseq_converters.models.keras.config import KerasLayer
 from edgeseq_converters.models.keras.weights import KerasWeights, Slot
-from edgeseq_converters.models.network import Attention, Join, Joining, LayerShape
+from edgeseq_converters.models.layer_shapes import LayerShape
+from edgeseq_converters.models.network_layers import Attention, Join, Joining
 
 _MERGES: dict[str, Joining] = {
     "Add": "add",

@@ -21,7 +21,7 @@ from edgeseq_converters.models.keras.convolutions import convolution_of, window_
 from edgeseq_converters.models.keras.functions import function_of
 from edgeseq_converters.models.keras.recurrent import RECURRENT, recurrent_of
 from edgeseq_converters.models.keras.weights import KerasWeights, Slot
-from edgeseq_converters.models.network import (
+from edgeseq_converters.models.network_layers import (
     Activation,
     Convolution,
     Dense,

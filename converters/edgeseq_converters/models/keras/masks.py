@@ -13,7 +13,7 @@ from edgeseq_converters.models.keras.config import KerasLayer, KerasModel, Keras
 from edgeseq_converters.models.keras.joins import JOINS
 from edgeseq_converters.models.keras.layers import IDENTITIES
 from edgeseq_converters.models.keras.recurrent import RECURRENT
-from edgeseq_converters.models.network import Embedding, FloatInput
+from edgeseq_converters.models.network_layers import Embedding, FloatInput
 
 _OPERATIONS = ("Any", "ExpandDims", "LogicalOr", "ConvertToTensor", "Concatenate")
 """What a functional model of Keras 3 computes masks from masks with, beside its other layers."""

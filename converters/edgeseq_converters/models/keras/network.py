@@ -19,7 +19,9 @@ from edgeseq_converters.models.keras.pair_scores import PairScores, attended_by,
 from edgeseq_converters.models.keras.recurrent import RECURRENT
 from edgeseq_converters.models.keras.vocabularies import VECTORIZATION, vectorization_input
 from edgeseq_converters.models.keras.weights import KerasWeights
-from edgeseq_converters.models.network import (
+from edgeseq_converters.models.layer_shapes import LayerShape, shape_after
+from edgeseq_converters.models.network import Network, TextInput
+from edgeseq_converters.models.network_layers import (
     Attention,
     Convolution,
     Embedding,
@@ -27,11 +29,7 @@ from edgeseq_converters.models.network import (
     Flatten,
     FloatInput,
     Layer,
-    LayerShape,
-    Network,
     Recurrent,
-    TextInput,
-    shape_after,
 )
 from edgeseq_converters.models.windows import count_rows
 

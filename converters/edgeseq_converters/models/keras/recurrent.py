@@ -16,7 +16,7 @@ from edgeseq_converters.models.keras.checks import (
 from edgeseq_converters.models.keras.config import KerasLayer
 from edgeseq_converters.models.keras.functions import element_function_of
 from edgeseq_converters.models.keras.weights import KerasWeights, Slot
-from edgeseq_converters.models.network import GATES, Cell, Kind, Merge, Recurrent
+from edgeseq_converters.models.network_layers import GATES, Cell, Kind, Merge, Recurrent
 
 _KINDS: dict[str, Kind] = {
     "LSTM": "lstm",

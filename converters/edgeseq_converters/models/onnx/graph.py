@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from edgeseq.errors import CheckpointError
-from edgeseq_converters.models.network import FloatInput, Layer, Network
+from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.network_layers import FloatInput, Layer
 from edgeseq_converters.models.onnx import constants, layers, recurrent, shapes, windows
 from edgeseq_converters.models.onnx.files import OnnxGraph, read_graph
 from edgeseq_converters.models.onnx.node import OnnxNode

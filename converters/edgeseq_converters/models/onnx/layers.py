@@ -10,7 +10,7 @@ import numpy as np
 
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.attention_scores import pool_by_scores, split_scorers
-from edgeseq_converters.models.network import (
+from edgeseq_converters.models.network_layers import (
     HARD_SIGMOID_SLOPES,
     Activation,
     Convolution,

@@ -13,7 +13,13 @@ from dataclasses import replace
 import numpy as np
 
 from edgeseq_converters.models.arrays import FloatArray
-from edgeseq_converters.models.network import GATES, Cell, ElementFunction, Kind, Recurrent
+from edgeseq_converters.models.network_layers import (
+    GATES,
+    Cell,
+    ElementFunction,
+    Kind,
+    Recurrent,
+)
 from edgeseq_converters.models.onnx.node import OnnxNode
 from edgeseq_converters.models.onnx.tensors import OnnxTensors
 from edgeseq_converters.models.onnx.values import (

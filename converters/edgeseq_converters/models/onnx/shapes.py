@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from edgeseq_converters.models.network import Join, Joining, Pool, Recurrent
+from edgeseq_converters.models.network_layers import Join, Joining, Pool, Recurrent
 from edgeseq_converters.models.onnx.constants import slices
 from edgeseq_converters.models.onnx.node import OnnxNode
 from edgeseq_converters.models.onnx.tensors import OnnxTensors, axis_number, same_layers

@@ -10,7 +10,7 @@ import numpy as np
 
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.directions import backward_states
-from edgeseq_converters.models.network import Embedding, FloatInput, Pool, Recurrent
+from edgeseq_converters.models.network_layers import Embedding, FloatInput, Pool, Recurrent
 from edgeseq_converters.models.onnx.node import OnnxNode
 from edgeseq_converters.models.onnx.values import (
     FEATURES,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from edgeseq_converters.models.network import Layer, Recurrent
+from edgeseq_converters.models.network_layers import Layer, Recurrent
 
 Axis = tuple[str, ...]
 FEATURES = "features"

@@ -9,7 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeseq_converters.models.network import Convolution, Pool, WindowPool, WindowPooling
+from edgeseq_converters.models.network_layers import (
+    Convolution,
+    Pool,
+    WindowPool,
+    WindowPooling,
+)
 from edgeseq_converters.models.onnx.node import OnnxNode
 from edgeseq_converters.models.onnx.tensors import OnnxTensors
 from edgeseq_converters.models.onnx.values import FEATURES, Axis, States

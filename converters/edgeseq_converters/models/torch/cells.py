@@ -14,7 +14,7 @@ import numpy as np
 
 from edgeseq.errors import CheckpointError
 from edgeseq_converters.models.arrays import FloatArray
-from edgeseq_converters.models.network import (
+from edgeseq_converters.models.network_layers import (
     GATES,
     Cell,
     Dense,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgeseq_converters.models.network import Convolution, WindowPool, WindowPooling
+from edgeseq_converters.models.network_layers import Convolution, WindowPool, WindowPooling
 from edgeseq_converters.models.torch.layers import Operation
 from edgeseq_converters.models.torch.tensors import Tensors
 from edgeseq_converters.models.torch.values import LayerOutput, Node, Transposed

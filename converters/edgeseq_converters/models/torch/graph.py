@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from edgeseq.errors import CheckpointError
 from edgeseq_converters.models.arrays import FloatArray
-from edgeseq_converters.models.network import FloatInput, Network
+from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.network_layers import FloatInput
 from edgeseq_converters.models.torch.operations import apply
 from edgeseq_converters.models.torch.tensors import Tensors
 from edgeseq_converters.models.torch.values import LayerOutput, Node

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgeseq_converters.models.network import Join, Joining
+from edgeseq_converters.models.network_layers import Join, Joining
 from edgeseq_converters.models.torch.layers import Operation, axes_of
 from edgeseq_converters.models.torch.tensors import Tensors
 from edgeseq_converters.models.torch.values import LayerOutput, Node, Transposed, joined

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from edgeseq_converters.models.network import (
+from edgeseq_converters.models.network_layers import (
     Activation,
     Convolution,
     Dense,

@@ -6,7 +6,7 @@ An operation whose meaning is not known here is refused by name.
 
 from __future__ import annotations
 
-from edgeseq_converters.models.network import Kind
+from edgeseq_converters.models.network_layers import Kind
 from edgeseq_converters.models.torch.convolutions import convolve, pool_windows
 from edgeseq_converters.models.torch.joins import join_by_element
 from edgeseq_converters.models.torch.layers import (

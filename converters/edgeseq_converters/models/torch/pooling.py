@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Literal
 
 from edgeseq_converters.models.attention_scores import pool_by_scores, split_scorers
-from edgeseq_converters.models.network import Pool, Recurrent
+from edgeseq_converters.models.network_layers import Pool, Recurrent
 from edgeseq_converters.models.torch.joins import join_features
 from edgeseq_converters.models.torch.layers import Operation, axes_of, function_of
 from edgeseq_converters.models.torch.tensors import Tensors

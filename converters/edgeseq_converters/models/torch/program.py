@@ -16,7 +16,8 @@ import numpy as np
 from edgeseq.errors import CheckpointError
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.keras.config import parse_json
-from edgeseq_converters.models.network import FloatInput, Network
+from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.network_layers import FloatInput
 from edgeseq_converters.models.torch.graph import run_graph
 from edgeseq_converters.models.torch.values import Node
 from edgeseq_converters.models.zip_archive import LIMIT_BYTES, Archive

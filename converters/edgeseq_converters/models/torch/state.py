@@ -29,7 +29,8 @@ from edgeseq_converters.models.description import (
     read_description,
 )
 from edgeseq_converters.models.directions import backward_states
-from edgeseq_converters.models.network import (
+from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.network_layers import (
     Activation,
     AttentionPool,
     Embedding,
@@ -38,7 +39,6 @@ from edgeseq_converters.models.network import (
     Kind,
     Layer,
     LayerNorm,
-    Network,
     Pool,
     Recurrent,
     Scale,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from edgeseq_converters.models.arrays import FloatArray
-from edgeseq_converters.models.network import Embedding, FloatInput
+from edgeseq_converters.models.network_layers import Embedding, FloatInput
 from edgeseq_converters.models.torch.values import Ids, LayerOutput, Name, Node
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edgeseq.errors import CheckpointError
-from edgeseq_converters.models.network import Layer, Recurrent
+from edgeseq_converters.models.network_layers import Layer, Recurrent
 
 _PREFIX = "torch.ops.aten."
 

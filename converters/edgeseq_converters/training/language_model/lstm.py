@@ -16,7 +16,8 @@ import tensorflow as tf
 
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq_converters.models.arrays import FloatArray
-from edgeseq_converters.models.network import Cell, Dense, Embedding, Network, Recurrent
+from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.network_layers import Cell, Dense, Embedding, Recurrent
 from edgeseq_converters.training.language_model.base import LanguageModel
 from edgeseq_converters.training.language_model.corpus import Stream, StreamColumns
 from edgeseq_converters.training.language_model.recurrence import recur_from

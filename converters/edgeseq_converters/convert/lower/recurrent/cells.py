@@ -9,7 +9,7 @@ import numpy as np
 from edgeseq_converters.convert.lower.recurrent.layers import function
 from edgeseq_converters.convert.tflite import operators as op
 from edgeseq_converters.convert.tflite.model import GraphTensor
-from edgeseq_converters.models.network import Cell
+from edgeseq_converters.models.network_layers import Cell
 
 Product = Callable[[GraphTensor, int, int], GraphTensor]
 

@@ -10,7 +10,7 @@ from edgeseq_converters.convert.lower.recurrent.layers import Flow
 from edgeseq_converters.convert.lower.recurrent.loop import LoopGroup, merge_directions
 from edgeseq_converters.convert.tflite import operators as op
 from edgeseq_converters.convert.tflite.model import GraphTensor
-from edgeseq_converters.models.network import Cell, Pool, Recurrent
+from edgeseq_converters.models.network_layers import Cell, Pool, Recurrent
 
 Direction = Callable[[Recurrent, Cell, str, GraphTensor], GraphTensor]
 """Runs one direction of a layer: its inputs [n, in] in the order in which it reads them → its

@@ -23,7 +23,7 @@ from edgeseq_converters.convert.tflite import operators as op
 from edgeseq_converters.convert.tflite.model import GraphTensor
 from edgeseq_converters.convert.tflite.quantization import Quantization, quantize, quantize_whole
 from edgeseq_converters.models.arrays import FloatArray
-from edgeseq_converters.models.network import Cell, Recurrent
+from edgeseq_converters.models.network_layers import Cell, Recurrent
 
 
 def run(group: LoopGroup, flow: Flow) -> GraphTensor:

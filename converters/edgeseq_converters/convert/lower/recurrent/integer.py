@@ -28,7 +28,8 @@ from edgeseq_converters.convert.tflite.quantization import (
     symmetric,
 )
 from edgeseq_converters.models.arrays import FloatArray
-from edgeseq_converters.models.network import (
+from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.network_layers import (
     HARD_SIGMOID_SLOPES,
     AttentionPool,
     Dense,
@@ -36,7 +37,6 @@ from edgeseq_converters.models.network import (
     Function,
     Layer,
     MarkedPool,
-    Network,
     Pool,
     Recurrent,
 )

@@ -24,7 +24,7 @@ from edgeseq_converters.convert.tflite.model import Graph, GraphTensor
 from edgeseq_converters.convert.tflite.quantization import Quantization
 from edgeseq_converters.convert.tflite.stored_model import Dtype
 from edgeseq_converters.models.arrays import FloatArray
-from edgeseq_converters.models.network import Cell, Recurrent
+from edgeseq_converters.models.network_layers import Cell, Recurrent
 
 States = tuple[GraphTensor, ...]
 """h [d, H], and an LSTM's c [d, H]."""

@@ -28,14 +28,14 @@ from edgeseq_converters.convert.quantize.weights import WeightFormat
 from edgeseq_converters.convert.recipes import MIN_QUANTIZED_ELEMENTS
 from edgeseq_converters.convert.tflite import operators as op
 from edgeseq_converters.convert.tflite.model import GraphTensor
-from edgeseq_converters.models.network import (
+from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.network_layers import (
     Activation,
     Cell,
     Convolution,
     Dense,
     Layer,
     MarkedPool,
-    Network,
     Pool,
     Recurrent,
 )

@@ -12,7 +12,7 @@ from edgeseq_converters.convert.tflite import encoder_operators as more
 from edgeseq_converters.convert.tflite import operators as op
 from edgeseq_converters.convert.tflite.model import GraphTensor
 from edgeseq_converters.models.arrays import FloatArray
-from edgeseq_converters.models.network import (
+from edgeseq_converters.models.network_layers import (
     HARD_SIGMOID_SLOPES,
     Activation,
     Attention,

@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from edgeseq.errors import ConversionError
-from edgeseq_converters.models.network import Embedding, FloatInput, Network, Recurrent
+from edgeseq_converters.models.network import Network
+from edgeseq_converters.models.network_layers import Embedding, FloatInput, Recurrent
 
 
 def bottom_of(network: Network) -> Recurrent:

@@ -14,7 +14,7 @@ from edgeseq_converters.convert.lower.recurrent.layers import Flow
 from edgeseq_converters.convert.lower.recurrent.loop import LoopGroup
 from edgeseq_converters.convert.tflite import operators as op
 from edgeseq_converters.convert.tflite.model import GraphTensor
-from edgeseq_converters.models.network import GATES, Cell, Recurrent
+from edgeseq_converters.models.network_layers import GATES, Cell, Recurrent
 
 
 def run(group: LoopGroup, flow: Flow) -> GraphTensor:

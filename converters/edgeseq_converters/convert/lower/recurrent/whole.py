@@ -22,7 +22,8 @@ from edgeseq_converters.convert.lower.recurrent.layers import Flow
 from edgeseq_converters.convert.quantize.weights import WeightFormat
 from edgeseq_converters.convert.tflite import operators as op
 from edgeseq_converters.convert.tflite.model import Graph, GraphTensor, Writer
-from edgeseq_converters.models.network import (
+from edgeseq_converters.models.network import Network, tied_decoder
+from edgeseq_converters.models.network_layers import (
     NAMES,
     Attention,
     AttentionPool,
@@ -34,11 +35,9 @@ from edgeseq_converters.models.network import (
     Join,
     Layer,
     MarkedPool,
-    Network,
     Pool,
     Recurrent,
     WindowPool,
-    tied_decoder,
 )
 
 SIGNATURE = "serving_default"

@@ -21,7 +21,7 @@ from edgeseq_converters.convert.quantize.weights import WeightFormat
 from edgeseq_converters.convert.tflite import encoder_operators as more
 from edgeseq_converters.convert.tflite import operators as op
 from edgeseq_converters.convert.tflite.model import GraphTensor
-from edgeseq_converters.models.network import Convolution, WindowPool
+from edgeseq_converters.models.network_layers import Convolution, WindowPool
 from edgeseq_converters.models.windows import RowWindow
 
 
