@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import csv
 import io
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +86,15 @@ def read_arrays(path: Path) -> SequenceArrays:
 
 def arrays_of(sequences: Sequence[Any]) -> SequenceArrays:
     """Arrays [steps, features] in memory, one per sequence; raises `DataError` for others."""
-    values = [np.asarray(sequence) for sequence in sequences]
+    try:
+        values = [np.asarray(sequence) for sequence in sequences]
+    except ValueError as failure:
+        raise DataError(
+            "are not sequences of numbers",
+            where="the arrays",
+            found=failure,
+            expected="arrays [steps, features]",
+        ) from failure
     shapes = {array.shape[1:] for array in values}
     if not values or len(shapes) != 1 or any(array.ndim != 2 for array in values):
         raise DataError(
@@ -101,9 +111,18 @@ def read_columns(path: Path) -> tuple[tuple[str, ...], list[list[str]]]:
     """The names of a CSV file's columns (numbers from 1 without a header) and its rows.
 
     A first row that holds anything but numbers is the header. Raises `DataError` naming the line of
-    a row with another number of columns.
+    a row with another number of columns, and for a file that is not UTF-8.
     """
-    text = read_bytes(path, error=DataError, limit_bytes=LIMIT_BYTES).decode("utf-8-sig", "replace")
+    content = read_bytes(path, error=DataError, limit_bytes=LIMIT_BYTES)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as failure:
+        raise DataError(
+            "is not UTF-8",
+            where=path,
+            found=f"byte {content[failure.start]:#04x} at offset {failure.start}",
+            fix="save it as UTF-8",
+        ) from failure
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: list[list[str]] = []
     try:
@@ -166,18 +185,24 @@ def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
                     found=", ".join(sorted(names))[:200] or "none",
                     fix="save it with numpy.savez(path, x=x, y=y)",
                 )
-            return {
-                name: _load(io.BytesIO(archive.read(names[name])), f"{path}: {name}")
-                for name in array_names
-            }
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as failure:
+            contents = {name: archive.read(names[name]) for name in array_names}
+    except (
+        *(OSError, EOFError, ValueError, RuntimeError),  # RuntimeError: it is encrypted
+        *(zipfile.BadZipFile, NotImplementedError, zlib.error),
+    ) as failure:
         raise DataError("is not an .npz file", where=path, found=failure) from failure
+    return {
+        name: _load(io.BytesIO(content), f"{path}: {name}") for name, content in contents.items()
+    }
 
 
 def _load(file: io.BytesIO, where: object) -> npt.NDArray[Any]:
     try:
         values = np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, EOFError, OSError, SyntaxError, TypeError, MemoryError) as failure:
+    except (
+        *(ValueError, EOFError, OSError, TypeError, OverflowError, MemoryError),
+        *(SyntaxError, tokenize.TokenError),  # of the header, which is a Python literal
+    ) as failure:
         raise DataError(
             "is not an array of numbers",
             where=str(where),
@@ -188,6 +213,8 @@ def _load(file: io.BytesIO, where: object) -> npt.NDArray[Any]:
 
 
 def _checked(arrays: Mapping[str, npt.NDArray[Any]], path: Path) -> SequenceArrays:
+    if "x" not in arrays:
+        raise DataError("has no x.npy", where=path, fix="save it with numpy.save(path, x)")
     values, lengths = arrays["x"], arrays.get("lengths")
     if values.dtype.kind not in "fiu" or values.dtype.itemsize > 8:
         raise DataError("x does not hold numbers", where=path, found=values.dtype)
@@ -203,11 +230,12 @@ def _checked(arrays: Mapping[str, npt.NDArray[Any]], path: Path) -> SequenceArra
     counts = [values.shape[1]] * values.shape[0]
     if lengths is not None:
         is_whole = lengths.ndim == 1 and lengths.dtype.kind in "iu"
-        if not is_whole or (lengths < 1).any() or lengths.sum() != len(values):
+        is_whole = is_whole and bool(((lengths > 0) & (lengths <= len(values))).all())
+        if not is_whole or lengths.sum() != len(values):
             raise DataError(
                 "lengths do not add up to the rows of x",
                 where=path,
-                found=int(lengths.sum()) if is_whole else lengths.dtype,
+                found=int(lengths.sum()) if is_whole else f"{lengths.dtype} {lengths[:4]}",
                 expected=len(values),
             )
         counts = lengths.tolist()
@@ -230,7 +258,9 @@ def _checked(arrays: Mapping[str, npt.NDArray[Any]], path: Path) -> SequenceArra
 
 def _targets(targets: npt.NDArray[Any], count: int, path: Path) -> npt.NDArray[Any]:
     """What is to be predicted, [N, outputs]."""
-    if targets.dtype.kind not in "fiubU" or targets.ndim not in (1, 2) or len(targets) != count:
+    has_kind = targets.dtype.kind in "fiubU"
+    has_shape = targets.ndim in (1, 2) and len(targets) == count and 0 not in targets.shape
+    if not (has_kind and has_shape):
         raise DataError(
             "y does not go with x",
             where=path,

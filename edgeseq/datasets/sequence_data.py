@@ -28,6 +28,8 @@ from edgeseq.errors import DataError
 from edgeseq.tasks.examples import Dataset, SequenceExample, SplitName
 
 LICENCE = "the user's own"
+MAX_CLASSES = 100_000
+"""Far more than any model tells apart: larger whole numbers are no classes."""
 
 
 class Windows(NamedTuple):
@@ -66,8 +68,8 @@ def load_sequences(
     parts = {split: _read(path, windows) for split, path in paths.items()}
     train = paths["train"]
     _check_alike(parts, paths)
-    targets = np.concatenate([_with_targets(part, paths[split]) for split, part in parts.items()])
-    names = next(iter(parts.values())).target_names
+    targets = np.concatenate(_targets_alike(parts, paths, task))
+    names = parts["train"].target_names
     answers = _answers(targets, names, task, where=train)
     rows: list[FloatArray] = []
     examples: dict[SplitName, list[SequenceExample]] = {}
@@ -175,6 +177,29 @@ def _check_alike(parts: Mapping[SplitName, _Part], paths: Mapping[SplitName, Pat
             )
 
 
+def _targets_alike(
+    parts: Mapping[SplitName, _Part], paths: Mapping[SplitName, Path], task: str | None
+) -> list[npt.NDArray[Any]]:
+    """The targets of each split: with as many outputs as those of train, and of the same kind,
+    which tells the task where none is named."""
+
+    def kind(targets: npt.NDArray[Any]) -> str:
+        numbers = "numbers" if task else "floats" if targets.dtype.kind == "f" else "whole numbers"
+        return f"{'words' if targets.dtype.kind == 'U' else numbers} [N, {targets.shape[1]}]"
+
+    targets = {split: _with_targets(part, paths[split]) for split, part in parts.items()}
+    for split, array in targets.items():
+        if kind(array) != kind(targets["train"]):
+            raise DataError(
+                "has other targets than train",
+                where=paths[split],
+                found=kind(array),
+                expected=kind(targets["train"]),
+                fix="save y of all splits alike",
+            )
+    return list(targets.values())
+
+
 def _with_targets(part: _Part, path: Path) -> npt.NDArray[Any]:
     if part.targets is None:
         raise DataError(
@@ -235,8 +260,19 @@ def _answers(
     if classes.min() < 0:
         raise DataError("y has a class below 0", where=where, found=int(classes.min()))
     count = max(int(classes.max()) + 1, targets.shape[1], len(names))
-    labels = names if len(names) == count else tuple(str(index) for index in range(count))
-    return _labelled(labels, classes, where)
+    if count > MAX_CLASSES:
+        raise DataError(
+            "y has whole numbers that are too large for classes",
+            where=where,
+            found=int(classes.max()),
+            expected=f"below {MAX_CLASSES}",
+            fix="save y as floats to predict numbers, or count classes from 0",
+        )
+    if 0 < len(names) < count:
+        raise DataError(
+            "labels do not name every class", where=where, found=len(names), expected=count
+        )
+    return _labelled(names or tuple(map(str, range(count))), classes, where)
 
 
 def _labelled(labels: tuple[str, ...], classes: npt.NDArray[Any], where: Path) -> _Answers:
