@@ -28,7 +28,6 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import tf_keras
-import torch
 
 import edgeseq as es
 from edgeseq.datasets.sequence_data import numbers_of
@@ -36,6 +35,7 @@ from edgeseq.errors import EdgeseqError
 from edgeseq.formats.bundle import Lowering
 from edgeseq.tasks.examples import AnyDataset
 from edgeseq_converters.convert.lower.dispatch import recipes_of
+from studies.public_models.torch_reference import DescribedModule
 
 LOWERINGS: tuple[Lowering, ...] = ("loop", "unrolled", "fused")
 TITLES = "| recipe | lowering | MAE | rise | largest difference | bytes |"
@@ -70,22 +70,10 @@ def localization(folder: Path, scratch: Path) -> PublicModel:
         split: join_arrays(folder, name, scratch / f"{split}.npz") for split, name in names.items()
     }
     data = es.load_dataset(files["train"], dev=files["dev"], test=files["test"])
-    (scratch / "network.toml").write_text(LAYERS)
-    path = folder / "lstm_model.pth"
-    reader, head = torch.nn.LSTM(3, 64, 2, batch_first=True), torch.nn.Linear(64, 3)
-    state = torch.load(path, weights_only=True)
-    for prefix, part in (("lstm.", reader), ("fc.", head)):
-        part_state = {
-            name.removeprefix(prefix): x for name, x in state.items() if name.startswith(prefix)
-        }
-        part.load_state_dict(part_state)
-
-    def answer(sequences: Floats) -> Floats:
-        with torch.no_grad():
-            states, _ = reader(torch.from_numpy(sequences))
-            return np.asarray(head(states[:, -1]).numpy())
-
-    return PublicModel(es.load_model(path, description=scratch / "network.toml"), data, answer)
+    path, description = folder / "lstm_model.pth", scratch / "network.toml"
+    description.write_text(LAYERS)
+    answer = DescribedModule(path, description).answer
+    return PublicModel(es.load_model(path, description=description), data, answer)
 
 
 def fuel(folder: Path, scratch: Path) -> PublicModel:
@@ -143,12 +131,26 @@ def read_column(path: Path, title: str) -> npt.NDArray[np.float64]:
     )
 
 
-def bundle_row(public: PublicModel, recipe: str, lowering: Lowering, out: Path) -> str:
-    """One row of the table."""
+class AnsweredTest(NamedTuple):
+    """The test sequences, each [steps, features], with their targets and the framework's answers,
+    both [N, outputs]."""
+
+    sequences: list[Floats]
+    targets: npt.NDArray[Any]
+    expected: Floats
+
+
+def answered_test(public: PublicModel) -> AnsweredTest:
+    """The test split as the framework answers it."""
     sequences = [numbers_of(public.data, example) for example in public.data.test]
     targets = np.asarray([example.target for example in public.data.test])
-    expected = public.answer(np.stack(sequences))
-    float_error = np.abs(expected - targets).mean()
+    return AnsweredTest(sequences, targets, public.answer(np.stack(sequences)))
+
+
+def bundle_row(
+    public: PublicModel, test: AnsweredTest, recipe: str, lowering: Lowering, out: Path
+) -> str:
+    """One row of the table."""
     try:
         bundle = es.convert(
             public.model,
@@ -161,12 +163,12 @@ def bundle_row(public: PublicModel, recipe: str, lowering: Lowering, out: Path) 
         )
     except EdgeseqError as refusal:
         return f"| {recipe} | {lowering} | refused: {refusal.what} | | | |"
-    predicted = bundle.predict_sequences(sequences)
+    predicted = bundle.predict_sequences(test.sequences)
     values = np.asarray([list(prediction.values.values()) for prediction in predicted])
-    error = np.abs(values - targets).mean()
+    error, float_error = (np.abs(x - test.targets).mean() for x in (values, test.expected))
     return (
         f"| {recipe} | {lowering} | {error:.5f} | {error / float_error - 1:+.2%} "
-        f"| {np.abs(values - expected).max():.2g} | {bundle.size_bytes:,} |"
+        f"| {np.abs(values - test.expected).max():.2g} | {bundle.size_bytes:,} |"
     )
 
 
@@ -179,11 +181,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     public = SOURCES[options.name](options.folder, options.out)
+    test = answered_test(public)
     sys.stdout.write(f"{public.data}\n{TITLES}\n|{'---|' * 6}\n")
     for lowering in LOWERINGS:
         for recipe in recipes_of("lstm", lowering):
             out = options.out / f"{recipe}-{lowering}"
-            sys.stdout.write(f"{bundle_row(public, recipe, lowering, out)}\n")
+            sys.stdout.write(f"{bundle_row(public, test, recipe, lowering, out)}\n")
             sys.stdout.flush()
 
 
