@@ -5,13 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from edgeseq.errors import InputError, ResultError
 from edgeseq.formats.storage import read_json, sha256_file
 from studies.public_models.__main__ import PAGE, RESULT, whole_page
-from studies.public_models.compare import PAIRS, ModelOutcome, compare_model
+from studies.public_models.compare import (
+    PAIRS,
+    FileDifference,
+    ModelOutcome,
+    compare_model,
+    file_difference,
+)
+from studies.public_models.frameworks import Array, NoReference, Reference, answers_of
 from studies.public_models.sources import LIST, find_models, read_sources
 from studies.public_models.table import EXACT, StudyResult, is_exact, lines
 
@@ -100,6 +108,30 @@ def test_int8_weights_differ_a_little(outcomes: dict[str, ModelOutcome]) -> None
     *floats, int8 = outcomes["keras-2"].files
     assert [file.lowering for file in floats] == ["loop", "projected", "unrolled", "fused"]
     assert max(file.max_abs_error for file in floats) < int8.max_abs_error < 0.1
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_an_output_that_is_not_finite_is_not_exact(
+    outcomes: dict[str, ModelOutcome], wrong: float
+) -> None:
+    answers = [np.zeros(3), np.ones(3)]
+    file = FileDifference("float32", "loop")
+    difference = file_difference(file, answers, [np.zeros(3), np.array([1, wrong, 1])])
+    assert not is_exact(msgspec.structs.replace(outcomes["keras-2"], files=(difference,)))
+    assert msgspec.json.decode(msgspec.json.encode(difference), type=FileDifference) == difference
+
+
+def test_a_framework_that_fails_or_gives_no_number_is_no_reference() -> None:
+    def fail(batch: Array) -> Array:
+        raise MemoryError
+
+    for answer, reason in (
+        (fail, "fake 1 cannot run it: MemoryError: no message"),
+        (lambda batch: batch * np.nan, "fake 1 gives numbers that are not finite"),
+    ):
+        reference = Reference("fake 1", "", answer, None, 2)
+        with pytest.raises(NoReference, match=reason):
+            answers_of(reference, np.ones((1, 3, 2)))
 
 
 def test_a_refusal_is_listed_with_its_cause(outcomes: dict[str, ModelOutcome]) -> None:

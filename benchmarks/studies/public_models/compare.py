@@ -40,6 +40,7 @@ PAIRS = (*((lowering, "float32") for lowering in LOWERINGS["lstm"]), ("loop", "d
 """(lowering, recipe) of the files: float32 in each lowering, int8 weights in the default one."""
 UNROLLED_LIMIT = 256
 """Steps beyond which the lowering `unrolled` is left out: it has every operator once a step."""
+_FARTHEST = float(np.finfo(np.float32).max)
 
 
 class FileDifference(msgspec.Struct, frozen=True):
@@ -198,11 +199,11 @@ def _files(
             if network.per_token and reference.masks:
                 # What stands beside masked padding is no answer.
                 lengths = [int(np.flatnonzero(row)[-1]) + 1 for row in rows]
-                outputs = [one[:length] for one, length in zip(outputs, lengths, strict=True)]
+                outputs = [x[:length] for x, length in zip(outputs, lengths, strict=True)]
         except EdgeseqError as refusal:
             yield FileDifference(recipe, lowering, refused=_without(str(refusal), path))
             continue
-        yield _difference(FileDifference(recipe, lowering, len(content)), answers, outputs)
+        yield file_difference(FileDifference(recipe, lowering, len(content)), answers, outputs)
 
 
 def _rows(inputs: Sequence[Array]) -> list[Array]:
@@ -222,14 +223,18 @@ def _outputs(network: Network, path: Path, rows: Sequence[Array]) -> list[Array]
     return [model.infer(row if features else row.tolist()) for row in rows]
 
 
-def _difference(
+def file_difference(
     file: FileDifference, answers: Sequence[Array], outputs: Sequence[Array]
 ) -> FileDifference:
-    """The file's outputs against the framework's: a masked text ends before its padding."""
-    error = max(
-        float(np.abs(np.atleast_1d(answer)[: len(output)].reshape(output.shape) - output).max())
+    """The file's outputs against the framework's: a masked text ends before its padding.
+
+    The framework's are finite; a file's that is not counts as float32's largest number away.
+    """
+    differences = [
+        np.abs(np.atleast_1d(answer)[: len(output)].reshape(output.shape) - output).max()
         for answer, output in zip(answers, outputs, strict=True)
-    )
+    ]
+    error = float(np.nan_to_num(differences, nan=_FARTHEST, posinf=_FARTHEST).max())
     largest = max(float(np.abs(answer).max()) for answer in answers)
     return msgspec.structs.replace(
         file,

@@ -20,7 +20,7 @@ OPEN_LENGTHS = (1, 3, 8, 20, 40)
 """Lengths of the inputs of a model that takes any."""
 PER_LENGTH = 4
 ROWS, STEPS = 20, 4000
-"""Inputs of a model that takes one length: so many, or as few as have these steps together."""
+"""Inputs of a model of a fixed length: `ROWS`, or as many as have `STEPS` steps together."""
 
 
 class Reference(NamedTuple):
@@ -91,13 +91,17 @@ def inputs_for(reference: Reference, *, seed: int = 0) -> list[Array]:
 
 
 def answers_of(reference: Reference, batch: Array) -> Array:
-    """The framework's outputs; raises `NoReference` where it cannot run what it has loaded."""
+    """The framework's outputs; raises `NoReference` where it cannot run what it has loaded, or
+    gives a number that is not finite."""
     try:
-        return reference.answer(batch)
-    except Exception as failure:  # a framework raises anything
+        outputs = reference.answer(batch)
+    except Exception as failure:  # Keras, ONNX Runtime and PyTorch share no class of errors
         raise NoReference(
             f"{reference.framework} cannot run it: {_first_line(failure)}"
         ) from failure
+    if not np.isfinite(outputs).all():
+        raise NoReference(f"{reference.framework} gives numbers that are not finite")
+    return outputs
 
 
 def _keras(path: Path, beside: Sequence[Path]) -> Reference:
@@ -118,7 +122,7 @@ def _keras(path: Path, beside: Sequence[Path]) -> Reference:
         else:
             model = keras.models.model_from_json(description.read_text(encoding="utf-8"))
             model.load_weights(path)
-    except Exception as failure:  # a framework raises anything about an old file
+    except Exception as failure:  # an old file's settings fail anywhere in Keras' own constructors
         raise NoReference(f"{name} cannot load it: {_first_line(failure)}") from failure
     shapes = [tuple(tensor.shape) for tensor in model.inputs]
     if len(shapes) != 1 or len(shapes[0]) not in (2, 3):
@@ -202,4 +206,5 @@ def _torch(path: Path, description: Path) -> Reference:
 
 
 def _first_line(failure: Exception) -> str:
-    return f"{type(failure).__name__}: {str(failure).strip().splitlines()[0][:120]}"
+    line, *_ = str(failure).strip().splitlines() or ["no message"]
+    return f"{type(failure).__name__}: {line[:120]}"
