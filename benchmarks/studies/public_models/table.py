@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from studies.public_models.compare import FileDifference, ModelOutcome
+from studies.public_models.frameworks import OPEN_LENGTHS, PER_LENGTH, ROWS, STEPS
 
 EXACT = 1e-5
 """A float32 file is exact when no output differs by more, over the largest |output| or 1."""
@@ -28,15 +29,23 @@ INTRODUCTION = """\
 Recurrent models from public repositories and packages, as
 [the list](studies/public_models/sources.toml) has them. Each is read as `edgeseq convert` reads it,
 converted in every lowering that it has, and the files' outputs are compared with those of the
-framework that wrote it: 20 random inputs of the model's own length, token ids padded with 0 in
-front, behind, or not at all. A difference is the largest over all outputs and lowerings, relative
-to the largest output where that is more than 1. No model is kept in this repository.
+framework that wrote it. Inputs are random: {rows} of the length that a model takes (fewer if it
+has more than {long} steps), or {per_length} each of {lengths} tokens for a model of any
+length. Token ids of a fixed length are padded with 0 in front, behind, or not at all; never in
+front where the model masks padding. A difference is the largest over all outputs and lowerings,
+relative to the largest output where that is more than 1. No model is kept in this repository.
 """
 
 
 def page_text(result: StudyResult) -> str:
     """The page of the result."""
-    return INTRODUCTION + "\n" + "\n".join(lines(result)) + "\n"
+    introduction = INTRODUCTION.format(
+        rows=ROWS,
+        long=STEPS // ROWS,
+        per_length=PER_LENGTH,
+        lengths=", ".join(map(str, OPEN_LENGTHS)),
+    )
+    return introduction + "\n" + "\n".join(lines(result)) + "\n"
 
 
 def lines(result: StudyResult) -> Iterator[str]:
