@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from edgeseq.errors import ResultError
+from edgeseq.formats.result_checks import check_baseline
 from edgeseq.formats.storage import read_json
 from edgeseq.tasks.predictions import Predictions
 
@@ -41,4 +42,6 @@ class LinearBaseline(msgspec.Struct, frozen=True):
 
 def read_linear_baseline(path: Path) -> LinearBaseline:
     """Reads the file; raises `ResultError` naming the place that does not fit."""
-    return read_json(path, LinearBaseline, error=ResultError, schema_version=SCHEMA_VERSION)
+    baseline = read_json(path, LinearBaseline, error=ResultError, schema_version=SCHEMA_VERSION)
+    check_baseline(path, baseline)
+    return baseline

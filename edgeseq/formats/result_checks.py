@@ -71,6 +71,45 @@ def check_values(path: Path, run: Any) -> None:
         _check_predictions(path, f"{place}.predictions", run.predictions, len(run.bundle.labels))
 
 
+def check_baseline(path: Path, baseline: Any) -> None:
+    """Checks a `LinearBaseline`; raises `ResultError` naming the value that cannot be."""
+    predictions = baseline.predictions
+    check_counts(path, "the linear baseline", predictions)
+    _check_struct(path, baseline, "$")
+    _check_predictions(path, "$.predictions", predictions, len(baseline.labels))
+    if not predictions.sources:
+        raise _error(path, "$.predictions.sources", "none", "one for each example")
+
+
+def check_counts(path: Path, name: str, predictions: Predictions | None) -> None:
+    """Answers by word must be as many as their examples' words; raises `ResultError` that says so
+    of the model `name`."""
+    if predictions is None or not predictions.counts:
+        return
+    columns = {"sources": (len(predictions.sources), len(predictions.counts))}
+    if predictions.absolute_errors:
+        columns |= {
+            column: (len(getattr(predictions, column)), len(predictions.counts))
+            for column in ("absolute_errors", "squared_errors")
+        }
+    elif predictions.gold or not predictions.log_probabilities:
+        columns |= {
+            column: (len(getattr(predictions, column)), sum(predictions.counts))
+            for column in ("gold", "predicted")
+        }
+    else:
+        columns["log_probabilities"] = (len(predictions.log_probabilities), len(predictions.counts))
+    for column, (length, expected) in columns.items():
+        if length != expected or min(predictions.counts) < 0:
+            raise ResultError(
+                f"{column} of {name} do not fit the words of the examples",
+                where=path,
+                found=length,
+                expected=expected,
+                fix="measure again",
+            )
+
+
 def _check_totals(path: Path, place: str, columns: Any) -> None:
     """Names the first total that is below its parts."""
     parts = zip(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -111,3 +112,22 @@ def test_a_baseline_of_other_data_is_refused(tmp_path: Path) -> None:
     path.write_text("{}")
     with pytest.raises(ResultError, match=r"baseline\.json"):
         read_linear_baseline(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"counts": (5,) * LITTLE.n_examples}, "gold of the linear baseline do not fit the words"),
+        ({"predicted": (0,)}, r"\$\.predictions cannot be: found gold 300, predicted 1, sources"),
+        ({"predicted": (-1,) * LITTLE.n_examples}, r"\$\.predictions\.predicted\[0\] cannot be"),
+        ({"gold": (), "predicted": (), "sources": ()}, r"\$\.predictions\.sources cannot be"),
+    ],
+)
+def test_a_damaged_baseline_is_refused(
+    changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    result = make_result(LITTLE)
+    predictions = msgspec.structs.replace(always_first_label(result.runs[0]), **changes)
+    write_json(tmp_path / "baseline.json", baseline_of(result, predictions))
+    with pytest.raises(ResultError, match=message):
+        read_linear_baseline(tmp_path / "baseline.json")
