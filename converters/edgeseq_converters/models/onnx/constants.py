@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,8 @@ from edgeseq_converters.models.onnx.tensors import OnnxTensors, axis_number
 from edgeseq_converters.models.onnx.values import Shaped, Stack, ZeroTensor
 
 Array = np.ndarray[Any, Any]
+MOST_AXES = 16
+"""Sizes of a shape that is followed: networks of text have at most five."""
 _LARGEST = 1 << 28
 """Values that folding may make of a constant: a file may claim any shape."""
 
@@ -51,10 +54,12 @@ def zeros(tensors: OnnxTensors, node: OnnxNode) -> object:
     value = node.attributes.get("value", np.zeros(1, np.float32))
     if not np.any(value):
         return ZeroTensor()
-    shape = tensors.array(node, 0)
-    if shape is None or int(np.prod(shape)) > _LARGEST:
-        raise node.refuse("makes a constant of an open shape")
-    return np.full(tuple(int(size) for size in shape), np.reshape(value, ())[()])
+    shape = tensors.integers(node, 0, "shape")
+    if shape is None or np.size(value) != 1:
+        raise node.refuse("makes a constant of no known shape or value")
+    if min(shape, default=0) < 0 or math.prod(shape) > _LARGEST or len(shape) > MOST_AXES:
+        raise node.refuse("makes a constant that is too large", found=list(shape))
+    return np.full(shape, np.reshape(value, ())[()])
 
 
 def fold(tensors: OnnxTensors, node: OnnxNode) -> object | None:
@@ -82,7 +87,8 @@ def fold(tensors: OnnxTensors, node: OnnxNode) -> object | None:
         raise node.refuse("makes a constant that is too large")
     try:
         result: object = function(tensors, node, values)
-    except (TypeError, ValueError, IndexError) as failure:
+    except (TypeError, ValueError, IndexError, AttributeError) as failure:
+        # AttributeError: an input that it needs is left out.
         raise node.refuse("computes with shapes in a way that is not known") from failure
     return result
 
@@ -98,11 +104,14 @@ def _cast(_tensors: OnnxTensors, node: OnnxNode, values: list[Array]) -> Array:
     (array,) = values
     if array.dtype == object:
         return array
-    kinds: dict[int, Any] = {1: np.float32, 6: np.int64, 7: np.int64, 9: bool, 10: np.float32}
-    to = kinds.get(node.integer("to", 0), np.float32 if node.integer("to", 0) == 11 else None)
-    if to is None:
-        raise node.refuse("changes to a type that cannot be converted", found=node.attributes["to"])
-    return array.astype(to)
+    kinds: dict[int, Any] = {
+        **{1: np.float32, 10: np.float32, 11: np.float32},
+        **{6: np.int64, 7: np.int64, 9: bool},
+    }
+    to = node.integer("to", 0)
+    if to not in kinds:
+        raise node.refuse("changes to a type that cannot be converted", found=to)
+    return array.astype(kinds[to])
 
 
 def _transpose(_tensors: OnnxTensors, node: OnnxNode, values: list[Array]) -> Array:

@@ -135,27 +135,28 @@ class _Arrays:
                 fix="export the float model",
             )
         dtype = np.dtype(_TYPES[tensor.data_type])
-        count = math.prod(int(size) for size in tensor.dims)
-        self._left_bytes -= count * dtype.itemsize
+        size_bytes = math.prod(int(size) for size in tensor.dims) * dtype.itemsize
+        self._left_bytes -= size_bytes
         if self._left_bytes < 0 or any(size < 0 for size in tensor.dims):
             raise CheckpointError("is too large", where=where, found=list(tensor.dims))
-        if tensor.data_location == 1:
-            flat = np.frombuffer(self._external(tensor, where), dtype)
-        elif tensor.HasField("raw_data"):
-            flat = np.frombuffer(tensor.raw_data[: count * dtype.itemsize], dtype)
-        elif tensor.data_type == 10:
-            # Half floats are bit patterns in the field of whole numbers.
-            flat = np.asarray(tensor.int32_data, np.uint16).view(dtype)
-        else:
-            flat = np.asarray(getattr(tensor, _FIELDS[tensor.data_type]), dtype)
-        if flat.size != count:
+        try:
+            if tensor.data_location == 1:
+                flat = np.frombuffer(self._external(tensor, where, size_bytes), dtype)
+            elif tensor.HasField("raw_data"):
+                flat = np.frombuffer(tensor.raw_data, dtype)
+            elif tensor.data_type == 10:
+                # Half floats are bit patterns in the field of whole numbers.
+                flat = np.asarray(tensor.int32_data, np.uint16).view(dtype)
+            else:
+                flat = np.asarray(getattr(tensor, _FIELDS[tensor.data_type]), dtype)
+            array = flat.reshape(tuple(tensor.dims))
+        except (ValueError, OverflowError) as failure:
             raise CheckpointError(
-                "is a damaged ONNX file", where=where, found=f"{flat.size} of {count} values"
-            )
-        array = flat.reshape(tuple(tensor.dims))
+                "is a damaged ONNX file", where=where, found=failure, fix="export it again"
+            ) from failure
         return array.astype(np.float32) if dtype.kind == "f" else array
 
-    def _external(self, tensor: Any, where: str) -> bytes:
+    def _external(self, tensor: Any, where: str, size_bytes: int) -> bytes:
         entries = {entry.key: entry.value for entry in tensor.external_data}
         unknown = set(entries) - {"location", "offset", "length", "checksum"}
         name = entries.get("location", "")
@@ -165,11 +166,10 @@ class _Arrays:
                 "lies in a file that is not beside the model", where=where, found=name or unknown
             )
         try:
-            offset, length = int(entries.get("offset", 0)), int(entries.get("length", -1))
+            offset, length = int(entries.get("offset", 0)), int(entries.get("length", size_bytes))
             with beside.open("rb") as file:
                 file.seek(offset)
-                content: bytes = file.read(length if length >= 0 else LIMIT_BYTES)
-                return content
+                content: bytes = file.read(size_bytes)
         except (OSError, ValueError, OverflowError) as failure:
             raise CheckpointError(
                 "is in a file beside the model that cannot be read",
@@ -177,3 +177,12 @@ class _Arrays:
                 found=failure,
                 fix=f"keep {name} in the model's folder",
             ) from failure
+        if length != size_bytes:
+            raise CheckpointError(
+                "is a damaged ONNX file",
+                where=where,
+                found=f"{length} bytes in {name}",
+                expected=size_bytes,
+                fix="export it again",
+            )
+        return content

@@ -47,7 +47,7 @@ def gather_rows(tensors: OnnxTensors, node: OnnxNode) -> States:
     table = tensors.weights(node, 0)
     if not isinstance(ids, TokenIds) or tensors.entry is not None or node.integer("axis", 0):
         raise node.refuse("looks up something else than the text's ids, once")
-    if table.ndim != 2:
+    if table.ndim != 2 or not table.size:
         raise node.refuse("has no table", found=list(table.shape))
     tensors.entry = Embedding("embedding", table)
     return States((), (*ids.axes, (FEATURES,)), int(table.shape[1]))

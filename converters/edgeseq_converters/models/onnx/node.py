@@ -69,6 +69,13 @@ class OnnxNode:
             raise self.refuse(f"has a strange {key}", found=value, expected="whole numbers")
         return value
 
+    def strings(self, key: str) -> tuple[str, ...]:
+        """An attribute that is a list of texts; () when it is left out."""
+        value = self.attributes.get(key, ())
+        if not (isinstance(value, tuple) and all(isinstance(entry, str) for entry in value)):
+            raise self.refuse(f"has a strange {key}", found=value, expected="texts")
+        return value
+
 
 def _value(node: OnnxNode, entry: Any, read_array: Callable[[Any], Any]) -> Any:
     if entry.ref_attr_name:

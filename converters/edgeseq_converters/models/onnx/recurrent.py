@@ -94,9 +94,9 @@ def _check_settings(node: OnnxNode, kind: Kind) -> None:
     for key in ("activation_alpha", "activation_beta"):
         if node.attributes.get(key):
             raise node.refuse(f"has {key}, which its functions do not take")
-    functions = node.attributes.get("activations") or _ACTIVATIONS[kind]
+    functions = node.strings("activations") or _ACTIVATIONS[kind]
     directions = 2 if node.attributes.get("direction") == "bidirectional" else 1
-    names = tuple(str(name).lower() for name in functions)
+    names = tuple(name.lower() for name in functions)
     if kind == "rnn" and set(names) == {"relu"}:
         return
     if names not in (_ACTIVATIONS[kind], _ACTIVATIONS[kind] * directions):
@@ -140,7 +140,7 @@ def _cells(tensors: OnnxTensors, node: OnnxNode, kind: Kind) -> list[Cell]:
     if node.integer("hidden_size", hidden) != hidden:
         raise node.refuse("has weights of another hidden_size", found=hidden)
     reset_after = bool(node.integer("linear_before_reset", 0))
-    functions = [str(name).lower() for name in node.attributes.get("activations") or ()]
+    functions = [name.lower() for name in node.strings("activations")]
     function: ElementFunction = "relu" if "relu" in functions else "tanh"
     cells = []
     for number in range(directions):

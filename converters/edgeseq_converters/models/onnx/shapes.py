@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from edgeseq_converters.models.network_layers import Join, Joining, Pool, Recurrent
-from edgeseq_converters.models.onnx.constants import slices
+from edgeseq_converters.models.onnx.constants import MOST_AXES, slices
 from edgeseq_converters.models.onnx.node import OnnxNode
 from edgeseq_converters.models.onnx.tensors import OnnxTensors, axis_number, same_layers
 from edgeseq_converters.models.onnx.values import (
@@ -80,7 +80,8 @@ def reshape(tensors: OnnxTensors, node: OnnxNode) -> object:
     value = shaped(tensors, node)
     target = tensors.get(node, 1)
     keeps_zeros = node.integer("allowzero", 0)
-    if not isinstance(target, np.ndarray) or (keeps_zeros and 0 in target.tolist()):
+    is_shape = isinstance(target, np.ndarray) and target.ndim == 1 and target.size <= MOST_AXES
+    if not is_shape or (keeps_zeros and 0 in target.tolist()):
         raise node.refuse("has a shape that is not known")
     atoms = [(name,) for axis in value.axes for name in axis]
     sizes = [_length(tensors, value, atom) for atom in atoms]
@@ -212,6 +213,9 @@ def split(tensors: OnnxTensors, node: OnnxNode) -> tuple[object, ...]:
     value = shaped(tensors, node)
     position = axis_number(node, node.integer("axis", 0), len(value.axes))
     count = len(node.outputs)
+    sizes = tensors.integers(node, 1, "split")
+    if sizes is not None and len(set(sizes)) > 1:
+        raise node.refuse("splits into parts of several sizes", found=list(sizes))
     if isinstance(value, Stack) and value.axes[position] == (STACKED,):
         if len(value.elements) == count:
             return tuple(replace(value, elements=(element,)) for element in value.elements)

@@ -64,7 +64,8 @@ def pool_windows(tensors: OnnxTensors, node: OnnxNode, how: WindowPooling) -> St
         raise node.refuse("counts windows beyond the text")
     position = _tokens_place(tensors, node, flow)
     length = tensors.size(flow.axes[position], 1)
-    if len(sizes) == len(flow.axes) - 2 and sizes[position - 2] == length:
+    is_padded = node.attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
+    if len(sizes) == len(flow.axes) - 2 and sizes[position - 2] == length and not is_padded:
         if any(node.integers("pads") or ()):
             raise node.refuse("has zeros around the text")
         axes = (*flow.axes[:position], (), *flow.axes[position + 1 :])
