@@ -319,6 +319,7 @@ def read_bundle(path: Path, *, verify_hashes: bool = True) -> BundleFiles:
         path / "golden.json", Golden, error=BundleError, limit_bytes=MANIFEST_LIMIT_BYTES
     )
     _check_labels(path, labels, manifest)
+    _check_signature(path, labels, manifest)
     _check_golden(path / "golden.json", golden, manifest, len(labels))
     return BundleFiles(path=path, manifest=manifest, labels=labels, golden=golden)
 
@@ -443,6 +444,32 @@ def _check_labels(path: Path, labels: tuple[str, ...], manifest: BundleManifest)
             found=len(labels),
             expected=f"outputs {shapes}",
             fix="convert again",
+        )
+
+
+def _check_signature(path: Path, labels: tuple[str, ...], manifest: BundleManifest) -> None:
+    """A model without states takes one input, of an open length or of its longest one."""
+    head, signature = task_of(manifest.task).head, manifest.signature
+    if head == "language-modeling":
+        return
+    shapes = [(tensor.dtype, tensor.shape) for tensor in (*signature.inputs, *signature.outputs)]
+    entry = signature.inputs[0].shape if signature.inputs else ()
+    dtype, axes = ("float32", 3) if is_numeric(head) else ("int32", 2)
+    length = entry[1] if len(entry) == axes else -1
+    answer = ("float32", answer_shape(head, len(labels), length))
+    step_shape = entry[2:] if len(entry) == axes and min(entry[2:], default=1) > 0 else (-1,)
+    lengths = (-1, manifest.max_tokens)
+    if shapes not in [[(dtype, (1, length, *step_shape)), answer] for length in lengths]:
+        inputs, outputs = (
+            " ".join(f"{tensor.name} {tensor.dtype} {list(tensor.shape)}" for tensor in tensors)
+            for tensors in (signature.inputs, signature.outputs)
+        )
+        raise BundleError(
+            "its signature is not that of a text, token or sequence classifier",
+            where=path / "bundle.json",
+            found=f"{inputs} to {outputs}"[:300],
+            expected=f"one {dtype} [1, -1 or max_tokens] to one float32 {list(answer[1])}",
+            fix="update edgeseq or convert again",
         )
 
 

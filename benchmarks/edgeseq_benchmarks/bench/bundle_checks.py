@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from edgeseq.errors import BundleError, DataError
-from edgeseq.formats.bundle import BundleFiles, answer_shape, check_model, read_bundle
+from edgeseq.formats.bundle import BundleFiles, check_model, read_bundle
 from edgeseq.formats.codec import decode_json
 from edgeseq.formats.storage import read_bytes
 from edgeseq.formats.tokenizer_limits import check_steps
@@ -41,7 +41,6 @@ def check_bundle(path: str, package: str) -> BundleFiles:
     `package` is the runtime that is to run it. Raises `BundleError`.
     """
     bundle = read_bundle(Path(path))
-    check_signature(bundle)
     if not is_numeric(bundle.head):
         check_tokenizer(bundle.tokenizer_path, bundle.manifest.vocabulary_size)
         check_runner_file(bundle)
@@ -147,33 +146,3 @@ def check_text(text: str, *, where: str) -> None:
         raise DataError(
             "is not valid Unicode", where=where, found=failure.reason, fix="write it as UTF-8"
         ) from failure
-
-
-def check_signature(bundle: BundleFiles) -> None:
-    """Checks that the signature is one that `TfliteModel` takes: raises `BundleError`.
-
-    Those of language models are checked by `edgeseq.formats.bundle`.
-    """
-    if bundle.head == "language-modeling":
-        return
-    signature = bundle.manifest.signature
-    tensors = [
-        *(f"{tensor.name} {tensor.dtype} {list(tensor.shape)}" for tensor in signature.inputs),
-        "to",
-        *(f"{tensor.name} {tensor.dtype} {list(tensor.shape)}" for tensor in signature.outputs),
-    ]
-    shapes = [(tensor.dtype, tensor.shape) for tensor in (*signature.inputs, *signature.outputs)]
-    entry = signature.inputs[0].shape if signature.inputs else ()
-    dtype, axes = ("float32", 3) if is_numeric(bundle.head) else ("int32", 2)
-    length = entry[1] if len(entry) == axes else -1
-    answer = ("float32", answer_shape(bundle.head, len(bundle.labels), length))
-    step_shape = entry[2:] if len(entry) == axes and min(entry[2:], default=1) > 0 else (-1,)
-    lengths = (-1, bundle.manifest.max_tokens)
-    if shapes not in [[(dtype, (1, length, *step_shape)), answer] for length in lengths]:
-        raise BundleError(
-            "its signature is not that of a text, token or sequence classifier",
-            where=bundle.path / "bundle.json",
-            found=" ".join(tensors),
-            expected=f"one {dtype} [1, -1 or max_tokens] to one float32 {list(answer[1])}",
-            fix="update edgeseq or convert again",
-        )

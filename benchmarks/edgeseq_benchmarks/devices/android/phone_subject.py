@@ -11,7 +11,7 @@ from edgeseq.runtime.text_tokenizer import TextTokenizer
 from edgeseq.tasks.examples import TextExample
 from edgeseq.tasks.predictions import Predictions
 from edgeseq_benchmarks.bench import validity
-from edgeseq_benchmarks.bench.bundle_checks import check_signature, check_tokenizer
+from edgeseq_benchmarks.bench.bundle_checks import check_tokenizer
 from edgeseq_benchmarks.bench.subject import Subject
 from edgeseq_benchmarks.devices.android.benchmark_model import (
     CLOCK_NS,
@@ -35,7 +35,6 @@ class PhoneSubject(Subject):
 
     def __init__(self, bundle: BundleFiles, settings: Settings, number: int) -> None:
         """Checks the bundle without running it; raises `BundleError` for one that is wrong."""
-        check_signature(bundle)
         check_tokenizer(bundle.tokenizer_path, bundle.manifest.vocabulary_size)
         check_model(bundle)
         super().__init__(bundle, settings)
