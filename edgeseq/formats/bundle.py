@@ -167,7 +167,7 @@ class GoldenExample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `logits` is [labels], of a token classifier [tokens, labels] flattened (its text is in
     `words`), of a language model ln p of each token. Of a numeric sequence `text` is the place of
-    its rows (`edgeseq.runtime.sequence_rows`), and there are no `token_ids`.
+    its rows (`edgeseq.tasks.sequence_places`), and there are no `token_ids`.
     """
 
     text: str

@@ -1,6 +1,6 @@
 """The numeric sequences of a bundle, read from its file while a model runs.
 
-A sequence is named by its place in the rows of the file: `START:STEPS`, such as `120:60`. So what
+A sequence is named by its place in the rows of the file (`edgeseq.tasks.sequence_places`). So what
 travels to a measured process is short, and its numbers come from a mapped file.
 """
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeseq.errors import BundleError
-from edgeseq.tasks.examples import sequence_place
+from edgeseq.tasks.sequence_places import parse_place, sequence_place
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -23,8 +23,8 @@ class SequenceRows:
     def __init__(self, path: str) -> None:
         """Raises `BundleError` when the file holds no such rows."""
         try:
-            rows = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as failure:
+            rows = np.lib.format.open_memmap(path, mode="r")
+        except (OSError, ValueError) as failure:
             raise BundleError(
                 "is not an array of numbers", where=path, found=str(failure), fix="convert again"
             ) from failure
@@ -41,7 +41,7 @@ class SequenceRows:
 
     def numbers(self, row_range: str) -> npt.NDArray[np.float32]:
         """The numbers [steps, features] of a sequence: what is timed as reading it."""
-        start, steps = map(int, row_range.split(":"))
+        start, steps = self._read_place(row_range)
         if start < 0 or steps < 1 or start + steps > len(self.rows):
             raise BundleError(
                 "has no such rows",
@@ -57,9 +57,21 @@ class SequenceRows:
 
     def encode_exact(self, text: str, tokens: int) -> npt.NDArray[np.float32] | None:
         """The first `tokens` rows of a place; None when the file has fewer."""
-        start, length = map(int, text.split(":"))
+        start, length = self._read_place(text)
         within = length >= tokens and start + tokens <= len(self.rows)
         return self.numbers(sequence_place(start, tokens)) if within else None
+
+    def _read_place(self, place: str) -> tuple[int, int]:
+        try:
+            return parse_place(place)
+        except ValueError as failure:
+            raise BundleError(
+                "has an example that names no rows",
+                where=self._path,
+                found=repr(place),
+                expected="START:STEPS",
+                fix="convert the bundle again",
+            ) from failure
 
     def is_finite(self) -> bool:
         """Whether no number is NaN or infinite."""

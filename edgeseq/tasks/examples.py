@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal
 import msgspec
 
 from edgeseq.html import html_table
+from edgeseq.tasks.sequence_places import sequence_place
 
 SplitName = Literal["train", "dev", "test"]
 
@@ -86,11 +87,6 @@ class StreamExample(msgspec.Struct, frozen=True, omit_defaults=True):
     def model_input(self) -> tuple[str, ...]:
         """What a model is asked about."""
         return self.words
-
-
-def sequence_place(start: int, steps: int) -> str:
-    """The name of the rows `start` to `start + steps`: `START:STEPS`."""
-    return f"{start}:{steps}"
 
 
 class SequenceExample(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -15,8 +15,8 @@ from edgeseq.errors import BundleError, DataError
 from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.bundle_zip import open_bundle
 from edgeseq.formats.drafts import temporary_folder
-from edgeseq.tasks.examples import sequence_place
 from edgeseq.tasks.head import is_numeric
+from edgeseq.tasks.sequence_places import sequence_place
 from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.predictor import (
     TIMEOUT_S,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class SequenceSteps(StatelessSteps):
-    """A text is the place of a sequence in the rows (`edgeseq.runtime.sequence_rows`): what is
+    """A text is the place of a sequence in the rows (`edgeseq.tasks.sequence_places`): what is
     timed in the place of tokenizing is reading its numbers."""
 
     by_token = False

@@ -6,9 +6,10 @@ import struct
 from collections.abc import Sequence
 
 from edgeseq.formats.result import Settings
-from edgeseq.tasks.examples import SequenceExample, sequence_place
+from edgeseq.tasks.examples import SequenceExample
 from edgeseq.tasks.number_errors import error_sums
 from edgeseq.tasks.predictions import Predictions
+from edgeseq.tasks.sequence_places import sequence_place
 from edgeseq_benchmarks.bench.subject import Subject
 
 

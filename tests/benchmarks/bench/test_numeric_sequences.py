@@ -31,6 +31,7 @@ from edgeseq.reporting.deployment_report import make_report
 from edgeseq.reporting.rows import derive_row
 from edgeseq.tasks.regression import MAE, RMSE
 from edgeseq_benchmarks.bench.runner import bench
+from edgeseq_benchmarks.bench.sequence_predictor import predict_sequences
 from edgeseq_benchmarks.bench.verify import verify
 from edgeseq_converters.convert.quantize.output_correction import correct_outputs
 from edgeseq_converters.models.read import read_network
@@ -303,6 +304,25 @@ def add_nan(path: Path) -> None:
     np.save(path / "eval.npy", rows)
 
 
+def pack_rows(path: Path) -> None:
+    """An archive of arrays in the place of one array."""
+    rows = np.load(path / "eval.npy")
+    with (path / "eval.npy").open("wb") as file:
+        np.savez(file, rows)
+
+
+def misplace_golden(path: Path) -> None:
+    golden = json.loads((path / "golden.json").read_text())
+    golden["examples"][0]["text"] = "a text"
+    (path / "golden.json").write_text(json.dumps(golden))
+
+
+def drop_inputs(path: Path) -> None:
+    manifest = json.loads((path / "bundle.json").read_text())
+    manifest["signature"]["inputs"] = []
+    (path / "bundle.json").write_text(json.dumps(manifest))
+
+
 def shift_golden(path: Path) -> None:
     golden = json.loads((path / "golden.json").read_text())
     golden["examples"][0]["logits"][0] += 1.0
@@ -321,6 +341,12 @@ def drop_target(path: Path) -> None:
     [
         (drop_rows, "has no such rows"),
         (add_nan, "does not hold the numbers of this model"),
+        (pack_rows, "is not an array of numbers"),
+        (
+            misplace_golden,
+            "has an example that names no rows: found 'a text', expected START:STEPS",
+        ),
+        (drop_inputs, "its signature is not that of a text, token or sequence classifier"),
         (drop_target, "is not a sequence of this model: .*1 targets, expected 1 to 8 steps, 2 tar"),
     ],
 )
@@ -332,6 +358,15 @@ def test_a_damaged_bundle_is_refused(
     reseal(path)
     with pytest.raises(BundleError, match=message):
         verify(read_bundle(path))
+
+
+def test_a_foreign_signature_is_refused_before_sequences_are_compared_with_it(
+    converted: Bundles, tmp_path: Path
+) -> None:
+    path = converted[NUMBERS][0].save(tmp_path / "b").path
+    drop_inputs(path)
+    with pytest.raises(BundleError, match="its signature is not that of a text, token or sequence"):
+        predict_sequences(path, [np.zeros((3, FEATURES))])
 
 
 def test_other_numbers_than_where_it_was_converted_are_found(
