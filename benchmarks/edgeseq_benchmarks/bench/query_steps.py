@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from edgeseq.errors import DeviceError
 from edgeseq.runtime.interpreter import SignatureNames, TfliteModel, TfliteRuntime
-from edgeseq.runtime.text_tokenizer import TextTokenizer
 from edgeseq.tasks.head import Head
 from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.probes.query_timer import TimedSteps
@@ -99,23 +98,10 @@ class TaskSteps(TimedSteps, Protocol):
         """The `count` most probable words after a text that is read from a fresh state."""
 
 
-def load_tokenizer(command: protocol.LoadModel) -> TextTokenizer:
-    """The tokenizer of a bundle that reads texts."""
-    return TextTokenizer.from_file(command.tokenizer_path, command.max_tokens, command.padding)
-
-
 class StatelessSteps:
     """What the heads of models without state have in common."""
 
     by_token: ClassVar[bool]
-
-    @staticmethod
-    def check_inputs(_bundle: BundleFiles, /) -> None:
-        """A tokenizer is checked with the other files (`bundle_checks`)."""
-
-    @staticmethod
-    def load_inputs(command: protocol.LoadModel) -> InputReader:
-        return load_tokenizer(command)
 
     def __init__(self, command: protocol.LoadModel, runtime: TfliteRuntime, inputs: Any) -> None:
         self._tokenizer = inputs

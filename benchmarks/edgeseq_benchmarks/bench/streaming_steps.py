@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,24 +13,13 @@ from edgeseq.runtime.stateful import StatefulModel, next_tokens, score_document,
 from edgeseq.runtime.text_tokenizer import TextTokenizer
 from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.protocol import Text, TextPrediction, TokenizationFlags
-from edgeseq_benchmarks.bench.query_steps import load_tokenizer
-
-if TYPE_CHECKING:
-    from edgeseq.formats.bundle import BundleFiles
+from edgeseq_benchmarks.bench.tokenized_steps import TokenizedSteps
 
 
-class LanguageModelSteps:
+class LanguageModelSteps(TokenizedSteps):
     """The next word: each timed text continues the one before it."""
 
     fixed_length: int | None = None
-
-    @staticmethod
-    def check_inputs(_bundle: BundleFiles, /) -> None:
-        """A tokenizer is checked with the other files (`bundle_checks`)."""
-
-    @staticmethod
-    def load_inputs(command: protocol.LoadModel) -> TextTokenizer:
-        return load_tokenizer(command)
 
     def __init__(
         self, command: protocol.LoadModel, runtime: TfliteRuntime, tokenizer: TextTokenizer

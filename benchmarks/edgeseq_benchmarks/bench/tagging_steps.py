@@ -11,9 +11,10 @@ from edgeseq.tasks.word_windows import Windowed, WordEncoder, word_rows
 from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.protocol import Text, TextPrediction, TokenizationFlags
 from edgeseq_benchmarks.bench.query_steps import StatelessSteps
+from edgeseq_benchmarks.bench.tokenized_steps import TokenizedSteps
 
 
-class TokenClassificationSteps(StatelessSteps):
+class TokenClassificationSteps(TokenizedSteps, StatelessSteps):
     """One label per word; BIO rules are kept when decoding where labels are spans."""
 
     by_token = True

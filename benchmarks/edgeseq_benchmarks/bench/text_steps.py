@@ -10,9 +10,10 @@ from edgeseq.runtime.text_tokenizer import TextTokenizer
 from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.protocol import Classes, Text, TextPrediction, TokenizationFlags
 from edgeseq_benchmarks.bench.query_steps import StatelessSteps
+from edgeseq_benchmarks.bench.tokenized_steps import TokenizedSteps
 
 
-class TextSteps(StatelessSteps):
+class TextSteps(TokenizedSteps, StatelessSteps):
     """What is alike for one label and for any number of labels per text."""
 
     by_token = False

@@ -18,7 +18,6 @@ from collections.abc import Callable
 from typing import IO, Any
 
 import msgspec
-import tokenizers  # noqa: F401  (part of the memory baseline, as are all imports here)
 
 from edgeseq.errors import BundleError, DeviceError
 from edgeseq.formats.codec import json_decoder

@@ -212,17 +212,24 @@ def test_importing_the_device_half_loads_no_framework() -> None:
     assert answer.stdout.strip() == "[]"
 
 
-def test_the_measured_process_imports_no_formats_or_statistics() -> None:
-    """What it imports is part of every model's memory."""
+def modules_of_the_measured_process(steps: str) -> list[str]:
+    """The modules of edgeseq that it has imported with this module of steps, and `tokenizers`."""
     program = (
         "import sys, edgeseq_benchmarks.bench.worker\n"
-        "import edgeseq_benchmarks.bench.text_steps\n"
-        "print(sorted(name for name in sys.modules if name.startswith('edgeseq.')))"
+        f"import edgeseq_benchmarks.bench.{steps}\n"
+        "modules = [name for name in sys.modules if name.startswith('edgeseq.')]\n"
+        "print(sorted([*modules, *({'tokenizers'} & set(sys.modules))]))"
     )
     answer = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60
     )
-    assert ast.literal_eval(answer.stdout) == [
+    modules: list[str] = ast.literal_eval(answer.stdout)
+    return modules
+
+
+def test_the_measured_process_imports_no_formats_or_statistics() -> None:
+    """What it imports is part of every model's memory."""
+    assert modules_of_the_measured_process("text_steps") == [
         "edgeseq.errors",
         "edgeseq.formats",
         "edgeseq.formats.codec",
@@ -233,5 +240,22 @@ def test_the_measured_process_imports_no_formats_or_statistics() -> None:
         "edgeseq.tasks",
         "edgeseq.tasks.head",
         "edgeseq.tasks.mentions",
+        "edgeseq.units",
+        "tokenizers",
+    ]
+
+
+def test_a_process_that_measures_numeric_sequences_loads_no_tokenizer() -> None:
+    assert modules_of_the_measured_process("sequence_steps") == [
+        "edgeseq.errors",
+        "edgeseq.formats",
+        "edgeseq.formats.codec",
+        "edgeseq.formats.padding",
+        "edgeseq.runtime",
+        "edgeseq.runtime.interpreter",
+        "edgeseq.runtime.sequence_rows",
+        "edgeseq.tasks",
+        "edgeseq.tasks.head",
+        "edgeseq.tasks.sequence_places",
         "edgeseq.units",
     ]
