@@ -104,7 +104,6 @@ def run_training(
     checkpoint, data_dir = options.get("checkpoint"), options.get("data_dir")
     with progress_of(options.get("progress", "auto")) as callback:
         dataset = resolve_dataset(data, data_dir=data_dir, progress=callback)
-        training.check_trainable(dataset)
         settings = check_settings(options, arch, dataset.task, has_teacher=teacher is not None)
         run_options = training.TrainerOptions(
             teacher=None if teacher is None else resolve_model(teacher).source,

@@ -24,8 +24,10 @@ from edgeseq.datasets.sequence_arrays import (
     read_columns,
 )
 from edgeseq.datasets.splits import SPLITS, canonical_sha256
-from edgeseq.errors import DataError
+from edgeseq.errors import DataError, InputError
 from edgeseq.tasks.examples import Dataset, SequenceExample, SplitName
+from edgeseq.tasks.head import is_numeric
+from edgeseq.tasks.registry import get_task
 
 LICENCE = "the user's own"
 MAX_CLASSES = 100_000
@@ -62,9 +64,17 @@ def load_sequences(
         windows: How sequences are cut from tables; None: files are arrays.
 
     Raises:
+        InputError: The task is one of texts.
         DataError: A file is not what its format promises, the splits do not fit each other, or
             there are too few sequences for three splits.
     """
+    if task is not None and not is_numeric(get_task(task).head):
+        raise InputError(
+            "holds numeric sequences, not what the task needs",
+            where=paths["train"],
+            found=f"the task {task}",
+            expected="sequence or sequence-classification",
+        )
     parts = {split: _read(path, windows) for split, path in paths.items()}
     train = paths["train"]
     _check_alike(parts, paths)

@@ -11,7 +11,7 @@ import msgspec
 from edgeseq.errors import InputError
 from edgeseq.formats.codec import from_builtins
 from edgeseq.tasks.coreference import COREF
-from edgeseq.tasks.examples import AnyDataset
+from edgeseq.tasks.head import is_numeric
 from edgeseq.tasks.registry import task_of
 
 # Upper limits are far above what anyone trains here: they catch a mistyped number in a line instead
@@ -121,7 +121,6 @@ class StudentSettings(ClassifierSettings, frozen=True, forbid_unknown_fields=Tru
     - `token_state_weight`: the table starts as the teacher's table beside the state that the
       teacher's last layer gives each piece on its own, both projected (Tulkens & van Dongen 2024,
       "Model2Vec"). This is the weight of the states; 0 leaves them out.
-
     """
 
     epochs: Epochs = 6
@@ -275,9 +274,16 @@ example, so smaller batches; parts of speech are known in the lowest layers, so 
 def settings_type(arch: str, task: str) -> type[AnySettings]:
     """The settings of `arch` (`lstm`, `bert` or `bag`) for `task`.
 
-    Raises `InputError` for another architecture, and for a bag where a text has no label of its own
-    or is a question about two of its words.
+    Raises `InputError` for another architecture, for numeric sequences, and for a bag where a text
+    has no label of its own or is a question about two of its words.
     """
+    if is_numeric(task_of(task).head):
+        raise InputError(
+            "numeric sequences are converted and measured, not trained on",
+            where="task",
+            found=task,
+            fix="train with Keras or PyTorch, then run `edgeseq convert`",
+        )
     if arch not in ("lstm", "bert", "bag"):
         raise InputError("unknown architecture", found=repr(arch), expected="lstm, bert or bag")
     if arch == "bag":
@@ -292,16 +298,6 @@ def settings_type(arch: str, task: str) -> type[AnySettings]:
     if task_of(task).is_streaming:
         return LmBertSettings if arch == "bert" else LmLstmSettings
     return BertSettings if arch == "bert" else LstmSettings
-
-
-def check_trainable(data: AnyDataset) -> None:
-    """Raises `InputError` for numeric sequences."""
-    if data.rows is not None:
-        raise InputError(
-            "numeric sequences are converted and measured, not trained on",
-            where=data.name,
-            fix="train with Keras or PyTorch, then run `edgeseq convert`",
-        )
 
 
 def read_settings(values: Mapping[str, Any], arch: str, task: str) -> AnySettings:

@@ -26,7 +26,6 @@ from edgeseq_converters.training.settings import (
     LmSettings,
     TrainerOptions,
     check_teacher,
-    check_trainable,
 )
 from edgeseq_converters.training.token_classification import prepare_token_classification
 
@@ -69,7 +68,6 @@ def train(
     options = options or TrainerOptions()
     check_output(out, overwrite=options.overwrite)
     check_teacher(settings, has_teacher=options.teacher is not None)
-    check_trainable(data)
     name = options.name or out.name
     prepared = _PREPARE[task_of(data.task).head](data, settings, options, progress)
     file = checkpoint_file(out, interval_s=options.checkpoint_interval_s)

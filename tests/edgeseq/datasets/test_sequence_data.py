@@ -10,7 +10,7 @@ import pytest
 
 from edgeseq.datasets.sequence_arrays import arrays_of, read_arrays
 from edgeseq.datasets.sequence_data import MAX_CLASSES, Windows, load_sequences
-from edgeseq.errors import DataError
+from edgeseq.errors import DataError, InputError
 
 COUNT, STEPS, FEATURES = 30, 4, 2
 CLASSES = np.arange(COUNT) % 3
@@ -102,3 +102,11 @@ def test_a_table_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     path.write_bytes("a,b\n1,grün\n1,blau\n".encode("latin-1") * 9)
     with pytest.raises(DataError, match="is not UTF-8: found byte 0xfc at offset 8"):
         load_sequences({"train": path}, windows=Windows(2, "b"))
+
+
+def test_a_task_of_texts_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "train.npz", CLASSES)
+    with pytest.raises(InputError, match="found the task ner, expected sequence or sequence-class"):
+        load_sequences({"train": path}, task="ner")
+    with pytest.raises(InputError, match="unknown task"):
+        load_sequences({"train": path}, task="sequences")

@@ -8,6 +8,7 @@ import pytest
 
 import edgeseq
 from edgeseq.errors import InputError
+from edgeseq.suite.checks import check_suite
 from edgeseq.suite.plan import data_step, plan
 from edgeseq.suite.quick import TRANSFER_TEXTS, quick_suite
 from edgeseq.suite.schema import read_suite
@@ -55,6 +56,14 @@ def test_the_sentiment_suite_has_settings_that_training_knows() -> None:
         if isinstance(settings, BertSettings):
             layers.append(settings.layers)
     assert layers == [None, None, 3, 2, 1]
+
+
+@pytest.mark.parametrize("task", ["sequence", "sequence-classification"])
+def test_a_suite_of_numeric_sequences_is_refused_before_training(task: str, tmp_path: Path) -> None:
+    path = tmp_path / "suite.toml"
+    path.write_text(GOOD.replace("sentiment", task))
+    with pytest.raises(InputError, match="numeric sequences are converted and measured, not"):
+        check_suite(read_suite(path))
 
 
 def test_a_quick_sentiment_suite_makes_few_texts_and_tries_one_seed() -> None:
