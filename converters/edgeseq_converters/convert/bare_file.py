@@ -204,7 +204,7 @@ def _inputs(
 ) -> tuple[Sequence[ModelInput], Sequence[ModelInput]]:
     """What ranges and rounding are chosen on, from the file at `path` if there is one, and what
     the file is compared on."""
-    entry, steps = imported.model.input if isinstance(imported.model, Network) else None, None
+    entry = imported.model.input if isinstance(imported.model, Network) else None
     if isinstance(entry, FloatInput):
         steps = plan.target.steps
         sequences = [] if path is None else read_sequences(path, entry, steps)

@@ -33,6 +33,9 @@ from edgeseq.tasks.regression import MAE, RMSE
 from edgeseq_benchmarks.bench.runner import bench
 from edgeseq_benchmarks.bench.sequence_predictor import predict_sequences
 from edgeseq_benchmarks.bench.verify import verify
+from edgeseq_converters.convert.import_model import ImportOptions, load_model
+from edgeseq_converters.convert.pipeline import convert
+from edgeseq_converters.convert.plan import ConversionOptions
 from edgeseq_converters.convert.quantize.output_correction import correct_outputs
 from edgeseq_converters.models.read import read_network
 from edgeseq_converters.models.reference import reference_answers
@@ -189,6 +192,22 @@ def test_a_bundle_of_a_fixed_length_takes_no_other(converted: Bundles, tmp_path:
         bundle.predict_sequences([np.zeros((7, FEATURES))])
     with pytest.raises(DataError, match="has sequences that do not have the model's fixed length"):
         es.convert(model, data, length=5, out=tmp_path / "c", progress=None)
+
+
+def test_an_open_length_beforehand_does_not_let_a_fixed_one_take_other_lengths(
+    converted: Bundles, tmp_path: Path
+) -> None:
+    _, folder = converted[NUMBERS]
+    arrays = np.load(folder / "data.npz")
+    rows = arrays["x"].reshape(-1, FEATURES)
+    lengths = [STEPS - 1, STEPS + 1] * (COUNT // 2)
+    np.savez(tmp_path / "mixed.npz", x=rows, y=arrays["y"], lengths=lengths)
+    data = load_sequences({"train": tmp_path / "mixed.npz"})
+    description = folder / "network.toml"
+    imported = load_model(folder / "m.safetensors", ImportOptions(description=description))
+    options = ConversionOptions(lowerings=("loop", "unrolled"))
+    with pytest.raises(DataError, match=r"do not have the model's fixed length: found 7, 9, exp"):
+        convert(imported, data, tmp_path / "bundles", options)
 
 
 def test_a_float_that_loses_too_much_is_refused(converted: Bundles, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ _CONFIG, _WEIGHTS, _METADATA = "config.json", "model.weights.h5", "metadata.json
 def read_keras(path: Path, *, same_inputs: bool = False) -> Network:
     """A `.keras` file (Keras 3, or tf_keras 2.13 and later).
 
-    Raises `CheckpointError` for a damaged or hostile archive and for what `keras_network` refuses.
+    Raises `CheckpointError` for a damaged or hostile archive and for what `network_of` refuses.
     """
     with Archive(path) as archive:
         config = parse_json(archive.text(_CONFIG), f"{path}: {_CONFIG}")
@@ -49,7 +49,7 @@ def read_h5(path: Path, description: Path | None = None, *, same_inputs: bool = 
     or a file of weights alone with the layers in `description` (see `network_of_weights`).
 
     Raises `CheckpointError` for weights without a description, a damaged file, and for what
-    `keras_network` refuses.
+    `network_of` refuses.
     """
     with open_hdf5(path, path) as file:
         config = file.texts("", "model_config")
@@ -60,7 +60,7 @@ def read_h5(path: Path, description: Path | None = None, *, same_inputs: bool = 
                     where=path,
                     fix=f"give model.to_json()'s text with --description model.json; or {DESCRIBE}",
                 )
-            return network_of_weights(file, description)
+            return network_of_weights(file, description, same_inputs=same_inputs)
         if description is not None:
             raise CheckpointError(
                 "describes its layers itself", where=path, fix="leave the description out"

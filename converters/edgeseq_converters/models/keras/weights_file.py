@@ -3,6 +3,9 @@ description as for PyTorch weights."""
 
 from __future__ import annotations
 
+import itertools
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,27 +46,31 @@ from edgeseq_converters.models.network import Network
 _LIMIT_BYTES = 64 << 20
 _EPSILON = 1e-3
 """Keras' own of both normalizations."""
+_BEFORE_SIGMOID = re.compile(r"2\.[0-2](\.|$)")
+"""Versions of Keras whose LSTM and GRU have other functions by default than those since."""
 _CLASSES = {"lstm": "LSTM", "gru": "GRU", "rnn": "SimpleRNN"}
 _POOLS = {"max": "GlobalMaxPooling1D", "mean": "GlobalAveragePooling1D"}
 
 
-def network_of_weights(file: Hdf5, description: Path) -> Network:
-    """The network of a file of weights whose layers `description` has.
+def network_of_weights(file: Hdf5, description: Path, *, same_inputs: bool = False) -> Network:
+    """The network of a file of weights whose layers `description` has; `same_inputs` as in
+    `network_of`.
 
     Raises `CheckpointError` for a description that does not fit the weights, and for what
-    `keras_network` refuses.
+    `network_of` refuses.
     """
     if description.suffix.lower() == ".json":
         content = read_bytes(description, error=CheckpointError, limit_bytes=_LIMIT_BYTES)
         config = parse_json(content, str(description))
         if "class_name" in config:
-            noted = "".join(file.texts("", "keras_version") or ()) or None
-            version = config.get("keras_version") or noted
+            version = config.get("keras_version")
+            version = version if isinstance(version, str) and version else _noted_version(file)
             if is_legacy(file) and is_keras_1(version):
                 model = parse_model(in_keras_2(config), str(file.where), version)
-                return network_of(model, Keras1Weights(file, ""))
+                return network_of(model, Keras1Weights(file, ""), same_inputs=same_inputs)
             model = parse_model(config, str(file.where), version)
-            return network_of(model, _weights_in_order(file, model))
+            weights = _weights_in_order(file, model)
+            return network_of(model, weights, same_inputs=same_inputs)
     return network_of_description(file, read_description(description))
 
 
@@ -95,6 +102,11 @@ def network_of_description(file: Hdf5, described: Description) -> Network:
     return network_of(model, weights)
 
 
+def _noted_version(file: Hdf5) -> str | None:
+    """The version of Keras that wrote a file of weights, where the file says it."""
+    return "".join(file.texts("", "keras_version") or ()) or None
+
+
 def _weights_in_order(file: Hdf5, model: KerasModel) -> KerasWeights:
     """The weights of a model, by its layers' names or, as Keras itself does, by their order."""
     if not is_legacy(file):
@@ -120,6 +132,7 @@ class _DescribedModel:
 
     def __init__(self, file: Hdf5, layers: dict[str, WeightLayer]) -> None:
         self._where = str(file.where)
+        self._version = _noted_version(file) or ""
         self._layers = layers
 
     def model(self, described: Description) -> KerasModel:
@@ -131,28 +144,29 @@ class _DescribedModel:
             first = self._layer("InputLayer", "the input", {"batch_shape": shape})
             chain = [first]
         for number, part in enumerate(described.layer):
+            before = described.layer[number - 1] if number else None
             after = described.layer[number + 1] if number + 1 < len(described.layer) else None
-            layer = self._layer_of(part, after, number)
-            if layer is not None:
-                chain.append(layer)
-        linked = tuple(
-            KerasLayer(
-                layer.where,
-                layer.class_name,
-                layer.name,
-                layer.config,
-                (chain[number - 1].name,) if number else (),
-            )
-            for number, layer in enumerate(chain)
-        )
+            if isinstance(part, PoolPart) and part.how == "last":
+                self._check_last(before, number)
+                continue  # the recurrent layer before it gives its last state
+            chain.append(self._layer_of(part, after, number))
+        linked = (first, *(replace(b, inputs=(a.name,)) for a, b in itertools.pairwise(chain)))
         name = described.name or Path(self._where).name.partition(".")[0]
         return KerasModel(name, self._where, linked, first.name, linked[-1].name)
 
-    def _layer_of(self, part: Part, after: Part | None, number: int) -> KerasLayer | None:
+    def _check_last(self, before: Part | None, number: int) -> None:
+        """Refuses a last state of what has none: Keras has no layer that takes it."""
+        if not isinstance(before, RecurrentPart):
+            raise CheckpointError(
+                f"pool `last` of layer {number + 1} is not right after a recurrent layer",
+                where=self._where,
+                fix="put it right after the lstm, gru or rnn, or give model.to_json()'s text with "
+                "--description model.json",
+            )
+
+    def _layer_of(self, part: Part, after: Part | None, number: int) -> KerasLayer:
         if isinstance(part, PoolPart):
             how = known(part.how)
-            if how == "last":
-                return None  # the recurrent layer before it gives its last state
             if how not in _POOLS:
                 raise CheckpointError(
                     f"pool `{how}` of layer {number + 1} is not one of Keras' layers",
@@ -194,6 +208,15 @@ class _DescribedModel:
         both = count > 3
         if part.layers not in (None, 1) or part.bidirectional not in (None, both):
             raise self._misfit(part.prefix, f"{kind} of one layer, bidirectional = {both}")
+        unsaid = "reset_after" if kind == "gru" and count in (2, 4) else None
+        if kind != "rnn" and _BEFORE_SIGMOID.match(self._version):
+            unsaid = "recurrent_activation (hard_sigmoid by default before Keras 2.3)"
+        if unsaid is not None:
+            raise CheckpointError(
+                f"does not say layer {part.prefix}'s {unsaid}",
+                where=self._where,
+                fix="give model.to_json()'s text with --description model.json",
+            )
         config: dict[str, Any] = {
             "units": arrays.shapes[1][0],
             "use_bias": count in (3, 6),
@@ -203,7 +226,7 @@ class _DescribedModel:
         if kind != "rnn":
             config["recurrent_activation"] = "sigmoid"
         if kind == "gru":
-            config["reset_after"] = count in (3, 6) and len(arrays.shapes[2]) == 2
+            config["reset_after"] = len(arrays.shapes[2]) == 2
         if not both:
             return self._layer(_CLASSES[str(kind)], part.prefix, config)
         inner = {"class_name": _CLASSES[str(kind)], "config": {"name": part.prefix, **config}}

@@ -96,7 +96,6 @@ def stages(network: Network) -> Iterator[RecurrentStage | LayerStage]:
             pooling = rest.pop(0)
             name = pooling.name
             marks = pooling.marks if isinstance(pooling, MarkedPool) else ()
-            name = pooling.name
         yield RecurrentStage(tuple(group), collect, name, marks)
 
 
