@@ -18,9 +18,17 @@ from studies.public_models.compare import (
     ModelOutcome,
     compare_model,
     file_difference,
+    lay_out,
 )
 from studies.public_models.frameworks import Array, NoReference, Reference, answers_of
-from studies.public_models.sources import LIST, find_models, read_sources
+from studies.public_models.sources import (
+    LIST,
+    SAVED_MODEL,
+    FileBeside,
+    Source,
+    find_models,
+    read_sources,
+)
 from studies.public_models.table import EXACT, StudyResult, is_exact, lines
 
 VOCABULARY, LENGTH = 13, 6
@@ -90,6 +98,27 @@ def outcomes(study: tuple[Path, Path]) -> dict[str, ModelOutcome]:
 def test_files_are_found_by_their_content(outcomes: dict[str, ModelOutcome]) -> None:
     assert [name for name, outcome in outcomes.items() if not outcome.found] == ["absent"]
     assert outcomes["keras-2"].path == "models/keras-2.h5"
+
+
+def test_a_folder_is_found_by_all_of_its_files(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    names = (SAVED_MODEL, "saved_model.pb", "variables/variables.index")
+    files = [kept / str(number) for number, _ in enumerate(names)]
+    for file, name in zip(files, names, strict=True):
+        file.write_text(name)
+    listed, *others = (
+        FileBeside(f"models/names/{name}", sha256_file(file))
+        for file, name in zip(files, names, strict=True)
+    )
+    source = Source(name="a", path=listed.path, sha256=listed.sha256, beside=tuple(others))
+    found = find_models([source], kept)
+    folder, beside = lay_out(source, found["a"], tmp_path)
+    assert folder == tmp_path / "names"
+    assert [path.relative_to(folder).as_posix() for path in beside] == list(names[1:])
+    assert all((folder / name).read_text() == name for name in names)
+    files[-1].write_text("other weights")
+    assert not find_models([source], kept)
 
 
 @pytest.mark.parametrize(("name", "framework"), [("keras-2", "tf_keras"), ("keras-3", "keras")])

@@ -6,7 +6,7 @@ import itertools
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import msgspec
 import numpy as np
@@ -34,7 +34,7 @@ from studies.public_models.frameworks import (
     inputs_for,
     reference_of,
 )
-from studies.public_models.sources import DESCRIPTIONS, FoundModel, Source
+from studies.public_models.sources import DESCRIPTIONS, SAVED_MODEL, FoundModel, Source
 
 PAIRS = (*((lowering, "float32") for lowering in LOWERINGS["lstm"]), ("loop", "dynamic_wi8_afp32"))
 """(lowering, recipe) of the files: float32 in each lowering, int8 weights in the default one."""
@@ -97,7 +97,7 @@ def compare_model(
     if model is None:
         return msgspec.structs.replace(outcome, found=False)
     with tempfile.TemporaryDirectory() as folder:
-        path, beside = _laid_out(source, model, Path(folder))
+        path, beside = lay_out(source, model, Path(folder))
         reference, unchecked, inputs, answers = None, "", [], []
         try:
             reference = reference_of(path, beside, _description(source))
@@ -129,18 +129,21 @@ def compare_model(
     )
 
 
-def _laid_out(source: Source, model: FoundModel, folder: Path) -> tuple[Path, list[Path]]:
-    """The model and the files beside it under the names of their source."""
-    name = Path(source.path).name
-    if model.path.is_dir():
-        return model.path, []
-    path = folder / name
-    shutil.copyfile(model.path, path)
-    beside = []
-    for other, content in model.beside.items():
-        shutil.copyfile(content, folder / other)
-        beside.append(folder / other)
-    return path, beside
+def lay_out(source: Source, model: FoundModel, folder: Path) -> tuple[Path, list[Path]]:
+    """Copies a model's files into `folder`, under the names of their source.
+
+    Returns the model's file, or the folder of a SavedModel, and the files beside it.
+    """
+    listed = PurePosixPath(source.path)
+    root = folder / listed.parent.name
+    paths = []
+    for name, content in ((listed.name, model.path), *model.beside.items()):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(content, path)
+        paths.append(path)
+    path, *beside = paths
+    return root if listed.name == SAVED_MODEL else path, beside
 
 
 def _options(source: Source) -> ImportOptions:

