@@ -133,6 +133,18 @@ def test_a_file_gives_the_outputs_of_its_framework(
     assert is_exact(outcome)
 
 
+def test_weights_have_the_layers_that_lie_beside_them(tmp_path: Path) -> None:
+    tf_keras = pytest.importorskip("tf_keras")
+    model = layers_of(tf_keras, steps=LENGTH, mask=False)
+    weights, layers = tmp_path / "w.h5", tmp_path / "l.json"
+    model.save_weights(weights)
+    layers.write_text(model.to_json(), encoding="utf-8")
+    beside = (FileBeside("models/model.json", sha256_file(layers)),)
+    source = Source(name="a", path="models/model.h5", sha256=sha256_file(weights), beside=beside)
+    found = find_models([source], tmp_path)["a"]
+    assert is_exact(compare_model(source, found, pairs=[("loop", "float32")]))
+
+
 def test_int8_weights_differ_a_little(outcomes: dict[str, ModelOutcome]) -> None:
     *floats, int8 = outcomes["keras-2"].files
     assert [file.lowering for file in floats] == ["loop", "projected", "unrolled", "fused"]

@@ -98,9 +98,10 @@ def compare_model(
         return msgspec.structs.replace(outcome, found=False)
     with tempfile.TemporaryDirectory() as folder:
         path, beside = lay_out(source, model, Path(folder))
+        description = _description(source, beside)
         reference, unchecked, inputs, answers = None, "", [], []
         try:
-            reference = reference_of(path, beside, _description(source))
+            reference = reference_of(path, description)
             inputs = inputs_for(reference)
             answers = [answer for batch in inputs for answer in answers_of(reference, batch)]
         except NoReference as reason:
@@ -113,7 +114,9 @@ def compare_model(
                 input=_input_of(reference),
             )
         try:
-            network = load_model(path, _options(source)).model
+            network = load_model(
+                path, ImportOptions(name=source.name, description=description)
+            ).model
             if not isinstance(network, Network):
                 raise CheckpointError("is no recurrent network", where=path)
         except EdgeseqError as refusal:
@@ -146,12 +149,11 @@ def lay_out(source: Source, model: FoundModel, folder: Path) -> tuple[Path, list
     return root if listed.name == SAVED_MODEL else path, beside
 
 
-def _options(source: Source) -> ImportOptions:
-    return ImportOptions(name=source.name, description=_description(source))
-
-
-def _description(source: Source) -> Path | None:
-    return DESCRIPTIONS / source.description if source.description else None
+def _description(source: Source, beside: Sequence[Path]) -> Path | None:
+    """What tells the layers of weights: a description here, or Keras' own beside the file."""
+    if source.description:
+        return DESCRIPTIONS / source.description
+    return next((file for file in beside if file.suffix == ".json"), None)
 
 
 def _input_of(reference: Reference) -> str:

@@ -6,7 +6,7 @@ import importlib
 import json
 import os
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,17 +45,15 @@ class NoReference(Exception):  # noqa: N818 - no error: some files' framework is
     """No framework here runs the file; the text says why."""
 
 
-def reference_of(
-    path: Path, beside: Sequence[Path] = (), description: Path | None = None
-) -> Reference:
-    """The framework's model at `path`, loaded by the framework itself; PyTorch's weights in the
-    module that the description names the layers of.
+def reference_of(path: Path, description: Path | None = None) -> Reference:
+    """The framework's model at `path`, loaded by the framework itself; weights in the layers of
+    the description: `model.to_json()` of Keras' weights, the importer's form of PyTorch's.
 
     Raises `NoReference` where none here can.
     """
     suffix = path.suffix.lower()
     if path.is_dir() or suffix in (".h5", ".hdf5", ".keras"):
-        return _keras(path, beside)
+        return _keras(path, description)
     if suffix == ".onnx":
         return _onnx(path)
     if description is None:
@@ -104,23 +102,23 @@ def answers_of(reference: Reference, batch: Array) -> Array:
     return outputs
 
 
-def _keras(path: Path, beside: Sequence[Path]) -> Reference:
+def _keras(path: Path, description: Path | None) -> Reference:
     written_by = keras_version(path)
     major = int(written_by.split(".")[0]) if written_by else 2
     if major < 2:
         raise NoReference(f"Keras {written_by} is not to be had for this Python")
-    description = next((file for file in beside if file.suffix == ".json"), None)
-    if description is None and not _has_layers(path):
+    model_json = description if description and description.suffix == ".json" else None
+    if model_json is None and not _has_layers(path):
         raise NoReference("weights without layers, which no framework loads alone")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     package = "tf_keras" if major == 2 else "keras"
     keras = importlib.import_module(package)  # of many seconds, and only one of them is needed
     name = f"{package} {version(package)}"
     try:
-        if description is None:
+        if model_json is None:
             model = keras.models.load_model(path, compile=False)
         else:
-            model = keras.models.model_from_json(description.read_text(encoding="utf-8"))
+            model = keras.models.model_from_json(model_json.read_text(encoding="utf-8"))
             model.load_weights(path)
     except Exception as failure:  # an old file's settings fail anywhere in Keras' own constructors
         raise NoReference(f"{name} cannot load it: {_first_line(failure)}") from failure
