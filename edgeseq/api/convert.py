@@ -223,6 +223,7 @@ def _convert(
 
 
 def padding_options(options: Mapping[str, object]) -> PaddingOptions:
+    """The options `padding`, `truncation` and `pad_id`; raises `InputError` for unknown values."""
     named = {"side": "padding", "truncation": "truncation", "pad_id": "pad_id"}
     values = {field: options.get(option) for field, option in named.items()}
     for option, choices in (("padding", PADDINGS), ("truncation", TRUNCATIONS)):

@@ -13,6 +13,7 @@ numpy is used, so that a device computes the very same numbers as a workstation.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -78,12 +79,6 @@ MICRO_F1 = Metric(
     class_counts=_class_counts,
     class_title="label",
 )
-MACRO_F1 = Metric(
-    name="macro-f1",
-    title="macro F1",
-    counts=_counts,
-    value=_macro_f1,
-    class_counts=_class_counts,
-    class_title="label",
-    others=(MICRO_F1,),
+MACRO_F1 = dataclasses.replace(
+    MICRO_F1, name="macro-f1", title="macro F1", value=_macro_f1, others=(MICRO_F1,)
 )

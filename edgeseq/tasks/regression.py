@@ -1,4 +1,4 @@
-"""The error of predicted numbers: how far they are from those that came.
+"""The error of predicted numbers: how far they are from the true ones.
 
     MAE = Σ |predicted − target| / n        RMSE = √(Σ (predicted − target)² / n)
 
@@ -8,6 +8,7 @@ computes the very same numbers as a workstation.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -51,7 +52,7 @@ def _utility(errors: FloatArray) -> FloatArray:
 
 
 def _show(error: float) -> str:
-    """Four digits that count, as the unit may be anything."""
+    """Four significant digits, as the unit may be anything."""
     return f"{error:.4g}"
 
 
@@ -72,16 +73,4 @@ RMSE = Metric(
     show_interval=_show_interval,
     axis_scale=1.0,
 )
-MAE = Metric(
-    name="mae",
-    title="MAE",
-    unit="",
-    higher_is_better=False,
-    counts=_counts,
-    value=_mae,
-    utility=_utility,
-    show=_show,
-    show_interval=_show_interval,
-    axis_scale=1.0,
-    others=(RMSE,),
-)
+MAE = dataclasses.replace(RMSE, name="mae", title="MAE", value=_mae, others=(RMSE,))

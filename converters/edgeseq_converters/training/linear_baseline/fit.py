@@ -11,7 +11,14 @@ import numpy as np
 
 from edgeseq.formats.linear_baseline import LinearBaseline
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
-from edgeseq.tasks.examples import AnyDataset, AnyExample, gold_classes
+from edgeseq.tasks.examples import (
+    AnyDataset,
+    AnyExample,
+    Dataset,
+    StreamExample,
+    TaggedExample,
+    gold_classes,
+)
 from edgeseq.tasks.predictions import Predictions
 from edgeseq.tasks.registry import task_of
 from edgeseq.tasks.scoring import metric_of
@@ -85,14 +92,16 @@ def _fit_texts(dataset: AnyDataset, candidate: texts.TextCandidate) -> _Fitted:
     )
 
 
-def _fit_tags(dataset: AnyDataset) -> _Fitted:
+def _fit_tags(dataset: Dataset[TaggedExample]) -> _Fitted:
     model = tags.fit_tags(dataset.train)
     numbers = {label: number for number, label in enumerate(dataset.labels)}
 
-    def predictions(examples: Sequence[AnyExample]) -> Predictions:
-        gold = [numbers[tag] for example in examples for tag in example.tags]  # type: ignore[union-attr]
-        predicted = [numbers[tag] for e in examples for tag in model.tags(e.words)]  # type: ignore[union-attr]
-        return _predictions(examples, gold, predicted, [len(e.words) for e in examples])  # type: ignore[union-attr]
+    def predictions(sentences: Sequence[TaggedExample]) -> Predictions:
+        gold = [numbers[tag] for sentence in sentences for tag in sentence.tags]
+        tagged = (model.tags(sentence.words) for sentence in sentences)
+        predicted = [numbers[tag] for sentence_tags in tagged for tag in sentence_tags]
+        counts = [len(sentence.words) for sentence in sentences]
+        return _predictions(sentences, gold, predicted, counts)
 
     return _Fitted(
         tags.METHOD,
@@ -103,12 +112,12 @@ def _fit_tags(dataset: AnyDataset) -> _Fitted:
     )
 
 
-def _fit_next_words(dataset: AnyDataset) -> _Fitted:
+def _fit_next_words(dataset: Dataset[StreamExample]) -> _Fitted:
     model = next_words.BigramModel(dataset.train)
 
-    def predictions(documents: Sequence[AnyExample]) -> Predictions:
-        counts = [len(document.words) for document in documents]  # type: ignore[union-attr]
-        sums = tuple(model.log_probability(document.words) for document in documents)  # type: ignore[union-attr]
+    def predictions(documents: Sequence[StreamExample]) -> Predictions:
+        counts = [len(document.words) for document in documents]
+        sums = tuple(model.log_probability(document.words) for document in documents)
         empty = _predictions(documents, [], [], counts)
         return msgspec.structs.replace(empty, log_probabilities=sums)
 
