@@ -35,7 +35,7 @@ from edgeseq_converters.models.network_layers import (
     WindowPooling,
     marked_features,
 )
-from edgeseq_converters.models.windows import Border, Rows, count_rows
+from edgeseq_converters.models.windows import Border, Rows, count_rows, fixed_rows
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,11 @@ def shape_after(where: str, layer: Layer, inputs: Sequence[LayerShape]) -> Layer
         return LayerShape(layer.features, rows if layer.sequences else None)
     if isinstance(layer, Convolution | WindowPool):
         rows = layer.window.after(rows or ())
+        count = fixed_rows(rows)
+        if count is not None and count < 1:
+            raise CheckpointError(
+                f"layer {layer.name} has windows of more rows than it gets", where=where
+            )
     if isinstance(layer, Dense | Convolution):
         features = int(layer.bias.size)
     if isinstance(layer, Pool | AttentionPool | MarkedPool):

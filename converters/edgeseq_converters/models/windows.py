@@ -69,6 +69,11 @@ def count_rows(rows: Rows, tokens: int) -> int:
     return tokens
 
 
+def fixed_rows(rows: Rows) -> int | None:
+    """Rows that are as many for every text; None: they follow from its tokens."""
+    return count_rows(rows, 1) if any(stride == 0 for _, stride in rows) else None
+
+
 def required_tokens(rows: Rows) -> int:
     """Tokens of the shortest text that has a row."""
     tokens = 1

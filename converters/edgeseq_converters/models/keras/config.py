@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +16,8 @@ from edgeseq.errors import CheckpointError
 _MODELS = ("Sequential", "Functional", "Model")
 _BUILT_IN = ("keras", "tf_keras")
 _MAX_SHOWN = 160
+_MAX_DEPTH = 200
+"""Of nested JSON, which readers go through by recursion; Keras' own files have a tenth of it."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,18 @@ def parse_json(content: str | bytes, where: str) -> Mapping[str, Any]:
         value = json.loads(content)
     except (ValueError, RecursionError) as failure:
         raise CheckpointError("is not JSON", where=where, found=failure) from failure
+    level = [value]
+    for _ in range(_MAX_DEPTH):
+        level = [inner for entry in level for inner in _inside(entry)]
+    if level:
+        raise CheckpointError("is JSON nested too deep", where=where, expected=f"<= {_MAX_DEPTH}")
     return _mapping(value, where)
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def parse_model(

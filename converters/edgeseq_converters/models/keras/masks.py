@@ -50,19 +50,11 @@ class MaskReader:
         for layer in model.layers:
             if layer.class_name in ("Embedding", "Masking"):
                 self._carriers.add(layer.name)
+        self._masks = _names_of_masks(model)
 
     def is_mask(self, layer: KerasLayer) -> bool:
         """Whether the layer only computes a mask."""
-        if layer.class_name == "NotEqual":
-            return True
-        if layer.class_name == "ZerosLike":
-            return layer.config.get("dtype") == "bool"
-        return (
-            layer.class_name in _OPERATIONS
-            and bool(layer.inputs)
-            and all(name in self._layers for name in layer.inputs)
-            and all(self.is_mask(self._layers[name]) for name in layer.inputs)
-        )
+        return layer.name in self._masks
 
     def note(self, layer: KerasLayer, inputs: tuple[str, ...], *, uses: bool = False) -> None:
         """Notes that a layer gets the masks of `inputs`, and whether it looks at them and hands
@@ -135,6 +127,20 @@ class MaskReader:
             and node.constants == (consumer.number("mask_value"),)
             for consumer in self._model.layers
         )
+
+
+def _names_of_masks(model: KerasModel) -> set[str]:
+    """The layers that only compute a mask: from ids or steps, or from other masks."""
+    masks = {
+        layer.name
+        for layer in model.layers
+        if layer.class_name == "NotEqual"
+        or (layer.class_name == "ZerosLike" and layer.config.get("dtype") == "bool")
+    }
+    joins = [layer for layer in model.layers if layer.class_name in _OPERATIONS and layer.inputs]
+    while more := {layer.name for layer in joins if masks.issuperset(layer.inputs)} - masks:
+        masks |= more
+    return masks
 
 
 def _keeps_axis(node: KerasLayer) -> bool:

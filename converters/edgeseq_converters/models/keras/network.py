@@ -31,7 +31,7 @@ from edgeseq_converters.models.network_layers import (
     Layer,
     Recurrent,
 )
-from edgeseq_converters.models.windows import count_rows
+from edgeseq_converters.models.windows import fixed_rows
 
 
 def network_of(model: KerasModel, weights: KerasWeights, *, same_inputs: bool = False) -> Network:
@@ -104,6 +104,10 @@ class _Reader:
         self._check_strays(used)
         if not self._made:
             raise first.refuse("is followed by no layer that computes anything")
+        if self._model.output in self._pair_scores:
+            raise self._layers[self._model.output].refuse(
+                "answers with the scores of pairs of tokens", expected="values weighted by them"
+            )
         layers = tuple(self._made)
         self._check_repeated()
         if isinstance(entry, FloatInput):
@@ -119,8 +123,7 @@ class _Reader:
 
     def _check_repeated(self) -> None:
         """Refuses an answer of another number of rows than the input has."""
-        rows = self._shapes[self._made[-1].name].rows or ()
-        count = count_rows(rows, 1) if any(stride == 0 for _, stride in rows) else None
+        count = fixed_rows(self._shapes[self._made[-1].name].rows or ())
         if count is not None and self._length not in (None, count):
             raise self._layers[self._model.output].refuse(
                 "answers for another number of steps than the input has",
@@ -133,15 +136,15 @@ class _Reader:
         too."""
         if self._ids != first.name and isinstance(entry, Embedding):
             return vectorization_input(self._layers[self._ids], entry.vocabulary_size)
-        embedding = self._consumers[first.name][0]
+        layers = (first, *self._consumers[first.name][:1])
         shapes = (
             layer.config.get(key)
-            for layer in (first, embedding)
+            for layer in layers
             for key in ("batch_shape", "batch_input_shape")
         )
         axes = 2 if isinstance(entry, Embedding) else 3
         lengths = [shape[1] for shape in shapes if isinstance(shape, list) and len(shape) == axes]
-        lengths.append(embedding.config.get("input_length"))
+        lengths += [layer.config.get("input_length") for layer in layers]
         return TextInput(next((length for length in lengths if isinstance(length, int)), None))
 
     def _float_input(self, first: KerasLayer) -> FloatInput | None:

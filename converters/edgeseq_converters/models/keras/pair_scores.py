@@ -29,24 +29,21 @@ def pair_scores_of(layer: KerasLayer, known: Mapping[str, PairScores]) -> PairSc
     `known` are those that are read so far, by Keras' name. A function of scores that is not a
     softmax over the keys is refused with a `CheckpointError`.
     """
-    if (
-        layer.class_name == "Dot"
-        and len(layer.inputs) == 2
-        and known.keys().isdisjoint(layer.inputs)
-    ):
+    if known.keys().isdisjoint(layer.inputs):
+        if layer.class_name != "Dot" or len(layer.inputs) != 2:
+            return None
         if _axes(layer) != (2, 2) or layer.flag("normalize"):
             return None
         check_dtype(layer)
         check_settings(layer, "axes", "normalize")
         return PairScores(*layer.inputs)
-    if len(layer.inputs) != 1 or layer.inputs[0] not in known:
-        return None
-    scores = known[layer.inputs[0]]
     check_dtype(layer)
+    scores = known.get(layer.inputs[0]) if len(layer.inputs) == 1 else None
     is_softmax = layer.config.get("activation") == "softmax" or (
         layer.class_name == "Softmax" and layer.config.get("axis", -1) in (-1, 2, [-1], [2])
     )
-    if scores.is_softmax or layer.class_name not in ("Activation", "Softmax") or not is_softmax:
+    is_function = layer.class_name in ("Activation", "Softmax")
+    if scores is None or scores.is_softmax or not (is_function and is_softmax):
         raise layer.refuse(
             "computes with the scores of pairs of tokens", expected="a softmax over the last axis"
         )

@@ -34,7 +34,7 @@ def read_saved_model(path: Path, *, same_inputs: bool = False) -> Network:
     """The network of a Keras 2 SavedModel folder.
 
     Raises `CheckpointError` when the folder has no description of the layers, is damaged, or
-    holds what `keras_network` refuses.
+    holds what `network_of` refuses.
     """
     if not (path / METADATA).is_file():
         raise CheckpointError(
