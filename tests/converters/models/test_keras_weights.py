@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -183,3 +184,67 @@ def test_damaged_weights(saved: tuple[Path, Path, Path], tmp_path: Path) -> None
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["x"] = np.zeros(3)
     refused(tmp_path / "other.h5", layers, "is not a file of Keras weights")
+
+
+def test_a_last_state_belongs_to_a_recurrent_layer(saved: tuple[Path, Path, Path]) -> None:
+    """Keras has no layer that takes it, so nothing would be pooled behind another layer."""
+    weights, _, description = saved
+    head, states, pool, *rest = description.read_text().split("[[layer]]")
+    assert 'kind = "lstm"' in states
+    assert 'how = "max"' in pool
+    last = pool.replace("max", "last")
+    description.write_text("[[layer]]".join([head, states, rest[0], last, *rest[1:]]))
+    refused(weights, description, "pool `last` of layer 3 is not right after a recurrent layer")
+
+
+@pytest.mark.parametrize("version", ["2.2.4", "2.2.4-tf"])
+def test_gates_of_an_old_keras_are_not_guessed(
+    saved: tuple[Path, Path, Path], version: str
+) -> None:
+    weights, layers, description = saved
+    with h5py.File(weights, "r+") as file:
+        file.attrs["keras_version"] = version
+    refused(weights, description, r"does not say layer .*'s recurrent_activation .*model\.to_json")
+    read_network(weights, description=layers)
+
+
+def test_the_reset_gate_of_a_gru_without_biases_is_not_guessed(
+    keras2: ModuleType, tmp_path: Path
+) -> None:
+    layers = keras2.layers
+    stack = [layers.Embedding(VOCABULARY, 5, name="words"), layers.GRU(6, use_bias=False)]
+    model = keras2.Sequential(stack)
+    model.build((None, None))
+    weights, described = save(randomize(model), tmp_path, ".h5")
+    check(model, read_network(weights, description=described))
+    description = tmp_path / "network.toml"
+    description.write_text(description_text(draft_weights(weights).draft))
+    refused(weights, description, r"does not say layer gru.*'s reset_after.*model\.to_json")
+
+
+def test_a_version_that_is_no_text_is_that_of_the_weights(saved: tuple[Path, Path, Path]) -> None:
+    weights, layers, _ = saved
+    expected = answers(read_network(weights, description=layers), TEXTS)
+    model = json.loads(layers.read_text())
+    layers.write_text(json.dumps({**model, "keras_version": 2}))
+    actual = answers(read_network(weights, description=layers), TEXTS)
+    np.testing.assert_array_equal(np.stack(actual), np.stack(expected))
+
+
+@pytest.mark.parametrize("version", [3, 2])
+def test_several_inputs_that_are_given_the_same(
+    request: pytest.FixtureRequest, tmp_path: Path, version: int
+) -> None:
+    keras = request.getfixturevalue(f"keras{version}")
+    layers = keras.layers
+    sources = [keras.Input((None,), dtype="int32") for _ in range(2)]
+    pooled = [
+        layers.GlobalMaxPooling1D()(layers.Embedding(VOCABULARY, 4)(source)) for source in sources
+    ]
+    model = randomize(keras.Model(sources, layers.Dense(2)(layers.Concatenate()(pooled))))
+    weights, description = save(model, tmp_path, ".weights.h5")
+    refused(weights, description, "has several inputs.*add --same-inputs")
+    network = read_network(weights, description=description, same_inputs=True)
+    text = np.asarray([[3, 1, 4, 1, 5]], np.int32)
+    expected = np.asarray(model([text, text]))
+    np.testing.assert_allclose(answers(network, text.tolist()), expected, atol=1e-6)
