@@ -195,7 +195,7 @@ class _BundleConverter:
         self._task = task_of(model.manifest.task)
         network = model.manifest.network
         self._features = None if network is None else network.features
-        self._comparisons: dict[int, TextComparison | StreamComparison] = {}
+        self._comparisons: dict[int | None, TextComparison | StreamComparison] = {}
 
     def convert(self, plan: ConversionPlan) -> BundleManifest:
         """Lowers, verifies and writes one bundle; raises as `convert` does."""
@@ -249,10 +249,13 @@ class _BundleConverter:
 
     def _comparison(self, plan: ConversionPlan) -> TextComparison | StreamComparison:
         """The comparison at the plan's longest text; its float reference is computed once."""
-        max_tokens = plan.target.steps or self._model.manifest.max_tokens
-        if max_tokens not in self._comparisons:
-            self._comparisons[max_tokens] = self._make_comparison(plan.target.steps, max_tokens)
-        return self._comparisons[max_tokens]
+        steps = plan.target.steps
+        max_tokens = steps or self._model.manifest.max_tokens
+        # A fixed length takes shorter texts, but sequences of that length alone.
+        key = max_tokens if self._features is None else steps
+        if key not in self._comparisons:
+            self._comparisons[key] = self._make_comparison(steps, max_tokens)
+        return self._comparisons[key]
 
     def _make_comparison(
         self, steps: int | None, max_tokens: int

@@ -6,6 +6,7 @@ that the network names.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -27,7 +28,7 @@ from edgeseq_converters.models.network_layers import (
     Recurrent,
     Scale,
 )
-from edgeseq_converters.models.windows import count_rows, required_tokens
+from edgeseq_converters.models.windows import count_rows, fixed_rows, required_tokens
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,11 @@ class Network:
 
     def shapes(self) -> tuple[LayerShape, ...]:
         """What the input and each layer give."""
+        return self._shapes
+
+    @functools.cached_property
+    def _shapes(self) -> tuple[LayerShape, ...]:
+        """The same, with a check of every array: computed when the network is made."""
         if isinstance(self.input, Embedding):
             check_finite(self.name, self.input.name, self.input.table)
         flows = [LayerShape(self.input.size)]
@@ -153,8 +159,7 @@ class Network:
     @property
     def repeated_rows(self) -> int | None:
         """Rows of an answer that has as many for every text; None: rows follow the text's."""
-        rows = self.shapes()[-1].rows or ()
-        return count_rows(rows, 1) if any(stride == 0 for _, stride in rows) else None
+        return fixed_rows(self.shapes()[-1].rows or ())
 
     @property
     def bidirectional(self) -> bool:
