@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -140,7 +141,13 @@ def _check_arrays(where: str, layer: Layer, features: int) -> None:
                 found=list(array.shape),
                 expected=shape,
             )
-        check_finite(where, layer.name, array)
+        check_numbers(where, layer.name, array)
+    if isinstance(layer, LayerNorm) and not 0 <= layer.epsilon < math.inf:
+        raise CheckpointError(
+            f"layer {layer.name} has an epsilon that is negative or not a number",
+            where=where,
+            found=layer.epsilon,
+        )
     if isinstance(layer, FeatureSlice) and not 0 <= layer.begin < layer.end <= features:
         raise CheckpointError(
             f"layer {layer.name} takes features that its inputs do not have",
@@ -229,7 +236,11 @@ def _check_choices(where: str, layer: Layer) -> None:
             )
 
 
-def check_finite(where: str, layer: str, array: FloatArray) -> None:
-    """Raises `CheckpointError` for an array of a layer that holds NaN or infinity."""
+def check_numbers(where: str, layer: str, array: FloatArray) -> None:
+    """Raises `CheckpointError` for an array of a layer that is empty, or holds NaN or infinity."""
+    if not array.size:
+        raise CheckpointError(
+            f"layer {layer} has an empty array", where=where, found=list(array.shape)
+        )
     if not np.isfinite(array).all():
         raise CheckpointError(f"layer {layer} holds a value that is not a number", where=where)

@@ -15,7 +15,7 @@ import numpy as np
 
 from edgeseq.errors import CheckpointError
 from edgeseq.formats.padding import Padding
-from edgeseq_converters.models.layer_shapes import LayerShape, check_finite, shape_after
+from edgeseq_converters.models.layer_shapes import LayerShape, check_numbers, shape_after
 from edgeseq_converters.models.network_layers import (
     Activation,
     AttentionPool,
@@ -85,7 +85,7 @@ class Network:
     def _shapes(self) -> tuple[LayerShape, ...]:
         """The same, with a check of every array: computed when the network is made."""
         if isinstance(self.input, Embedding):
-            check_finite(self.name, self.input.name, self.input.table)
+            check_numbers(self.name, self.input.name, self.input.table)
         flows = [LayerShape(self.input.size)]
         named = {self.input.name: flows[0]}
         for layer in self.layers:

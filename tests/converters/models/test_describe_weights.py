@@ -248,6 +248,21 @@ MODULES: dict[str, tuple[Any, dict[str, Any], dict[str, str]]] = {
 }
 
 
+DESCRIPTION = """
+[embedding]
+weight = "emb.weight"
+[[layer]]
+kind = "lstm"
+prefix = "lstm"
+[[layer]]
+kind = "pool"
+how = "last"
+[[layer]]
+kind = "linear"
+prefix = "out"
+"""
+
+
 def randomized(run: Any, children: dict[str, Any], seed: int = 0) -> Any:
     torch.manual_seed(seed)
     module = Module(run, **children).eval()
@@ -309,6 +324,37 @@ def test_numbers_have_no_table(tmp_path: Path) -> None:
     assert found.input.features == 3
     assert "[input]\nfeatures = 3 " in description_text(drafted.draft)
     assert drafted.network(found).outputs == 1
+
+
+EMPTY = {
+    "emb.weight": (0, 5),
+    "lstm.weight_hh_l0": (24, 0),
+    "out.weight": (0, 6),
+}
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_empty_arrays_are_refused(tmp_path: Path, name: str) -> None:
+    children = {"emb": table(), "lstm": lstm(5, 6), "out": nn.Linear(6, 2)}
+    weights = randomized(plain, children).state_dict() | {name: torch.zeros(EMPTY[name])}
+    torch.save(weights, tmp_path / "weights.pt")
+    with pytest.raises(CheckpointError, match=r"empty weight|another number of gates"):
+        draft_weights(tmp_path / "weights.pt")
+    if name == "out.weight":
+        torch.save(weights | {"out.bias": torch.zeros(0)}, tmp_path / "weights.pt")
+    (tmp_path / "network.toml").write_text(DESCRIPTION)
+    with pytest.raises(CheckpointError, match=r"has an empty array|not those of a plain LSTM"):
+        read_network(tmp_path / "weights.pt", description=tmp_path / "network.toml")
+
+
+@pytest.mark.parametrize("epsilon", ["-1.0", "nan"])
+def test_an_epsilon_that_is_no_small_number_is_refused(tmp_path: Path, epsilon: str) -> None:
+    children = {"emb": table(), "lstm": lstm(5, 6), "out": nn.Linear(6, 2), "n": nn.LayerNorm(2)}
+    torch.save(randomized(plain, children).state_dict(), tmp_path / "weights.pt")
+    last = f'[[layer]]\nkind = "layer_norm"\nprefix = "n"\neps = {epsilon}\n'
+    (tmp_path / "network.toml").write_text(DESCRIPTION + last)
+    with pytest.raises(CheckpointError, match="layer n has an epsilon that is negative or not a"):
+        read_network(tmp_path / "weights.pt", description=tmp_path / "network.toml")
 
 
 def test_what_cannot_be_told_is_refused(tmp_path: Path) -> None:

@@ -65,6 +65,8 @@ def _single(prefix: str, array: FloatArray) -> FoundModule:
 
 def _matrix(prefix: str, weight: FloatArray, *, has_bias: bool) -> FoundModule:
     rows, size = (int(length) for length in weight.shape)
+    if not weight.size:
+        return FoundModule("other", prefix, note="has an empty weight")
     if has_bias:
         return FoundModule("linear", prefix, size, rows)
     return FoundModule("table", prefix, rows, size, zero_row=not np.any(weight[0]))
