@@ -248,7 +248,26 @@ def convert(
     # at the same time, two of them were 6 times slower than one.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if describe is not None:
-        _refuse({"out": out_path, "description": description}, "converting", "convert", describe)
+        converting: dict[str, Any] = {
+            "out": out_path,
+            "recipe": recipe,
+            "lowering": lowering,
+            "length": length,
+            "runtime": runtime,
+            "max_drop": max_drop,
+            "trim_vocab": trim_vocab,
+            "min_piece_count": min_piece_count,
+            "thresholds": thresholds,
+            "task": task,
+            "window": window,
+            "target": target,
+            "description": description,
+            "same_inputs": same_inputs,
+            "ids": ids,
+            "head": None if head == "auto" else head,
+            "streaming": streaming,
+        }
+        _refuse(converting, "converting", "convert", describe)
         options = {"padding": padding, "truncation": truncation, "pad_id": pad_id}
         model = es.load_model(source, name=name, tokenizer=tokenizer, max_tokens=max_tokens)
         with progress_bars() as progress:

@@ -162,7 +162,12 @@ def test_weights_are_described_and_compared(folder: Path, tmp_path: Path) -> Non
         *("last", "max", "mean")
     }
     assert description.read_text() == described["text"]
-    run = _edgeseq("convert", weights, "--describe", description, "--out", tmp_path / "bundle")
-    assert "--out is for converting" in run.stderr
+    for option, *value in (
+        ("--out", tmp_path / "bundle"),
+        ("--recipe", "float16"),
+        ("--streaming",),
+    ):
+        run = _edgeseq("convert", weights, "--describe", description, option, *value)
+        assert f"{option} is for converting" in run.stderr
     run = _edgeseq("convert", weights)
     assert "--out is missing; name a folder" in run.stderr
