@@ -8,6 +8,7 @@ _LENGTHS = LengthChart(
     "steps in the sequence",
     "inference, ms",
     "Inference time over sequence length",
+    unit="steps",
 )
 
 SEQUENCE = Task(

@@ -22,6 +22,7 @@ class LengthChart(NamedTuple):
     x_axis: str
     y_axis: str
     description: str
+    unit: str = "tokens"
 
 
 TEXT_LENGTHS = LengthChart(

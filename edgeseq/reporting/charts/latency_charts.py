@@ -143,6 +143,7 @@ def length_chart(group: ModelGroup, styles: Mapping[str, ModelStyle]) -> ReportF
 def _length_caption(group: ModelGroup) -> str:
     """The crossover between the fastest models of two architectures, or that there is none."""
     band = "Bands span the middle 80 % of the inferences (50 % where samples are few)."
+    unit = task_of(group.task).length_chart.unit
     if task_of(group.task).is_streaming:
         return f"{context_cost_caption(group.models)}{top_k_caption(group.models)} {band}"
     curves = {
@@ -158,7 +159,7 @@ def _length_caption(group: ModelGroup) -> str:
         name, medians_ms = curves[present[0]][0]
         shortest, longest = min(medians_ms), max(medians_ms)
         growth = format_factor(medians_ms[longest] / medians_ms[shortest])
-        return f"{name} takes {growth} times as long for {longest} tokens as for {shortest}. {band}"
+        return f"{name} takes {growth} times as long for {longest} {unit} as for {shortest}. {band}"
     (first, first_ms), (second, second_ms) = (
         min(curves[arch], key=lambda curve: sum(curve[1].values())) for arch in present[:2]
     )
@@ -170,12 +171,12 @@ def _length_caption(group: ModelGroup) -> str:
     crossing = _crossing(shared, ratios)
     if crossing is not None:
         return (
-            f"The lines cross near {crossing:.0f} tokens: {faster} is faster below, {slower} "
+            f"The lines cross near {crossing:.0f} {unit}: {faster} is faster below, {slower} "
             f"above. {band}"
         )
     low, high = sorted(ratio if ratios[0] > 1 else 1 / ratio for ratio in (ratios[0], ratios[-1]))
     return (
-        f"No crossover from {shared[0]} to {shared[-1]} tokens: {slower} takes "
+        f"No crossover from {shared[0]} to {shared[-1]} {unit}: {slower} takes "
         f"{format_factor(low)} to {format_factor(high)} times as long as {faster}. {band}"
     )
 

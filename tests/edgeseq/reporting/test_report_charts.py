@@ -7,14 +7,18 @@ import re
 from pathlib import Path
 from typing import get_args
 
+import msgspec
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgeseq.formats.bundle import RecipeName
 from edgeseq.reporting.charts.label_placement import LabelPosition, place_labels
+from edgeseq.reporting.charts.latency_charts import length_chart
 from edgeseq.reporting.charts.theme import PALETTE, styles_of
 from edgeseq.reporting.deployment_report import PICTURES
+from edgeseq.reporting.rows import read_groups
 
+from ...fake_results import Fake, make_result
 from .written_reports import page_of
 
 
@@ -55,6 +59,15 @@ def test_captions_say_what_the_numbers_say(report: Path) -> None:
     assert "keeps its speed down to a limit of" in text
     assert "exact McNemar p < 0.001" in text
     assert "Ship a BERT if you can spare" in text
+
+
+def test_the_length_of_a_numeric_sequence_is_in_steps() -> None:
+    (group,) = read_groups([make_result(Fake(n_queries=200, n_examples=100, limited=False))])
+    sequences = msgspec.structs.replace(group, task="sequence-classification")
+    styles = styles_of([(row.bundle, row.arch, row.recipe) for row in group.rows])
+    figure = length_chart(sequences, styles)
+    assert figure is not None
+    assert "No crossover from 4 to 128 steps" in figure.caption
 
 
 def test_labels_of_charts_do_not_collide() -> None:
