@@ -18,7 +18,7 @@ import msgspec
 import rooms
 import typer.main
 
-import edgeseq.formats.bundle
+import edgeseq.formats.bundle_manifest
 import edgeseq.formats.devices
 import edgeseq.formats.export_folder
 import edgeseq.formats.listed_files
@@ -45,7 +45,7 @@ FORMATS = (
     ("Training logits", edgeseq.formats.train_logits),
     ("Examples", edgeseq.tasks.examples),
     ("Listed files", edgeseq.formats.listed_files),
-    ("Bundle", edgeseq.formats.bundle),
+    ("Bundle", edgeseq.formats.bundle_manifest),
     ("Runner file", edgeseq.formats.runner_file),
     ("Export folder", edgeseq.formats.export_folder),
     ("Result file", edgeseq.formats.result),

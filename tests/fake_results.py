@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from edgeseq.formats.bundle import Lowering, RecipeName
+from edgeseq.formats.bundle_manifest import Lowering, RecipeName
 from edgeseq.formats.memory_limits import LimitedRun, WorkingMemorySearch
 from edgeseq.formats.result import (
     BundleIdentity,

@@ -32,7 +32,7 @@ import tf_keras
 import edgeseq as es
 from edgeseq.datasets.sequence_data import numbers_of
 from edgeseq.errors import EdgeseqError
-from edgeseq.formats.bundle import Lowering
+from edgeseq.formats.bundle_manifest import Lowering
 from edgeseq.tasks.examples import AnyDataset
 from edgeseq_converters.convert.lower.dispatch import recipes_of
 from studies.public_models.torch_reference import DescribedModule

@@ -25,7 +25,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from edgeseq.formats.bundle import MODEL_FILE, read_bundle
+from edgeseq.formats.bundle import read_bundle
+from edgeseq.formats.bundle_manifest import MODEL_FILE
 from edgeseq.formats.codec import decode_json
 from edgeseq.runtime.interpreter import SignatureNames, TfliteModel
 from edgeseq.runtime.text_tokenizer import TextTokenizer

@@ -11,7 +11,7 @@ from typing import Any
 
 from edgeseq.api.inspection import Inspection, inspect
 from edgeseq.errors import BundleError
-from edgeseq.formats.bundle import BundleManifest
+from edgeseq.formats.bundle_manifest import BundleManifest
 from edgeseq.formats.bundle_zip import MANIFEST, open_bundle, pack_bundle
 from edgeseq.formats.storage import new_folder
 from edgeseq.html import html_table

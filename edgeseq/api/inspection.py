@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 
 from edgeseq.errors import InputError
-from edgeseq.formats.bundle import BundleFiles, BundleManifest, check_model
+from edgeseq.formats.bundle import BundleFiles, check_model
+from edgeseq.formats.bundle_manifest import BundleManifest
 from edgeseq.formats.bundle_zip import open_bundle
 from edgeseq.formats.export_folder import MODEL, ExportManifest, is_export_folder, read_export
 from edgeseq.formats.result import OperatorProfile

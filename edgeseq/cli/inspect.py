@@ -14,7 +14,7 @@ import edgeseq as es
 from edgeseq.api.inspection import Inspection
 from edgeseq.cli.console import JsonOption, out, print_json, print_line
 from edgeseq.cli.profile_table import profile_table
-from edgeseq.formats.bundle import BundleManifest
+from edgeseq.formats.bundle_manifest import BundleManifest
 from edgeseq.formats.listed_files import FileEntry
 from edgeseq.formats.padding import describe_scores
 from edgeseq.formats.tflite_file import Sizes, TfliteFile

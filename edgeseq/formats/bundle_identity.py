@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from edgeseq.formats.bundle import MODEL_FILE, BundleFiles
+from edgeseq.formats.bundle import BundleFiles
+from edgeseq.formats.bundle_manifest import MODEL_FILE
 from edgeseq.formats.result import BundleIdentity
 
 

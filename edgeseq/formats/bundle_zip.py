@@ -18,12 +18,8 @@ from pathlib import Path, PurePosixPath
 
 from edgeseq.errors import BundleError, FetchError
 from edgeseq.formats.archives import extract_members
-from edgeseq.formats.bundle import (
-    MANIFEST_LIMIT_BYTES,
-    BundleFiles,
-    read_bundle,
-    read_manifest,
-)
+from edgeseq.formats.bundle import BundleFiles, read_bundle, read_manifest
+from edgeseq.formats.bundle_manifest import MANIFEST_LIMIT_BYTES
 from edgeseq.formats.drafts import temporary_folder
 from edgeseq.formats.storage import check_path, os_errors_as_output_errors, write_bytes
 from edgeseq.units import format_bytes

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import msgspec
 
 from edgeseq.errors import InputError
-from edgeseq.formats.bundle import MANIFEST_LIMIT_BYTES, MODEL_FILE
+from edgeseq.formats.bundle_manifest import MANIFEST_LIMIT_BYTES, MODEL_FILE
 from edgeseq.formats.listed_files import FileEntry, check_file
 from edgeseq.formats.storage import check_path, read_json, write_json, write_text
 

@@ -17,7 +17,7 @@ from typing import Literal
 import msgspec
 
 from edgeseq.errors import ResultError
-from edgeseq.formats.bundle import Lowering, RecipeName
+from edgeseq.formats.bundle_manifest import Lowering, RecipeName
 from edgeseq.formats.memory_limits import LimitedRun, WorkingMemorySearch, check_limited
 from edgeseq.formats.result_checks import check_counts, check_head, check_values
 from edgeseq.formats.storage import read_json

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgeseq.formats.bundle import MODEL_FILE
+from edgeseq.formats.bundle_manifest import MODEL_FILE
 from edgeseq.formats.result import MachineState, Settings
 from edgeseq.reporting.format import NOT_MEASURED, format_range
 from edgeseq.reporting.rows import ModelGroup

@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from edgeseq.errors import ResultError
-from edgeseq.formats.bundle import Lowering, RecipeName
+from edgeseq.formats.bundle_manifest import Lowering, RecipeName
 from edgeseq.formats.result import (
     NO_QUERIES,
     RUNNER_TITLES,

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from edgeseq.errors import InputError
-from edgeseq.formats.bundle import Lowering, RecipeName
+from edgeseq.formats.bundle_manifest import Lowering, RecipeName
 from edgeseq.formats.codec import from_builtins
 from edgeseq.formats.storage import read_bytes
 from edgeseq.formats.toml_codec import decode_toml

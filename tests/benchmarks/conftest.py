@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from edgeseq.formats.bundle import (
+from edgeseq.formats.bundle import read_bundle
+from edgeseq.formats.bundle_manifest import (
     BundleManifest,
     Fidelity,
     Golden,
@@ -20,7 +21,6 @@ from edgeseq.formats.bundle import (
     Signature,
     TensorSpec,
     bundle_file_names,
-    read_bundle,
 )
 from edgeseq.formats.listed_files import FileEntry
 from edgeseq.formats.result import Settings

@@ -33,7 +33,7 @@ else:
 
 import edgeseq as es
 from edgeseq.cli.app import app
-from edgeseq.formats.bundle import Lowering, RecipeName
+from edgeseq.formats.bundle_manifest import Lowering, RecipeName
 from edgeseq.reporting.budgets import parse_budget
 from edgeseq.reporting.thresholds import parse_thresholds
 from edgeseq.suite.schema import read_suite

@@ -15,7 +15,7 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from edgeseq.formats.bundle import SCHEMA_VERSION
+from edgeseq.formats.bundle_manifest import SCHEMA_VERSION
 from edgeseq_benchmarks.devices.emulator.board_image import BoardImage, build_image
 
 RECIPES = ("float32", "dynamic_wi8_afp32", "static_wi8_ai8")

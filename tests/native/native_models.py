@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from edgeseq.formats.bundle import Signature, TensorSpec
+from edgeseq.formats.bundle_manifest import Signature, TensorSpec
 from edgeseq.formats.runner_file import RunnerSettings, compile_runner_file
 from edgeseq.formats.tflite_file import parse_tflite
 from edgeseq.formats.trained_model import TrainedModel

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from edgeseq.formats.bundle import Signature, TensorSpec
+from edgeseq.formats.bundle_manifest import Signature, TensorSpec
 from edgeseq.formats.padding import TEXT_ALONE, Padding
 from edgeseq.formats.runner_file import RunnerSettings, compile_runner_file
 from edgeseq.runtime.text_tokenizer import UNLIMITED_TOKENS, TextTokenizer

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from edgeseq.errors import BundleError, EdgeseqError
-from edgeseq.formats.bundle import RUNNER_FILE, BundleFiles
+from edgeseq.formats.bundle import BundleFiles
+from edgeseq.formats.bundle_manifest import RUNNER_FILE
 from edgeseq.formats.result import Finding, ResultRecord, Runner
 
 

@@ -34,7 +34,8 @@ import numpy as np
 import edgeseq
 from edgeseq.errors import ConversionError, InputError, RefusedError
 from edgeseq.formats.arrays import array_bytes
-from edgeseq.formats.bundle import (
+from edgeseq.formats.bundle import check_model, is_bundle_name, read_bundle
+from edgeseq.formats.bundle_manifest import (
     MODEL_FILE,
     ROWS_FILE,
     TOKENIZER_FILE,
@@ -44,9 +45,6 @@ from edgeseq.formats.bundle import (
     Signature,
     answer_shape,
     bundle_file_names,
-    check_model,
-    is_bundle_name,
-    read_bundle,
 )
 from edgeseq.formats.listed_files import FileEntry
 from edgeseq.formats.runner_file import RunnerSettings, write_runner_file

@@ -9,7 +9,7 @@ from types import MappingProxyType
 import msgspec
 
 from edgeseq.errors import InputError
-from edgeseq.formats.bundle import MODEL_FILE, Lowering
+from edgeseq.formats.bundle_manifest import MODEL_FILE, Lowering
 from edgeseq.formats.trained_model import Arch, ModelManifest
 from edgeseq.tasks.label_thresholds import ThresholdChoice
 from edgeseq.tasks.registry import task_of

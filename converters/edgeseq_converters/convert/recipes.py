@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import msgspec
 
 from edgeseq.errors import InputError
-from edgeseq.formats.bundle import RecipeName
+from edgeseq.formats.bundle_manifest import RecipeName
 
 MIN_QUANTIZED_ELEMENTS = 1024
 """An array of fewer elements is too small for its type to matter when a file is checked, and stays

@@ -9,7 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from edgeseq.formats.bundle import BundleFiles, GoldenExample
+from edgeseq.formats.bundle import BundleFiles
+from edgeseq.formats.bundle_manifest import GoldenExample
 from edgeseq.formats.export_folder import ExportExample, ExportGolden
 from edgeseq_converters.convert.verify.interpreter_process import ModelFile, run_model
 from edgeseq_converters.models.arrays import FloatArray

@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeseq.formats.bundle import RUNNER_FILE
+from edgeseq.formats.bundle_manifest import RUNNER_FILE
 from edgeseq.formats.runner_file.layout import write_sections
 from edgeseq.formats.runner_file.runner_settings import RunnerSettings, settings_sections
 from edgeseq.formats.runner_file.tokenizer_sections import compile_tokenizer

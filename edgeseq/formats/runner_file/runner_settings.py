@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from edgeseq.formats.bundle import BundleManifest, Signature, TensorSpec
+from edgeseq.formats.bundle_manifest import BundleManifest, Signature, TensorSpec
 from edgeseq.formats.padding import TEXT_ALONE, Padding
 from edgeseq.formats.runner_file.layout import Section
 from edgeseq.tasks.multilabel_classification import threshold_logits

@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 
-from edgeseq.formats.bundle import RecipeName
+from edgeseq.formats.bundle_manifest import RecipeName
 from edgeseq.formats.trained_model import Arch
 from edgeseq.tasks.registry import task_of
 

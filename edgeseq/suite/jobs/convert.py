@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from edgeseq.formats.bundle import MODEL_FILE
+from edgeseq.formats.bundle_manifest import MODEL_FILE
 from edgeseq.formats.codec import from_builtins
 from edgeseq.progress import ProgressCallback
 from edgeseq.suite.jobs.data import DataArguments, load_unchanged

@@ -16,7 +16,8 @@ import pytest
 
 import edgeseq as es
 from edgeseq.errors import BundleError, DeviceError, InputError
-from edgeseq.formats.bundle import Golden, GoldenExample, read_bundle
+from edgeseq.formats.bundle import read_bundle
+from edgeseq.formats.bundle_manifest import Golden, GoldenExample
 from edgeseq.formats.result import Run, Settings, read_result
 from edgeseq.formats.storage import write_json
 from edgeseq.progress import ProgressUpdate

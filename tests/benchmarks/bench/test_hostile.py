@@ -17,7 +17,8 @@ import msgspec
 import pytest
 
 from edgeseq.errors import BundleError
-from edgeseq.formats.bundle import RUNNER_FILE, Golden, GoldenExample, read_bundle
+from edgeseq.formats.bundle import read_bundle
+from edgeseq.formats.bundle_manifest import RUNNER_FILE, Golden, GoldenExample
 from edgeseq.formats.bundle_zip import pack_bundle
 from edgeseq.formats.listed_files import FileEntry
 from edgeseq.formats.result import Run, Settings

@@ -13,7 +13,8 @@ import pytest
 import tflite
 
 from edgeseq.errors import BundleError
-from edgeseq.formats.bundle import Signature, TensorSpec, read_bundle
+from edgeseq.formats.bundle import read_bundle
+from edgeseq.formats.bundle_manifest import Signature, TensorSpec
 from edgeseq.formats.result import (
     OperatorProfile,
     OperatorShare,

@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from edgeseq.errors import BundleError, DeviceError, InputError
-from edgeseq.formats.bundle import RUNNER_FILE, read_bundle
+from edgeseq.formats.bundle import read_bundle
+from edgeseq.formats.bundle_manifest import RUNNER_FILE
 from edgeseq.formats.result import Settings
 from edgeseq.formats.storage import write_json
 from edgeseq_benchmarks.bench import protocol

@@ -14,7 +14,8 @@ import msgspec
 import pytest
 
 from edgeseq.errors import BundleError, DeviceError
-from edgeseq.formats.bundle import RUNNER_FILE, read_bundle
+from edgeseq.formats.bundle import read_bundle
+from edgeseq.formats.bundle_manifest import RUNNER_FILE
 from edgeseq.formats.memory_limits import Mechanism
 from edgeseq.formats.result import Finding, ResultRecord, Runner, Settings
 from edgeseq.formats.storage import write_json

@@ -21,7 +21,8 @@ from edgeseq.errors import (
     OutputError,
     RefusedError,
 )
-from edgeseq.formats.bundle import Fidelity, check_model, read_bundle
+from edgeseq.formats.bundle import check_model, read_bundle
+from edgeseq.formats.bundle_manifest import Fidelity
 from edgeseq.formats.tflite_file import read_tflite
 from edgeseq.formats.tflite_runtimes import runtime_support
 from edgeseq.formats.trained_model import TrainedModel, read_model_folder, write_model_folder

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 import edgeseq as es
 from edgeseq.errors import BundleError
-from edgeseq.formats.bundle import FileEntry, read_bundle
+from edgeseq.formats.bundle import read_bundle
+from edgeseq.formats.listed_files import FileEntry
 from edgeseq.formats.storage import sha256_file, write_json
 
 

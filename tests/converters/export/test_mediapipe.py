@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 import edgeseq as es
 from edgeseq.cli.app import app
 from edgeseq.errors import FetchError, InputError, RefusedError
-from edgeseq.formats.bundle import BundleFiles, Signature, TensorSpec, read_bundle
+from edgeseq.formats.bundle import BundleFiles, read_bundle
+from edgeseq.formats.bundle_manifest import Signature, TensorSpec
 from edgeseq.formats.export_target import ExportOptions
 from edgeseq.formats.trained_model import write_model_folder
 from edgeseq.runtime.interpreter import TfliteModel

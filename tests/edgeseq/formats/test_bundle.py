@@ -12,12 +12,8 @@ from typing import Any
 import pytest
 
 from edgeseq.errors import BundleError
-from edgeseq.formats.bundle import (
-    MANIFEST_LIMIT_BYTES,
-    SCHEMA_VERSION,
-    check_model,
-    read_bundle,
-)
+from edgeseq.formats.bundle import check_model, read_bundle
+from edgeseq.formats.bundle_manifest import MANIFEST_LIMIT_BYTES, SCHEMA_VERSION
 
 LABELS = ["cold", "mild", "warm"]
 MODEL = b"\x18\0\0\0TFL3" + bytes(56)

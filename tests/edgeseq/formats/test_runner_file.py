@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from edgeseq.formats.bundle import Signature, TensorSpec
+from edgeseq.formats.bundle_manifest import Signature, TensorSpec
 from edgeseq.formats.runner_file import RunnerSettings, compile_runner_file, library_tables
 from edgeseq.formats.runner_file.hash_tables import hash_bytes, hash_pair, hash_table
 from edgeseq.formats.runner_file.layout import FORMAT_VERSION, MAGIC, Section

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 
-from edgeseq.formats.bundle import SCHEMA_VERSION
+from edgeseq.formats.bundle_manifest import SCHEMA_VERSION
 
 FILES = {
     "model.tflite": b"\x18\0\0\0TFL3" + bytes(56),

@@ -11,7 +11,7 @@ import msgspec
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from edgeseq.formats.bundle import RecipeName
+from edgeseq.formats.bundle_manifest import RecipeName
 from edgeseq.reporting.charts.label_placement import LabelPosition, place_labels
 from edgeseq.reporting.charts.latency_charts import length_chart
 from edgeseq.reporting.charts.theme import PALETTE, styles_of

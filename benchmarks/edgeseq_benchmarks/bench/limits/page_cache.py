@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from edgeseq.errors import OutputError
-from edgeseq.formats.bundle import MODEL_FILE, BundleFiles
+from edgeseq.formats.bundle import BundleFiles
+from edgeseq.formats.bundle_manifest import MODEL_FILE
 from edgeseq.formats.drafts import temporary_folder
 from edgeseq.formats.storage import os_errors_as_output_errors
 from edgeseq.units import format_bytes

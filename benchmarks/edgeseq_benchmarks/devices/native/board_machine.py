@@ -8,7 +8,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import PurePosixPath
 
 from edgeseq.errors import DeviceError
-from edgeseq.formats.bundle import MODEL_FILE, RUNNER_FILE, BundleFiles
+from edgeseq.formats.bundle import BundleFiles
+from edgeseq.formats.bundle_manifest import MODEL_FILE, RUNNER_FILE
 from edgeseq.formats.result import DeviceInfo, Runner, RuntimeInfo
 from edgeseq.units import format_bytes
 from edgeseq_benchmarks.bench.launcher import Launcher, check_runner_file

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgeseq.errors import DeviceError, RefusedError
-from edgeseq.formats.bundle import MODEL_FILE, RUNNER_FILE, BundleFiles
+from edgeseq.formats.bundle import BundleFiles
+from edgeseq.formats.bundle_manifest import MODEL_FILE, RUNNER_FILE
 from edgeseq.formats.drafts import temporary_folder
 from edgeseq.formats.export_folder import ExportExample, ExportFolder, ExportGolden
 from edgeseq.formats.export_target import ExportContents, ExportOptions, RuntimeOutputs

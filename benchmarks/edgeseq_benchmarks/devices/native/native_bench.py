@@ -14,7 +14,8 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from edgeseq.formats.bundle import MODEL_FILE, RUNNER_FILE, BundleFiles
+from edgeseq.formats.bundle import BundleFiles
+from edgeseq.formats.bundle_manifest import MODEL_FILE, RUNNER_FILE
 from edgeseq.formats.bundle_zip import open_bundle
 from edgeseq.formats.result import ResultRecord, Settings
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from edgeseq.errors import ConversionError, InputError
-from edgeseq.formats.bundle import Lowering
+from edgeseq.formats.bundle_manifest import Lowering
 from edgeseq.formats.tflite_runtimes import operator_versions
 from edgeseq.formats.trained_model import Arch, TrainedModel
 from edgeseq.tasks.head import is_numeric

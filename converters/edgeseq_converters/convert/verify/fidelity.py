@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeseq.errors import ConversionError, RefusedError
-from edgeseq.formats.bundle import Fidelity, Golden, GoldenExample
+from edgeseq.formats.bundle_manifest import Fidelity, Golden, GoldenExample
 from edgeseq.formats.trained_model import TrainedModel
 from edgeseq.tasks.examples import AnyDataset, gold_classes, labels_of
 from edgeseq.tasks.label_thresholds import (

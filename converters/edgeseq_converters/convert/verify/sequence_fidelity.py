@@ -11,7 +11,7 @@ import numpy as np
 
 from edgeseq.datasets.sequence_data import numbers_of
 from edgeseq.errors import ConversionError, DataError
-from edgeseq.formats.bundle import GoldenExample
+from edgeseq.formats.bundle_manifest import GoldenExample
 from edgeseq.formats.trained_model import TrainedModel
 from edgeseq.tasks.examples import Dataset, SequenceExample
 from edgeseq.tasks.number_errors import error_sums

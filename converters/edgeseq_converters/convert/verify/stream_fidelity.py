@@ -9,7 +9,7 @@ import numpy as np
 
 from edgeseq.datasets.wikitext import EOS
 from edgeseq.errors import ConversionError, DataError
-from edgeseq.formats.bundle import Fidelity, Golden, GoldenExample
+from edgeseq.formats.bundle_manifest import Fidelity, Golden, GoldenExample
 from edgeseq.formats.trained_model import TrainedModel
 from edgeseq.tasks.examples import Dataset, StreamExample
 from edgeseq.tasks.perplexity import log_probabilities, perplexity

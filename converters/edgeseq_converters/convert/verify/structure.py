@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgeseq.errors import ConversionError
-from edgeseq.formats.bundle import Signature, TensorSpec
+from edgeseq.formats.bundle_manifest import Signature, TensorSpec
 from edgeseq.formats.tflite_file import Tensor, TfliteFile, is_table
 from edgeseq.formats.tflite_runtimes import runtime_support
 from edgeseq_converters.convert.recipes import MIN_QUANTIZED_ELEMENTS, Recipe
