@@ -63,19 +63,20 @@ def describe_weights(
     unless always answering the commonest label is as good as the best.
 
     Raises `CheckpointError` for weights whose layers cannot be told, or that no combination fits
-    to the data, and `InputError` when the data needs a tokenizer.
+    to the data, `InputError` when the data needs a tokenizer, and `DataError` when it has no texts
+    with labels for the whole.
     """
     drafted = draft_weights(source)
     unknown = drafted.labels
     if dataset is None or not unknown:
         return DescribedWeights(description_text(drafted.draft), unknown)
+    examples = development_texts(dataset)
     if options.tokenizer is None:
         raise InputError(
             "comparing on data needs the model's tokenizer",
             where=source,
             fix="name it with --tokenizer, or leave --data out",
         )
-    examples = development_texts(dataset)
     counts = Counter(example.label for example in examples if isinstance(example, TextExample))
     commonest = max(counts.values(), default=0) / len(examples)
     tried = _try(drafted, source, dataset, (options, conversion), progress)

@@ -28,7 +28,11 @@ def development_texts(dataset: AnyDataset) -> list[TextExample | MultilabelExamp
     examples = [example for example in dataset.dev if isinstance(example, PER_TEXT)]
     examples = [examples[index] for index in spread(len(examples), N_COMPARED)]
     if not examples:
-        raise DataError("has no development texts to compare on", where=dataset.name)
+        raise DataError(
+            "has no development texts with labels for the whole to compare on",
+            where=dataset.name,
+            found=f"{len(dataset.dev)} development examples of the task {dataset.task}",
+        )
     return examples
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import edgeseq as es
-from edgeseq.errors import CheckpointError, InputError, OutputError
+from edgeseq.errors import CheckpointError, DataError, InputError, OutputError
 from edgeseq.tasks.examples import Dataset
 from edgeseq_converters.models.describe.candidates import agreed, candidates
 from edgeseq_converters.models.describe.read import draft_weights
@@ -412,6 +412,16 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Data
         *(folder / "weights.pt", folder / "tokenizer.json"),
         msgspec.structs.replace(dataset, **parts),
     )
+
+
+def test_numeric_sequences_are_not_compared_on(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    layers = {"lstm": torch.nn.LSTM(3, 4), "head": torch.nn.Linear(4, 2)}
+    weights, arrays = tmp_path / "weights.pt", tmp_path / "windows.npz"
+    torch.save(torch.nn.ModuleDict(layers).state_dict(), weights)
+    np.savez(arrays, x=np.ones((40, 5, 3), np.float32), y=np.ones((40, 2), np.float32))
+    with pytest.raises(DataError, match=r"no development texts .* the task sequence"):
+        es.describe_weights(weights, es.load_dataset(arrays))
 
 
 def test_candidates_are_scored_on_data(labelled: tuple[Path, Path, Dataset]) -> None:
