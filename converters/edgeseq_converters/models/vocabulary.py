@@ -4,14 +4,16 @@ An LSTM's size is mostly its embedding table, and a corpus of short texts uses l
 a BERT's 30,522 pieces. WordPiece takes the longest known piece at each place of a word (Wu et al.
 2016, "Google's Neural Machine Translation System", section 4.1; the greedy form is BERT's), so a
 word whose pieces are all kept is split exactly as before. All single characters stay as well,
-at the start and inside of words: whatever the full vocabulary could spell, the trimmed one can,
-and nothing new becomes the unknown token. A vocabulary of whole words (WordLevel) has no pieces:
-a word that is dropped becomes the unknown one. BPE builds its pieces out of others by a list of
-merges (Sennrich et al. 2016), which is cut with it: `edgeseq_converters.models.byte_pairs`.
+at the start and inside of words, and the bytes of a BPE that falls back to them: whatever the full
+vocabulary could spell, the trimmed one can, and nothing new becomes the unknown token. A vocabulary
+of whole words (WordLevel) has no pieces: a word that is dropped becomes the unknown one. BPE builds
+its pieces out of others by a list of merges (Sennrich et al. 2016), which is cut with it:
+`edgeseq_converters.models.byte_pairs`.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -24,6 +26,9 @@ from tokenizers import Tokenizer
 from edgeseq.errors import CheckpointError
 from edgeseq.formats.codec import decode_json
 from edgeseq_converters.models.byte_pairs import merges_within, pieces_of_merges
+
+_BYTE = re.compile("<0x[0-9A-F]{2}>")
+"""A piece of a BPE with `byte_fallback`: a byte of a character that it has no piece for."""
 
 
 class TrimmedVocabulary(msgspec.Struct, frozen=True):
@@ -124,12 +129,14 @@ def _trim(
     # A WordLevel's single characters are words like any other.
     pieces = content["model"]["type"] != "WordLevel"
     prefix = content["model"].get("continuing_subword_prefix") or ""
+    spells_bytes = content["model"].get("byte_fallback", False)
     entries = {
         old
         for piece, old in vocabulary.items()
         if counts[old] >= min_count
         or piece in specials
         or (pieces and len(piece.removeprefix(prefix)) == 1)
+        or (spells_bytes and _BYTE.fullmatch(piece))
     }
     if content["model"]["type"] == "BPE":
         names = {piece for piece, old in vocabulary.items() if old in entries}

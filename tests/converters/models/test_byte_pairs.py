@@ -85,6 +85,15 @@ def test_nothing_becomes_unknown(tokenizer: Tokenizer) -> None:
         )
 
 
+def test_bytes_that_spell_unknown_characters_stay() -> None:
+    vocabulary = {f"<0x{byte:02X}>": byte for byte in range(256)} | {"a": 256, "b": 257, "ab": 258}
+    tokenizer = Tokenizer(models.BPE(vocabulary, [("a", "b")], byte_fallback=True))
+    trimmed = trim_tokenizer(tokenizer.to_str(), ["a"])
+    small = Tokenizer.from_str(trimmed.tokenizer_json)
+    assert small.encode("é").tokens == tokenizer.encode("é").tokens == ["<0xC3>", "<0xA9>"]
+    assert trimmed.kept_ids.tolist() == list(range(258))
+
+
 def test_old_merges_are_written_as_they_were(tokenizer: Tokenizer) -> None:
     content = json.loads(tokenizer.to_str())
     content["model"]["merges"] = [" ".join(pair) for pair in content["model"]["merges"]]
