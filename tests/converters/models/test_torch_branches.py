@@ -15,6 +15,7 @@ from edgeseq_converters.models.network_layers import (
     Convolution,
     Join,
     LayerNorm,
+    Pool,
     WindowPool,
 )
 from edgeseq_converters.models.read import read_network
@@ -118,6 +119,23 @@ def skips(torch: ModuleType) -> Any:
     )
 
 
+def all_pools(torch: ModuleType) -> Any:
+    nn = torch.nn
+
+    def forward(self: Any, ids: Any) -> Any:
+        states, (last, _) = self.states(self.words(ids))
+        pooled = [last[-1], states.mean(dim=1), states[:, -1], states.amax(dim=1)]
+        return self.head(torch.cat(pooled, dim=1))
+
+    return module(
+        torch,
+        forward,
+        words=nn.Embedding(VOCABULARY, 6),
+        states=nn.LSTM(6, 5, batch_first=True, num_layers=2),
+        head=nn.Linear(20, 2),
+    )
+
+
 def bag(torch: ModuleType) -> Any:
     return module(
         torch,
@@ -133,6 +151,7 @@ def bag(torch: ModuleType) -> Any:
         (text_cnn, {Convolution, Join}),
         (convolution_then_lstm, {Convolution, WindowPool, LayerNorm, Join}),
         (skips, {Join}),
+        (all_pools, {Join, Pool}),
         (bag, set()),
     ],
 )
@@ -164,3 +183,14 @@ def test_zeros_that_no_border_has_are_refused(
     with pytest.raises(CheckpointError, match=message) as refusal:
         export(torch, model, tmp_path / "model.pt2")
     assert "\n" not in str(refusal.value)
+
+
+def test_a_layer_that_is_used_in_two_ways_is_refused(torch: ModuleType, tmp_path: Path) -> None:
+    def forward(self: Any, ids: Any) -> Any:
+        values = self.layer(self.words(ids))
+        return (torch.relu(values) + values).mean(dim=1)
+
+    words, layer = torch.nn.Embedding(VOCABULARY, 6), torch.nn.Linear(6, 6)
+    model = module(torch, forward, words=words, layer=layer)
+    with pytest.raises(CheckpointError, match=r"layer linear\.1 is used in two ways.*state dict"):
+        export(torch, model, tmp_path / "model.pt2")

@@ -36,6 +36,14 @@ def run_graph(
         where = nodes[0].where if nodes else name
         raise CheckpointError("gives something else than a network's answer", where=where)
     names = [*(layer.name for layer in result.layers), tensors.entry.name]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise CheckpointError(
+            f"layer {twice} is used in two ways: its states and its last state, or its values with "
+            "and without a function",
+            where=nodes[0].where,
+            fix="save the state dict and describe the layers",
+        )
     fed_by = {
         names[place]: tuple(names[source] for source in sources)
         for place, sources in result.inputs.items()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edgeseq.errors import CheckpointError
-from edgeseq_converters.models.network_layers import Layer, Recurrent
+from edgeseq_converters.models.network_layers import Layer, Pool, Recurrent
 
 _PREFIX = "torch.ops.aten."
 
@@ -126,7 +126,7 @@ def joined(flows: Sequence[LayerOutput], layer: Layer) -> LayerOutput:
     layers: list[Layer] = []
     inputs: dict[int, tuple[int, ...]] = {}
     ends = []
-    for flow in flows:
+    for flow in _with_shared_states(flows):
         places = {-1: -1}
         for place, own in enumerate(flow.layers):
             known = next((at for at, other in enumerate(layers) if other is own), None)
@@ -140,6 +140,24 @@ def joined(flows: Sequence[LayerOutput], layer: Layer) -> LayerOutput:
         ends.append(places[len(flow.layers) - 1])
     inputs[len(layers)] = tuple(ends)
     return LayerOutput((*layers, layer), flows[0].sequence, inputs)
+
+
+def _with_shared_states(flows: Sequence[LayerOutput]) -> list[LayerOutput]:
+    """The values, the last state of a layer of one direction taken from its states where another
+    of the values is made of those."""
+    layers = [layer for flow in flows for layer in flow.layers if isinstance(layer, Recurrent)]
+    with_states = {id(layer.forward): layer for layer in layers if layer.sequences}
+    pools: dict[str, Pool] = {}
+
+    def shared(flow: LayerOutput) -> LayerOutput:
+        last = flow.layers[-1] if flow.layers else None
+        states = with_states.get(id(last.forward)) if isinstance(last, Recurrent) else None
+        if states is None or states is last or states.backward is not None:
+            return flow
+        pool = pools.setdefault(states.name, Pool(f"{states.name}.last", "last"))
+        return replace(flow, layers=(*flow.layers[:-1], states, pool))
+
+    return [shared(flow) for flow in flows]
 
 
 def same_layers(flow: LayerOutput, other: object) -> bool:
