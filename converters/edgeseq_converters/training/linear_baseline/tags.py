@@ -24,9 +24,8 @@ class TagModel:
     def __init__(self, path: Path) -> None:
         self._tagger = pycrfsuite.Tagger()
         self._tagger.open(str(path))
-        self.parameters = len(self._tagger.info().state_features) + len(
-            self._tagger.info().transitions
-        )
+        weights = self._tagger.info()
+        self.parameters = len(weights.state_features) + len(weights.transitions)
 
     def tags(self, words: Sequence[str]) -> list[str]:
         """One tag for each of `words`."""
