@@ -141,12 +141,13 @@ def read_columns(path: Path) -> tuple[tuple[str, ...], list[list[str]]]:
         raise DataError("is not CSV", where=f"{path}:{reader.line_num}", found=failure) from failure
     if not rows:
         raise DataError("is empty", where=path, expected="one row per time step")
-    if any(not _is_number(cell) for cell in rows[0]) and len(rows) > 1:
+    if any(not is_number(cell) for cell in rows[0]) and len(rows) > 1:
         return tuple(rows[0]), rows[1:]
     return tuple(str(number) for number in range(1, len(rows[0]) + 1)), rows
 
 
-def _is_number(cell: str) -> bool:
+def is_number(cell: str) -> bool:
+    """Whether a cell of a table is a number."""
     try:
         float(cell)
     except ValueError:
@@ -157,7 +158,8 @@ def _is_number(cell: str) -> bool:
 def numbers_of_cells(rows: list[list[str]], path: Path) -> FloatArray:
     """The cells of a table as numbers; raises `DataError` quoting one that is something else."""
     try:
-        return np.asarray(rows, np.float32)
+        with np.errstate(over="ignore"):  # infinity, which is refused
+            return np.asarray(rows, np.float32)
     except ValueError as failure:
         raise DataError(
             "has a cell that is not a number", where=path, found=failure, fix="remove the column"

@@ -19,6 +19,7 @@ from edgeseq.datasets.sequence_arrays import (
     FloatArray,
     SequenceArrays,
     holds_arrays,
+    is_number,
     numbers_of_cells,
     read_arrays,
     read_columns,
@@ -145,23 +146,22 @@ def _read(path: Path, windows: Windows | None) -> _Part:
 
 def _cut_windows(path: Path, windows: Windows) -> _Part:
     names, cells = read_columns(path)
-    if windows.target not in names:
+    if names.count(windows.target) != 1:
         raise DataError(
-            "has no such column",
+            "has several such columns" if windows.target in names else "has no such column",
             where=path,
             found=windows.target,
             expected=", ".join(names)[:200],
-            fix="correct --target",
+            fix="correct --target, and name each column once",
         )
     column = names.index(windows.target)
-    words = np.asarray([row[column] for row in cells])
-    try:
-        target, is_number = words.astype(np.float32), True
-    except ValueError:
-        target, is_number = words, False
+    targets = [row[column] for row in cells]
+    has_numbers = _are_numbers(targets, path)
+    if not has_numbers:
         cells = [[cell for at, cell in enumerate(row) if at != column] for row in cells]
     rows = numbers_of_cells(cells, path)
-    behind = 1 if is_number else 0
+    target = rows[:, column] if has_numbers else np.asarray(targets)
+    behind = 1 if has_numbers else 0
     count = len(rows) - windows.steps + 1 - behind
     if count < 1 or not rows.shape[1] or not np.isfinite(rows).all():
         raise DataError(
@@ -172,7 +172,21 @@ def _cut_windows(path: Path, windows: Windows) -> _Part:
         )
     ends = target[windows.steps - 1 + behind : windows.steps - 1 + behind + count]
     row_ranges = [(start, windows.steps) for start in range(count)]
-    return _Part(rows, row_ranges, ends.reshape(-1, 1), (windows.target,) if is_number else ())
+    return _Part(rows, row_ranges, ends.reshape(-1, 1), (windows.target,) if has_numbers else ())
+
+
+def _are_numbers(targets: Sequence[str], path: Path) -> bool:
+    """Whether the target's cells are numbers; raises `DataError` for fractions among which there is
+    something else, which would make each number a class."""
+    numbers = [float(cell) for cell in targets if is_number(cell)]
+    if len(numbers) < len(targets) and not all(map(float.is_integer, numbers)):
+        raise DataError(
+            "the target has numbers and a cell that is not a number",
+            where=path,
+            found=repr(next(cell for cell in targets if not is_number(cell))),
+            fix="fill it or remove the row",
+        )
+    return len(numbers) == len(targets)
 
 
 def _check_alike(parts: Mapping[SplitName, _Part], paths: Mapping[SplitName, Path]) -> None:

@@ -110,3 +110,28 @@ def test_a_task_of_texts_is_refused(tmp_path: Path) -> None:
         load_sequences({"train": path}, task="ner")
     with pytest.raises(InputError, match="unknown task"):
         load_sequences({"train": path}, task="sequences")
+
+
+@pytest.mark.parametrize(
+    ("header", "last", "message"),
+    [
+        ("a,b", "3,NA", "the target has numbers and a cell that is not a number: found 'NA'"),
+        ("a,b", "3,", "the target has numbers and a cell that is not a number: found ''"),
+        ("b,b", "3,1", "has several such columns: found b"),
+        ("a,b", "3,1e60", "does not hold a window of numbers"),
+    ],
+)
+def test_a_target_that_is_not_plainly_numbers_or_words_is_refused(
+    header: str, last: str, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join((header, *(f"{n},{n / 3}" for n in range(30)), last)))
+    with pytest.raises(DataError, match=message):
+        load_sequences({"train": path}, windows=Windows(3, "b"))
+
+
+def test_classes_may_be_whole_numbers_and_words(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("a,b\n" + "".join(f"{n},{('1', '2', '3+')[n % 3]}\n" for n in range(30)))
+    data = load_sequences({"train": path}, windows=Windows(3, "b"))
+    assert data.labels == ("1", "2", "3+")
