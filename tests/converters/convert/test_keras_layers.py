@@ -3,38 +3,27 @@ answers in every lowering as that Keras does."""
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from edgeseq.errors import CheckpointError, ConversionError, EdgeseqError
-from edgeseq.formats.bundle import read_bundle
+from edgeseq.errors import CheckpointError, ConversionError
 from edgeseq.runtime.interpreter import TfliteModel
 from edgeseq_converters.convert.bare_file import convert_to_file
-from edgeseq_converters.convert.choose_padding import PaddingOptions
 from edgeseq_converters.convert.import_model import ImportOptions, load_model
 from edgeseq_converters.convert.lower.dispatch import Target, network_to_tflite
-from edgeseq_converters.convert.pipeline import convert
 from edgeseq_converters.convert.plan import ConversionOptions
 from edgeseq_converters.convert.recipes import get_recipe
 from edgeseq_converters.models.network import Network
 from edgeseq_converters.models.network_layers import (
-    Attention,
-    Convolution,
-    Join,
-    LayerNorm,
     Pool,
     Recurrent,
-    WindowPool,
 )
 from edgeseq_converters.models.read import read_network
 from edgeseq_converters.models.reference_recurrent import answers
@@ -55,6 +44,12 @@ Draw = Callable[[Any], Any]
 @pytest.fixture(scope="module")
 def both_keras() -> tuple[ModuleType, ModuleType]:
     return pytest.importorskip("keras"), pytest.importorskip("tf_keras")
+
+
+@pytest.fixture(params=[3, 2])
+def either_keras(both_keras: tuple[ModuleType, ModuleType], request: Any) -> ModuleType:
+    """Keras 3, then 2."""
+    return both_keras[3 - request.param]
 
 
 @pytest.fixture(scope="module")
@@ -274,14 +269,10 @@ def bag(layers: Any, source: Any) -> Any:
 @pytest.mark.parametrize(
     "build", [text_cnn, two_tables, convolution_then_lstm, separable, pairs, bag]
 )
-@pytest.mark.parametrize("version", [3, 2])
 def test_networks_that_people_build(
-    both_keras: tuple[ModuleType, ModuleType],
-    tmp_path: Path,
-    version: int,
-    build: Callable[[Any, Any], Any],
+    either_keras: ModuleType, tmp_path: Path, build: Callable[[Any, Any], Any]
 ) -> None:
-    keras = both_keras[3 - version]
+    keras = either_keras
     model = functional(keras, lambda source: build(keras.layers, source))
     network = read(model, tmp_path / "model.keras")
     legacy = read(model, tmp_path / "model.h5")
@@ -290,12 +281,9 @@ def test_networks_that_people_build(
     check(model, network, tmp_path, targets_of(network))
 
 
-@pytest.mark.parametrize("version", [3, 2])
-def test_several_inputs_that_are_given_the_same(
-    both_keras: tuple[ModuleType, ModuleType], tmp_path: Path, version: int
-) -> None:
+def test_several_inputs_that_are_given_the_same(either_keras: ModuleType, tmp_path: Path) -> None:
     """A network of several channels, trained with `model.fit([texts, texts], labels)`."""
-    keras = both_keras[3 - version]
+    keras = either_keras
     layers = keras.layers
     sources = [keras.Input((9,), dtype="int32") for _ in range(2)]
     channels = [
@@ -315,15 +303,12 @@ def test_several_inputs_that_are_given_the_same(
         np.testing.assert_allclose(answers(network, text), expected, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("version", [3, 2])
-def test_layers_written_as_operations(
-    both_keras: tuple[ModuleType, ModuleType], tmp_path: Path, version: int
-) -> None:
-    keras = both_keras[3 - version]
+def test_layers_written_as_operations(either_keras: ModuleType, tmp_path: Path) -> None:
+    keras = either_keras
 
     def build(source: Any) -> Any:
         words = keras.layers.Embedding(VOCABULARY, 4)(source)
-        if version == 3:
+        if hasattr(keras, "ops"):
             ops = keras.ops
             words = words + keras.layers.Dense(4)(words)
             pooled = [function(words, axis=1) for function in (ops.sum, ops.mean, ops.max)]
@@ -341,12 +326,11 @@ def test_layers_written_as_operations(
     check(model, network, tmp_path, targets_of(network))
 
 
-@pytest.mark.parametrize("version", [3, 2])
 def test_a_mask_that_no_layer_looks_at_changes_nothing(
-    both_keras: tuple[ModuleType, ModuleType], tmp_path: Path, version: int
+    either_keras: ModuleType, tmp_path: Path
 ) -> None:
     """Behind a convolution Keras has forgotten which tokens were padding: it computes them."""
-    keras = both_keras[3 - version]
+    keras = either_keras
     layers = keras.layers
 
     def build(source: Any) -> Any:
@@ -363,11 +347,8 @@ def test_a_mask_that_no_layer_looks_at_changes_nothing(
         np.testing.assert_allclose(infer(network, tmp_path, padded, target), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("version", [3, 2])
-def test_masks_go_through_merges_and_attention(
-    both_keras: tuple[ModuleType, ModuleType], tmp_path: Path, version: int
-) -> None:
-    keras = both_keras[3 - version]
+def test_masks_go_through_merges_and_attention(either_keras: ModuleType, tmp_path: Path) -> None:
+    keras = either_keras
     layers = keras.layers
 
     def build(source: Any) -> Any:
@@ -424,226 +405,3 @@ def test_a_causal_convolution_streams(keras: ModuleType, tmp_path: Path) -> None
         pieces.append(answer["logits"][0])
     whole = np.asarray(model(np.asarray([text], np.int32)))[0]
     np.testing.assert_allclose(np.concatenate(pieces), whole, atol=TOLERANCE)
-
-
-NO_STREAMS: list[tuple[Callable[[Any], Any], str]] = [
-    (lambda layers: layers.Conv1D(3, 2, padding="same", name="wide"), "layer wide, which needs"),
-    (lambda layers: layers.Conv1D(3, 2, 2, padding="causal", name="far"), "layer far, which needs"),
-    (lambda layers: layers.MaxPooling1D(2, name="best"), "layer best, which needs"),
-]
-
-
-@pytest.mark.parametrize(("make", "message"), NO_STREAMS)
-def test_what_looks_ahead_does_not_stream(
-    keras: ModuleType, tmp_path: Path, make: Callable[[Any], Any], message: str
-) -> None:
-    layers = keras.layers
-    model = functional(
-        keras, lambda ids: layers.LSTM(3)(make(layers)(layers.Embedding(VOCABULARY, 4)(ids)))
-    )
-    network = read(model, tmp_path / "model.keras")
-    with pytest.raises(ConversionError, match=message):
-        network_to_tflite(
-            network, get_recipe("float32"), Target("loop"), output="logits", streaming=True
-        )
-
-
-def test_bundles_of_nets_without_recurrence(
-    keras: ModuleType, make: Any, lstm_folder: Path, tmp_path: Path
-) -> None:
-    """The network goes through a trained-model folder, and its answers are those of Keras."""
-    layers = keras.layers
-    words = len(json.loads((lstm_folder / "tokenizer.json").read_text())["model"]["vocab"])
-
-    def build(source: Any) -> Any:
-        embedded = layers.Embedding(words, 6)(source)
-        flow = layers.Conv1D(5, 3, padding="same", activation="relu")(embedded)
-        flow = layers.LayerNormalization()(layers.MaxPooling1D(2, padding="same")(flow))
-        flow = layers.Attention(use_scale=True)([flow, flow])
-        pooled = [layers.GlobalMaxPooling1D()(flow), layers.GlobalAveragePooling1D()(embedded)]
-        return layers.Dense(3, activation="softmax")(layers.Concatenate()(pooled))
-
-    model = functional(keras, build)
-    model.save(tmp_path / "model.keras")
-    imported = load_model(
-        tmp_path / "model.keras", ImportOptions(tokenizer=lstm_folder / "tokenizer.json")
-    )
-    options = ConversionOptions(recipes=("float32",))
-    convert(imported, make.dataset(), tmp_path / "bundle", options)
-    bundle = read_bundle(tmp_path / "bundle")
-    texts = [[4, 5, 6, 7, 8], [9], [4, 20, 21]]
-    file = TfliteModel(bundle.model_path)
-    for text in texts:
-        logits = file.infer(text)
-        powers = np.exp(logits - logits.max())
-        expected = np.asarray(model(np.asarray([text], np.int32)))[0]
-        np.testing.assert_allclose(powers / powers.sum(), expected, atol=TOLERANCE)
-
-
-def test_a_bundle_answers_to_every_text(
-    keras: ModuleType, make: Any, lstm_folder: Path, tmp_path: Path
-) -> None:
-    model = functional(keras, lambda source: text_cnn(keras.layers, source, rows=34))
-    model.save(tmp_path / "model.keras")
-    imported = load_model(
-        tmp_path / "model.keras", ImportOptions(tokenizer=lstm_folder / "tokenizer.json")
-    )
-    dataset = msgspec.structs.replace(make.dataset(), labels=("negative", "positive"))
-    dataset = two_labels(dataset)
-    options = ConversionOptions(recipes=("float32",))
-    with pytest.raises(CheckpointError, match=r"shorter than the windows.*at least 4 tokens"):
-        convert(imported, dataset, tmp_path / "bundle", options)
-    padded = load_model(
-        tmp_path / "model.keras",
-        ImportOptions(tokenizer=lstm_folder / "tokenizer.json", max_tokens=12),
-    )
-    options = msgspec.structs.replace(options, padding=PaddingOptions(side="auto"))
-    convert(padded, dataset, tmp_path / "bundle", options)
-    manifest = read_bundle(tmp_path / "bundle").manifest
-    assert manifest.padding.side in ("pre", "post")
-
-
-def two_labels(dataset: Any) -> Any:
-    """The data set without the examples of its other labels."""
-    parts = {
-        name: tuple(one for one in getattr(dataset, name) if one.label in dataset.labels)
-        for name in ("train", "dev", "test")
-    }
-    return msgspec.structs.replace(dataset, **parts)
-
-
-def test_bare_files_in_each_recipe(keras: ModuleType, tmp_path: Path) -> None:
-    """Texts that are too short for the windows are left out of the comparison, and refused."""
-    model = functional(keras, lambda source: text_cnn(keras.layers, source))
-    model.save(tmp_path / "model.keras")
-    imported = load_model(tmp_path / "model.keras")
-    for recipe in ("float16", "dynamic_wi8_afp32", "dynamic_wi4_afp32", "weight_only_wi8_afp32"):
-        options = ConversionOptions(recipes=(recipe,), overwrite=True)
-        written = convert_to_file(imported, tmp_path / "model.tflite", options)
-        assert (written.output, written.shape) == ("probabilities", (1, 2))
-        assert written.max_abs_error > 0
-    (tmp_path / "ids.jsonl").write_text("[1, 2, 3]\n")
-    options = ConversionOptions(token_ids=tmp_path / "ids.jsonl")
-    with pytest.raises(EdgeseqError, match=r"ids.jsonl:1: is shorter.*found 3, .*at least 4"):
-        convert_to_file(imported, tmp_path / "other.tflite", options)
-    with pytest.raises(ConversionError, match=r"windows do not fit.*at least 4"):
-        network_to_tflite(
-            imported.model, get_recipe("float32"), Target("unrolled", 3), output="logits"
-        )
-
-
-@pytest.mark.parametrize("build", [text_cnn, convolution_then_lstm, pairs])
-def test_static_recipes_are_calibrated_on_texts(
-    keras: ModuleType, tmp_path: Path, build: Callable[[Any, Any], Any]
-) -> None:
-    functional(keras, lambda source: build(keras.layers, source)).save(tmp_path / "model.keras")
-    imported = load_model(tmp_path / "model.keras")
-    rng = np.random.default_rng(0)
-    texts = [rng.integers(0, VOCABULARY, length).tolist() for length in range(8, 40)]
-    ids = tmp_path / "ids.jsonl"
-    ids.write_text("\n".join(map(json.dumps, texts)))
-    for lowering in ("loop", "fused"):
-        options = ConversionOptions(
-            recipes=("static_wi8_ai8",), lowerings=(lowering,), token_ids=ids, overwrite=True
-        )
-        written = convert_to_file(imported, tmp_path / "model.tflite", options)
-        assert 0 < written.relative_error < 0.15
-
-
-SHORT = [{"dilation_rate": 2}, {"padding": "valid"}]
-TARGETS = [Target("loop"), Target("loop", STEPS), Target("unrolled", STEPS)]
-
-
-@pytest.mark.parametrize("options", SHORT)
-@pytest.mark.parametrize(
-    "target", [Target("loop"), Target("loop", STEPS), Target("unrolled", STEPS)]
-)
-def test_a_text_without_a_window_has_no_answer(
-    keras: ModuleType, tmp_path: Path, options: dict[str, Any], target: Target
-) -> None:
-    layers = keras.layers
-
-    def build(source: Any) -> Any:
-        words = layers.Embedding(VOCABULARY, 4)(source)
-        return layers.GlobalAveragePooling1D()(layers.Conv1D(3, 4, **options)(words))
-
-    network = read(functional(keras, build), tmp_path / "model.keras")
-    shortest = network.required_tokens
-    assert len(infer(network, tmp_path, [list(range(1, shortest + 1))], target)) == 1
-    with pytest.raises(EdgeseqError, match=r"model.tflite"):
-        infer(network, tmp_path, [list(range(1, shortest))], target)
-    with pytest.raises(ConversionError, match="windows"):
-        infer(network, tmp_path, [], Target("loop", shortest - 1))
-
-
-REFUSED: list[tuple[Callable[[Any, Any], Any], str]] = [
-    (
-        lambda layers, words: layers.Concatenate(axis=1, name="longer")([words, words]),
-        r"layer longer \(Concatenate\) does not join features: found axis 1",
-    ),
-    (
-        lambda layers, words: layers.Concatenate(name="mixed")(
-            [words, layers.MaxPooling1D(1, strides=1)(layers.Conv1D(4, 2)(words))]
-        ),
-        "layer mixed joins sequences of different lengths",
-    ),
-    (
-        lambda layers, words: layers.Attention(name="ahead")([words, words], use_causal_mask=True),
-        r"layer ahead \(Attention\) is called with use_causal_mask",
-    ),
-    (
-        lambda layers, words: layers.UpSampling1D(2, name="more")(words),
-        r"layer more \(UpSampling1D\) cannot be converted: it changes the number of steps",
-    ),
-    (
-        lambda layers, words: layers.Conv1DTranspose(4, 2, name="back")(words),
-        r"layer back \(Conv1DTranspose\) cannot be converted",
-    ),
-]
-
-
-@pytest.mark.parametrize(("make", "message"), REFUSED)
-def test_what_has_no_place_is_named(
-    keras: ModuleType, tmp_path: Path, make: Callable[[Any, Any], Any], message: str
-) -> None:
-    layers = keras.layers
-
-    def build(source: Any) -> Any:
-        flow = make(layers, layers.Embedding(VOCABULARY, 4)(source))
-        return layers.GlobalMaxPooling1D()(flow)
-
-    functional(keras, build).save(tmp_path / "model.keras")
-    with pytest.raises(CheckpointError, match=message) as refusal:
-        read_network(tmp_path / "model.keras")
-    assert "\n" not in str(refusal.value)
-
-
-@pytest.mark.parametrize("kind", [Convolution, WindowPool, LayerNorm, Join, Attention])
-def test_settings_that_nobody_reads_are_refused(
-    keras: ModuleType, tmp_path: Path, kind: type[Any]
-) -> None:
-    """A Keras of tomorrow may give a layer a setting that changes what it answers."""
-    layers = keras.layers
-    path = tmp_path / "model.keras"
-
-    def build(source: Any) -> Any:
-        words = layers.Embedding(VOCABULARY, 4)(source)
-        flow = layers.MaxPooling1D(2)(layers.Conv1D(4, 2)(words))
-        flow = layers.LayerNormalization()(layers.Attention()([flow, flow]))
-        return layers.GlobalMaxPooling1D()(layers.Concatenate()([flow, flow]))
-
-    functional(keras, build).save(path)
-    name = next(layer.name for layer in read_network(path).layers if isinstance(layer, kind))
-    with zipfile.ZipFile(path) as archive:
-        members = {member: archive.read(member) for member in archive.namelist()}
-    config = json.loads(members["config.json"])
-    (layer,) = (entry for entry in config["config"]["layers"] if entry["config"]["name"] == name)
-    layer["config"]["sharpness"] = 2
-    members["config.json"] = json.dumps(config).encode()
-    with zipfile.ZipFile(path, "w") as archive:
-        for member, content in members.items():
-            archive.writestr(member, content)
-    with pytest.raises(
-        CheckpointError, match=rf"layer {name} .*unknown setting: found sharpness = 2"
-    ):
-        read_network(path)

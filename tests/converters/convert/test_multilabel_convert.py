@@ -267,7 +267,7 @@ def test_what_does_not_fit_is_refused_in_one_line(
     assert not out.exists()
 
 
-def test_an_activation_layer_is_removed(keras_file: Path) -> None:
+def test_a_last_sigmoid_is_removed_once(keras_file: Path) -> None:
     network = load_model(keras_file).model
     dense = with_label_logits(network)  # type: ignore[arg-type]
     assert dense.layers[-1].function == "linear"  # type: ignore[union-attr]
