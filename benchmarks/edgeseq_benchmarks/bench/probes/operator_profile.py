@@ -31,10 +31,11 @@ def profile_bundle(
     """
     longest = bundle.manifest.max_tokens
     tokens = longest if bundle.manifest.padding.is_padded else min(tokens, longest)
-    length = bundle.manifest.signature.inputs[0].shape[1]
-    joined = " ".join(text if isinstance(text, str) else " ".join(text) for text in texts)
     if is_numeric(bundle.head):  # no sequence is longer or shorter than a fixed length
-        tokens, joined = max(tokens, length), str(texts[0])
+        tokens = max(tokens, bundle.manifest.signature.inputs[0].shape[1])
+        joined = str(texts[0])
+    else:
+        joined = " ".join(text if isinstance(text, str) else " ".join(text) for text in texts)
     with WorkerClient(bundle.manifest.name) as child, lost_while_loading(bundle):
         load = load_command(bundle, child, threads=threads, first_text=texts[0])
         child.request(load, protocol.ModelLoaded, timeout_s=timeout_s)

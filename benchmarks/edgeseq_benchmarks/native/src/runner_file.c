@@ -147,8 +147,8 @@ static int read_settings(runner_file *file)
         record->vocabulary_size > INT32_MAX ||
         (record->num_labels != record->num_logits && record->head != HEAD_LANGUAGE_MODELING) ||
         record->padding > PADDING_POST || record->cuts_beginning > 1 ||
-        !is_token(record->pad_id, record) || !string_at(file, record->name) || !string_at(file, record->task) ||
-        !string_at(file, record->signature_key))
+        !is_token(record->pad_id, record) || !string_at(file, record->name) ||
+        !string_at(file, record->task) || !string_at(file, record->signature_key))
         return status_fail("runner.bin: a setting is out of range; convert the bundle again");
     if (check_tensors(file, record) || check_labels(file, record) || check_ids(file, record))
         return STATUS_FAILED;

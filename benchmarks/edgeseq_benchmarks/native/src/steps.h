@@ -22,7 +22,8 @@ typedef struct {
     size_t num_words;
 } query_input;
 
-// The classes of a text: one, or one of each word, or 1 or 0 for each label. `values` belong to the steps until the next text.
+// The classes of a text: one, or one of each word, or 1 or 0 for each label. `values` belong to
+// the steps until the next text.
 typedef struct {
     const int32_t *values;
     size_t count;
