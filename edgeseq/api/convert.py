@@ -269,9 +269,16 @@ def _data_of(
                 fix="remove it",
             )
         task = manifest.task
+    window, target = options.get("window"), options.get("target")
+    if not isinstance(data, (str, Path)) and (window is not None or target is not None):
+        raise InputError(
+            "window and target are of a table of time steps, and none is named",
+            where="--window" if target is None else "--target",
+            fix="name the table as the data, or remove them",
+        )
     if data is not None:
         named: DatasetOptions = {"data_dir": data_dir, "progress": progress}
-        named |= {"window": options.get("window"), "target": options.get("target")}
+        named |= {"window": window, "target": target}
         if task is not None:
             named["task"] = get_task(task).name
         return resolve_dataset(data, **named)

@@ -75,4 +75,8 @@ def _windows(section: DataSection) -> Windows | None:
         )
     if section.window is None or section.target is None:
         return None
+    if section.window < 1:
+        raise InputError(
+            "is not a number of rows", where="window", found=section.window, expected="1 or more"
+        )
     return Windows(section.window, section.target)

@@ -277,6 +277,8 @@ def test_texts_and_sequences_are_not_mixed_up(converted: Bundles, tmp_path: Path
     texts.write_text("text,label\n" + "".join(f"word {n},{'ab'[n % 2]}\n" for n in range(60)))
     with pytest.raises(DataError, match=r"holds texts, and the model takes numeric sequences"):
         es.convert(model, texts, out=tmp_path / "b", progress=None)
+    with pytest.raises(InputError, match="window and target are of a table of time steps, and no"):
+        es.convert(model, es.load_dataset(texts), window=3, target="label", progress=None)
     with pytest.raises(InputError, match="numeric sequences are converted and measured"):
         es.train(es.load_dataset(folder / "data.npz"), arch="lstm", progress=None)
 
@@ -434,6 +436,8 @@ def test_windows_of_a_table_have_the_class_of_their_last_row(tmp_path: Path) -> 
     assert numbers_of(data, data.train[0]).shape == (4, 2)
     with pytest.raises(InputError, match="window and target go together: found window"):
         es.load_dataset(path, window=4)
+    with pytest.raises(InputError, match="window: is not a number of rows: found 0, expected 1 or"):
+        es.load_dataset(path, window=0, target="state")
     with pytest.raises(DataError, match=r"has no such column: found c, expected a, b, state"):
         es.load_dataset(path, window=4, target="c")
 
