@@ -78,6 +78,20 @@ REPEATED = [
             [*STATES[:2], layer("Any", "a", "b"), layer("Any", "b", "a"), STATES[2]],
             r"layer a \(Any\) is not between the input and the output",
         ),
+        (
+            [
+                *STATES,
+                layer("Dense", "score", "query", units=1),
+                layer("Flatten", "row", "score"),
+                layer("Softmax", "share", "row"),
+                layer("RepeatVector", "several", "share", n=4),
+                layer("Permute", "first", "several", dims=[2, 1]),
+                layer("Permute", "second", "several", dims=[2, 1]),
+                layer("Add", "sum", "first", "second"),
+                layer("Multiply", "weighted", "query", "sum"),
+            ],
+            r"layer several \(RepeatVector\) goes to several layers",
+        ),
         ([NUMBERS], r"layer source \(InputLayer\) is followed by no layer"),
         (
             [*REPEATED, layer("MaxPooling1D", "wide", "repeated", pool_size=3)],

@@ -14,11 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
-
-import numpy as np
 
 from edgeseq.errors import CheckpointError
+from edgeseq_converters.models.attention_scores import pool_by_scores
 from edgeseq_converters.models.keras.checks import check_dtype
 from edgeseq_converters.models.keras.config import KerasLayer
 from edgeseq_converters.models.keras.layers import IDENTITIES, dense_of
@@ -70,7 +68,7 @@ def attention_after(
         elif not softmaxed and _softmax_over_time(at, column=column, masked=masked):
             softmaxed = True
         elif softmaxed and not column and at.class_name == "RepeatVector":
-            (turn,) = consumers[at.name] or (at,)
+            turn = _next(at, consumers)
             if turn.class_name != "Permute" or turn.config.get("dims") != [2, 1]:
                 raise _broken(turn, "is not part of an attention over the tokens")
             used.append(at)
@@ -89,26 +87,12 @@ def attention_after(
 
 
 def _pool(join: KerasLayer, scorers: Sequence[Dense]) -> AttentionPool:
-    *hidden, last = scorers
-    if len(hidden) > 1 or last.bias.size != 1:
+    if scorers[-1].bias.size != 1:
         raise _broken(join, "expected scores of one or two dense layers")
-    if not hidden:
-        function, query = _function(join, last), np.ones(1, np.float32)
-        return AttentionPool(join.name, last.kernel, last.bias, query, function)
-    if last.function != "linear":
-        raise _broken(join, f"weighs by scores after a {last.function}")
-    function, query = _function(join, hidden[0]), np.ascontiguousarray(last.kernel[:, 0])
-    if hidden[0].bias.size != query.size:
-        raise _broken(join, "weighs by dense layers that do not fit each other")
-    return AttentionPool(join.name, hidden[0].kernel, hidden[0].bias, query, function)
-
-
-def _function(join: KerasLayer, dense: Dense) -> Literal["tanh", "linear"]:
-    if dense.function == "tanh":
-        return "tanh"
-    if dense.function == "linear":
-        return "linear"
-    raise _broken(join, f"weighs by scores after a {dense.function}")
+    pool = pool_by_scores(join.name, scorers)
+    if isinstance(pool, str):
+        raise _broken(join, pool)
+    return pool
 
 
 def _dense(layer: KerasLayer, weights: KerasWeights) -> Dense:
