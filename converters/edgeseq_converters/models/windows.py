@@ -4,11 +4,14 @@ many."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from edgeseq.errors import CheckpointError
 from edgeseq_converters.models.arrays import FloatArray
+from edgeseq_converters.models.zip_archive import LIMIT_BYTES
 
 Border = Literal["valid", "same", "causal"]
 """What a window that reaches beyond the ends of a text sees there, in Keras' words: `valid` has no
@@ -82,11 +85,22 @@ def required_tokens(rows: Rows) -> int:
     return tokens
 
 
-def spread_groups(kernel: FloatArray, groups: int) -> FloatArray:
-    """A kernel of groups [size, in / groups, out] → [size, in, out], zeros between the groups."""
+def spread_groups(kernel: FloatArray, groups: int, where: str | Path) -> FloatArray:
+    """A kernel of groups [size, in / groups, out] → [size, in, out], zeros between the groups.
+
+    Raises `CheckpointError` about `where` for a result beyond `LIMIT_BYTES`.
+    """
     if groups == 1:
         return kernel
     size, inputs, outputs = kernel.shape
+    size_bytes = 4 * size * groups * inputs * outputs
+    if size_bytes > LIMIT_BYTES:
+        raise CheckpointError(
+            f"has a convolution whose {groups} groups are too large as one kernel",
+            where=where,
+            found=f"{size_bytes} bytes",
+            expected=f"<= {LIMIT_BYTES}",
+        )
     whole = np.zeros((size, groups, inputs, groups, outputs // groups), np.float32)
     for group, part in enumerate(np.split(kernel, groups, axis=2)):
         whole[:, group, :, group] = part

@@ -13,6 +13,7 @@ from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.keras.config import KerasLayer, parse_json, parse_model
 from edgeseq_converters.models.keras.network import network_of
 from edgeseq_converters.models.keras.weights import Slot
+from edgeseq_converters.models.windows import spread_groups
 
 Entry = dict[str, Any]
 
@@ -110,6 +111,12 @@ def test_windows_that_fit_repeated_rows_are_read() -> None:
     layers = [*REPEATED, layer("MaxPooling1D", "wide", "repeated", pool_size=2)]
     network = network_of(parse_model(model(layers, "wide"), "model.keras"), Ones())
     assert network.repeated_rows == 1
+
+
+def test_groups_that_are_too_large_as_one_kernel_are_refused() -> None:
+    kernel = np.zeros((1, 1, 1 << 15), np.float32)
+    with pytest.raises(CheckpointError, match=r"model.keras: .*32768 groups are too large"):
+        spread_groups(kernel, 1 << 15, "model.keras")
 
 
 @pytest.mark.parametrize("depth", [250, 900])

@@ -35,7 +35,11 @@ def convolution_of(layer: KerasLayer, weights: KerasWeights, sequence: bool) -> 
     size = _single(layer, "kernel_size")
     check_shape(layer, names[0], kernel, size, None, None)
     if depthwise:
-        kernel = _spread_depthwise(kernel)
+        # Each feature is a group by itself.
+        _, features, multiplier = kernel.shape
+        kernel = spread_groups(
+            kernel.reshape(size, 1, features * multiplier), max(features, 1), layer.where
+        )
         if pointwise:
             mixing = rest.pop(0)
             check_shape(layer, names[1], mixing, 1, kernel.shape[2], layer.integer("filters"))
@@ -65,20 +69,11 @@ def _arrays(layer: KerasLayer, weights: KerasWeights, names: list[str]) -> list[
     return weights.arrays(layer, [("", name) for name in names])
 
 
-def _spread_depthwise(kernel: FloatArray) -> FloatArray:
-    """[size, in, multiplier], each feature by itself → [size, in, in · multiplier]."""
-    size, features, multiplier = kernel.shape
-    whole = np.zeros((size, features, features, multiplier), np.float32)
-    every = np.arange(features)
-    whole[:, every, every] = kernel
-    return whole.reshape(size, features, features * multiplier)
-
-
 def _spread_groups(layer: KerasLayer, kernel: FloatArray) -> FloatArray:
     groups, outputs = layer.config.get("groups", 1), kernel.shape[2]
     if not isinstance(groups, int) or groups < 1 or outputs % groups:
         raise layer.refuse("has strange groups", found=groups, expected=f"a divisor of {outputs}")
-    return spread_groups(kernel, groups)
+    return spread_groups(kernel, groups, layer.where)
 
 
 def window_pool_of(layer: KerasLayer, weights: KerasWeights, sequence: bool) -> WindowPool:

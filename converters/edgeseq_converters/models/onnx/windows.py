@@ -47,7 +47,7 @@ def convolve(tensors: OnnxTensors, node: OnnxNode) -> States:
     window = windows.window
     layer = Convolution(
         tensors.named(node),
-        spread_groups(np.ascontiguousarray(kernel), groups),
+        spread_groups(np.ascontiguousarray(kernel), groups, node.where),
         bias,
         window.stride,
         window.dilation,

@@ -18,7 +18,7 @@ def convolve(tensors: Tensors, node: Node) -> Transposed:
     groups = _number(node, "groups", 1)
     if weight.ndim != 3 or groups < 1 or weight.shape[0] % groups:
         raise node.refuse("has no kernel of one axis", found=list(weight.shape))
-    kernel = spread_groups(np.ascontiguousarray(weight.transpose(2, 1, 0)), groups)
+    kernel = spread_groups(np.ascontiguousarray(weight.transpose(2, 1, 0)), groups, node.where)
     bias = np.zeros(kernel.shape[2], np.float32) if bias is None else bias
     window = RowWindow(kernel.shape[0], _number(node, "stride", 1), _number(node, "dilation", 1))
     border = _border(node, window)
