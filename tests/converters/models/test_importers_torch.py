@@ -383,6 +383,27 @@ def test_hostile_archives(tmp_path: Path) -> None:
         read_network(tmp_path / "short.pt2")
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("argument", ["num_layers", "hx", "params"])
+def test_an_operation_without_an_argument_is_damaged(tmp_path: Path, argument: str) -> None:
+    path = export(make(), tmp_path / "model.pt2")
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    program = next(name for name in members if name.endswith("models/model.json"))
+    content = json.loads(members[program])
+    (lstm,) = (
+        node
+        for node in content["graph_module"]["graph"]["nodes"]
+        if node["target"].startswith("torch.ops.aten.lstm")
+    )
+    lstm["inputs"] = [entry for entry in lstm["inputs"] if entry["name"] != argument]
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, member in members.items():
+            archive.writestr(name, json.dumps(content) if name == program else member)
+    with pytest.raises(CheckpointError, match=f"is a damaged exported module: found '{argument}'"):
+        read_network(path)
+
+
 def test_a_pickle_with_code_is_not_run(tmp_path: Path) -> None:
     torch.save(make(), tmp_path / "module.pt")  # the whole module: it needs its class's code
     described = describe(tmp_path)

@@ -72,13 +72,18 @@ def read_program(path: Path) -> Network:
             parsed = [Node.parse(node, str(path)) for node in nodes]
             result = output[0]["as_tensor"]["name"]
             numbers = _float_input(module["graph"]["tensor_values"][inputs[0]], path)
+            return run_graph(
+                parsed,
+                arrays=arrays,
+                input_name=inputs[0],
+                entry=numbers,
+                output=result,
+                name=path.stem,
+            )
         except (KeyError, TypeError, AttributeError, IndexError, ValueError) as failure:
             raise CheckpointError(
                 "is a damaged exported module", where=path, found=failure, fix="export it again"
             ) from failure
-    return run_graph(
-        parsed, arrays=arrays, input_name=inputs[0], entry=numbers, output=result, name=path.stem
-    )
 
 
 def _float_input(meta: Mapping[str, Any], path: Path) -> FloatInput | None:
