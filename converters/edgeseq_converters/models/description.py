@@ -31,6 +31,9 @@ from edgeseq.formats.storage import read_bytes
 from edgeseq.formats.toml_codec import decode_toml
 from edgeseq_converters.models.network_layers import Function
 
+TORCH_ENDINGS = (".pt", ".pth", ".bin", ".safetensors")
+KERAS_ENDINGS = (".h5", ".hdf5")
+"""Of the files that may be weights alone, whose layers a description has."""
 _LIMIT_BYTES = 1 << 20
 UNKNOWN: Literal["?"] = "?"
 Unknown = Literal["?"]

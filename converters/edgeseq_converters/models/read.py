@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgeseq.errors import CheckpointError
+from edgeseq_converters.models.description import KERAS_ENDINGS, TORCH_ENDINGS
 from edgeseq_converters.models.keras.files import read_h5, read_keras
 from edgeseq_converters.models.keras.saved_model import read_saved_model
 from edgeseq_converters.models.network import Network
@@ -14,8 +15,6 @@ from edgeseq_converters.models.torch.state import read_torch_state
 
 _READERS = {".pt2": read_program, ".onnx": read_onnx}
 _KERAS = ".keras"
-_HDF5 = (".h5", ".hdf5")
-_WEIGHTS = (".pt", ".pth", ".bin", ".safetensors")
 ACCEPTED = (
     "a Keras file (.keras, .h5), a Keras 2 SavedModel, an exported PyTorch module (.pt2), "
     "an ONNX file, or PyTorch weights (.pt, .pth, .safetensors) with a description"
@@ -26,7 +25,12 @@ def reads(path: Path) -> bool:
     """Whether `read_network` has a reader for the kind of file at `path`."""
     if path.is_dir():
         return (path / "saved_model.pb").is_file()
-    return path.is_file() and path.suffix.lower() in (_KERAS, *_READERS, *_HDF5, *_WEIGHTS)
+    return path.is_file() and path.suffix.lower() in (
+        _KERAS,
+        *_READERS,
+        *KERAS_ENDINGS,
+        *TORCH_ENDINGS,
+    )
 
 
 def read_network(
@@ -47,14 +51,14 @@ def read_network(
             expected=ACCEPTED,
         )
     suffix = path.suffix.lower() if path.is_file() else ""
-    if description is not None and suffix not in (*_WEIGHTS, *_HDF5):
+    if description is not None and suffix not in (*TORCH_ENDINGS, *KERAS_ENDINGS):
         raise CheckpointError(
             "describes its layers itself", where=path, fix="leave the description out"
         )
     try:
-        if suffix in _WEIGHTS:
+        if suffix in TORCH_ENDINGS:
             return read_torch_state(path, description)
-        if suffix in _HDF5:
+        if suffix in KERAS_ENDINGS:
             return read_h5(path, description, same_inputs=same_inputs)
         if suffix in _READERS:
             return _READERS[suffix](path)

@@ -11,14 +11,11 @@ from edgeseq_converters.models.describe.candidates import labels
 from edgeseq_converters.models.describe.chain import Draft, draft_of
 from edgeseq_converters.models.describe.keras_modules import keras_weights
 from edgeseq_converters.models.describe.torch_modules import torch_weights
-from edgeseq_converters.models.description import Description
+from edgeseq_converters.models.description import KERAS_ENDINGS, TORCH_ENDINGS, Description
 from edgeseq_converters.models.keras.hdf5 import open_hdf5
 from edgeseq_converters.models.keras.weights_file import network_of_description
 from edgeseq_converters.models.network import Network
 from edgeseq_converters.models.torch.state import network_of_state
-
-TORCH = (".pt", ".pth", ".bin", ".safetensors")
-KERAS = (".h5", ".hdf5")
 
 
 @dataclass(frozen=True)
@@ -41,13 +38,13 @@ def draft_weights(path: Path) -> DraftedWeights:
     weights whose layers cannot be told.
     """
     suffix, name = path.suffix.lower(), path.name.partition(".")[0]
-    if path.is_file() and suffix in TORCH:
+    if path.is_file() and suffix in TORCH_ENDINGS:
         weights, arrays = torch_weights(path)
         draft = draft_of(weights, name, path)
         return DraftedWeights(
             draft, lambda description: network_of_state(arrays, description, path)
         )
-    if path.is_file() and suffix in KERAS:
+    if path.is_file() and suffix in KERAS_ENDINGS:
         with open_hdf5(path, path) as file:
             if file.texts("", "model_config") is None:
                 draft = draft_of(keras_weights(file), name, path)
@@ -56,7 +53,8 @@ def draft_weights(path: Path) -> DraftedWeights:
         "is not a file of weights without layers",
         where=path,
         found="nothing" if not path.exists() else path.suffix or "a folder",
-        expected=f"PyTorch weights ({', '.join(TORCH)}) or Keras weights ({', '.join(KERAS)})",
+        expected=f"PyTorch weights ({', '.join(TORCH_ENDINGS)}) or Keras weights "
+        f"({', '.join(KERAS_ENDINGS)})",
         fix="convert it as it is, without --describe",
     )
 
