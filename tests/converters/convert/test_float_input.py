@@ -13,7 +13,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from edgeseq.datasets.sequence_arrays import read_arrays
 from edgeseq.errors import ConversionError, DataError
-from edgeseq.formats.bundle import Lowering
+from edgeseq.formats.bundle_manifest import Lowering
 from edgeseq.formats.trained_model import TrainedModel
 from edgeseq.runtime.interpreter import SignatureNames, TfliteModel
 from edgeseq_converters.convert.bare_file import convert_to_file
