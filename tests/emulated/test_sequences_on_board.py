@@ -7,26 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
 from edgeseq.formats.result import Run, read_result
 from edgeseq.tasks.regression import MAE
 from edgeseq_benchmarks.devices.emulator.board_image import BoardImage
 
+from ..sequence_models import write_sequence_model
+
 pytestmark = [pytest.mark.emulated, pytest.mark.timeout(3000)]
-DESCRIPTION = """
-[input]
-features = 3
-[[layer]]
-kind = "lstm"
-prefix = "reader"
-[[layer]]
-kind = "pool"
-how = "last"
-[[layer]]
-kind = "linear"
-prefix = "head"
-"""
 RECIPES = ("float32", "dynamic_wi8_afp32", "static_wi8_ai8")
 
 
@@ -40,24 +28,12 @@ def test_a_board_predicts_the_numbers_of_this_machine(
 ) -> None:
     del image  # built by the fixture, and found by its device
     rng = np.random.default_rng(0)
-    shapes = {
-        "reader.weight_ih_l0": (128, 3),
-        "reader.weight_hh_l0": (128, 32),
-        "reader.bias_ih_l0": (128,),
-        "reader.bias_hh_l0": (128,),
-        "head.weight": (2, 32),
-        "head.bias": (2,),
-    }
-    weights = {
-        name: rng.normal(size=shape, scale=0.3).astype(np.float32) for name, shape in shapes.items()
-    }
-    save_file(weights, tmp_path / "model.safetensors")
-    (tmp_path / "network.toml").write_text(DESCRIPTION)
+    weights, description = write_sequence_model(tmp_path, rng, sizes=(3, 32, 2), scale=0.3)
     x = rng.normal(size=(400, 20, 3)).astype(np.float32)
     np.savez(tmp_path / "data.npz", x=x, y=rng.normal(size=(400, 2)))
     recipes = [word for recipe in RECIPES for word in ("--recipe", recipe)]
-    model = ("convert", tmp_path / "model.safetensors", "--data", tmp_path / "data.npz")
-    described = ("--description", tmp_path / "network.toml")
+    model = ("convert", weights, "--data", tmp_path / "data.npz")
+    described = ("--description", description)
     edgeseq(*model, *described, *recipes, "--out", tmp_path / "b")
     bundles = sorted(path.parent for path in (tmp_path / "b").rglob("bundle.json"))
     asked = ("--quick", "--runner", "python", "--no-working-memory")

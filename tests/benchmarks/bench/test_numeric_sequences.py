@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
 import edgeseq as es
 from edgeseq.datasets.sequence_data import Windows, load_sequences, numbers_of
@@ -42,42 +41,19 @@ from edgeseq_converters.models.reference import reference_answers
 from edgeseq_converters.models.reference_recurrent import answers
 from edgeseq_converters.models.stored_network import network_to_folder
 
+from ...sequence_models import write_sequence_model
+
 STEPS, FEATURES, COUNT = 8, 2, 40
 NUMBERS, CLASSES = "sequence", "sequence-classification"
-DESCRIPTION = """
-[input]
-features = 2
-[[layer]]
-kind = "lstm"
-prefix = "reader"
-[[layer]]
-kind = "pool"
-how = "last"
-[[layer]]
-kind = "linear"
-prefix = "head"
-activation = "{activation}"
-"""
 
 
 def write_model(folder: Path, outputs: int, activation: str) -> es.Model:
-    """Weights of an LSTM as PyTorch names them, and the description of its layers."""
-    rng = np.random.default_rng(outputs)
-    shapes = {
-        "reader.weight_ih_l0": (64, FEATURES),
-        "reader.weight_hh_l0": (64, 16),
-        "reader.bias_ih_l0": (64,),
-        "reader.bias_hh_l0": (64,),
-        "head.weight": (outputs, 16),
-        "head.bias": (outputs,),
-    }
-    weights = {name: rng.normal(size=shape, scale=0.4) for name, shape in shapes.items()}
-    save_file(
-        {name: array.astype(np.float32) for name, array in weights.items()},
-        folder / "m.safetensors",
+    """A random LSTM that gives so many outputs."""
+    rng, sizes = np.random.default_rng(outputs), (FEATURES, 16, outputs)
+    weights, description = write_sequence_model(
+        folder, rng, sizes=sizes, scale=0.4, activation=activation
     )
-    (folder / "network.toml").write_text(DESCRIPTION.format(activation=activation))
-    return es.load_model(folder / "m.safetensors", description=folder / "network.toml")
+    return es.load_model(weights, description=description)
 
 
 def float_answers(folder: Path, sequences: Any) -> Any:
