@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from edgeseq.formats.trained_model import BagConfig
 from edgeseq_converters.models.arrays import FloatArray
-from edgeseq_converters.training.bert_model import dense_head, require_tensorflow_backend
-from edgeseq_converters.training.lstm_model import MASKED, glorot_uniform, initial_table
+from edgeseq_converters.training.bert_model import dense_head
+from edgeseq_converters.training.lstm_model import glorot_uniform, initial_table
+from edgeseq_converters.training.student_model import MASKED, StudentClassifier
 
 
-class BagClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
+class BagClassifier(StudentClassifier):
     """Embedding, pooling over tokens, a hidden layer with a rectifier, dense head (Iyyer et al.
     2015, "Deep Unordered Composition Rivals Syntactic Methods for Text Classification").
 
@@ -31,12 +31,7 @@ class BagClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
         token_dropout: float = 0.0,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        require_tensorflow_backend()
-        self.config = config
-        self.seeds = keras.random.SeedGenerator(seed)
-        self.dropout_rate = dropout
-        self.token_dropout = token_dropout
+        super().__init__(config, dropout=dropout, token_dropout=token_dropout, seed=seed)
         self.parameters: dict[str, Any] = {}
         for name, array in initial_arrays(config, labels, np.random.default_rng(seed)).items():
             variable = self.add_weight(shape=array.shape, name=name.replace(".", "_"))
@@ -57,7 +52,7 @@ class BagClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
         kept = mask
         if training and self.token_dropout:
             # A text keeps its first token, so that it is never without any.
-            left = keras.random.dropout(mask, self.token_dropout, seed=self.seeds)
+            left = self.drop(mask, self.token_dropout)
             first = tf.one_hot(tf.zeros(tf.shape(ids)[0], tf.int32), tf.shape(ids)[1])
             kept = tf.maximum(tf.cast(left > 0, tf.float32), first) * mask
         states = tf.gather(tf.convert_to_tensor(self.table), ids)
@@ -75,10 +70,6 @@ class BagClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
         """The hidden layer [batch, hidden] → logits [batch, labels]."""
         return dense_head(pooled, self.parameters["dense.kernel"], self.parameters["dense.bias"])
 
-    def call(self, ids: Any, mask: Any, training: bool = False) -> Any:
-        """Ids and mask [batch, length] → logits [batch, labels]."""
-        return self.head(self.pooled(ids, mask, training))
-
     def _pool(self, states: Any, mask: Any) -> Any:
         if self.config.pooling == "max":
             return tf.reduce_max(states + (1 - mask) * MASKED, 1)
@@ -87,7 +78,7 @@ class BagClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
     def _dropped(self, values: Any, training: bool) -> Any:
         if not training or not self.dropout_rate:
             return values
-        return keras.random.dropout(values, self.dropout_rate, seed=self.seeds)
+        return self.drop(values, self.dropout_rate)
 
     def arrays(self) -> dict[str, FloatArray]:
         """All weights under the names of `edgeseq.formats.trained_model.BagConfig`."""

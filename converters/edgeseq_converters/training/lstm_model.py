@@ -11,21 +11,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from edgeseq.formats.trained_model import LstmConfig
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.network_layers import marked_features
-from edgeseq_converters.training.bert_model import (
-    dense_head,
-    pool_mentions,
-    require_tensorflow_backend,
-)
-
-MASKED = -1e9
-"""Stands for padding under a maximum."""
+from edgeseq_converters.training.bert_model import dense_head, pool_mentions
+from edgeseq_converters.training.student_model import MASKED, StudentClassifier
 
 
 @tf.custom_gradient  # type: ignore[untyped-decorator, unused-ignore]
@@ -92,7 +85,7 @@ def _rows(values: Any) -> Any:
     return tf.reshape(by_direction, [tf.shape(values)[1], -1, tf.shape(values)[3]])
 
 
-class LstmClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
+class LstmClassifier(StudentClassifier):
     """Embedding, (Bi)LSTM layers, pooling over time, dense head.
 
     `dropout` acts on the embedded tokens, between layers and on the pooled states while training;
@@ -110,12 +103,7 @@ class LstmClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
         token_dropout: float = 0.0,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        require_tensorflow_backend()
-        self.config = config
-        self.seeds = keras.random.SeedGenerator(seed)
-        self.dropout_rate = dropout
-        self.token_dropout = token_dropout
+        super().__init__(config, dropout=dropout, token_dropout=token_dropout, seed=seed)
         hidden, directions = config.hidden_size, 2 if config.bidirectional else 1
         self.table = self.add_weight(
             shape=(config.vocabulary_size, config.embedding_size), name="table"
@@ -150,24 +138,20 @@ class LstmClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
         states = tf.gather(tf.convert_to_tensor(self.table), tf.transpose(ids))
         if training and self.token_dropout:
             constant = tf.ones([tf.shape(ids)[1], tf.shape(ids)[0], 1])
-            states *= self._dropped(constant, self.token_dropout) * (1 - self.token_dropout)
+            states *= self.drop(constant, self.token_dropout) * (1 - self.token_dropout)
         for cell in self.cells:
             if training and self.dropout_rate:
-                states = self._dropped(states, self.dropout_rate)
+                states = self.drop(states, self.dropout_rate)
             states = self._layer(states, mask, cell)
         pooled = self._pool(states, mask, ids)
         if training and self.dropout_rate:
-            pooled = self._dropped(pooled, self.dropout_rate)
+            pooled = self.drop(pooled, self.dropout_rate)
         return pooled
 
     def head(self, pooled: Any) -> Any:
         """Pooled states [batch, features] → logits [batch, labels]; with the pooling `none`
         [batch, length, features] → [batch, length, labels]."""
         return dense_head(pooled, self.head_kernel, self.head_bias)
-
-    def call(self, ids: Any, mask: Any, training: bool = False) -> Any:
-        """Ids and mask [batch, length] → logits (see `head`)."""
-        return self.head(self.pooled(ids, mask, training))
 
     def _layer(self, states: Any, mask: Any, cell: dict[str, Any]) -> Any:
         """States [time, batch, in] → [time, batch, directions·hidden].
@@ -212,9 +196,6 @@ class LstmClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
         size = self.config.hidden_size
         last = tf.gather(tf.transpose(states, [1, 0, 2]), ends[:, 0], batch_dims=1)
         return tf.concat([last[:, :size], states[0, :, size:]], -1)
-
-    def _dropped(self, values: Any, rate: float) -> Any:
-        return keras.random.dropout(values, rate, seed=self.seeds)
 
     def fill(self, arrays: dict[str, FloatArray]) -> None:
         """Takes over the arrays under the names of `edgeseq.formats.trained_model.LstmConfig`."""
