@@ -60,7 +60,7 @@ class ThresholdCheck(msgspec.Struct, frozen=True):
 
 class Comparison(msgspec.Struct, frozen=True):
     """Everything that was compared; `differing` is empty for results of the same identity, and
-    `runners` are those of both results."""
+    `runners` are those of both results. `limit_checks` are those of a budget on NEW alone."""
 
     old: str
     new: str
@@ -69,9 +69,11 @@ class Comparison(msgspec.Struct, frozen=True):
     only_new: tuple[str, ...]
     changes: tuple[MetricChange, ...]
     runners: tuple[Runner, ...] = ()
+    limit_checks: tuple[ThresholdCheck, ...] = ()
 
     def check(self, rule: str | Sequence[RegressionThreshold]) -> tuple[ThresholdCheck, ...]:
-        """Checks thresholds such as `p95>10% memory>5MB` on every model of OLD.
+        """Checks thresholds such as `p95>10% memory>5MB` on every model of OLD; the checks of the
+        budget follow.
 
         Raises `InputError` for a rule that cannot be parsed.
         """
@@ -88,11 +90,11 @@ class Comparison(msgspec.Struct, frozen=True):
             for name in self.only_old
             for threshold in thresholds
         ]
-        return tuple(checks)
+        return (*checks, *self.limit_checks)
 
     def model_name(self, change: MetricChange) -> str:
-        """The bundle, and the runner where there are several."""
-        return _model_name(change.bundle, change.runner, self.runners)
+        """See `model_name`."""
+        return model_name(change.bundle, change.runner, self.runners)
 
     def regressions(self, rule: str | Sequence[RegressionThreshold]) -> tuple[ThresholdCheck, ...]:
         """The checks that fail, or that cannot be made."""
@@ -140,7 +142,7 @@ def compare_results(
         changes = {key: future.result() for key, future in started.items()}
     runners = tuple(dict.fromkeys(runner for _, runner in (*old_keys, *new_keys)))
     old_names, new_names = (
-        {key: _model_name(*key, runners) for key in keys} for keys in (old_keys, new_keys)
+        {key: model_name(*key, runners) for key in keys} for keys in (old_keys, new_keys)
     )
     if not changes:
         raise ResultError(
@@ -169,7 +171,8 @@ def _open(source: Path | ResultRecord) -> tuple[ResultRecord, Iterator[ComparedR
     return stream.head, (compared_run(stream.head, run) for run in stream)
 
 
-def _model_name(bundle: str, runner: Runner, runners: Sequence[Runner]) -> str:
+def model_name(bundle: str, runner: Runner, runners: Sequence[Runner]) -> str:
+    """The bundle, and the runner where there are several `runners`."""
     return f"{bundle} ({runner})" if len(runners) > 1 else bundle
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from edgeseq.reporting.group_view import GroupView
@@ -101,8 +101,14 @@ def _evidence_lines(view: GroupView) -> Iterator[str]:
 
 
 def _escaped_table(table: ReportTable) -> Iterator[str]:
-    lines = [tuple(escape_markdown(cell) for cell in line) for line in table.lines]
-    yield from _table_lines(tuple(escape_markdown(title) for title in table.head), lines)
+    yield from markdown_table(table.head, table.lines).splitlines()
+    yield ""
+
+
+def markdown_table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A table of plain text: everything in it is escaped."""
+    escaped = [tuple(map(escape_markdown, line)) for line in (head, *lines)]
+    return "\n".join(_table_lines(escaped[0], escaped[1:]))
 
 
 def _table_lines(head: Sequence[str], lines: Sequence[Sequence[str]]) -> Iterator[str]:
