@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from edgeseq.api.data import list_datasets, load_dataset, save_dataset, summarize_dataset
     from edgeseq.api.describe import describe_weights
     from edgeseq.api.export import check_export, export
+    from edgeseq.api.fetch import fetch_dataset
     from edgeseq.api.inspection import inspect
     from edgeseq.api.model import Model, load_model
     from edgeseq.api.report import recommend, report
@@ -61,6 +62,7 @@ __all__ = [
     "devices",
     "errors",
     "export",
+    "fetch_dataset",
     "inspect",
     "list_datasets",
     "load_bundle",
@@ -83,6 +85,7 @@ _MODULES = {
     "edgeseq.api.data": ("list_datasets", "load_dataset", "save_dataset", "summarize_dataset"),
     "edgeseq.api.describe": ("describe_weights",),
     "edgeseq.api.export": ("check_export", "export"),
+    "edgeseq.api.fetch": ("fetch_dataset",),
     "edgeseq.api.inspection": ("inspect",),
     "edgeseq.api.model": ("Model", "load_model"),
     "edgeseq.api.report": ("recommend", "report"),

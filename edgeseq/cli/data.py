@@ -10,13 +10,21 @@ from rich.markup import escape
 from rich.table import Table
 
 import edgeseq as es
-from edgeseq.cli.console import JsonOption, out, print_json, print_line, progress_bars
+from edgeseq.cli.console import (
+    JsonOption,
+    out,
+    print_json,
+    print_line,
+    print_note,
+    progress_bars,
+)
 from edgeseq.datasets.summary import Summary
 from edgeseq.tasks.examples import AnyDataset, labels_of
 from edgeseq.tasks.registry import get_task
 
 if TYPE_CHECKING:
     from edgeseq.api.data import DatasetOptions
+    from edgeseq.datasets.local_source import DatasetEntry
 
 MANY_LABELS = 6
 _SHOWN_SAMPLES = 150
@@ -103,8 +111,18 @@ def get(
 ) -> None:
     """Download a data set, check it, and cache it for later runs.
 
-    Example: edgeseq data get customer-feedback
+    Files come from where they are published, pinned by version and SHA-256. An interrupted download
+    is resumed.
+
+    Example: edgeseq data get ud-ewt
     """
+    entry = next(
+        (known for known in es.list_datasets() if known.name == name and known.sizes), None
+    )
+    if entry is not None:
+        _print_terms(entry)
+        with progress_bars() as progress:
+            es.fetch_dataset(name, data_dir=data_dir, progress=progress)
     dataset = _load(name, data_dir, text_column, label_column, task)
     if out_dir is not None:
         es.save_dataset(dataset, out_dir)
@@ -156,6 +174,13 @@ def _load(
     with progress_bars() as progress:
         named["progress"] = progress
         return es.load_dataset(name, **named)
+
+
+def _print_terms(entry: DatasetEntry) -> None:
+    """On stderr, so that `--json` prints nothing else to stdout."""
+    print_note(f"{entry.name}: {entry.origin}")
+    print_note(f"licence: {entry.licence}")
+    print_note(f"cite: {entry.citation}")
 
 
 def _beginning(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 import edgeseq as es
+from edgeseq.api.fetch import missing_source
 from edgeseq.cli.console import (
     JsonOption,
     err,
@@ -16,12 +18,14 @@ from edgeseq.cli.console import (
     print_error,
     print_json,
     print_line,
+    print_note,
     progress_bars,
 )
 from edgeseq.errors import DeviceError
 from edgeseq.formats.result import RUNNER_TITLES
 from edgeseq.reporting.verdict import headline_of
 from edgeseq.suite.engine import StepEvent
+from edgeseq.units import format_bytes
 
 DataDirOption = Annotated[
     Path | None,
@@ -61,12 +65,17 @@ def run(
     quick: Annotated[
         bool, typer.Option("--quick", help="Smoke run: a data subset and few epochs (minutes).")
     ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Download a built-in data set without asking.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Run a whole comparison described in a suite file; running it again resumes.
 
     Example: edgeseq run my-suite.toml --out runs/mine
     """
+    if yes or (sys.stdin.isatty() and err.is_terminal):
+        _fetch_data(suite, data_dir, is_confirmed=yes)
     _run(suite, out_dir, data_dir=data_dir, on=on or (), python=python, quick=quick, json=json)
 
 
@@ -80,6 +89,20 @@ def demo(
     Example: edgeseq demo --out edgeseq-demo
     """
     _run("demo", out_dir, data_dir=data_dir, json=json)
+
+
+def _fetch_data(suite: str, data_dir: Path | None, *, is_confirmed: bool) -> None:
+    """Downloads the suite's data set if it is missing and the user agrees."""
+    source = missing_source(suite, data_dir)
+    if source is None:
+        return
+    entry, size = source.entry, format_bytes(source.download_bytes)
+    print_note(f"{suite} needs {entry.name}, {size} from {entry.origin}")
+    print_note(f"licence: {entry.licence}")
+    print_note(f"cite: {entry.citation}")
+    if is_confirmed or typer.confirm("Download it?", err=True):
+        with progress_bars() as progress:
+            es.fetch_dataset(entry.name, data_dir=data_dir, progress=progress)
 
 
 def _run(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgeseq.datasets import published_files
 from edgeseq.datasets.lines import numbered_lines
 from edgeseq.datasets.local_source import DatasetEntry, LocalSource
 from edgeseq.datasets.splits import make_dataset
@@ -129,7 +130,7 @@ SOURCE = LocalSource(
         title="GAP: does the pronoun mean A, B or neither",
         sizes=(2_000, 454, 2_000),
         licence="Apache-2.0; the passages are Wikipedia's (CC BY-SA 3.0)",
-        origin="a local folder: gap-development.tsv, gap-validation.tsv, gap-test.tsv, as released",
+        origin="google-research-datasets/gap-coreference on GitHub, commit 83135f2",
         citation=(
             "Webster, K., Recasens, M., Axelrod, V. & Baldridge, J. (2018). Mind the GAP: A "
             "Balanced Corpus of Gendered Ambiguous Pronouns. TACL 6."
@@ -138,5 +139,6 @@ SOURCE = LocalSource(
     ("gap",),
     (tuple(FILES.values()),),
     _read,
+    published_files.GAP,
 )
 """`source` of an example is the pronoun's gender."""

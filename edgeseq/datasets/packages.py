@@ -101,7 +101,7 @@ def fetch_package_file(
             f"{package.filename} into a folder and name that with --data-dir",
         )
     with (
-        _os_errors_as_fetch_errors(cached.parent),
+        os_errors_as_fetch_errors(cached.parent),
         _working_folder(cached.parent) as work,
     ):
         fetched = _download(package, work, timeout_s, progress)
@@ -234,7 +234,8 @@ def _working_folder(cache_dir: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _os_errors_as_fetch_errors(cache_dir: Path) -> Iterator[None]:
+def os_errors_as_fetch_errors(cache_dir: Path) -> Iterator[None]:
+    """Turns the operating system's refusals to write into the cache into `FetchError`."""
     try:
         yield
     except OSError as error:

