@@ -24,6 +24,8 @@ RAREST_RUN = 2
 """Texts that a run of characters must occur in to be a feature,"""
 FEW_TEXTS = 100
 """but for data sets smaller than this."""
+MAX_PASSES = 1000
+"""Over the training texts, should the solver not have ended before."""
 _WORD = r"(?u)\S+"
 _EVERYWHERE = "\u2402"
 
@@ -50,8 +52,10 @@ def candidates(dataset: Dataset[Any]) -> Iterator[TextCandidate]:
     gold = _gold(dataset, dataset.train) if is_multilabel else _gold(dataset, dataset.train)[:, 0]
     for penalty in INVERSE_PENALTIES:
         # One binary model for each label: liblinear ends at the optimum in seconds, where L-BFGS
-        # over all labels at once stops early on features of such different frequency.
-        model = OneVsRestClassifier(LogisticRegression(C=penalty, solver="liblinear"))
+        # over all labels at once stops early on features of such different frequency. Its dual
+        # form takes a third of the time where there are more features than texts.
+        form = LogisticRegression(C=penalty, solver="liblinear", dual=True, max_iter=MAX_PASSES)
+        model = OneVsRestClassifier(form)
         model.fit(train, gold)
         predict = _label_decisions(model, dev, dataset) if is_multilabel else model.predict
         yield TextCandidate(
@@ -88,12 +92,11 @@ def _features(dataset: Dataset[Any]) -> list[scipy.sparse.csr_matrix]:
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=_WORD),
         TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, min_df=rarest),
     )
-    for vectorizer in vectorizers:
-        vectorizer.fit([_EVERYWHERE, *_texts(dataset.train)])
-    return [
-        scipy.sparse.hstack([v.transform(_texts(split)) for v in vectorizers], format="csr")
-        for split in (dataset.train, dataset.dev, dataset.test)
+    train = [v.fit_transform([_EVERYWHERE, *_texts(dataset.train)])[1:] for v in vectorizers]
+    rest = [
+        [v.transform(_texts(split)) for v in vectorizers] for split in (dataset.dev, dataset.test)
     ]
+    return [scipy.sparse.hstack(parts, format="csr") for parts in (train, *rest)]
 
 
 def _texts(examples: Sequence[AnyExample]) -> list[str]:
