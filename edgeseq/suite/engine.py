@@ -40,7 +40,8 @@ class SuiteOptions(msgspec.Struct, frozen=True):
     """How a suite is run.
 
     `quick` makes a smaller suite of it (`edgeseq.suite.quick`); `data_dir` has local copies of data
-    sets; `devices` are measured on instead of this machine, with the interpreter `python` there.
+    sets; `devices` are measured on instead of the suite's boards, or of this machine where it names
+    none, with the interpreter `python` there.
     """
 
     quick: bool = False
@@ -86,9 +87,8 @@ def run_suite(
     check_suite(suite)
     if options.quick:
         suite = quick_suite(suite)
-    targets = suite_targets(
-        options.devices, options.python
-    )  # an unknown name is refused before hours of training
+    # An unknown name is refused before hours of training.
+    targets = suite_targets(options.devices or suite.boards, options.python)
     claim_folder(root, suite_path)
     runner = _Runner(root, progress, on_step)
     data = data_step(suite.data, task=suite.task, suite_path=suite_path, data_dir=options.data_dir)

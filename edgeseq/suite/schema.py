@@ -15,11 +15,14 @@ from edgeseq.formats.storage import read_bytes
 from edgeseq.formats.toml_codec import decode_toml
 from edgeseq.formats.trained_model import Arch
 from edgeseq.reporting.budgets import parse_budget
+from edgeseq.suite.sweeps import expand_sweeps
 from edgeseq.tasks.registry import get_task
 from edgeseq.units import THREADS_LIMIT, parse_bytes
 
 SCHEMA_VERSION = 1
 SUITE_LIMIT_BYTES = 1 << 20
+Grid = dict[str, tuple[bool | int | float | str, ...]]
+"""Values by setting."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -53,7 +56,8 @@ class ModelSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     BERT of the suite to distil an LSTM or a smaller BERT from. `train` has settings of the
     training, by their names in `edgeseq train`. Of `seeds` trainings with consecutive seeds the
     best on the dev split is used. `lowerings` are those of `edgeseq convert`; `auto` is the
-    architecture's first.
+    architecture's first. `[model.grid]` makes a model of each combination of its values
+    (`edgeseq.suite.sweeps`).
     """
 
     name: str
@@ -64,6 +68,7 @@ class ModelSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     teacher: str | None = None
     train: dict[str, Any] = {}
     seeds: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
+    grid: Grid = {}
 
 
 class BenchSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,7 +95,12 @@ class ReportSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Suite(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"models": "model"}):
-    """A suite file's content."""
+    """A suite file's content.
+
+    `boards` are the devices to measure on, as for `--on`. `[grid]` has values by setting, such as
+    `epochs = [2, 4]`, and `seeds` how many seeds: each model is made with each combination
+    (`edgeseq.suite.sweeps`). Settings are those of `train`, `arch`, `checkpoint` and `teacher`.
+    """
 
     name: str
     task: str
@@ -98,6 +108,9 @@ class Suite(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"mo
     data: DataSection
     bench: BenchSection = BenchSection()
     report: ReportSettings = ReportSettings()
+    boards: tuple[str, ...] = ()
+    grid: Grid = {}
+    seeds: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
     schema_version: Literal[1] = 1
 
     def bundle_names(self) -> tuple[str, ...]:
@@ -116,7 +129,7 @@ def bundle_name(model: str, recipe: str, lowering: str) -> str:
 
 
 def read_suite(path: Path) -> Suite:
-    """Reads and checks a suite file.
+    """Reads and checks a suite file; its sweeps become models.
 
     Raises `InputError` naming the file and the key when it is missing, not TOML, has an unknown
     key or value, names a model twice, or refers to something that it does not hold.
@@ -141,6 +154,9 @@ def read_suite(path: Path) -> Suite:
         )
     try:
         suite = from_builtins(table, Suite)
+        swept = suite.grid or suite.seeds > 1 or any(model.grid for model in suite.models)
+        if swept:
+            suite = from_builtins(expand_sweeps(msgspec.to_builtins(suite)), Suite)
     except msgspec.ValidationError as failure:
         raise InputError(
             "is not a suite", where=path, found=str(failure), fix="compare with the demo's suite"
