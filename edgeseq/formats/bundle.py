@@ -18,6 +18,7 @@ from edgeseq.formats.bundle_manifest import (
     BundleManifest,
     Golden,
     answer_shape,
+    feature_input,
 )
 from edgeseq.formats.codec import decode_json
 from edgeseq.formats.listed_files import check_file
@@ -288,7 +289,12 @@ def _check_signature(path: Path, labels: tuple[str, ...], manifest: BundleManife
     answer = ("float32", answer_shape(head, len(labels), length))
     step_shape = entry[2:] if len(entry) == axes and min(entry[2:], default=1) > 0 else (-1,)
     lengths = (-1, manifest.max_tokens)
-    if shapes not in [[(dtype, (1, length, *step_shape)), answer] for length in lengths]:
+    expected = [[(dtype, (1, length, *step_shape)), answer] for length in lengths]
+    if manifest.word_features is not None:
+        words = feature_input(length)
+        expected = [[ids, (words.dtype, words.shape), answer] for ids, answer in expected]
+    has_words = head == "token-classification" or manifest.word_features is None
+    if shapes not in expected or not has_words:
         inputs, outputs = (
             " ".join(f"{tensor.name} {tensor.dtype} {list(tensor.shape)}" for tensor in tensors)
             for tensors in (signature.inputs, signature.outputs)
@@ -297,7 +303,8 @@ def _check_signature(path: Path, labels: tuple[str, ...], manifest: BundleManife
             "its signature is not that of a text, token or sequence classifier",
             where=path / "bundle.json",
             found=f"{inputs} to {outputs}"[:300],
-            expected=f"one {dtype} [1, -1 or max_tokens] to one float32 {list(answer[1])}",
+            expected=f"one {dtype} [1, -1 or max_tokens] (and word_features of a tagger that has "
+            f"them) to one float32 {list(answer[1])}",
             fix="update edgeseq or convert again",
         )
 

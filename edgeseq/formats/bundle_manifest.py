@@ -27,6 +27,7 @@ from edgeseq.formats.padding import TEXT_ALONE, Padding
 from edgeseq.formats.trained_model import Arch
 from edgeseq.tasks.head import Head, is_numeric, is_per_text
 from edgeseq.tasks.registry import task_of
+from edgeseq.tasks.word_features import FEATURES, WordFeatures
 
 SCHEMA_VERSION = 4
 RecipeName = Literal[
@@ -41,6 +42,8 @@ RecipeName = Literal[
 Lowering = Literal["loop", "projected", "unrolled", "fused", "pooled", "encoder", "cached"]
 MODEL_FILE, TOKENIZER_FILE, ROWS_FILE = "model.tflite", "tokenizer.json", "eval.npy"
 RUNNER_FILE = "runner.bin"
+WORD_FEATURES = "word_features"
+"""The name of the input with the rows of words."""
 MANIFEST_LIMIT_BYTES = 4 << 20
 
 
@@ -59,6 +62,8 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     [1, labels], a token classifier [1, −1, labels]; the sequence axis is open, so a text is given
     at its real length and the cost follows it. A model of a fixed length has
     [1, length] instead: a shorter text is padded on its right with the id −1, which is not a token.
+    A token classifier with word features also takes `word_features` int32 [1, −1 or length, 3],
+    each token's rows (`edgeseq.tasks.word_features`); those of padding are 0.
     A model of numeric sequences has the input `input_features` float32 [1, −1 or length, features];
     one of a fixed length takes no shorter ones.
 
@@ -148,6 +153,7 @@ class BundleManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     native_unsupported: str | None = None
     padding: Padding = TEXT_ALONE
     thresholds: tuple[float, ...] = ()
+    word_features: WordFeatures | None = None
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -185,6 +191,11 @@ def bundle_file_names(
     inputs = ROWS_FILE if is_numeric(head) else TOKENIZER_FILE
     files = (MODEL_FILE, inputs, "labels.json", "golden.json", "eval.jsonl")
     return (*files, RUNNER_FILE) if native_unsupported is None else files
+
+
+def feature_input(length: int) -> TensorSpec:
+    """The input of word features of a model that takes `length` tokens (−1: any number)."""
+    return TensorSpec(WORD_FEATURES, "int32", (1, length, len(FEATURES)))
 
 
 def answer_shape(head: Head, labels: int, length: int) -> tuple[int, ...]:

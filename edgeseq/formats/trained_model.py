@@ -21,6 +21,7 @@ from edgeseq.formats.arrays import array_bytes, arrays_from_bytes
 from edgeseq.formats.padding import TEXT_ALONE, Padding
 from edgeseq.formats.storage import new_folder, read_bytes, read_json, write_bytes, write_json
 from edgeseq.formats.train_logits import TrainLogits, write_train_logits
+from edgeseq.tasks.word_features import WordFeatures
 
 if TYPE_CHECKING:
     import numpy as np
@@ -254,7 +255,12 @@ class ModelManifest(msgspec.Struct, frozen=True):
     `network` is of `arch` `lstm`, or `bag` without a recurrent layer.
 
     `max_tokens` is the model's longest input in tokens, special tokens included; `padding` how
-    texts of other lengths become one.
+    texts of other lengths become one. `word_features` are what a token classifier with arrays of
+    this module's `LstmConfig` or `BertConfig` sees of words beside their pieces: the array
+    `word_features.weight` [1 + 3 · rows, size] (`edgeseq.tasks.word_features`), of which a token's
+    three rows are joined. An LSTM reads them behind the token's embedding; an encoder adds them to
+    the sum of its embeddings after a projection, `word_features.project.weight` [embedding,
+    3 · size].
     """
 
     name: str
@@ -268,6 +274,7 @@ class ModelManifest(msgspec.Struct, frozen=True):
     bert: BertConfig | None = None
     network: NetworkConfig | None = None
     padding: Padding = TEXT_ALONE
+    word_features: WordFeatures | None = None
     schema_version: int = SCHEMA_VERSION
 
 

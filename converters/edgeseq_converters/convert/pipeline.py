@@ -334,6 +334,7 @@ class _BundleConverter:
             native_unsupported=unsupported,
             padding=settings.padding,
             thresholds=measured.thresholds,
+            word_features=model.manifest.word_features,
         )
         write_json(draft / "bundle.json", manifest)
         check_model(read_bundle(draft, verify_hashes=False))
@@ -353,7 +354,9 @@ class _BundleConverter:
             write_bytes(draft / ROWS_FILE, content.getvalue())
         else:
             write_bytes(draft / TOKENIZER_FILE, self._model.tokenizer_json.encode())
-            unsupported = write_runner_file(draft, self._model.tokenizer_json, settings)
+            unsupported = "it computes no word features"
+            if self._model.manifest.word_features is None:
+                unsupported = write_runner_file(draft, self._model.tokenizer_json, settings)
         lines = b"".join(msgspec.json.encode(example) + b"\n" for example in test)
         write_bytes(draft / "eval.jsonl", lines)
         return unsupported
