@@ -22,6 +22,7 @@ from edgeseq.formats.tflite_runtimes import RuntimeSupport
 from edgeseq.tasks.head import is_numeric
 from edgeseq.tasks.multilabel_classification import describe_thresholds
 from edgeseq.tasks.registry import task_of
+from edgeseq.tasks.word_features import FEATURES
 from edgeseq.units import format_share
 
 
@@ -92,6 +93,7 @@ def _print_bundle(inspection: Inspection) -> None:
         _inputs_line(inspection, manifest),
         *_thresholds(inspection.labels, manifest),
         *_padding_lines(manifest),
+        *_word_feature_lines(manifest),
         f"against the float model on {fidelity.n_examples} examples: {agreement}largest error "
         f"{fidelity.max_abs_error:.2g}, smallest cosine {fidelity.cosine:.4f}",
     )
@@ -103,6 +105,14 @@ def _thresholds(labels: Sequence[str], manifest: BundleManifest) -> Sequence[str
     """From which probability on a text has a label, where it may have any number of them."""
     thresholds = manifest.thresholds
     return (f"thresholds: {describe_thresholds(labels, thresholds)}",) if thresholds else ()
+
+
+def _word_feature_lines(manifest: BundleManifest) -> Iterator[str]:
+    """What the model sees of words beside their pieces."""
+    words = manifest.word_features
+    if words is not None:
+        features = f"{', '.join(FEATURES[:-1])} and {FEATURES[-1]}"
+        yield f"word features: {features}, {words.rows:,} rows of {words.size} numbers each"
 
 
 def _padding_lines(manifest: BundleManifest) -> Iterator[str]:

@@ -27,7 +27,7 @@ from edgeseq.formats.padding import TEXT_ALONE, Padding
 from edgeseq.formats.trained_model import Arch
 from edgeseq.tasks.head import Head, is_numeric, is_per_text
 from edgeseq.tasks.registry import task_of
-from edgeseq.tasks.word_features import FEATURES, WordFeatures
+from edgeseq.tasks.word_features import FEATURES, WORD_FEATURES, WordFeatures
 
 SCHEMA_VERSION = 4
 RecipeName = Literal[
@@ -42,8 +42,6 @@ RecipeName = Literal[
 Lowering = Literal["loop", "projected", "unrolled", "fused", "pooled", "encoder", "cached"]
 MODEL_FILE, TOKENIZER_FILE, ROWS_FILE = "model.tflite", "tokenizer.json", "eval.npy"
 RUNNER_FILE = "runner.bin"
-WORD_FEATURES = "word_features"
-"""The name of the input with the rows of words."""
 MANIFEST_LIMIT_BYTES = 4 << 20
 
 
@@ -166,14 +164,16 @@ class GoldenExample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One input with the float model's output.
 
     `logits` is [labels], of a token classifier [tokens, labels] flattened (its text is in
-    `words`), of a language model ln p of each token. Of a numeric sequence `text` is the place of
-    its rows (`edgeseq.tasks.sequence_places`), and there are no `token_ids`.
+    `words`, and in `word_rows` [3 · tokens] the rows of their features, if the model has any), of
+    a language model ln p of each token. Of a numeric sequence `text` is the place of its rows
+    (`edgeseq.tasks.sequence_places`), and there are no `token_ids`.
     """
 
     text: str
     token_ids: tuple[int, ...]
     logits: tuple[float, ...]
     words: tuple[str, ...] = ()
+    word_rows: tuple[int, ...] = ()
 
 
 class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -260,7 +260,7 @@ class ModelManifest(msgspec.Struct, frozen=True):
     `word_features.weight` [1 + 3 · rows, size] (`edgeseq.tasks.word_features`), of which a token's
     three rows are joined. An LSTM reads them behind the token's embedding; an encoder adds them to
     the sum of its embeddings after a projection, `word_features.project.weight` [embedding,
-    3 · size].
+    3 · size] and `.bias` [embedding].
     """
 
     name: str

@@ -2,7 +2,7 @@
 
 Runtimes are tried in this order: `ai_edge_litert` (current), `tflite_runtime` (the last one for
 32-bit ARM), `tensorflow` (whose `tf.lite` is being removed). This module imports nothing but NumPy,
-`edgeseq.errors` and `edgeseq.units`: it also runs in the environment of an older runtime.
+msgspec and small modules of `edgeseq`: it also runs in the environment of an older runtime.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 
 from edgeseq.errors import BundleError, DeviceError
 from edgeseq.runtime import PADDING_ID
+from edgeseq.tasks.word_features import WORD_FEATURES
 from edgeseq.units import check_threads
 
 if TYPE_CHECKING:
@@ -108,10 +109,11 @@ def load_interpreter(runtime: TfliteRuntime, path: str, threads: int) -> Any:
 
 
 class TfliteModel:
-    """A stateless model of one input in an interpreter; not safe for several threads at once.
+    """A stateless model in an interpreter; not safe for several threads at once.
 
     The input is int32 [1, tokens], at a text's length or padded to the model's fixed one, or the
-    numbers float32 [1, steps, features] of a sequence, of exactly that length; the output float32
+    numbers float32 [1, steps, features] of a sequence, of exactly that length; a model with
+    `word_features` also takes int32 [1, tokens, 3]. The output is float32
     [1, outputs], or [1, tokens, outputs]. Tensor indices are looked up once, because a
     `SignatureRunner` allocates again in every call.
     """
@@ -125,29 +127,39 @@ class TfliteModel:
         num_labels: int | None = None,
         by_token: bool = False,
         features: int | None = None,
+        word_features: int | None = None,
         threads: int = 1,
     ) -> None:
         """Maps the file at `path` in `runtime` (default: the installed one).
 
         With `num_labels`, the output must be [1, labels], or with `by_token` [1, tokens, labels];
-        `features` are those of each step of a numeric sequence, None of a model of token ids.
+        `features` are those of each step of a numeric sequence, None of a model of token ids;
+        `word_features` how many rows of words each token has beside its id, None where the model
+        takes ids alone.
         Raises `BundleError` when the file is not such a model.
         """
         runtime = runtime or find_runtime()
         self._path = str(path)
         self._interpreter = load_interpreter(runtime, self._path, threads)
         names = self._interpreter.get_signature_list().get(signature.key)
-        if names != {"inputs": [signature.input], "outputs": [signature.output]}:
+        inputs = [signature.input] + [WORD_FEATURES] * (word_features is not None)
+        if names is None or (sorted(names["inputs"]), names["outputs"]) != (
+            sorted(inputs),
+            [signature.output],
+        ):
             raise self._error(
                 "does not have the expected signature",
                 found=names,
-                expected=f"{signature.key} with input {signature.input} "
+                expected=f"{signature.key} with input {' and '.join(inputs)} "
                 f"and output {signature.output}",
             )
         # The runner is dropped at once: while one lives, the interpreter refuses to resize.
         runner = self._interpreter.get_signature_runner(signature.key)
         self._input = int(runner.get_input_details()[signature.input]["index"])
         self._output = int(runner.get_output_details()[signature.output]["index"])
+        self._words: int | None = None
+        if word_features is not None:
+            self._words = int(runner.get_input_details()[WORD_FEATURES]["index"])
         del runner
         self._allocated_tokens = 0
         self._by_token, self._num_labels = by_token, num_labels
@@ -157,6 +169,10 @@ class TfliteModel:
         length = self.fixed_length or -1
         dtype, shape = "int32" if features is None else "float32", (1, length, *self._step_shape)
         self._check("input", self._interpreter.get_input_details(), dtype, shape)
+        self._num_word_features = word_features or 0
+        if self._words is not None:
+            shape = (1, length, self._num_word_features)
+            self._check(WORD_FEATURES, self._interpreter.get_input_details(), "int32", shape)
         if num_labels is not None:
             shape = (1, length, num_labels) if by_token else (1, num_labels)
             self._check("output", self._interpreter.get_output_details(), "float32", shape)
@@ -172,12 +188,12 @@ class TfliteModel:
 
     def _check(
         self,
-        side: Literal["input", "output"],
+        side: Literal["input", "output", "word_features"],
         details: list[dict[str, Any]],
         dtype: str,
         shape: tuple[int, ...],
     ) -> None:
-        index = self._input if side == "input" else self._output
+        index = {"input": self._input, "output": self._output, WORD_FEATURES: self._words}[side]
         for tensor in details:
             if tensor["index"] != index:
                 continue
@@ -202,6 +218,9 @@ class TfliteModel:
         try:
             shape = [1, tokens, *self._step_shape]
             self._interpreter.resize_tensor_input(self._input, shape, strict=True)
+            if self._words is not None:
+                shape = [1, tokens, self._num_word_features]
+                self._interpreter.resize_tensor_input(self._words, shape, strict=True)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as failure:
             self._allocated_tokens = 0
@@ -211,9 +230,10 @@ class TfliteModel:
             token_axis = (tokens,) if self._by_token else ()
             self._output_shape = (1, *token_axis, self._num_labels)
 
-    def infer(self, steps: Sequence[int] | npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def infer(self, steps: Sequence[Any] | npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """The output [outputs] of the token ids of one text, or of the numbers [steps, features] of
-        a sequence; or [steps, outputs]. Texts are cut at a fixed length.
+        a sequence; or [steps, outputs]. With word features a token is its id and then its rows
+        (`edgeseq.tasks.word_windows.Windowed.model_inputs`). Texts are cut at a fixed length.
 
         State that a fused LSTM keeps in variable tensors is reset first (0.3 µs where there is
         none). Raises `BundleError` when the runtime fails, on a token id out of range for one.
@@ -221,11 +241,17 @@ class TfliteModel:
         self.allocate(len(steps))
         interpreter = self._interpreter
         inputs: npt.NDArray[Any] = np.asarray([steps], np.float32 if self._step_shape else np.int32)
+        words = inputs
+        if self._words is not None:
+            inputs, words = inputs[:, :, 0], inputs[:, :, 1:]
+            words = words if self.fixed_length is None else _pad(words, self.fixed_length, 0)
         if self.fixed_length is not None and not self._step_shape:
-            inputs = _pad(inputs, self.fixed_length)
+            inputs = _pad(inputs, self.fixed_length, PADDING_ID)
         try:
             interpreter.reset_all_variables()
             interpreter.set_tensor(self._input, inputs)
+            if self._words is not None:
+                interpreter.set_tensor(self._words, words)
             interpreter.invoke()
             outputs: npt.NDArray[np.float32] = interpreter.get_tensor(self._output)
         except (ValueError, RuntimeError) as failure:
@@ -247,9 +273,9 @@ class TfliteModel:
         )
 
 
-def _pad(inputs: npt.NDArray[np.int32], length: int) -> npt.NDArray[np.int32]:
-    """The inputs [1, tokens] cut or filled up to `length` on the right with `PADDING_ID`."""
-    row = np.full((1, length), PADDING_ID, dtype=np.int32)
+def _pad(inputs: npt.NDArray[np.int32], length: int, value: int) -> npt.NDArray[np.int32]:
+    """The inputs [1, tokens, …] cut or filled up to `length` on the right with `value`."""
+    row = np.full((1, length, *inputs.shape[2:]), value, dtype=np.int32)
     inputs = inputs[:, :length]
     row[:, : inputs.shape[1]] = inputs
     return row

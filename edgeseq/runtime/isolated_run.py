@@ -1,10 +1,11 @@
 """Runs one .tflite file on inputs in the TFLite runtime of this environment, as a child process.
 
 It speaks the protocol of `edgeseq.subprocesses.job_processes`. The job has `path`, `signature_key`,
-`input`, `output`, `width` (the size of the output's last axis), `per_token`, `window` (of a
-language model, else null), `builtin_kernels` (of a classifier), `token_ids` by text, `stage` and
-`outputs_path`, where the outputs are written. Of numeric sequences it has `features`, else null,
-and in place of token ids `inputs_path`, their float32 rows one behind the other, and `lengths`.
+`input`, `word_features`, `output`, `width` (the size of the output's last axis), `per_token`,
+`window` (of a language model, else null), `builtin_kernels` (of a classifier), `token_ids` by text,
+`stage` and `outputs_path`, where the outputs are written. Of numeric sequences it has `features`,
+else null, and in place of token ids `inputs_path`, their float32 rows one behind the other, and
+`lengths`.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ def _run_classifier(job: dict[str, Any]) -> Iterator[npt.NDArray[np.float32]]:
         num_labels=job["width"],
         by_token=job["per_token"],
         features=job["features"],
+        word_features=job["word_features"],
     )
     inputs = job["token_ids"]
     if job["features"] is not None:

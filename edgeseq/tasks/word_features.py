@@ -19,12 +19,13 @@ examples.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Annotated, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
 FEATURES = ("shape", "prefix", "suffix")
+WORD_FEATURES: Final = "word_features"
+"""The name of the input that takes the rows of words."""
 AFFIX_LENGTH = 3
 RUN_LENGTH = 4
 NO_WORD = (0,) * len(FEATURES)
@@ -107,13 +108,6 @@ class WordFeatures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             1 + number * self.rows + fnv1a(feature.encode("utf-8", "surrogatepass")) % self.rows
             for number, feature in enumerate(features_of(word))
         )
-
-    def token_rows(
-        self, words: Sequence[str], word_ids: Sequence[int | None]
-    ) -> list[tuple[int, ...]]:
-        """The rows [tokens, 3] of tokens from the numbers of their words, None for no word."""
-        rows = [self.rows_of(word) for word in words]
-        return [NO_WORD if word is None else rows[word] for word in word_ids]
 
 
 class _LowerCase(dict[int, int]):

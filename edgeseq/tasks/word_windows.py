@@ -14,13 +14,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from edgeseq.tasks.word_features import NO_WORD, WordFeatures
+
 
 class Windowed(NamedTuple):
     """A text's words as inputs of the model.
 
     `windows` are token ids with special tokens, one list an input (one for most texts). The logits
     of word w are those of token `tokens[w]` in input `inputs[w]`; token -1 is a word for which the
-    tokenizer has nothing at all. `cut_words` counts words whose end had to be cut off.
+    tokenizer has nothing at all. `cut_words` counts words whose end had to be cut off. Of a model
+    with word features `features` has each window's rows [tokens, 3].
     """
 
     windows: list[list[int]]
@@ -28,6 +31,18 @@ class Windowed(NamedTuple):
     tokens: list[int]
     cut_words: int
     unknown_only: bool
+    features: list[list[tuple[int, ...]]] | None = None
+
+    @property
+    def model_inputs(self) -> list[Any]:
+        """What the model is given for each window: token ids, or with word features a row for each
+        token, its id and then its features' rows."""
+        if self.features is None:
+            return self.windows
+        return [
+            [(token_id, *rows) for token_id, rows in zip(window, features, strict=True)]
+            for window, features in zip(self.windows, self.features, strict=True)
+        ]
 
     @property
     def n_tokens(self) -> int:
@@ -38,8 +53,12 @@ class Windowed(NamedTuple):
 class WordEncoder:
     """A tokenizer for texts that come as words; `tokenizer` has neither padding nor truncation."""
 
-    def __init__(self, tokenizer: Any, max_tokens: int) -> None:
-        """`max_tokens` is the model's longest input, special tokens included."""
+    def __init__(
+        self, tokenizer: Any, max_tokens: int, word_features: WordFeatures | None = None
+    ) -> None:
+        """`max_tokens` is the model's longest input, special tokens included; `word_features` are
+        those of the model."""
+        self._features = word_features
         self._tokenizer = tokenizer
         special = tokenizer.encode([], is_pretokenized=True).ids
         # An empty text gets the special tokens alone: half precede a text and half follow it.
@@ -72,12 +91,19 @@ class WordEncoder:
         )
         if len(ids) <= self._room + len(self._before) + len(self._after):
             row = list(ids) or [self._unknown_id or 0]
-            return Windowed([row], [0] * len(words), first, 0, not known)
-        return self._in_windows(ids, word_ids, len(words), unknown_only=not known)
+            features = self._feature_rows(words, [list(word_ids) or [None]])
+            return Windowed([row], [0] * len(words), first, 0, not known, features)
+        return self._in_windows(ids, word_ids, words, unknown_only=not known)
 
     def _in_windows(
-        self, ids: Sequence[int], word_ids: Sequence[int | None], n: int, *, unknown_only: bool
+        self,
+        ids: Sequence[int],
+        word_ids: Sequence[int | None],
+        words: Sequence[str],
+        *,
+        unknown_only: bool,
     ) -> Windowed:
+        n = len(words)
         pieces: list[list[int]] = [[] for _ in range(n)]
         for token_id, word in zip(ids, word_ids, strict=True):
             if word is not None:
@@ -87,18 +113,35 @@ class WordEncoder:
         lengths = [len(piece) for piece in pieces]
         ranges = windows(lengths, self._room)
         inputs, tokens, rows = [0] * n, [-1] * n, []
+        words_of_rows: list[list[int | None]] = []
         for start, end in ranges:
             row = list(self._before)
+            words_of_row: list[int | None] = [None] * len(self._before)
             for word in range(start, end):
                 row += pieces[word]
+                words_of_row += [word] * lengths[word]
             rows.append([*row, *self._after])
+            words_of_rows.append([*words_of_row, *[None] * len(self._after)])
         ends = np.cumsum([0, *lengths])
         for word, number in enumerate(best_windows(ranges, lengths)):
             inputs[word] = number
             if lengths[word]:
                 begin = ranges[number][0]
                 tokens[word] = len(self._before) + int(ends[word] - ends[begin])
-        return Windowed(rows, inputs, tokens, cut, unknown_only)
+        features = self._feature_rows(words, words_of_rows)
+        return Windowed(rows, inputs, tokens, cut, unknown_only, features)
+
+    def _feature_rows(
+        self, words: Sequence[str], words_of_rows: Sequence[Sequence[int | None]]
+    ) -> list[list[tuple[int, ...]]] | None:
+        """The features' rows of each window from the numbers of its tokens' words."""
+        if self._features is None:
+            return None
+        rows = [self._features.rows_of(word) for word in words]
+        return [
+            [NO_WORD if word is None else rows[word] for word in words_of_row]
+            for words_of_row in words_of_rows
+        ]
 
 
 def _first_tokens(word_ids: Sequence[int | None], n: int) -> list[int]:

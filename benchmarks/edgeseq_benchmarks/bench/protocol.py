@@ -15,6 +15,7 @@ import msgspec
 
 from edgeseq.formats.padding import TEXT_ALONE, Padding
 from edgeseq.tasks.head import Head
+from edgeseq.tasks.word_features import WordFeatures
 
 Phase = Literal[
     "started",
@@ -56,7 +57,7 @@ class LoadModel(Command, frozen=True, tag="load"):
     `span_labels` are the labels where they are BIO tags. `padding` is for the Python process: the
     native one has it in its runner file.
     `thresholds` [labels] are the logits from which on a text has a label, where it may have any
-    number of them, for the Python process too.
+    number of them, for the Python process too, as are `word_features`.
     """
 
     model_path: str
@@ -76,6 +77,7 @@ class LoadModel(Command, frozen=True, tag="load"):
     padding: Padding = TEXT_ALONE
     thresholds: tuple[float, ...] = ()
     features: int | None = None
+    word_features: WordFeatures | None = None
 
 
 class RunSlice(Command, frozen=True, tag="slice"):
@@ -114,9 +116,14 @@ class PredictTexts(Command, frozen=True, tag="predict_texts"):
 
 
 class InferTokens(Command, frozen=True, tag="infer_tokens"):
-    """Run lists of token ids in order, untimed; answered by `TokenLogits`."""
+    """Run lists of token ids in order, untimed; answered by `TokenLogits`.
+
+    `word_rows` [3 · tokens] of each list are for a model with word features; without them its
+    tokens belong to no word.
+    """
 
     token_ids: tuple[tuple[int, ...], ...]
+    word_rows: tuple[tuple[int, ...], ...] = ()
 
 
 class ScoreDocument(Command, frozen=True, tag="document"):
@@ -169,6 +176,7 @@ class ProfileOperators(Command, frozen=True, tag="profile"):
     labels: int
     threads: int
     head: Head = "text-classification"
+    has_word_features: bool = False
 
 
 class ReleaseWeights(Command, frozen=True, tag="release_weights"):
@@ -310,12 +318,14 @@ class LengthDone(Reply, frozen=True, tag="length"):
 
 class TextPrediction(msgspec.Struct, frozen=True):
     """One text: the ids of all its inputs, concatenated, the logits [labels], or [words, labels]
-    flattened (None is NaN), and the classes."""
+    flattened (None is NaN), the classes, and with word features the rows [3 · tokens] of all
+    tokens."""
 
     token_ids: tuple[int, ...]
     logits: tuple[float | None, ...]
     classes: Classes = 0
     flags: TokenizationFlags = TokenizationFlags()
+    word_rows: tuple[int, ...] = ()
 
 
 class TextPredictions(Reply, frozen=True, tag="text_predictions"):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from edgeseq.errors import DeviceError
 from edgeseq.runtime.interpreter import SignatureNames, TfliteModel, TfliteRuntime
 from edgeseq.tasks.head import Head
+from edgeseq.tasks.word_features import FEATURES
 from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.probes.query_timer import TimedSteps
 from edgeseq_benchmarks.bench.protocol import Text, TextPrediction, TokenizationFlags
@@ -82,8 +83,11 @@ class TaskSteps(TimedSteps, Protocol):
     def flags(self, text: Text) -> TokenizationFlags:
         """What was lost of a text when it was tokenized."""
 
-    def logits(self, token_ids: Sequence[int]) -> npt.NDArray[np.floating[Any]]:
-        """The logits of one input given as token ids."""
+    def logits(
+        self, token_ids: Sequence[int], word_rows: Sequence[int] = (), /
+    ) -> npt.NDArray[np.floating[Any]]:
+        """The logits of one input given as token ids, of a model with word features with the rows
+        [3 · tokens] of their words."""
 
     def repeatable(self, inputs: list[Any]) -> Callable[[int], object]:
         """What is timed at one length: inference on the inputs in turn, by number."""
@@ -114,11 +118,14 @@ class StatelessSteps:
             num_labels=command.labels,
             by_token=self.by_token,
             features=command.features,
+            word_features=None if command.word_features is None else len(FEATURES),
             threads=command.threads,
         )
         self.fixed_length = self._model.fixed_length
 
-    def logits(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
+    def logits(
+        self, token_ids: Sequence[int], _word_rows: Sequence[int] = (), /
+    ) -> npt.NDArray[np.float32]:
         return self._model.infer(token_ids)
 
     def repeatable(self, inputs: list[Any]) -> Callable[[int], object]:

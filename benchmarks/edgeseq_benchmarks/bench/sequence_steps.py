@@ -70,7 +70,7 @@ class SequenceSteps(StatelessSteps):
     def flags(self, _text: Text) -> TokenizationFlags:
         return TokenizationFlags()
 
-    def logits(self, _token_ids: Sequence[int]) -> Any:
+    def logits(self, _token_ids: Sequence[int], _word_rows: Sequence[int] = (), /) -> Any:
         raise DeviceError("the model takes numbers, not token ids", fix="send `predict_texts`")
 
 

@@ -60,7 +60,9 @@ class LanguageModelSteps(TokenizedSteps):
     def flags(self, _text: Text) -> TokenizationFlags:
         return TokenizationFlags()
 
-    def logits(self, token_ids: Sequence[int]) -> npt.NDArray[np.float64]:
+    def logits(
+        self, token_ids: Sequence[int], _word_rows: Sequence[int] = (), /
+    ) -> npt.NDArray[np.float64]:
         return self._model.token_log_probabilities(token_ids)
 
     def repeatable(self, inputs: list[list[int]]) -> Callable[[int], object]:

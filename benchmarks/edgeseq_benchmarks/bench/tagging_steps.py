@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from edgeseq.runtime.interpreter import TfliteRuntime
 from edgeseq.runtime.text_tokenizer import TextTokenizer
 from edgeseq.tasks.tagging import best_tags, bio_rules
+from edgeseq.tasks.word_features import FEATURES, NO_WORD
 from edgeseq.tasks.word_windows import Windowed, WordEncoder, word_rows
 from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.protocol import Text, TextPrediction, TokenizationFlags
 from edgeseq_benchmarks.bench.query_steps import StatelessSteps
 from edgeseq_benchmarks.bench.tokenized_steps import TokenizedSteps
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 class TokenClassificationSteps(TokenizedSteps, StatelessSteps):
@@ -23,7 +29,10 @@ class TokenClassificationSteps(TokenizedSteps, StatelessSteps):
         self, command: protocol.LoadModel, runtime: TfliteRuntime, tokenizer: TextTokenizer
     ) -> None:
         super().__init__(command, runtime, tokenizer)
-        self._encoder = WordEncoder(tokenizer.disable_truncation(), command.max_tokens)
+        self._encoder = WordEncoder(
+            tokenizer.disable_truncation(), command.max_tokens, command.word_features
+        )
+        self._has_features = command.word_features is not None
         self._rules = bio_rules(command.span_labels) if command.span_labels else None
 
     def allocate(self, text: Text) -> None:
@@ -35,12 +44,24 @@ class TokenClassificationSteps(TokenizedSteps, StatelessSteps):
 
     def infer(self, inputs: Windowed) -> tuple[Windowed, list[Any]]:
         """The logits [tokens, labels] of every window."""
-        return inputs, [self._model.infer(row) for row in inputs.windows]
+        return inputs, [self._model.infer(row) for row in inputs.model_inputs]
 
     def decode(self, outputs: tuple[Windowed, list[Any]]) -> tuple[int, ...]:
         """The best tags of all words under the rules."""
         inputs, logits = outputs
         return tuple(best_tags(word_rows(logits, inputs), self._rules).tolist())
+
+    def logits(
+        self, token_ids: Sequence[int], word_rows: Sequence[int] = (), /
+    ) -> npt.NDArray[np.float32]:
+        if not self._has_features:
+            return self._model.infer(token_ids)
+        return self._model.infer(_with_rows(token_ids, word_rows))
+
+    def repeatable(self, inputs: list[Any]) -> Callable[[int], object]:
+        if self._has_features:
+            inputs = [_with_rows(token_ids, ()) for token_ids in inputs]
+        return super().repeatable(inputs)
 
     def count(self, inputs: Windowed) -> int:
         """Tokens that are computed."""
@@ -54,10 +75,20 @@ class TokenClassificationSteps(TokenizedSteps, StatelessSteps):
             logits=tuple(word_rows(outputs[1], inputs).ravel().tolist()),
             classes=self.decode(outputs),
             flags=_window_flags(inputs),
+            word_rows=tuple(
+                row for window in inputs.features or () for rows in window for row in rows
+            ),
         )
 
     def flags(self, text: Text) -> TokenizationFlags:
         return _window_flags(self.tokenize(text))
+
+
+def _with_rows(token_ids: Sequence[int], word_rows: Sequence[int]) -> list[tuple[int, ...]]:
+    """Each token's id and its word's rows, which are given flat; without any no word's."""
+    rows = word_rows or NO_WORD * len(token_ids)
+    by_token = zip(*[iter(rows)] * len(FEATURES), strict=True)
+    return [(token_id, *words) for token_id, words in zip(token_ids, by_token, strict=True)]
 
 
 def _window_flags(inputs: Windowed) -> TokenizationFlags:

@@ -46,6 +46,7 @@ def verify(
     texts = (*(example.words or example.text for example in golden), *texts)
     is_sequence = is_numeric(bundle.head)
     token_ids = () if is_sequence else tuple(example.token_ids for example in golden)
+    word_rows = tuple(example.word_rows for example in golden if example.word_rows)
     with ExitStack() as stack:
         stack.enter_context(lost_while_loading(bundle))
         child = stack.enter_context(WorkerClient(bundle.manifest.name))
@@ -75,9 +76,9 @@ def verify(
         )
         forwards, backwards = (
             child.request(
-                protocol.InferTokens(inputs), protocol.TokenLogits, timeout_s=answer_timeout_s
+                protocol.InferTokens(ids, rows), protocol.TokenLogits, timeout_s=answer_timeout_s
             ).logits
-            for inputs in (token_ids, token_ids[::-1])
+            for ids, rows in ((token_ids, word_rows), (token_ids[::-1], word_rows[::-1]))
         )
     golden_ids = [prediction.token_ids for prediction in predicted[: len(token_ids)]]
     golden_logits = (
@@ -85,6 +86,7 @@ def verify(
     )
     return [
         *([] if is_sequence else validity.token_findings(bundle, golden_ids)),
+        *validity.word_findings(bundle, [prediction.word_rows for prediction in predicted]),
         *validity.golden_findings(bundle, golden_logits),
         *validity.leak_findings(
             [*forwards, *(prediction.logits for prediction in predicted)],

@@ -24,6 +24,7 @@ from edgeseq.formats.codec import json_decoder
 from edgeseq.runtime import PADDING_ID
 from edgeseq.runtime.interpreter import find_runtime
 from edgeseq.tasks.head import is_numeric, is_per_text
+from edgeseq.tasks.word_features import FEATURES
 from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.probes import process_memory
 from edgeseq_benchmarks.bench.probes.query_timer import (
@@ -210,8 +211,10 @@ class _Worker:
 
     def infer_tokens(self, command: protocol.InferTokens) -> protocol.TokenLogits:
         logits = self.steps.logits
+        word_rows = command.word_rows or ((),) * len(command.token_ids)
+        pairs = zip(command.token_ids, word_rows, strict=True)
         return protocol.TokenLogits(
-            tuple(tuple(logits(ids).ravel().tolist()) for ids in command.token_ids)
+            tuple(tuple(logits(ids, rows).ravel().tolist()) for ids, rows in pairs)
         )
 
     def check(self, command: protocol.CheckBundle) -> protocol.BundleChecked:
@@ -240,6 +243,7 @@ class _Worker:
         timings = profile(
             command.model_path,
             inputs,
+            words=len(FEATURES) if command.has_word_features else None,
             output_shape=(1, *token_axis, command.labels),
             threads=command.threads,
         )

@@ -230,6 +230,7 @@ def load_command(
         padding=bundle.manifest.padding,
         thresholds=threshold_logits(bundle.manifest.thresholds),
         features=signature.inputs[0].shape[2] if is_numeric(bundle.head) else None,
+        word_features=bundle.manifest.word_features,
     )
 
 

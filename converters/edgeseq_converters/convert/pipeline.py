@@ -54,6 +54,7 @@ from edgeseq.formats.trained_model import TrainedModel
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.tasks.examples import AnyDataset
 from edgeseq.tasks.registry import task_of
+from edgeseq.tasks.word_features import FEATURES
 from edgeseq_converters.convert.fit_model import FittedModel, VocabularyTrim, fit_to_dataset
 from edgeseq_converters.convert.import_model import ImportedModel
 from edgeseq_converters.convert.lower.dispatch import (
@@ -278,7 +279,13 @@ class _BundleConverter:
         if self._task.is_streaming:
             return None
         shape = answer_shape(self._task.head, len(self._model.manifest.labels), target.steps or -1)
-        return file_signature("logits", shape, target.steps, self._features)
+        return file_signature(
+            "logits",
+            shape,
+            target.steps,
+            self._features,
+            has_word_features=self._model.manifest.word_features is not None,
+        )
 
     def _model_file(self, path: Path, plan: ConversionPlan, signature: Signature) -> ModelFile:
         is_stream, manifest = self._task.is_streaming, self._model.manifest
@@ -292,6 +299,7 @@ class _BundleConverter:
             window=manifest.max_tokens if is_stream else None,
             input=signature.inputs[0].name,
             features=self._features,
+            word_features=None if manifest.word_features is None else len(FEATURES),
         )
 
     def _write(

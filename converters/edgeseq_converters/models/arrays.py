@@ -11,8 +11,23 @@ from edgeseq.errors import CheckpointError
 from edgeseq.formats.trained_model import LstmConfig, TrainedModel
 
 FloatArray = npt.NDArray[np.float32]
-ModelInput = Sequence[int] | FloatArray
-"""What a recurrent network is given: the token ids of a text, or numbers [n, features]."""
+ModelInput = Sequence[int] | Sequence[Sequence[int]] | FloatArray
+"""What a model is given: the token ids of a text, each with the rows of its word's features behind
+it where the model has them, or numbers [n, features]."""
+
+
+def token_ids_of(text: ModelInput) -> tuple[int, ...]:
+    """The ids of a text without the rows of its words' features."""
+    rows = np.asarray(text, np.int64)
+    ids: list[int] = (rows if rows.ndim == 1 else rows[:, 0]).tolist()
+    return tuple(ids)
+
+
+def word_rows_of(text: ModelInput) -> tuple[int, ...]:
+    """The rows of a text's word features, one token's behind the other's; () without any."""
+    rows = np.asarray(text, np.int64)
+    flat: list[int] = [] if rows.ndim == 1 else rows[:, 1:].ravel().tolist()
+    return tuple(flat)
 
 
 def vocabulary_size(model: TrainedModel) -> int:
@@ -46,6 +61,14 @@ def take_array(model: TrainedModel, name: str, *shape: int) -> FloatArray:
     return array
 
 
+def word_table(model: TrainedModel) -> FloatArray | None:
+    """The table [rows, size] of the model's word features, None where it has none."""
+    words = model.manifest.word_features
+    if words is None:
+        return None
+    return take_array(model, "word_features.weight", words.table_rows, words.size)
+
+
 def lstm_config(model: TrainedModel) -> LstmConfig:
     """The LSTM's dimensions; raises `CheckpointError` for a model of another architecture."""
     if model.manifest.lstm is None:
@@ -72,7 +95,10 @@ class LstmCell:
     def __init__(self, model: TrainedModel, layer: int, direction: str) -> None:
         config = lstm_config(model)
         directions = 2 if config.bidirectional else 1
-        inputs = config.embedding_size if layer == 0 else config.hidden_size * directions
+        inputs = config.hidden_size * directions
+        if layer == 0:
+            words = model.manifest.word_features
+            inputs = config.embedding_size + (0 if words is None else words.width)
         gates = 4 * config.hidden_size
         prefix = f"lstm.{layer}.{direction}."
         self.kernel = take_array(model, prefix + "kernel", inputs, gates)

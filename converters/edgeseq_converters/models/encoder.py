@@ -13,6 +13,9 @@ from edgeseq_converters.models.network_layers import marked_features
 Shapes = dict[str, tuple[int, ...]]
 WORD_TABLE = "embeddings.word_embeddings.weight"
 """The table with a row for each piece."""
+WORD_FEATURE_TABLE = "word_features.weight"
+WORD_FEATURE_PROJECTION = "word_features.project"
+"""The table of word features, and the product that makes embeddings of them."""
 
 
 def bert_config(model: TrainedModel) -> BertConfig:
@@ -92,6 +95,11 @@ def bert_arrays(model: TrainedModel) -> dict[str, FloatArray]:
     shapes = encoder_shapes(bert_config(model)) | head_shapes(
         bert_config(model), len(model.manifest.labels)
     )
+    words = model.manifest.word_features
+    if words is not None:
+        width = bert_config(model).embedding_size or bert_config(model).hidden_size
+        shapes[WORD_FEATURE_TABLE] = (words.table_rows, words.size)
+        shapes |= _linear(WORD_FEATURE_PROJECTION, width, words.width)
     return {name: take_array(model, name, *shape) for name, shape in shapes.items()}
 
 

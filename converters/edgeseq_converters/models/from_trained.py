@@ -9,6 +9,7 @@ from edgeseq_converters.models.arrays import (
     lstm_cells,
     lstm_config,
     take_array,
+    word_table,
 )
 from edgeseq_converters.models.network import Network
 from edgeseq_converters.models.network_layers import (
@@ -66,7 +67,8 @@ def network_of(model: TrainedModel) -> Network:
         take_array(model, "dense.bias", labels),
     )
     layers.append(Dense("dense", *head))
-    return Network(model.manifest.name, Embedding("embedding", table), tuple(layers))
+    embedding = Embedding("embedding", table, word_features=word_table(model))
+    return Network(model.manifest.name, embedding, tuple(layers))
 
 
 def _bag_network(model: TrainedModel, config: BagConfig) -> Network:

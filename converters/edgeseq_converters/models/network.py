@@ -15,6 +15,7 @@ import numpy as np
 
 from edgeseq.errors import CheckpointError
 from edgeseq.formats.padding import Padding
+from edgeseq.tasks.word_features import WORD_FEATURES
 from edgeseq_converters.models.layer_shapes import LayerShape, check_numbers, shape_after
 from edgeseq_converters.models.network_layers import (
     Activation,
@@ -86,6 +87,8 @@ class Network:
         """The same, with a check of every array: computed when the network is made."""
         if isinstance(self.input, Embedding):
             check_numbers(self.name, self.input.name, self.input.table)
+            if self.input.word_features is not None:
+                check_numbers(self.name, WORD_FEATURES, self.input.word_features)
         flows = [LayerShape(self.input.size)]
         named = {self.input.name: flows[0]}
         for layer in self.layers:
@@ -170,7 +173,10 @@ class Network:
     @property
     def parameters(self) -> int:
         """Number of weights in all arrays."""
-        total = self.input.table.size if isinstance(self.input, Embedding) else 0
+        total = 0
+        if isinstance(self.input, Embedding):
+            words = self.input.word_features
+            total = self.input.table.size + (0 if words is None else words.size)
         for layer in self.layers:
             parts = layer.cells if isinstance(layer, Recurrent) else (layer,)
             for part in parts:

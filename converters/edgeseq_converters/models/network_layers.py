@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from edgeseq.tasks.word_features import FEATURES
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.windows import Border, RowWindow
 
@@ -43,20 +44,28 @@ _BOUNDED = ("tanh", "softsign", *_OPENING)
 class Embedding:
     """`table` [vocabulary, size]. With `mask_zero` an id of 0 is padding, to the right of a text.
 
-    The first token counts as real even when it is 0: a text has at least one.
+    The first token counts as real even when it is 0: a text has at least one. With `word_features`
+    [rows, columns] a token also has a row of that table for each of its word's features
+    (`edgeseq.tasks.word_features`), which lie behind its own one, side by side.
     """
 
     name: str
     table: FloatArray
     mask_zero: bool = False
+    word_features: FloatArray | None = None
 
     @property
     def vocabulary_size(self) -> int:
         return int(self.table.shape[0])
 
     @property
+    def word_width(self) -> int:
+        """Numbers of a token that come from its word's features."""
+        return 0 if self.word_features is None else len(FEATURES) * self.word_features.shape[1]
+
+    @property
     def size(self) -> int:
-        return int(self.table.shape[1])
+        return int(self.table.shape[1]) + self.word_width
 
 
 @dataclass(frozen=True)

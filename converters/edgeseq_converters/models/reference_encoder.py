@@ -15,6 +15,8 @@ import numpy.typing as npt
 from edgeseq.formats.trained_model import BertConfig, TrainedModel
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.encoder import (
+    WORD_FEATURE_PROJECTION,
+    WORD_FEATURE_TABLE,
     bert_arrays,
     bert_config,
     feed_forward_prefixes,
@@ -61,7 +63,8 @@ class BertReference:
         self._arrays = bert_arrays(model)
 
     def __call__(self, token_ids: IdArray) -> FloatArray:
-        """Answers for `token_ids` int32 [batch, n]: [batch, labels] of `classes`, [batch, n,
+        """Answers for `token_ids` int32 [batch, n], or with word features ids and their words' rows
+        [batch, n, 4]: [batch, labels] of `classes`, [batch, n,
         labels] of `tokens`, [batch, n, vocabulary] of `vocabulary` and `next`, [batch, hidden]
         of `embedding`."""
         states = self.states(token_ids)
@@ -97,10 +100,15 @@ class BertReference:
 
     def _embeddings(self, token_ids: IdArray) -> FloatArray:
         arrays, length = self._arrays, token_ids.shape[1]
+        ids_and_rows = token_ids.reshape(*token_ids.shape[:2], -1)
         rest = arrays["embeddings.position_embeddings.weight"][:length]
         if self.config.type_vocabulary_size:
             rest = rest + arrays["embeddings.token_type_embeddings.weight"][0]
-        words = arrays["embeddings.word_embeddings.weight"][token_ids]
+        words = arrays["embeddings.word_embeddings.weight"][ids_and_rows[:, :, 0]]
+        if WORD_FEATURE_TABLE in arrays:
+            rows = arrays[WORD_FEATURE_TABLE][ids_and_rows[:, :, 1:]]
+            rows = rows.reshape(*rows.shape[:2], -1)
+            words = words + self._linear(WORD_FEATURE_PROJECTION, rows)
         if self.config.trigram:
             zeros = np.zeros_like(words[:, :1])
             after = np.concatenate([words[:, 1:], zeros], axis=1)

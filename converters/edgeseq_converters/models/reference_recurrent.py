@@ -58,15 +58,17 @@ def answers(
     `…/new`, the candidate behind a function without bounds; `{layer}/windows`
     [batch, rows, size·in] that a convolution multiplies; `{layer}/sums` before a dense layer's or a
     convolution's function; and `{layer}/output`, of the embedding as well, when nothing else of
-    that layer follows; and `{input}/feature/{index}` of an input of numbers.
+    that layer follows; `{input}/feature/{index}` of an input of numbers; and of an embedding with
+    word features `{input}/tokens` and `{input}/words`, its two parts.
     """
     predictions: list[FloatArray] = [np.zeros(0, np.float32)] * len(texts)
     real = [_without_padding(network, text) for text in texts]
     for positions in batches(real):
         inputs = [real[position] for position in positions]
         if isinstance(network.input, Embedding):
-            ids = np.asarray(inputs, np.int64).reshape(len(inputs), -1)
-            values = _run(network, ids, network.input.table[ids], observe)
+            ids = np.asarray(inputs, np.int64).reshape(len(inputs), len(inputs[0]), -1)
+            values = _embedded(network.input, ids, observe)
+            values = _run(network, ids[:, :, 0], values, observe)
         else:
             numbers = np.stack([np.asarray(values, np.float32) for values in inputs])
             for index in range(network.input.features):
@@ -75,6 +77,18 @@ def answers(
         for position, value in zip(positions, values, strict=True):
             predictions[position] = value
     return predictions
+
+
+def _embedded(embedding: Embedding, rows: npt.NDArray[np.int64], observe: Observe) -> FloatArray:
+    """Ids, or with word features ids and their words' rows, [batch, n, 1 or more] → the tokens'
+    embeddings [batch, n, size]."""
+    tokens: FloatArray = embedding.table[rows[:, :, 0]]
+    if embedding.word_features is None:
+        return tokens
+    words = embedding.word_features[rows[:, :, 1:]].reshape(*rows.shape[:2], -1)
+    observe(f"{embedding.name}/tokens", tokens)
+    observe(f"{embedding.name}/words", words)
+    return np.concatenate([tokens, words], axis=2)
 
 
 def _without_padding(network: Network, text: ModelInput) -> ModelInput:

@@ -17,7 +17,8 @@ IndexArray = npt.NDArray[np.int64]
 class Batch(msgspec.Struct, frozen=True):
     """Padded texts.
 
-    `inputs` is what the model takes: ids [batch, length] int32, or states [batch, length, hidden]
+    `inputs` is what the model takes: ids [batch, length] int32, ids and the rows of their words'
+    features [batch, length, 1 + features] int32, or states [batch, length, hidden]
     float32; `mask` [batch, length] has 1 for real tokens, all of which come before the padding;
     `index` [batch] holds the texts' positions in their collection.
     """
@@ -41,16 +42,16 @@ class TextCollection(Protocol):
 
 
 class TokenTexts:
-    """Texts as token ids."""
+    """Texts as token ids, or as rows of an id and of its word's features."""
 
-    def __init__(self, ids: Sequence[Sequence[int]]) -> None:
-        self._ids = ids
+    def __init__(self, ids: Sequence[Any]) -> None:
+        self._ids = [np.asarray(text_ids, np.int32) for text_ids in ids]
         self.lengths = np.array([len(text_ids) for text_ids in ids], dtype=np.int64)
 
     def batch(self, index: IndexArray) -> Batch:
-        """Ids [batch, length], padded with 0."""
+        """Ids [batch, length], or rows [batch, length, 1 + features], padded with 0."""
         mask = _mask(self.lengths[index])
-        ids = np.zeros(mask.shape, dtype=np.int32)
+        ids = np.zeros((*mask.shape, *self._ids[int(index[0])].shape[1:]), dtype=np.int32)
         for row, position in enumerate(index):
             ids[row, : self.lengths[position]] = self._ids[position]
         return Batch(inputs=ids, mask=mask, index=index)

@@ -22,8 +22,10 @@ import tensorflow as tf
 
 from edgeseq.errors import CheckpointError, InputError
 from edgeseq.formats.trained_model import BertConfig
+from edgeseq.tasks.word_features import WordFeatures
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.encoder import encoder_shapes, layer_sources, pooled_size
+from edgeseq_converters.training.word_tables import WordTable, split_rows
 
 _NEGATIVE = -1e9
 """Added to the attention scores of padding: exp(-1e9) is 0 in float32."""
@@ -112,6 +114,7 @@ class BertClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
         frozen_layers: int = 0,
         dropout: float = 0.0,
         seed: int = 0,
+        word_features: WordFeatures | None = None,
     ) -> None:
         super().__init__()
         require_tensorflow_backend()
@@ -122,6 +125,10 @@ class BertClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
         size = config.hidden_size
         words = config.embedding_size or size
         free = frozen_layers == 0
+        self.word_table = None
+        if word_features is not None:
+            self.word_table = WordTable(word_features, outputs=words, seed=seed)
+            self.word_table.trainable = free
         self.words = self.add_weight(
             shape=(config.vocabulary_size, words), name="words", trainable=False
         )
@@ -156,11 +163,15 @@ class BertClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
         """Ids and mask [batch, length] → states after the frozen layers [batch, length, hidden].
 
         `mask` is float32 with 1 for real tokens, all of which come before the padding. Without
-        frozen layers these are the embeddings after their layer norm.
+        frozen layers these are the embeddings after their layer norm. With word features the ids
+        are rows [batch, length, 4].
         """
+        ids, features = split_rows(ids, self.word_table)
         batch, length = tf.shape(ids)[0], tf.shape(ids)[1]
         states = tf.gather(tf.convert_to_tensor(self.words), ids)
         states += tf.convert_to_tensor(self.positions)[:length]
+        if self.word_table is not None:
+            states += self.word_table(features)
         states = tf.reshape(states, [-1, self.config.embedding_size or self.config.hidden_size])
         states = layer_norm(states, self.norm_scale, self.norm_shift, self.config.layer_norm_eps)
         if self.project_kernel is not None and self.project_bias is not None:
@@ -230,10 +241,12 @@ class BertClassifier(keras.Model):  # type: ignore[misc, unused-ignore]
             arrays |= layer_arrays(layer, number)
         arrays["classifier.weight"] = np.ascontiguousarray(_array(self.head_kernel).T)
         arrays["classifier.bias"] = _array(self.head_bias)
-        return arrays
+        return arrays if self.word_table is None else arrays | self.word_table.arrays()
 
     def _fill(self, arrays: dict[str, FloatArray], labels: int) -> None:
         self.words.assign(arrays["embeddings.word_embeddings.weight"])
+        if self.word_table is not None:
+            self.word_table.fill(arrays)
         # One segment only: its embedding is the same for every token.
         positions = arrays["embeddings.position_embeddings.weight"]
         if self.config.type_vocabulary_size:

@@ -26,7 +26,7 @@ from edgeseq_converters.training.initial_weights import InitialWeights
 from edgeseq_converters.training.loop import Objective
 from edgeseq_converters.training.lstm_model import LstmClassifier
 from edgeseq_converters.training.optimizer import AdamW, linear_decay
-from edgeseq_converters.training.predictor import MASK, TOKEN_IDS, Predictor
+from edgeseq_converters.training.predictor import MASK, TOKEN_IDS, Predictor, token_specification
 from edgeseq_converters.training.settings import AnyClassifierSettings, BagSettings, BertSettings
 
 STATES_LIMIT_BYTES = 1 << 30
@@ -90,14 +90,15 @@ class TrainingGraph:
 def training_graph(
     initial: InitialWeights,
     num_labels: int,
-    train_ids: Sequence[Sequence[int]],
-    dev_ids: Sequence[Sequence[int]],
+    train_ids: Sequence[Any],
+    dev_ids: Sequence[Any],
     progress: ProgressCallback,
 ) -> TrainingGraph:
     """The model with its initial weights; the frozen layers of a BERT are run once for all epochs
     where that saves time."""
     settings = initial.settings
     train, dev = TokenTexts(train_ids), TokenTexts(dev_ids)
+    inputs = token_specification(initial.word_features)
     if not isinstance(settings, BertSettings):
         student_type = BagClassifier if isinstance(settings, BagSettings) else LstmClassifier
         student = student_type(
@@ -106,10 +107,11 @@ def training_graph(
             dropout=settings.dropout,
             token_dropout=settings.token_dropout,
             seed=settings.seed,
+            **({} if initial.word_features is None else {"word_features": initial.word_features}),
         )
         if initial.weights:
             student.table.assign(initial.weights["embedding.weight"])
-        return TrainingGraph(student, student.pooled, train, dev)
+        return TrainingGraph(student, student.pooled, train, dev, inputs=inputs)
     bert = BertClassifier(
         initial.config,
         num_labels,
@@ -117,10 +119,11 @@ def training_graph(
         frozen_layers=settings.frozen_layers or 0,
         dropout=settings.dropout,
         seed=settings.seed,
+        word_features=initial.word_features,
     )
     states = lower_states(bert, [train, dev], epochs=settings.epochs, progress=progress)
     if states is None:
-        return TrainingGraph(bert, bert.pooled, train, dev)
+        return TrainingGraph(bert, bert.pooled, train, dev, inputs=inputs)
     inputs = tf.TensorSpec([None, None, bert.config.hidden_size], tf.float32)
     return TrainingGraph(
         bert, bert.upper, states[0], states[1], inputs=inputs, starts_from_states=True
@@ -155,8 +158,8 @@ def lower_states(
 def make_optimizer(
     graph: TrainingGraph, settings: AnyClassifierSettings, score_head: Sequence[Any] = ()
 ) -> AdamW:
-    """AdamW for the trained variables and for those of `score_head`; in a BERT heads learn faster,
-    and each layer slower than the one above it."""
+    """AdamW for the trained variables and for those of `score_head`; in a BERT heads and
+    the tables of word features learn faster, and each layer slower than the one above it."""
     model = graph.model
     variables = [*model.trainable_variables, *score_head]
     multipliers = None
@@ -166,7 +169,9 @@ def make_optimizer(
             for number, layer in model.layers_by_source.items()
             for variable in layer.trainable_variables
         }
-        head_ids = {id(v) for v in (model.head_kernel, model.head_bias, *score_head)}
+        words = [] if model.word_table is None else model.word_table.trainable_variables
+        new = (model.head_kernel, model.head_bias, *score_head, *words)
+        head_ids = {id(variable) for variable in new}
         multipliers = [
             settings.head_lr_multiplier
             if id(variable) in head_ids

@@ -13,6 +13,7 @@ from edgeseq.errors import InputError
 from edgeseq.formats.trained_model import BagConfig, LstmConfig, TrainedModel
 from edgeseq.progress import ProgressCallback
 from edgeseq.tasks.examples import Dataset
+from edgeseq.tasks.word_features import WordFeatures
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.encoder import WORD_TABLE
 from edgeseq_converters.models.huggingface.checkpoint import (
@@ -41,7 +42,7 @@ class InitialWeights(msgspec.Struct, frozen=True):
     most the table).
 
     `identity` names the pre-trained weights, if any; `settings` have nothing left open; `teacher`
-    is the one named in the options.
+    is the one named in the options; `word_features` those of the settings, if any.
     """
 
     tokenizer_json: str
@@ -50,6 +51,7 @@ class InitialWeights(msgspec.Struct, frozen=True):
     identity: str | None
     settings: AnyClassifierSettings
     teacher: TrainedModel | None = None
+    word_features: WordFeatures | None = None
 
 
 def initial_weights(
@@ -84,7 +86,8 @@ def initial_weights(
         initial = _initial_student(
             checkpoint, texts, settings, teacher, by_word=by_word, progress=progress
         )
-    return msgspec.structs.replace(initial, teacher=teacher)
+    features = settings.word_features if by_word else None
+    return msgspec.structs.replace(initial, teacher=teacher, word_features=features)
 
 
 def _initial_bert(

@@ -15,10 +15,12 @@ import numpy as np
 import tensorflow as tf
 
 from edgeseq.formats.trained_model import LstmConfig
+from edgeseq.tasks.word_features import WordFeatures
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.network_layers import marked_features
 from edgeseq_converters.training.bert_model import dense_head, pool_mentions
 from edgeseq_converters.training.student_model import MASKED, StudentClassifier
+from edgeseq_converters.training.word_tables import WordTable, split_rows
 
 
 @tf.custom_gradient  # type: ignore[untyped-decorator, unused-ignore]
@@ -90,8 +92,9 @@ class LstmClassifier(StudentClassifier):
 
     `dropout` acts on the embedded tokens, between layers and on the pooled states while training;
     `token_dropout` is the part of the tokens whose embedding is set to 0 as a whole (Iyyer et al.
-    2015, "Deep Unordered Composition Rivals Syntactic Methods", word dropout). Weights start as
-    Keras starts them (Glorot uniform, orthogonal, forget bias 1), by `seed`.
+    2015, "Deep Unordered Composition Rivals Syntactic Methods", word dropout): what `word_features`
+    say of the word remains. Weights start as Keras starts them (Glorot uniform, orthogonal, forget
+    bias 1), by `seed`.
     """
 
     def __init__(
@@ -102,14 +105,17 @@ class LstmClassifier(StudentClassifier):
         dropout: float = 0.0,
         token_dropout: float = 0.0,
         seed: int = 0,
+        word_features: WordFeatures | None = None,
     ) -> None:
         super().__init__(config, dropout=dropout, token_dropout=token_dropout, seed=seed)
+        self.word_table = None if word_features is None else WordTable(word_features, seed=seed)
+        word_width = 0 if word_features is None else word_features.width
         hidden, directions = config.hidden_size, 2 if config.bidirectional else 1
         self.table = self.add_weight(
             shape=(config.vocabulary_size, config.embedding_size), name="table"
         )
         self.cells = []
-        inputs = config.embedding_size
+        inputs = config.embedding_size + word_width
         for layer in range(config.layers):
             shapes = {
                 "kernel": (directions, inputs, 4 * hidden),
@@ -127,18 +133,23 @@ class LstmClassifier(StudentClassifier):
         self.head_kernel = self.add_weight(shape=(inputs, labels), name="head_kernel")
         self.head_bias = self.add_weight(shape=(labels,), name="head_bias")
         self.built = True
-        self.fill(initial_arrays(config, labels, np.random.default_rng(seed)))
+        generator = np.random.default_rng(seed)
+        self.fill(initial_arrays(config, labels, generator, word_width=word_width))
 
     def pooled(self, ids: Any, mask: Any, training: bool = False) -> Any:
         """Ids and mask [batch, length] → pooled states [batch, features].
 
-        `mask` is float32 with 1 for real tokens, all of which come before the padding.
+        `mask` is float32 with 1 for real tokens, all of which come before the padding. With word
+        features the ids are rows [batch, length, 4].
         """
+        ids, words = split_rows(ids, self.word_table)
         mask = tf.transpose(mask)[:, :, None]  # time first, as the loop wants it
         states = tf.gather(tf.convert_to_tensor(self.table), tf.transpose(ids))
         if training and self.token_dropout:
             constant = tf.ones([tf.shape(ids)[1], tf.shape(ids)[0], 1])
             states *= self.drop(constant, self.token_dropout) * (1 - self.token_dropout)
+        if self.word_table is not None:
+            states = tf.concat([states, tf.transpose(self.word_table(words), [1, 0, 2])], -1)
         for cell in self.cells:
             if training and self.dropout_rate:
                 states = self.drop(states, self.dropout_rate)
@@ -200,6 +211,8 @@ class LstmClassifier(StudentClassifier):
     def fill(self, arrays: dict[str, FloatArray]) -> None:
         """Takes over the arrays under the names of `edgeseq.formats.trained_model.LstmConfig`."""
         self.table.assign(arrays["embedding.weight"])
+        if self.word_table is not None:
+            self.word_table.fill(arrays)
         for layer, cell in enumerate(self.cells):
             for name, variable in cell.items():
                 parts = [arrays[f"lstm.{layer}.{d}.{name}"] for d in _directions(self.config)]
@@ -218,18 +231,19 @@ class LstmClassifier(StudentClassifier):
                     arrays[key] = array.reshape(-1) if name == "bias" else array
         arrays["dense.kernel"] = _array(self.head_kernel)
         arrays["dense.bias"] = _array(self.head_bias)
-        return arrays
+        return arrays if self.word_table is None else arrays | self.word_table.arrays()
 
 
 def initial_arrays(
-    config: LstmConfig, labels: int, generator: np.random.Generator
+    config: LstmConfig, labels: int, generator: np.random.Generator, *, word_width: int = 0
 ) -> dict[str, FloatArray]:
     """Initial weights as Keras draws them: embeddings uniform in ±0.05, kernels Glorot uniform,
-    recurrent kernels orthogonal, biases 0 but 1 for the forget gate."""
+    recurrent kernels orthogonal, biases 0 but 1 for the forget gate. `word_width` numbers of word
+    features reach the first layer behind each token's."""
     hidden = config.hidden_size
     table = initial_table(generator, config.vocabulary_size, config.embedding_size)
     arrays: dict[str, FloatArray] = {"embedding.weight": table}
-    inputs = config.embedding_size
+    inputs = config.embedding_size + word_width
     for layer in range(config.layers):
         for direction in _directions(config):
             prefix = f"lstm.{layer}.{direction}."

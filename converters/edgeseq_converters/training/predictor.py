@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
+from edgeseq.tasks.word_features import FEATURES, WordFeatures
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.training.batching import (
     Batch,
@@ -19,10 +20,17 @@ from edgeseq_converters.training.batching import (
 
 TOKEN_IDS = tf.TensorSpec([None, None], tf.int32)
 """Specification of ids [batch, length]."""
+TOKEN_ROWS = tf.TensorSpec([None, None, 1 + len(FEATURES)], tf.int32)
+"""Of ids with the rows of their words' features behind them."""
 MASK = tf.TensorSpec([None, None], tf.float32)
 
 PREDICT_TOKENS = 2048
 """Tokens of a batch of prediction: enough for full speed, and the activations stay in the cache."""
+
+
+def token_specification(features: WordFeatures | None) -> Any:
+    """That of the tokens of a model with these word features."""
+    return TOKEN_IDS if features is None else TOKEN_ROWS
 
 
 class Predictor:

@@ -23,6 +23,7 @@ from edgeseq.formats.trained_model import (
 )
 from edgeseq.progress import ProgressCallback
 from edgeseq.tasks.examples import AnyDataset
+from edgeseq.tasks.word_features import WordFeatures
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.training.loop import Objective, TrainingState
 from edgeseq_converters.training.settings import AnySettings
@@ -57,6 +58,7 @@ class PreparedTraining:
     sources: TrainingSources
     final_score: Callable[[ProgressCallback], float] | None = None
     keeps_logits: bool = False
+    word_features: WordFeatures | None = None
 
 
 def trained_model(
@@ -96,6 +98,7 @@ def trained_model(
         lstm=config if isinstance(config, LstmConfig) else None,
         bag=config if isinstance(config, BagConfig) else None,
         network=config if isinstance(config, NetworkConfig) else None,
+        word_features=prepared.word_features,
     )
     return TrainedModel(manifest, weights, prepared.tokenizer_json)
 

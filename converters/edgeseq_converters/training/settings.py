@@ -13,6 +13,7 @@ from edgeseq.formats.codec import from_builtins
 from edgeseq.tasks.coreference import COREF
 from edgeseq.tasks.head import is_numeric
 from edgeseq.tasks.registry import task_of
+from edgeseq.tasks.word_features import WordFeatures
 
 # Upper limits are far above what anyone trains here: they catch a mistyped number in a line instead
 # of after hours, or as a process without memory.
@@ -50,6 +51,9 @@ class ClassifierSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     - `min_piece_count`: word pieces rarer in the training texts leave the vocabulary, which changes
       no prediction for a text without them; 0 keeps all.
     - `max_tokens`: longer texts are truncated; special tokens count.
+    - `word_feature_size`: of a token classifier, numbers per word for each of its shape, prefix and
+      suffix (`edgeseq.tasks.word_features`); 0: it sees the word pieces alone. `word_feature_rows`:
+      rows of each of the three tables.
     - `patience`: epochs without a better development score before training ends.
     - `pooling` `markers`: for texts with marked mentions (the task `coref`); each text is learnt
       with its two names in both roles.
@@ -69,7 +73,16 @@ class ClassifierSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     unlabelled: tuple[str, ...] = ()
     min_piece_count: Number = 0
     max_tokens: Tokens = 128
+    word_feature_size: Annotated[int, msgspec.Meta(ge=0, le=8192)] = 0
+    word_feature_rows: Count = 2000
     seed: Seed = 0
+
+    @property
+    def word_features(self) -> WordFeatures | None:
+        """The tables of word features, None without them."""
+        if not self.word_feature_size:
+            return None
+        return WordFeatures(rows=self.word_feature_rows, size=self.word_feature_size)
 
 
 class BertSettings(ClassifierSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -319,7 +332,30 @@ def read_settings(values: Mapping[str, Any], arch: str, task: str) -> AnySetting
             expected="settings among " + ", ".join(kind.__struct_fields__),
         ) from failure
     _check_size(settings)
+    _check_word_features(settings, task)
     return settings
+
+
+def _check_word_features(settings: AnySettings, task: str) -> None:
+    """Raises `InputError` for word features of a task without a label per word, and below layers
+    that are not trained."""
+    if isinstance(settings, LmSettings) or not settings.word_feature_size:
+        return
+    if task_of(task).head != "token-classification":
+        raise InputError(
+            "word features are for token classification",
+            where="word_feature_size",
+            found=f"the task {task}",
+            fix="remove it",
+        )
+    if isinstance(settings, BertSettings) and settings.frozen_layers != 0:
+        raise InputError(
+            "word features are learnt below all layers, so that none can be frozen",
+            where="frozen_layers",
+            found=settings.frozen_layers,
+            expected=0,
+            fix="set frozen_layers=0",
+        )
 
 
 def _check_size(settings: AnySettings) -> None:

@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 from edgeseq.tasks.examples import TaggedExample
 from edgeseq.tasks.registry import task_of
 from edgeseq.tasks.tagging import best_tags, bio_rules
+from edgeseq.tasks.word_features import WordFeatures
 from edgeseq.tasks.word_windows import WordEncoder
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.training.batching import Batch, IndexArray, TextCollection
@@ -25,11 +26,12 @@ from edgeseq_converters.training.texts import dev_score
 
 
 class EncodedWords(msgspec.Struct, frozen=True):
-    """A split of a data set: `ids` of each window; for the words that count there their `tokens`
+    """A split of a data set: `ids` of each window, with word features each with the rows of its
+    word; for the words that count there their `tokens`
     (positions in the window) and their numbers `words` in the split; `gold` [words] are classes and
     `counts` [sentences] numbers of words."""
 
-    ids: list[list[int]]
+    ids: list[Any]
     tokens: list[IndexArray]
     words: list[IndexArray]
     gold: npt.NDArray[np.int64]
@@ -43,12 +45,14 @@ class EncodedWords(msgspec.Struct, frozen=True):
         return rows
 
 
-def word_encoder(tokenizer_json: str, max_tokens: int) -> WordEncoder:
+def word_encoder(
+    tokenizer_json: str, max_tokens: int, word_features: WordFeatures | None = None
+) -> WordEncoder:
     """The encoder of a `tokenizers` file's content, without padding and truncation."""
     tokenizer = Tokenizer.from_str(tokenizer_json)
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    return WordEncoder(tokenizer, max_tokens)
+    return WordEncoder(tokenizer, max_tokens, word_features)
 
 
 def encode_tagged(
@@ -56,14 +60,14 @@ def encode_tagged(
 ) -> EncodedWords:
     """The split that holds `examples`; labels are numbered as in `labels`."""
     numbers = {label: number for number, label in enumerate(labels)}
-    ids: list[list[int]] = []
+    ids: list[Any] = []
     tokens: list[IndexArray] = []
     words: list[IndexArray] = []
     gold: list[int] = []
     for example in examples:
         encoded = encoder.encode(example.words)
         inputs, positions = np.array(encoded.inputs, int), np.array(encoded.tokens, int)
-        for number, window in enumerate(encoded.windows):
+        for number, window in enumerate(encoded.model_inputs):
             selected = np.flatnonzero((inputs == number) & (positions >= 0))
             ids.append(window)
             tokens.append(positions[selected].astype(np.int64))

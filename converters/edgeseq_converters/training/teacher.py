@@ -35,12 +35,13 @@ from edgeseq.formats.trained_model import (
 from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq.tasks.examples import AnyDataset, Dataset, TaggedExample
 from edgeseq.tasks.registry import task_of
+from edgeseq.tasks.word_features import NO_WORD
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.huggingface.checkpoint import BertCheckpoint
 from edgeseq_converters.training.batching import TokenTexts
 from edgeseq_converters.training.bert_model import BertClassifier
 from edgeseq_converters.training.marks import encode_marked
-from edgeseq_converters.training.predictor import Predictor
+from edgeseq_converters.training.predictor import Predictor, token_specification
 from edgeseq_converters.training.settings import BagSettings, BertSettings, LstmSettings
 from edgeseq_converters.training.tags import encode_tagged, logits_by_word, word_encoder
 from edgeseq_converters.training.texts import encode_texts
@@ -251,10 +252,11 @@ def teacher_logits_by_word(
             where=manifest.name,
             expected="a BERT with the head token_classification",
         )
-    encoder = word_encoder(teacher.tokenizer_json, manifest.max_tokens)
+    features = manifest.word_features
+    encoder = word_encoder(teacher.tokenizer_json, manifest.max_tokens, features)
     words = encode_tagged(data.train, data.labels, encoder)
     return logits_by_word(
-        Predictor(_frozen_model(teacher).call),
+        Predictor(_frozen_model(teacher).call, inputs=token_specification(features)),
         TokenTexts(words.ids),
         words,
         stage=_stage(teacher),
@@ -277,8 +279,14 @@ def token_states(
     def state(ids: Any, mask: Any) -> Any:
         return model.lower(ids, mask)[:, len(before)]
 
-    texts = TokenTexts([[*before, int(token_id), *after] for token_id in token_ids])
-    return Predictor(state)(texts, stage=f"{_stage(teacher)}: tokens", progress=progress)
+    features = teacher.manifest.word_features
+    rows: list[Any] = [[*before, int(token_id), *after] for token_id in token_ids]
+    if features is not None:
+        rows = [[(token_id, *NO_WORD) for token_id in row] for row in rows]
+    texts = TokenTexts(rows)
+    return Predictor(state, inputs=token_specification(features))(
+        texts, stage=f"{_stage(teacher)}: tokens", progress=progress
+    )
 
 
 def special_tokens(tokenizer_json: str) -> tuple[list[int], list[int]]:
@@ -318,7 +326,13 @@ def correct_stale_logits(
 def _frozen_model(teacher: TrainedModel) -> BertClassifier:
     config = bert_of(teacher)
     labels = len(teacher.manifest.labels)
-    return BertClassifier(config, labels, teacher.weights, frozen_layers=config.layers)
+    return BertClassifier(
+        config,
+        labels,
+        teacher.weights,
+        frozen_layers=config.layers,
+        word_features=teacher.manifest.word_features,
+    )
 
 
 def _stage(teacher: TrainedModel) -> str:

@@ -52,7 +52,8 @@ def prepare_token_classification(
         raise InputError("transfer sets are not supported for token classification", where="train")
     initial = initial_weights(data, settings, options, by_word=True, progress=progress)
     teacher = initial.teacher
-    encoder = word_encoder(initial.tokenizer_json, initial.settings.max_tokens)
+    features = initial.word_features
+    encoder = word_encoder(initial.tokenizer_json, initial.settings.max_tokens, features)
     train, dev = (encode_tagged(split, data.labels, encoder) for split in (data.train, data.dev))
     targets = _targets(data, train, teacher, settings, progress)
     graph = training_graph(initial, len(data.labels), train.ids, dev.ids, progress)
@@ -89,6 +90,7 @@ def prepare_token_classification(
             teacher=None if teacher is None else teacher.manifest.name,
             teacher_logits=None if teacher is None else "computed",
         ),
+        word_features=features,
     )
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from edgeseq.tasks.word_features import (
-    NO_WORD,
     SIGNS,
     UPPER_CASE,
     WordFeatures,
@@ -75,12 +74,6 @@ def test_rows_of_the_features_do_not_overlap() -> None:
         assert set(rows) <= set(range(1 + 5 * number, 6 + 5 * number))
         assert len(set(rows)) > 1
     assert (tables.table_rows, tables.width) == (16, 12)
-
-
-def test_pieces_of_a_word_share_its_rows() -> None:
-    tables = WordFeatures(rows=1000, size=4)
-    rows = tables.token_rows(["Smith", "said"], [None, 0, 0, 1, None])
-    assert rows == [NO_WORD, *[tables.rows_of("Smith")] * 2, tables.rows_of("said"), NO_WORD]
 
 
 def test_a_lone_surrogate_is_a_code_point_like_any_other() -> None:

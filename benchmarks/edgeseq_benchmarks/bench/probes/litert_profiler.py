@@ -16,6 +16,7 @@ import importlib.util
 import math
 import time
 from collections import Counter
+from collections.abc import Sequence
 from ctypes import POINTER, byref, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -82,15 +83,21 @@ def profile(
     *,
     output_shape: tuple[int, ...],
     threads: int,
+    words: int | None = None,
     budget_s: float = 1.5,
 ) -> Operators:
     """Profiles the model at `path` on the token ids of one text, or the numbers [steps, features]
-    of one sequence, for about `budget_s`.
+    of one sequence, for about `budget_s`; a model with word features gets `words` rows for each
+    token, those of no word.
 
-    The model's one signature must have one input and one output of `output_shape`. Raises
+    The model's one signature must have one output of `output_shape`. Raises
     `DeviceError` where the runtime has no profiler or refuses.
     """
-    session = _Session(path, inputs, output_shape, threads)
+    is_text = isinstance(inputs, list)
+    values = [np.asarray([inputs], np.int32 if is_text else np.float32)]
+    if words is not None:
+        values.append(np.zeros((1, len(inputs), words), np.int32))
+    session = _Session(path, values, output_shape, threads)
     for _ in range(3):
         session.run()
     plain_ns: list[int] = []
@@ -137,7 +144,9 @@ def _collect(session: _Session, plain_ns: list[int], budget_s: float) -> Operato
 class _Session:
     """A compiled model with its buffers; lives until its process ends."""
 
-    def __init__(self, path: str, inputs: Any, output_shape: tuple[int, ...], threads: int) -> None:
+    def __init__(
+        self, path: str, inputs: Sequence[Any], output_shape: tuple[int, ...], threads: int
+    ) -> None:
         self._library = _library()
         self._references: list[object] = []
         environment, model, options = c_void_p(), c_void_p(), c_void_p()
@@ -149,20 +158,26 @@ class _Session:
         self._add(options, b"xnnpack", b"num_threads = %d\n" % threads)
         self._model, self.profiler = c_void_p(), c_void_p()
         self.call("LiteRtCreateCompiledModel", environment, model, options, byref(self._model))
-        is_text = isinstance(inputs, list)
-        values = np.asarray([inputs], np.int32 if is_text else np.float32)
-        shape, rank = (c_int * values.ndim)(*values.shape), c_size_t(values.ndim)
         zero = c_size_t(0)
-        self.call("LiteRtCompiledModelResizeInputTensor", self._model, zero, zero, shape, rank)
+        for index, values in enumerate(inputs):
+            shape, rank = (c_int * values.ndim)(*values.shape), c_size_t(values.ndim)
+            self.call(
+                "LiteRtCompiledModelResizeInputTensor",
+                *(self._model, zero, c_size_t(index), shape, rank),
+            )
         layouts = (_Layout * 1)()
         self.call(
             "LiteRtGetCompiledModelOutputTensorLayouts",
             *(self._model, zero, c_size_t(1), layouts, c_bool(True)),
         )
-        buffer, address = self._buffer(_INT32 if is_text else _FLOAT32, values.shape)
-        ctypes.memmove(address, values.tobytes(), values.nbytes)
+        buffers = []
+        for values in inputs:
+            is_integer = np.issubdtype(values.dtype, np.integer)
+            buffer, address = self._buffer(_INT32 if is_integer else _FLOAT32, values.shape)
+            ctypes.memmove(address, values.tobytes(), values.nbytes)
+            buffers.append(buffer)
         outputs, _ = self._buffer(_FLOAT32, output_shape)
-        self._inputs, self._outputs = (c_void_p * 1)(buffer), (c_void_p * 1)(outputs)
+        self._inputs, self._outputs = (c_void_p * len(buffers))(*buffers), (c_void_p * 1)(outputs)
         self.call("LiteRtCompiledModelGetProfiler", self._model, byref(self.profiler))
 
     def call(self, name: str, *arguments: object) -> None:
@@ -173,10 +188,10 @@ class _Session:
 
     def run(self) -> None:
         """Runs the input once."""
-        count = c_size_t(1)
+        count = c_size_t(len(self._inputs))
         self.call(
             "LiteRtRunCompiledModel",
-            *(self._model, c_size_t(0), count, self._inputs, count, self._outputs),
+            *(self._model, c_size_t(0), count, self._inputs, c_size_t(1), self._outputs),
         )
 
     def _add(self, options: c_void_p, kind: bytes, text: bytes) -> None:

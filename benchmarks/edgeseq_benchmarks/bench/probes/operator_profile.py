@@ -46,6 +46,7 @@ def profile_bundle(
             labels=len(bundle.labels),
             head=bundle.head,
             threads=threads,
+            has_word_features=bundle.manifest.word_features is not None,
         )
         timings = child.request(command, protocol.OperatorTimings, timeout_s=timeout_s)
     return OperatorProfile(

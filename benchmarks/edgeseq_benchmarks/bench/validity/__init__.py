@@ -10,6 +10,7 @@ from edgeseq_benchmarks.bench.validity.prediction_checks import (
     leak_findings,
     prediction_findings,
     token_findings,
+    word_findings,
 )
 from edgeseq_benchmarks.bench.validity.timing_checks import (
     batch_findings,
@@ -30,4 +31,5 @@ __all__ = [
     "thread_findings",
     "timing_findings",
     "token_findings",
+    "word_findings",
 ]

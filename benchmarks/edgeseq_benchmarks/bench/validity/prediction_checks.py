@@ -56,6 +56,22 @@ def token_findings(bundle: BundleFiles, token_ids: Sequence[tuple[int, ...]]) ->
     ]
 
 
+def word_findings(bundle: BundleFiles, word_rows: Sequence[tuple[int, ...]]) -> list[Finding]:
+    """Whether the words of golden texts, which come first, get the features of the conversion."""
+    golden = bundle.golden.examples
+    wrong = sum(rows != example.word_rows for rows, example in zip(word_rows, golden, strict=False))
+    if not wrong:
+        return []
+    return [
+        Finding(
+            "word-features-differ",
+            "invalid",
+            f"{wrong} of {len(golden)} golden texts get different word features here than where "
+            "the model was converted: install the same version of edgeseq",
+        )
+    ]
+
+
 def leak_findings(first: LogitRows, repeated: LogitRows) -> list[Finding]:
     """Whether inputs get the same logits before and after other inputs."""
     worst = max((_distance(a, b) for a, b in zip(first, repeated, strict=True)), default=0.0)

@@ -8,11 +8,11 @@ import numpy as np
 
 from edgeseq.formats.trained_model import TrainedModel
 from edgeseq_converters.convert.quantize.gptq import Moments, Sums, first_tokens
-from edgeseq_converters.models.arrays import FloatArray
+from edgeseq_converters.models.arrays import FloatArray, ModelInput
 from edgeseq_converters.models.reference_encoder import BertReference
 
 
-def input_moments(model: TrainedModel, texts: Sequence[Sequence[int]]) -> Moments:
+def input_moments(model: TrainedModel, texts: Sequence[ModelInput]) -> Moments:
     """The moments of every linear layer's inputs over the first tokens of `texts` (token ids), by
     the layer's name."""
     sums = Sums()

@@ -34,7 +34,13 @@ from edgeseq_converters.convert.verify.samples import (
     calibration_inputs,
     choose_sample,
 )
-from edgeseq_converters.models.arrays import FloatArray, ModelInput, vocabulary_size
+from edgeseq_converters.models.arrays import (
+    FloatArray,
+    ModelInput,
+    token_ids_of,
+    vocabulary_size,
+    word_rows_of,
+)
 from edgeseq_converters.models.reference import reference_answers
 
 DoubleArray = npt.NDArray[np.float64]
@@ -122,8 +128,9 @@ class TextComparison:
         return GoldenExample(
             text=example.text,
             words=() if isinstance(example.model_input, str) else example.model_input,
-            token_ids=self._sample.token_ids[number],
+            token_ids=token_ids_of(self._sample.token_ids[number]),
             logits=logits,
+            word_rows=word_rows_of(self._sample.token_ids[number]),
         )
 
     def _fidelity(

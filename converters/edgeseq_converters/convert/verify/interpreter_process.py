@@ -25,7 +25,8 @@ class ModelFile(msgspec.Struct, frozen=True):
     """A .tflite file and how it is run; `where` is what errors name.
 
     `output` is the output's name, `width` the size of its last axis, `per_token` whether it has
-    one row per token; `features` are those of an input of numbers, whose name is `input`. A
+    one row per token; `features` are those of an input of numbers, whose name is `input`;
+    `word_features` those of each token's word, None of a model of token ids alone. A
     language model has a `window`: how many tokens it sees at most. A classifier can be run with
     `builtin_kernels`, which are not XNNPACK's.
     """
@@ -40,6 +41,7 @@ class ModelFile(msgspec.Struct, frozen=True):
     builtin_kernels: bool = False
     input: str = "input_ids"
     features: int | None = None
+    word_features: int | None = None
 
 
 def run_model(

@@ -20,6 +20,7 @@ from edgeseq.tasks.examples import (
 from edgeseq.tasks.head import is_per_text
 from edgeseq.tasks.registry import task_of
 from edgeseq.tasks.word_windows import Windowed, WordEncoder
+from edgeseq_converters.models.arrays import ModelInput
 
 N_COMPARED = 512
 """Development texts that a conversion is compared on, evenly spread over the split: an agreement of
@@ -63,7 +64,9 @@ class TextInputs:
             )
         if not is_per_text(self.head):
             untruncated = self._tokenizer.disable_truncation()
-            self._word_encoder = WordEncoder(untruncated, self._max_tokens)
+            self._word_encoder = WordEncoder(
+                untruncated, self._max_tokens, model.manifest.word_features
+            )
 
     def inputs(self, example: AnyExample) -> Windowed:
         """The model's inputs for an example: one, or the windows of a long tagged sentence."""
@@ -88,13 +91,13 @@ class TextInputs:
 class TextSample(msgspec.Struct, frozen=True):
     """The texts that a conversion is compared on; the first `n_golden` inputs are the golden ones.
 
-    `token_ids` are the model's inputs: one per example, or with one label per word the windows of
-    all examples in order. Then `positions` has for each input the tokens that carry a word there,
-    and `words` these words' numbers among all words of the examples.
+    `token_ids` are the model's inputs (`Windowed.model_inputs`): one per example, or with one label
+    per word the windows of all examples in order. Then `positions` has for each input the tokens
+    that carry a word there, and `words` these words' numbers among all words of the examples.
     """
 
     examples: tuple[AnyExample, ...]
-    token_ids: tuple[tuple[int, ...], ...]
+    token_ids: tuple[ModelInput, ...]
     n_golden: int
     positions: tuple[tuple[int, ...], ...] = ()
     words: tuple[tuple[int, ...], ...] = ()
@@ -121,7 +124,7 @@ def choose_sample(
     order = golden + [index for index in range(len(examples)) if index not in in_front]
     sample = TextSample(
         examples=tuple(examples[index] for index in order),
-        token_ids=tuple(tuple(row) for index in order for row in encoded[index].windows),
+        token_ids=tuple(tuple(row) for index in order for row in encoded[index].model_inputs),
         n_golden=len(golden),
     )
     if is_per_text(inputs.head):
@@ -151,12 +154,13 @@ def _word_positions(texts: Sequence[Windowed]) -> tuple[IntRows, IntRows]:
     return tuple(positions), tuple(words)
 
 
-def calibration_inputs(dataset: AnyDataset, inputs: TextInputs) -> tuple[tuple[int, ...], ...]:
+def calibration_inputs(dataset: AnyDataset, inputs: TextInputs) -> tuple[ModelInput, ...]:
     """Token ids of at most `N_CALIBRATED` training texts (development texts where there are
     none), of a long one its first window."""
     split = dataset.train or dataset.dev
     return tuple(
-        tuple(inputs.inputs(split[index]).windows[0]) for index in spread(len(split), N_CALIBRATED)
+        tuple(inputs.inputs(split[index]).model_inputs[0])
+        for index in spread(len(split), N_CALIBRATED)
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgeseq.errors import ConversionError
-from edgeseq.formats.bundle_manifest import Signature, TensorSpec
+from edgeseq.formats.bundle_manifest import Signature, TensorSpec, feature_input
 from edgeseq.formats.tflite_file import Tensor, TfliteFile, is_table
 from edgeseq.formats.tflite_runtimes import runtime_support
 from edgeseq_converters.convert.recipes import MIN_QUANTIZED_ELEMENTS, Recipe
@@ -22,16 +22,21 @@ embeddings of some recipes (`edgeseq_converters.convert.quantize.weights`)."""
 
 
 def file_signature(
-    output: str, shape: tuple[int, ...], length: int | None = None, features: int | None = None
+    output: str,
+    shape: tuple[int, ...],
+    length: int | None = None,
+    features: int | None = None,
+    *,
+    has_word_features: bool = False,
 ) -> Signature:
     """The signature of a file from `input_ids`, or `input_features` where there are `features`, to
-    `output`; `length`: of a fixed-length model."""
+    `output`; `length`: of a fixed-length model; `has_word_features`: it also takes these."""
     entry = TensorSpec("input_ids", "int32", (1, length or -1))
     if features is not None:
         entry = TensorSpec("input_features", "float32", (1, length or -1, features))
-    return Signature(
-        key="serving_default", inputs=(entry,), outputs=(TensorSpec(output, "float32", shape),)
-    )
+    inputs = (entry, feature_input(length or -1)) if has_word_features else (entry,)
+    outputs = (TensorSpec(output, "float32", shape),)
+    return Signature(key="serving_default", inputs=inputs, outputs=outputs)
 
 
 def check_converted(

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from edgeseq.formats.trained_model import BertConfig, BertHead, TrainedModel
+from edgeseq.tasks.word_features import FEATURES, WORD_FEATURES
 from edgeseq_converters.convert.lower.encoder.layers import ALL_TOKENS, FIRST_TOKEN, Encoder
 from edgeseq_converters.convert.lower.encoder.static import linear_ranges
 from edgeseq_converters.convert.lower.encoder.weights import Arrays
@@ -26,6 +27,7 @@ from edgeseq_converters.convert.recipes import Recipe
 from edgeseq_converters.convert.tflite import encoder_operators as more
 from edgeseq_converters.convert.tflite import operators as op
 from edgeseq_converters.convert.tflite.model import GraphTensor, Writer
+from edgeseq_converters.models.arrays import ModelInput
 from edgeseq_converters.models.encoder import bert_arrays, bert_config, layer_sources
 
 SIGNATURE = "serving_default"
@@ -40,13 +42,14 @@ def output_name(head: BertHead) -> str:
 def lower(
     model: TrainedModel,
     recipe: Recipe,
-    texts: Sequence[Sequence[int]] = (),
+    texts: Sequence[ModelInput] = (),
     *,
     row_scales: bool = True,
 ) -> bytes:
     """The .tflite content: `input_ids` int32 [1, −1] to `logits` float32 [1, labels] (`classes`),
     [1, n, labels] (`tokens`) or [1, n, vocabulary] (`vocabulary`), or to `embedding` float32
-    [1, hidden].
+    [1, hidden]. With word features a second input `word_features` int32 [1, −1, 3] has the rows of
+    each token's word.
 
     int4 weights are rounded for what flows through the model on `texts` (token ids), if there are
     any; a static recipe takes its ranges from them. Raises `CheckpointError` when an array is
@@ -65,15 +68,18 @@ def lower(
     writer = Writer(f"{model.manifest.name}: encoder")
     graph = writer.graph(SIGNATURE)
     ids = graph.input(INPUT, "int32", (1, -1))
+    inputs = {INPUT: ids}
     flat = op.reshape(ids, (-1,))
-    states = encoder.embeddings(flat)
+    if model.manifest.word_features is not None:
+        inputs[WORD_FEATURES] = graph.input(WORD_FEATURES, "int32", (1, -1, len(FEATURES)))
+    states = encoder.embeddings(flat, word_rows=inputs.get(WORD_FEATURES))
     *lower_layers, last = layer_sources(config)
     for number in lower_layers:
         states = encoder.layer(states, number)
     states = encoder.layer(states, last, FIRST_TOKEN if _pooled_first(config) else ALL_TOKENS)
     answer = _answer(encoder, states, flat)
     graph.outputs = [answer]
-    writer.add_signature(SIGNATURE, {INPUT: ids}, {output_name(config.head): answer})
+    writer.add_signature(SIGNATURE, inputs, {output_name(config.head): answer})
     return writer.pack()
 
 

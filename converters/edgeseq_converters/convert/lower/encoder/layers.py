@@ -12,12 +12,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgeseq.formats.trained_model import BertConfig
+from edgeseq.tasks.word_features import FEATURES
 from edgeseq_converters.convert.lower.encoder.weights import Arrays
 from edgeseq_converters.convert.tflite import encoder_operators as more
 from edgeseq_converters.convert.tflite import operators as op
 from edgeseq_converters.convert.tflite.model import GraphTensor
 from edgeseq_converters.models.arrays import FloatArray
-from edgeseq_converters.models.encoder import feed_forward_prefixes, has_tied_decoder, inner_size
+from edgeseq_converters.models.encoder import (
+    WORD_FEATURE_PROJECTION,
+    WORD_FEATURE_TABLE,
+    feed_forward_prefixes,
+    has_tied_decoder,
+    inner_size,
+)
 
 
 @dataclass(frozen=True)
@@ -45,12 +52,20 @@ class Encoder:
     arrays: Arrays
     max_tokens: int
 
-    def embeddings(self, ids: GraphTensor, positions: GraphTensor | None = None) -> GraphTensor:
-        """States for `ids` int32 [n] at `places` int32 [n] of a text, at its beginning if None."""
+    def embeddings(
+        self,
+        ids: GraphTensor,
+        positions: GraphTensor | None = None,
+        word_rows: GraphTensor | None = None,
+    ) -> GraphTensor:
+        """States for `ids` int32 [n] at `positions` int32 [n] of a text, at its beginning if None;
+        `word_rows` int32 [1, n, 3] are the rows of their words' features, if the model has any."""
         config = self.config
         positions = op.arange_like(ids) if positions is None else positions
         rest = self.arrays.lookup(positions, "embeddings.positions", self._positions())
         words = self.arrays.lookup_words(ids, "decoder" if has_tied_decoder(config) else None)
+        if word_rows is not None:
+            words = op.add(words, self._word_features(word_rows))
         if config.trigram:
             words = _with_neighbours(words, ids)
         projected_first = config.trigram or config.head == "causal_lm"
@@ -60,6 +75,13 @@ class Encoder:
         if config.embedding_size is not None and not projected_first:
             states = self.arrays.linear(states, "embeddings.project")
         return states
+
+    def _word_features(self, word_rows: GraphTensor) -> GraphTensor:
+        """What is added to the tokens' embeddings: [n, embedding]."""
+        table = self.arrays.arrays[WORD_FEATURE_TABLE]
+        rows = self.arrays.lookup(op.reshape(word_rows, (-1,)), WORD_FEATURE_TABLE, table)
+        joined = op.reshape(rows, (-1, len(FEATURES) * table.shape[1]))
+        return self.arrays.linear(joined, WORD_FEATURE_PROJECTION)
 
     def layer(
         self, states: GraphTensor, number: int, selection: QuerySelection = ALL_TOKENS

@@ -23,7 +23,7 @@ from edgeseq_converters.convert.quantize.gptq import first_tokens
 from edgeseq_converters.convert.tflite import operators as op
 from edgeseq_converters.convert.tflite.model import GraphTensor
 from edgeseq_converters.convert.tflite.quantization import Quantization, asymmetric
-from edgeseq_converters.models.arrays import FloatArray
+from edgeseq_converters.models.arrays import FloatArray, ModelInput
 from edgeseq_converters.models.reference_encoder import BertReference
 
 PERCENTILE = 99.99
@@ -43,7 +43,7 @@ class LinearRange:
     outputs: tuple[float, float]
 
 
-def linear_ranges(model: TrainedModel, texts: Sequence[Sequence[int]]) -> dict[str, LinearRange]:
+def linear_ranges(model: TrainedModel, texts: Sequence[ModelInput]) -> dict[str, LinearRange]:
     """The ranges of those linear layers that can be static (see `MAX_NOISE`), over the
     first tokens of `texts` (`gptq.first_tokens`).
 

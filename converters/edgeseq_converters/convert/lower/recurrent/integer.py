@@ -14,9 +14,11 @@ it prescribes (1/256 with zero point −128, 1/128).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+from edgeseq.tasks.word_features import WORD_FEATURES
 from edgeseq_converters.convert.lower.recurrent import layers
 from edgeseq_converters.convert.quantize.recurrent_ranges import Ranges
 from edgeseq_converters.convert.tflite import operators as op
@@ -116,12 +118,39 @@ class Integers:
     def lookup(self, ids: GraphTensor, *, stretched: bool) -> GraphTensor:
         """Rows int8 of the table for `ids` [n], on their own scale or stretched to that of the
         first layer's states: [n, size]."""
-        embedding, scale = self.network.embedding, self._entered
-        stored = quantize(embedding.table, scale, "int8")
-        first = self._reader
+        embedding = self.network.embedding
+        scale = self._part_scale("tokens", stretched=stretched)
+        return self._looked_up(ids, embedding.name, embedding.table, scale, stretched=stretched)
+
+    def lookup_features(self, rows: GraphTensor, *, stretched: bool) -> GraphTensor:
+        """The same of the table of word features for `rows` [n]."""
+        table = self.network.embedding.word_features
+        if table is None:
+            raise ValueError("a network without word features has no table of them")
+        scale = self._part_scale("words", stretched=stretched)
+        return self._looked_up(rows, WORD_FEATURES, table, scale, stretched=stretched)
+
+    def _looked_up(
+        self,
+        ids: GraphTensor,
+        name: str,
+        table: FloatArray,
+        scale: Quantization,
+        *,
+        stretched: bool,
+    ) -> GraphTensor:
+        stored, first = quantize(table, scale, "int8"), self._reader
         if stretched and first is not None:
             scale = self.hidden(first)
-        return op.gather(ids.graph.constant(embedding.name, stored, scale), ids)
+        return op.gather(ids.graph.constant(name, stored, scale), ids)
+
+    def _part_scale(self, part: Literal["tokens", "words"], *, stretched: bool) -> Quantization:
+        """Of the table of tokens or of word features: each has its own where the first layer's
+        kernel undoes the stretch of its columns."""
+        has_words = self.network.embedding.word_features is not None
+        if not has_words or not stretched or self._reader is None:
+            return self._entered
+        return self.within(f"{self.network.input.name}/{part}")
 
     def enter(self, numbers: GraphTensor, *, stretched: bool) -> GraphTensor:
         """An input float32 [n, features] on the scale of its range or, each feature from its lowest
@@ -148,10 +177,20 @@ class Integers:
         return self.within(f"{self.network.input.name}/output")
 
     def _stretch_of_entry(self, first: Recurrent) -> Stretch:
-        """That of what the first layer reads; of an embedded token one factor and no offset."""
+        """That of what the first layer reads; of an embedded token one factor for its own row, one
+        for those of its word's features, and no offset."""
         entry, into = self.network.input, self.hidden(first).scales[0]
         if not isinstance(entry, FloatInput):
-            return _uniform(entry.size, into / self._entered.scales[0])
+            tokens, words = (
+                into / scale.scales[0]
+                for scale in (
+                    self._part_scale("tokens", stretched=True),
+                    self._part_scale("words", stretched=True),
+                )
+            )
+            sizes = (entry.table.shape[1], entry.word_width)
+            factors = np.repeat(np.asarray([tokens, words], np.float32), sizes)
+            return Stretch(factors, np.zeros_like(factors))
         names = [f"{entry.name}/feature/{index}" for index in range(entry.features)]
         low, high = np.asarray([self.ranges.of(name) for name in names]).T
         factors = 127 * into / np.maximum((high - low) / 2, 1e-8)

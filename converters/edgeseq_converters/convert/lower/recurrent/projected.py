@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgeseq.errors import ConversionError
+from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.network import Network
 from edgeseq_converters.models.network_layers import Embedding, FloatInput, Recurrent
 
@@ -46,7 +47,20 @@ def projected_table(network: Network) -> Embedding:
     Computed in float64. Raises `ConversionError` as `bottom_of` does.
     """
     cells, embedding = bottom_of(network).cells, network.embedding
-    kernel = np.concatenate([cell.kernel for cell in cells], axis=1)
+    kernel = _kernel(network)[: embedding.table.shape[1]]
     bias = np.concatenate([cell.bias for cell in cells])
     table = embedding.table.astype(np.float64) @ kernel.astype(np.float64) + bias
     return Embedding(embedding.name, table.astype(np.float32), embedding.mask_zero)
+
+
+def word_kernel(network: Network) -> FloatArray:
+    """What the bottom layer multiplies the numbers of word features by: [width, directions · g·H].
+
+    Their rows are not multiplied beforehand: each word has several, and the product is small.
+    """
+    return np.ascontiguousarray(_kernel(network)[network.embedding.table.shape[1] :])
+
+
+def _kernel(network: Network) -> FloatArray:
+    """The input kernels of both directions side by side."""
+    return np.concatenate([cell.kernel for cell in bottom_of(network).cells], axis=1)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from edgeseq.errors import ConversionError
+from edgeseq.tasks.word_features import FEATURES, WORD_FEATURES
 from edgeseq_converters.convert.lower.recurrent import (
     fused,
     integer_whole,
@@ -132,7 +133,8 @@ def lower(
     """The .tflite content of `network`, stored and computed as `numbers` says.
 
     Its signature leads from `input_ids` int32 [1, −1] to `output`, float32 [1, outputs], or
-    [1, n, outputs] for a network that answers for each token.
+    [1, n, outputs] for a network that answers for each token. With word features a second input
+    `word_features` int32 [1, −1, 3] has the rows of each token's word.
 
     An input of numbers is `input_features` float32 [1, −1, features] instead; with `steps`
     [1, steps, features], which every lowering can have, and takes exactly so many.
@@ -189,6 +191,10 @@ class _GraphBuilder:
             entry = graph.input(INPUT, "int32", (1, steps))
             inputs = {INPUT: entry}
             flow = self._embedded(layers.flat_ids(entry), key)
+            if self.network.embedding.word_features is not None:
+                words = graph.input(WORD_FEATURES, "int32", (1, steps, len(FEATURES)))
+                inputs[WORD_FEATURES] = words
+                flow = replace(flow, values=self._with_words(flow.values, words))
         outputs: dict[str, GraphTensor] = {}
         flows = {self.network.input.name: flow}
         number = convolutions = 0  # of the layer, which names its states
@@ -248,6 +254,23 @@ class _GraphBuilder:
             decoder = tied_decoder(self.network) if embedding is self.network.embedding else None
             values = self.numbers.lookup_words(ids, embedding.name, embedding.table, decoder)
         return layers.padded_flow(values, length, ids) if padded else Flow(values, length, ids)
+
+    def _with_words(self, tokens: GraphTensor, words: GraphTensor) -> GraphTensor:
+        """Embedded tokens [n, size] with the rows of their words' features [1, n, 3] behind them,
+        or for `projected` with what the bottom layer's kernel makes of these added."""
+        count, table = tokens.shape[0], self.network.embedding.word_features
+        if table is None:
+            raise ValueError("a network without word features has no rows of words")
+        rows = op.reshape(words, (-1 if count == -1 else count * len(FEATURES),))
+        if isinstance(self.numbers, Integers):
+            looked_up = self.numbers.lookup_features(rows, stretched=self.lowering != "fused")
+        else:
+            looked_up = self.numbers.lookup(rows, WORD_FEATURES, table)
+        values = op.reshape(looked_up, (count, self.network.embedding.word_width))
+        if self.lowering != "projected" or isinstance(self.numbers, Integers):
+            return op.concatenate([tokens, values], 1)
+        kernel = projected.word_kernel(self.network)
+        return op.add(tokens, self.numbers.product(values, f"{WORD_FEATURES}/kernel", kernel))
 
     def _table(self) -> Embedding:
         if self.lowering == "projected":
