@@ -72,7 +72,7 @@ def train(
         typer.Option(
             "--unlabelled",
             help="With a teacher: also train on its logits for these texts (a .txt file with "
-            "one text per line, or as --data). Repeatable.",
+            "one text per line, or as --data; of wikitext2 its sentences). Repeatable.",
         ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the train split.")] = None,

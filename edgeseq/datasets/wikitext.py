@@ -12,7 +12,7 @@ at its title, a line ` = Title = `; the blank line before the first one belongs 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from edgeseq.datasets.lines import numbered_lines
@@ -27,6 +27,14 @@ EOS = "<eos>"
 """The end of a line; also the word before the first one of an article."""
 UNKNOWN = "<unk>"
 FILES: dict[SplitName, str] = {"train": "train", "dev": "valid", "test": "test"}
+
+SENTENCE_WORDS = (5, 40)
+"""Words, punctuation included, of a sentence that is not left out: a shorter one says little, and
+a longer one is mostly a list."""
+
+_ENDS = frozenset(".!?")
+_JOINERS = {"@-@": "-", "@,@": ",", "@.@": "."}
+"""How WikiText writes these signs within a word or number."""
 
 _TITLE = re.compile(r"= [^=].* =")
 
@@ -85,6 +93,24 @@ def articles(lines: Iterable[str]) -> Iterator[tuple[str, ...]]:
         words += [*row.split(), EOS]
     if words:
         yield tuple(words)
+
+
+def sentences(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """The sentences of an article's words, which end at `.`, `!`, `?` or the end of a line.
+
+    Titles and what is longer or shorter than `SENTENCE_WORDS` are left out, and so is each unknown
+    word.
+    """
+    sentence: list[str] = []
+    shortest, longest = SENTENCE_WORDS
+    for word in (*words, EOS):
+        if word not in (EOS, UNKNOWN):
+            sentence.append(_JOINERS.get(word, word))
+        if word == EOS or word in _ENDS:
+            is_title = sentence[:1] == ["="] and sentence[-1:] == ["="]
+            if shortest <= len(sentence) <= longest and not is_title:
+                yield tuple(sentence)
+            sentence = []
 
 
 def _read(entry: DatasetEntry, paths: tuple[Path, ...]) -> Dataset[StreamExample]:

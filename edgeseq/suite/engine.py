@@ -14,11 +14,12 @@ from edgeseq.suite.checks import check_suite
 from edgeseq.suite.devices import suite_targets
 from edgeseq.suite.identity import machine_identity
 from edgeseq.suite.output_folder import claim_folder
-from edgeseq.suite.plan import data_step, plan
+from edgeseq.suite.plan import SuiteData, data_step, plan
 from edgeseq.suite.quick import quick_suite
 from edgeseq.suite.scheduler import run_steps
 from edgeseq.suite.schema import read_suite
 from edgeseq.suite.steps import Step, StepRecord
+from edgeseq.suite.unlabelled import resolve_unlabelled, unlabelled_of
 
 
 class StepEvent(msgspec.Struct, frozen=True):
@@ -85,18 +86,25 @@ def run_suite(
     began = time.monotonic()
     suite = read_suite(suite_path)
     check_suite(suite)
+    suite = resolve_unlabelled(suite, suite_path.parent)
     if options.quick:
         suite = quick_suite(suite)
     # An unknown name is refused before hours of training.
     targets = suite_targets(options.devices or suite.boards, options.python)
     claim_folder(root, suite_path)
     runner = _Runner(root, progress, on_step)
-    data = data_step(suite.data, task=suite.task, suite_path=suite_path, data_dir=options.data_dir)
+    data = data_step(
+        suite.data,
+        task=suite.task,
+        suite_path=suite_path,
+        data_dir=options.data_dir,
+        unlabelled=unlabelled_of(suite),
+    )
     runner.run([data], always=True)
+    answer = runner.events[data.name].answer
     steps = plan(
         suite,
-        data=data,
-        data_sha256=str(runner.events[data.name].answer["sha256"]),
+        data=SuiteData(data, str(answer["sha256"]), dict(answer["unlabelled_sha256"])),
         root=root,
         runtime_identity=machine_identity(),
         targets=targets,

@@ -12,6 +12,7 @@ import msgspec
 from edgeseq.suite.devices import MEASURED_FOLDER, RESULTS_FOLDER, measured_path, result_path
 from edgeseq.suite.schema import DataSection, ModelSection, Suite, bundle_name
 from edgeseq.suite.steps import Step
+from edgeseq.suite.unlabelled import SETTING
 from edgeseq_benchmarks.devices.measure import DeviceTarget
 
 DATA_FILE = Path("data.json")
@@ -22,8 +23,32 @@ BASELINE_FILE = Path("baseline.json")
 REPORT_FOLDER = Path("report")
 
 
-def data_step(data: DataSection, *, task: str, suite_path: Path, data_dir: Path | None) -> Step:
-    """The step that reads the data set and writes what it holds to `data.json`.
+class SuiteData(msgspec.Struct, frozen=True):
+    """The data step after it was run, the data set's hash, and the hash of the texts of each
+    collection of unlabelled texts that is at hand."""
+
+    step: Step
+    sha256: str
+    unlabelled_sha256: dict[str, str] = {}
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What every step takes that reads the data set: no collection of unlabelled texts."""
+        names = ("task", "data", "data_dir", "out")
+        arguments = {name: self.step.arguments[name] for name in names}
+        return {"data": arguments, "data_sha256": self.sha256}
+
+
+def data_step(
+    data: DataSection,
+    *,
+    task: str,
+    suite_path: Path,
+    data_dir: Path | None,
+    unlabelled: Sequence[str] = (),
+) -> Step:
+    """The step that reads the data set and the collections `unlabelled`, and writes what they hold
+    to `data.json`.
 
     It is repeated on every run (a second), so that a changed file of the user's is noticed: its
     hash is part of every later step's fingerprint.
@@ -32,6 +57,7 @@ def data_step(data: DataSection, *, task: str, suite_path: Path, data_dir: Path 
         "task": task,
         "data": data_arguments(data, suite_path),
         "data_dir": None if data_dir is None else str(data_dir.resolve()),
+        "unlabelled": list(unlabelled),
         "out": str(DATA_FILE),
     }
     return Step(name="data", title="data", job="data", arguments=arguments, output=DATA_FILE)
@@ -49,8 +75,7 @@ def data_arguments(data: DataSection, suite_path: Path) -> dict[str, Any]:
 def plan(
     suite: Suite,
     *,
-    data: Step,
-    data_sha256: str,
+    data: SuiteData,
     root: Path,
     runtime_identity: dict[str, str],
     targets: Sequence[DeviceTarget] = (),
@@ -58,6 +83,7 @@ def plan(
 ) -> list[Step]:
     """All steps after `data`, each after the steps that make its inputs.
 
+    Students are trained without the collections of unlabelled texts that are not at hand.
     `targets` are the devices to measure on instead of this machine, `python` the interpreter there.
 
     Paths in arguments are relative to `root`, where the steps are run, so that a folder of
@@ -65,9 +91,9 @@ def plan(
     """
     steps: list[Step] = []
     trained: dict[str, Step] = {}
-    common = {"data": data.arguments, "data_sha256": data_sha256}
+    common = data.arguments
     for model in suite.models:
-        step = _train_step(model, suite.task, common, trained, root)
+        step = _train_step(model, suite.task, data, trained, root)
         trained[model.name] = step
         steps.append(step)
     baseline = Step(
@@ -191,20 +217,24 @@ def _verdict_steps(
 def _train_step(
     model: ModelSection,
     task: str,
-    common: dict[str, Any],
+    data: SuiteData,
     trained: dict[str, Step],
     root: Path,
 ) -> Step:
     out = f"models/{model.name}"
     after: tuple[Step, ...] = ()
     arguments: dict[str, Any] = {
-        **common,
+        **data.arguments,
         "name": model.name,
         "arch": model.arch,
         "task": task,
         "settings": model.train,
         "out": out,
     }
+    if SETTING in model.train:
+        at_hand = [name for name in model.train[SETTING] if name in data.unlabelled_sha256]
+        arguments["settings"] = {**model.train, SETTING: at_hand}
+        arguments["unlabelled_sha256"] = {name: data.unlabelled_sha256[name] for name in at_hand}
     if model.arch == "bert":
         arguments["checkpoint"] = model.checkpoint
         arguments["checkpoint_sha256"] = _folder_sha256(model.checkpoint)

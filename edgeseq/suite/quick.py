@@ -51,6 +51,7 @@ def _quick_model(model: ModelSection) -> ModelSection:
         train["min_piece_count"] = 1  # of so few texts, most pieces are seen once
     if train.get("transfer_size"):
         train["transfer_size"] = min(train["transfer_size"], TRANSFER_TEXTS)
+    train.pop("unlabelled", None)  # tens of thousands of texts
     return msgspec.structs.replace(model, train=train, seeds=1)
 
 

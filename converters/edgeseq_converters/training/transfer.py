@@ -26,9 +26,8 @@ import msgspec
 import numpy as np
 from tokenizers import Tokenizer
 
-from edgeseq.datasets.registry import load_dataset
+from edgeseq.datasets.unlabelled import read_unlabelled
 from edgeseq.errors import DataError
-from edgeseq.formats.storage import read_bytes
 from edgeseq.formats.train_logits import texts_sha256
 from edgeseq.formats.trained_model import TrainedModel, TransferRecord
 from edgeseq.progress import ProgressCallback, no_progress
@@ -74,8 +73,8 @@ def transfer_set(
     """`transfer_size` texts made from the train split, and those of the collections `unlabelled`.
 
     `fragment_ratio` of the made ones are fragments, the others have words masked or replaced. A
-    collection is a `.txt` file with one text per line, or what `edgeseq data` can read (its train
-    split). None when nothing is requested. The same seed gives the same texts.
+    collection is what `read_unlabelled` takes. None when nothing is requested. The same seed gives
+    the same texts.
 
     Raises `DataError` and `FetchError` as reading a data set does, and `DataError` when nothing of
     a collection is new.
@@ -93,7 +92,7 @@ def transfer_set(
         neighbours = Neighbours(teacher, train)
         collector.generate("replaced", size - fragments, lambda: neighbours.vary(train, generator))
     for name in settings.unlabelled:
-        collector.add(name, _collection(name, data_dir, progress))
+        collector.add(name, read_unlabelled(name, data_dir=data_dir, progress=progress))
     return collector.result()
 
 
@@ -206,14 +205,3 @@ def _nearest(rows: FloatArray) -> Any:
         order = np.argsort(-np.take_along_axis(cosines, best, 1), axis=1, kind="stable")
         nearest.append(np.take_along_axis(best, order, 1))
     return np.concatenate(nearest)
-
-
-def _collection(name: str, data_dir: Path | None, progress: ProgressCallback) -> list[str]:
-    if Path(name).suffix.lower() == ".txt":
-        content = read_bytes(Path(name), error=DataError)
-        try:
-            return [line.strip() for line in content.decode("utf-8").splitlines()]
-        except UnicodeDecodeError as failure:
-            raise DataError("is not UTF-8", where=name, found=str(failure)) from failure
-    dataset: Any = load_dataset(name, data_dir=data_dir, progress=progress)
-    return [example.text for example in dataset.train]

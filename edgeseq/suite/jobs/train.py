@@ -29,6 +29,7 @@ class TrainArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     out: str
     checkpoint: str | None = None
     checkpoint_sha256: str | None = None
+    unlabelled_sha256: dict[str, str] = {}
     teacher: str | None = None
     seeds: int = 1
 
@@ -51,7 +52,10 @@ def run(arguments: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]
         read_settings(request.settings, request.arch, request.task),
         options,
         num_seeds=request.seeds,
-        facts={"checkpoint_sha256": request.checkpoint_sha256},
+        facts={
+            "checkpoint_sha256": request.checkpoint_sha256,
+            "unlabelled_sha256": request.unlabelled_sha256,
+        },
         progress=progress,
     )
     score = model.manifest.training.dev_score

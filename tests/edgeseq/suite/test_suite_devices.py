@@ -14,7 +14,7 @@ from edgeseq.formats.result import read_result
 from edgeseq.progress import no_progress
 from edgeseq.suite.devices import suite_targets
 from edgeseq.suite.jobs import bench as bench_job
-from edgeseq.suite.plan import data_step, plan
+from edgeseq.suite.plan import SuiteData, data_step, plan
 from edgeseq.suite.schema import read_suite
 from edgeseq_benchmarks.devices.measure import BenchRequest, DeviceOutcome, DeviceTarget
 
@@ -135,8 +135,7 @@ def test_the_plan_names_devices_and_their_results(tmp_path: Path) -> None:
     def planned(*on: str, python: str | None = None) -> tuple[Any, Any]:
         steps = plan(
             suite,
-            data=data,
-            data_sha256="0",
+            data=SuiteData(data, "0"),
             root=tmp_path,
             runtime_identity={"node": "here"},
             targets=suite_targets(on, python),

@@ -8,10 +8,14 @@ import pytest
 
 import edgeseq
 from edgeseq.errors import InputError
+from edgeseq.progress import no_progress
 from edgeseq.suite.checks import check_suite
-from edgeseq.suite.plan import data_step, plan
+from edgeseq.suite.jobs.data import run as read_data
+from edgeseq.suite.plan import SuiteData, data_step, plan
 from edgeseq.suite.quick import TRANSFER_TEXTS, quick_suite
 from edgeseq.suite.schema import read_suite
+from edgeseq.suite.steps import Step
+from edgeseq.suite.unlabelled import resolve_unlabelled, unlabelled_of
 
 GOOD = """
 schema_version = 1
@@ -83,8 +87,9 @@ def test_a_bert_may_have_a_teacher_and_several_seeds(tmp_path: Path) -> None:
     ]
     steps = plan(
         suite,
-        data=data_step(suite.data, task=suite.task, suite_path=tmp_path / "s", data_dir=None),
-        data_sha256="0",
+        data=SuiteData(
+            data_step(suite.data, task=suite.task, suite_path=tmp_path / "s", data_dir=None), "0"
+        ),
         root=tmp_path,
         runtime_identity={},
     )
@@ -94,6 +99,48 @@ def test_a_bert_may_have_a_teacher_and_several_seeds(tmp_path: Path) -> None:
     assert second.arguments["teacher"] == "models/teacher"
     assert second.arguments["seeds"] == 3
     assert second.after == (first,)
+
+
+def test_a_suite_trains_without_unlabelled_texts_that_are_not_at_hand(tmp_path: Path) -> None:
+    """Only students depend on them, and on their content."""
+    (tmp_path / "texts.csv").write_text(
+        "text,label\n" + "".join(f"text {n},{'ab'[n % 2]}\n" for n in range(40))
+    )
+    (tmp_path / "more.txt").write_text("one more text\n")
+    setting = '[model.train]\nunlabelled = ["wikitext2", "more.txt"]\n'
+    path = _written(tmp_path, GOOD.replace("sentiment", "text-classification") + setting)
+    suite = resolve_unlabelled(read_suite(path), tmp_path)
+    more = str(tmp_path / "more.txt")
+    assert unlabelled_of(suite) == ("wikitext2", more)
+    folder = tmp_path / "data"
+
+    def students(wikitext: str | None) -> tuple[str, list[Step]]:
+        if wikitext is not None:
+            (folder / "wikitext2").mkdir(parents=True, exist_ok=True)
+            for split in ("train", "valid", "test"):
+                (folder / "wikitext2" / f"{split}.txt").write_text(wikitext)
+        step = data_step(
+            suite.data,
+            task=suite.task,
+            suite_path=path,
+            data_dir=folder if wikitext is not None else None,
+            unlabelled=unlabelled_of(suite),
+        )
+        out = str(tmp_path / "data.json")
+        answer = read_data({**step.arguments, "out": out}, no_progress)
+        data = SuiteData(step, answer["sha256"], answer["unlabelled_sha256"])
+        steps = plan(suite, data=data, root=tmp_path, runtime_identity={})
+        return answer["note"], [step for step in steps if step.job == "train"]
+
+    note, (_, student) = students(None)
+    assert "wikitext2 is not on this machine" in note
+    assert student.arguments["settings"]["unlabelled"] == [more]
+    note, (teacher, student) = students(" a sentence of five words . \n")
+    assert "wikitext2: 1 unlabelled texts" in note
+    assert student.arguments["settings"]["unlabelled"] == ["wikitext2", more]
+    _, (same, changed) = students(" another sentence of six words . \n")
+    assert same.fingerprint == teacher.fingerprint
+    assert changed.fingerprint != student.fingerprint
 
 
 SEEDS = 'seeds = 3\nname = "student"'

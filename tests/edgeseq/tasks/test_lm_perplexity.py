@@ -10,6 +10,7 @@ import pytest
 
 from edgeseq.datasets import wikitext
 from edgeseq.datasets.registry import load_dataset
+from edgeseq.datasets.unlabelled import is_absent, read_unlabelled
 from edgeseq.errors import DataError
 from edgeseq.tasks import perplexity, scoring
 from edgeseq.tasks.perplexity import PERPLEXITY
@@ -116,6 +117,28 @@ def test_articles_begin_at_titles_and_every_line_ends_with_a_word(tmp_path: Path
 def test_a_text_without_a_title_is_one_document() -> None:
     assert list(wikitext.articles(["a b", "", "c"])) == [("a", "b", "<eos>", "<eos>", "c", "<eos>")]
     assert list(wikitext.articles([])) == []
+
+
+def test_sentences_of_an_article_are_cut_at_their_ends() -> None:
+    text = (
+        "= A title of five words = <eos> The 9 @-@ year @-@ old <unk> sat down . Too short ! "
+        "<unk> and the line ends here <eos> " + "word " * 41 + ". <eos>"
+    )
+    assert [" ".join(sentence) for sentence in wikitext.sentences(text.split())] == [
+        "The 9 - year - old sat down .",
+        "and the line ends here",
+    ]
+
+
+def test_running_text_is_unlabelled_text_sentence_by_sentence(tmp_path: Path) -> None:
+    for split in ("train", "valid", "test"):
+        content = f" = {split} = \n \n One sentence has five words . So has that one here . \n"
+        (tmp_path / f"{split}.txt").write_text(content)
+    texts = read_unlabelled("wikitext2", data_dir=tmp_path)
+    assert texts == ["One sentence has five words .", "So has that one here ."]
+    assert not is_absent("wikitext2", tmp_path)
+    assert is_absent("wikitext2", None)
+    assert not is_absent(str(tmp_path / "none.txt"), None)  # a mistake, which reading it names
 
 
 def test_missing_and_empty_parts_are_said(tmp_path: Path) -> None:
