@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from edgeseq.api.report import recommend, report
     from edgeseq.api.result import Result, load_result
     from edgeseq.api.run import run
+    from edgeseq.api.serve import serve
     from edgeseq.api.train import train
     from edgeseq.errors import EdgeseqError
     from edgeseq.reporting.comparison import Comparison
@@ -73,6 +74,7 @@ __all__ = [
     "report",
     "run",
     "save_dataset",
+    "serve",
     "summarize_dataset",
     "train",
 ]
@@ -91,6 +93,7 @@ _MODULES = {
     "edgeseq.api.report": ("recommend", "report"),
     "edgeseq.api.result": ("Result", "load_result"),
     "edgeseq.api.run": ("run",),
+    "edgeseq.api.serve": ("serve",),
     "edgeseq.api.train": ("train",),
     "edgeseq.errors": ("EdgeseqError",),
     "edgeseq.reporting.comparison": ("Comparison",),

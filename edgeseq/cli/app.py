@@ -67,6 +67,11 @@ COMMANDS = {
         "Report which model to ship and why: an HTML page, Markdown with pictures, "
         "and a JSON summary.",
     ),
+    "serve": CommandEntry(
+        "edgeseq.cli.serve",
+        "serve",
+        "Serve the report on this machine, and renew it while a suite or a fleet is measured.",
+    ),
     "recommend": CommandEntry(
         "edgeseq.cli.recommend",
         "recommend",

@@ -7,10 +7,7 @@ policy lets only the two scripts of this module run, by their hashes, and nothin
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
-from importlib import resources
 from typing import Any, NamedTuple
 
 import jinja2
@@ -19,10 +16,11 @@ from markupsafe import Markup
 
 import edgeseq
 from edgeseq.reporting.budgets import Budget, describe_budget, limits_of
-from edgeseq.reporting.charts.theme import css_variables, vega_config, with_css_variables
+from edgeseq.reporting.charts.theme import vega_config, with_css_variables
 from edgeseq.reporting.format import format_points
 from edgeseq.reporting.group_view import GroupView
 from edgeseq.reporting.page_data import decision_data, fixed_limits
+from edgeseq.reporting.page_parts import content_policy, palette_css, template_text
 from edgeseq.reporting.sections import ReportSection
 from edgeseq.reporting.summary import GroupDecision
 from edgeseq.reporting.vega_bundle import vega_bundle
@@ -49,13 +47,13 @@ def render_page(title: str, overall: str, groups: Sequence[PageGroup], budget: B
         for section in group.sections
         for figure in section.figures
     }
-    script, bundle = _template_text("report.js"), vega_bundle()
+    script, bundle = template_text("report.js"), vega_bundle()
     config = with_css_variables(vega_config())
     fixed = fixed_limits(budget)
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False
     )
-    template = environment.from_string(_template_text("report.html.jinja"))
+    template = environment.from_string(template_text("report.html.jinja"))
     return template.render(
         title=title,
         overall=overall,
@@ -72,9 +70,9 @@ def render_page(title: str, overall: str, groups: Sequence[PageGroup], budget: B
         ],
         fixed=describe_budget(fixed) if limits_of(fixed) else "",
         margin=format_points(budget.drop_points),
-        policy=_policy(bundle, script),
-        palette=Markup(_palette()),  # noqa: S704 - made of constants
-        css=Markup(_template_text("report.css")),  # noqa: S704 - a file of this package
+        policy=content_policy(bundle, script),
+        palette=Markup(palette_css()),  # noqa: S704 - made of constants
+        css=Markup(template_text("report.css")),  # noqa: S704 - a file of this package
         data=json_in_html({"groups": decisions, "specs": specs, "config": config}),
         bundle=Markup(bundle),  # noqa: S704 - Vega, from vl-convert
         script=Markup(script),  # noqa: S704 - a file of this package
@@ -87,26 +85,3 @@ def json_in_html(value: Any) -> Markup:
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)  # noqa: S704 - nothing in it can be markup any more
-
-
-def _policy(*scripts: str) -> str:
-    hashes = " ".join(
-        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
-        for script in scripts
-    )
-    return (
-        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-def _palette() -> str:
-    light, dark = css_variables(dark=False), css_variables(dark=True)
-    return (
-        f":root{{{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}"
-        f"@media print{{:root{{{light}}}}}\n"
-    )
-
-
-def _template_text(name: str) -> str:
-    return (resources.files("edgeseq.reporting") / "templates" / name).read_text(encoding="utf-8")

@@ -247,6 +247,7 @@ EXAMPLES_NOT_RUN = {
     **{"bench_all": "a board", "run": "training", "train": "training"},
     "describe_weights": "weights of PyTorch",
     "fetch_dataset": "a network",
+    "serve": "an interruption",
 }
 
 

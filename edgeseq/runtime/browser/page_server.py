@@ -1,13 +1,17 @@
-"""Serves the page of an export to a browser, and takes what the page sends.
+"""Serves a page to a browser, and takes what the page of an export sends.
 
 Only the files that were listed are served, below a path that cannot be guessed: a page of another
-origin, or another device of the network, gets and sends nothing without the address.
+origin, or another device of the network, gets and sends nothing without the address. On loopback,
+requests for hosts of other names are refused as well: a site whose name was pointed to 127.0.0.1
+(DNS rebinding) gets nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.server
+import ipaddress
 import queue
 import secrets
 import socket
@@ -17,6 +21,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from urllib.parse import urlsplit
 
 from edgeseq.errors import InputError, OutputError, printable
 
@@ -91,37 +96,62 @@ def serve_page(
         port: 0 for any that is free.
 
     Raises:
-        InputError: This machine has no such address.
-        OutputError: The port is taken.
+        InputError: This machine has no such address, or the port is taken.
+        OutputError: This program may not listen on the port.
     """
-    key = "".join(secrets.choice(_KEY_ALPHABET) for _ in range(_KEY_LETTERS))
-    paths: dict[str, Path | bytes] = {f"/{key}/{name}": folder / name for name in names}
-    paths |= {f"/{key}/{name}": content for name, content in replaced.items()}
-    paths[f"/{key}/"] = paths[f"/{key}/index.html"]
     page = PageServer[ResultT]("")
-
     result_reader = read_result  # a class body does not see an outer name that it defines
 
     class Handler(_Handler):
-        files = paths
+        files = {name: folder / name for name in names} | dict(replaced)
         limits = {  # noqa: RUF012 - never changed
-            f"/{key}/progress": _NOTE_LIMIT_BYTES,
-            f"/{key}/failure": _NOTE_LIMIT_BYTES,
-            f"/{key}/result": limit_bytes,
+            "progress": _NOTE_LIMIT_BYTES,
+            "failure": _NOTE_LIMIT_BYTES,
+            "result": limit_bytes,
         }
         server_page = page
         read_result = staticmethod(result_reader)
 
-    with _listen(bind, port, Handler) as server:
+    with _serve(Handler, bind, port) as page.address:
+        yield page
+
+
+@contextlib.contextmanager
+def serve_contents(contents: Mapping[str, bytes], *, port: int = 0) -> Iterator[str]:
+    """Serves `contents` by name on 127.0.0.1 until the block ends, and gives the address.
+
+    `index.html` is the page. The mapping may be changed meanwhile. Raises `InputError` where the
+    port is taken, `OutputError` where this program may not listen on it.
+    """
+
+    class Handler(_Handler):
+        files = contents
+
+    with _serve(Handler, "127.0.0.1", port) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def _serve(handler: type[_Handler], bind: str, port: int) -> Iterator[str]:
+    """Answers requests with `handler` in threads; gives the address with its key."""
+    handler.key = "".join(secrets.choice(_KEY_ALPHABET) for _ in range(_KEY_LETTERS))
+    handler.is_loopback = _is_loopback(bind)
+    with _listen(bind, port, handler) as server:
         host = f"[{bind}]" if ":" in bind else bind
-        page.address = f"http://{host}:{server.server_address[1]}/{key}/"
         thread = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)
         thread.start()
         try:
-            yield page
+            yield f"http://{host}:{server.server_address[1]}/{handler.key}/"
         finally:
             server.shutdown()
             thread.join()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _listen(
@@ -139,6 +169,12 @@ def _listen(
     except PermissionError as error:
         raise OutputError("may not listen there", where=f"{bind}:{port}") from error
     except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise InputError(
+                "another program listens on this port",
+                where=f"{bind}:{port}",
+                fix="name another --port, or leave it out",
+            ) from error
         raise InputError(
             "cannot listen on this address",
             where="--bind",
@@ -153,25 +189,43 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     timeout = _SOCKET_TIMEOUT_S
     protocol_version = "HTTP/1.1"
+    key: str
+    is_loopback: bool
     files: Mapping[str, Path | bytes]
-    limits: Mapping[str, int]
+    limits: Mapping[str, int] = {}
     server_page: PageServer[Any]
     read_result: Callable[[bytes], Any]
 
     def do_GET(self) -> None:
         """Answers with a file that was listed."""
-        entry = self.files.get(self.path.partition("?")[0])
-        if entry is None:
+        name = self._name()
+        entry = None if name is None else self.files.get(name)
+        if name is None or entry is None:
             self._answer(HTTPStatus.NOT_FOUND, b"not found")
             return
         content = entry if isinstance(entry, bytes) else entry.read_bytes()
-        path = self.path.partition("?")[0]
-        suffix = ".html" if path.endswith("/") else Path(path).suffix
-        self._answer(HTTPStatus.OK, content, _TYPES.get(suffix, "application/octet-stream"))
+        kind = _TYPES.get(Path(name).suffix, "application/octet-stream")
+        self._answer(HTTPStatus.OK, content, kind)
+
+    def _name(self) -> str | None:
+        """The name of the file that is requested; None where this server has no such path or is
+        called by a foreign name."""
+        if self.is_loopback and not self._is_called_loopback():
+            return None
+        path, prefix = self.path.partition("?")[0], f"/{self.key}/"
+        return (path.removeprefix(prefix) or "index.html") if path.startswith(prefix) else None
+
+    def _is_called_loopback(self) -> bool:
+        """Whether the header Host is this machine's; its port may be a tunnel's."""
+        try:
+            return _is_loopback(urlsplit(f"//{self.headers.get('Host', '')}").hostname or "")
+        except ValueError:
+            return False
 
     def do_POST(self) -> None:
         """Takes what the page sends."""
-        limit_bytes = self.limits.get(self.path)
+        name = self._name()
+        limit_bytes = None if name is None else self.limits.get(name)
         length = self.headers.get("Content-Length", "")
         if limit_bytes is None or not length.isascii() or not length.isdigit():
             self.close_connection = True
@@ -182,7 +236,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, b"too large")
             return
         content = self.rfile.read(int(length))
-        kind: Any = self.path.rpartition("/")[2]
+        kind: Any = name
         try:
             is_result = kind == "result"
             read = type(self).read_result

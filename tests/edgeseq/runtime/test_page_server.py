@@ -13,7 +13,7 @@ import pytest
 
 from edgeseq.errors import DeviceError, InputError
 from edgeseq.runtime.browser.collect import PageProgress, run_golden_texts, wait_for_result
-from edgeseq.runtime.browser.page_server import PageServer, serve_page
+from edgeseq.runtime.browser.page_server import PageServer, serve_contents, serve_page
 
 LIMIT_BYTES = 1000
 
@@ -41,12 +41,16 @@ def server(tmp_path: Path) -> Iterator[PageServer[str]]:
 
 
 def request(
-    server: PageServer[str], name: str, *, body: bytes | None = None
+    server: PageServer[str],
+    name: str,
+    *,
+    body: bytes | None = None,
+    headers: dict[str, str] | None = None,
 ) -> tuple[int, bytes, dict[str, str]]:
     parts = urlsplit(server.address)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
     path = name if name.startswith("/") else parts.path + name
-    connection.request("GET" if body is None else "POST", path, body=body)
+    connection.request("GET" if body is None else "POST", path, body=body, headers=headers or {})
     answer = connection.getresponse()
     found = answer.status, answer.read(), dict(answer.getheaders())
     connection.close()
@@ -119,3 +123,48 @@ def test_an_address_of_another_machine_is_refused(tmp_path: Path) -> None:
         ),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:9000", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:80", 200),
+        ("LOCALHOST", 200),
+        ("evil.example", 404),
+        ("127.0.0.1.evil.example", 404),
+        ("localhost@evil.example:80", 404),
+        ("localhost.", 404),
+        ("192.168.1.10", 404),
+        ("[::1", 404),
+        ("", 404),
+    ],
+)
+def test_a_site_whose_name_leads_to_this_machine_gets_nothing(
+    server: PageServer[str], host: str, status: int
+) -> None:
+    assert request(server, "", headers={"Host": host})[0] == status
+    posted = request(server, "progress", body=b"{}", headers={"Host": host})[0]
+    assert posted == (204 if status == 200 else 404)
+
+
+def test_contents_are_served_as_they_are_now_and_take_nothing() -> None:
+    contents = {"index.html": b"first", "status.json": b"{}"}
+    with serve_contents(contents) as address:
+        page = PageServer[str](address)
+        assert request(page, "")[1] == b"first"
+        assert request(page, "status.json?7")[2]["Content-Type"] == "application/json"
+        contents["index.html"] = b"second"
+        assert request(page, "index.html")[1] == b"second"
+        for name in ("../etc/passwd", "%2e%2e/x", "/", "/index.html", "x/../index.html"):
+            assert request(page, name)[0] == 404, name
+        assert request(page, "index.html", body=b"x")[0] == 404
+        port = urlsplit(address).port or 0
+        with (
+            pytest.raises(InputError, match=f"127.0.0.1:{port}: another program listens"),
+            serve_contents(contents, port=port),
+        ):
+            pass
+    with pytest.raises(ConnectionRefusedError):
+        request(page, "")
