@@ -92,6 +92,7 @@ def _print_bundle(inspection: Inspection) -> None:
         f"native runner: {native}",
         _inputs_line(inspection, manifest),
         *_thresholds(inspection.labels, manifest),
+        *_transitions(manifest),
         *_padding_lines(manifest),
         *_word_feature_lines(manifest),
         f"against the float model on {fidelity.n_examples} examples: {agreement}largest error "
@@ -105,6 +106,13 @@ def _thresholds(labels: Sequence[str], manifest: BundleManifest) -> Sequence[str
     """From which probability on a text has a label, where it may have any number of them."""
     thresholds = manifest.thresholds
     return (f"thresholds: {describe_thresholds(labels, thresholds)}",) if thresholds else ()
+
+
+def _transitions(manifest: BundleManifest) -> Sequence[str]:
+    """Whether tags are decoded by a CRF's transitions."""
+    if manifest.transitions is None:
+        return ()
+    return ("tags are decoded as the best path, by transitions that were trained (a CRF)",)
 
 
 def _word_feature_lines(manifest: BundleManifest) -> Iterator[str]:

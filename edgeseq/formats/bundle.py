@@ -264,6 +264,7 @@ def _check_labels(path: Path, labels: tuple[str, ...], manifest: BundleManifest)
             fix="convert again",
         )
     _check_thresholds(path, labels, manifest)
+    _check_transitions(path, labels, manifest)
     shapes = [output.shape for output in manifest.signature.outputs]
     inputs = [tensor.shape for tensor in manifest.signature.inputs]
     lengths = [*(shape[1] for shape in inputs if len(shape) > 1), -1]
@@ -320,6 +321,19 @@ def _check_thresholds(path: Path, labels: tuple[str, ...], manifest: BundleManif
             expected=f"{expected} above 0 and below 1" if expected else "none",
             fix="convert again",
         )
+
+
+def _check_transitions(path: Path, labels: tuple[str, ...], manifest: BundleManifest) -> None:
+    transitions, head = manifest.transitions, task_of(manifest.task).head
+    if transitions is None or (head == "token-classification" and transitions.is_for(len(labels))):
+        return
+    raise BundleError(
+        "has transitions that do not fit its labels",
+        where=path / "bundle.json",
+        found=f"{len(transitions.start)}, {len(transitions.pairs)} rows, {len(transitions.end)}",
+        expected=f"{len(labels)} of each, for a label per word",
+        fix="convert again",
+    )
 
 
 def _check_golden(path: Path, golden: Golden, manifest: BundleManifest, n_labels: int) -> None:

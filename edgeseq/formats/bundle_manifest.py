@@ -27,6 +27,7 @@ from edgeseq.formats.padding import TEXT_ALONE, Padding
 from edgeseq.formats.trained_model import Arch
 from edgeseq.tasks.head import Head, is_numeric, is_per_text
 from edgeseq.tasks.registry import task_of
+from edgeseq.tasks.tag_transitions import TagTransitions
 from edgeseq.tasks.word_features import FEATURES, WORD_FEATURES, WordFeatures
 
 SCHEMA_VERSION = 4
@@ -132,7 +133,8 @@ class BundleManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data.
     `native_unsupported` is why the native runner cannot run the bundle; None when it can.
     `thresholds` are the probabilities from which on a text has each of the labels, where it may
-    have any number of them (`edgeseq.tasks.label_thresholds`).
+    have any number of them (`edgeseq.tasks.label_thresholds`). `transitions` are those between the
+    labels of a sentence's words, where the model was trained with them (a CRF).
     """
 
     name: str
@@ -151,6 +153,7 @@ class BundleManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     native_unsupported: str | None = None
     padding: Padding = TEXT_ALONE
     thresholds: tuple[float, ...] = ()
+    transitions: TagTransitions | None = None
     word_features: WordFeatures | None = None
     schema_version: int = SCHEMA_VERSION
 

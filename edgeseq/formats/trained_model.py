@@ -21,6 +21,7 @@ from edgeseq.formats.arrays import array_bytes, arrays_from_bytes
 from edgeseq.formats.padding import TEXT_ALONE, Padding
 from edgeseq.formats.storage import new_folder, read_bytes, read_json, write_bytes, write_json
 from edgeseq.formats.train_logits import TrainLogits, write_train_logits
+from edgeseq.tasks.tag_transitions import TagTransitions
 from edgeseq.tasks.word_features import WordFeatures
 
 if TYPE_CHECKING:
@@ -255,8 +256,9 @@ class ModelManifest(msgspec.Struct, frozen=True):
     `network` is of `arch` `lstm`, or `bag` without a recurrent layer.
 
     `max_tokens` is the model's longest input in tokens, special tokens included; `padding` how
-    texts of other lengths become one. `word_features` are what a token classifier with arrays of
-    this module's `LstmConfig` or `BertConfig` sees of words beside their pieces: the array
+    texts of other lengths become one; `transitions` are those between the labels of a sentence's
+    words, where they were trained (a CRF). `word_features` are what a token classifier with arrays
+    of this module's `LstmConfig` or `BertConfig` sees of words beside their pieces: the array
     `word_features.weight` [1 + 3 · rows, size] (`edgeseq.tasks.word_features`), of which a token's
     three rows are joined. An LSTM reads them behind the token's embedding; an encoder adds them to
     the sum of its embeddings after a projection, `word_features.project.weight` [embedding,
@@ -274,6 +276,7 @@ class ModelManifest(msgspec.Struct, frozen=True):
     bert: BertConfig | None = None
     network: NetworkConfig | None = None
     padding: Padding = TEXT_ALONE
+    transitions: TagTransitions | None = None
     word_features: WordFeatures | None = None
     schema_version: int = SCHEMA_VERSION
 
@@ -325,6 +328,16 @@ def read_model_folder(path: Path) -> TrainedModel:
     if len(configs) != 1 or configs[0] not in allowed:
         raise CheckpointError(
             "dimensions do not go with arch", where=path / "model.json", found=manifest.arch
+        )
+    transitions = manifest.transitions
+    if transitions is not None and not transitions.is_for(len(manifest.labels)):
+        raise CheckpointError(
+            "its transitions do not fit its labels",
+            where=path / "model.json",
+            found=f"{len(transitions.start)}, {len(transitions.pairs)} rows, "
+            f"{len(transitions.end)}",
+            expected=f"{len(manifest.labels)} of each",
+            fix="train again",
         )
     content = read_bytes(path / "weights.safetensors", error=CheckpointError)
     weights: dict[str, npt.NDArray[np.float32]] = arrays_from_bytes(

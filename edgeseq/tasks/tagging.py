@@ -13,9 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeseq.errors import DataError
+from edgeseq.tasks.tag_transitions import TagTransitions
 
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
+DoubleArray = npt.NDArray[np.float64]
 AnyFloats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
 
@@ -24,6 +26,15 @@ class Rules(NamedTuple):
 
     start: BoolArray
     follows: BoolArray
+
+
+class PathScores(NamedTuple):
+    """What a path of tags gets besides the scores of its words: `start` [tags] for its first tag,
+    `pairs` [tag before, tag], `end` [tags] for its last one; minus infinity forbids."""
+
+    start: DoubleArray
+    pairs: DoubleArray
+    end: DoubleArray
 
 
 class Span(NamedTuple):
@@ -42,6 +53,44 @@ def bio_rules(labels: Sequence[str]) -> Rules:
     return Rules(start=~inside, follows=follows)
 
 
+def path_scores(transitions: TagTransitions) -> PathScores:
+    """The transitions as arrays, rounded to float32 as the native runner has them."""
+    rows = (transitions.start, transitions.pairs, transitions.end)
+    return PathScores(*(np.array(row, np.float32).astype(np.float64) for row in rows))
+
+
+class TagDecoder:
+    """Finds the best tags of a sentence's words from their logits."""
+
+    def __init__(
+        self, span_labels: Sequence[str] = (), transitions: TagTransitions | None = None
+    ) -> None:
+        """`span_labels`: all labels where they are BIO tags, else none; `transitions`: those that
+        the model was trained with."""
+        self._rules = bio_rules(span_labels) if span_labels else None
+        self._free = self._learnt = None if transitions is None else path_scores(transitions)
+        if self._free is not None and self._rules is not None:
+            self._learnt = _under_rules(self._free, self._rules)
+
+    def best_tags(self, logits: AnyFloats) -> IntArray:
+        """The most likely tags [words] from logits [words, tags]; BIO's rules are kept.
+
+        With transitions it is Viterbi's path over the sums of logits and transitions, of which the
+        rules forbid some; without them what `best_tags` gives.
+        """
+        if self._learnt is None or not len(logits):
+            return best_tags(logits, self._rules)
+        return _viterbi(np.asarray(logits, np.float64), self._learnt)
+
+    def path_shares(self, logits: AnyFloats, tags: Sequence[int]) -> tuple[float, ...]:
+        """With transitions the probability of each word's tag [words], BIO's rules aside
+        (`tag_probabilities`). Empty without them, where a softmax of each word's logits gives it,
+        and for logits that are not finite."""
+        if self._free is None or not len(logits) or not np.isfinite(logits).all():
+            return ()
+        return tuple(tag_probabilities(logits, self._free)[range(len(tags)), tags].tolist())
+
+
 def best_tags(logits: AnyFloats, rules: Rules | None = None) -> IntArray:
     """The most likely tags [words] from logits [words, tags]; `rules` are kept.
 
@@ -55,28 +104,54 @@ def best_tags(logits: AnyFloats, rules: Rules | None = None) -> IntArray:
         return best
     if rules.start[best[0]] and rules.follows[best[:-1], best[1:]].all():
         return best
-    return _viterbi(log_softmax(logits), rules)
+    zeros = np.zeros(rules.start.shape)
+    free = PathScores(zeros, np.zeros(rules.follows.shape), zeros)
+    return _viterbi(log_softmax(logits), _under_rules(free, rules))
 
 
-def log_softmax(logits: AnyFloats) -> npt.NDArray[np.float64]:
+def tag_probabilities(logits: AnyFloats, scores: PathScores | None = None) -> DoubleArray:
+    """The probability of each tag [words, tags] from logits [words, tags], BIO's rules aside.
+
+    Without scores of paths it is the softmax of each word; with them the share of all paths through
+    the tag, by the forward-backward algorithm (Rabiner 1989, Proceedings of the IEEE 77).
+    """
+    if scores is None or not len(logits):
+        return np.exp(log_softmax(logits))
+    emissions = np.asarray(logits, np.float64)
+    forward, backward = np.empty_like(emissions), np.empty_like(emissions)
+    forward[0], backward[-1] = emissions[0] + scores.start, scores.end
+    for word in range(1, len(emissions)):
+        paths = forward[word - 1][:, None] + scores.pairs
+        forward[word] = np.logaddexp.reduce(paths, axis=0) + emissions[word]
+        later = len(emissions) - 1 - word
+        paths = scores.pairs + (emissions[later + 1] + backward[later + 1])
+        backward[later] = np.logaddexp.reduce(paths, axis=1)
+    return np.exp(log_softmax(forward + backward))
+
+
+def log_softmax(logits: AnyFloats) -> DoubleArray:
     """Log-probabilities over the last axis; the largest logit is subtracted first."""
     shifted = np.asarray(logits, dtype=np.float64)
     shifted = shifted - shifted.max(axis=-1, keepdims=True)
-    result: npt.NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    result: DoubleArray = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return result
 
 
-def _viterbi(scores: npt.NDArray[np.float64], rules: Rules) -> IntArray:
-    barred = np.where(rules.follows, 0.0, -np.inf)
-    best = np.where(rules.start, scores[0], -np.inf)
-    came_from = np.zeros(scores.shape, dtype=np.int64)
-    for position in range(1, len(scores)):
-        paths = best[:, None] + barred
+def _under_rules(scores: PathScores, rules: Rules) -> PathScores:
+    start = np.where(rules.start, scores.start, -np.inf)
+    return PathScores(start, np.where(rules.follows, scores.pairs, -np.inf), scores.end)
+
+
+def _viterbi(emissions: DoubleArray, scores: PathScores) -> IntArray:
+    best = scores.start + emissions[0]
+    came_from = np.zeros(emissions.shape, dtype=np.int64)
+    for position in range(1, len(emissions)):
+        paths = best[:, None] + scores.pairs
         came_from[position] = paths.argmax(axis=0)
-        best = paths.max(axis=0) + scores[position]
-    tags = np.empty(len(scores), dtype=np.int64)
-    tags[-1] = best.argmax()
-    for position in range(len(scores) - 1, 0, -1):
+        best = paths.max(axis=0) + emissions[position]
+    tags = np.empty(len(emissions), dtype=np.int64)
+    tags[-1] = (best + scores.end).argmax()
+    for position in range(len(emissions) - 1, 0, -1):
         tags[position - 1] = came_from[position, tags[position]]
     return tags
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 from tokenizers import (
     AddedToken,
     Tokenizer,
@@ -17,6 +18,7 @@ from tokenizers import (
 from edgeseq.formats.runner_file import compile_runner_file
 from edgeseq.tasks.mentions import MARKERS
 
+from .native_models import random_transitions
 from .tokenizer_compare import settings_for
 
 _PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "##t", "un", "##believ", "##able", "a", "中")
@@ -25,10 +27,14 @@ _MERGES = [("t", "h"), ("th", "e"), ("Ġ", "the")]
 
 
 def small_runner_files() -> Iterator[bytes]:
-    """`runner.bin` of WordPiece with markers, WordLevel, and BPE of bytes and of characters."""
+    """`runner.bin` of WordPiece with markers, WordLevel, and BPE of bytes and of characters;
+    and of WordPiece for tags with transitions."""
     for tokenizer in (_word_piece(), _plain_words(), _changed_words(), _bytes(), _characters()):
         content = str(tokenizer.to_str())
         yield compile_runner_file(content, settings_for(content))
+    content = str(_word_piece().to_str())
+    tagging = {"task": "token-classification", "transitions": random_transitions(2)}
+    yield compile_runner_file(content, msgspec.structs.replace(settings_for(content), **tagging))
 
 
 def _word_piece() -> Any:

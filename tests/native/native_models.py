@@ -17,6 +17,7 @@ from edgeseq.formats.tflite_file import parse_tflite
 from edgeseq.formats.trained_model import TrainedModel
 from edgeseq.tasks.multilabel_classification import threshold_logits
 from edgeseq.tasks.registry import task_of
+from edgeseq.tasks.tag_transitions import TagTransitions
 from edgeseq_benchmarks.bench import protocol
 
 from ..converters.conftest import WORDS, export, make_bert, make_lstm, make_network
@@ -76,6 +77,7 @@ def all_cases() -> Iterator[Case]:
         yield Case(f"{kind}-lstm", recipe, "loop")
         yield Case(f"{kind}-bert", recipe, "encoder")
     yield Case("tags-lstm", "dynamic_wi8_afp32", "unrolled")
+    yield Case("tags-crf-lstm", "float32", "loop")
     yield Case("labels-lstm", "dynamic_wi8_afp32", "loop")
     yield Case("labels-bert", "float32", "encoder")
     yield Case("stream", "float32", "loop")
@@ -108,6 +110,7 @@ def write_case(case: Case, folder: Path) -> Files:
         max_tokens=manifest.max_tokens,
         vocabulary_size=size,
         labels=manifest.labels,
+        transitions=manifest.transitions,
         signature=Signature(entry.key, specs[0], specs[1]),
         thresholds=thresholds,
     )
@@ -129,6 +132,7 @@ def write_case(case: Case, folder: Path) -> Files:
             "head": task.head,
             "span_labels": manifest.labels if task.bio_labels else (),
             "thresholds": threshold_logits(thresholds),
+            "transitions": manifest.transitions,
         },
     )
 
@@ -156,6 +160,10 @@ def make_model(case: Case) -> TrainedModel:
     model = TrainedModel(manifest, model.weights, word_pieces())
     if case.kind.startswith("labels"):
         manifest = msgspec.structs.replace(manifest, task="multilabel-classification")
+        return TrainedModel(manifest, model.weights, model.tokenizer_json)
+    if case.kind.startswith("tags-crf"):
+        model = as_tagger(model)
+        manifest = msgspec.structs.replace(model.manifest, transitions=random_transitions())
         return TrainedModel(manifest, model.weights, model.tokenizer_json)
     if case.kind.startswith("tags"):
         return as_tagger(model)
@@ -204,6 +212,13 @@ def as_tagger(model: TrainedModel) -> TrainedModel:
         config = msgspec.structs.replace(manifest.bert, head="token_classification")
         manifest = msgspec.structs.replace(manifest, bert=config)
     return TrainedModel(manifest, weights, model.tokenizer_json)
+
+
+def random_transitions(num_labels: int = len(TAGS), *, seed: int = 9) -> TagTransitions:
+    """Scores between labels that change many tags."""
+    rng = np.random.default_rng(seed)
+    start, end, *pairs = rng.normal(size=(num_labels + 2, num_labels)).astype(np.float32).tolist()
+    return TagTransitions(tuple(start), tuple(map(tuple, pairs)), tuple(end))
 
 
 def as_marked(model: TrainedModel) -> TrainedModel:

@@ -181,7 +181,8 @@ def _prediction(
         scores={},
         words=words,
         tags=tags,
-        tag_scores=tuple(row[tag] for row, tag in zip(scores, tags, strict=True)),
+        tag_scores=output.tag_scores
+        or tuple(row[tag] for row, tag in zip(scores, tags, strict=True)),
     )
 
 

@@ -15,6 +15,7 @@ import msgspec
 
 from edgeseq.formats.padding import TEXT_ALONE, Padding
 from edgeseq.tasks.head import Head
+from edgeseq.tasks.tag_transitions import TagTransitions
 from edgeseq.tasks.word_features import WordFeatures
 
 Phase = Literal[
@@ -57,7 +58,8 @@ class LoadModel(Command, frozen=True, tag="load"):
     `span_labels` are the labels where they are BIO tags. `padding` is for the Python process: the
     native one has it in its runner file.
     `thresholds` [labels] are the logits from which on a text has a label, where it may have any
-    number of them, for the Python process too, as are `word_features`.
+    number of them, and `transitions` those between labels of words: for the Python process too, as
+    are `word_features`.
     """
 
     model_path: str
@@ -76,6 +78,7 @@ class LoadModel(Command, frozen=True, tag="load"):
     span_labels: tuple[str, ...] = ()
     padding: Padding = TEXT_ALONE
     thresholds: tuple[float, ...] = ()
+    transitions: TagTransitions | None = None
     features: int | None = None
     word_features: WordFeatures | None = None
 
@@ -318,14 +321,16 @@ class LengthDone(Reply, frozen=True, tag="length"):
 
 class TextPrediction(msgspec.Struct, frozen=True):
     """One text: the ids of all its inputs, concatenated, the logits [labels], or [words, labels]
-    flattened (None is NaN), the classes, and with word features the rows [3 · tokens] of all
-    tokens."""
+    flattened (None is NaN), and the classes. With word features there are the rows [3 · tokens] of
+    all tokens; `tag_scores` are the probabilities of the words' tags where these depend on each
+    other (Python process)."""
 
     token_ids: tuple[int, ...]
     logits: tuple[float | None, ...]
     classes: Classes = 0
     flags: TokenizationFlags = TokenizationFlags()
     word_rows: tuple[int, ...] = ()
+    tag_scores: tuple[float, ...] = ()
 
 
 class TextPredictions(Reply, frozen=True, tag="text_predictions"):

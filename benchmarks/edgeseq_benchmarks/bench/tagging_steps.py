@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeseq.runtime.interpreter import TfliteRuntime
 from edgeseq.runtime.text_tokenizer import TextTokenizer
-from edgeseq.tasks.tagging import best_tags, bio_rules
+from edgeseq.tasks.tagging import TagDecoder
 from edgeseq.tasks.word_features import FEATURES, NO_WORD
 from edgeseq.tasks.word_windows import Windowed, WordEncoder, word_rows
 from edgeseq_benchmarks.bench import protocol
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 
 class TokenClassificationSteps(TokenizedSteps, StatelessSteps):
-    """One label per word; BIO rules are kept when decoding where labels are spans."""
+    """One label per word; BIO rules are kept when decoding where labels are spans, and the
+    model's transitions are added where it has any."""
 
     by_token = True
 
@@ -33,7 +34,7 @@ class TokenClassificationSteps(TokenizedSteps, StatelessSteps):
             tokenizer.disable_truncation(), command.max_tokens, command.word_features
         )
         self._has_features = command.word_features is not None
-        self._rules = bio_rules(command.span_labels) if command.span_labels else None
+        self._decoder = TagDecoder(command.span_labels, command.transitions)
 
     def allocate(self, text: Text) -> None:
         self._model.allocate(max(map(len, self.tokenize(text).windows)))
@@ -47,9 +48,9 @@ class TokenClassificationSteps(TokenizedSteps, StatelessSteps):
         return inputs, [self._model.infer(row) for row in inputs.model_inputs]
 
     def decode(self, outputs: tuple[Windowed, list[Any]]) -> tuple[int, ...]:
-        """The best tags of all words under the rules."""
+        """The best tags of all words, by the rules and transitions."""
         inputs, logits = outputs
-        return tuple(best_tags(word_rows(logits, inputs), self._rules).tolist())
+        return tuple(self._decoder.best_tags(word_rows(logits, inputs)).tolist())
 
     def logits(
         self, token_ids: Sequence[int], word_rows: Sequence[int] = (), /
@@ -70,14 +71,16 @@ class TokenClassificationSteps(TokenizedSteps, StatelessSteps):
     def predict(self, text: Text) -> TextPrediction:
         inputs = self.tokenize(text)
         outputs = self.infer(inputs)
+        logits, tags = word_rows(outputs[1], inputs), self.decode(outputs)
         return TextPrediction(
             token_ids=tuple(token_id for row in inputs.windows for token_id in row),
-            logits=tuple(word_rows(outputs[1], inputs).ravel().tolist()),
-            classes=self.decode(outputs),
+            logits=tuple(logits.ravel().tolist()),
+            classes=tags,
             flags=_window_flags(inputs),
             word_rows=tuple(
                 row for window in inputs.features or () for rows in window for row in rows
             ),
+            tag_scores=self._decoder.path_shares(logits, tags),
         )
 
     def flags(self, text: Text) -> TokenizationFlags:

@@ -229,6 +229,7 @@ def load_command(
         span_labels=bundle.labels if bundle.task.bio_labels else (),
         padding=bundle.manifest.padding,
         thresholds=threshold_logits(bundle.manifest.thresholds),
+        transitions=bundle.manifest.transitions,
         features=signature.inputs[0].shape[2] if is_numeric(bundle.head) else None,
         word_features=bundle.manifest.word_features,
     )

@@ -321,6 +321,7 @@ class _BundleConverter:
             labels=model.manifest.labels,
             signature=lowered.signature,
             padding=model.manifest.padding,
+            transitions=model.manifest.transitions,
             thresholds=measured.thresholds,
         )
         unsupported = self._write_inputs(draft, plan, settings)
@@ -343,6 +344,7 @@ class _BundleConverter:
             padding=settings.padding,
             thresholds=measured.thresholds,
             word_features=model.manifest.word_features,
+            transitions=settings.transitions,
         )
         write_json(draft / "bundle.json", manifest)
         check_model(read_bundle(draft, verify_hashes=False))

@@ -156,12 +156,12 @@ def lower_states(
 
 
 def make_optimizer(
-    graph: TrainingGraph, settings: AnyClassifierSettings, score_head: Sequence[Any] = ()
+    graph: TrainingGraph, settings: AnyClassifierSettings, more_heads: Sequence[Any] = ()
 ) -> AdamW:
-    """AdamW for the trained variables and for those of `score_head`; in a BERT heads and
+    """AdamW for the trained variables and for those of `more_heads`; in a BERT heads and
     the tables of word features learn faster, and each layer slower than the one above it."""
     model = graph.model
-    variables = [*model.trainable_variables, *score_head]
+    variables = [*model.trainable_variables, *more_heads]
     multipliers = None
     if isinstance(settings, BertSettings):
         depths = {
@@ -170,7 +170,7 @@ def make_optimizer(
             for variable in layer.trainable_variables
         }
         words = [] if model.word_table is None else model.word_table.trainable_variables
-        new = (model.head_kernel, model.head_bias, *score_head, *words)
+        new = (model.head_kernel, model.head_bias, *more_heads, *words)
         head_ids = {id(variable) for variable in new}
         multipliers = [
             settings.head_lr_multiplier
@@ -213,7 +213,7 @@ class ClassifierObjective(Objective):
         ]
         self.epochs, self.patience = settings.epochs, settings.patience
         self.steps_per_epoch = len(self._batches[0])
-        self.weights = [variable.value for variable in graph.model.trainable_variables]
+        self.weights = step.optimizer.variables
         self.variables = [*step.optimizer.state, *_random_generators(graph.model)]
 
     def identity(self) -> tuple[dict[str, Any], list[Any]]:

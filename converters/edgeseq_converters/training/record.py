@@ -23,6 +23,7 @@ from edgeseq.formats.trained_model import (
 )
 from edgeseq.progress import ProgressCallback
 from edgeseq.tasks.examples import AnyDataset
+from edgeseq.tasks.tag_transitions import TagTransitions
 from edgeseq.tasks.word_features import WordFeatures
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.training.loop import Objective, TrainingState
@@ -46,7 +47,8 @@ class PreparedTraining:
     """An objective, and what the trained model consists of.
 
     `export()` gives the dimensions and the arrays by name after training; `settings` have nothing
-    left open. `final_score(progress)` gives the development score where epochs have none.
+    left open. `transitions()` are those between tags, where they were trained.
+    `final_score(progress)` gives the development score where epochs have none.
     `keeps_logits`: the logits of the train split are written for students.
     """
 
@@ -56,6 +58,7 @@ class PreparedTraining:
     max_tokens: int
     export: Callable[[], tuple[ModelConfig, dict[str, FloatArray]]]
     sources: TrainingSources
+    transitions: Callable[[], TagTransitions | None] = lambda: None
     final_score: Callable[[ProgressCallback], float] | None = None
     keeps_logits: bool = False
     word_features: WordFeatures | None = None
@@ -98,6 +101,7 @@ def trained_model(
         lstm=config if isinstance(config, LstmConfig) else None,
         bag=config if isinstance(config, BagConfig) else None,
         network=config if isinstance(config, NetworkConfig) else None,
+        transitions=prepared.transitions(),
         word_features=prepared.word_features,
     )
     return TrainedModel(manifest, weights, prepared.tokenizer_json)

@@ -57,6 +57,8 @@ class ClassifierSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     - `patience`: epochs without a better development score before training ends.
     - `pooling` `markers`: for texts with marked mentions (the task `coref`); each text is learnt
       with its two names in both roles.
+    - `crf`: for a label per word. Scores between the labels of words that follow each other are
+      learnt too, and the best path of labels is decoded (`edgeseq_converters.training.crf`).
     """
 
     epochs: Epochs
@@ -73,6 +75,7 @@ class ClassifierSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     unlabelled: tuple[str, ...] = ()
     min_piece_count: Number = 0
     max_tokens: Tokens = 128
+    crf: bool = False
     word_feature_size: Annotated[int, msgspec.Meta(ge=0, le=8192)] = 0
     word_feature_rows: Count = 2000
     seed: Seed = 0
@@ -331,6 +334,8 @@ def read_settings(values: Mapping[str, Any], arch: str, task: str) -> AnySetting
             found=str(failure),
             expected="settings among " + ", ".join(kind.__struct_fields__),
         ) from failure
+    if isinstance(settings, ClassifierSettings) and settings.crf:
+        _check_crf(task)
     _check_size(settings)
     _check_word_features(settings, task)
     return settings
@@ -355,6 +360,17 @@ def _check_word_features(settings: AnySettings, task: str) -> None:
             found=settings.frozen_layers,
             expected=0,
             fix="set frozen_layers=0",
+        )
+
+
+def _check_crf(task: str) -> None:
+    """Raises `InputError` where words have no labels of their own."""
+    if task_of(task).head != "token-classification":
+        raise InputError(
+            "a CRF needs a label for each word",
+            where="crf",
+            found=f"the task {task}",
+            fix="leave crf out",
         )
 
 

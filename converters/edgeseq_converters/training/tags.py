@@ -16,7 +16,8 @@ from tokenizers import Tokenizer
 
 from edgeseq.tasks.examples import TaggedExample
 from edgeseq.tasks.registry import task_of
-from edgeseq.tasks.tagging import best_tags, bio_rules
+from edgeseq.tasks.tag_transitions import TagTransitions
+from edgeseq.tasks.tagging import TagDecoder
 from edgeseq.tasks.word_features import WordFeatures
 from edgeseq.tasks.word_windows import WordEncoder
 from edgeseq_converters.models.arrays import FloatArray
@@ -43,6 +44,14 @@ class EncodedWords(msgspec.Struct, frozen=True):
         for row, window in enumerate(batch.index):
             rows[row, self.tokens[window]] = values[self.words[window]]
         return rows
+
+    def sentence_edges(self) -> FloatArray:
+        """[words, 2]: 1 for a word that begins its sentence, and for one that ends it."""
+        ends = np.cumsum(self.counts, dtype=np.int64)[np.array(self.counts, int) > 0]
+        edges = np.zeros((len(self.gold), 2), np.float32)
+        edges[[0, *ends[:-1]] if len(ends) else [], 0] = 1
+        edges[ends - 1, 1] = 1
+        return edges
 
 
 def word_encoder(
@@ -95,9 +104,15 @@ def logits_by_word(
     return result
 
 
-def tag_score(task: str, labels: Sequence[str], words: EncodedWords, logits: FloatArray) -> float:
+def tag_score(
+    task: str,
+    labels: Sequence[str],
+    words: EncodedWords,
+    logits: FloatArray,
+    transitions: TagTransitions | None = None,
+) -> float:
     """The task's metric of logits [words, labels], decoded as on a device."""
-    rules = bio_rules(labels) if task_of(task).bio_labels else None
+    decoder = TagDecoder(labels if task_of(task).bio_labels else (), transitions)
     ends = np.cumsum(words.counts)[:-1]
-    tags = [best_tags(rows, rules) for rows in np.split(logits, ends)]
+    tags = [decoder.best_tags(rows) for rows in np.split(logits, ends)]
     return dev_score(task, labels, words.gold, np.concatenate(tags), words.counts)

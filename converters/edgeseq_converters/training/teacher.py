@@ -35,6 +35,7 @@ from edgeseq.formats.trained_model import (
 from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq.tasks.examples import AnyDataset, Dataset, TaggedExample
 from edgeseq.tasks.registry import task_of
+from edgeseq.tasks.tagging import path_scores, tag_probabilities
 from edgeseq.tasks.word_features import NO_WORD
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.huggingface.checkpoint import BertCheckpoint
@@ -241,10 +242,10 @@ def teacher_logits(
     return Predictor(model.call)(TokenTexts(ids), stage=_stage(teacher), progress=progress)
 
 
-def teacher_logits_by_word(
+def teacher_tag_probabilities(
     teacher: TrainedModel, data: Dataset[TaggedExample], *, progress: ProgressCallback = no_progress
 ) -> FloatArray:
-    """The teacher's logits [words, labels] for the words of the train split."""
+    """The teacher's probabilities of each tag [words, labels] for the words of the train split."""
     manifest = teacher.manifest
     if bert_of(teacher).head != "token_classification":
         raise CheckpointError(
@@ -255,13 +256,19 @@ def teacher_logits_by_word(
     features = manifest.word_features
     encoder = word_encoder(teacher.tokenizer_json, manifest.max_tokens, features)
     words = encode_tagged(data.train, data.labels, encoder)
-    return logits_by_word(
+    logits = logits_by_word(
         Predictor(_frozen_model(teacher).call, inputs=token_specification(features)),
         TokenTexts(words.ids),
         words,
         stage=_stage(teacher),
         progress=progress,
     )
+    if manifest.transitions is None:
+        return softmax(logits)
+    scores = path_scores(manifest.transitions)
+    sentences = np.split(logits, np.cumsum(words.counts)[:-1])
+    shares = [tag_probabilities(sentence, scores) for sentence in sentences]
+    return np.concatenate(shares).astype(np.float32)
 
 
 def token_states(

@@ -1,4 +1,5 @@
-"""Training with a label per word: cross-entropy at each word's first token."""
+"""Training with a label per word: cross-entropy at each word's first token, or of its sentence's
+paths."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from edgeseq.errors import InputError
 from edgeseq.formats.trained_model import TrainedModel
 from edgeseq.progress import ProgressCallback
 from edgeseq.tasks.examples import Dataset, TaggedExample
+from edgeseq.tasks.tag_transitions import TagTransitions
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.training.classifier import (
     ClassifierObjective,
@@ -18,6 +20,7 @@ from edgeseq_converters.training.classifier import (
     make_optimizer,
     training_graph,
 )
+from edgeseq_converters.training.crf import TransitionScores
 from edgeseq_converters.training.initial_weights import initial_weights
 from edgeseq_converters.training.record import PreparedTraining, TrainingSources
 from edgeseq_converters.training.settings import BertSettings, LstmSettings, TrainerOptions
@@ -28,7 +31,7 @@ from edgeseq_converters.training.tags import (
     tag_score,
     word_encoder,
 )
-from edgeseq_converters.training.teacher import softmax, teacher_logits_by_word
+from edgeseq_converters.training.teacher import teacher_tag_probabilities
 from edgeseq_converters.training.texts import one_hot
 
 
@@ -56,20 +59,30 @@ def prepare_token_classification(
     encoder = word_encoder(initial.tokenizer_json, initial.settings.max_tokens, features)
     train, dev = (encode_tagged(split, data.labels, encoder) for split in (data.train, data.dev))
     targets = _targets(data, train, teacher, settings, progress)
+    transitions = TransitionScores(len(data.labels)) if settings.crf else None
+    if transitions is not None:
+        targets = np.concatenate([targets, train.sentence_edges()], axis=1)
     graph = training_graph(initial, len(data.labels), train.ids, dev.ids, progress)
 
     def loss(values: Any, mask: Any, rows: Any) -> tuple[Any, None]:
         logits = graph.model.head(graph.pooled(values, mask, True))
+        if transitions is not None:
+            return transitions.cross_entropy(logits, rows), None
         losses = -tf.reduce_sum(rows * tf.nn.log_softmax(logits), -1)
         return tf.reduce_sum(losses) / tf.maximum(tf.reduce_sum(rows), 1.0), None
 
     specification = tf.TensorSpec([None, None, targets.shape[1]], tf.float32)
-    optimizer = make_optimizer(graph, initial.settings)
+    optimizer = make_optimizer(
+        graph, initial.settings, () if transitions is None else transitions.variables
+    )
     predictor = graph.predictor()
+
+    def learnt() -> TagTransitions | None:
+        return None if transitions is None else transitions.values()
 
     def evaluate() -> float:
         logits = logits_by_word(predictor, graph.dev, dev)
-        return tag_score(data.task, data.labels, dev, logits)
+        return tag_score(data.task, data.labels, dev, logits, learnt())
 
     objective = ClassifierObjective(
         graph,
@@ -90,6 +103,7 @@ def prepare_token_classification(
             teacher=None if teacher is None else teacher.manifest.name,
             teacher_logits=None if teacher is None else "computed",
         ),
+        transitions=learnt,
         word_features=features,
     )
 
@@ -107,7 +121,7 @@ def _targets(
     labels = one_hot(train.gold, len(data.labels))
     if teacher is None:
         return labels
-    shares = softmax(teacher_logits_by_word(teacher, data, progress=progress))
+    shares = teacher_tag_probabilities(teacher, data, progress=progress)
     hard = np.float32(settings.hard_label_weight)
     targets: FloatArray = (hard * labels + (1 - hard) * shares).astype(np.float32)
     return targets

@@ -23,8 +23,9 @@ size (uint64) of each section, then the sections at multiples of 8 bytes. Struct
 | 15 bytes | of byte-level BPE: the id and the character of each byte |
 | 16 added tokens | text, id, flags: those of the raw text, then those of the normalized one |
 | 17 ASCII | what each ASCII character becomes |
+| 18 transitions | of the labels of words (float32): start, pairs by rows, end; may be empty |
 
-Version history of the format: 1; 2, padding.
+Version history of the format: 1; 2, padding; 3, transitions.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Mapping
 
 MAGIC = b"edgeseqR"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 class Section(enum.IntEnum):
@@ -36,6 +36,7 @@ class Section(enum.IntEnum):
     BYTE_IDS = 15
     ADDED_TOKENS = 16
     ASCII_MAP = 17
+    TRANSITIONS = 18
 
 
 def write_sections(sections: Mapping[Section, bytes]) -> bytes:

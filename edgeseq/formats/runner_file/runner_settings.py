@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from itertools import chain
 
 import msgspec
 
@@ -12,6 +13,7 @@ from edgeseq.formats.padding import TEXT_ALONE, Padding
 from edgeseq.formats.runner_file.layout import Section
 from edgeseq.tasks.multilabel_classification import threshold_logits
 from edgeseq.tasks.registry import task_of
+from edgeseq.tasks.tag_transitions import TagTransitions
 
 _HEADS = (
     "text-classification",
@@ -26,7 +28,8 @@ NO_ID = -1
 
 class RunnerSettings(msgspec.Struct, frozen=True):
     """A bundle as the runner sees it; `max_tokens` counts special tokens too, and texts are filled
-    up to it where `padding` says so; `thresholds` are those of the manifest."""
+    up to it where `padding` says so; `thresholds` and `transitions` are those of
+    the manifest."""
 
     name: str
     task: str
@@ -36,6 +39,7 @@ class RunnerSettings(msgspec.Struct, frozen=True):
     signature: Signature
     padding: Padding = TEXT_ALONE
     thresholds: tuple[float, ...] = ()
+    transitions: TagTransitions | None = None
 
     @classmethod
     def of(cls, manifest: BundleManifest, labels: Sequence[str]) -> RunnerSettings:
@@ -49,6 +53,7 @@ class RunnerSettings(msgspec.Struct, frozen=True):
             signature=manifest.signature,
             padding=manifest.padding,
             thresholds=manifest.thresholds,
+            transitions=manifest.transitions,
         )
 
 
@@ -112,7 +117,15 @@ def settings_sections(settings: RunnerSettings, tokenizer: TokenizerFacts) -> di
         Section.LABELS: struct.pack(f"<{len(labels)}I", *labels)
         + struct.pack(f"<{len(settings.thresholds)}f", *threshold_logits(settings.thresholds)),
         Section.SPECIAL_IDS: struct.pack(f"<{len(special_ids)}i", *special_ids),
+        Section.TRANSITIONS: _transitions(settings.transitions),
     }
+
+
+def _transitions(transitions: TagTransitions | None) -> bytes:
+    if transitions is None:
+        return b""
+    scores = (*transitions.start, *chain(*transitions.pairs), *transitions.end)
+    return struct.pack(f"<{len(scores)}f", *scores)
 
 
 def _tensor(tensor: TensorSpec, strings: _Strings) -> bytes:

@@ -14,13 +14,17 @@ from edgeseq.errors import DataError
 from edgeseq.tasks.entity_f1 import ENTITY_F1
 from edgeseq.tasks.predictions import Predictions
 from edgeseq.tasks.scoring import ACCURACY, difference, score
+from edgeseq.tasks.tag_transitions import TagTransitions
 from edgeseq.tasks.tagging import (
+    TagDecoder,
     best_tags,
     bio_rules,
     entity_counts,
     entity_types,
     log_softmax,
+    path_scores,
     spans,
+    tag_probabilities,
 )
 
 LABELS = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
@@ -127,6 +131,56 @@ def test_decoding_finds_the_best_legal_tags() -> None:
         assert sum(odds[i, tag] for i, tag in enumerate(found)) == pytest.approx(best)
         changed += found != tuple(logits.argmax(axis=1))
     assert changed > 20  # the rules had something to do
+
+
+def random_transitions(generator: np.random.Generator) -> TagTransitions:
+    start, end, *pairs = generator.normal(0, 2, (7, 5)).tolist()
+    return TagTransitions(tuple(start), tuple(map(tuple, pairs)), tuple(end))
+
+
+def path_score(
+    path: tuple[int, ...], logits: np.ndarray, transitions: TagTransitions
+) -> float:  # straight from Lample et al. 2016, equation in section 2.2
+    pairs = sum(transitions.pairs[a][b] for a, b in itertools.pairwise(path))
+    words = sum(float(logits[word, tag]) for word, tag in enumerate(path))
+    return transitions.start[path[0]] + pairs + words + transitions.end[path[-1]]
+
+
+@pytest.mark.parametrize("has_rules", [False, True])
+def test_transitions_decode_to_the_best_of_all_paths(has_rules: bool) -> None:
+    generator, changed = np.random.default_rng(5), 0
+    for _ in range(60):
+        n = int(generator.integers(1, 5))
+        transitions = random_transitions(generator)
+        logits = generator.normal(0, 2, (n, 5)).astype(np.float32)
+        found = tuple(
+            TagDecoder(LABELS if has_rules else (), transitions).best_tags(logits).tolist()
+        )
+        paths = itertools.product(range(5), repeat=n)
+        best = max(
+            path_score(path, logits, transitions) for path in paths if legal(path) or not has_rules
+        )
+        assert legal(found) or not has_rules
+        assert path_score(found, logits, transitions) == pytest.approx(best, rel=1e-5)
+        changed += found != tuple(logits.argmax(axis=1))
+    assert changed > 20
+    assert TagDecoder(LABELS, transitions).best_tags(np.zeros((0, 5), np.float32)).tolist() == []
+
+
+def test_probabilities_of_tags_are_shares_of_all_paths() -> None:
+    generator = np.random.default_rng(6)
+    for n in range(1, 5):
+        transitions = random_transitions(generator)
+        logits = generator.normal(0, 2, (n, 5)).astype(np.float32)
+        shares, total = np.zeros((n, 5)), 0.0
+        for path in itertools.product(range(5), repeat=n):
+            weight = math.exp(path_score(path, logits, transitions))
+            total += weight
+            shares[range(n), path] += weight
+        found = tag_probabilities(logits, path_scores(transitions))
+        np.testing.assert_allclose(found, shares / total, rtol=1e-5)
+    plain = tag_probabilities(logits)
+    np.testing.assert_allclose(plain, np.exp(log_softmax(logits)))
 
 
 def test_ties_go_to_the_lower_tag_and_nothing_has_no_tags() -> None:

@@ -35,6 +35,9 @@ static void use_settings(const runner_file *file)
         total += strlen(runner_file_output(file, i).name);
     for (uint32_t i = 0; i < settings->num_special_before + settings->num_special_after; i++)
         total += (size_t)settings->special_ids[i];
+    size_t num_scores = ((size_t)settings->num_labels + 2) * settings->num_labels;
+    for (size_t i = 0; settings->transitions && i < num_scores; i++)
+        total += settings->transitions[i] > 0;
     if (runner_file_label(file, settings->num_labels) ||
         runner_file_input(file, settings->num_inputs).name ||
         runner_file_output(file, settings->num_outputs).name)

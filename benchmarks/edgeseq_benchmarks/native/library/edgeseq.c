@@ -97,9 +97,11 @@ int edgeseq_tag(edgeseq_model *model, const char *text, size_t size,
                 const edgeseq_tagged_word **words) {
     text_span span = {text, size};
     tagged_text tagged;
+    const double *scores;
     if (!is_of_task(model, HEAD_TOKEN_CLASSIFICATION)) return -1;
     if (bundle_session_check(&model->bundle, span, "the text") ||
         bundle_session_tag(&model->bundle, span, &tagged) ||
+        bundle_session_tag_scores(&model->bundle, &tagged, &scores) ||
         pages_reserve_array(&model->tagged, tagged.count, sizeof **words))
         return failed();
     edgeseq_tagged_word *written = (edgeseq_tagged_word *)(void *)model->tagged.bytes;
@@ -109,9 +111,8 @@ int edgeseq_tag(edgeseq_model *model, const char *text, size_t size,
             .begin = (size_t)(place->bytes - text),
             .size = place->size,
             .tag = edgeseq_label(model, (size_t)tagged.tags[word]),
+            .probability = scores[word],
         };
-        if (bundle_session_tag_score(&model->bundle, &tagged, word, &written[word].probability))
-            return failed();
     }
     *words = written;
     return (int)tagged.count;

@@ -128,13 +128,15 @@ int bundle_session_tag(bundle_session *bundle, text_span text, tagged_text *tagg
     return 0;
 }
 
-int bundle_session_tag_score(bundle_session *bundle, const tagged_text *tagged, size_t word,
-                             double *score) {
-    size_t count = bundle->settings->num_labels;
-    const float *logits = (const float *)(const void *)bundle->session.steps.word_logits.bytes;
-    double *values = score_buffer(bundle, count);
-    if (!values || scores_softmax(logits + word * count, count, values)) return -1;
-    *score = values[tagged->tags[word]];
+int bundle_session_tag_scores(bundle_session *bundle, const tagged_text *tagged,
+                              const double **scores) {
+    steps *steps = &bundle->session.steps;
+    const float *logits = (const float *)(const void *)steps->word_logits.bytes;
+    double *values = score_buffer(bundle, tagged->count + 1);
+    if (!values ||
+        tagger_probabilities(&steps->tagger, logits, tagged->count, tagged->tags, values))
+        return -1;
+    *scores = values;
     return 0;
 }
 

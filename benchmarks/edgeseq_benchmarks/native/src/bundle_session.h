@@ -41,10 +41,11 @@ int bundle_session_classify(bundle_session *bundle, text_span text, const double
 int bundle_session_label_text(bundle_session *bundle, text_span text, const double **scores,
                               const int32_t **decisions);
 
-// The tags of a text's words; then the probability of the tag of one of them.
+// The tags of a text's words; then the probability of each one's tag [words], valid until the next
+// text.
 int bundle_session_tag(bundle_session *bundle, text_span text, tagged_text *tagged);
-int bundle_session_tag_score(bundle_session *bundle, const tagged_text *tagged, size_t word,
-                             double *score);
+int bundle_session_tag_scores(bundle_session *bundle, const tagged_text *tagged,
+                              const double **scores);
 
 // The token that begins each text, and then `*count` tokens of this one: ids [1 + *count].
 int bundle_session_read(bundle_session *bundle, text_span text, const int32_t **ids,

@@ -11,7 +11,7 @@
 #error "runner.bin is little-endian and read in place"
 #endif
 
-enum { FORMAT_VERSION = 2 };
+enum { FORMAT_VERSION = 3 };
 
 enum {
     SECTION_SETTINGS,
@@ -32,6 +32,7 @@ enum {
     SECTION_BYTE_IDS,
     SECTION_ADDED_TOKENS,
     SECTION_ASCII_MAP,
+    SECTION_TRANSITIONS,
     SECTION_COUNT
 };
 

@@ -101,6 +101,8 @@ static int predict_labels(predictor *predictor, text_span text) {
 
 static int write_tags(predictor *predictor, text_span text, const tagged_text *tagged) {
     json_writer *writer = &predictor->writer;
+    const double *scores;
+    if (bundle_session_tag_scores(&predictor->bundle, tagged, &scores)) return -1;
     begin_json(predictor, text);
     writer_name(writer, "words");
     writer_open(writer, '[');
@@ -114,11 +116,7 @@ static int write_tags(predictor *predictor, text_span text, const tagged_text *t
     writer_close(writer, ']');
     writer_name(writer, "tag_scores");
     writer_open(writer, '[');
-    for (size_t word = 0; word < tagged->count; word++) {
-        double score;
-        if (bundle_session_tag_score(&predictor->bundle, tagged, word, &score)) return -1;
-        writer_number(writer, score);
-    }
+    for (size_t word = 0; word < tagged->count; word++) writer_number(writer, scores[word]);
     writer_close(writer, ']');
     write_lengths(predictor);
     writer_close(writer, '}');

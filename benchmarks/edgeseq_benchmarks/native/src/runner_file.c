@@ -111,6 +111,26 @@ static int check_labels(const runner_file *file, const settings_record *record)
     return STATUS_OK;
 }
 
+static const float *transitions_of(const runner_file *file)
+{
+    size_t size;
+    const float *scores = runner_file_section(file, SECTION_TRANSITIONS, &size);
+    return size ? scores : NULL;
+}
+
+static int check_transitions(const runner_file *file, const settings_record *record)
+{
+    size_t size, count = record->num_labels;
+    const float *scores = runner_file_section(file, SECTION_TRANSITIONS, &size);
+    bool is_valid = size == 0 || (record->head == HEAD_TOKEN_CLASSIFICATION &&
+                                  size == (count + 2) * count * sizeof *scores);
+    for (size_t i = 0; is_valid && i < size / sizeof *scores; i++)
+        is_valid = isfinite(scores[i]);
+    if (!is_valid)
+        return status_fail("runner.bin: the transitions between labels are damaged");
+    return STATUS_OK;
+}
+
 static bool is_token(int32_t id, const settings_record *record)
 {
     return id >= 0 && (uint32_t)id < record->vocabulary_size;
@@ -150,7 +170,8 @@ static int read_settings(runner_file *file)
         !is_token(record->pad_id, record) || !string_at(file, record->name) ||
         !string_at(file, record->task) || !string_at(file, record->signature_key))
         return status_fail("runner.bin: a setting is out of range; convert the bundle again");
-    if (check_tensors(file, record) || check_labels(file, record) || check_ids(file, record))
+    if (check_tensors(file, record) || check_labels(file, record) ||
+        check_transitions(file, record) || check_ids(file, record))
         return STATUS_FAILED;
     runner_settings *settings = &file->settings;
     settings->head = (runner_head)record->head;
@@ -159,6 +180,7 @@ static int read_settings(runner_file *file)
     settings->num_logits = record->num_logits;
     settings->num_labels = record->num_labels;
     settings->thresholds = thresholds_of(file, record);
+    settings->transitions = transitions_of(file);
     settings->span_labels = record->span_labels != 0;
     settings->has_markers = record->has_markers != 0;
     memcpy(settings->marker_ids, record->marker_ids, sizeof settings->marker_ids);

@@ -38,6 +38,8 @@ typedef struct {
     uint32_t num_labels;    /* 0 for language modeling */
     const float *thresholds; /* [labels] for multilabel classification: a text has the labels
                                 whose logits reach them; else NULL */
+    const float *transitions; /* of the labels of words: start [labels], pairs [label before,
+                                 label], end [labels]; NULL where there are none */
     bool span_labels;       /* labels are BIO tags, decoded under their rules */
     bool has_markers;       /* texts have marked mentions: [P] [/P] [A] [/A] [B] [/B] */
     int32_t marker_ids[RUNNER_MARKERS];

@@ -81,7 +81,7 @@ size_t scores_rank(const float *logits, size_t count, int32_t id) {
     return rank;
 }
 
-static int check_finite(const float *logits, size_t count) {
+int scores_check_finite(const float *logits, size_t count) {
     for (size_t index = 0; index < count; index++)
         if (!isfinite(logits[index]))
             return fail(FAILURE_BUNDLE, "the model returned NaN or infinity", NULL,
@@ -90,7 +90,7 @@ static int check_finite(const float *logits, size_t count) {
 }
 
 int scores_sigmoid(const float *logits, size_t count, double *probabilities) {
-    if (check_finite(logits, count)) return -1;
+    if (scores_check_finite(logits, count)) return -1;
     for (size_t index = 0; index < count; index++) // without overflow
         probabilities[index] = 0.5 * (1 + tanh((double)logits[index] / 2));
     return 0;
@@ -98,7 +98,7 @@ int scores_sigmoid(const float *logits, size_t count, double *probabilities) {
 
 int scores_softmax(const float *logits, size_t count, double *probabilities) {
     double largest = -INFINITY, total = 0;
-    if (check_finite(logits, count)) return -1;
+    if (scores_check_finite(logits, count)) return -1;
     for (size_t index = 0; index < count; index++)
         if ((double)logits[index] > largest) largest = (double)logits[index];
     for (size_t index = 0; index < count; index++)

@@ -30,6 +30,9 @@ int scores_top_probabilities(const float *logits, size_t count, int32_t *best,
 // How many tokens have a larger logit than `id`, or the same at a lower id.
 size_t scores_rank(const float *logits, size_t count, int32_t id);
 
+// Returns -1 with a failure where a logit is NaN or infinite.
+int scores_check_finite(const float *logits, size_t count);
+
 // The sigmoid of each logit [count] in float64; returns -1 as `scores_softmax`.
 int scores_sigmoid(const float *logits, size_t count, double *probabilities);
 

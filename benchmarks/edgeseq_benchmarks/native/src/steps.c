@@ -44,9 +44,13 @@ int steps_open(steps *steps, const steps_settings *settings, tokenizer *tokenize
     if (open_model(steps, settings)) return -1;
     if (settings->head == HEAD_MULTILABEL_CLASSIFICATION) return open_decisions(steps, settings);
     if (settings->head != HEAD_TOKEN_CLASSIFICATION) return 0;
+    const runner_settings *of_file = steps->file_settings;
+    if (of_file->transitions && of_file->num_labels != settings->num_logits)
+        return fail(FAILURE_BUNDLE, "has transitions of other labels", "runner.bin",
+                    "convert the bundle again");
     word_encoder_open(&steps->encoder, tokenizer, steps->file_settings, settings->max_tokens);
     return tagger_open(&steps->tagger, settings->span_labels, settings->num_span_labels,
-                       settings->num_logits);
+                       settings->num_logits, steps->file_settings->transitions);
 }
 
 static int encode(steps *steps, text_span text, size_t max_tokens) {

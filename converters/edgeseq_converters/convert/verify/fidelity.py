@@ -24,7 +24,7 @@ from edgeseq.tasks.multilabel_classification import threshold_logits
 from edgeseq.tasks.predictions import Predictions
 from edgeseq.tasks.registry import task_of
 from edgeseq.tasks.scoring import metric_of
-from edgeseq.tasks.tagging import best_tags, bio_rules
+from edgeseq.tasks.tagging import TagDecoder
 from edgeseq_converters.convert.recipes import Recipe
 from edgeseq_converters.convert.verify.samples import (
     N_COMPARED,
@@ -179,10 +179,11 @@ class TextComparison:
         predicted = logits.argmax(axis=1)
         if self._task.is_multilabel:
             predicted = decide(logits, threshold_logits(self.thresholds)).ravel()
-        if sample.words and self._task.bio_labels:
-            rules = bio_rules(labels)
+        if sample.words:
+            span_labels = labels if self._task.bio_labels else ()
+            decoder = TagDecoder(span_labels, self._model.manifest.transitions)
             sentences = np.split(logits, np.cumsum(counts)[:-1])
-            predicted = np.concatenate([best_tags(sentence, rules) for sentence in sentences])
+            predicted = np.concatenate([decoder.best_tags(sentence) for sentence in sentences])
         return Predictions(
             gold=tuple(number for classes in gold for number in classes),
             predicted=tuple(predicted.tolist()),
