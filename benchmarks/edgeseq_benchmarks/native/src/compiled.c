@@ -219,6 +219,8 @@ int compiled_open(compiled_model *model, const char *path, const char *key, int 
     if (read_signature(model, key) || compile(model, threads)) return -1;
     // The weights are packed by now; rows of an embedding table are mapped again when they are read.
     memory_release_mapping(path);
+    // Most of what ran until now was for loading, and never runs again.
+    litert_release_code();
     return 0;
 }
 

@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 
 #include "failure.h"
+#include "process_memory.h"
 
 litert_functions litert;
 
@@ -25,9 +26,10 @@ static int find(void *library, const char *path, const char *name, void *slot) {
     return 0;
 }
 
+static const char *opened_path;
+
 int litert_open(const char *path) {
-    static void *opened;
-    if (opened) return 0;
+    if (opened_path) return 0;
     // Functions are bound at their first call: fewer pages of the library are touched at start.
     void *library = dlopen(path, RTLD_LAZY | RTLD_LOCAL);
     if (!library) {
@@ -40,8 +42,12 @@ int litert_open(const char *path) {
     LITERT_FUNCTIONS(FIND)
     LITERT_RELEASES(FIND)
 #undef FIND
-    opened = library;
+    opened_path = path;
     return 0;
+}
+
+void litert_release_code(void) {
+    if (opened_path) memory_release_code(opened_path);
 }
 
 const char *litert_status_name(int status) {

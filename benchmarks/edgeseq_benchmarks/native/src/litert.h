@@ -110,6 +110,9 @@ extern litert_functions litert;
 // file and what it lacks. A second call does nothing.
 int litert_open(const char *path);
 
+// Releases the pages of the library that hold code; what runs again is mapped again.
+void litert_release_code(void);
+
 // The name of a status code, for messages.
 const char *litert_status_name(int status);
 

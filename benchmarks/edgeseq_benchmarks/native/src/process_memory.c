@@ -74,7 +74,7 @@ void memory_trim(void) {
 // A line of /proc/self/maps: its addresses, whether it may be written to, and its path.
 typedef struct {
     unsigned long begin, end;
-    bool is_writable;
+    bool is_writable, is_code;
     const char *path;
 } mapping;
 
@@ -85,11 +85,12 @@ static bool parse_mapping(char *line, mapping *found) {
         !path)
         return false;
     found->is_writable = strchr(rights, 'w') != NULL;
+    found->is_code = strchr(rights, 'x') != NULL;
     found->path = line + path;
     return true;
 }
 
-void memory_release_mapping(const char *path) {
+static void release_pages(const char *path, bool code_only) {
     char resolved[PATH_MAX];
     proc_file file;
     char *line;
@@ -97,13 +98,18 @@ void memory_release_mapping(const char *path) {
     while ((line = proc_line(&file))) {
         mapping found;
         // A private page that was written would be lost; only read-only mappings are released.
-        if (!parse_mapping(line, &found) || strcmp(found.path, resolved) != 0 || found.is_writable)
+        if (!parse_mapping(line, &found) || strcmp(found.path, resolved) != 0 || found.is_writable ||
+            (code_only && !found.is_code))
             continue;
         // Advice: where the kernel does not follow it, the pages stay.
         (void)madvise((void *)found.begin, found.end - found.begin, MADV_DONTNEED);
     }
     proc_close(&file);
 }
+
+void memory_release_mapping(const char *path) { release_pages(path, false); }
+
+void memory_release_code(const char *path) { release_pages(path, true); }
 
 void memory_read_faults(int64_t *minor, int64_t *major) {
     proc_file file;

@@ -25,6 +25,10 @@ void memory_trim(void);
 // Releases the pages of a mapped file from this process; the path is resolved as the kernel shows it.
 void memory_release_mapping(const char *path);
 
+// Releases the pages of a library's code from this process: what runs again is mapped again. Its other
+// read-only pages stay, as the loader has written addresses into some of them.
+void memory_release_code(const char *path);
+
 void memory_read_faults(int64_t *minor, int64_t *major);
 
 // Time in which threads of this process were ready to run but had no processor, -1 where unknown.
