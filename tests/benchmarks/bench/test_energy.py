@@ -12,6 +12,7 @@ import pytest
 
 from edgeseq.formats.result import EnergyWindow, Settings
 from edgeseq.formats.storage import write_json
+from edgeseq.progress import ProgressUpdate
 from edgeseq.reporting.deployment_report import make_report
 from edgeseq.reporting.format import format_energy
 from edgeseq.reporting.run_statistics import joules_per_query
@@ -85,6 +86,35 @@ def test_an_ina219_gives_power_or_its_parts(tmp_path: Path) -> None:
     assert isinstance(reader, HwmonReader)
     assert (reader.watts(), reader.joules()) == (3.22, None)
     assert "ina219" in reader.name
+
+
+def test_a_run_takes_its_energy_from_the_files_of_an_ina219(
+    make_bundle: MakeBundle, brief: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Files and units as of the kernel's driver (`Documentation/hwmon/ina2xx.rst`)."""
+    sensor = write(tmp_path / "sys/class/hwmon/hwmon3", name="ina219", in0_input=64,
+                   in1_input=5_020, curr1_input=640, power1_input=3_212_800,
+                   shunt_resistor=100_000)  # fmt: skip
+    monkeypatch.setattr(energy, "SAMPLE_INTERVAL_S", 0.02)
+    monkeypatch.setattr(
+        "edgeseq_benchmarks.bench.this_machine.find_reader", lambda: find_reader(tmp_path, silent)
+    )
+
+    def follow(update: ProgressUpdate) -> None:
+        if update.stage == "energy" and update.note != "idle":  # 1 W more while a model answers
+            write(sensor, curr1_input=839, power1_input=4_212_800)
+
+    settings = msgspec.structs.replace(brief, energy=True, energy_duration_s=0.3)
+    result = bench([make_bundle("kettle")], settings=settings, progress=follow)
+    idle, busy = result.energy_idle, result.runs[0].energy
+    assert idle is not None
+    assert busy is not None
+    assert idle.joules == pytest.approx(3.2128 * idle.duration_s)
+    assert set(busy.samples_w) == {4.2128}
+    joules = joules_per_query(busy, idle)
+    assert joules == pytest.approx(1.0 * busy.duration_s / busy.queries)
+    assert f"{1e3 * busy.duration_s / busy.queries:.3g} mJ" in format_energy(busy, idle)
+    assert "(power sensor ina219, " in format_energy(busy, idle)
 
 
 def test_rapl_counts_packages_once_and_wraps_around(tmp_path: Path) -> None:
