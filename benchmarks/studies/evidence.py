@@ -310,13 +310,13 @@ def _table(evidence: Evidence) -> Iterator[str]:
         for model in shipped or session.models:
             other = in_python.get(model.bundle) if shipped else None
             yield f"| {' | '.join(_cells(evidence.task, model, other, sources))} |"
-        rows = [_row(evidence.task, session, model) for model in shipped or session.models]
+        rows = [report_row(evidence.task, session, model) for model in shipped or session.models]
         yield from limits_sentence(rows, session.winners)
         timed = [model for model in shipped or session.models if not model.invalid_reasons]
         yield from context_table([(model.bundle, model.context_costs) for model in timed])
 
 
-def _row(task: str, session: MeasuringSession, model: EvidenceModel) -> ReportRow:
+def report_row(task: str, session: MeasuringSession, model: EvidenceModel) -> ReportRow:
     """A row of a report again, of what is kept of one."""
     copied = {
         name: getattr(model, name) for name in ReportRow.__struct_fields__ if hasattr(model, name)

@@ -54,6 +54,34 @@ def test_the_page_is_what_the_stored_numbers_say(evidence: Any) -> None:
         assert path.stat().st_size <= evidence.LIMIT_BYTES
 
 
+def test_the_guide_for_choosing_has_the_figures_of_the_stored_numbers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    choosing = importlib.import_module("studies.choosing")
+    kept = (ROOT / "docs" / "choosing.md").read_text(encoding="utf-8")
+    stored = choosing.read_stored(ROOT / "benchmarks" / "results")
+    text = "\n".join(choosing.lines(stored))
+    assert kept == choosing.put_measured(kept, text), (
+        "run `python benchmarks/studies/choosing.py --write`"
+    )
+    for evidence in stored:
+        _, models = choosing.representatives(evidence)
+        best = {}
+        for session in evidence.sessions:
+            for model in session.models:
+                best[model.arch] = max(
+                    best.get(model.arch, -9e9), choosing.metric_of(evidence.task).rank(model.score)
+                )
+        for model in models:
+            drop = best[model.arch] - choosing.metric_of(evidence.task).rank(model.score)
+            assert 0 <= 100 * drop <= 1, model.bundle
+    assert choosing.main(["--other"]) == 2
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "choosing.md").write_text("no markers")
+    assert choosing.main(["--write"], root=tmp_path) == 2
+
+
 def test_a_result_becomes_numbers_and_a_page(evidence: Any, tmp_path: Path) -> None:
     path = write_result(tmp_path / "result.json")
     (tmp_path / "docs").mkdir()
