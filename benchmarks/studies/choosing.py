@@ -3,8 +3,8 @@
     python benchmarks/studies/choosing.py             prints it
     python benchmarks/studies/choosing.py --write     puts it between the page's markers
 
-It is made of the newest session of each file in benchmarks/results/ (`evidence.py`). Of each family
-it shows the model that takes the least memory among those within a point of the family's best score.
+It is made of the newest session of each file in benchmarks/results/ (`evidence.py`), and shows of
+each family the model that takes the least memory within a point of the family's best score.
 """
 
 from __future__ import annotations
