@@ -127,9 +127,13 @@ def _parameter(parameter: typing.Any) -> str | None:
 
 
 def decisions() -> str:
-    """The index of decisions, from the front matter of each; refuses broken relations."""
+    """The index of decisions, from the front matter of each; refuses broken relations and
+    numbers that two decisions have."""
     headers = {path: _front_matter(path) for path in sorted((HERE / "decisions").glob("0*.md"))}
     names = {path.name[:4]: path.name for path in headers}
+    for path in headers:
+        if path.name != names[path.name[:4]]:
+            raise SystemExit(f"{path.name}: its number is also that of {names[path.name[:4]]}")
     lines = [
         HEAD.replace("docstrings", "front matter of the decisions"),
         "# Decisions\n",
