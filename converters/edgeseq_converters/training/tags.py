@@ -86,6 +86,16 @@ def encode_tagged(
     return EncodedWords(ids, tokens, words, np.array(gold, dtype=np.int64), counts)
 
 
+def untagged(texts: Sequence[str], labels: Sequence[str]) -> list[TaggedExample]:
+    """Sentences whose tags nobody knows, as examples with the first label at every word; the words
+    of a text have spaces between them."""
+    sentences = (tuple(text.split()) for text in texts)
+    return [
+        TaggedExample(id=f"unlabelled/{number}", words=words, tags=(labels[0],) * len(words))
+        for number, words in enumerate(sentences)
+    ]
+
+
 def logits_by_word(
     predictor: Predictor, texts: TextCollection, words: EncodedWords, **options: Any
 ) -> FloatArray:

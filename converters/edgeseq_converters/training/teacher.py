@@ -243,9 +243,12 @@ def teacher_logits(
 
 
 def teacher_tag_probabilities(
-    teacher: TrainedModel, data: Dataset[TaggedExample], *, progress: ProgressCallback = no_progress
+    teacher: TrainedModel,
+    examples: Sequence[TaggedExample],
+    *,
+    progress: ProgressCallback = no_progress,
 ) -> FloatArray:
-    """The teacher's probabilities of each tag [words, labels] for the words of the train split."""
+    """The teacher's probabilities of each tag [words, labels] for the words of the examples."""
     manifest = teacher.manifest
     if bert_of(teacher).head != "token_classification":
         raise CheckpointError(
@@ -255,7 +258,7 @@ def teacher_tag_probabilities(
         )
     features = manifest.word_features
     encoder = word_encoder(teacher.tokenizer_json, manifest.max_tokens, features)
-    words = encode_tagged(data.train, data.labels, encoder)
+    words = encode_tagged(examples, manifest.labels, encoder)
     logits = logits_by_word(
         Predictor(_frozen_model(teacher).call, inputs=token_specification(features)),
         TokenTexts(words.ids),

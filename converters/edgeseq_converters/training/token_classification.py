@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 
 from edgeseq.errors import InputError
-from edgeseq.formats.trained_model import TrainedModel
 from edgeseq.progress import ProgressCallback
 from edgeseq.tasks.examples import Dataset, TaggedExample
 from edgeseq.tasks.tag_transitions import TagTransitions
@@ -25,14 +24,15 @@ from edgeseq_converters.training.initial_weights import initial_weights
 from edgeseq_converters.training.record import PreparedTraining, TrainingSources
 from edgeseq_converters.training.settings import BertSettings, LstmSettings, TrainerOptions
 from edgeseq_converters.training.tags import (
-    EncodedWords,
     encode_tagged,
     logits_by_word,
     tag_score,
+    untagged,
     word_encoder,
 )
 from edgeseq_converters.training.teacher import teacher_tag_probabilities
 from edgeseq_converters.training.texts import one_hot
+from edgeseq_converters.training.transfer import transfer_set
 
 
 def prepare_token_classification(
@@ -43,7 +43,7 @@ def prepare_token_classification(
 ) -> PreparedTraining:
     """Reads the initial weights, encodes the words, asks the teacher and builds the update.
 
-    Raises `InputError` for a teacher of a BERT, and for unlabelled texts.
+    Raises `InputError` for a teacher of a BERT.
     """
     if options.teacher is not None and isinstance(settings, BertSettings):
         raise InputError(
@@ -51,14 +51,22 @@ def prepare_token_classification(
             where="--teacher",
             fix="leave it out",
         )
-    if settings.transfer_size or settings.unlabelled:
-        raise InputError("transfer sets are not supported for token classification", where="train")
     initial = initial_weights(data, settings, options, by_word=True, progress=progress)
     teacher = initial.teacher
     features = initial.word_features
     encoder = word_encoder(initial.tokenizer_json, initial.settings.max_tokens, features)
-    train, dev = (encode_tagged(split, data.labels, encoder) for split in (data.train, data.dev))
-    targets = _targets(data, train, teacher, settings, progress)
+    transfer = None
+    if teacher is not None:
+        transfer = transfer_set(
+            data, teacher, settings, data_dir=options.data_dir, progress=progress
+        )
+    examples = [*data.train, *([] if transfer is None else untagged(transfer.texts, data.labels))]
+    train, dev = (encode_tagged(split, data.labels, encoder) for split in (examples, data.dev))
+    targets = one_hot(train.gold, len(data.labels))
+    if teacher is not None:
+        shares = teacher_tag_probabilities(teacher, examples, progress=progress)
+        num_tagged = sum(train.counts[: len(data.train)])
+        targets = _distilled(targets, shares, settings.hard_label_weight, num_tagged)
     transitions = TransitionScores(len(data.labels)) if settings.crf else None
     if transitions is not None:
         targets = np.concatenate([targets, train.sentence_edges()], axis=1)
@@ -102,26 +110,21 @@ def prepare_token_classification(
             initial_weights=initial.identity,
             teacher=None if teacher is None else teacher.manifest.name,
             teacher_logits=None if teacher is None else "computed",
+            transfer=None if transfer is None else transfer.record,
         ),
         transitions=learnt,
         word_features=features,
     )
 
 
-def _targets(
-    data: Dataset[TaggedExample],
-    train: EncodedWords,
-    teacher: TrainedModel | None,
-    settings: BertSettings | LstmSettings,
-    progress: ProgressCallback,
+def _distilled(
+    labels: FloatArray, shares: FloatArray, hard_label_weight: float, num_tagged: int
 ) -> FloatArray:
-    """Distributions [words, labels]: the labels, or with a teacher `hard_label_weight` of them and
-    the rest its distribution (Hinton et al. 2015, "Distilling the Knowledge in a Neural Network",
-    temperature 1), which need not be cut into the same tokens."""
-    labels = one_hot(train.gold, len(data.labels))
-    if teacher is None:
-        return labels
-    shares = teacher_tag_probabilities(teacher, data, progress=progress)
-    hard = np.float32(settings.hard_label_weight)
+    """Distributions [words, labels]: `hard_label_weight` of the labels and the rest of the
+    teacher's shares (Hinton et al. 2015, "Distilling the Knowledge in a Neural Network",
+    temperature 1), which need not be cut into the same tokens; the shares alone for words from
+    `num_tagged` on, which have no label."""
+    hard = np.full((len(labels), 1), hard_label_weight, np.float32)
+    hard[num_tagged:] = 0
     targets: FloatArray = (hard * labels + (1 - hard) * shares).astype(np.float32)
     return targets

@@ -63,7 +63,7 @@ class TransferSet(msgspec.Struct, frozen=True):
 
 
 def transfer_set(
-    data: Dataset,
+    data: Dataset[Any],
     teacher: TrainedModel,
     settings: ClassifierSettings,
     *,

@@ -136,9 +136,9 @@ def test_a_tagger_learns_transitions(small_bert_checkpoint: Path, tmp_path: Path
 def test_a_teacher_gives_the_shares_of_its_paths() -> None:
     data = tagged(8)
     model = tagger("bert")
-    plain = teacher_tag_probabilities(model, data)
+    plain = teacher_tag_probabilities(model, data.train)
     manifest = msgspec.structs.replace(model.manifest, transitions=TRANSITIONS)
-    found = teacher_tag_probabilities(msgspec.structs.replace(model, manifest=manifest), data)
+    found = teacher_tag_probabilities(msgspec.structs.replace(model, manifest=manifest), data.train)
     counts = [len(example.words) for example in data.train]
     sentences = np.split(np.log(plain), np.cumsum(counts)[:-1])
     scores = path_scores(TRANSITIONS)

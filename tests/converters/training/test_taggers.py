@@ -14,7 +14,7 @@ from edgeseq.datasets.splits import make_dataset
 from edgeseq.errors import BundleError, InputError
 from edgeseq.formats.bundle import read_bundle
 from edgeseq.formats.trained_model import TrainedModel, write_model_folder
-from edgeseq.progress import ProgressUpdate
+from edgeseq.progress import ProgressUpdate, no_progress
 from edgeseq.tasks.examples import Dataset, TaggedExample
 from edgeseq.tasks.tagging import best_tags, bio_rules
 from edgeseq_benchmarks.bench import protocol
@@ -25,7 +25,11 @@ from edgeseq_converters.convert.pipeline import convert
 from edgeseq_converters.convert.plan import ConversionOptions
 from edgeseq_converters.models.reference import reference_answers
 from edgeseq_converters.training.settings import BertSettings, LstmSettings, TrainerOptions
+from edgeseq_converters.training.tags import untagged
+from edgeseq_converters.training.teacher import teacher_tag_probabilities
+from edgeseq_converters.training.token_classification import prepare_token_classification
 from edgeseq_converters.training.trainer import train, train_to_completion
+from edgeseq_converters.training.transfer import transfer_set
 
 from ..conftest import WORDS, make_bert, make_lstm
 
@@ -188,6 +192,37 @@ def test_taggers_learn_and_teach(small_bert_checkpoint: Path, tmp_path: Path) ->
     assert lstm.manifest.training.dev_score > 0.9
     with pytest.raises(InputError, match="not supported for token classification"):
         train(data, tmp_path / "no", BertSettings(), taught)
+
+
+def test_a_tagger_learns_the_teacher_s_tags_of_unlabelled_words(tmp_path: Path) -> None:
+    """Where no label is known the target is the teacher's distribution alone."""
+    data, teacher = tagged(12), tagger("bert")
+    write_model_folder(tmp_path / "bert", teacher)
+    more = tmp_path / "more.txt"
+    more.write_text("the lid was late\nthe lid was late .\nthe price is worth the wait\n")
+    settings = LstmSettings(
+        embedding_size=8, hidden_size=8, max_tokens=LONGEST, min_piece_count=0,
+        hard_label_weight=0.25, transfer_size=4, unlabelled=(str(more),),
+    )  # fmt: skip
+    options = TrainerOptions(teacher=tmp_path / "bert")
+    prepared = prepare_token_classification(data, settings, options, no_progress)
+    record = prepared.sources.transfer
+    assert record is not None
+    assert record.texts == {"pieces": 2, "replaced": 2, str(more): 2}
+    transfer = transfer_set(data, teacher, settings)
+    assert transfer is not None
+    assert transfer.texts[-2:] == ("the lid was late", "the price is worth the wait")
+    examples = [*data.train, *untagged(transfer.texts, TAGS)]
+    shares = teacher_tag_probabilities(teacher, examples)
+    gold = [TAGS.index(tag) for example in data.train for tag in example.tags]
+    num_tagged = len(gold)
+    _, (lengths, targets) = prepared.objective.identity()
+    assert len(lengths) > len(data.train) + len(transfer.texts)  # a long sentence has windows
+    np.testing.assert_allclose(targets[num_tagged:], shares[num_tagged:], atol=1e-6)
+    expected = 0.25 * np.eye(3)[gold] + 0.75 * shares[:num_tagged]
+    np.testing.assert_allclose(targets[:num_tagged], expected, atol=1e-6)
+    with pytest.raises(InputError, match="needs a teacher"):
+        train(data, tmp_path / "alone", settings)
 
 
 @pytest.mark.parametrize("arch", ["bert", "lstm"])
