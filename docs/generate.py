@@ -1,4 +1,5 @@
-"""Writes the generated pages: `formats.md`, `cli.md`, `architecture.svg`, the index of decisions.
+"""Writes the generated pages: `formats.md`, `cli.md`, `architecture.svg`, `llms.txt`, the index of
+decisions.
 
 python docs/generate.py            writes all of them
 python docs/generate.py --check    exits 1 if one is out of date (a test does this)
@@ -14,6 +15,7 @@ import typing
 from collections.abc import Iterator
 from pathlib import Path
 
+import llms
 import msgspec
 import rooms
 import typer.main
@@ -173,6 +175,7 @@ def main() -> int:
         HERE / "cli.md": commands(),
         HERE / "decisions" / "index.md": decisions(),
         HERE / "architecture.svg": rooms.picture(),
+        HERE / "llms.txt": llms.index(),
     }
     if "--check" in sys.argv[1:]:
         stale = [

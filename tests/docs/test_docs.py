@@ -176,6 +176,17 @@ def test_commands_in_sentences_exist(page: Path) -> None:
         assert {word for word in rest if word.startswith("--")} <= options, code
 
 
+def test_the_skill_names_options_and_targets_that_exist() -> None:
+    """Its sentences name options without their command."""
+    text = (ROOT / "docs" / "SKILL.md").read_text("utf-8")
+    known = set(re.findall(r"`(--[\w-]+)`", (ROOT / "docs" / "cli.md").read_text("utf-8")))
+    used = set(re.findall(r"--[a-z][\w-]*", text))
+    assert len(used) > 10
+    assert used <= known, used - known
+    for name in re.findall(r"`es\.(\w+)`", text):
+        assert name in es.__all__
+
+
 def test_examples_of_the_help_are_complete() -> None:
     text = (ROOT / "docs" / "cli.md").read_text("utf-8")
     examples = re.findall(r"^(?:Example:|.*Example:$)\s*edgeseq (.+)$", text, re.M)
