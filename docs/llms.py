@@ -34,7 +34,7 @@ def _about(page: Path) -> str:
     text = page.read_text(encoding="utf-8")
     if text.startswith("---\n"):
         text = text.split("---\n", 2)[2]
-    _, paragraph, *_ = (*re.split(r"\n\s*\n", text[text.index("# ") :]), "")
+    _, paragraph, *_ = (*re.split(r"\n\s*\n", text[max(0, text.find("# ")) :]), "", "")
     paragraph = " ".join(paragraph.split())
     if paragraph.startswith(NO_PROSE):
         return ""
