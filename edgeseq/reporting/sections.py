@@ -20,6 +20,7 @@ from edgeseq.reporting.format import (
     format_profile_summary,
 )
 from edgeseq.reporting.rows import MeasuredModel, ModelGroup
+from edgeseq.reporting.seed_means import seed_means
 from edgeseq.tasks.examples import (
     AnyExample,
     MultilabelExample,
@@ -29,7 +30,7 @@ from edgeseq.tasks.examples import (
     sample_positions,
 )
 from edgeseq.tasks.registry import task_of
-from edgeseq.tasks.scoring import by_example
+from edgeseq.tasks.scoring import by_example, metric_of
 from edgeseq.units import format_bytes
 
 MAX_TEXTS = 6
@@ -69,11 +70,35 @@ class ReportSection(msgspec.Struct, frozen=True):
 def table_sections(group: ModelGroup) -> tuple[ReportSection, ...]:
     """The sections that are tables alone: they need no extra, so a device can write them."""
     sections = (
+        _seeds_section(group),
         _limits_section(group),
         _operators_section(group),
         _microcontroller_section(group),
     )
     return tuple(section for section in sections if section.tables)
+
+
+def _seeds_section(group: ModelGroup) -> ReportSection:
+    """The mean score of each recipe that was trained with several seeds, with both intervals."""
+    metric = metric_of(group.task)
+    lines = tuple(
+        (
+            mean.bundle,
+            str(mean.seeds),
+            metric.show(mean.mean),
+            metric.show_interval(*mean.test_ci95),
+            metric.show_interval(*mean.training_ci95),
+        )
+        for mean in seed_means(group.rows)
+    )
+    head = ("model", "seeds", f"mean {metric.title}", "other test examples", "other trainings")
+    return ReportSection(
+        "Means over seeds",
+        tables=(ReportTable(head, lines),) if lines else (),
+        text="Trainings that differ in their seed alone, with 95 % intervals of the mean for other "
+        "test examples and for other trainings. A difference that either of them covers may be "
+        "chance.",
+    )
 
 
 def _limits_section(group: ModelGroup) -> ReportSection:
