@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from edgeseq.api.describe import describe_weights
     from edgeseq.api.export import check_export, export
     from edgeseq.api.fetch import fetch_dataset
+    from edgeseq.api.hub import pull, push
     from edgeseq.api.inspection import inspect
     from edgeseq.api.model import Model, load_model
     from edgeseq.api.report import recommend, report
@@ -70,6 +71,8 @@ __all__ = [
     "load_dataset",
     "load_model",
     "load_result",
+    "pull",
+    "push",
     "recommend",
     "report",
     "run",
@@ -88,6 +91,7 @@ _MODULES = {
     "edgeseq.api.describe": ("describe_weights",),
     "edgeseq.api.export": ("check_export", "export"),
     "edgeseq.api.fetch": ("fetch_dataset",),
+    "edgeseq.api.hub": ("pull", "push"),
     "edgeseq.api.inspection": ("inspect",),
     "edgeseq.api.model": ("Model", "load_model"),
     "edgeseq.api.report": ("recommend", "report"),

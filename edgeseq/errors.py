@@ -144,6 +144,7 @@ _EXTRA_OF = {
     **dict.fromkeys(("tensorflow", "keras", "h5py", "transformers", "safetensors"), "convert"),
     **dict.fromkeys(("altair", "vl_convert", "jinja2"), "report"),
     **dict.fromkeys(("ai_edge_litert", "tflite_runtime"), "device"),
+    "huggingface_hub": "hub",
 }
 
 

@@ -61,6 +61,16 @@ COMMANDS = {
         "export",
         "Export a bundle to files that an app runs as they are, or check an export.",
     ),
+    "push": CommandEntry(
+        "edgeseq.cli.hub",
+        "push",
+        "Upload a bundle with a model card to the Hugging Face hub.",
+    ),
+    "pull": CommandEntry(
+        "edgeseq.cli.hub",
+        "pull",
+        "Download a bundle from the Hugging Face hub and check it.",
+    ),
     "report": CommandEntry(
         "edgeseq.cli.report",
         "report",

@@ -50,7 +50,10 @@ SOURCES = (
     *("benchmarks", "benchmarks/edgeseq_benchmarks", "benchmarks/studies"),
 )
 # Commands that answer in a second from the files of `example_files`.
-CHEAP = ("inspect", "predict", "recommend", "report", "compare", "data show mine.csv")
+CHEAP = (
+    *("inspect", "predict", "recommend", "report", "compare", "data show mine.csv"),
+    "push --dry-run",
+)
 COMPLETED: set[tuple[str, ...]] = set()
 EXIT_CODES = (0, 3)  # 3: no model within the budget, or a regression
 
@@ -251,13 +254,13 @@ def test_examples_run(
 EXAMPLES_IN_ORDER = (
     *("load_dataset", "list_datasets", "save_dataset", "summarize_dataset", "load_model"),
     *("convert", "convert_all", "convert_to_tflite", "bench", "load_bundle", "inspect"),
-    *("export", "check_export"),
+    *("export", "check_export", "push"),
     *("load_result", "report", "recommend", "compare"),
 )
 EXAMPLES_NOT_RUN = {
     **{"bench_all": "a board", "run": "training", "train": "training"},
     "describe_weights": "weights of PyTorch",
-    "fetch_dataset": "a network",
+    **{"fetch_dataset": "a network", "pull": "a network"},
     "serve": "an interruption",
 }
 

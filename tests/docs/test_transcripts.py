@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 
 from edgeseq.datasets.registry import BUILT_IN
 
+from ..edgeseq.api.hub_server import serve_hub
 from ..edgeseq.datasets.faulty_server import serve
 from .test_docs import ROOT, Block, blocks_of, commands_of, edgeseq_arguments
 
@@ -64,3 +66,22 @@ def test_data_guide(tmp_path: Path) -> None:
             "XDG_CACHE_HOME": str(tmp_path / "cache"),
         }
         assert shown_by(commands, tmp_path, environment) == output.text
+
+
+def test_hub_guide(example_files: Path, tmp_path: Path) -> None:
+    pytest.importorskip("huggingface_hub")
+    ((commands, output),) = transcripts(ROOT / "docs" / "guides" / "hub.md")
+    shutil.copytree(example_files, tmp_path / "page")
+    with serve_hub() as hub:
+        environment = {
+            "HF_ENDPOINT": hub.address,
+            "HF_HOME": str(tmp_path / "hf-home"),
+            "HF_TOKEN": hub.token,
+            "HF_HUB_DISABLE_XET": "1",
+        }
+        shown = shown_by(commands, tmp_path / "page", environment)
+    assert shown.replace(hub.address, "https://huggingface.co") == output.text
+    pulled = tmp_path / "page" / "reviews"
+    assert {path.name for path in pulled.iterdir()} == {
+        path.name for path in (example_files / "bundles" / "lstm").iterdir()
+    }
