@@ -10,7 +10,7 @@ from pathlib import Path
 import huggingface_hub
 import msgspec
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, errors
-from huggingface_hub.utils import disable_progress_bars
+from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from edgeseq.errors import FetchError, InputError
 from edgeseq.formats.bundle_manifest import bundle_file_names

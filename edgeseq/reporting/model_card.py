@@ -5,6 +5,7 @@ Every number is taken from the bundle or derived from a result of it, and shown 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from edgeseq.reporting.markdown import escape_markdown, markdown_table
 from edgeseq.reporting.rows import ReportRow, derive_row
 from edgeseq.tasks.head import Head, is_numeric
 from edgeseq.tasks.scoring import metric_of
-from edgeseq.units import format_bytes
+from edgeseq.units import format_bytes, format_share
 
 UNKNOWN_LICENCE = "unknown"
 """The hub's identifier where its owner has not stated one."""
@@ -69,13 +70,27 @@ class MeasuredRow(msgspec.Struct, frozen=True):
 
 
 def render_card(source: CardSource) -> str:
-    """The card as text; raises `InputError` for a result in which the bundle was not measured."""
-    measured = tuple(_measured_rows(source.bundle, source.results))
+    """The card as text; of an invalid measurement it has the reasons alone.
+
+    Raises `InputError` for a result in which the bundle was not measured.
+    """
+    every = tuple(_measured_rows(source.bundle, source.results))
+    measured = tuple(entry for entry in every if entry.row.valid)
     lines = ["---", *_front_matter(source, measured), "---", ""]
     for section in (_summary, _usage, _scores, _costs, _limits, _data, _files):
         lines += section(source, measured)
         lines.append("")
-    return "\n".join(lines).rstrip() + "\n"
+    for entry in every:
+        lines += _invalid(entry)
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).rstrip() + "\n"
+
+
+def _invalid(entry: MeasuredRow) -> Iterator[str]:
+    """Why a measurement is not in the card."""
+    for reason in entry.row.invalid_reasons:
+        process = RUNNER_TITLES[entry.row.runner]
+        yield f"The measurement in a {process} is invalid and not shown: {escape_markdown(reason)}."
+        yield ""
 
 
 def _measured_rows(bundle: BundleFiles, results: Sequence[ResultRecord]) -> Iterator[MeasuredRow]:
@@ -137,7 +152,7 @@ def _model_index(source: CardSource, measured: MeasuredRow) -> list[dict[str, An
 
 def _summary(source: CardSource, _: Sequence[MeasuredRow]) -> Iterator[str]:
     manifest, escape = source.bundle.manifest, escape_markdown
-    title = source.bundle.task.title or source.bundle.task.name
+    title = source.bundle.task.title or source.bundle.task.name.replace("-", " ")
     article = "An" if manifest.arch == "lstm" else "A"
     name = {"lstm": "LSTM", "bert": "BERT", "bag": "bag of embeddings"}[manifest.arch]
     yield from (f"# {escape(manifest.name)}", "")
@@ -179,7 +194,7 @@ def _scores(source: CardSource, measured: Sequence[MeasuredRow]) -> Iterator[str
     if not rows:
         fidelity = manifest.fidelity
         metric = metric_of(manifest.task)
-        yield "Not measured on the test split: no result was given for this card."
+        yield "Not measured on the test split: this card was written without a valid result."
         if fidelity.score is not None:
             yield (
                 f"On {fidelity.n_examples:,} development examples, on which settings may have been "
@@ -213,7 +228,7 @@ def _costs(_: CardSource, measured: Sequence[MeasuredRow]) -> Iterator[str]:
     """Memory and times: each table with its machine."""
     yield from ("## Memory and latency", "")
     if not measured:
-        yield "Not measured: no result was given for this card."
+        yield "Not measured: this card was written without a valid result."
     for entry in measured:
         device, runtime = entry.result.device, entry.result.runtime
         escape = escape_markdown
@@ -229,9 +244,9 @@ def _costs(_: CardSource, measured: Sequence[MeasuredRow]) -> Iterator[str]:
         figures = model_figures(entry.row)[1:]
         lines = [(figure.title, figure.value, figure.remark) for figure in figures]
         yield markdown_table(("quantity", "value", "95 % interval, or remark"), lines)
-        yield ""
         for finding in entry.row.findings:
             yield f"- {finding.severity}: {escape(finding.message)}"
+        yield ""
 
 
 def _limits(source: CardSource, measured: Sequence[MeasuredRow]) -> Iterator[str]:
@@ -243,10 +258,8 @@ def _limits(source: CardSource, measured: Sequence[MeasuredRow]) -> Iterator[str
     if source.bundle.labels:
         yield f"- It knows these labels only: {escape(', '.join(source.bundle.labels))}."
     if fidelity.label_agreement is not None:
-        count = fidelity.n_answers or fidelity.n_examples
-        yield (
-            f"- {fidelity.label_agreement:.1%} of {count:,} labels are those of the float model."
-        )
+        count, share = fidelity.n_answers or fidelity.n_examples, fidelity.label_agreement
+        yield f"- {format_share(share)} of {count:,} labels are those of the float model."
     if manifest.min_runtime_version:
         yield f"- TFLite runtime {escape(manifest.min_runtime_version)} or newer."
     yield "- The scores hold for texts like those of the data set, not for others."
@@ -284,4 +297,4 @@ def _files(source: CardSource, _: Sequence[MeasuredRow]) -> Iterator[str]:
         for path, entry in sorted(source.files.items())
     ]
     yield markdown_table(("file", "size", "SHA-256"), lines)
-    yield from ("", "`README.md` is this card.")
+    yield "`README.md` is this card."

@@ -23,6 +23,7 @@ from edgeseq.formats.export_folder import (
     ExportManifest,
     write_export_files,
 )
+from edgeseq.formats.result import Finding
 from edgeseq.formats.storage import sha256_file, write_json
 
 from ...fake_results import MODELS, Fake, make_result
@@ -236,6 +237,19 @@ def test_the_card_has_the_numbers_of_the_result(
     assert "edgeseq pull me/weather --out weather" in upload.card
     assert 'es.pull("me/weather", out="weather")' in upload.card
     assert "cold, warm" in upload.card
+
+
+def test_the_card_shows_no_figure_of_an_invalid_measurement(
+    bundle: Path, result_path: Path
+) -> None:
+    record = es.load_result(result_path).record
+    finding = Finding("load", "invalid", "other programs used the *processor*")
+    invalid = es.api.result.Result(msgspec.structs.replace(record, findings=(finding,)))
+    card = es.push(bundle, REPOSITORY, results=[invalid], dry_run=True).card
+    assert "model-index" not in metadata_of(card)
+    assert "Cortex-A76" not in card
+    assert "is invalid and not shown: " in card
+    assert r"other programs used the \*processor\*" in card
 
 
 def test_a_card_without_a_result_claims_nothing(bundle: Path) -> None:
