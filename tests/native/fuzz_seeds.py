@@ -17,6 +17,7 @@ from tokenizers import (
 
 from edgeseq.formats.runner_file import compile_runner_file
 from edgeseq.tasks.mentions import MARKERS
+from edgeseq.tasks.word_features import WordFeatures
 
 from .native_models import random_transitions
 from .tokenizer_compare import settings_for
@@ -33,7 +34,8 @@ def small_runner_files() -> Iterator[bytes]:
         content = str(tokenizer.to_str())
         yield compile_runner_file(content, settings_for(content))
     content = str(_word_piece().to_str())
-    tagging = {"task": "token-classification", "transitions": random_transitions(2)}
+    tagging: dict[str, Any] = {"task": "token-classification", "transitions": random_transitions(2)}
+    tagging["word_features"] = WordFeatures(rows=5, size=1)
     yield compile_runner_file(content, msgspec.structs.replace(settings_for(content), **tagging))
 
 

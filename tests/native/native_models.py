@@ -18,6 +18,7 @@ from edgeseq.formats.trained_model import TrainedModel
 from edgeseq.tasks.multilabel_classification import threshold_logits
 from edgeseq.tasks.registry import task_of
 from edgeseq.tasks.tag_transitions import TagTransitions
+from edgeseq.tasks.word_features import WordFeatures
 from edgeseq_benchmarks.bench import protocol
 
 from ..converters.conftest import WORDS, export, make_bert, make_lstm, make_network
@@ -78,6 +79,7 @@ def all_cases() -> Iterator[Case]:
         yield Case(f"{kind}-bert", recipe, "encoder")
     yield Case("tags-lstm", "dynamic_wi8_afp32", "unrolled")
     yield Case("tags-crf-lstm", "float32", "loop")
+    yield Case("tags-words-lstm", "float32", "loop")
     yield Case("labels-lstm", "dynamic_wi8_afp32", "loop")
     yield Case("labels-bert", "float32", "encoder")
     yield Case("stream", "float32", "loop")
@@ -111,6 +113,7 @@ def write_case(case: Case, folder: Path) -> Files:
         vocabulary_size=size,
         labels=manifest.labels,
         transitions=manifest.transitions,
+        word_features=manifest.word_features,
         signature=Signature(entry.key, specs[0], specs[1]),
         thresholds=thresholds,
     )
@@ -133,6 +136,7 @@ def write_case(case: Case, folder: Path) -> Files:
             "span_labels": manifest.labels if task.bio_labels else (),
             "thresholds": threshold_logits(thresholds),
             "transitions": manifest.transitions,
+            "word_features": manifest.word_features,
         },
     )
 
@@ -161,12 +165,8 @@ def make_model(case: Case) -> TrainedModel:
     if case.kind.startswith("labels"):
         manifest = msgspec.structs.replace(manifest, task="multilabel-classification")
         return TrainedModel(manifest, model.weights, model.tokenizer_json)
-    if case.kind.startswith("tags-crf"):
-        model = as_tagger(model)
-        manifest = msgspec.structs.replace(model.manifest, transitions=random_transitions())
-        return TrainedModel(manifest, model.weights, model.tokenizer_json)
     if case.kind.startswith("tags"):
-        return as_tagger(model)
+        return as_tagger_of(case.kind, model)
     return as_marked(model) if case.kind.startswith("marks") else model
 
 
@@ -214,11 +214,32 @@ def as_tagger(model: TrainedModel) -> TrainedModel:
     return TrainedModel(manifest, weights, model.tokenizer_json)
 
 
+def as_tagger_of(kind: str, model: TrainedModel) -> TrainedModel:
+    """A tagger, with transitions or word features where its kind says so."""
+    tagger = as_tagger(model)
+    if kind.startswith("tags-crf"):
+        manifest = msgspec.structs.replace(tagger.manifest, transitions=random_transitions())
+        return TrainedModel(manifest, tagger.weights, tagger.tokenizer_json)
+    return with_word_features(tagger) if kind.startswith("tags-words") else tagger
+
+
 def random_transitions(num_labels: int = len(TAGS), *, seed: int = 9) -> TagTransitions:
     """Scores between labels that change many tags."""
     rng = np.random.default_rng(seed)
     start, end, *pairs = rng.normal(size=(num_labels + 2, num_labels)).astype(np.float32).tolist()
     return TagTransitions(tuple(start), tuple(map(tuple, pairs)), tuple(end))
+
+
+def with_word_features(model: TrainedModel) -> TrainedModel:
+    """The LSTM with random rows of word features behind its embeddings."""
+    rng, features = np.random.default_rng(10), WordFeatures(rows=50, size=6)
+    table = rng.normal(size=(features.table_rows, features.size)).astype(np.float32)
+    weights = model.weights | {"word_features.weight": table}
+    for name in (name for name in model.weights if name.endswith("ward.kernel")):
+        rows = rng.normal(size=(features.width, weights[name].shape[1]), scale=0.4)
+        weights[name] = np.concatenate([weights[name], rows.astype(np.float32)])
+    manifest = msgspec.structs.replace(model.manifest, word_features=features)
+    return TrainedModel(manifest, weights, model.tokenizer_json)
 
 
 def as_marked(model: TrainedModel) -> TrainedModel:

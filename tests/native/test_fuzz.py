@@ -34,6 +34,7 @@ CASES = (
     Case("lstm", "dynamic_wi8_afp32", "loop"),
     Case("tags-lstm", "float32", "loop"),
     Case("tags-crf-lstm", "float32", "loop"),
+    Case("tags-words-lstm", "float32", "loop"),
     Case("labels-lstm", "float32", "loop"),
     Case("marks-lstm", "float32", "loop"),
     Case("stream", "float32", "loop"),

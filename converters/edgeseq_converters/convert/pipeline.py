@@ -322,6 +322,7 @@ class _BundleConverter:
             signature=lowered.signature,
             padding=model.manifest.padding,
             transitions=model.manifest.transitions,
+            word_features=model.manifest.word_features,
             thresholds=measured.thresholds,
         )
         unsupported = self._write_inputs(draft, plan, settings)
@@ -364,9 +365,7 @@ class _BundleConverter:
             write_bytes(draft / ROWS_FILE, content.getvalue())
         else:
             write_bytes(draft / TOKENIZER_FILE, self._model.tokenizer_json.encode())
-            unsupported = "it computes no word features"
-            if self._model.manifest.word_features is None:
-                unsupported = write_runner_file(draft, self._model.tokenizer_json, settings)
+            unsupported = write_runner_file(draft, self._model.tokenizer_json, settings)
         lines = b"".join(msgspec.json.encode(example) + b"\n" for example in test)
         write_bytes(draft / "eval.jsonl", lines)
         return unsupported

@@ -25,7 +25,7 @@ size (uint64) of each section, then the sections at multiples of 8 bytes. Struct
 | 17 ASCII | what each ASCII character becomes |
 | 18 transitions | of the labels of words (float32): start, pairs by rows, end; may be empty |
 
-Version history of the format: 1; 2, padding; 3, transitions.
+Version history of the format: 1; 2, padding; 3, transitions and word features.
 """
 
 from __future__ import annotations

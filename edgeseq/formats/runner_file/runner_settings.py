@@ -14,6 +14,7 @@ from edgeseq.formats.runner_file.layout import Section
 from edgeseq.tasks.multilabel_classification import threshold_logits
 from edgeseq.tasks.registry import task_of
 from edgeseq.tasks.tag_transitions import TagTransitions
+from edgeseq.tasks.word_features import WordFeatures
 
 _HEADS = (
     "text-classification",
@@ -28,8 +29,8 @@ NO_ID = -1
 
 class RunnerSettings(msgspec.Struct, frozen=True):
     """A bundle as the runner sees it; `max_tokens` counts special tokens too, and texts are filled
-    up to it where `padding` says so; `thresholds` and `transitions` are those of
-    the manifest."""
+    up to it where `padding` says so; `thresholds`, `transitions` and
+    `word_features` are those of the manifest."""
 
     name: str
     task: str
@@ -40,6 +41,7 @@ class RunnerSettings(msgspec.Struct, frozen=True):
     padding: Padding = TEXT_ALONE
     thresholds: tuple[float, ...] = ()
     transitions: TagTransitions | None = None
+    word_features: WordFeatures | None = None
 
     @classmethod
     def of(cls, manifest: BundleManifest, labels: Sequence[str]) -> RunnerSettings:
@@ -54,6 +56,7 @@ class RunnerSettings(msgspec.Struct, frozen=True):
             padding=manifest.padding,
             thresholds=manifest.thresholds,
             transitions=manifest.transitions,
+            word_features=manifest.word_features,
         )
 
 
@@ -90,7 +93,7 @@ def settings_sections(settings: RunnerSettings, tokenizer: TokenizerFacts) -> di
     markers = tokenizer.marker_ids or (NO_ID,) * 6
     unknown = NO_ID if tokenizer.unknown_id is None else tokenizer.unknown_id
     record = struct.pack(
-        "<6I7i8IIiI",
+        "<6I7i8IIi2I",
         _HEADS.index(task.head),
         settings.max_tokens,
         settings.vocabulary_size if is_stream else len(labels),
@@ -108,6 +111,7 @@ def settings_sections(settings: RunnerSettings, tokenizer: TokenizerFacts) -> di
         _PADDING.index(settings.padding.side),
         settings.padding.pad_id,
         settings.padding.truncation == "pre",
+        0 if settings.word_features is None else settings.word_features.rows,
     )
     special_ids = (*tokenizer.before, *tokenizer.after)
     return {

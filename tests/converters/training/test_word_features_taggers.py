@@ -216,8 +216,7 @@ def test_settings_that_do_not_fit_are_refused(
 def test_what_cannot_compute_them_refuses_in_a_line(tmp_path: Path) -> None:
     [(path, _)] = converted(tagger("lstm"), tmp_path, ("float32",), ("loop",))
     bundle = read_bundle(path)
-    with pytest.raises(Exception, match="computes no word features"):
-        check_runner_file(bundle)
+    check_runner_file(bundle)  # the native runner can
     with pytest.raises(ConversionError, match="no single signature of one input"):
         fix_lengths(bundle.model_path.read_bytes(), {"tokens_8": 8}, where="model")
 

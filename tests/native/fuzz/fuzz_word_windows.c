@@ -13,6 +13,19 @@ static const char *const TEXTS[] = {
     "a\x01 b\xc2\xa0\x63 ''' 1234567 engines unheard-of",
 };
 
+// Each token of a window has three rows of the table.
+static void check_rows(const runner_settings *settings, const windowed_text *windowed,
+                       size_t window) {
+    int64_t last = 3 * (int64_t)settings->word_feature_rows;
+    if (!windowed->word_rows != !last) abort();
+    for (size_t at = window ? windowed->ends[window - 1] : 0; last && at < windowed->ends[window];
+         at++)
+        for (size_t feature = 0; feature < 3; feature++)
+            if (windowed->word_rows[3 * at + feature] < 0 ||
+                windowed->word_rows[3 * at + feature] > last)
+                abort();
+}
+
 static void divide_words(tokenizer *tokenizer, const runner_settings *settings, text_span text) {
     word_encoder encoder;
     windowed_text windowed;
@@ -28,6 +41,7 @@ static void divide_words(tokenizer *tokenizer, const runner_settings *settings, 
                 size_t begin = window ? windowed.ends[window - 1] : 0;
                 int32_t token = windowed.tokens[word];
                 if (token >= 0 && begin + (size_t)token >= windowed.ends[window]) abort();
+                check_rows(settings, &windowed, window);
             }
         word_encoder_close(&encoder);
     }

@@ -169,7 +169,7 @@ def run_example(
 def _check(bundle: BundleFiles) -> None:
     manifest = bundle.manifest
     reason, fix = manifest.native_unsupported, "use a tokenizer that the native runner has"
-    if is_numeric(bundle.head) or manifest.word_features is not None:
+    if is_numeric(bundle.head):
         fix = "run it with Python"
     if manifest.lowering == "fused":
         reason = "lowering fused: LiteRT's C library does not load a file with variable tensors"

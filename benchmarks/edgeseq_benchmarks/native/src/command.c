@@ -51,6 +51,7 @@ static const field FIELDS[] = {
     FIELD(first_text, ONE_TEXT, BIT(LOAD), 0),
     FIELD(span_labels, WORDS, 0, 0),
     FIELD(token_ids, TOKEN_LISTS, BIT(INFER_TOKENS), 0),
+    FIELD(word_rows, TOKEN_LISTS, 0, 0),
 };
 enum { NUM_FIELDS = sizeof FIELDS / sizeof *FIELDS };
 
@@ -184,12 +185,12 @@ static int read_field(command *into, const field *field, json_reader *reader) {
 
 static void clear(command *into) {
     pages query_texts = into->query_texts, spans = into->spans;
-    pages ids = into->token_ids.ids, ends = into->token_ids.ends;
+    token_lists token_ids = into->token_ids, word_rows = into->word_rows;
     memset(into, 0, sizeof *into);
     into->query_texts = query_texts;
     into->spans = spans;
-    into->token_ids.ids = ids;
-    into->token_ids.ends = ends;
+    into->token_ids = (token_lists){.ids = token_ids.ids, .ends = token_ids.ends};
+    into->word_rows = (token_lists){.ids = word_rows.ids, .ends = word_rows.ends};
     static const char HEAD[] = "text-classification";
     into->head = (text_span){HEAD, sizeof HEAD - 1};
 }
@@ -255,5 +256,7 @@ void command_release(command *from) {
     pages_release(&from->spans);
     pages_release(&from->token_ids.ids);
     pages_release(&from->token_ids.ends);
+    pages_release(&from->word_rows.ids);
+    pages_release(&from->word_rows.ends);
     from->num_query_texts = from->num_spans = 0;
 }

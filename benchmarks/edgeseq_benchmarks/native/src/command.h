@@ -55,7 +55,7 @@ typedef struct {
     int64_t min_samples, max_samples, tokens, count, queries;
     bool ledger, announce;
     text_range texts, warmup_texts, first_text, span_labels;
-    token_lists token_ids;
+    token_lists token_ids, word_rows;
     // Storage that is used again for each command.
     pages query_texts, spans;
     size_t num_query_texts, num_spans;

@@ -235,7 +235,7 @@ static int resize(compiled_model *model, size_t input, const int *sizes, size_t 
                                                        sizes, rank);
     if (!status) return 0;
     runtime_failure(model, "cannot take an input of that length", status);
-    return fail_expected("fewer than %d tokens", sizes[rank - 1]);
+    return fail_expected("fewer than %d tokens", sizes[rank > 1 ? 1 : 0]);
 }
 
 int compiled_resize(compiled_model *model, size_t input, const int *sizes, size_t rank) {

@@ -52,7 +52,7 @@ typedef struct {
     uint32_t num_before, num_after, name, task, signature_key, num_inputs, num_outputs;
     uint32_t vocabulary_size, padding;
     int32_t pad_id;
-    uint32_t cuts_beginning;
+    uint32_t cuts_beginning, word_feature_rows;
 } settings_record;
 
 typedef struct {

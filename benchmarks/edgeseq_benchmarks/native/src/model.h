@@ -18,15 +18,17 @@ typedef struct {
     const char *signature_key, *input_name, *output_name;
     size_t num_labels;
     bool by_token; // a row of logits for each token
+    bool has_word_features; // it also takes the rows of words' features (word_features.h)
     int threads;
 } model_settings;
 
 typedef struct {
     compiled_model compiled;
     size_t num_labels, fixed_length, allocated; // lengths in tokens; 0: open axis, not allocated
-    bool by_token;
-    pages ids, logits;
-    litert_handle input, output;
+    bool by_token, has_word_features;
+    size_t id_input, row_input; // places among the inputs
+    pages ids, rows, logits;
+    litert_handle inputs[2], output;
 } model;
 
 // Maps the file and checks its signature. Returns -1 with a failure.
@@ -36,9 +38,11 @@ int model_open(model *model, const model_settings *settings);
 int model_allocate(model *model, size_t tokens);
 
 // The logits of one input, float32 [labels] or [tokens, labels], which belong to the model and
-// are overwritten by its next call. A longer input than a fixed length is cut; then `*rows`, the
-// number of rows, is the fixed length.
-int model_infer(model *model, const int32_t *ids, size_t count, const float **logits, size_t *rows);
+// are overwritten by its next call. `word_rows` [tokens, WORD_FEATURES] are for a model that takes
+// them; NULL: the tokens belong to no word. A longer input than a fixed length is cut; then `*rows`,
+// the number of rows of logits, is the fixed length.
+int model_infer(model *model, const int32_t *ids, const int32_t *word_rows, size_t count,
+                const float **logits, size_t *rows);
 
 void model_close(model *model);
 

@@ -167,6 +167,8 @@ static int read_settings(runner_file *file)
         record->vocabulary_size > INT32_MAX ||
         (record->num_labels != record->num_logits && record->head != HEAD_LANGUAGE_MODELING) ||
         record->padding > PADDING_POST || record->cuts_beginning > 1 ||
+        record->word_feature_rows > RUNNER_MAX_FEATURE_ROWS ||
+        (record->word_feature_rows && record->head != HEAD_TOKEN_CLASSIFICATION) ||
         !is_token(record->pad_id, record) || !string_at(file, record->name) ||
         !string_at(file, record->task) || !string_at(file, record->signature_key))
         return status_fail("runner.bin: a setting is out of range; convert the bundle again");
@@ -180,6 +182,7 @@ static int read_settings(runner_file *file)
     settings->num_logits = record->num_logits;
     settings->num_labels = record->num_labels;
     settings->thresholds = thresholds_of(file, record);
+    settings->word_feature_rows = record->word_feature_rows;
     settings->transitions = transitions_of(file);
     settings->span_labels = record->span_labels != 0;
     settings->has_markers = record->has_markers != 0;

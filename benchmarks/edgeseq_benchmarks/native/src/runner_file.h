@@ -19,7 +19,7 @@ typedef enum {
 
 typedef enum { PADDING_NONE, PADDING_PRE, PADDING_POST } runner_padding;
 
-enum { RUNNER_MARKERS = 6, RUNNER_TENSOR_AXES = 8 };
+enum { RUNNER_MARKERS = 6, RUNNER_TENSOR_AXES = 8, RUNNER_MAX_FEATURE_ROWS = 1000000 };
 
 /* An input or output of the signature; -1 in `shape` is an open axis. */
 typedef struct {
@@ -40,6 +40,8 @@ typedef struct {
                                 whose logits reach them; else NULL */
     const float *transitions; /* of the labels of words: start [labels], pairs [label before,
                                  label], end [labels]; NULL where there are none */
+    uint32_t word_feature_rows; /* of each feature of words that the model takes beside the ids;
+                                   0: it takes none */
     bool span_labels;       /* labels are BIO tags, decoded under their rules */
     bool has_markers;       /* texts have marked mentions: [P] [/P] [A] [/A] [B] [/B] */
     int32_t marker_ids[RUNNER_MARKERS];

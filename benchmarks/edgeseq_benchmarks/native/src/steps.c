@@ -5,6 +5,7 @@
 #include "failure.h"
 #include "scores.h"
 #include "white_space.h"
+#include "word_features.h"
 
 static int32_t *integers(pages *memory) { return (int32_t *)(void *)memory->bytes; }
 static float *floats(pages *memory) { return (float *)(void *)memory->bytes; }
@@ -20,6 +21,7 @@ static int open_model(steps *steps, const steps_settings *settings) {
         .output_name = settings->output_name,
         .num_labels = settings->num_logits,
         .by_token = settings->head == HEAD_TOKEN_CLASSIFICATION,
+        .has_word_features = steps->file_settings->word_feature_rows > 0,
         .threads = settings->threads,
     };
     return model_open(&steps->model, &model);
@@ -129,7 +131,10 @@ static int infer_windows(steps *steps) {
     for (size_t number = 0; number < windowed->num_windows; number++) {
         size_t size = windowed->ends[number] - begin;
         const float *logits;
-        if (model_infer(&steps->model, windowed->ids + begin, size, &logits, &rows)) return -1;
+        const int32_t *word_rows = windowed->word_rows;
+        if (word_rows) word_rows += begin * WORD_FEATURES;
+        if (model_infer(&steps->model, windowed->ids + begin, word_rows, size, &logits, &rows))
+            return -1;
         if (!is_single)
             memcpy(floats(&steps->window_logits) + begin * num_labels, logits,
                    rows * num_labels * sizeof(float));
@@ -155,7 +160,7 @@ int steps_infer(steps *steps) {
         case HEAD_TEXT_CLASSIFICATION: break;
     }
     size_t rows;
-    return model_infer(&steps->model, encoded->ids, encoded->count, &steps->logits, &rows);
+    return model_infer(&steps->model, encoded->ids, NULL, encoded->count, &steps->logits, &rows);
 }
 
 // The logits [words, labels]; a word without a token gets zeros.
@@ -221,6 +226,10 @@ const int32_t *steps_ids(const steps *steps, size_t *count) {
     return steps->windowed.ids;
 }
 
+const int32_t *steps_word_rows(const steps *steps) {
+    return steps->head == HEAD_TOKEN_CLASSIFICATION ? steps->windowed.word_rows : NULL;
+}
+
 size_t steps_num_tokens(const steps *steps) {
     size_t count;
     steps_ids(steps, &count);
@@ -262,13 +271,26 @@ int steps_output(steps *steps, const float **logits, const double **nats, size_t
     return log_probabilities(steps, steps->encoded.ids, steps->encoded.count, nats);
 }
 
-int steps_logits(steps *steps, const int32_t *ids, size_t count, const float **logits,
-                 const double **nats, size_t *num_logits) {
+static int check_rows(const steps *steps, const int32_t *word_rows, size_t count) {
+    int64_t last = WORD_FEATURES * (int64_t)steps->file_settings->word_feature_rows;
+    for (size_t index = 0; word_rows && index < WORD_FEATURES * count; index++)
+        if (word_rows[index] < 0 || word_rows[index] > last) {
+            fail(FAILURE_DEVICE, "has a row of word features that the model does not have", "stdin",
+                 NULL);
+            return fail_found("%d", (int)word_rows[index]);
+        }
+    return 0;
+}
+
+int steps_logits(steps *steps, const int32_t *ids, const int32_t *word_rows, size_t count,
+                 const float **logits, const double **nats, size_t *num_logits) {
     *nats = NULL;
     *num_logits = count;
     if (steps->head == HEAD_LANGUAGE_MODELING) return log_probabilities(steps, ids, count, nats);
     size_t rows = 0;
-    if (model_infer(&steps->model, ids, count, logits, &rows)) return -1;
+    if (check_rows(steps, word_rows, count) ||
+        model_infer(&steps->model, ids, word_rows, count, logits, &rows))
+        return -1;
     *num_logits = rows * steps->model.num_labels;
     return 0;
 }
@@ -283,7 +305,7 @@ int steps_repeat(steps *steps, const int32_t *ids, size_t count) {
     const float *logits;
     if (steps->head == HEAD_LANGUAGE_MODELING)
         return stateful_feed_last(&steps->stateful, ids[count - 1], &logits);
-    return model_infer(&steps->model, ids, count, &logits, &rows);
+    return model_infer(&steps->model, ids, NULL, count, &logits, &rows);
 }
 
 static int encode_document(steps *steps, text_span text) {

@@ -84,9 +84,14 @@ tokenization_flags steps_flags(const steps *steps);
 // ln p of each token (float64, in `*nats`), which is then computed from a fresh state.
 int steps_output(steps *steps, const float **logits, const double **nats, size_t *count);
 
-// The logits of one input given as token ids, as `steps_output` has them.
-int steps_logits(steps *steps, const int32_t *ids, size_t count, const float **logits,
-                 const double **nats, size_t *num_logits);
+// The rows [tokens, WORD_FEATURES] of the features of words in all inputs of the last text that was
+// tokenized; NULL for a model without.
+const int32_t *steps_word_rows(const steps *steps);
+
+// The logits of one input given as token ids, as `steps_output` has them. `word_rows` [tokens,
+// WORD_FEATURES] are for a model that takes them; NULL: the tokens belong to no word.
+int steps_logits(steps *steps, const int32_t *ids, const int32_t *word_rows, size_t count,
+                 const float **logits, const double **nats, size_t *num_logits);
 
 // Inference alone on one input that repeats; a language model was prefilled with it.
 int steps_prepare_repeats(steps *steps, const int32_t *ids, size_t count);

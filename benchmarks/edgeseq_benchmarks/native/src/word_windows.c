@@ -4,6 +4,7 @@
 
 #include "failure.h"
 #include "white_space.h"
+#include "word_features.h"
 
 typedef struct {
     size_t start, end; // words
@@ -73,6 +74,34 @@ static int name_unknown_words(word_encoder *encoder, const text_span *words, siz
     return 0;
 }
 
+// The rows of each word's features; the words are valid UTF-8, which the tokenizer has checked.
+static int find_features(word_encoder *encoder, const text_span *words, size_t count) {
+    uint32_t num_rows = encoder->settings->word_feature_rows;
+    if (!num_rows) return 0;
+    if (pages_reserve_array(&encoder->rows_of_words, (count + 1) * WORD_FEATURES, sizeof(int32_t)))
+        return -1;
+    for (size_t word = 0; word < count; word++)
+        word_features_rows(words[word], num_rows,
+                           integers(&encoder->rows_of_words) + word * WORD_FEATURES);
+    return 0;
+}
+
+// The rows of `count` tokens of a word, -1 for none, behind those of `used` tokens.
+static int add_rows(word_encoder *encoder, size_t used, int32_t word, size_t count) {
+    if (!encoder->settings->word_feature_rows) return 0;
+    if (pages_reserve_array(&encoder->rows, (used + count) * WORD_FEATURES, sizeof(int32_t)))
+        return -1;
+    for (size_t token = used; token < used + count; token++) {
+        int32_t *rows = integers(&encoder->rows) + token * WORD_FEATURES;
+        size_t size = WORD_FEATURES * sizeof *rows;
+        if (word < 0)
+            memset(rows, 0, size);
+        else
+            memcpy(rows, integers(&encoder->rows_of_words) + (size_t)word * WORD_FEATURES, size);
+    }
+    return 0;
+}
+
 static bool has_known_token(const word_encoder *encoder, const encoding *found) {
     for (size_t position = 0; position < found->count; position++)
         if (found->words[position] >= 0 && found->ids[position] != encoder->settings->unknown_id)
@@ -91,6 +120,11 @@ static int take_whole(word_encoder *encoder, const encoding *found, size_t count
     else
         integers(&encoder->ids)[0] = unknown < 0 ? 0 : unknown;
     sizes(&encoder->ends)[0] = used;
+    for (size_t position = 0; position < used; position++) {
+        int32_t word = found->count ? found->words[position] : -1;
+        if (word >= 0 && (size_t)word >= count) word = -1;
+        if (add_rows(encoder, position, word, 1)) return -1;
+    }
     memset(encoder->inputs.bytes, 0, count * sizeof(int32_t));
     return 0;
 }
@@ -143,8 +177,10 @@ static int choose_windows(word_encoder *encoder, size_t count, size_t num_ranges
     return 0;
 }
 
-static int add_ids(word_encoder *encoder, size_t *used, const int32_t *ids, size_t count) {
+static int add_ids(word_encoder *encoder, size_t *used, const int32_t *ids, size_t count,
+                   int32_t word) {
     if (!count) return 0; // a tokenizer without special tokens has no array of them
+    if (add_rows(encoder, *used, word, count)) return -1;
     if (pages_reserve_array(&encoder->ids, *used + count, sizeof(int32_t))) return -1;
     memcpy(integers(&encoder->ids) + *used, ids, count * sizeof(int32_t));
     *used += count;
@@ -161,12 +197,13 @@ static int fill_windows(word_encoder *encoder, const encoding *found, size_t num
     if (pages_reserve_array(&encoder->ends, num_ranges, sizeof(size_t))) return -1;
     for (size_t number = 0; number < num_ranges; number++) {
         word_range range = ranges_of(encoder)[number];
-        if (add_ids(encoder, &used, special, before)) return -1;
+        if (add_ids(encoder, &used, special, before, -1)) return -1;
         for (size_t word = range.start; word < range.end; word++) {
             int32_t first = integers(&encoder->tokens)[word];
-            if (first >= 0 && add_ids(encoder, &used, found->ids + first, lengths[word])) return -1;
+            if (first >= 0 && add_ids(encoder, &used, found->ids + first, lengths[word], (int32_t)word))
+                return -1;
         }
-        if (after && add_ids(encoder, &used, special + before, after)) return -1;
+        if (after && add_ids(encoder, &used, special + before, after, -1)) return -1;
         sizes(&encoder->ends)[number] = used;
     }
     return 0;
@@ -203,7 +240,9 @@ int word_encoder_encode(word_encoder *encoder, const text_span *words, size_t co
                         windowed_text *out) {
     encoding found;
     memset(out, 0, sizeof *out);
-    if (reserve_words(encoder, count) || encode(encoder, words, count, &found)) return -1;
+    if (reserve_words(encoder, count) || encode(encoder, words, count, &found) ||
+        find_features(encoder, words, count)) // of the words as they came
+        return -1;
     bool is_complete = find_first_tokens(encoder, &found, count);
     if (!is_complete && encoder->settings->unknown_id >= 0 &&
         name_unknown_words(encoder, words, count, &found))
@@ -219,6 +258,7 @@ int word_encoder_encode(word_encoder *encoder, const text_span *words, size_t co
     out->ends = sizes(&encoder->ends);
     out->inputs = integers(&encoder->inputs);
     out->tokens = integers(&encoder->tokens);
+    out->word_rows = settings->word_feature_rows ? integers(&encoder->rows) : NULL;
     out->num_words = count;
     return 0;
 }
@@ -248,4 +288,6 @@ void word_encoder_close(word_encoder *encoder) {
     pages_release(&encoder->inputs);
     pages_release(&encoder->tokens);
     pages_release(&encoder->words);
+    pages_release(&encoder->rows_of_words);
+    pages_release(&encoder->rows);
 }

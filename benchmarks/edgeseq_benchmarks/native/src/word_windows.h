@@ -18,6 +18,8 @@ typedef struct {
     // [num_words]: the logits of word w are those of token `tokens[w]` in window `inputs[w]`;
     // token -1 is a word for which the tokenizer has nothing at all.
     const int32_t *inputs, *tokens;
+    // [tokens of all windows, WORD_FEATURES]: the rows of each one's word; NULL without features.
+    const int32_t *word_rows;
     size_t num_words;
     size_t cut_words; // words whose end had to be cut off
     bool unknown_only;
@@ -30,6 +32,7 @@ typedef struct {
     // The lengths of the words in tokens, the place of each one's first token, the ranges of words,
     // the context that each word has, and what `windowed_text` points to.
     pages lengths, starts, ranges, contexts, ids, ends, inputs, tokens, words;
+    pages rows_of_words, rows; // of the features of each word, and of each token
 } word_encoder;
 
 void word_encoder_open(word_encoder *encoder, tokenizer *tokenizer, const runner_settings *settings,

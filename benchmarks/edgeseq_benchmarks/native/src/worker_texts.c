@@ -1,8 +1,10 @@
 // Predictions of texts, untimed. A reply is held back until its last text is done: a text that
 // fails turns it into an error.
 #include "document.h"
+#include "failure.h"
 #include "recorder.h"
 #include "scores.h"
+#include "word_features.h"
 #include "worker.h"
 
 static void write_numbers(json_writer *writer, const float *logits, const double *nats,
@@ -55,6 +57,10 @@ static int predict_text(worker *worker, const query_input *text) {
         write_integers(writer, found.values, found.count);
     writer_name(writer, "flags");
     worker_write_flags(writer, steps_flags(steps));
+    if (steps_word_rows(steps)) {
+        writer_name(writer, "word_rows");
+        write_integers(writer, steps_word_rows(steps), num_ids * WORD_FEATURES);
+    }
     writer_close(writer, '}');
     return 0;
 }
@@ -82,6 +88,21 @@ int worker_predict_texts(worker *worker) {
     return end_held_reply(worker, failed);
 }
 
+// The rows of list `number` of token ids; NULL where the command has none.
+static int rows_of_list(const command *infer, size_t number, size_t num_ids, const int32_t **rows) {
+    const token_lists *lists = &infer->word_rows;
+    const size_t *ends = (const size_t *)(const void *)lists->ends.bytes;
+    *rows = NULL;
+    if (!lists->count) return 0;
+    size_t begin = number && number <= lists->count ? ends[number - 1] : 0;
+    if (number >= lists->count || ends[number] - begin != WORD_FEATURES * num_ids)
+        return fail(FAILURE_DEVICE, "needs three rows of word features for each token", "stdin",
+                    NULL);
+    const int32_t *all = (const int32_t *)(const void *)lists->ids.bytes;
+    *rows = num_ids ? all + begin : NULL;
+    return 0;
+}
+
 int worker_infer_tokens(worker *worker) {
     const token_lists *lists = &worker->command.token_ids;
     const int32_t *ids = (const int32_t *)(const void *)lists->ids.bytes;
@@ -96,7 +117,9 @@ int worker_infer_tokens(worker *worker) {
         const float *logits = NULL;
         const double *nats;
         size_t count;
-        failed = steps_logits(&worker->session.steps, ids ? ids + begin : NULL,
+        const int32_t *rows;
+        failed = rows_of_list(&worker->command, number, ends[number] - begin, &rows) ||
+                 steps_logits(&worker->session.steps, ids ? ids + begin : NULL, rows,
                               ends[number] - begin, &logits, &nats, &count);
         if (!failed) write_numbers(&worker->writer, logits, nats, count);
         begin = ends[number];
