@@ -63,7 +63,8 @@ def run(
     on: OnOption = None,
     python: PythonOption = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Smoke run: a data subset and few epochs (minutes).")
+        bool,
+        typer.Option("--quick", help="Smoke run: a data subset, one small model per architecture."),
     ] = False,
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Download a built-in data set without asking.")

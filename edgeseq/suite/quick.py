@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -12,24 +14,63 @@ from edgeseq.formats.storage import check_path
 from edgeseq.suite.schema import BenchSection, DataSection, ModelSection, Suite
 from edgeseq.tasks.examples import AnyDataset
 from edgeseq.tasks.registry import task_of
+from edgeseq.tasks.task import Task
 
-TRAIN_TEXTS, OTHER_TEXTS = 1_000, 200
-"""What MiniLM-L6 goes through once in about a minute on two cores; 200 texts tell scores apart
-that differ by ten points."""
-TRANSFER_TEXTS = 200
-"""Texts made of the train part, each of which the teacher must label."""
-EPOCHS = {"bert": 1, "lstm": 4, "bag": 4}
+Value = TypeVar("Value")
+
+OTHER_TEXTS = 200
+"""Of the dev and the test split: enough to tell scores apart that differ by ten points."""
+
+TRAIN_TEXTS = {"coref": 1_000, "text-classification": 2_000, "token-classification": 1_000}
+"""By task, or by head where it has no number of its own; a passage of `coref` is long."""
+
+QUICK_RECIPES = 2
+"""Of each model: float and int8 in every suite of the package."""
+
+_STUDENT: dict[str, Any] = {"hidden_size": 64, "embedding_size": 64, "min_piece_count": 1}
+"""A quarter of the time per step; of so few texts, most pieces are seen once."""
+
+_TEXTS: dict[str, dict[str, Any]] = {
+    "bert": {"epochs": 2, "batch_size": 16, "learning_rate": 2e-4, "frozen_layers": 2},
+    "lstm": _STUDENT | {"epochs": 8, "batch_size": 32, "transfer_size": 2_000},
+    "bag": _STUDENT | {"epochs": 8, "batch_size": 32, "transfer_size": 2_000},
+}
+
+QUICK_SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
+    "coref": {
+        "bert": {"epochs": 1, "batch_size": 8, "learning_rate": 2e-4, "layers": 3},
+        "lstm": _STUDENT | {"epochs": 8, "batch_size": 32},
+    },
+    "text-classification": _TEXTS,
+    "multilabel-classification": _TEXTS,
+    "token-classification": {
+        "bert": {"epochs": 3, "batch_size": 8, "learning_rate": 3e-4, "layers": 3}
+        | {"frozen_layers": 0, "warmup_ratio": 0.1, "max_tokens": 128},
+        "lstm": _STUDENT
+        | {"epochs": 12, "batch_size": 16, "learning_rate": 4e-3, "dropout": 0.2}
+        | {"patience": 12, "max_tokens": 128},
+    },
+}
+"""By task or head, and architecture: many small steps, so that a model learns from a part of the
+texts, where with a full suite's settings it takes so few that all words are `O`. Other settings are
+the suite's."""
+
 QUICK_PASS = 0.1
 
 
 def quick_suite(suite: Suite) -> Suite:
-    """The suite with few texts and epochs, one seed per model, and a quick benchmark.
+    """The suite with few texts, one model per architecture, one seed and two recipes per model, and
+    a quick benchmark.
 
-    Its models differ from the full suite's; the result and the report say so. The suite's settings
-    must have been checked (`edgeseq.suite.checks`).
+    Its models differ from the full suite's (`QUICK_SETTINGS`); the result and the report say so.
+    The suite's settings must have been checked (`edgeseq.suite.checks`).
     """
+    task = task_of(suite.task)
     data: DataSection = msgspec.structs.replace(
-        suite.data, max_train=TRAIN_TEXTS, max_dev=OTHER_TEXTS, max_test=OTHER_TEXTS
+        suite.data,
+        max_train=_of_task(task, TRAIN_TEXTS, 1_000),
+        max_dev=OTHER_TEXTS,
+        max_test=OTHER_TEXTS,
     )
     bench = BenchSection(
         quick=True,
@@ -37,28 +78,45 @@ def quick_suite(suite: Suite) -> Suite:
         runners=suite.bench.runners,
         working_memory=suite.bench.working_memory,
     )
-    shorter = _quick_stream if task_of(suite.task).is_streaming else _quick_model
-    models = tuple(shorter(model) for model in suite.models)
+    settings = _of_task(task, QUICK_SETTINGS, {})
+    models = tuple(
+        _quick_stream(model)
+        if task.is_streaming
+        else _quick_model(model, settings.get(model.arch, {}))
+        for model in _first_of_each_arch(suite.models)
+    )
     return msgspec.structs.replace(
         suite, name=f"{suite.name}-quick", data=data, bench=bench, models=models
     )
 
 
-def _quick_model(model: ModelSection) -> ModelSection:
-    epochs = min(model.train.get("epochs", EPOCHS[model.arch]), EPOCHS[model.arch])
-    train = {**model.train, "epochs": epochs}
-    if model.arch != "bert" and "min_piece_count" not in train:
-        train["min_piece_count"] = 1  # of so few texts, most pieces are seen once
-    if train.get("transfer_size"):
-        train["transfer_size"] = min(train["transfer_size"], TRANSFER_TEXTS)
+def _of_task(task: Task, values: Mapping[str, Value], default: Value) -> Value:
+    return values.get(task.name, values.get(task.head, default))
+
+
+def _first_of_each_arch(models: Sequence[ModelSection]) -> list[ModelSection]:
+    """The first model of each architecture, and their teachers."""
+    first = {model.arch: model for model in reversed(models)}
+    needed = {name for model in first.values() for name in (model.name, model.teacher)}
+    return [model for model in models if model.name in needed]
+
+
+def _quick_model(model: ModelSection, settings: Mapping[str, Any]) -> ModelSection:
+    train = {**model.train, **settings}
     train.pop("unlabelled", None)  # tens of thousands of texts
-    return msgspec.structs.replace(model, train=train, seeds=1)
+    if model.teacher is None:
+        train.pop("transfer_size", None)
+    return msgspec.structs.replace(
+        model, train=train, seeds=1, recipes=model.recipes[:QUICK_RECIPES]
+    )
 
 
 def _quick_stream(model: ModelSection) -> ModelSection:
     """A model of the next word: a tenth of a pass over the text, 200,000 words of WikiText-2."""
     train = {**model.train, "epochs": QUICK_PASS, "warmup_steps": 20}
-    return msgspec.structs.replace(model, train=train, seeds=1)
+    return msgspec.structs.replace(
+        model, train=train, seeds=1, recipes=model.recipes[:QUICK_RECIPES]
+    )
 
 
 def find_suite(name: str) -> Path:

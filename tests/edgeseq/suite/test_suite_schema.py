@@ -12,7 +12,7 @@ from edgeseq.progress import no_progress
 from edgeseq.suite.checks import check_suite
 from edgeseq.suite.jobs.data import run as read_data
 from edgeseq.suite.plan import SuiteData, data_step, plan
-from edgeseq.suite.quick import TRANSFER_TEXTS, quick_suite
+from edgeseq.suite.quick import find_suite, quick_suite
 from edgeseq.suite.schema import read_suite
 from edgeseq.suite.steps import Step
 from edgeseq.suite.unlabelled import resolve_unlabelled, unlabelled_of
@@ -70,12 +70,22 @@ def test_a_suite_of_numeric_sequences_is_refused_before_training(task: str, tmp_
         check_suite(read_suite(path))
 
 
-def test_a_quick_sentiment_suite_makes_few_texts_and_tries_one_seed() -> None:
-    suite = read_suite(Path(edgeseq.__file__).parent / "suites" / "sentiment.toml")
-    models = quick_suite(suite).models
-    assert [model.seeds for model in models] == [1] * len(suite.models)
-    assert {model.train.get("transfer_size", 0) for model in models} == {0, TRANSFER_TEXTS}
-    assert max(model.train.get("transfer_size", 0) for model in suite.models) > TRANSFER_TEXTS
+@pytest.mark.parametrize("name", ["demo", "sentiment", "pos", "ner", "coref", "lm"])
+def test_a_quick_suite_has_one_small_model_per_architecture(name: str) -> None:
+    suite = read_suite(find_suite(name))
+    quick = quick_suite(suite)
+    check_suite(quick)  # its settings are known, and fit the task
+    archs = [model.arch for model in quick.models]
+    assert sorted(archs) == sorted({model.arch for model in suite.models})
+    assert all(model.seeds == 1 and len(model.recipes) <= 2 for model in quick.models)
+    assert not unlabelled_of(quick)
+
+
+def test_a_quick_suite_keeps_the_teacher_of_a_model(tmp_path: Path) -> None:
+    other = '[[model]]\nname = "other"\narch = "bert"\n'
+    content = GOOD.replace('[[model]]\nname = "teacher"', f'{other}[[model]]\nname = "teacher"')
+    models = quick_suite(read_suite(_written(tmp_path, content))).models
+    assert [model.name for model in models] == ["other", "teacher", "student"]
 
 
 def test_a_bert_may_have_a_teacher_and_several_seeds(tmp_path: Path) -> None:
