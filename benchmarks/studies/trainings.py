@@ -23,6 +23,7 @@ SHOWN_SETTINGS = (
     "epochs", "learning_rate", "batch_size", "dropout", "frozen_layers", "layers", "hidden_size",
     "embedding_size", "min_piece_count", "transfer_size", "token_state_weight",
     "hard_label_weight", "score_noise", "layer_decay", "context_length", "max_tokens",
+    "word_feature_size",
 )  # fmt: skip
 """Settings that the table shows, where the record has them and they are not zero."""
 _OF_TEACHERS = {"hard_label_weight", "token_state_weight", "transfer_size"}
