@@ -53,6 +53,9 @@ SOURCES = (
 CHEAP = (
     *("inspect", "predict", "recommend", "report", "compare", "data show mine.csv"),
     "push --dry-run",
+    "convert sentiment.keras --tokenizer tokenizer.json --data reviews.csv --out bundles/float",
+    "convert sentiment.keras --tokenizer tokenizer.json --data reviews.csv --recipe "
+    "dynamic_wi8_afp32 --out bundles/int8",
 )
 COMPLETED: set[tuple[str, ...]] = set()
 EXIT_CODES = (0, 3)  # 3: no model within the budget, or a regression
