@@ -153,6 +153,12 @@ def _check_options(
                 where=imported.source,
                 fix="name a folder with --out",
             )
+        if model.manifest.word_features is not None:
+            raise InputError(
+                "a tagger with word features is converted to a bundle, on texts",
+                where=imported.source,
+                fix="name a folder with --out and data with --data",
+            )
     static = plan.recipe.activations != "float32"
     available = recipes_of(arch, plan.target.lowering)
     if static and options.token_ids is None and plan.recipe.name in available:

@@ -119,6 +119,7 @@ def plan_bundles(
             continue
         target = plan_target(arch, lowering, options, manifest.max_tokens)
         _check_padded_length(manifest, target)
+        _check_word_features(manifest, target)
         available = recipes_of(arch, target.lowering)
         for name in recipes:
             path = out
@@ -186,6 +187,16 @@ def _check_padded_length(manifest: ModelManifest, target: Target) -> None:
             found=f"--length {target.steps}",
             expected=manifest.max_tokens,
             fix="remove it",
+        )
+
+
+def _check_word_features(manifest: ModelManifest, target: Target) -> None:
+    if manifest.word_features is not None and target.steps and target.lowering != "unrolled":
+        fix = "remove it, or choose --lowering unrolled" if manifest.arch == "lstm" else "remove it"
+        raise InputError(
+            f"a tagger with word features has no fixed length with the lowering {target.lowering}",
+            found=f"--length {target.steps}",
+            fix=fix,
         )
 
 

@@ -21,6 +21,7 @@ from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.launcher import check_runner_file
 from edgeseq_benchmarks.bench.validity import word_findings
 from edgeseq_benchmarks.bench.worker_client import WorkerClient, load_command
+from edgeseq_converters.convert.bare_file import convert_to_file
 from edgeseq_converters.convert.import_model import load_model
 from edgeseq_converters.convert.lower.fixed_lengths import fix_lengths
 from edgeseq_converters.convert.pipeline import convert
@@ -219,6 +220,12 @@ def test_what_cannot_compute_them_refuses_in_a_line(tmp_path: Path) -> None:
     check_runner_file(bundle)  # the native runner can
     with pytest.raises(ConversionError, match="no single signature of one input"):
         fix_lengths(bundle.model_path.read_bytes(), {"tokens_8": 8}, where="model")
+    imported = load_model(tmp_path / "model")
+    options = ConversionOptions(recipes=("float32",), length=8, lowerings=("loop",))
+    with pytest.raises(InputError, match="no fixed length with the lowering loop"):
+        convert(imported, capitals(2), tmp_path / "fixed", options)
+    with pytest.raises(InputError, match="is converted to a bundle, on texts"):
+        convert_to_file(imported, tmp_path / "model.tflite", ConversionOptions())
 
 
 def test_other_features_than_the_conversions_are_found(tmp_path: Path) -> None:
