@@ -17,10 +17,8 @@ from edgeseq.formats.bundle_manifest import BundleManifest
 from edgeseq.formats.trained_model import TrainedModel, write_model_folder
 from edgeseq.tasks.examples import Dataset, TaggedExample
 from edgeseq.tasks.word_features import WordFeatures
-from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.launcher import check_runner_file
 from edgeseq_benchmarks.bench.validity import word_findings
-from edgeseq_benchmarks.bench.worker_client import WorkerClient, load_command
 from edgeseq_converters.convert.bare_file import convert_to_file
 from edgeseq_converters.convert.import_model import load_model
 from edgeseq_converters.convert.lower.fixed_lengths import fix_lengths
@@ -37,6 +35,7 @@ from edgeseq_converters.training.settings import (
 from edgeseq_converters.training.trainer import train_to_completion
 
 from ..conftest import WORDS, make_bert, make_lstm
+from .test_taggers import ask
 
 TAGS = ("O", "B-X", "I-X")
 FEATURES = WordFeatures(rows=50, size=6)
@@ -87,15 +86,6 @@ def tagger(arch: str) -> TrainedModel:
     )
     weights = model.weights | extra | {"word_features.weight": table}
     return TrainedModel(manifest, weights, model.tokenizer_json)
-
-
-def ask(path: Path, texts: list[tuple[str, ...]]) -> tuple[protocol.TextPrediction, ...]:
-    bundle = read_bundle(path)
-    with WorkerClient("tagger") as child:
-        load = load_command(bundle, child, threads=1, first_text=texts[0])
-        child.request(load, protocol.ModelLoaded, timeout_s=60)
-        command = protocol.PredictTexts(tuple(texts))
-        return child.request(command, protocol.TextPredictions, timeout_s=60).predictions
 
 
 def converted(
