@@ -11,6 +11,8 @@
     ├── ConversionError   exit 3   the converter cannot make this model, or made a wrong one
     ├── RefusedError      exit 3   the honest answer is no: nothing fits, a gate failed
     ├── DeviceError       exit 4   a device cannot be reached, was lost, or lacks something
+    │   ├── ClusterError           a scheduler or its workers cannot be reached, or were lost
+    │   └── StoreError             a store of results is full, gone or damaged
     └── StepError         exit 1   a step of a run died without saying why: a bug, or no memory
 
 A message is one line that says what, where, what was found, what was expected and what to do.
@@ -134,6 +136,14 @@ class DeviceError(EdgeseqError):
     exit_code = 4
 
 
+class ClusterError(DeviceError):
+    """A scheduler or its workers cannot be reached, were lost, or lack what a run needs."""
+
+
+class StoreError(DeviceError):
+    """A store of what steps made is full, cannot be reached, or holds something damaged."""
+
+
 class StepError(EdgeseqError):
     """A step in a child process died without reporting an error."""
 
@@ -142,6 +152,7 @@ class StepError(EdgeseqError):
 
 _EXTRA_OF = {
     **dict.fromkeys(("tensorflow", "keras", "h5py", "transformers", "safetensors"), "convert"),
+    **dict.fromkeys(("dask", "distributed", "fsspec"), "convert"),
     **dict.fromkeys(("altair", "vl_convert", "jinja2"), "report"),
     **dict.fromkeys(("ai_edge_litert", "tflite_runtime"), "device"),
     "huggingface_hub": "hub",

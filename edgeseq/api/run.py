@@ -31,6 +31,8 @@ class RunOptions(TypedDict, total=False):
     python: str | None
     quick: bool
     data_dir: str | Path | None
+    scheduler: str | None
+    store: str | None
     on_step: Callable[[StepEvent], None]
     progress: ProgressOption
 
@@ -92,6 +94,8 @@ def run(
         python: The Python on the devices.
         quick: A data subset and few epochs: minutes.
         data_dir: Folder of local copies of data.
+        scheduler: The address of a Dask scheduler, whose workers run the steps.
+        store: The URL of a store of what steps made, which all machines reach.
         on_step: Called with each step when it is finished, or kept from an earlier run.
         progress: A callback, "auto" for a progress bar, or None.
 
@@ -120,6 +124,8 @@ def run(
                 data_dir=None if data_dir is None else Path(data_dir),
                 devices=tuple(options.get("devices", ())),
                 python=options.get("python"),
+                scheduler=options.get("scheduler"),
+                store=options.get("store"),
             ),
             progress=callback,
             on_step=options.get("on_step", lambda _: None),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 
 import edgeseq as es
 from edgeseq.api.fetch import missing_source
+from edgeseq.api.run import RunOptions
 from edgeseq.cli.console import (
     JsonOption,
     err,
@@ -69,6 +69,22 @@ def run(
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Download a built-in data set without asking.")
     ] = False,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            "--scheduler",
+            help="Address of a Dask scheduler, such as tcp://host:8786, whose workers run the "
+            "steps; needs --store.",
+        ),
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            "--store",
+            help="Folder or URL (ssh://, s3://) that keeps what steps made, for other machines "
+            "and runs.",
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Run a whole comparison described in a suite file; running it again resumes.
@@ -77,7 +93,15 @@ def run(
     """
     if yes or (sys.stdin.isatty() and err.is_terminal):
         _fetch_data(suite, data_dir, is_confirmed=yes)
-    _run(suite, out_dir, data_dir=data_dir, on=on or (), python=python, quick=quick, json=json)
+    options = RunOptions(
+        data_dir=data_dir,
+        devices=on or (),
+        python=python,
+        quick=quick,
+        scheduler=scheduler,
+        store=store,
+    )
+    _run(suite, out_dir, options, json=json)
 
 
 def demo(
@@ -89,7 +113,7 @@ def demo(
 
     Example: edgeseq demo --out edgeseq-demo
     """
-    _run("demo", out_dir, data_dir=data_dir, json=json)
+    _run("demo", out_dir, RunOptions(data_dir=data_dir), json=json)
 
 
 def _fetch_data(suite: str, data_dir: Path | None, *, is_confirmed: bool) -> None:
@@ -106,29 +130,12 @@ def _fetch_data(suite: str, data_dir: Path | None, *, is_confirmed: bool) -> Non
             es.fetch_dataset(entry.name, data_dir=data_dir, progress=progress)
 
 
-def _run(
-    suite: str,
-    out_dir: Path | None,
-    *,
-    data_dir: Path | None,
-    on: Sequence[str] = (),
-    python: str | None = None,
-    quick: bool = False,
-    json: bool,
-) -> None:
+def _run(suite: str, out_dir: Path | None, options: RunOptions, *, json: bool) -> None:
     # Nothing may move on the screen by itself while a model is measured.
     try:
         with progress_bars(still=True) as progress:
-            output = es.run(
-                suite,
-                out=out_dir,
-                data_dir=data_dir,
-                devices=on,
-                python=python,
-                quick=quick,
-                progress=progress,
-                on_step=_print_step,
-            )
+            options.update({"progress": progress, "on_step": _print_step})
+            output = es.run(suite, out=out_dir, **options)
     except KeyboardInterrupt:
         print_error("interrupted; finished steps are kept: run it again to resume")
         raise typer.Exit(130) from None

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -101,9 +101,15 @@ class JobProcess:
     """
 
     def __init__(
-        self, job: JobRequest, *, log: Path, cwd: Path, command: Sequence[str] = JOBS
+        self,
+        job: JobRequest,
+        *,
+        log: Path,
+        cwd: Path,
+        command: Sequence[str] = JOBS,
+        env: Mapping[str, str] | None = None,
     ) -> None:
-        """Starts the process in `cwd` and sends it the job.
+        """Starts the process in `cwd` and sends it the job; `env` is its environment, if not this.
 
         Raises `OutputError` when the log cannot be written.
         """
@@ -113,7 +119,7 @@ class JobProcess:
         with os_errors_as_output_errors(log):
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("ab") as stderr:
-                self._child = ChildProcess(command, stderr=stderr, cwd=cwd)
+                self._child = ChildProcess(command, stderr=stderr, cwd=cwd, env=env)
         with contextlib.suppress(BrokenPipeError):  # one that died at once is noticed by `poll`
             self._child.write(msgspec.json.encode(job) + b"\n", deadline=float("inf"))
 
@@ -146,6 +152,10 @@ class JobProcess:
         if not self._is_interrupted and self._child.returncode is None:
             self._is_interrupted = True
             self._child.signal(signal.SIGINT)
+
+    def kill(self) -> None:
+        """Kills a process that still runs; the thread that polls it collects what is left."""
+        self._child.signal(signal.SIGKILL)
 
     def stop(self, *, grace_s: float = GRACE_S) -> None:
         """Ends a process that still runs: interrupted first, killed after a grace period."""

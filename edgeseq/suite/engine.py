@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from edgeseq.errors import InputError
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.suite.checks import check_suite
+from edgeseq.suite.cluster import Cluster, connect
 from edgeseq.suite.devices import suite_targets
 from edgeseq.suite.identity import machine_identity
 from edgeseq.suite.output_folder import claim_folder
@@ -18,12 +21,14 @@ from edgeseq.suite.plan import SuiteData, data_step, plan
 from edgeseq.suite.quick import quick_suite
 from edgeseq.suite.scheduler import run_steps
 from edgeseq.suite.schema import read_suite
+from edgeseq.suite.step_process import run_step_alone
 from edgeseq.suite.steps import Step, StepRecord
+from edgeseq.suite.store import Store
 from edgeseq.suite.unlabelled import resolve_unlabelled, unlabelled_of
 
 
 class StepEvent(msgspec.Struct, frozen=True):
-    """A step that finished now, or (`reused`) in an earlier run.
+    """A step that finished now, or (`reused`) in an earlier run, or in another that shares a store.
 
     `began_unix_s` and `seconds` say when and for how long it ran; steps may overlap.
     """
@@ -42,13 +47,16 @@ class SuiteOptions(msgspec.Struct, frozen=True):
 
     `quick` makes a smaller suite of it (`edgeseq.suite.quick`); `data_dir` has local copies of data
     sets; `devices` are measured on instead of the suite's boards, or of this machine where it names
-    none, with the interpreter `python` there.
+    none, with the interpreter `python` there. `scheduler` is the address of a Dask scheduler whose
+    workers run the steps, `store` the URL of a store that they share (`edgeseq.suite.store`).
     """
 
     quick: bool = False
     data_dir: Path | None = None
     devices: tuple[str, ...] = ()
     python: str | None = None
+    scheduler: str | None = None
+    store: str | None = None
 
 
 class SuiteRun(msgspec.Struct, frozen=True):
@@ -91,31 +99,39 @@ def run_suite(
         suite = quick_suite(suite)
     # An unknown name is refused before hours of training.
     targets = suite_targets(options.devices or suite.boards, options.python)
+    if options.scheduler is not None and options.store is None:
+        raise InputError(
+            "a scheduler needs a store that its workers reach",
+            where="--store",
+            fix="name a folder that all mount, ssh://host/folder or s3://bucket/folder",
+        )
     claim_folder(root, suite_path)
-    runner = _Runner(root, progress, on_step)
-    data = data_step(
-        suite.data,
-        task=suite.task,
-        suite_path=suite_path,
-        data_dir=options.data_dir,
-        unlabelled=unlabelled_of(suite),
-    )
-    runner.run([data], always=True)
-    answer = runner.events[data.name].answer
-    steps = plan(
-        suite,
-        data=SuiteData(data, str(answer["sha256"]), dict(answer["unlabelled_sha256"])),
-        root=root,
-        runtime_identity=machine_identity(),
-        targets=targets,
-        python=options.python,
-    )
-    runner.run(steps)
-    lost = tuple(runner.events["bench"].answer.get("lost", ()))
-    if lost:  # measured there by the next run, which writes the report again
-        for name in ("bench", "verdict", "verdict-run", "report"):
-            runner.steps[name].expire(root)
-    results = [root / path for path in steps[-1].arguments["results"]]
+    with _elsewhere(options, progress) as elsewhere:
+        runner = _Runner(root, progress, on_step, elsewhere)
+        data = data_step(
+            suite.data,
+            task=suite.task,
+            suite_path=suite_path,
+            data_dir=options.data_dir,
+            unlabelled=unlabelled_of(suite),
+        )
+        runner.run_data(data)
+        answer = runner.events[data.name].answer
+        steps = plan(
+            suite,
+            data=SuiteData(data, str(answer["sha256"]), dict(answer["unlabelled_sha256"])),
+            root=root,
+            runtime_identity=elsewhere.machine,
+            targets=targets,
+            python=options.python,
+        )
+        runner.run(steps)
+        lost = tuple(runner.events["bench"].answer.get("lost", ()))
+        if lost:  # measured there by the next run, which writes the report again
+            for name in ("bench", "verdict", "verdict-run", "report"):
+                runner.steps[name].expire(root)
+                elsewhere.forget(runner.steps[name])
+        results = [root / path for path in steps[-1].arguments["results"]]
     return SuiteRun(
         root=root,
         lost=lost,
@@ -125,10 +141,41 @@ def run_suite(
     )
 
 
+class _Elsewhere(msgspec.Struct, frozen=True):
+    """What steps use besides this process: workers, a store, and the machine that measures."""
+
+    machine: dict[str, str]
+    cluster: Cluster | None = None
+    store: Store | None = None
+
+    def forget(self, step: Step) -> None:
+        """Removes the output of a step from the store."""
+        if self.store is not None:
+            self.store.remove("steps", step.fingerprint)
+
+
+@contextlib.contextmanager
+def _elsewhere(options: SuiteOptions, progress: ProgressCallback) -> Iterator[_Elsewhere]:
+    if options.store is None:
+        yield _Elsewhere(machine_identity())
+        return
+    store = Store(options.store)
+    if options.scheduler is None:
+        yield _Elsewhere(machine_identity(), store=store)
+        return
+    with connect(options.scheduler, progress) as cluster:
+        yield _Elsewhere(cluster.machine, cluster, store)
+
+
 class _Runner:
     def __init__(
-        self, root: Path, progress: ProgressCallback, on_step: Callable[[StepEvent], None]
+        self,
+        root: Path,
+        progress: ProgressCallback,
+        on_step: Callable[[StepEvent], None],
+        elsewhere: _Elsewhere,
     ) -> None:
+        self.elsewhere = elsewhere
         self.root = root
         self.progress = progress
         self.on_step = on_step
@@ -137,17 +184,25 @@ class _Runner:
         self._conversions = 0
         self._converted = 0
 
-    def run(self, steps: Sequence[Step], *, always: bool = False) -> None:
-        """Runs the steps that no earlier run finished (`always`: all of them)."""
+    def run_data(self, step: Step) -> None:
+        """Runs the step that every run repeats."""
+        self.steps[step.name] = step
+        step.check_output(self.root)
+        self._note(step, run_step_alone(step, self.root, self.progress), reused=False)
+
+    def run(self, steps: Sequence[Step]) -> None:
+        """Runs the steps that no earlier run finished."""
         todo = []
         self.steps |= {step.name: step for step in steps}
         for step in steps:
-            record = None if always else step.finished(self.root)
+            record = step.finished(self.root)
             if record is None:
                 step.check_output(self.root)
                 todo.append(step)
             else:
                 self._note(step, record, reused=True)
+        if not todo:
+            return
         self._conversions = sum(step.job == "convert" for step in todo)
         run_steps(
             todo,
@@ -155,6 +210,9 @@ class _Runner:
             finished=[step.name for step in steps if step not in todo],
             progress=self._progress_of,
             on_finished=self._finished,
+            on_fetched=lambda step, record: self._note(step, record, reused=True),
+            cluster=self.elsewhere.cluster,
+            store=self.elsewhere.store,
         )
 
     def _progress_of(self, step: Step) -> ProgressCallback:

@@ -101,17 +101,23 @@ def write_journal(journal: Path, output: Path) -> None:
         target = Path(os.path.abspath(path))  # noqa: PTH100 - links stay as named
         if not target.is_relative_to(output):
             return
-        journal.parent.mkdir(parents=True, exist_ok=True)
-        with journal.open("ab") as file:
-            for source in _files(draft):
-                described = _describe(source, source, {})
-                place = (target / source.relative_to(draft)).relative_to(root).as_posix()
-                named = msgspec.structs.replace(described, path=place)
-                file.write(msgspec.json.encode(named) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        named = []
+        for source in _files(draft):
+            described = _describe(source, source, {})
+            place = (target / source.relative_to(draft)).relative_to(root).as_posix()
+            named.append(msgspec.structs.replace(described, path=place))
+        add_to_journal(journal, named)
 
     observe_placements(note)
+
+
+def add_to_journal(journal: Path, files: Iterable[OutputFile]) -> None:
+    """Notes files that are about to be put in their places; raises `OSError`."""
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    with journal.open("ab") as file:
+        file.writelines(msgspec.json.encode(described) + b"\n" for described in files)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _describe(file: Path, root: Path, known: Known) -> OutputFile:

@@ -21,6 +21,8 @@ MEASURED_FILE = Path("measured.json")
 VERDICT_FILE = Path("verdict.json")
 BASELINE_FILE = Path("baseline.json")
 REPORT_FOLDER = Path("report")
+DATA_FILES = ("train", "dev", "test")
+"""The keys of `[data]` that name the user's files."""
 
 
 class SuiteData(msgspec.Struct, frozen=True):
@@ -66,10 +68,16 @@ def data_step(
 def data_arguments(data: DataSection, suite_path: Path) -> dict[str, Any]:
     """`[data]` with its paths made absolute (they are relative to the suite file)."""
     section = {name: getattr(data, name) for name in data.__struct_fields__}
-    for name in ("train", "dev", "test"):
+    for name in DATA_FILES:
         if section[name] is not None:
             section[name] = str((suite_path.parent / section[name]).resolve())
     return section
+
+
+def _names_of(section: dict[str, Any]) -> dict[str, Any]:
+    """`[data]` with the names of its files alone: the hash of the data set says what they hold."""
+    files = {name: section[name] for name in DATA_FILES if section[name] is not None}
+    return {**section, **{name: Path(path).name for name, path in files.items()}}
 
 
 def plan(
@@ -92,8 +100,10 @@ def plan(
     steps: list[Step] = []
     trained: dict[str, Step] = {}
     common = data.arguments
+    identity = {"data": _names_of(common["data"]["data"])}
     for model in suite.models:
         step = _train_step(model, suite.task, data, trained, root)
+        step = msgspec.structs.replace(step, identity={**identity, **step.identity})
         trained[model.name] = step
         steps.append(step)
     baseline = Step(
@@ -102,13 +112,15 @@ def plan(
         job="linear_baseline",
         arguments={**common, "out": str(BASELINE_FILE)},
         output=root / BASELINE_FILE,
+        identity=identity,
     )
     converted: list[Step] = []
     for model in suite.models:
         for recipe in model.recipes:
             for lowering in model.lowerings:
                 of = (model.name, recipe, lowering)
-                converted.append(_convert_step(of, common, trained[model.name], root))
+                step = _convert_step(of, common, trained[model.name], root)
+                converted.append(msgspec.structs.replace(step, identity=identity))
     steps.extend(converted)
     bundles = [step.arguments["out"] for step in converted]
     bench = _bench_step(
@@ -118,6 +130,7 @@ def plan(
     verdict, verdict_run = _verdict_steps(
         suite, bench, root, labels=[target.label for target in targets]
     )
+    verdict_run = msgspec.structs.replace(verdict_run, after=(verdict, bench, *converted))
     report = Step(
         name="report",
         title="report",
@@ -130,7 +143,7 @@ def plan(
             "baseline": str(BASELINE_FILE),
         },
         output=root / REPORT_FOLDER,
-        after=(verdict_run, baseline),
+        after=(verdict_run, baseline, *converted),
     )
     return [*steps, baseline, bench, verdict, verdict_run, report]
 
@@ -235,9 +248,12 @@ def _train_step(
         at_hand = [name for name in model.train[SETTING] if name in data.unlabelled_sha256]
         arguments["settings"] = {**model.train, SETTING: at_hand}
         arguments["unlabelled_sha256"] = {name: data.unlabelled_sha256[name] for name in at_hand}
+    identity: dict[str, Any] = {}
     if model.arch == "bert":
         arguments["checkpoint"] = model.checkpoint
         arguments["checkpoint_sha256"] = _folder_sha256(model.checkpoint)
+        if model.checkpoint is not None:
+            identity["checkpoint"] = Path(model.checkpoint).name
     if model.seeds > 1:
         arguments["seeds"] = model.seeds
     if model.teacher is not None:
@@ -251,6 +267,7 @@ def _train_step(
         output=root / out,
         after=after,
         kind="train",
+        identity=identity,
     )
 
 

@@ -49,8 +49,10 @@ class StepRecord(msgspec.Struct, frozen=True):
 class Step(msgspec.Struct, frozen=True):
     """One step of a suite.
 
-    `job` is the name of a function in `edgeseq.suite.jobs`, `arguments` what it is called with;
-    `after` are the steps whose outputs it reads; `output` is the path that it makes. `kind` says
+    `job` is the name of a function in `edgeseq.suite.jobs`, `arguments` what it is called with.
+    `identity` has those that the fingerprint takes in another form, because they say where
+    something is and not what. `after` are the steps whose outputs it reads; `output` is the path
+    that it makes. `kind` says
     what may run beside it (`edgeseq.suite.scheduler`); the output does not depend on it.
     """
 
@@ -61,6 +63,7 @@ class Step(msgspec.Struct, frozen=True):
     output: Path
     after: tuple[Step, ...] = ()
     kind: Kind = "other"
+    identity: dict[str, Any] = {}
 
     @property
     def fingerprint(self) -> str:
@@ -68,7 +71,7 @@ class Step(msgspec.Struct, frozen=True):
         content = {
             "edgeseq": edgeseq.__version__,
             "job": self.job,
-            "arguments": self.arguments,
+            "arguments": {**self.arguments, **self.identity},
             "after": [step.fingerprint for step in self.after],
         }
         return hashlib.sha256(msgspec.json.encode(content, order="deterministic")).hexdigest()

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from edgeseq.errors import InputError
 
 MODELS_LIMIT = 1000
-"""Each has a training of its own; more is a mistake in a list."""
+"""Each is trained; more is a mistake in a list."""
 _MODEL_KEYS = ("arch", "checkpoint", "teacher")
 
 
@@ -39,7 +39,7 @@ def expand_sweeps(suite: Mapping[str, Any]) -> dict[str, Any]:
         suite: The content of a valid suite file (`edgeseq.suite.schema.Suite`).
 
     Raises:
-        InputError: A sweep has no values or a value twice, varies what has a list of its own, or
+        InputError: A sweep has no values or a value twice, varies what is a list already, or
             gives more than `MODELS_LIMIT` models.
     """
     common = _axes(None, suite["grid"])

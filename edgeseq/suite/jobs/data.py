@@ -62,10 +62,16 @@ def run(arguments: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]
 
 
 def load_unchanged(request: DataArguments, sha256: str, progress: ProgressCallback) -> AnyDataset:
-    """The data set again; raises `DataError` when it changed since the data step read it."""
+    """The data set again; raises `DataError` where it is another than the data step read."""
     dataset = _load(request, progress)
     if dataset.sha256 != sha256:
-        raise DataError("the data set changed while the suite ran", fix="run the suite again")
+        raise DataError(
+            "the data set is another than the suite began with",
+            where=dataset.name,
+            found=dataset.sha256[:12],
+            expected=sha256[:12],
+            fix="run the suite again; a worker of a cluster needs the same files",
+        )
     return dataset
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from edgeseq.errors import DataError, StepError
 from edgeseq.progress import ProgressUpdate
-from edgeseq.suite.scheduler import next_step, run_steps
+from edgeseq.suite.scheduler import run_steps
 from edgeseq.suite.steps import Kind, Step, StepRecord
 from edgeseq.suite.times import busy_seconds, peak_memory_bytes, read_records
 
@@ -87,27 +87,23 @@ def run(steps: Sequence[Step], root: Path, *, workers: int = 2) -> dict[str, Ste
     return records
 
 
-def test_the_first_step_whose_inputs_are_there_is_next() -> None:
-    first = make_step("first")
-    second = make_step("second", after=(first,))
-    third = make_step("third")
-    assert next_step([second, third], [first], ()) == third
-    assert next_step([second, third], [], {"first"}) == second
-    assert next_step([second], [first], ()) is None
+def test_one_training_at_a_time_with_other_steps_beside_it(tmp_path: Path) -> None:
+    # The first ends once the conversion has, and the second waits although it comes before it.
+    first = make_step("first", tmp_path, kind="train", wait_for="convert")
+    second = make_step("second", tmp_path, kind="train", alone=True)
+    convert = make_step("convert", tmp_path, alone=True)
+    records = run([first, second, convert], tmp_path)
+    assert list(records)[-1] == "second"
+    assert records["convert"].answer == {"others": ["first"]}
+    assert records["second"].answer == {"others": []}
 
 
-def test_one_training_at_a_time() -> None:
-    bert, lstm, convert = make_step("b", kind="train"), make_step("l", kind="train"), make_step("c")
-    assert next_step([lstm, convert], [bert], ()) == convert
-    assert next_step([lstm, convert], [convert], ()) == lstm
-
-
-def test_a_measuring_step_runs_alone_and_last() -> None:
-    measure, other = make_step("m", kind="measure"), make_step("o")
-    assert next_step([measure, other], [], ()) == other
-    assert next_step([measure], [other], ()) is None
-    assert next_step([other], [measure], ()) is None
-    assert next_step([measure], [], ()) == measure
+def test_a_measuring_step_runs_alone_and_last(tmp_path: Path) -> None:
+    measures = [make_step(name, tmp_path, kind="measure", alone=True) for name in ("m", "n")]
+    others = [make_step(name, tmp_path) for name in ("a", "b", "c")]
+    records = run([*measures, *others], tmp_path)
+    assert list(records)[3:] == ["m", "n"]
+    assert all(records[step.name].answer == {"others": []} for step in measures)
 
 
 def test_steps_run_beside_each_other_and_the_measuring_one_alone(tmp_path: Path) -> None:
