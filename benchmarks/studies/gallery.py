@@ -21,7 +21,7 @@ from edgeseq.formats.storage import write_bytes, write_text
 from edgeseq.reporting.deployment_report import PICTURES
 
 ROOT = Path(__file__).resolve().parents[2]
-BUDGET = "memory=64MB p95=20ms"
+BUDGET = "memory=16MB p95=20ms"
 SHOWN = ("winners", "memory-cliff", "latency-lengths")
 LIMIT_BYTES = 100_000
 HEAD = """<!-- Written by benchmarks/studies/gallery.py from a result of the demo; do not edit. -->
@@ -30,7 +30,7 @@ HEAD = """<!-- Written by benchmarks/studies/gallery.py from a result of the dem
 
 A real report: the [demo](quickstart.md#the-demo) trained an LSTM and a MiniLM on customer
 feedback, and measured them. The page opens with the verdict, its budget as sliders, and every
-model with the reason against it (here of another run):
+model with the reason against it:
 
 ![The report: verdict, budget as sliders, table of models](report.png)
 """

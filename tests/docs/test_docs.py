@@ -182,6 +182,13 @@ def test_commands_in_sentences_exist(page: Path) -> None:
         assert {word for word in rest if word.startswith("--")} <= options, code
 
 
+def test_the_python_page_has_every_public_name() -> None:
+    page = (ROOT / "docs" / "python.md").read_text("utf-8")
+    documented = set(re.findall(r"^::: edgeseq\.(\w+)$", page, re.M))
+    # Two are named by their modules, the error is part of the module `errors`.
+    assert documented == {*es.__all__} - {"devices", "Prediction", "EdgeseqError"}
+
+
 def test_the_skill_names_options_and_targets_that_exist() -> None:
     """Its sentences name options without their command."""
     text = (ROOT / "docs" / "SKILL.md").read_text("utf-8")

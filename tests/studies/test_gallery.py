@@ -40,6 +40,7 @@ def test_the_command_makes_the_gallery_of_a_result(
         tmp_path / "result.json", Fake(n_queries=200, n_examples=300, models=MODELS[2:4])
     )
     monkeypatch.setattr(gallery, "SHOWN", ("winners",))
+    monkeypatch.setattr(gallery, "BUDGET", "memory=64MB")
     assert gallery.main([str(result)], root=tmp_path) == 0
     assert check_pictures(tmp_path / "docs") == 1
     page = (tmp_path / "docs" / "gallery.md").read_text("utf-8")
