@@ -1,5 +1,6 @@
 """Writes the generated pages: `formats.md`, `cli.md`, `architecture.svg`, `llms.txt`, the index of
-decisions.
+decisions, and the JSON Schemas of the formats in `schemas/`, which the wheel holds as
+`edgeseq/schemas/`.
 
 python docs/generate.py            writes all of them
 python docs/generate.py --check    exits 1 if one is out of date (a test does this)
@@ -23,11 +24,14 @@ import typer.main
 import edgeseq.formats.bundle_manifest
 import edgeseq.formats.devices
 import edgeseq.formats.export_folder
+import edgeseq.formats.linear_baseline
 import edgeseq.formats.listed_files
 import edgeseq.formats.result
 import edgeseq.formats.runner_file
 import edgeseq.formats.train_logits
 import edgeseq.formats.trained_model
+import edgeseq.reporting.budget_file
+import edgeseq.reporting.summary
 import edgeseq.suite.schema
 import edgeseq.tasks.examples
 import edgeseq.tasks.predictions
@@ -58,7 +62,8 @@ FORMATS = (
 
 def formats() -> str:
     """Every file format: the module's docstring, then its structs with their fields."""
-    parts = [HEAD, "# File formats\n"]
+    links = ", ".join(f"[{name}](schemas/{name}.schema.json)" for name in SCHEMAS)
+    parts = [HEAD, "# File formats\n", SCHEMAS_NOTE.format(links=links)]
     for title, module in FORMATS:
         parts.append(f"## {title}\n\n{_prose(module.__doc__)}\n")
         for name, struct in vars(module).items():
@@ -66,6 +71,42 @@ def formats() -> str:
             if own and issubclass(struct, msgspec.Struct):
                 parts.append(f"### `{name}`\n\n{_prose(struct.__doc__)}\n\n{_fields(struct)}")
     return "\n".join(parts)
+
+
+SCHEMAS_NOTE = """JSON Schemas, also in the installed package (`edgeseq/schemas/`): {links}.
+What a schema cannot say, such as columns of equal length, edgeseq checks when it reads a file.
+"""
+SCHEMAS: dict[str, typing.Any] = {
+    "suite": edgeseq.suite.schema.Suite,
+    "trained-model": edgeseq.formats.trained_model.ModelManifest,
+    "example": edgeseq.tasks.examples.AnyExample,
+    "bundle": edgeseq.formats.bundle_manifest.BundleManifest,
+    "golden": edgeseq.formats.bundle_manifest.Golden,
+    "export": edgeseq.formats.export_folder.ExportManifest,
+    "result": edgeseq.formats.result.ResultRecord,
+    "baseline": edgeseq.formats.linear_baseline.LinearBaseline,
+    "summary": edgeseq.reporting.summary.ReportSummary,
+    "devices": edgeseq.formats.devices.DevicesFile,
+    "budget": edgeseq.reporting.budget_file.BudgetFile,
+}
+
+
+def schemas() -> dict[str, str]:
+    """The JSON Schema (2020-12) of each format by file name, as msgspec derives it."""
+    return {f"{name}.schema.json": _schema(type_, name) for name, type_ in SCHEMAS.items()}
+
+
+def _schema(type_: typing.Any, name: str) -> str:
+    # Examples are of several kinds, one per task.
+    kinds = typing.get_args(type_) or (type_,)
+    references, definitions = msgspec.json.schema_components(kinds, ref_template="#/$defs/{name}")
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"edgeseq {name}",
+        "anyOf": references,
+        "$defs": definitions,
+    }
+    return msgspec.json.format(msgspec.json.encode(schema), indent=1).decode() + "\n"
 
 
 def _prose(doc: str | None) -> str:
@@ -176,6 +217,7 @@ def main() -> int:
         HERE / "decisions" / "index.md": decisions(),
         HERE / "architecture.svg": rooms.picture(),
         HERE / "llms.txt": llms.index(),
+        **{HERE / "schemas" / name: schema for name, schema in schemas().items()},
     }
     if "--check" in sys.argv[1:]:
         stale = [
@@ -186,6 +228,7 @@ def main() -> int:
         if stale:
             sys.stderr.write(f"{', '.join(stale)}: run `python docs/generate.py`\n")
         return bool(stale)
+    (HERE / "schemas").mkdir(exist_ok=True)
     for path, page in pages.items():
         path.write_text(page, encoding="utf-8")
     return 0

@@ -154,6 +154,8 @@ _EXTRA_OF = {
     **dict.fromkeys(("tensorflow", "keras", "h5py", "transformers", "safetensors"), "convert"),
     **dict.fromkeys(("dask", "distributed", "fsspec"), "convert"),
     **dict.fromkeys(("altair", "vl_convert", "jinja2"), "report"),
+    "pyarrow": "parquet",
+    "mlflow": "mlflow",
     **dict.fromkeys(("ai_edge_litert", "tflite_runtime"), "device"),
     "huggingface_hub": "hub",
 }

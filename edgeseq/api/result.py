@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edgeseq.errors import InputError, ResultError
+from edgeseq.errors import InputError, ResultError, missing_extra
 from edgeseq.formats.result import (
     DeviceInfo,
     Finding,
@@ -254,6 +254,60 @@ class Result:
                 fix="pip install pandas, or call to_rows",
             ) from error
         return pd.DataFrame(self.to_rows()).set_index("bundle", drop=False)
+
+    def to_csv(self, path: str | Path) -> Path:
+        """Write `to_rows` as CSV; what was not measured is an empty cell.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        # As above.
+        from edgeseq.api.result_tables import write_csv  # noqa: PLC0415 - see above
+
+        write_csv(Path(path), self.to_rows())
+        return Path(path)
+
+    def to_parquet(self, path: str | Path) -> Path:
+        """Write `to_rows` as Parquet (extra `parquet`).
+
+        Raises:
+            InputError: pyarrow is not installed.
+            OutputError: The file cannot be written.
+        """
+        # As above.
+        from edgeseq.api.result_tables import write_parquet  # noqa: PLC0415 - see above
+
+        try:
+            write_parquet(Path(path), self.to_rows())
+        except ModuleNotFoundError as error:
+            raise missing_extra(error) or error from error
+        return Path(path)
+
+    def log_mlflow(self, uri: str, *, experiment: str = "edgeseq", report: bool = True) -> str:
+        """Log the result in MLflow (extra `mlflow`): a run with the result and its report as
+        artifacts, and a nested run per bundle and runner, whose metrics are the numbers of
+        `to_rows` and whose parameters are the rest.
+
+        Args:
+            uri: MLflow's tracking URI, such as "http://host:5000" or "file:///folder".
+            experiment: The experiment's name; it is made where it does not exist.
+            report: Whether to make and add the report.
+
+        Returns:
+            The id of the result's run.
+
+        Raises:
+            InputError: MLflow is not installed.
+            OutputError: MLflow does not take the runs.
+        """
+        # As above.
+        from edgeseq.reporting.mlflow_log import log_result  # noqa: PLC0415 - see above
+
+        rows = self.to_rows()
+        try:
+            return log_result(self.record, rows, uri=uri, experiment=experiment, with_report=report)
+        except ModuleNotFoundError as error:
+            raise missing_extra(error) or error from error
 
     def save(self, path: str | Path) -> Path:
         """Write the result as JSON, as `edgeseq bench --out` does.

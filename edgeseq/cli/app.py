@@ -92,6 +92,16 @@ COMMANDS = {
         "compare",
         "Compare two results of the same models, with intervals; fail on a regression.",
     ),
+    "table": CommandEntry(
+        "edgeseq.cli.tables",
+        "table",
+        "Write the numbers of results as a table: a row per model and runner, units in the names.",
+    ),
+    "log": CommandEntry(
+        "edgeseq.cli.tables",
+        "log",
+        "Log results in MLflow: a run per result with its report, and a nested run per model.",
+    ),
     "doctor": CommandEntry(
         "edgeseq.cli.device",
         "doctor",

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import doctest
 import inspect
+import json
 import os
 import re
 import shlex
@@ -25,6 +26,8 @@ from typing import Any, NamedTuple, get_args
 
 import pytest
 import typer.main
+from jsonschema import Draft202012Validator
+from jsonschema.protocols import Validator
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -314,3 +317,45 @@ def run_command(arguments: list[str]) -> None:
     )
     output = finished.stdout + finished.stderr
     assert finished.returncode in EXIT_CODES, f"edgeseq {shlex.join(arguments)}\n{output}"
+
+
+def published_schema(name: str) -> Validator:
+    """The validator of a schema as the site and the wheel have it."""
+    path = ROOT / "docs" / "schemas" / f"{name}.schema.json"
+    schema = json.loads(path.read_text("utf-8"))
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator(schema)
+
+
+@pytest.mark.slow
+def test_stored_files_fit_the_published_schemas(example_files: Path, tmp_path: Path) -> None:
+    es.report([example_files / "result.json"]).save(tmp_path / "report")
+    bundle = example_files / "bundles" / "lstm"
+    files = {
+        "bundle": bundle / "bundle.json",
+        "golden": bundle / "golden.json",
+        "result": example_files / "result.json",
+        "summary": tmp_path / "report" / "summary.json",
+    }
+    stored = [(name, json.loads(path.read_text("utf-8"))) for name, path in files.items()]
+    lines = (bundle / "eval.jsonl").read_text("utf-8").splitlines()
+    stored += [("example", json.loads(line)) for line in lines]
+    for name, content in stored:
+        validator = published_schema(name)
+        validator.validate(content)
+        # Without its first required field it is of no version of this format.
+        required = next(key for key in content if key not in ("schema_version", "meta"))
+        assert not validator.is_valid({k: v for k, v in content.items() if k != required}), name
+
+
+def test_suites_and_budgets_fit_the_published_schemas() -> None:
+    suite, budget = published_schema("suite"), published_schema("budget")
+    paths = sorted((ROOT / "edgeseq" / "suites").glob("*.toml"))
+    assert len(paths) > 3
+    for path in paths:
+        content = tomllib.loads(path.read_text("utf-8"))
+        suite.validate(content)
+        assert not suite.is_valid({**content, "unknown": 1})
+    [text] = [block.text for block in BLOCKS if block.mark == "file: edgeseq-budget.toml"]
+    budget.validate(tomllib.loads(text))
+    assert not budget.is_valid({"fail_on": 1})
