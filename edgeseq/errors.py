@@ -21,8 +21,10 @@ The command line prints that line and exits with `exit_code`; nothing below it p
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
+from typing import Any
 
 PART_LIMIT = 1200
 """How many characters of a file name or of a quoted value a message shows."""
@@ -185,3 +187,15 @@ def missing_extra(error: ModuleNotFoundError) -> InputError | None:
         f"this needs {module}, which is not installed",
         fix=f"install the extra `{extra}`: pip install 'edgeseq[{extra}]'",
     )
+
+
+def import_extra(module: str) -> Any:
+    """A library that only an extra brings, imported at its first use.
+
+    Raises `InputError` naming the extra where it is missing, and `ModuleNotFoundError` for a
+    library that no extra brings.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise missing_extra(error) or error from error

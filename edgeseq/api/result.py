@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edgeseq.errors import InputError, ResultError, missing_extra
+from edgeseq.api.result_tables import write_csv, write_parquet
+from edgeseq.errors import InputError, ResultError, import_extra
 from edgeseq.formats.result import (
     DeviceInfo,
     Finding,
@@ -247,13 +248,14 @@ class Result:
             InputError: pandas is not installed (see `to_rows`).
         """
         try:
-            import pandas as pd  # noqa: PLC0415 - optional: nothing else needs it
+            pandas = import_extra("pandas")
         except ModuleNotFoundError as error:
             raise InputError(
                 "to_frame needs pandas, which is not installed",
                 fix="pip install pandas, or call to_rows",
             ) from error
-        return pd.DataFrame(self.to_rows()).set_index("bundle", drop=False)
+        frame: pd.DataFrame = pandas.DataFrame(self.to_rows()).set_index("bundle", drop=False)
+        return frame
 
     def to_csv(self, path: str | Path) -> Path:
         """Write `to_rows` as CSV; what was not measured is an empty cell.
@@ -261,9 +263,6 @@ class Result:
         Raises:
             OutputError: The file cannot be written.
         """
-        # As above.
-        from edgeseq.api.result_tables import write_csv  # noqa: PLC0415 - see above
-
         write_csv(Path(path), self.to_rows())
         return Path(path)
 
@@ -274,13 +273,7 @@ class Result:
             InputError: pyarrow is not installed.
             OutputError: The file cannot be written.
         """
-        # As above.
-        from edgeseq.api.result_tables import write_parquet  # noqa: PLC0415 - see above
-
-        try:
-            write_parquet(Path(path), self.to_rows())
-        except ModuleNotFoundError as error:
-            raise missing_extra(error) or error from error
+        write_parquet(Path(path), self.to_rows())
         return Path(path)
 
     def log_mlflow(self, uri: str, *, experiment: str = "edgeseq", report: bool = True) -> str:
@@ -304,10 +297,7 @@ class Result:
         from edgeseq.reporting.mlflow_log import log_result  # noqa: PLC0415 - see above
 
         rows = self.to_rows()
-        try:
-            return log_result(self.record, rows, uri=uri, experiment=experiment, with_report=report)
-        except ModuleNotFoundError as error:
-            raise missing_extra(error) or error from error
+        return log_result(self.record, rows, uri=uri, experiment=experiment, with_report=report)
 
     def save(self, path: str | Path) -> Path:
         """Write the result as JSON, as `edgeseq bench --out` does.

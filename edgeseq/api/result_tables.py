@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeseq.errors import printable
+from edgeseq.errors import import_extra, printable
 from edgeseq.formats.storage import new_file, write_text
-from edgeseq.reporting.rows import ReportRow
 
 Row = Mapping[str, Any]
 
-_PARQUET_TYPES = {str: "string", int: "int64", float: "float64", bool: "bool"}
+_TEXTS = frozenset(("bundle", "runner", "task", "arch", "recipe", "lowering", "device", "metric"))
 
 
 def csv_text(rows: Sequence[Row]) -> str:
@@ -45,22 +43,20 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
 def write_parquet(path: Path, rows: Sequence[Row]) -> None:
     """Writes the rows; a column's type does not depend on whether it was measured.
 
-    Raises `OutputError`, and `ModuleNotFoundError` without the extra `parquet`.
+    Raises `OutputError`, and `InputError` without the extra `parquet`.
     """
-    # 150 MB, of the extra `parquet`.
-    import pyarrow as pa  # noqa: PLC0415 - see above
-    import pyarrow.parquet as pq  # noqa: PLC0415 - see above
-
+    pa, pq = import_extra("pyarrow"), import_extra("pyarrow.parquet")
     columns = rows[0] if rows else ()
-    schema = pa.schema([(name, _PARQUET_TYPES[_type_of(name)]) for name in columns])
+    schema = pa.schema([(name, _type_of(name)) for name in columns])
     with new_file(path) as draft:
         pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema), draft)
 
 
-def _type_of(column: str) -> type:
-    """What a column holds: the type of its field in `ReportRow`, or of a field's end."""
-    hint = typing.get_type_hints(ReportRow).get(column)
-    if hint is None:  # an end of an interval
-        return int if column.endswith("_bytes") else float
-    kinds = {hint, *typing.get_args(hint)} & {int, float, bool}
-    return kinds.pop() if kinds else str
+def _type_of(column: str) -> str:
+    """Arrow's type of a column, by its name."""
+    if column in _TEXTS:
+        return "string"
+    if column == "valid":
+        return "bool"
+    is_count = column.endswith("_bytes") or column.startswith("n_")
+    return "int64" if is_count or column in ("threads", "parameters") else "float64"

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import edgeseq
-from edgeseq.errors import OutputError
+from edgeseq.errors import OutputError, import_extra
 from edgeseq.formats.drafts import temporary_folder
 from edgeseq.formats.result import ResultRecord
 from edgeseq.formats.storage import write_json
@@ -49,14 +49,12 @@ def log_result(
         with_report: Whether the report of this result is made and added.
 
     Raises:
+        InputError: The extra `mlflow` is missing.
         OutputError: MLflow does not take the runs; what was begun is marked as failed.
     """
-    # MLflow takes seconds to import and belongs to the extra `mlflow`.
-    from mlflow import MlflowClient  # noqa: PLC0415 - see above
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415 - see above
-
+    mlflow = import_extra("mlflow")
     try:
-        client = MlflowClient(tracking_uri=uri)
+        client = mlflow.MlflowClient(tracking_uri=uri)
         found = client.get_experiment_by_name(experiment)
         experiment_id = found.experiment_id if found else client.create_experiment(experiment)
         with _Run(client, experiment_id, f"{record.device.name} {record.created_utc}") as parent:
@@ -67,7 +65,7 @@ def log_result(
                 name = f"{row['bundle']} ({row['runner']})"
                 with _Run(client, experiment_id, name, tags) as child:
                     _log_row(client, child.run_id, row)
-    except (MlflowException, OSError) as failure:
+    except (mlflow.exceptions.MlflowException, OSError) as failure:
         raise OutputError(
             "MLflow did not take the result",
             where=uri,
@@ -120,15 +118,13 @@ def _log_row(client: Any, run_id: str, row: Mapping[str, Any]) -> None:
 def _log_batch(
     client: Any, run_id: str, params: Mapping[str, Any], metrics: Mapping[str, float]
 ) -> None:
-    # As in `log_result`.
-    from mlflow.entities import Metric, Param  # noqa: PLC0415 - see above
-
+    entities = import_extra("mlflow.entities")
     now_ms = time.time_ns() // 10**6
     client.log_batch(
         run_id,
-        metrics=[Metric(name, value, now_ms, 0) for name, value in metrics.items()],
+        metrics=[entities.Metric(name, value, now_ms, 0) for name, value in metrics.items()],
         params=[
-            Param(name, str(value)[:PARAM_LIMIT])
+            entities.Param(name, str(value)[:PARAM_LIMIT])
             for name, value in params.items()
             if value not in (None, "")
         ],
