@@ -153,10 +153,9 @@ def test_the_hub_receives_what_the_card_lists_and_gives_it_back(
 def test_pulled_files_are_checked_like_any_foreign_bundle(
     hub: HubServer, bundle: Path, tmp_path: Path
 ) -> None:
-    pushed = run_edgeseq(hub, tmp_path, "push", "weather", REPOSITORY)
-    assert pushed.returncode == 0, pushed.stderr
+    hub.repositories[REPOSITORY] = HubRepository(private=True)
     files = hub.repositories[REPOSITORY].files
-    sound = dict(files)
+    sound = {path.name: path.read_bytes() for path in bundle.iterdir()}
     changes: tuple[tuple[dict[str, bytes | None], str], ...] = (
         ({"model.tflite": FILES["model.tflite"][:-1] + b"x"}, "does not have the SHA-256"),
         ({"model.tflite": FILES["model.tflite"] + b"x"}, "is larger than it may be"),
@@ -289,3 +288,17 @@ def test_names_results_and_exports_that_do_not_fit(
     (bundle / "bundle.json").write_bytes(manifest(FILES, name="other"))
     with pytest.raises(InputError, match="is an export of another bundle"):
         es.push(bundle, REPOSITORY, exports=[export_folder], dry_run=True)
+
+
+def test_without_the_extra_a_card_is_written_and_a_push_says_what_to_install(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    monkeypatch.delitem(sys.modules, "edgeseq.api.hub_client", raising=False)
+    assert es.push(bundle, REPOSITORY, dry_run=True).card
+    for call in (
+        lambda: es.push(bundle, REPOSITORY),
+        lambda: es.pull(REPOSITORY, out=tmp_path / "copy"),
+    ):
+        with pytest.raises(InputError, match=r"pip install 'edgeseq\[hub\]'"):
+            call()
