@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -169,12 +170,22 @@ class LazyGroup(TyperGroup):
             return TyperCommand(cmd_name, help=COMMANDS[cmd_name].summary)
         return self.commands.get(cmd_name)
 
-    def format_help(self, ctx: Any, formatter: Any) -> None:
+    @contextmanager
+    def _summaries(self) -> Iterator[None]:
         self._lists_summaries = True
         try:
-            super().format_help(ctx, formatter)
+            yield
         finally:
             self._lists_summaries = False
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        with self._summaries():
+            super().format_help(ctx, formatter)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """The commands and options that begin with `incomplete`."""
+        with self._summaries():
+            return super().shell_complete(ctx, incomplete)
 
 
 def _load(name: str, entry: CommandEntry) -> Any:
@@ -193,7 +204,6 @@ app = typer.Typer(
     cls=LazyGroup,
     help="Which text model fits your small device, measured on that device.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
