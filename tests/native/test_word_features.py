@@ -8,16 +8,19 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from edgeseq.errors import DeviceError
 from edgeseq.tasks.word_features import SIGNS, UPPER_CASE, WordFeatures
 from edgeseq_benchmarks.bench import protocol
+from edgeseq_benchmarks.bench.predictor import predict
 from edgeseq_benchmarks.native.build import FLAGS, SOURCE_DIR, compile_program, find_compiler
 from edgeseq_benchmarks.native.targets import host_target
 
+from ..converters.training.test_word_features_taggers import converted, tagger
 from .conftest import TIMEOUT_S, Runner, Write, both
-from .native_models import Case
+from .native_models import Case, random_transitions
 
 pytestmark = pytest.mark.skipif(host_target() is None, reason="no native runner for this machine")
 GOLDEN = Path(__file__).parents[1] / "edgeseq" / "tasks" / "word_features.json"
@@ -138,3 +141,23 @@ def test_a_file_without_features_does_not_run_a_model_with_them(
     assert done.returncode == 1
     [line] = done.stderr.decode().splitlines()[-1:]
     assert "does not have the expected signature" in line
+
+
+def test_a_bundle_with_features_and_transitions_answers_as_in_python(
+    runner: Runner, tmp_path: Path
+) -> None:
+    model = tagger("lstm")
+    manifest = msgspec.structs.replace(model.manifest, transitions=random_transitions(3))
+    model = msgspec.structs.replace(model, manifest=manifest)
+    [(path, converted_manifest)] = converted(model, tmp_path, ("dynamic_wi8_afp32",), ("loop",))
+    assert converted_manifest.native_unsupported is None
+    words = ["The", "TEAPOT", "was", "Lovely", "3.5", "never", "BLANKET", "and"]
+    draw = random.Random(8)  # noqa: S311
+    texts = [" ".join(draw.choices(words, k=count)) for count in (1, 2, 5, 9, 30)]
+    done = runner.predict(path, "--json", *texts)
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    for line, expected in zip(found, predict(path, texts), strict=True):
+        assert tuple(line["tags"]) == expected.tags
+        assert line["tag_scores"] == pytest.approx(expected.tag_scores, rel=1e-6)
+    assert len({tag for line in found for tag in line["tags"]}) > 1
