@@ -20,8 +20,9 @@ from edgeseq.formats.result import (
     RuntimeInfo,
     read_result,
 )
-from edgeseq.formats.storage import write_json
+from edgeseq.formats.storage import write_bytes, write_json
 from edgeseq.html import html_table
+from edgeseq.reporting.trace import trace_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -274,6 +275,15 @@ class Result:
             OutputError: The file cannot be written.
         """
         write_parquet(Path(path), self.to_rows())
+        return Path(path)
+
+    def to_trace(self, path: str | Path) -> Path:
+        """Write the times of queries, cold starts and operators as a trace for ui.perfetto.dev.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        write_bytes(Path(path), trace_json([self.record]))
         return Path(path)
 
     def log_mlflow(self, uri: str, *, experiment: str = "edgeseq", report: bool = True) -> str:

@@ -12,6 +12,8 @@ import edgeseq as es
 from edgeseq.api.result_tables import csv_text, write_csv, write_parquet
 from edgeseq.cli.console import print_line
 from edgeseq.cli.report import ResultsArgument
+from edgeseq.formats.storage import write_bytes
+from edgeseq.reporting.trace import trace_json
 
 
 def table(
@@ -21,17 +23,27 @@ def table(
     parquet: Annotated[
         Path | None, typer.Option(help="Write a Parquet file (extra `parquet`); replaces it.")
     ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the times of queries, cold starts and operators as a trace for "
+            "ui.perfetto.dev; replaces the file."
+        ),
+    ] = None,
 ) -> None:
     """Write the numbers of results as a table: a row per model and runner, units in the names.
 
     Prints CSV without an option. Example: edgeseq table result.json --csv result.csv
     """
-    rows = [row for path in results for row in es.load_result(path).to_rows()]
+    loaded = [es.load_result(path) for path in results]
+    rows = [row for result in loaded for row in result.to_rows()]
     if csv is not None:
         write_csv(csv, rows)
     if parquet is not None:
         write_parquet(parquet, rows)
-    if csv is None and parquet is None:
+    if trace is not None:
+        write_bytes(trace, trace_json([result.record for result in loaded]))
+    if csv is None and parquet is None and trace is None:
         sys.stdout.write(csv_text(rows))
 
 
