@@ -158,6 +158,7 @@ _EXTRA_OF = {
     **dict.fromkeys(("altair", "vl_convert", "jinja2"), "report"),
     "pyarrow": "parquet",
     "mlflow": "mlflow",
+    "netron": "netron",
     **dict.fromkeys(("ai_edge_litert", "tflite_runtime"), "device"),
     "huggingface_hub": "hub",
 }

@@ -13,8 +13,10 @@ from rich.table import Table
 import edgeseq as es
 from edgeseq.api.inspection import Inspection
 from edgeseq.cli.console import JsonOption, out, print_json, print_line
+from edgeseq.cli.netron_view import open_in_netron
 from edgeseq.cli.profile_table import profile_table
-from edgeseq.formats.bundle_manifest import BundleManifest
+from edgeseq.errors import InputError
+from edgeseq.formats.bundle_manifest import MODEL_FILE, BundleManifest
 from edgeseq.formats.listed_files import FileEntry
 from edgeseq.formats.padding import describe_scores
 from edgeseq.formats.tflite_file import Sizes, TfliteFile
@@ -35,12 +37,20 @@ def inspect(
         bool,
         typer.Option("--profile", help="Also run a bundle and show the time per operator."),
     ] = False,
+    open_graph: Annotated[
+        bool,
+        typer.Option(
+            "--open", help="Also open the graph in Netron (extra `netron`), until Ctrl-C."
+        ),
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Show operators with versions, signatures, sizes by part, and which runtimes load a file.
 
     Example: edgeseq inspect bundles/lstm
     """
+    if open_graph and json:
+        raise InputError("--open prints an address between the JSON", fix="choose one of them")
     inspection = es.inspect(path, profile=profile)
     model = inspection.model
     if json:
@@ -72,6 +82,9 @@ def inspect(
     _print_support(inspection.runtimes)
     if inspection.profile is not None and inspection.manifest is not None:
         out.print(profile_table(inspection.profile, inspection.manifest.name))
+    if open_graph:
+        is_folder = inspection.path.is_dir()
+        open_in_netron(inspection.path / MODEL_FILE if is_folder else inspection.path)
 
 
 def _print_bundle(inspection: Inspection) -> None:
