@@ -3,8 +3,8 @@
     python benchmarks/studies/suite_engine.py              1,000 and 10,000 steps, minutes
     python benchmarks/studies/suite_engine.py --steps 100  a look
 
-A step is a shell that answers at once. What such a process takes is measured first, as many at a
-time as there are workers, and subtracted. The steps run on 4 threads of this process, as on one
+A step is a shell that writes an empty file. What such a process takes is measured first, as many at
+a time as there are workers, and subtracted. The steps run on 4 threads of this process, as on one
 machine, or (`--cluster`) on a scheduler with 4 workers and a store in a folder.
 """
 
@@ -30,7 +30,12 @@ from edgeseq.suite.store import Store
 WORKERS = 4
 WIDTH = 100
 """Each step builds on one of this many before it, as conversions on trainings."""
-STUB = ("sh", "-c", "read -r line; echo '{\"answer\": {}}'")
+STUB = (
+    "sh",
+    "-c",
+    'read -r line; out=${line##*\'"output":"\'}; : > "${out%%\'"\'*}"; echo \'{"answer": {}}\'',
+)
+"""Writes an empty file where its output is expected."""
 
 
 def stub_steps(count: int, root: Path) -> list[Step]:
@@ -40,16 +45,18 @@ def stub_steps(count: int, root: Path) -> list[Step]:
         after = (steps[number - WIDTH],) if number >= WIDTH else ()
         # A fingerprint holds those of all steps before it: chains of a suite have five at most.
         after = after if number % (5 * WIDTH) >= WIDTH else ()
-        steps.append(Step(f"s{number}", f"s{number}", "stub", {}, root / f"s{number}", after))
+        steps.append(
+            Step(f"s{number}", f"s{number}", "stub", {"out": number}, root / f"s{number}", after)
+        )
     return steps
 
 
 def process_seconds(count: int) -> float:
     """Seconds of `count` stub processes, `WORKERS` at a time, without an engine."""
     with temporary_folder() as folder, ThreadPoolExecutor(WORKERS) as threads:
-        request = JobRequest("stub", {})
 
         def run(number: int) -> None:
+            request = JobRequest("stub", {}, output=str(number))
             run_job(request, log=folder / f"{number}.log", cwd=folder, command=STUB)
 
         began_s = time.monotonic()

@@ -6,6 +6,7 @@ what it does itself (a worker that is gone) is an error to it.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -18,7 +19,7 @@ from pathlib import Path
 import distributed
 import msgspec
 
-from edgeseq.errors import EdgeseqError, StepError
+from edgeseq.errors import EdgeseqError, StepError, StoreError
 from edgeseq.formats.codec import decode_json
 from edgeseq.formats.drafts import temporary_folder
 from edgeseq.progress import ProgressCallback, ProgressUpdate
@@ -49,6 +50,7 @@ class StoredWork(msgspec.Struct, frozen=True):
     key: str
     inputs: tuple[tuple[StoreKind, str], ...]
     edgeseq_version: str
+    keeps_state: bool
 
 
 class StepTask(msgspec.Struct, frozen=True):
@@ -180,7 +182,8 @@ def _run_stored(task: StepTask, work: StoredWork, progress: ProgressCallback) ->
     home = Path(distributed.get_worker().local_directory)
     with temporary_folder(home) as folder:
         for kind, key in work.inputs:
-            store.fetch(kind, key, folder)
+            if store.fetch(kind, key, folder) is None:
+                raise StoreError("the store lost an input", where=work.store, found=key)
         began_unix_s, began_s = time.time(), time.monotonic()
         here = msgspec.structs.replace(
             task,
@@ -189,7 +192,9 @@ def _run_stored(task: StepTask, work: StoredWork, progress: ProgressCallback) ->
             job=_with_data_dir(task.job),
             command=task.command or JOBS,
         )
-        with kept_training_state(store, work.key, folder, task.job.output):
+        with contextlib.ExitStack() as stack:
+            if work.keeps_state:
+                stack.enter_context(kept_training_state(store, work.key, folder, task.job.output))
             result = RUNNING_STEPS.run(here, progress, worker_environment())
         record = StoredRecord(
             files=list_output(folder / task.job.output, folder, {}),
@@ -200,7 +205,8 @@ def _run_stored(task: StepTask, work: StoredWork, progress: ProgressCallback) ->
             worker=_worker_name(),
         )
         store.put("steps", work.key, record, folder)
-    store.remove("states", work.key)
+    if work.keeps_state:
+        store.remove("states", work.key)
     return result
 
 

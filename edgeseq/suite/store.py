@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import os
 import tarfile
 import uuid
 from collections.abc import Iterator
@@ -77,25 +78,25 @@ class Store:
         Raises `StoreError`.
         """
         path = self._path(kind, key)
-        with self._errors(), temporary_folder() as scratch:
-            draft = scratch / "entry.tar"
-            with tarfile.open(draft, "w") as archive:
-                content = msgspec.json.encode(record)
-                about = tarfile.TarInfo(_RECORD)
-                about.size = len(content)
-                archive.addfile(about, io.BytesIO(content))
-                for file in record.files:
-                    archive.add(
-                        folder / file.path.removeprefix(prefix), arcname=file.path, recursive=False
-                    )
-            self._put_whole(draft, path)
+        with self._errors():
+            if self._is_local:
+                with new_file(Path(path)) as draft:
+                    _write_archive(draft, record, folder, prefix)
+                return
+            with temporary_folder() as scratch:
+                draft = scratch / "entry.tar"
+                _write_archive(draft, record, folder, prefix)
+                self._upload(draft, path)
 
-    def fetch(self, kind: StoreKind, key: str, folder: Path) -> StoredRecord:
+    def fetch(self, kind: StoreKind, key: str, folder: Path) -> StoredRecord | None:
         """Writes the files of an entry below `folder`, each checked by its hash.
 
-        Raises `StoreError` where there is no such entry, or one that is damaged.
+        None where there is no such entry; raises `StoreError`, also where one is damaged.
         """
         path = self._path(kind, key)
+        with self._errors():
+            if not self._files.exists(path):
+                return None
         with (
             self._errors(),
             self._files.open(path, "rb") as file,
@@ -114,11 +115,7 @@ class Store:
     def _path(self, kind: StoreKind, key: str) -> str:
         return f"{self._root}/{kind}/{key}.tar"
 
-    def _put_whole(self, draft: Path, path: str) -> None:
-        if self._is_local:
-            with new_file(Path(path)) as target, target.open("xb") as copy:
-                copy.write(draft.read_bytes())
-            return
+    def _upload(self, draft: Path, path: str) -> None:
         self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
         if _protocols(self._files).intersection(_COPIES_WHOLE):
             self._files.put_file(str(draft), path)
@@ -150,6 +147,20 @@ class Store:
                 found=str(error) or type(error).__name__,
                 fix="make it available again; finished steps are kept: run it again to resume",
             ) from error
+
+
+def _write_archive(draft: Path, record: StoredRecord, folder: Path, prefix: str) -> None:
+    with draft.open("xb") as file:
+        with tarfile.open(fileobj=file, mode="w") as archive:
+            content = msgspec.json.encode(record)
+            about = tarfile.TarInfo(_RECORD)
+            about.size = len(content)
+            archive.addfile(about, io.BytesIO(content))
+            for described in record.files:
+                source = folder / described.path.removeprefix(prefix)
+                archive.add(source, arcname=described.path, recursive=False)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _protocols(files: Any) -> set[str]:

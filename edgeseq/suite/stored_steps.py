@@ -30,12 +30,11 @@ def fetch_step(step: Step, root: Path, store: Store) -> StepRecord | None:
 
     Raises `StoreError`, and `OutputError` where it cannot be written.
     """
-    stored = store.read_record("steps", step.fingerprint)
-    if stored is None:
-        return None
     output = step.relative_output(root)
     with os_errors_as_output_errors(root), draft_folder(root) as draft:
-        store.fetch("steps", step.fingerprint, draft)
+        stored = store.fetch("steps", step.fingerprint, draft)
+        if stored is None:
+            return None
         add_to_journal(step.journal_path(root), stored.files)
         target = root / output
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -98,6 +97,7 @@ class InputUploads:
             key=step.fingerprint,
             inputs=tuple(dict.fromkeys(entries)),
             edgeseq_version=edgeseq.__version__,
+            keeps_state=step.kind == "train",
         )
         return msgspec.structs.replace(request, arguments=arguments), work
 

@@ -36,8 +36,7 @@ def kept_training_state(store: Store, key: str, folder: Path, output: str) -> It
     """
     inputs = set(_siblings(folder / output))
     with contextlib.suppress(StoreError):
-        if store.read_record("states", key) is not None:
-            store.fetch("states", key, folder)
+        store.fetch("states", key, folder)
     ended = threading.Event()
     put = partial(_put, store, key, folder)
     watch = partial(_state, folder / output, inputs)

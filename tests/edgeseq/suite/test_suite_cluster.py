@@ -189,6 +189,21 @@ def test_a_training_goes_on_with_the_state_in_the_store(cluster: Cluster, tmp_pa
     assert store.read_record("states", step.fingerprint) is None
 
 
+def test_a_store_that_is_no_folder_keeps_whole_entries(tmp_path: Path) -> None:
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made/text").write_text("mine")
+    store = Store("memory://edgeseq-tests")
+    record = StoredRecord(list_output(tmp_path / "made", tmp_path, {}), answer={"score": 1})
+    store.put("steps", "key", record, tmp_path)
+    assert store.fetch("steps", "key", tmp_path / "there") == record
+    assert (tmp_path / "there/made/text").read_text() == "mine"
+    assert store.fetch("steps", "other", tmp_path) is None
+    store.remove("steps", "key")
+    assert store.read_record("steps", "key") is None
+    with pytest.raises(StoreError, match=r"^nope://x: .*Protocol not known"):
+        Store("nope://x")
+
+
 def test_a_failure_names_the_worker(cluster: Cluster, tmp_path: Path) -> None:
     root = tmp_path / "out"
     with pytest.raises(DataError, match=r"^worker tcp://.*: sst3: no such data set$"):
