@@ -144,8 +144,8 @@ class Store:
             raise StoreError(
                 "the store cannot be used",
                 where=self.url,
-                found=str(error) or type(error).__name__,
-                fix="make it available again; finished steps are kept: run it again to resume",
+                found=getattr(error, "what", "") or str(error) or type(error).__name__,
+                fix="free space there or make it reachable; run the suite again to resume",
             ) from error
 
 
