@@ -272,6 +272,7 @@ class _BundleConverter:
             max_tokens,
             all_examples=self._is_gated,
             thresholds=self._options.thresholds or "per-label",
+            is_untrained=self._options.is_untrained,
         )
 
     def _signature(self, target: Target) -> Signature | None:

@@ -56,6 +56,7 @@ class ConversionOptions(msgspec.Struct, frozen=True, kw_only=True):
     - `padding`: of a recurrent network from elsewhere, how it was trained to pad and cut texts.
     - `thresholds`: of a classifier with any number of labels per text: `per-label` (default) or
       `shared`, chosen on the development texts, or one probability for all labels.
+    - `is_untrained`: the weights are random, so logits are near ties and may differ by any share.
     - `overwrite`: overwrite the output if it exists.
     """
 
@@ -70,6 +71,7 @@ class ConversionOptions(msgspec.Struct, frozen=True, kw_only=True):
     streaming: bool = False
     padding: PaddingOptions = PaddingOptions()
     thresholds: ThresholdChoice | float | None = None
+    is_untrained: bool = False
     overwrite: bool = False
 
     @property

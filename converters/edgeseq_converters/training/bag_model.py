@@ -10,7 +10,7 @@ import tensorflow as tf
 from edgeseq.formats.trained_model import BagConfig
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.training.bert_model import dense_head
-from edgeseq_converters.training.lstm_model import glorot_uniform, initial_table
+from edgeseq_converters.training.initial_arrays import initial_bag_arrays
 from edgeseq_converters.training.student_model import MASKED, StudentClassifier
 
 
@@ -33,7 +33,7 @@ class BagClassifier(StudentClassifier):
     ) -> None:
         super().__init__(config, dropout=dropout, token_dropout=token_dropout, seed=seed)
         self.parameters: dict[str, Any] = {}
-        for name, array in initial_arrays(config, labels, np.random.default_rng(seed)).items():
+        for name, array in initial_bag_arrays(config, labels, np.random.default_rng(seed)).items():
             variable = self.add_weight(shape=array.shape, name=name.replace(".", "_"))
             variable.assign(array)
             self.parameters[name] = variable
@@ -86,18 +86,3 @@ class BagClassifier(StudentClassifier):
             name: np.array(variable.numpy(), dtype=np.float32)
             for name, variable in self.parameters.items()
         }
-
-
-def initial_arrays(
-    config: BagConfig, labels: int, generator: np.random.Generator
-) -> dict[str, FloatArray]:
-    """Initial weights as Keras draws them: embeddings uniform in ±0.05, kernels Glorot uniform,
-    biases 0."""
-    sizes = (config.embedding_size, config.hidden_size, labels)
-    return {
-        "embedding.weight": initial_table(generator, config.vocabulary_size, sizes[0]),
-        "hidden.kernel": glorot_uniform(generator, sizes[0], sizes[1]),
-        "hidden.bias": np.zeros(sizes[1], np.float32),
-        "dense.kernel": glorot_uniform(generator, sizes[1], sizes[2]),
-        "dense.bias": np.zeros(sizes[2], np.float32),
-    }

@@ -31,7 +31,7 @@ from edgeseq_converters.training.settings import (
     LstmSettings,
     TrainerOptions,
 )
-from edgeseq_converters.training.teacher import read_teacher, teacher_checkpoint, token_states
+from edgeseq_converters.training.teacher_model import read_teacher, teacher_checkpoint
 
 EMBEDDING_DEVIATION = 0.1
 """Standard deviation of a student's initial embedding table."""
@@ -148,6 +148,8 @@ def _initial_student(
         tokenizer_json, token_ids = trimmed.tokenizer_json, trimmed.kept_ids
         table = table[token_ids]
     if settings.token_state_weight and teacher is not None:
+        from edgeseq_converters.training.teacher import token_states  # noqa: PLC0415 - TensorFlow takes seconds, and an untrained model needs none
+
         states = token_states(teacher, token_ids, progress=progress)
         table = concat_weighted(table, states, weight=settings.token_state_weight)
     sizes = (len(table), settings.embedding_size, settings.hidden_size)

@@ -188,6 +188,14 @@ class Loop:
                 if state.epoch_logits:
                     state.train_logits = objective.train_logits(state.epoch - 1, state.epoch_logits)
         state.epoch_logits = []
+        self._report_scores(f"epoch {state.epoch}")
+
+    def _report_scores(self, note: str) -> None:
+        state = self.state
+        scores = tuple(state.dev_scores)
+        if state.step < self.total:
+            update = ProgressUpdate(self._stage, state.step, self.total, note, dev_scores=scores)
+            self._progress(update)
 
     def _is_over(self) -> bool:
         state = self.state
@@ -232,5 +240,4 @@ class Loop:
         values: dict[str, Any] = {name: snapshot.position[name] for name in _NUMBERS}
         values |= {name: values_of(name) for name in _LISTS}
         self.state = TrainingState(**values, train_logits=snapshot.arrays["train_logits"])
-        note = f"resuming at step {self.state.step + 1:,}"
-        self._progress(ProgressUpdate(self._stage, self.state.step, self.total, note=note))
+        self._report_scores(f"resuming at step {self.state.step + 1:,}")

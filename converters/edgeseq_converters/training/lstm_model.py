@@ -17,8 +17,12 @@ import tensorflow as tf
 from edgeseq.formats.trained_model import LstmConfig
 from edgeseq.tasks.word_features import WordFeatures
 from edgeseq_converters.models.arrays import FloatArray
-from edgeseq_converters.models.network_layers import marked_features
 from edgeseq_converters.training.bert_model import dense_head, pool_mentions
+from edgeseq_converters.training.initial_arrays import (
+    directions_of,
+    initial_lstm_arrays,
+    pooled_size,
+)
 from edgeseq_converters.training.student_model import MASKED, StudentClassifier
 from edgeseq_converters.training.word_tables import WordTable, split_rows
 
@@ -129,12 +133,12 @@ class LstmClassifier(StudentClassifier):
                 }
             )
             inputs = hidden * directions
-        inputs = _pooled_size(config)
+        inputs = pooled_size(config)
         self.head_kernel = self.add_weight(shape=(inputs, labels), name="head_kernel")
         self.head_bias = self.add_weight(shape=(labels,), name="head_bias")
         self.built = True
         generator = np.random.default_rng(seed)
-        self.fill(initial_arrays(config, labels, generator, word_width=word_width))
+        self.fill(initial_lstm_arrays(config, labels, generator, word_width=word_width))
 
     def pooled(self, ids: Any, mask: Any, training: bool = False) -> Any:
         """Ids and mask [batch, length] → pooled states [batch, features].
@@ -215,7 +219,7 @@ class LstmClassifier(StudentClassifier):
             self.word_table.fill(arrays)
         for layer, cell in enumerate(self.cells):
             for name, variable in cell.items():
-                parts = [arrays[f"lstm.{layer}.{d}.{name}"] for d in _directions(self.config)]
+                parts = [arrays[f"lstm.{layer}.{d}.{name}"] for d in directions_of(self.config)]
                 variable.assign(np.stack(parts).reshape(variable.shape))
         self.head_kernel.assign(arrays["dense.kernel"])
         self.head_bias.assign(arrays["dense.bias"])
@@ -225,71 +229,13 @@ class LstmClassifier(StudentClassifier):
         arrays = {"embedding.weight": _array(self.table)}
         for layer, cell in enumerate(self.cells):
             for name, variable in cell.items():
-                for number, direction in enumerate(_directions(self.config)):
+                for number, direction in enumerate(directions_of(self.config)):
                     array = _array(variable)[number]
                     key = f"lstm.{layer}.{direction}.{name}"
                     arrays[key] = array.reshape(-1) if name == "bias" else array
         arrays["dense.kernel"] = _array(self.head_kernel)
         arrays["dense.bias"] = _array(self.head_bias)
         return arrays if self.word_table is None else arrays | self.word_table.arrays()
-
-
-def initial_arrays(
-    config: LstmConfig, labels: int, generator: np.random.Generator, *, word_width: int = 0
-) -> dict[str, FloatArray]:
-    """Initial weights as Keras draws them: embeddings uniform in ±0.05, kernels Glorot uniform,
-    recurrent kernels orthogonal, biases 0 but 1 for the forget gate. `word_width` numbers of word
-    features reach the first layer behind each token's."""
-    hidden = config.hidden_size
-    table = initial_table(generator, config.vocabulary_size, config.embedding_size)
-    arrays: dict[str, FloatArray] = {"embedding.weight": table}
-    inputs = config.embedding_size + word_width
-    for layer in range(config.layers):
-        for direction in _directions(config):
-            prefix = f"lstm.{layer}.{direction}."
-            arrays[prefix + "kernel"] = glorot_uniform(generator, inputs, 4 * hidden)
-            arrays[prefix + "recurrent_kernel"] = recurrent_kernel(generator, hidden)
-            arrays[prefix + "bias"] = lstm_bias(hidden)
-        inputs = hidden * len(_directions(config))
-    arrays["dense.kernel"] = glorot_uniform(generator, _pooled_size(config), labels)
-    arrays["dense.bias"] = np.zeros(labels, np.float32)
-    return arrays
-
-
-def initial_table(generator: np.random.Generator, rows: int, columns: int) -> FloatArray:
-    """An embedding table [rows, columns], uniform in ±0.05."""
-    return generator.uniform(-0.05, 0.05, (rows, columns)).astype(np.float32)
-
-
-def glorot_uniform(generator: np.random.Generator, rows: int, columns: int) -> FloatArray:
-    """A kernel [rows, columns] (Glorot & Bengio 2010)."""
-    limit = np.sqrt(6 / (rows + columns))
-    return generator.uniform(-limit, limit, (rows, columns)).astype(np.float32)
-
-
-def recurrent_kernel(generator: np.random.Generator, hidden: int) -> FloatArray:
-    """An orthogonal kernel [hidden, 4·hidden] (Saxe et al. 2014)."""
-    orthogonal, upper = np.linalg.qr(generator.normal(size=(4 * hidden, hidden)))
-    # The signs make the distribution uniform over orthogonal matrices (Mezzadri 2007).
-    return np.ascontiguousarray((orthogonal * np.sign(np.diag(upper))).T, np.float32)
-
-
-def lstm_bias(hidden: int) -> FloatArray:
-    """The bias [4·hidden], 1 for the forget gate (Jozefowicz et al. 2015)."""
-    bias = np.zeros(4 * hidden, np.float32)
-    bias[hidden : 2 * hidden] = 1
-    return bias
-
-
-def _pooled_size(config: LstmConfig) -> int:
-    features = config.hidden_size * len(_directions(config))
-    if config.pooling == "markers":
-        return marked_features(features, len(config.marker_ids))
-    return features
-
-
-def _directions(config: LstmConfig) -> tuple[str, ...]:
-    return ("forward", "backward") if config.bidirectional else ("forward",)
 
 
 def _array(variable: Any) -> FloatArray:

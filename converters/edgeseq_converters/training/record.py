@@ -81,7 +81,7 @@ def trained_model(
     manifest = ModelManifest(
         name=name,
         task=data.task,
-        arch=_arch_of(config),
+        arch=arch_of(config),
         labels=data.labels,
         max_tokens=prepared.max_tokens,
         training=Training(
@@ -107,7 +107,8 @@ def trained_model(
     return TrainedModel(manifest, weights, prepared.tokenizer_json)
 
 
-def _arch_of(config: ModelConfig) -> Arch:
+def arch_of(config: ModelConfig) -> Arch:
+    """The architecture of a network with these dimensions."""
     if isinstance(config, BertConfig):
         return "bert"
     return "bag" if isinstance(config, BagConfig) else "lstm"

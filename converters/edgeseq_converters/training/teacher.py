@@ -30,21 +30,19 @@ from edgeseq.errors import CheckpointError, InputError
 from edgeseq.formats.trained_model import (
     BertConfig,
     TrainedModel,
-    read_model_folder,
 )
 from edgeseq.progress import ProgressCallback, no_progress
-from edgeseq.tasks.examples import AnyDataset, Dataset, TaggedExample
-from edgeseq.tasks.registry import task_of
+from edgeseq.tasks.examples import Dataset, TaggedExample
 from edgeseq.tasks.tagging import path_scores, tag_probabilities
 from edgeseq.tasks.word_features import NO_WORD
 from edgeseq_converters.models.arrays import FloatArray
-from edgeseq_converters.models.huggingface.checkpoint import BertCheckpoint
 from edgeseq_converters.training.batching import TokenTexts
 from edgeseq_converters.training.bert_model import BertClassifier
 from edgeseq_converters.training.marks import encode_marked
 from edgeseq_converters.training.predictor import Predictor, token_specification
 from edgeseq_converters.training.settings import BagSettings, BertSettings, LstmSettings
 from edgeseq_converters.training.tags import encode_tagged, logits_by_word, word_encoder
+from edgeseq_converters.training.teacher_model import bert_of
 from edgeseq_converters.training.texts import encode_texts
 from edgeseq_converters.training.transfer import TransferSet, transfer_set
 
@@ -82,56 +80,6 @@ class DistillationData(msgspec.Struct, frozen=True):
     def extra_texts(self) -> tuple[str, ...]:
         """The texts of the transfer set."""
         return () if self.transfer is None else self.transfer.texts
-
-
-def read_teacher(folder: Path, data: AnyDataset) -> TrainedModel:
-    """The teacher in `folder`; raises `CheckpointError` when it cannot teach this data set."""
-    teacher = read_model_folder(folder)
-    if teacher.manifest.bert is None:
-        raise CheckpointError(
-            "cannot be a teacher", where=folder, found=teacher.manifest.arch, expected="bert"
-        )
-    if task_of(teacher.manifest.task).is_multilabel != task_of(data.task).is_multilabel:
-        raise CheckpointError(
-            "the teacher was trained for another task",
-            where=folder,
-            found=teacher.manifest.task,
-            expected=data.task,
-            fix="fine-tune it on this data set",
-        )
-    if teacher.manifest.labels != data.labels:
-        raise CheckpointError(
-            "the teacher was trained for other labels",
-            where=folder,
-            found=", ".join(teacher.manifest.labels),
-            expected=", ".join(data.labels),
-            fix="fine-tune it on this data set",
-        )
-    return teacher
-
-
-def bert_of(teacher: TrainedModel) -> BertConfig:
-    """The teacher's dimensions; raises `CheckpointError` for other architectures."""
-    if teacher.manifest.bert is None:
-        raise CheckpointError("cannot be a teacher", where=teacher.manifest.name, expected="bert")
-    return teacher.manifest.bert
-
-
-def teacher_checkpoint(teacher: TrainedModel, *, has_bert_student: bool) -> BertCheckpoint:
-    """The teacher as the checkpoint that a student starts from.
-
-    Raises `CheckpointError` when a BERT would start from it, and it has no plain classifier head.
-    """
-    config = bert_of(teacher)
-    is_plain = config.head == "sequence_classification" and config.head_act is None
-    if has_bert_student and not is_plain:
-        raise CheckpointError(
-            "cannot be a teacher of a BERT",
-            where=teacher.manifest.name,
-            found=config.head,
-            expected="sequence_classification",
-        )
-    return BertCheckpoint(config, teacher.weights, teacher.tokenizer_json, teacher.manifest.name)
 
 
 def distil_to_student(

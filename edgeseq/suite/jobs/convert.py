@@ -16,9 +16,15 @@ from edgeseq_converters.convert.import_model import load_model
 from edgeseq_converters.convert.pipeline import convert
 from edgeseq_converters.convert.plan import ConversionOptions
 
+_ALL_POINTS = 100.0
+"""A limit on lost points that nothing exceeds."""
+
 
 class ConvertArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a conversion step reads and writes."""
+    """What a conversion step reads and writes.
+
+    `all_dev`: the score is that of all development texts, whatever quantization takes of it.
+    """
 
     source: str
     recipe: str
@@ -26,6 +32,7 @@ class ConvertArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data: DataArguments
     data_sha256: str
     lowering: str = "auto"
+    all_dev: bool = False
 
 
 def run(arguments: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]:
@@ -34,6 +41,7 @@ def run(arguments: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]
     options = ConversionOptions(
         recipes=(request.recipe,),
         lowerings=() if request.lowering == "auto" else (request.lowering,),
+        max_drop=_ALL_POINTS if request.all_dev else None,
         overwrite=True,
     )
     dataset = load_unchanged(request.data, request.data_sha256, progress)
@@ -47,5 +55,6 @@ def run(arguments: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]
         "size_bytes": size_bytes,
         "label_agreement": fidelity.label_agreement,
         "max_abs_error": fidelity.max_abs_error,
+        "dev_score": fidelity.score,
         "note": f"{format_bytes(size_bytes)}, {agreement} of the float model's labels",
     }

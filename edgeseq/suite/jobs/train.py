@@ -31,6 +31,7 @@ class TrainArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     checkpoint_sha256: str | None = None
     unlabelled_sha256: dict[str, str] = {}
     teacher: str | None = None
+    teacher_sha256: str | None = None
     seeds: int = 1
 
 

@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from edgeseq.formats.trained_model import LstmConfig
 from edgeseq_converters.training.batching import TokenTexts
-from edgeseq_converters.training.lstm_model import LstmClassifier, initial_arrays
+from edgeseq_converters.training.initial_arrays import initial_lstm_arrays
+from edgeseq_converters.training.lstm_model import LstmClassifier
 from edgeseq_converters.training.predictor import Predictor
 
 IDS = np.array([[5, 3, 8, 1, 2], [7, 7, 0, 0, 0], [4, 9, 2, 6, 0]], dtype=np.int32)
@@ -100,7 +101,7 @@ def test_padding_changes_nothing() -> None:
 
 def test_arrays_have_the_documented_names_and_return_unchanged() -> None:
     config = make_config(layers=2, bidirectional=True, pooling="max")
-    arrays = initial_arrays(config, 3, np.random.default_rng(5))
+    arrays = initial_lstm_arrays(config, 3, np.random.default_rng(5))
     model = LstmClassifier(config, 3)
     model.fill(arrays)
     assert set(model.arrays()) == set(arrays)

@@ -18,14 +18,14 @@ from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.network import Network
 from edgeseq_converters.models.network_layers import Cell, Dense, Embedding, Recurrent
-from edgeseq_converters.training.language_model.base import LanguageModel
-from edgeseq_converters.training.language_model.corpus import Stream, StreamColumns
-from edgeseq_converters.training.language_model.recurrence import recur_from
-from edgeseq_converters.training.lstm_model import (
+from edgeseq_converters.training.initial_arrays import (
     glorot_uniform,
     lstm_bias,
     recurrent_kernel,
 )
+from edgeseq_converters.training.language_model.base import LanguageModel
+from edgeseq_converters.training.language_model.corpus import Stream, StreamColumns
+from edgeseq_converters.training.language_model.recurrence import recur_from
 from edgeseq_converters.training.settings import LmLstmSettings
 
 Arrays = dict[str, FloatArray]
