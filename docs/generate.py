@@ -28,6 +28,7 @@ import edgeseq.formats.linear_baseline
 import edgeseq.formats.listed_files
 import edgeseq.formats.result
 import edgeseq.formats.runner_file
+import edgeseq.formats.search_record
 import edgeseq.formats.train_logits
 import edgeseq.formats.trained_model
 import edgeseq.reporting.budget_file
@@ -56,6 +57,7 @@ FORMATS = (
     ("Export folder", edgeseq.formats.export_folder),
     ("Result file", edgeseq.formats.result),
     ("Predictions", edgeseq.tasks.predictions),
+    ("Search record", edgeseq.formats.search_record),
     ("Devices file", edgeseq.formats.devices),
 )
 

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 CAPTIONS = {
     "edgeseq.cli": "the command line: one file per verb",
     "edgeseq.api": "the Python API",
+    "edgeseq.model_search": "the best model within a budget: space, study, trials",
     "edgeseq.suite": "a whole comparison in one file: schema, plan, engine",
     "edgeseq.reporting": "rows → verdict → page; compare; charts",
     "edgeseq.runtime": "interpreter, stateful interpreter, tokenizer",

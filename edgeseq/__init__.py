@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from edgeseq.api.report import recommend, report
     from edgeseq.api.result import Result, load_result
     from edgeseq.api.run import run
+    from edgeseq.api.search import search
     from edgeseq.api.serve import serve
     from edgeseq.api.train import train
     from edgeseq.errors import EdgeseqError
@@ -77,6 +78,7 @@ __all__ = [
     "report",
     "run",
     "save_dataset",
+    "search",
     "serve",
     "summarize_dataset",
     "train",
@@ -97,6 +99,7 @@ _MODULES = {
     "edgeseq.api.report": ("recommend", "report"),
     "edgeseq.api.result": ("Result", "load_result"),
     "edgeseq.api.run": ("run",),
+    "edgeseq.api.search": ("search",),
     "edgeseq.api.serve": ("serve",),
     "edgeseq.api.train": ("train",),
     "edgeseq.errors": ("EdgeseqError",),

@@ -161,6 +161,7 @@ _EXTRA_OF = {
     "netron": "netron",
     **dict.fromkeys(("ai_edge_litert", "tflite_runtime"), "device"),
     "huggingface_hub": "hub",
+    **dict.fromkeys(("optuna", "sqlalchemy"), "search"),
 }
 
 

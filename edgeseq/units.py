@@ -25,6 +25,7 @@ _BYTES_PER_UNIT = {
     "gib": 2**30,
 }
 _MS_PER_UNIT = {"ns": 1e-6, "us": 1e-3, "µs": 1e-3, "μs": 1e-3, "ms": 1.0, "s": 1e3}
+_SECONDS_PER_UNIT = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _NUMBER_AND_UNIT = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([a-zµμ]+)\s*", re.IGNORECASE)
 
 
@@ -63,6 +64,17 @@ def parse_duration_ms(text: str, *, where: str | None = None) -> float:
     if not 0 < duration_ms < math.inf:
         raise InputError("is not a usable duration", where=where, found=repr(text))
     return duration_ms
+
+
+def parse_duration_s(text: str, *, where: str | None = None) -> float:
+    """A duration in seconds from `90s`, `30min` (or `30m`), `2h`.
+
+    Raises `InputError` naming `where` (the option or file) for anything else, zero included.
+    """
+    number, factor = _split(text, _SECONDS_PER_UNIT, where, "a duration", "like 90s, 30min or 2h")
+    if not 0 < number * factor < math.inf:
+        raise InputError("is not a usable duration", where=where, found=repr(text))
+    return number * factor
 
 
 def _split(

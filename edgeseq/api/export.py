@@ -168,7 +168,8 @@ def _difference(golden: ExportGolden, outputs: RuntimeOutputs, number: int) -> f
     return max(abs(a - b) for a, b in zip(expected, answered, strict=True))
 
 
-def _target(name: str) -> ExportTarget:
+def check_export_target(name: str) -> None:
+    """Raises `InputError` for a target that there is not."""
     if name not in TARGETS:
         raise InputError(
             "unknown export target",
@@ -176,6 +177,10 @@ def _target(name: str) -> ExportTarget:
             expected=" or ".join(TARGETS),
             fix="name one of these",
         )
+
+
+def _target(name: str) -> ExportTarget:
+    check_export_target(name)
     target: ExportTarget = importlib.import_module(TARGETS[name]).TARGET
     return target
 

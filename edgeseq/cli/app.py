@@ -35,6 +35,11 @@ COMMANDS = {
         "run",
         "Run a whole comparison described in a suite file; running it again resumes.",
     ),
+    "search": CommandEntry(
+        "edgeseq.cli.search",
+        "search",
+        "Search for the best model of your data within a budget; running it again resumes.",
+    ),
     "train": CommandEntry("edgeseq.cli.train", "train", "Train an LSTM or fine-tune a BERT."),
     "bench": CommandEntry(
         "edgeseq.cli.bench",

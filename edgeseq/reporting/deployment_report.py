@@ -14,6 +14,7 @@ from pathlib import Path
 from edgeseq.errors import InputError, OutputError
 from edgeseq.formats.linear_baseline import LinearBaseline
 from edgeseq.formats.result import ResultRecord
+from edgeseq.formats.search_record import SearchRecord
 from edgeseq.formats.storage import new_folder, write_bytes, write_json, write_text
 from edgeseq.html import html_table
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
@@ -34,6 +35,7 @@ from edgeseq.reporting.runner_views import (
     runner_sections,
     runner_views,
 )
+from edgeseq.reporting.search_section import search_sections
 from edgeseq.reporting.sections import (
     ReportSection,
     check_examples,
@@ -60,14 +62,15 @@ class Report:
     """What to ship and why, for each group of comparable measurements.
 
     `examples`, all test examples of a bundle in their order, adds texts on which two models
-    disagree; `baseline` adds what a linear model reaches. Charts are drawn on demand; without the
-    extra `report` there are none.
+    disagree; `baseline` adds what a linear model reaches, `search` what a search tried. Charts are
+    drawn on demand; without the extra `report` there are none.
     """
 
     decisions: tuple[GroupDecision, ...]
     budget: Budget
     examples: Sequence[AnyExample] | None = None
     baseline: LinearBaseline | None = None
+    search: SearchRecord | None = None
 
     @cached_property
     def summary(self) -> ReportSummary:
@@ -100,14 +103,24 @@ class Report:
         """Charts and tables of each of `views`, in the order of the page."""
         if not can_draw():
             return tuple(
-                (*table_sections(view.decision.group), *runner_sections(view))
+                (
+                    *table_sections(view.decision.group),
+                    *runner_sections(view),
+                    *search_sections(self.search),
+                )
                 for view in self.runner_views
             )
         # altair belongs to the extra `report`, which a device lacks.
         from edgeseq.reporting.charts.chart_sections import report_sections  # noqa: PLC0415 - see above
+        from edgeseq.reporting.charts.search_charts import search_charts  # noqa: PLC0415 - see above
 
+        figures = () if self.search is None else search_charts(self.search)
         return tuple(
-            report_sections(view, self._examples_of(view.decision)) for view in self.runner_views
+            (
+                *report_sections(view, self._examples_of(view.decision)),
+                *search_sections(self.search, figures),
+            )
+            for view in self.runner_views
         )
 
     @cached_property
@@ -218,10 +231,11 @@ def make_report(
     examples_sha256: str | None = None,
     runner: str | None = None,
     baseline: LinearBaseline | None = None,
+    search: SearchRecord | None = None,
 ) -> Report:
     """Decides what to ship from results, given as files or as records; with `runner`, of the models
     that were measured in it alone. `examples_sha256` is the hash of the examples' file, `baseline`
-    what a linear model reaches on the same data.
+    what a linear model reaches on the same data, `search` the search that found the models.
 
     Raises `ResultError` for a result that cannot be used, and `InputError` for examples or a
     baseline that are not of the results.
@@ -230,7 +244,7 @@ def make_report(
     decisions = read_and_decide(results, budget)
     if runner is not None:
         decisions = decisions_of_runner(decisions, runner)
-    report = Report(decisions, budget, examples, baseline)
+    report = Report(decisions, budget, examples, baseline, search)
     if baseline is not None:
         check_baseline([decision.group for decision in decisions], baseline)
     for decision in report.decisions:

@@ -374,6 +374,16 @@ def _check_crf(task: str) -> None:
         )
 
 
+def read_classifier_settings(
+    values: Mapping[str, Any], arch: str, task: str
+) -> AnyClassifierSettings:
+    """`read_settings` of a task with labels; raises `InputError` for a language model as well."""
+    settings = read_settings(values, arch, task)
+    if isinstance(settings, LmSettings):
+        raise InputError("needs a task with labels", where="task", found=task)
+    return settings
+
+
 def _check_size(settings: AnySettings) -> None:
     """Raises `InputError` for a recurrent network that no machine here could train."""
     if not isinstance(settings, LstmSettings | LmLstmSettings):

@@ -27,12 +27,16 @@ from edgeseq_converters.training.initial_arrays import (
 )
 from edgeseq_converters.training.initial_weights import InitialWeights, initial_weights
 from edgeseq_converters.training.record import arch_of
-from edgeseq_converters.training.settings import BertSettings, StudentSettings, TrainerOptions
+from edgeseq_converters.training.settings import (
+    AnyClassifierSettings,
+    BertSettings,
+    TrainerOptions,
+)
 
 
 def untrained_model(
     data: Dataset[Any],
-    settings: BertSettings | StudentSettings,
+    settings: AnyClassifierSettings,
     options: TrainerOptions,
     *,
     name: str,
@@ -44,13 +48,13 @@ def untrained_model(
     tokenizer, and with it the vocabulary, is the trained model's. Raises as `initial_weights` does.
     """
     by_word = task_of(data.task).head == "token-classification"
-    if isinstance(settings, StudentSettings):
+    if not isinstance(settings, BertSettings):
         settings = msgspec.structs.replace(
             settings, pretrained_embeddings=False, token_state_weight=0.0
         )
     initial = initial_weights(
         data,
-        settings,  # type: ignore[arg-type] - one of its subclasses
+        settings,
         options,
         by_word=by_word,
         progress=progress,

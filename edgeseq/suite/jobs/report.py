@@ -10,6 +10,7 @@ import msgspec
 from edgeseq.formats.bundle import read_bundle
 from edgeseq.formats.codec import from_builtins
 from edgeseq.formats.linear_baseline import read_linear_baseline
+from edgeseq.formats.search_record import read_search_record
 from edgeseq.formats.storage import sha256_file
 from edgeseq.progress import ProgressCallback
 from edgeseq.reporting.budgets import parse_budget
@@ -18,13 +19,16 @@ from edgeseq.reporting.deployment_report import make_report
 
 class ReportArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the report is made of; `bundles` have the texts on which models disagree, `baseline` is
-    the linear baseline's file."""
+    the linear baseline's file, `search` the record of the search that found the models (its hash is
+    part of the step's fingerprint)."""
 
     results: list[str]
     bundles: list[str]
     budget: str
     out: str
     baseline: str | None = None
+    search: str | None = None
+    search_sha256: str | None = None
 
 
 def run(arguments: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]:
@@ -40,6 +44,7 @@ def run(arguments: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]
         baseline=(
             None if request.baseline is None else read_linear_baseline(Path(request.baseline))
         ),
+        search=None if request.search is None else read_search_record(Path(request.search)),
     )
     report.save(Path(request.out), progress=progress)
     return {

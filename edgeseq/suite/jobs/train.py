@@ -63,6 +63,7 @@ def run(arguments: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]
     return {
         "parameters": model.parameters,
         "dev_score": score,
+        "dev_scores": list(model.manifest.training.dev_scores),
         "note": f"{model.parameters / 1e6:.1f} M parameters, "
         f"{metric_of(request.task).show(score)} on dev",
     }

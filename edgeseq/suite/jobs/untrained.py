@@ -17,7 +17,10 @@ from edgeseq.suite.jobs.data import DataArguments, load_unchanged
 from edgeseq_converters.convert.import_model import ImportedModel
 from edgeseq_converters.convert.pipeline import convert
 from edgeseq_converters.convert.plan import ConversionOptions
-from edgeseq_converters.training.settings import TrainerOptions, read_settings
+from edgeseq_converters.training.settings import (
+    TrainerOptions,
+    read_classifier_settings,
+)
 from edgeseq_converters.training.untrained import untrained_model
 
 
@@ -50,7 +53,7 @@ def run(arguments: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]
         checkpoint=request.checkpoint,
         data_dir=None if data_dir is None else Path(data_dir),
     )
-    settings = read_settings(request.settings, request.arch, request.task)
+    settings = read_classifier_settings(request.settings, request.arch, request.task)
     model = untrained_model(dataset, settings, trainer_options, name=out.name, progress=progress)
     options = ConversionOptions(
         recipes=(request.recipe,),

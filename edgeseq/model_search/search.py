@@ -1,0 +1,364 @@
+"""A whole search: the data, the trials, the finalists on the test split, and the report.
+
+edgeseq-search.json   that the folder is a search's output, and which search
+study.db              Optuna's storage, unless another one was named
+search.json           all trials (`edgeseq.formats.search_record`)
+report/               the report of the finalists, with a section about the search
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+
+import edgeseq
+from edgeseq.errors import EdgeseqError, InputError, OutputError, RefusedError
+from edgeseq.formats.drafts import is_draft, sweep
+from edgeseq.formats.search_record import SearchRecord, SearchTrial
+from edgeseq.formats.storage import os_errors_as_output_errors, read_json, sha256_file, write_json
+from edgeseq.formats.trained_model import Arch, read_model_folder
+from edgeseq.model_search.finalists import candidate_of, choose_finalists
+from edgeseq.model_search.space import MeasuredRunner, SearchSpace, check_families
+from edgeseq.model_search.steps_workbench import (
+    SearchJob,
+    SearchSources,
+    StepsWorkbench,
+    plan_candidates,
+    run_step,
+)
+from edgeseq.model_search.study import SearchStudy, open_study
+from edgeseq.model_search.trials import SearchEnd, run_trials
+from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
+from edgeseq.reporting.budgets import Budget, budget_text, limits_of, parse_budget
+from edgeseq.suite.identity import machine_identity
+from edgeseq.suite.plan import data_step
+from edgeseq.suite.quick import EPOCHS, OTHER_TEXTS, TRAIN_TEXTS
+from edgeseq.suite.schema import DataSection
+from edgeseq_converters.models.huggingface.checkpoint import DEFAULT_CHECKPOINT, read_checkpoint
+from edgeseq_converters.training.teacher_model import bert_of
+
+MARKER = "edgeseq-search.json"
+STUDY_FILE = "study.db"
+RECORD_FILE = Path("search.json")
+FINALISTS = 4
+DEFAULT_EPOCHS = 8
+
+
+class SearchOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a search is run.
+
+    `trials` counts those of earlier runs; `timeout_s` ends the trials of this run, after which the
+    finalists are still measured. `teacher` is a trained-model folder, `checkpoint` what BERTs and
+    tokenizers start from. `storage` is an address for Optuna (None: a file in the output folder).
+    `quick`: a data subset, few epochs and a quick benchmark.
+    """
+
+    trials: int = 50
+    timeout_s: float | None = None
+    families: tuple[str, ...] = ()
+    teacher: Path | None = None
+    checkpoint: str | None = None
+    epochs: int | None = None
+    runner: str = "native"
+    storage: str | None = None
+    seed: int = 0
+    quick: bool = False
+    data_dir: Path | None = None
+
+
+class SearchRun(msgspec.Struct, frozen=True):
+    """What a search made: its record, the answer of the report's step, and the winner's bundle
+    (None: none of the finalists fits in the end); `seconds` and memory are of this run's last
+    part, from the finalists on."""
+
+    root: Path
+    record: SearchRecord
+    report: dict[str, Any]
+    winner: Path | None
+    seconds: float
+    peak_memory_bytes: int
+
+
+class SearchMarker(msgspec.Struct, frozen=True):
+    """`edgeseq-search.json`."""
+
+    edgeseq_version: str
+    identity: dict[str, str]
+    schema_version: int = 1
+
+
+def run_search(
+    task: str,
+    data: DataSection,
+    budget_limits: str,
+    root: Path,
+    options: SearchOptions,
+    *,
+    progress: ProgressCallback = no_progress,
+    on_trial: Callable[[SearchTrial], None] = lambda _: None,
+) -> SearchRun:
+    """Searches for the best model of `data` within `budget_limits`, with its output below `root`;
+    the same call resumes.
+
+    Raises `InputError` for bad options, and for a storage or a folder of another search;
+    `RefusedError` when no candidate fits; and what a step raised. What is finished is kept.
+    """
+    began_s = time.monotonic()
+    budget = _check_budget(budget_limits)
+    _check_options(options)
+    space = _space(task, options)
+    root.mkdir(parents=True, exist_ok=True)
+    root = root.resolve()
+    job = _prepare(task, data, budget, root, options=options, progress=progress)
+    identity = _identity(job, space)
+    _claim(root, identity)
+    study = open_study(
+        options.storage or f"sqlite:///{root / STUDY_FILE}",
+        name=root.name,
+        identity=identity,
+        space=space,
+        budget=budget,
+        seed=options.seed,
+    )
+    deadline_s = None if options.timeout_s is None else began_s + options.timeout_s
+    trials = run_trials(
+        study,
+        StepsWorkbench(job, progress),
+        budget,
+        SearchEnd(options.trials, deadline_s),
+        on_trial=_counted(on_trial, progress, len(study.trials), options.trials),
+    )
+    finalists = choose_finalists(trials, budget, count=FINALISTS)
+    if not finalists:
+        raise RefusedError(
+            "no candidate was trained to its end",
+            where=root,
+            found=f"{len(trials)} trials",
+            fix="give it more time: the same command resumes",
+        )
+    return _finish(job, study, trials, finalists, progress)
+
+
+def _check_budget(text: str) -> Budget:
+    budget = parse_budget(text)
+    if not limits_of(budget):
+        raise InputError(
+            "a search needs a limit",
+            where="budget",
+            found=repr(text),
+            expected="e.g. memory=16MB p95=5ms size=1MB",
+        )
+    return budget
+
+
+def _check_options(options: SearchOptions) -> None:
+    for name, value in (("trials", options.trials), ("epochs", options.epochs)):
+        if value is not None and value < 1:
+            raise InputError("is not a number of " + name, where=name, found=value)
+    _runner(options)
+
+
+def _runner(options: SearchOptions) -> MeasuredRunner:
+    for runner in get_args(MeasuredRunner):
+        if options.runner == runner:
+            known: MeasuredRunner = runner
+            return known
+    raise InputError(
+        "unknown runner",
+        where="runner",
+        found=options.runner,
+        expected=" or ".join(get_args(MeasuredRunner)),
+    )
+
+
+def _space(task: str, options: SearchOptions) -> SearchSpace:
+    families = options.families
+    if not families:
+        is_bert_wanted = options.checkpoint is not None or options.teacher is not None
+        families = _default_families(task, with_bert=is_bert_wanted)
+    epochs = options.epochs or (EPOCHS["lstm"] if options.quick else DEFAULT_EPOCHS)
+    known = check_families(task, families)
+    return SearchSpace(
+        task=task,
+        families=known,
+        runner=_runner(options),
+        epochs=epochs,
+        has_teacher=options.teacher is not None,
+        bert_layers=_bert_layers(options) if "bert" in known else 0,
+    )
+
+
+def _default_families(task: str, *, with_bert: bool) -> tuple[Arch, ...]:
+    families: tuple[Arch, ...] = ("bag", "lstm", "bert") if with_bert else ("bag", "lstm")
+    try:
+        return check_families(task, families)
+    except InputError:  # a bag labels whole texts alone
+        return check_families(task, [family for family in families if family != "bag"])
+
+
+def _bert_layers(options: SearchOptions) -> int:
+    """How many layers a BERT has to keep some of."""
+    if options.teacher is not None and options.checkpoint is None:
+        return bert_of(read_model_folder(options.teacher)).layers
+    checkpoint = read_checkpoint(
+        options.checkpoint or DEFAULT_CHECKPOINT, pooling="mean", data_dir=options.data_dir
+    )
+    return checkpoint.config.layers
+
+
+def _prepare(
+    task: str,
+    data: DataSection,
+    budget: Budget,
+    root: Path,
+    *,
+    options: SearchOptions,
+    progress: ProgressCallback,
+) -> SearchJob:
+    """Reads the data set, and identifies what candidates begin from."""
+    if options.quick:
+        data = msgspec.structs.replace(
+            data, max_train=TRAIN_TEXTS, max_dev=OTHER_TEXTS, max_test=OTHER_TEXTS
+        )
+    # Paths of the data are relative to the working folder.
+    step = data_step(data, task=task, suite_path=Path("search"), data_dir=options.data_dir)
+    _check_folder(root)
+    step.expire(root)
+    read = run_step(step, root, progress)
+    teacher, checkpoint = options.teacher, options.checkpoint
+    if checkpoint is not None and Path(checkpoint).is_dir():
+        checkpoint = str(Path(checkpoint).resolve())
+    return SearchJob(
+        root=root,
+        task=task,
+        data=step,
+        data_sha256=str(read.answer["sha256"]),
+        budget=budget_text(budget),
+        runner=_runner(options),
+        quick=options.quick,
+        identity=machine_identity(),
+        sources=SearchSources(
+            teacher=None if teacher is None else str(teacher.resolve()),
+            teacher_sha256=None
+            if teacher is None
+            else sha256_file(teacher / "weights.safetensors"),
+            checkpoint=checkpoint,
+            checkpoint_sha256=_folder_sha256(checkpoint),
+        ),
+    )
+
+
+def _folder_sha256(checkpoint: str | None) -> str | None:
+    if checkpoint is None or not Path(checkpoint).is_dir():
+        return None
+    return sha256_file(Path(checkpoint) / "config.json")
+
+
+def _identity(job: SearchJob, space: SearchSpace) -> dict[str, str]:
+    """What a search is for, by facts; another one does not go into its study."""
+    return {
+        "task": job.task,
+        "data": job.data_sha256,
+        "budget": job.budget,
+        "families": ", ".join(space.families),
+        "epochs": str(space.epochs),
+        "runner": job.runner,
+        "teacher": job.sources.teacher_sha256 or "none",
+        "checkpoint": job.sources.checkpoint_sha256 or job.sources.checkpoint or "default",
+    }
+
+
+def _check_folder(root: Path) -> None:
+    """Raises `OutputError` for a folder with anything but a search's output."""
+    with os_errors_as_output_errors(root):
+        for folder in (root, *(root / name for name in ("models", "bundles", "shapes", "steps"))):
+            sweep(folder)
+        is_empty = all(is_draft(path.name) for path in root.iterdir())
+    if is_empty or (root / MARKER).is_file():
+        if is_empty:
+            write_json(root / MARKER, SearchMarker(edgeseq.__version__, {}))
+        return
+    raise OutputError(
+        "holds files that are not a search's output",
+        where=root,
+        expected=f"an empty folder, or one with {MARKER}",
+        fix="choose another --out",
+    )
+
+
+def _claim(root: Path, identity: dict[str, str]) -> None:
+    """Raises `InputError` when the folder is the output of another search."""
+    try:
+        known = read_json(root / MARKER, SearchMarker).identity
+    except EdgeseqError:
+        known = {}
+    if known and known != identity:
+        changed = [key for key in identity if known.get(key) != identity[key]]
+        raise InputError(
+            f"holds a search with another {' and '.join(changed)}",
+            where=root,
+            found=", ".join(str(known.get(key)) for key in changed),
+            expected=", ".join(identity[key] for key in changed),
+            fix="choose another --out, or search for the same",
+        )
+    write_json(root / MARKER, SearchMarker(edgeseq.__version__, identity))
+
+
+def _counted(
+    on_trial: Callable[[SearchTrial], None], progress: ProgressCallback, done: int, total: int
+) -> Callable[[SearchTrial], None]:
+    count = done
+
+    def note(trial: SearchTrial) -> None:
+        nonlocal count
+        count += 1
+        on_trial(trial)
+        progress(ProgressUpdate("trials", count, total))
+
+    return note
+
+
+def _finish(
+    job: SearchJob,
+    study: SearchStudy,
+    trials: Sequence[SearchTrial],
+    finalists: Sequence[SearchTrial],
+    progress: ProgressCallback,
+) -> SearchRun:
+    """Measures the finalists in full, scores them on the test split, and reports."""
+    candidates = [candidate_of(trial) for trial in finalists]
+    data = msgspec.json.decode((job.root / "data.json").read_bytes())
+    record = SearchRecord(
+        task=job.task,
+        data_name=data["name"],
+        data_sha256=job.data_sha256,
+        budget=job.budget,
+        trials=tuple(trials),
+        importance=study.importance(),
+        finalists=tuple(candidate.bundle for candidate in candidates),
+    )
+    write_json(job.root / RECORD_FILE, record)
+    began_s, answer, peak_bytes = time.monotonic(), dict[str, Any](), 0
+    for step in plan_candidates(job, candidates):
+        if step.job == "report":
+            arguments = {
+                **step.arguments,
+                "search": str(RECORD_FILE),
+                "search_sha256": sha256_file(job.root / RECORD_FILE),
+            }
+            step = msgspec.structs.replace(step, arguments=arguments)  # noqa: PLW2901
+        finished = run_step(step, job.root, progress)
+        answer, peak_bytes = finished.answer, max(peak_bytes, finished.peak_memory_bytes or 0)
+    winner = answer["verdict"]["winner"]
+    return SearchRun(
+        root=job.root,
+        record=record,
+        report=answer,
+        winner=None if winner is None else job.root / "bundles" / winner,
+        seconds=time.monotonic() - began_s,
+        peak_memory_bytes=peak_bytes,
+    )

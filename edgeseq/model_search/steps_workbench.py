@@ -1,0 +1,211 @@
+"""Candidates measured and trained by the steps of suites, each in a process of its own.
+
+models/NAME           a trained model, with its step's record in steps/
+bundles/NAME-RECIPE   its bundle
+shapes/SHAPE          an untrained bundle of a shape, and SHAPE.json what it costs
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgeseq.errors import RefusedError
+from edgeseq.formats.result import read_result
+from edgeseq.model_search.candidates import Candidate, Costs
+from edgeseq.model_search.space import MeasuredRunner
+from edgeseq.model_search.workbench import OnEpoch, Trained
+from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
+from edgeseq.reporting.rows import derive_row
+from edgeseq.subprocesses.job_processes import STEP_GRACE_S, JobProcess, JobRequest
+from edgeseq.suite.plan import plan
+from edgeseq.suite.schema import BenchSection, DataSection, ModelSection, ReportSettings, Suite
+from edgeseq.suite.steps import Step, StepRecord
+
+_SHAPES = Path("shapes")
+
+
+class SearchSources(msgspec.Struct, frozen=True):
+    """What candidates begin from: a teacher's folder, a checkpoint, and the hashes of both."""
+
+    teacher: str | None = None
+    teacher_sha256: str | None = None
+    checkpoint: str | None = None
+    checkpoint_sha256: str | None = None
+
+
+class SearchJob(msgspec.Struct, frozen=True):
+    """What all steps of a search have in common; `data` is the step that read the data set, in the
+    folder `root`, `identity` that of the machine."""
+
+    root: Path
+    task: str
+    data: Step
+    data_sha256: str
+    budget: str
+    runner: MeasuredRunner
+    quick: bool
+    identity: dict[str, str]
+    sources: SearchSources = SearchSources()
+    working_memory: bool = True
+
+
+def run_step(step: Step, root: Path, progress: ProgressCallback = no_progress) -> StepRecord:
+    """The record of the step, which is run unless an earlier run finished it.
+
+    Raises what the step raised, and what `progress` raises, after the process has been ended.
+    """
+    record = step.finished(root)
+    if record is not None:
+        return record
+    step.check_output(root)
+    began_unix_s, began_s = time.time(), time.monotonic()
+    job = JobRequest(
+        step.job,
+        step.arguments,
+        journal=str(step.journal_path(Path())),
+        output=str(step.relative_output(root)),
+    )
+    process = JobProcess(job, log=root / "log" / f"{step.name}.log", cwd=root)
+    try:
+        while (result := process.poll(progress)) is None:
+            pass
+    finally:
+        process.stop(grace_s=STEP_GRACE_S)
+    return step.finish(
+        root,
+        began_unix_s=began_unix_s,
+        seconds=time.monotonic() - began_s,
+        answer=result.answer,
+        peak=result.peak_memory_bytes,
+    )
+
+
+def plan_candidates(job: SearchJob, candidates: Sequence[Candidate]) -> list[Step]:
+    """The steps of a suite of these candidates, whose models differ: training to report."""
+    suite = Suite(
+        name="search",
+        task=job.task,
+        models=tuple(map(_model_section, candidates)),
+        data=DataSection(),  # the data step has read it
+        bench=BenchSection(
+            quick=job.quick, runners=(job.runner,), working_memory=job.working_memory
+        ),
+        report=ReportSettings(budget=job.budget),
+    )
+    distilled = {candidate.name for candidate in candidates if candidate.is_distilled}
+    steps = plan(
+        suite,
+        data=job.data,
+        data_sha256=job.data_sha256,
+        root=job.root,
+        runtime_identity=job.identity,
+    )
+    changed: dict[str, Step] = {}
+    for step in steps:
+        arguments = dict(step.arguments)
+        if step.job == "train":
+            arguments |= _source_arguments(job.sources, is_distilled=step.title[6:] in distilled)
+        elif step.job == "convert":
+            arguments["all_dev"] = True
+        after = tuple(changed.get(needed.name, needed) for needed in step.after)
+        changed[step.name] = msgspec.structs.replace(step, arguments=arguments, after=after)
+    return list(changed.values())
+
+
+def _model_section(candidate: Candidate) -> ModelSection:
+    return ModelSection(
+        name=candidate.name,
+        arch=candidate.arch,
+        recipes=(candidate.recipe,),
+        lowerings=(candidate.lowering,),
+        train=candidate.train,
+    )
+
+
+def _source_arguments(sources: SearchSources, *, is_distilled: bool) -> dict[str, Any]:
+    arguments: dict[str, Any] = {
+        "checkpoint": sources.checkpoint,
+        "checkpoint_sha256": sources.checkpoint_sha256,
+    }
+    if is_distilled:
+        arguments |= {"teacher": sources.teacher, "teacher_sha256": sources.teacher_sha256}
+    return arguments
+
+
+class StepsWorkbench:
+    """Runs one step at a time; what has a record in the folder is not run again."""
+
+    def __init__(self, job: SearchJob, progress: ProgressCallback = no_progress) -> None:
+        self._job, self._progress = job, progress
+
+    def measure(self, candidate: Candidate) -> Costs:
+        """The costs of the untrained model; those of an equal shape are not measured again."""
+        job, name = self._job, candidate.shape_name
+        untrained, cost = self._measuring_steps(candidate)
+        if cost.finished(job.root) is None:
+            run_step(untrained, job.root, self._progress)
+        run_step(cost, job.root, self._progress)
+        result = read_result(job.root / cost.arguments["out"])
+        if not result.runs:
+            raise RefusedError("was not measured", where=name)
+        return Costs.of(derive_row(result, result.runs[0]))
+
+    def train(self, candidate: Candidate, on_epoch: OnEpoch) -> Trained:
+        """Trains, converts and scores the model; see `Workbench.train`."""
+        steps = plan_candidates(self._job, [candidate])
+        train = next(step for step in steps if step.job == "train")
+        convert = next(step for step in steps if step.job == "convert")
+
+        def pass_on(update: ProgressUpdate) -> None:
+            self._progress(update)
+            if update.dev_scores:
+                on_epoch(update.dev_scores)
+
+        trained = run_step(train, self._job.root, pass_on)
+        converted = run_step(convert, self._job.root, self._progress)
+        dev_score = float(converted.answer["dev_score"])
+        return Trained(dev_score, tuple(trained.answer["dev_scores"]))
+
+    def _measuring_steps(self, candidate: Candidate) -> tuple[Step, Step]:
+        job, name = self._job, candidate.shape_name
+        bundle, result = _SHAPES / name, _SHAPES / f"{name}.json"
+        untrained = Step(
+            name=f"untrained-{name}",
+            title=f"untrained {name}",
+            job="untrained",
+            arguments={
+                "arch": candidate.arch,
+                "task": job.task,
+                "settings": candidate.shape,
+                "recipe": candidate.recipe,
+                "lowering": candidate.lowering,
+                "data": job.data.arguments,
+                "data_sha256": job.data_sha256,
+                "out": str(bundle),
+                # A student of a teacher has its tokenizer.
+                **_source_arguments(job.sources, is_distilled=candidate.is_distilled),
+            },
+            output=job.root / bundle,
+        )
+        cost = Step(
+            name=f"cost-{name}",
+            title=f"measure {name}",
+            job="cost",
+            arguments={
+                "bundle": str(bundle),
+                "runner": job.runner,
+                "threads": 1,
+                "working_memory": job.working_memory,
+                "identity": job.identity,
+                "out": str(result),
+            },
+            output=job.root / result,
+            after=(untrained,),
+            kind="measure",
+        )
+        return untrained, cost

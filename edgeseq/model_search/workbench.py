@@ -1,0 +1,33 @@
+"""What a search has done for it: a candidate is measured, and trained if it fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from edgeseq.model_search.candidates import Candidate, Costs
+
+OnEpoch = Callable[[Sequence[float]], None]
+"""Called with the development scores of all epochs so far; it ends the training by raising."""
+
+
+class Trained(NamedTuple):
+    """A finished training: the score of the converted model on the development split (a value of
+    the task's metric), and the float model's score per epoch."""
+
+    dev_score: float
+    dev_scores: tuple[float, ...]
+
+
+class Workbench(Protocol):
+    """Measures and trains candidates; what was done once is not done again."""
+
+    def measure(self, candidate: Candidate) -> Costs:
+        """The costs of the untrained model."""
+
+    def train(self, candidate: Candidate, on_epoch: OnEpoch) -> Trained:
+        """Trains and converts the model.
+
+        Raises `ConversionError` when the trained model cannot be converted well enough, and
+        `InputError` when the training diverges.
+        """
