@@ -169,9 +169,10 @@ def search(
     _print_output(found, out_dir, json=json)
     if found.winner is None:
         raise RefusedError(
-            "none of the finalists fits in the full measurement",
+            "none of the finalists can ship after the full measurement",
             where=out_dir,
-            fix="loosen a limit, or raise --trials: the same command resumes",
+            found=found.run.report["verdict"]["why"],
+            fix="raise --trials, or run it again on an idle machine: it measures them again",
         )
     if export is not None:
         exported = es.export(found.winner, export, out=out_dir / "export", overwrite=True)

@@ -40,7 +40,7 @@ _DIRECTIONS: list[Literal["maximize", "minimize"]] = [
 _STARTUP_TRIALS = 8
 _FRONTIER_EVERY = 6
 _OTHER_FAMILY_EVERY = 3
-_VARIED_AFTER, _VARIED_EVERY = 16, 5
+_VARIED_AFTER, _VARIED_EVERY, _VARIED_AMONG = 16, 6, 3
 _CLOSE_SHARE = 0.015
 _MIN_IMPORTANCE_TRIALS = 10
 """With fewer, the best tenth is one trial."""
@@ -84,7 +84,7 @@ class SearchStudy:
 
     def _propose_for_score(self) -> dict[str, Any]:
         """Parameters of one family by the same sampler with the score as the only objective, or a
-        variation of its best candidate.
+        variation of one of its best candidates.
 
         A study has one set of objectives, so this one is made of copies of the family's trials.
         """
@@ -94,8 +94,9 @@ class SearchStudy:
         of_family = [trial for trial in trials if trial.params["arch"] == family]
         complete = [trial for trial in of_family if trial.state == TrialState.COMPLETE]
         if len(of_family) >= _VARIED_AFTER and complete and len(trials) % _VARIED_EVERY != 0:
-            best = max(complete, key=lambda trial: trial.values[0])
-            return vary(best, np.random.default_rng((self._seed, len(trials))))
+            best = sorted(complete, key=lambda trial: -trial.values[0])[:_VARIED_AMONG]
+            generator = np.random.default_rng((self._seed, len(trials)))
+            return vary(best[generator.integers(len(best))], generator)
         with_score = optuna.create_study(
             direction="maximize", sampler=_sampler(self._seed + len(trials))
         )

@@ -15,14 +15,14 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial
 
-CHANGED_SHARE = 0.5
-OTHER_CHOICE_SHARE = 0.15
-STEP_SHARE = 0.1
+CHANGED_SHARE = 0.35
+OTHER_CHOICE_SHARE = 0.25
+STEP_SHARE = 0.2
 
 
 def vary(trial: FrozenTrial, generator: np.random.Generator) -> dict[str, Any]:
-    """The parameters of `trial` with half of its numbers moved by about a tenth of their range and
-    few of its choices made anew; the family stays."""
+    """The parameters of `trial` with a third of its numbers moved by up to about a fifth of their
+    range and few of its choices made anew; the family stays."""
     parameters = dict(trial.params)
     for name, distribution in trial.distributions.items():
         if name == "arch":
@@ -47,7 +47,7 @@ def _moved(distribution: BaseDistribution, value: Any, generator: np.random.Gene
     if distribution.log:
         low, high, place = math.log(low), math.log(high), math.log(place)
     # At least a step of a whole number, or it would stay.
-    step = STEP_SHARE * (high - low)
+    step = STEP_SHARE * generator.random() * (high - low)
     if isinstance(distribution, IntDistribution) and not distribution.log:
         step = max(step, float(distribution.step))
     place = min(high, max(low, place + generator.normal(scale=step)))

@@ -112,14 +112,9 @@ class Report:
             )
         # altair belongs to the extra `report`, which a device lacks.
         from edgeseq.reporting.charts.chart_sections import report_sections  # noqa: PLC0415 - see above
-        from edgeseq.reporting.charts.search_charts import search_charts  # noqa: PLC0415 - see above
 
-        figures = () if self.search is None else search_charts(self.search)
         return tuple(
-            (
-                *report_sections(view, self._examples_of(view.decision)),
-                *search_sections(self.search, figures),
-            )
+            report_sections(view, self._examples_of(view.decision), self.search)
             for view in self.runner_views
         )
 

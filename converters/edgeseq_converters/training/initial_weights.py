@@ -3,7 +3,7 @@ dimensions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -60,10 +60,12 @@ def initial_weights(
     options: TrainerOptions,
     *,
     by_word: bool,
+    token_states: Callable[..., FloatArray] | None = None,
     progress: ProgressCallback,
 ) -> InitialWeights:
     """Those of the teacher or the checkpoint, for a label per text or (`by_word`) per word, without
-    the layers and word pieces that the settings leave out.
+    the layers and word pieces that the settings leave out. `token_states` runs a teacher
+    (`edgeseq_converters.training.teacher`); without it the table starts without its states.
 
     Raises `CheckpointError` and `FetchError` as `read_checkpoint` does, and `InputError` for
     settings that do not fit it.
@@ -84,7 +86,13 @@ def initial_weights(
         initial = _initial_bert(checkpoint, texts, settings, by_word=by_word)
     else:
         initial = _initial_student(
-            checkpoint, texts, settings, teacher, by_word=by_word, progress=progress
+            checkpoint,
+            texts,
+            settings,
+            teacher,
+            by_word=by_word,
+            token_states=token_states,
+            progress=progress,
         )
     features = settings.word_features if by_word else None
     return msgspec.structs.replace(initial, teacher=teacher, word_features=features)
@@ -136,6 +144,7 @@ def _initial_student(
     teacher: TrainedModel | None,
     *,
     by_word: bool,
+    token_states: Callable[..., FloatArray] | None,
     progress: ProgressCallback,
 ) -> InitialWeights:
     tokenizer_json, table = checkpoint.tokenizer_json, checkpoint.weights[WORD_TABLE]
@@ -147,9 +156,7 @@ def _initial_student(
         trimmed = trim_pieces(tokenizer_json, texts, min_count=settings.min_piece_count)
         tokenizer_json, token_ids = trimmed.tokenizer_json, trimmed.kept_ids
         table = table[token_ids]
-    if settings.token_state_weight and teacher is not None:
-        from edgeseq_converters.training.teacher import token_states  # noqa: PLC0415 - TensorFlow takes seconds, and an untrained model needs none
-
+    if settings.token_state_weight and teacher is not None and token_states is not None:
         states = token_states(teacher, token_ids, progress=progress)
         table = concat_weighted(table, states, weight=settings.token_state_weight)
     sizes = (len(table), settings.embedding_size, settings.hidden_size)

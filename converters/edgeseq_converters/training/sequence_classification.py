@@ -42,6 +42,7 @@ from edgeseq_converters.training.teacher import (
     distil_to_bert,
     distil_to_student,
     softmax,
+    token_states,
 )
 from edgeseq_converters.training.texts import (
     EncodedSplit,
@@ -84,7 +85,9 @@ def prepare_sequence_classification(
             where="pooling",
             found="markers",
         )
-    initial = initial_weights(data, settings, options, by_word=False, progress=progress)
+    initial = initial_weights(
+        data, settings, options, by_word=False, token_states=token_states, progress=progress
+    )
     teacher = initial.teacher
     max_tokens = initial.settings.max_tokens
     encode = encode_marked_split if has_mentions else encode_split

@@ -30,7 +30,7 @@ from edgeseq_converters.training.tags import (
     untagged,
     word_encoder,
 )
-from edgeseq_converters.training.teacher import teacher_tag_probabilities
+from edgeseq_converters.training.teacher import teacher_tag_probabilities, token_states
 from edgeseq_converters.training.texts import one_hot
 from edgeseq_converters.training.transfer import transfer_set
 
@@ -51,7 +51,9 @@ def prepare_token_classification(
             where="--teacher",
             fix="leave it out",
         )
-    initial = initial_weights(data, settings, options, by_word=True, progress=progress)
+    initial = initial_weights(
+        data, settings, options, by_word=True, token_states=token_states, progress=progress
+    )
     teacher = initial.teacher
     features = initial.word_features
     encoder = word_encoder(initial.tokenizer_json, initial.settings.max_tokens, features)

@@ -8,6 +8,7 @@ import msgspec
 import vl_convert
 
 from edgeseq.formats.result import RUNNER_TITLES
+from edgeseq.formats.search_record import SearchRecord
 from edgeseq.reporting.charts.accuracy_charts import (
     class_chart,
     confusion_chart,
@@ -23,10 +24,12 @@ from edgeseq.reporting.charts.latency_charts import (
     length_chart,
 )
 from edgeseq.reporting.charts.memory_charts import cliff_chart, ledger_chart
+from edgeseq.reporting.charts.search_charts import search_charts
 from edgeseq.reporting.charts.theme import ModelStyle, colour, styles_of, vega_config
 from edgeseq.reporting.charts.winner_chart import winner_chart
 from edgeseq.reporting.rows import MeasuredModel, ModelGroup
 from edgeseq.reporting.runner_views import RunnerView, runner_sections
+from edgeseq.reporting.search_section import search_sections
 from edgeseq.reporting.sections import (
     ReportFigure,
     ReportSection,
@@ -41,9 +44,12 @@ _PICTURE_SCALE = 2.0
 
 
 def report_sections(
-    view: RunnerView, examples: Sequence[AnyExample] | None
+    view: RunnerView,
+    examples: Sequence[AnyExample] | None,
+    search: SearchRecord | None = None,
 ) -> tuple[ReportSection, ...]:
-    """All sections that the measurements have something for; other runners come last."""
+    """All sections that the measurements have something for; then other runners, and the search
+    that found the models."""
     decision = view.decision
     whole, verdict = decision.group, decision.summary.verdict
     group = drawn_group(decision)
@@ -91,6 +97,7 @@ def report_sections(
         msgspec.structs.replace(section, figures=_runner_figures(other))
         for section, other in zip(runner_sections(view), view.others, strict=True)
     ]
+    sections += search_sections(search, search_charts(search) if search else ())
     return tuple(section for section in sections if section.figures or section.tables)
 
 

@@ -19,7 +19,7 @@ from edgeseq.reporting.search_section import frontier
 from .known_objective import KnownWorkbench, best_known_score, known_costs, known_space
 
 BUDGET = parse_budget("memory=16MB p95=2ms size=1MB")
-SEEDS, TRIALS = 10, 220
+SEEDS, TRIALS = (0, 1), 400
 
 
 def open_known(storage: str | None = None, *, seed: int = 0, budget: str = "a") -> SearchStudy:
@@ -36,7 +36,7 @@ def open_known(storage: str | None = None, *, seed: int = 0, budget: str = "a") 
 def test_finds_a_model_within_a_percent_of_the_best_and_none_over_the_budget() -> None:
     best = best_known_score(known_space(), BUDGET)
     shares = []
-    for seed in range(SEEDS):
+    for seed in SEEDS:
         workbench = KnownWorkbench()
         trials = run_trials(open_known(seed=seed), workbench, BUDGET, SearchEnd(TRIALS))
         chosen = choose_finalists(trials, BUDGET, count=4)
@@ -48,7 +48,7 @@ def test_finds_a_model_within_a_percent_of_the_best_and_none_over_the_budget() -
         assert not {trial.model for trial in over} & set(workbench.trained)
         shares.append((chosen[0].dev_score or 0.0) / best)
     assert max(shares) <= 1 + 1e-9
-    assert sum(share >= 0.99 for share in shares) >= 0.9 * SEEDS, shares
+    assert min(shares) >= 0.99, shares
 
 
 class StoppedWorkbench(KnownWorkbench):
@@ -94,9 +94,7 @@ def test_a_storage_of_another_search_is_refused(tmp_path: Path) -> None:
 
 def test_an_impossible_budget_names_the_nearest_candidate() -> None:
     budget = parse_budget("memory=5MB p95=2ms")
-    study = open_study(
-        None, name="known", identity={}, space=known_space(), budget=budget, seed=0
-    )
+    study = open_study(None, name="known", identity={}, space=known_space(), budget=budget, seed=0)
     workbench = KnownWorkbench()
     with pytest.raises(RefusedError, match="no candidate fits the budget") as refusal:
         run_trials(study, workbench, budget, SearchEnd(200))
