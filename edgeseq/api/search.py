@@ -134,9 +134,23 @@ def search(
     """
     check_options(options, SearchKeywords)
     section = _data_section(task, data, options)
+    with progress_of(options.get("progress", "auto"), still=True) as callback:
+        run = run_search(
+            task,
+            section,
+            budget,
+            Path(out),
+            _search_options(options),
+            progress=callback,
+            on_trial=options.get("on_trial", lambda _: None),
+        )
+    return SearchOutput(Path(out), run)
+
+
+def _search_options(options: SearchKeywords) -> SearchOptions:
     teacher, timeout = options.get("teacher"), options.get("timeout")
     checkpoint, data_dir = options.get("checkpoint"), options.get("data_dir")
-    search_options = SearchOptions(
+    return SearchOptions(
         trials=options.get("trials", 50),
         timeout_s=None if timeout is None else parse_duration_s(timeout, where="timeout"),
         families=tuple(options.get("families", ())),
@@ -149,17 +163,6 @@ def search(
         quick=options.get("quick", False),
         data_dir=None if data_dir is None else Path(data_dir),
     )
-    with progress_of(options.get("progress", "auto"), still=True) as callback:
-        run = run_search(
-            task,
-            section,
-            budget,
-            Path(out),
-            search_options,
-            progress=callback,
-            on_trial=options.get("on_trial", lambda _: None),
-        )
-    return SearchOutput(Path(out), run)
 
 
 def _data_section(task: str, data: str | Path | None, options: SearchKeywords) -> DataSection:

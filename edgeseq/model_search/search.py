@@ -35,8 +35,8 @@ from edgeseq.model_search.trials import SearchEnd, run_trials
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.reporting.budgets import Budget, budget_text, limits_of, parse_budget
 from edgeseq.suite.identity import machine_identity
-from edgeseq.suite.plan import data_step
-from edgeseq.suite.quick import EPOCHS, OTHER_TEXTS, TRAIN_TEXTS
+from edgeseq.suite.plan import SuiteData, data_step
+from edgeseq.suite.quick import OTHER_TEXTS
 from edgeseq.suite.schema import DataSection
 from edgeseq_converters.models.huggingface.checkpoint import DEFAULT_CHECKPOINT, read_checkpoint
 from edgeseq_converters.training.teacher_model import bert_of
@@ -46,6 +46,7 @@ STUDY_FILE = "study.db"
 RECORD_FILE = Path("search.json")
 FINALISTS = 4
 DEFAULT_EPOCHS = 8
+QUICK_EPOCHS, QUICK_TRAIN_TEXTS = 4, 1_000
 
 
 class SearchOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -180,7 +181,7 @@ def _space(task: str, options: SearchOptions) -> SearchSpace:
     if not families:
         is_bert_wanted = options.checkpoint is not None or options.teacher is not None
         families = _default_families(task, with_bert=is_bert_wanted)
-    epochs = options.epochs or (EPOCHS["lstm"] if options.quick else DEFAULT_EPOCHS)
+    epochs = options.epochs or (QUICK_EPOCHS if options.quick else DEFAULT_EPOCHS)
     known = check_families(task, families)
     return SearchSpace(
         task=task,
@@ -222,7 +223,7 @@ def _prepare(
     """Reads the data set, and identifies what candidates begin from."""
     if options.quick:
         data = msgspec.structs.replace(
-            data, max_train=TRAIN_TEXTS, max_dev=OTHER_TEXTS, max_test=OTHER_TEXTS
+            data, max_train=QUICK_TRAIN_TEXTS, max_dev=OTHER_TEXTS, max_test=OTHER_TEXTS
         )
     # Paths of the data are relative to the working folder.
     step = data_step(data, task=task, suite_path=Path("search"), data_dir=options.data_dir)
@@ -235,8 +236,7 @@ def _prepare(
     return SearchJob(
         root=root,
         task=task,
-        data=step,
-        data_sha256=str(read.answer["sha256"]),
+        data=SuiteData(step, str(read.answer["sha256"])),
         budget=budget_text(budget),
         runner=_runner(options),
         quick=options.quick,
@@ -262,7 +262,7 @@ def _identity(job: SearchJob, space: SearchSpace) -> dict[str, str]:
     """What a search is for, by facts; another one does not go into its study."""
     return {
         "task": job.task,
-        "data": job.data_sha256,
+        "data": job.data.sha256,
         "budget": job.budget,
         "families": ", ".join(space.families),
         "epochs": str(space.epochs),
@@ -335,7 +335,7 @@ def _finish(
     record = SearchRecord(
         task=job.task,
         data_name=data["name"],
-        data_sha256=job.data_sha256,
+        data_sha256=job.data.sha256,
         budget=job.budget,
         trials=tuple(trials),
         importance=study.importance(),

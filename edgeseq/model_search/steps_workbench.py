@@ -7,7 +7,6 @@ shapes/SHAPE          an untrained bundle of a shape, and SHAPE.json what it cos
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,9 @@ from edgeseq.model_search.space import MeasuredRunner
 from edgeseq.model_search.workbench import OnEpoch, Trained
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.reporting.rows import derive_row
-from edgeseq.subprocesses.job_processes import STEP_GRACE_S, JobProcess, JobRequest
-from edgeseq.suite.plan import plan
+from edgeseq.suite.plan import SuiteData, plan
 from edgeseq.suite.schema import BenchSection, DataSection, ModelSection, ReportSettings, Suite
+from edgeseq.suite.step_process import run_step_alone
 from edgeseq.suite.steps import Step, StepRecord
 
 _SHAPES = Path("shapes")
@@ -39,13 +38,12 @@ class SearchSources(msgspec.Struct, frozen=True):
 
 
 class SearchJob(msgspec.Struct, frozen=True):
-    """What all steps of a search have in common; `data` is the step that read the data set, in the
-    folder `root`, `identity` that of the machine."""
+    """What all steps of a search have in common, which run in the folder `root`; `identity` is that
+    of the machine."""
 
     root: Path
     task: str
-    data: Step
-    data_sha256: str
+    data: SuiteData
     budget: str
     runner: MeasuredRunner
     quick: bool
@@ -63,26 +61,7 @@ def run_step(step: Step, root: Path, progress: ProgressCallback = no_progress) -
     if record is not None:
         return record
     step.check_output(root)
-    began_unix_s, began_s = time.time(), time.monotonic()
-    job = JobRequest(
-        step.job,
-        step.arguments,
-        journal=str(step.journal_path(Path())),
-        output=str(step.relative_output(root)),
-    )
-    process = JobProcess(job, log=root / "log" / f"{step.name}.log", cwd=root)
-    try:
-        while (result := process.poll(progress)) is None:
-            pass
-    finally:
-        process.stop(grace_s=STEP_GRACE_S)
-    return step.finish(
-        root,
-        began_unix_s=began_unix_s,
-        seconds=time.monotonic() - began_s,
-        answer=result.answer,
-        peak=result.peak_memory_bytes,
-    )
+    return run_step_alone(step, root, progress)
 
 
 def plan_candidates(job: SearchJob, candidates: Sequence[Candidate]) -> list[Step]:
@@ -101,7 +80,6 @@ def plan_candidates(job: SearchJob, candidates: Sequence[Candidate]) -> list[Ste
     steps = plan(
         suite,
         data=job.data,
-        data_sha256=job.data_sha256,
         root=job.root,
         runtime_identity=job.identity,
     )
@@ -184,8 +162,7 @@ class StepsWorkbench:
                 "settings": candidate.shape,
                 "recipe": candidate.recipe,
                 "lowering": candidate.lowering,
-                "data": job.data.arguments,
-                "data_sha256": job.data_sha256,
+                **job.data.arguments,
                 "out": str(bundle),
                 # A student of a teacher has its tokenizer.
                 **_source_arguments(job.sources, is_distilled=candidate.is_distilled),

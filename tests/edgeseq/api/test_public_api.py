@@ -24,8 +24,8 @@ FUNCTIONS = {
     "bench", "bench_all", "check_export", "compare", "convert", "convert_all", "convert_to_tflite",
     "describe_weights", "export", "fetch_dataset",
     "inspect", "list_datasets", "load_bundle", "load_dataset", "load_model",
-    "load_result", "pull", "push", "recommend", "report", "run", "save_dataset", "serve",
-    "summarize_dataset", "train",
+    "load_result", "pull", "push", "recommend", "report", "run", "save_dataset", "search",
+    "serve", "summarize_dataset", "train",
 }  # fmt: skip
 CLASSES = {
     "Bundle", "Comparison", "Dataset", "EdgeseqError", "Model", "Prediction", "Report", "Result",

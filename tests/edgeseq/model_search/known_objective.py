@@ -44,7 +44,7 @@ class KnownWorkbench:
         return known_costs(candidate)
 
     def train(self, candidate: Candidate, on_epoch: OnEpoch) -> Trained:
-        self.trained[candidate.name] += 1
+        self.trained[candidate.bundle] += 1
         score = known_score(candidate)
         scores: list[float] = []
         for epoch in range(1, EPOCHS + 1):

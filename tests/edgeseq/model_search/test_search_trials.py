@@ -8,7 +8,7 @@ import pytest
 
 from edgeseq.errors import InputError, RefusedError
 from edgeseq.model_search.candidates import Candidate
-from edgeseq.model_search.finalists import choose_finalists
+from edgeseq.model_search.finalists import candidate_of, choose_finalists
 from edgeseq.model_search.halving import is_ended
 from edgeseq.model_search.study import SearchStudy, open_study
 from edgeseq.model_search.trials import SearchEnd, run_trials
@@ -41,11 +41,10 @@ def test_finds_a_model_within_a_percent_of_the_best_and_none_over_the_budget() -
         trials = run_trials(open_known(seed=seed), workbench, BUDGET, SearchEnd(TRIALS))
         chosen = choose_finalists(trials, BUDGET, count=4)
         for trial in chosen:
-            candidate = Candidate(trial.arch, trial.recipe, trial.lowering, trial.settings)
-            assert known_costs(candidate).fits(BUDGET)
+            assert known_costs(candidate_of(trial)).fits(BUDGET)
         over = [trial for trial in trials if trial.outcome == "over budget"]
         assert over, "nothing was tried that does not fit"
-        assert not {trial.model for trial in over} & set(workbench.trained)
+        assert not {candidate_of(trial).bundle for trial in over} & set(workbench.trained)
         shares.append((chosen[0].dev_score or 0.0) / best)
     assert max(shares) <= 1 + 1e-9
     assert min(shares) >= 0.99, shares
@@ -77,7 +76,7 @@ def test_a_stopped_search_resumes_with_the_candidate_that_was_cut_off(tmp_path: 
     trials = run_trials(open_known(storage), last, BUDGET, SearchEnd(16))
     trained += last.trained.elements()
     assert len(trials) == 16
-    assert {trial.model for trial in trials if trial.dev_scores} == set(trained)
+    assert {candidate_of(trial).bundle for trial in trials if trial.dev_scores} == set(trained)
     assert len(trained) == len(set(trained))
     # The default model of each family is tried first, whatever stopped in between.
     assert [trial.arch for trial in trials[:2]] == ["bag", "lstm"]
