@@ -41,10 +41,8 @@ def prepare_token_classification(
     options: TrainerOptions,
     progress: ProgressCallback,
 ) -> PreparedTraining:
-    """Reads the initial weights, encodes the words, asks the teacher and builds the update.
-
-    Raises `InputError` for a teacher of a BERT.
-    """
+    """Reads the initial weights, encodes the words, asks the teacher and builds the update; raises
+    `InputError` for a teacher of a BERT."""
     if options.teacher is not None and isinstance(settings, BertSettings):
         raise InputError(
             "distillation into a BERT is not supported for token classification",

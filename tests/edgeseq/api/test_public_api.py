@@ -42,8 +42,8 @@ def test_the_public_names_are_these() -> None:
         assert inspect.isclass(getattr(es, name))
     for name in MODULES:
         assert isinstance(getattr(es, name), ModuleType)
-    with pytest.raises(AttributeError, match="search"):
-        _ = es.search  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match="absent"):
+        _ = es.absent  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("name", sorted(FUNCTIONS))
@@ -66,6 +66,7 @@ def test_functions_say_what_they_take_raise_and_look_like(name: str) -> None:
         names = {
             "LoadDataset": "DatasetOptions",
             "Train": "TrainingOptions",
+            "Search": "SearchKeywords",
             "ConvertToTflite": "TfliteOptions",
         }
         for option in getattr(module, names.get(title, f"{title}Options")).__annotations__:
