@@ -11,17 +11,20 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import edgeseq
+from edgeseq.errors import InputError, missing_extra
 
 
 class CommandEntry(NamedTuple):
     """Where a command is defined: a function, or a `typer.Typer` of subcommands.
 
-    `summary` is its line in `edgeseq --help`; a test holds it to the command's own help.
+    `summary` is its line in `edgeseq --help`; a test holds it to the command's own help. `extras`
+    are those that it needs even for its help.
     """
 
     module: str
     attribute: str
     summary: str
+    extras: str = ""
 
 
 COMMANDS = {
@@ -29,18 +32,23 @@ COMMANDS = {
         "edgeseq.cli.run",
         "demo",
         "Run the demo: an LSTM and a distilled BERT on customer feedback, from text to report.",
+        extras="convert,report",
     ),
     "run": CommandEntry(
         "edgeseq.cli.run",
         "run",
         "Run a whole comparison described in a suite file; running it again resumes.",
+        extras="convert,report",
     ),
     "search": CommandEntry(
         "edgeseq.cli.search",
         "search",
         "Search for the best model of your data within a budget; running it again resumes.",
+        extras="convert,report",
     ),
-    "train": CommandEntry("edgeseq.cli.train", "train", "Train an LSTM or fine-tune a BERT."),
+    "train": CommandEntry(
+        "edgeseq.cli.train", "train", "Train an LSTM or fine-tune a BERT.", extras="convert"
+    ),
     "bench": CommandEntry(
         "edgeseq.cli.bench",
         "bench",
@@ -194,7 +202,16 @@ class LazyGroup(TyperGroup):
 
 
 def _load(name: str, entry: CommandEntry) -> Any:
-    definition = getattr(importlib.import_module(entry.module), entry.attribute)
+    try:
+        module = importlib.import_module(entry.module)
+    except ModuleNotFoundError as error:
+        if not entry.extras or missing_extra(error) is None:
+            raise
+        raise InputError(
+            f"edgeseq {name} needs {error.name}, which is not installed",
+            fix=f"pip install 'edgeseq[{entry.extras}]'",
+        ) from error
+    definition = getattr(module, entry.attribute)
     if isinstance(definition, typer.Typer):
         return typer.main.get_command(definition)
     single = typer.Typer(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import sysconfig
 
 import pytest
@@ -43,3 +44,25 @@ def test_a_shell_completes_commands_and_options(words: list[str], expected: set[
         check=False,
     )
     assert set(done.stdout.split()) == expected, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "extras"), [("demo", "convert,report"), ("run", "convert,report")]
+)
+def test_a_command_without_its_libraries_names_all_extras_that_it_needs(
+    name: str, extras: str
+) -> None:
+    script = (
+        "import sys; sys.modules['ai_edge_litert'] = None; sys.argv = ['edgeseq', *sys.argv[1:]]; "
+        "from edgeseq.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, name, "--help"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert f"pip install 'edgeseq[{extras}]'" in " ".join(done.stderr.split())
+    assert len(done.stderr.splitlines()) == 1
