@@ -271,7 +271,7 @@ EXAMPLES_IN_ORDER = (
     *("load_result", "report", "recommend", "compare"),
 )
 EXAMPLES_NOT_RUN = {
-    **{"bench_all": "a board", "run": "training", "train": "training"},
+    **{"bench_all": "a board", "run": "training", "train": "training", "search": "training"},
     "describe_weights": "weights of PyTorch",
     **{"fetch_dataset": "a network", "pull": "a network"},
     "serve": "an interruption",
