@@ -102,7 +102,9 @@ def _history_chart(record: SearchRecord) -> ReportFigure:
             best_so_far.append({"x": trial.number, "y": best})
     last = record.trials[-1].number
     best_so_far.append({"x": last, "y": best})
-    x = alt.X("x:Q", title="trial", scale=alt.Scale(domain=[0, last], nice=True))
+    scale = alt.Scale(domain=[0, max(last, 1)], nice=False)
+    whole = alt.Axis(tickMinStep=1, format="d")
+    x = alt.X("x:Q", title="trial", scale=scale, axis=whole)
     y = alt.Y("y:Q", title=f"{metric.axis}, development split", scale=alt.Scale(zero=False))
     base = alt.Chart(inline_data(points)).encode(x=x, y=y)
     chart = alt.layer(
