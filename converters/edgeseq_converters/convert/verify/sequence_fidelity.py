@@ -65,7 +65,7 @@ class SequenceComparison(TextComparison):
             )
         lengths = {x.steps for part in (dataset.train, dataset.dev, dataset.test) for x in part}
         check_sequences(dataset.rows.shape[1], lengths, features, steps, where=dataset.name)
-        self._model, self._labels = model, dataset.labels
+        self._model, self._labels, self._is_untrained = model, dataset.labels, False
         self._task = task_of(model.manifest.task)
         count = len(dataset.dev) if all_examples else N_COMPARED
         examples = tuple(dataset.dev[index] for index in spread(len(dataset.dev), count))
