@@ -240,6 +240,8 @@ def test_the_measured_process_imports_no_formats_or_statistics() -> None:
         "edgeseq.tasks",
         "edgeseq.tasks.head",
         "edgeseq.tasks.mentions",
+        "edgeseq.tasks.tag_transitions",
+        "edgeseq.tasks.word_features",
         "edgeseq.units",
         "tokenizers",
     ]
@@ -257,5 +259,7 @@ def test_a_process_that_measures_numeric_sequences_loads_no_tokenizer() -> None:
         "edgeseq.tasks",
         "edgeseq.tasks.head",
         "edgeseq.tasks.sequence_places",
+        "edgeseq.tasks.tag_transitions",
+        "edgeseq.tasks.word_features",
         "edgeseq.units",
     ]
