@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeseq.datasets.wikitext import EOS, UNKNOWN
+from edgeseq.tasks.examples import EOS, UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

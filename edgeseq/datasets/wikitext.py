@@ -20,12 +20,9 @@ from edgeseq.datasets.local_source import DatasetEntry, LocalSource
 from edgeseq.datasets.published_files import WIKITEXT2
 from edgeseq.datasets.splits import canonical_sha256
 from edgeseq.errors import DataError
-from edgeseq.tasks.examples import Dataset, SplitName, StreamExample
+from edgeseq.tasks.examples import EOS, UNKNOWN, Dataset, SplitName, StreamExample
 
 TASK = "lm"
-EOS = "<eos>"
-"""The end of a line; also the word before the first one of an article."""
-UNKNOWN = "<unk>"
 FILES: dict[SplitName, str] = {"train": "train", "dev": "valid", "test": "test"}
 
 SENTENCE_WORDS = (5, 40)

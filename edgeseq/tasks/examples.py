@@ -70,6 +70,12 @@ class TaggedExample(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.words
 
 
+EOS = "<eos>"
+"""The word at the end of a line of running text, and before the first word of all."""
+UNKNOWN = "<unk>"
+"""Stands in running text for a word outside of its vocabulary."""
+
+
 class StreamExample(msgspec.Struct, frozen=True, omit_defaults=True):
     """Running text as words, each of which is predicted from those before it."""
 

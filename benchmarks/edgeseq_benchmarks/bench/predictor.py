@@ -10,10 +10,10 @@ from pathlib import Path
 
 import msgspec
 
-from edgeseq.datasets.wikitext import EOS
 from edgeseq.errors import BundleError
 from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.bundle_zip import open_bundle
+from edgeseq.tasks.examples import EOS
 from edgeseq.tasks.head import is_numeric
 from edgeseq.tasks.mentions import check_marked
 from edgeseq.tasks.multilabel_classification import LABEL_SEPARATOR

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from edgeseq.datasets.wikitext import EOS
 from edgeseq.errors import BundleError
 from edgeseq.formats.bundle import BundleFiles
 from edgeseq.formats.result import Finding, Settings
-from edgeseq.tasks.examples import StreamExample
+from edgeseq.tasks.examples import EOS, StreamExample
 from edgeseq.tasks.predictions import Predictions
 from edgeseq_benchmarks.bench import protocol
 from edgeseq_benchmarks.bench.context import BenchContext

@@ -13,9 +13,17 @@ import numpy as np
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from edgeseq.datasets.wikitext import EOS, UNKNOWN, stream_dataset
+from edgeseq.datasets.wikitext import stream_dataset
 from edgeseq.formats.trained_model import TrainedModel, write_model_folder
-from edgeseq.tasks.examples import AnyDataset, Dataset, StreamExample, TaggedExample, TextExample
+from edgeseq.tasks.examples import (
+    EOS,
+    UNKNOWN,
+    AnyDataset,
+    Dataset,
+    StreamExample,
+    TaggedExample,
+    TextExample,
+)
 from edgeseq_converters.convert.bare_file import convert_to_file
 from edgeseq_converters.convert.import_model import ImportOptions, load_model
 from edgeseq_converters.convert.pipeline import convert

@@ -10,13 +10,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgeseq.datasets.wikitext import EOS, UNKNOWN, stream_dataset
+from edgeseq.datasets.wikitext import stream_dataset
 from edgeseq.errors import BundleError, DataError
 from edgeseq.formats.bundle import BundleFiles, read_bundle
 from edgeseq.formats.result import Settings
 from edgeseq.runtime.stateful import StatefulModel, score_document, top_k
 from edgeseq.stats.working_memory import working_memory
-from edgeseq.tasks.examples import StreamExample
+from edgeseq.tasks.examples import EOS, UNKNOWN, StreamExample
 from edgeseq.tasks.perplexity import PERPLEXITY, perplexity
 from edgeseq.tasks.scoring import score
 from edgeseq_benchmarks.bench import protocol

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from edgeseq.datasets.wikitext import EOS, UNKNOWN, stream_dataset
+from edgeseq.datasets.wikitext import stream_dataset
 from edgeseq.errors import ConversionError, InputError
 from edgeseq.formats.bundle import read_bundle
 from edgeseq.formats.trained_model import (
@@ -19,7 +19,7 @@ from edgeseq.formats.trained_model import (
     read_model_folder,
 )
 from edgeseq.runtime.stateful import StatefulModel
-from edgeseq.tasks.examples import Dataset, StreamExample
+from edgeseq.tasks.examples import EOS, UNKNOWN, Dataset, StreamExample
 from edgeseq_converters.convert.import_model import load_model
 from edgeseq_converters.convert.lower.dispatch import Target, lower
 from edgeseq_converters.convert.pipeline import convert

@@ -8,8 +8,9 @@ from math import isclose, log
 import pytest
 
 from edgeseq.datasets.splits import SPLITS, make_dataset
-from edgeseq.datasets.wikitext import EOS, stream_dataset
+from edgeseq.datasets.wikitext import stream_dataset
 from edgeseq.tasks.examples import (
+    EOS,
     AnyDataset,
     StreamExample,
     TaggedExample,

@@ -14,7 +14,7 @@ import tensorflow as tf
 from typer.testing import CliRunner
 
 from edgeseq.cli.app import app
-from edgeseq.datasets.wikitext import EOS, UNKNOWN, stream_dataset
+from edgeseq.datasets.wikitext import stream_dataset
 from edgeseq.errors import CheckpointError, ConversionError, InputError, RefusedError
 from edgeseq.formats.bundle import read_bundle
 from edgeseq.formats.trained_model import (
@@ -25,7 +25,7 @@ from edgeseq.formats.trained_model import (
 )
 from edgeseq.runtime.stateful import StatefulModel
 from edgeseq.tasks.context_windows import half_overlapping
-from edgeseq.tasks.examples import Dataset, StreamExample
+from edgeseq.tasks.examples import EOS, UNKNOWN, Dataset, StreamExample
 from edgeseq_converters.convert.import_model import load_model
 from edgeseq_converters.convert.lower.dispatch import Target, lower, lowerings_of
 from edgeseq_converters.convert.pipeline import convert

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeseq.datasets.wikitext import EOS
 from edgeseq.errors import ConversionError, DataError
 from edgeseq.formats.bundle_manifest import Fidelity, Golden, GoldenExample
 from edgeseq.formats.trained_model import TrainedModel
-from edgeseq.tasks.examples import Dataset, StreamExample
+from edgeseq.tasks.examples import EOS, Dataset, StreamExample
 from edgeseq.tasks.perplexity import log_probabilities, perplexity
 from edgeseq_converters.convert.recipes import Recipe
 from edgeseq_converters.convert.verify.fidelity import Measured, check_relative_error

@@ -11,8 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from edgeseq.datasets.wikitext import EOS, UNKNOWN
-from edgeseq.tasks.examples import StreamExample
+from edgeseq.tasks.examples import EOS, UNKNOWN, StreamExample
 
 IdArray = npt.NDArray[np.int32]
 

@@ -9,11 +9,10 @@ import msgspec
 import numpy as np
 import tensorflow as tf
 
-from edgeseq.datasets.wikitext import EOS
 from edgeseq.errors import InputError
 from edgeseq.formats.trained_model import BertConfig, NetworkConfig
 from edgeseq.progress import ProgressCallback
-from edgeseq.tasks.examples import Dataset, StreamExample
+from edgeseq.tasks.examples import EOS, Dataset, StreamExample
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.huggingface.checkpoint import DEFAULT_CHECKPOINT, read_checkpoint
 from edgeseq_converters.models.stored_network import network_to_folder

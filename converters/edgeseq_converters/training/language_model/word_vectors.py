@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from tokenizers import Tokenizer
 
-from edgeseq.datasets.wikitext import EOS, UNKNOWN
+from edgeseq.tasks.examples import EOS, UNKNOWN
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.encoder import WORD_TABLE
 from edgeseq_converters.models.huggingface.checkpoint import BertCheckpoint

@@ -7,8 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import chain, pairwise
 
-from edgeseq.datasets.wikitext import EOS
-from edgeseq.tasks.examples import StreamExample
+from edgeseq.tasks.examples import EOS, StreamExample
 
 METHOD = "a bigram model with Kneser-Ney smoothing"
 
