@@ -32,7 +32,8 @@ def test_bench_writes_a_result_and_says_what_it_found(
     make_bundle: MakeBundle, tmp_path: Path
 ) -> None:
     out = tmp_path / "result.json"
-    answer = call("bench", make_bundle("kettle"), "--quick", "--out", out)
+    options = ("--quick", "--no-working-memory")
+    answer = call("bench", make_bundle("kettle"), *options, "--out", out)
     assert answer.returncode == 0, answer.stderr
     assert "kettle" in answer.stdout
     assert "a quick run" in answer.stderr
