@@ -16,6 +16,7 @@ import platformdirs
 import pytest
 
 from edgeseq.formats.bundle_manifest import SCHEMA_VERSION
+from edgeseq.formats.runner_file.layout import FORMAT_VERSION
 from edgeseq_benchmarks.devices.emulator.board_image import BoardImage, build_image
 
 RECIPES = ("float32", "dynamic_wi8_afp32", "static_wi8_ai8")
@@ -53,7 +54,7 @@ def _make_bundles(work: Path, name: str) -> list[Path]:
     model = work / "models" / name
     if not model.exists():
         _edgeseq("train", "sentiment", *MODELS[name], "--out", model)
-    folder = work / f"bundles-{SCHEMA_VERSION}" / name
+    folder = work / f"bundles-{SCHEMA_VERSION}-{FORMAT_VERSION}" / name
     if not folder.exists():
         recipes = [word for recipe in RECIPES for word in ("--recipe", recipe)]
         _edgeseq("convert", model, "--out", folder, *recipes)

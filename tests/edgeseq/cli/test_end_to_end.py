@@ -40,6 +40,7 @@ embedding_size = 16
 
 [bench]
 quick = true
+runners = ["native"]
 
 [report]
 budget = "memory=2GB p95=5s"
