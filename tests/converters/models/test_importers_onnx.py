@@ -105,7 +105,8 @@ def export(module: Any, path: Path, *, length: int | None = None, newer: bool = 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if newer:
-            shapes = None if length else ({1: torch.export.Dim("tokens")},)
+            # A named axis is fixed without a word by a second export in the same process.
+            shapes = None if length else ({1: torch.export.Dim.AUTO},)
             torch.onnx.export(
                 module, (ids,), path, dynamo=True, dynamic_shapes=shapes, verbose=False
             )
