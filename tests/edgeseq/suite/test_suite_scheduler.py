@@ -29,22 +29,21 @@ at_work = Path("at-work")
 at_work.mkdir(exist_ok=True)
 mine = at_work / side.job.arguments["step"]
 mine.write_text(str(os.getpid()))
-if side.job.arguments.get("alone"):
-    others = sorted(path.name for path in at_work.iterdir() if path != mine)
-else:
-    others = []
 wait_for = side.job.arguments.get("wait_for")
 try:
     while wait_for and not Path(wait_for).exists():
         time.sleep(0.01)
+    others = []
+    if side.job.arguments.get("alone"):
+        others = sorted(path.name for path in at_work.iterdir() if path != mine)
     if side.job.name == "fail":
         side.send(JobMessage(failure=JobFailure("DataError", "a.csv:3: empty text")))
         time.sleep(60)
     if side.job.name == "wait":
         time.sleep(60)
     side.report(ProgressUpdate(side.job.arguments["step"], 1, 1))
-    Path(side.job.arguments["step"]).touch()
     mine.unlink()
+    Path(side.job.arguments["step"]).touch()
     side.send(JobMessage(answer={"others": others}, peak_memory_bytes=5))
 except KeyboardInterrupt:
     time.sleep(0.2)
@@ -88,10 +87,11 @@ def run(steps: Sequence[Step], root: Path, *, workers: int = 2) -> dict[str, Ste
 
 
 def test_one_training_at_a_time_with_other_steps_beside_it(tmp_path: Path) -> None:
-    # The first ends once the conversion has, and the second waits although it comes before it.
+    # The conversion looks around once the first has begun, which ends once the conversion has; the
+    # second waits although it comes before the conversion.
     first = make_step("first", tmp_path, kind="train", wait_for="convert")
     second = make_step("second", tmp_path, kind="train", alone=True)
-    convert = make_step("convert", tmp_path, alone=True)
+    convert = make_step("convert", tmp_path, alone=True, wait_for="at-work/first")
     records = run([first, second, convert], tmp_path)
     assert list(records)[-1] == "second"
     assert records["convert"].answer == {"others": ["first"]}
