@@ -102,7 +102,7 @@ def test_a_measuring_step_runs_alone_and_last(tmp_path: Path) -> None:
     measures = [make_step(name, tmp_path, kind="measure", alone=True) for name in ("m", "n")]
     others = [make_step(name, tmp_path) for name in ("a", "b", "c")]
     records = run([*measures, *others], tmp_path)
-    assert list(records)[3:] == ["m", "n"]
+    assert set(list(records)[3:]) == {"m", "n"}  # either may take the lock first
     assert all(records[step.name].answer == {"others": []} for step in measures)
 
 
