@@ -6,6 +6,7 @@ for whatever happens, so Ctrl-C, a step's error and all progress arrive in one p
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import os
 import queue
@@ -13,6 +14,7 @@ import uuid
 from collections.abc import Callable, Collection, Sequence
 from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 from distributed import Client, Future, KilledWorker
@@ -33,6 +35,9 @@ from edgeseq.suite.stored_steps import fetch_step
 WORKERS = 2
 """Most of a conversion has one thread, so two steps fill two cores; a third would need gigabytes
 more of memory and gain little."""
+_WRITERS = 8
+"""Threads that fetch outputs and write records: most of the time they wait for the disk, which
+syncs several files at a time about as fast as one."""
 _MEASURE_LAST = -1e6
 """The priority of measuring steps: they begin when no other step can."""
 
@@ -103,12 +108,16 @@ def _without_stored(
 ) -> list[Step]:
     """The steps that the store does not have; the others are fetched."""
     missing = []
-    for step in steps:
-        record = fetch_step(step, root, store)
-        if record is None:
-            missing.append(step)
-        else:
-            on_fetched(step, record)
+    threads = concurrent.futures.ThreadPoolExecutor(_WRITERS)
+    try:
+        records = threads.map(lambda step: fetch_step(step, root, store), steps)
+        for step, record in zip(steps, records, strict=True):
+            if record is None:
+                missing.append(step)
+            else:
+                on_fetched(step, record)
+    finally:
+        threads.shutdown(cancel_futures=True)
     return missing
 
 
@@ -133,6 +142,13 @@ def _measuring_last(steps: Sequence[Step]) -> list[Step]:
     return [by_name[name] for name in sorted(order, key=late.__contains__)]
 
 
+class _Writing(NamedTuple):
+    """A step whose output and record have been written, or could not be."""
+
+    name: str
+    record: concurrent.futures.Future[StepRecord]
+
+
 class _Run:
     """Steps that were submitted, and the events that they send until they have ended."""
 
@@ -143,7 +159,9 @@ class _Run:
         self._command = command
         self._steps: dict[str, Step] = {}
         self._futures: dict[str, Future] = {}
-        self._events: queue.SimpleQueue[Future | bytes] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[Future | bytes | _Writing] = queue.SimpleQueue()
+        self._writers = concurrent.futures.ThreadPoolExecutor(_WRITERS)
+        self._written: set[str] = set()
         client.subscribe_topic(self._name, lambda event: self._events.put(event[1]))
 
     def submit(self, steps: Sequence[Step]) -> None:
@@ -177,25 +195,28 @@ class _Run:
             except queue.Empty:
                 self._placement.check([self._steps[name] for name in self._futures])
                 continue
-            if isinstance(event, bytes):
+            if isinstance(event, _Writing):
+                record = event.record.result()
+                del self._futures[event.name]
+                on_finished(self._steps[event.name], record)
+            elif isinstance(event, bytes):
                 told = decode_json(event, TaskEvent)
                 if told.outcome is None:
                     self._hear(told, listeners, progress)
-                elif told.name in self._futures:
-                    self._finish(told.name, told.outcome, on_finished)
-            elif names[event.key] in self._futures:  # it ended, and told nothing
-                name = names[event.key]
-                self._finish(name, _outcome(event, self._steps[name]), on_finished)
+                else:
+                    self._write(told.name, told.outcome)
+            elif (name := names[event.key]) not in self._written:  # it ended, and told nothing
+                self._write(name, _outcome(event, self._steps[name]))
 
-    def _finish(
-        self, name: str, outcome: TaskOutcome, on_finished: Callable[[Step, StepRecord], None]
-    ) -> None:
+    def _write(self, name: str, outcome: TaskOutcome) -> None:
+        """Has the record of a step that ended written, once; raises what the step raised."""
         if outcome.failure is not None:
             raise outcome.failure.to_error()
-        if outcome.answer is not None:  # else a step before it failed, whose event is on its way
-            record = self._placement.finish(self._steps[name], outcome)
-            del self._futures[name]
-            on_finished(self._steps[name], record)
+        # Without an answer a step before it failed, whose event is on its way.
+        if outcome.answer is not None and name not in self._written:
+            self._written.add(name)
+            writing = self._writers.submit(self._placement.finish, self._steps[name], outcome)
+            writing.add_done_callback(lambda record: self._events.put(_Writing(name, record)))
 
     def _hear(
         self,
@@ -213,9 +234,10 @@ class _Run:
             listeners[step.name](ProgressUpdate(step.title, note=note))
 
     def stop(self) -> None:
-        """Ends what still runs."""
+        """Ends what still runs; what ended is written."""
         if self._futures:
             self._placement.stop(self._name)
+        self._writers.shutdown(cancel_futures=True)
 
 
 def _outcome(future: Future, step: Step) -> TaskOutcome:

@@ -61,6 +61,11 @@ class Store:
             self._is_local = "file" in _protocols(self._files)
             self._files.makedirs(self._root, exist_ok=True)
 
+    def has(self, kind: StoreKind, key: str) -> bool:
+        """Whether there is such an entry; raises `StoreError`."""
+        with self._errors():
+            return bool(self._files.exists(self._path(kind, key)))
+
     def read_record(self, kind: StoreKind, key: str) -> StoredRecord | None:
         """What is known of an entry, None where there is none; raises `StoreError`."""
         path = self._path(kind, key)

@@ -30,6 +30,8 @@ def fetch_step(step: Step, root: Path, store: Store) -> StepRecord | None:
 
     Raises `StoreError`, and `OutputError` where it cannot be written.
     """
+    if not store.has("steps", step.fingerprint):
+        return None
     output = step.relative_output(root)
     with os_errors_as_output_errors(root), draft_folder(root) as draft:
         stored = store.fetch("steps", step.fingerprint, draft)
@@ -50,7 +52,7 @@ def fetch_step(step: Step, root: Path, store: Store) -> StepRecord | None:
 
 def store_step(step: Step, record: StepRecord, root: Path, store: Store) -> None:
     """Puts the output of a finished step into the store if it is not there; raises `StoreError`."""
-    if store.read_record("steps", step.fingerprint) is None:
+    if not store.has("steps", step.fingerprint):
         stored = StoredRecord(
             files=record.outputs,
             answer=record.answer,
