@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import edgeseq as es
 from edgeseq.api.fetch import missing_source
-from edgeseq.api.run import RunOptions
 from edgeseq.cli.console import (
     JsonOption,
     err,
@@ -24,8 +23,11 @@ from edgeseq.cli.console import (
 from edgeseq.errors import DeviceError
 from edgeseq.formats.result import RUNNER_TITLES
 from edgeseq.reporting.verdict import headline_of
-from edgeseq.suite.engine import StepEvent
 from edgeseq.units import format_bytes
+
+if TYPE_CHECKING:  # the help needs no engine
+    from edgeseq.api.run import RunOptions
+    from edgeseq.suite.engine import StepEvent
 
 DataDirOption = Annotated[
     Path | None,
@@ -93,14 +95,14 @@ def run(
     """
     if yes or (sys.stdin.isatty() and err.is_terminal):
         _fetch_data(suite, data_dir, is_confirmed=yes)
-    options = RunOptions(
-        data_dir=data_dir,
-        devices=on or (),
-        python=python,
-        quick=quick,
-        scheduler=scheduler,
-        store=store,
-    )
+    options: RunOptions = {
+        "data_dir": data_dir,
+        "devices": on or (),
+        "python": python,
+        "quick": quick,
+        "scheduler": scheduler,
+        "store": store,
+    }
     _run(suite, out_dir, options, json=json)
 
 
@@ -113,7 +115,7 @@ def demo(
 
     Example: edgeseq demo --out edgeseq-demo
     """
-    _run("demo", out_dir, RunOptions(data_dir=data_dir), json=json)
+    _run("demo", out_dir, {"data_dir": data_dir}, json=json)
 
 
 def _fetch_data(suite: str, data_dir: Path | None, *, is_confirmed: bool) -> None:

@@ -20,14 +20,11 @@ def array_bytes(arrays: Mapping[str, Any], metadata: dict[str, str] | None = Non
     safetensors 0.8 writes an array as it lies in memory and its shape beside it, so that a
     transposed one would be read back in the wrong order; here each is stored by rows.
     """
-    # A process that only reads formats holds no NumPy: its memory is measured.
-    import safetensors.numpy  # noqa: PLC0415 - see above
-
     in_order = {
         name: array if array.flags.c_contiguous else array.copy(order="C")
         for name, array in arrays.items()
     }
-    return bytes(safetensors.numpy.save(in_order, metadata))
+    return bytes(_safetensors().numpy.save(in_order, metadata))
 
 
 def arrays_from_bytes(content: bytes, *, where: Path, fix: str) -> dict[str, Any]:
@@ -35,8 +32,7 @@ def arrays_from_bytes(content: bytes, *, where: Path, fix: str) -> dict[str, Any
 
     Raises `CheckpointError` when it is not a safetensors file.
     """
-    import safetensors.numpy  # noqa: PLC0415 - as in `array_bytes`
-
+    safetensors = _safetensors()
     try:
         arrays: dict[str, Any] = safetensors.numpy.load(content)
     except safetensors.SafetensorError as failure:
@@ -44,6 +40,14 @@ def arrays_from_bytes(content: bytes, *, where: Path, fix: str) -> dict[str, Any
             "is not a safetensors file", where=where, found=str(failure), fix=fix
         ) from failure
     return arrays
+
+
+def _safetensors() -> Any:
+    """The library with its NumPy part: what only reads formats holds no NumPy, for its memory is
+    measured."""
+    import safetensors.numpy  # noqa: PLC0415 - see above
+
+    return safetensors
 
 
 def read_metadata(content: bytes) -> dict[str, str]:

@@ -6,25 +6,26 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from edgeseq.errors import InputError
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.suite.checks import check_suite
-from edgeseq.suite.cluster import Cluster, connect
 from edgeseq.suite.devices import suite_targets
 from edgeseq.suite.identity import machine_identity
 from edgeseq.suite.output_folder import claim_folder
 from edgeseq.suite.plan import SuiteData, data_step, plan
 from edgeseq.suite.quick import quick_suite
-from edgeseq.suite.scheduler import run_steps
 from edgeseq.suite.schema import read_suite
 from edgeseq.suite.step_process import run_step_alone
 from edgeseq.suite.steps import Step, StepRecord
 from edgeseq.suite.store import Store
 from edgeseq.suite.unlabelled import resolve_unlabelled, unlabelled_of
+
+if TYPE_CHECKING:
+    from edgeseq.suite.cluster import Cluster
 
 
 class StepEvent(msgspec.Struct, frozen=True):
@@ -163,6 +164,8 @@ def _elsewhere(options: SuiteOptions, progress: ProgressCallback) -> Iterator[_E
     if options.scheduler is None:
         yield _Elsewhere(machine_identity(), store=store)
         return
+    from edgeseq.suite.cluster import connect  # noqa: PLC0415 - loads Dask
+
     with connect(options.scheduler, progress) as cluster:
         yield _Elsewhere(cluster.machine, cluster, store)
 
@@ -203,6 +206,9 @@ class _Runner:
                 self._note(step, record, reused=True)
         if not todo:
             return
+        # Dask takes half a second to load: not for help, and not where nothing is left to do.
+        from edgeseq.suite.scheduler import run_steps  # noqa: PLC0415 - see above
+
         self._conversions = sum(step.job == "convert" for step in todo)
         run_steps(
             todo,

@@ -127,6 +127,11 @@ def test_importing_edgeseq_loads_no_half_and_no_array_library(statement: str) ->
     )
 
 
+@pytest.mark.parametrize("statement", ["import edgeseq.cli.run", "import edgeseq.suite.engine"])
+def test_suites_load_their_scheduler_when_a_step_has_to_run(statement: str) -> None:
+    assert not _modules_after(statement).intersection({"distributed", "dask", *HEAVY})
+
+
 def test_importing_edgeseq_loads_one_module() -> None:
     code = "import sys\nimport edgeseq\nprint([n for n in sys.modules if n.startswith('edgeseq')])"
     done = subprocess.run(
