@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -164,10 +164,20 @@ def _elsewhere(options: SuiteOptions, progress: ProgressCallback) -> Iterator[_E
     if options.scheduler is None:
         yield _Elsewhere(machine_identity(), store=store)
         return
-    from edgeseq.suite.cluster import connect  # noqa: PLC0415 - loads Dask
-
-    with connect(options.scheduler, progress) as cluster:
+    with _load_dask().connect(options.scheduler, progress) as cluster:
         yield _Elsewhere(cluster.machine, cluster, store)
+
+
+class _DaskFunctions(NamedTuple):
+    connect: Callable[[str, ProgressCallback], contextlib.AbstractContextManager[Cluster]]
+    run_steps: Callable[..., None]
+
+
+def _load_dask() -> _DaskFunctions:
+    """Takes half a second: not for a help text, and not where nothing is left to run."""
+    from edgeseq.suite import cluster, scheduler  # noqa: PLC0415 - see above
+
+    return _DaskFunctions(cluster.connect, scheduler.run_steps)
 
 
 class _Runner:
@@ -206,11 +216,8 @@ class _Runner:
                 self._note(step, record, reused=True)
         if not todo:
             return
-        # Dask takes half a second to load: not for help, and not where nothing is left to do.
-        from edgeseq.suite.scheduler import run_steps  # noqa: PLC0415 - see above
-
         self._conversions = sum(step.job == "convert" for step in todo)
-        run_steps(
+        _load_dask().run_steps(
             todo,
             self.root,
             finished=[step.name for step in steps if step not in todo],
