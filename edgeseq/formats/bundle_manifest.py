@@ -66,7 +66,8 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     A model of numeric sequences has the input `input_features` float32 [1, −1 or length, features];
     one of a fixed length takes no shorter ones.
 
-    A language model takes its states too (`h0`, `c0`, … float32), and gives `logits` float32
+    A language model takes its states too (`h0`, `c0`, … float32; `recent_states` and `recent_words`
+    of one with a word cache), and gives `logits` float32
     [1, −1, vocabulary] and the states behind the tokens (`h0_next`, …). One that sees the last
     `max_tokens` tokens alone also takes `logit_positions` int32 [−1], the positions to compute
     logits at, one row for each. It has no state and is given all tokens again for every word, or

@@ -22,6 +22,7 @@ from edgeseq.formats.padding import TEXT_ALONE, Padding
 from edgeseq.formats.storage import new_folder, read_bytes, read_json, write_bytes, write_json
 from edgeseq.formats.train_logits import TrainLogits, write_train_logits
 from edgeseq.tasks.tag_transitions import TagTransitions
+from edgeseq.tasks.word_cache import WordCache
 from edgeseq.tasks.word_features import WordFeatures
 
 if TYPE_CHECKING:
@@ -257,12 +258,13 @@ class ModelManifest(msgspec.Struct, frozen=True):
 
     `max_tokens` is the model's longest input in tokens, special tokens included; `padding` how
     texts of other lengths become one; `transitions` are those between the labels of a sentence's
-    words, where they were trained (a CRF). `word_features` are what a token classifier with arrays
-    of this module's `LstmConfig` or `BertConfig` sees of words beside their pieces: the array
-    `word_features.weight` [1 + 3 · rows, size] (`edgeseq.tasks.word_features`), of which a token's
-    three rows are joined. An LSTM reads them behind the token's embedding; an encoder adds them to
-    the sum of its embeddings after a projection, `word_features.project.weight` [embedding,
-    3 · size] and `.bias` [embedding].
+    words, where they were trained (a CRF); `word_cache` is that of a language model.
+    `word_features` are what a token classifier with arrays of this module's `LstmConfig` or
+    `BertConfig` sees of words beside their pieces: the array `word_features.weight`
+    [1 + 3 · rows, size] (`edgeseq.tasks.word_features`), of which a token's three rows are joined.
+    An LSTM reads them behind the token's embedding; an encoder adds them to the sum of its
+    embeddings after a projection, `word_features.project.weight` [embedding, 3 · size] and `.bias`
+    [embedding].
     """
 
     name: str
@@ -278,6 +280,7 @@ class ModelManifest(msgspec.Struct, frozen=True):
     padding: Padding = TEXT_ALONE
     transitions: TagTransitions | None = None
     word_features: WordFeatures | None = None
+    word_cache: WordCache | None = None
     schema_version: int = SCHEMA_VERSION
 
 

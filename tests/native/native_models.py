@@ -18,6 +18,7 @@ from edgeseq.formats.trained_model import TrainedModel
 from edgeseq.tasks.multilabel_classification import threshold_logits
 from edgeseq.tasks.registry import task_of
 from edgeseq.tasks.tag_transitions import TagTransitions
+from edgeseq.tasks.word_cache import WordCache
 from edgeseq.tasks.word_features import WordFeatures
 from edgeseq_benchmarks.bench import protocol
 
@@ -27,6 +28,7 @@ from ..next_word_models import causal_transformer, stream_of_network
 
 TAGS = ("O", "B-X", "I-X", "B-Y", "I-Y")
 MAX_TOKENS = 24
+STREAM_KINDS = ("stream", "stream-cache", "window")
 THRESHOLDS = (0.3, 0.5, 0.8)
 
 
@@ -84,6 +86,7 @@ def all_cases() -> Iterator[Case]:
     yield Case("labels-bert", "float32", "encoder")
     yield Case("stream", "float32", "loop")
     yield Case("stream", "dynamic_wi8_afp32", "loop")
+    yield Case("stream-cache", "dynamic_wi8_afp32", "loop")
     for recipe, lowering in itertools.product(
         ("float32", "dynamic_wi8_afp32"), ("encoder", "cached")
     ):
@@ -149,8 +152,12 @@ def calibration_ids(case: Case) -> list[list[int]]:
 
 def make_model(case: Case) -> TrainedModel:
     """A model with random weights."""
-    if case.kind == "stream":
-        return make_stream()
+    if case.kind.startswith("stream"):
+        model = make_stream()
+        cache = WordCache(8, 2.0, 0.3) if case.kind == "stream-cache" else None
+        return msgspec.structs.replace(
+            model, manifest=msgspec.structs.replace(model.manifest, word_cache=cache)
+        )
     if case.kind == "window":
         return causal_transformer("window")
     vocabulary = Tokenizer.from_str(word_pieces()).get_vocab_size()
@@ -299,7 +306,7 @@ def texts_for(files: Files) -> Sequence[protocol.Text]:
     """Texts of the model's kind, short and long, some of them strange."""
     kind = files.case.kind
     rng = np.random.default_rng(6)
-    if kind in ("stream", "window"):
+    if kind in STREAM_KINDS:
         names = [*STREAM_WORDS, "unheard"]
         return [" ".join(rng.choice(names, n)) for n in (1, 2, 5, 9, 16, 17, 33, 70)]
     if kind.startswith("tags"):

@@ -10,11 +10,11 @@ import pytest
 from edgeseq_benchmarks.bench import protocol
 
 from .conftest import TIMEOUT_S, Runner, Write, both
-from .native_models import Case, Files, all_cases, texts_for
+from .native_models import STREAM_KINDS, Case, Files, all_cases, texts_for
 
 CASES = list(all_cases())
-STATELESS = [case for case in CASES if case.kind not in ("stream", "window")]
-STREAMING = [case for case in CASES if case.kind in ("stream", "window")]
+STATELESS = [case for case in CASES if case.kind not in STREAM_KINDS]
+STREAMING = [case for case in CASES if case.kind in STREAM_KINDS]
 
 
 def name(case: Case) -> str:

@@ -11,10 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgeseq.formats.trained_model import TrainedModel
+from edgeseq.tasks.word_cache import WordCache
 from edgeseq_converters.models import reference_recurrent as network_reference
-from edgeseq_converters.models.arrays import FloatArray, ModelInput
+from edgeseq_converters.models.arrays import FloatArray, ModelInput, token_ids_of
 from edgeseq_converters.models.from_trained import network_of
+from edgeseq_converters.models.network import Network
 from edgeseq_converters.models.reference_encoder import BertReference
+from edgeseq_converters.models.reference_word_cache import with_word_cache
 
 
 def reference_answers(model: TrainedModel, texts: Sequence[ModelInput]) -> list[FloatArray]:
@@ -22,6 +25,8 @@ def reference_answers(model: TrainedModel, texts: Sequence[ModelInput]) -> list[
 
     Raises `CheckpointError` when the model's arrays do not fit its configuration.
     """
+    if model.manifest.word_cache is not None:
+        return _with_cache(network_of(model), model.manifest.word_cache, texts)
     if model.manifest.arch != "bert":
         return network_reference.answers(network_of(model), texts)
     forward = BertReference(model)
@@ -30,6 +35,20 @@ def reference_answers(model: TrainedModel, texts: Sequence[ModelInput]) -> list[
         rows = forward(np.asarray([texts[position] for position in positions], np.int32))
         for position, row in zip(positions, rows, strict=True):
             predictions[position] = row
+    return predictions
+
+
+def _with_cache(
+    network: Network, cache: WordCache, texts: Sequence[ModelInput]
+) -> list[FloatArray]:
+    """The logits [tokens, vocabulary] of each text with the words of its own cache."""
+    (source,) = network.sources(network.layers[-1])
+    predictions = []
+    for text in texts:
+        outputs: dict[str, FloatArray] = {}
+        (logits,) = network_reference.answers(network, [text], outputs.__setitem__)
+        states = outputs[f"{source}/output"][0]
+        predictions.append(with_word_cache(cache, logits, states, token_ids_of(text)))
     return predictions
 
 

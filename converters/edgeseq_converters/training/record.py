@@ -24,6 +24,7 @@ from edgeseq.formats.trained_model import (
 from edgeseq.progress import ProgressCallback
 from edgeseq.tasks.examples import AnyDataset
 from edgeseq.tasks.tag_transitions import TagTransitions
+from edgeseq.tasks.word_cache import WordCache
 from edgeseq.tasks.word_features import WordFeatures
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.training.loop import Objective, TrainingState
@@ -42,13 +43,21 @@ class TrainingSources(msgspec.Struct, frozen=True):
     transfer: TransferRecord | None = None
 
 
+class FinalScore(msgspec.Struct, frozen=True):
+    """The development score of a trained language model, with its word cache if it has one."""
+
+    value: float
+    word_cache: WordCache | None = None
+
+
 @dataclass(frozen=True)
 class PreparedTraining:
     """An objective, and what the trained model consists of.
 
     `export()` gives the dimensions and the arrays by name after training; `settings` have nothing
     left open. `transitions()` are those between tags, where they were trained.
-    `final_score(progress)` gives the development score where epochs have none.
+    `final_score(progress)` gives the development score where epochs have none, and what is fitted
+    to that split.
     `keeps_logits`: the logits of the train split are written for students.
     """
 
@@ -59,7 +68,7 @@ class PreparedTraining:
     export: Callable[[], tuple[ModelConfig, dict[str, FloatArray]]]
     sources: TrainingSources
     transitions: Callable[[], TagTransitions | None] = lambda: None
-    final_score: Callable[[ProgressCallback], float] | None = None
+    final_score: Callable[[ProgressCallback], FinalScore] | None = None
     keeps_logits: bool = False
     word_features: WordFeatures | None = None
 
@@ -73,7 +82,7 @@ def trained_model(
 ) -> TrainedModel:
     """The model called `name` after the training has ended in `state`."""
     settings, final_score = prepared.settings, prepared.final_score
-    score = state.best_score if final_score is None else final_score(progress)
+    score = FinalScore(state.best_score) if final_score is None else final_score(progress)
     values: dict[str, Any] = msgspec.to_builtins(settings)
     if state.best_epoch:
         values["best_epoch"] = state.best_epoch
@@ -92,7 +101,7 @@ def trained_model(
             epochs=state.epoch if final_score is None else math.ceil(settings.epochs),
             settings=values,
             seconds=round(state.seconds, 1),
-            dev_score=score,
+            dev_score=score.value,
             dev_scores=tuple(state.dev_scores),
             tool_versions={tool: version(tool) for tool in _TOOLS},
             **{name: getattr(prepared.sources, name) for name in TrainingSources.__struct_fields__},
@@ -103,6 +112,7 @@ def trained_model(
         network=config if isinstance(config, NetworkConfig) else None,
         transitions=prepared.transitions(),
         word_features=prepared.word_features,
+        word_cache=score.word_cache,
     )
     return TrainedModel(manifest, weights, prepared.tokenizer_json)
 

@@ -209,6 +209,9 @@ class LmLstmSettings(LmSettings, frozen=True, forbid_unknown_fields=True, kw_onl
       is truncated there and the state carried along.
     - `pretrained_embeddings`: the table starts as the checkpoint's word pieces, projected down;
       else at random.
+    - `word_cache_size`: words that followed states like the present one, among so many read last,
+      become likelier (`edgeseq.tasks.word_cache`); 0: none. How much is fitted to the development
+      split after training.
     """
 
     epochs: Passes = 8.0
@@ -222,6 +225,7 @@ class LmLstmSettings(LmSettings, frozen=True, forbid_unknown_fields=True, kw_onl
     output_dropout: Fraction = 0.3
     max_grad_norm: Positive = 0.5
     pretrained_embeddings: bool = True
+    word_cache_size: Annotated[int, msgspec.Meta(ge=0, le=65_536)] = 0
 
 
 class LmBertSettings(LmSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):

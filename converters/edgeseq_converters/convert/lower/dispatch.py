@@ -16,6 +16,7 @@ from edgeseq.formats.tflite_runtimes import operator_versions
 from edgeseq.formats.trained_model import Arch, TrainedModel
 from edgeseq.tasks.head import is_numeric
 from edgeseq.tasks.registry import task_of
+from edgeseq.tasks.word_cache import WordCache
 from edgeseq_converters.convert.lower.encoder import encoder
 from edgeseq_converters.convert.lower.encoder.causal import lower_next
 from edgeseq_converters.convert.lower.fixed_lengths import fix_lengths
@@ -178,7 +179,8 @@ def lower(
             token_ids = [list(text) for text in texts]
             return lower_next(model, recipe, token_ids, cached=cached, row_scales=newest)
         network = network_of(model)
-        return _stream(network, _numbers(network, recipe, target, texts), target)
+        numbers = _numbers(network, recipe, target, texts)
+        return _stream(network, numbers, target, model.manifest.word_cache)
     if model.manifest.arch != "bert":
         return network_to_tflite(network_of(model), recipe, target, texts, output=OUTPUT)
     if recipe.name not in _ENCODER_RECIPES:
@@ -219,7 +221,12 @@ def _check_next(model: TrainedModel, recipe: Recipe) -> None:
         )
 
 
-def _stream(network: Network, numbers: WeightFormat | Integers, target: Target) -> bytes:
+def _stream(
+    network: Network,
+    numbers: WeightFormat | Integers,
+    target: Target,
+    cache: WordCache | None,
+) -> bytes:
     """A model of the next word: its state goes in and comes out."""
     if target.lowering != "loop":
         raise ConversionError(
@@ -228,7 +235,7 @@ def _stream(network: Network, numbers: WeightFormat | Integers, target: Target) 
             found=target.lowering,
             fix="choose --lowering loop",
         )
-    return lower_stream(network, numbers, output=OUTPUT)
+    return lower_stream(network, numbers, output=OUTPUT, cache=cache)
 
 
 def network_to_tflite(

@@ -17,7 +17,7 @@ from edgeseq_converters.convert.tflite.quantization import Quantization
 from edgeseq_converters.convert.tflite.stored_model import Dtype
 
 Pair = Literal["ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM"]
-Unary = Literal["LOGISTIC", "TANH", "RELU", "RELU6", "ABS"]
+Unary = Literal["LOGISTIC", "TANH", "RELU", "RELU6", "ABS", "LOG"]
 
 _BY_TYPE: dict[str, dict[Dtype, int]] = {
     "ADD": {"int8": 2, "int16": 3},
@@ -221,6 +221,12 @@ def last_rows(x: GraphTensor, count: int) -> GraphTensor:
     return _strided(x, (-count, 0), (0, 0), (1, 1), mask=2, end_mask=3, shape=shape)
 
 
+def without_last_row(x: GraphTensor) -> GraphTensor:
+    """x [n, f] → [n − 1, f]."""
+    rows = x.shape[0] if x.shape[0] == -1 else x.shape[0] - 1
+    return _strided(x, (0, 0), (-1, 0), (1, 1), mask=3, end_mask=2, shape=(rows, x.shape[1]))
+
+
 def token_range(
     ids: GraphTensor, begin: int = 0, end: int | None = None, *, length: int = -1
 ) -> GraphTensor:
@@ -268,7 +274,11 @@ def shape_of(x: GraphTensor) -> GraphTensor:
 
 
 def reduce(
-    name: Literal["SUM", "MEAN", "REDUCE_MAX"], x: GraphTensor, axis: int, *, keep: bool = True
+    name: Literal["SUM", "MEAN", "REDUCE_MAX", "REDUCE_PROD"],
+    x: GraphTensor,
+    axis: int,
+    *,
+    keep: bool = True,
 ) -> GraphTensor:
     """Over `axis`, which stays with size 1, or goes if it is not to `keep`."""
     shape = [*x.shape[:axis], *([1] if keep else []), *x.shape[axis + 1 :]]
@@ -339,6 +349,15 @@ def batch_matmul(a: GraphTensor, b: GraphTensor, *, transpose_b: bool = False) -
     output = a.graph.tensor("matmul", a.dtype, (a.shape[0], columns))
     options = schema.BatchMatMulOptionsT(adjY=transpose_b)
     a.graph.operator("BATCH_MATMUL", 1, [a, b], [output], options)
+    return output
+
+
+def scatter_sum(places: GraphTensor, parts: GraphTensor, size: GraphTensor) -> GraphTensor:
+    """A vector of `size` int32 [1] numbers: the sum of those of `parts` [n] that `places` int32
+    [n, 1] puts there, 0 where there are none."""
+    output = parts.graph.tensor("scattered", parts.dtype, (-1,))
+    options = schema.ScatterNdOptionsT()
+    parts.graph.operator("SCATTER_ND", 1, [places, parts, size], [output], options)
     return output
 
 

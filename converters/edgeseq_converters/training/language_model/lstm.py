@@ -8,7 +8,6 @@ Theoretically Grounded Application of Dropout in RNNs").
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from edgeseq_converters.training.initial_arrays import (
 )
 from edgeseq_converters.training.language_model.base import LanguageModel
 from edgeseq_converters.training.language_model.corpus import Stream, StreamColumns
+from edgeseq_converters.training.language_model.fit_word_cache import ReadWords
 from edgeseq_converters.training.language_model.recurrence import recur_from
 from edgeseq_converters.training.settings import LmLstmSettings
 
@@ -122,14 +122,15 @@ class LmLstm(LanguageModel):
         return rows + self.weights["shift"]
 
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator, unused-ignore]
-    def chunk_loss(self, inputs: Any, targets: Any, carry: Any, h: Any, c: Any) -> Any:
-        """Sum of −ln p over a chunk [time, batch] under the whole vocabulary, and the states."""
+    def read_chunk(self, inputs: Any, targets: Any, carry: Any, h: Any, c: Any) -> Any:
+        """Of a chunk [time, batch]: what the last layer reads [time · batch, size], −ln p of the
+        targets [time · batch] under the whole vocabulary, and the states after it."""
         states, last = self._states(tf.gather(self.weights["table"], inputs), carry, h, c)
-        losses = self.word_losses(self._project(states), tf.reshape(targets, [-1]))
-        return tf.reduce_sum(losses), states[-1], last
+        features = self._project(states)
+        return features, self.word_losses(features, tf.reshape(targets, [-1])), states[-1], last
 
-    def perplexity(self, stream: Stream, *, progress: ProgressCallback = no_progress) -> float:
-        """Perplexity per word of `stream` under the whole vocabulary.
+    def read(self, stream: Stream, *, progress: ProgressCallback = no_progress) -> ReadWords:
+        """What the model makes of each word of `stream`.
 
         Streams run in parallel, so all but the first begin without the words before.
         """
@@ -137,16 +138,19 @@ class LmLstm(LanguageModel):
         batch = max(1, min(batch, len(stream.targets) // steps))
         columns = stream.columns(batch)
         h = c = tf.zeros([batch, self._hidden])
-        total, rows = 0.0, len(columns.targets)
+        rows = len(columns.targets)
+        states = np.empty((rows, batch, self._size), np.float32)
+        nats = np.empty((rows, batch), np.float32)
         for begin in range(0, rows, steps):
             chunk = slice(begin, begin + steps)
-            loss, h, c = self.chunk_loss(
+            features, losses, h, c = self.read_chunk(
                 tf.constant(columns.inputs[chunk]),
                 tf.constant(columns.targets[chunk]),
                 tf.constant(columns.carry[chunk]),
                 h,
                 c,
             )
-            total += float(loss)
+            states[chunk] = features.numpy().reshape(-1, batch, self._size)
+            nats[chunk] = -losses.numpy().reshape(-1, batch)
             progress(ProgressUpdate("score", min(begin + steps, rows), rows))
-        return math.exp(total / columns.targets.size)
+        return ReadWords(states, nats, columns.targets, columns.carry)

@@ -13,15 +13,17 @@ from edgeseq.errors import InputError
 from edgeseq.formats.trained_model import BertConfig, NetworkConfig
 from edgeseq.progress import ProgressCallback
 from edgeseq.tasks.examples import EOS, Dataset, StreamExample
+from edgeseq.tasks.perplexity import perplexity
 from edgeseq_converters.models.arrays import FloatArray
 from edgeseq_converters.models.huggingface.checkpoint import DEFAULT_CHECKPOINT, read_checkpoint
 from edgeseq_converters.models.stored_network import network_to_folder
 from edgeseq_converters.training.language_model import corpus, lstm, transformer
+from edgeseq_converters.training.language_model.fit_word_cache import fit_word_cache
 from edgeseq_converters.training.language_model.sampling import sample_words
 from edgeseq_converters.training.language_model.word_vectors import reduced_vectors
 from edgeseq_converters.training.loop import Objective
 from edgeseq_converters.training.optimizer import constant_then_decay
-from edgeseq_converters.training.record import PreparedTraining, TrainingSources
+from edgeseq_converters.training.record import FinalScore, PreparedTraining, TrainingSources
 from edgeseq_converters.training.settings import LmBertSettings, LmLstmSettings, TrainerOptions
 
 MAX_TOKENS = 1 << 20
@@ -73,11 +75,14 @@ def prepare_language_model(
             return model.config, model.arrays()
         return network_to_folder(lstm.network_of_arrays("language-model", model.arrays()))
 
-    def final_score(progress: ProgressCallback) -> float:
+    def final_score(progress: ProgressCallback) -> FinalScore:
         if isinstance(model, transformer.LmTransformer):
-            return model.perplexity(dev, eos, progress=progress)
-        score: float = model.perplexity(corpus.join(dev, eos), progress=progress)
-        return score
+            return FinalScore(model.perplexity(dev, eos, progress=progress))
+        text = model.read(corpus.join(dev, eos), progress=progress)
+        if isinstance(settings, LmLstmSettings) and settings.word_cache_size:
+            fitted = fit_word_cache(settings.word_cache_size, text)
+            return FinalScore(fitted.perplexity, fitted.cache)
+        return FinalScore(perplexity(float(text.nats.sum(dtype=np.float64)), text.nats.size))
 
     return PreparedTraining(
         LanguageModelObjective(model, stream),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from edgeseq.errors import ConversionError
+from edgeseq.tasks.word_cache import WordCache
 from edgeseq.tasks.word_features import FEATURES, WORD_FEATURES
 from edgeseq_converters.convert.lower.recurrent import (
     fused,
@@ -17,6 +18,7 @@ from edgeseq_converters.convert.lower.recurrent import (
     projected,
     unrolled,
     window_layers,
+    word_cache,
 )
 from edgeseq_converters.convert.lower.recurrent.integer import Integers
 from edgeseq_converters.convert.lower.recurrent.layers import Flow
@@ -158,14 +160,21 @@ def lower(
     return writer.pack()
 
 
-def lower_stream(network: Network, numbers: WeightFormat | Integers, *, output: str) -> bytes:
-    """The .tflite content of a network whose only signature is `stream` (see `lower`).
+def lower_stream(
+    network: Network,
+    numbers: WeightFormat | Integers,
+    *,
+    output: str,
+    cache: WordCache | None = None,
+) -> bytes:
+    """The .tflite content of a network whose only signature is `stream` (see `lower`). With a
+    `cache` its words are two more states (`word_cache.apply`).
 
     Raises `ConversionError` as `check` does.
     """
     check(network, "loop", steps=None, streaming=True)
     writer = Writer(f"{network.name}: a stream")
-    _GraphBuilder(network, "loop", numbers, output, None).signature(writer, STREAM)
+    _GraphBuilder(network, "loop", numbers, output, None, cache).signature(writer, STREAM)
     return writer.pack()
 
 
@@ -178,6 +187,7 @@ class _GraphBuilder:
     numbers: WeightFormat | Integers
     output: str
     steps: int | None
+    cache: WordCache | None = None
 
     def signature(self, writer: Writer, key: str) -> None:
         """Adds a graph and names its inputs and outputs."""
@@ -220,12 +230,33 @@ class _GraphBuilder:
         answer = flow.values
         if isinstance(self.numbers, Integers):
             answer = integer_whole.end(self.network, answer)
+        if self.cache is not None:
+            answer, after = self._with_cache(self.cache, inputs, flows, answer)
+            outputs |= {f"{name}_next": state for name, state in after.items()}
         if self.network.per_token:
             answer = op.reshape(answer, (1, flow.values.shape[0], self.network.outputs))
         outputs = {self.output: answer} | outputs
         graph.inputs = list(inputs.values())
         graph.outputs = list(outputs.values())
         writer.add_signature(key, inputs, outputs)
+
+    def _with_cache(
+        self,
+        cache: WordCache,
+        inputs: dict[str, GraphTensor],
+        flows: dict[str, Flow],
+        logits: GraphTensor,
+    ) -> tuple[GraphTensor, dict[str, GraphTensor]]:
+        """The logits with the words of a cache, whose states are added to the `inputs`; and these
+        states after the new words."""
+        (source,) = self.network.sources(self.network.layers[-1])
+        states = flows[source].values
+        if states.dtype != "float32":
+            states = op.dequantize(states)
+        before = word_cache.state_inputs(logits.graph, cache, states.shape[1])
+        new = word_cache.NewWords(inputs[INPUT], states, logits)
+        inputs |= before
+        return word_cache.apply(cache, new, before)
 
     def _entered(self, numbers: GraphTensor) -> Flow:
         """The flow of an input [n, features], all of whose rows are real."""
