@@ -27,6 +27,7 @@ CAPTIONS = {
     "edgeseq.units": "sizes and durations",
     "edgeseq.errors": "the error tree",
     "edgeseq.progress": "progress callbacks",
+    "edgeseq.installation": "commands that add an extra",
     "edgeseq.interrupts": "signals that end a command",
     "edgeseq.html": "tables in notebooks",
     "edgeseq_converters": "workstation half",

@@ -26,6 +26,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from edgeseq.installation import EXTRA_MODULES, command_with_extras
+
 PART_LIMIT = 1200
 """How many characters of a file name or of a quoted value a message shows."""
 
@@ -152,17 +154,7 @@ class StepError(EdgeseqError):
     exit_code = 1
 
 
-_EXTRA_OF = {
-    **dict.fromkeys(("tensorflow", "keras", "h5py", "transformers", "safetensors"), "convert"),
-    **dict.fromkeys(("dask", "distributed", "fsspec"), "convert"),
-    **dict.fromkeys(("altair", "vl_convert", "jinja2"), "report"),
-    "pyarrow": "parquet",
-    "mlflow": "mlflow",
-    "netron": "netron",
-    **dict.fromkeys(("ai_edge_litert", "tflite_runtime"), "device"),
-    "huggingface_hub": "hub",
-    **dict.fromkeys(("optuna", "sqlalchemy"), "search"),
-}
+_EXTRA_OF = {name: extra for extra, modules in EXTRA_MODULES.items() for name in modules}
 
 
 def library_panic(error: BaseException) -> InputError | None:
@@ -187,7 +179,7 @@ def missing_extra(error: ModuleNotFoundError) -> InputError | None:
     extra = _EXTRA_OF[module]
     return InputError(
         f"this needs {module}, which is not installed",
-        fix=f"install the extra `{extra}`: pip install 'edgeseq[{extra}]'",
+        fix=f"run: {command_with_extras([extra])}",
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from edgeseq.errors import EdgeseqError, InputError
+from edgeseq.installation import command_with_extras
 from edgeseq.reporting.budgets import parse_budget
 from edgeseq.reporting.deployment_report import Report, can_draw, make_report
 from edgeseq.reporting.live_page import (
@@ -64,7 +65,7 @@ def serve(
         raise InputError(
             "the page needs packages that are not installed",
             expected="the extra `report`",
-            fix="pip install 'edgeseq[report]'",
+            fix=f"run: {command_with_extras(['report'])}",
         )
     page = _LivePage(watched, budget, on_report or (lambda _: None))
     page.refresh()

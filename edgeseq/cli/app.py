@@ -12,6 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 
 import edgeseq
 from edgeseq.errors import InputError, missing_extra
+from edgeseq.installation import command_with_extras
 
 
 class CommandEntry(NamedTuple):
@@ -44,7 +45,7 @@ COMMANDS = {
         "edgeseq.cli.search",
         "search",
         "Search for the best model of your data within a budget; running it again resumes.",
-        extras="convert,report",
+        extras="convert,report,search",
     ),
     "train": CommandEntry(
         "edgeseq.cli.train", "train", "Train an LSTM or fine-tune a BERT.", extras="convert"
@@ -207,9 +208,15 @@ def _load(name: str, entry: CommandEntry) -> Any:
     except ModuleNotFoundError as error:
         if not entry.extras or missing_extra(error) is None:
             raise
+        # Child processes take 12 ms to import, and only this error needs a compiler's name.
+        from edgeseq.subprocesses.c_compilers import find_system_compiler  # noqa: PLC0415 - see above
+
+        extras = [*entry.extras.split(",")]
+        if "report" in extras and find_system_compiler() is None:
+            extras.append("native")
         raise InputError(
             f"edgeseq {name} needs {error.name}, which is not installed",
-            fix=f"pip install 'edgeseq[{entry.extras}]'",
+            fix=f"run: {command_with_extras(extras)}",
         ) from error
     definition = getattr(module, entry.attribute)
     if isinstance(definition, typer.Typer):

@@ -10,6 +10,7 @@ from rich.markup import escape
 
 import edgeseq as es
 from edgeseq.cli.console import JsonOption, out, print_json, print_line, print_note, progress_bars
+from edgeseq.installation import command_with_extras
 from edgeseq.reporting.deployment_report import Report, can_draw
 
 ResultsArgument = Annotated[
@@ -49,7 +50,7 @@ def report(
         page = deployment.save(out_folder, progress=progress)
     if not can_draw():
         print_note(
-            "written without page and pictures; for those: pip install 'edgeseq[report]', "
+            f"written without page and pictures; for those: {command_with_extras(['report'])}, "
             "here or on another machine that has the result files"
         )
     if json:

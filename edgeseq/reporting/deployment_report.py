@@ -17,6 +17,7 @@ from edgeseq.formats.result import ResultRecord
 from edgeseq.formats.search_record import SearchRecord
 from edgeseq.formats.storage import new_folder, write_bytes, write_json, write_text
 from edgeseq.html import html_table
+from edgeseq.installation import command_with_extras
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.reporting.baseline_sentence import baseline_sentence, check_baseline
 from edgeseq.reporting.budgets import Budget, budget_text
@@ -149,7 +150,7 @@ class Report:
             raise InputError(
                 "the page needs packages that are not installed",
                 expected="the extra `report`",
-                fix="pip install 'edgeseq[report]'",
+                fix=f"run: {command_with_extras(['report'])}",
             )
         # jinja2 and vl_convert belong to the extra `report`, which a device lacks.
         from edgeseq.reporting.page import PageGroup, render_page  # noqa: PLC0415 - see above

@@ -4,7 +4,9 @@ A block that cannot run here has a comment right before it:
 
     <!-- needs: board -->      also phone, network, training, compiler: its commands are
                                still resolved
-    <!-- output -->            what a program prints, or a picture made of text
+    <!-- output -->            what a program prints, or a picture made of text; right behind
+                               commands that run here what they print, where … stands for
+                               anything and a line of it for any lines
     <!-- fragment -->          part of a file in a format that no test reads
     <!-- file: NAME -->        a file that the page's later examples use
 """
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import doctest
 import inspect
+import itertools
 import json
 import os
 import re
@@ -20,7 +23,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -56,11 +59,13 @@ SOURCES = (
 CHEAP = (
     *("inspect", "predict", "recommend", "report", "compare", "data show mine.csv"),
     "push --dry-run",
-    "convert sentiment.keras --tokenizer tokenizer.json --data reviews.csv --out bundles/float",
+    "convert sentiment.keras --tokenizer tokenizer.json --data reviews.csv --recipe float32 "
+    "--out bundles/float",
     "convert sentiment.keras --tokenizer tokenizer.json --data reviews.csv --recipe "
     "dynamic_wi8_afp32 --out bundles/int8",
 )
-COMPLETED: set[tuple[str, ...]] = set()
+PROGRAM = (sys.executable, "-m", "edgeseq")
+COMPLETED: dict[tuple[str, ...], str] = {}
 EXIT_CODES = (0, 3)  # 3: no model within the budget, or a regression
 
 
@@ -96,7 +101,8 @@ def blocks_of(page: Path) -> Iterator[Block]:
     assert fence is None, f"{page}: a block is not closed"
 
 
-BLOCKS = [block for page in PAGES for block in blocks_of(page)]
+BLOCKS_OF = {page: list(blocks_of(page)) for page in PAGES}
+BLOCKS = [block for blocks in BLOCKS_OF.values() for block in blocks]
 SHELL = [block for block in BLOCKS if block.language == "" and block.mark not in ("output", "demo")]
 UNMARKED = [block for block in BLOCKS if not block.mark]
 
@@ -247,21 +253,17 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_examples_run(
     page: Path, example_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    blocks = list(blocks_of(page))
     shutil.copytree(example_files, tmp_path / "page")
     monkeypatch.chdir(tmp_path / "page")
     namespace: dict[str, Any] = {"__name__": "example"}
-    for block in blocks:
+    for block, following in itertools.zip_longest(BLOCKS_OF[page], BLOCKS_OF[page][1:]):
         if block.mark.startswith("file: "):
             Path(block.mark.removeprefix("file: ")).write_text(block.text, encoding="utf-8")
         elif block.language == "python" and not block.mark:
             code = compile(block.text, block.label, "exec")
             exec(code, namespace)  # noqa: S102 - the documentation's own examples
         elif block.language == "" and not block.mark:
-            for words in commands_of(block.text):
-                arguments = edgeseq_arguments(words)
-                if arguments and " ".join(arguments).startswith(CHEAP):
-                    run_command(arguments)
+            check_output(run_cheap_commands(block), following)
 
 
 EXAMPLES_IN_ORDER = (
@@ -301,14 +303,38 @@ def test_examples_of_the_api_run(
                 assert repr(value) == example.want.strip()
 
 
-def run_command(arguments: list[str]) -> None:
-    """Runs a command once; fails with its messages unless its code is one of `EXIT_CODES`."""
-    if tuple(arguments) in COMPLETED:
+def run_cheap_commands(block: Block, program: Sequence[str] = PROGRAM) -> str:
+    """Runs those commands of a block that answer in a second; what they print to stdout."""
+    listed = [edgeseq_arguments(words) for words in commands_of(block.text)]
+    return "".join(
+        run_command(arguments, program)
+        for arguments in listed
+        if arguments and " ".join(arguments).startswith(CHEAP)
+    )
+
+
+def check_output(shown: str, following: Block | None) -> None:
+    """Compares what commands printed with the block behind them, if that is their output."""
+    if following is None or following.mark != "output" or not shown:
         return
-    COMPLETED.add(tuple(arguments))
-    environment = {**os.environ, "XDG_CONFIG_HOME": str(Path.cwd() / "config")}
+    pattern = "".join(
+        r"(?:.*\n)*?" if line == "…" else ".*".join(map(re.escape, line.split("…"))) + r" *\n"
+        for line in following.text.splitlines()
+    )
+    assert re.fullmatch(pattern, shown), f"{following.label}\n{shown}"
+
+
+def run_command(arguments: list[str], program: Sequence[str] = PROGRAM) -> str:
+    """What a command prints to stdout; each runs once.
+
+    Fails with its messages unless its code is one of `EXIT_CODES`.
+    """
+    command = (*program, *arguments)
+    if command in COMPLETED:
+        return COMPLETED[command]
+    environment = {**os.environ, "XDG_CONFIG_HOME": str(Path.cwd() / "config"), "COLUMNS": "100"}
     finished = subprocess.run(
-        [sys.executable, "-m", "edgeseq", *arguments],
+        command,
         env=environment,
         capture_output=True,
         text=True,
@@ -317,6 +343,8 @@ def run_command(arguments: list[str]) -> None:
     )
     output = finished.stdout + finished.stderr
     assert finished.returncode in EXIT_CODES, f"edgeseq {shlex.join(arguments)}\n{output}"
+    COMPLETED[command] = finished.stdout
+    return finished.stdout
 
 
 def published_schema(name: str) -> Validator:

@@ -11,6 +11,7 @@ import pytest
 import typer
 
 from edgeseq.cli.app import COMMANDS, app
+from edgeseq.installation import command_with_extras
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -47,7 +48,7 @@ def test_a_shell_completes_commands_and_options(words: list[str], expected: set[
 
 
 @pytest.mark.parametrize(
-    ("name", "extras"), [("demo", "convert,report"), ("run", "convert,report")]
+    ("name", "extras"), [("demo", "convert,report"), ("search", "convert,report,search")]
 )
 def test_a_command_without_its_libraries_names_all_extras_that_it_needs(
     name: str, extras: str
@@ -64,5 +65,5 @@ def test_a_command_without_its_libraries_names_all_extras_that_it_needs(
         check=False,
     )
     assert done.returncode == 2, done.stderr
-    assert f"pip install 'edgeseq[{extras}]'" in " ".join(done.stderr.split())
+    assert command_with_extras(extras.split(",")) in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from edgeseq.installation import command_with_extras
+
 EDGESEQ = Path(sysconfig.get_path("scripts")) / "edgeseq"
 ROWS = "text,label\nthe lamp leaks,bad\nthe tent is fine,good\n"
 
@@ -218,4 +220,4 @@ def test_a_command_whose_extra_is_not_installed_says_what_to_install(
         text=True,
         timeout=120,
     )
-    _assert_refused(done, "pip install 'edgeseq[convert]'")
+    _assert_refused(done, command_with_extras(["convert"]))
