@@ -17,6 +17,7 @@ from edgeseq.cli.console import (
     print_error,
     print_json,
     print_line,
+    print_note,
     progress_bars,
 )
 from edgeseq.cli.run import DataDirOption, closing_lines
@@ -167,13 +168,20 @@ def search(
         print_error("interrupted; finished trials are kept: run it again to resume")
         raise typer.Exit(130) from None
     _print_output(found, out_dir, json=json)
+    disturbance = found.run.disturbance
     if found.winner is None:
         raise RefusedError(
-            "none of the finalists can ship after the full measurement",
+            "the finalists could not be measured"
+            if disturbance
+            else "none of the finalists can ship after the full measurement",
             where=out_dir,
-            found=found.run.report["verdict"]["why"],
-            fix="raise --trials, or run it again on an idle machine: it measures them again",
+            found=disturbance or found.run.report["verdict"]["why"],
+            fix="run it again on an idle machine: it measures them again, and trains nothing"
+            if disturbance
+            else "raise --trials",
         )
+    if disturbance:
+        print_note(f"run it again on an idle machine, which measures again: {disturbance}")
     if export is not None:
         exported = es.export(found.winner, export, out=out_dir / "export", overwrite=True)
         print_line(f"export   {exported.path}")

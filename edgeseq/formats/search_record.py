@@ -17,7 +17,7 @@ from edgeseq.formats.trained_model import Arch
 
 SCHEMA_VERSION = 1
 
-TrialOutcome = Literal["trained", "ended early", "over budget", "failed"]
+TrialOutcome = Literal["trained", "ended early", "over budget", "disturbed", "failed"]
 
 
 class SearchTrial(msgspec.Struct, frozen=True):
@@ -25,8 +25,10 @@ class SearchTrial(msgspec.Struct, frozen=True):
     ms; None: not measured); `dev_scores` are the float model's per epoch, `dev_score` is the
     converted model's, both values of the task's metric on the development split.
 
-    `model` names the trained model, whose bundle is MODEL-RECIPE[-LOWERING]; `reason` says why a
-    candidate was not trained to its end.
+    A candidate is `disturbed` where its times exceed the budget, but were measured while other
+    programs used the machine; the next run of the search tries it again. `model` names the trained
+    model, whose bundle is MODEL-RECIPE[-LOWERING]; `reason` says why a candidate was not trained to
+    its end.
     """
 
     number: int

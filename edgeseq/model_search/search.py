@@ -18,9 +18,11 @@ import msgspec
 import edgeseq
 from edgeseq.errors import EdgeseqError, InputError, OutputError, RefusedError
 from edgeseq.formats.drafts import is_draft, sweep
+from edgeseq.formats.result import read_result
 from edgeseq.formats.search_record import SearchRecord, SearchTrial
 from edgeseq.formats.storage import os_errors_as_output_errors, read_json, sha256_file, write_json
 from edgeseq.formats.trained_model import Arch, read_model_folder
+from edgeseq.model_search.disturbances import REPEATS, disturbance_of, wait_for_idle_machine
 from edgeseq.model_search.finalists import candidate_of, choose_finalists
 from edgeseq.model_search.space import MeasuredRunner, SearchSpace, check_families
 from edgeseq.model_search.steps_workbench import (
@@ -35,9 +37,10 @@ from edgeseq.model_search.trials import SearchEnd, run_trials
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.reporting.budgets import Budget, budget_text, limits_of, parse_budget
 from edgeseq.suite.identity import machine_identity
-from edgeseq.suite.plan import SuiteData, data_step
+from edgeseq.suite.plan import MEASURED_FILE, RESULT_FILE, SuiteData, data_step
 from edgeseq.suite.quick import OTHER_TEXTS
 from edgeseq.suite.schema import DataSection
+from edgeseq.suite.steps import Step, StepRecord
 from edgeseq_converters.models.huggingface.checkpoint import DEFAULT_CHECKPOINT, read_checkpoint
 from edgeseq_converters.training.teacher_model import bert_of
 
@@ -74,7 +77,8 @@ class SearchOptions(msgspec.Struct, frozen=True, kw_only=True):
 class SearchRun(msgspec.Struct, frozen=True):
     """What a search made: its record, the answer of the report's step, and the winner's bundle
     (None: none of the finalists fits in the end); `seconds` and memory are of this run's last
-    part, from the finalists on."""
+    part, from the finalists on. A `disturbance` says that other programs used the machine while the
+    finalists were measured, which the next run does again."""
 
     root: Path
     record: SearchRecord
@@ -82,6 +86,7 @@ class SearchRun(msgspec.Struct, frozen=True):
     winner: Path | None
     seconds: float
     peak_memory_bytes: int
+    disturbance: str = ""
 
 
 class SearchMarker(msgspec.Struct, frozen=True):
@@ -135,13 +140,21 @@ def run_search(
     )
     finalists = choose_finalists(trials, budget, count=FINALISTS)
     if not finalists:
-        raise RefusedError(
-            "no candidate was trained to its end",
-            where=root,
-            found=f"{len(trials)} trials",
-            fix="give it more time: the same command resumes",
-        )
+        raise _nothing_trained(trials, root)
     return _finish(job, study, trials, finalists, progress)
+
+
+def _nothing_trained(trials: Sequence[SearchTrial], root: Path) -> RefusedError:
+    disturbed = sum(trial.outcome == "disturbed" for trial in trials)
+    others = f", {disturbed} of them not measured: other programs used the machine"
+    return RefusedError(
+        "no candidate was trained to its end",
+        where=root,
+        found=f"{len(trials)} trials{others if disturbed else ''}",
+        fix="run it again on an idle machine, which tries them again"
+        if disturbed
+        else "give it more time: the same command resumes",
+    )
 
 
 def _check_budget(text: str) -> Budget:
@@ -322,6 +335,18 @@ def _counted(
     return note
 
 
+def _run_undisturbed(step: Step, root: Path, progress: ProgressCallback) -> StepRecord:
+    """Runs a step; a full measurement that other programs disturbed is repeated."""
+    record = run_step(step, root, progress)
+    for _ in range(REPEATS if step.name == "bench" else 0):
+        if not disturbance_of(read_result(root / MEASURED_FILE)):
+            break
+        wait_for_idle_machine(progress)
+        step.expire(root)
+        record = run_step(step, root, progress)
+    return record
+
+
 def _finish(
     job: SearchJob,
     study: SearchStudy,
@@ -352,16 +377,18 @@ def _finish(
                 "search_sha256": sha256_file(job.root / RECORD_FILE),
             }
             step = msgspec.structs.replace(step, arguments=arguments)  # noqa: PLW2901
-        finished = run_step(step, job.root, progress)
+        finished = _run_undisturbed(step, job.root, progress)
         answer, peak_bytes = finished.answer, max(peak_bytes, finished.peak_memory_bytes or 0)
     winner = answer["verdict"]["winner"]
-    if winner is None:  # a disturbed measurement is repeated by the next run
+    disturbance = disturbance_of(read_result(job.root / RESULT_FILE))
+    if winner is None or disturbance:  # a disturbed measurement is repeated by the next run
         next(step for step in steps if step.name == "bench").expire(job.root)
     return SearchRun(
         root=job.root,
         record=record,
         report=answer,
         winner=None if winner is None else job.root / "bundles" / winner,
+        disturbance=disturbance,
         seconds=time.monotonic() - began_s,
         peak_memory_bytes=peak_bytes,
     )

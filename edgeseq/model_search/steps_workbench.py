@@ -16,8 +16,9 @@ import msgspec
 from edgeseq.errors import RefusedError
 from edgeseq.formats.result import read_result
 from edgeseq.model_search.candidates import Candidate, Costs
+from edgeseq.model_search.disturbances import disturbance_of, wait_for_idle_machine
 from edgeseq.model_search.space import MeasuredRunner
-from edgeseq.model_search.workbench import OnEpoch, Trained
+from edgeseq.model_search.workbench import Measurement, OnEpoch, Trained
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.reporting.rows import derive_row
 from edgeseq.suite.plan import SuiteData, plan
@@ -121,17 +122,20 @@ class StepsWorkbench:
     def __init__(self, job: SearchJob, progress: ProgressCallback = no_progress) -> None:
         self._job, self._progress = job, progress
 
-    def measure(self, candidate: Candidate) -> Costs:
+    def measure(self, candidate: Candidate, *, again: bool = False) -> Measurement:
         """The costs of the untrained model; those of an equal shape are not measured again."""
         job, name = self._job, candidate.shape_name
         untrained, cost = self._measuring_steps(candidate)
+        if again:
+            wait_for_idle_machine(self._progress)
+            cost.expire(job.root)
         if cost.finished(job.root) is None:
             run_step(untrained, job.root, self._progress)
         run_step(cost, job.root, self._progress)
         result = read_result(job.root / cost.arguments["out"])
         if not result.runs:
             raise RefusedError("was not measured", where=name)
-        return Costs.of(derive_row(result, result.runs[0]))
+        return Measurement(Costs.of(derive_row(result, result.runs[0])), disturbance_of(result))
 
     def train(self, candidate: Candidate, on_epoch: OnEpoch) -> Trained:
         """Trains, converts and scores the model; see `Workbench.train`."""

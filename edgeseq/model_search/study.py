@@ -46,7 +46,7 @@ _MIN_IMPORTANCE_TRIALS = 10
 """With fewer, the best tenth is one trial."""
 _IDENTITY, _OUTCOME, _WORKER, _CANDIDATE = "identity", "outcome", "worker", "candidate"
 _COSTS, _DEV_SCORES, _DEV_SCORE, _REASON = "costs", "dev_scores", "dev_score", "reason"
-_SECONDS = "seconds"
+_SECONDS, _INSTEAD_OF = "seconds", "instead_of"
 
 
 class SearchStudy:
@@ -56,13 +56,20 @@ class SearchStudy:
         self, study: optuna.Study, space: SearchSpace, budget: Budget, *, seed: int
     ) -> None:
         self._study, self._space, self._budget, self._seed = study, space, budget, seed
+        frozen = study.get_trials(deepcopy=False)
+        self._earlier = {trial.number for trial in frozen if _is_disturbed(trial)}
 
     @property
     def trials(self) -> list[SearchTrial]:
-        """The finished trials in the order of their numbers; those that were cut off are not."""
-        states = (TrialState.COMPLETE, TrialState.PRUNED)
-        frozen = self._study.get_trials(deepcopy=False, states=states)
-        return [_search_trial(trial) for trial in sorted(frozen, key=lambda trial: trial.number)]
+        """The finished trials in the order of their numbers; those that were cut off are not, nor
+        disturbed ones of earlier runs."""
+        frozen = self._study.get_trials(deepcopy=False)
+        return [
+            _search_trial(trial)
+            for trial in sorted(frozen, key=lambda trial: trial.number)
+            if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+            or (_is_disturbed(trial) and trial.number not in self._earlier)
+        ]
 
     def ask(self) -> OpenTrial:
         """The next candidate, proposed by Optuna from what is known of the others."""
@@ -176,6 +183,14 @@ class OpenTrial:
         self._close(outcome)
         self._study.tell(self._trial, state=TrialState.PRUNED)
 
+    def leave_open(self, costs: Costs, reason: str) -> None:
+        """Tells Optuna nothing of a candidate whose times are not known; the next run of the search
+        tries it again."""
+        self._trial.set_user_attr(_COSTS, msgspec.to_builtins(costs))
+        self._trial.set_user_attr(_REASON, reason)
+        self._close("disturbed")
+        self._study.tell(self._trial, state=TrialState.FAIL)
+
     def _close(self, outcome: TrialOutcome) -> None:
         self._trial.set_user_attr(_OUTCOME, outcome)
         self._trial.set_user_attr(_SECONDS, round(time.monotonic() - self._began_s, 1))
@@ -264,13 +279,23 @@ def _with_score_alone(trial: optuna.trial.FrozenTrial) -> optuna.trial.FrozenTri
 
 
 def _enqueue_lost_trials(study: optuna.Study) -> None:
-    """What a process of this machine began and did not finish is proposed again."""
+    """What a process of this machine began and did not finish is proposed again, and once what
+    could not be measured."""
+    trials = study.get_trials(deepcopy=False)
+    proposed = {trial.user_attrs.get(_INSTEAD_OF) for trial in trials}
+    for trial in filter(_is_disturbed, trials):
+        if trial.number not in proposed:
+            study.enqueue_trial(trial.params, user_attrs={_INSTEAD_OF: trial.number})
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if _is_alive(trial.user_attrs.get(_WORKER, [])):
             continue
         study.tell(trial.number, state=TrialState.FAIL)
         if _CANDIDATE in trial.user_attrs:
             study.enqueue_trial(trial.params)
+
+
+def _is_disturbed(trial: optuna.trial.FrozenTrial) -> bool:
+    return bool(trial.user_attrs.get(_OUTCOME) == "disturbed")
 
 
 def _this_worker() -> list[Any]:

@@ -19,11 +19,20 @@ class Trained(NamedTuple):
     dev_scores: tuple[float, ...]
 
 
+class Measurement(NamedTuple):
+    """The costs of an untrained model; with a `disturbance`, a sentence about other programs, its
+    times are no more than upper bounds."""
+
+    costs: Costs
+    disturbance: str = ""
+
+
 class Workbench(Protocol):
     """Measures and trains candidates; what was done once is not done again."""
 
-    def measure(self, candidate: Candidate) -> Costs:
-        """The costs of the untrained model."""
+    def measure(self, candidate: Candidate, *, again: bool = False) -> Measurement:
+        """The costs of the untrained model; `again`: not those that were measured before, and when
+        the machine is idle if it soon is."""
 
     def train(self, candidate: Candidate, on_epoch: OnEpoch) -> Trained:
         """Trains and converts the model.

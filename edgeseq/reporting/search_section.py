@@ -59,6 +59,11 @@ def _counts_sentence(record: SearchRecord) -> str:
         f"{counts['over budget']} measured untrained and not trained, because they exceed the "
         "budget",
     ]
+    if counts["disturbed"]:
+        parts.append(
+            f"{counts['disturbed']} not measured, because other programs used the machine (run the "
+            "search again when it is idle: it tries them then)"
+        )
     if counts["failed"]:
         parts.append(f"{counts['failed']} failed")
     return (

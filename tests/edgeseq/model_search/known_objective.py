@@ -8,7 +8,7 @@ from collections import Counter
 
 from edgeseq.model_search.candidates import Candidate, Costs
 from edgeseq.model_search.space import RECIPES, SearchSpace
-from edgeseq.model_search.workbench import OnEpoch, Trained
+from edgeseq.model_search.workbench import Measurement, OnEpoch, Trained
 from edgeseq.reporting.budgets import Budget
 
 EPOCHS = 8
@@ -39,9 +39,9 @@ class KnownWorkbench:
         self.measured: Counter[str] = Counter()
         self.trained: Counter[str] = Counter()
 
-    def measure(self, candidate: Candidate) -> Costs:
+    def measure(self, candidate: Candidate, *, again: bool = False) -> Measurement:
         self.measured[candidate.shape_name] += 1
-        return known_costs(candidate)
+        return Measurement(known_costs(candidate))
 
     def train(self, candidate: Candidate, on_epoch: OnEpoch) -> Trained:
         self.trained[candidate.bundle] += 1

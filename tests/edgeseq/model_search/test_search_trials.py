@@ -4,31 +4,37 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from edgeseq.errors import InputError, RefusedError
 from edgeseq.model_search.candidates import Candidate
+from edgeseq.model_search.disturbances import wait_for_idle_machine
 from edgeseq.model_search.finalists import candidate_of, choose_finalists
 from edgeseq.model_search.halving import is_ended
 from edgeseq.model_search.study import SearchStudy, open_study
 from edgeseq.model_search.trials import SearchEnd, run_trials
-from edgeseq.model_search.workbench import OnEpoch, Trained
-from edgeseq.reporting.budgets import parse_budget
+from edgeseq.model_search.workbench import Measurement, OnEpoch, Trained
+from edgeseq.progress import no_progress
+from edgeseq.reporting.budgets import Budget, parse_budget
 from edgeseq.reporting.search_section import frontier
 
 from .known_objective import KnownWorkbench, best_known_score, known_costs, known_space
 
 BUDGET = parse_budget("memory=16MB p95=2ms size=1MB")
+ROOMY = parse_budget("memory=64MB p95=2ms size=20MB")
 SEEDS, TRIALS = (0, 1), 400
 
 
-def open_known(storage: str | None = None, *, seed: int = 0, budget: str = "a") -> SearchStudy:
+def open_known(
+    storage: str | None = None, *, seed: int = 0, budget: str = "a", limits: Budget = BUDGET
+) -> SearchStudy:
     return open_study(
         storage,
         name="known",
         identity={"task": "sentiment", "budget": budget},
         space=known_space(),
-        budget=BUDGET,
+        budget=limits,
         seed=seed,
     )
 
@@ -80,6 +86,58 @@ def test_a_stopped_search_resumes_with_the_candidate_that_was_cut_off(tmp_path: 
     assert len(trained) == len(set(trained))
     # The default model of each family is tried first, whatever stopped in between.
     assert [trial.arch for trial in trials[:2]] == ["bag", "lstm"]
+
+
+class BusyMachine(KnownWorkbench):
+    """A machine on which other programs make models so many times slower, until the measurement
+    `idle_from` of a candidate."""
+
+    def __init__(self, factor: float, *, idle_from: int = 99) -> None:
+        super().__init__()
+        self.factor, self.idle_from = factor, idle_from
+
+    def measure(self, candidate: Candidate, *, again: bool = False) -> Measurement:
+        costs, _ = super().measure(candidate, again=again)
+        assert again == (self.measured[candidate.shape_name] > 1)
+        if self.measured[candidate.shape_name] >= self.idle_from:
+            return Measurement(costs)
+        slower = msgspec.structs.replace(costs, p95_ms=self.factor * (costs.p95_ms or 0.0))
+        return Measurement(slower, "other programs used 1.20 of a core")
+
+
+def test_a_disturbed_measurement_within_the_budget_is_enough() -> None:
+    study, workbench = open_known(limits=ROOMY), BusyMachine(1.1)
+    [trial] = run_trials(study, workbench, ROOMY, SearchEnd(1))
+    assert trial.outcome == "trained"
+    assert set(workbench.measured.values()) == {1}
+
+
+def test_a_disturbed_measurement_over_the_budget_is_repeated() -> None:
+    study, workbench = open_known(limits=ROOMY), BusyMachine(1e3, idle_from=3)
+    [trial] = run_trials(study, workbench, ROOMY, SearchEnd(1))
+    assert trial.outcome == "trained"
+    assert trial.costs["p95_ms"] == known_costs(candidate_of(trial)).p95_ms
+    assert set(workbench.measured.values()) == {3}
+
+
+def test_what_a_busy_machine_cannot_measure_is_tried_again_by_the_next_run(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    busy = run_trials(open_known(storage, limits=ROOMY), BusyMachine(1e3), ROOMY, SearchEnd(4))
+    assert {trial.outcome for trial in busy} == {"disturbed"}
+    assert all("> 2 ms, but other programs used 1.20" in trial.reason for trial in busy)
+    idle = run_trials(open_known(storage, limits=ROOMY), KnownWorkbench(), ROOMY, SearchEnd(4))
+    undisturbed = run_trials(open_known(limits=ROOMY), KnownWorkbench(), ROOMY, SearchEnd(4))
+    assert [(t.model, t.outcome) for t in idle] == [(t.model, t.outcome) for t in undisturbed]
+    assert len(busy) == len(idle) == 4
+
+
+def test_the_wait_for_an_idle_machine_ends_when_it_is() -> None:
+    loads = iter([1.7, 0.9, 0.2])
+    assert wait_for_idle_machine(no_progress, load_cores=lambda: next(loads), pause_s=0.0)
+    assert not list(loads)
+    assert not wait_for_idle_machine(
+        no_progress, load_cores=lambda: 2.0, pause_s=0.01, limit_s=0.02
+    )
 
 
 def test_a_storage_of_another_search_is_refused(tmp_path: Path) -> None:
