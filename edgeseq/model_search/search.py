@@ -16,7 +16,7 @@ from typing import Any, get_args
 import msgspec
 
 import edgeseq
-from edgeseq.errors import EdgeseqError, InputError, OutputError, RefusedError
+from edgeseq.errors import CheckpointError, EdgeseqError, InputError, OutputError, RefusedError
 from edgeseq.formats.drafts import is_draft, sweep
 from edgeseq.formats.result import read_result
 from edgeseq.formats.search_record import SearchRecord, SearchTrial
@@ -37,6 +37,7 @@ from edgeseq.model_search.trials import SearchEnd, run_trials
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.reporting.budgets import Budget, budget_text, limits_of, parse_budget
 from edgeseq.suite.identity import machine_identity
+from edgeseq.suite.outputs import content_sha256, list_output
 from edgeseq.suite.plan import MEASURED_FILE, RESULT_FILE, SuiteData, data_step
 from edgeseq.suite.quick import OTHER_TEXTS
 from edgeseq.suite.schema import DataSection
@@ -266,9 +267,14 @@ def _prepare(
 
 
 def _folder_sha256(checkpoint: str | None) -> str | None:
+    """By the content of all its files, weights too: a copy is the same checkpoint, and a second per
+    gigabyte is little beside a search."""
     if checkpoint is None or not Path(checkpoint).is_dir():
         return None
-    return sha256_file(Path(checkpoint) / "config.json")
+    try:
+        return content_sha256(list_output(Path(checkpoint), Path(checkpoint), {}))
+    except OSError as error:
+        raise CheckpointError("cannot be read", where=checkpoint, found=error.strerror) from error
 
 
 def _identity(job: SearchJob, space: SearchSpace) -> dict[str, str]:

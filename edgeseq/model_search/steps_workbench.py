@@ -21,7 +21,7 @@ from edgeseq.model_search.space import MeasuredRunner
 from edgeseq.model_search.workbench import Measurement, OnEpoch, Trained
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.reporting.rows import derive_row
-from edgeseq.suite.plan import SuiteData, plan
+from edgeseq.suite.plan import TEACHER_OUTPUTS, SuiteData, plan
 from edgeseq.suite.schema import BenchSection, DataSection, ModelSection, ReportSettings, Suite
 from edgeseq.suite.step_process import run_step_alone
 from edgeseq.suite.steps import Step, StepRecord
@@ -88,7 +88,10 @@ def plan_candidates(job: SearchJob, candidates: Sequence[Candidate]) -> list[Ste
     for step in steps:
         arguments = dict(step.arguments)
         if step.job == "train":
-            arguments |= _source_arguments(job.sources, is_distilled=step.title[6:] in distilled)
+            is_distilled = step.title[6:] in distilled
+            arguments |= _source_arguments(job.sources, is_distilled=is_distilled)
+            if is_distilled:
+                arguments["teacher_outputs"] = TEACHER_OUTPUTS
         elif step.job == "convert":
             arguments["all_dev"] = True
         after = tuple(changed.get(needed.name, needed) for needed in step.after)

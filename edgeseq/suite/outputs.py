@@ -7,6 +7,7 @@ the next run still knows what is a step's and what is the user's.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -51,6 +52,12 @@ def group_by_path(files: Iterable[OutputFile]) -> dict[str, list[OutputFile]]:
 def list_output(output: Path, root: Path, known: Known) -> tuple[OutputFile, ...]:
     """The files at or below `output`; what is in `known` is not read again."""
     return tuple(_describe(file, root, known) for file in _files(output))
+
+
+def content_sha256(files: Sequence[OutputFile]) -> str:
+    """SHA-256 over the paths and hashes of files: equal for copies, whenever they were written."""
+    content = msgspec.json.encode([(file.path, file.sha256) for file in files])
+    return hashlib.sha256(content).hexdigest()
 
 
 def is_unchanged(files: Sequence[OutputFile], root: Path) -> bool:

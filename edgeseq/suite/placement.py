@@ -8,6 +8,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
+
 from edgeseq.errors import ClusterError, StoreError
 from edgeseq.subprocesses.job_processes import JOBS
 from edgeseq.suite.cluster import Cluster
@@ -59,10 +61,14 @@ class LocalPlacement:
         return {"resources": {TRAINING: 1}} if step.kind == "train" else {}
 
     def task(self, run: str, step: Step, command: tuple[str, ...]) -> StepTask:
+        request = step_request(step, self._root)
+        if self._store is not None and "teacher_outputs" in request.arguments:
+            arguments = {**request.arguments, "teacher_outputs": self._store.url}
+            request = msgspec.structs.replace(request, arguments=arguments)
         return StepTask(
             run=run,
             name=step.name,
-            job=step_request(step, self._root),
+            job=request,
             is_alone=step.kind == "measure",
             root=str(self._root),
             log=str(log_path(step, self._root)),

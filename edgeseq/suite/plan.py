@@ -18,6 +18,8 @@ from edgeseq_benchmarks.devices.measure import DeviceTarget
 DATA_FILE = Path("data.json")
 RESULT_FILE = Path("result.json")
 MEASURED_FILE = Path("measured.json")
+TEACHER_OUTPUTS = "teachers"
+"""The store of what teachers said of texts, where a run shares none (`edgeseq.suite.store`)."""
 VERDICT_FILE = Path("verdict.json")
 BASELINE_FILE = Path("baseline.json")
 REPORT_FOLDER = Path("report")
@@ -258,6 +260,7 @@ def _train_step(
         arguments["seeds"] = model.seeds
     if model.teacher is not None:
         arguments["teacher"] = f"models/{model.teacher}"
+        arguments["teacher_outputs"] = TEACHER_OUTPUTS
         after = (trained[model.teacher],)
     return Step(
         name=f"train-{model.name}",

@@ -3,6 +3,7 @@
     steps/FINGERPRINT.tar    `record.json` and the files of a step's output
     inputs/SHA256.tar        the same of the user's files and checkpoints
     states/FINGERPRINT.tar   the state of a training that has not ended
+    teachers/SHA256.tar      what a teacher said of texts
 
 Any machine reaches it by a URL of fsspec: a folder, `ssh://host/folder`, `s3://bucket/folder`.
 An entry is there whole or not at all.
@@ -29,7 +30,7 @@ from edgeseq.formats.drafts import temporary_folder
 from edgeseq.formats.storage import new_file
 from edgeseq.suite.outputs import OutputFile
 
-StoreKind = Literal["steps", "inputs", "states"]
+StoreKind = Literal["steps", "inputs", "states", "teachers"]
 _RECORD = "record.json"
 _COPIES_WHOLE = ("s3", "s3a", "gs", "gcs", "abfs", "az")
 """Where a file that is being written cannot be read yet."""

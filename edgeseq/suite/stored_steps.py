@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from edgeseq.formats.drafts import draft_folder
 from edgeseq.formats.replacement import place
 from edgeseq.formats.storage import os_errors_as_output_errors
 from edgeseq.subprocesses.job_processes import JobRequest
-from edgeseq.suite.outputs import OutputFile, add_to_journal, list_output
+from edgeseq.suite.outputs import add_to_journal, content_sha256, list_output
 from edgeseq.suite.plan import DATA_FILES
 from edgeseq.suite.step_tasks import StoredWork
 from edgeseq.suite.steps import Step, StepRecord
@@ -91,6 +90,8 @@ class InputUploads:
         if isinstance(settings, Mapping) and "unlabelled" in settings:
             texts = [uploaded(n) if Path(n).is_file() else n for n in settings["unlabelled"]]
             arguments["settings"] = {**settings, "unlabelled": texts}
+        if "teacher_outputs" in arguments:
+            arguments["teacher_outputs"] = self._store.url
         checkpoint = arguments.get("checkpoint")
         if checkpoint is not None and Path(checkpoint).is_dir():
             arguments["checkpoint"] = uploaded(checkpoint)
@@ -110,7 +111,7 @@ class InputUploads:
                 files = list_output(path, path.parent, {})
             except OSError as error:
                 raise OutputError("cannot be read", where=path, found=error.strerror) from error
-            key = _content_sha256(files)
+            key = content_sha256(files)
             folder = f"{INPUTS}/{key}"
             if self._store.read_record("inputs", key) is None:
                 named = tuple(
@@ -132,8 +133,3 @@ def _with_files(data: Mapping[str, Any], uploaded: Callable[[str], str]) -> dict
     if section["train"] is None and Path(section["name"]).is_file():
         section["name"] = uploaded(section["name"])
     return {**data, "data": section, "data_dir": None}
-
-
-def _content_sha256(files: Sequence[OutputFile]) -> str:
-    content = msgspec.json.encode([(file.path, file.sha256) for file in files])
-    return hashlib.sha256(content).hexdigest()

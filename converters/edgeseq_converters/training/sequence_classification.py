@@ -161,6 +161,7 @@ def _distillation(
         settings,
         None if stored is None else correct_stale_logits(stored, labels, shares_of),
         data_dir=options.data_dir,
+        cache=options.teacher_cache,
         progress=progress,
     )
     if settings.pooling != "markers":

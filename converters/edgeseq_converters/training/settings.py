@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
@@ -14,6 +14,9 @@ from edgeseq.tasks.coreference import COREF
 from edgeseq.tasks.head import is_numeric
 from edgeseq.tasks.registry import task_of
 from edgeseq.tasks.word_features import WordFeatures
+
+if TYPE_CHECKING:  # loads NumPy, which the check of settings does without
+    from edgeseq_converters.training.teacher_cache import TeacherCache
 
 # Upper limits are far above what anyone trains here: they catch a mistyped number in a line instead
 # of after hours, or as a process without memory.
@@ -262,6 +265,7 @@ class TrainerOptions(msgspec.Struct, frozen=True, kw_only=True):
     - `checkpoint_interval_s`: seconds between two writes of the training's state beside the output
       (0: every step), from which an interrupted training resumes; None: never.
     - `max_seconds`: pause after this time with the state written; the same training resumes later.
+    - `teacher_cache`: keeps the teacher's logits for its other students.
     """
 
     name: str | None = None
@@ -271,6 +275,7 @@ class TrainerOptions(msgspec.Struct, frozen=True, kw_only=True):
     overwrite: bool = False
     checkpoint_interval_s: Annotated[float, msgspec.Meta(ge=0)] | None = None
     max_seconds: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    teacher_cache: TeacherCache | None = None
 
 
 AnyClassifierSettings = BertSettings | LstmSettings | BagSettings

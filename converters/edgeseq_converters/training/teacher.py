@@ -42,6 +42,7 @@ from edgeseq_converters.training.marks import encode_marked
 from edgeseq_converters.training.predictor import Predictor, token_specification
 from edgeseq_converters.training.settings import BagSettings, BertSettings, LstmSettings
 from edgeseq_converters.training.tags import encode_tagged, logits_by_word, word_encoder
+from edgeseq_converters.training.teacher_cache import TeacherCache, cached_rows
 from edgeseq_converters.training.teacher_model import bert_of
 from edgeseq_converters.training.texts import encode_texts
 from edgeseq_converters.training.transfer import TransferSet, transfer_set
@@ -89,16 +90,19 @@ def distil_to_student(
     stored: FloatArray | None,
     *,
     data_dir: Path | None = None,
+    cache: TeacherCache | None = None,
     progress: ProgressCallback = no_progress,
 ) -> DistillationData:
     """Logits of `teacher` for a student with a table of its own; those for the training texts are
     computed unless they are `stored` [texts, labels]."""
     logits = stored
     if logits is None:
-        logits = teacher_logits(teacher, [example.text for example in data.train], progress)
+        texts = [example.text for example in data.train]
+        logits = teacher_logits(teacher, texts, cache=cache, progress=progress)
     transfer = transfer_set(data, teacher, settings, data_dir=data_dir, progress=progress)
     if transfer is not None:
-        logits = np.concatenate([logits, teacher_logits(teacher, transfer.texts, progress)])
+        transferred = teacher_logits(teacher, transfer.texts, cache=cache, progress=progress)
+        logits = np.concatenate([logits, transferred])
     outputs = TeacherOutputs(logits, np.empty((len(logits), 0, 0), np.float32))
     return DistillationData(outputs, "computed" if stored is None else "stored", transfer)
 
@@ -181,22 +185,33 @@ def teacher_outputs(
 
 
 def teacher_logits(
-    teacher: TrainedModel, texts: Sequence[str], progress: ProgressCallback = no_progress
+    teacher: TrainedModel,
+    texts: Sequence[str],
+    *,
+    cache: TeacherCache | None = None,
+    progress: ProgressCallback = no_progress,
 ) -> FloatArray:
-    """The teacher's logits [texts, labels]; the texts may have marked mentions."""
-    encode = encode_marked if bert_of(teacher).pooling == "markers" else encode_texts
-    ids = encode(teacher.tokenizer_json, texts, teacher.manifest.max_tokens)
-    model = _frozen_model(teacher)
-    return Predictor(model.call)(TokenTexts(ids), stage=_stage(teacher), progress=progress)
+    """The teacher's logits [texts, labels], read from `cache` if they are there; the texts may have
+    marked mentions."""
+
+    def compute() -> FloatArray:
+        encode = encode_marked if bert_of(teacher).pooling == "markers" else encode_texts
+        ids = encode(teacher.tokenizer_json, texts, teacher.manifest.max_tokens)
+        model = _frozen_model(teacher)
+        return Predictor(model.call)(TokenTexts(ids), stage=_stage(teacher), progress=progress)
+
+    return cached_rows(cache, "logits", teacher, texts, compute)
 
 
 def teacher_tag_probabilities(
     teacher: TrainedModel,
     examples: Sequence[TaggedExample],
     *,
+    cache: TeacherCache | None = None,
     progress: ProgressCallback = no_progress,
 ) -> FloatArray:
-    """The teacher's probabilities of each tag [words, labels] for the words of the examples."""
+    """The teacher's probabilities of each tag [words, labels] for the words of the examples, read
+    from `cache` if they are there."""
     manifest = teacher.manifest
     if bert_of(teacher).head != "token_classification":
         raise CheckpointError(
@@ -204,6 +219,18 @@ def teacher_tag_probabilities(
             where=manifest.name,
             expected="a BERT with the head token_classification",
         )
+    sentences = ["\n".join(example.words) for example in examples]
+
+    def compute() -> FloatArray:
+        return _tag_probabilities(teacher, examples, progress)
+
+    return cached_rows(cache, "tag_probabilities", teacher, sentences, compute)
+
+
+def _tag_probabilities(
+    teacher: TrainedModel, examples: Sequence[TaggedExample], progress: ProgressCallback
+) -> FloatArray:
+    manifest = teacher.manifest
     features = manifest.word_features
     encoder = word_encoder(teacher.tokenizer_json, manifest.max_tokens, features)
     words = encode_tagged(examples, manifest.labels, encoder)

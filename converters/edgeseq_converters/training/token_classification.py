@@ -64,7 +64,9 @@ def prepare_token_classification(
     train, dev = (encode_tagged(split, data.labels, encoder) for split in (examples, data.dev))
     targets = one_hot(train.gold, len(data.labels))
     if teacher is not None:
-        shares = teacher_tag_probabilities(teacher, examples, progress=progress)
+        shares = teacher_tag_probabilities(
+            teacher, examples, cache=options.teacher_cache, progress=progress
+        )
         num_tagged = sum(train.counts[: len(data.train)])
         targets = _distilled(targets, shares, settings.hard_label_weight, num_tagged)
     transitions = TransitionScores(len(data.labels)) if settings.crf else None

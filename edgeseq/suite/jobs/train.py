@@ -11,6 +11,7 @@ from edgeseq.formats.codec import from_builtins
 from edgeseq.formats.trained_model import Arch
 from edgeseq.progress import ProgressCallback
 from edgeseq.suite.jobs.data import DataArguments, load_unchanged
+from edgeseq.suite.teacher_outputs import StoredTeacherOutputs
 from edgeseq.tasks.scoring import metric_of
 from edgeseq_converters.training.checkpoints import INTERVAL_S
 from edgeseq_converters.training.settings import TrainerOptions, read_settings
@@ -18,7 +19,10 @@ from edgeseq_converters.training.trainer import train_best_seed
 
 
 class TrainArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a training step reads and writes; the state is saved beside `out`, to be resumed."""
+    """What a training step reads and writes; the state is saved beside `out`, to be resumed.
+
+    `teacher_outputs` is the store of what teachers said of texts.
+    """
 
     name: str
     arch: Arch
@@ -33,6 +37,7 @@ class TrainArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     teacher: str | None = None
     teacher_sha256: str | None = None
     seeds: int = 1
+    teacher_outputs: str | None = None
 
 
 def run(arguments: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]:
@@ -46,6 +51,9 @@ def run(arguments: dict[str, Any], progress: ProgressCallback) -> dict[str, Any]
         data_dir=None if data.data_dir is None else Path(data.data_dir),
         overwrite=True,
         checkpoint_interval_s=INTERVAL_S,
+        teacher_cache=None
+        if request.teacher_outputs is None
+        else StoredTeacherOutputs(request.teacher_outputs),
     )
     model = train_best_seed(
         load_unchanged(data, request.data_sha256, progress),

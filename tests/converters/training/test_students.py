@@ -129,6 +129,57 @@ def test_a_bert_student_learns_from_its_teacher(
     assert np.mean((taught - theirs) ** 2) < np.mean((alone - theirs) ** 2)
 
 
+class CountedCache:
+    """Contents in memory."""
+
+    def __init__(self) -> None:
+        self.contents: dict[str, bytes] = {}
+
+    def read(self, key: str) -> bytes | None:
+        return self.contents.get(key)
+
+    def write(self, key: str, content: bytes) -> None:
+        self.contents[key] = content
+
+
+def test_a_teacher_is_asked_once_for_two_students(
+    teacher_folder: Path, data: Dataset, tmp_path: Path
+) -> None:
+    cache = CountedCache()
+
+    def train_student(name: str, *, hidden_size: int, **options: Any) -> tuple[int, bytes]:
+        stages: list[str] = []
+        settings = LstmSettings(
+            epochs=1, hidden_size=hidden_size, embedding_size=16, transfer_size=40
+        )
+        train(
+            data,
+            tmp_path / name,
+            settings,
+            TrainerOptions(teacher=teacher_folder, **options),
+            progress=lambda update: stages.append(update.stage),
+        )
+        return stages.count("run teacher teacher"), weights_of(tmp_path / name)
+
+    asked, _ = train_student("first", hidden_size=8, teacher_cache=cache)
+    assert asked > 0
+    assert len(cache.contents) == 1  # those of the training texts are stored with the teacher
+    asked, weights = train_student("second", hidden_size=16, teacher_cache=cache)
+    assert asked == 0
+    _, without_cache = train_student("third", hidden_size=16)
+    assert weights == without_cache
+    [key] = cache.contents
+    cache.contents[key] = cache.contents[key][:-8]  # damaged: asked again
+    asked, weights = train_student("fourth", hidden_size=16, teacher_cache=cache)
+    assert asked > 0
+    assert weights == without_cache
+    assert len(cache.contents) == 1
+
+
+def weights_of(folder: Path) -> bytes:
+    return (folder / "weights.safetensors").read_bytes()
+
+
 def _untaught(student: TrainedModel) -> TrainedModel:
     weights = {**student.weights, "classifier.weight": 0 * student.weights["classifier.weight"]}
     return TrainedModel(student.manifest, weights, student.tokenizer_json)

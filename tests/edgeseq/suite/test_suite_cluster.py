@@ -20,6 +20,7 @@ from edgeseq.suite.outputs import list_output
 from edgeseq.suite.scheduler import run_steps
 from edgeseq.suite.steps import Kind, Step, StepRecord
 from edgeseq.suite.store import Store, StoredRecord
+from edgeseq.suite.teacher_outputs import StoredTeacherOutputs
 from edgeseq.suite.workers import check_version
 
 # Reads what the step before it wrote, and goes on with its state where there is one.
@@ -42,6 +43,7 @@ out.mkdir(parents=True)
 text = "".join(Path(path).read_text() for path in arguments.get("reads", ()))
 if "data" in arguments:
     text += Path(arguments["data"]["data"]["train"]).read_text()
+text += arguments.get("teacher_outputs", "")
 state = out.with_name(out.name + ".training.safetensors")
 if side.job.name == "train":
     text += state.read_text() if state.exists() else "began "
@@ -187,6 +189,24 @@ def test_a_training_goes_on_with_the_state_in_the_store(cluster: Cluster, tmp_pa
     _run([step], root, cluster, store)
     assert (root / "models/a/text").read_text() == "step 60 a"
     assert store.read_record("states", step.fingerprint) is None
+
+
+def test_what_a_teacher_said_is_in_the_store_of_the_run(cluster: Cluster, tmp_path: Path) -> None:
+    url = str(tmp_path / "store")
+    store = Store(url)
+    for name, where in (("there", cluster), ("here", None)):
+        root = tmp_path / name
+        step = _step(root, f"student-{name}", job="teacher_outputs", teacher_outputs="teachers")
+        _run([step], root, where, store)
+        assert (root / f"models/student-{name}/text").read_text() == url + step.name
+    outputs = StoredTeacherOutputs(url)
+    assert outputs.read("key") is None
+    outputs.write("key", b"rows")
+    assert outputs.read("key") == b"rows"
+    [entry] = (tmp_path / "store/teachers").iterdir()
+    entry.write_bytes(b"damaged")
+    assert outputs.read("key") is None
+    assert StoredTeacherOutputs("/dev/null/full").read("key") is None
 
 
 def test_a_store_that_is_no_folder_keeps_whole_entries(tmp_path: Path) -> None:
