@@ -58,8 +58,10 @@ def _rows(content: bytes, key: str) -> FloatArray | None:
         rows = arrays_from_bytes(content, where=Path(key), fix="").get(_ROWS)
     except CheckpointError:
         return None
-    is_whole = isinstance(rows, np.ndarray) and rows.dtype == np.float32
-    return rows if is_whole and np.isfinite(rows).all() else None
+    if rows is None or rows.dtype != np.float32 or not np.isfinite(rows).all():
+        return None
+    kept: FloatArray = rows
+    return kept
 
 
 def _key(kind: str, teacher: TrainedModel, texts: Sequence[str]) -> str:
