@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import shlex
 import sys
@@ -26,6 +27,7 @@ EXTRA_MODULES = {
 """The modules that are there only with an extra of this distribution."""
 
 _PROGRAM = "edgeseq"
+_SOURCE_RECORD = f"{_PROGRAM}-*.dist-info/direct_url.json"
 # What an environment that is made anew has to ask for again, if it has it now.
 _KEPT_EXTRAS = ("convert", "report", "search")
 
@@ -76,14 +78,9 @@ def _requirement(extras: Collection[str]) -> tuple[str, str]:
 
 def _source() -> tuple[str, bool]:
     """What this edgeseq was installed from: a path, else its name; and whether it is editable."""
-    # Imported here: it takes longer than the rest of this program's start, and only errors need it.
-    from importlib.metadata import PackageNotFoundError, distribution  # noqa: PLC0415 - see above
-
-    try:
-        text = distribution(_PROGRAM).read_text("direct_url.json")
-    except PackageNotFoundError:
-        text = None
-    record = json.loads(text) if text else {}
+    records = (Path(folder).glob(_SOURCE_RECORD) for folder in sys.path)
+    path = next(itertools.chain.from_iterable(records), None)
+    record = json.loads(path.read_text("utf-8")) if path else {}
     url = urlsplit(record.get("url", ""))
     if url.scheme != "file":
         return _PROGRAM, False

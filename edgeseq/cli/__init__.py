@@ -7,9 +7,9 @@ import signal
 import sys
 
 from edgeseq import interrupts
-from edgeseq.cli.app import app
+from edgeseq.cli.app import app, missing_libraries
 from edgeseq.cli.console import print_error
-from edgeseq.errors import EdgeseqError, InputError, OutputError, library_panic, missing_extra
+from edgeseq.errors import EdgeseqError, InputError, OutputError, library_panic
 
 
 def main() -> None:
@@ -46,7 +46,8 @@ def _run() -> None:
         finally:
             sys.stdout.flush()
     except ModuleNotFoundError as error:
-        missing = missing_extra(error)
+        name = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+        missing = missing_libraries(name, error)
         if missing is None:
             raise
         raise missing from error

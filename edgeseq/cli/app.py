@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Annotated, Any, NamedTuple
@@ -19,7 +20,7 @@ class CommandEntry(NamedTuple):
     """Where a command is defined: a function, or a `typer.Typer` of subcommands.
 
     `summary` is its line in `edgeseq --help`; a test holds it to the command's own help. `extras`
-    are those that it needs even for its help.
+    are those that it cannot do without.
     """
 
     module: str
@@ -202,22 +203,23 @@ class LazyGroup(TyperGroup):
             return super().shell_complete(ctx, incomplete)
 
 
-def _load(name: str, entry: CommandEntry) -> Any:
-    try:
-        module = importlib.import_module(entry.module)
-    except ModuleNotFoundError as error:
-        if not entry.extras or missing_extra(error) is None:
-            raise
-        # Child processes take 12 ms to import, and only this error needs a compiler's name.
-        from edgeseq.subprocesses.c_compilers import find_system_compiler  # noqa: PLC0415 - see above
+def missing_libraries(name: str, error: ModuleNotFoundError) -> InputError | None:
+    """What brings all libraries that the command needs; None if no extra brings the module."""
+    missing = missing_extra(error)
+    entry = COMMANDS.get(name)
+    if missing is None or entry is None or not entry.extras:
+        return missing
+    extras = entry.extras.split(",")
+    if "report" in extras and shutil.which("cc") is None:
+        extras.append("native")
+    return InputError(
+        f"edgeseq {name} needs {error.name}, which is not installed",
+        fix=f"run: {command_with_extras(extras)}",
+    )
 
-        extras = [*entry.extras.split(",")]
-        if "report" in extras and find_system_compiler() is None:
-            extras.append("native")
-        raise InputError(
-            f"edgeseq {name} needs {error.name}, which is not installed",
-            fix=f"run: {command_with_extras(extras)}",
-        ) from error
+
+def _load(name: str, entry: CommandEntry) -> Any:
+    module = importlib.import_module(entry.module)
     definition = getattr(module, entry.attribute)
     if isinstance(definition, typer.Typer):
         return typer.main.get_command(definition)

@@ -22,27 +22,28 @@ def prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(sys, "prefix", str(folder))
     monkeypatch.setattr(sys, "argv", ["/x/bin/edgeseq", "demo", "--out", "my demo"])
     monkeypatch.setattr(installation, "_is_installed", lambda extra: False)
-    _record_source(monkeypatch, None)
+    monkeypatch.setattr(sys, "path", [str(folder)])
     return folder
 
 
-def _record_source(monkeypatch: pytest.MonkeyPatch, record: object) -> None:
+def _record_source(prefix: Path, record: object) -> None:
     """What the installing tool wrote down about where edgeseq is from (PEP 610)."""
-    text = None if record is None else json.dumps(record)
-    monkeypatch.setattr("importlib.metadata.PathDistribution.read_text", lambda self, name: text)
+    folder = prefix / "edgeseq-0.1.0.dist-info"
+    folder.mkdir(exist_ok=True)
+    (folder / "direct_url.json").write_text(json.dumps(record))
 
 
-def test_environments_of_pip(prefix: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environments_of_pip(prefix: Path) -> None:
     assert command_with_extras(["convert", "report"]) == "pip install 'edgeseq[convert,report]'"
     (prefix / "pyvenv.cfg").write_text(UV_ENVIRONMENT)  # of `uv venv`, outside of uv's cache
     assert command_with_extras(["device"]) == "pip install 'edgeseq[device]'"
     wheel = {"url": "file:///a%20b/edgeseq-0.1.0-py3-none-any.whl", "archive_info": {}}
-    _record_source(monkeypatch, wheel)
+    _record_source(prefix, wheel)
     path = "/a b/edgeseq-0.1.0-py3-none-any.whl"
     assert command_with_extras(["hub"]) == f"pip install '{path}[hub]'"
-    _record_source(monkeypatch, {"url": "file:///src", "dir_info": {"editable": True}})
+    _record_source(prefix, {"url": "file:///src", "dir_info": {"editable": True}})
     assert command_with_extras(["hub"]) == "pip install -e '/src[hub]'"
-    _record_source(monkeypatch, {"url": "https://example.org/e.git", "vcs_info": {}})
+    _record_source(prefix, {"url": "https://example.org/e.git", "vcs_info": {}})
     assert command_with_extras(["hub"]) == "pip install 'edgeseq[hub]'"
 
 

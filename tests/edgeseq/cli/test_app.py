@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+from pathlib import Path
 
 import pytest
 import typer
@@ -51,19 +52,25 @@ def test_a_shell_completes_commands_and_options(words: list[str], expected: set[
     ("name", "extras"), [("demo", "convert,report"), ("search", "convert,report,search")]
 )
 def test_a_command_without_its_libraries_names_all_extras_that_it_needs(
-    name: str, extras: str
+    name: str, extras: str, tmp_path: Path
 ) -> None:
+    arguments = [name]
+    if name == "search":
+        arguments += ["text-classification", "--data", "mine.csv", "--budget", "size=1MB"]
     script = (
         "import sys; sys.modules['ai_edge_litert'] = None; sys.argv = ['edgeseq', *sys.argv[1:]]; "
         "from edgeseq.cli import main; main()"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, name, "--help"],
+        [sys.executable, "-c", script, *arguments],
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
     assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith(f"error: edgeseq {name} needs ai_edge_litert")
     assert command_with_extras(extras.split(",")) in done.stderr
     assert len(done.stderr.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
