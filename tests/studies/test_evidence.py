@@ -180,6 +180,20 @@ def test_a_target_is_judged_from_the_numbers(evidence: Any) -> None:
     assert evidence.judge(msgspec.structs.replace(words, bound=130.0), [changed])[1] == "met"
 
 
+def test_of_trainings_that_differ_in_the_seed_the_mean_is_judged(evidence: Any) -> None:
+    target = evidence.EvidenceTarget("coref", "gap", "bert", 0.75)
+    first, second = (
+        of(evidence, bundle=f"minilm-seed-{seed}-float32", score=score)
+        for seed, score in ((0, 0.8), (1, 0.68))
+    )
+    models = (first.sessions[0].models[0], second.sessions[0].models[0])
+    session = msgspec.structs.replace(first.sessions[0], models=models)
+    both = msgspec.structs.replace(first, sessions=(session,))
+    text, verdict = evidence.judge(target, [both])
+    assert text == "74.0 % (minilm-float32, 40.0 MB, mean of 2 seeds)"
+    assert verdict == "**missed** by 1.0 points"
+
+
 def test_the_genders_and_their_ratio_have_columns(evidence: Any) -> None:
     text = evidence.page([of(evidence)])
     assert "| masculine | feminine | feminine / masculine |" in text
