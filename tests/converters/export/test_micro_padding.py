@@ -16,6 +16,7 @@ from edgeseq.subprocesses.c_compilers import find_system_compiler
 from edgeseq_converters.export.micro.c_sources import MicroSources
 from edgeseq_converters.export.micro.micro_runtime import is_installed
 from edgeseq_converters.export.micro.one_token_graph import OneTokenModel
+from edgeseq_converters.export.micro.step_states import StepState
 
 from ..conftest import Make
 
@@ -52,7 +53,7 @@ def test_ids_are_cut_and_padded_as_keras_does(
     if compiler is None:
         pytest.skip("needs a C++ compiler")
     padding = Padding(side, 3, truncation)
-    model = OneTokenModel(b"TFL3", (), 0, 1.0)
+    model = OneTokenModel(b"TFL3", (), (StepState("hidden_0", "int8", 4),), 1.0)
     MicroSources(model, ("a", "b"), 200, LENGTH, padding, None, None, (), 0.0).write(tmp_path)
     (tmp_path / "main.cc").write_text(PROGRAM)
     program = tmp_path / "program"

@@ -21,7 +21,6 @@ UNMEASURED_ARENA_BYTES = 64 << 10
 """What the C array of an arena gets that was not measured."""
 ARENA_STEP_BYTES = 1024
 """The arena is rounded up to a multiple: a little room for another release of the runtime."""
-_METHODS = {"UNIDIRECTIONAL_SEQUENCE_LSTM": "AddUnidirectionalSequenceLSTM"}
 _PADDING = {"none": "kNone", "pre": "kPre", "post": "kPost"}
 _NOTE = "// Written by edgeseq export."
 
@@ -74,7 +73,7 @@ class MicroSources:
         return f'{_NOTE}\n#include "model_data.h"\n\n{content}'
 
     def _operators(self) -> str:
-        names = [_METHODS.get(name) or _method(name) for name in self.model.operators]
+        names = [_method(name) for name in self.model.operators]
         calls = [f"  if (resolver.{name}() != kTfLiteOk) return kTfLiteError;" for name in names]
         return _header(
             "MODEL_OPERATORS",
@@ -102,7 +101,21 @@ class MicroSources:
             "",
             f"// {measured}; pointers of 32 bits need less.",
             f"constexpr size_t kTensorArenaBytes = {self.reserved_arena_bytes};",
-            f"constexpr int kNumResourceVariables = {self.model.num_resource_variables};",
+            "",
+            "// What one token hands to the next: inputs and outputs 1, 2, ... of the model.",
+            "struct StateOfStep {",
+            "  size_t size_bytes;",
+            "  uint8_t first_byte;  // all bytes before the first token",
+            "};",
+            "constexpr StateOfStep kStates[] = {",
+            *(
+                f"    {{{state.size_bytes}, {state.first_byte}}},  // {state.name}"
+                for state in self.model.states
+            ),
+            "};",
+            f"constexpr size_t kNumStates = {len(self.model.states)};",
+            f"constexpr size_t kStateBytes = {self.model.state_bytes};",
+            "",
             f"constexpr int kNumTokenIds = {self.num_token_ids};",
             "",
             "// Where a text is filled up to kMaxTokens with kPadId, and which end of a longer one",

@@ -1,6 +1,7 @@
-"""Runs an exported graph in TensorFlow Lite Micro's own interpreter, in a child process.
+"""Runs an exported graph token by token, in TensorFlow Lite Micro's interpreter or LiteRT's.
 
-The interpreter trusts its file: what it gets was checked before, and a crash ends only the child.
+Each runs in a child process. An interpreter trusts its file: what it gets was checked before, and a
+crash ends only the child.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -20,6 +22,7 @@ from edgeseq.formats.drafts import temporary_folder
 from edgeseq.progress import ProgressCallback, no_progress
 from edgeseq.subprocesses.job_processes import JobRequest, run_job
 from edgeseq_converters.convert.verify.interpreter_process import last_error
+from edgeseq_converters.export.micro.step_states import read_states
 from edgeseq_converters.models.arrays import FloatArray
 
 PACKAGE = "tflite-micro"
@@ -55,32 +58,54 @@ def runtime_name() -> str:
 def run_micro(
     path: Path, token_ids: Sequence[Sequence[int]], *, progress: ProgressCallback = no_progress
 ) -> MicroRun:
-    """Feeds each text token by token, with a reset before it.
+    """Feeds each text token by token, from the first states.
 
     Raises `DeviceError` when the interpreter is not installed, and `ConversionError` when it
     refuses the file or dies on it.
     """
     runtime_name()
+    outputs, log = _run(path, token_ids, "tflite-micro", progress)
+    return MicroRun(outputs, read_arena_bytes(log))
+
+
+def run_in_litert(
+    path: Path, token_ids: Sequence[Sequence[int]], *, progress: ProgressCallback = no_progress
+) -> FloatArray:
+    """The logits [texts, labels] of the same file in LiteRT, from the same states.
+
+    Raises `ConversionError` when it refuses the file or dies on it.
+    """
+    return _run(path, token_ids, "litert", progress)[0]
+
+
+def _run(
+    path: Path,
+    token_ids: Sequence[Sequence[int]],
+    runtime: Literal["tflite-micro", "litert"],
+    progress: ProgressCallback,
+) -> tuple[FloatArray, str]:
+    """The logits, and what the runtime wrote to the log."""
     with temporary_folder() as folder:
         log = folder / "log"
         arguments = {
             "path": str(path.absolute()),
+            "runtime": runtime,
+            "states": [(it.dtype, it.size, it.first) for it in read_states(path)],
             "token_ids": [list(ids) for ids in token_ids],
             "outputs_path": str(folder / "outputs"),
         }
-        job = JobRequest("run the model in TensorFlow Lite Micro", arguments)
+        job = JobRequest(f"run the model in {runtime}", arguments)
         try:
             answer, _ = run_job(job, log=log, cwd=folder, progress=progress, command=_CHILD)
         except StepError as failure:
             raise ConversionError(
-                "TensorFlow Lite Micro does not run the model",
+                f"{runtime} does not run the model",
                 where=path,
                 found=last_error(log) or failure.what,
                 fix="export the bundle again",
             ) from failure
         outputs = np.fromfile(folder / "outputs", np.float32).reshape(answer["shape"])
-        arena_bytes = read_arena_bytes(log.read_text(encoding="utf-8", errors="replace"))
-    return MicroRun(outputs, arena_bytes)
+        return outputs, log.read_text(encoding="utf-8", errors="replace")
 
 
 def read_arena_bytes(log: str) -> int:

@@ -1,17 +1,41 @@
 #include "classifier.h"
 
+#include <cstring>
+
 #include "model_data.h"
 #include "model_operators.h"
 #include "tensorflow/lite/micro/micro_allocator.h"
 #include "tensorflow/lite/micro/micro_interpreter.h"
 #include "tensorflow/lite/micro/micro_log.h"
-#include "tensorflow/lite/micro/micro_resource_variable.h"
 #include "tensorflow/lite/schema/schema_generated.h"
 #include "token_input.h"
 
 namespace {
 alignas(16) uint8_t arena[kTensorArenaBytes];
+// The arena may lay an output over an input of the same call, so the states wait here between two.
+uint8_t states[kStateBytes];
 tflite::MicroInterpreter* interpreter = nullptr;
+enum class Direction { kToInputs, kFromOutputs };
+
+void CopyStates(Direction direction) {
+  uint8_t* place = states;
+  for (size_t number = 0; number < kNumStates; number++) {
+    const size_t size = kStates[number].size_bytes;
+    if (direction == Direction::kToInputs)
+      std::memcpy(interpreter->input(number + 1)->data.raw, place, size);
+    else
+      std::memcpy(place, interpreter->output(number + 1)->data.raw, size);
+    place += size;
+  }
+}
+
+void ResetStates() {
+  uint8_t* place = states;
+  for (const StateOfStep& state : kStates) {
+    std::memset(place, state.first_byte, state.size_bytes);
+    place += state.size_bytes;
+  }
+}
 }  // namespace
 
 bool ClassifierBegin() {
@@ -25,10 +49,7 @@ bool ClassifierBegin() {
   }
   tflite::MicroAllocator* allocator = tflite::MicroAllocator::Create(arena, sizeof arena);
   if (allocator == nullptr) return false;
-  tflite::MicroResourceVariables* variables = nullptr;
-  if (kNumResourceVariables > 0)
-    variables = tflite::MicroResourceVariables::Create(allocator, kNumResourceVariables);
-  static tflite::MicroInterpreter instance(model, operators, allocator, variables);
+  static tflite::MicroInterpreter instance(model, operators, allocator);
   if (instance.AllocateTensors() != kTfLiteOk) return false;
   interpreter = &instance;
   return true;
@@ -41,12 +62,14 @@ size_t ClassifierArenaBytes() {
 const float* Classify(const int32_t* ids, size_t count) {
   const size_t num_inputs = NumInputs(count);
   if (interpreter == nullptr || num_inputs == 0) return nullptr;
-  if (interpreter->Reset() != kTfLiteOk) return nullptr;
+  ResetStates();
   for (size_t position = 0; position < num_inputs; position++) {
     const int32_t id = InputAt(ids, count, position);
     if (id < 0 || id >= kNumTokenIds) return nullptr;
     interpreter->input(0)->data.i32[0] = id;
+    CopyStates(Direction::kToInputs);
     if (interpreter->Invoke() != kTfLiteOk) return nullptr;
+    CopyStates(Direction::kFromOutputs);
   }
   return interpreter->output(0)->data.f;
 }
