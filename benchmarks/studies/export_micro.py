@@ -7,8 +7,8 @@
 
 The model is converted to `float32` and to `static_wi8_ai8` with the lowering `fused`; that bundle
 is exported with `--for micro`, and the exported file answers every test text in the interpreter of
-PyPI's `tflite-micro`, token by token. Printed are the accuracy of all three, how many logits are
-LiteRT's to the last digit, and the bytes of flash and arena.
+PyPI's `tflite-micro` and in LiteRT, token by token. Printed are the accuracy of all four, how many
+logits are LiteRT's to the last digit, and the bytes of flash and arena.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ import edgeseq as es
 from edgeseq.formats.bundle import BundleFiles, read_bundle
 from edgeseq.runtime.text_tokenizer import TextTokenizer
 from edgeseq_converters.export.golden import bundle_logits
-from edgeseq_converters.export.micro.micro_runtime import run_micro, runtime_name
+from edgeseq_converters.export.micro.micro_runtime import (
+    run_in_litert,
+    run_micro,
+    runtime_name,
+)
 from edgeseq_converters.models.arrays import FloatArray
 
 RECIPES = {"float": ("float32", "loop"), "micro": ("static_wi8_ai8", "fused")}
@@ -59,13 +63,14 @@ def main() -> int:
         ids = token_ids(bundles["micro"])
         logits = {
             "float32 in LiteRT": bundle_logits(bundles["float"], ids),
-            "int8 in LiteRT": bundle_logits(bundles["micro"], ids),
+            "the int8 bundle in LiteRT": bundle_logits(bundles["micro"], ids),
+            "exported in LiteRT": run_in_litert(exported.path / "model.tflite", ids),
         }
         run = run_micro(exported.path / "model.tflite", ids)
-        logits[f"int8 in {runtime_name()}"] = run.outputs
+        logits[f"exported in {runtime_name()}"] = run.outputs
         scores = {name: accuracy(values, bundles["micro"]) for name, values in logits.items()}
     settings = exported.manifest.settings
-    steps = np.abs(run.outputs - logits["int8 in LiteRT"]).max(axis=1) / settings["logit_step"]
+    steps = np.abs(run.outputs - logits["exported in LiteRT"]).max(axis=1) / settings["logit_step"]
     lines = [
         f"{len(ids):,} test texts, {sum(map(len, ids)):,} tokens",
         *(f"{name}: accuracy {score:.2f} %" for name, score in scores.items()),

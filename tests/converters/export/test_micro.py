@@ -24,8 +24,16 @@ from edgeseq.reporting.deployment_report import make_report
 from edgeseq_converters.convert.import_model import load_model
 from edgeseq_converters.convert.pipeline import convert
 from edgeseq_converters.convert.plan import ConversionOptions
+from edgeseq_converters.convert.tflite import operators as op
+from edgeseq_converters.convert.tflite.model import Writer
 from edgeseq_converters.export.golden import bundle_logits
-from edgeseq_converters.export.micro.micro_runtime import is_installed, read_arena_bytes, run_micro
+from edgeseq_converters.export.micro.exact_operators import GATES, LABEL, Rows, product, widened
+from edgeseq_converters.export.micro.micro_runtime import (
+    is_installed,
+    read_arena_bytes,
+    run_in_litert,
+    run_micro,
+)
 from edgeseq_converters.export.micro.target import TARGET
 from edgeseq_converters.export.micro.tokenizer_check import find_c_compiler, tokenize_in_c
 from edgeseq_converters.export.micro.vocabulary_table import vocabulary_table
@@ -54,7 +62,7 @@ def make_bundle(
 
 @pytest.fixture(scope="module")
 def maximum(tmp_path_factory: pytest.TempPathFactory, make_models: Make) -> ExportFolder:
-    """Two layers under a maximum, whose running value is a resource variable."""
+    """Two layers under a maximum, whose running value is a state too."""
     folder = tmp_path_factory.mktemp("micro")
     return es.export(
         make_bundle(make_models, folder, layers=2).path, "micro", out=folder / "export"
@@ -82,6 +90,28 @@ def test_the_interpreter_answers_as_litert(
     # The fused operator of the bundle computes sigmoid and tanh in another way.
     of_bundle = bundle_logits(bundle, [it.token_ids for it in exported.golden.examples])
     assert np.abs(of_bundle - outputs.outputs).max() <= 2.01 * settings["logit_step"]
+
+
+@needs_interpreter
+@pytest.mark.parametrize("row_scales", [False, True])
+def test_a_product_is_the_same_in_both_runtimes(row_scales: bool, tmp_path: Path) -> None:
+    """Of thousands of rows, some of which differ by one without scales of few bits."""
+    random = np.random.default_rng(0)
+    weights = random.integers(-127, 128, (16_384, 32), np.int8)
+    steps = random.uniform(1e-5, 1e-4, len(weights) if row_scales else 1)
+    rows = Rows(weights, random.integers(-100_000, 100_000, len(weights)), tuple(steps))
+    writer = Writer("one product")
+    graph = writer.graph("main")
+    ids = graph.input("id", "int32", (1,))
+    embeddings = graph.constant("embeddings", random.integers(-127, 128, (3, 32), np.int8), LABEL)
+    sums = product(widened(op.gather(embeddings, ids)), rows, GATES)
+    graph.outputs = [op.dequantize(sums)]
+    writer.add_signature("main", {"id": ids}, {"sums": graph.outputs[0]})
+    (tmp_path / "model.tflite").write_bytes(writer.pack())
+    texts = [[0], [1], [2]]
+    outputs = run_micro(tmp_path / "model.tflite", texts).outputs
+    assert (outputs == run_in_litert(tmp_path / "model.tflite", texts)).all()
+    assert len(np.unique(outputs)) > 1000
 
 
 @needs_interpreter

@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgeseq_converters.convert.tflite.quantization import Quantization
 
-Dtype = Literal["float32", "float16", "int64", "int32", "int16", "int8", "int4", "bool", "resource"]
+Dtype = Literal["float32", "float16", "int64", "int32", "int16", "int8", "int4", "bool"]
 TYPES: dict[Dtype, int] = {
     "float32": schema.TensorType.FLOAT32,
     "float16": schema.TensorType.FLOAT16,
@@ -21,7 +21,6 @@ TYPES: dict[Dtype, int] = {
     "int8": schema.TensorType.INT8,
     "int4": schema.TensorType.INT4,
     "bool": schema.TensorType.BOOL,
-    "resource": schema.TensorType.RESOURCE,
 }
 _DTYPES: dict[int, Dtype] = {number: dtype for dtype, number in TYPES.items()}
 _OPERATORS: dict[int, str] = {

@@ -1,10 +1,10 @@
 """Operators on integers that give the same integers in LiteRT and in TensorFlow Lite Micro.
 
 The two round differently where a scale is changed: by float64 or by multipliers of 15 or 31 bits,
-ties upward or away from zero, and from scales whose quotient is taken in float32 or in float64. Here
-every quotient of scales is a number of few bits, so that all of these compute it without error, and
-no product lies half way between two integers. LOGISTIC and TANH on int16 read the same table in
-both, as long as their input's scale is not one for which LiteRT has a polynomial (2**-12, 2**-11).
+ties upward or away from zero, with quotients of scales in float32 or in float64. Here every such
+quotient is a number of few bits, which all of these compute without error, and no sum of products
+lies half way between two integers. LOGISTIC and TANH on int16 read the same table in both, as long
+as their input's scale is not one for which LiteRT has a polynomial (2**-12, 2**-11).
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def product(wide: GraphTensor, rows: Rows, into: Quantization) -> GraphTensor:
 
 
 def few_bits(multiplier: float) -> float:
-    """The nearest number with an odd mantissa of `MULTIPLIER_BITS` bits."""
+    """The number next to it with an odd mantissa of `MULTIPLIER_BITS` bits."""
     mantissa, exponent = math.frexp(multiplier)
     odd = 2 * math.floor(mantissa * 2 ** (MULTIPLIER_BITS - 1)) + 1
     return math.ldexp(odd, exponent - MULTIPLIER_BITS)

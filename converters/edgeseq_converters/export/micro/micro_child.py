@@ -39,7 +39,7 @@ class MicroInterpreter:
     """TensorFlow Lite Micro's."""
 
     def __init__(self, content: bytes) -> None:
-        from tflite_micro.python.tflite_micro import runtime  # one runtime in a process
+        from tflite_micro.python.tflite_micro import runtime  # noqa: PLC0415 - optional
 
         self._interpreter = runtime.Interpreter.from_bytes(content, arena_size=ARENA_LIMIT_BYTES)
 
@@ -58,7 +58,7 @@ class LiteRtInterpreter:
     """LiteRT's, as an app has it: with XNNPACK."""
 
     def __init__(self, content: bytes) -> None:
-        from ai_edge_litert.interpreter import Interpreter as LiteRt  # one runtime in a process
+        from ai_edge_litert.interpreter import Interpreter as LiteRt  # noqa: PLC0415 - or the other
 
         self._interpreter = LiteRt(model_content=content, num_threads=1)
         self._interpreter.allocate_tensors()

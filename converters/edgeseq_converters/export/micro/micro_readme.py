@@ -66,7 +66,7 @@ def readme(bundle: BundleFiles, sources: MicroSources, notes: Sequence[str]) -> 
             "than the tolerance in golden.json. On a computer, `edgeseq export --check` with the "
             "path of this folder runs `model.tflite` in the interpreter of PyPI's `tflite-micro`.",
             "",
-            "The same file gives these logits in LiteRT: input 0 is the token id, the states follow.",
+            "LiteRT gives the same logits: input 0 is the token id, the states follow.",
             "",
             "## Known",
             "",
