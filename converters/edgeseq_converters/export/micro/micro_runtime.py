@@ -26,7 +26,8 @@ from edgeseq_converters.export.micro.step_states import read_states
 from edgeseq_converters.models.arrays import FloatArray
 
 PACKAGE = "tflite-micro"
-_CHILD = (sys.executable, "-m", "edgeseq_converters.export.micro.micro_child")
+Runtime = Literal["tflite-micro", "litert"]
+_CHILDREN: dict[Runtime, str] = {"tflite-micro": "micro_child", "litert": "litert_child"}
 _ARENA = re.compile(r"Arena allocation total (\d+) bytes")
 
 
@@ -81,7 +82,7 @@ def run_in_litert(
 def _run(
     path: Path,
     token_ids: Sequence[Sequence[int]],
-    runtime: Literal["tflite-micro", "litert"],
+    runtime: Runtime,
     progress: ProgressCallback,
 ) -> tuple[FloatArray, str]:
     """The logits, and what the runtime wrote to the log."""
@@ -89,14 +90,15 @@ def _run(
         log = folder / "log"
         arguments = {
             "path": str(path.absolute()),
-            "runtime": runtime,
             "states": [(it.dtype, it.size, it.first) for it in read_states(path)],
             "token_ids": [list(ids) for ids in token_ids],
             "outputs_path": str(folder / "outputs"),
         }
+        child = f"edgeseq_converters.export.micro.{_CHILDREN[runtime]}"
+        command = (sys.executable, "-m", child)
         job = JobRequest(f"run the model in {runtime}", arguments)
         try:
-            answer, _ = run_job(job, log=log, cwd=folder, progress=progress, command=_CHILD)
+            answer, _ = run_job(job, log=log, cwd=folder, progress=progress, command=command)
         except StepError as failure:
             raise ConversionError(
                 f"{runtime} does not run the model",
