@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import edgeseq
-from edgeseq.errors import OutputError, import_extra
+from edgeseq.errors import InputError, OutputError, import_extra
 from edgeseq.formats.drafts import temporary_folder
 from edgeseq.formats.result import ResultRecord
 from edgeseq.formats.storage import write_json
@@ -49,9 +49,16 @@ def log_result(
         with_report: Whether the report of this result is made and added.
 
     Raises:
-        InputError: The extra `mlflow` is missing.
+        InputError: The extra `mlflow` is missing, or `uri` is empty, for which MLflow would make a
+            data base in the working folder.
         OutputError: MLflow does not take the runs; what was begun is marked as failed.
     """
+    if not uri.strip():
+        raise InputError(
+            "the tracking URI is empty",
+            expected="an address or a folder, such as http://127.0.0.1:5000 or file:runs",
+            fix="name where MLflow keeps its runs",
+        )
     mlflow = import_extra("mlflow")
     try:
         client = mlflow.MlflowClient(tracking_uri=uri)

@@ -21,7 +21,7 @@ import pytest
 
 import edgeseq as es
 from edgeseq.cli.tables import table
-from edgeseq.errors import OutputError
+from edgeseq.errors import InputError, OutputError
 from edgeseq.reporting import deployment_report
 
 from ...fake_results import MODELS, Fake, make_result
@@ -53,6 +53,15 @@ def test_parquet_gives_the_rows_back(result: es.Result, tmp_path: Path) -> None:
     other = pq.read_table(unmeasured.to_parquet(tmp_path / "other.parquet"))
     assert other.column("p95_ms").null_count == 1
     assert other.schema == read.schema
+
+
+def test_an_empty_tracking_uri_makes_no_data_base(
+    result: es.Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="the tracking URI is empty"):
+        result.log_mlflow(" ")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_command_joins_several_results(
