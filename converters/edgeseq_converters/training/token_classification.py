@@ -55,18 +55,15 @@ def prepare_token_classification(
     teacher = initial.teacher
     features = initial.word_features
     encoder = word_encoder(initial.tokenizer_json, initial.settings.max_tokens, features)
-    transfer = None
+    transfer, data_dir = None, options.data_dir
     if teacher is not None:
-        transfer = transfer_set(
-            data, teacher, settings, data_dir=options.data_dir, progress=progress
-        )
+        transfer = transfer_set(data, teacher, settings, data_dir=data_dir, progress=progress)
     examples = [*data.train, *([] if transfer is None else untagged(transfer.texts, data.labels))]
     train, dev = (encode_tagged(split, data.labels, encoder) for split in (examples, data.dev))
     targets = one_hot(train.gold, len(data.labels))
     if teacher is not None:
-        shares = teacher_tag_probabilities(
-            teacher, examples, cache=options.teacher_cache, progress=progress
-        )
+        cache = options.teacher_cache
+        shares = teacher_tag_probabilities(teacher, examples, cache=cache, progress=progress)
         num_tagged = sum(train.counts[: len(data.train)])
         targets = _distilled(targets, shares, settings.hard_label_weight, num_tagged)
     transitions = TransitionScores(len(data.labels)) if settings.crf else None
