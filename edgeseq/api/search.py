@@ -44,6 +44,8 @@ class SearchKeywords(TypedDict, total=False):
     text_column: str | int
     label_column: str | int
     data_dir: str | Path | None
+    scheduler: str | None
+    store: str | None
     on_trial: Callable[[SearchTrial], None]
     progress: ProgressOption
 
@@ -119,6 +121,8 @@ def search(
         text_column: Column of the text, a name or a number from 1.
         label_column: Column of the label, a name or a number from 1.
         data_dir: Folder of local copies of data.
+        scheduler: The address of a Dask scheduler, whose workers run the steps, each a trial.
+        store: The URL of a store of what steps made, which all machines reach.
         on_trial: Called with each candidate when it is finished.
         progress: A callback, "auto" for a progress bar, or None.
 
@@ -126,6 +130,8 @@ def search(
         InputError: The budget or an option has an error, or `out` or `storage` holds another
             search.
         RefusedError: No candidate fits the budget; the message names the nearest.
+        StoreError: The store is full or cannot be reached; the same call resumes.
+        ClusterError: The scheduler or its workers cannot be used, or were lost.
         OutputError: `out` holds other files, or cannot be written.
 
     Examples:
@@ -162,6 +168,8 @@ def _search_options(options: SearchKeywords) -> SearchOptions:
         seed=options.get("seed", 0),
         quick=options.get("quick", False),
         data_dir=None if data_dir is None else Path(data_dir),
+        scheduler=options.get("scheduler"),
+        store=options.get("store"),
     )
 
 

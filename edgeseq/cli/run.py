@@ -51,6 +51,23 @@ PythonOption = Annotated[
     ),
 ]
 
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        help="Address of a Dask scheduler, such as tcp://host:8786, whose workers run the "
+        "steps; needs --store.",
+    ),
+]
+StoreOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        help="Folder or URL (ssh://, s3://) that keeps what steps made, for other machines "
+        "and runs.",
+    ),
+]
+
 
 def run(
     suite: Annotated[
@@ -71,22 +88,8 @@ def run(
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Download a built-in data set without asking.")
     ] = False,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(
-            "--scheduler",
-            help="Address of a Dask scheduler, such as tcp://host:8786, whose workers run the "
-            "steps; needs --store.",
-        ),
-    ] = None,
-    store: Annotated[
-        str | None,
-        typer.Option(
-            "--store",
-            help="Folder or URL (ssh://, s3://) that keeps what steps made, for other machines "
-            "and runs.",
-        ),
-    ] = None,
+    scheduler: SchedulerOption = None,
+    store: StoreOption = None,
     json: JsonOption = False,
 ) -> None:
     """Run a whole comparison described in a suite file; running it again resumes.

@@ -20,7 +20,7 @@ from edgeseq.cli.console import (
     print_note,
     progress_bars,
 )
-from edgeseq.cli.run import DataDirOption, closing_lines
+from edgeseq.cli.run import DataDirOption, SchedulerOption, StoreOption, closing_lines
 from edgeseq.errors import RefusedError
 from edgeseq.formats.search_record import SearchTrial
 from edgeseq.tasks.registry import get_task
@@ -114,6 +114,8 @@ def search(
         ),
     ] = None,
     data_dir: DataDirOption = None,
+    scheduler: SchedulerOption = None,
+    store: StoreOption = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Smoke run: a data subset and few epochs (minutes).")
     ] = False,
@@ -151,6 +153,8 @@ def search(
         "text_column": text_column,
         "label_column": label_column,
         "data_dir": data_dir,
+        "scheduler": scheduler,
+        "store": store,
         "on_trial": print_trial,
     }
     if dev is not None:

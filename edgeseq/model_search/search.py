@@ -15,37 +15,36 @@ from typing import Any, get_args
 
 import msgspec
 
-import edgeseq
-from edgeseq.errors import CheckpointError, EdgeseqError, InputError, OutputError, RefusedError
-from edgeseq.formats.drafts import is_draft, sweep
+from edgeseq.errors import CheckpointError, InputError, RefusedError
 from edgeseq.formats.result import read_result
 from edgeseq.formats.search_record import SearchRecord, SearchTrial
-from edgeseq.formats.storage import os_errors_as_output_errors, read_json, sha256_file, write_json
+from edgeseq.formats.storage import sha256_file, write_json
 from edgeseq.formats.trained_model import Arch, read_model_folder
-from edgeseq.model_search.disturbances import REPEATS, disturbance_of, wait_for_idle_machine
+from edgeseq.model_search.disturbances import REPEATS, disturbance_of
 from edgeseq.model_search.finalists import candidate_of, choose_finalists
+from edgeseq.model_search.search_folder import check_folder, claim
 from edgeseq.model_search.space import MeasuredRunner, SearchSpace, check_families
+from edgeseq.model_search.step_runner import StepRunner
 from edgeseq.model_search.steps_workbench import (
     SearchJob,
     SearchSources,
     StepsWorkbench,
     plan_candidates,
-    run_step,
 )
 from edgeseq.model_search.study import SearchStudy, open_study
 from edgeseq.model_search.trials import SearchEnd, run_trials
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.reporting.budgets import Budget, budget_text, limits_of, parse_budget
-from edgeseq.suite.identity import machine_identity
+from edgeseq.suite.elsewhere import open_elsewhere
 from edgeseq.suite.outputs import content_sha256, list_output
 from edgeseq.suite.plan import MEASURED_FILE, RESULT_FILE, SuiteData, data_step
 from edgeseq.suite.quick import OTHER_TEXTS
 from edgeseq.suite.schema import DataSection
+from edgeseq.suite.step_process import run_step_alone
 from edgeseq.suite.steps import Step, StepRecord
 from edgeseq_converters.models.huggingface.checkpoint import DEFAULT_CHECKPOINT, read_checkpoint
 from edgeseq_converters.training.teacher_model import bert_of
 
-MARKER = "edgeseq-search.json"
 STUDY_FILE = "study.db"
 RECORD_FILE = Path("search.json")
 FINALISTS = 4
@@ -59,7 +58,8 @@ class SearchOptions(msgspec.Struct, frozen=True, kw_only=True):
     `trials` counts those of earlier runs; `timeout_s` ends the trials of this run, after which the
     finalists are still measured. `teacher` is a trained-model folder, `checkpoint` what BERTs and
     tokenizers start from. `storage` is an address for Optuna (None: a file in the output folder).
-    `quick`: a data subset, few epochs and a quick benchmark.
+    `quick`: a data subset, few epochs and a quick benchmark. `scheduler` is the address of a Dask
+    scheduler whose workers run the steps, `store` the URL of a store that they share.
     """
 
     trials: int = 50
@@ -73,6 +73,8 @@ class SearchOptions(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
     quick: bool = False
     data_dir: Path | None = None
+    scheduler: str | None = None
+    store: str | None = None
 
 
 class SearchRun(msgspec.Struct, frozen=True):
@@ -88,14 +90,6 @@ class SearchRun(msgspec.Struct, frozen=True):
     seconds: float
     peak_memory_bytes: int
     disturbance: str = ""
-
-
-class SearchMarker(msgspec.Struct, frozen=True):
-    """`edgeseq-search.json`."""
-
-    edgeseq_version: str
-    identity: dict[str, str]
-    schema_version: int = 1
 
 
 def run_search(
@@ -120,29 +114,35 @@ def run_search(
     space = _space(task, options)
     root.mkdir(parents=True, exist_ok=True)
     root = root.resolve()
-    job = _prepare(task, data, budget, root, options=options, progress=progress)
-    identity = _identity(job, space)
-    _claim(root, identity)
-    study = open_study(
-        options.storage or f"sqlite:///{root / STUDY_FILE}",
-        name=root.name,
-        identity=identity,
-        space=space,
-        budget=budget,
-        seed=options.seed,
-    )
-    deadline_s = None if options.timeout_s is None else began_s + options.timeout_s
-    trials = run_trials(
-        study,
-        StepsWorkbench(job, progress),
-        budget,
-        SearchEnd(options.trials, deadline_s),
-        on_trial=_counted(on_trial, progress, len(study.trials), options.trials),
-    )
-    finalists = choose_finalists(trials, budget, count=FINALISTS)
-    if not finalists:
-        raise _nothing_trained(trials, root)
-    return _finish(job, study, trials, finalists, progress)
+    with open_elsewhere(options.scheduler, options.store, progress) as elsewhere:
+        job = _prepare(
+            task, data, root, budget, machine=elsewhere.machine, options=options, progress=progress
+        )
+        identity = _identity(job, space)
+        if elsewhere.cluster is not None:
+            identity["measuring machine"] = elsewhere.machine["node"]
+        claim(root, identity)
+        study = open_study(
+            options.storage or f"sqlite:///{root / STUDY_FILE}",
+            name=root.name,
+            identity=identity,
+            space=space,
+            budget=budget,
+            seed=options.seed,
+        )
+        deadline_s = None if options.timeout_s is None else began_s + options.timeout_s
+        runner = StepRunner(root, elsewhere)
+        trials = run_trials(
+            study,
+            StepsWorkbench(job, runner, progress),
+            budget,
+            SearchEnd(options.trials, deadline_s),
+            on_trial=_counted(on_trial, progress, len(study.trials), options.trials),
+        )
+        finalists = choose_finalists(trials, budget, count=FINALISTS)
+        if not finalists:
+            raise _nothing_trained(trials, root)
+        return _finish(job, runner, study, trials=trials, finalists=finalists, progress=progress)
 
 
 def _nothing_trained(trials: Sequence[SearchTrial], root: Path) -> RefusedError:
@@ -228,9 +228,10 @@ def _bert_layers(options: SearchOptions) -> int:
 def _prepare(
     task: str,
     data: DataSection,
-    budget: Budget,
     root: Path,
+    budget: Budget,
     *,
+    machine: dict[str, str],
     options: SearchOptions,
     progress: ProgressCallback,
 ) -> SearchJob:
@@ -241,9 +242,10 @@ def _prepare(
         )
     # Paths of the data are relative to the working folder.
     step = data_step(data, task=task, suite_path=Path("search"), data_dir=options.data_dir)
-    _check_folder(root)
+    check_folder(root)
     step.expire(root)
-    read = run_step(step, root, progress)
+    step.check_output(root)
+    read = run_step_alone(step, root, progress)
     teacher, checkpoint = options.teacher, options.checkpoint
     if checkpoint is not None and Path(checkpoint).is_dir():
         checkpoint = str(Path(checkpoint).resolve())
@@ -254,7 +256,7 @@ def _prepare(
         budget=budget_text(budget),
         runner=_runner(options),
         quick=options.quick,
-        identity=machine_identity(),
+        identity=machine,
         sources=SearchSources(
             teacher=None if teacher is None else str(teacher.resolve()),
             teacher_sha256=None
@@ -291,42 +293,6 @@ def _identity(job: SearchJob, space: SearchSpace) -> dict[str, str]:
     }
 
 
-def _check_folder(root: Path) -> None:
-    """Raises `OutputError` for a folder with anything but a search's output."""
-    with os_errors_as_output_errors(root):
-        for folder in (root, *(root / name for name in ("models", "bundles", "shapes", "steps"))):
-            sweep(folder)
-        is_empty = all(is_draft(path.name) for path in root.iterdir())
-    if is_empty or (root / MARKER).is_file():
-        if is_empty:
-            write_json(root / MARKER, SearchMarker(edgeseq.__version__, {}))
-        return
-    raise OutputError(
-        "holds files that are not a search's output",
-        where=root,
-        expected=f"an empty folder, or one with {MARKER}",
-        fix="choose another --out",
-    )
-
-
-def _claim(root: Path, identity: dict[str, str]) -> None:
-    """Raises `InputError` when the folder is the output of another search."""
-    try:
-        known = read_json(root / MARKER, SearchMarker).identity
-    except EdgeseqError:
-        known = {}
-    if known and known != identity:
-        changed = [key for key in identity if known.get(key) != identity[key]]
-        raise InputError(
-            f"holds a search with another {' and '.join(changed)}",
-            where=root,
-            found=", ".join(str(known.get(key)) for key in changed),
-            expected=", ".join(identity[key] for key in changed),
-            fix="choose another --out, or search for the same",
-        )
-    write_json(root / MARKER, SearchMarker(edgeseq.__version__, identity))
-
-
 def _counted(
     on_trial: Callable[[SearchTrial], None], progress: ProgressCallback, done: int, total: int
 ) -> Callable[[SearchTrial], None]:
@@ -341,21 +307,25 @@ def _counted(
     return note
 
 
-def _run_undisturbed(step: Step, root: Path, progress: ProgressCallback) -> StepRecord:
+def _run_undisturbed(
+    step: Step, root: Path, runner: StepRunner, progress: ProgressCallback
+) -> StepRecord:
     """Runs a step; a full measurement that other programs disturbed is repeated."""
-    record = run_step(step, root, progress)
+    record = runner.run(step, progress)
     for _ in range(REPEATS if step.name == "bench" else 0):
         if not disturbance_of(read_result(root / MEASURED_FILE)):
             break
-        wait_for_idle_machine(progress)
-        step.expire(root)
-        record = run_step(step, root, progress)
+        runner.wait_for_idle_machine(progress)
+        runner.expire(step)
+        record = runner.run(step, progress)
     return record
 
 
 def _finish(
     job: SearchJob,
+    runner: StepRunner,
     study: SearchStudy,
+    *,
     trials: Sequence[SearchTrial],
     finalists: Sequence[SearchTrial],
     progress: ProgressCallback,
@@ -383,12 +353,12 @@ def _finish(
                 "search_sha256": sha256_file(job.root / RECORD_FILE),
             }
             step = msgspec.structs.replace(step, arguments=arguments)  # noqa: PLW2901
-        finished = _run_undisturbed(step, job.root, progress)
+        finished = _run_undisturbed(step, job.root, runner, progress)
         answer, peak_bytes = finished.answer, max(peak_bytes, finished.peak_memory_bytes or 0)
     winner = answer["verdict"]["winner"]
     disturbance = disturbance_of(read_result(job.root / RESULT_FILE))
     if winner is None or disturbance:  # a disturbed measurement is repeated by the next run
-        next(step for step in steps if step.name == "bench").expire(job.root)
+        runner.expire(next(step for step in steps if step.name == "bench"))
     return SearchRun(
         root=job.root,
         record=record,

@@ -16,15 +16,15 @@ import msgspec
 from edgeseq.errors import RefusedError
 from edgeseq.formats.result import read_result
 from edgeseq.model_search.candidates import Candidate, Costs
-from edgeseq.model_search.disturbances import disturbance_of, wait_for_idle_machine
+from edgeseq.model_search.disturbances import disturbance_of
 from edgeseq.model_search.space import MeasuredRunner
+from edgeseq.model_search.step_runner import StepRunner
 from edgeseq.model_search.workbench import Measurement, OnEpoch, Trained
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.reporting.rows import derive_row
 from edgeseq.suite.plan import TEACHER_OUTPUTS, SuiteData, plan
 from edgeseq.suite.schema import BenchSection, DataSection, ModelSection, ReportSettings, Suite
-from edgeseq.suite.step_process import run_step_alone
-from edgeseq.suite.steps import Step, StepRecord
+from edgeseq.suite.steps import Step
 
 _SHAPES = Path("shapes")
 
@@ -51,18 +51,6 @@ class SearchJob(msgspec.Struct, frozen=True):
     identity: dict[str, str]
     sources: SearchSources = SearchSources()
     working_memory: bool = True
-
-
-def run_step(step: Step, root: Path, progress: ProgressCallback = no_progress) -> StepRecord:
-    """The record of the step, which is run unless an earlier run finished it.
-
-    Raises what the step raised, and what `progress` raises, after the process has been ended.
-    """
-    record = step.finished(root)
-    if record is not None:
-        return record
-    step.check_output(root)
-    return run_step_alone(step, root, progress)
 
 
 def plan_candidates(job: SearchJob, candidates: Sequence[Candidate]) -> list[Step]:
@@ -120,25 +108,34 @@ def _source_arguments(sources: SearchSources, *, is_distilled: bool) -> dict[str
 
 
 class StepsWorkbench:
-    """Runs one step at a time; what has a record in the folder is not run again."""
+    """Trials by steps; what has a record in the folder is not run again."""
 
-    def __init__(self, job: SearchJob, progress: ProgressCallback = no_progress) -> None:
-        self._job, self._progress = job, progress
+    def __init__(
+        self, job: SearchJob, runner: StepRunner, progress: ProgressCallback = no_progress
+    ) -> None:
+        self._job, self._runner, self._progress = job, runner, progress
+
+    @property
+    def num_workers(self) -> int:
+        return self._runner.num_workers
 
     def measure(self, candidate: Candidate, *, again: bool = False) -> Measurement:
         """The costs of the untrained model; those of an equal shape are not measured again."""
         job, name = self._job, candidate.shape_name
         untrained, cost = self._measuring_steps(candidate)
         if again:
-            wait_for_idle_machine(self._progress)
-            cost.expire(job.root)
+            self._runner.wait_for_idle_machine(self._progress)
+            self._runner.expire(cost)
         if cost.finished(job.root) is None:
-            run_step(untrained, job.root, self._progress)
-        run_step(cost, job.root, self._progress)
+            self._runner.run(untrained, self._progress)
+        self._runner.run(cost, self._progress)
         result = read_result(job.root / cost.arguments["out"])
         if not result.runs:
             raise RefusedError("was not measured", where=name)
         return Measurement(Costs.of(derive_row(result, result.runs[0])), disturbance_of(result))
+
+    def stop(self) -> None:
+        self._runner.stop()
 
     def train(self, candidate: Candidate, on_epoch: OnEpoch) -> Trained:
         """Trains, converts and scores the model; see `Workbench.train`."""
@@ -151,8 +148,8 @@ class StepsWorkbench:
             if update.dev_scores:
                 on_epoch(update.dev_scores)
 
-        trained = run_step(train, self._job.root, pass_on)
-        converted = run_step(convert, self._job.root, self._progress)
+        trained = self._runner.run(train, pass_on)
+        converted = self._runner.run(convert, self._progress)
         dev_score = float(converted.answer["dev_score"])
         return Trained(dev_score, tuple(trained.answer["dev_scores"]))
 

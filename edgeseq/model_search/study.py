@@ -98,14 +98,16 @@ class SearchStudy:
         states = (TrialState.COMPLETE, TrialState.PRUNED)
         trials = self._study.get_trials(deepcopy=False, states=states)
         family = self._next_family(trials)
+        # Those that run in other threads count too, which would draw the same otherwise.
+        number = len(self._study.get_trials(deepcopy=False))
         of_family = [trial for trial in trials if trial.params["arch"] == family]
         complete = [trial for trial in of_family if trial.state == TrialState.COMPLETE]
         if len(of_family) >= _VARIED_AFTER and complete and len(trials) % _VARIED_EVERY != 0:
             best = sorted(complete, key=lambda trial: -trial.values[0])[:_VARIED_AMONG]
-            generator = np.random.default_rng((self._seed, len(trials)))
+            generator = np.random.default_rng((self._seed, number))
             return vary(best[generator.integers(len(best))], generator)
         with_score = optuna.create_study(
-            direction="maximize", sampler=_sampler(self._seed + len(trials))
+            direction="maximize", sampler=_sampler(self._seed + number)
         )
         with_score.add_trials([_with_score_alone(trial) for trial in of_family])
         with_score.enqueue_trial({"arch": family})
@@ -158,6 +160,11 @@ class OpenTrial:
         self.candidate = candidate
         self._study, self._trial, self._budget = study, trial, budget
         self._began_s = time.monotonic()
+
+    @property
+    def number(self) -> int:
+        """The trial's number in its study."""
+        return int(self._trial.number)
 
     def set_costs(self, costs: Costs) -> None:
         """Records what was measured, and how far it is from each limit."""
@@ -237,12 +244,12 @@ def open_study(
         for parameters in space.first_parameters():
             study.enqueue_trial(parameters)
     elif known != dict(identity):
-        changed = [key for key in identity if known.get(key) != identity[key]]
+        changed = [key for key in {**known, **identity} if known.get(key) != identity.get(key)]
         raise InputError(
             f"holds a search with another {' and '.join(changed)}",
             where=where,
-            found=", ".join(str(known.get(key)) for key in changed),
-            expected=", ".join(identity[key] for key in changed),
+            found=", ".join(str(known.get(key, "none")) for key in changed),
+            expected=", ".join(identity.get(key, "none") for key in changed),
             fix="name another --out (and --storage), or search for the same",
         )
     _enqueue_lost_trials(study)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -12,7 +14,7 @@ from edgeseq.model_search.candidates import Candidate, Costs
 from edgeseq.model_search.disturbances import REPEATS, is_time_alone, least_times
 from edgeseq.model_search.halving import is_ended
 from edgeseq.model_search.study import OpenTrial, SearchStudy
-from edgeseq.model_search.workbench import Measurement, Workbench
+from edgeseq.model_search.workbench import Measurement, OnEpoch, Workbench
 from edgeseq.reporting.budgets import LIMITS, Budget, describe_budget
 from edgeseq.reporting.format import format_excess
 from edgeseq.units import format_factor
@@ -57,15 +59,8 @@ def run_trials(
     an exception is proposed again by the next run. Raises `RefusedError` when no candidate fits the
     budget, naming the nearest and by how much it misses.
     """
+    _Trials(study, workbench, budget, end, on_trial).run(workbench.num_workers)
     trials = study.trials
-    while len(trials) < end.trials and not end.is_due and not _is_impossible(trials):
-        trial = study.ask()
-        try:
-            _run_trial(trial, workbench, budget, end, trials)
-        except _OutOfTimeError:
-            break
-        trials = study.trials
-        on_trial(trials[-1])
     if trials and all(trial.outcome == "over budget" for trial in trials):
         raise RefusedError(
             "no candidate fits the budget",
@@ -74,6 +69,74 @@ def run_trials(
             fix="loosen a limit, or search over more families",
         )
     return trials
+
+
+class _Trials:
+    """Trials in one thread or several, each with the next candidate until the end."""
+
+    def __init__(
+        self,
+        study: SearchStudy,
+        workbench: Workbench,
+        budget: Budget,
+        end: SearchEnd,
+        on_trial: Callable[[SearchTrial], None],
+    ) -> None:
+        self._study, self._workbench, self._budget = study, workbench, budget
+        self._end, self._on_trial = end, on_trial
+        self._lock = threading.Lock()
+        self._open = 0
+        self._is_stopped = False
+
+    def run(self, num_threads: int) -> None:
+        """Runs trials to the end; an error or an interrupt ends those of all threads."""
+        if num_threads == 1:
+            self._run_next()
+            return
+        with concurrent.futures.ThreadPoolExecutor(num_threads) as threads:
+            try:
+                running = [threads.submit(self._run_next) for _ in range(num_threads)]
+                for ended in concurrent.futures.as_completed(running):
+                    ended.result()
+            finally:
+                self._is_stopped = True
+                self._workbench.stop()
+
+    def _run_next(self) -> None:
+        while (trial := self._begin()) is not None:
+            try:
+                self._run(trial)
+            except _OutOfTimeError:
+                return
+            finally:
+                with self._lock:
+                    self._open -= 1
+            with self._lock:
+                trials = self._study.trials
+                self._on_trial(next(t for t in trials if t.number == trial.number))
+
+    def _begin(self) -> OpenTrial | None:
+        """The next candidate, None at the end."""
+        with self._lock:
+            trials = self._study.trials
+            is_enough = len(trials) + self._open >= self._end.trials
+            if is_enough or self._is_stopped or self._end.is_due or _is_impossible(trials):
+                return None
+            self._open += 1
+            return self._study.ask()
+
+    def _run(self, trial: OpenTrial) -> None:
+        candidate = trial.candidate
+        others = [t.dev_scores for t in self._study.trials if t.arch == candidate.arch]
+
+        def on_epoch(scores: Sequence[float]) -> None:
+            trial.set_dev_scores(scores)
+            if is_ended(scores, others):
+                raise _TrialEndedError
+            if self._end.is_due or self._is_stopped:
+                raise _OutOfTimeError
+
+        _run_trial(trial, self._workbench, self._budget, self._end, on_epoch)
 
 
 def _is_impossible(trials: Sequence[SearchTrial]) -> bool:
@@ -85,18 +148,9 @@ def _run_trial(
     workbench: Workbench,
     budget: Budget,
     end: SearchEnd,
-    earlier: Sequence[SearchTrial],
+    on_epoch: OnEpoch,
 ) -> None:
     candidate = trial.candidate
-    others = [other.dev_scores for other in earlier if other.arch == candidate.arch]
-
-    def on_epoch(scores: Sequence[float]) -> None:
-        trial.set_dev_scores(scores)
-        if is_ended(scores, others):
-            raise _TrialEndedError
-        if end.is_due:
-            raise _OutOfTimeError
-
     try:
         costs, disturbance = _measure(workbench, candidate, budget, end)
     except ConversionError as reason:

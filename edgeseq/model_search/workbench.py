@@ -28,11 +28,21 @@ class Measurement(NamedTuple):
 
 
 class Workbench(Protocol):
-    """Measures and trains candidates; what was done once is not done again."""
+    """Measures and trains candidates; what was done once is not done again.
+
+    As many threads as it has workers may use it at a time.
+    """
+
+    @property
+    def num_workers(self) -> int:
+        """How many candidates can be worked on at a time."""
 
     def measure(self, candidate: Candidate, *, again: bool = False) -> Measurement:
         """The costs of the untrained model; `again`: not those that were measured before, and when
         the machine is idle if it soon is."""
+
+    def stop(self) -> None:
+        """Ends what is worked on in other threads, by an error there."""
 
     def train(self, candidate: Candidate, on_epoch: OnEpoch) -> Trained:
         """Trains and converts the model.

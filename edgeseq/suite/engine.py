@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import msgspec
 
-from edgeseq.errors import InputError
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.suite.checks import check_suite
 from edgeseq.suite.devices import suite_targets
-from edgeseq.suite.identity import machine_identity
+from edgeseq.suite.elsewhere import Elsewhere, check_shared_store, load_dask, open_elsewhere
 from edgeseq.suite.output_folder import claim_folder
 from edgeseq.suite.plan import SuiteData, data_step, plan
 from edgeseq.suite.quick import quick_suite
 from edgeseq.suite.schema import read_suite
 from edgeseq.suite.step_process import run_step_alone
 from edgeseq.suite.steps import Step, StepRecord
-from edgeseq.suite.store import Store
 from edgeseq.suite.unlabelled import resolve_unlabelled, unlabelled_of
-
-if TYPE_CHECKING:
-    from edgeseq.suite.cluster import Cluster
 
 
 class StepEvent(msgspec.Struct, frozen=True):
@@ -100,14 +94,9 @@ def run_suite(
         suite = quick_suite(suite)
     # An unknown name is refused before hours of training.
     targets = suite_targets(options.devices or suite.boards, options.python)
-    if options.scheduler is not None and options.store is None:
-        raise InputError(
-            "a scheduler needs a store that its workers reach",
-            where="--store",
-            fix="name a folder that all mount, ssh://host/folder or s3://bucket/folder",
-        )
+    check_shared_store(options.scheduler, options.store)
     claim_folder(root, suite_path)
-    with _elsewhere(options, progress) as elsewhere:
+    with open_elsewhere(options.scheduler, options.store, progress) as elsewhere:
         runner = _Runner(root, progress, on_step, elsewhere)
         data = data_step(
             suite.data,
@@ -142,51 +131,13 @@ def run_suite(
     )
 
 
-class _Elsewhere(msgspec.Struct, frozen=True):
-    """What steps use besides this process: workers, a store, and the machine that measures."""
-
-    machine: dict[str, str]
-    cluster: Cluster | None = None
-    store: Store | None = None
-
-    def forget(self, step: Step) -> None:
-        """Removes the output of a step from the store."""
-        if self.store is not None:
-            self.store.remove("steps", step.fingerprint)
-
-
-@contextlib.contextmanager
-def _elsewhere(options: SuiteOptions, progress: ProgressCallback) -> Iterator[_Elsewhere]:
-    if options.store is None:
-        yield _Elsewhere(machine_identity())
-        return
-    store = Store(options.store)
-    if options.scheduler is None:
-        yield _Elsewhere(machine_identity(), store=store)
-        return
-    with _load_dask().connect(options.scheduler, progress) as cluster:
-        yield _Elsewhere(cluster.machine, cluster, store)
-
-
-class _DaskFunctions(NamedTuple):
-    connect: Callable[[str, ProgressCallback], contextlib.AbstractContextManager[Cluster]]
-    run_steps: Callable[..., None]
-
-
-def _load_dask() -> _DaskFunctions:
-    """Takes half a second: not for a help text, and not where nothing is left to run."""
-    from edgeseq.suite import cluster, scheduler  # noqa: PLC0415 - see above
-
-    return _DaskFunctions(cluster.connect, scheduler.run_steps)
-
-
 class _Runner:
     def __init__(
         self,
         root: Path,
         progress: ProgressCallback,
         on_step: Callable[[StepEvent], None],
-        elsewhere: _Elsewhere,
+        elsewhere: Elsewhere,
     ) -> None:
         self.elsewhere = elsewhere
         self.root = root
@@ -217,7 +168,7 @@ class _Runner:
         if not todo:
             return
         self._conversions = sum(step.job == "convert" for step in todo)
-        _load_dask().run_steps(
+        load_dask().run_steps(
             todo,
             self.root,
             finished=[step.name for step in steps if step not in todo],

@@ -92,9 +92,11 @@ class InputUploads:
             arguments["settings"] = {**settings, "unlabelled": texts}
         if "teacher_outputs" in arguments:
             arguments["teacher_outputs"] = self._store.url
-        checkpoint = arguments.get("checkpoint")
+        checkpoint, teacher = arguments.get("checkpoint"), arguments.get("teacher")
         if checkpoint is not None and Path(checkpoint).is_dir():
             arguments["checkpoint"] = uploaded(checkpoint)
+        if teacher is not None and Path(teacher).is_absolute():  # else the output of a step
+            arguments["teacher"] = uploaded(teacher)
         work = StoredWork(
             store=self._store.url,
             key=step.fingerprint,

@@ -35,9 +35,15 @@ class KnownWorkbench:
     """Costs and scores by formulas: both grow with the model, the score ever more slowly, and the
     learning rate and dropout have one best value. It counts what it is asked."""
 
+    num_workers = 1
+
     def __init__(self) -> None:
+        self.is_stopped = False
         self.measured: Counter[str] = Counter()
         self.trained: Counter[str] = Counter()
+
+    def stop(self) -> None:
+        self.is_stopped = True
 
     def measure(self, candidate: Candidate, *, again: bool = False) -> Measurement:
         self.measured[candidate.shape_name] += 1

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from edgeseq.errors import InputError, RefusedError
+from edgeseq.errors import ClusterError, InputError, RefusedError
 from edgeseq.model_search.candidates import Candidate
 from edgeseq.model_search.disturbances import wait_for_idle_machine
 from edgeseq.model_search.finalists import candidate_of, choose_finalists
@@ -138,6 +139,53 @@ def test_the_wait_for_an_idle_machine_ends_when_it_is() -> None:
     assert not wait_for_idle_machine(
         no_progress, load_cores=lambda: 2.0, pause_s=0.01, limit_s=0.02
     )
+
+
+class TwoWorkers(KnownWorkbench):
+    """Two threads have to train at a time before either goes on."""
+
+    num_workers = 2
+
+    def __init__(self, *, fail_after: int = 99) -> None:
+        super().__init__()
+        self.both = threading.Barrier(2)
+        self.left = fail_after
+
+    def train(self, candidate: Candidate, on_epoch: OnEpoch) -> Trained:
+        self.both.wait(timeout=60)
+        self.left -= 1
+        if self.left < 0:
+            raise ClusterError("all workers were lost")
+        return super().train(candidate, on_epoch)
+
+
+def test_two_workers_train_at_a_time_and_no_candidate_twice() -> None:
+    budget = parse_budget("memory=1GB size=1GB")
+    numbers: list[int] = []
+    workbench = TwoWorkers()
+    trials = run_trials(
+        open_known(limits=budget),
+        workbench,
+        budget,
+        SearchEnd(10),
+        on_trial=lambda trial: numbers.append(trial.number),
+    )
+    assert len(trials) == 10
+    assert sorted(numbers) == [trial.number for trial in trials]
+    assert set(workbench.trained.values()) == {1}
+    assert {candidate_of(trial).bundle for trial in trials} == set(workbench.trained)
+
+
+def test_an_error_of_one_worker_ends_the_search() -> None:
+    budget = parse_budget("memory=1GB size=1GB")
+    study, workbench = open_known(limits=budget), TwoWorkers(fail_after=2)
+    with pytest.raises(ClusterError, match="all workers were lost"):
+        run_trials(study, workbench, budget, SearchEnd(6))
+    assert workbench.is_stopped
+    finished = study.trials
+    trials = run_trials(study, KnownWorkbench(), budget, SearchEnd(6))
+    assert trials[: len(finished)] == finished
+    assert len(trials) == 6
 
 
 def test_a_storage_of_another_search_is_refused(tmp_path: Path) -> None:
