@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -276,6 +277,39 @@ def test_a_store_that_is_gone_or_damaged_ends_with_exit_code_4(
     folder.unlink()
     ran, _, _ = _run([_step(root, "b")], root, cluster, Store(str(folder)))
     assert list(ran) == ["b"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    mounted = subprocess.run(command, check=False, capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"cannot mount: {mounted.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)  # noqa: S607
+
+
+def test_a_full_store_ends_with_exit_code_4_and_the_same_run_resumes(
+    cluster: Cluster, tmp_path: Path, small_disk: Path
+) -> None:
+    root, store = tmp_path / "out", Store(str(small_disk / "store"))
+    a = _step(root, "a")
+    steps = [a, _step(root, "b" * 100_000, a)]
+    steps[1] = Step(**{**_fields(steps[1]), "name": "b", "output": root / "models/b"})
+    with pytest.raises(StoreError, match="the disk is full") as caught:
+        _run(steps, root, cluster, store)
+    assert caught.value.exit_code == 4
+    entries = [path for path in small_disk.rglob("*") if path.is_file()]
+    assert [entry.stem for entry in entries] == [a.fingerprint]
+    remount = ["mount", "-o", "remount,size=4m", str(small_disk)]
+    subprocess.run(remount, check=True)
+    ran, fetched, _ = _run(steps, root, cluster, store)
+    assert fetched == ["a"]
+    assert list(ran) == ["b"]
+    assert (root / "models/b/text").read_text() == "a" + "b" * 100_000
 
 
 def test_clusters_that_cannot_be_used_are_refused_in_a_line(
