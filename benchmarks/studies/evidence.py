@@ -1,16 +1,16 @@
 """Writes docs/evidence.md: how good each model of each task is on its test part, and what it costs.
 
     edgeseq run pos.toml --out pos
-    python benchmarks/studies/evidence.py pos/result.json              prints the page
-    python benchmarks/studies/evidence.py pos/result.json --write      keeps the numbers, writes
-    the page
-    python benchmarks/studies/evidence.py pos/models/* --write         the same for how models were
-    trained
+    python benchmarks/studies/evidence.py pos/result.json            prints the page
+    python benchmarks/studies/evidence.py pos/result.json --write    keeps the numbers, writes it
+    python benchmarks/studies/evidence.py pos/result.json --add      the same, beside what is kept
+    python benchmarks/studies/evidence.py pos/models/* --write       how models were trained
 
 What a result file says is reduced to numbers (no text of a data set, no single answer) and kept in
-benchmarks/results/, one file for a task and data set; a new result of the same replaces it. The
-page is made of these files alone: without a result file it is only made anew. A folder of a
-trained model adds its training to the table of what was tried (`trainings.py`).
+benchmarks/results/, one file for a task and data set; a new result of the same replaces it, or with
+`--add` stands behind it. The page is made of these files alone: without a result file it is only
+made anew. A folder of a trained model adds its training to the table of what was tried
+(`trainings.py`).
 """
 
 from __future__ import annotations
@@ -401,10 +401,28 @@ def file_name(evidence: Evidence) -> str:
     return re.sub(r"[^A-Za-z0-9.-]+", "-", f"{evidence.task}-{evidence.data_name}") + ".json"
 
 
+def _behind(stored: Evidence | None, new: Evidence) -> Evidence:
+    """The sessions of both; raises `ResultError` when they used different data."""
+    if stored is None:
+        return new
+    if stored.data_sha256 != new.data_sha256:
+        raise ResultError(
+            "other examples than in what is kept",
+            where=new.data_name,
+            found=new.data_sha256,
+            expected=stored.data_sha256,
+            fix="replace it with --write",
+        )
+    begun = {session.created_utc for session in new.sessions}
+    kept = tuple(session for session in stored.sessions if session.created_utc not in begun)
+    return msgspec.structs.replace(new, sessions=(*kept, *new.sessions))
+
+
 def main(arguments: list[str], *, root: Path = ROOT) -> int:
     """Prints the page with the results named; `--write` keeps their numbers and writes it."""
     folder = root / "benchmarks" / "results"
-    paths = [Path(argument) for argument in arguments if argument != "--write"]
+    options = {"--write", "--add"}.intersection(arguments)
+    paths = [Path(argument) for argument in arguments if argument not in options]
     if any(str(path).startswith("--") for path in paths):
         sys.stderr.write(__doc__ or "")
         return 2
@@ -416,9 +434,11 @@ def main(arguments: list[str], *, root: Path = ROOT) -> int:
         results = [read_result(path) for path in paths if not path.is_dir()]
         new = {file_name(model_path): model_path for model_path in reduce(results)}
         stored = {file_name(model_path): model_path for model_path in read_stored(folder)}
+        if "--add" in options:
+            new = {name: _behind(stored.get(name), evidence) for name, evidence in new.items()}
         files = [(stored | new)[name] for name in sorted(stored | new)]
         text = page(files, trainings)
-        if "--write" not in arguments:
+        if not options:
             sys.stdout.write(text)
             return 0
         folder.mkdir(parents=True, exist_ok=True)

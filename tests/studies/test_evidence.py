@@ -102,6 +102,23 @@ def test_a_result_becomes_numbers_and_a_page(evidence: Any, tmp_path: Path) -> N
     assert len(list((tmp_path / "benchmarks" / "results").glob("*.json"))) == 1
 
 
+def test_a_second_result_stands_behind_what_is_kept(evidence: Any, tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    first = write_result(tmp_path / "result.json")
+    assert evidence.main([str(first), "--write"], root=tmp_path) == 0
+    later = read_result(first)
+    later = msgspec.structs.replace(later, created_utc="2030-01-01T00:00:00+00:00")
+    second = tmp_path / "later.json"
+    second.write_bytes(msgspec.json.encode(later))
+    for _ in range(2):  # the second time nothing is new
+        assert evidence.main([str(second), "--add"], root=tmp_path) == 0
+        (kept,) = evidence.read_stored(tmp_path / "benchmarks" / "results")
+        assert [session.created_utc[:4] for session in kept.sessions] == ["2026", "2030"]
+    assert evidence.main([str(second), "--write"], root=tmp_path) == 0
+    (kept,) = evidence.read_stored(tmp_path / "benchmarks" / "results")
+    assert [session.created_utc[:4] for session in kept.sessions] == ["2030"]
+
+
 def test_printing_writes_nothing(
     evidence: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
