@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -76,6 +77,32 @@ def serve(
             page.refresh()
 
 
+class _Drawing(threading.Thread):
+    """Draws the report of result files; ends with the program.
+
+    A result that is half copied gives no report, but a problem. `failure` is an error of this
+    program.
+    """
+
+    def __init__(self, files: list[Path], budget: str | None, watched: WatchedResults) -> None:
+        super().__init__(daemon=True)
+        self._files, self._budget, self._watched = files, budget, watched
+        self.report: Report | None = None
+        self.page, self.problem = b"", ""
+        self.failure: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            limits = self._watched.budget if self._budget is None else self._budget
+            baseline = self._watched.baseline
+            report = make_report(self._files, budget=parse_budget(limits), baseline=baseline)
+            self.page, self.report = report.to_html().encode(), report
+        except EdgeseqError as error:
+            self.problem = str(error)
+        except Exception as error:  # noqa: BLE001 - raised again where it is taken
+            self.failure = error
+
+
 class _LivePage:
     """What is served; `refresh` writes it again where a file has changed.
 
@@ -94,37 +121,43 @@ class _LivePage:
         self._watched, self._budget, self._on_report = watched, budget, on_report
         self._versions: Versions | None = None
         self._reports, self._updated_s, self._problem = 0, 0.0, ""
+        self._drawing: _Drawing | None = None
 
     def refresh(self) -> None:
-        """Renews the report if a result has changed, and the status."""
+        """Takes a report that is drawn, begins one if a result has changed, and writes the status.
+
+        A machine that measures leaves a report little time, so the status does not wait for it.
+        """
+        if self._drawing is not None and not self._drawing.is_alive():
+            self._take(self._drawing)
+            self._drawing = None
         versions = self._watched.versions()
-        if versions != self._versions:
+        if versions != self._versions and self._drawing is None:
             self._versions, self._problem = versions, ""
             if versions:
-                self._write_report([path for path, _, _ in versions])
+                files = [path for path, _, _ in versions]
+                self._drawing = _Drawing(files, self._budget, self._watched)
+                self._drawing.start()
         status = LiveStatus(
             version=self._reports,
             updated_unix_s=self._updated_s,
             files=tuple(path.name for path, _, _ in versions),
             steps=tuple(self._steps()),
             problem=self._problem,
+            is_drawing=self._drawing is not None,
         )
         self.contents[STATUS_NAME] = msgspec.json.encode(status)
 
-    def _write_report(self, files: list[Path]) -> None:
-        """A result that is half copied gives no report: the last one stays."""
-        try:
-            budget = self._watched.budget if self._budget is None else self._budget
-            baseline = self._watched.baseline
-            report = make_report(files, budget=parse_budget(budget), baseline=baseline)
-            page = report.to_html().encode()
-        except EdgeseqError as error:
-            self._problem = str(error)
+    def _take(self, drawing: _Drawing) -> None:
+        if drawing.failure is not None:
+            raise drawing.failure
+        self._problem = drawing.problem
+        if drawing.report is None:
             return
-        self.contents[REPORT_NAME] = page
+        self.contents[REPORT_NAME] = drawing.page
         self._reports += 1
         self._updated_s = time.time()
-        self._on_report(report)
+        self._on_report(drawing.report)
 
     def _steps(self) -> Iterator[LiveStep]:
         for record in self._watched.finished_steps():

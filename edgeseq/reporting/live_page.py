@@ -25,7 +25,8 @@ class LiveStatus(msgspec.Struct, frozen=True):
     """`status.json`.
 
     `version` counts the reports, 0: none yet, and `updated_unix_s` is when the last one was
-    written. `problem` is why the files as they are now give no report.
+    written. `problem` is why the files as they are now give no report, `is_drawing` whether a newer
+    one is being made.
     """
 
     version: int
@@ -33,6 +34,7 @@ class LiveStatus(msgspec.Struct, frozen=True):
     files: tuple[str, ...]
     steps: tuple[LiveStep, ...]
     problem: str
+    is_drawing: bool
 
 
 def render_live_page() -> str:

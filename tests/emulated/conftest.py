@@ -62,6 +62,12 @@ def _make_bundles(work: Path, name: str) -> list[Path]:
 
 
 @pytest.fixture(scope="session")
+def lstm_bundles(work: Path) -> Sequence[Path]:
+    """Those of the LSTM, for tests that need no board."""
+    return _make_bundles(work, "lstm")
+
+
+@pytest.fixture(scope="session")
 def prepared(work: Path) -> Prepared:
     """Bundles of an LSTM and a BERT of one layer, each in three recipes, and the board's image,
     built here if they were not yet: side by side, since none of them fills two processors."""

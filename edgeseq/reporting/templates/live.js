@@ -25,6 +25,7 @@
 
   function load() {
     const top = shown ? frame.contentWindow.scrollY : 0;
+    if (!shown) find("details").open = false;
     frame.hidden = false;
     frame.onload = () => keepPosition(top, Date.now());
     // A frame's address would add to the history of the browser's back button.
@@ -36,6 +37,8 @@
   function showSteps(steps) {
     find("details").hidden = steps.length === 0;
     if (steps.length === list.children.length) return;
+    // Before the first report they are all that there is to see.
+    if (!newest && !list.children.length) find("details").open = true;
     find("summary").textContent = `${steps.length} step${steps.length === 1 ? "" : "s"} finished`;
     list.replaceChildren(...steps.map((step) => {
       const item = document.createElement("li");
@@ -51,9 +54,11 @@
     find(".files").textContent = status.files.join(", ");
     find(".problem").textContent = status.problem;
     find(".problem").hidden = !status.problem;
+    find(".waiting").hidden = newest > 0;
     const time = new Date(status.updated_unix_s * 1000).toLocaleTimeString();
     tell(status.problem ? "problem" : "live",
-      newest ? `Report of ${time}` : "Waiting for the first result");
+      status.is_drawing ? (newest ? `Report of ${time}; drawing a newer one` : "Drawing the first report")
+        : newest ? `Report of ${time}` : "Waiting for the first result");
     if (newest === shown) return;
     if (isMoved()) button.hidden = false;
     else load();

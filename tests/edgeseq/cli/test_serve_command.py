@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -17,8 +18,18 @@ from typing import Any
 
 import pytest
 
+import edgeseq
+from edgeseq.api import serve
+from edgeseq.formats.storage import write_json
+from edgeseq.reporting.deployment_report import Report
+from edgeseq.reporting.live_page import STATUS_NAME
+from edgeseq.suite.output_folder import MARKER, SUITE_FILE, RunMarker
+from edgeseq.suite.steps import StepRecord
+from edgeseq.suite.watched_results import WatchedResults
+
 from ...fake_results import MODELS, Fake, write_result
 from ..reporting.browser import CHROMIUM, Browser, browser
+from ..suite.test_watched_results import SUITE
 
 WIDTHS_PX = (1280, 390)
 FEW = Fake(n_queries=60, n_examples=200, models=MODELS[2:3])
@@ -78,18 +89,56 @@ def test_the_report_follows_a_file_and_outlives_a_half_copied_one(tmp_path: Path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["result.json"]
 
 
+def test_steps_are_shown_while_a_report_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite, may_draw = start_suite(tmp_path / "run"), threading.Event()
+    write_result(suite / "measured.json", FEW)
+    draw = serve.make_report
+
+    def draw_when_allowed(*arguments: Any, **options: Any) -> Report:
+        assert may_draw.wait(60)
+        return draw(*arguments, **options)
+
+    monkeypatch.setattr(serve, "make_report", draw_when_allowed)
+    page = serve._LivePage(WatchedResults([suite]), None, lambda _: None)
+
+    def status() -> tuple[int, bool, int]:
+        page.refresh()
+        content = json.loads(page.contents[STATUS_NAME])
+        return content["version"], content["is_drawing"], len(content["steps"])
+
+    assert status() == (0, True, 1)
+    record = StepRecord("bench", "g", 2.0, {}, began_unix_s=2.0)
+    write_json(suite / "steps" / "bench.json", record)
+    assert status() == (0, True, 2)
+    may_draw.set()
+    until = time.monotonic() + 60
+    while status() != (1, False, 2):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    assert FEW.models[0].name.encode() in page.contents["report.html"]
+
+
 @pytest.mark.slow
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian: apt-get install chromium)")
 def test_the_page_reloads_by_itself_but_not_under_moved_limits(tmp_path: Path) -> None:
-    result = tmp_path / "result.json"
-    with served(str(tmp_path)) as (address, _), browser() as page:
+    results, result = tmp_path / "results", tmp_path / "results" / "result.json"
+    results.mkdir()
+    suite = start_suite(tmp_path / "run")
+    with served(str(results), str(suite)) as (address, _), browser() as page:
         page.navigate(address, width_px=WIDTHS_PX[0])
         page.wait_for(
             "document.querySelector('.text')?.textContent === 'Waiting for the first result'"
         )
+        # Until there is a report, the page explains itself and lists what is finished.
+        seen = "[document.querySelector('.waiting').hidden, document.querySelector('details').open]"
+        assert page.evaluate(seen) == [False, True]
+        assert page.evaluate("document.querySelector('ol').innerText") == "train lstm, 1 s: half"
         replace_result(result, FEW)
         wait_for_models(page, 1)
+        assert page.evaluate(seen) == [True, False]
         for width_px in WIDTHS_PX:
             if width_px != WIDTHS_PX[0]:
                 page.navigate(address, width_px=width_px, height_px=700)
@@ -112,6 +161,16 @@ def test_the_page_reloads_by_itself_but_not_under_moved_limits(tmp_path: Path) -
         assert {url.partition("?")[0] for url in page.requests} <= {
             f"{address}{name}" for name in ("", "status.json", "report.html")
         }
+
+
+def start_suite(root: Path) -> Path:
+    """The output folder of a suite that has finished one step."""
+    (root / "steps").mkdir(parents=True)
+    write_json(root / MARKER, RunMarker(edgeseq.__version__, ()))
+    (root / SUITE_FILE).write_text(SUITE)
+    record = StepRecord("train-lstm", "f", 1.0, {"note": "half"}, began_unix_s=1.0)
+    write_json(root / "steps" / "train-lstm.json", record)
+    return root
 
 
 def wait_for_models(page: Browser, count: int) -> None:
