@@ -35,7 +35,7 @@ from edgeseq.model_search.study import SearchStudy, open_study
 from edgeseq.model_search.trials import SearchEnd, run_trials
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
 from edgeseq.reporting.budgets import Budget, budget_text, limits_of, parse_budget
-from edgeseq.suite.elsewhere import open_elsewhere
+from edgeseq.suite.elsewhere import check_shared_store, open_elsewhere
 from edgeseq.suite.outputs import content_sha256, list_output
 from edgeseq.suite.plan import MEASURED_FILE, RESULT_FILE, SuiteData, data_step
 from edgeseq.suite.quick import OTHER_TEXTS
@@ -175,6 +175,7 @@ def _check_options(options: SearchOptions) -> None:
         if value is not None and value < 1:
             raise InputError("is not a number of " + name, where=name, found=value)
     _runner(options)
+    check_shared_store(options.scheduler, options.store)
 
 
 def _runner(options: SearchOptions) -> MeasuredRunner:
@@ -263,14 +264,17 @@ def _prepare(
             if teacher is None
             else sha256_file(teacher / "weights.safetensors"),
             checkpoint=checkpoint,
-            checkpoint_sha256=_folder_sha256(checkpoint),
+            checkpoint_sha256=checkpoint_sha256(checkpoint),
         ),
     )
 
 
-def _folder_sha256(checkpoint: str | None) -> str | None:
-    """By the content of all its files, weights too: a copy is the same checkpoint, and a second per
-    gigabyte is little beside a search."""
+def checkpoint_sha256(checkpoint: str | None) -> str | None:
+    """The hash of a checkpoint's folder by the content of all its files; None for a name.
+
+    Weights are read too: a copy is the same checkpoint, and a second per gigabyte is little beside
+    a search. Raises `CheckpointError`.
+    """
     if checkpoint is None or not Path(checkpoint).is_dir():
         return None
     try:

@@ -98,9 +98,10 @@ class _Trials:
                 running = [threads.submit(self._run_next) for _ in range(num_threads)]
                 for ended in concurrent.futures.as_completed(running):
                     ended.result()
-            finally:
+            except BaseException:
                 self._is_stopped = True
                 self._workbench.stop()
+                raise
 
     def _run_next(self) -> None:
         while (trial := self._begin()) is not None:

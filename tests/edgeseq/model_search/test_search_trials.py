@@ -170,6 +170,7 @@ def test_two_workers_train_at_a_time_and_no_candidate_twice() -> None:
         SearchEnd(10),
         on_trial=lambda trial: numbers.append(trial.number),
     )
+    assert not workbench.is_stopped
     assert len(trials) == 10
     assert sorted(numbers) == [trial.number for trial in trials]
     assert set(workbench.trained.values()) == {1}

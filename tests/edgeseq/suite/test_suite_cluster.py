@@ -12,22 +12,34 @@ import pytest
 from distributed import LocalCluster
 
 import edgeseq
-from edgeseq.errors import ClusterError, DataError, InputError, StoreError
+from edgeseq.errors import ClusterError, DataError, InputError, StepError, StoreError
+from edgeseq.formats.linear_baseline import read_linear_baseline
 from edgeseq.formats.storage import write_text
+from edgeseq.model_search.candidates import Candidate
+from edgeseq.model_search.step_runner import StepRunner
+from edgeseq.model_search.steps_workbench import SearchJob, plan_candidates
 from edgeseq.progress import ProgressUpdate, no_progress
 from edgeseq.suite.cluster import Cluster, connect
+from edgeseq.suite.elsewhere import Elsewhere
 from edgeseq.suite.engine import SuiteOptions, run_suite
 from edgeseq.suite.outputs import list_output
+from edgeseq.suite.plan import BASELINE_FILE, SuiteData, data_step
 from edgeseq.suite.scheduler import run_steps
+from edgeseq.suite.schema import DataSection
 from edgeseq.suite.steps import Kind, Step, StepRecord
 from edgeseq.suite.store import Store, StoredRecord
 from edgeseq.suite.teacher_outputs import StoredTeacherOutputs
 from edgeseq.suite.workers import check_version
 
+from ...conftest import invented_rows, write_csv
+
 # Reads what the step before it wrote, and goes on with its state where there is one.
 CHILD = """
 import os, sys, time
 from pathlib import Path
+from edgeseq.model_search.candidates import Candidate
+from edgeseq.model_search.step_runner import StepRunner
+from edgeseq.model_search.steps_workbench import SearchJob, plan_candidates
 from edgeseq.progress import ProgressUpdate
 from edgeseq.subprocesses.job_processes import JobChannel, JobFailure, JobMessage
 side = JobChannel()
@@ -223,6 +235,34 @@ def test_a_store_that_is_no_folder_keeps_whole_entries(tmp_path: Path) -> None:
     assert store.read_record("steps", "key") is None
     with pytest.raises(StoreError, match=r"^nope://x: .*Protocol not known"):
         Store("nope://x")
+
+
+def test_a_search_runs_its_steps_on_the_workers(cluster: Cluster, tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "store"))
+    assert StepRunner(tmp_path, Elsewhere(cluster.machine, cluster, store)).num_workers == 2
+    table = write_csv(tmp_path / "texts.csv", invented_rows(90, seed=0))
+    section = DataSection(train=str(table))
+    step = data_step(section, task="sentiment", suite_path=Path("search"), data_dir=None)
+    read = StepRunner(tmp_path, Elsewhere({})).run(step)
+    job = SearchJob(
+        root=tmp_path,
+        task="sentiment",
+        data=SuiteData(step, str(read.answer["sha256"])),
+        budget="memory=16MB",
+        runner="native",
+        quick=True,
+        identity=cluster.machine,
+    )
+    candidate = Candidate("bag", "float32", "pooled", {"epochs": 1})
+    steps = plan_candidates(job, [candidate])
+    [baseline] = [step for step in steps if step.job == "linear_baseline"]
+    runner = StepRunner(tmp_path, Elsewhere(cluster.machine, cluster, store))
+    runner.run(baseline)
+    assert read_linear_baseline(tmp_path / BASELINE_FILE).dev_score > 0.5
+    runner.expire(baseline)
+    runner.stop()
+    with pytest.raises(StepError, match="the search was stopped"):
+        runner.run(baseline)
 
 
 def test_a_failure_names_the_worker(cluster: Cluster, tmp_path: Path) -> None:
