@@ -1,11 +1,13 @@
 """Compares MediaPipe's TextClassifier with a bundle on the bundle's whole test split.
 
     python benchmarks/studies/export_mediapipe.py [--browser] BUNDLE...
+    python benchmarks/studies/export_mediapipe.py --embed all-MiniLM-L6-v2 --data customer-feedback
 
 Each bundle is exported and every test text is answered by MediaPipe's Python package and by the
 bundle (`edgeseq predict`). Prints how many texts MediaPipe's tokenizer reads differently and why,
 the largest difference of a probability on the others, how many labels differ, and the median of a
 call. With `--browser` the same file also answers in Chromium, by npm's @mediapipe/tasks-text.
+With `--embed` a checkpoint embeds the test texts of `--data`, in TextEmbedder and in LiteRT.
 """
 
 from __future__ import annotations
@@ -27,12 +29,15 @@ from edgeseq.formats.drafts import temporary_folder
 from edgeseq.runtime.browser.collect import wait_for_result
 from edgeseq.runtime.browser.headless import headless_browser
 from edgeseq.runtime.browser.page_server import serve_page
-from edgeseq.runtime.mediapipe.classify import classify_texts
+from edgeseq.runtime.interpreter import SignatureNames, TfliteModel
+from edgeseq.runtime.mediapipe.classify import classify_texts, embed_texts
+from edgeseq.runtime.text_tokenizer import TextTokenizer
 from edgeseq.stats.latency import median
 from edgeseq.units import format_duration_ns
-from edgeseq_converters.export.mediapipe.target import compare_tokenizers
+from edgeseq_converters.export.mediapipe.token_differences import compare_tokenizers
 from edgeseq_converters.export.mediapipe.tokenizers import mediapipe_tokenizer
 from edgeseq_converters.export.web.npm_package import NpmPackage, fetch_npm_package
+from edgeseq_converters.models.huggingface.checkpoint import read_model
 
 TASKS_TEXT = NpmPackage(
     "@mediapipe/tasks-text",
@@ -97,7 +102,8 @@ def study(path: Path, *, browser: bool) -> None:
     bundle = read_bundle(path)
     texts = [example.text for example in bundle.read_examples()]
     tokenizer = mediapipe_tokenizer(bundle.tokenizer_path.read_text("utf-8"), where=str(path))
-    differences = compare_tokenizers(bundle, tokenizer, texts)
+    reference, max_tokens = TextTokenizer.of_bundle(bundle), bundle.manifest.max_tokens
+    differences = compare_tokenizers(reference, tokenizer, texts, max_tokens)
     with tempfile.TemporaryDirectory() as scratch:
         export = es.export(path, "mediapipe", out=Path(scratch) / "export")
         model = export.path / "model.tflite"
@@ -125,12 +131,45 @@ def study(path: Path, *, browser: bool) -> None:
     sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
+def study_embedder(checkpoint: str, data: str, recipe: str) -> None:
+    """Prints how close TextEmbedder's embeddings are to those of the converted file."""
+    texts = [example.text for example in es.load_dataset(data).test]
+    model = read_model(checkpoint)
+    max_tokens = model.manifest.max_tokens
+    reference = TextTokenizer.from_json(model.tokenizer_json, max_tokens)
+    tokenizer = mediapipe_tokenizer(model.tokenizer_json, where=checkpoint)
+    differences = compare_tokenizers(reference, tokenizer, texts, max_tokens)
+    with tempfile.TemporaryDirectory() as scratch:
+        bare = Path(scratch) / "bare.tflite"
+        es.convert_to_tflite(checkpoint, bare, recipe=recipe, progress=None)
+        original = TfliteModel(bare, signature=SignatureNames(output="embedding"))
+        rows = []
+        for token_ids in map(reference.token_ids, texts):
+            original.allocate(len(token_ids))
+            rows.append(original.infer(token_ids).reshape(-1))
+        expected = np.stack(rows)
+        export = es.export(checkpoint, "mediapipe", recipe=recipe, out=Path(scratch) / "export")
+        answer = embed_texts(export.path / "model.tflite", texts)
+    errors = np.abs(np.asarray(answer.scores) - expected).max(axis=1)
+    others = ~np.isin(np.asarray(texts), differences.different)
+    sys.stdout.write(
+        f"{checkpoint}, {recipe}, MediaPipe {answer.version}, {len(texts):,} test texts\n"
+        f"  {differences.describe()}\n"
+        f"  largest difference of an embedding on the others {largest(errors[others])}\n"
+    )
+
+
 def main() -> None:
     """Prints the figures of each bundle named."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("bundles", nargs="+", type=Path)
+    parser.add_argument("bundles", nargs="*", type=Path)
+    parser.add_argument("--embed", help="checkpoint that embeds sentences")
+    parser.add_argument("--data", default="customer-feedback")
+    parser.add_argument("--recipe", default="float32")
     parser.add_argument("--browser", action="store_true")
     arguments = parser.parse_args()
+    if arguments.embed:
+        study_embedder(arguments.embed, arguments.data, arguments.recipe)
     for path in arguments.bundles:
         study(path, browser=arguments.browser)
 

@@ -37,7 +37,9 @@ _TARGETS_OF_OPTIONS = {
     "--data": ("mediapipe", "micro"),
     "--length": ("web",),
     "--target": ("native",),
+    "--recipe": ("mediapipe",),
 }
+_EMBEDDER = "edgeseq_converters.export.mediapipe.embedder"
 
 
 class ExportCheck(msgspec.Struct, frozen=True):
@@ -70,12 +72,14 @@ def export(
     data_dir: str | Path | None = None,
     lengths: Sequence[int] = (),
     system: str | None = None,
+    recipe: str | None = None,
     overwrite: bool = False,
 ) -> ExportFolder:
     """Export a bundle to a folder of files that an app runs as they are.
 
     Args:
-        bundle: A bundle, or the path of one.
+        bundle: A bundle, or the path of one; with `recipe` a checkpoint that embeds sentences, as
+            `load_model` takes it.
         target: Where the app runs: `mediapipe` (MediaPipe Tasks: Android, iOS, web, Python),
             `web` (a page, in LiteRT.js), `micro` (TensorFlow Lite Micro) or `native`
             (a C library for Linux).
@@ -87,6 +91,7 @@ def export(
         lengths: For `web`: lengths in tokens to fix, each a signature over shared weights; by
             default doubled from 16 to the bundle's longest input.
         system: For `native`: `linux-x86_64` or `linux-aarch64`; default: this machine's.
+        recipe: For `mediapipe`: the recipe that a checkpoint is converted with, for TextEmbedder.
         overwrite: Overwrite `out` if it is an export.
 
     Returns:
@@ -103,11 +108,18 @@ def export(
         'native'
     """
     exporter, out = _target(target), Path(out)
-    is_given = {"--data": data is not None, "--length": bool(lengths), "--target": bool(system)}
+    is_given = {
+        "--data": data is not None,
+        "--length": bool(lengths),
+        "--target": bool(system),
+        "--recipe": recipe is not None,
+    }
     _check_options(target, [option for option in is_given if is_given[option]])
     texts: tuple[str, ...] = ()
     if data is not None:
         texts = tuple(example.text for example in resolve_dataset(data, data_dir=data_dir).dev)
+    if recipe is not None:
+        return _export_checkpoint(Path(bundle_path(bundle)), recipe, texts, out, overwrite)
     with (
         open_bundle(bundle_path(bundle)) as opened,
         new_folder(out, overwrite=overwrite, marker=MANIFEST) as draft,
@@ -117,6 +129,19 @@ def export(
         contents = exporter.export(opened, draft, choices)
         manifest = msgspec.structs.replace(
             _manifest(opened, target), notes=contents.notes, settings=contents.settings
+        )
+        manifest = write_export_files(draft, manifest, contents.golden, contents.readme)
+    return ExportFolder(out, manifest, contents.golden)
+
+
+def _export_checkpoint(
+    source: Path, recipe: str, texts: tuple[str, ...], out: Path, overwrite: bool
+) -> ExportFolder:
+    embedder = importlib.import_module(_EMBEDDER)
+    with new_folder(out, overwrite=overwrite, marker=MANIFEST) as draft:
+        manifest, contents = embedder.export_embedder(source, recipe, draft, texts)
+        manifest = msgspec.structs.replace(
+            manifest, notes=contents.notes, settings=contents.settings
         )
         manifest = write_export_files(draft, manifest, contents.golden, contents.readme)
     return ExportFolder(out, manifest, contents.golden)

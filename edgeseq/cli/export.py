@@ -62,6 +62,14 @@ def export(
             help="For native: linux-x86_64 or linux-aarch64; default: this machine's.",
         ),
     ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            help="For mediapipe: convert a sentence-embedding checkpoint, named instead of a "
+            "bundle, with this recipe, for TextEmbedder.",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Overwrite the output if it exists.")
     ] = False,
@@ -89,6 +97,7 @@ def export(
         data_dir=data_dir,
         lengths=_lengths(length),
         system=system,
+        recipe=recipe,
         overwrite=overwrite,
     )
     if json:

@@ -30,8 +30,9 @@ class ExportManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`export.json`.
 
     `bundle` is the exported bundle's name and `bundle_sha256` the hash of its `bundle.json`, which
-    lists those of its files. `notes` are what a user must know, such as how many texts the target
-    reads differently; `settings` are the target's own figures.
+    lists those of its files; for a checkpoint that was exported without a bundle they are its name
+    and "". `notes` are what a user must know, such as how many texts the target reads differently;
+    `settings` are the target's own figures.
     """
 
     target: str
@@ -64,7 +65,7 @@ class ExportGolden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     target's runtime each may differ by `tolerance` at the most.
     """
 
-    quantity: Literal["probabilities", "logits"]
+    quantity: Literal["probabilities", "logits", "embeddings"]
     runtime: str
     tolerance: float
     examples: tuple[ExportExample, ...]

@@ -41,7 +41,7 @@ def bundle_logits(
 
 
 def export_golden(
-    quantity: Literal["probabilities", "logits"],
+    quantity: Literal["probabilities", "logits", "embeddings"],
     examples: Sequence[GoldenExample],
     outputs: FloatArray,
     tolerance: float,

@@ -1,10 +1,11 @@
-"""Classifies texts with MediaPipe Tasks: `python -I child.py MODEL < job.json`.
+"""Classifies or embeds texts with MediaPipe Tasks: `python -I child.py MODEL < job.json`.
 
-Runs without edgeseq. The job has the `texts`, and their numbers in the `order` in which they are
-classified; each is once, then the order begins again until there are `min_queries` calls and
-`min_duration_s` have passed, or there are `max_queries`. The answer is JSON on stdout: `version`,
-the category `names`, the `scores` of each text's first call in their order, how many calls gave
-a text other scores (`varying`), and for each call `example` and `latency_ns`.
+Runs without edgeseq. A job that `embeds` has `texts`; their embeddings are the `scores`. Another
+has the `texts`, and their numbers in the `order` in which they are classified; each is once, then
+the order begins again until there are `min_queries` calls and `min_duration_s` have passed, or
+there are `max_queries`. The answer is JSON on stdout: `version`, the category `names`, the `scores`
+of each text's first call in their order, how many calls gave a text other scores (`varying`), and
+for each call `example` and `latency_ns`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TextIO
 
 
 def main(model_path: str) -> None:
@@ -28,8 +29,18 @@ def main(model_path: str) -> None:
     text = importlib.import_module("mediapipe.tasks.python.text")
 
     job = json.load(sys.stdin)
+    if job.get("embeds"):
+        with text.TextEmbedder.create_from_model_path(model_path) as embedder:
+            rows = [embedder.embed(it).embeddings[0].embedding.tolist() for it in job["texts"]]
+        answer = {"names": [], "scores": rows, "varying": 0, "example": [], "latency_ns": []}
+        _write(answers, answer)
+        return
     with text.TextClassifier.create_from_model_path(model_path) as classifier:
         answer = _classify(classifier, job)
+    _write(answers, answer)
+
+
+def _write(answers: TextIO, answer: dict[str, Any]) -> None:
     json.dump({"version": importlib.metadata.version("mediapipe"), **answer}, answers)
     answers.close()
 

@@ -1,4 +1,4 @@
-"""MediaPipe's own TextClassifier in Python, as a child process."""
+"""MediaPipe's own TextClassifier and TextEmbedder in Python, as a child process."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -51,6 +52,20 @@ def classify_texts(
     Raises `DeviceError` where MediaPipe is not installed, cannot be loaded or crashes, and
     `RefusedError` where it refuses the model.
     """
+    order = range(len(texts)) if repetition.order is None else repetition.order
+    job = msgspec.to_builtins(repetition) | {"texts": list(texts), "order": list(order)}
+    return _run(model_path, job, _TIMEOUT_S + repetition.min_duration_s)
+
+
+def embed_texts(model_path: Path, texts: Sequence[str]) -> MediaPipeAnswer:
+    """The embeddings of texts, as `scores`, by a model that has TFLite Metadata.
+
+    Raises as `classify_texts` does.
+    """
+    return _run(model_path, {"embeds": True, "texts": list(texts)}, _TIMEOUT_S)
+
+
+def _run(model_path: Path, job: dict[str, Any], timeout_s: float) -> MediaPipeAnswer:
     if importlib.util.find_spec("mediapipe") is None:
         raise DeviceError(
             "MediaPipe is not installed",
@@ -58,9 +73,6 @@ def classify_texts(
             fix="pip install 'edgeseq[mediapipe]'",
         )
     command = (sys.executable, "-I", str(CHILD), str(model_path.absolute()))
-    order = range(len(texts)) if repetition.order is None else repetition.order
-    job = msgspec.to_builtins(repetition) | {"texts": list(texts), "order": list(order)}
-    timeout_s = _TIMEOUT_S + repetition.min_duration_s
     try:
         done = run_command(command, timeout_s=timeout_s, stdin=msgspec.json.encode(job))
     except CommandTimeoutError as failure:

@@ -1,4 +1,4 @@
-"""A text classifier's graph as MediaPipe Tasks gives it texts and reads its answer.
+"""A text model's graph as MediaPipe Tasks gives it texts and reads its answer.
 
 BERT's preprocessing gives three inputs int32 [1, n]: `ids` ([CLS] the pieces [SEP]), `mask` (1 for
 those, 0 for padding behind them) and `segment_ids` (0). MediaPipe resizes tensor number i for input
@@ -14,12 +14,16 @@ from edgeseq_converters.convert.tflite.model import Graph, GraphTensor, Writer
 from edgeseq_converters.export.mediapipe.tokenizers import SpecialTokens
 
 INPUTS = ("ids", "mask", "segment_ids")
-OUTPUT = "probability"
+OUTPUT, EMBEDDING = "probability", "embedding"
 SIGNATURE = "serving_default"
 
 
-def adapt_to_bert(content: bytes, special: SpecialTokens, *, max_tokens: int) -> Writer:
-    """The classifier of a bundle with the three inputs of BERT's preprocessing and probabilities.
+def adapt_to_bert(
+    content: bytes, special: SpecialTokens, *, max_tokens: int, output: str = OUTPUT
+) -> Writer:
+    """The model of a file with the three inputs of BERT's preprocessing.
+
+    A classifier's `OUTPUT` are probabilities; an `EMBEDDING` is given as it is.
 
     `special` says which of [CLS] and [SEP] the model knows; the others are cut off. A text that is
     longer than `max_tokens` keeps its first tokens and its last, as the bundle's tokenizer
@@ -40,14 +44,18 @@ def adapt_to_bert(content: bytes, special: SpecialTokens, *, max_tokens: int) ->
         return _padded_tokens(ids, mask, segments, special, fixed_length)
 
     graph.insert_first(former, tokens)
-    _add_probabilities(writer, graph)
+    if output == OUTPUT:
+        graph.outputs = [op.softmax(graph.outputs[0])]
+    _name_ends(writer, graph, output)
     return writer
 
 
 def adapt_to_regex(content: bytes) -> Writer:
     """The classifier of a bundle of a fixed length, with probabilities as its output."""
     writer = Writer.of_content(content)
-    _add_probabilities(writer, writer.main_graph())
+    graph = writer.main_graph()
+    graph.outputs = [op.softmax(graph.outputs[0])]
+    _name_ends(writer, graph, OUTPUT)
     return writer
 
 
@@ -87,8 +95,7 @@ def _padded_tokens(
     return op.add(op.multiply(ids, mask), op.elementwise("SUB", mask, mask.graph.ints(1)))
 
 
-def _add_probabilities(writer: Writer, graph: Graph) -> None:
-    graph.outputs = [op.softmax(graph.outputs[0])]
+def _name_ends(writer: Writer, graph: Graph, output: str) -> None:
     graph.number_inputs_first()
     inputs = dict(zip(INPUTS, graph.inputs, strict=False))
-    writer.add_signature(SIGNATURE, inputs, {OUTPUT: graph.outputs[0]})
+    writer.add_signature(SIGNATURE, inputs, {output: graph.outputs[0]})

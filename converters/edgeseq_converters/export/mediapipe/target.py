@@ -7,11 +7,8 @@ model is rewritten, not converted again: inputs as MediaPipe gives them, probabi
 
 from __future__ import annotations
 
-import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from edgeseq.errors import RefusedError
 from edgeseq.formats.bundle import BundleFiles
@@ -22,8 +19,8 @@ from edgeseq.formats.storage import write_bytes
 from edgeseq.formats.tflite_metadata import ENTRY, MetadataFile, TfliteMetadata
 from edgeseq.runtime.mediapipe.classify import classify_texts
 from edgeseq.runtime.text_tokenizer import TextTokenizer
-from edgeseq.units import format_share
 from edgeseq_converters.export.golden import probabilities_golden
+from edgeseq_converters.export.mediapipe.embedder import run_embedder
 from edgeseq_converters.export.mediapipe.graph import (
     INPUTS,
     OUTPUT,
@@ -31,8 +28,8 @@ from edgeseq_converters.export.mediapipe.graph import (
     adapt_to_regex,
 )
 from edgeseq_converters.export.mediapipe.metadata_writer import encode_metadata, with_files
+from edgeseq_converters.export.mediapipe.token_differences import compare_tokenizers
 from edgeseq_converters.export.mediapipe.tokenizers import (
-    TOKENIZER_FIX,
     VOCABULARY_FILE,
     BertTokenizer,
     RegexTokenizer,
@@ -40,8 +37,6 @@ from edgeseq_converters.export.mediapipe.tokenizers import (
 )
 
 LABELS_FILE = "labels.txt"
-MAX_DIFFERENT_SHARE = 0.1
-"""Of the texts; with more, the scores that were measured say little about the app's."""
 _HEADS = {
     "multilabel-classification": "its TextClassifier has one threshold for all labels, and scores "
     "that are softmax",
@@ -54,26 +49,6 @@ _LOWERINGS = {
     "fused": "MediaPipe never resets the state that a fused LSTM keeps, so that its answer would "
     "depend on the texts before",
 }
-
-
-class TokenDifferences(NamedTuple):
-    """Of `n_texts`, those that MediaPipe reads differently, by what is in them; `different` are
-    these texts."""
-
-    n_texts: int
-    different: tuple[str, ...]
-    reasons: dict[str, int]
-
-    def describe(self) -> str:
-        """One line for the user."""
-        if not self.different:
-            return f"MediaPipe's tokenizer reads all of {self.n_texts:,} texts as the bundle's does"
-        share = format_share(len(self.different) / self.n_texts)
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.reasons.items())
-        return (
-            f"MediaPipe's tokenizer reads {len(self.different):,} of {self.n_texts:,} texts "
-            f"({share}) differently, and may give them another answer: {reasons}"
-        )
 
 
 class MediaPipeTarget:
@@ -93,17 +68,15 @@ class MediaPipeTarget:
                 fix="convert it with --length N (an LSTM also with --lowering unrolled)",
             )
         texts = (*(example.text for example in bundle.read_examples()), *options.texts)
-        differences = compare_tokenizers(bundle, tokenizer, texts)
+        reference, max_tokens = TextTokenizer.of_bundle(bundle), bundle.manifest.max_tokens
+        differences = compare_tokenizers(reference, tokenizer, texts, max_tokens)
+        differences.check_few(bundle.path)
         golden_texts = [example.text for example in bundle.golden.examples]
-        differing = set(compare_tokenizers(bundle, tokenizer, golden_texts).different)
+        of_golden = compare_tokenizers(reference, tokenizer, golden_texts, max_tokens)
+        if len(of_golden.different) == len(golden_texts):
+            of_golden.check_few(bundle.path)
+        differing = set(of_golden.different)
         examples = [it for it in bundle.golden.examples if it.text not in differing]
-        if len(differences.different) > MAX_DIFFERENT_SHARE * len(texts) or not examples:
-            raise RefusedError(
-                f"too many texts: {differences.describe()}",
-                where=bundle.path,
-                expected=f"at most {MAX_DIFFERENT_SHARE:.0%}",
-                fix=TOKENIZER_FIX,
-            )
         write_bytes(folder / MODEL, _model(bundle, tokenizer))
         notes = (differences.describe(), *_length_notes(bundle))
         return ExportContents(
@@ -120,6 +93,8 @@ class MediaPipeTarget:
 
     def run_golden(self, export: ExportFolder) -> RuntimeOutputs:
         """Runs MediaPipe's Python package (see `edgeseq.formats.export_target`)."""
+        if export.golden.quantity == "embeddings":
+            return run_embedder(export)
         texts = [example.text for example in export.golden.examples]
         answer = classify_texts(export.path / MODEL, texts)
         findings: tuple[str, ...] = ()
@@ -170,33 +145,6 @@ def _check_supported(bundle: BundleFiles) -> None:
 
 def _has_line_end(label: str) -> bool:
     return "\n" in label or "\r" in label
-
-
-def compare_tokenizers(
-    bundle: BundleFiles, tokenizer: BertTokenizer | RegexTokenizer, texts: Iterable[str]
-) -> TokenDifferences:
-    """The texts whose tokens differ between the bundle's tokenizer and MediaPipe's."""
-    max_tokens = bundle.manifest.max_tokens
-    reference = TextTokenizer.of_bundle(bundle)
-    different, reasons = [], Counter[str]()
-    n_texts = 0
-    for text in texts:
-        n_texts += 1
-        if tokenizer.token_ids(text, max_tokens) != reference.token_ids(text):
-            different.append(text)
-            reasons[_reason(text)] += 1
-    return TokenDifferences(n_texts, tuple(different), dict(reasons.most_common()))
-
-
-def _reason(text: str) -> str:
-    """What in a text may be read differently, the likeliest first."""
-    if any(unicodedata.combining(char) for char in unicodedata.normalize("NFD", text)):
-        return "with accents, which it keeps"
-    if any(char.isupper() and not char.isascii() for char in text):
-        return "with capital letters beyond A–Z, which it does not lower-case"
-    if not text.isascii():
-        return "with other characters beyond ASCII"
-    return "for their words or signs"
 
 
 def _model(bundle: BundleFiles, tokenizer: BertTokenizer | RegexTokenizer) -> bytes:
