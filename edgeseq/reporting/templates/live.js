@@ -54,7 +54,7 @@
     find(".files").textContent = status.files.join(", ");
     find(".problem").textContent = status.problem;
     find(".problem").hidden = !status.problem;
-    find(".waiting").hidden = newest > 0;
+    find(".waiting").hidden = newest > 0 || status.is_drawing;
     const time = new Date(status.updated_unix_s * 1000).toLocaleTimeString();
     tell(status.problem ? "problem" : "live",
       status.is_drawing ? (newest ? `Report of ${time}; drawing a newer one` : "Drawing the first report")
