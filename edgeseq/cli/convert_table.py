@@ -12,10 +12,12 @@ from rich.table import Table
 from edgeseq.cli.console import out, print_line, print_note
 from edgeseq.formats.padding import TEXT_ALONE, describe_scores
 from edgeseq.tasks.multilabel_classification import describe_thresholds
+from edgeseq.tasks.registry import task_of
 
 if TYPE_CHECKING:
     from edgeseq.api.bundle import Bundle
     from edgeseq.api.convert import ConversionResult
+    from edgeseq.formats.bundle_manifest import BundleManifest
     from edgeseq_converters.convert.bare_file import BareFile
     from edgeseq_converters.convert.describe_weights import DescribedWeights
 
@@ -80,6 +82,29 @@ def print_result(result: ConversionResult) -> None:
     _print_table(result.bundles)
 
 
+def print_error_rise(manifest: BundleManifest) -> None:
+    """Says where predicted numbers are off by over a percent more than the float model's, and where
+    products were computed in float32 because of that."""
+    # Loads NumPy, which `edgeseq convert` must find unloaded.
+    from edgeseq.tasks.scoring import metric_of  # noqa: PLC0415 - see above
+
+    metric, measured = metric_of(manifest.task), manifest.fidelity
+    name = f"{manifest.recipe} {manifest.lowering}"
+    if manifest.provenance.float_products:
+        print_note(
+            f"{name}: products are computed in float32, integers cost over 1 % of {metric.title}"
+        )
+    if task_of(manifest.task).head != "sequence-regression":
+        return
+    if measured.score is not None and measured.float_score and measured.score > 0:
+        rise = measured.score / measured.float_score - 1
+        if rise > 0.01:
+            print_note(
+                f"{name}: {metric.title} is {rise:.1%} above the float model's on "
+                f"{measured.n_examples} development sequences: a finer --recipe keeps it"
+            )
+
+
 def _print_table(bundles: Sequence[Bundle]) -> None:
     # Loads NumPy, which `edgeseq convert` must find unloaded.
     from edgeseq.tasks.scoring import metric_of  # noqa: PLC0415 - see above
@@ -106,6 +131,8 @@ def _print_table(bundles: Sequence[Bundle]) -> None:
     out.print(table)
     for bundle in bundles:
         print_line(str(bundle.path))
+    for bundle in bundles:
+        print_error_rise(bundle.manifest)
     notes = (bundle.manifest.provenance.tried_runtime for bundle in bundles)
     for note in filter(None, dict.fromkeys(notes)):
         print_note(note)

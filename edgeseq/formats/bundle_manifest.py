@@ -107,6 +107,8 @@ class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     the model included. `tried_runtime`: the older runtime that the model was converted for and run
     in, or why it could not be run; None when it was converted for the current one.
     `padding_scores`: where the padding was chosen on development texts, the score with each.
+    `float_products`: products are computed in float32 and not in the integers of the recipe,
+    because the predicted numbers would be off by over a percent more.
     """
 
     created_utc: str
@@ -121,6 +123,7 @@ class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     converter_peak_memory_bytes: int | None = None
     tried_runtime: str | None = None
     padding_scores: dict[str, float] = {}
+    float_products: bool = False
 
 
 class BundleManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -27,6 +27,7 @@ import resource
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -56,6 +57,7 @@ from edgeseq.tasks.examples import AnyDataset
 from edgeseq.tasks.registry import task_of
 from edgeseq.tasks.word_features import FEATURES
 from edgeseq_converters.convert.fit_model import FittedModel, VocabularyTrim, fit_to_dataset
+from edgeseq_converters.convert.fit_outputs import fit_outputs
 from edgeseq_converters.convert.import_model import ImportedModel
 from edgeseq_converters.convert.lower.dispatch import (
     LOWERINGS,
@@ -70,9 +72,9 @@ from edgeseq_converters.convert.plan import (
     ConversionPlan,
     plan_bundles,
 )
-from edgeseq_converters.convert.quantize.output_correction import correct_outputs
 from edgeseq_converters.convert.recipes import Recipe
 from edgeseq_converters.convert.verify.fidelity import (
+    MIN_SCORE_FRACTION,
     Measured,
     TextComparison,
     check_drop,
@@ -87,11 +89,10 @@ from edgeseq_converters.convert.verify.structure import (
     check_runtime,
     file_signature,
 )
-from edgeseq_converters.models.arrays import ModelInput, vocabulary_size
+from edgeseq_converters.models.arrays import FloatArray, ModelInput, vocabulary_size
 from edgeseq_converters.models.encoder import WORD_TABLE
 from edgeseq_converters.models.from_trained import network_of
 from edgeseq_converters.models.network import Network
-from edgeseq_converters.models.reference import reference_answers
 
 _TOOLS = ("ai-edge-litert", "numpy", "tokenizers", "safetensors")
 
@@ -174,6 +175,15 @@ def _first_accepted(
     )
 
 
+class _ComparedFile(NamedTuple):
+    """A lowered file, its outputs on the compared examples, and what they say."""
+
+    lowered: LoweredModel
+    model_file: ModelFile
+    outputs: list[FloatArray]
+    measured: Measured
+
+
 class _BundleConverter:
     """One model and data set, converted in turn by several plans."""
 
@@ -202,24 +212,46 @@ class _BundleConverter:
         if isinstance(comparison, SequenceComparison) and plan.recipe.activations != "float32":
             comparison.check_ranges(where=plan.file)
         with new_folder(plan.out, overwrite=self._options.overwrite, marker="bundle.json") as draft:
-            lowered, file = self._lower(self._model, plan, draft)
-            if self._is_corrected(plan.recipe):
-                corrected = self._correct_outputs(file, comparison.calibration)
-                lowered, file = self._lower(corrected, plan, draft)
-            token_ids, recipe = comparison.token_ids, plan.recipe
-            outputs = run_model(
-                file,
-                token_ids,
-                stage=f"compare {recipe.name} with the float model",
+            file = self._compared(plan, draft)
+            if plan.recipe.dynamic and self._predicts_worse(file.measured.fidelity):
+                plan = msgspec.structs.replace(plan, recipe=plan.recipe.in_float())
+                file = self._compared(plan, draft)
+            tried_runtime = check_older_runtime(
+                plan.target.runtime,
+                file.model_file,
+                comparison.token_ids,
+                file.outputs,
+                plan.recipe,
                 progress=self._progress,
             )
-            measured = comparison.measure(outputs, recipe, where=plan.file)
-            tried_runtime = check_older_runtime(
-                plan.target.runtime, file, token_ids, outputs, recipe, progress=self._progress
-            )
             if self._is_gated:
-                self._check_drop(measured.fidelity, recipe.name)
-            return self._write(draft, plan, lowered, measured, tried_runtime)
+                self._check_drop(file.measured.fidelity, plan.recipe.name)
+            return self._write(draft, plan, file.lowered, file.measured, tried_runtime)
+
+    def _compared(self, plan: ConversionPlan, draft: Path) -> _ComparedFile:
+        """Lowers into the folder `draft`, and compares the file with the float model."""
+        comparison, model = self._comparison(plan), self._model
+        if self._predicts_numbers and plan.recipe.weights in ("int8", "int4"):
+            signature = self._signature(plan.target)
+            file = self._model_file(draft / f"features-{MODEL_FILE}", plan, signature)
+            model = fit_outputs(model, plan, file, comparison.calibration, progress=self._progress)
+        lowered, file = self._lower(model, plan, draft)
+        outputs = run_model(
+            file,
+            comparison.token_ids,
+            stage=f"compare {plan.recipe.name} with the float model",
+            progress=self._progress,
+        )
+        measured = comparison.measure(outputs, plan.recipe, where=plan.file)
+        return _ComparedFile(lowered, file, outputs, measured)
+
+    def _predicts_worse(self, fidelity: Fidelity) -> bool:
+        """Whether numbers are predicted with an error that is over a percent above the float
+        model's: then products are computed in float32, from the same stored weights."""
+        if not self._predicts_numbers or fidelity.float_score is None or fidelity.score is None:
+            return False
+        points = self._task.load_metric().points(fidelity.float_score, fidelity.score)
+        return points > 100 * (1 - MIN_SCORE_FRACTION)
 
     def _lower(
         self, model: TrainedModel, plan: ConversionPlan, draft: Path
@@ -230,14 +262,9 @@ class _BundleConverter:
         write_bytes(draft / MODEL_FILE, lowered.content)
         return lowered, self._model_file(draft / MODEL_FILE, plan, lowered.signature)
 
-    def _is_corrected(self, recipe: Recipe) -> bool:
-        """Whether predicted numbers are moved back by what rounding the weights changed."""
-        return self._task.head == "sequence-regression" and recipe.weights in ("int8", "int4")
-
-    def _correct_outputs(self, file: ModelFile, calibration: Sequence[ModelInput]) -> TrainedModel:
-        stage = "compare with the float model on calibration sequences"
-        outputs = run_model(file, calibration, stage=stage, progress=self._progress)
-        return correct_outputs(self._model, outputs, reference_answers(self._model, calibration))
+    @property
+    def _predicts_numbers(self) -> bool:
+        return self._task.head == "sequence-regression"
 
     def _check_drop(self, fidelity: Fidelity, recipe: str) -> None:
         metric, max_drop = self._task.load_metric(), self._options.max_drop
@@ -339,7 +366,7 @@ class _BundleConverter:
             max_tokens=settings.max_tokens,
             signature=lowered.signature,
             fidelity=measured.fidelity,
-            provenance=self._provenance(lowered, tried_runtime),
+            provenance=self._provenance(lowered, plan.recipe, tried_runtime),
             files={name: FileEntry.of(draft / name) for name in names},
             min_runtime_version=lowered.file.min_runtime_version,
             native_unsupported=unsupported,
@@ -379,7 +406,9 @@ class _BundleConverter:
         suffix = "" if lowering == LOWERINGS[arch][0] else f"-{lowering}"
         return f"{self._model.manifest.name}-{plan.recipe.name}{suffix}"
 
-    def _provenance(self, lowered: LoweredModel, tried_runtime: str | None) -> Provenance:
+    def _provenance(
+        self, lowered: LoweredModel, recipe: Recipe, tried_runtime: str | None
+    ) -> Provenance:
         versions = {"edgeseq": edgeseq.__version__, "python": platform.python_version()}
         for tool in _TOOLS:
             with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -399,6 +428,7 @@ class _BundleConverter:
             converter_peak_memory_bytes=lowered.peak_memory_bytes,
             tried_runtime=tried_runtime,
             padding_scores=self._padding_scores,
+            float_products=recipe.float_products,
         )
 
     @functools.cached_property

@@ -57,7 +57,7 @@ class Recipe(msgspec.Struct, frozen=True):
     `weights` is the type of weight matrices, `embedding` that of the token embeddings (other tables
     are small: int8 beside int4); `activations` that of tensors between operators, integers with
     ranges that are calibrated on texts; `dynamic`: the runtime quantizes float activations before
-    each product.
+    each product; `float_products`: it does not, for a model that predicts numbers too coarsely so.
     """
 
     name: RecipeName
@@ -67,6 +67,11 @@ class Recipe(msgspec.Struct, frozen=True):
     dynamic: bool
     title: str
     bound: Bound
+    float_products: bool = False
+
+    def in_float(self) -> Recipe:
+        """The recipe with the same stored weights, whose products are computed in float32."""
+        return msgspec.structs.replace(self, dynamic=False, float_products=True)
 
 
 RECIPES: dict[str, Recipe] = {

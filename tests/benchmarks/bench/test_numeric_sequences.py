@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import edgeseq as es
+from edgeseq.cli.convert_table import print_error_rise
 from edgeseq.datasets.sequence_data import Windows, load_sequences, numbers_of
 from edgeseq.errors import (
     BundleError,
@@ -35,7 +36,12 @@ from edgeseq_benchmarks.bench.verify import verify
 from edgeseq_converters.convert.import_model import ImportOptions, load_model
 from edgeseq_converters.convert.pipeline import convert
 from edgeseq_converters.convert.plan import ConversionOptions
-from edgeseq_converters.convert.quantize.output_correction import correct_outputs
+from edgeseq_converters.convert.quantize.output_correction import (
+    correct_outputs,
+    network_of_features,
+)
+from edgeseq_converters.models.from_trained import network_of
+from edgeseq_converters.models.network_layers import Dense
 from edgeseq_converters.models.read import read_network
 from edgeseq_converters.models.reference import reference_answers
 from edgeseq_converters.models.reference_recurrent import answers
@@ -187,22 +193,26 @@ def test_an_open_length_beforehand_does_not_let_a_fixed_one_take_other_lengths(
 
 
 def test_a_float_that_loses_too_much_is_refused(converted: Bundles, tmp_path: Path) -> None:
+    """The float model is off by next to nothing."""
     _, folder = converted[NUMBERS]
     model = es.load_model(folder / "m.safetensors", description=folder / "network.toml")
+    arrays = np.load(folder / "data.npz")
+    answer = float_answers(folder, arrays["x"])
+    np.savez(tmp_path / "exact.npz", x=arrays["x"], y=answer + 1e-5)
     with pytest.raises(RefusedError, match=r"points of MAE, .* on 4 development examples"):
         es.convert(
             model,
-            folder / "data.npz",
+            tmp_path / "exact.npz",
             recipe="dynamic_wi4_afp32",
             max_drop=0,
             out=tmp_path / "b",
             progress=None,
         )
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["exact.npz"]
 
 
 def test_what_rounding_moved_is_moved_back(converted: Bundles) -> None:
-    """Outputs that are 0.9 times the float model's and 0.1 more ask for a head that undoes it."""
+    """Features that are 0.9 times the float model's and 0.1 more ask for a head that undoes it."""
     _, folder = converted[NUMBERS]
     network = read_network(folder / "m.safetensors", description=folder / "network.toml")
     config, arrays = network_to_folder(network)
@@ -211,10 +221,51 @@ def test_what_rounding_moved_is_moved_back(converted: Bundles) -> None:
     model = TrainedModel(manifest, dict(arrays), "")
     sequences = np.random.default_rng(4).normal(size=(30, STEPS, FEATURES)).astype(np.float32)
     reference = reference_answers(model, list(sequences))
-    moved = [np.float32(0.9) * answer + np.float32(0.1) for answer in reference]
-    corrected = reference_answers(correct_outputs(model, moved, reference), list(sequences))
-    expected = (np.stack(reference) - 0.1) / 0.9
-    assert np.abs(np.stack(corrected) - expected).max() < 1e-5
+    before = network_of_features(model)
+    assert before is not None
+    features = np.stack(answers(before, list(sequences))).reshape(len(sequences), -1)
+    moved = np.float32(0.9) * features + np.float32(0.1)
+    last = network_of(correct_outputs(model, list(moved), reference)).layers[-1]
+    assert isinstance(last, Dense)
+    [error, untouched] = [
+        np.abs(moved @ dense.kernel + dense.bias - np.stack(reference)).mean()
+        for dense in (last, network.layers[-1])
+        if isinstance(dense, Dense)
+    ]
+    assert error < untouched / 20
+
+
+def test_products_in_float_where_integers_cost_a_percent(
+    converted: Bundles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Targets that the float model is next to: a dynamic recipe gives up integer products, a static
+    one keeps them; both say what is left."""
+    _, folder = converted[NUMBERS]
+    x = np.random.default_rng(5).normal(size=(400, STEPS, FEATURES)).astype(np.float32)
+    answer = float_answers(folder, x)
+    noise = np.random.default_rng(6).normal(size=answer.shape)
+    model = es.load_model(folder / "m.safetensors", description=folder / "network.toml")
+    np.savez(tmp_path / "close.npz", x=x, y=answer + 1e-3 * noise)
+    bundles = {
+        recipe: es.convert(
+            model, tmp_path / "close.npz", recipe=recipe, out=tmp_path / recipe, progress=None
+        )
+        for recipe in ("dynamic_wi8_afp32", "static_wi8_ai8")
+    }
+    rises = {}
+    for recipe, bundle in bundles.items():
+        fidelity = bundle.manifest.fidelity
+        assert fidelity.score is not None
+        assert fidelity.float_score is not None
+        rises[recipe] = fidelity.score / fidelity.float_score - 1
+        print_error_rise(bundle.manifest)
+    assert 0.01 < 50 * rises["dynamic_wi8_afp32"] < rises["static_wi8_ai8"]
+    made_in_float = [bundle.manifest.provenance.float_products for bundle in bundles.values()]
+    assert made_in_float == [True, False]
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "dynamic_wi8_afp32 loop: products are computed in float32, integers cost over" in printed
+    rise = f"static_wi8_ai8 loop: MAE is {rises['static_wi8_ai8']:.1%} above the float model's on 4"
+    assert rise in printed
 
 
 def test_a_static_recipe_refuses_to_clip_what_it_is_tested_on(

@@ -278,7 +278,11 @@ def _numbers(
 ) -> WeightFormat | Integers:
     if recipe.activations != "float32":
         return Integers(network, calibrate(network, texts))
-    moments = input_moments(network, texts) if recipe.weights == "int4" else {}
+    # What a regression predicts shows roundings that the label of a text hides.
+    has_moments = recipe.weights == "int4" or (
+        recipe.weights == "int8" and isinstance(network.input, FloatInput)
+    )
+    moments = input_moments(network, texts) if has_moments else {}
     newest = has_row_scales(target.runtime)
     return WeightFormat.of(recipe, row_scales=newest, moments=moments)
 

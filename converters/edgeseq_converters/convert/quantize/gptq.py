@@ -1,4 +1,4 @@
-"""int4 weights that keep a product's answers, not each weight: GPTQ (Frantar et al. 2022).
+"""int4 and int8 weights that keep a product's answers, not each weight: GPTQ (Frantar et al. 2022).
 
 A row w of a matrix is rounded so that (w − q)·H·(w − q) is small, where H is the mean of x·xᵀ over
 the inputs x that the layer sees on real texts: columns are rounded one after the other, and the
@@ -16,8 +16,11 @@ import numpy.typing as npt
 
 from edgeseq_converters.convert.tflite.quantization import (
     INT4_LIMIT,
+    WEIGHT_LIMIT,
     Quantization,
+    quantize_rows,
     quantize_rows_int4,
+    quantize_whole,
 )
 from edgeseq_converters.models.arrays import FloatArray
 
@@ -70,6 +73,21 @@ def round_rows_int4(
     """`weights` [out, in] as numbers in −7..7 (in int8) with a scale a row, rounded for inputs with
     these `moments` [in, in]."""
     _, quantization = quantize_rows_int4(weights, np.diag(moments))
+    return _round_for(weights, moments, quantization, INT4_LIMIT), quantization
+
+
+def round_rows_int8(
+    weights: FloatArray, moments: npt.NDArray[np.float64], *, row_scales: bool = True
+) -> tuple[npt.NDArray[np.int8], Quantization]:
+    """The same in −127..127, with a scale a row or one for all."""
+    _, quantization = (quantize_rows if row_scales else quantize_whole)(weights)
+    return _round_for(weights, moments, quantization, WEIGHT_LIMIT), quantization
+
+
+def _round_for(
+    weights: FloatArray, moments: npt.NDArray[np.float64], quantization: Quantization, limit: int
+) -> npt.NDArray[np.int8]:
+    """`weights` [out, in] as numbers in −`limit`..`limit` under these scales."""
     scales = np.asarray(quantization.scales, np.float32)
     # The columns that matter most come first, while there are others left to make good.
     order = np.argsort(-np.diag(moments), kind="stable")
@@ -81,7 +99,7 @@ def round_rows_int4(
         end = min(begin + _BLOCK, columns)
         errors = np.zeros((len(values), end - begin), np.float32)
         for column in range(begin, end):
-            rounded = np.clip(np.rint(values[:, column] / scales), -INT4_LIMIT, INT4_LIMIT)
+            rounded = np.clip(np.rint(values[:, column] / scales), -limit, limit)
             stored[:, column] = rounded
             error = (values[:, column] - rounded * scales) / upper[column, column]
             values[:, column:end] -= np.outer(error, upper[column, column:end])
@@ -89,7 +107,7 @@ def round_rows_int4(
         values[:, end:] -= errors @ upper[begin:end, end:]
     back = np.empty_like(stored)
     back[:, order] = stored
-    return back, quantization
+    return back
 
 
 def _inverse_factor(moments: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

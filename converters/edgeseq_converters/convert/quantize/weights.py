@@ -9,7 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from edgeseq_converters.convert.quantize.gptq import Moments, round_rows_int4
+from edgeseq_converters.convert.quantize.gptq import (
+    Moments,
+    round_rows_int4,
+    round_rows_int8,
+)
 from edgeseq_converters.convert.recipes import Recipe, Storage
 from edgeseq_converters.convert.tflite import operators as op
 from edgeseq_converters.convert.tflite.model import Graph, GraphTensor
@@ -33,7 +37,7 @@ class WeightFormat:
 
     int8, int4: matrices are quantized per channel and tables per row. `dynamic`: integer
     products, for which the runtime quantizes activations; otherwise weights are turned into
-    float32 before use. int4 matrices are rounded for the `moments` of what flows into them
+    float32 before use. Matrices are rounded for the `moments` of what flows into them
     (`edgeseq_converters.convert.quantize.gptq`); one that has none is rounded by itself.
     `row_scales` off is for
     runtimes that know one scale a matrix only, and tables looked up in parts; int4 needs newer
@@ -77,7 +81,7 @@ class WeightFormat:
         if self.storage == "int4":
             stored = graph.constant(name, *self._int4(rows, inputs or name), int4=True)
         else:
-            numbers, scales = (quantize_rows if self.row_scales else quantize_whole)(rows)
+            numbers, scales = self._int8(rows, inputs or name)
             stored = graph.constant(name, numbers.reshape(shape), scales)
         return stored if self.dynamic else op.dequantize(stored)
 
@@ -163,4 +167,14 @@ class WeightFormat:
             self._rounded[key] = (
                 quantize_rows_int4(rows) if moments is None else round_rows_int4(rows, moments)
             )
+        return self._rounded[key]
+
+    def _int8(self, rows: FloatArray, inputs: str) -> Rounded:
+        """The same in int8."""
+        moments = self.moments.get(inputs)
+        if moments is None:
+            return (quantize_rows if self.row_scales else quantize_whole)(rows)
+        key = (inputs, hashlib.sha256(rows.tobytes()).digest())
+        if key not in self._rounded:
+            self._rounded[key] = round_rows_int8(rows, moments, row_scales=self.row_scales)
         return self._rounded[key]

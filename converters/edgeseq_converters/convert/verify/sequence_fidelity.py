@@ -20,7 +20,6 @@ from edgeseq.tasks.registry import task_of
 from edgeseq_converters.convert.numeric_inputs import check_sequences
 from edgeseq_converters.convert.verify.fidelity import DoubleArray, TextComparison
 from edgeseq_converters.convert.verify.samples import (
-    N_CALIBRATED,
     N_COMPARED,
     N_GOLDEN,
     TextSample,
@@ -28,6 +27,9 @@ from edgeseq_converters.convert.verify.samples import (
 )
 from edgeseq_converters.models.arrays import FloatArray
 
+N_CALIBRATED = 1024
+"""Training sequences that are calibrated on: the last layer is fitted to them, which needs more of
+them than ranges do."""
 RANGE_MARGIN = 0.1
 """How far beyond its calibrated range a number may lie, as a fraction of that range."""
 

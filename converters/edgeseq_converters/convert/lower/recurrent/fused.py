@@ -50,7 +50,11 @@ def run_integer(integers: Integers, group: LoopGroup, flow: Flow) -> GraphTensor
 def sequence_lstm(cell: Cell, name: str, values: GraphTensor, weights: WeightFormat) -> GraphTensor:
     """values float32 [n, in] → states [n, H], from the state in the operator's variables."""
     graph, size = values.graph, cell.hidden_size
-    matrices = [weights.matrix(graph, *matrix) for matrix in _matrices(cell, name)]
+    inputs = [f"{name}/kernel"] * 4 + [f"{name}/recurrent"] * 4
+    matrices = [
+        weights.matrix(graph, *matrix, product)
+        for matrix, product in zip(_matrices(cell, name), inputs, strict=True)
+    ]
     biases = [graph.constant(f"{name}/bias", gate) for gate in _parts(cell.bias, 0)]
     states = [graph.variable(f"{name}/{state}", "float32", (1, size)) for state in ("h", "c")]
     hybrid = weights.storage == "int8" and weights.dynamic

@@ -34,6 +34,7 @@ from edgeseq_converters.models.network_layers import (
     Cell,
     Convolution,
     Dense,
+    FloatInput,
     Layer,
     MarkedPool,
     Pool,
@@ -54,7 +55,10 @@ def check(network: Network, lowering: str) -> None:
 
 def has_form(network: Network, layer: Layer) -> bool:
     """Whether a layer that is not recurrent is computed in integers; a function at the end of the
-    network is computed on the float answer."""
+    network is computed on the float answer, and so are the numbers that a network of numeric
+    sequences predicts."""
+    if layer is network.layers[-1] and isinstance(network.input, FloatInput):
+        return False
     if isinstance(layer, Activation):
         return layer is not network.layers[-1]
     return isinstance(layer, Dense) or (isinstance(layer, Pool) and layer.how in ("max", "last"))
@@ -84,7 +88,9 @@ def weights_of(layer: Layer) -> WeightFormat:
 def end(network: Network, values: GraphTensor) -> GraphTensor:
     """The answer in float32, through the last layer's function if that is a softmax."""
     last = network.layers[-1]
-    answer = values if values.dtype == "float32" else op.dequantize(values)
+    if values.dtype == "float32":
+        return values
+    answer = op.dequantize(values)
     softmax = isinstance(last, Dense) and last.function == "softmax"
     return op.softmax(answer) if softmax else answer
 

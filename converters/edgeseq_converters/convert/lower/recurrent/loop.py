@@ -15,7 +15,7 @@ What was measured (x86-64 with AVX2, one thread; n tokens):
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -48,6 +48,9 @@ class LoopGroup:
     """Whether the flow is the bottom layer's input times its kernels already."""
     pooling: str = ""
     """The name of the layer that `collect` stands for, where it is a pooling."""
+    reads_numbers: bool = False
+    """Whether the bottom layer reads the network's numbers, whose features differ in size: rounded
+    together while running, the small ones would lose what they say."""
 
     @property
     def top(self) -> Recurrent:
@@ -56,6 +59,11 @@ class LoopGroup:
     @property
     def directions(self) -> int:
         return len(self.top.cells)
+
+    @property
+    def bottom_weights(self) -> WeightFormat:
+        """How the kernels of the bottom layer's input are stored and multiplied."""
+        return replace(self.weights, dynamic=False) if self.reads_numbers else self.weights
 
 
 def run(group: LoopGroup, flow: Flow) -> tuple[GraphTensor, State]:
@@ -95,7 +103,7 @@ def _project(group: LoopGroup, values: GraphTensor) -> GraphTensor:
     if not group.projected:
         kernel = np.concatenate([cell.kernel for cell in bottom.cells], axis=1)
         bias = np.concatenate([cell.bias for cell in bottom.cells])
-        projected = group.weights.product(values, f"{bottom.name}/kernel", kernel, bias)
+        projected = group.bottom_weights.product(values, f"{bottom.name}/kernel", kernel, bias)
     if group.directions == 1:
         return projected
     rows = -1 if values.shape[0] == -1 else 2 * values.shape[0]

@@ -21,16 +21,17 @@ def run(group: LoopGroup, flow: Flow) -> GraphTensor:
     """What the group collects (`emitted.run`)."""
 
     def direction(layer: Recurrent, cell: Cell, name: str, values: GraphTensor) -> GraphTensor:
-        return _steps(group, f"{layer.name}/{name}", cell, values)
+        entering = group.bottom_weights if layer is group.layers[0] else group.weights
+        projected = entering.product(values, f"{layer.name}/{name}/kernel", cell.kernel, cell.bias)
+        return _steps(group, f"{layer.name}/{name}", cell, projected)
 
     return emitted.run(group, flow, direction)
 
 
-def _steps(group: LoopGroup, name: str, cell: Cell, values: GraphTensor) -> GraphTensor:
-    """values [T, in] → states [T, H]."""
-    graph, steps = values.graph, values.shape[0]
+def _steps(group: LoopGroup, name: str, cell: Cell, projected: GraphTensor) -> GraphTensor:
+    """What the kernel made of the input [T, g·H] → states [T, H]."""
+    graph, steps = projected.graph, projected.shape[0]
     weights = group.weights
-    projected = weights.product(values, f"{name}/kernel", cell.kernel, cell.bias)
 
     def product(hidden: GraphTensor, begin: int, end: int) -> GraphTensor:
         kernel, bias = cell.recurrent_kernel[:, begin:end], cell.recurrent_bias

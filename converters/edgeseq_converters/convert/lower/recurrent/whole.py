@@ -23,6 +23,7 @@ from edgeseq_converters.convert.lower.recurrent import (
 from edgeseq_converters.convert.lower.recurrent.integer import Integers
 from edgeseq_converters.convert.lower.recurrent.layers import Flow
 from edgeseq_converters.convert.quantize.weights import WeightFormat
+from edgeseq_converters.convert.recipes import MIN_QUANTIZED_ELEMENTS
 from edgeseq_converters.convert.tflite import operators as op
 from edgeseq_converters.convert.tflite.model import Graph, GraphTensor, Writer
 from edgeseq_converters.models.network import Network, tied_decoder
@@ -31,6 +32,7 @@ from edgeseq_converters.models.network_layers import (
     Attention,
     AttentionPool,
     Convolution,
+    Dense,
     Embedding,
     FeatureSlice,
     Flatten,
@@ -312,7 +314,7 @@ class _GraphBuilder:
         """A layer that is not recurrent; a convolution of a stream has the rows before it in
         `states`."""
         if not isinstance(self.numbers, Integers):
-            return self._apply_in_float(self.numbers, layer, fed, states)
+            return self._apply_in_float(self._weights_of(self.numbers, layer), layer, fed, states)
         if integer_whole.has_form(self.network, layer):
             return integer_whole.apply(self.numbers, layer, fed[0])
         if isinstance(layer, FeatureSlice | Flatten):  # they compute nothing
@@ -323,6 +325,14 @@ class _GraphBuilder:
         if layer is self.network.layers[-1]:
             return flow
         return replace(flow, values=self.numbers.again(layer, flow.values, fed[0].values))
+
+    def _weights_of(self, numbers: WeightFormat, layer: Layer) -> WeightFormat:
+        """How a layer stores its weights: the few of a last layer that predicts from numbers stay
+        float32, because each rounding of them is one of the answer."""
+        is_end = layer is self.network.layers[-1] and isinstance(self.network.input, FloatInput)
+        is_small = isinstance(layer, Dense) and layer.kernel.size < MIN_QUANTIZED_ELEMENTS
+        is_rounded = numbers.storage in ("int8", "int4")
+        return WeightFormat("float32") if is_end and is_small and is_rounded else numbers
 
     def _apply_in_float(
         self, weights: WeightFormat, layer: Layer, fed: Sequence[Flow], states: States
@@ -369,6 +379,8 @@ class _GraphBuilder:
             marks=stage.marks,
             pooling=stage.name,
             projected=self.lowering == "projected" and stage.layers[0] is self.network.layers[0],
+            reads_numbers=isinstance(self.network.input, FloatInput)
+            and self.network.sources(stage.layers[0])[0] == self.network.input.name,
         )
         if self.lowering == "fused":
             return fused.run(group, flow)
