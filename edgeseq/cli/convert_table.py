@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgeseq.api.bundle import Bundle
     from edgeseq.api.convert import ConversionResult
     from edgeseq.formats.bundle_manifest import BundleManifest
+    from edgeseq.tasks.metric import Metric
     from edgeseq_converters.convert.bare_file import BareFile
     from edgeseq_converters.convert.describe_weights import DescribedWeights
 
@@ -82,17 +83,14 @@ def print_result(result: ConversionResult) -> None:
     _print_table(result.bundles)
 
 
-def print_error_rise(manifest: BundleManifest) -> None:
+def print_error_rise(manifest: BundleManifest, metric: Metric) -> None:
     """Says where predicted numbers are off by over a percent more than the float model's, and where
     products were computed in float32 because of that."""
-    # Loads NumPy, which `edgeseq convert` must find unloaded.
-    from edgeseq.tasks.scoring import metric_of  # noqa: PLC0415 - see above
-
-    metric, measured = metric_of(manifest.task), manifest.fidelity
+    measured = manifest.fidelity
     name = f"{manifest.recipe} {manifest.lowering}"
     if manifest.provenance.float_products:
         print_note(
-            f"{name}: products are computed in float32, integers cost over 1 % of {metric.title}"
+            f"{name}: products are computed in float32, integers would raise its {metric.title}"
         )
     if task_of(manifest.task).head != "sequence-regression":
         return
@@ -132,7 +130,7 @@ def _print_table(bundles: Sequence[Bundle]) -> None:
     for bundle in bundles:
         print_line(str(bundle.path))
     for bundle in bundles:
-        print_error_rise(bundle.manifest)
+        print_error_rise(bundle.manifest, metric_of(bundle.manifest.task))
     notes = (bundle.manifest.provenance.tried_runtime for bundle in bundles)
     for note in filter(None, dict.fromkeys(notes)):
         print_note(note)

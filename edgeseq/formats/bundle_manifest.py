@@ -108,7 +108,7 @@ class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     in, or why it could not be run; None when it was converted for the current one.
     `padding_scores`: where the padding was chosen on development texts, the score with each.
     `float_products`: products are computed in float32 and not in the integers of the recipe,
-    because the predicted numbers would be off by over a percent more.
+    because these would raise the error of the predicted numbers.
     """
 
     created_utc: str

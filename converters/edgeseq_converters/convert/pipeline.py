@@ -74,7 +74,6 @@ from edgeseq_converters.convert.plan import (
 )
 from edgeseq_converters.convert.recipes import Recipe
 from edgeseq_converters.convert.verify.fidelity import (
-    MIN_SCORE_FRACTION,
     Measured,
     TextComparison,
     check_drop,
@@ -82,7 +81,10 @@ from edgeseq_converters.convert.verify.fidelity import (
 )
 from edgeseq_converters.convert.verify.interpreter_process import ModelFile, run_model
 from edgeseq_converters.convert.verify.older_runtime import check_older_runtime
-from edgeseq_converters.convert.verify.sequence_fidelity import SequenceComparison
+from edgeseq_converters.convert.verify.sequence_fidelity import (
+    MAX_EXPECTED_RISE,
+    SequenceComparison,
+)
 from edgeseq_converters.convert.verify.stream_fidelity import StreamComparison
 from edgeseq_converters.convert.verify.structure import (
     check_converted,
@@ -213,7 +215,12 @@ class _BundleConverter:
             comparison.check_ranges(where=plan.file)
         with new_folder(plan.out, overwrite=self._options.overwrite, marker="bundle.json") as draft:
             file = self._compared(plan, draft)
-            if plan.recipe.dynamic and self._predicts_worse(file.measured.fidelity):
+            if (
+                plan.recipe.dynamic
+                and self._predicts_numbers
+                and isinstance(comparison, SequenceComparison)
+                and comparison.expected_rise(file.outputs) > MAX_EXPECTED_RISE
+            ):
                 plan = msgspec.structs.replace(plan, recipe=plan.recipe.in_float())
                 file = self._compared(plan, draft)
             tried_runtime = check_older_runtime(
@@ -231,8 +238,11 @@ class _BundleConverter:
     def _compared(self, plan: ConversionPlan, draft: Path) -> _ComparedFile:
         """Lowers into the folder `draft`, and compares the file with the float model."""
         comparison, model = self._comparison(plan), self._model
-        if self._predicts_numbers and plan.recipe.weights in ("int8", "int4"):
-            signature = self._signature(plan.target)
+        signature, is_rounded = (
+            self._signature(plan.target),
+            plan.recipe.weights in ("int8", "int4"),
+        )
+        if self._predicts_numbers and is_rounded and signature is not None:
             file = self._model_file(draft / f"features-{MODEL_FILE}", plan, signature)
             model = fit_outputs(model, plan, file, comparison.calibration, progress=self._progress)
         lowered, file = self._lower(model, plan, draft)
@@ -244,14 +254,6 @@ class _BundleConverter:
         )
         measured = comparison.measure(outputs, plan.recipe, where=plan.file)
         return _ComparedFile(lowered, file, outputs, measured)
-
-    def _predicts_worse(self, fidelity: Fidelity) -> bool:
-        """Whether numbers are predicted with an error that is over a percent above the float
-        model's: then products are computed in float32, from the same stored weights."""
-        if not self._predicts_numbers or fidelity.float_score is None or fidelity.score is None:
-            return False
-        points = self._task.load_metric().points(fidelity.float_score, fidelity.score)
-        return points > 100 * (1 - MIN_SCORE_FRACTION)
 
     def _lower(
         self, model: TrainedModel, plan: ConversionPlan, draft: Path
