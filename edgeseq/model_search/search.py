@@ -319,7 +319,8 @@ def _run_undisturbed(
     for _ in range(REPEATS if step.name == "bench" else 0):
         if not disturbance_of(read_result(root / MEASURED_FILE)):
             break
-        runner.wait_for_idle_machine(progress)
+        if not runner.wait_for_idle_machine(progress):
+            break
         runner.expire(step)
         record = runner.run(step, progress)
     return record

@@ -57,10 +57,12 @@ class StepRunner:
         """Ends the steps that other threads run, when their progress is heard next."""
         self._is_stopped = True
 
-    def wait_for_idle_machine(self, progress: ProgressCallback) -> None:
-        """Waits a while where this machine measures; of others the load is not known."""
-        if self._elsewhere.cluster is None:
-            wait_for_idle_machine(progress)
+    def wait_for_idle_machine(self, progress: ProgressCallback) -> bool:
+        """Waits a while where this machine measures; of others the load is not known.
+
+        False where other programs go on, so that nothing is gained by measuring again.
+        """
+        return self._elsewhere.cluster is not None or wait_for_idle_machine(progress)
 
     def expire(self, step: Step) -> None:
         """Lets the step run again."""

@@ -124,7 +124,6 @@ class StepsWorkbench:
         job, name = self._job, candidate.shape_name
         untrained, cost = self._measuring_steps(candidate)
         if again:
-            self._runner.wait_for_idle_machine(self._progress)
             self._runner.expire(cost)
         if cost.finished(job.root) is None:
             self._runner.run(untrained, self._progress)
@@ -133,6 +132,9 @@ class StepsWorkbench:
         if not result.runs:
             raise RefusedError("was not measured", where=name)
         return Measurement(Costs.of(derive_row(result, result.runs[0])), disturbance_of(result))
+
+    def wait_for_idle_machine(self) -> bool:
+        return self._runner.wait_for_idle_machine(self._progress)
 
     def stop(self) -> None:
         self._runner.stop()

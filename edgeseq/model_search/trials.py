@@ -183,7 +183,8 @@ def _measure(
     """Measures again where other programs may be the reason that a limit of time is exceeded."""
     costs, disturbance = workbench.measure(candidate)
     for _ in range(REPEATS):
-        if not (disturbance and is_time_alone(costs, budget)) or end.is_due:
+        is_open = bool(disturbance) and is_time_alone(costs, budget)
+        if not is_open or end.is_due or not workbench.wait_for_idle_machine():
             break
         measured = workbench.measure(candidate, again=True)
         costs, disturbance = least_times(costs, measured.costs), measured.disturbance

@@ -38,8 +38,10 @@ class Workbench(Protocol):
         """How many candidates can be worked on at a time."""
 
     def measure(self, candidate: Candidate, *, again: bool = False) -> Measurement:
-        """The costs of the untrained model; `again`: not those that were measured before, and when
-        the machine is idle if it soon is."""
+        """The costs of the untrained model; `again`: not those that were measured before."""
+
+    def wait_for_idle_machine(self) -> bool:
+        """Waits until a measurement is worth repeating; False where it is not."""
 
     def stop(self) -> None:
         """Ends what is worked on in other threads, by an error there."""

@@ -37,7 +37,7 @@ def step_files(out: Path) -> dict[str, int]:
 
 @pytest.mark.faults
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 def test_a_search_that_is_stopped_twice_repeats_nothing(
     invented_corpus: Path, small_bert_checkpoint: Path, tmp_path: Path
 ) -> None:

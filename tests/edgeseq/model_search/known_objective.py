@@ -42,6 +42,9 @@ class KnownWorkbench:
         self.measured: Counter[str] = Counter()
         self.trained: Counter[str] = Counter()
 
+    def wait_for_idle_machine(self) -> bool:
+        return True
+
     def stop(self) -> None:
         self.is_stopped = True
 

@@ -132,6 +132,20 @@ def test_what_a_busy_machine_cannot_measure_is_tried_again_by_the_next_run(tmp_p
     assert len(busy) == len(idle) == 4
 
 
+class NeverIdle(BusyMachine):
+    """A machine on which waiting does not help."""
+
+    def wait_for_idle_machine(self) -> bool:
+        return False
+
+
+def test_nothing_is_measured_again_beside_programs_that_go_on() -> None:
+    workbench = NeverIdle(1e3)
+    [trial] = run_trials(open_known(limits=ROOMY), workbench, ROOMY, SearchEnd(1))
+    assert trial.outcome == "disturbed"
+    assert set(workbench.measured.values()) == {1}
+
+
 def test_the_wait_for_an_idle_machine_ends_when_it_is() -> None:
     loads = iter([1.7, 0.9, 0.2])
     assert wait_for_idle_machine(no_progress, load_cores=lambda: next(loads), pause_s=0.0)
