@@ -354,10 +354,12 @@ def _finish(
         if step.job == "report":
             arguments = {
                 **step.arguments,
-                "search": str(RECORD_FILE),
+                "search": str(job.root / RECORD_FILE),
                 "search_sha256": sha256_file(job.root / RECORD_FILE),
             }
-            step = msgspec.structs.replace(step, arguments=arguments)  # noqa: PLW2901
+            step = msgspec.structs.replace(  # noqa: PLW2901
+                step, arguments=arguments, identity={"search": str(RECORD_FILE)}
+            )
         finished = _run_undisturbed(step, job.root, runner, progress)
         answer, peak_bytes = finished.answer, max(peak_bytes, finished.peak_memory_bytes or 0)
     winner = answer["verdict"]["winner"]

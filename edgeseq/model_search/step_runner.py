@@ -54,13 +54,13 @@ class StepRunner:
         return record
 
     def stop(self) -> None:
-        """Ends the steps that other threads run, when their progress is heard next."""
+        """Ends the steps that other threads run, at their next progress update."""
         self._is_stopped = True
 
     def wait_for_idle_machine(self, progress: ProgressCallback) -> bool:
         """Waits a while where this machine measures; of others the load is not known.
 
-        False where other programs go on, so that nothing is gained by measuring again.
+        False where other programs continue, so that nothing is gained by measuring again.
         """
         return self._elsewhere.cluster is not None or wait_for_idle_machine(progress)
 

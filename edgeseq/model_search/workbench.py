@@ -21,7 +21,7 @@ class Trained(NamedTuple):
 
 class Measurement(NamedTuple):
     """The costs of an untrained model; with a `disturbance`, a sentence about other programs, its
-    times are no more than upper bounds."""
+    times are upper bounds."""
 
     costs: Costs
     disturbance: str = ""

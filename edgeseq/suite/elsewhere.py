@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 class Elsewhere(NamedTuple):
-    """`machine` is the identity of the machine that measures; None: there is no such thing, and
-    steps run in processes of this one."""
+    """`machine` is the identity of the machine that measures; without a
+    cluster steps run in processes of this one."""
 
     machine: dict[str, str]
     cluster: Cluster | None = None

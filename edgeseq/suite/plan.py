@@ -19,7 +19,7 @@ DATA_FILE = Path("data.json")
 RESULT_FILE = Path("result.json")
 MEASURED_FILE = Path("measured.json")
 TEACHER_OUTPUTS = "teachers"
-"""The store of what teachers said of texts, where a run shares none (`edgeseq.suite.store`)."""
+"""The store of teachers' outputs, where a run shares none (`edgeseq.suite.store`)."""
 VERDICT_FILE = Path("verdict.json")
 BASELINE_FILE = Path("baseline.json")
 REPORT_FOLDER = Path("report")

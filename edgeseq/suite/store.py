@@ -3,7 +3,7 @@
     steps/FINGERPRINT.tar    `record.json` and the files of a step's output
     inputs/SHA256.tar        the same of the user's files and checkpoints
     states/FINGERPRINT.tar   the state of a training that has not ended
-    teachers/SHA256.tar      what a teacher said of texts
+    teachers/SHA256.tar      a teacher's outputs for texts
 
 Any machine reaches it by a URL of fsspec: a folder, `ssh://host/folder`, `s3://bucket/folder`.
 An entry is there whole or not at all.

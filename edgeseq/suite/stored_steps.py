@@ -97,6 +97,8 @@ class InputUploads:
             arguments["checkpoint"] = uploaded(checkpoint)
         if teacher is not None and Path(teacher).is_absolute():  # else the output of a step
             arguments["teacher"] = uploaded(teacher)
+        if "search" in arguments:
+            arguments["search"] = uploaded(arguments["search"])
         work = StoredWork(
             store=self._store.url,
             key=step.fingerprint,

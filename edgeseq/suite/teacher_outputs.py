@@ -1,4 +1,4 @@
-"""What teachers said of texts, in a store: the next student of the same teacher reads it."""
+"""Teachers' outputs for texts in a store, which the next student of the same teacher reads."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def kept_training_state(store: Store, key: str, folder: Path, output: str) -> It
         folder: The folder in which the step runs, with its inputs.
         output: The step's output, relative to `folder`.
 
-    A state that is damaged or cannot be stored costs time, and is no error.
+    A state that is damaged or cannot be stored costs time alone.
     """
     inputs = set(_siblings(folder / output))
     with contextlib.suppress(StoreError):

@@ -1,4 +1,4 @@
-"""What a teacher said of texts, kept by content for its next student and for a resumed one."""
+"""A teacher's outputs for texts, kept by content for its next student and for a resumed one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ROWS = "rows"
 
 
 class TeacherCache(Protocol):
-    """Contents by key; what cannot be read or written costs time, and is no error."""
+    """Contents by key; what cannot be read or written costs time alone."""
 
     def read(self, key: str) -> bytes | None:
         """The content that was written under `key`, if it is there."""

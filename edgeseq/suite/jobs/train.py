@@ -21,7 +21,7 @@ from edgeseq_converters.training.trainer import train_best_seed
 class TrainArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a training step reads and writes; the state is saved beside `out`, to be resumed.
 
-    `teacher_outputs` is the store of what teachers said of texts.
+    `teacher_outputs` is the store of teachers' outputs.
     """
 
     name: str
