@@ -55,8 +55,15 @@ class BundleFiles(msgspec.Struct, frozen=True):
 
     @property
     def runner_file_path(self) -> Path | None:
-        """`runner.bin`; None where the native runner cannot run the bundle."""
+        """`runner.bin`; None where the native runner needs none or cannot run the bundle."""
         return self.path / RUNNER_FILE if RUNNER_FILE in self.manifest.files else None
+
+    @property
+    def native_input_file(self) -> str | None:
+        """The file that the native runner reads inputs with; None where it cannot run this."""
+        if self.manifest.native_unsupported is not None:
+            return None
+        return ROWS_FILE if is_numeric(self.head) else RUNNER_FILE
 
     @property
     def model_sha256(self) -> str:
@@ -72,9 +79,9 @@ class BundleFiles(msgspec.Struct, frozen=True):
     @property
     def native_size_bytes(self) -> int | None:
         """Bytes that a device must store for the native runner; None where it cannot be used."""
-        names = (MODEL_FILE, RUNNER_FILE)
-        if self.runner_file_path is None:
+        if self.native_input_file is None:
             return None
+        names = (MODEL_FILE,) if is_numeric(self.head) else (MODEL_FILE, RUNNER_FILE)
         return sum(self.manifest.files[name].size_bytes for name in names)
 
     @property

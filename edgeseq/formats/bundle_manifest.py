@@ -7,7 +7,7 @@
     BUNDLE/labels.json      the classes in the order of the outputs
     BUNDLE/runner.bin       tokenizer, labels and settings for the native runner, which maps it
                             (`edgeseq.formats.runner_file`); missing where `native_unsupported`
-                            says why
+                            says why, and where it maps `eval.npy`
     BUNDLE/golden.json      a few inputs with the float model's outputs
     BUNDLE/eval.jsonl       the test examples scored on the device, one JSON object per line
     BUNDLE/bundle.json      this module's `BundleManifest`, with size and SHA-256 of every file
@@ -194,10 +194,12 @@ class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def bundle_file_names(
     native_unsupported: str | None, head: Head = "text-classification"
 ) -> tuple[str, ...]:
-    """The files of a bundle besides `bundle.json`; with a reason it has no `runner.bin`."""
+    """The files of a bundle besides `bundle.json`; with a reason it has no `runner.bin`, which a
+    model of numeric sequences does not need."""
     inputs = ROWS_FILE if is_numeric(head) else TOKENIZER_FILE
     files = (MODEL_FILE, inputs, "labels.json", "golden.json", "eval.jsonl")
-    return (*files, RUNNER_FILE) if native_unsupported is None else files
+    has_runner_file = native_unsupported is None and not is_numeric(head)
+    return (*files, RUNNER_FILE) if has_runner_file else files
 
 
 def feature_input(length: int) -> TensorSpec:

@@ -19,6 +19,8 @@ from edgeseq_benchmarks.native.library import installed_library
 from .conftest import Write
 from .native_models import Case, Files, all_cases, texts_for
 from .sanitizers import build_sanitized_runner, find_clang, sanitizer_environment
+from .sequence_files import CASES as SEQUENCE_CASES
+from .sequence_files import PLACES, SequenceCase, load_command, write_sequence_case
 
 # One of each kind and lowering: a recipe changes the library's work, not the runner's.
 CASES = list({(case.kind, case.lowering): case for case in all_cases()}.values())
@@ -63,19 +65,49 @@ def commands_for(files: Files) -> Iterator[protocol.AnyCommand]:
     yield protocol.Finish()
 
 
+def sequence_commands(case: SequenceCase, folder: Path) -> Iterator[protocol.AnyCommand]:
+    """The same of numeric sequences."""
+    yield load_command(case, folder, ledger=True)
+    yield protocol.RunSlice(PLACES, PLACES[:2], 2 * len(PLACES), 1000, 0)
+    yield protocol.PredictTexts(PLACES)
+    for place in ("0:0", "60:9", "99999999999999999999:9", "a", "", ":", "0:"):
+        yield protocol.PredictTexts((place,))
+    for steps in (1, 9, 60, 1000):
+        yield protocol.RunLength(steps, (*PLACES, "0:60"), 2, 4, 0, 10**9)
+    yield protocol.RunLimited(PLACES, 10**9)
+    yield protocol.InferTokens(((4, 5),))
+    yield protocol.ReadMemory("steady")
+    yield load_command(case, folder)
+    yield load_command(case, folder, labels=99)
+    yield load_command(case, folder, tokenizer_path=str(folder / "model.tflite"))
+    yield protocol.PredictTexts(PLACES)
+    yield protocol.Finish()
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_no_sanitizer_has_anything_to_say(
     case: Case, sanitized: Path, write: Write, tmp_path: Path
 ) -> None:
-    files = write(case)
-    lines = b"".join(msgspec.json.encode(command) + b"\n" for command in commands_for(files))
+    _run_sanitized(sanitized, list(commands_for(write(case))), tmp_path)
+
+
+@pytest.mark.parametrize("case", SEQUENCE_CASES, ids=lambda case: case.name)
+def test_no_sanitizer_has_anything_to_say_of_sequences(
+    case: SequenceCase, sanitized: Path, tmp_path: Path
+) -> None:
+    write_sequence_case(case, tmp_path)
+    _run_sanitized(sanitized, list(sequence_commands(case, tmp_path)), tmp_path)
+
+
+def _run_sanitized(sanitized: Path, commands: list[protocol.AnyCommand], folder: Path) -> None:
+    lines = b"".join(msgspec.json.encode(command) + b"\n" for command in commands)
     done = subprocess.run(
         [sanitized, "worker", "0", "--library", installed_library()],
         input=lines,
         capture_output=True,
         timeout=200,
         check=False,
-        env={**os.environ, **sanitizer_environment(tmp_path)},
+        env={**os.environ, **sanitizer_environment(folder)},
     )
     stderr = done.stderr.decode(errors="replace")
     assert "Sanitizer" not in stderr, stderr
@@ -85,5 +117,5 @@ def test_no_sanitizer_has_anything_to_say(
     # A run under a limit reports more than once where it takes long.
     whole = [reply for reply in replies if reply["reply"] != "reached" and reply.get("done", True)]
     kinds = [reply["reply"] for reply in whole]
-    assert len(kinds) == len(list(commands_for(files))) - 1
+    assert len(kinds) == len(commands) - 1
     assert kinds[-1] == "error"

@@ -14,7 +14,6 @@ from typing import NamedTuple, Protocol
 
 from edgeseq.errors import BundleError, EdgeseqError
 from edgeseq.formats.bundle import BundleFiles
-from edgeseq.formats.bundle_manifest import RUNNER_FILE
 from edgeseq.formats.result import Finding, ResultRecord, Runner
 
 
@@ -46,14 +45,12 @@ class Launcher(NamedTuple):
     """How the process is started. `command` and `folder` belong to the machine that measures.
 
     `folder` holds the bundle's files there; None is the bundle's own folder on this machine.
-    Without a `tokenizer_file` the process reads the bundle's `input_file`. `programs` are the files
-    that the process maps beside them, where they can be copied. Without a `connection`, the process
-    is a child of this one.
+    `programs` are the files that the process maps beside them, where they can be copied. Without a
+    `connection`, the process is a child of this one.
     """
 
     runner: Runner
     command: tuple[str, ...]
-    tokenizer_file: str | None
     folder: str | None = None
     programs: tuple[str, ...] = ()
     connection: Connection | None = None
@@ -75,7 +72,8 @@ class Launcher(NamedTuple):
 
     def input_file(self, bundle: BundleFiles) -> str:
         """The bundle's file that inputs are read with."""
-        return self.tokenizer_file or bundle.input_file
+        native = bundle.native_input_file if self.runner == "native" else None
+        return native or bundle.input_file
 
     def paths(self, bundle: BundleFiles) -> tuple[str, str]:
         """The paths of model and tokenizer, on the machine that measures."""
@@ -90,19 +88,19 @@ def python_launcher(folder: Path | None = None) -> Launcher:
     command = [sys.executable, *(["-P"] if sys.version_info >= (3, 11) else [])]
     command += ["-m", "edgeseq_benchmarks.bench.worker", str(os.getpid())]
     path = None if folder is None else os.path.abspath(folder)  # noqa: PTH100
-    return Launcher("python", tuple(command), None, path)
+    return Launcher("python", tuple(command), path)
 
 
 def native_launcher(program: Path, library: Path, folder: Path | None = None) -> Launcher:
     """The native runner on this machine: `program` with LiteRT's `library`."""
     command = (str(program), "worker", str(os.getpid()), "--library", str(library))
     path = None if folder is None else os.path.abspath(folder)  # noqa: PTH100
-    return Launcher("native", command, RUNNER_FILE, path, (str(program), str(library)))
+    return Launcher("native", command, path, (str(program), str(library)))
 
 
 def check_runner_file(bundle: BundleFiles) -> None:
     """Raises `BundleError` for a bundle that the native runner cannot run."""
-    if bundle.runner_file_path is None:
+    if bundle.native_input_file is None:
         raise BundleError(
             "the native runner cannot run it",
             where=bundle.path,

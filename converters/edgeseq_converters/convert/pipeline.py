@@ -387,12 +387,14 @@ class _BundleConverter:
         """Writes the test examples and what inputs are read with; returns why the native runner
         cannot read them, or None."""
         comparison, test = self._comparison(plan), self._dataset.test
-        unsupported: str | None = "it reads texts, not numeric sequences"
+        unsupported: str | None = None
         if isinstance(comparison, SequenceComparison):
             test = comparison.bundle_rows.test
             content = io.BytesIO()
             np.save(content, comparison.bundle_rows.rows, allow_pickle=False)
             write_bytes(draft / ROWS_FILE, content.getvalue())
+            if plan.target.lowering == "fused":
+                unsupported = "LiteRT's C library does not load a file with variable tensors"
         else:
             write_bytes(draft / TOKENIZER_FILE, self._model.tokenizer_json.encode())
             unsupported = write_runner_file(draft, self._model.tokenizer_json, settings)

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 from edgeseq.errors import DeviceError
 from edgeseq.formats.bundle import BundleFiles
-from edgeseq.formats.bundle_manifest import MODEL_FILE, RUNNER_FILE
+from edgeseq.formats.bundle_manifest import MODEL_FILE
 from edgeseq.formats.result import DeviceInfo, Runner, RuntimeInfo
 from edgeseq.units import format_bytes
 from edgeseq_benchmarks.bench.launcher import Launcher, check_runner_file
@@ -72,7 +72,6 @@ class BoardMachine:
         return Launcher(
             "native",
             (*command, str(self._folder / LIBRARY)),
-            RUNNER_FILE,
             folder=str(self._folders[bundle.path]),
             connection=self._connection,
         )
@@ -91,9 +90,8 @@ class BoardMachine:
         self, bundle: BundleFiles, launcher: Launcher, mapped: Sequence[str]
     ) -> Iterator[FreshFiles]:
         """The files that were sent: no other process there has them."""
-        del bundle
         folder = PurePosixPath(launcher.folder or self._folder)
-        own = [folder / MODEL_FILE, folder / RUNNER_FILE]
+        own = [folder / MODEL_FILE, folder / launcher.input_file(bundle)]
         own += [self._folder / RUNNER, self._folder / LIBRARY]
         sent = str(self._folder)
         libraries = [path for path in mapped if not path.startswith(f"{sent}/")]

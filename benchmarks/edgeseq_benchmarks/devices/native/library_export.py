@@ -170,7 +170,7 @@ def _check(bundle: BundleFiles) -> None:
     manifest = bundle.manifest
     reason, fix = manifest.native_unsupported, "use a tokenizer that the native runner has"
     if is_numeric(bundle.head):
-        fix = "run it with Python"
+        reason, fix = "it reads texts, not numeric sequences", "run it with Python"
     if manifest.lowering == "fused":
         reason = "lowering fused: LiteRT's C library does not load a file with variable tensors"
         fix = "convert again with --lowering loop"

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from edgeseq.formats.bundle import BundleFiles
-from edgeseq.formats.bundle_manifest import MODEL_FILE, RUNNER_FILE
+from edgeseq.formats.bundle_manifest import MODEL_FILE
 from edgeseq.formats.bundle_zip import open_bundle
 from edgeseq.formats.result import ResultRecord, Settings
 from edgeseq.progress import ProgressCallback, ProgressUpdate, no_progress
@@ -102,7 +102,7 @@ def _prepared_machine(
     connection = BoardConnection(device)
     sources = [(files.runner, TOOL), (files.runner, RUNNER), (files.library, LIBRARY)]
     for number, bundle in enumerate(bundles):
-        for name in (MODEL_FILE, RUNNER_FILE):
+        for name in filter(None, (MODEL_FILE, bundle.native_input_file)):
             sources.append((bundle.path / name, f"bundles/{number}/{name}"))
     size_bytes = sum(path.stat().st_size for path, _ in sources)
     needed_bytes = round(_ROOM_FACTOR * size_bytes) + _ROOM_BYTES

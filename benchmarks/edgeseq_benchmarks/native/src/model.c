@@ -27,7 +27,21 @@ static int refuse_shape(const model *model, const char *what, const litert_tenso
                       shape);
 }
 
+static int check_number_input(model *model) {
+    const litert_tensor_type *type = &model->compiled.inputs[model->id_input].type;
+    const litert_layout *layout = &type->layout;
+    if (type->element_type != LITERT_FLOAT32 || layout->rank != 3 || layout->sizes[0] != 1 ||
+        layout->sizes[1] == 0 || layout->sizes[1] > MAX_TOKENS ||
+        layout->sizes[2] != (int)model->features) {
+        refuse_shape(model, "its input is not that of numeric sequences", type);
+        return fail_expected("float32 [1, -1, %zu]", model->features);
+    }
+    model->fixed_length = layout->sizes[1] > 0 ? (size_t)layout->sizes[1] : 0;
+    return 0;
+}
+
 static int check_input(model *model) {
+    if (model->features) return check_number_input(model);
     const litert_tensor_type *type = &model->compiled.inputs[model->id_input].type;
     const litert_layout *layout = &type->layout;
     if (type->element_type != LITERT_INT32 || layout->rank != 2 || layout->sizes[0] != 1 ||
@@ -68,6 +82,7 @@ int model_open(model *model, const model_settings *settings) {
     memset(model, 0, sizeof *model);
     model->num_labels = settings->num_labels;
     model->by_token = settings->by_token;
+    model->features = settings->features;
     compiled_model *compiled = &model->compiled;
     if (compiled_open(compiled, settings->path, settings->signature_key, settings->threads))
         return -1;
@@ -123,20 +138,25 @@ int model_allocate(model *model, size_t tokens) {
         fail(FAILURE_BUNDLE, "cannot take an input of that length", compiled->path, FIX);
         return fail_found("%zu tokens", tokens);
     }
-    int shape[3] = {1, (int)tokens, WORD_FEATURES};
+    size_t width = model->features ? model->features : 1;
+    size_t rank = model->features ? 3 : 2;
+    int element = model->features ? LITERT_FLOAT32 : LITERT_INT32;
+    int shape[3] = {1, (int)tokens, model->features ? (int)model->features : WORD_FEATURES};
     litert_layout layout;
-    if (compiled_resize(compiled, model->id_input, shape, 2) ||
+    if (compiled_resize(compiled, model->id_input, shape, rank) ||
         (model->has_word_features && compiled_resize(compiled, model->row_input, shape, 3)) ||
         compiled_allocate(compiled, &layout))
         return -1;
     if (check_layout(model, &layout, tokens)) return -1;
     size_t rows = model->by_token ? tokens : 1, columns = model->num_labels;
-    if (pages_reserve_array(&model->ids, tokens, sizeof(int32_t)) || wrap_rows(model, shape)) return -1;
+    if (pages_reserve_array(&model->ids, tokens * width, sizeof(int32_t)) ||
+        wrap_rows(model, shape))
+        return -1;
     if (pages_reserve_array(&model->logits, rows * columns, sizeof(float))) return -1;
     int output_shape[3] = {1, (int)rows, (int)columns};
     if (!model->by_token) output_shape[1] = (int)columns;
-    if (compiled_wrap(compiled, &model->inputs[model->id_input], LITERT_INT32, shape, 2, model->ids.bytes,
-                      tokens * sizeof(int32_t)) ||
+    if (compiled_wrap(compiled, &model->inputs[model->id_input], element, shape, rank,
+                      model->ids.bytes, tokens * width * sizeof(int32_t)) ||
         compiled_wrap(compiled, &model->output, LITERT_FLOAT32, output_shape,
                       model->by_token ? 3 : 2, model->logits.bytes,
                       rows * columns * sizeof(float)))
@@ -164,6 +184,22 @@ int model_infer(model *model, const int32_t *ids, const int32_t *word_rows, size
     }
     *logits = (const float *)(const void *)model->logits.bytes;
     *rows = model->by_token ? used : 1;
+    return 0;
+}
+
+int model_infer_numbers(model *model, const float *numbers, size_t steps, const float **logits) {
+    if (model->fixed_length && steps != model->fixed_length) {
+        fail(FAILURE_BUNDLE, "cannot take an input of that length", model->compiled.path, FIX);
+        fail_found("%zu steps", steps);
+        return fail_expected("%zu", model->fixed_length);
+    }
+    if (model_allocate(model, steps)) return -1;
+    memcpy(model->ids.bytes, numbers, steps * model->features * sizeof *numbers);
+    if (compiled_run(&model->compiled, model->inputs, &model->output)) {
+        model->allocated = 0;
+        return -1;
+    }
+    *logits = (const float *)(const void *)model->logits.bytes;
     return 0;
 }
 

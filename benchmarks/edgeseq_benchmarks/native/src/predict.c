@@ -188,6 +188,10 @@ static int predict_text(predictor *predictor, text_span text, int number) {
         case HEAD_MULTILABEL_CLASSIFICATION: failed = predict_labels(predictor, text); break;
         case HEAD_TOKEN_CLASSIFICATION: failed = predict_tags(predictor, text); break;
         case HEAD_LANGUAGE_MODELING: failed = predict_next(predictor, text); break;
+        case HEAD_SEQUENCE_CLASSIFICATION:
+        case HEAD_SEQUENCE_REGRESSION: // runner_file.c refuses them
+            failed = fail(FAILURE_BUNDLE, "reads numbers, not texts", NULL, NULL);
+            break;
     }
     if (failed) failure_set_where(where);
     return failed ? -1 : 0;

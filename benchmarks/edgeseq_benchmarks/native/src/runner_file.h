@@ -14,7 +14,10 @@ typedef enum {
     HEAD_TEXT_CLASSIFICATION = 0,
     HEAD_TOKEN_CLASSIFICATION = 1,
     HEAD_LANGUAGE_MODELING = 2,
-    HEAD_MULTILABEL_CLASSIFICATION = 3
+    HEAD_MULTILABEL_CLASSIFICATION = 3,
+    /* Of numeric sequences, whose bundles have rows of numbers and no runner.bin. */
+    HEAD_SEQUENCE_CLASSIFICATION = 4,
+    HEAD_SEQUENCE_REGRESSION = 5
 } runner_head;
 
 typedef enum { PADDING_NONE, PADDING_PRE, PADDING_POST } runner_padding;

@@ -1,4 +1,5 @@
-// A loaded model with its tokenizer and steps: what the worker and `predict` have in common.
+// A loaded model with its tokenizer, or the rows of numeric sequences, and steps: what the worker and
+// `predict` have in common.
 #ifndef EDGESEQ_SESSION_H
 #define EDGESEQ_SESSION_H
 
@@ -12,6 +13,7 @@
 typedef struct {
     runner_file *file;
     tokenizer *tokenizer;
+    sequence_rows rows;
     steps steps;
     bool has_steps;
     // Strings that live as long as the model.
@@ -21,7 +23,10 @@ typedef struct {
 // Maps runner.bin and opens its tokenizer.
 int session_open_tokenizer(session *session, const char *path);
 
-// Loads the model; the tokenizer must be open. `settings` point to what lives as long.
+// Maps the rows of numeric sequences, which have no runner.bin; `path` lives as long.
+int session_open_rows(session *session, const char *path);
+
+// Loads the model; the tokenizer or the rows must be open. `settings` point to what lives as long.
 int session_open_model(session *session, const steps_settings *settings);
 
 // Gives everything back; a session that was not opened, too.

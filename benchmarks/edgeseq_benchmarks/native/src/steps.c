@@ -10,6 +10,12 @@
 static int32_t *integers(pages *memory) { return (int32_t *)(void *)memory->bytes; }
 static float *floats(pages *memory) { return (float *)(void *)memory->bytes; }
 
+bool steps_are_numeric(runner_head head) {
+    return head == HEAD_SEQUENCE_CLASSIFICATION || head == HEAD_SEQUENCE_REGRESSION;
+}
+
+size_t steps_width(const steps *steps) { return steps->rows ? steps->rows->features : 1; }
+
 static int open_model(steps *steps, const steps_settings *settings) {
     if (settings->head == HEAD_LANGUAGE_MODELING)
         return stateful_open(&steps->stateful, settings->model_path, settings->signature_key,
@@ -21,7 +27,8 @@ static int open_model(steps *steps, const steps_settings *settings) {
         .output_name = settings->output_name,
         .num_labels = settings->num_logits,
         .by_token = settings->head == HEAD_TOKEN_CLASSIFICATION,
-        .has_word_features = steps->file_settings->word_feature_rows > 0,
+        .has_word_features = steps->file_settings && steps->file_settings->word_feature_rows > 0,
+        .features = steps->rows ? steps->rows->features : 0,
         .threads = settings->threads,
     };
     return model_open(&steps->model, &model);
@@ -41,10 +48,13 @@ int steps_open(steps *steps, const steps_settings *settings, tokenizer *tokenize
     memset(steps, 0, sizeof *steps);
     steps->head = settings->head;
     steps->tokenizer = tokenizer;
-    steps->file_settings = runner_file_settings(file);
+    steps->file_settings = file ? runner_file_settings(file) : NULL;
+    steps->rows = settings->rows;
     steps->max_tokens = settings->max_tokens;
     if (open_model(steps, settings)) return -1;
     if (settings->head == HEAD_MULTILABEL_CLASSIFICATION) return open_decisions(steps, settings);
+    if (settings->head == HEAD_SEQUENCE_REGRESSION)
+        return pages_reserve_array(&steps->tags, settings->num_logits, sizeof(int32_t));
     if (settings->head != HEAD_TOKEN_CLASSIFICATION) return 0;
     const runner_settings *of_file = steps->file_settings;
     if (of_file->transitions && of_file->num_labels != settings->num_logits)
@@ -82,6 +92,25 @@ static int tokenize_words(steps *steps, const query_input *input) {
     return word_encoder_encode(&steps->encoder, words, count, &steps->windowed);
 }
 
+// Copies the numbers of a sequence from the mapped rows.
+static int read_numbers(steps *steps, const query_input *input) {
+    const sequence_rows *rows = steps->rows;
+    size_t start, count;
+    if (input->words)
+        return fail(FAILURE_DEVICE, "is a list of words", "a place", "send the place of a sequence");
+    if (sequence_rows_place(rows, input->text, &start, &count)) return -1;
+    if (!sequence_rows_within(rows, start, count)) {
+        fail(FAILURE_BUNDLE, "has no such rows", rows->path, NULL);
+        fail_found("%.*s", (int)input->text.size, input->text.bytes);
+        return fail_expected("within %zu rows", rows->num_rows);
+    }
+    size_t size = count * rows->features;
+    if (pages_reserve_array(&steps->numbers, size, sizeof(float))) return -1;
+    memcpy(steps->numbers.bytes, rows->numbers + start * rows->features, size * sizeof(float));
+    steps->num_steps = count;
+    return 0;
+}
+
 int steps_tokenize(steps *steps, const query_input *input) {
     text_span text = input->text;
     switch (steps->head) {
@@ -89,6 +118,8 @@ int steps_tokenize(steps *steps, const query_input *input) {
         case HEAD_LANGUAGE_MODELING:
             if (input->words && join_words(steps, input, &text)) return -1;
             return encode(steps, text, 0); // however little of it the model sees at a time
+        case HEAD_SEQUENCE_CLASSIFICATION:
+        case HEAD_SEQUENCE_REGRESSION: return read_numbers(steps, input);
         case HEAD_MULTILABEL_CLASSIFICATION:
         case HEAD_TEXT_CLASSIFICATION: break;
     }
@@ -113,6 +144,8 @@ int steps_allocate(steps *steps, const query_input *text) {
             return model_allocate(&steps->model, longest_window(&steps->windowed));
         case HEAD_LANGUAGE_MODELING:
             return stateful_allocate(&steps->stateful, steps->encoded.count, steps->encoded.count);
+        case HEAD_SEQUENCE_CLASSIFICATION:
+        case HEAD_SEQUENCE_REGRESSION: return model_allocate(&steps->model, steps->num_steps);
         case HEAD_MULTILABEL_CLASSIFICATION:
         case HEAD_TEXT_CLASSIFICATION: break;
     }
@@ -156,6 +189,10 @@ int steps_infer(steps *steps) {
                 return -1;
             steps->logits = logits + (encoded->count - 1) * steps->stateful.vocabulary_size;
             return 0;
+        case HEAD_SEQUENCE_CLASSIFICATION:
+        case HEAD_SEQUENCE_REGRESSION:
+            return model_infer_numbers(&steps->model, floats(&steps->numbers), steps->num_steps,
+                                       &steps->logits);
         case HEAD_MULTILABEL_CLASSIFICATION:
         case HEAD_TEXT_CLASSIFICATION: break;
     }
@@ -209,6 +246,11 @@ int steps_decode(steps *steps, classes *found) {
             scores_top_k(steps->logits, steps->stateful.vocabulary_size, best, 3);
             steps->single_class = best[0];
             break;
+        case HEAD_SEQUENCE_REGRESSION: // the bits, so that they travel exactly
+            memcpy(steps->tags.bytes, steps->logits, steps->model.num_labels * sizeof(float));
+            *found = (classes){integers(&steps->tags), steps->model.num_labels, false};
+            return 0;
+        case HEAD_SEQUENCE_CLASSIFICATION:
         case HEAD_TEXT_CLASSIFICATION:
             steps->single_class = (int32_t)scores_argmax(steps->logits, steps->model.num_labels);
             break;
@@ -233,7 +275,7 @@ const int32_t *steps_word_rows(const steps *steps) {
 size_t steps_num_tokens(const steps *steps) {
     size_t count;
     steps_ids(steps, &count);
-    return count;
+    return steps->rows ? steps->num_steps : count;
 }
 
 tokenization_flags steps_flags(const steps *steps) {
@@ -246,6 +288,8 @@ tokenization_flags steps_flags(const steps *steps) {
         case HEAD_TOKEN_CLASSIFICATION:
             return (tokenization_flags){windowed->cut_words > 0, windowed->unknown_only,
                                         windowed->num_windows > 1};
+        case HEAD_SEQUENCE_CLASSIFICATION:
+        case HEAD_SEQUENCE_REGRESSION:
         case HEAD_LANGUAGE_MODELING: break;
     }
     return (tokenization_flags){false, false, false};
@@ -286,6 +330,9 @@ int steps_logits(steps *steps, const int32_t *ids, const int32_t *word_rows, siz
                  const float **logits, const double **nats, size_t *num_logits) {
     *nats = NULL;
     *num_logits = count;
+    if (steps->rows)
+        return fail(FAILURE_DEVICE, "the model takes numbers, not token ids", NULL,
+                    "send `predict_texts`");
     if (steps->head == HEAD_LANGUAGE_MODELING) return log_probabilities(steps, ids, count, nats);
     size_t rows = 0;
     if (check_rows(steps, word_rows, count) ||
@@ -305,6 +352,8 @@ int steps_repeat(steps *steps, const int32_t *ids, size_t count) {
     const float *logits;
     if (steps->head == HEAD_LANGUAGE_MODELING)
         return stateful_feed_last(&steps->stateful, ids[count - 1], &logits);
+    if (steps->rows)
+        return model_infer_numbers(&steps->model, (const float *)(const void *)ids, count, &logits);
     return model_infer(&steps->model, ids, NULL, count, &logits, &rows);
 }
 
@@ -343,6 +392,6 @@ void steps_close(steps *steps) {
         tagger_close(&steps->tagger);
     }
     pages *all[] = {&steps->window_logits, &steps->word_logits, &steps->tags, &steps->joined,
-                    &steps->nats};
+                    &steps->nats, &steps->numbers};
     for (size_t index = 0; index < sizeof all / sizeof *all; index++) pages_release(all[index]);
 }

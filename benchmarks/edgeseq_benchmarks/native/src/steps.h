@@ -10,20 +10,21 @@
 #include "document.h"
 #include "model.h"
 #include "runner_file.h"
+#include "sequence_rows.h"
 #include "stateful.h"
 #include "tagging.h"
 #include "tokenizer.h"
 #include "word_windows.h"
 
-// A text, or its words; both point to what the caller keeps.
+// A text, the place of a numeric sequence, or words; they point to what the caller keeps.
 typedef struct {
     text_span text;
     const text_span *words; // NULL for a text
     size_t num_words;
 } query_input;
 
-// The classes of a text: one, or one of each word, or 1 or 0 for each label. `values` belong to
-// the steps until the next text.
+// The classes of a text: one, or one of each word, or 1 or 0 for each label, or the bits of the
+// numbers that a sequence gets. `values` belong to the steps until the next text.
 typedef struct {
     const int32_t *values;
     size_t count;
@@ -41,12 +42,15 @@ typedef struct {
     int threads;
     const text_span *span_labels;
     size_t num_span_labels;
+    const sequence_rows *rows; // of a head of numeric sequences; else NULL
 } steps_settings;
 
 typedef struct {
     runner_head head;
+    // Of texts, or of numeric sequences.
     tokenizer *tokenizer;
     const runner_settings *file_settings;
+    const sequence_rows *rows;
     size_t max_tokens;
     // One of the two, by the head.
     model model;
@@ -56,13 +60,20 @@ typedef struct {
     // What the last steps led to.
     encoding encoded;
     windowed_text windowed;
+    size_t num_steps; // of the sequence in `numbers`
     const float *logits;
     int32_t single_class;
-    pages window_logits, word_logits, tags, joined, nats;
+    pages window_logits, word_logits, tags, joined, nats, numbers;
 } steps;
 
 int steps_open(steps *steps, const steps_settings *settings, tokenizer *tokenizer,
                const runner_file *file);
+
+// Whether a head reads numeric sequences.
+bool steps_are_numeric(runner_head head);
+
+// The 32-bit numbers of each token or step in inputs that repeat (`steps_repeat`).
+size_t steps_width(const steps *steps);
 
 // Allocates tensors for the longest input of a text.
 int steps_allocate(steps *steps, const query_input *text);
@@ -93,7 +104,8 @@ const int32_t *steps_word_rows(const steps *steps);
 int steps_logits(steps *steps, const int32_t *ids, const int32_t *word_rows, size_t count,
                  const float **logits, const double **nats, size_t *num_logits);
 
-// Inference alone on one input that repeats; a language model was prefilled with it.
+// Inference alone on one input that repeats, token ids or the bits of `count` steps' numbers; a
+// language model was prefilled with it.
 int steps_prepare_repeats(steps *steps, const int32_t *ids, size_t count);
 int steps_repeat(steps *steps, const int32_t *ids, size_t count);
 

@@ -57,6 +57,10 @@ static int read_head(text_span name, runner_head *head) {
         *head = HEAD_MULTILABEL_CLASSIFICATION;
     else if (span_equals(name, "language-modeling"))
         *head = HEAD_LANGUAGE_MODELING;
+    else if (span_equals(name, "sequence-classification"))
+        *head = HEAD_SEQUENCE_CLASSIFICATION;
+    else if (span_equals(name, "sequence-regression"))
+        *head = HEAD_SEQUENCE_REGRESSION;
     else
         return fail(FAILURE_DEVICE, "is no head that the native runner has", "stdin", NULL);
     return 0;
@@ -83,6 +87,13 @@ static int read_settings(worker *worker, steps_settings *settings) {
     settings->span_labels = labels.count ? command_spans(load, &labels) : NULL;
     settings->num_span_labels = labels.count;
     return 0;
+}
+
+// Opens what inputs are read with.
+static int open_inputs(session *session, steps_settings *settings, const char *path) {
+    if (!steps_are_numeric(settings->head)) return session_open_tokenizer(session, path);
+    settings->rows = &session->rows;
+    return session_open_rows(session, path);
 }
 
 static int answer_first(worker *worker, const query_input *text) {
@@ -113,7 +124,7 @@ static int load_phases(worker *worker, memory_ledger *ledger, load_times *times)
     times->begun = clock_ns();
     if (command_c_string(worker->command.tokenizer_path, &session->tokenizer_path,
                          &tokenizer_path) ||
-        read_settings(worker, &settings) || session_open_tokenizer(session, tokenizer_path) ||
+        read_settings(worker, &settings) || open_inputs(session, &settings, tokenizer_path) ||
         end_phase(worker, ledger, "tokenizer_loaded"))
         return -1;
     crash_report(settings.model_path, false);

@@ -112,10 +112,30 @@ int worker_measure_overhead(worker *worker) {
     return worker_end_reply(worker);
 }
 
+// The numbers of all places that have at least the length, as `encode_exact` has ids.
+static int read_exact(worker *worker, pages *numbers, size_t *count) {
+    const command *length = &worker->command;
+    const sequence_rows *rows = &worker->session.rows;
+    size_t steps = (size_t)length->tokens, size = steps * rows->features;
+    for (size_t number = 0; number < length->texts.count; number++) {
+        query_input place = command_input(length, length->texts.first + number);
+        size_t start, found;
+        if (place.words)
+            return fail(FAILURE_DEVICE, "is a list of words", "a place", "send a place");
+        if (sequence_rows_place(rows, place.text, &start, &found)) return -1;
+        if (found < steps || !sequence_rows_within(rows, start, steps)) continue;
+        if (pages_reserve_array(numbers, (*count + 1) * size, sizeof(float))) return -1;
+        float *copy = (float *)(void *)numbers->bytes + (*count)++ * size;
+        __builtin_memcpy(copy, rows->numbers + start * rows->features, size * sizeof(float));
+    }
+    return 0;
+}
+
 // The ids of all texts that have exactly the length, one text after the other.
 static int encode_exact(worker *worker, pages *ids, size_t *count) {
     const command *length = &worker->command;
     size_t tokens = (size_t)length->tokens;
+    if (worker->session.steps.rows) return read_exact(worker, ids, count);
     *count = 0;
     for (size_t number = 0; number < length->texts.count; number++) {
         query_input text = command_input(length, length->texts.first + number);
@@ -135,14 +155,14 @@ static int time_length(worker *worker, const int32_t *ids, size_t num_inputs, pa
                        size_t *count) {
     const command *length = &worker->command;
     steps *steps = &worker->session.steps;
-    size_t tokens = (size_t)length->tokens;
+    size_t tokens = (size_t)length->tokens, size = tokens * steps_width(steps);
     if (steps_prepare_repeats(steps, ids, tokens)) return -1;
     if (steps_repeat(steps, ids, tokens)) return -1; // resizing belongs to no sample
     int64_t first = clock_ns();
     while ((int64_t)*count < length->max_samples) {
         if (pages_reserve_array(times, *count + 1, sizeof(int64_t))) return -1;
         int64_t begun = clock_ns();
-        if (steps_repeat(steps, ids + *count % num_inputs * tokens, tokens)) return -1;
+        if (steps_repeat(steps, ids + *count % num_inputs * size, tokens)) return -1;
         int64_t ended = clock_ns();
         ((int64_t *)(void *)times->bytes)[(*count)++] = ended - begun;
         int64_t wall = ended - first;
