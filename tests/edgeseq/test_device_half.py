@@ -212,7 +212,7 @@ def _whole_way(environment: Environment, bundles: list[Path], runtime: str) -> N
 
     written = environment.run("report", result, "--out", report)
     assert {path.name for path in report.iterdir()} == {"report.md", "summary.json"}
-    hints = [line for line in written.stderr.splitlines() if "edgeseq[report]" in line]
+    hints = [line for line in written.stderr.splitlines() if "[report]'" in line]
     assert len(hints) == 1
     assert all(path.name in (report / "report.md").read_text() for path in bundles)
     rows = json.loads((report / "summary.json").read_text())["rows"]
