@@ -102,8 +102,7 @@ def connect(address: str, progress: ProgressCallback) -> Iterator[Cluster]:
                 "the scheduler has no workers", where=address, fix=f"dask worker {address}"
             ) from error
         facts = _facts(client)
-        has_dashboard = "dashboard" in client.scheduler_info()["services"]
-        dashboard = f", dashboard {client.dashboard_link}" if has_dashboard else ""
+        dashboard = f", dashboard {client.dashboard_link}" if client.dashboard_link else ""
         workers = "1 worker" if len(facts) == 1 else f"{len(facts)} workers"
         progress(ProgressUpdate("cluster", 1, 1, note=f"{workers}{dashboard}"))
         yield Cluster(client, address, facts)
