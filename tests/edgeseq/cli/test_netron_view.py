@@ -61,5 +61,5 @@ def test_what_netron_cannot_open_is_one_line(
     with pytest.raises(InputError, match="choose one of them"):
         inspect(packed, open_graph=True, json=True)
     monkeypatch.setitem(sys.modules, "netron", None)
-    with pytest.raises(InputError, match=r"edgeseq\[netron\]"):
+    with pytest.raises(InputError, match=r"run: .+\[netron\]'"):
         errors.import_extra("netron")

@@ -34,7 +34,7 @@ def test_a_record_is_reported_as_its_file_is(tmp_path: Path) -> None:
 def test_the_page_needs_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     report = make_report([make_result(LITTLE)])
     monkeypatch.setattr(deployment_report, "can_draw", lambda: False)
-    with pytest.raises(InputError, match=r"edgeseq\[report\]"):
+    with pytest.raises(InputError, match=r"run: .+\[report\]'"):
         report.to_html()
     assert report.verdict.reason in report.to_markdown().replace("\\", "")
 
