@@ -142,7 +142,8 @@ def check_arguments(arguments: list[str]) -> None:
     command, rest = find_command(arguments)
     context = command.make_context("edgeseq", rest)
     values = context.params
-    for recipe in values.get("recipe") or ():
+    recipes = values.get("recipe") or ()  # export takes one, convert several
+    for recipe in (recipes,) if isinstance(recipes, str) else recipes:
         assert recipe in (*get_args(RecipeName), "auto")
     for lowering in values.get("lowering") or ():
         assert lowering in (*get_args(Lowering), "auto")
