@@ -409,3 +409,44 @@ def test_a_refusal_says_what_would_convert(
     stack = [layers.Embedding(7, 3), odd, layers.LSTM(3), layers.Dense(2)]
     sequential(keras, stack).save(tmp_path / "model.keras")
     refused(tmp_path / "model.keras", message)
+
+
+@pytest.mark.parametrize(
+    "class_name", ["Embedding", "LSTM", "BatchNormalization", "GlobalMaxPooling1D", "Dense"]
+)
+def test_a_setting_that_no_keras_has_is_refused(
+    keras: ModuleType, class_name: str, tmp_path: Path
+) -> None:
+    """What an unknown setting does to the answer cannot be known, in whatever file it is."""
+    layers = keras.layers
+    stack = [
+        layers.Embedding(VOCABULARY, 4),
+        layers.LSTM(3, return_sequences=True),
+        layers.BatchNormalization(),
+        layers.GlobalMaxPooling1D(),
+        layers.Dense(2),
+    ]
+    model = sequential(keras, stack)
+    model.save(tmp_path / "plain.keras")
+    model.save(tmp_path / "changed.h5")
+    model.save_weights(tmp_path / "changed.weights.h5")
+    description = json.loads(model.to_json())
+    (changed,) = (
+        layer for layer in description["config"]["layers"] if layer["class_name"] == class_name
+    )
+    changed["config"]["twist"] = 0.5
+    text = json.dumps(description)
+    (tmp_path / "changed.json").write_text(text)
+    with h5py.File(tmp_path / "changed.h5", "r+") as file:
+        file.attrs["model_config"] = text
+    with zipfile.ZipFile(tmp_path / "plain.keras") as plain:
+        contents = {name: plain.read(name) for name in plain.namelist()}
+    with zipfile.ZipFile(tmp_path / "changed.keras", "w") as archive:
+        for name, content in (contents | {"config.json": text.encode()}).items():
+            archive.writestr(name, content)
+    line = rf"\({class_name}\) has an unknown setting: found twist = 0.5"
+    assert isinstance(read_network(tmp_path / "plain.keras"), Network)
+    for path in ("changed.keras", "changed.h5"):
+        refused(tmp_path / path, line)
+    with pytest.raises(CheckpointError, match=line):
+        read_network(tmp_path / "changed.weights.h5", description=tmp_path / "changed.json")

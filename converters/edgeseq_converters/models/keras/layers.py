@@ -41,9 +41,14 @@ IDENTITIES = (
 """They change nothing when the model answers."""
 
 
+_NORMALIZATION_IN_TRAINING = ("momentum", "renorm_momentum", "renorm_clipping", "fused")
+"""Settings of a batch normalization that change nothing once its mean and variance are known."""
+
+
 def embedding_of(layer: KerasLayer, weights: KerasWeights) -> Embedding:
     """The table [vocabulary, size] and whether id 0 is padding."""
     check_dtype(layer)
+    check_settings(layer, "output_dim", "mask_zero")
     (table,) = weights.arrays(layer, [("", "embeddings")])
     check_shape(layer, "embeddings", table, layer.integer("input_dim"), layer.integer("output_dim"))
     return Embedding(layer.name, table, mask_zero=layer.flag("mask_zero"))
@@ -71,6 +76,7 @@ def dense_of(
 ) -> Dense:
     """A dense layer; `owner` is the TimeDistributed around it."""
     del sequence  # it acts on the last axis of either
+    check_settings(layer, "units", "activation", "use_bias")
     use_bias = layer.flag("use_bias", default=True)
     part = "layer" if owner else ""
     slots: list[Slot] = [(part, "kernel")] + ([(part, "bias")] if use_bias else [])
@@ -98,6 +104,7 @@ def _time_distributed(layer: KerasLayer, weights: KerasWeights, sequence: bool) 
 
 def _activation(layer: KerasLayer, weights: KerasWeights, sequence: bool) -> Activation:
     del weights, sequence
+    check_settings(layer, "activation")
     return Activation(layer.name, function_of(layer))
 
 
@@ -120,6 +127,7 @@ def _relu(layer: KerasLayer, weights: KerasWeights, sequence: bool) -> Activatio
 
 def _normalization(layer: KerasLayer, weights: KerasWeights, sequence: bool) -> Scale:
     """γ·(x − μ)/√(σ² + ε) + β with the moving mean μ and variance σ² (Ioffe and Szegedy 2015)."""
+    check_settings(layer, "axis", "epsilon", "center", "scale", *_NORMALIZATION_IN_TRAINING)
     if _axis(layer, "axis") not in (-1, 2 if sequence else 1):
         raise layer.refuse("does not run over the feature axis", found=layer.config["axis"])
     scale, center = layer.flag("scale", default=True), layer.flag("center", default=True)
@@ -141,6 +149,7 @@ def _pool(layer: KerasLayer, weights: KerasWeights, sequence: bool) -> Pool:
     del weights
     if not sequence:
         raise layer.refuse("needs a sequence and gets one vector a text")
+    check_settings(layer, "data_format", "keepdims")
     if layer.config.get("data_format", "channels_last") != "channels_last":
         raise layer.refuse("pools over the features", found="data_format channels_first")
     if layer.flag("keepdims"):
