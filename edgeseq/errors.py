@@ -21,12 +21,8 @@ The command line prints that line and exits with `exit_code`; nothing below it p
 
 from __future__ import annotations
 
-import importlib
 import re
 from pathlib import Path
-from typing import Any
-
-from edgeseq.installation import EXTRA_MODULES, command_with_extras
 
 PART_LIMIT = 1200
 """How many characters of a file name or of a quoted value a message shows."""
@@ -154,9 +150,6 @@ class StepError(EdgeseqError):
     exit_code = 1
 
 
-_EXTRA_OF = {name: extra for extra, modules in EXTRA_MODULES.items() for name in modules}
-
-
 def library_panic(error: BaseException) -> InputError | None:
     """What `tokenizers` gave up on: its panic is a `BaseException` and not the end of the process.
 
@@ -169,27 +162,3 @@ def library_panic(error: BaseException) -> InputError | None:
         found=str(error),
         fix="use the tokenizer of a model that you trust",
     )
-
-
-def missing_extra(error: ModuleNotFoundError) -> InputError | None:
-    """What to install for a module that only an extra brings; None for any other module."""
-    module = (error.name or "").split(".")[0]
-    if module not in _EXTRA_OF:
-        return None
-    extra = _EXTRA_OF[module]
-    return InputError(
-        f"this needs {module}, which is not installed",
-        fix=f"run: {command_with_extras([extra])}",
-    )
-
-
-def import_extra(module: str) -> Any:
-    """A library that only an extra brings, imported at its first use.
-
-    Raises `InputError` naming the extra where it is missing, and `ModuleNotFoundError` for a
-    library that no extra brings.
-    """
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise missing_extra(error) or error from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import itertools
 import json
@@ -9,7 +10,10 @@ import shlex
 import sys
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from edgeseq.errors import InputError
 
 EXTRA_MODULES = {
     "convert": (
@@ -26,6 +30,7 @@ EXTRA_MODULES = {
 }
 """The modules that are there only with an extra of this distribution."""
 
+_EXTRA_OF = {name: extra for extra, modules in EXTRA_MODULES.items() for name in modules}
 _PROGRAM = "edgeseq"
 _SOURCE_RECORD = f"{_PROGRAM}-*.dist-info/direct_url.json"
 # What an environment that is made anew has to ask for again, if it has it now.
@@ -85,3 +90,27 @@ def _source() -> tuple[str, bool]:
     if url.scheme != "file":
         return _PROGRAM, False
     return unquote(url.path), record.get("dir_info", {}).get("editable", False)
+
+
+def missing_extra(error: ModuleNotFoundError) -> InputError | None:
+    """What to install for a module that only an extra brings; None for any other module."""
+    module = (error.name or "").split(".")[0]
+    if module not in _EXTRA_OF:
+        return None
+    extra = _EXTRA_OF[module]
+    return InputError(
+        f"this needs {module}, which is not installed",
+        fix=f"run: {command_with_extras([extra])}",
+    )
+
+
+def import_extra(module: str) -> Any:
+    """A library that only an extra brings, imported at its first use.
+
+    Raises `InputError` naming the extra where it is missing, and `ModuleNotFoundError` for a
+    library that no extra brings.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise missing_extra(error) or error from error

@@ -16,7 +16,7 @@ from edgeseq.api.bundle import Bundle, bundle_path, converted_bundle
 from edgeseq.api.options import check_options
 from edgeseq.api.result import Result
 from edgeseq.datasets.registry import entries
-from edgeseq.errors import InputError, missing_extra
+from edgeseq.errors import InputError
 from edgeseq.formats.bundle import read_bundle, read_manifest
 from edgeseq.formats.bundle_manifest import MANIFEST_LIMIT_BYTES
 from edgeseq.formats.bundle_zip import MANIFEST, open_bundle
@@ -26,6 +26,7 @@ from edgeseq.formats.export_folder import read_export
 from edgeseq.formats.listed_files import FileEntry
 from edgeseq.formats.result import read_result
 from edgeseq.formats.storage import new_folder, sha256_file
+from edgeseq.installation import missing_extra
 from edgeseq.reporting.model_card import (
     EXPORTS_FOLDER,
     UNKNOWN_LICENCE,

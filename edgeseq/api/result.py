@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edgeseq.api.result_tables import write_csv, write_parquet
-from edgeseq.errors import InputError, ResultError, import_extra
+from edgeseq.errors import InputError, ResultError
 from edgeseq.formats.result import (
     DeviceInfo,
     Finding,
@@ -22,6 +22,7 @@ from edgeseq.formats.result import (
 )
 from edgeseq.formats.storage import write_bytes, write_json
 from edgeseq.html import html_table
+from edgeseq.installation import import_extra
 from edgeseq.reporting.trace import trace_json
 
 if TYPE_CHECKING:

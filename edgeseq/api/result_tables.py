@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeseq.errors import import_extra, printable
+from edgeseq.errors import printable
 from edgeseq.formats.storage import new_file, write_text
+from edgeseq.installation import import_extra
 
 Row = Mapping[str, Any]
 

@@ -12,8 +12,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import edgeseq
-from edgeseq.errors import InputError, missing_extra
-from edgeseq.installation import command_with_extras
+from edgeseq.errors import InputError
+from edgeseq.installation import command_with_extras, missing_extra
 
 
 class CommandEntry(NamedTuple):

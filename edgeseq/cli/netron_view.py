@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgeseq.cli.console import print_line, print_note
-from edgeseq.errors import InputError, import_extra
+from edgeseq.errors import InputError
+from edgeseq.installation import import_extra
 
 
 def open_in_netron(model_path: Path) -> None:

@@ -16,10 +16,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import edgeseq
-from edgeseq.errors import InputError, OutputError, import_extra
+from edgeseq.errors import InputError, OutputError
 from edgeseq.formats.drafts import temporary_folder
 from edgeseq.formats.result import ResultRecord
 from edgeseq.formats.storage import write_json
+from edgeseq.installation import import_extra
 from edgeseq.reporting.deployment_report import make_report
 
 PARENT_TAG = "mlflow.parentRunId"

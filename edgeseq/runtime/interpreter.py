@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from edgeseq.errors import BundleError, DeviceError
-from edgeseq.installation import command_with_extras
 from edgeseq.runtime import PADDING_ID
 from edgeseq.tasks.word_features import WORD_FEATURES
 from edgeseq.units import check_threads
@@ -69,7 +68,7 @@ def find_runtime() -> TfliteRuntime:
         "has no TFLite runtime",
         where="this Python",
         expected=" or ".join(package for package, _, _ in _MODULES),
-        fix=f"run: {command_with_extras(['device'])}",
+        fix="run: pip install 'edgeseq[device]'",
     )
 
 

@@ -10,7 +10,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from edgeseq.errors import EdgeseqError, library_panic, missing_extra
+from edgeseq.errors import EdgeseqError, library_panic
+from edgeseq.installation import missing_extra
 from edgeseq.subprocesses.job_processes import JobChannel, JobFailure, JobMessage
 from edgeseq.suite.outputs import write_journal
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeseq import errors
+from edgeseq import installation
 from edgeseq.cli.inspect import inspect
 from edgeseq.cli.netron_view import open_in_netron
 from edgeseq.errors import InputError
@@ -62,4 +62,4 @@ def test_what_netron_cannot_open_is_one_line(
         inspect(packed, open_graph=True, json=True)
     monkeypatch.setitem(sys.modules, "netron", None)
     with pytest.raises(InputError, match=r"run: .+\[netron\]'"):
-        errors.import_extra("netron")
+        installation.import_extra("netron")
