@@ -8,7 +8,7 @@
 
 What a result file says is reduced to numbers (no text of a data set, no single answer) and kept in
 benchmarks/results/, one file for a task and data set; a new result of the same replaces it, or with
-`--add` stands behind it. The page is made of these files alone: without a result file it is only
+`--add` follows it. The page is made of these files alone: without a result file it is only
 made anew. A folder of a trained model adds its training to the table of what was tried
 (`trainings.py`).
 """
@@ -407,7 +407,7 @@ def _behind(stored: Evidence | None, new: Evidence) -> Evidence:
         return new
     if stored.data_sha256 != new.data_sha256:
         raise ResultError(
-            "other examples than in what is kept",
+            "has different examples from those kept",
             where=new.data_name,
             found=new.data_sha256,
             expected=stored.data_sha256,

@@ -53,7 +53,7 @@ def inspect(path: str | Path, *, profile: bool = False) -> Inspection:
     Raises:
         BundleError: The file is damaged or not TFLite.
         InputError: `profile` of a bare file, which has no texts to run on; an export is damaged or
-            has no model of its own.
+            contains no model.
 
     Examples:
         >>> [use.name for use in es.inspect("bundles/lstm").model.operator_uses()][:2]
@@ -63,7 +63,7 @@ def inspect(path: str | Path, *, profile: bool = False) -> Inspection:
     if exported is not None:
         if MODEL not in exported.files:
             raise InputError(
-                f"an export for {exported.target} has no {MODEL} of its own",
+                f"an export for {exported.target} contains no {MODEL}",
                 where=path,
                 fix="inspect the bundle that was exported",
             )

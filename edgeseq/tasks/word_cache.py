@@ -15,7 +15,7 @@ class WordCache(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         a = softmax over the pairs (s_i, w_{i+1}) of sharpness · s_t · s_i
 
     s_t is what the model's last layer multiplies with its words; the pairs are the last `size` ones
-    of the text before. Before the first pair there is no cache: p is p_model.
+    of the text before. Before the first pair p is p_model.
     """
 
     size: Annotated[int, msgspec.Meta(ge=1, le=65_536)]

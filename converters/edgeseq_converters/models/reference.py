@@ -41,7 +41,7 @@ def reference_answers(model: TrainedModel, texts: Sequence[ModelInput]) -> list[
 def _with_cache(
     network: Network, cache: WordCache, texts: Sequence[ModelInput]
 ) -> list[FloatArray]:
-    """The logits [tokens, vocabulary] of each text with the words of its own cache."""
+    """The logits [tokens, vocabulary] of each text with a cache of its words."""
     (source,) = network.sources(network.layers[-1])
     predictions = []
     for text in texts:
