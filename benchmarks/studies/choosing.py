@@ -37,7 +37,8 @@ MARGIN_POINTS = 1.0
 
 def representatives(evidence: Evidence) -> tuple[MeasuringSession, list[EvidenceModel]]:
     """The newest session, and a model of each family that was measured in it."""
-    session = max(evidence.sessions, key=lambda candidate: candidate.created_utc)
+    timed = [s for s in evidence.sessions if any(not model.invalid_reasons for model in s.models)]
+    session = max(timed or evidence.sessions, key=lambda candidate: candidate.created_utc)
     metric = metric_of(evidence.task)
     models = [
         model
@@ -62,6 +63,7 @@ def lines(files: Sequence[Evidence]) -> Iterator[str]:
     yield "| data | family | score | file | p95 | memory |"
     yield "|---|---|---|---|---|---|"
     chosen = [(evidence, *representatives(evidence)) for evidence in files]
+    chosen = [(evidence, session, models) for evidence, session, models in chosen if models]
     for evidence, _, models in chosen:
         metric = metric_of(evidence.task)
         for model in models:
@@ -74,6 +76,8 @@ def lines(files: Sequence[Evidence]) -> Iterator[str]:
             )
     yield ""
     for evidence, session, models in chosen:
+        if len(models) < 2:
+            continue
         title = task_of(evidence.task).title or evidence.task
         title = f"{title[0].upper()}{title[1:]}"
         yield f"- **{title}** ({evidence.data_name}). {_costs(evidence, models)}"

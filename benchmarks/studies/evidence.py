@@ -284,7 +284,8 @@ def judge(target: EvidenceTarget, files: Sequence[Evidence]) -> tuple[str, str]:
     if not alike:
         return ("no model is small enough" if measured else ABSENT), "not measured"
     means = {key: fmean(model.score or 0.0 for model in models) for key, models in alike.items()}
-    best = max(means, key=lambda key: metric.rank(means[key]))
+    # A mean over seeds says more than one training that happened to score higher.
+    best = max(means, key=lambda key: (len(alike[key]), metric.rank(means[key])))
     score, models = means[best], alike[best]
     size = format_bytes(max(model.model_size_bytes for model in models))
     trainings = f", mean of {len(models)} seeds" if len(models) > 1 else ""

@@ -66,13 +66,12 @@ def test_the_guide_for_choosing_has_the_figures_of_the_stored_numbers(
         "run `python benchmarks/studies/choosing.py --write`"
     )
     for evidence in stored:
-        _, models = choosing.representatives(evidence)
+        session, models = choosing.representatives(evidence)
         best = {}
-        for session in evidence.sessions:
-            for model in session.models:
-                best[model.arch] = max(
-                    best.get(model.arch, -9e9), choosing.metric_of(evidence.task).rank(model.score)
-                )
+        for model in session.models:
+            best[model.arch] = max(
+                best.get(model.arch, -9e9), choosing.metric_of(evidence.task).rank(model.score)
+            )
         for model in models:
             drop = best[model.arch] - choosing.metric_of(evidence.task).rank(model.score)
             assert 0 <= 100 * drop <= 1, model.bundle
