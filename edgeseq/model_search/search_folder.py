@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -46,13 +47,22 @@ def claim(root: Path, identity: dict[str, str]) -> None:
         known = read_json(root / MARKER, SearchMarker).identity
     except EdgeseqError:
         known = {}
-    if known and known != identity:
-        changed = [key for key in {**known, **identity} if known.get(key) != identity.get(key)]
+    if known:
+        check_same_search(known, identity, where=root, fix="choose another --out")
+    write_json(root / MARKER, SearchMarker(edgeseq.__version__, identity))
+
+
+def check_same_search(
+    known: Mapping[str, str], identity: Mapping[str, str], *, where: str | Path, fix: str
+) -> None:
+    """Raises `InputError` naming what differs between the search that `where` holds and this one;
+    `fix` is what else than searching for the same helps."""
+    changed = [key for key in {**known, **identity} if known.get(key) != identity.get(key)]
+    if changed:
         raise InputError(
             f"holds a search with another {' and '.join(changed)}",
-            where=root,
+            where=where,
             found=", ".join(str(known.get(key, "none")) for key in changed),
             expected=", ".join(identity.get(key, "none") for key in changed),
-            fix="choose another --out, or search for the same",
+            fix=f"{fix}, or search for the same",
         )
-    write_json(root / MARKER, SearchMarker(edgeseq.__version__, identity))

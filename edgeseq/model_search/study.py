@@ -25,6 +25,7 @@ from edgeseq.errors import InputError
 from edgeseq.formats.codec import from_builtins
 from edgeseq.formats.search_record import SearchTrial, TrialOutcome
 from edgeseq.model_search.candidates import Candidate, Costs
+from edgeseq.model_search.search_folder import check_same_search
 from edgeseq.model_search.space import SearchSpace
 from edgeseq.model_search.variation import vary
 from edgeseq.reporting.budgets import Budget
@@ -243,15 +244,9 @@ def open_study(
         study.set_user_attr(_IDENTITY, dict(identity))
         for parameters in space.first_parameters():
             study.enqueue_trial(parameters)
-    elif known != dict(identity):
-        changed = [key for key in {**known, **identity} if known.get(key) != identity.get(key)]
-        raise InputError(
-            f"holds a search with another {' and '.join(changed)}",
-            where=where,
-            found=", ".join(str(known.get(key, "none")) for key in changed),
-            expected=", ".join(identity.get(key, "none") for key in changed),
-            fix="name another --out (and --storage), or search for the same",
-        )
+    else:
+        fix = "name another --out (and --storage)"
+        check_same_search(known, identity, where=where, fix=fix)
     _enqueue_lost_trials(study)
     with _quiet():
         # A resumed search must not begin with the same random candidates.
