@@ -238,10 +238,8 @@ class _BundleConverter:
     def _compared(self, plan: ConversionPlan, draft: Path) -> _ComparedFile:
         """Lowers into the folder `draft`, and compares the file with the float model."""
         comparison, model = self._comparison(plan), self._model
-        signature, is_rounded = (
-            self._signature(plan.target),
-            plan.recipe.weights in ("int8", "int4"),
-        )
+        signature = self._signature(plan.target)
+        is_rounded = plan.recipe.weights in ("int8", "int4")
         if self._predicts_numbers and is_rounded and signature is not None:
             file = self._model_file(draft / f"features-{MODEL_FILE}", plan, signature)
             model = fit_outputs(model, plan, file, comparison.calibration, progress=self._progress)

@@ -43,7 +43,7 @@ class StepState:
 def read_states(path: Path) -> tuple[StepState, ...]:
     """The states of the exported graph of one token at `path`, in the order of its inputs.
 
-    Raises `BundleError` for a damaged file and for one that is no such graph.
+    Raises `BundleError` for a damaged file and for another graph.
     """
     graph = read_tflite(path).subgraphs[0]
     states = []
@@ -51,7 +51,7 @@ def read_states(path: Path) -> tuple[StepState, ...]:
         dtype = _DTYPES.get(tensor.dtype)
         if dtype is None or tensor.name.split("_")[0] not in _FIRST:
             raise BundleError(
-                "is no graph of one token",
+                "is not a graph of one token",
                 where=path,
                 found=f"an input {tensor.name!r} of {tensor.dtype}",
                 expected=f"int8 and int16 inputs called {', '.join(_FIRST)} with a number",

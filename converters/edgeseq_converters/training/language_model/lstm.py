@@ -129,8 +129,15 @@ class LmLstm(LanguageModel):
         features = self._project(states)
         return features, self.word_losses(features, tf.reshape(targets, [-1])), states[-1], last
 
-    def read(self, stream: Stream, *, progress: ProgressCallback = no_progress) -> ReadWords:
-        """What the model makes of each word of `stream`.
+    def read(
+        self,
+        stream: Stream,
+        *,
+        keeps_states: bool,
+        progress: ProgressCallback = no_progress,
+    ) -> ReadWords:
+        """What the model makes of each word of `stream`; the states, a kilobyte a word, only if
+        they are to be kept (else they have no features).
 
         Streams run in parallel, so all but the first begin without the words before.
         """
@@ -139,7 +146,7 @@ class LmLstm(LanguageModel):
         columns = stream.columns(batch)
         h = c = tf.zeros([batch, self._hidden])
         rows = len(columns.targets)
-        states = np.empty((rows, batch, self._size), np.float32)
+        states = np.empty((rows, batch, self._size if keeps_states else 0), np.float32)
         nats = np.empty((rows, batch), np.float32)
         for begin in range(0, rows, steps):
             chunk = slice(begin, begin + steps)
@@ -150,7 +157,8 @@ class LmLstm(LanguageModel):
                 h,
                 c,
             )
-            states[chunk] = features.numpy().reshape(-1, batch, self._size)
+            if keeps_states:
+                states[chunk] = features.numpy().reshape(-1, batch, self._size)
             nats[chunk] = -losses.numpy().reshape(-1, batch)
             progress(ProgressUpdate("score", min(begin + steps, rows), rows))
         return ReadWords(states, nats, columns.targets, columns.carry)

@@ -78,9 +78,10 @@ def prepare_language_model(
     def final_score(progress: ProgressCallback) -> FinalScore:
         if isinstance(model, transformer.LmTransformer):
             return FinalScore(model.perplexity(dev, eos, progress=progress))
-        text = model.read(corpus.join(dev, eos), progress=progress)
-        if isinstance(settings, LmLstmSettings) and settings.word_cache_size:
-            fitted = fit_word_cache(settings.word_cache_size, text)
+        size = settings.word_cache_size if isinstance(settings, LmLstmSettings) else 0
+        text = model.read(corpus.join(dev, eos), keeps_states=size > 0, progress=progress)
+        if size:
+            fitted = fit_word_cache(size, text)
             return FinalScore(fitted.perplexity, fitted.cache)
         return FinalScore(perplexity(float(text.nats.sum(dtype=np.float64)), text.nats.size))
 

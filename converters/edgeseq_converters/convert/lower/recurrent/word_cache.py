@@ -106,8 +106,8 @@ def _boosted(
 
     own = op.gather(op.reshape(op.softmax(new.logits), (-1,)), places)
     cached, copies = (op.gather(summed(parts), places) for parts in (weights, seen))
-    likely = graph.constant("smallest", np.float32(_SMALLEST).reshape(1))
-    ratio = op.elementwise("DIV", cached, op.elementwise("MAXIMUM", own, likely))
+    smallest = graph.constant("smallest", np.float32(_SMALLEST).reshape(1))
+    ratio = op.elementwise("DIV", cached, op.elementwise("MAXIMUM", own, smallest))
     unit = graph.constant("unit", np.float32(1).reshape(1))
     raised = op.unary("LOG", op.add(_times(ratio, cache.share / (1 - cache.share)), unit))
     parts = op.elementwise("DIV", raised, op.elementwise("MAXIMUM", copies, unit))
