@@ -32,6 +32,8 @@ from edgeseq_benchmarks.bench.limits.cgroup import Hierarchy, find_hierarchy
 from edgeseq_benchmarks.bench.runner import default_settings
 from edgeseq_benchmarks.bench.worker_client import WorkerClient, load_command
 
+from ..small_disks import mounted_disk
+
 LABELS = ("bad", "fair", "good")
 WORDS = (
     *("the", "a", "it", "is", "was", "very", "not", "really", "kettle", "lamp", "bicycle", "soup"),
@@ -216,15 +218,6 @@ def hierarchy() -> Hierarchy:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MB; skips the test where it cannot be mounted."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2000000,mode=755", "tmpfs", str(folder)],  # noqa: S607
-        capture_output=True,
-        check=False,
-    )
-    if mounted.returncode:
-        pytest.skip(f"cannot mount a small disk: {mounted.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)  # noqa: S607
+    """A file system of 2 MB."""
+    with mounted_disk(tmp_path / "small", "size=2000000,mode=755") as folder:
+        yield folder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from edgeseq.suite.output_folder import claim_folder
 from studies.reliability import record
 
 from ..fake_results import Fake, make_result
+from ..small_disks import mounted_disk
 from .commands import Command, drafts
 from .conftest import TinyRun
 from .failing_writes import FailingWrites
@@ -120,15 +120,9 @@ def test_the_folder_of_a_suite(tiny_run: TinyRun, tmp_path: Path) -> None:
 
 @pytest.fixture
 def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A file system of its own, with the given options of tmpfs."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", request.param, "tmpfs", str(folder)]
-    mounted = subprocess.run(command, check=False, capture_output=True)
-    if mounted.returncode:
-        pytest.skip(f"cannot mount: {mounted.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)  # noqa: S607
+    """A file system with the given options of tmpfs."""
+    with mounted_disk(tmp_path / "disk", request.param) as folder:
+        yield folder
 
 
 def _commands(tiny_run: TinyRun, out: Path) -> list[list[str | Path]]:

@@ -32,6 +32,7 @@ from edgeseq.suite.teacher_outputs import StoredTeacherOutputs
 from edgeseq.suite.workers import check_version
 
 from ...conftest import invented_rows, write_csv
+from ...small_disks import mounted_disk
 
 # Reads what the step before it wrote, and goes on with its state where there is one.
 CHILD = """
@@ -322,14 +323,8 @@ def test_a_store_that_is_gone_or_damaged_ends_with_exit_code_4(
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 64 kB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    mounted = subprocess.run(command, check=False, capture_output=True)
-    if mounted.returncode:
-        pytest.skip(f"cannot mount: {mounted.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)  # noqa: S607
+    with mounted_disk(tmp_path / "disk", "size=64k") as folder:
+        yield folder
 
 
 def test_a_full_store_ends_with_exit_code_4_and_the_same_run_resumes(
