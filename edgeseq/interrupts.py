@@ -3,6 +3,7 @@
 Python runs a signal's handler between two instructions of the main thread. A signal that arrives
 just before that thread starts to wait, or that the system gives to another thread, would take
 effect only when the waiting ends; a thread that is told of every signal sends it on until then.
+What a signal raises in a finalizer, Python drops: the signal is sent again.
 What a command did is not undone by a signal that arrives after it (`finish`).
 """
 
@@ -10,9 +11,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import FrameType
 
 GRACE_S = 10.0
@@ -42,6 +44,8 @@ def listen(numbers: Iterable[int]) -> None:
     signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
     watch = {int(number) for number in numbers}
     threading.Thread(target=_send_on, args=(told, watch), daemon=True).start()
+    report = sys.unraisablehook
+    sys.unraisablehook = lambda unraisable: _send_again_or_report(unraisable, report)
 
 
 def finish() -> None:
@@ -71,6 +75,24 @@ def _send_until_heard(number: int, count: int) -> None:
     while len(_heard) <= count and not _is_cleaning_up():
         signal.pthread_kill(threading.main_thread().ident or 0, number)
         time.sleep(_REPEAT_S)
+
+
+def _send_again_or_report(
+    unraisable: sys.UnraisableHookArgs, report: Callable[[sys.UnraisableHookArgs], object]
+) -> None:
+    """Sends a signal again that arrived in a finalizer, from which nothing is raised."""
+    error = unraisable.exc_value
+    if not isinstance(error, KeyboardInterrupt):
+        report(unraisable)
+        return
+    number: int = signal.SIGINT
+    if isinstance(error, SignalInterrupt):
+        _clean_up_began_s.pop()
+        number = _heard.pop()
+    main = threading.main_thread().ident or 0
+    later = threading.Timer(_REPEAT_S, signal.pthread_kill, (main, number))
+    later.daemon = True
+    later.start()
 
 
 def _is_cleaning_up() -> bool:

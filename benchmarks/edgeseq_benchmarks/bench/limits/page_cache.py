@@ -15,6 +15,7 @@ import mmap
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,7 @@ from edgeseq_benchmarks.bench.limits.private_mounts import can_mount, with_mount
 _MEMORY_FILE_SYSTEMS = frozenset({"tmpfs", "ramfs", "rootfs", "devtmpfs"})
 # Of a library, less than this is not worth a copy.
 _KEPT_BYTES = 100_000
+_RETRY_PAUSES_S = (0.01, 0.1, 0.5)
 
 
 class Eviction(NamedTuple):
@@ -82,6 +84,8 @@ class PrivateFiles:
             evict(path)
         if self._on_disk and can_mount():
             self._copy_kept_libraries()
+        if self._on_disk:
+            self._drop_own_pages()
         copies_left = sum(resident_bytes(path) for path in self._copies)
         libraries_left = sum(resident_bytes(path) for path in self._libraries)
         copy = "own copy of the bundle, "
@@ -96,6 +100,17 @@ class PrivateFiles:
             "kept by other processes"
         )
         return Eviction(description, copies_left + libraries_left)
+
+    def _drop_own_pages(self) -> None:
+        """Asks again for pages that only this process's copies have: the kernel keeps a page that
+        it is looking at itself."""
+        for pause_s in _RETRY_PAUSES_S:
+            left = [path for path in self._copies if resident_bytes(path)]
+            if not left:
+                return
+            time.sleep(pause_s)
+            for path in left:
+                evict(path)
 
     def _copy_kept_libraries(self) -> None:
         kept = [path for path in self._libraries if resident_bytes(path) > _KEPT_BYTES]
